@@ -1,0 +1,284 @@
+"""The two passes over a graph: its topological order, and backpropagation along it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+from mypy_extensions import i64
+
+from chainrule import ieee
+from chainrule.annotations import detecting_anomaly
+from chainrule.node import _STATE, COMPILED, Node, _values, equation
+from chainrule.rules import (
+    CODE_ADD,
+    CODE_DIVIDE,
+    CODE_MULTIPLY,
+    CODE_NEGATIVE,
+    CODE_RELU,
+    CODE_SUBTRACT,
+    CODE_TANH,
+)
+
+_MARKING: Final = threading.RLock()  # the marks on nodes are those of one pass at a time
+
+
+class _Order:
+    """A graph in topological order, with what was seen on the way."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.users_code = False  # a subclass or operation of the user's is among them
+        self.oldest: i64 = _STATE.clock  # the least clock of an operation
+
+
+def sorted_nodes(root: Node) -> list[Node]:
+    """The graph below a node, root first, parents after children: see Node.sorted_nodes."""
+    return _order(root).nodes
+
+
+def _order(root: Node) -> _Order:
+    """Kahn's algorithm: first count the edges to every node, then take those with none left.
+
+    The counts are marks on the nodes, all 0 again at the end. The list of the nodes found serves
+    as the result and as the stack of nodes that are ready: the order grows from its left end, the
+    stack from its right; together they never hold more nodes than were found.
+    """
+    order = _Order()
+    with _MARKING:
+        nodes = [root]
+        try:
+            root._pending = 1
+            found: i64 = 0
+            while found < len(nodes):
+                node = nodes[found]
+                found += 1
+                operation = node._operation
+                if operation is None:
+                    if node._rest is not None:
+                        order.users_code = True
+                else:
+                    if not operation.builtin:
+                        order.users_code = True
+                    if node._clock < order.oldest:
+                        order.oldest = node._clock
+                a = node._a
+                if a is not None:
+                    if a._pending == 0:
+                        nodes.append(a)
+                    a._pending += 1
+                b = node._b
+                if b is not None:
+                    if b._pending == 0:
+                        nodes.append(b)
+                    b._pending += 1
+                rest = node._rest
+                if isinstance(rest, tuple):
+                    for operand in rest:
+                        if isinstance(operand, Node):
+                            if operand._pending == 0:
+                                nodes.append(operand)
+                            operand._pending += 1
+            top: i64 = found
+            done: i64 = 0
+            root._pending -= 1
+            if root._pending == 0:
+                top -= 1
+                nodes[top] = root
+            while top < found:
+                node = nodes[top]
+                top += 1
+                nodes[done] = node
+                done += 1
+                a = node._a
+                if a is not None:
+                    a._pending -= 1
+                    if a._pending == 0:
+                        top -= 1
+                        nodes[top] = a
+                b = node._b
+                if b is not None:
+                    b._pending -= 1
+                    if b._pending == 0:
+                        top -= 1
+                        nodes[top] = b
+                rest = node._rest
+                if isinstance(rest, tuple):
+                    for operand in rest:
+                        if isinstance(operand, Node):
+                            operand._pending -= 1
+                            if operand._pending == 0:
+                                top -= 1
+                                nodes[top] = operand
+            if done < found:
+                raise ValueError("the graph has a cycle: a node is its own ancestor")
+            order.nodes = nodes
+            return order
+        except BaseException:
+            _unmark(root, nodes)
+            raise
+
+
+def _unmark(root: Node, nodes: list[Node]) -> None:
+    """Set the marks of a sort that did not end back to 0."""
+    stack = [root, *nodes]
+    while stack:
+        node = stack.pop()
+        node._pending = 0
+        for parent in node._parents:
+            if parent._pending:
+                parent._pending = 0
+                stack.append(parent)
+
+
+def backward(root: Node, seed: float) -> None:
+    """Set the gradients of all nodes below a root: see Node.backward."""
+    order = _order(root)
+    if order.oldest < _STATE.clock:
+        for node in order.nodes:
+            _check_fresh(node)
+    if order.users_code or not COMPILED or detecting_anomaly():
+        _backward_apart(order.nodes, seed)
+        return
+    for node in order.nodes:
+        if node._operation is not None:
+            node._grad = 0.0
+    root._grad += seed
+    for node in order.nodes:
+        _send(node)
+
+
+def _check_fresh(node: Node) -> None:
+    """Raise ValueError if an operand's data was set since and the node's value is another now."""
+    a = node._a
+    b = node._b
+    fresh = (a is None or a._clock <= node._clock) and (b is None or b._clock <= node._clock)
+    rest = node._rest
+    if isinstance(rest, tuple):
+        for operand in rest:
+            if isinstance(operand, Node) and operand._clock > node._clock:
+                fresh = False
+    operation = node._operation
+    if fresh or operation is None:
+        return
+    value = float(operation.value(*_values(node.operands)))
+    if value != node._data and (value == value or node._data == node._data):
+        for operand in node.operands:
+            if isinstance(operand, Node) and operand._clock > node._clock:
+                raise ValueError(
+                    f"the data of {operand!r} was changed after {operation.name} had used it;"
+                    " compute the result again, then call backward"
+                )
+
+
+def _send(node: Node) -> None:
+    """Add this node's global gradient times its local gradients to its parents' gradients.
+
+    The branches are typed twins of the rules of the table's most frequent operations.
+    """
+    g = node._grad
+    operation = node._operation
+    if g == 0.0 or operation is None:
+        return
+    a = node._a
+    b = node._b
+    code = operation.code
+    if code == CODE_ADD:
+        if a is not None:
+            a._grad += g
+        if b is not None:
+            b._grad += g
+    elif code == CODE_MULTIPLY:
+        u = a._data if a is not None else _constant(node)
+        v = b._data if b is not None else _constant(node)
+        if a is not None:
+            a._grad += g * v
+        if b is not None:
+            b._grad += g * u
+    elif code == CODE_TANH:
+        if a is not None:
+            a._grad += g * ieee.sech2(a._data)
+    elif code == CODE_RELU:
+        if a is not None:
+            a._grad += g * ieee.step(a._data)
+    elif code == CODE_SUBTRACT:
+        if a is not None:
+            a._grad += g
+        if b is not None:
+            b._grad -= g
+    elif code == CODE_DIVIDE:
+        v = b._data if b is not None else _constant(node)
+        if a is not None:
+            a._grad += g * ieee.divide(1.0, v)
+        if b is not None:
+            b._grad += g * -ieee.divide(node._data, v)
+    elif code == CODE_NEGATIVE:
+        if a is not None:
+            a._grad -= g
+    else:
+        operands = node.operands
+        values = _values(operands)
+        for i, operand in enumerate(operands):
+            if isinstance(operand, Node):
+                operand._grad += g * float(operation.local_grad(i, node._data, values))
+
+
+def _constant(node: Node) -> float:
+    constant = node._rest
+    assert isinstance(constant, float)
+    return constant
+
+
+def _backward_apart(order: list[Node], seed: float) -> None:
+    """Backpropagate with the gradients kept apart from the nodes until all are known.
+
+    Slower than in place, but a user's code may run and raise in the middle, and two threads may do
+    this on one graph.
+    """
+    anomaly = detecting_anomaly()
+    grads: dict[Node, float] = {order[0]: seed}
+    for node in order:
+        g = grads.get(node, 0.0)
+        if g == 0.0 or (node._operation is None and node._rest is None):
+            continue
+        for parent, local in zip(node._parents, node.local_grads(), strict=True):
+            message = g * local
+            total = grads.get(parent, 0.0) + message
+            if anomaly and not math.isfinite(total):
+                raise FloatingPointError(
+                    f"gradient {total} of {parent!r} from {_origin(node)}: global gradient {g}"
+                    f" times local gradient {local}"
+                )
+            grads[parent] = total
+    with _MARKING:
+        for node in order:
+            g = grads.get(node, 0.0)
+            leaf = node._operation is None and node._rest is None
+            node._grad = node._grad + g if leaf else g
+
+
+def _origin(node: Node) -> str:
+    what = type(node).__name__ if node._operation is None else equation(node)
+    return what if node.line is None else f"{what} at {node.line}"
+
+
+def zero_grad(nodes: Node | Iterable[Any]) -> None:
+    """Set the gradients of nodes to 0: a node, or any nesting of lists, tuples and arrays of them.
+
+    Raises:
+        TypeError: if something in it is not a node.
+    """
+    found: list[Node] = []
+    stack: list[Any] = [nodes]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Node):
+            found.append(item)
+        elif isinstance(item, Iterable) and not isinstance(item, (str, bytes)):
+            stack.extend(item)
+        else:
+            raise TypeError(f"zero_grad takes nodes, not {type(item).__name__}")
+    for node in found:
+        node._grad = 0.0

@@ -1,0 +1,356 @@
+"""Elementary functions of floats that follow IEEE 754 and never raise.
+
+Python's ``math`` raises on a domain error, a pole and overflow. Nodes, NumPy and machine code give
+NaN and infinity instead; so do these functions, so that a program computes the same on numbers and
+on nodes. Where nothing goes wrong the value is that of Python's ``math`` unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Final
+
+INF: Final = math.inf
+NAN: Final = math.nan
+
+
+def divide(x: float, y: float) -> float:
+    """x / y; a zero divisor gives a signed infinity, or NaN for 0 / 0."""
+    if y == 0.0:
+        if x == 0.0 or x != x:
+            return NAN
+        return math.copysign(INF, x) * math.copysign(1.0, y)
+    return x / y
+
+
+def power(x: float, y: float) -> float:
+    """x ** y as C's pow: NaN for a negative base with a fractional exponent."""
+    try:
+        return math.pow(x, y)
+    except OverflowError:
+        return -INF if x < 0.0 and _is_odd(y) else INF
+    except ValueError:
+        if x == 0.0:
+            return math.copysign(INF, x) if _is_odd(y) else INF
+        return NAN
+
+
+def _is_odd(y: float) -> bool:
+    return math.fmod(y, 2.0) in (1.0, -1.0)
+
+
+def power_less(x: float, y: float, k: float) -> float:
+    """x ** (y - k) for a small whole k, with the rounding of y - k made good.
+
+    The rounding error of the exponent changes the result by that error times log(x), which for
+    x = 1e-300 is hundreds of units in the last place.
+    """
+    if x < 0.0 and math.isfinite(y) and y != math.floor(y):
+        return NAN  # y - k may have been rounded to a whole number
+    exponent = y - k
+    result = power(x, exponent)
+    if k == 0.0 or x <= 0.0 or math.isinf(x) or math.isinf(y) or not math.isfinite(result):
+        return result
+    shift = exponent - y
+    error = (y - (exponent - shift)) - (k + shift)
+    return result + result * (error * math.log(x))
+
+
+def exp(x: float) -> float:
+    """e ** x; infinity where it overflows."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return INF
+
+
+def exp2(x: float) -> float:
+    """2 ** x; infinity where it overflows."""
+    return power(2.0, x)
+
+
+def expm1(x: float) -> float:
+    """e ** x - 1 without cancellation near 0; infinity where it overflows."""
+    try:
+        return math.expm1(x)
+    except OverflowError:
+        return INF
+
+
+def log(x: float) -> float:
+    """Natural logarithm: -inf at 0, NaN below."""
+    if x > 0.0:
+        return math.log(x)
+    return -INF if x == 0.0 else NAN
+
+
+def log2(x: float) -> float:
+    """Logarithm to base 2: -inf at 0, NaN below."""
+    if x > 0.0:
+        return math.log2(x)
+    return -INF if x == 0.0 else NAN
+
+
+def log10(x: float) -> float:
+    """Logarithm to base 10: -inf at 0, NaN below."""
+    if x > 0.0:
+        return math.log10(x)
+    return -INF if x == 0.0 else NAN
+
+
+def log1p(x: float) -> float:
+    """log(1 + x) without cancellation near 0: -inf at -1, NaN below."""
+    if x > -1.0:
+        return math.log1p(x)
+    return -INF if x == -1.0 else NAN
+
+
+def sqrt(x: float) -> float:
+    """Square root; NaN below 0."""
+    return math.sqrt(x) if x >= 0.0 else NAN
+
+
+def cbrt(x: float) -> float:
+    """Real cube root within one unit in the last place, one Newton step after pow."""
+    if x == 0.0 or x - x != 0.0:
+        return x
+    mantissa, exponent = math.frexp(abs(x))
+    thirds = -(-exponent // 3)
+    mantissa = math.ldexp(mantissa, exponent - 3 * thirds)
+    root = math.pow(mantissa, 1.0 / 3.0)
+    root -= (root * root * root - mantissa) / (3.0 * root * root)
+    return math.copysign(math.ldexp(root, thirds), x)
+
+
+def sin(x: float) -> float:
+    """Sine; NaN at infinity."""
+    return math.sin(x) if x - x == 0.0 else NAN
+
+
+def cos(x: float) -> float:
+    """Cosine; NaN at infinity."""
+    return math.cos(x) if x - x == 0.0 else NAN
+
+
+def tan(x: float) -> float:
+    """Tangent; NaN at infinity."""
+    return math.tan(x) if x - x == 0.0 else NAN
+
+
+def asin(x: float) -> float:
+    """Arc sine in radians; NaN outside [-1, 1]."""
+    return math.asin(x) if -1.0 <= x <= 1.0 else NAN
+
+
+def acos(x: float) -> float:
+    """Arc cosine in radians; NaN outside [-1, 1]."""
+    return math.acos(x) if -1.0 <= x <= 1.0 else NAN
+
+
+def atan(x: float) -> float:
+    """Arc tangent in radians."""
+    return math.atan(x)
+
+
+def atan2(y: float, x: float) -> float:
+    """Angle of the point (x, y) in radians, in [-pi, pi]."""
+    return math.atan2(y, x)
+
+
+def sinh(x: float) -> float:
+    """Hyperbolic sine; a signed infinity where it overflows."""
+    try:
+        return math.sinh(x)
+    except OverflowError:
+        return math.copysign(INF, x)
+
+
+def cosh(x: float) -> float:
+    """Hyperbolic cosine; infinity where it overflows."""
+    try:
+        return math.cosh(x)
+    except OverflowError:
+        return INF
+
+
+def tanh(x: float) -> float:
+    """Hyperbolic tangent."""
+    return math.tanh(x)
+
+
+def sech2(x: float) -> float:
+    """1 - tanh(x)**2 without cancellation: 4 e / (1 + e)**2 with e = exp(-2 |x|)."""
+    e = math.exp(-2.0 * abs(x))
+    d = 1.0 + e
+    return 4.0 * e / (d * d)
+
+
+def asinh(x: float) -> float:
+    """Inverse hyperbolic sine."""
+    return math.asinh(x)
+
+
+def acosh(x: float) -> float:
+    """Inverse hyperbolic cosine; NaN below 1."""
+    return math.acosh(x) if x >= 1.0 else NAN
+
+
+def atanh(x: float) -> float:
+    """Inverse hyperbolic tangent: a signed infinity at -1 and 1, NaN outside."""
+    if -1.0 < x < 1.0:
+        return math.atanh(x)
+    return math.copysign(INF, x) if abs(x) == 1.0 else NAN
+
+
+def hypot(*xs: float) -> float:
+    """Square root of the sum of squares."""
+    return math.hypot(*xs)
+
+
+def sign(x: float) -> float:
+    """-1, 0 or 1; NaN for NaN."""
+    if x > 0.0:
+        return 1.0
+    if x < 0.0:
+        return -1.0
+    return x + 0.0
+
+
+def step(x: float) -> float:
+    """1 above 0, else 0; NaN for NaN."""
+    if x > 0.0:
+        return 1.0
+    return x if x != x else 0.0
+
+
+def relu(x: float) -> float:
+    """x above 0, else 0; NaN for NaN."""
+    return x if x > 0.0 or x != x else 0.0
+
+
+def maximum(x: float, y: float) -> float:
+    """The larger; NaN if either is NaN; 0.0 is larger than -0.0 (IEEE 754-2019 maximum)."""
+    if x > y or x != x:
+        return x
+    if y > x or y != y:
+        return y
+    return y if math.copysign(1.0, x) < 0.0 else x
+
+
+def minimum(x: float, y: float) -> float:
+    """The smaller; NaN if either is NaN; -0.0 is smaller than 0.0 (IEEE 754-2019 minimum)."""
+    if x < y or x != x:
+        return x
+    if y < x or y != y:
+        return y
+    return x if math.copysign(1.0, x) < 0.0 else y
+
+
+def greater(x: float, y: float) -> float:
+    """1 where x > y, 1/2 where they are equal, else 0; NaN if either is NaN."""
+    if x > y:
+        return 1.0
+    if x == y:
+        return 0.5
+    return 0.0 if x < y else NAN
+
+
+def copysign(x: float, y: float) -> float:
+    """The magnitude of x with the sign of y."""
+    return math.copysign(x, y)
+
+
+def floor(x: float) -> float:
+    """The largest whole number not above x, as a float."""
+    return float(math.floor(x)) if x - x == 0.0 else x
+
+
+def ceil(x: float) -> float:
+    """The smallest whole number not below x, as a float."""
+    return -floor(-x)
+
+
+def trunc(x: float) -> float:
+    """The whole part of x, as a float."""
+    return math.copysign(floor(abs(x)), x)
+
+
+def round_half_even(x: float, digits: float) -> float:
+    """x rounded to a number of decimals, halves to even, as Python's round."""
+    return math.copysign(round(x, int(digits)), x) if x - x == 0.0 else x
+
+
+def mod(x: float, y: float) -> float:
+    """x % y with the sign of y, as Python's operator; NaN for y = 0."""
+    return x % y if y != 0.0 else NAN
+
+
+def floor_divide(x: float, y: float) -> float:
+    """x // y as Python's operator; as x / y for y = 0."""
+    return x // y if y != 0.0 else divide(x, y)
+
+
+def fmod(x: float, y: float) -> float:
+    """The remainder of x / y with the sign of x; NaN for y = 0 or infinite x."""
+    return NAN if y == 0.0 or math.isinf(x) else math.fmod(x, y)
+
+
+def remainder(x: float, y: float) -> float:
+    """x - n y for the whole n nearest to x / y; NaN for y = 0 or infinite x."""
+    return NAN if y == 0.0 or math.isinf(x) else math.remainder(x, y)
+
+
+def ldexp(x: float, exponent: float) -> float:
+    """x times 2 ** exponent for a whole exponent; a signed infinity where it overflows."""
+    try:
+        return math.ldexp(x, int(exponent))
+    except OverflowError:
+        return math.copysign(INF, x)
+
+
+def fma(x: float, y: float, z: float) -> float:
+    """x * y + z rounded once."""
+    if math.isfinite(x) and math.isfinite(y) and math.isfinite(z) and x != 0.0 and y != 0.0:
+        exact = Fraction(x) * Fraction(y) + Fraction(z)
+        if exact != 0:
+            return _round_fraction(exact)
+        return x * y + z if x * y + z == 0.0 else 0.0
+    return x * y + z
+
+
+def _round_fraction(exact: Fraction) -> float:
+    try:
+        return float(exact)
+    except OverflowError:
+        return INF if exact > 0 else -INF
+
+
+def fsum(*xs: float) -> float:
+    """The sum rounded once, whatever the order."""
+    try:
+        return math.fsum(xs)
+    except ValueError:  # infinities of both signs
+        return NAN
+    except OverflowError:  # a partial sum
+        if all(math.isfinite(x) for x in xs):
+            return _round_fraction(sum((Fraction(x) for x in xs), Fraction(0)))
+        return math.fsum(x for x in xs if not math.isfinite(x))
+
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)) without overflow."""
+    if x >= 0.0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+def softplus(x: float) -> float:
+    """log(1 + exp(x)) without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x))) if x == x else x
+
+
+def identity(x: float) -> float:
+    """x."""
+    return x

@@ -1,0 +1,279 @@
+"""Functions on numbers and nodes, under the names of Python's ``math``.
+
+Each takes numbers or nodes. Given only numbers it returns a float; given a node, a node. Values
+follow IEEE 754 in both cases: ``log(0)`` is -inf, ``sqrt(-1)`` NaN, and nothing raises on a value.
+
+For arrays of nodes use NumPy's functions: ``np.exp(array_of_nodes)``.
+"""
+
+from __future__ import annotations
+
+import math as _math
+from collections.abc import Iterable
+from math import e, inf, nan, pi, tau
+from typing import Any
+
+from chainrule import rules as _rules
+from chainrule.node import Node as _Node
+from chainrule.rules import to_float as _to_float
+
+__all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "clip",
+    "copysign",
+    "cos",
+    "cosh",
+    "degrees",
+    "digamma",
+    "dist",
+    "dot",
+    "e",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "fabs",
+    "floor",
+    "fma",
+    "fmod",
+    "fsum",
+    "gamma",
+    "hypot",
+    "inf",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "ldexp",
+    "lgamma",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logsumexp",
+    "maximum",
+    "minimum",
+    "modf",
+    "nan",
+    "norm_cdf",
+    "norm_pdf",
+    "pi",
+    "polygamma",
+    "pow",
+    "prod",
+    "radians",
+    "relu",
+    "remainder",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "softplus",
+    "sqrt",
+    "stop_gradient",
+    "sumprod",
+    "tan",
+    "tanh",
+    "tau",
+    "trunc",
+    "where",
+]
+
+# Elementary operations, straight from the table of rules
+acos = _rules.acos
+acosh = _rules.acosh
+asin = _rules.asin
+asinh = _rules.asinh
+atan = _rules.atan
+atan2 = _rules.atan2
+atanh = _rules.atanh
+cbrt = _rules.cbrt
+ceil = _rules.ceil
+copysign = _rules.copysign
+cos = _rules.cos
+cosh = _rules.cosh
+erf = _rules.erf
+erfc = _rules.erfc
+exp = _rules.exp
+exp2 = _rules.exp2
+expm1 = _rules.expm1
+fabs = _rules.absolute
+floor = _rules.floor
+fma = _rules.fma
+fmod = _rules.fmod
+gamma = _rules.gamma
+hypot = _rules.hypot
+ldexp = _rules.ldexp
+lgamma = _rules.lgamma
+log10 = _rules.log10
+log1p = _rules.log1p
+log2 = _rules.log2
+maximum = _rules.maximum
+minimum = _rules.minimum
+norm_cdf = _rules.norm_cdf
+norm_pdf = _rules.norm_pdf
+polygamma = _rules.polygamma
+pow = _rules.power
+relu = _rules.relu
+remainder = _rules.remainder
+sigmoid = _rules.sigmoid
+sign = _rules.sign
+sin = _rules.sin
+sinh = _rules.sinh
+softplus = _rules.softplus
+sqrt = _rules.sqrt
+stop_gradient = _rules.stop_gradient
+tan = _rules.tan
+tanh = _rules.tanh
+trunc = _rules.trunc
+
+
+# Functions made of elementary operations
+
+
+def log(x: Any, base: Any = None) -> Any:
+    """Logarithm of x, natural or to a base."""
+    if base is None:
+        return _rules.log(x)
+    return _rules.divide(_rules.log(x), _rules.log(base))
+
+
+def digamma(x: Any) -> Any:
+    """Derivative of lgamma."""
+    return _rules.polygamma(0.0, x)
+
+
+def degrees(x: Any) -> Any:
+    """Radians to degrees."""
+    return _rules.multiply(x, 180.0 / _math.pi)
+
+
+def radians(x: Any) -> Any:
+    """Degrees to radians."""
+    return _rules.multiply(x, _math.pi / 180.0)
+
+
+def modf(x: Any) -> tuple[Any, Any]:
+    """Fractional and whole part, both with the sign of x."""
+    whole = _rules.trunc(x)
+    return _rules.copysign(_rules.where(isinf(x), 0.0, _rules.subtract(x, whole)), x), whole
+
+
+def fsum(xs: Iterable[Any]) -> Any:
+    """The sum of numbers and nodes, rounded once."""
+    return _rules.fsum(*xs)
+
+
+def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
+    """The product, from left to right, beginning with ``start``."""
+    product = start
+    for x in xs:
+        product = _rules.multiply(product, x)
+    return product if isinstance(product, _Node) else _to_float(product, "prod")
+
+
+def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
+    """x0 y0 + x1 y1 + …, from left to right; 0.0 for nothing.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    terms = [_rules.multiply(x, y) for x, y in _pairs(xs, ys, "dot")]
+    total = terms[0] if terms else 0.0
+    for term in terms[1:]:
+        total = _rules.add(total, term)
+    return total
+
+
+sumprod = dot
+
+
+def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
+    """Euclidean distance of two points.
+
+    Raises:
+        ValueError: if their dimensions differ.
+    """
+    return _rules.hypot(*[_rules.subtract(x, y) for x, y in _pairs(p, q, "dist")])
+
+
+def _pairs(xs: Iterable[Any], ys: Iterable[Any], name: str) -> list[tuple[Any, Any]]:
+    left, right = list(xs), list(ys)
+    if len(left) != len(right):
+        raise ValueError(
+            f"{name} takes two sequences of one length, not of {len(left)} and {len(right)}"
+        )
+    return list(zip(left, right, strict=True))
+
+
+def logsumexp(xs: Iterable[Any]) -> Any:
+    """log(exp(x0) + exp(x1) + …) without overflow; -inf for nothing."""
+    terms = list(xs)
+    if not terms:
+        return -_math.inf
+    largest = stop_gradient(max(terms))
+    if isinf(largest):  # x - inf would be NaN; the others are 0 beside it
+        largest = 0.0
+    total = _rules.fsum(*[_rules.exp(_rules.subtract(x, largest)) for x in terms])
+    return _rules.add(largest, _rules.log(total))
+
+
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """x limited to [low, high]; at a limit the gradient is shared, as maximum and minimum do.
+
+    Raises:
+        ValueError: if low is larger than high.
+    """
+    if low > high:
+        raise ValueError(f"clip takes low <= high, not {_value(low)} > {_value(high)}")
+    return _rules.minimum(_rules.maximum(x, low), high)
+
+
+def where(condition: bool, x: Any, y: Any) -> Any:
+    """x if the condition holds, else y; the other has gradient 0, even where its own is not finite.
+
+    Raises:
+        TypeError: if the condition is not a truth value such as a comparison gives.
+    """
+    if not isinstance(condition, bool) and type(condition).__name__ not in ("bool", "bool_"):
+        raise TypeError(
+            f"where takes a comparison such as x > 0, not {type(condition).__name__};"
+            " for arrays use np.where"
+        )
+    return _rules.where(1.0 if condition else 0.0, x, y)
+
+
+# Questions about a value: plain truth values
+
+
+def isnan(x: Any) -> bool:
+    """Whether the value is NaN."""
+    return _math.isnan(_value(x))
+
+
+def isinf(x: Any) -> bool:
+    """Whether the value is an infinity."""
+    return _math.isinf(_value(x))
+
+
+def isfinite(x: Any) -> bool:
+    """Whether the value is neither NaN nor an infinity."""
+    return _math.isfinite(_value(x))
+
+
+def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> bool:
+    """Whether two values are close, as Python's ``math.isclose``."""
+    return _math.isclose(_value(a), _value(b), rel_tol=rel_tol, abs_tol=abs_tol)
+
+
+def _value(x: Any) -> float:
+    return x.data if isinstance(x, _Node) else _to_float(x, "chainrule.math")

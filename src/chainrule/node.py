@@ -1,0 +1,797 @@
+"""The computational graph: nodes, their order, and backpropagation.
+
+A :class:`Node` holds a number and remembers its parents, the nodes it was computed from. Running
+ordinary Python on nodes builds the graph; :meth:`Node.backward` walks it from the root to the
+leaves and multiplies local gradients along the way, which is the chain rule.
+
+This file is plain Python. Where a C compiler is found it is compiled when the package is built,
+which makes it some ten times faster and changes no result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Final, SupportsFloat
+
+from mypy_extensions import i64, mypyc_attr
+
+from chainrule import ieee, rules
+from chainrule.annotations import (
+    ACTIVE,
+    Annotation,
+    detecting_anomaly,
+    new_annotation,
+)
+from chainrule.rules import (
+    CODE_ADD,
+    CODE_DIVIDE,
+    CODE_MULTIPLY,
+    CODE_RELU,
+    CODE_SUBTRACT,
+    CODE_TANH,
+    Operation,
+    to_float,
+)
+
+COMPILED: Final = not __file__.endswith(".py")
+"""Whether the engine runs as machine code."""
+
+
+class _State:
+    """Counts the times that any node's data was set; nodes compare it to notice stale values."""
+
+    def __init__(self) -> None:
+        self.clock: i64 = 0
+
+
+_STATE: Final = _State()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Node:
+    """A number in a computational graph.
+
+    Made directly, a node is a leaf: a number with a name, if you like. An operation on nodes gives
+    a node that remembers its operands. Plain numbers among the operands are constants: they are
+    part of the operation and have no gradient.
+
+    A subclass with its own operation calls ``super().__init__(value, (x, y))`` and defines
+    ``_local_grad(parent)``. If an operand can occur twice, an :class:`~chainrule.Operation` is the
+    better way, as it is told the position.
+
+    Args:
+        data: the value, a real number.
+        parents: the nodes the value was computed from (for subclasses).
+        name: shown in pictures and messages.
+
+    Raises:
+        TypeError: if data is not a real number, a parent not a node, or the name not text.
+    """
+
+    __array_priority__: ClassVar[float] = 1000.0  # np.float64(2) * node asks the node
+
+    def __init__(self, data: object, parents: Sequence[Node] = (), name: str | None = None) -> None:
+        if isinstance(data, Node):
+            raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
+        self._data: float = to_float(data, "Node", "a real number")
+        self._grad: float = 0.0
+        self._operation: Operation | None = None
+        # The operands: one or two nodes in _a and _b; in _rest the constant of a two-operand
+        # operation, or a tuple of all the operands if there are more than two.
+        self._a: Node | None = None
+        self._b: Node | None = None
+        self._rest: object = _checked_parents(parents) if parents else None
+        self._clock: i64 = _STATE.clock
+        self._pending: i64 = 0
+        self._annotation: Annotation | None = None
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a node is text, not {type(name).__name__}")
+        if ACTIVE.contexts or name is not None:
+            self._annotation = new_annotation(name)
+
+    # What a node knows
+
+    @property
+    def data(self) -> float:
+        """The value. It can be set on leaves, for example by a step of gradient descent."""
+        return self._data
+
+    @data.setter
+    def data(self, value: SupportsFloat) -> None:
+        if self._operation is not None:
+            raise ValueError(
+                f"the data of {self!r} is the result of an operation and can't be set;"
+                " set a leaf's and compute the result again"
+            )
+        self._data = to_float(value, "data", "a real number")
+        _STATE.clock += 1
+        self._clock = _STATE.clock
+
+    @property
+    def grad(self) -> float:
+        """∂root/∂self by the last backward pass; on leaves, summed over passes since it was set."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: SupportsFloat) -> None:
+        self._grad = to_float(value, "grad", "a real number")
+
+    @property
+    def name(self) -> str | None:
+        """The name, or None."""
+        return None if self._annotation is None else self._annotation.name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a node is text, not {type(name).__name__}")
+        old = self._annotation
+        self._annotation = (
+            Annotation(name, (), None) if old is None else Annotation(name, old.groups, old.line)
+        )
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups (see :func:`~chainrule.group`) the node was made in, outermost first."""
+        return () if self._annotation is None else self._annotation.groups
+
+    @property
+    def line(self) -> str | None:
+        """``file:line`` of the code that made the node, where it was recorded."""
+        return None if self._annotation is None else self._annotation.line
+
+    @property
+    def operation(self) -> Operation | None:
+        """The operation that made the node; None for leaves and users' own subclasses."""
+        return self._operation
+
+    @property
+    def operands(self) -> tuple[Any, ...]:
+        """Nodes and constants (floats) that the operation was applied to, in order."""
+        rest = self._rest
+        if isinstance(rest, tuple):
+            return rest
+        if self._a is None:
+            return () if self._b is None else (rest, self._b)
+        if self._b is not None:
+            return (self._a, self._b)
+        return (self._a,) if rest is None else (self._a, rest)
+
+    @property
+    def _parents(self) -> tuple[Node, ...]:
+        """The nodes among the operands, in order; one used twice stands twice."""
+        return tuple([operand for operand in self.operands if isinstance(operand, Node)])
+
+    @_parents.setter
+    def _parents(self, parents: Sequence[Node]) -> None:
+        if self._operation is not None:
+            raise ValueError("the operands of an operation can't be changed; compute it again")
+        self._rest = _checked_parents(parents) if parents else None
+
+    def _local_grad(self, parent: Node) -> Any:
+        """∂self/∂parent; for an operand that occurs twice, by its first position.
+
+        Raises:
+            ValueError: if ``parent`` is not a parent of this node.
+            NotImplementedError: if a subclass with parents does not define it.
+        """
+        if self._operation is None:
+            if self._rest is None:
+                raise ValueError("a leaf has no parents and no local gradients")
+            raise NotImplementedError(
+                f"{type(self).__name__} has parents but no method _local_grad(parent)"
+            )
+        parents = self._parents
+        if parent not in parents:
+            raise ValueError(f"{parent!r} is not a parent of {self!r}")
+        return self.local_grads()[parents.index(parent)]
+
+    def local_grads(self) -> tuple[float, ...]:
+        """∂self/∂parent for each of the parents in order, at the present values."""
+        operation = self._operation
+        if operation is None:
+            return tuple(
+                [
+                    to_float(self._local_grad(parent), f"_local_grad of {type(self).__name__}")
+                    for parent in self._parents
+                ]
+            )
+        operands = self.operands
+        values = _values(operands)
+        return tuple(
+            [
+                to_float(
+                    operation.local_grad(i, self._data, values),
+                    f"a local gradient of {operation.name}",
+                )
+                for i, operand in enumerate(operands)
+                if isinstance(operand, Node)
+            ]
+        )
+
+    # Order and backpropagation
+
+    def sorted_nodes(self) -> list[Node]:
+        """The graph below this node in topological order: this node first, parents after children.
+
+        Raises:
+            ValueError: if the graph has a cycle.
+        """
+        from chainrule.backpropagation import sorted_nodes
+
+        return sorted_nodes(self)
+
+    def backward(self, seed: SupportsFloat = 1.0) -> None:
+        """Backpropagate: set ``grad`` of every node below to ∂self/∂node times ``seed``.
+
+        Leaves add to what they hold, so that gradients accumulate over calls until they are set to
+        0; the other nodes hold the last pass. A global gradient of exactly 0 sends 0 to the
+        parents, whatever the local gradients. If an error is raised, no gradient has changed.
+
+        Raises:
+            TypeError: if the seed is not a number, or a user's local gradient gives none.
+            ValueError: if the graph has a cycle, or a leaf's data was changed after an operation
+                had used it.
+            FloatingPointError: inside :func:`~chainrule.detect_anomaly`.
+        """
+        from chainrule.backpropagation import backward
+
+        backward(self, to_float(seed, "backward", "a real number as seed"))
+
+    # Operators
+
+    def __add__(self, other: object) -> Any:
+        if isinstance(other, Node):
+            return BinaryOpNode(self, other, "+")
+        return _with_other(self, other, "+", False)
+
+    def __radd__(self, other: object) -> Any:
+        return _with_other(self, other, "+", True)
+
+    def __sub__(self, other: object) -> Any:
+        if isinstance(other, Node):
+            return BinaryOpNode(self, other, "-")
+        return _with_other(self, other, "-", False)
+
+    def __rsub__(self, other: object) -> Any:
+        return _with_other(self, other, "-", True)
+
+    def __mul__(self, other: object) -> Any:
+        if isinstance(other, Node):
+            return BinaryOpNode(self, other, "*")
+        return _with_other(self, other, "*", False)
+
+    def __rmul__(self, other: object) -> Any:
+        return _with_other(self, other, "*", True)
+
+    def __truediv__(self, other: object) -> Any:
+        if isinstance(other, Node):
+            return BinaryOpNode(self, other, "/")
+        return _with_other(self, other, "/", False)
+
+    def __rtruediv__(self, other: object) -> Any:
+        return _with_other(self, other, "/", True)
+
+    def __pow__(self, other: object) -> Any:
+        if isinstance(other, Node):
+            return BinaryOpNode(self, other, "**")
+        return _with_other(self, other, "**", False)
+
+    def __rpow__(self, other: object) -> Any:
+        return _with_other(self, other, "**", True)
+
+    def __mod__(self, other: object) -> Any:
+        return _with_other(self, other, "%", False)
+
+    def __rmod__(self, other: object) -> Any:
+        return _with_other(self, other, "%", True)
+
+    def __floordiv__(self, other: object) -> Any:
+        return _with_other(self, other, "//", False)
+
+    def __rfloordiv__(self, other: object) -> Any:
+        return _with_other(self, other, "//", True)
+
+    def __neg__(self) -> Node:
+        return OperationNode(rules.negative, -self._data, self, None, None)
+
+    def __pos__(self) -> Node:
+        return self
+
+    def __abs__(self) -> Node:
+        return _unary(rules.absolute, self)
+
+    def __round__(self, digits: int = 0) -> Node:
+        return apply(rules.round_half_even, (self, digits))
+
+    def __floor__(self) -> Node:
+        return _unary(rules.floor, self)
+
+    def __ceil__(self) -> Node:
+        return _unary(rules.ceil, self)
+
+    def __trunc__(self) -> Node:
+        return _unary(rules.trunc, self)
+
+    def _apply(self, operation: Operation, operands: Sequence[object]) -> Node:
+        """What a call of an operation asks of the first operand that is not a number."""
+        return apply(operation, operands)
+
+    # Comparisons: of values, but for == and != between nodes and hash, which are identity
+
+    def __lt__(self, other: Any) -> Any:
+        if isinstance(other, Node):
+            return self._data < other._data
+        return self._data < other if _is_real(other) else _with_array(self, other, "less")
+
+    def __le__(self, other: Any) -> Any:
+        if isinstance(other, Node):
+            return self._data <= other._data
+        return self._data <= other if _is_real(other) else _with_array(self, other, "less_equal")
+
+    def __gt__(self, other: Any) -> Any:
+        if isinstance(other, Node):
+            return self._data > other._data
+        return self._data > other if _is_real(other) else _with_array(self, other, "greater")
+
+    def __ge__(self, other: Any) -> Any:
+        if isinstance(other, Node):
+            return self._data >= other._data
+        return self._data >= other if _is_real(other) else _with_array(self, other, "greater_equal")
+
+    def __eq__(self, other: Any) -> Any:
+        if isinstance(other, Node):
+            return self is other
+        return self._data == other if _is_real(other) else _with_array(self, other, "equal")
+
+    def __ne__(self, other: Any) -> Any:
+        if isinstance(other, Node):
+            return self is not other
+        return self._data != other if _is_real(other) else _with_array(self, other, "not_equal")
+
+    def __hash__(self) -> int:
+        return id(self) >> 4
+
+    # Leaving the graph is said aloud: node.data
+
+    def __bool__(self) -> bool:
+        raise TypeError("a node is neither true nor false; compare it: node != 0 or node > 0")
+
+    def __float__(self) -> float:
+        raise TypeError(
+            "a node is not turned into a float, which would lose its gradient; use the functions"
+            " of chainrule.math in place of math's, or node.data to leave the graph"
+        )
+
+    def __int__(self) -> int:
+        raise TypeError(
+            "a node is not turned into an int, which would lose its gradient; use"
+            " chainrule.math.trunc, or int(node.data) to leave the graph"
+        )
+
+    def __complex__(self) -> complex:
+        raise TypeError("a node is real; use node.data to leave the graph")
+
+    # Text, copying and pickling
+
+    def __repr__(self) -> str:
+        label = "" if self.name is None else f", name={self.name!r}"
+        return f"{type(self).__name__}(data={self._data!r}, grad={self._grad!r}{label})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self._data, spec) if spec else str(self)
+
+    def __copy__(self) -> Node:
+        from chainrule.copying import copy_node
+
+        return copy_node(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Node:
+        from chainrule.copying import deepcopy_node
+
+        return deepcopy_node(self, memo)
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        from chainrule.copying import reduce_node
+
+        return reduce_node(self)
+
+    # Methods under NumPy's names, which NumPy calls on arrays of nodes
+
+    def relu(self) -> Node:
+        """max(self, 0)."""
+        return ReLUNode(self)
+
+    def tanh(self) -> Node:
+        """Hyperbolic tangent."""
+        return TanhNode(self)
+
+    def exp(self) -> Node:
+        """e ** self."""
+        return _unary(rules.exp, self)
+
+    def exp2(self) -> Node:
+        """2 ** self."""
+        return _unary(rules.exp2, self)
+
+    def expm1(self) -> Node:
+        """e ** self - 1."""
+        return _unary(rules.expm1, self)
+
+    def log(self) -> Node:
+        """Natural logarithm."""
+        return _unary(rules.log, self)
+
+    def log2(self) -> Node:
+        """Logarithm to base 2."""
+        return _unary(rules.log2, self)
+
+    def log10(self) -> Node:
+        """Logarithm to base 10."""
+        return _unary(rules.log10, self)
+
+    def log1p(self) -> Node:
+        """log(1 + self)."""
+        return _unary(rules.log1p, self)
+
+    def sqrt(self) -> Node:
+        """Square root."""
+        return _unary(rules.sqrt, self)
+
+    def cbrt(self) -> Node:
+        """Cube root."""
+        return _unary(rules.cbrt, self)
+
+    def sin(self) -> Node:
+        """Sine of radians."""
+        return _unary(rules.sin, self)
+
+    def cos(self) -> Node:
+        """Cosine of radians."""
+        return _unary(rules.cos, self)
+
+    def tan(self) -> Node:
+        """Tangent of radians."""
+        return _unary(rules.tan, self)
+
+    def arcsin(self) -> Node:
+        """Arc sine."""
+        return _unary(rules.asin, self)
+
+    def arccos(self) -> Node:
+        """Arc cosine."""
+        return _unary(rules.acos, self)
+
+    def arctan(self) -> Node:
+        """Arc tangent."""
+        return _unary(rules.atan, self)
+
+    def sinh(self) -> Node:
+        """Hyperbolic sine."""
+        return _unary(rules.sinh, self)
+
+    def cosh(self) -> Node:
+        """Hyperbolic cosine."""
+        return _unary(rules.cosh, self)
+
+    def arcsinh(self) -> Node:
+        """Inverse hyperbolic sine."""
+        return _unary(rules.asinh, self)
+
+    def arccosh(self) -> Node:
+        """Inverse hyperbolic cosine."""
+        return _unary(rules.acosh, self)
+
+    def arctanh(self) -> Node:
+        """Inverse hyperbolic tangent."""
+        return _unary(rules.atanh, self)
+
+    def sign(self) -> Node:
+        """-1, 0 or 1, with derivative 0."""
+        return _unary(rules.sign, self)
+
+    def floor(self) -> Node:
+        """The whole number below, with derivative 0."""
+        return _unary(rules.floor, self)
+
+    def ceil(self) -> Node:
+        """The whole number above, with derivative 0."""
+        return _unary(rules.ceil, self)
+
+    def trunc(self) -> Node:
+        """The whole part, with derivative 0."""
+        return _unary(rules.trunc, self)
+
+    def sigmoid(self) -> Node:
+        """1 / (1 + exp(-self))."""
+        return _unary(rules.sigmoid, self)
+
+    def softplus(self) -> Node:
+        """log(1 + exp(self))."""
+        return _unary(rules.softplus, self)
+
+    def fabs(self) -> Node:
+        """Absolute value."""
+        return abs(self)
+
+    def rint(self) -> Node:
+        """The nearest whole number, halves to even, with derivative 0."""
+        return round(self)
+
+    def degrees(self) -> Any:
+        """Radians to degrees."""
+        return self * (180.0 / math.pi)
+
+    def radians(self) -> Any:
+        """Degrees to radians."""
+        return self * (math.pi / 180.0)
+
+    def arctan2(self, x: object) -> Node:
+        """The angle of the point (x, self)."""
+        return apply(rules.atan2, (self, x))
+
+    def hypot(self, other: object) -> Node:
+        """sqrt(self**2 + other**2)."""
+        return apply(rules.hypot, (self, other))
+
+    def fmod(self, other: object) -> Node:
+        """Remainder with the sign of self."""
+        return apply(rules.fmod, (self, other))
+
+
+def _checked_parents(parents: Iterable[object]) -> tuple[Node, ...]:
+    checked = []
+    for parent in parents:
+        if not isinstance(parent, Node):
+            raise TypeError(f"the parents of a node are nodes, not {type(parent).__name__}")
+        checked.append(parent)
+    return tuple(checked)
+
+
+class OperationNode(Node):
+    """The result of an operation of the table or of a user's :class:`~chainrule.Operation`.
+
+    Made by the operators, methods and functions, not by hand. Only :class:`Node` is for
+    subclassing.
+    """
+
+    def __init__(
+        self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
+    ) -> None:
+        self._data = data
+        self._grad = 0.0
+        self._operation = operation
+        self._a = a
+        self._b = b
+        self._rest = rest
+        self._clock = _STATE.clock
+        self._pending = 0
+        self._annotation = None
+        if not COMPILED and type(self).__module__ != __name__:  # compiled, Python itself objects
+            raise TypeError(f"{type(self).__name__}: subclass Node, not the class of an operation")
+        if ACTIVE.contexts:
+            self._annotation = new_annotation(None)
+            if detecting_anomaly() and not math.isfinite(data):
+                raise FloatingPointError(f"{equation(self)} at {self.line}")
+
+    def __str__(self) -> str:
+        """The symbol of the operation, with its constants: ``*``, ``tanh``, ``** 2``, ``1 /``."""
+        operation = self._operation
+        assert operation is not None
+        operands = self.operands
+        constants = ["·" if isinstance(operand, Node) else f"{operand:.6g}" for operand in operands]
+        if len(self._parents) == len(operands):
+            return operation.symbol
+        if not operation.symbol.isidentifier() and len(operands) == 2:
+            return " ".join([constants[0], operation.symbol, constants[1]]).strip("· ")
+        return f"{operation.symbol}({', '.join(constants)})"
+
+
+def equation(node: Node) -> str:
+    """The operation with its numbers put in, ``log(0) = -inf``, for messages."""
+    operation = node._operation
+    assert operation is not None
+    values = ", ".join([f"{value:.6g}" for value in _values(node.operands)])
+    return f"{operation.name}({values}) = {node._data:.6g}"
+
+
+class BinaryOpNode(OperationNode):
+    """The result of an operator between two nodes.
+
+    Args:
+        x: the left operand.
+        y: the right operand.
+        op: ``+``, ``-``, ``*``, ``/``, ``**``, ``%`` or ``//``.
+
+    Raises:
+        TypeError: if an operand is not a node.
+        ValueError: if the operator is none of these.
+    """
+
+    def __init__(self, x: Node, y: Node, op: str) -> None:
+        operation = _operator(op)
+        super().__init__(operation, _operate(operation, _data(x), _data(y)), x, y, None)
+
+    @property
+    def _op(self) -> str:
+        operation = self._operation
+        assert operation is not None
+        return operation.symbol
+
+
+class ReLUNode(OperationNode):
+    """max(x, 0), with gradient 0 at 0."""
+
+    def __init__(self, x: Node) -> None:
+        super().__init__(rules.relu, ieee.relu(_data(x)), x, None, None)
+
+
+class TanhNode(OperationNode):
+    """Hyperbolic tangent."""
+
+    def __init__(self, x: Node) -> None:
+        super().__init__(rules.tanh, ieee.tanh(_data(x)), x, None, None)
+
+
+class PowOp(OperationNode):
+    """x ** n for a number n."""
+
+    def __init__(self, x: Node, n: float) -> None:
+        exponent = to_float(n, "**")
+        super().__init__(rules.power, ieee.power(_data(x), exponent), x, None, exponent)
+
+    @property
+    def n(self) -> float:
+        """The exponent."""
+        return to_float(self._rest, "**")
+
+
+# Building
+
+
+def _data(x: Node) -> float:
+    if not isinstance(x, Node):
+        raise TypeError(f"expected a node, not {rules.described(x)}")
+    return x._data
+
+
+def _operator(symbol: str) -> Operation:
+    if symbol == "+":
+        return rules.add
+    if symbol == "*":
+        return rules.multiply
+    if symbol == "-":
+        return rules.subtract
+    if symbol == "/":
+        return rules.divide
+    if symbol == "**":
+        return rules.power
+    if symbol == "%":
+        return rules.mod
+    if symbol == "//":
+        return rules.floor_divide
+    raise ValueError(f"an operator is one of + - * / ** % //, not {symbol!r}")
+
+
+def _operate(operation: Operation, u: float, v: float) -> float:
+    """The value of an operator: a typed twin of the table for the most frequent ones."""
+    code = operation.code
+    if code == CODE_ADD:
+        return u + v
+    if code == CODE_MULTIPLY:
+        return u * v
+    if code == CODE_SUBTRACT:
+        return u - v
+    if code == CODE_DIVIDE:
+        return ieee.divide(u, v)
+    return float(operation.value(u, v))
+
+
+def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> Node:
+    """An operator between a node and a number, the number first if swapped."""
+    operation = _operator(symbol)
+    if swapped:
+        value = _operate(operation, constant, node._data)
+        return OperationNode(operation, value, None, node, constant)
+    if operation is rules.power:
+        return PowOp(node, constant)
+    return OperationNode(operation, _operate(operation, node._data, constant), node, None, constant)
+
+
+def _unary(operation: Operation, x: Node) -> Node:
+    return OperationNode(operation, float(operation.value(x._data)), x, None, None)
+
+
+def apply(operation: Operation, operands: Sequence[object]) -> Node:
+    """The node that an operation gives for operands of which at least one is a node.
+
+    Raises:
+        TypeError: for a wrong number of operands, one that is neither node nor number, a node
+            where the operation takes only a number, or a value that is not a number.
+    """
+    operation.check_arity(len(operands))
+    if operation.builtin:
+        if operation.symbol in _NUMPY_NAMES:
+            first = operands[0]
+            if isinstance(first, Node):
+                return _operated(first, operands[1], operation.symbol, False)
+            return _operated(_node(operands[1]), first, operation.symbol, True)
+        if operation.code == CODE_RELU:
+            return ReLUNode(_node(operands[0]))
+        if operation.code == CODE_TANH:
+            return TanhNode(_node(operands[0]))
+    checked: list[Any] = []
+    for i, operand in enumerate(operands):
+        if not isinstance(operand, Node):
+            checked.append(to_float(operand, operation.name))
+            continue
+        if not operation.variadic and operation.local_grads[i] is None:
+            raise TypeError(
+                f"operand {i + 1} of {operation.name} must be a number or a comparison, not a node"
+            )
+        checked.append(operand)
+    value = to_float(operation.value(*_values(checked)), f"the value of {operation.name}")
+    if len(checked) > 2:
+        return OperationNode(operation, value, None, None, tuple(checked))
+    first = checked[0]
+    if len(checked) == 1:
+        return OperationNode(operation, value, _node(first), None, None)
+    second = checked[1]
+    if not isinstance(first, Node):
+        return OperationNode(operation, value, None, _node(second), first)
+    if not isinstance(second, Node):
+        return OperationNode(operation, value, first, None, second)
+    return OperationNode(operation, value, first, second, None)
+
+
+def _operated(node: Node, other: object, symbol: str, swapped: bool) -> Node:
+    if isinstance(other, Node):
+        return BinaryOpNode(node, other, symbol)
+    return _with_constant(node, to_float(other, symbol), symbol, swapped)
+
+
+def _node(x: object) -> Node:
+    assert isinstance(x, Node)
+    return x
+
+
+def _values(operands: Iterable[Any]) -> list[float]:
+    return [operand._data if isinstance(operand, Node) else operand for operand in operands]
+
+
+_NUMPY_NAMES: Final[dict[str, str]] = {
+    "+": "add",
+    "-": "subtract",
+    "*": "multiply",
+    "/": "true_divide",
+    "**": "power",
+    "%": "remainder",
+    "//": "floor_divide",
+}
+
+
+def _is_real(x: object) -> bool:
+    return isinstance(x, (float, int, rules._REAL))
+
+
+def _with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
+    """An operator between a node and anything; an array of nodes if the other is an array."""
+    if isinstance(other, Node):
+        return BinaryOpNode(other, node, symbol) if swapped else BinaryOpNode(node, other, symbol)
+    if isinstance(other, float) or _is_real(other):
+        return _with_constant(node, to_float(other, symbol), symbol, swapped)
+    if other is None or isinstance(other, (str, bytes, complex, list, tuple, dict, set)):
+        to_float(other, symbol)  # raises
+    return _with_array(node, other, _NUMPY_NAMES[symbol], swapped)
+
+
+def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = False) -> Any:
+    """A NumPy function of a node and each element of an array; NotImplemented for no array."""
+    if type(other).__module__ != "numpy":
+        return NotImplemented
+    import numpy
+
+    array = numpy.asarray(other).astype(object)
+    ufunc = getattr(numpy, ufunc_name)
+    return ufunc(array, node) if swapped else ufunc(node, array)

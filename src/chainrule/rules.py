@@ -1,0 +1,335 @@
+"""The table of elementary operations: name, value, local gradients.
+
+A local gradient is the derivative of the value by one operand. It is a function of the value ``y``
+and the operands, and is written with the operations of this table, so that handed floats it gives a
+float and handed nodes it gives a node: gradients of gradients come from the same line.
+
+Each formula is the textbook derivative, arranged so that it does not cancel or overflow where the
+result is an ordinary number (``1 / ((1 - x) (1 + x))``, not ``1 / (1 - x**2)``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from mypy_extensions import i64
+
+from chainrule import ieee, special
+
+
+class Operation:
+    """An elementary operation: a function of numbers with its local gradients.
+
+    Called on numbers it returns a float; called with a node among its operands, a node.
+
+    Args:
+        name: what the operation is called in pictures and messages.
+        value: the function; takes as many floats as there are operands, returns a float.
+        local_grads: one function ``(y, *operands) -> local gradient`` for each operand, where ``y``
+            is the value; None for an operand that must be a plain number. For any number of
+            operands, a single function ``(position, y, *operands) -> local gradient``. Written with
+            the functions of :mod:`chainrule.math`, it can itself be differentiated.
+        symbol: the label in pictures, by default the name. One that is not a name, such as ``+``,
+            is written between its operands.
+
+    Raises:
+        TypeError: if ``value`` or a local gradient is not callable.
+        ValueError: if the name is empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        value: Callable[..., Any],
+        local_grads: Sequence[Callable[..., Any] | None] | Callable[..., Any],
+        symbol: str = "",
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"an operation needs a name, not {name!r}")
+        if not callable(value):
+            raise TypeError(f"the value of {name} must be a function of floats, not {value!r}")
+        self.name = name
+        self.symbol = symbol or name
+        self.value = value
+        self.variadic = callable(local_grads)
+        self.local_grads: tuple[Callable[..., Any] | None, ...] = (
+            (local_grads,) if callable(local_grads) else tuple(local_grads)
+        )
+        for local_grad in self.local_grads:
+            if local_grad is not None and not callable(local_grad):
+                raise TypeError(
+                    f"a local gradient of {name} must be a function, not {local_grad!r}"
+                )
+        self.builtin = False
+        self.code: i64 = 0
+        self.__doc__: str | None = getattr(value, "__doc__", None)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle an operation of the table by name, a user's by its parts."""
+        if self.builtin:
+            return _operation_named, (self.name,)
+        local_grads = self.local_grads[0] if self.variadic else self.local_grads
+        return Operation, (self.name, self.value, local_grads, self.symbol)
+
+    def check_arity(self, count: int) -> None:
+        """Raise TypeError unless the operation takes ``count`` operands."""
+        if not self.variadic and count != len(self.local_grads):
+            wanted = len(self.local_grads)
+            operands = "operand" if wanted == 1 else "operands"
+            raise TypeError(f"{self.name} takes {wanted} {operands}, not {count}")
+
+    def local_grad(self, position: int, y: Any, operands: Sequence[Any]) -> Any:
+        """The local gradient by the operand at ``position``: a float, or a node if given nodes."""
+        if self.variadic:
+            function = self.local_grads[0]
+            assert function is not None
+            return function(position, y, *operands)
+        function = self.local_grads[position]
+        if function is None:
+            raise TypeError(f"operand {position + 1} of {self.name} must be a number, not a node")
+        return function(y, *operands)
+
+    def __call__(self, *operands: Any) -> Any:
+        """Apply the operation: a float for numbers, a node if an operand is one."""
+        numbers = []
+        for operand in operands:
+            if isinstance(operand, float):
+                numbers.append(operand)
+            elif hasattr(operand, "_apply"):
+                return operand._apply(self, operands)
+            else:
+                numbers.append(to_float(operand, self.name))
+        self.check_arity(len(numbers))
+        return float(self.value(*numbers))
+
+
+def to_float(x: object, where: str, accepts: str = "real numbers and nodes") -> float:
+    """The float equal to a real number; ``where`` and ``accepts`` are for the message.
+
+    Raises:
+        TypeError: if x is not a real number.
+        ValueError: if x is a whole number too large for a float.
+    """
+    if isinstance(x, float):
+        return float(x)
+    if isinstance(x, (int, _REAL)):
+        try:
+            return float(x)  # type: ignore[arg-type]
+        except OverflowError:
+            raise ValueError(f"{where}: {described(x)} is too large for a float") from None
+    hint = ""
+    if type(x).__module__ == "numpy":
+        hint = "; for an array, apply the NumPy function (np.exp(array_of_nodes)) or loop over it"
+    elif isinstance(x, str):
+        hint = "; convert text with float(...) first"
+    elif isinstance(x, complex):
+        hint = "; a node holds one real number"
+    raise TypeError(f"{where} takes {accepts}, not {described(x)}{hint}")
+
+
+def described(x: object) -> str:
+    """A value with its type, for messages."""
+    text = repr(x)
+    return f"{type(x).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def _real() -> type:
+    from numbers import Real
+
+    return Real
+
+
+_REAL: Final = _real()
+
+OPERATIONS: Final[dict[str, Operation]] = {}
+"""Every operation of the table by name."""
+
+
+def _operation_named(name: str) -> Operation:
+    return OPERATIONS[name]
+
+
+def _rule(
+    name: str,
+    value: Callable[..., float],
+    *local_grads: Callable[..., Any] | None,
+    symbol: str = "",
+    code: i64 = 0,
+) -> Operation:
+    operation = Operation(name, value, local_grads, symbol)
+    operation.builtin = True
+    operation.code = code
+    OPERATIONS[name] = operation
+    return operation
+
+
+def _variadic(name: str, value: Callable[..., float], local_grad: Callable[..., Any]) -> Operation:
+    operation = _rule(name, value, local_grad)
+    operation.variadic = True
+    return operation
+
+
+def _zero(y: Any, *operands: Any) -> float:
+    return 0.0
+
+
+def _one(y: Any, *operands: Any) -> float:
+    return 1.0
+
+
+# Codes of the operations whose backward step has a typed twin in node.py.
+CODE_ADD: Final = 1
+CODE_SUBTRACT: Final = 2
+CODE_MULTIPLY: Final = 3
+CODE_DIVIDE: Final = 4
+CODE_NEGATIVE: Final = 5
+CODE_RELU: Final = 6
+CODE_TANH: Final = 7
+
+LOG_2: Final = 0.6931471805599453
+INV_LOG_2: Final = 1.4426950408889634
+INV_LOG_10: Final = 0.4342944819032518
+TWO_OVER_SQRT_PI: Final = 1.1283791670955126
+
+# Arithmetic
+add: Final[Operation] = _rule("add", lambda a, b: a + b, _one, _one, symbol="+", code=CODE_ADD)
+subtract: Final[Operation] = _rule(
+    "subtract", lambda a, b: a - b, _one, lambda y, a, b: -1.0, symbol="-", code=CODE_SUBTRACT
+)
+multiply: Final[Operation] = _rule(
+    "multiply",
+    lambda a, b: a * b,
+    lambda y, a, b: b,
+    lambda y, a, b: a,
+    symbol="*",
+    code=CODE_MULTIPLY,
+)
+divide: Final[Operation] = _rule(
+    "divide",
+    ieee.divide,
+    lambda y, a, b: divide(1.0, b),
+    lambda y, a, b: -divide(y, b),
+    symbol="/",
+    code=CODE_DIVIDE,
+)
+negative: Final[Operation] = _rule(
+    "negative", lambda x: -x, lambda y, x: -1.0, symbol="neg", code=CODE_NEGATIVE
+)
+power: Final[Operation] = _rule(
+    "power",
+    ieee.power,
+    lambda y, x, n: where(n == 0.0, 0.0, n * power_less(x, n, 1.0)),
+    lambda y, x, n: where(y == 0.0 or (x == 0.0 and n >= 0.0), 0.0, y * log(x)),
+    symbol="**",
+)
+power_less: Final[Operation] = _rule(  # x ** (n - k), k a plain number
+    "power_less",
+    ieee.power_less,
+    lambda y, x, n, k: where(n == k, 0.0, (n - k) * power_less(x, n, k + 1.0)),
+    lambda y, x, n, k: where(y == 0.0 or (x == 0.0 and n >= k), 0.0, y * log(x)),
+    None,
+)
+mod: Final[Operation] = _rule("mod", ieee.mod, _one, lambda y, a, b: divide(y - a, b), symbol="%")
+fmod: Final[Operation] = _rule("fmod", ieee.fmod, _one, lambda y, a, b: divide(y - a, b))
+remainder: Final[Operation] = _rule(
+    "remainder", ieee.remainder, _one, lambda y, a, b: divide(y - a, b)
+)
+floor_divide: Final[Operation] = _rule("floor_divide", ieee.floor_divide, _zero, _zero, symbol="//")
+fma: Final[Operation] = _rule("fma", ieee.fma, lambda y, a, b, c: b, lambda y, a, b, c: a, _one)
+fsum: Final[Operation] = _variadic("fsum", ieee.fsum, lambda i, y, *xs: 1.0)
+ldexp: Final[Operation] = _rule("ldexp", ieee.ldexp, lambda y, x, n: ldexp(1.0, n), None)
+
+# Exponentials and logarithms
+exp: Final[Operation] = _rule("exp", ieee.exp, lambda y, x: y)
+exp2: Final[Operation] = _rule("exp2", ieee.exp2, lambda y, x: y * LOG_2)
+expm1: Final[Operation] = _rule("expm1", ieee.expm1, lambda y, x: exp(x))
+log: Final[Operation] = _rule("log", ieee.log, lambda y, x: divide(1.0, x))
+log2: Final[Operation] = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, x))
+log10: Final[Operation] = _rule("log10", ieee.log10, lambda y, x: divide(INV_LOG_10, x))
+log1p: Final[Operation] = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, 1.0 + x))
+sqrt: Final[Operation] = _rule("sqrt", ieee.sqrt, lambda y, x: divide(0.5, y))
+cbrt: Final[Operation] = _rule("cbrt", ieee.cbrt, lambda y, x: divide(1.0, 3.0 * y * y))
+
+# Trigonometry, angles in radians
+sin: Final[Operation] = _rule("sin", ieee.sin, lambda y, x: cos(x))
+cos: Final[Operation] = _rule("cos", ieee.cos, lambda y, x: -sin(x))
+tan: Final[Operation] = _rule("tan", ieee.tan, lambda y, x: 1.0 + y * y)
+asin: Final[Operation] = _rule(
+    "asin", ieee.asin, lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))
+)
+acos: Final[Operation] = _rule(
+    "acos", ieee.acos, lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x)))
+)
+atan: Final[Operation] = _rule("atan", ieee.atan, lambda y, x: divide(1.0, 1.0 + x * x))
+atan2: Final[Operation] = _rule(
+    "atan2",
+    ieee.atan2,
+    lambda a, y, x: divide(divide(x, hypot(x, y)), hypot(x, y)),
+    lambda a, y, x: -divide(divide(y, hypot(x, y)), hypot(x, y)),
+)
+hypot: Final[Operation] = _variadic(
+    "hypot", ieee.hypot, lambda i, y, *xs: where(y == 0.0, 0.0, divide(xs[i], y))
+)
+
+# Hyperbolic functions
+sinh: Final[Operation] = _rule("sinh", ieee.sinh, lambda y, x: cosh(x))
+cosh: Final[Operation] = _rule("cosh", ieee.cosh, lambda y, x: sinh(x))
+tanh: Final[Operation] = _rule("tanh", ieee.tanh, lambda y, x: sech2(x), code=CODE_TANH)
+sech2: Final[Operation] = _rule(
+    "sech2", ieee.sech2, lambda y, x: -2.0 * tanh(x) * y
+)  # 1 - tanh(x)**2
+asinh: Final[Operation] = _rule("asinh", ieee.asinh, lambda y, x: divide(1.0, hypot(1.0, x)))
+acosh: Final[Operation] = _rule(
+    "acosh", ieee.acosh, lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0))
+)
+atanh: Final[Operation] = _rule(
+    "atanh", ieee.atanh, lambda y, x: divide(1.0, (1.0 - x) * (1.0 + x))
+)
+
+# Kinks and steps
+relu: Final[Operation] = _rule("relu", ieee.relu, lambda y, x: step(x), code=CODE_RELU)
+absolute: Final[Operation] = _rule("absolute", abs, lambda y, x: sign(x), symbol="abs")
+maximum: Final[Operation] = _rule(
+    "maximum", ieee.maximum, lambda y, a, b: greater(a, b), lambda y, a, b: greater(b, a)
+)
+minimum: Final[Operation] = _rule(
+    "minimum", ieee.minimum, lambda y, a, b: greater(b, a), lambda y, a, b: greater(a, b)
+)
+copysign: Final[Operation] = _rule(
+    "copysign", ieee.copysign, lambda y, x, s: sign(x) * copysign(1.0, s), _zero
+)
+where: Final[Operation] = _rule(
+    "where",
+    lambda condition, a, b: a if condition else b,
+    None,
+    lambda y, condition, a, b: condition,
+    lambda y, condition, a, b: 1.0 - condition,
+)
+sign: Final[Operation] = _rule("sign", ieee.sign, _zero)
+step: Final[Operation] = _rule("step", ieee.step, _zero)
+greater: Final[Operation] = _rule("greater", ieee.greater, _zero, _zero)
+floor: Final[Operation] = _rule("floor", ieee.floor, _zero)
+ceil: Final[Operation] = _rule("ceil", ieee.ceil, _zero)
+trunc: Final[Operation] = _rule("trunc", ieee.trunc, _zero)
+round_half_even: Final[Operation] = _rule("round", ieee.round_half_even, _zero, None)
+stop_gradient: Final[Operation] = _rule("stop_gradient", ieee.identity, _zero)
+
+# Activations and special functions
+sigmoid: Final[Operation] = _rule("sigmoid", ieee.sigmoid, lambda y, x: sigmoid(x) * sigmoid(-x))
+softplus: Final[Operation] = _rule("softplus", ieee.softplus, lambda y, x: sigmoid(x))
+erf: Final[Operation] = _rule("erf", special.erf, lambda y, x: TWO_OVER_SQRT_PI * gaussian(x))
+erfc: Final[Operation] = _rule("erfc", special.erfc, lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x))
+gaussian: Final[Operation] = _rule(
+    "gaussian", special.gaussian, lambda y, x: -2.0 * x * y
+)  # exp(-x**2)
+norm_cdf: Final[Operation] = _rule("norm_cdf", special.norm_cdf, lambda y, x: norm_pdf(x))
+norm_pdf: Final[Operation] = _rule("norm_pdf", special.norm_pdf, lambda y, x: -x * y)
+gamma: Final[Operation] = _rule("gamma", special.gamma, lambda y, x: y * polygamma(0.0, x))
+lgamma: Final[Operation] = _rule("lgamma", special.lgamma, lambda y, x: polygamma(0.0, x))
+polygamma: Final[Operation] = _rule(
+    "polygamma", special.polygamma, None, lambda y, n, x: polygamma(n + 1.0, x)
+)

@@ -1,0 +1,141 @@
+"""Special functions of floats, to a few units in the last place over the whole line.
+
+The gamma family is computed by mpmath in more digits than a float holds: Python's ``math.lgamma``
+loses every digit near its zeros. That costs 10 to 60 microseconds a call.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from chainrule.ieee import INF, NAN
+
+_SPLIT: Final = 134217729.0  # 2**27 + 1: Veltkamp's splitting constant
+_SQRT_HALF: Final = 0.7071067811865476
+_SQRT_HALF_ERROR: Final = -4.833646656726457e-17  # sqrt(1/2) - _SQRT_HALF
+_INV_SQRT_2PI: Final = 0.3989422804014327
+_TWO_OVER_SQRT_PI: Final = 1.1283791670955126
+
+_local = threading.local()
+
+
+def _context() -> Any:
+    """This thread's mpmath context of 100 bits; mpmath's contexts are not thread-safe."""
+    context = getattr(_local, "context", None)
+    if context is None:
+        import mpmath
+
+        context = _local.context = mpmath.MPContext()
+        context.prec = 100
+    return context
+
+
+def _rounded(function: Callable[..., Any], *xs: float) -> float:
+    try:
+        return float(function(*xs))
+    except OverflowError:
+        return INF
+
+
+def gamma(x: float) -> float:
+    """Gamma function: a signed infinity at ±0, NaN at negative whole numbers and -inf."""
+    if x == 0.0:
+        return math.copysign(INF, x)
+    if x - x != 0.0:
+        return x if x > 0.0 or x != x else NAN
+    if x < 0.0 and x == math.floor(x):
+        return NAN
+    if x > 171.7:
+        return INF
+    if x < -184.0:
+        return -0.0 if math.floor(x) % 2 else 0.0
+    return _rounded(_context().gamma, x)
+
+
+def lgamma(x: float) -> float:
+    """log(|gamma(x)|): infinity at 0, negative whole numbers and ±inf."""
+    if x - x != 0.0:
+        return abs(x)
+    if x <= 0.0 and x == math.floor(x):
+        return INF
+    context = _context()
+    return _rounded(lambda y: context.re(context.loggamma(y)), x)
+
+
+def polygamma(order: float, x: float) -> float:
+    """Derivative of a whole order of digamma, the derivative of lgamma.
+
+    At its poles, the negative whole numbers, NaN where the two sides differ in sign (even orders)
+    and infinity where they agree; at ±0 the limit from that side.
+    """
+    n = int(order)
+    if x != x or x == -INF:
+        return NAN
+    if x == INF:
+        return INF if n == 0 else math.copysign(0.0, 1.0 if n % 2 else -1.0)
+    if x <= 0.0 and x == math.floor(x):
+        if n % 2:
+            return INF
+        return math.copysign(INF, -x) if x == 0.0 else NAN
+    if 0.0 < abs(x) < 1e-300:  # mpmath's recurrence ends here: the pole alone remains
+        return _rounded(lambda y: _pole(n, y), x)
+    return _rounded(_context().psi, n, x)
+
+
+def _pole(n: int, x: float) -> Any:
+    context = _context()
+    return (-1) ** (n + 1) * context.factorial(n) / context.mpf(x) ** (n + 1)
+
+
+def erf(x: float) -> float:
+    """Error function."""
+    return math.erf(x)
+
+
+def erfc(x: float) -> float:
+    """1 - erf(x) without cancellation."""
+    return math.erfc(x)
+
+
+def gaussian(x: float) -> float:
+    """exp(-x**2), the square taken exactly: its rounding error alone would cost x**2 / 2 units."""
+    high, low = _square(x)
+    return math.exp(-high) * math.exp(-low)
+
+
+def _square(x: float) -> tuple[float, float]:
+    """x**2 as a number of at most 53 bits and a remainder."""
+    if not abs(x) < 1e100:
+        return x * x, 0.0
+    big = _SPLIT * x
+    high = big - (big - x)
+    low = x - high
+    return high * high, low * (high + x)
+
+
+def norm_pdf(x: float) -> float:
+    """Density of the standard normal distribution, exp(-x**2 / 2) / sqrt(2 pi)."""
+    high, low = _square(x)
+    return _INV_SQRT_2PI * (math.exp(-0.5 * high) * math.exp(-0.5 * low))
+
+
+def norm_cdf(x: float) -> float:
+    """Distribution function of the standard normal, erfc(-x / sqrt(2)) / 2.
+
+    The rounding error of the argument is made good by one term of the Taylor series of erfc: far
+    out on the left it would cost x**2 units in the last place.
+    """
+    if not abs(x) < 1e100:
+        return 0.5 * math.erfc(-x)
+    t = -x * _SQRT_HALF
+    big = _SPLIT * x
+    xh = big - (big - x)
+    xl = x - xh
+    big = _SPLIT * _SQRT_HALF
+    ch = big - (big - _SQRT_HALF)
+    cl = _SQRT_HALF - ch
+    error = ((-xh * ch - t) - xh * cl - xl * ch) - xl * cl - x * _SQRT_HALF_ERROR
+    return 0.5 * (math.erfc(t) - _TWO_OVER_SQRT_PI * gaussian(t) * error)
