@@ -1,12 +1,24 @@
 """Compiles the engine where a C compiler is found; elsewhere the same files run as they are."""
 
+import ast
 import os
+import re
 import sys
+from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-ENGINE = ["annotations", "backpropagation", "copying", "ieee", "node", "rules", "special"]
+PACKAGE = Path("src/chainrule")
+ENGINE = [
+    "annotations",
+    "backpropagation",
+    "copying",
+    "ieee",
+    "node",
+    "rules",
+    "special",
+]
 
 
 class OptionalBuildExt(build_ext):
@@ -17,24 +29,82 @@ class OptionalBuildExt(build_ext):
         try:
             super().run()
         except Exception as error:
-            print(f"chainrule: no compiled engine, plain Python it is: {error}", file=sys.stderr)
+            _explain(error)
             for output in self.get_outputs():
                 if os.path.exists(output):
                     os.remove(output)
             self.extensions = []
 
 
-def extensions() -> list:
+def extensions() -> list[Extension]:
     """The engine's extension modules, none where they can't or should not be compiled."""
     if os.environ.get("CHAINRULE_PURE"):
         return []
     try:
         from mypyc.build import mypycify
 
-        return mypycify([f"src/chainrule/{name}.py" for name in ENGINE], opt_level="3")
+        built: list[Extension] = mypycify(
+            [str(PACKAGE / f"{name}.py") for name in ENGINE], opt_level="3"
+        )
     except (Exception, SystemExit) as error:
-        print(f"chainrule: no compiled engine, plain Python it is: {error}", file=sys.stderr)
+        _explain(error)
         return []
+    for source in {source for extension in built for source in extension.sources}:
+        _insert_docstrings(Path(source))
+    return built
+
+
+def _explain(error: BaseException) -> None:
+    print(f"chainrule: no compiled engine, plain Python it is: {error}", file=sys.stderr)
+
+
+def _insert_docstrings(source: Path) -> None:
+    """Put the docstrings, which mypyc leaves out, into the C code it wrote.
+
+    Each pattern has three groups: what stands before, the key of the docstring, and the text so
+    far (a signature) or NULL.
+    """
+    patterns = (
+        r'(\(PyCFunction\)CPyPy_(\w+),\s*METH_[^"]*?PyDoc_STR\()("[^"]*")',  # functions, methods
+        r'(\.tp_doc = PyDoc_STR\((?="(\w+)\())("[^"]*")',  # classes
+        r"(\(getter\)(\w+),(?:\s*\(setter\)\w+,)?\s*)(NULL)(?=, NULL\})",  # properties
+    )
+    docs = _docstrings()
+    text = source.read_text()
+    for pattern in patterns:
+        text = re.sub(pattern, lambda m: m[1] + _with_doc(m[3], docs.get(m[2])), text)
+    source.write_text(text)
+
+
+def _docstrings() -> dict[str, str]:
+    """The engine's docstrings by the names of mypyc's C functions; a class's by its own name."""
+    docs = {}
+    for module in ENGINE:
+        tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+        for owner in ast.walk(tree):
+            if not isinstance(owner, (ast.Module, ast.ClassDef)):
+                continue
+            prefix = module if isinstance(owner, ast.Module) else f"{module}___{owner.name}"
+            for item in owner.body:
+                if isinstance(item, (ast.FunctionDef, ast.ClassDef)):
+                    doc = ast.get_docstring(item)
+                    if doc and isinstance(item, ast.ClassDef):
+                        docs[item.name] = doc
+                    elif doc:
+                        docs[f"{prefix}___{item.name}"] = doc
+                        docs[f"{prefix}_get_{item.name}"] = doc
+    return docs
+
+
+def _with_doc(so_far: str, doc: str | None) -> str:
+    """A C string literal continued by a docstring."""
+    if doc is None:
+        return so_far
+    escaped = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in doc.encode()
+    )
+    return f'"{escaped}"' if so_far == "NULL" else f'{so_far[:-1]}{escaped}"'
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuildExt})

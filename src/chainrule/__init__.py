@@ -1,5 +1,7 @@
 """Write it as scalars, see every gradient: automatic differentiation of scalar Python programs."""
 
+from typing import TYPE_CHECKING
+
 from chainrule import math
 from chainrule._version import __version__
 from chainrule.annotations import detect_anomaly, group
@@ -16,6 +18,9 @@ from chainrule.node import (
 )
 from chainrule.rules import Operation
 
+if TYPE_CHECKING:
+    from chainrule.drawing import draw_graph, trace
+
 __all__ = [
     "BinaryOpNode",
     "Node",
@@ -27,8 +32,23 @@ __all__ = [
     "__version__",
     "build_info",
     "detect_anomaly",
+    "draw_graph",
     "group",
     "math",
     "stop_gradient",
+    "trace",
     "zero_grad",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load the drawing room at its first use: half of the time to import everything."""
+    if name in ("draw_graph", "trace"):
+        from chainrule import drawing
+
+        return getattr(drawing, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,39 @@
+# make demo: run the demonstration; make test: lint, types and tests. Both do all the set-up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.csv')
+
+.PHONY: demo test bench pictures clean
+
+demo: .venv/demo
+	$(BIN)/chainrule demo
+
+test: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+	PYTHONPATH=src $(BIN)/pytest -m "not whole"
+
+bench: .venv/test
+	$(BIN)/pip install --quiet -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/eager.py --plot benchmarks/eager.png
+
+pictures: .venv/test
+	$(BIN)/python docs/pictures.py
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+
+.venv/demo: .venv/bin/pip $(SOURCES)
+	$(BIN)/pip install --quiet '.[learn]'
+	@touch $@
+
+.venv/test: .venv/bin/pip $(SOURCES)
+	$(BIN)/pip install --quiet '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build chainrule-demo src/*.egg-info

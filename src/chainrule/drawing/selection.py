@@ -1,0 +1,58 @@
+"""What is in a graph: its nodes and edges, and how a picture cuts and folds them."""
+
+from __future__ import annotations
+
+from chainrule.node import Node
+
+
+def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
+    """The nodes below a root, itself included, and the edges ``(parent, child)`` between them.
+
+    Raises:
+        TypeError: if root is not a node.
+        ValueError: if the graph has a cycle.
+    """
+    nodes = require_node(root, "trace").sorted_nodes()
+    return set(nodes), {(parent, node) for node in nodes for parent in node._parents}
+
+
+def require_node(root: object, what: str) -> Node:
+    """The argument itself, if it is a node.
+
+    Raises:
+        TypeError: if it is anything else.
+    """
+    if isinstance(root, Node):
+        return root
+    hint = ""
+    if isinstance(root, (list, tuple)) or type(root).__module__ == "numpy":
+        hint = "; draw one of its elements, or their sum"
+    elif isinstance(root, (int, float)):
+        hint = "; a plain number does not remember how it was computed"
+    raise TypeError(f"{what} takes a Node, not {type(root).__name__}{hint}")
+
+
+def depths(root: Node, deepest: int) -> dict[Node, int]:
+    """The nodes at most ``deepest`` operations below the root, each with that distance."""
+    found = {root: 0}
+    level = [root]
+    for depth in range(1, deepest + 1):
+        below: list[Node] = []
+        for node in level:
+            for parent in node._parents:
+                if parent not in found:
+                    found[parent] = depth
+                    below.append(parent)
+        level = below
+    return found
+
+
+def fold_path(node: Node, fold: bool | set[str]) -> tuple[str, ...] | None:
+    """The groups down to the outermost one that is folded around a node, or None."""
+    groups = node.groups
+    if isinstance(fold, bool):
+        return groups[:1] if fold and groups else None
+    for i, name in enumerate(groups):
+        if name in fold:
+            return groups[: i + 1]
+    return None
