@@ -4,10 +4,12 @@ import ast
 import os
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 PACKAGE = Path("src/chainrule")
 ENGINE = [
@@ -21,6 +23,19 @@ ENGINE = [
 ]
 
 
+REASON = PACKAGE.name + "/not_compiled.txt"  # in the package: why it runs as plain Python
+_why: list[str] = []
+
+
+class ExplainedBuildPy(build_py):
+    """Copies the package, with the reason if there is nothing to compile."""
+
+    def run(self) -> None:
+        """Copy."""
+        super().run()
+        _explain(Path(self.build_lib))
+
+
 class OptionalBuildExt(build_ext):
     """Builds all extensions, or leaves all of them out."""
 
@@ -29,33 +44,44 @@ class OptionalBuildExt(build_ext):
         try:
             super().run()
         except Exception as error:
-            _explain(error)
             for output in self.get_outputs():
-                if os.path.exists(output):
-                    os.remove(output)
+                Path(output).unlink(missing_ok=True)
             self.extensions = []
+            _why.append(textwrap.shorten(str(error), 160, placeholder=" …"))
+            _explain(Path(self.build_lib))
 
 
 def extensions() -> list[Extension]:
     """The engine's extension modules, none where they can't or should not be compiled."""
     if os.environ.get("CHAINRULE_PURE"):
+        _why.append("CHAINRULE_PURE was set when it was installed")
         return []
     try:
         from mypyc.build import mypycify
 
+        files = [str(PACKAGE / f"{name}.py") for name in ENGINE]
         built: list[Extension] = mypycify(
-            [str(PACKAGE / f"{name}.py") for name in ENGINE], opt_level="3"
+            ["--ignore-missing-imports", *files],  # libraries are not there while building
+            opt_level="3",
         )
     except (Exception, SystemExit) as error:
-        _explain(error)
+        _why.append(f"mypyc: {error}")
         return []
+    if os.name == "posix":
+        for extension in built:
+            extension.extra_compile_args.append(
+                "-Wno-error"
+            )  # a warning is no reason to go without
     for source in {source for extension in built for source in extension.sources}:
         _insert_docstrings(Path(source))
     return built
 
 
-def _explain(error: BaseException) -> None:
-    print(f"chainrule: no compiled engine, plain Python it is: {error}", file=sys.stderr)
+def _explain(build: Path) -> None:
+    """Leave the reason, if there is one, where chainrule.build_info() finds it."""
+    if _why:
+        print(f"chainrule: the engine is not compiled: {_why[-1]}", file=sys.stderr)
+        (build / REASON).write_text(_why[-1])
 
 
 def _insert_docstrings(source: Path) -> None:
@@ -107,4 +133,6 @@ def _with_doc(so_far: str, doc: str | None) -> str:
     return f'"{escaped}"' if so_far == "NULL" else f'{so_far[:-1]}{escaped}"'
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuildExt})
+setup(
+    ext_modules=extensions(), cmdclass={"build_py": ExplainedBuildPy, "build_ext": OptionalBuildExt}
+)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 from chainrule._version import __version__
 from chainrule.node import COMPILED
 
 
 def build_info() -> dict[str, str | bool]:
-    """The version, whether the engine is compiled (else it is plain Python), and the Python."""
+    """What runs here.
+
+    Returns:
+        ``version``, ``python`` and ``machine``; ``compiled``, whether the engine runs as machine
+        code, else it is plain Python; and ``reason``, why it is not compiled, where that is known.
+    """
+    reason = Path(__file__).with_name("not_compiled.txt")
     return {
         "version": __version__,
-        "compiled": COMPILED,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": platform.machine(),
+        "compiled": COMPILED,
+        "reason": reason.read_text() if not COMPILED and reason.is_file() else "",
     }

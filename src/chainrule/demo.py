@@ -27,8 +27,9 @@ def run(folder: Path, steps: int) -> None:
 
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
-    engine = "compiled" if build_info()["compiled"] else "plain Python (no C compiler was found)"
-    print(f"chainrule {build_info()['version']}, engine: {engine}\n")
+    info = build_info()
+    engine = "compiled" if info["compiled"] else f"plain Python {info['reason']}"
+    print(f"chainrule {info['version']}, engine: {engine}\n")
     pictures = [dense_unit(folder), *fit_network(folder, steps)]
     print("\nPictures:")
     for picture in pictures:

@@ -610,8 +610,15 @@ class BinaryOpNode(OperationNode):
     """
 
     def __init__(self, x: Node, y: Node, op: str) -> None:
-        operation = _operator(op)
-        super().__init__(operation, _operate(operation, _data(x), _data(y)), x, y, None)
+        if not COMPILED:
+            _check_nodes(x, y)
+        if op == "+":
+            super().__init__(rules.add, x._data + y._data, x, y, None)
+        elif op == "*":
+            super().__init__(rules.multiply, x._data * y._data, x, y, None)
+        else:
+            operation = _operator(op)
+            super().__init__(operation, _operate(operation, x._data, y._data), x, y, None)
 
     @property
     def _op(self) -> str:
@@ -624,22 +631,28 @@ class ReLUNode(OperationNode):
     """max(x, 0), with gradient 0 at 0."""
 
     def __init__(self, x: Node) -> None:
-        super().__init__(rules.relu, ieee.relu(_data(x)), x, None, None)
+        if not COMPILED:
+            _check_nodes(x)
+        super().__init__(rules.relu, ieee.relu(x._data), x, None, None)
 
 
 class TanhNode(OperationNode):
     """Hyperbolic tangent."""
 
     def __init__(self, x: Node) -> None:
-        super().__init__(rules.tanh, ieee.tanh(_data(x)), x, None, None)
+        if not COMPILED:
+            _check_nodes(x)
+        super().__init__(rules.tanh, ieee.tanh(x._data), x, None, None)
 
 
 class PowOp(OperationNode):
     """x ** n for a number n."""
 
     def __init__(self, x: Node, n: float) -> None:
+        if not COMPILED:
+            _check_nodes(x)
         exponent = to_float(n, "**")
-        super().__init__(rules.power, ieee.power(_data(x), exponent), x, None, exponent)
+        super().__init__(rules.power, ieee.power(x._data, exponent), x, None, exponent)
 
     @property
     def n(self) -> float:
@@ -650,10 +663,11 @@ class PowOp(OperationNode):
 # Building
 
 
-def _data(x: Node) -> float:
-    if not isinstance(x, Node):
-        raise TypeError(f"expected a node, not {rules.described(x)}")
-    return x._data
+def _check_nodes(*nodes: object) -> None:
+    """Raise TypeError for anything else; compiled code checks its argument types by itself."""
+    for node in nodes:
+        if not isinstance(node, Node):
+            raise TypeError(f"expected a node, not {rules.described(node)}")
 
 
 def _operator(symbol: str) -> Operation:
