@@ -15,14 +15,19 @@ from chainrule.node import _STATE, COMPILED, Node, _values, equation
 from chainrule.rules import (
     CODE_ADD,
     CODE_DIVIDE,
+    CODE_EXP,
+    CODE_LOG,
     CODE_MULTIPLY,
     CODE_NEGATIVE,
+    CODE_POWER,
     CODE_RELU,
+    CODE_SIN,
+    CODE_SQRT,
     CODE_SUBTRACT,
     CODE_TANH,
 )
 
-_MARKING: Final = threading.RLock()  # the marks on nodes are those of one pass at a time
+_WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
 
 
 class _Order:
@@ -30,7 +35,7 @@ class _Order:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
-        self.users_code = False  # a subclass or operation of the user's is among them
+        self.runs_python = False  # an operation does, which may raise or let another thread run
         self.oldest: i64 = _STATE.clock  # the least clock of an operation
 
 
@@ -47,7 +52,7 @@ def _order(root: Node) -> _Order:
     stack from its right; together they never hold more nodes than were found.
     """
     order = _Order()
-    with _MARKING:
+    with _WRITING:
         nodes = [root]
         try:
             root._pending = 1
@@ -58,10 +63,10 @@ def _order(root: Node) -> _Order:
                 operation = node._operation
                 if operation is None:
                     if node._rest is not None:
-                        order.users_code = True
+                        order.runs_python = True
                 else:
-                    if not operation.builtin:
-                        order.users_code = True
+                    if not operation.native:
+                        order.runs_python = True
                     if node._clock < order.oldest:
                         order.oldest = node._clock
                 a = node._a
@@ -139,19 +144,20 @@ def backward(root: Node, seed: float) -> None:
     if order.oldest < _STATE.clock:
         for node in order.nodes:
             _check_fresh(node)
-    if order.users_code or not COMPILED or detecting_anomaly():
+    if order.runs_python or not COMPILED or detecting_anomaly():
         _backward_apart(order.nodes, seed)
         return
-    for node in order.nodes:
-        if node._operation is not None:
-            node._grad = 0.0
-    root._grad += seed
-    for node in order.nodes:
-        _send(node)
+    with _WRITING:
+        for node in order.nodes:
+            if node._operation is not None:
+                node._grad = 0.0
+        root._grad += seed
+        for node in order.nodes:
+            _send(node)
 
 
-def _check_fresh(node: Node) -> None:
-    """Raise ValueError if an operand's data was set since and the node's value is another now."""
+def is_stale(node: Node) -> bool:
+    """Whether an operand's data was set since, and the node's value would now be another."""
     a = node._a
     b = node._b
     fresh = (a is None or a._clock <= node._clock) and (b is None or b._clock <= node._clock)
@@ -162,21 +168,28 @@ def _check_fresh(node: Node) -> None:
                 fresh = False
     operation = node._operation
     if fresh or operation is None:
+        return False
+    value = operation.evaluate(_values(node.operands))
+    return value != node._data and (value == value or node._data == node._data)
+
+
+def _check_fresh(node: Node) -> None:
+    """Raise ValueError if the node is stale."""
+    operation = node._operation
+    if operation is None or not is_stale(node):
         return
-    value = float(operation.value(*_values(node.operands)))
-    if value != node._data and (value == value or node._data == node._data):
-        for operand in node.operands:
-            if isinstance(operand, Node) and operand._clock > node._clock:
-                raise ValueError(
-                    f"the data of {operand!r} was changed after {operation.name} had used it;"
-                    " compute the result again, then call backward"
-                )
+    for operand in node.operands:
+        if isinstance(operand, Node) and operand._clock > node._clock:
+            raise ValueError(
+                f"the data of {operand!r} was changed after {operation.name} had used it;"
+                " compute the result again, then call backward"
+            )
 
 
 def _send(node: Node) -> None:
     """Add this node's global gradient times its local gradients to its parents' gradients.
 
-    The branches are typed twins of the rules of the table's most frequent operations.
+    The branches, and _slope, are typed twins of the rules of the most frequent operations.
     """
     g = node._grad
     operation = node._operation
@@ -185,7 +198,10 @@ def _send(node: Node) -> None:
     a = node._a
     b = node._b
     code = operation.code
-    if code == CODE_ADD:
+    if code >= CODE_NEGATIVE:
+        if a is not None:
+            a._grad += g * _slope(code, node._data, a._data)
+    elif code == CODE_ADD:
         if a is not None:
             a._grad += g
         if b is not None:
@@ -197,12 +213,6 @@ def _send(node: Node) -> None:
             a._grad += g * v
         if b is not None:
             b._grad += g * u
-    elif code == CODE_TANH:
-        if a is not None:
-            a._grad += g * ieee.sech2(a._data)
-    elif code == CODE_RELU:
-        if a is not None:
-            a._grad += g * ieee.step(a._data)
     elif code == CODE_SUBTRACT:
         if a is not None:
             a._grad += g
@@ -214,15 +224,35 @@ def _send(node: Node) -> None:
             a._grad += g * ieee.divide(1.0, v)
         if b is not None:
             b._grad += g * -ieee.divide(node._data, v)
-    elif code == CODE_NEGATIVE:
+    elif code == CODE_POWER:
+        u = a._data if a is not None else _constant(node)
+        v = b._data if b is not None else _constant(node)
         if a is not None:
-            a._grad -= g
+            a._grad += g * ieee.power_term(v, u, v, 1.0)
+        if b is not None:
+            b._grad += g * ieee.power_term(ieee.log(u), u, v, 0.0)
     else:
-        operands = node.operands
-        values = _values(operands)
-        for i, operand in enumerate(operands):
-            if isinstance(operand, Node):
-                operand._grad += g * float(operation.local_grad(i, node._data, values))
+        for parent, local in zip(node._parents, node.local_grads(), strict=True):
+            parent._grad += g * local
+
+
+def _slope(code: i64, y: float, x: float) -> float:
+    """The local gradient of an operation of one operand that has a code."""
+    if code == CODE_TANH:
+        return ieee.sech2(x)
+    if code == CODE_RELU:
+        return ieee.step(x)
+    if code == CODE_NEGATIVE:
+        return -1.0
+    if code == CODE_EXP:
+        return y
+    if code == CODE_LOG:
+        return ieee.divide(1.0, ieee.nonnegative(x))
+    if code == CODE_SQRT:
+        return ieee.divide(0.5, ieee.nonnegative(y))
+    if code == CODE_SIN:
+        return ieee.cos(x)
+    return -ieee.sin(x)
 
 
 def _constant(node: Node) -> float:
@@ -252,7 +282,7 @@ def _backward_apart(order: list[Node], seed: float) -> None:
                     f" times local gradient {local}"
                 )
             grads[parent] = total
-    with _MARKING:
+    with _WRITING:
         for node in order:
             g = grads.get(node, 0.0)
             leaf = node._operation is None and node._rest is None

@@ -1,117 +1,191 @@
 """Copying and pickling of graphs of any depth, without recursion.
 
 Python copies and pickles an object by recursing into what it holds, which ends at a depth of some
-hundred. Here a node announces all its ancestors, oldest first; each then finds its parents done.
+hundred. Here a node hands over all its ancestors first, oldest first, so that each finds its
+parents done.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Container
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from chainrule.annotations import Annotation
-from chainrule.node import Node, apply
+from chainrule.backpropagation import is_stale
+from chainrule.node import INTERNAL, Node, apply
 from chainrule.rules import Operation
 
 _local = threading.local()
 
 
-def _numbers(node: Node) -> tuple[float, float, Annotation | None]:
-    return node._data, node._grad, node._annotation
-
-
-def _restore(node: Node, data: float, grad: float, annotation: Annotation | None) -> Node:
-    node._data = data
-    node._grad = grad
+def _new(
+    kind: type[Node],
+    operation: Operation | None,
+    operands: tuple[Any, ...],
+    numbers: tuple[float, float, bool],
+    annotation: Annotation | None,
+) -> Node:
+    """A node of a class, operation and operands, with its numbers: value, gradient, staleness."""
+    if operation is not None:
+        node = apply(operation, operands)
+    elif kind is Node:
+        node = Node(0.0, operands)
+    else:
+        node = kind.__new__(kind)
+        Node.__init__(node, 0.0, operands)
+    node._data, node._grad, stale = numbers
+    if stale:
+        node._clock = -1  # older than any operand, so that backward looks at the values
     node._annotation = annotation
     return node
 
 
-def _new(
-    kind: type[Node], operation: Operation | None, operands: tuple[Any, ...], state: Any
-) -> Node:
-    """A node of the given class, operation and operands, with ``state`` in its instance dict."""
-    if operation is not None:
-        return apply(operation, operands)
-    if kind is Node:
-        return Node(0.0, operands)
-    node: Node = kind.__new__(kind)
-    Node.__init__(node, 0.0, operands)
-    if state:
-        node.__dict__.update(state)
-    return node
+def _parts(
+    node: Node,
+) -> tuple[type[Node], Operation | None, tuple[float, float, bool], Annotation | None]:
+    numbers = (node._data, node._grad, is_stale(node))
+    return type(node), node._operation, numbers, node._annotation
 
 
-def _state(node: Node) -> Any:
-    """What a user's subclass keeps in the instance dict."""
-    return getattr(node, "__dict__", None) or None
+def _state(node: Node) -> dict[str, Any]:
+    """What a user's subclass keeps in the instance dict and in slots."""
+    kind = type(node)
+    if node._operation is not None or kind is Node:
+        return {}
+    state = {k: v for k, v in getattr(node, "__dict__", {}).items() if k not in INTERNAL}
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in INTERNAL and hasattr(node, name):
+                state[name] = getattr(node, name)
+    return state
+
+
+def _set_state(node: Node, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        setattr(node, name, value)
 
 
 def copy_node(node: Node) -> Node:
-    """A new node with the same value, gradient and parents."""
-    return _restore(_new(type(node), node._operation, node.operands, _state(node)), *_numbers(node))
+    """A new node with the same value, gradient, attributes and parents."""
+    kind, operation, numbers, annotation = _parts(node)
+    twin = _new(kind, operation, node.operands, numbers, annotation)
+    _set_state(twin, _state(node))
+    return twin
 
 
 def deepcopy_node(root: Node, memo: dict[int, Any]) -> Node:
     """A copy of the whole graph below a node; ``memo`` keeps what is shared shared."""
-    for node in reversed(root.sorted_nodes()):
-        if id(node) not in memo:
-            operands = tuple([memo[id(x)] if isinstance(x, Node) else x for x in node.operands])
-            state = copy.deepcopy(_state(node), memo)
-            twin = _new(type(node), node._operation, operands, state)
-            memo[id(node)] = _restore(twin, *_numbers(node))
-    copied: Node = memo[id(root)]
-    return copied
+    nodes = _not_done(root, memo)
+    for node in nodes:
+        operands = tuple([memo[id(x)] if isinstance(x, Node) else x for x in node.operands])
+        kind, operation, numbers, annotation = _parts(node)
+        memo[id(node)] = _new(kind, operation, operands, numbers, annotation)
+    for node in nodes:  # attributes come last: they may hold nodes of this very graph
+        state = _state(node)
+        if state:
+            _set_state(memo[id(node)], copy.deepcopy(state, memo))
+    twin: Node = memo[id(root)]
+    return twin
 
 
-class _Announcement:
-    """Tells this thread's pickling which nodes come next, oldest first.
+@mypyc_attr(native_class=False)
+class _Dump:
+    """One run of a pickler, with the nodes that it has pickled.
 
-    Pickled just before them. A node that is announced is pickled alone, since its parents have
-    been; any other announces its own ancestors first. Which of the two a node does never changes
-    what comes back, only the depth of the recursion.
+    It is pickled before every node, and then known to that pickler. A pickler that asks how to
+    pickle it again is another one. What is thought of as pickled decides only which ancestors are
+    handed over beforehand, that is the depth of the recursion, never what comes back.
     """
 
-    def __init__(self, nodes: list[Node]) -> None:
-        self.nodes = nodes
-        self.next = 0
+    def __init__(self) -> None:
+        self.pickled: set[int] = set()
+        self.known = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _local.announced = self
-        return bool, ()
-
-    def expects(self, node: Node) -> bool:
-        """Whether the node is still to come; skips those that the pickler knew already."""
-        while self.next < len(self.nodes):
-            self.next += 1
-            if self.nodes[self.next - 1] is node:
-                return True
-        return False
+        if not self.known:
+            self.known = True
+            return bool, ()
+        other = _Dump()
+        _local.dump = weakref.ref(other)
+        return bool, (other,)
 
 
-def reduce_node(node: Node) -> tuple[Callable[..., Node], tuple[Any, ...]]:
+@mypyc_attr(native_class=False)
+class _Ancestors:
+    """The ancestors of a node that are not yet pickled, oldest first, when they are asked for."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bool, (_not_done(self.node, _this_dump().pickled)[:-1],)
+
+
+def _this_dump() -> _Dump:
+    """The run of the pickler that is at work in this thread, as far as is known."""
+    reference = getattr(_local, "dump", None)
+    dump: _Dump | None = None if reference is None else reference()
+    if dump is None:
+        dump = _Dump()
+        _local.dump = weakref.ref(dump)  # it lives as long as the pickler that knows it
+    return dump
+
+
+def _not_done(root: Node, done: Container[int]) -> list[Node]:
+    """A node and its ancestors whose ids are not among those done, parents before children."""
+    order: list[Node] = []
+    ordered: set[int] = set()
+    opened: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        key = id(node)
+        waiting = [
+            parent
+            for parent in node._parents
+            if id(parent) not in ordered and (id(parent) not in done or parent is root)
+        ]
+        if key in ordered or not waiting:
+            stack.pop()
+            if key not in ordered:
+                ordered.add(key)
+                order.append(node)
+        elif key in opened:
+            raise ValueError("the graph has a cycle: a node is its own ancestor")
+        else:
+            opened.add(key)
+            stack.extend(waiting)
+    return order
+
+
+def reduce_node(node: Node) -> tuple[Any, ...]:
     """For ``__reduce_ex__``: how to make the node again from its parents."""
-    announced: _Announcement | None = getattr(_local, "announced", None)
-    alone = announced is not None and announced.expects(node)
-    if announced is not None and announced.next >= len(announced.nodes):
-        _local.announced = None
-    ancestors: tuple[Any, ...] = ()
-    if not alone:
-        older = node.sorted_nodes()[:0:-1]
-        if any(parent._operation is not None or parent._rest is not None for parent in older):
-            ancestors = (_Announcement(older), older)
-    parts = (type(node), node._operation, node.operands, _state(node), _numbers(node), ancestors)
-    return _unpickled, parts
+    dump = _this_dump()
+    older = None
+    if not dump.pickled.issuperset([id(parent) for parent in node._parents]):
+        older = _Ancestors(node)
+    dump.pickled.add(id(node))
+    kind, operation, numbers, annotation = _parts(node)
+    parts = (dump, older, kind, operation, node.operands, numbers, annotation)
+    state = _state(node)
+    if not state:
+        return _unpickled, parts
+    return _unpickled, parts, state, None, None, _set_state
 
 
 def _unpickled(
+    dump: object,
+    older: object,
     kind: type[Node],
     operation: Operation | None,
     operands: tuple[Any, ...],
-    state: Any,
-    numbers: tuple[float, float, Annotation | None],
-    ancestors: tuple[Any, ...],
+    numbers: tuple[float, float, bool],
+    annotation: Annotation | None,
 ) -> Node:
-    return _restore(_new(kind, operation, operands, state), *numbers)
+    return _new(kind, operation, operands, numbers, annotation)

@@ -13,6 +13,9 @@ from typing import Final
 
 INF: Final = math.inf
 NAN: Final = math.nan
+SMALLEST_NORMAL: Final = 2.2250738585072014e-308
+LARGEST: Final = 1.7976931348623157e308
+SPLIT: Final = 134217729.0  # 2**27 + 1, Veltkamp's constant: halves the digits of a number
 
 
 def divide(x: float, y: float) -> float:
@@ -40,21 +43,36 @@ def _is_odd(y: float) -> bool:
     return math.fmod(y, 2.0) in (1.0, -1.0)
 
 
-def power_less(x: float, y: float, k: float) -> float:
-    """x ** (y - k) for a small whole k, with the rounding of y - k made good.
+def power_term(c: float, x: float, n: float, k: float) -> float:
+    """c * x ** (n - k) for a small whole k: what the derivatives of x ** n are made of.
 
-    The rounding error of the exponent changes the result by that error times log(x), which for
-    x = 1e-300 is hundreds of units in the last place.
+    A zero wins over an infinity: c over any power (x ** 0 has derivative 0), a power over the
+    infinite log(x) at x = 0. The rounding error of n - k, which times log(x) may be hundreds of
+    units in the last place, is made good; a power that overflows or underflows before it meets c
+    is multiplied in by halves.
     """
-    if x < 0.0 and math.isfinite(y) and y != math.floor(y):
-        return NAN  # y - k may have been rounded to a whole number
-    exponent = y - k
-    result = power(x, exponent)
-    if k == 0.0 or x <= 0.0 or math.isinf(x) or math.isinf(y) or not math.isfinite(result):
-        return result
-    shift = exponent - y
-    error = (y - (exponent - shift)) - (k + shift)
-    return result + result * (error * math.log(x))
+    if c == 0.0:
+        return 0.0
+    if c != c or (x < 0.0 and (math.isinf(n) or n != math.floor(n))):
+        return NAN
+    base = abs(x)
+    exponent = n - k
+    magnitude = power(base, exponent)
+    if x == 0.0 or not (math.isfinite(c) and math.isfinite(x) and math.isfinite(n)):
+        zero = magnitude == 0.0 or (x == 0.0 and exponent == 0.0 and math.isinf(c))
+        result = 0.0 if zero else c * magnitude
+    else:
+        result = c * magnitude
+        if not SMALLEST_NORMAL <= magnitude <= LARGEST:
+            half = power(base, 0.5 * exponent)
+            result = c * half * half
+        shift = exponent - n
+        error = (n - (exponent - shift)) - (k + shift)
+        if error != 0.0 and math.isfinite(result):
+            result += result * (error * math.log(base))
+    whole = math.isfinite(n) and n == math.floor(n)
+    negative = math.copysign(1.0, x) < 0.0 and whole and _is_odd(n) != _is_odd(k)
+    return -result if negative else result
 
 
 def exp(x: float) -> float:
@@ -112,14 +130,17 @@ def sqrt(x: float) -> float:
 
 
 def cbrt(x: float) -> float:
-    """Real cube root within one unit in the last place, one Newton step after pow."""
+    """Real cube root, nearly correctly rounded: a series about a number whose cube is exact."""
     if x == 0.0 or x - x != 0.0:
         return x
     mantissa, exponent = math.frexp(abs(x))
     thirds = -(-exponent // 3)
     mantissa = math.ldexp(mantissa, exponent - 3 * thirds)
-    root = math.pow(mantissa, 1.0 / 3.0)
-    root -= (root * root * root - mantissa) / (3.0 * root * root)
+    start = math.floor(math.pow(mantissa, 1.0 / 3.0) * 65536.0 + 0.5) / 65536.0
+    cube = start * start * start
+    d = (mantissa - cube) / cube
+    series = d * (1.0 / 3.0 - d * (1.0 / 9.0 - d * (5.0 / 81.0 - d * (10.0 / 243.0))))
+    root = start + start * series
     return math.copysign(math.ldexp(root, thirds), x)
 
 
@@ -182,8 +203,7 @@ def tanh(x: float) -> float:
 def sech2(x: float) -> float:
     """1 - tanh(x)**2 without cancellation: 4 e / (1 + e)**2 with e = exp(-2 |x|)."""
     e = math.exp(-2.0 * abs(x))
-    d = 1.0 + e
-    return 4.0 * e / (d * d)
+    return 4.0 * e / (1.0 + e * (2.0 + e))
 
 
 def asinh(x: float) -> float:
@@ -206,6 +226,59 @@ def atanh(x: float) -> float:
 def hypot(*xs: float) -> float:
     """Square root of the sum of squares."""
     return math.hypot(*xs)
+
+
+def over_norm(p: float, *xs: float) -> float:
+    """p / hypot(*xs), also where hypot overflows; 0 / 0 and a single inf / inf are 0 and 1.
+
+    Those are the gradients of hypot, p being one of the xs.
+    """
+    return _over_power(p, 1, xs)
+
+
+def over_squares(p: float, *xs: float) -> float:
+    """p / (x0**2 + x1**2 + …), also where the squares overflow or underflow."""
+    return _over_power(p, 2, xs)
+
+
+def _over_power(p: float, power: int, xs: tuple[float, ...]) -> float:
+    """p / hypot(*xs) ** power for a power of 1 or 2."""
+    length = math.hypot(*xs)
+    if 1e-140 < length < 1e140:
+        return p / (length if power == 1 else math.fsum([s for x in xs for s in exact_square(x)]))
+    if p != p or any(x != x for x in xs):
+        return NAN
+    infinite = len([x for x in xs if math.isinf(x)])
+    if infinite > 0 and math.isinf(p) and power == 1:
+        return math.copysign(1.0, p) if infinite == 1 else NAN
+    if infinite > 0:
+        return 0.0
+    if length == 0.0:
+        return 0.0 if p == 0.0 and power == 1 else divide(p, 0.0)
+    exponent = max([math.frexp(x)[1] for x in xs if x != 0.0])
+    mantissa, p_exponent = math.frexp(p)
+    quotient = _over_power(mantissa, power, tuple([math.ldexp(x, -exponent) for x in xs]))
+    return ldexp(quotient, float(p_exponent - power * exponent))
+
+
+def exact_square(x: float) -> tuple[float, float]:
+    """x**2 as a number of at most 53 bits and a remainder, for x of moderate size."""
+    big = SPLIT * x
+    high = big - (big - x)
+    low = x - high
+    return high * high, low * (high + x)
+
+
+def azmul(x: float, y: float) -> float:
+    """x * y, but 0 where x is 0, even times infinity (CppAD's absolute zero)."""
+    return 0.0 if x == 0.0 else x * y
+
+
+def nonnegative(x: float) -> float:
+    """x, with 0.0 for -0.0 and NaN below: where log and sqrt are defined."""
+    if x > 0.0:
+        return x
+    return 0.0 if x == 0.0 else NAN
 
 
 def sign(x: float) -> float:
@@ -263,7 +336,7 @@ def copysign(x: float, y: float) -> float:
 
 def floor(x: float) -> float:
     """The largest whole number not above x, as a float."""
-    return float(math.floor(x)) if x - x == 0.0 else x
+    return math.copysign(float(math.floor(x)), x) if x - x == 0.0 else x
 
 
 def ceil(x: float) -> float:
@@ -277,8 +350,26 @@ def trunc(x: float) -> float:
 
 
 def round_half_even(x: float, digits: float) -> float:
-    """x rounded to a number of decimals, halves to even, as Python's round."""
-    return math.copysign(round(x, int(digits)), x) if x - x == 0.0 else x
+    """x rounded to a number of decimals, halves to even, as Python's round; NaN if not whole."""
+    if x - x != 0.0:
+        return x
+    try:
+        return math.copysign(round(x, _whole(digits)), x)
+    except OverflowError:  # 1.7e308 to hundreds of digits before the point
+        return math.copysign(INF, x)
+    except ValueError:
+        return NAN
+
+
+def _whole(x: float) -> int:
+    """A whole number as an int, its size limited to what can matter.
+
+    Raises:
+        ValueError: if it is not whole.
+    """
+    if x != x or (math.isfinite(x) and x != math.floor(x)):
+        raise ValueError(f"{x} is not whole")
+    return int(max(-5000.0, min(x, 5000.0)))
 
 
 def mod(x: float, y: float) -> float:
@@ -302,21 +393,20 @@ def remainder(x: float, y: float) -> float:
 
 
 def ldexp(x: float, exponent: float) -> float:
-    """x times 2 ** exponent for a whole exponent; a signed infinity where it overflows."""
+    """x times 2 ** exponent for a whole exponent, else NaN; a signed infinity on overflow."""
     try:
-        return math.ldexp(x, int(exponent))
+        return math.ldexp(x, _whole(exponent))
     except OverflowError:
         return math.copysign(INF, x)
+    except ValueError:
+        return NAN
 
 
 def fma(x: float, y: float, z: float) -> float:
     """x * y + z rounded once."""
-    if math.isfinite(x) and math.isfinite(y) and math.isfinite(z) and x != 0.0 and y != 0.0:
-        exact = Fraction(x) * Fraction(y) + Fraction(z)
-        if exact != 0:
-            return _round_fraction(exact)
-        return x * y + z if x * y + z == 0.0 else 0.0
-    return x * y + z
+    if not (math.isfinite(x) and math.isfinite(y)) or x == 0.0 or y == 0.0:
+        return x * y + z
+    return _round_fraction(Fraction(x) * Fraction(y) + Fraction(z)) if math.isfinite(z) else z
 
 
 def _round_fraction(exact: Fraction) -> float:
@@ -330,12 +420,10 @@ def fsum(*xs: float) -> float:
     """The sum rounded once, whatever the order."""
     try:
         return math.fsum(xs)
-    except ValueError:  # infinities of both signs
-        return NAN
-    except OverflowError:  # a partial sum
+    except (OverflowError, ValueError):  # a partial sum overflows, or infinities of both signs
         if all(math.isfinite(x) for x in xs):
-            return _round_fraction(sum((Fraction(x) for x in xs), Fraction(0)))
-        return math.fsum(x for x in xs if not math.isfinite(x))
+            return _round_fraction(sum([Fraction(x) for x in xs], Fraction(0)))
+        return sum([x for x in xs if not math.isfinite(x)])
 
 
 def sigmoid(x: float) -> float:

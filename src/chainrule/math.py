@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math as _math
 from collections.abc import Iterable
+from functools import reduce
 from math import e, inf, nan, pi, tau
 from typing import Any
 
@@ -164,8 +165,8 @@ def radians(x: Any) -> Any:
 
 def modf(x: Any) -> tuple[Any, Any]:
     """Fractional and whole part, both with the sign of x."""
-    whole = _rules.trunc(x)
-    return _rules.copysign(_rules.where(isinf(x), 0.0, _rules.subtract(x, whole)), x), whole
+    none = _math.copysign(0.0, _value(x))
+    return _rules.where(float(isinf(x)), none, _rules.fmod(x, 1.0)), _rules.trunc(x)
 
 
 def fsum(xs: Iterable[Any]) -> Any:
@@ -221,8 +222,8 @@ def logsumexp(xs: Iterable[Any]) -> Any:
     if not terms:
         return -_math.inf
     largest = stop_gradient(max(terms))
-    if isinf(largest):  # x - inf would be NaN; the others are 0 beside it
-        largest = 0.0
+    if isinf(largest):  # the others are nothing beside it, and x - inf would be NaN
+        return reduce(_rules.maximum, terms, -_math.inf)
     total = _rules.fsum(*[_rules.exp(_rules.subtract(x, largest)) for x in terms])
     return _rules.add(largest, _rules.log(total))
 

@@ -27,15 +27,23 @@ from chainrule.rules import (
     CODE_ADD,
     CODE_DIVIDE,
     CODE_MULTIPLY,
+    CODE_POWER,
     CODE_RELU,
     CODE_SUBTRACT,
     CODE_TANH,
     Operation,
+    described,
     to_float,
 )
 
 COMPILED: Final = not __file__.endswith(".py")
 """Whether the engine runs as machine code."""
+
+
+INTERNAL: Final = frozenset(
+    ["_data", "_grad", "_operation", "_a", "_b", "_rest", "_clock", "_pending", "_annotation"]
+)
+"""The attributes that the engine keeps on every node."""
 
 
 class _State:
@@ -71,17 +79,19 @@ class Node:
 
     __array_priority__: ClassVar[float] = 1000.0  # np.float64(2) * node asks the node
 
-    def __init__(self, data: object, parents: Sequence[Node] = (), name: str | None = None) -> None:
+    def __init__(
+        self, data: SupportsFloat, parents: Sequence[Node] = (), name: str | None = None
+    ) -> None:
         if isinstance(data, Node):
             raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
-        self._data: float = to_float(data, "Node", "a real number")
+        self._data: float = to_float(data, "Node", "takes a real number")
         self._grad: float = 0.0
         self._operation: Operation | None = None
         # The operands: one or two nodes in _a and _b; in _rest the constant of a two-operand
         # operation, or a tuple of all the operands if there are more than two.
         self._a: Node | None = None
         self._b: Node | None = None
-        self._rest: object = _checked_parents(parents) if parents else None
+        self._rest: object = _checked_parents(parents)
         self._clock: i64 = _STATE.clock
         self._pending: i64 = 0
         self._annotation: Annotation | None = None
@@ -89,6 +99,8 @@ class Node:
             raise TypeError(f"the name of a node is text, not {type(name).__name__}")
         if ACTIVE.contexts or name is not None:
             self._annotation = new_annotation(name)
+            if self._rest is not None and detecting_anomaly() and not math.isfinite(self._data):
+                raise FloatingPointError(f"{type(self).__name__} = {self._data} at {self.line}")
 
     # What a node knows
 
@@ -104,7 +116,7 @@ class Node:
                 f"the data of {self!r} is the result of an operation and can't be set;"
                 " set a leaf's and compute the result again"
             )
-        self._data = to_float(value, "data", "a real number")
+        self._data = to_float(value, "data", "takes a real number")
         _STATE.clock += 1
         self._clock = _STATE.clock
 
@@ -115,7 +127,7 @@ class Node:
 
     @grad.setter
     def grad(self, value: SupportsFloat) -> None:
-        self._grad = to_float(value, "grad", "a real number")
+        self._grad = to_float(value, "grad", "takes a real number")
 
     @property
     def name(self) -> str | None:
@@ -167,7 +179,7 @@ class Node:
     def _parents(self, parents: Sequence[Node]) -> None:
         if self._operation is not None:
             raise ValueError("the operands of an operation can't be changed; compute it again")
-        self._rest = _checked_parents(parents) if parents else None
+        self._rest = _checked_parents(parents)
 
     def _local_grad(self, parent: Node) -> Any:
         """∂self/∂parent; for an operand that occurs twice, by its first position.
@@ -193,20 +205,25 @@ class Node:
         if operation is None:
             return tuple(
                 [
-                    to_float(self._local_grad(parent), f"_local_grad of {type(self).__name__}")
+                    to_float(
+                        self._local_grad(parent),
+                        f"_local_grad of {type(self).__name__}",
+                        "must give a real number",
+                    )
                     for parent in self._parents
                 ]
             )
         operands = self.operands
-        values = _values(operands)
+        positions = [i for i, operand in enumerate(operands) if isinstance(operand, Node)]
+        grads = operation.local_grads_at(positions, self._data, _values(operands))
         return tuple(
             [
-                to_float(
-                    operation.local_grad(i, self._data, values),
-                    f"a local gradient of {operation.name}",
+                grad
+                if isinstance(grad, float)
+                else to_float(
+                    grad, f"a local gradient of {operation.name}", "must be a real number"
                 )
-                for i, operand in enumerate(operands)
-                if isinstance(operand, Node)
+                for grad in grads
             ]
         )
 
@@ -237,7 +254,7 @@ class Node:
         """
         from chainrule.backpropagation import backward
 
-        backward(self, to_float(seed, "backward", "a real number as seed"))
+        backward(self, to_float(seed, "backward", "takes a real number as seed"))
 
     # Operators
 
@@ -519,6 +536,18 @@ class Node:
         """The nearest whole number, halves to even, with derivative 0."""
         return round(self)
 
+    def conjugate(self) -> Node:
+        """The node itself: its number is real."""
+        return self
+
+    def rad2deg(self) -> Any:
+        """Radians to degrees."""
+        return self.degrees()
+
+    def deg2rad(self) -> Any:
+        """Degrees to radians."""
+        return self.radians()
+
     def degrees(self) -> Any:
         """Radians to degrees."""
         return self * (180.0 / math.pi)
@@ -540,13 +569,16 @@ class Node:
         return apply(rules.fmod, (self, other))
 
 
-def _checked_parents(parents: Iterable[object]) -> tuple[Node, ...]:
+def _checked_parents(parents: object) -> tuple[Node, ...] | None:
+    """The parents as a tuple, None for none of them."""
+    if isinstance(parents, Node) or not isinstance(parents, Iterable):
+        raise TypeError(f"the parents of a node are a tuple of nodes, not {described(parents)}")
     checked = []
     for parent in parents:
         if not isinstance(parent, Node):
-            raise TypeError(f"the parents of a node are nodes, not {type(parent).__name__}")
+            raise TypeError(f"the parents of a node are nodes, not {described(parent)}")
         checked.append(parent)
-    return tuple(checked)
+    return tuple(checked) or None
 
 
 class OperationNode(Node):
@@ -667,7 +699,7 @@ def _check_nodes(*nodes: object) -> None:
     """Raise TypeError for anything else; compiled code checks its argument types by itself."""
     for node in nodes:
         if not isinstance(node, Node):
-            raise TypeError(f"expected a node, not {rules.described(node)}")
+            raise TypeError(f"expected a node, not {described(node)}")
 
 
 def _operator(symbol: str) -> Operation:
@@ -699,6 +731,8 @@ def _operate(operation: Operation, u: float, v: float) -> float:
         return u - v
     if code == CODE_DIVIDE:
         return ieee.divide(u, v)
+    if code == CODE_POWER:
+        return ieee.power(u, v)
     return float(operation.value(u, v))
 
 
@@ -714,7 +748,7 @@ def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> N
 
 
 def _unary(operation: Operation, x: Node) -> Node:
-    return OperationNode(operation, float(operation.value(x._data)), x, None, None)
+    return OperationNode(operation, operation.evaluate((x._data,)), x, None, None)
 
 
 def apply(operation: Operation, operands: Sequence[object]) -> Node:
@@ -725,38 +759,42 @@ def apply(operation: Operation, operands: Sequence[object]) -> Node:
             where the operation takes only a number, or a value that is not a number.
     """
     operation.check_arity(len(operands))
-    if operation.builtin:
-        if operation.symbol in _NUMPY_NAMES:
-            first = operands[0]
-            if isinstance(first, Node):
-                return _operated(first, operands[1], operation.symbol, False)
-            return _operated(_node(operands[1]), first, operation.symbol, True)
+    first = operands[0]
+    if len(operands) == 1 and isinstance(first, Node):
         if operation.code == CODE_RELU:
-            return ReLUNode(_node(operands[0]))
+            return ReLUNode(first)
         if operation.code == CODE_TANH:
-            return TanhNode(_node(operands[0]))
+            return TanhNode(first)
+        _check_differentiable(operation, 0)
+        return _unary(operation, first)
+    if operation.builtin and operation.symbol in _NUMPY_NAMES:
+        if isinstance(first, Node):
+            return _operated(first, operands[1], operation.symbol, False)
+        return _operated(_node(operands[1]), first, operation.symbol, True)
     checked: list[Any] = []
     for i, operand in enumerate(operands):
         if not isinstance(operand, Node):
             checked.append(to_float(operand, operation.name))
             continue
-        if not operation.variadic and operation.local_grads[i] is None:
-            raise TypeError(
-                f"operand {i + 1} of {operation.name} must be a number or a comparison, not a node"
-            )
+        _check_differentiable(operation, i)
         checked.append(operand)
-    value = to_float(operation.value(*_values(checked)), f"the value of {operation.name}")
+    value = operation.evaluate(_values(checked))
     if len(checked) > 2:
         return OperationNode(operation, value, None, None, tuple(checked))
-    first = checked[0]
-    if len(checked) == 1:
-        return OperationNode(operation, value, _node(first), None, None)
-    second = checked[1]
-    if not isinstance(first, Node):
-        return OperationNode(operation, value, None, _node(second), first)
-    if not isinstance(second, Node):
-        return OperationNode(operation, value, first, None, second)
-    return OperationNode(operation, value, first, second, None)
+    left, right = checked
+    if not isinstance(left, Node):
+        return OperationNode(operation, value, None, _node(right), left)
+    if not isinstance(right, Node):
+        return OperationNode(operation, value, left, None, right)
+    return OperationNode(operation, value, left, right, None)
+
+
+def _check_differentiable(operation: Operation, position: int) -> None:
+    if not operation.variadic and operation.local_grads[position] is None:
+        raise TypeError(
+            f"operand {position + 1} of {operation.name} must be a number or a comparison,"
+            " not a node"
+        )
 
 
 def _operated(node: Node, other: object, symbol: str, swapped: bool) -> Node:

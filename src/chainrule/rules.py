@@ -28,8 +28,8 @@ class Operation:
         value: the function; takes as many floats as there are operands, returns a float.
         local_grads: one function ``(y, *operands) -> local gradient`` for each operand, where ``y``
             is the value; None for an operand that must be a plain number. For any number of
-            operands, a single function ``(position, y, *operands) -> local gradient``. Written with
-            the functions of :mod:`chainrule.math`, it can itself be differentiated.
+            operands, a single function ``(y, *operands) -> local gradients``, as many as operands.
+            Written with the functions of :mod:`chainrule.math`, they can be differentiated again.
         symbol: the label in pictures, by default the name. One that is not a name, such as ``+``,
             is written between its operands.
 
@@ -45,10 +45,18 @@ class Operation:
         local_grads: Sequence[Callable[..., Any] | None] | Callable[..., Any],
         symbol: str = "",
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"an operation needs a name, not {name!r}")
+        for text in (name, symbol):
+            if not isinstance(text, str):
+                raise TypeError(f"an operation's name and symbol are text, not {described(text)}")
+        if not name:
+            raise ValueError("an operation needs a name, not ''")
         if not callable(value):
             raise TypeError(f"the value of {name} must be a function of floats, not {value!r}")
+        if not callable(local_grads) and not isinstance(local_grads, (list, tuple)):
+            raise TypeError(
+                f"the local gradients of {name} must be a list of functions, or one function"
+                f" for any number of operands, not {described(local_grads)}"
+            )
         self.name = name
         self.symbol = symbol or name
         self.value = value
@@ -62,6 +70,7 @@ class Operation:
                     f"a local gradient of {name} must be a function, not {local_grad!r}"
                 )
         self.builtin = False
+        self.native = False  # whether no Python runs in it, if the engine is compiled
         self.code: i64 = 0
         self.__doc__: str | None = getattr(value, "__doc__", None)
 
@@ -83,19 +92,40 @@ class Operation:
             raise TypeError(f"{self.name} takes {wanted} {operands}, not {count}")
 
     def local_grad(self, position: int, y: Any, operands: Sequence[Any]) -> Any:
-        """The local gradient by the operand at ``position``: a float, or a node if given nodes."""
+        """The local gradient by the operand at ``position``: a float, or a node if given nodes.
+
+        Raises:
+            TypeError: if that operand must be a number.
+            ValueError: if a variadic operation gives a wrong number of local gradients.
+        """
+        return self.local_grads_at([position], y, operands)[0]
+
+    def local_grads_at(self, positions: list[int], y: Any, operands: Sequence[Any]) -> list[Any]:
+        """The local gradients by the operands at some positions: see :meth:`local_grad`."""
         if self.variadic:
             function = self.local_grads[0]
             assert function is not None
-            return function(position, y, *operands)
-        function = self.local_grads[position]
-        if function is None:
-            raise TypeError(f"operand {position + 1} of {self.name} must be a number, not a node")
-        return function(y, *operands)
+            grads = function(y, *operands)
+            if not isinstance(grads, Sequence):
+                raise TypeError(
+                    f"the local gradients of {self.name} must be a list, not {described(grads)}"
+                )
+            if len(grads) != len(operands):
+                raise ValueError(
+                    f"{self.name} gave {len(grads)} local gradients for {len(operands)} operands"
+                )
+            return [grads[i] for i in positions]
+        found = []
+        for i in positions:
+            function = self.local_grads[i]
+            if function is None:
+                raise TypeError(f"operand {i + 1} of {self.name} must be a number, not a node")
+            found.append(function(y, *operands))
+        return found
 
     def __call__(self, *operands: Any) -> Any:
         """Apply the operation: a float for numbers, a node if an operand is one."""
-        numbers = []
+        numbers: list[float] = []
         for operand in operands:
             if isinstance(operand, float):
                 numbers.append(operand)
@@ -104,11 +134,22 @@ class Operation:
             else:
                 numbers.append(to_float(operand, self.name))
         self.check_arity(len(numbers))
-        return float(self.value(*numbers))
+        return self.evaluate(numbers)
+
+    def evaluate(self, numbers: Sequence[float]) -> float:
+        """The value for numbers.
+
+        Raises:
+            TypeError: if a user's function gives no number.
+        """
+        value = self.value(*numbers)
+        if isinstance(value, float):
+            return float(value)
+        return to_float(value, f"the value of {self.name}", "must be a real number")
 
 
-def to_float(x: object, where: str, accepts: str = "real numbers and nodes") -> float:
-    """The float equal to a real number; ``where`` and ``accepts`` are for the message.
+def to_float(x: object, what: str, rule: str = "takes real numbers and nodes") -> float:
+    """The float equal to a real number; ``what`` and ``rule`` are for the message.
 
     Raises:
         TypeError: if x is not a real number.
@@ -120,7 +161,7 @@ def to_float(x: object, where: str, accepts: str = "real numbers and nodes") -> 
         try:
             return float(x)  # type: ignore[arg-type]
         except OverflowError:
-            raise ValueError(f"{where}: {described(x)} is too large for a float") from None
+            raise ValueError(f"{what}: {described(x)} is too large for a float") from None
     hint = ""
     if type(x).__module__ == "numpy":
         hint = "; for an array, apply the NumPy function (np.exp(array_of_nodes)) or loop over it"
@@ -128,12 +169,17 @@ def to_float(x: object, where: str, accepts: str = "real numbers and nodes") -> 
         hint = "; convert text with float(...) first"
     elif isinstance(x, complex):
         hint = "; a node holds one real number"
-    raise TypeError(f"{where} takes {accepts}, not {described(x)}{hint}")
+    raise TypeError(f"{what} {rule}, not {described(x)}{hint}")
 
 
 def described(x: object) -> str:
     """A value with its type, for messages."""
-    text = repr(x)
+    if isinstance(x, int) and abs(x) >= 10**40:
+        return f"int of {x.bit_length()} bits"
+    try:
+        text = repr(x)
+    except Exception:  # a message about bad input must not fail itself
+        return type(x).__name__
     return f"{type(x).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
 
 
@@ -162,6 +208,7 @@ def _rule(
 ) -> Operation:
     operation = Operation(name, value, local_grads, symbol)
     operation.builtin = True
+    operation.native = True
     operation.code = code
     OPERATIONS[name] = operation
     return operation
@@ -181,14 +228,25 @@ def _one(y: Any, *operands: Any) -> float:
     return 1.0
 
 
+def _minus_quotient(y: Any, a: Any, b: Any) -> Any:
+    """Minus the whole number n of a remainder y = a - n b."""
+    return round_half_even(divide(y, b) - divide(a, b), 0.0)
+
+
 # Codes of the operations whose backward step has a typed twin in node.py.
 CODE_ADD: Final = 1
 CODE_SUBTRACT: Final = 2
 CODE_MULTIPLY: Final = 3
 CODE_DIVIDE: Final = 4
-CODE_NEGATIVE: Final = 5
-CODE_RELU: Final = 6
-CODE_TANH: Final = 7
+CODE_POWER: Final = 5
+CODE_NEGATIVE: Final = 6  # from here on, operations of one operand
+CODE_RELU: Final = 7
+CODE_TANH: Final = 8
+CODE_EXP: Final = 9
+CODE_LOG: Final = 10
+CODE_SQRT: Final = 11
+CODE_SIN: Final = 12
+CODE_COS: Final = 13
 
 LOG_2: Final = 0.6931471805599453
 INV_LOG_2: Final = 1.4426950408889634
@@ -216,47 +274,58 @@ divide: Final[Operation] = _rule(
     symbol="/",
     code=CODE_DIVIDE,
 )
+azmul: Final[Operation] = _rule(  # a * b, but 0 where a is 0, even times infinity
+    "azmul", ieee.azmul, lambda y, a, b: b, lambda y, a, b: a
+)
 negative: Final[Operation] = _rule(
     "negative", lambda x: -x, lambda y, x: -1.0, symbol="neg", code=CODE_NEGATIVE
 )
 power: Final[Operation] = _rule(
     "power",
     ieee.power,
-    lambda y, x, n: where(n == 0.0, 0.0, n * power_less(x, n, 1.0)),
-    lambda y, x, n: where(y == 0.0 or (x == 0.0 and n >= 0.0), 0.0, y * log(x)),
+    lambda y, x, n: power_term(n, x, n, 1.0),
+    lambda y, x, n: power_term(log(x), x, n, 0.0),
     symbol="**",
+    code=CODE_POWER,
 )
-power_less: Final[Operation] = _rule(  # x ** (n - k), k a plain number
-    "power_less",
-    ieee.power_less,
-    lambda y, x, n, k: where(n == k, 0.0, (n - k) * power_less(x, n, k + 1.0)),
-    lambda y, x, n, k: where(y == 0.0 or (x == 0.0 and n >= k), 0.0, y * log(x)),
+power_term: Final[Operation] = _rule(  # c * x ** (n - k), k a plain number
+    "power_term",
+    ieee.power_term,
+    lambda y, c, x, n, k: power_term(1.0, x, n, k),
+    lambda y, c, x, n, k: power_term(azmul(c, n - k), x, n, k + 1.0),
+    lambda y, c, x, n, k: power_term(azmul(c, log(x)), x, n, k),
     None,
 )
-mod: Final[Operation] = _rule("mod", ieee.mod, _one, lambda y, a, b: divide(y - a, b), symbol="%")
-fmod: Final[Operation] = _rule("fmod", ieee.fmod, _one, lambda y, a, b: divide(y - a, b))
-remainder: Final[Operation] = _rule(
-    "remainder", ieee.remainder, _one, lambda y, a, b: divide(y - a, b)
+mod: Final[Operation] = _rule(
+    "mod", ieee.mod, _one, lambda y, a, b: -floor_divide(a, b), symbol="%"
 )
+fmod: Final[Operation] = _rule("fmod", ieee.fmod, _one, _minus_quotient)
+remainder: Final[Operation] = _rule("remainder", ieee.remainder, _one, _minus_quotient)
 floor_divide: Final[Operation] = _rule("floor_divide", ieee.floor_divide, _zero, _zero, symbol="//")
 fma: Final[Operation] = _rule("fma", ieee.fma, lambda y, a, b, c: b, lambda y, a, b, c: a, _one)
-fsum: Final[Operation] = _variadic("fsum", ieee.fsum, lambda i, y, *xs: 1.0)
+fsum: Final[Operation] = _variadic("fsum", ieee.fsum, lambda y, *xs: [1.0] * len(xs))
 ldexp: Final[Operation] = _rule("ldexp", ieee.ldexp, lambda y, x, n: ldexp(1.0, n), None)
 
 # Exponentials and logarithms
-exp: Final[Operation] = _rule("exp", ieee.exp, lambda y, x: y)
+exp: Final[Operation] = _rule("exp", ieee.exp, lambda y, x: y, code=CODE_EXP)
 exp2: Final[Operation] = _rule("exp2", ieee.exp2, lambda y, x: y * LOG_2)
 expm1: Final[Operation] = _rule("expm1", ieee.expm1, lambda y, x: exp(x))
-log: Final[Operation] = _rule("log", ieee.log, lambda y, x: divide(1.0, x))
-log2: Final[Operation] = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, x))
-log10: Final[Operation] = _rule("log10", ieee.log10, lambda y, x: divide(INV_LOG_10, x))
-log1p: Final[Operation] = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, 1.0 + x))
-sqrt: Final[Operation] = _rule("sqrt", ieee.sqrt, lambda y, x: divide(0.5, y))
+log: Final[Operation] = _rule(
+    "log", ieee.log, lambda y, x: divide(1.0, nonnegative(x)), code=CODE_LOG
+)
+log2: Final[Operation] = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, nonnegative(x)))
+log10: Final[Operation] = _rule(
+    "log10", ieee.log10, lambda y, x: divide(INV_LOG_10, nonnegative(x))
+)
+log1p: Final[Operation] = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, nonnegative(1.0 + x)))
+sqrt: Final[Operation] = _rule(
+    "sqrt", ieee.sqrt, lambda y, x: divide(0.5, nonnegative(y)), code=CODE_SQRT
+)
 cbrt: Final[Operation] = _rule("cbrt", ieee.cbrt, lambda y, x: divide(1.0, 3.0 * y * y))
 
 # Trigonometry, angles in radians
-sin: Final[Operation] = _rule("sin", ieee.sin, lambda y, x: cos(x))
-cos: Final[Operation] = _rule("cos", ieee.cos, lambda y, x: -sin(x))
+sin: Final[Operation] = _rule("sin", ieee.sin, lambda y, x: cos(x), code=CODE_SIN)
+cos: Final[Operation] = _rule("cos", ieee.cos, lambda y, x: -sin(x), code=CODE_COS)
 tan: Final[Operation] = _rule("tan", ieee.tan, lambda y, x: 1.0 + y * y)
 asin: Final[Operation] = _rule(
     "asin", ieee.asin, lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))
@@ -268,12 +337,31 @@ atan: Final[Operation] = _rule("atan", ieee.atan, lambda y, x: divide(1.0, 1.0 +
 atan2: Final[Operation] = _rule(
     "atan2",
     ieee.atan2,
-    lambda a, y, x: divide(divide(x, hypot(x, y)), hypot(x, y)),
-    lambda a, y, x: -divide(divide(y, hypot(x, y)), hypot(x, y)),
+    lambda a, y, x: over_squares(x, x, y),
+    lambda a, y, x: over_squares(-y, x, y),
 )
-hypot: Final[Operation] = _variadic(
-    "hypot", ieee.hypot, lambda i, y, *xs: where(y == 0.0, 0.0, divide(xs[i], y))
+hypot: Final[Operation] = _variadic("hypot", ieee.hypot, lambda y, *xs: _hypot_grads(y, xs))
+over_norm: Final[Operation] = _variadic(  # p / hypot(*xs)
+    "over_norm",
+    ieee.over_norm,
+    lambda y, p, *xs: [over_norm(1.0, *xs), *[-azmul(y, over_squares(x, *xs)) for x in xs]],
 )
+over_squares: Final[Operation] = _variadic(  # p / hypot(*xs)**2
+    "over_squares",
+    ieee.over_squares,
+    lambda y, p, *xs: [
+        over_squares(1.0, *xs),
+        *[-2.0 * azmul(y, over_squares(x, *xs)) for x in xs],
+    ],
+)
+
+
+def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
+    """x / y for each x; by way of all of them where y is 0, or overflows though x / y would not."""
+    if 1e-140 < y < 1e140:
+        return [divide(x, y) for x in xs]
+    return [over_norm(x, *xs) for x in xs]
+
 
 # Hyperbolic functions
 sinh: Final[Operation] = _rule("sinh", ieee.sinh, lambda y, x: cosh(x))
@@ -287,7 +375,7 @@ acosh: Final[Operation] = _rule(
     "acosh", ieee.acosh, lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0))
 )
 atanh: Final[Operation] = _rule(
-    "atanh", ieee.atanh, lambda y, x: divide(1.0, (1.0 - x) * (1.0 + x))
+    "atanh", ieee.atanh, lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x)))
 )
 
 # Kinks and steps
@@ -309,6 +397,7 @@ where: Final[Operation] = _rule(
     lambda y, condition, a, b: condition,
     lambda y, condition, a, b: 1.0 - condition,
 )
+nonnegative: Final[Operation] = _rule("nonnegative", ieee.nonnegative, _one)
 sign: Final[Operation] = _rule("sign", ieee.sign, _zero)
 step: Final[Operation] = _rule("step", ieee.step, _zero)
 greater: Final[Operation] = _rule("greater", ieee.greater, _zero, _zero)
@@ -319,17 +408,20 @@ round_half_even: Final[Operation] = _rule("round", ieee.round_half_even, _zero, 
 stop_gradient: Final[Operation] = _rule("stop_gradient", ieee.identity, _zero)
 
 # Activations and special functions
-sigmoid: Final[Operation] = _rule("sigmoid", ieee.sigmoid, lambda y, x: sigmoid(x) * sigmoid(-x))
+sigmoid: Final[Operation] = _rule("sigmoid", ieee.sigmoid, lambda y, x: 0.25 * sech2(0.5 * x))
 softplus: Final[Operation] = _rule("softplus", ieee.softplus, lambda y, x: sigmoid(x))
 erf: Final[Operation] = _rule("erf", special.erf, lambda y, x: TWO_OVER_SQRT_PI * gaussian(x))
 erfc: Final[Operation] = _rule("erfc", special.erfc, lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x))
 gaussian: Final[Operation] = _rule(
-    "gaussian", special.gaussian, lambda y, x: -2.0 * x * y
+    "gaussian", special.gaussian, lambda y, x: -2.0 * azmul(y, x)
 )  # exp(-x**2)
 norm_cdf: Final[Operation] = _rule("norm_cdf", special.norm_cdf, lambda y, x: norm_pdf(x))
-norm_pdf: Final[Operation] = _rule("norm_pdf", special.norm_pdf, lambda y, x: -x * y)
+norm_pdf: Final[Operation] = _rule("norm_pdf", special.norm_pdf, lambda y, x: -azmul(y, x))
 gamma: Final[Operation] = _rule("gamma", special.gamma, lambda y, x: y * polygamma(0.0, x))
 lgamma: Final[Operation] = _rule("lgamma", special.lgamma, lambda y, x: polygamma(0.0, x))
 polygamma: Final[Operation] = _rule(
     "polygamma", special.polygamma, None, lambda y, n, x: polygamma(n + 1.0, x)
 )
+
+for _slow in (gamma, lgamma, polygamma):  # mpmath is Python
+    _slow.native = False

@@ -11,25 +11,25 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from chainrule.ieee import INF, NAN
+from chainrule.ieee import INF, NAN, SPLIT, exact_square
 
-_SPLIT: Final = 134217729.0  # 2**27 + 1: Veltkamp's splitting constant
 _SQRT_HALF: Final = 0.7071067811865476
 _SQRT_HALF_ERROR: Final = -4.833646656726457e-17  # sqrt(1/2) - _SQRT_HALF
 _INV_SQRT_2PI: Final = 0.3989422804014327
+_INV_SQRT_2PI_ERROR: Final = -6.247337834861335e-17  # 1 / sqrt(2 pi) is _INV_SQRT_2PI (1 + this)
 _TWO_OVER_SQRT_PI: Final = 1.1283791670955126
 
 _local = threading.local()
 
 
 def _context() -> Any:
-    """This thread's mpmath context of 100 bits; mpmath's contexts are not thread-safe."""
+    """This thread's mpmath context of 120 bits; mpmath's contexts are not thread-safe."""
     context = getattr(_local, "context", None)
     if context is None:
         import mpmath
 
         context = _local.context = mpmath.MPContext()
-        context.prec = 100
+        context.prec = 120
     return context
 
 
@@ -71,6 +71,8 @@ def polygamma(order: float, x: float) -> float:
     At its poles, the negative whole numbers, NaN where the two sides differ in sign (even orders)
     and infinity where they agree; at ±0 the limit from that side.
     """
+    if order < 0.0 or order - order != 0.0 or order != math.floor(order):
+        return NAN
     n = int(order)
     if x != x or x == -INF:
         return NAN
@@ -81,13 +83,28 @@ def polygamma(order: float, x: float) -> float:
             return INF
         return math.copysign(INF, -x) if x == 0.0 else NAN
     if 0.0 < abs(x) < 1e-300:  # mpmath's recurrence ends here: the pole alone remains
-        return _rounded(lambda y: _pole(n, y), x)
-    return _rounded(_context().psi, n, x)
+        return _rounded(_pole, n, x)
+    return _rounded(_reflected if x < -1.0 else _context().psi, n, x)
 
 
 def _pole(n: int, x: float) -> Any:
     context = _context()
     return (-1) ** (n + 1) * context.factorial(n) / context.mpf(x) ** (n + 1)
+
+
+def _reflected(n: int, x: float) -> Any:
+    """polygamma(n, x) from polygamma(n, 1 - x): mpmath would take -x steps.
+
+    The derivative of order n of cot(t) is (-1)**n times a polynomial in cot(t).
+    """
+    coefficients = [0, 1]
+    for _ in range(n):
+        slope = [i * c for i, c in enumerate(coefficients)][1:]
+        coefficients = [a + b for a, b in zip([*slope, 0, 0], [0, 0, *slope], strict=True)]
+    context = _context()
+    cotangent = context.cospi(x) / context.sinpi(x)
+    polynomial = sum([c * cotangent**i for i, c in enumerate(coefficients)])
+    return (-1) ** n * (context.psi(n, 1 - context.mpf(x)) - context.pi ** (n + 1) * polynomial)
 
 
 def erf(x: float) -> float:
@@ -102,24 +119,20 @@ def erfc(x: float) -> float:
 
 def gaussian(x: float) -> float:
     """exp(-x**2), the square taken exactly: its rounding error alone would cost x**2 / 2 units."""
-    high, low = _square(x)
-    return math.exp(-high) * math.exp(-low)
-
-
-def _square(x: float) -> tuple[float, float]:
-    """x**2 as a number of at most 53 bits and a remainder."""
-    if not abs(x) < 1e100:
-        return x * x, 0.0
-    big = _SPLIT * x
-    high = big - (big - x)
-    low = x - high
-    return high * high, low * (high + x)
+    if not abs(x) < 100.0:
+        return math.exp(-x * x)
+    high, low = exact_square(x)
+    e = math.exp(-high)
+    return e + e * math.expm1(-low)
 
 
 def norm_pdf(x: float) -> float:
     """Density of the standard normal distribution, exp(-x**2 / 2) / sqrt(2 pi)."""
-    high, low = _square(x)
-    return _INV_SQRT_2PI * (math.exp(-0.5 * high) * math.exp(-0.5 * low))
+    if not abs(x) < 100.0:
+        return math.exp(-x * x)
+    high, low = exact_square(x)
+    e = math.exp(-0.5 * high)
+    return _INV_SQRT_2PI * (e + e * (math.expm1(-0.5 * low) + _INV_SQRT_2PI_ERROR))
 
 
 def norm_cdf(x: float) -> float:
@@ -128,13 +141,13 @@ def norm_cdf(x: float) -> float:
     The rounding error of the argument is made good by one term of the Taylor series of erfc: far
     out on the left it would cost x**2 units in the last place.
     """
-    if not abs(x) < 1e100:
+    if not abs(x) < 100.0:
         return 0.5 * math.erfc(-x)
     t = -x * _SQRT_HALF
-    big = _SPLIT * x
+    big = SPLIT * x
     xh = big - (big - x)
     xl = x - xh
-    big = _SPLIT * _SQRT_HALF
+    big = SPLIT * _SQRT_HALF
     ch = big - (big - _SQRT_HALF)
     cl = _SQRT_HALF - ch
     error = ((-xh * ch - t) - xh * cl - xl * ch) - xl * cl - x * _SQRT_HALF_ERROR

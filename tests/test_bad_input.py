@@ -1,0 +1,419 @@
+"""Every bad input: an error of the right type that says what was given and what is accepted."""
+
+import math
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import (
+    BinaryOpNode,
+    Node,
+    Operation,
+    PowOp,
+    ReLUNode,
+    TanhNode,
+    build_info,
+    group,
+    stop_gradient,
+    zero_grad,
+)
+from chainrule import math as cm
+
+HUGE = 10**400
+LIST = [1.0]
+X: Any = Node(2.0)
+Y: Any = Node(3.0)
+LEAF: Any = Node  # for what no type checker lets through
+ARRAY: Any = np.array([X, Y])
+
+
+class Answering(Node):
+    """A user's operation whose local gradient is whatever it is told."""
+
+    def __init__(self, x: Node, answer: Any) -> None:
+        super().__init__(x.data, (x,))
+        self.answer = answer
+
+    def _local_grad(self, parent: Node) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Unfinished(Node):
+    """A user's operation without a local gradient."""
+
+    def __init__(self, x: Node) -> None:
+        super().__init__(x.data, (x,))
+
+
+def setting(attribute: str, node: Callable[[], Any], value: Any) -> Callable[[], None]:
+    """Assign to an attribute of a new node."""
+    return lambda: setattr(node(), attribute, value)
+
+
+def leaf() -> Node:
+    """A new one."""
+    return Node(2.0)
+
+
+def result() -> Any:
+    """Of an operation."""
+    return Node(2.0, name="left") * 3
+
+
+def entering(name: Any) -> Callable[[], None]:
+    """Open a group."""
+
+    def run() -> None:
+        with group(name):
+            pass
+
+    return run
+
+
+def subclassing(kind: Any) -> Callable[[], None]:
+    """Derive from a class of the table, and make one."""
+
+    def run() -> None:
+        type("Mine", (kind,), {})(X)
+
+    return run
+
+
+def answering(answer: Any) -> Callable[[], None]:
+    """Backpropagate through a user's hook."""
+    return lambda: Answering(X, answer).backward()
+
+
+def operating(value: Any, local_grad: Any = 1.0) -> Callable[[], None]:
+    """Apply a user's operation and backpropagate."""
+    return lambda: Operation("odd", lambda x: value, (lambda y, x: local_grad,))(X).backward()
+
+
+# Compiled, some arguments meet the compiler's own check first: "str object expected; got int".
+NUMBER = "a real number"
+OPERAND = "real numbers and nodes"
+# What is done, the error, and a part of its message
+CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    # Making nodes
+    "Node of text": (lambda: LEAF("x"), TypeError, rf"Node takes {NUMBER}, not str 'x'"),
+    "Node of text that is a number": (
+        lambda: LEAF("2"),
+        TypeError,
+        r"not str '2'; convert .*float",
+    ),
+    "Node of a complex number": (lambda: LEAF(1 + 2j), TypeError, r"complex \(1\+2j\); .*one real"),
+    "Node of a list": (lambda: LEAF([1.0]), TypeError, rf"Node takes {NUMBER}, not list \[1.0\]"),
+    "Node of an array": (lambda: LEAF(np.ones(2)), TypeError, r"not ndarray array\(\[1., 1.\]\)"),
+    "Node of None": (lambda: LEAF(None), TypeError, rf"Node takes {NUMBER}, not NoneType None"),
+    "Node of bytes": (lambda: LEAF(b"1"), TypeError, r"not bytes b'1'"),
+    "Node of a node": (lambda: Node(X), TypeError, r"takes a number, not a node; .*stop_gradient"),
+    "Node of a huge number": (
+        lambda: Node(HUGE),
+        ValueError,
+        r"Node: int of 1329 bits is too large",
+    ),
+    "Node of a huge fraction": (
+        lambda: Node(Fraction(HUGE)),
+        ValueError,
+        r"Fraction.* is too large",
+    ),
+    "Node of a number too long to print": (
+        lambda: Node(10**5000),
+        ValueError,
+        r"Node: int .*is too large for a float",
+    ),
+    "parents not in a tuple": (lambda: Node(1.0, X), TypeError, r"parents .*nodes.*not .*Node"),
+    "parents a number": (lambda: Node(1.0, 5), TypeError, r"parents .*nodes.*not int"),  # type: ignore[arg-type]
+    "parents that are numbers": (lambda: Node(1.0, (X, 1)), TypeError, r"parents .*nodes, not int"),  # type: ignore[arg-type]
+    "parents that are text": (lambda: Node(1.0, "xy"), TypeError, r"parents .*nodes, not str"),  # type: ignore[arg-type]
+    "name a number": (
+        lambda: Node(1.0, name=3),  # type: ignore[arg-type]
+        TypeError,
+        r"name of a node is text, not int|str or None .*got int",
+    ),
+    # Setting attributes
+    "data to text": (setting("data", leaf, "1"), TypeError, rf"data takes {NUMBER}, not str '1'"),
+    "data to None": (setting("data", leaf, None), TypeError, rf"data takes {NUMBER}, not None"),
+    "data to a node": (setting("data", leaf, X), TypeError, rf"data takes {NUMBER}, not Node"),
+    "data to a huge number": (setting("data", leaf, HUGE), ValueError, r"data: .* too large"),
+    "data of a result": (
+        setting("data", result, 1.0),
+        ValueError,
+        r"data of OperationNode\(data=6.0, grad=0.0\) is the result of an operation",
+    ),
+    "grad to None": (setting("grad", leaf, None), TypeError, rf"grad takes {NUMBER}, not None"),
+    "grad to a node": (setting("grad", leaf, X), TypeError, rf"grad takes {NUMBER}, not Node"),
+    "name to a number": (
+        setting("name", leaf, 3),
+        TypeError,
+        r"name of a node is text, not int|str or None .*got int",
+    ),
+    "_parents to numbers": (setting("_parents", leaf, (1,)), TypeError, r"are nodes, not int"),
+    "_parents of a result": (setting("_parents", result, ()), ValueError, r"can't be changed"),
+    # Operators
+    "node + text": (lambda: X + "1", TypeError, rf"\+ takes {OPERAND}, not str '1'"),
+    "text + node": (lambda: "1" + X, TypeError, rf"\+ takes {OPERAND}, not str '1'"),
+    "node + None": (lambda: X + None, TypeError, rf"\+ takes {OPERAND}, not NoneType None"),
+    "None - node": (lambda: None - X, TypeError, rf"- takes {OPERAND}, not NoneType None"),
+    "node + list": (lambda: X + LIST, TypeError, rf"\+ takes {OPERAND}, not list \[1.0\]"),
+    "list * node": (lambda: LIST * X, TypeError, rf"\* takes {OPERAND}, not list \[1.0\]"),
+    "node * complex": (lambda: X * 1j, TypeError, rf"\* takes {OPERAND}, not complex 1j"),
+    "node ** text": (lambda: X ** "2", TypeError, rf"\*\* takes {OPERAND}, not str '2'"),
+    "node // text": (lambda: X // "2", TypeError, rf"// takes {OPERAND}, not str '2'"),
+    "node + object": (
+        lambda: X + object(),
+        TypeError,
+        r"unsupported operand .*'Node' and 'object'",
+    ),
+    "node * huge": (lambda: X * HUGE, ValueError, r"\*: int of 1329 bits is too large for a float"),
+    "array of text + node": (lambda: np.array(["a"]) + X, TypeError, r"str"),
+    "node < text": (lambda: X < "2", TypeError, r"'<' not supported .*'Node' and 'str'"),
+    # Leaving the graph
+    "float(node)": (lambda: float(X), TypeError, r"not turned into a float.*node\.data"),
+    "int(node)": (lambda: int(X), TypeError, r"not turned into an int.*node\.data"),
+    "complex(node)": (lambda: complex(X), TypeError, r"node\.data"),
+    "bool(node)": (lambda: bool(X), TypeError, r"neither true nor false.*node > 0"),
+    "math.exp(node)": (lambda: math.exp(X), TypeError, r"functions of chainrule\.math"),
+    "range(node)": (lambda: range(X), TypeError, r"'Node' object cannot be interpreted as an int"),
+    # The classes of the table
+    "BinaryOpNode of a number": (lambda: BinaryOpNode(1, X, "+"), TypeError, r"node.*int"),  # type: ignore[arg-type]
+    "BinaryOpNode of a number on the right": (
+        lambda: BinaryOpNode(X, 1.5, "+"),  # type: ignore[arg-type]
+        TypeError,
+        r"node.*float",
+    ),
+    "BinaryOpNode of an unknown operator": (
+        lambda: BinaryOpNode(X, X, "?"),
+        ValueError,
+        r"one of \+ - \* / \*\* % //, not '\?'",
+    ),
+    "ReLUNode of a number": (lambda: ReLUNode(1.5), TypeError, r"node.*float"),  # type: ignore[arg-type]
+    "TanhNode of text": (lambda: TanhNode("x"), TypeError, r"node.*str"),  # type: ignore[arg-type]
+    "PowOp of text": (
+        lambda: PowOp(X, "2"),  # type: ignore[arg-type]
+        TypeError,
+        r"\*\* takes .*not str '2'|float .*got str",
+    ),
+    "PowOp of a node": (
+        lambda: PowOp(X, Y),
+        TypeError,
+        r"\*\* takes .*number.*not .*Node|float .*got .*Node",
+    ),
+    "subclass of TanhNode": (
+        subclassing(TanhNode),
+        TypeError,
+        r"interpreted classes cannot inherit from compiled"
+        if build_info()["compiled"]
+        else r"Mine: subclass Node, not the class of an operation",
+    ),
+    # Backpropagation
+    "seed of text": (lambda: X.backward("a"), TypeError, rf"backward takes {NUMBER} as seed.*'a'"),
+    "seed None": (lambda: X.backward(None), TypeError, r"as seed, not NoneType None"),
+    "seed a node": (lambda: X.backward(Y), TypeError, r"as seed, not Node"),
+    "hook that raises": (answering(KeyError("half-way")), KeyError, r"half-way"),
+    "hook that returns text": (answering("2"), TypeError, r"_local_grad of Answering .*str '2'"),
+    "hook that returns None": (answering(None), TypeError, r"_local_grad of Answering .*None"),
+    "hook that returns a complex": (answering(2j), TypeError, r"_local_grad of Answering .*2j"),
+    "hook that returns a node": (
+        answering(Y),
+        TypeError,
+        r"_local_grad of Answering (?!.*and nodes).*number.*not Node",
+    ),
+    "hook that returns an array": (answering(np.ones(2)), TypeError, r"Answering .*ndarray"),
+    "hook that returns a huge number": (answering(HUGE), ValueError, r"Answering: .* too large"),
+    "no hook": (lambda: Unfinished(X).backward(), NotImplementedError, r"Unfinished .*_local_grad"),
+    "_local_grad of a leaf": (lambda: X._local_grad(Y), ValueError, r"a leaf has no parents"),
+    "_local_grad by a stranger": (lambda: (X * 2)._local_grad(Y), ValueError, r"not a parent of"),
+    "zero_grad of a number": (lambda: zero_grad([1]), TypeError, r"zero_grad takes nodes, not int"),
+    "zero_grad of text": (lambda: zero_grad("x"), TypeError, r"zero_grad takes nodes, not str"),
+    "zero_grad of None": (lambda: zero_grad(None), TypeError, r"takes nodes, not NoneType"),  # type: ignore[arg-type]
+    "zero_grad of names": (lambda: zero_grad({"w": X}), TypeError, r"takes nodes, not str"),
+    # Groups
+    "group of a number": (entering(3), TypeError, r"group takes a name, not int|str .*got int"),
+    "group of None": (
+        entering(None),
+        TypeError,
+        r"group takes a name, not NoneType|str .*got None",
+    ),
+    "group without a name": (entering(""), ValueError, r"a name that is not empty"),
+    # Functions
+    "too many operands": (lambda: cm.exp(X, X), TypeError, r"exp takes 1 operand, not 2"),
+    "too few operands": (lambda: cm.atan2(X), TypeError, r"atan2 takes 2 operands, not 1"),
+    "no operands": (lambda: cm.exp(), TypeError, r"exp takes 1 operand, not 0"),
+    "too many numbers": (lambda: cm.exp(1.0, 2.0), TypeError, r"exp takes 1 operand, not 2"),
+    "exp of text": (lambda: cm.exp("1"), TypeError, rf"exp takes {OPERAND}, not str '1'"),
+    "maximum of a node and text": (lambda: cm.maximum(X, "1"), TypeError, r"maximum .*str '1'"),
+    "maximum of text and a node": (lambda: cm.maximum("1", X), TypeError, r"maximum .*str '1'"),
+    "tanh of text": (lambda: cm.tanh("1"), TypeError, rf"tanh takes {OPERAND}, not str '1'"),
+    "exp of an array": (lambda: cm.exp(ARRAY), TypeError, r"exp .*ndarray.*np\.exp\("),
+    "exp of a list": (lambda: cm.exp([X]), TypeError, rf"exp takes {OPERAND}, not list"),
+    "exp of a huge number": (
+        lambda: cm.exp(HUGE),
+        ValueError,
+        r"exp: int of 1329 bits is too large",
+    ),
+    "fsum of text": (lambda: cm.fsum([X, "1"]), TypeError, r"fsum .*str '1'"),
+    "fsum of a node": (lambda: cm.fsum(X), TypeError, r"'Node' object is not iterable|Node"),
+    "stop_gradient of text": (lambda: stop_gradient("1"), TypeError, r"stop_gradient .*str '1'"),
+    "isnan of text": (lambda: cm.isnan("1"), TypeError, r"str '1'"),
+    "where of a node": (
+        lambda: cm.where(X, X, Y),
+        TypeError,
+        r"comparison such as x > 0, not Node",
+    ),
+    "where of a number": (lambda: cm.where(1, X, Y), TypeError, r"comparison .*not int"),  # type: ignore[arg-type]
+    "where of an array": (lambda: cm.where(ARRAY > 0, X, Y), TypeError, r"not ndarray.*np\.where"),
+    "where of text": (lambda: cm.where(X > 0, "1", Y), TypeError, r"where .*str '1'"),
+    "clip between limits in disorder": (lambda: cm.clip(X, 2, 1), ValueError, r"not 2.0 > 1.0"),
+    "clip between nodes in disorder": (lambda: cm.clip(X, Y, X), ValueError, r"not 3.0 > 2.0"),
+    "clip at text": (lambda: cm.clip(X, "0", "1"), TypeError, r"str '0'"),
+    "dot of different lengths": (lambda: cm.dot([X], [X, Y]), ValueError, r"dot .*1 and 2"),
+    "dist of different lengths": (lambda: cm.dist([X], []), ValueError, r"dist .*1 and 0"),
+    "dot of text": (lambda: cm.dot([X], ["1"]), TypeError, r"str '1'"),
+    "polygamma of an order that is a node": (
+        lambda: cm.polygamma(X, Y),
+        TypeError,
+        r"operand 1 of polygamma must be a number",
+    ),
+    "ldexp by a node": (lambda: cm.ldexp(X, Y), TypeError, r"operand 2 of ldexp must be a number"),
+    # Users' operations
+    "operation without a name": (
+        lambda: Operation("", abs, ()),
+        ValueError,
+        r"needs a name, not ''",
+    ),
+    "operation named by a number": (
+        lambda: Operation(3, abs, ()),  # type: ignore[arg-type]
+        TypeError,
+        r"operation.* name.*not .*3|str .*got int",
+    ),
+    "operation without a function": (
+        lambda: Operation("odd", 3, ()),  # type: ignore[arg-type]
+        TypeError,
+        r"value of odd must be a function of floats, not 3",
+    ),
+    "operation whose local gradient is a number": (
+        lambda: Operation("odd", abs, (3,)),  # type: ignore[arg-type]
+        TypeError,
+        r"local gradient of odd must be a function, not 3",
+    ),
+    "operation whose local gradients are None": (
+        lambda: Operation("odd", abs, None),  # type: ignore[arg-type]
+        TypeError,
+        r"local gradients of odd .*None",
+    ),
+    "operation whose local gradients are a number": (
+        lambda: Operation("odd", abs, 5),  # type: ignore[arg-type]
+        TypeError,
+        r"local gradients of odd .*5",
+    ),
+    "operation with a symbol that is a number": (
+        lambda: Operation("odd", abs, (abs,), 3),  # type: ignore[arg-type]
+        TypeError,
+        r"symbol.* 3|str .*got int",
+    ),
+    "operation whose value is text": (operating("2"), TypeError, r"the value of odd .*str '2'"),
+    "operation whose value is None": (operating(None), TypeError, r"the value of odd .*None"),
+    "operation whose value is a node": (
+        operating(Y),
+        TypeError,
+        r"the value of odd (?!.*and nodes).*number.*not Node",
+    ),
+    "operation whose value is text, on a number": (
+        lambda: Operation("odd", lambda x: "2", (None,))(1.0),
+        TypeError,
+        r"the value of odd .*str '2'",
+    ),
+    "operation whose local gradient is text": (
+        operating(1.0, "2"),
+        TypeError,
+        r"a local gradient of odd .*str '2'",
+    ),
+    "operation whose local gradient is a node": (
+        operating(1.0, Y),
+        TypeError,
+        r"a local gradient of odd (?!.*and nodes).*number.*not Node",
+    ),
+    "operation whose value raises": (
+        lambda: Operation("odd", lambda x: [][0], (None,))(1.0),
+        IndexError,
+        r"index out of range",
+    ),
+    "operation on a node where it takes a number": (
+        lambda: Operation("odd", abs, (None,))(X),
+        TypeError,
+        r"operand 1 of odd must be a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input(case: str) -> None:
+    """Raises the error with the message; the nodes given are as before and of use."""
+    do, error, message = CASES[case]
+    before = (X.data, X.grad, Y.data, Y.grad)
+    with pytest.raises(error) as caught:
+        do()
+    assert caught.type is error or error in (KeyError, IndexError)
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert (X.data, X.grad, Y.data, Y.grad) == before
+    assert X._pending == Y._pending == 0
+    z = X * Y
+    z.backward(0)
+    assert z.grad == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("polygamma", lambda: cm.polygamma(0.5, X)),
+        ("polygamma", lambda: cm.polygamma(-1, X)),
+        ("polygamma", lambda: cm.polygamma(math.nan, X)),
+        ("polygamma", lambda: cm.polygamma(math.inf, X)),
+        ("polygamma", lambda: cm.polygamma(1.5, 2.0)),
+        ("ldexp", lambda: cm.ldexp(X, 2.5)),
+        ("ldexp", lambda: cm.ldexp(X, math.nan)),
+        ("round", lambda: X.__round__(1.5)),
+        ("round", lambda: X.__round__(math.nan)),
+    ],
+)
+def test_numbers_that_must_be_whole(name: str, call: Callable[[], Any]) -> None:
+    """NaN, or an error that names the function: never the result for another number."""
+    try:
+        y = call()
+    except (TypeError, ValueError) as error:
+        assert name in str(error) or "int object expected" in str(error)  # noqa: PT017
+    else:
+        assert math.isnan(y.data if isinstance(y, Node) else y)
+
+
+def test_a_long_input_is_cut_in_the_message() -> None:
+    """A message stays readable whatever was given."""
+    with pytest.raises(TypeError) as caught:
+        LEAF([0.0] * 1000)
+    assert len(str(caught.value)) < 100
+
+
+def test_an_input_that_cannot_be_printed() -> None:
+    """Its type is named all the same."""
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError("no text")
+
+    with pytest.raises(TypeError, match="Node takes a real number, not Odd"):
+        LEAF(Odd())
+
+
+def test_nothing_else_is_public() -> None:
+    """The names that the package promises are there."""
+    assert all(hasattr(chainrule, name) for name in chainrule.__all__)
+    assert all(hasattr(cm, name) for name in cm.__all__)
