@@ -6,8 +6,9 @@ import re
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
-from setuptools import Extension, setup
+from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
@@ -51,7 +52,7 @@ class OptionalBuildExt(build_ext):
             _explain(Path(self.build_lib))
 
 
-def extensions() -> list[Extension]:
+def extensions() -> list[Any]:
     """The engine's extension modules, none where they can't or should not be compiled."""
     if os.environ.get("CHAINRULE_PURE"):
         _why.append("CHAINRULE_PURE was set when it was installed")
@@ -60,7 +61,7 @@ def extensions() -> list[Extension]:
         from mypyc.build import mypycify
 
         files = [str(PACKAGE / f"{name}.py") for name in ENGINE]
-        built: list[Extension] = mypycify(
+        built: list[Any] = mypycify(
             ["--ignore-missing-imports", *files],  # libraries are not there while building
             opt_level="3",
         )
