@@ -994,3 +994,15 @@ def test_training_beside_anomalies_and_groups() -> None:
 
     run_in_threads(train, annotated, train, annotated)
     assert (Node(1.0) * 2).line is None
+
+
+def test_stale_operand_of_a_users_class() -> None:
+    """Its value can't be computed again, so that a changed operand is an error in any case."""
+    x = Node(2.0)
+    y = Scaled(x, 3.0) * 1.0
+    x.data = 5.0
+    with pytest.raises(ValueError, match="was changed after Scaled had used it"):
+        y.backward()
+    assert x.grad == 0.0
+    (Scaled(x, 3.0) * 1.0).backward()
+    assert x.grad == 3.0

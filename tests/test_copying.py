@@ -38,11 +38,16 @@ class Parameter(Node):
 class Slotted(Node):
     """One that keeps its attribute in a slot."""
 
-    __slots__ = ("factor",)
+    __slots__ = ("__secret", "factor")
 
     def __init__(self, x: Node, factor: float) -> None:
         super().__init__(factor * x.data, (x,))
         self.factor = factor
+        self.__secret = -factor
+
+    def secret(self) -> float:
+        """What the private slot holds."""
+        return self.__secret
 
     def _local_grad(self, parent: Node) -> float:
         return self.factor
@@ -400,6 +405,7 @@ def test_attributes_in_slots(way: Callable[[Any], Any]) -> None:
     y = Slotted(Node(2.0), 3.0)
     for new in (way(y), copy.copy(y)):
         assert new.factor == 3.0
+        assert new.secret() == -3.0
         new.backward()
         assert new._parents[0].grad == 3.0
 

@@ -61,11 +61,8 @@ def _order(root: Node) -> _Order:
                 node = nodes[found]
                 found += 1
                 operation = node._operation
-                if operation is None:
-                    if node._rest is not None:
-                        order.runs_python = True
-                else:
-                    if not operation.native:
+                if operation is not None or node._rest is not None:
+                    if operation is None or not operation.native:
                         order.runs_python = True
                     if node._clock < order.oldest:
                         order.oldest = node._clock
@@ -157,7 +154,10 @@ def backward(root: Node, seed: float) -> None:
 
 
 def is_stale(node: Node) -> bool:
-    """Whether an operand's data was set since, and the node's value would now be another."""
+    """Whether an operand's data was set since, and the node's value would now be another.
+
+    The value of a user's own class can't be computed again: there, setting is enough.
+    """
     a = node._a
     b = node._b
     fresh = (a is None or a._clock <= node._clock) and (b is None or b._clock <= node._clock)
@@ -168,20 +168,20 @@ def is_stale(node: Node) -> bool:
                 fresh = False
     operation = node._operation
     if fresh or operation is None:
-        return False
+        return not fresh
     value = operation.evaluate(_values(node.operands))
     return value != node._data and (value == value or node._data == node._data)
 
 
 def _check_fresh(node: Node) -> None:
     """Raise ValueError if the node is stale."""
-    operation = node._operation
-    if operation is None or not is_stale(node):
+    if not is_stale(node):
         return
+    user = type(node).__name__ if node._operation is None else node._operation.name
     for operand in node.operands:
         if isinstance(operand, Node) and operand._clock > node._clock:
             raise ValueError(
-                f"the data of {operand!r} was changed after {operation.name} had used it;"
+                f"the data of {operand!r} was changed after {user} had used it;"
                 " compute the result again, then call backward"
             )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 import weakref
-from collections.abc import Container
+from collections.abc import Collection
 from typing import Any
 
 from mypy_extensions import mypyc_attr
@@ -60,8 +60,10 @@ def _state(node: Node) -> dict[str, Any]:
     state = {k: v for k, v in getattr(node, "__dict__", {}).items() if k not in INTERNAL}
     for base in kind.__mro__:
         slots = base.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in INTERNAL and hasattr(node, name):
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            private = slot.startswith("__") and not slot.endswith("__")
+            name = f"_{base.__name__.lstrip('_')}{slot}" if private else slot
+            if name not in ("__dict__", "__weakref__") and hasattr(node, name):
                 state[name] = getattr(node, name)
     return state
 
@@ -137,8 +139,10 @@ def _this_dump() -> _Dump:
     return dump
 
 
-def _not_done(root: Node, done: Container[int]) -> list[Node]:
+def _not_done(root: Node, done: Collection[int]) -> list[Node]:
     """A node and its ancestors whose ids are not among those done, parents before children."""
+    if not done or (len(done) == 1 and id(root) in done):
+        return root.sorted_nodes()[::-1]
     order: list[Node] = []
     ordered: set[int] = set()
     opened: set[int] = set()
@@ -179,13 +183,5 @@ def reduce_node(node: Node) -> tuple[Any, ...]:
     return _unpickled, parts, state, None, None, _set_state
 
 
-def _unpickled(
-    dump: object,
-    older: object,
-    kind: type[Node],
-    operation: Operation | None,
-    operands: tuple[Any, ...],
-    numbers: tuple[float, float, bool],
-    annotation: Annotation | None,
-) -> Node:
-    return _new(kind, operation, operands, numbers, annotation)
+def _unpickled(dump: object, older: object, *parts: Any) -> Node:
+    return _new(*parts)
