@@ -40,7 +40,7 @@ def power(x: float, y: float) -> float:
 
 
 def _is_odd(y: float) -> bool:
-    return math.fmod(y, 2.0) in (1.0, -1.0)
+    return math.isfinite(y) and math.fmod(y, 2.0) in (1.0, -1.0)
 
 
 def power_term(c: float, x: float, n: float, k: float) -> float:
