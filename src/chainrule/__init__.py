@@ -42,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load the drawing room at its first use: half of the time to import everything."""
+    """Load the drawing room at its first use: most of the time to import everything."""
     if name in ("draw_graph", "trace"):
         from chainrule import drawing
 
