@@ -7,6 +7,8 @@ from chainrule._version import __version__
 from chainrule.annotations import detect_anomaly, group
 from chainrule.backpropagation import zero_grad
 from chainrule.build import build_info
+from chainrule.custom import custom_gradient
+from chainrule.lanes import vmap
 from chainrule.math import stop_gradient
 from chainrule.node import (
     BinaryOpNode,
@@ -17,6 +19,19 @@ from chainrule.node import (
     TanhNode,
 )
 from chainrule.rules import Operation
+from chainrule.testing import check_grads
+from chainrule.tracing import TracedValueError
+from chainrule.transforms import (
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    value_and_grad,
+    vjp,
+)
 
 if TYPE_CHECKING:
     from chainrule.drawing import draw_graph, trace
@@ -29,14 +44,27 @@ __all__ = [
     "PowOp",
     "ReLUNode",
     "TanhNode",
+    "TracedValueError",
     "__version__",
     "build_info",
+    "check_grads",
+    "custom_gradient",
     "detect_anomaly",
     "draw_graph",
+    "grad",
     "group",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jvp",
     "math",
     "stop_gradient",
     "trace",
+    "value_and_grad",
+    "vjp",
+    "vmap",
     "zero_grad",
 ]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mypy_extensions import i64
 
 from chainrule import ieee
-from chainrule.annotations import detecting_anomaly
+from chainrule.annotations import detecting_anomaly, users_line
 from chainrule.node import _STATE, COMPILED, Node, _values, equation
 from chainrule.rules import (
     CODE_ADD,
@@ -26,6 +26,7 @@ from chainrule.rules import (
     CODE_SUBTRACT,
     CODE_TANH,
 )
+from chainrule.tracing import TracedValueError
 
 _WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
 
@@ -137,6 +138,10 @@ def _unmark(root: Node, nodes: list[Node]) -> None:
 
 def backward(root: Node, seed: float) -> None:
     """Set the gradients of all nodes below a root: see Node.backward."""
+    if root._level:
+        raise TracedValueError(
+            f"backward at {users_line()}: inside a transformation use grad or value_and_grad"
+        )
     order = _order(root)
     if order.oldest < _STATE.clock:
         for node in order.nodes:
@@ -233,7 +238,18 @@ def _send(node: Node) -> None:
             b._grad += g * ieee.power_term(ieee.log(u), u, v, 0.0)
     else:
         for parent, local in zip(node._parents, node.local_grads(), strict=True):
-            parent._grad += g * local
+            parent._grad += _message(node, parent, g, local)
+
+
+def _message(node: Node, parent: Node, g: float, local: float) -> float:
+    """A global times a local gradient; a local gradient that is 0 by rule sends 0."""
+    message = g * local
+    operation = node._operation
+    if message != message and local == 0.0 and operation is not None:
+        for i, operand in enumerate(node.operands):
+            if operand is parent and operation.ignores(i):
+                return 0.0
+    return message
 
 
 def _slope(code: i64, y: float, x: float) -> float:
@@ -274,7 +290,7 @@ def _backward_apart(order: list[Node], seed: float) -> None:
         if g == 0.0 or (node._operation is None and node._rest is None):
             continue
         for parent, local in zip(node._parents, node.local_grads(), strict=True):
-            message = g * local
+            message = _message(node, parent, g, local)
             total = grads.get(parent, 0.0) + message
             if anomaly and not math.isfinite(total):
                 raise FloatingPointError(

@@ -270,8 +270,34 @@ def exact_square(x: float) -> tuple[float, float]:
 
 
 def azmul(x: float, y: float) -> float:
-    """x * y, but 0 where x is 0, even times infinity (CppAD's absolute zero)."""
-    return 0.0 if x == 0.0 else x * y
+    """x * y, but 0 for 0 times infinity or NaN (CppAD's absolute zero)."""
+    product = x * y
+    return 0.0 if x == 0.0 and product != product else product
+
+
+def less(x: float, y: float) -> float:
+    """1.0 if x < y, else 0.0."""
+    return 1.0 if x < y else 0.0
+
+
+def less_equal(x: float, y: float) -> float:
+    """1.0 if x <= y, else 0.0."""
+    return 1.0 if x <= y else 0.0
+
+
+def equal(x: float, y: float) -> float:
+    """1.0 if x == y, else 0.0."""
+    return 1.0 if x == y else 0.0
+
+
+def not_equal(x: float, y: float) -> float:
+    """1.0 if x != y, else 0.0."""
+    return 1.0 if x != y else 0.0
+
+
+def gather(index: float, *table: float) -> float:
+    """The element of a table at an index."""
+    return table[int(index)]
 
 
 def nonnegative(x: float) -> float:

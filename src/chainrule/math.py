@@ -15,7 +15,9 @@ from math import e, inf, nan, pi, tau
 from typing import Any
 
 from chainrule import rules as _rules
+from chainrule.node import ConditionNode as _ConditionNode
 from chainrule.node import Node as _Node
+from chainrule.node import compared as _compared
 from chainrule.rules import to_float as _to_float
 
 __all__ = [
@@ -165,8 +167,8 @@ def radians(x: Any) -> Any:
 
 def modf(x: Any) -> tuple[Any, Any]:
     """Fractional and whole part, both with the sign of x."""
-    none = _math.copysign(0.0, _value(x))
-    return _rules.where(float(isinf(x)), none, _rules.fmod(x, 1.0)), _rules.trunc(x)
+    none = _rules.copysign(0.0, x)
+    return where(isinf(x), none, _rules.fmod(x, 1.0)), _rules.trunc(x)
 
 
 def fsum(xs: Iterable[Any]) -> Any:
@@ -221,10 +223,10 @@ def logsumexp(xs: Iterable[Any]) -> Any:
     terms = list(xs)
     if not terms:
         return -_math.inf
-    largest = stop_gradient(max(terms))
+    largest = stop_gradient(reduce(_rules.maximum, terms))
     if isinf(largest):  # the others are nothing beside it, and x - inf would be NaN
         return reduce(_rules.maximum, terms, -_math.inf)
-    total = _rules.fsum(*[_rules.exp(_rules.subtract(x, largest)) for x in terms])
+    total = reduce(_rules.add, [_rules.exp(_rules.subtract(x, largest)) for x in terms])
     return _rules.add(largest, _rules.log(total))
 
 
@@ -235,7 +237,7 @@ def clip(x: Any, low: Any, high: Any) -> Any:
         ValueError: if low is larger than high.
     """
     if low > high:
-        raise ValueError(f"clip takes low <= high, not {_value(low)} > {_value(high)}")
+        raise ValueError(f"clip takes low <= high, not {_shown(low)} > {_shown(high)}")
     return _rules.minimum(_rules.maximum(x, low), high)
 
 
@@ -245,6 +247,8 @@ def where(condition: bool, x: Any, y: Any) -> Any:
     Raises:
         TypeError: if the condition is not a truth value such as a comparison gives.
     """
+    if isinstance(condition, _ConditionNode):
+        return _rules.where(condition, x, y)
     if not isinstance(condition, bool) and type(condition).__name__ not in ("bool", "bool_"):
         raise TypeError(
             f"where takes a comparison such as x > 0, not {type(condition).__name__};"
@@ -253,28 +257,49 @@ def where(condition: bool, x: Any, y: Any) -> Any:
     return _rules.where(1.0 if condition else 0.0, x, y)
 
 
-# Questions about a value: plain truth values
+# Questions about a value: truth values
 
 
-def isnan(x: Any) -> bool:
+def isnan(x: Any) -> Any:
     """Whether the value is NaN."""
-    return _math.isnan(_value(x))
+    number = _is(_rules.less_equal, _rules.absolute(x), _math.inf)
+    return not number if isinstance(number, bool) else ~number
 
 
-def isinf(x: Any) -> bool:
+def isinf(x: Any) -> Any:
     """Whether the value is an infinity."""
-    return _math.isinf(_value(x))
+    return _is(_rules.equal, _rules.absolute(x), _math.inf)
 
 
-def isfinite(x: Any) -> bool:
+def isfinite(x: Any) -> Any:
     """Whether the value is neither NaN nor an infinity."""
-    return _math.isfinite(_value(x))
+    return _is(_rules.less, _rules.absolute(x), _math.inf)
 
 
-def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> bool:
-    """Whether two values are close, as Python's ``math.isclose``."""
-    return _math.isclose(_value(a), _value(b), rel_tol=rel_tol, abs_tol=abs_tol)
+def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> Any:
+    """Whether two values are close, as Python's ``math.isclose``.
+
+    Raises:
+        ValueError: if a tolerance is negative.
+    """
+    if rel_tol < 0 or abs_tol < 0:
+        raise ValueError(f"isclose takes tolerances from 0 up, not {rel_tol} and {abs_tol}")
+    largest = _rules.maximum(_rules.absolute(a), _rules.absolute(b))
+    near = _is(
+        _rules.less_equal,
+        _rules.absolute(_rules.subtract(a, b)),
+        _rules.maximum(_rules.multiply(rel_tol, largest), abs_tol),
+    )
+    same = _is(_rules.less_equal, a, b) & _is(_rules.less_equal, b, a)
+    return same | (near & isfinite(largest))
 
 
-def _value(x: Any) -> float:
-    return x.data if isinstance(x, _Node) else _to_float(x, "chainrule.math")
+def _is(operation: _rules.Operation, a: Any, b: Any) -> Any:
+    """The outcome of a comparison of values."""
+    if isinstance(a, _Node) or isinstance(b, _Node):
+        return _compared(operation, a, b)
+    return operation(a, b) != 0.0
+
+
+def _shown(x: Any) -> float:
+    return x._data if isinstance(x, _Node) else _to_float(x, "chainrule.math")

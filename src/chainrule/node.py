@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final, SupportsFloat
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i32, i64, mypyc_attr
 
 from chainrule import ieee, rules
 from chainrule.annotations import (
@@ -22,6 +22,7 @@ from chainrule.annotations import (
     Annotation,
     detecting_anomaly,
     new_annotation,
+    users_line,
 )
 from chainrule.rules import (
     CODE_ADD,
@@ -35,13 +36,25 @@ from chainrule.rules import (
     described,
     to_float,
 )
+from chainrule.tracing import PROGRESS, TracedValueError, name_of
 
 COMPILED: Final = not __file__.endswith(".py")
 """Whether the engine runs as machine code."""
 
 
 INTERNAL: Final = frozenset(
-    ["_data", "_grad", "_operation", "_a", "_b", "_rest", "_clock", "_pending", "_annotation"]
+    [
+        "_data",
+        "_grad",
+        "_operation",
+        "_a",
+        "_b",
+        "_rest",
+        "_clock",
+        "_pending",
+        "_level",
+        "_annotation",
+    ]
 )
 """The attributes that the engine keeps on every node."""
 
@@ -93,12 +106,15 @@ class Node:
         self._b: Node | None = None
         self._rest: object = _checked_parents(parents)
         self._clock: i64 = _STATE.clock
-        self._pending: i64 = 0
+        self._pending: i32 = 0
+        self._level: i32 = 0  # of the innermost transformation it depends on an input of
+        if self._rest is not None:
+            self._level = _level_of(parents)
         self._annotation: Annotation | None = None
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a node is text, not {type(name).__name__}")
         if ACTIVE.contexts or name is not None:
-            self._annotation = new_annotation(name)
+            _enter_contexts(self, name)
             if self._rest is not None and detecting_anomaly() and not math.isfinite(self._data):
                 raise FloatingPointError(f"{type(self).__name__} = {self._data} at {self.line}")
 
@@ -106,7 +122,13 @@ class Node:
 
     @property
     def data(self) -> float:
-        """The value. It can be set on leaves, for example by a step of gradient descent."""
+        """The value. It can be set on leaves, for example by a step of gradient descent.
+
+        Raises:
+            TracedValueError: for a node that depends on an input of a transformation in progress.
+        """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "reading the data of")
         return self._data
 
     @data.setter
@@ -116,6 +138,8 @@ class Node:
                 f"the data of {self!r} is the result of an operation and can't be set;"
                 " set a leaf's and compute the result again"
             )
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "setting the data of")
         self._data = to_float(value, "data", "takes a real number")
         _STATE.clock += 1
         self._clock = _STATE.clock
@@ -335,53 +359,94 @@ class Node:
         """What a call of an operation asks of the first operand that is not a number."""
         return apply(operation, operands)
 
-    # Comparisons: of values, but for == and != between nodes and hash, which are identity
+    # Comparisons are of values, but for == and != between ordinary nodes and hash, which are
+    # identity. What compile records gives a ConditionNode, everything else a bool.
 
     def __lt__(self, other: Any) -> Any:
         if isinstance(other, Node):
+            if self._level or other._level or ACTIVE.contexts:
+                return compared(rules.less, self, other)
             return self._data < other._data
-        return self._data < other if _is_real(other) else _with_array(self, other, "less")
+        if not _is_real(other):
+            return _with_array(self, other, "less")
+        if self._level or ACTIVE.contexts:
+            return compared(rules.less, self, other)
+        return self._data < other
 
     def __le__(self, other: Any) -> Any:
         if isinstance(other, Node):
+            if self._level or other._level or ACTIVE.contexts:
+                return compared(rules.less_equal, self, other)
             return self._data <= other._data
-        return self._data <= other if _is_real(other) else _with_array(self, other, "less_equal")
+        if not _is_real(other):
+            return _with_array(self, other, "less_equal")
+        if self._level or ACTIVE.contexts:
+            return compared(rules.less_equal, self, other)
+        return self._data <= other
 
     def __gt__(self, other: Any) -> Any:
         if isinstance(other, Node):
+            if self._level or other._level or ACTIVE.contexts:
+                return compared(rules.less, other, self)
             return self._data > other._data
-        return self._data > other if _is_real(other) else _with_array(self, other, "greater")
+        if not _is_real(other):
+            return _with_array(self, other, "greater")
+        if self._level or ACTIVE.contexts:
+            return compared(rules.less, other, self)
+        return self._data > other
 
     def __ge__(self, other: Any) -> Any:
         if isinstance(other, Node):
+            if self._level or other._level or ACTIVE.contexts:
+                return compared(rules.less_equal, other, self)
             return self._data >= other._data
-        return self._data >= other if _is_real(other) else _with_array(self, other, "greater_equal")
+        if not _is_real(other):
+            return _with_array(self, other, "greater_equal")
+        if self._level or ACTIVE.contexts:
+            return compared(rules.less_equal, other, self)
+        return self._data >= other
 
     def __eq__(self, other: Any) -> Any:
         if isinstance(other, Node):
+            if self._level or other._level or ACTIVE.contexts:
+                return compared(rules.equal, self, other)
             return self is other
-        return self._data == other if _is_real(other) else _with_array(self, other, "equal")
+        if not _is_real(other):
+            return _with_array(self, other, "equal")
+        if self._level or ACTIVE.contexts:
+            return compared(rules.equal, self, other)
+        return self._data == other
 
     def __ne__(self, other: Any) -> Any:
         if isinstance(other, Node):
+            if self._level or other._level or ACTIVE.contexts:
+                return compared(rules.not_equal, self, other)
             return self is not other
-        return self._data != other if _is_real(other) else _with_array(self, other, "not_equal")
+        if not _is_real(other):
+            return _with_array(self, other, "not_equal")
+        if self._level or ACTIVE.contexts:
+            return compared(rules.not_equal, self, other)
+        return self._data != other
 
     def __hash__(self) -> int:
         return id(self) >> 4
 
     # Leaving the graph is said aloud: node.data
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Any:
         raise TypeError("a node is neither true nor false; compare it: node != 0 or node > 0")
 
     def __float__(self) -> float:
+        if _followed(self):
+            raise _leaving(self, "float() of")
         raise TypeError(
             "a node is not turned into a float, which would lose its gradient; use the functions"
             " of chainrule.math in place of math's, or node.data to leave the graph"
         )
 
     def __int__(self) -> int:
+        if _followed(self):
+            raise _leaving(self, "int() of")
         raise TypeError(
             "a node is not turned into an int, which would lose its gradient; use"
             " chainrule.math.trunc, or int(node.data) to leave the graph"
@@ -599,11 +664,17 @@ class OperationNode(Node):
         self._rest = rest
         self._clock = _STATE.clock
         self._pending = 0
+        level: i32 = 0
+        if a is not None:
+            level = a._level
+        if b is not None and b._level > level:
+            level = b._level
+        self._level = level
         self._annotation = None
         if not COMPILED and type(self).__module__ != __name__:  # compiled, Python itself objects
             raise TypeError(f"{type(self).__name__}: subclass Node, not the class of an operation")
         if ACTIVE.contexts:
-            self._annotation = new_annotation(None)
+            _enter_contexts(self, None)
             if detecting_anomaly() and not math.isfinite(data):
                 raise FloatingPointError(f"{equation(self)} at {self.line}")
 
@@ -690,6 +761,104 @@ class PowOp(OperationNode):
     def n(self) -> float:
         """The exponent."""
         return to_float(self._rest, "**")
+
+
+class ConditionNode(OperationNode):
+    """A comparison that ``compile`` follows: 1.0 or 0.0.
+
+    Used in ``if``, ``while``, ``and``, ``or`` and ``not``, it becomes a guard: the trace holds for
+    calls in which it comes out the same. As the condition of ``where``, or as a number, it is
+    computed without a branch. ``&``, ``|`` and ``~`` combine conditions without a branch.
+    """
+
+    def __bool__(self) -> Any:
+        recorder = PROGRESS.recorder
+        if recorder is None:
+            raise _leaving(self, "the truth value of")
+        return recorder.guard(self, self._data != 0.0)
+
+    def __and__(self, other: object) -> Any:
+        return _condition(rules.multiply, self, other)
+
+    def __rand__(self, other: object) -> Any:
+        return _condition(rules.multiply, self, other)
+
+    def __or__(self, other: object) -> Any:
+        return _condition(rules.maximum, self, other)
+
+    def __ror__(self, other: object) -> Any:
+        return _condition(rules.maximum, self, other)
+
+    def __invert__(self) -> Any:
+        return ConditionNode(rules.subtract, 1.0 - self._data, None, self, 1.0)
+
+
+def compared(operation: Operation, a: object, b: object) -> Any:
+    """A comparison: a :class:`ConditionNode` where it is recorded, else a bool.
+
+    Raises:
+        TracedValueError: in another thread than the transformation's, or after its end.
+    """
+    x = a if isinstance(a, Node) else None
+    y = b if isinstance(b, Node) else None
+    u = x._data if x is not None else to_float(a, operation.symbol)
+    v = y._data if y is not None else to_float(b, operation.symbol)
+    level = _level_of((a, b))
+    if level == 0 and x is not None and y is not None:
+        if operation is rules.equal:
+            return x is y
+        if operation is rules.not_equal:
+            return x is not y
+    if level > PROGRESS.level:
+        raise _leaving(x if x is not None and x._level == level else _node(b), "comparing")
+    value = operation.evaluate((u, v))
+    if PROGRESS.recorder is None or 0 < level < PROGRESS.recorded_level:
+        return value != 0.0
+    return ConditionNode(operation, value, x, y, u if x is None else v if y is None else None)
+
+
+def _condition(operation: Operation, condition: ConditionNode, other: object) -> Any:
+    """Two conditions, or a condition and a bool, combined."""
+    if isinstance(other, ConditionNode):
+        value = operation.evaluate((condition._data, other._data))
+        return ConditionNode(operation, value, condition, other, None)
+    if isinstance(other, bool):
+        number = 1.0 if other else 0.0
+        value = operation.evaluate((condition._data, number))
+        return ConditionNode(operation, value, condition, None, number)
+    return NotImplemented
+
+
+def _level_of(operands: Iterable[object]) -> i32:
+    level: i32 = 0
+    for operand in operands:
+        if isinstance(operand, Node) and operand._level > level:
+            level = operand._level
+    return level
+
+
+def _enter_contexts(node: Node, name: str | None) -> None:
+    """Give a new node what the open contexts say: its group and line, the level of a trace."""
+    if PROGRESS.recorder is not None and node._level < PROGRESS.recorded_level:
+        node._level = PROGRESS.recorded_level  # it is computed anew at each call of the trace
+    node._annotation = new_annotation(name)
+
+
+def _followed(node: Node) -> bool:
+    """Whether a transformation, or a trace in this thread, follows the node's value."""
+    return node._level > 0 or PROGRESS.recorder is not None
+
+
+def _leaving(node: Node, what: str) -> TracedValueError:
+    """The error for a traced value that would leave the graph."""
+    if node._level > PROGRESS.level:
+        why = "it is used outside the transformation it belongs to, which has ended"
+    else:
+        why = (
+            f"inside {name_of(node._level)} that would lose its dependence on the inputs;"
+            " write stop_gradient(x) to treat it as constant"
+        )
+    return TracedValueError(f"{what} a traced value at {users_line()}: {why}")
 
 
 # Building
@@ -780,7 +949,9 @@ def apply(operation: Operation, operands: Sequence[object]) -> Node:
         checked.append(operand)
     value = operation.evaluate(_values(checked))
     if len(checked) > 2:
-        return OperationNode(operation, value, None, None, tuple(checked))
+        node = OperationNode(operation, value, None, None, tuple(checked))
+        node._level = _level_of(checked)
+        return node
     left, right = checked
     if not isinstance(left, Node):
         return OperationNode(operation, value, None, _node(right), left)

@@ -70,6 +70,7 @@ class Operation:
                     f"a local gradient of {name} must be a function, not {local_grad!r}"
                 )
         self.builtin = False
+        self.passes = False  # whether the value is the first operand, which has no gradient
         self.native = False  # whether no Python runs in it, if the engine is compiled
         self.code: i64 = 0
         self.__doc__: str | None = getattr(value, "__doc__", None)
@@ -83,6 +84,12 @@ class Operation:
             return _operation_named, (self.name,)
         local_grads = self.local_grads[0] if self.variadic else self.local_grads
         return Operation, (self.name, self.value, local_grads, self.symbol)
+
+    def ignores(self, position: int) -> bool:
+        """Whether the local gradient by the operand at ``position`` is 0 by rule, not by value."""
+        if self.variadic:
+            return position == 0 and (self.passes or self is gather)
+        return self.local_grads[position] is _zero
 
     def check_arity(self, count: int) -> None:
         """Raise TypeError unless the operation takes ``count`` operands."""
@@ -274,7 +281,7 @@ divide: Final[Operation] = _rule(
     symbol="/",
     code=CODE_DIVIDE,
 )
-azmul: Final[Operation] = _rule(  # a * b, but 0 where a is 0, even times infinity
+azmul: Final[Operation] = _rule(  # a * b, but 0 for 0 times infinity or NaN
     "azmul", ieee.azmul, lambda y, a, b: b, lambda y, a, b: a
 )
 negative: Final[Operation] = _rule(
@@ -358,7 +365,7 @@ over_squares: Final[Operation] = _variadic(  # p / hypot(*xs)**2
 
 def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
     """x / y for each x; by way of all of them where y is 0, or overflows though x / y would not."""
-    if 1e-140 < y < 1e140:
+    if isinstance(y, float) and 1e-140 < y < 1e140:
         return [divide(x, y) for x in xs]
     return [over_norm(x, *xs) for x in xs]
 
@@ -393,10 +400,14 @@ copysign: Final[Operation] = _rule(
 where: Final[Operation] = _rule(
     "where",
     lambda condition, a, b: a if condition else b,
-    None,
+    _zero,
     lambda y, condition, a, b: condition,
     lambda y, condition, a, b: 1.0 - condition,
 )
+less: Final[Operation] = _rule("less", ieee.less, _zero, _zero, symbol="<")
+less_equal: Final[Operation] = _rule("less_equal", ieee.less_equal, _zero, _zero, symbol="<=")
+equal: Final[Operation] = _rule("equal", ieee.equal, _zero, _zero, symbol="==")
+not_equal: Final[Operation] = _rule("not_equal", ieee.not_equal, _zero, _zero, symbol="!=")
 nonnegative: Final[Operation] = _rule("nonnegative", ieee.nonnegative, _one)
 sign: Final[Operation] = _rule("sign", ieee.sign, _zero)
 step: Final[Operation] = _rule("step", ieee.step, _zero)
@@ -406,6 +417,12 @@ ceil: Final[Operation] = _rule("ceil", ieee.ceil, _zero)
 trunc: Final[Operation] = _rule("trunc", ieee.trunc, _zero)
 round_half_even: Final[Operation] = _rule("round", ieee.round_half_even, _zero, None)
 stop_gradient: Final[Operation] = _rule("stop_gradient", ieee.identity, _zero)
+identity: Final[Operation] = _rule("identity", ieee.identity, _one)
+gather: Final[Operation] = _variadic(  # table[index]
+    "gather",
+    ieee.gather,
+    lambda y, index, *table: [0.0, *[equal(index, float(i)) for i in range(len(table))]],
+)
 
 # Activations and special functions
 sigmoid: Final[Operation] = _rule("sigmoid", ieee.sigmoid, lambda y, x: 0.25 * sech2(0.5 * x))

@@ -1,0 +1,1 @@
+"""The cases that compiled.py measures: each problem written for each library."""

@@ -1,0 +1,154 @@
+"""The machine that code is compiled for, and the way from LLVM's text to loaded code.
+
+Two environment variables simulate other machines: ``CHAINRULE_CPU`` (LLVM's name of a CPU, such as
+``haswell`` or ``x86-64``) and ``CHAINRULE_VECTOR_MATH`` (``none``, ``sse``, ``avx2`` or ``avx512``:
+the widest variant of libmvec that is used, where there is a libmvec).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+BLOCK: Final = 8
+"""Lanes of a block: the unit in which lanes are loaded, guarded, added up and stored."""
+
+_VARIANTS: Final = {"sse": "b", "avx2": "d", "avx512": "e"}  # letters of the x86 vector ABI
+_VARIANT_WIDTHS: Final = {"b": 2, "d": 4, "e": 8}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What code is compiled for.
+
+    Args:
+        triple: LLVM's name of the platform.
+        cpu: LLVM's name of the CPU.
+        features: LLVM's list of what it can do, beyond what its name says.
+        width: how many float64 one of its registers holds: 2, 4 or 8.
+        variant: the letter of libmvec's functions that are used, "" for none.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    width: int
+    variant: str
+
+    @property
+    def tag(self) -> str:
+        """What tells the vector functions of one machine from those of another."""
+        return f"{self.width}{self.variant or 'n'}"
+
+    @property
+    def variant_width(self) -> int:
+        """How many numbers one call of libmvec takes; 0 without libmvec."""
+        return _VARIANT_WIDTHS.get(self.variant, 0)
+
+    def target_machine(self, level: int) -> Any:
+        """LLVM's code generator."""
+        return _target_machine(self.triple, self.cpu, self.features, level)
+
+    def compile(self, text: str, level: int) -> bytes:
+        """Object code of a module of LLVM's assembly language."""
+        llvm = binding()
+        module = llvm.parse_assembly(text, llvm.create_context())
+        code: bytes = self.target_machine(level).emit_object(module)
+        return code
+
+    def load(self, objects: Iterable[bytes]) -> Any:
+        """An LLVM execution engine with the code of some objects; the code lives as long as it."""
+        llvm = binding()
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self.target_machine(0))
+        for code in objects:
+            engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        return engine
+
+
+@functools.cache
+def binding() -> Any:
+    """llvmlite's binding of LLVM, imported and initialized at the first use."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    for library in ("m", "c"):
+        name = ctypes.util.find_library(library)
+        if name is not None:
+            llvm.load_library_permanently(name)
+    return llvm
+
+
+@functools.cache
+def libmvec() -> ctypes.CDLL | None:
+    """The vector mathematics of glibc, where it exists."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    try:
+        return ctypes.CDLL("libmvec.so.1")
+    except OSError:
+        return None
+
+
+def machine() -> Machine:
+    """The machine as it is, or as the environment variables say."""
+    return _machine(
+        os.environ.get("CHAINRULE_CPU", ""), os.environ.get("CHAINRULE_VECTOR_MATH", "")
+    )
+
+
+@functools.cache
+def _machine(cpu: str, vector_math: str) -> Machine:
+    llvm = binding()
+    triple = llvm.get_process_triple()
+    features = ""
+    if not cpu:
+        cpu = llvm.get_host_cpu_name()
+        features = llvm.get_host_cpu_features().flatten()
+    elif triple.startswith("x86_64"):
+        features = "+64bit,+sse2"  # LLVM ends the process over a name that lacks them
+    width = _register_width(triple, cpu, features)
+    return Machine(triple, cpu, features, width, _variant(width, vector_math))
+
+
+def _variant(width: int, wanted: str) -> str:
+    """The widest variant of libmvec that fits the registers and the wish."""
+    if wanted and wanted != "none" and wanted not in _VARIANTS:
+        raise ValueError(
+            f"CHAINRULE_VECTOR_MATH must be none, {', '.join(_VARIANTS)}, not {wanted!r}"
+        )
+    library = libmvec()
+    if library is None or wanted == "none":
+        return ""
+    most = min(width, _VARIANT_WIDTHS[_VARIANTS[wanted]] if wanted else BLOCK)
+    fitting = [v for v, lanes in _VARIANT_WIDTHS.items() if lanes <= most]
+    found = [v for v in fitting if hasattr(library, f"_ZGV{v}N{_VARIANT_WIDTHS[v]}v_exp")]
+    return found[-1] if found else ""
+
+
+def _target_machine(triple: str, cpu: str, features: str, level: int) -> Any:
+    # LLVM's fast instruction selection, which makes level 0 fast, handles calls in the small code
+    # model only. Position-independent code may be loaded anywhere, as its calls go through stubs.
+    model = "small" if triple.startswith("x86_64") else "jitdefault"
+    reloc = "pic" if triple.startswith("x86_64") else "default"
+    target = binding().Target.from_triple(triple)
+    return target.create_target_machine(
+        cpu=cpu, features=features, opt=level, codemodel=model, reloc=reloc
+    )
+
+
+def _register_width(triple: str, cpu: str, features: str) -> int:
+    """How many float64 a register holds, as LLVM's code for an addition shows."""
+    text = "define <8 x double> @f(<8 x double> %x) {\n%y = fadd <8 x double> %x, %x\n"
+    module = binding().parse_assembly(text + "ret <8 x double> %y\n}")
+    assembly = _target_machine(triple, cpu, features, 0).emit_assembly(module)
+    if "zmm" in assembly:
+        return 8
+    return 4 if "ymm" in assembly else 2

@@ -1,0 +1,291 @@
+"""The derivative of a recorded program, built as a graph of its own.
+
+A :class:`Linearization` is the graph between the inputs and the outputs of a function. Pulling
+cotangents back through it (reverse mode) or pushing tangents forward multiplies local gradients
+along the way, as :func:`chainrule.backpropagation.backward` does with plain numbers; here they may
+be nodes, so that the result can be drawn, compiled, and differentiated again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+from mypy_extensions import i32, i64
+
+from chainrule import rules
+from chainrule.node import BinaryOpNode, Node, OperationNode, apply
+from chainrule.tracing import PROGRESS
+
+
+def topological(roots: Sequence[Node], level: i32) -> list[Node]:
+    """The nodes of a level, or a deeper one, that some roots depend on: parents before children."""
+    order: list[Node] = []
+    counts: dict[Node, i64] = {}  # by node: 0 while its parents are awaited, 1 when it is in order
+    stack: list[Node] = [root for root in reversed(roots) if root._level >= level]
+    while stack:
+        node = stack[-1]
+        state = counts.get(node, -1)
+        if state >= 0:
+            stack.pop()
+            if state == 0:
+                counts[node] = 1
+                order.append(node)
+            continue
+        counts[node] = 0
+        b = node._b
+        if b is not None and b._level >= level and counts.get(b, -1) < 0:
+            stack.append(b)
+        a = node._a
+        if a is not None and a._level >= level and counts.get(a, -1) < 0:
+            stack.append(a)
+        rest = node._rest
+        if isinstance(rest, tuple):
+            for operand in reversed(rest):
+                if (
+                    isinstance(operand, Node)
+                    and operand._level >= level
+                    and counts.get(operand, -1) < 0
+                ):
+                    stack.append(operand)
+    return order
+
+
+def fresh_input(value: object, level: i32) -> Node:
+    """A new node for an input of a transformation: of a number, or standing for a node."""
+    if isinstance(value, Node):
+        node: Node = OperationNode(rules.identity, value._data, value, None, None)
+    else:
+        assert isinstance(value, float)
+        node = Node(value)
+    node._level = level
+    return node
+
+
+def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[Any]:
+    """Close a level: its nodes take the level of what they depend on outside of it.
+
+    The nodes that stood for others at its inputs drop out of the graph. Gives the values after
+    that.
+    """
+    floor: i32 = 0  # what a trace records stays in the trace
+    if PROGRESS.recorder is not None:
+        floor = PROGRESS.recorded_level
+    stood_for: dict[Node, Node] = {}
+    for x in inputs:
+        if x._a is not None:
+            stood_for[x] = x._a
+    for node in topological([v for v in values if isinstance(v, Node)], level):
+        outer = floor
+        a = node._a
+        if a is not None:
+            if node not in stood_for:
+                a = node._a = stood_for.get(a, a)
+            outer = a._level
+        b = node._b
+        if b is not None:
+            b = node._b = stood_for.get(b, b)
+            if b._level > outer:
+                outer = b._level
+        rest = node._rest
+        if isinstance(rest, tuple):
+            operands = tuple([stood_for.get(x, x) if isinstance(x, Node) else x for x in rest])
+            node._rest = operands
+            for operand in operands:
+                if isinstance(operand, Node) and operand._level > outer:
+                    outer = operand._level
+        node._level = outer
+    return [stood_for.get(v, v) if isinstance(v, Node) else v for v in values]
+
+
+class Linearization:
+    """The graph between inputs and outputs, with the local gradients along it.
+
+    Args:
+        inputs: the input nodes, made by :func:`fresh_input`.
+        outputs: what was computed from them: nodes, and numbers that do not depend on them.
+        level: the level of the transformation.
+        outside: nodes from outside to differentiate by as well; they follow the inputs.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        outputs: Sequence[Any],
+        level: i32,
+        outside: Sequence[Node] = (),
+    ) -> None:
+        self.inputs = [*inputs, *outside]
+        self.outputs = list(outputs)
+        self.order = topological([y for y in outputs if isinstance(y, Node)], level)
+        self.index: dict[Node, i64] = {}
+        self.positions: list[list[int]] = []  # by node: which of its operands are in the graph
+        self.sources: list[list[Node]] = []  # and these operands
+        self.live = bool(outside)  # whether it depends on nodes that outlive the transformation
+        self._locals: dict[Node, list[Any]] = {}
+        given: set[Node] = set(inputs)
+        also: set[Node] = set(outside)
+        for x in inputs:
+            if x._operation is not None:
+                self.live = True
+        number: i64 = 0
+        for node in self.order:
+            self.index[node] = number
+            number += 1
+            positions: list[int] = []
+            sources: list[Node] = []
+            self.positions.append(positions)
+            self.sources.append(sources)
+            if node in given:
+                continue
+            operation = node._operation
+            for i, operand in enumerate(node.operands):
+                if isinstance(operand, Node):
+                    if operand._level < level and operand not in also:
+                        self.live = True
+                    elif operation is None or not operation.ignores(i):
+                        positions.append(i)
+                        sources.append(operand)
+
+    def local_grads(self, node: Node, positions: list[int]) -> list[Any]:
+        """The local gradients of a node by its operands in the graph: nodes if it is live."""
+        found = self._locals.get(node)
+        if found is not None:
+            return found
+        operation = node._operation
+        if operation is None:
+            raise TypeError(
+                f"{type(node).__name__} gives its local gradients as numbers, which can't be"
+                " followed by a transformation; define an Operation instead"
+            )
+        if self.live:
+            grads = operation.local_grads_at(positions, node, node.operands)
+        else:
+            values = [x._data if isinstance(x, Node) else x for x in node.operands]
+            grads = operation.local_grads_at(positions, node._data, values)
+        self._locals[node] = grads
+        return grads
+
+    def all_local_grads(self) -> list[Any]:
+        """The local gradients of all nodes in order."""
+        grads: list[Any] = []
+        for node, positions in zip(self.order, self.positions, strict=True):
+            if positions:
+                grads.extend(self.local_grads(node, positions))
+        return grads
+
+    def set_local_grads(self, grads: Sequence[Any]) -> None:
+        """Put others in their place: what they have become when the level was closed."""
+        start: i64 = 0
+        for node, positions in zip(self.order, self.positions, strict=True):
+            if positions:
+                self._locals[node] = list(grads[start : start + len(positions)])
+                start += len(positions)
+
+    def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
+        """∂(sum of outputs times cotangents)/∂input, for each input: numbers or nodes."""
+        grads: dict[Node, Any] = {}
+        last: i64 = -1
+        for y, cotangent in zip(self.outputs, cotangents, strict=True):
+            if isinstance(y, Node) and y in self.index:
+                _accumulate(grads, y, cotangent)
+                last = max(last, self.index[y])
+        while last >= 0:
+            node = self.order[last]
+            positions = self.positions[last]
+            sources = self.sources[last]
+            last -= 1
+            if not positions:
+                continue
+            adjoint = grads.pop(node, 0.0)
+            if isinstance(adjoint, float) and adjoint == 0.0:
+                continue
+            for source, local in zip(sources, self.local_grads(node, positions), strict=True):
+                _accumulate(grads, source, times(adjoint, local))
+        return [grads.get(x, 0.0) for x in self.inputs]
+
+    def pull_back_one(self, y: Any) -> dict[Node, Any]:
+        """The gradient of one output by the inputs it depends on, visiting only what it does."""
+        grads: dict[Node, Any] = {}
+        if not isinstance(y, Node) or y not in self.index:
+            return grads
+        grads[y] = 1.0
+        heap: list[int] = [-self.index[y]]
+        found: dict[Node, Any] = {}
+        while heap:
+            number = -heapq.heappop(heap)
+            node = self.order[number]
+            positions = self.positions[number]
+            adjoint = grads[node]
+            if not positions:
+                found[node] = adjoint
+                continue
+            if _is_zero(adjoint):
+                continue
+            sources = self.sources[number]
+            for source, local in zip(sources, self.local_grads(node, positions), strict=True):
+                if source not in grads:
+                    heapq.heappush(heap, -self.index[source])
+                _accumulate(grads, source, times(adjoint, local))
+        return found
+
+    def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
+        """The change of each output for a change of the inputs: numbers or nodes."""
+        changes: dict[Node, Any] = {}
+        for x, tangent in zip(self.inputs, tangents, strict=True):
+            changes[x] = tangent
+        for number, node in enumerate(self.order):
+            moving = False
+            for source in self.sources[number]:
+                if not _is_zero(changes.get(source, 0.0)):
+                    moving = True
+            if not moving:
+                continue
+            total: Any = 0.0
+            grads = self.local_grads(node, self.positions[number])
+            for source, local in zip(self.sources[number], grads, strict=True):
+                change = changes.get(source, 0.0)
+                if not _is_zero(change):
+                    total = plus(total, times(change, local))
+            changes[node] = total
+        return [changes.get(y, 0.0) if isinstance(y, Node) else 0.0 for y in self.outputs]
+
+
+def _is_zero(x: Any) -> bool:
+    return isinstance(x, float) and x == 0.0
+
+
+def _accumulate(grads: dict[Node, Any], node: Node, message: Any) -> None:
+    sum_so_far = grads.get(node)
+    grads[node] = message if sum_so_far is None else plus(sum_so_far, message)
+
+
+def plus(x: Any, y: Any) -> Any:
+    """x + y of numbers or nodes; 0.0 adds nothing."""
+    if isinstance(x, float):
+        if x == 0.0:
+            return y
+    elif isinstance(x, Node) and isinstance(y, Node):
+        return BinaryOpNode(x, y, "+")
+    if isinstance(y, float) and y == 0.0:
+        return x
+    return x + y
+
+
+def times(global_grad: Any, local_grad: Any) -> Any:
+    """A global gradient times a local gradient, numbers or nodes; a global 0 gives 0."""
+    if isinstance(global_grad, float):
+        if global_grad == 1.0:
+            return local_grad
+        if global_grad == 0.0:
+            return 0.0
+        return global_grad * local_grad
+    if isinstance(local_grad, float):
+        if local_grad == 1.0:
+            return global_grad
+        if local_grad == -1.0:
+            return -global_grad
+        if local_grad - local_grad == 0.0:  # finite: 0 times it is 0
+            return global_grad * local_grad
+    return apply(rules.azmul, (global_grad, local_grad))

@@ -1,0 +1,186 @@
+"""vmap: one function at many points, the lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy
+import optree
+
+from chainrule import trees
+from chainrule.differentiation import plus
+from chainrule.node import Node
+from chainrule.rules import described
+from chainrule.transforms import Transformed
+
+Reduction = Literal["sum", "mean"] | None
+
+
+class Vmap(Transformed):
+    """What :func:`vmap` returns."""
+
+    name = "vmap"
+
+    def __init__(
+        self, function: Callable[..., Any], in_axes: Any, out_axes: int, reduce: Reduction
+    ) -> None:
+        super().__init__(function)
+        if reduce not in (None, "sum", "mean"):
+            raise ValueError(f'vmap: reduce is None, "sum" or "mean", not {described(reduce)}')
+        if not isinstance(out_axes, int) or isinstance(out_axes, bool):
+            raise TypeError(f"vmap: out_axes is a whole number, not {described(out_axes)}")
+        self.in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+        self.out_axes = out_axes
+        self.reduce = reduce
+
+    def axes_of(self, args: Sequence[Any]) -> tuple[list[Any], Any, list[int | None]]:
+        """The leaves of the arguments, their structure, and the axis of lanes of each.
+
+        Raises:
+            TypeError: if an axis is no whole number or None, or a leaf with lanes is no array.
+            ValueError: if in_axes does not fit the arguments, or an array has no such axis.
+        """
+        if isinstance(self.in_axes, tuple) and len(self.in_axes) != len(args):
+            raise ValueError(
+                f"vmap: in_axes {self.in_axes} is for {len(self.in_axes)} arguments, but"
+                f" {len(args)} were given"
+            )
+        leaves, structure = trees.leaves_of(tuple(args))
+        if self.in_axes is None or isinstance(self.in_axes, int):
+            axes: list[Any] = [self.in_axes] * len(leaves)
+        else:
+            try:
+                axes = optree.broadcast_prefix(
+                    self.in_axes, tuple(args), none_is_leaf=True, namespace="chainrule"
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"vmap: in_axes {self.in_axes} does not fit the arguments: {error}"
+                ) from None
+        for leaf, axis in zip(leaves, axes, strict=True):
+            if axis is None:
+                continue
+            if not isinstance(axis, int) or isinstance(axis, bool):
+                raise TypeError(f"vmap: an axis is a whole number or None, not {described(axis)}")
+            if not isinstance(leaf, numpy.ndarray):
+                raise TypeError(
+                    f"vmap: an argument with lanes is an array with an axis {axis}, not"
+                    f" {described(leaf)}; give its place in in_axes as None if all lanes share it"
+                )
+            if not -leaf.ndim <= axis < leaf.ndim:
+                raise ValueError(
+                    f"vmap: in_axes names axis {axis} of an array of shape {leaf.shape}"
+                )
+        return leaves, structure, axes
+
+    def lanes_of(self, leaves: Sequence[Any], axes: Sequence[int | None]) -> int:
+        """How many lanes there are.
+
+        Raises:
+            ValueError: if no argument has lanes, or their numbers differ.
+        """
+        lengths = {
+            leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None
+        }
+        if not lengths:
+            raise ValueError("vmap: in_axes names no axis in any argument")
+        if len(lengths) > 1:
+            shapes = ", ".join(
+                f"{leaf.shape[axis]} (axis {axis} of shape {leaf.shape})"
+                for leaf, axis in zip(leaves, axes, strict=True)
+                if axis is not None
+            )
+            raise ValueError(f"vmap: the arguments have different numbers of lanes: {shapes}")
+        (length,) = lengths
+        return int(length)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results of all lanes, stacked or added up; computed one lane after another."""
+        leaves, structure, axes = self.axes_of(args)
+        lanes = self.lanes_of(leaves, axes)
+        if lanes == 0:
+            raise ValueError("vmap: the arguments have no lanes (an axis of length 0)")
+        results = []
+        layout = None
+        for lane in range(lanes):
+            point = [
+                leaf if axis is None else _lane_of(leaf, axis, lane)
+                for leaf, axis in zip(leaves, axes, strict=True)
+            ]
+            result = self.function(*trees.unflatten(structure, point), **kwargs)
+            values, found = trees.flatten(result, "vmap: the function's result")
+            if layout is None:
+                layout = found
+            elif found != layout:
+                raise ValueError(
+                    "vmap: the function's result must have one structure and shape for all"
+                    f" lanes; lane {lane} gave {found}, lane 0 {layout}"
+                )
+            results.append(values)
+        assert layout is not None
+        return self._stacked(results, layout)
+
+    def _stacked(self, results: list[list[Any]], layout: trees.Layout) -> Any:
+        lanes = len(results)
+        if self.reduce is not None:
+            totals = results[0]
+            for values in results[1:]:
+                totals = [plus(total, value) for total, value in zip(totals, values, strict=True)]
+            if self.reduce == "mean":
+                totals = [total / lanes for total in totals]
+            return layout.unflatten(totals)
+        leaves = []
+        start = 0
+        for shape in layout.shapes:
+            size = trees.size_of(shape)
+            column = [value for values in results for value in values[start : start + size]]
+            start += size
+            stacked = trees.array_of(column, (lanes, *(shape or ())))
+            leaves.append(move_lanes(stacked, self.out_axes))
+        return trees.unflatten(layout.structure, leaves)
+
+
+def move_lanes(stacked: Any, axis: int) -> Any:
+    """An array whose first axis is the lanes, with that axis moved.
+
+    Raises:
+        ValueError: if the array has no such axis.
+    """
+    if not -stacked.ndim <= axis < stacked.ndim:
+        raise ValueError(
+            f"vmap: out_axes names axis {axis} of a result of {stacked.ndim} axes, lanes included"
+        )
+    return numpy.moveaxis(stacked, 0, axis)
+
+
+def _lane_of(array: Any, axis: int, lane: int) -> Any:
+    """One lane of an array; a plain number or node if nothing else is left."""
+    found = numpy.take(array, lane, axis=axis)
+    if isinstance(found, (Node, numpy.ndarray)) and getattr(found, "ndim", 1):
+        return found
+    return found.item() if isinstance(found, (numpy.generic, numpy.ndarray)) else found
+
+
+def vmap(
+    f: Callable[..., Any],
+    in_axes: Any = 0,
+    out_axes: int = 0,
+    *,
+    reduce: Reduction = None,
+) -> Vmap:
+    """A function at many points at once, the lanes.
+
+    Eagerly it computes one lane after another; compiled, many at a time in the CPU's vectors.
+
+    Args:
+        f: a function of one point.
+        in_axes: for each argument the axis of its arrays that runs over the lanes, or None where
+            all lanes share it; one number for all; or trees of them that fit the arguments.
+        out_axes: where the axis of lanes goes in the results.
+        reduce: "sum" or "mean" to add the lanes up.
+
+    Raises:
+        ValueError: when called, if the arguments have no lanes or different numbers of them.
+    """
+    return Vmap(f, in_axes, out_axes, reduce)

@@ -1,0 +1,418 @@
+"""Transformations of functions: gradients, Jacobians, Hessians, tangents and cotangents.
+
+Names, argument order and keywords are JAX's. Arguments and results are trees (nested lists, tuples,
+dicts) of numbers, nodes and NumPy arrays of either. Numbers in give numbers out; where a node goes
+in, or the function uses nodes from outside, the results that depend on it are nodes: a graph that
+can be drawn, differentiated again and compiled.
+
+Transformations nest to any order. Inside one, a value that depends on its inputs can't leave the
+graph: reading its ``data`` raises, as its dependence would be lost.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from chainrule import trees
+from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.node import Node
+from chainrule.rules import described
+from chainrule.sparse import sparse_matrix
+from chainrule.tracing import transformation
+from chainrule.trees import Layout
+
+Argnums = int | Sequence[int]
+
+
+class Transformed:
+    """A function made from another one by a transformation."""
+
+    name = ""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise TypeError(f"{self.name} takes a function, not {described(function)}")
+        self.function = function
+        functools.update_wrapper(self, function, updated=())
+
+    def __repr__(self) -> str:
+        inner = self.function
+        return f"{self.name}({getattr(inner, '__name__', None) or repr(inner)})"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+
+class _Call:
+    """One call of a function under differentiation: its inputs, outputs, and what is between."""
+
+    def __init__(
+        self,
+        name: str,
+        level: int,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        argnums: Sequence[int],
+        has_aux: bool = False,
+    ) -> None:
+        self.level = level
+        values, self.layout = trees.flatten(
+            tuple(args[i] for i in argnums),
+            f"{name}: what it differentiates by",
+            "; say with argnums which arguments to differentiate by",
+        )
+        self.inputs = [fresh_input(value, level) for value in values]
+        given = list(args)
+        for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
+            given[i] = arg
+        result = function(*given, **kwargs)
+        self.aux: Any = None
+        if has_aux:
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise TypeError(
+                    f"{name} with has_aux takes a function that returns a pair"
+                    f" (result, auxiliary data), not {described(result)}"
+                )
+            result, self.aux = result
+        self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
+        self.graph = Linearization(self.inputs, self.outputs, level)
+
+    def scalar_output(self, name: str) -> None:
+        """Raise TypeError unless the function gave one number."""
+        if len(self.outputs) != 1 or self.result_layout.shapes[0] not in (None, ()):
+            shapes = ", ".join(str(s or "a number") for s in self.result_layout.shapes)
+            raise TypeError(
+                f"{name} takes a function with one number as result, not"
+                f" {shapes or 'an empty tree'}; for several use jacobian, or vmap over the inputs"
+            )
+
+    def finish(self, *trees_of_values: Sequence[Any]) -> list[list[Any]]:
+        """Values after the level is closed: nodes if they outlive it, else numbers."""
+        values = [value for group in trees_of_values for value in group]
+        if self.graph.live:
+            values = release(self.inputs, values, self.level)
+        else:
+            values = [
+                value._data if isinstance(value, Node) and value._level >= self.level else value
+                for value in values
+            ]
+        groups = []
+        for group in trees_of_values:
+            groups.append(values[: len(group)])
+            values = values[len(group) :]
+        return groups
+
+    def finish_aux(self) -> Any:
+        """The auxiliary data with its traced nodes closed."""
+        leaves, _ = trees.leaves_of(self.aux)
+        held: list[Any] = []
+        for leaf in leaves:
+            if isinstance(leaf, numpy.ndarray) and leaf.dtype == object:
+                held.extend(leaf.ravel().tolist())
+            else:
+                held.append(leaf)
+        (closed,) = self.finish(held)
+        remaining = iter(closed)
+
+        def close(leaf: Any) -> Any:
+            if isinstance(leaf, numpy.ndarray) and leaf.dtype == object:
+                return trees.array_of([next(remaining) for _ in range(leaf.size)], leaf.shape)
+            return next(remaining)
+
+        return trees.map_leaves(close, self.aux)
+
+
+def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
+    """Argument positions, counted from 0.
+
+    Raises:
+        TypeError: if argnums is not a whole number or several.
+        ValueError: if there is no such argument, or one is named twice.
+    """
+    wanted = [argnums] if isinstance(argnums, int) else list(argnums)
+    positions = []
+    for i in wanted:
+        if not isinstance(i, int) or isinstance(i, bool):
+            raise TypeError(f"{name}: argnums takes argument numbers, not {described(i)}")
+        if not -len(args) <= i < len(args):
+            raise ValueError(
+                f"{name}: argnums={argnums}, but the function was called with {len(args)}"
+                " positional arguments"
+            )
+        positions.append(i % len(args))
+    if len(set(positions)) < len(positions):
+        raise ValueError(f"{name}: argnums={argnums} names an argument twice")
+    return positions
+
+
+def _check_argnums(argnums: Argnums, name: str) -> None:
+    several = isinstance(argnums, (list, tuple))
+    for i in argnums if isinstance(argnums, (list, tuple)) else (argnums,):
+        if not isinstance(i, int) or isinstance(i, bool):
+            raise TypeError(f"{name}: argnums takes argument numbers, not {described(i)}")
+    if several and not argnums:
+        raise ValueError(f"{name}: argnums names no argument")
+
+
+class Gradient(Transformed):
+    """What :func:`grad` and :func:`value_and_grad` return."""
+
+    def __init__(
+        self, function: Callable[..., Any], argnums: Argnums, has_aux: bool, value: bool
+    ) -> None:
+        self.name = "value_and_grad" if value else "grad"
+        super().__init__(function)
+        _check_argnums(argnums, self.name)
+        self.argnums = argnums
+        self.has_aux = has_aux
+        self.value = value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The gradient at these arguments."""
+        positions = _positions(self.argnums, args, self.name)
+        with transformation(self.name) as level:
+            call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)
+            call.scalar_output(self.name)
+            grads, value = call.finish(call.graph.pull_back([1.0]), call.outputs)
+            aux = call.finish_aux() if self.has_aux else None
+        tree = call.layout.unflatten(grads)
+        gradient = tree[0] if isinstance(self.argnums, int) else tree
+        if not self.value:
+            return (gradient, aux) if self.has_aux else gradient
+        return ((value[0], aux) if self.has_aux else value[0]), gradient
+
+
+def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
+    """The gradient of a function with one number as result, as a function.
+
+    Args:
+        f: takes trees of numbers, nodes and arrays; returns a number, or a pair of it and auxiliary
+            data if ``has_aux``.
+        argnums: the positional argument to differentiate by, or several of them.
+        has_aux: whether f returns auxiliary data as well, which is passed on as it is.
+
+    Returns:
+        A function of the same arguments that gives a tree like that argument, or a tuple of them if
+        argnums is a tuple.
+
+    Raises:
+        TypeError: when called, if f does not return one number, or an argument to differentiate by
+            holds something else than numbers and nodes.
+    """
+    return Gradient(f, argnums, has_aux, value=False)
+
+
+def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
+    """Like :func:`grad`; the function gives the pair (value, gradient)."""
+    return Gradient(f, argnums, has_aux, value=True)
+
+
+class Jacobian(Transformed):
+    """What :func:`jacfwd`, :func:`jacrev`, :func:`jacobian` and :func:`hessian` return."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        argnums: Argnums,
+        mode: str,
+        sparse: bool,
+        name: str,
+        symmetric: bool = False,
+    ) -> None:
+        self.name = name
+        super().__init__(function)
+        _check_argnums(argnums, name)
+        self.argnums = argnums
+        self.mode = mode
+        self.sparse = sparse
+        self.symmetric = symmetric
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The derivative at these arguments."""
+        positions = _positions(self.argnums, args, self.name)
+        with transformation(self.name) as level:
+            call = _Call(self.name, level, self.function, args, kwargs, positions)
+            if self.sparse:
+                rows = self._sparse_rows(call)
+                (entries,) = call.finish([entry for row in rows for entry in row.values()])
+            else:
+                (entries,) = call.finish([entry for row in self._rows(call) for entry in row])
+        if self.sparse:
+            remaining = iter(entries)
+            filled = [{column: next(remaining) for column in row} for row in rows]
+            return sparse_matrix(filled, len(call.inputs))
+        return _blocks(entries, call.result_layout, call.layout, isinstance(self.argnums, int))
+
+    def _rows(self, call: _Call) -> list[list[Any]]:
+        """The matrix: a row for each number of the result, a column for each of the argument."""
+        graph = call.graph
+        n_in, n_out = len(call.inputs), len(call.outputs)
+        if self.mode == "forward" or (self.mode == "either" and n_in < n_out):
+            columns = [graph.push_forward(_unit(i, n_in)) for i in range(n_in)]
+            return [[column[k] for column in columns] for k in range(n_out)]
+        rows = [graph.pull_back(_unit(k, n_out)) for k in range(n_out)]
+        if self.symmetric:
+            for i in range(n_out):
+                for j in range(i + 1, n_in):
+                    rows[i][j] = rows[j][i]
+        return rows
+
+    def _sparse_rows(self, call: _Call) -> list[dict[int, Any]]:
+        """The entries that are not 0 by structure, by row and column."""
+        column = {x: i for i, x in enumerate(call.inputs)}
+        rows: list[dict[int, Any]] = []
+        for y in call.outputs:
+            grads = call.graph.pull_back_one(y)
+            rows.append(dict(sorted((column[x], g) for x, g in grads.items())))
+        if self.symmetric:
+            for i, row in enumerate(rows):
+                for j in row:
+                    if j > i and i in rows[j]:
+                        row[j] = rows[j][i]
+        return rows
+
+
+def _unit(i: int, n: int) -> list[float]:
+    unit = [0.0] * n
+    unit[i] = 1.0
+    return unit
+
+
+def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) -> Any:
+    """The rows of a matrix as a tree like the result, of trees like the argument."""
+    width = argument.size
+    leaves = []
+    row = 0
+    for result_shape in result.shapes:
+        rows = range(row, row + trees.size_of(result_shape))
+        row = rows.stop
+        blocks = []
+        column = 0
+        for shape in argument.shapes:
+            columns = range(column, column + trees.size_of(shape))
+            column = columns.stop
+            block = [entries[i * width + j] for i in rows for j in columns]
+            if result_shape is None and shape is None:
+                blocks.append(block[0])
+            else:
+                blocks.append(trees.array_of(block, (result_shape or ()) + (shape or ())))
+        tree = trees.unflatten(argument.structure, blocks)
+        leaves.append(tree[0] if single else tree)
+    return trees.unflatten(result.structure, leaves)
+
+
+def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+    """The Jacobian of a function by forward mode, one pass for each number of the argument.
+
+    The result is a tree like f's result; each of its leaves holds a tree like the argument (a tuple
+    of them if argnums is a tuple) of arrays, of the shape of the result's leaf followed by the
+    shape of the argument's.
+    """
+    return Jacobian(f, argnums, "forward", False, "jacfwd")
+
+
+def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+    """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
+    return Jacobian(f, argnums, "reverse", False, "jacrev")
+
+
+def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
+    """The Jacobian by the mode that takes fewer passes: see jacfwd.
+
+    With ``sparse`` it is one ``scipy.sparse.csr_array``: a row for each number of the result and a
+    column for each of the argument, in order. Only what is not 0 by the structure of the graph is
+    computed and stored.
+    """
+    return Jacobian(f, argnums, "either", sparse, "jacobian")
+
+
+def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
+    """The matrix of second derivatives of a function with one number as result.
+
+    The result is a tree like the argument, of trees like the argument: see jacfwd. It is exactly
+    symmetric. With ``sparse``, one ``scipy.sparse.csr_array``: see jacobian.
+    """
+    gradient = Gradient(f, argnums, has_aux=False, value=False)
+    gradient.name = "hessian"
+    return Jacobian(gradient, argnums, "reverse", sparse, "hessian", symmetric=True)
+
+
+def _same_structure(name: str, what: str, given: Any, layout: Layout) -> list[Any]:
+    """The numbers of a tree that must look like another one.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    values, found = trees.flatten(given, f"{name}: the {what}")
+    if found != layout:
+        raise ValueError(
+            f"{name}: the {what} must have the structure and shapes of what they go with,"
+            f" {layout}, not {found}"
+        )
+    return values
+
+
+def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """A function's value and its directional derivative (Jacobian times tangents).
+
+    Args:
+        f: the function.
+        primals: its arguments, as a tuple.
+        tangents: for each number in them how it moves, in the same structure.
+
+    Raises:
+        TypeError: if primals is not a tuple or list.
+        ValueError: if the tangents differ in structure.
+    """
+    _check_tuple("jvp", "primals", primals)
+    _check_tuple("jvp", "tangents", tangents)
+    with transformation("jvp") as level:
+        call = _Call("jvp", level, f, primals, {}, range(len(primals)))
+        moved = _same_structure("jvp", "tangents", tuple(tangents), call.layout)
+        value, change = call.finish(call.outputs, call.graph.push_forward(moved))
+    return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """A function's value, and the function that pulls cotangents of it back to the arguments."""
+    with transformation("vjp") as level:
+        call = _Call("vjp", level, f, primals, {}, range(len(primals)))
+        locals_ = call.graph.all_local_grads()
+        value, closed = call.finish(call.outputs, locals_)
+        call.graph.set_local_grads(closed)
+
+    def pull_back(cotangents: Any) -> tuple[Any, ...]:
+        given = _same_structure("vjp", "cotangents", cotangents, call.result_layout)
+        pulled: tuple[Any, ...] = call.layout.unflatten(call.graph.pull_back(given))
+        return pulled
+
+    return call.result_layout.unflatten(value), pull_back
+
+
+def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The Hessian of a function with one number as result, times tangents.
+
+    Computed by pushing the tangents through the gradient, without the matrix. Primals and tangents
+    are tuples of the arguments; so is the result, a bare tree for one argument.
+    """
+    _check_tuple("hvp", "primals", primals)
+    _check_tuple("hvp", "tangents", tangents)
+    gradient = grad(f, argnums=tuple(range(len(primals))))
+    _, product = jvp(gradient, primals, tangents)
+    return product[0] if len(primals) == 1 else product
+
+
+def _check_tuple(name: str, what: str, given: Any) -> None:
+    if not isinstance(given, (tuple, list)):
+        raise TypeError(
+            f"{name} takes the {what} as a tuple of arguments, not {described(given)};"
+            " for one argument write (x,)"
+        )
