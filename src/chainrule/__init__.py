@@ -7,8 +7,6 @@ from chainrule._version import __version__
 from chainrule.annotations import detect_anomaly, group
 from chainrule.backpropagation import zero_grad
 from chainrule.build import build_info
-from chainrule.custom import custom_gradient
-from chainrule.lanes import vmap
 from chainrule.math import stop_gradient
 from chainrule.node import (
     BinaryOpNode,
@@ -19,25 +17,29 @@ from chainrule.node import (
     TanhNode,
 )
 from chainrule.rules import Operation
-from chainrule.testing import check_grads
 from chainrule.tracing import TracedValueError
-from chainrule.transforms import (
-    grad,
-    hessian,
-    hvp,
-    jacfwd,
-    jacobian,
-    jacrev,
-    jvp,
-    value_and_grad,
-    vjp,
-)
 
 if TYPE_CHECKING:
+    from chainrule.compiler import CompileError, compile, take
+    from chainrule.custom import custom_gradient
     from chainrule.drawing import draw_graph, trace
+    from chainrule.lanes import vmap
+    from chainrule.testing import check_grads
+    from chainrule.transforms import (
+        grad,
+        hessian,
+        hvp,
+        jacfwd,
+        jacobian,
+        jacrev,
+        jvp,
+        value_and_grad,
+        vjp,
+    )
 
 __all__ = [
     "BinaryOpNode",
+    "CompileError",
     "Node",
     "Operation",
     "OperationNode",
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "build_info",
     "check_grads",
+    "compile",
     "custom_gradient",
     "detect_anomaly",
     "draw_graph",
@@ -61,6 +64,7 @@ __all__ = [
     "jvp",
     "math",
     "stop_gradient",
+    "take",
     "trace",
     "value_and_grad",
     "vjp",
@@ -68,14 +72,37 @@ __all__ = [
     "zero_grad",
 ]
 
+# Rooms that are loaded at their first use, as they need NumPy and more: most of the time to import.
+_ROOMS = {
+    "compiler": ("CompileError", "compile", "take"),
+    "custom": ("custom_gradient",),
+    "drawing": ("draw_graph", "trace"),
+    "lanes": ("vmap",),
+    "testing": ("check_grads",),
+    "transforms": (
+        "grad",
+        "hessian",
+        "hvp",
+        "jacfwd",
+        "jacobian",
+        "jacrev",
+        "jvp",
+        "value_and_grad",
+        "vjp",
+    ),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
 
 def __getattr__(name: str) -> object:
-    """Load the drawing room at its first use: most of the time to import everything."""
-    if name in ("draw_graph", "trace"):
-        from chainrule import drawing
+    """A name of a room that is loaded at its first use."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(drawing, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"chainrule.{_ROOM_OF[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

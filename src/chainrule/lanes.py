@@ -12,7 +12,11 @@ from chainrule import trees
 from chainrule.differentiation import plus
 from chainrule.node import Node
 from chainrule.rules import described
+from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed
+
+MAX_UNROLLED = 1000
+"""The lanes that a trace takes one after another where vmap is not outermost."""
 
 Reduction = Literal["sum", "mean"] | None
 
@@ -101,6 +105,11 @@ class Vmap(Transformed):
         lanes = self.lanes_of(leaves, axes)
         if lanes == 0:
             raise ValueError("vmap: the arguments have no lanes (an axis of length 0)")
+        if lanes > MAX_UNROLLED and PROGRESS.recorder is not None:
+            raise NotCompilable(
+                f"a vmap of {lanes} lanes inside a formula would be unrolled; vmap the whole"
+                " function, or compile the vmap on its own"
+            )
         results = []
         layout = None
         for lane in range(lanes):

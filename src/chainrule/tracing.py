@@ -19,6 +19,10 @@ class TracedValueError(TypeError):
     """A value that a transformation or ``compile`` follows was taken out of the graph."""
 
 
+class NotCompilable(Exception):
+    """What is being traced is right but can't be compiled; the function runs eagerly."""
+
+
 class Recorder(Protocol):
     """What a trace records besides the graph."""
 

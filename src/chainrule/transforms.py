@@ -44,6 +44,11 @@ class Transformed:
         return f"{self.name}({getattr(inner, '__name__', None) or repr(inner)})"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The transformed function at these arguments."""
+        raise NotImplementedError
+
+    def around(self, function: Callable[..., Any]) -> Transformed:
+        """The same transformation of another function."""
         raise NotImplementedError
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -175,6 +180,12 @@ class Gradient(Transformed):
         self.has_aux = has_aux
         self.value = value
 
+    def around(self, function: Callable[..., Any]) -> Gradient:
+        """The same transformation of another function."""
+        other = Gradient(function, self.argnums, self.has_aux, self.value)
+        other.name = self.name
+        return other
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
         positions = _positions(self.argnums, args, self.name)
@@ -234,6 +245,12 @@ class Jacobian(Transformed):
         self.mode = mode
         self.sparse = sparse
         self.symmetric = symmetric
+
+    def around(self, function: Callable[..., Any]) -> Jacobian:
+        """The same transformation of another function."""
+        return Jacobian(
+            function, self.argnums, self.mode, self.sparse, self.name, self.symmetric
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments."""

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, Final
 
-from chainrule.compiler.lower import HANDLE, POSITIONS
-from chainrule.compiler.machine import BLOCK
+from chainrule.compiler.layout import BLOCK, HANDLE, POSITIONS, SLOT
 
-SLOT: Final = 8 * BLOCK
 ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
 DONE: Final = -1  # result of run: no unit is left
 CAREFUL: Final = -1  # result of call: the careful code must compute it

@@ -15,26 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from chainrule.compiler.machine import BLOCK, Machine
+from chainrule.compiler.layout import HEADER_SLOTS, SLOT
+from chainrule.compiler.machine import Machine
+from chainrule.compiler.vector_math import CALLED_BACK, INSTRUCTIONS, INTRINSICS, SWEEPS
 from chainrule.rules import Operation
 
 PIECE_COST: Final = 250  # instructions of a piece, about
 CALL_COST: Final = 3
 MODULE_PIECES: Final = 64  # pieces compiled at a time: what LLVM needs grows with them
-POSITIONS: Final = 0  # slot of the lanes' positions in the call
-HANDLE: Final = 1  # slot of the kernel's handle
-HEADER_SLOTS: Final = 2
 
-_INSTRUCTIONS: Final = {
-    "add": "fadd",
-    "subtract": "fsub",
-    "multiply": "fmul",
-    "divide": "fdiv",
-}
-_ALIASES: Final = ("stop_gradient",)
-_VARIADIC: Final = ("hypot", "over_norm", "over_squares")
+_ALIASES: Final = ("stop_gradient", "identity")
 _LAX: Final = frozenset(  # operations whose value may be a number though an operand is NaN
-    "power power_term hypot over_norm over_squares where copysign gather less less_equal equal"
+    "power power_term hypot over_norm over_squares where copysign gather less less_equal equal not_equal"
     " logical_and logical_or logical_not ldexp round fsum".split()
 )
 
@@ -152,7 +144,7 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], careful: bool) -> _Pla
                 break
         uniform[i] = same
         part = 0 if same else 1
-        cost = 1 if operation in _INSTRUCTIONS else CALL_COST + 2 * len(operands[i])
+        cost = 1 if operation in INSTRUCTIONS else CALL_COST + 2 * len(operands[i])
         if counts[part] == 0 or costs[part] + cost > PIECE_COST:
             counts[part] += 1
             costs[part] = 0
@@ -213,7 +205,7 @@ class _Writer:
         self.plan = plan
         self.lanes = lanes
         self.width = machine.width if lanes else 1
-        self.slot_size = 8 * BLOCK if lanes else 8
+        self.slot_size = SLOT if lanes else 8
         self.alignment = 8 * self.width
         self.type = f"<{self.width} x double>" if lanes else "double"
         self.suffix = f".{self.width}.{machine.tag}"
@@ -221,12 +213,14 @@ class _Writer:
         self.callbacks: list[str] = []
         self.modules: list[str] = []
         self.lines: list[str] = []
+        self.modules_head: list[str] = []
+        self.pieces_in_module = MODULE_PIECES  # the first piece begins a module
+        self.minus_zero = 0  # offset of the constant -0.0, for negation
         self.declared: dict[str, str] = {}
         self.slots = [-1] * len(tape.operations)  # offset of each value, -1: none
         self.free: list[int] = []
         self.top = HEADER_SLOTS * self.slot_size
         self.scratch = 0
-        self.tables: dict[tuple[int, ...], int] = {}  # offsets of tables copied in this piece
 
     def write(self) -> Program:
         """The program."""
@@ -241,7 +235,7 @@ class _Writer:
             [
                 len(tape.operands[i])
                 for i, operation in enumerate(tape.operations)
-                if operation in _VARIADIC or operation == "gather" or self._called_back(i)
+                if operation in SWEEPS or operation == "gather" or self._called_back(i)
             ],
             default=0,
         )
@@ -294,7 +288,13 @@ class _Writer:
 
     def _called_back(self, i: int) -> bool:
         operation = self.tape.operations[i]
+        if operation == "round" and self._to_whole(i):
+            return False
         return operation in self.tape.user or operation in CALLED_BACK
+
+    def _to_whole(self, i: int) -> bool:
+        """Whether a rounding is to no decimals."""
+        return self.tape.constants.get(self.tape.operands[i][1]) == 0.0
 
     # Writing pieces
 
@@ -332,20 +332,21 @@ class _Writer:
                 n = 2
                 now += 1
             operation = operations[i]
-            instruction = _INSTRUCTIONS.get(operation)
-            if instruction is None:
-                if operation == "azmul" and fast[i]:
-                    instruction = "fmul"
-                elif operation == "negative":
-                    instruction = "fsub"
-            if operation in _VARIADIC or operation == "gather" or self._called_back(i):
+            given_ids = operands[i]
+            if operation == "round" and self._to_whole(i):
+                operation = "round_to_whole"
+                given_ids = given_ids[:1]
+            instruction = INSTRUCTIONS.get(operation)
+            if instruction is None and operation == "azmul" and fast[i]:
+                instruction = "fmul"
+            if operation in SWEEPS or operation == "gather" or self._called_back(i):
                 ids = [resolve[a] for a in operands[i]]
                 n = self._write_in_memory(i, ids, names, since, now, n)
                 now += 1
                 names[i] = n - 1
             else:
                 registers = []
-                for a in operands[i]:
+                for a in given_ids:
                     b = resolve[a]
                     slot = slots[b]
                     if slot >= 0 and since[b] != now:
@@ -365,12 +366,17 @@ class _Writer:
                         )
                         n += 2
                         registers.insert(0, n - 1)
-                    lines.append(f"{instruction} {vector} %{registers[0]},%{registers[1]}")
+                        lines.append(f"fsub {vector} %{registers[0]},%{registers[1]}")
+                    else:
+                        lines.append(f"{instruction} {vector} %{registers[0]},%{registers[1]}")
                 else:
-                    function = self._function(operation, len(registers))
+                    if operation in INTRINSICS:
+                        function = self._intrinsic(operation, len(registers))
+                    else:
+                        function = self._function(operation, len(registers))
+                        now += 1
                     given = ",".join([f"{vector} %{register}" for register in registers])
                     lines.append(f"call {vector} {function}({given})")
-                    now += 1
                 names[i] = n
                 n += 1
             since[i] = now
@@ -462,6 +468,17 @@ class _Writer:
             name = self._declare(operation, ",".join([self.type] * arity))
         return name
 
+    def _intrinsic(self, operation: str, arity: int) -> str:
+        """LLVM's name of one of its own functions."""
+        name = self.declared.get(operation)
+        if name is None:
+            kind = f"v{self.width}f64" if self.lanes else "f64"
+            name = f"@llvm.{INTRINSICS[operation]}.{kind}"
+            self.declared[operation] = name
+            parameters = ",".join([self.type] * arity)
+            self.modules_head.append(f"declare {self.type} {name}({parameters})")
+        return name
+
     def _declare(self, operation: str, parameters: str) -> str:
         name = f"@cr.{operation}{self.suffix}"
         if operation not in self.declared:
@@ -471,9 +488,9 @@ class _Writer:
         return name
 
     def _begin_piece(self, name: str) -> list[str]:
-        if not self.lines or self.pieces_in_module >= MODULE_PIECES:
+        if self.pieces_in_module >= MODULE_PIECES:
             self._end_module()
-            self.modules_head: list[str] = []
+            self.modules_head = []
             self.declared = {}
             self.pieces_in_module = 0
         self.pieces_in_module += 1

@@ -16,8 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-BLOCK: Final = 8
-"""Lanes of a block: the unit in which lanes are loaded, guarded, added up and stored."""
+from chainrule.compiler.layout import BLOCK
 
 _VARIANTS: Final = {"sse": "b", "avx2": "d", "avx512": "e"}  # letters of the x86 vector ABI
 _VARIANT_WIDTHS: Final = {"b": 2, "d": 4, "e": 8}

@@ -239,6 +239,7 @@ class Recording:
         outputs: nodes of the trace and numbers.
         conditions: the guards: condition nodes with their outcomes.
         level: the level of the trace.
+        captured: nodes from outside that are known already; they come first.
 
     Attributes:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
@@ -252,6 +253,7 @@ class Recording:
         outputs: Sequence[Any],
         conditions: Sequence[tuple[Node, bool]],
         level: int,
+        captured: Sequence[Node] = (),
     ) -> None:
         self.captured: list[Node] = []
         self.guard_numbers: list[int] = []
@@ -261,6 +263,8 @@ class Recording:
         values = self._values
         for number, x in enumerate(inputs):
             values[x] = tape.input(number)
+        for node in captured:
+            self._value(node)
         roots: list[Node] = [condition for condition, _ in conditions]
         for y in outputs:
             if isinstance(y, Node):
@@ -269,7 +273,14 @@ class Recording:
             if node in values:
                 continue
             operation = node._operation
-            assert operation is not None
+            if operation is None:  # a leaf that the function made
+                if node._rest is not None:
+                    raise TypeError(
+                        f"{type(node).__name__} can't be compiled: its value is computed in"
+                        " Python; define an Operation instead"
+                    )
+                values[node] = tape.constant(node._data)
+                continue
             a = node._a
             b = node._b
             rest = node._rest

@@ -1,0 +1,267 @@
+"""The arguments of a compiled function: which of their numbers are inputs, and where they lie."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from chainrule import trees
+from chainrule.node import Node
+from chainrule.rules import described, to_float
+
+from .indices import IndexArray, IndexNode, TracedArray
+
+LARGEST_WHOLE = 2**53  # up to here every whole number is a float
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What the key of a compiled function keeps of a leaf of the arguments.
+
+    Attributes:
+        kind: "number", "node", "array", "nodes" (an array of them), "indices", "static".
+        shape: of one lane of an array.
+        axis: the axis of the lanes, None if they share the leaf.
+        value: a static leaf's value.
+    """
+
+    kind: str
+    shape: trees.Shape | None = None
+    axis: int | None = None
+    value: Any = None
+
+    @property
+    def count(self) -> int:
+        """How many inputs it gives."""
+        return 0 if self.kind == "static" else trees.size_of(self.shape)
+
+
+class _Identity:
+    """A static value that can't be hashed or compared by value: known by being the same object."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+class _Static:
+    """A static value: equal if type and value are."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._hash = hash((type(value), value))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Static)
+            and type(other.value) is type(self.value)
+            and bool(other.value == self.value)
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
+    """What the key keeps of a leaf.
+
+    Raises:
+        TypeError: if the leaf is no number, node or array of them and can't be a static value.
+    """
+    if isinstance(value, float):
+        return _NUMBER
+    if isinstance(value, Node):
+        return _NODE
+    if isinstance(value, numpy.ndarray):
+        shape = value.shape
+        if axis is not None:
+            axis %= value.ndim
+            shape = shape[:axis] + shape[axis + 1 :]
+        kind = value.dtype.kind
+        if kind == "f" or (kind in "iu" and differentiated):
+            return Leaf("array", shape, axis)
+        if kind in "iu":
+            return Leaf("indices", shape, axis)
+        if kind == "O":
+            return Leaf("nodes", shape, axis)
+        if kind == "b" and axis is None:
+            return Leaf("static", value=_Static((shape, value.tobytes())))
+        raise TypeError(
+            f"compile: an array of {value.dtype} is neither numbers, indices nor nodes;"
+            " convert it with .astype(float) or .astype(int)"
+        )
+    if isinstance(value, (numpy.floating,)) or (differentiated and trees.is_number(value)):
+        return _NUMBER
+    try:
+        return Leaf("static", value=_Static(value))
+    except TypeError:
+        return Leaf("static", value=_Identity(value))
+
+
+_NUMBER = Leaf("number")
+_NODE = Leaf("node")
+
+
+class Packed:
+    """The numbers of a call, laid out for a kernel.
+
+    Attributes:
+        segments: runs of inputs ``(address, count, element stride, lane stride)``, in bytes.
+        nodes: the nodes among the arguments, in order.
+    """
+
+    def __init__(self, leaves: Sequence[Leaf], values: Sequence[Any]) -> None:
+        self.nodes: list[Node] = []
+        self._kept: list[Any] = []
+        self.segments: list[tuple[int, int, int, int]] = []
+        self._numbers: list[float] = []
+        self._arrays: list[tuple[Any, Leaf]] = []
+        for leaf, value in zip(leaves, values, strict=True):
+            kind = leaf.kind
+            if kind == "static":
+                continue
+            if kind == "number":
+                self._numbers.append(to_float(value, "compile"))
+            elif kind == "node":
+                self.nodes.append(value)
+                self._numbers.append(value._data)
+            elif kind == "nodes":
+                self._add_nodes(value, leaf)
+            else:
+                self._flush()
+                self._add_array(checked_array(value, leaf.kind), leaf)
+        self._flush()
+
+    def add(self, captured: Sequence[Node]) -> None:
+        """Append the values of captured nodes, as they are now."""
+        self._numbers.extend([node._data for node in captured])
+        self._flush()
+
+    def _flush(self) -> None:
+        """Give the single numbers so far a place."""
+        if self._numbers:
+            buffer = numpy.array(self._numbers, dtype=numpy.float64)
+            self._kept.append(buffer)
+            self.segments.append((buffer.ctypes.data, len(buffer), 8, 0))
+            self._numbers = []
+
+    def _add_nodes(self, array: Any, leaf: Leaf) -> None:
+        flat = array.ravel().tolist()
+        self.nodes.extend([x for x in flat if isinstance(x, Node)])
+        if leaf.axis is None:
+            self._numbers.extend(
+                [x._data if isinstance(x, Node) else to_float(x, "compile") for x in flat]
+            )
+            return
+        self._flush()
+        numbers = [x._data if isinstance(x, Node) else to_float(x, "compile") for x in flat]
+        self._add_array(numpy.array(numbers, dtype=numpy.float64).reshape(array.shape), leaf)
+
+    def _add_array(self, array: Any, leaf: Leaf) -> None:
+        if leaf.axis is not None:
+            array = numpy.moveaxis(array, leaf.axis, 0)
+            lane_stride = array.strides[0]
+            element = array[0]
+        else:
+            lane_stride = 0
+            element = array
+        if element.size == 0:
+            return
+        stride = _element_stride(element)
+        if stride is None:
+            array = numpy.ascontiguousarray(array)
+            lane_stride = array.strides[0] if leaf.axis is not None else 0
+            stride = 8
+        self._kept.append(array)
+        self.segments.append((array.ctypes.data, element.size, stride, lane_stride))
+
+    def contiguous(self) -> Any:
+        """All inputs of a single point, one after another."""
+        return numpy.array(self.at(0), dtype=numpy.float64)
+
+    def at(self, lane: int) -> list[float]:
+        """The inputs of a lane."""
+        values: list[float] = []
+        for address, count, stride, lane_stride in self.segments:
+            start = address + lane * lane_stride
+            values.extend(
+                ctypes.c_double.from_address(start + i * stride).value for i in range(count)
+            )
+        return values
+
+
+def checked_array(array: Any, kind: str) -> Any:
+    """An array as float64.
+
+    Raises:
+        ValueError: if a whole number is too large to be a float exactly.
+    """
+    if array.dtype == numpy.float64 and array.dtype.isnative:
+        return array if array.ctypes.data % 8 == 0 else array.copy()
+    if (
+        kind == "indices"
+        and array.size
+        and max(abs(int(array.max())), abs(int(array.min()))) > LARGEST_WHOLE
+    ):
+        raise ValueError(
+            f"compile: an index array holds {described(int(abs(array).max()))}, beyond 2**53,"
+            " where whole numbers are no longer floats exactly"
+        )
+    return array.astype(numpy.float64)
+
+
+def _element_stride(element: Any) -> int | None:
+    """The distance of neighbours of an array read in C order, None if there is not one."""
+    if element.ndim == 0:
+        return 8
+    stride = element.strides[-1]
+    expected = stride
+    for length, actual in zip(element.shape[::-1], element.strides[::-1], strict=True):
+        if length != 1 and actual != expected:
+            return None
+        expected *= length
+    return int(stride)
+
+
+def inputs_to_arguments(
+    structure: Any, leaves: Sequence[Leaf], static: Sequence[Any]
+) -> Callable[[Sequence[Node]], Any]:
+    """A function from the input nodes of a trace to the arguments that hold them."""
+
+    def arguments(inputs: Sequence[Node]) -> Any:
+        values: list[Any] = []
+        start = 0
+        for leaf, value in zip(leaves, static, strict=True):
+            if leaf.kind == "static":
+                values.append(value)
+                continue
+            stop = start + leaf.count
+            own = inputs[start:stop]
+            start = stop
+            if leaf.kind in ("number", "node"):
+                values.append(own[0])
+            elif leaf.kind == "indices":
+                nodes = [IndexNode.standing_for(x) for x in own]
+                values.append(_array(nodes, leaf.shape or (), IndexArray))
+            else:
+                values.append(_array(own, leaf.shape or (), TracedArray))
+        return trees.unflatten(structure, values)
+
+    return arguments
+
+
+def _array(nodes: Sequence[Node], shape: trees.Shape, kind: type[Any]) -> Any:
+    if not shape:
+        return nodes[0]
+    array = numpy.empty(len(nodes), dtype=object)
+    array[:] = nodes
+    return array.reshape(shape).view(kind)

@@ -1,0 +1,414 @@
+"""A kernel: a tape as machine code, and its calls."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import struct
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.compiler import driver
+from chainrule.compiler.callback import EVERY_LANE, CallbackTable, operation_named, take_errors
+from chainrule.compiler.driver import Call, Code, Guard, Segment
+from chainrule.compiler.layout import BLOCK, SLOT
+from chainrule.compiler.lower import Program, TapeLike, lower
+from chainrule.compiler.machine import Machine, machine
+from chainrule.compiler.vector_math import provide
+
+CHUNK: Final = 1024  # lanes that are added up at a time
+WORTH_A_THREAD: Final = 2_000_000  # values times lanes below which one thread is faster
+_CHUNK_BLOCKS: Final = CHUNK // BLOCK
+
+Regular = tuple[int, int, int, int]
+"""Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
+to lane, in bytes."""
+
+
+class Result(NamedTuple):
+    """What a call for lanes gives, apart from the outputs in memory.
+
+    Args:
+        status: for each lane 0, or 1 plus the number of the first guard that failed; None if there
+            are no guards.
+        sums: the outputs that are added up over the lanes; None if there are none.
+    """
+
+    status: NDArray[np.int32] | None
+    sums: NDArray[np.float64] | None
+
+
+class _Loaded:
+    """Machine code of one program in memory, with the table that describes it."""
+
+    def __init__(self, program: Program, target: Machine, lanes: bool) -> None:
+        width = target.width if lanes else 1
+        provide(sorted(program.functions), width, target)
+        objects = [target.compile(text, 0) for text in program.modules]
+        self.engine = target.load(objects)
+        address = self.engine.get_function_address
+        self.prologue = _table([address(f"u{i}") for i in range(program.prologue)])
+        self.pieces = _table([address(f"p{i}") for i in range(program.pieces)])
+        self.bytes = sum([len(code) for code in objects])
+
+
+def _table(numbers: Sequence[int]) -> NDArray[np.int64]:
+    return np.array(numbers, dtype=np.int64)
+
+
+def _bits(number: float) -> int:
+    """The bits of a float64 as a whole number."""
+    bits: int = struct.unpack("<q", struct.pack("<d", number))[0]
+    return bits
+
+
+class Kernel:
+    """A tape compiled to machine code.
+
+    Args:
+        tape: the program, simplified.
+        uniform: for each input whether it is the same for all lanes.
+        lanes: whether it computes many lanes with ``run``, or a single point with ``call``.
+        reduce: for each output whether ``run`` adds it up over the lanes; by default none.
+
+    Attributes:
+        compile_seconds: how long compiling took.
+    """
+
+    def __init__(
+        self,
+        tape: TapeLike,
+        uniform: Sequence[bool],
+        lanes: bool = True,
+        reduce: Sequence[bool] = (),
+    ) -> None:
+        start = time.perf_counter()
+        self._tape = tape
+        self._uniform = list(uniform)
+        self._lanes = lanes
+        self._machine = machine()
+        self._lock = threading.Lock()
+        self._careful: _Loaded | None = None
+        self._prefer_careful = False
+        self._pool: list[NDArray[np.uint8]] = []
+        self._values = len(tape.operations)
+        self.reduce = list(reduce) or [False] * len(tape.outputs)
+        program = lower(tape, self._uniform, lanes, self._machine)
+        self._loaded = _Loaded(program, self._machine, lanes)
+        program.modules = []
+        self._program = program
+        self._callbacks: CallbackTable | None = None
+        if program.callbacks:
+            self._callbacks = CallbackTable(
+                [operation_named(name, tape.user) for name in program.callbacks]
+            )
+        self._run, self._call = _driver(self._machine)
+        self._guards = _table(
+            [
+                field
+                for pieces, offset, number, expected in program.guards
+                for field in (pieces, offset, number, _bits(expected))
+            ]
+        )
+        self._outputs = _table(program.outputs)
+        self._constants = _table(
+            [field for offset, number in program.constants for field in (offset, _bits(number))]
+        )
+        self._code = self._describe()
+        self._careful_code: NDArray[np.int64] | None = None
+        reduced = [o for o, added in zip(program.outputs, self.reduce, strict=True) if added]
+        self._reduced = _table(reduced)
+        self._code_address = self._code.ctypes.data
+        self._careful_address = 0
+        self.compile_seconds = time.perf_counter() - start
+
+    def _describe(self) -> NDArray[np.int64]:
+        """The table that describes the kernel to the driver."""
+        program = self._program
+        code = np.zeros(Code.FIELDS, dtype=np.int64)
+        code[Code.PROLOGUE] = self._loaded.prologue.ctypes.data
+        code[Code.PROLOGUE_COUNT] = program.prologue
+        code[Code.PIECES] = self._loaded.pieces.ctypes.data
+        code[Code.PIECE_COUNT] = program.pieces
+        code[Code.GUARDS] = self._guards.ctypes.data
+        code[Code.GUARD_COUNT] = len(program.guards)
+        code[Code.OUTPUTS] = self._outputs.ctypes.data
+        code[Code.OUTPUT_COUNT] = len(program.outputs)
+        code[Code.INPUT_OFFSET] = program.input_offset
+        code[Code.INPUT_COUNT] = self._tape.n_inputs
+        code[Code.SIZE] = program.size
+        code[Code.HANDLE] = 0 if self._callbacks is None else self._callbacks.handle
+        code[Code.WATCH] = (2 if program.watch_all else 1) if program.watch else 0
+        code[Code.CONSTANTS] = self._constants.ctypes.data
+        code[Code.CONSTANT_COUNT] = len(program.constants)
+        return code
+
+    def _compile_careful(self) -> None:
+        """Compile the code with absolute zeros spelled out, at its first use."""
+        with self._lock:
+            if self._careful is not None:
+                return
+            program = lower(self._tape, self._uniform, self._lanes, self._machine, careful=True)
+            if program.size != self._program.size or program.pieces != self._program.pieces:
+                raise AssertionError("the careful code has another workspace")
+            loaded = _Loaded(program, self._machine, self._lanes)
+            only_careful = self._code.copy()
+            only_careful[Code.PROLOGUE] = loaded.prologue.ctypes.data
+            only_careful[Code.PIECES] = loaded.pieces.ctypes.data
+            only_careful[Code.WATCH] = 0
+            self._careful_code = only_careful
+            self._careful_address = only_careful.ctypes.data
+            self._code[Code.CAREFUL_PROLOGUE] = loaded.prologue.ctypes.data
+            self._careful = loaded
+            self._code[Code.CAREFUL_PIECES] = loaded.pieces.ctypes.data  # last: others look at it
+
+    # A single point
+
+    def call(self, inputs: int, outputs: int) -> int:
+        """Compute a single point.
+
+        Args:
+            inputs: address of the inputs.
+            outputs: address for the outputs.
+
+        Returns:
+            0, or 1 plus the number of the first guard that failed: then the outputs mean nothing.
+        """
+        if self._callbacks is not None:
+            return self._call_with_callbacks(inputs, outputs)
+        status: int = self._call(self._code_address, inputs, outputs)
+        if status < 0:
+            status = self._call_carefully(status, inputs, outputs)
+        return status
+
+    def _call_carefully(self, status: int, inputs: int, outputs: int) -> int:
+        if status == driver.NO_MEMORY:
+            raise MemoryError("no memory for the workspace of a compiled function")
+        self._compile_careful()
+        again: int = self._call(self._careful_address, inputs, outputs)
+        if again == driver.NO_MEMORY:
+            raise MemoryError("no memory for the workspace of a compiled function")
+        return again
+
+    def _call_with_callbacks(self, inputs: int, outputs: int) -> int:
+        take_errors()
+        status: int = self._call(self._code_address, inputs, outputs)
+        if status < 0:
+            take_errors()
+            status = self._call_carefully(status, inputs, outputs)
+        errors = take_errors()
+        if errors and status == 0:
+            raise errors[0][1]
+        return status
+
+    # Lanes
+
+    def run(
+        self,
+        inputs: Sequence[Regular],
+        outputs: Sequence[Regular],
+        lanes: int,
+        index: NDArray[np.int64] | None = None,
+        threads: int = 1,
+        materialize: bool = False,
+    ) -> Result:
+        """Compute many lanes.
+
+        Args:
+            inputs: where the inputs lie: segments that cover all of them in order.
+            outputs: the same for the outputs that are not added up.
+            lanes: the number of lanes.
+            index: numbers of the lanes to compute, by default all in order. Inputs and outputs of
+                a lane lie at its number.
+            threads: the most threads to use.
+            materialize: store all outputs, also those that are otherwise added up.
+        """
+        if index is not None:
+            index = np.ascontiguousarray(index, dtype=np.int64)
+            lanes = len(index)
+        program = self._program
+        reduced = _table([]) if materialize else self._reduced
+        units, unit_blocks = _units(lanes, len(reduced) > 0, threads)
+        stored = [
+            k for k in range(len(program.outputs)) if materialize or not self.reduce[k]
+        ]
+        input_table = _segments(inputs, list(range(self._tape.n_inputs)))
+        output_table = _segments(outputs, stored)
+        status = np.zeros(lanes, dtype=np.int32) if program.guards else None
+        sums = np.zeros((units, len(reduced)))
+        call = np.zeros(Call.FIELDS, dtype=np.int64)
+        call[Call.INPUTS] = input_table.ctypes.data
+        call[Call.INPUT_SEGMENTS] = len(input_table)
+        call[Call.OUTPUTS] = output_table.ctypes.data
+        call[Call.OUTPUT_SEGMENTS] = len(output_table)
+        call[Call.LANES] = lanes
+        call[Call.INDEX] = 0 if index is None else index.ctypes.data
+        call[Call.STATUS] = 0 if status is None else status.ctypes.data
+        call[Call.UNITS] = units
+        call[Call.UNIT_BLOCKS] = unit_blocks
+        call[Call.REDUCED] = reduced.ctypes.data
+        call[Call.REDUCED_COUNT] = len(reduced)
+        call[Call.SUMS] = sums.ctypes.data
+        code = self._code
+        if self._prefer_careful and self._careful_code is not None:
+            code = self._careful_code
+        workers = min(threads, units)
+        if self._values * lanes < WORTH_A_THREAD:
+            workers = 1
+        if workers > 1:
+            pool = _executor()
+            futures = [pool.submit(self._work, code, call) for _ in range(workers - 1)]
+            errors = self._work(code, call)
+            for future in futures:
+                errors.extend(future.result())
+        else:
+            errors = self._work(code, call)
+        if 8 * call[Call.CAREFUL] * BLOCK > lanes:
+            self._prefer_careful = True
+        if errors:
+            _raise(errors, status)
+        return Result(status, _sum_units(sums) if len(reduced) else None)
+
+    def _work(
+        self, code: NDArray[np.int64], call: NDArray[np.int64]
+    ) -> list[tuple[int, BaseException]]:
+        """Work through units until none is left; gives the errors in callbacks."""
+        if self._callbacks is not None:
+            take_errors()
+        workspace = self._take_workspace()
+        try:
+            unit = -1
+            while True:
+                unit = self._run(
+                    code.ctypes.data, call.ctypes.data, _aligned(workspace), unit
+                )
+                if unit == driver.DONE:
+                    break
+                self._compile_careful()
+        finally:
+            self._pool.append(workspace)
+        return take_errors() if self._callbacks is not None else []
+
+    def _take_workspace(self) -> NDArray[np.uint8]:
+        """A workspace that nobody uses, with the constants in it."""
+        try:
+            return self._pool.pop()
+        except IndexError:
+            pass
+        size = self._program.size + SLOT * len(self._reduced)
+        workspace = np.empty(size + SLOT, dtype=np.uint8)
+        start = _aligned(workspace) - workspace.ctypes.data
+        for offset, number in self._program.constants:
+            place = start + offset
+            workspace[place : place + SLOT].view(np.float64)[:] = number
+        return workspace
+
+    def reduce_lanes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up outputs over the lanes, to the last bit as ``run`` does.
+
+        Args:
+            values: an array (outputs, lanes).
+        """
+        return reduce_lanes(values)
+
+
+def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up each row: in chunks of 1024, in a chunk in eight interleaved sums."""
+    rows, lanes = values.shape
+    units = max(1, -(-lanes // CHUNK))
+    padded = np.zeros((rows, units * CHUNK))
+    padded[:, :lanes] = values
+    blocks = padded.reshape(rows, units, _CHUNK_BLOCKS, BLOCK)
+    with np.errstate(all="ignore"):
+        parts = np.zeros((rows, units, BLOCK))
+        for k in range(_CHUNK_BLOCKS):
+            parts += blocks[:, :, k]
+        while parts.shape[2] > 1:
+            half = parts.shape[2] // 2
+            parts = parts[:, :, :half] + parts[:, :, half:]
+    return _sum_units(parts[:, :, 0].T)
+
+
+def _sum_units(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up the sums of the chunks, in order."""
+    total = np.zeros(sums.shape[1])
+    with np.errstate(all="ignore"):
+        for row in sums:
+            total += row
+    return total
+
+
+def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
+    """Number of the pieces of work that threads take, and their size in blocks."""
+    blocks = -(-lanes // BLOCK)
+    size = _CHUNK_BLOCKS
+    if not reduced and threads > 1:
+        size = min(size, max(1, blocks // (4 * threads)))
+    return -(-blocks // size), size
+
+
+def _segments(given: Sequence[Regular], numbers: list[int]) -> NDArray[np.int64]:
+    """The driver's table of segments, for inputs or outputs with some numbers, in order."""
+    rows = []
+    place = 0
+    for address, count, element_stride, lane_stride in given:
+        part = numbers[place : place + count]
+        place += count
+        while part:  # outputs that are added up interrupt a segment
+            run = 1
+            while run < len(part) and part[run] == part[run - 1] + 1:
+                run += 1
+            rows.append((address, run, element_stride, lane_stride, part[0]))
+            address += run * element_stride
+            part = part[run:]
+    if place != len(numbers):
+        raise ValueError(f"the segments cover {place} of {len(numbers)} inputs or outputs")
+    return np.array(rows, dtype=np.int64).reshape(len(rows), Segment.FIELDS)
+
+
+def _raise(
+    errors: list[tuple[int, BaseException]], status: NDArray[np.int32] | None
+) -> None:
+    """Raise the exception of the first lane whose guards hold, if there is one."""
+    for position, error in sorted(errors, key=lambda item: item[0]):
+        if status is None:
+            raise error
+        held = (status == 0).any() if position == EVERY_LANE else status[position] == 0
+        if held:
+            raise error
+
+
+def _aligned(workspace: NDArray[np.uint8]) -> int:
+    address: int = workspace.ctypes.data
+    return -(-address // SLOT) * SLOT
+
+
+@functools.cache
+def _executor() -> ThreadPoolExecutor:
+    """The threads that all kernels share."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="chainrule")
+
+
+@functools.cache
+def _driver(target: Machine) -> tuple[Any, Any]:
+    """The driver's functions ``run`` and ``call``."""
+    engine = target.load([target.compile(driver.driver_text(target.width), 2)])
+    _engines.append(engine)
+    run = ctypes.CFUNCTYPE(
+        ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
+    )(engine.get_function_address("run"))
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
+        engine.get_function_address("call")
+    )
+    return run, call
+
+
+_engines: list[Any] = []  # kept, as their code is in use until the process ends
+assert Guard.FIELDS == 4

@@ -1,0 +1,286 @@
+"""The traces of a function, and which of them each lane follows.
+
+Every comparison of a traced program is a guard. The outcomes so far, a prefix, decide which guard
+comes next; a trace is recorded for a prefix and goes on as its own values decide. Where a guard of
+its kernel fails for a lane, that lane belongs to the prefix that ends with the other outcome.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from .kernel import Kernel, reduce_lanes
+from .tape import Tape, pruned
+from .trace import Trace
+
+Prefix = tuple[bool, ...]
+Segments = list[tuple[int, int, int, int]]
+
+
+class TooManyTraces(Exception):
+    """There are more paths through a function than it may record."""
+
+
+class Path:
+    """A trace from a prefix on: its kernels, and what follows where a guard fails.
+
+    Args:
+        trace: the trace.
+        prefix: the outcomes that are known to hold.
+        uniform: for each of the trace's inputs whether all lanes share it; None without lanes.
+    """
+
+    def __init__(self, trace: Trace, prefix: Prefix, uniform: Sequence[bool] | None) -> None:
+        self.trace = trace
+        self.prefix = prefix
+        self._uniform = uniform
+        self._lock = threading.Lock()
+        self._kernels: dict[tuple[bool, ...], Kernel] = {}
+        recording = trace.recording
+        tape = recording.tape
+        own = [
+            (guard, number)
+            for guard, number in zip(tape.guards, recording.guard_numbers, strict=True)
+            if number >= len(prefix)
+        ]
+        self._numbers = [number for _, number in own]
+        self.tape: Tape = pruned(tape, tape.outputs, [guard for guard, _ in own])
+        constants = self.tape.constants
+        self.constant: list[float] | None = None  # the outputs, if no input decides them
+        if not own and all(value in constants for value in self.tape.outputs):
+            self.constant = [constants[value] for value in self.tape.outputs]
+
+    def kernel(self, reduce: tuple[bool, ...] = ()) -> Kernel:
+        """The machine code, compiled at its first use."""
+        found = self._kernels.get(reduce)
+        if found is None:
+            with self._lock:
+                found = self._kernels.get(reduce)
+                if found is None:
+                    lanes = self._uniform is not None
+                    uniform = self._uniform if self._uniform is not None else ()
+                    found = Kernel(self.tape, uniform, lanes, reduce)
+                    self._kernels[reduce] = found
+        return found
+
+    @property
+    def compile_seconds(self) -> float:
+        """The time spent on machine code."""
+        return sum(kernel.compile_seconds for kernel in self._kernels.values())
+
+    def after(self, status: int) -> Prefix:
+        """The prefix of a lane for which the kernel's guard number ``status - 1`` failed."""
+        number = self._numbers[status - 1]
+        return (*self.trace.path[:number], not self.trace.path[number])
+
+
+class Paths:
+    """All the traces of a function for one kind of arguments.
+
+    Args:
+        record: makes the trace of a lane's inputs whose first outcomes are given.
+        uniform: says which inputs of a trace all lanes share; None without lanes.
+        limit: how many traces may be recorded.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[Sequence[float], Prefix], Trace],
+        uniform: Callable[[Trace], Sequence[bool]] | None,
+        limit: int,
+    ) -> None:
+        self._record = record
+        self._uniform = uniform
+        self._limit = limit
+        self._lock = threading.RLock()
+        self._paths: dict[Prefix, Path] = {}
+        self.traces = 0
+        self.nodes = 0
+
+    def all(self) -> list[Path]:
+        """The paths so far."""
+        return list(self._paths.values())
+
+    def at(self, prefix: Prefix, inputs: Callable[[], Sequence[float]], root: Prefix = ()) -> Path:
+        """The path for a prefix, recorded with some lane's inputs if there is none yet.
+
+        Raises:
+            TooManyTraces: if it would be one too many.
+        """
+        found = self._paths.get(prefix)
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._paths.get(prefix)
+            if found is not None:
+                return found
+            if self.traces >= self._limit:
+                raise TooManyTraces
+            trace = self._record(inputs(), prefix)
+            self.traces += 1
+            self.nodes += len(trace.recording.tape)
+            found = self._paths[prefix] = self._path(trace, prefix)
+            parent = self._paths.get(root)
+            if parent is not None and prefix != root:
+                self._prefer_longer(parent, trace)
+            return found
+
+    def _path(self, trace: Trace, prefix: Prefix) -> Path:
+        return Path(trace, prefix, None if self._uniform is None else self._uniform(trace))
+
+    def _prefer_longer(self, parent: Path, trace: Trace) -> None:
+        """Try a trace of twice the length first: a lane then needs few traces to find its own.
+
+        Lanes of a loop that ends after 3, 4, … 12 rounds would otherwise run all the shorter
+        traces before theirs.
+        """
+        old = parent.trace.path
+        new = trace.path
+        if len(new) < 2 * len(old) or not old:
+            return
+        same = 0
+        while same < len(old) and old[same] == new[same]:
+            same += 1
+        if same < len(old):
+            branch = old[: same + 1]
+            if branch not in self._paths:
+                self._paths[branch] = self._path(parent.trace, branch)
+            self._paths[parent.prefix] = self._path(trace, parent.prefix)
+
+
+def run_point(
+    paths: Paths, inputs: Callable[[], Sequence[float]], address: int, outputs: int
+) -> Path:
+    """Compute a single point; gives the path it took.
+
+    Args:
+        paths: the traces.
+        inputs: gives the inputs as numbers, for recording.
+        address: where the inputs lie, one after another.
+        outputs: where the outputs go.
+    """
+    prefix: Prefix = ()
+    while True:
+        path = paths.at(prefix, inputs)
+        status = path.kernel().call(address, outputs)
+        if status == 0:
+            return path
+        prefix = path.after(status)
+
+
+class Outputs:
+    """Where the outputs of lanes go: an array for each leaf of the result."""
+
+    def __init__(self, counts: Sequence[int], lanes: int) -> None:
+        self.arrays = [numpy.empty((lanes, count)) for count in counts]
+        self.lanes = lanes
+
+    @property
+    def segments(self) -> Segments:
+        """The layout for a kernel."""
+        return [
+            (array.ctypes.data, array.shape[1], 8, 8 * array.shape[1])
+            for array in self.arrays
+            if array.size
+        ]
+
+    def fill(self, lanes: Any, constants: Any) -> None:
+        """Set the outputs of some lanes to numbers: a row of them for each lane."""
+        start = 0
+        for array in self.arrays:
+            stop = start + array.shape[1]
+            array[lanes] = constants[..., start:stop]
+            start = stop
+
+
+def run_lanes(
+    paths: Paths,
+    inputs_of: Callable[[int], Sequence[float]],
+    segments: Segments,
+    lanes: int,
+    outputs: Outputs,
+    threads: int,
+    reduce: tuple[bool, ...] = (),
+) -> None:
+    """Compute all lanes, each by the trace that it follows."""
+    pending: list[tuple[Prefix, Any]] = [((), None)]
+    while pending:
+        prefix, index = pending.pop()
+        first = 0 if index is None else int(index[0])
+        path = paths.at(prefix, lambda lane=first: inputs_of(lane))  # type: ignore[misc]
+        if path.constant is not None:
+            outputs.fill(slice(None) if index is None else index, numpy.array(path.constant))
+            continue
+        count = lanes if index is None else len(index)
+        kernel = path.kernel(reduce)
+        status, _ = kernel.run(segments, outputs.segments, count, index, threads, materialize=True)
+        if status is None:
+            continue
+        failed = numpy.flatnonzero(status)
+        if not len(failed):
+            continue
+        codes = status[failed]
+        numbers = failed if index is None else index[failed]
+        pending.extend(_regrouped(paths, path, codes, numbers, inputs_of, outputs))
+
+
+def _regrouped(
+    paths: Paths,
+    path: Path,
+    codes: Any,
+    lanes: Any,
+    inputs_of: Callable[[int], Sequence[float]],
+    outputs: Outputs,
+) -> list[tuple[Prefix, Any]]:
+    """The lanes that left a trace, by the prefix they follow; constant ones are done at once."""
+    order = numpy.argsort(codes, kind="stable")
+    codes, lanes = codes[order], lanes[order]
+    starts = numpy.flatnonzero(numpy.diff(codes, prepend=codes[0] - 1))
+    groups = numpy.split(lanes, starts[1:])
+    pending: list[tuple[Prefix, Any]] = []
+    constant: list[list[float]] = []
+    constant_groups: list[Any] = []
+    for code, group in zip(codes[starts].tolist(), groups, strict=True):
+        prefix = path.after(code)
+        lane = int(group[0])
+        next_path = paths.at(prefix, lambda lane=lane: inputs_of(lane), path.prefix)  # type: ignore[misc]
+        if next_path.constant is not None:
+            constant.append(next_path.constant)
+            constant_groups.append(group)
+        else:
+            pending.append((prefix, group))
+    if constant:
+        rows = numpy.repeat(numpy.array(constant), [len(group) for group in constant_groups], axis=0)
+        outputs.fill(numpy.concatenate(constant_groups), rows)
+    return pending
+
+
+def run_reduced(
+    paths: Paths,
+    inputs_of: Callable[[int], Sequence[float]],
+    segments: Segments,
+    lanes: int,
+    reduce: tuple[bool, ...],
+    outputs: Outputs,
+    threads: int,
+) -> Any:
+    """Compute all lanes and add up some of the outputs; gives the sums of these.
+
+    The sums do not depend on the number of threads, nor on how many traces the lanes follow.
+    """
+    path = paths.at((), lambda: inputs_of(0))
+    if path.constant is None and paths.traces == 1:
+        kernel = path.kernel(reduce)
+        status, sums = kernel.run(segments, outputs.segments, lanes, threads=threads)
+        if status is None or not status.any():
+            return sums
+    every = Outputs([len(reduce)], lanes)
+    run_lanes(paths, inputs_of, segments, lanes, every, threads, reduce)
+    table = every.arrays[0]
+    columns = [k for k, r in enumerate(reduce) if not r]
+    outputs.fill(slice(None), table[:, columns])
+    return reduce_lanes(numpy.ascontiguousarray(table[:, [k for k, r in enumerate(reduce) if r]].T))

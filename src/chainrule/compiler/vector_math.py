@@ -1,0 +1,498 @@
+"""Vector functions: every operation of the table on the lanes of a register, and on one number.
+
+``PATHS`` says how each operation is computed. A function for vectors of 8 lanes is called
+``cr.exp.8.8e``: the operation, the number of lanes, and the machine's tag. The function of the same
+name for 1 lane gives the same result to the last bit: it uses the function for vectors, wherever
+more than + - * / and square roots is involved.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from chainrule import ieee, special
+from chainrule.compiler import callback
+from chainrule.compiler.machine import Machine, binding, libmvec
+from chainrule.compiler.vectors import Function, Mask, Vector
+
+Formula = Callable[..., Vector]
+
+INSTRUCTIONS: Final = {
+    "add": "fadd",
+    "subtract": "fsub",
+    "multiply": "fmul",
+    "divide": "fdiv",
+    "negative": "fneg",
+}
+"""Operations that are one instruction."""
+
+INTRINSICS: Final = {
+    "sqrt": "sqrt",
+    "absolute": "fabs",
+    "floor": "floor",
+    "ceil": "ceil",
+    "trunc": "trunc",
+    "copysign": "copysign",
+    "fma": "fma",
+    "round_to_whole": "roundeven",  # round(x, 0)
+}
+"""Operations that are one of LLVM's own functions, exact by IEEE 754."""
+
+LIBRARY: Final = {
+    "exp": "exp",
+    "exp2": "exp2",
+    "expm1": "expm1",
+    "log": "log",
+    "log2": "log2",
+    "log10": "log10",
+    "log1p": "log1p",
+    "cbrt": "cbrt",
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "asin": "asin",
+    "acos": "acos",
+    "atan": "atan",
+    "atan2": "atan2",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "tanh": "tanh",
+    "asinh": "asinh",
+    "acosh": "acosh",
+    "atanh": "atanh",
+    "erf": "erf",
+    "erfc": "erfc",
+    "power": "pow",
+    "hypot2": "hypot",  # hypot of two numbers
+    "c_fmod": "fmod",
+    "remainder": "remainder",
+}
+"""Operations that are a function of C's library: libmvec's, if it has it, else libm's."""
+
+_TWO_OPERANDS: Final = ("atan2", "power", "hypot2", "c_fmod", "remainder")
+
+CALLED_BACK: Final = ("fsum", "gamma", "lgamma", "polygamma", "round", "ldexp")
+"""Operations that are computed by Python, lane by lane."""
+
+
+def azmul(a: Vector, b: Vector) -> Vector:
+    """a * b, but 0 for 0 times infinity or NaN."""
+    product = a * b
+    return (a.equals(0.0) & product.is_nan()).select(0.0, product)
+
+
+def less(a: Vector, b: Vector) -> Vector:
+    """1.0 if a < b, else 0.0."""
+    return (a < b).select(1.0, 0.0)
+
+
+def less_equal(a: Vector, b: Vector) -> Vector:
+    """1.0 if a <= b, else 0.0."""
+    return (a <= b).select(1.0, 0.0)
+
+
+def equal(a: Vector, b: Vector) -> Vector:
+    """1.0 if a == b, else 0.0."""
+    return a.equals(b).select(1.0, 0.0)
+
+
+def not_equal(a: Vector, b: Vector) -> Vector:
+    """1.0 if a != b, else 0.0."""
+    return a.differs(b).select(1.0, 0.0)
+
+
+def logical_and(a: Vector, b: Vector) -> Vector:
+    """1.0 if both are true, else 0.0."""
+    return (a.differs(0.0) & b.differs(0.0)).select(1.0, 0.0)
+
+
+def logical_or(a: Vector, b: Vector) -> Vector:
+    """1.0 if one is true, else 0.0."""
+    return (a.differs(0.0) | b.differs(0.0)).select(1.0, 0.0)
+
+
+def logical_not(a: Vector) -> Vector:
+    """1.0 if it is false, else 0.0."""
+    return a.equals(0.0).select(1.0, 0.0)
+
+
+def where(condition: Vector, a: Vector, b: Vector) -> Vector:
+    """A where the condition is true."""
+    return condition.differs(0.0).select(a, b)
+
+
+def maximum(a: Vector, b: Vector) -> Vector:
+    """The larger, NaN if either is."""
+    return a.function.intrinsic("maximum", a, b)
+
+
+def minimum(a: Vector, b: Vector) -> Vector:
+    """The smaller, NaN if either is."""
+    return a.function.intrinsic("minimum", a, b)
+
+
+def relu(x: Vector) -> Vector:
+    """The positive part."""
+    return (~(x <= 0.0)).select(x, 0.0)
+
+
+def sign(x: Vector) -> Vector:
+    """-1, 0 or 1."""
+    return (x > 0.0).select(1.0, (x < 0.0).select(-1.0, x + 0.0))
+
+
+def step(x: Vector) -> Vector:
+    """1 above 0, else 0."""
+    return (x > 0.0).select(1.0, x.is_nan().select(x, 0.0))
+
+
+def nonnegative(x: Vector) -> Vector:
+    """x, NaN below 0."""
+    return (x > 0.0).select(x, x.equals(0.0).select(0.0, ieee.NAN))
+
+
+def greater(a: Vector, b: Vector) -> Vector:
+    """1, 1/2 or 0 for greater, equal or less."""
+    return (a > b).select(1.0, a.equals(b).select(0.5, (a < b).select(0.0, ieee.NAN)))
+
+
+def fmod(a: Vector, b: Vector) -> Vector:
+    """The remainder with the sign of a."""
+    return a.function.call("c_fmod", a, b)
+
+
+def mod(a: Vector, b: Vector) -> Vector:
+    """Python's a % b."""
+    rest = a.function.call("c_fmod", a, b)
+    other_sign = (b < 0.0) ^ (rest < 0.0)
+    zero = a.function.intrinsic("copysign", 0.0, b)
+    result = rest.differs(0.0).select(other_sign.select(rest + b, rest), zero)
+    return b.equals(0.0).select(ieee.NAN, result)
+
+
+def floor_divide(a: Vector, b: Vector) -> Vector:
+    """Python's a // b; a / b for b = 0."""
+    f = a.function
+    rest = f.call("c_fmod", a, b)
+    quotient = (a - rest) / b
+    other_sign = (b < 0.0) ^ (rest < 0.0)
+    quotient = (rest.differs(0.0) & other_sign).select(quotient - 1.0, quotient)
+    whole = f.intrinsic("floor", quotient)
+    whole = (quotient - whole > 0.5).select(whole + 1.0, whole)
+    whole = quotient.differs(0.0).select(whole, f.intrinsic("copysign", 0.0, a / b))
+    return b.equals(0.0).select(a / b, whole)
+
+
+def sech2(x: Vector) -> Vector:
+    """1 - tanh(x)**2."""
+    e = x.function.call("exp", -2.0 * abs(x))
+    return 4.0 * e / (1.0 + e * (2.0 + e))
+
+
+def sigmoid(x: Vector) -> Vector:
+    """1 / (1 + exp(-x))."""
+    e = x.function.call("exp", -abs(x))
+    return (x >= 0.0).select(1.0, e) / (1.0 + e)
+
+
+def softplus(x: Vector) -> Vector:
+    """log(1 + exp(x))."""
+    f = x.function
+    return relu(x) + f.call("log1p", f.call("exp", -abs(x)))
+
+
+def exact_square(x: Vector) -> tuple[Vector, Vector]:
+    """x**2 in two parts."""
+    big = ieee.SPLIT * x
+    high = big - (big - x)
+    low = x - high
+    return high * high, low * (high + x)
+
+
+def small_expm1(x: Vector) -> Vector:
+    """exp(x) - 1 for |x| < 1e-3, to 1e-17."""
+    return x * (1.0 + x * (1.0 / 2.0 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0)))))
+
+
+def gaussian(x: Vector) -> Vector:
+    """exp(-x**2)."""
+    high, low = exact_square(x)
+    near = abs(x) < 100.0
+    e = x.function.call("exp", near.select(-high, -x * x))
+    return near.select(e + e * small_expm1(-low), e)
+
+
+def norm_pdf(x: Vector) -> Vector:
+    """Density of the standard normal distribution."""
+    high, low = exact_square(x)
+    near = abs(x) < 100.0
+    e = x.function.call("exp", near.select(-0.5 * high, -x * x))
+    factor = small_expm1(-0.5 * low) + special._INV_SQRT_2PI_ERROR
+    return near.select(special._INV_SQRT_2PI * (e + e * factor), e)
+
+
+def norm_cdf(x: Vector) -> Vector:
+    """Distribution function of the standard normal."""
+    f = x.function
+    near = abs(x) < 100.0
+    t = -x * special._SQRT_HALF
+    big = ieee.SPLIT * x
+    xh = big - (big - x)
+    xl = x - xh
+    c = ieee.SPLIT * special._SQRT_HALF
+    ch = c - (c - special._SQRT_HALF)
+    cl = special._SQRT_HALF - ch
+    error = ((-xh * ch - t) - xh * cl - xl * ch) - xl * cl - x * special._SQRT_HALF_ERROR
+    tail = f.call("erfc", near.select(t, -x))
+    correction = special._TWO_OVER_SQRT_PI * gaussian(t) * error
+    return 0.5 * near.select(tail - correction, tail)
+
+
+def _is_odd(x: Vector) -> Mask:
+    """Whether it is an odd whole number."""
+    return (x - 2.0 * x.function.intrinsic("floor", 0.5 * x)).equals(1.0)
+
+
+def power_term(c: Vector, x: Vector, n: Vector, k: Vector) -> Vector:
+    """c * x ** (n - k): see ieee.power_term."""
+    f = x.function
+    base = abs(x)
+    exponent = n - k
+    magnitude = f.call("power", base, exponent)
+    whole = n.is_finite() & f.intrinsic("floor", n).equals(n)
+    special_case = x.equals(0.0) | ~(c.is_finite() & x.is_finite() & n.is_finite())
+    zero = magnitude.equals(0.0) | (x.equals(0.0) & exponent.equals(0.0) & c.is_infinite())
+    result = c * magnitude
+
+    extreme = ~special_case & ~((magnitude >= ieee.SMALLEST_NORMAL) & (magnitude <= ieee.LARGEST))
+
+    def by_halves() -> Vector:
+        half = f.call("power", base, 0.5 * exponent)
+        return extreme.select(c * half * half, result)
+
+    ordinary = f.if_any(extreme, by_halves, result)
+    shift = exponent - n
+    error = (n - (exponent - shift)) - (k + shift)
+    inexact = ~special_case & error.differs(0.0) & ordinary.is_finite()
+
+    def corrected() -> Vector:
+        return inexact.select(ordinary + ordinary * (error * f.call("log", base)), ordinary)
+
+    ordinary = f.if_any(inexact, corrected, ordinary)
+    value = special_case.select(zero.select(0.0, result), ordinary)
+    negative = x.sign_bit() & whole & (_is_odd(n) ^ _is_odd(k))
+    value = negative.select(-value, value)
+    undefined = c.is_nan() | ((x < 0.0) & ~whole)
+    return c.equals(0.0).select(0.0, undefined.select(ieee.NAN, value))
+
+
+FORMULAS: Final[dict[str, tuple[int, Formula]]] = {
+    "azmul": (2, azmul),
+    "less": (2, less),
+    "less_equal": (2, less_equal),
+    "equal": (2, equal),
+    "not_equal": (2, not_equal),
+    "logical_and": (2, logical_and),
+    "logical_or": (2, logical_or),
+    "logical_not": (1, logical_not),
+    "where": (3, where),
+    "maximum": (2, maximum),
+    "minimum": (2, minimum),
+    "relu": (1, relu),
+    "sign": (1, sign),
+    "step": (1, step),
+    "nonnegative": (1, nonnegative),
+    "greater": (2, greater),
+    "fmod": (2, fmod),
+    "mod": (2, mod),
+    "floor_divide": (2, floor_divide),
+    "sech2": (1, sech2),
+    "sigmoid": (1, sigmoid),
+    "softplus": (1, softplus),
+    "gaussian": (1, gaussian),
+    "norm_pdf": (1, norm_pdf),
+    "norm_cdf": (1, norm_cdf),
+    "power_term": (4, power_term),
+}
+"""Operations that are written with others."""
+
+
+def hypot(f: Function) -> Vector:
+    """Square root of the sum of squares of any number of operands."""
+    return _norm(f)
+
+
+def _norm(f: Function) -> Vector:
+    """Length of the vector of all operands, scaled so that no square overflows or underflows."""
+    largest, not_a_number, infinite = f.sweep(
+        lambda x, state: [
+            (abs(x) > state[0]).select(abs(x), state[0]),
+            x.is_nan().select(x, state[1]),
+            x.is_infinite().select(abs(x), state[2]),
+        ],
+        0.0,
+        0.0,
+        0.0,
+    )
+    big = largest > 1e140
+    small = largest < 1e-140
+    factor = big.select(2.0**-600, small.select(2.0**600, 1.0))
+    back = big.select(2.0**600, small.select(2.0**-600, 1.0))
+    high, low = f.sweep(lambda x, s: _add_square(x * factor, s[0], s[1]), 0.0, 0.0)
+    root = f.intrinsic("sqrt", high + low) * back
+    return infinite.differs(0.0).select(
+        infinite, not_a_number.is_nan().select(not_a_number, root)
+    )
+
+
+def _add_square(x: Vector, high: Vector, low: Vector) -> list[Vector]:
+    """Add x**2 to a sum in two parts."""
+    square, rest = exact_square(x)
+    total = high + square
+    part = total - high
+    error = (high - (total - part)) + (square - part)
+    return [total, low + (error + rest)]
+
+
+SWEEPS: Final[dict[str, Callable[[Function], Vector]]] = {"hypot": hypot}
+"""Operations on any number of operands, which lie in memory."""
+
+for _name in ("over_norm", "over_squares"):
+    CALLED_BACK = (*CALLED_BACK, _name)  # type: ignore[misc]
+
+
+_lock = threading.Lock()
+_provided: set[str] = set()
+_engines: list[Any] = []
+
+
+def symbol(operation: str, width: int, machine: Machine) -> str:
+    """The name of a vector function."""
+    return f"cr.{operation}.{width}.{machine.tag}"
+
+
+def provide(operations: Iterable[str], width: int, machine: Machine) -> None:
+    """See to it that the vector functions of some operations can be called from compiled code."""
+    with _lock:
+        missing = [(o, width) for o in operations if symbol(o, width, machine) not in _provided]
+        if missing:
+            _provide(missing, machine)
+
+
+def _provide(wanted: list[tuple[str, int]], machine: Machine) -> None:
+    from llvmlite import ir
+
+    llvm = binding()
+    module = ir.Module(name="vector_math")
+    written: list[str] = []
+    taken: set[tuple[str, int]] = set()
+
+    def name_of(operation: str, width: int) -> str:
+        name = symbol(operation, width, machine)
+        if name not in _provided and (operation, width) not in taken:
+            wanted.append((operation, width))
+            taken.add((operation, width))
+        return name
+
+    for operation, width in wanted:
+        name_of(operation, width)
+    wanted = list(taken)
+    for operation, width in wanted:  # grows on the way
+        name = symbol(operation, width, machine)
+        direct = _library_function(operation, width, machine)
+        if direct:
+            llvm.add_symbol(name, direct)
+        else:
+            _write(ir, module, name, operation, width, machine, name_of)
+            written.append(name)
+        _provided.add(name)
+    if written:
+        engine = machine.load([machine.compile(str(module), 2)])
+        _engines.append(engine)
+        for name in written:
+            llvm.add_symbol(name, engine.get_function_address(name))
+
+
+def _library_function(operation: str, width: int, machine: Machine) -> int:
+    """The address of libmvec's function, if it is exactly what is wanted, else 0."""
+    if operation not in LIBRARY or machine.variant_width != width:
+        return 0
+    library = libmvec()
+    assert library is not None
+    found = getattr(library, _vector_name(operation, machine), None)
+    if found is None:
+        return 0
+    return ctypes.cast(found, ctypes.c_void_p).value or 0
+
+
+def _vector_name(operation: str, machine: Machine) -> str:
+    v = "vv" if operation in _TWO_OPERANDS else "v"
+    return f"_ZGV{machine.variant}N{machine.variant_width}{v}_{LIBRARY[operation]}"
+
+
+def _write(
+    ir: Any,
+    module: Any,
+    name: str,
+    operation: str,
+    width: int,
+    machine: Machine,
+    name_of: Callable[[str, int], str],
+) -> None:
+    """Write one vector function."""
+    if operation in FORMULAS:
+        arity, formula = FORMULAS[operation]
+        f = Function(ir, module, name, width, arity, name_of)
+        f.give(formula(*f.operands))
+    elif operation in SWEEPS:
+        f = Function(ir, module, name, width, -1, name_of)
+        f.give(SWEEPS[operation](f))
+    elif operation in LIBRARY:
+        arity = 2 if operation in _TWO_OPERANDS else 1
+        f = Function(ir, module, name, width, arity, name_of)
+        f.give(_library_call(f, operation, machine, name_of))
+    elif operation == "gather":
+        callback.write_gather(ir, module, name, width)
+    elif operation == "callback":
+        callback.write_callback(ir, module, name, width)
+    else:
+        raise NotImplementedError(f"no vector function for {operation}")
+
+
+def _library_call(
+    f: Function, operation: str, machine: Machine, name_of: Callable[[str, int], str]
+) -> Vector:
+    """A call of libmvec in parts, through the vector function for a number, else of libm."""
+    library = libmvec()
+    lanes = machine.variant_width
+    if not lanes or not hasattr(library, _vector_name(operation, machine)):
+        return f.lane_by_lane(LIBRARY[operation], *f.operands)
+    ir, b = f.ir, f.builder
+    vector = ir.VectorType(f.double, lanes)
+    function = f.declare(
+        name_of(operation, lanes), vector, [vector] * len(f.operands)
+    )
+    if f.width == 1:
+        zeros = ir.Constant(ir.VectorType(f.i32, lanes), [0] * lanes)
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = ir.Constant(f.i32, 0)
+        splats = [
+            b.shuffle_vector(b.insert_element(undefined, x.value, first), undefined, zeros)
+            for x in f.operands
+        ]
+        return Vector(f, b.extract_element(b.call(function, splats), first))
+    parts = []
+    for start in range(0, f.width, lanes):
+        mask = ir.Constant(ir.VectorType(f.i32, lanes), list(range(start, start + lanes)))
+        given = [b.shuffle_vector(x.value, x.value, mask) for x in f.operands]
+        parts.append(b.call(function, given))
+    while len(parts) > 1:
+        size = parts[0].type.count
+        mask = ir.Constant(ir.VectorType(f.i32, 2 * size), list(range(2 * size)))
+        parts = [
+            b.shuffle_vector(x, y, mask) for x, y in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return Vector(f, parts[0])
