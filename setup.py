@@ -16,7 +16,9 @@ PACKAGE = Path("src/chainrule")
 ENGINE = [
     "annotations",
     "backpropagation",
+    "compiler/tape",
     "copying",
+    "differentiation",
     "ieee",
     "node",
     "rules",
@@ -62,7 +64,11 @@ def extensions() -> list[Any]:
 
         files = [str(PACKAGE / f"{name}.py") for name in ENGINE]
         built: list[Any] = mypycify(
-            ["--ignore-missing-imports", *files],  # libraries are not there while building
+            [
+                "--ignore-missing-imports",  # libraries are not there while building
+                "--follow-imports=silent",
+                *files,
+            ],
             opt_level="3",
         )
     except (Exception, SystemExit) as error:

@@ -10,7 +10,6 @@ import optree
 
 from chainrule import trees
 from chainrule.differentiation import plus
-from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed
@@ -56,7 +55,10 @@ class Vmap(Transformed):
         else:
             try:
                 axes = optree.broadcast_prefix(
-                    self.in_axes, tuple(args), none_is_leaf=True, namespace="chainrule"
+                    self.in_axes,
+                    tuple(args),  # type: ignore[arg-type]
+                    none_is_leaf=True,
+                    namespace="chainrule",
                 )
             except ValueError as error:
                 raise ValueError(
@@ -166,7 +168,7 @@ def move_lanes(stacked: Any, axis: int) -> Any:
 def _lane_of(array: Any, axis: int, lane: int) -> Any:
     """One lane of an array; a plain number or node if nothing else is left."""
     found = numpy.take(array, lane, axis=axis)
-    if isinstance(found, (Node, numpy.ndarray)) and getattr(found, "ndim", 1):
+    if isinstance(found, numpy.ndarray) and found.ndim:
         return found
     return found.item() if isinstance(found, (numpy.generic, numpy.ndarray)) else found
 

@@ -91,7 +91,7 @@ def _unflatten(pattern: _Pattern, children: Any) -> Any:
 
 
 optree.register_pytree_node(
-    SparseNodes,
+    SparseNodes,  # type: ignore[arg-type]
     _flatten,  # type: ignore[arg-type]
     _unflatten,  # type: ignore[arg-type]
     namespace="chainrule",

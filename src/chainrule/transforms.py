@@ -248,9 +248,7 @@ class Jacobian(Transformed):
 
     def around(self, function: Callable[..., Any]) -> Jacobian:
         """The same transformation of another function."""
-        return Jacobian(
-            function, self.argnums, self.mode, self.sparse, self.name, self.symmetric
-        )
+        return Jacobian(function, self.argnums, self.mode, self.sparse, self.name, self.symmetric)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments."""

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from chainrule.compiler.layout import HANDLE, POSITIONS
 from chainrule.compiler.machine import binding
+from chainrule.compiler.vectors import Function, Vector
 from chainrule.rules import OPERATIONS, Operation
 
 PYTHON: Final = "cr.python"  # the symbol of the function below
+FALLBACKS: Final = ("over_norm", "over_squares", "fsum")  # computed by Python in odd cases
 EVERY_LANE: Final = -2  # position of what is computed once for all lanes
 
 _CALLBACK: Final = ctypes.CFUNCTYPE(
@@ -72,11 +74,15 @@ def _python(
     """Compute an operation for each lane; where it raises, the value is NaN."""
     step = 8 if width > 1 else 1
     slot = 8 * step
-    positions = (ctypes.c_int64 * width).from_address(workspace + POSITIONS * slot)
-    handle = ctypes.c_int64.from_address(workspace + HANDLE * slot).value
+    positions: Any = [0] * width
+    if number < 0:
+        operation = OPERATIONS[FALLBACKS[-1 - number]]
+    else:
+        positions = (ctypes.c_int64 * width).from_address(workspace + POSITIONS * slot)
+        handle = ctypes.c_int64.from_address(workspace + HANDLE * slot).value
+        operation = _operations[handle].operations[number]
     values = (ctypes.c_double * width).from_address(result)
     given = (ctypes.c_double * (count * step)).from_address(operands) if count else []
-    operation = _operations[handle].operations[number]
     for lane in range(width):
         if same and lane:
             values[lane] = values[0]
@@ -104,23 +110,41 @@ def write_callback(ir: Any, module: Any, name: str, width: int) -> None:
     It takes the workspace, the number of the operation, the address of the operands' slots, their
     number, and whether the value is the same for all lanes.
     """
-    register()
     i64, pointer = ir.IntType(64), ir.PointerType()
     vector = ir.VectorType(ir.DoubleType(), width) if width > 1 else ir.DoubleType()
-    function = ir.Function(
-        module, ir.FunctionType(vector, [pointer, i64, pointer, i64, i64]), name
-    )
-    python = ir.Function(
-        module,
-        ir.FunctionType(ir.VoidType(), [pointer, i64, pointer, i64, i64, i64, pointer]),
-        PYTHON,
-    )
+    function = ir.Function(module, ir.FunctionType(vector, [pointer, i64, pointer, i64, i64]), name)
     b = ir.IRBuilder(function.append_basic_block())
     result = b.alloca(vector)
     result.type = pointer
     result.align = 8 * width
-    b.call(python, [*function.args, ir.Constant(i64, width), result])
+    b.call(_python_in(ir, module), [*function.args, ir.Constant(i64, width), result])
     b.ret(b.load(result, typ=vector, align=8 * width))
+
+
+def call_python(f: Function, operation: str) -> Vector:
+    """Write a call of Python for an operation of the table, in a function on memory."""
+    b = f.builder
+    with b.goto_entry_block():
+        result = b.alloca(f.type)
+    result.type = f.pointer
+    result.align = 8 * f.width
+    slots, count = f.function.args
+    number = f.number(-1 - FALLBACKS.index(operation))
+    nowhere = f.ir.Constant(f.pointer, None)
+    given = [nowhere, number, slots, count, f.number(0), f.number(f.width), result]
+    b.call(_python_in(f.ir, f.module), given)
+    return f.load(result)
+
+
+def _python_in(ir: Any, module: Any) -> Any:
+    """The function of Python, in a module."""
+    register()
+    known = module.globals.get(PYTHON)
+    if known is not None:
+        return known
+    i64, pointer = ir.IntType(64), ir.PointerType()
+    parameters = [pointer, i64, pointer, i64, i64, i64, pointer]
+    return ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), PYTHON)
 
 
 def write_gather(ir: Any, module: Any, name: str, width: int) -> None:

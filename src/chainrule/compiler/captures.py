@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy
@@ -70,7 +72,7 @@ def _roots(function: Any, seen: set[int]) -> Iterator[tuple[Callable[[], Any], A
         return
     seen.add(id(function))
     if isinstance(function, types.MethodType):
-        yield (lambda: function.__self__), function.__self__
+        yield partial(getattr, function, "__self__"), function.__self__
         yield from _roots(function.__func__, seen)
         return
     if not isinstance(function, types.FunctionType):
@@ -78,14 +80,14 @@ def _roots(function: Any, seen: set[int]) -> Iterator[tuple[Callable[[], Any], A
         if inner is not None and callable(inner):
             yield from _roots(inner, seen)
         elif hasattr(function, "__dict__"):
-            yield (lambda: function), function
+            yield partial(_same, function), function
         return
     for cell in function.__closure__ or ():
         try:
             value = cell.cell_contents
         except ValueError:
             continue
-        yield (lambda cell=cell: cell.cell_contents), value
+        yield partial(getattr, cell, "cell_contents"), value
         if callable(value):
             yield from _roots(value, seen)
     names = function.__globals__
@@ -94,11 +96,15 @@ def _roots(function: Any, seen: set[int]) -> Iterator[tuple[Callable[[], Any], A
             value = names[name]
             if isinstance(value, types.ModuleType):
                 continue
-            yield (lambda names=names, name=name: names[name]), value
+            yield partial(operator.getitem, names, name), value
             if callable(value) and not isinstance(value, type):
                 yield from _roots(value, seen)
     for value in function.__defaults__ or ():
-        yield (lambda value=value: value), value
+        yield partial(_same, value), value
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -112,18 +118,18 @@ def _parts(value: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
     """What an object holds, each with a way to look at it again."""
     if isinstance(value, (list, tuple)):
         for i, part in enumerate(value):
-            yield (lambda i=i: value[i]), part
+            yield partial(operator.getitem, value, i), part
     elif isinstance(value, dict):
         for key, part in value.items():
-            yield (lambda key=key: value[key]), part
+            yield partial(operator.getitem, value, key), part
     elif isinstance(value, numpy.ndarray):
         if value.dtype == object:
             for i in range(value.size):
-                yield (lambda i=i: value.flat[i]), value.flat[i]
-    elif isinstance(value, types.ModuleType | types.FunctionType | types.BuiltinFunctionType):
+                yield partial(operator.getitem, value.flat, i), value.flat[i]
+    elif isinstance(value, (types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
         return
     else:
         held = getattr(value, "__dict__", None)
         if isinstance(held, dict):
             for key, part in held.items():
-                yield (lambda key=key: held[key]), part
+                yield partial(operator.getitem, held, key), part

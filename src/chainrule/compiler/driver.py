@@ -504,9 +504,7 @@ class _Driver:
         b.position_at_end(next_unit)
         b.branch(take)
         b.position_at_end(take)
-        taken = b.atomic_rmw(
-            "add", self.at(b, call, 8 * Call.NEXT), self.number(1), "monotonic"
-        )
+        taken = b.atomic_rmw("add", self.at(b, call, 8 * Call.NEXT), self.number(1), "monotonic")
         b.cbranch(b.icmp_signed("<", taken, self.field(b, call, Call.UNITS)), work, finished)
         b.position_at_end(finished)
         b.ret(self.number(DONE))
@@ -594,9 +592,7 @@ class _Driver:
             ]
             while len(parts) > 1:
                 half = len(parts) // 2
-                parts = [
-                    b.fadd(x, y) for x, y in zip(parts[:half], parts[half:], strict=True)
-                ]
+                parts = [b.fadd(x, y) for x, y in zip(parts[:half], parts[half:], strict=True)]
             self.store(b, parts[0], all_sums, b.shl(b.add(first_sum, r), self.number(3)))
         b.branch(next_unit)
 
@@ -635,9 +631,7 @@ class _Driver:
             with b.if_then(b.not_(b.load(again, typ=self.bit))):
                 self._run_prologue(b, code, Code.CAREFUL_PROLOGUE, workspace)
                 b.store(ir.Constant(self.bit, 1), again)
-            b.atomic_rmw(
-                "add", self.at(b, call, 8 * Call.CAREFUL), self.number(1), "monotonic"
-            )
+            b.atomic_rmw("add", self.at(b, call, 8 * Call.CAREFUL), self.number(1), "monotonic")
             b.store(none, status, align=SLOT)
             b.call(
                 self.run_pieces,
@@ -657,9 +651,7 @@ class _Driver:
         Returns 0, the number of the first guard that fails plus 1, or one of the results above.
         """
         ir = self.ir
-        function, b = self._function(
-            "call", self.i64, [self.pointer, self.pointer, self.pointer]
-        )
+        function, b = self._function("call", self.i64, [self.pointer, self.pointer, self.pointer])
         malloc = self._intrinsic("malloc", self.pointer, [self.i64])
         free = self._intrinsic("free", ir.VoidType(), [self.pointer])
         code, inputs, outputs = function.args

@@ -60,7 +60,9 @@ class Plan:
         self.leaves = list(leaves)
         self._axes_by_argument = axes_by_argument
         self.lanes = owner.vmap is not None
-        static = [v if leaf.kind == "static" else None for v, leaf in zip(values, leaves, strict=True)]
+        static = [
+            v if leaf.kind == "static" else None for v, leaf in zip(values, leaves, strict=True)
+        ]
         self._make_arguments = inputs_to_arguments(structure, leaves, static)
         self.n_inputs = sum(leaf.count for leaf in leaves)
         self.live: list[int] = []  # the inputs that may be nodes
@@ -156,7 +158,8 @@ class Plan:
         parents = [*nodes, *self.captured]
         name = self.owner.label
         return [
-            _result_node(name, y, parents, row) for y, row in zip(numbers, rows.tolist(), strict=True)
+            _result_node(name, y, parents, row)
+            for y, row in zip(numbers, rows.tolist(), strict=True)
         ]
 
     def _run_lanes(self, packed: Packed, lanes: int, n_nodes: int) -> Any:

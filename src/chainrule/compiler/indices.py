@@ -34,7 +34,8 @@ class IndexNode(Node):
     def __index__(self) -> int:
         """The number itself, found by guards: it becomes part of the trace."""
         if not self >= 0:
-            return -(-self).__index__()
+            positive: int = (-self).__index__()
+            return -positive
         high = 1
         while not self < high:
             high *= 2
@@ -162,5 +163,3 @@ def _looked_up(table: Any, key: Any) -> Any:
 
 def _gather(index: IndexNode, table: Sequence[Any]) -> Any:
     return apply(rules.gather, (index, *table))
-
-

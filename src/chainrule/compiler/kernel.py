@@ -236,9 +236,7 @@ class Kernel:
         program = self._program
         reduced = _table([]) if materialize else self._reduced
         units, unit_blocks = _units(lanes, len(reduced) > 0, threads)
-        stored = [
-            k for k in range(len(program.outputs)) if materialize or not self.reduce[k]
-        ]
+        stored = [k for k in range(len(program.outputs)) if materialize or not self.reduce[k]]
         input_table = _segments(inputs, list(range(self._tape.n_inputs)))
         output_table = _segments(outputs, stored)
         status = np.zeros(lanes, dtype=np.int32) if program.guards else None
@@ -286,9 +284,7 @@ class Kernel:
         try:
             unit = -1
             while True:
-                unit = self._run(
-                    code.ctypes.data, call.ctypes.data, _aligned(workspace), unit
-                )
+                unit = self._run(code.ctypes.data, call.ctypes.data, _aligned(workspace), unit)
                 if unit == driver.DONE:
                     break
                 self._compile_careful()
@@ -373,9 +369,7 @@ def _segments(given: Sequence[Regular], numbers: list[int]) -> NDArray[np.int64]
     return np.array(rows, dtype=np.int64).reshape(len(rows), Segment.FIELDS)
 
 
-def _raise(
-    errors: list[tuple[int, BaseException]], status: NDArray[np.int32] | None
-) -> None:
+def _raise(errors: list[tuple[int, BaseException]], status: NDArray[np.int32] | None) -> None:
     """Raise the exception of the first lane whose guards hold, if there is one."""
     for position, error in sorted(errors, key=lambda item: item[0]):
         if status is None:

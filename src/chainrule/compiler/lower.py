@@ -111,11 +111,11 @@ def lower(
     """
     if not lanes:
         uniform = [False] * tape.n_inputs
-    plan = _plan(tape, uniform, careful)
+    plan = _plan(tape, uniform, lanes, careful)
     return _Writer(tape, plan, lanes, machine).write()
 
 
-def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], careful: bool) -> _Plan:
+def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: bool) -> _Plan:
     operations = tape.operations
     operands = tape.operands
     count = len(operations)
@@ -129,7 +129,7 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], careful: bool) -> _Pla
     for i in range(count):
         operation = operations[i]
         if operation == "constant":
-            uniform[i] = True
+            uniform[i] = lanes
             continue
         if operation == "input":
             uniform[i] = uniform_inputs[operands[i][0]]
@@ -137,7 +137,7 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], careful: bool) -> _Pla
         if operation in _ALIASES:
             resolve[i] = resolve[operands[i][0]]
             continue
-        same = True
+        same = lanes
         for a in operands[i]:
             if not uniform[resolve[a]]:
                 same = False
@@ -235,7 +235,7 @@ class _Writer:
             [
                 len(tape.operands[i])
                 for i, operation in enumerate(tape.operations)
-                if operation in SWEEPS or operation == "gather" or self._called_back(i)
+                if operation not in ("input", "constant") and self._in_memory(i)
             ],
             default=0,
         )
@@ -292,6 +292,13 @@ class _Writer:
             return False
         return operation in self.tape.user or operation in CALLED_BACK
 
+    def _in_memory(self, i: int) -> bool:
+        """Whether its function gets operands in consecutive slots."""
+        operation = self.tape.operations[i]
+        if operation in SWEEPS:
+            return operation != "hypot" or len(self.tape.operands[i]) != 2
+        return operation == "gather" or self._called_back(i)
+
     def _to_whole(self, i: int) -> bool:
         """Whether a rounding is to no decimals."""
         return self.tape.constants.get(self.tape.operands[i][1]) == 0.0
@@ -336,10 +343,12 @@ class _Writer:
             if operation == "round" and self._to_whole(i):
                 operation = "round_to_whole"
                 given_ids = given_ids[:1]
+            elif operation == "hypot" and len(given_ids) == 2:
+                operation = "hypot2"
             instruction = INSTRUCTIONS.get(operation)
             if instruction is None and operation == "azmul" and fast[i]:
                 instruction = "fmul"
-            if operation in SWEEPS or operation == "gather" or self._called_back(i):
+            if self._in_memory(i):
                 ids = [resolve[a] for a in operands[i]]
                 n = self._write_in_memory(i, ids, names, since, now, n)
                 now += 1
@@ -412,9 +421,7 @@ class _Writer:
         step = self.slot_size
         listed = ids[1:] if operation == "gather" else ids
         start = slots[listed[0]] if listed else -1
-        in_place = start >= 0 and all(
-            [slots[b] == start + k * step for k, b in enumerate(listed)]
-        )
+        in_place = start >= 0 and all([slots[b] == start + k * step for k, b in enumerate(listed)])
         if not in_place:
             start = self.scratch
             for k, b in enumerate(listed):
@@ -453,8 +460,7 @@ class _Writer:
             name = self._declare("callback", "ptr,i64,ptr,i64,i64")
             same = 1 if self.plan.uniform[i] else 0
             lines.append(
-                f"call {vector} {name}"
-                f"(ptr %0,i64 {number},ptr %{address},i64 {count},i64 {same})"
+                f"call {vector} {name}(ptr %0,i64 {number},ptr %{address},i64 {count},i64 {same})"
             )
         else:
             name = self._declare(operation, "ptr,i64")

@@ -254,7 +254,9 @@ def _regrouped(
         else:
             pending.append((prefix, group))
     if constant:
-        rows = numpy.repeat(numpy.array(constant), [len(group) for group in constant_groups], axis=0)
+        rows = numpy.repeat(
+            numpy.array(constant), [len(group) for group in constant_groups], axis=0
+        )
         outputs.fill(numpy.concatenate(constant_groups), rows)
     return pending
 

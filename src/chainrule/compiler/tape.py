@@ -138,9 +138,7 @@ class Tape:
                 if v == -1.0:
                     return self.apply(rules.negative, (a,))
                 if self.operations[a] == "negative":
-                    return self.apply(
-                        rules.multiply, (self.operands[a][0], self.constant(-v))
-                    )
+                    return self.apply(rules.multiply, (self.operands[a][0], self.constant(-v)))
             elif self.operations[a] == "negative" and self.operations[b] == "negative":
                 return self.apply(rules.multiply, (self.operands[a][0], self.operands[b][0]))
         elif name == "add":
@@ -200,9 +198,7 @@ class Tape:
         if n - k == 1.0:
             return self.apply(rules.multiply, (operands[0], x))
         if n - k == 2.0:
-            return self.apply(
-                rules.multiply, (self.apply(rules.multiply, (operands[0], x)), x)
-            )
+            return self.apply(rules.multiply, (self.apply(rules.multiply, (operands[0], x)), x))
         return -1
 
     def __str__(self) -> str:

@@ -74,7 +74,7 @@ LIBRARY: Final = {
 
 _TWO_OPERANDS: Final = ("atan2", "power", "hypot2", "c_fmod", "remainder")
 
-CALLED_BACK: Final = ("fsum", "gamma", "lgamma", "polygamma", "round", "ldexp")
+CALLED_BACK: Final = ("gamma", "lgamma", "polygamma", "round")
 """Operations that are computed by Python, lane by lane."""
 
 
@@ -184,6 +184,23 @@ def floor_divide(a: Vector, b: Vector) -> Vector:
     whole = (quotient - whole > 0.5).select(whole + 1.0, whole)
     whole = quotient.differs(0.0).select(whole, f.intrinsic("copysign", 0.0, a / b))
     return b.equals(0.0).select(a / b, whole)
+
+
+def ldexp(x: Vector, n: Vector) -> Vector:
+    """x * 2**n for a whole n, else NaN."""
+    f = x.function
+    whole = f.intrinsic("floor", n).equals(n)
+    clamped = f.intrinsic("minnum", f.intrinsic("maxnum", n, -5000.0), 5000.0)
+    function = f.declare("ldexp", f.double, [f.double, f.i32])
+    scaled = f.from_lanes(
+        [
+            f.builder.call(
+                function, [f.lane(x, lane), f.builder.fptosi(f.lane(clamped, lane), f.i32)]
+            )
+            for lane in range(f.width)
+        ]
+    )
+    return x.is_finite().select(whole.select(scaled, ieee.NAN), whole.select(x, ieee.NAN))
 
 
 def sech2(x: Vector) -> Vector:
@@ -309,6 +326,7 @@ FORMULAS: Final[dict[str, tuple[int, Formula]]] = {
     "fmod": (2, fmod),
     "mod": (2, mod),
     "floor_divide": (2, floor_divide),
+    "ldexp": (2, ldexp),
     "sech2": (1, sech2),
     "sigmoid": (1, sigmoid),
     "softplus": (1, softplus),
@@ -321,47 +339,95 @@ FORMULAS: Final[dict[str, tuple[int, Formula]]] = {
 
 
 def hypot(f: Function) -> Vector:
-    """Square root of the sum of squares of any number of operands."""
-    return _norm(f)
-
-
-def _norm(f: Function) -> Vector:
-    """Length of the vector of all operands, scaled so that no square overflows or underflows."""
-    largest, not_a_number, infinite = f.sweep(
+    """Square root of the sum of squares of any number of operands, scaled to avoid overflow."""
+    largest = _largest(f, 0)
+    not_a_number, infinite = f.sweep(
+        0,
+        [0.0, 0.0],
         lambda x, state: [
-            (abs(x) > state[0]).select(abs(x), state[0]),
-            x.is_nan().select(x, state[1]),
-            x.is_infinite().select(abs(x), state[2]),
+            x.is_nan().select(x, state[0]),
+            x.is_infinite().select(abs(x), state[1]),
         ],
-        0.0,
-        0.0,
-        0.0,
     )
     big = largest > 1e140
     small = largest < 1e-140
     factor = big.select(2.0**-600, small.select(2.0**600, 1.0))
     back = big.select(2.0**600, small.select(2.0**-600, 1.0))
-    high, low = f.sweep(lambda x, s: _add_square(x * factor, s[0], s[1]), 0.0, 0.0)
-    root = f.intrinsic("sqrt", high + low) * back
-    return infinite.differs(0.0).select(
-        infinite, not_a_number.is_nan().select(not_a_number, root)
+    root = f.intrinsic("sqrt", _sum_of_squares(f, 0, factor)) * back
+    return infinite.differs(0.0).select(infinite, not_a_number.is_nan().select(not_a_number, root))
+
+
+def over_norm(f: Function) -> Vector:
+    """The first operand over the hypot of the others."""
+    return _over(f, "over_norm", lambda squares: f.intrinsic("sqrt", squares))
+
+
+def over_squares(f: Function) -> Vector:
+    """The first operand over the sum of the squares of the others."""
+    return _over(f, "over_squares", lambda squares: squares)
+
+
+def _over(f: Function, operation: str, length: Callable[[Vector], Vector]) -> Vector:
+    """The first operand over the length of the others; by Python where squares leave the range."""
+    quotient = f.load(f.function.args[0]) / length(_sum_of_squares(f, 1, f.vector(1.0)))
+    largest = _largest(f, 1)
+    ordinary = (largest > 1e-140) & (largest < 1e139)
+    return f.if_any(~ordinary, lambda: ordinary.select(quotient, by_python(f, operation)), quotient)
+
+
+def fsum(f: Function) -> Vector:
+    """The sum, in twice the precision; by Python where that may not be enough."""
+
+    def add(x: Vector, state: list[Vector]) -> list[Vector]:
+        high, low, size = state
+        total, error = _two_sum(high, x)
+        return [total, low + error, size + abs(x)]
+
+    high, low, size = f.sweep(0, [0.0, 0.0, 0.0], add)
+    count = Vector(
+        f, f.from_lanes([f.builder.uitofp(f.function.args[1], f.double)] * f.width).value
     )
+    total = high + low
+    sure = count * count * (2.0**-100 * size) < 2.0**-53 * abs(total)
+    return f.if_any(~sure, lambda: sure.select(total, by_python(f, "fsum")), total)
 
 
-def _add_square(x: Vector, high: Vector, low: Vector) -> list[Vector]:
-    """Add x**2 to a sum in two parts."""
-    square, rest = exact_square(x)
-    total = high + square
-    part = total - high
-    error = (high - (total - part)) + (square - part)
-    return [total, low + (error + rest)]
+def by_python(f: Function, operation: str) -> Vector:
+    """The operation computed by Python, lane by lane, on the operands in memory."""
+    return callback.call_python(f, operation)
 
 
-SWEEPS: Final[dict[str, Callable[[Function], Vector]]] = {"hypot": hypot}
+def _largest(f: Function, first: int) -> Vector:
+    """The largest magnitude; NaN does not count."""
+    return f.sweep(first, [0.0], lambda x, s: [(abs(x) > s[0]).select(abs(x), s[0])])[0]
+
+
+def _sum_of_squares(f: Function, first: int, factor: Vector) -> Vector:
+    """The sum of the squares of the operands times a factor, in twice the precision."""
+
+    def add(x: Vector, state: list[Vector]) -> list[Vector]:
+        square, rest = exact_square(x * factor)
+        total, error = _two_sum(state[0], square)
+        return [total, state[1] + (error + rest)]
+
+    high, low = f.sweep(first, [0.0, 0.0], add)
+    return high + low
+
+
+def _two_sum(x: Vector, y: Vector) -> tuple[Vector, Vector]:
+    """x + y and its rounding error."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
+SWEEPS: Final[dict[str, Callable[[Function], Vector]]] = {
+    "hypot": hypot,
+    "over_norm": over_norm,
+    "over_squares": over_squares,
+    "fsum": fsum,
+}
 """Operations on any number of operands, which lie in memory."""
-
-for _name in ("over_norm", "over_squares"):
-    CALLED_BACK = (*CALLED_BACK, _name)  # type: ignore[misc]
 
 
 _lock = threading.Lock()
@@ -472,9 +538,7 @@ def _library_call(
         return f.lane_by_lane(LIBRARY[operation], *f.operands)
     ir, b = f.ir, f.builder
     vector = ir.VectorType(f.double, lanes)
-    function = f.declare(
-        name_of(operation, lanes), vector, [vector] * len(f.operands)
-    )
+    function = f.declare(name_of(operation, lanes), vector, [vector] * len(f.operands))
     if f.width == 1:
         zeros = ir.Constant(ir.VectorType(f.i32, lanes), [0] * lanes)
         undefined = ir.Constant(vector, ir.Undefined)
@@ -492,7 +556,5 @@ def _library_call(
     while len(parts) > 1:
         size = parts[0].type.count
         mask = ir.Constant(ir.VectorType(f.i32, 2 * size), list(range(2 * size)))
-        parts = [
-            b.shuffle_vector(x, y, mask) for x, y in zip(parts[::2], parts[1::2], strict=True)
-        ]
+        parts = [b.shuffle_vector(x, y, mask) for x, y in zip(parts[::2], parts[1::2], strict=True)]
     return Vector(f, parts[0])

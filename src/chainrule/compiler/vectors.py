@@ -34,9 +34,7 @@ class Mask:
     def select(self, yes: Vector | float, no: Vector | float) -> Vector:
         """The one where true, the other elsewhere."""
         f = self.function
-        return Vector(
-            f, f.builder.select(self.value, f.vector(yes).value, f.vector(no).value)
-        )
+        return Vector(f, f.builder.select(self.value, f.vector(yes).value, f.vector(no).value))
 
 
 class Vector:
@@ -129,11 +127,12 @@ class Function:
     """A function under construction.
 
     Args:
-        library: makes the names of other functions: ``library.name(operation, width)``.
+        ir: llvmlite's module of that name.
         module: the module it is written to.
         name: its name.
         width: the number of lanes; 1 for numbers instead of vectors.
         arity: number of vectors it takes, or -1: the address of consecutive slots and their number.
+        name_of: gives the name of another vector function, by operation and width.
     """
 
     def __init__(
@@ -253,12 +252,15 @@ class Function:
         place = self.at(address, offset)
         return Vector(self, self.builder.load(place, typ=self.type, align=8 * self.width))
 
-    def sweep(self, step: Callable[[Vector, list[Vector]], list[Vector]], *start: float) -> list[Vector]:
+    def sweep(
+        self, first: int, start: list[float], step: Callable[[Vector, list[Vector]], list[Vector]]
+    ) -> list[Vector]:
         """Go through the slots given to a function of arity -1.
 
         Args:
-            step: gets an operand and the state, gives the next state.
+            first: number of the slot to begin with.
             start: the state at first.
+            step: gets an operand and the state, gives the next state.
         """
         b = self.builder
         slots, count = self.function.args
@@ -269,10 +271,10 @@ class Function:
         b.branch(test)
         b.position_at_end(test)
         i = b.phi(self.i64)
-        i.add_incoming(self.number(0), before)
+        i.add_incoming(self.number(first), before)
         state = [b.phi(self.type) for _ in start]
-        for x, first in zip(state, start, strict=True):
-            x.add_incoming(self.vector(first).value, before)
+        for x, number in zip(state, start, strict=True):
+            x.add_incoming(self.vector(number).value, before)
         b.cbranch(b.icmp_signed("<", i, count), body, after)
         b.position_at_end(body)
         x = self.load(slots, b.mul(i, self.number(self.step)))
