@@ -1,45 +1,71 @@
-"""An arithmetic Asian call option by Monte Carlo: value and four gradients of every path.
-
-The price of the underlying takes ``steps`` steps; the option pays what its mean lies above the
-strike. Three cases: the option itself, one with very many steps, and one that is worth nothing as
-soon as the price is above a barrier.
-"""
+"""The three cases of the Asian option: as it is, with very many steps, and with a barrier."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from compiled_cases.asian_by_hand import expected, load_c, load_numpy
+from compiled_cases.asian_option import KNOCK_OUT, LONG, PLAIN, operations
+from compiled_cases.asian_peers import load_casadi, load_chainrule, load_jax, load_torch
+from compiled_cases.common import AADC, Case, Peer
 
-import numpy as np
+STEPS = 252
 
-from compiled_cases.common import Array
+CASE = Case(
+    title="Asian option, 8,192 paths, value and 4 gradients of each",
+    expected=expected(PLAIN),
+    peers={
+        "chainrule": Peer("chainrule", "chainrule", load_chainrule(PLAIN)),
+        "c": Peer("C, adjoint by hand", None, load_c(PLAIN)),
+        "numpy": Peer("NumPy, adjoint by hand", "numpy", load_numpy(PLAIN)),
+        "jax_blocks": Peer("JAX, scan over blocks of paths", "jax", load_jax(PLAIN, "blocks")),
+        "jax_scan": Peer("JAX, scan over all paths", "jax", load_jax(PLAIN, "scan")),
+        "jax_unrolled": Peer("JAX, unrolled", "jax", load_jax(PLAIN, "unrolled"), slow=True),
+        "torch": Peer("PyTorch", "torch", load_torch(PLAIN)),
+        "casadi": Peer("CasADi, virtual machine", "casadi", load_casadi(PLAIN)),
+        "casadi_jit": Peer("CasADi, C code", "casadi", load_casadi(PLAIN, jit=True)),
+        "aadc": AADC,
+    },
+    size_name="steps",
+    sizes=(STEPS,),
+    unit="operation and path",
+    units=PLAIN.units,
+    threads=(1, 2),
+)
 
-SPOT, STRIKE, RATE, VOLATILITY, YEARS = 100.0, 100.0, 0.05, 0.2, 1.0
-PARAMETERS = (SPOT, STRIKE, RATE, VOLATILITY)
-BARRIER = 110.0
-SEED = 7
+LONG_CASE = Case(
+    title="Asian option with many steps, 64 paths",
+    expected=expected(LONG),
+    peers={
+        "chainrule": Peer("chainrule", "chainrule", load_chainrule(LONG)),
+        "c": Peer("C, adjoint by hand", None, load_c(LONG)),
+        "jax_scan": Peer("JAX, scan", "jax", load_jax(LONG, "scan"), largest=5_000),
+        "aadc": AADC,
+    },
+    size_name="steps",
+    sizes=(STEPS, 1_000, 5_000, 30_000, 166_664),  # the last has just under 1,000,000 operations
+    unit="operation and path",
+    units=LONG.units,
+    nodes=operations,
+)
 
-
-@dataclass(frozen=True)
-class Option:
-    """One of the cases.
-
-    Args:
-        paths: how many.
-        knock_out: whether there is the barrier.
-    """
-
-    paths: int
-    knock_out: bool = False
-
-    def normals(self, steps: int) -> Array:
-        """The random numbers, a row for each path."""
-        return np.random.default_rng(SEED).standard_normal((self.paths, steps))
-
-    def units(self, steps: int) -> int:
-        """Operations of the program as written, times paths: six a step, and fifteen."""
-        return self.paths * (6 * steps + 15)
-
-
-PLAIN = Option(paths=8192)
-LONG = Option(paths=64)
-KNOCK_OUT = Option(paths=8192, knock_out=True)
+KNOCK_OUT_CASE = Case(
+    title="Asian option with a knock-out barrier, 8,192 paths, value and 4 gradients of each",
+    expected=expected(KNOCK_OUT),
+    peers={
+        "chainrule": Peer("chainrule, if at each step", "chainrule", load_chainrule(KNOCK_OUT)),
+        "chainrule_branchless": Peer(
+            "chainrule, branchless", "chainrule", load_chainrule(KNOCK_OUT, branchless=True)
+        ),
+        "c": Peer("C, adjoint by hand", None, load_c(KNOCK_OUT)),
+        "numpy": Peer("NumPy, adjoint by hand", "numpy", load_numpy(KNOCK_OUT)),
+        "jax_blocks": Peer(
+            "JAX, where, scan over blocks of paths", "jax", load_jax(KNOCK_OUT, "blocks")
+        ),
+        "jax_scan": Peer("JAX, where, scan over all paths", "jax", load_jax(KNOCK_OUT, "scan")),
+        "aadc": AADC,
+    },
+    size_name="steps",
+    sizes=(STEPS,),
+    unit="operation and path",
+    units=KNOCK_OUT.units,
+    threads=(1, 2),
+)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compiled_cases.asian import BARRIER, PARAMETERS, YEARS, Option
+from compiled_cases.asian_option import BARRIER, PARAMETERS, YEARS, Option
 from compiled_cases.common import Array, Build, Program, Setting
 
 SOURCE = Path(__file__).resolve().parent.parent / "adjoint.c"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compiled_cases.asian import BARRIER, PARAMETERS, YEARS, Option
+from compiled_cases.asian_option import BARRIER, PARAMETERS, YEARS, Option
 from compiled_cases.casadi_buffer import in_place
 from compiled_cases.common import Array, Build, Program, Setting
 
@@ -61,7 +61,8 @@ def load_chainrule(option: Option, branchless: bool = False) -> Callable[[Settin
 
         def build() -> Program:
             by_path = chainrule.value_and_grad(path, argnums=BY_PARAMETERS)
-            compiled = chainrule.compile(chainrule.vmap(by_path, in_axes=PER_PATH))
+            mapped = chainrule.vmap(by_path, in_axes=PER_PATH)
+            compiled = chainrule.compile(mapped, threads=setting.threads)
             return Program(lambda: compiled(*PARAMETERS, normals), stats=compiled.stats)
 
         return build

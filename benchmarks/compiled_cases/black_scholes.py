@@ -21,7 +21,7 @@ VARIABLES = 5
 BY_ALL = tuple(range(VARIABLES))
 UPPER = [(i, j) for i in BY_ALL for j in BY_ALL if i <= j]
 SEED = 11
-# Points at a time, so that what is worked on stays in the processor's cache: the best of some tried.
+# Points at a time, for what is worked on to stay in the processor's cache: the best of some tried.
 NUMPY_BLOCK, JAX_BLOCK, TORCH_BLOCK = 4_096, 10_000, 50_000
 JIT = {"jit": True, "compiler": "shell", "jit_options": {"flags": ["-O3", "-march=native"]}}
 
@@ -110,7 +110,7 @@ def load_chainrule(setting: Setting) -> Build:
         return value, gradient, chainrule.hessian(call, argnums=BY_ALL)(*point)
 
     def build() -> Program:
-        compiled = chainrule.compile(chainrule.vmap(all_of))
+        compiled = chainrule.compile(chainrule.vmap(all_of), threads=setting.threads)
         return Program(lambda: compiled(*inputs), stats=compiled.stats)
 
     return build

@@ -12,9 +12,9 @@ def in_place(function: Any, inputs: Sequence[Array], outputs: Sequence[Array]) -
     """An evaluation that reads and writes these arrays, columns of matrices one after the other."""
     buffer, evaluate = function.buffer()
     for i, array in enumerate(inputs):
-        buffer.set_arg(i, memoryview(array))
+        buffer.set_arg(i, array.data)
     for i, array in enumerate(outputs):
-        buffer.set_res(i, memoryview(array))
+        buffer.set_res(i, array.data)
     kept = buffer, *inputs, *outputs  # as CasADi keeps their addresses only
 
     def run() -> Any:

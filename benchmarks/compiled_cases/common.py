@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
-
-
-def no_stats() -> dict[str, Any]:
-    """What a library tells of itself that tells nothing."""
-    return {}
 
 
 def leaves(tree: Any) -> Iterator[Any]:
@@ -38,12 +33,12 @@ class Program:
     Args:
         run: one evaluation; its results are the library's own arrays.
         arrays: the results as arrays of NumPy, in the order of the case's expected ones.
-        stats: what the library tells about its compilation.
+        stats: gives what the library tells about its compilation, as a dataclass.
     """
 
     run: Callable[[], Any]
     arrays: Callable[[Any], list[Array]] = flat
-    stats: Callable[[], dict[str, Any]] = no_stats
+    stats: Callable[[], Any] | None = None
 
 
 class Setting(NamedTuple):
@@ -70,7 +65,6 @@ class Peer:
         distribution: the package to install; None if the peer is part of this benchmark.
         load: imports the library and prepares the inputs; gives the function that builds.
         largest: sizes above this are left out.
-        threads: the numbers of threads it can use; None for any.
         slow: one round only, and none with ``--skip-slow``.
         not_measured: why it is listed but can't be measured, if so.
     """
@@ -79,7 +73,6 @@ class Peer:
     distribution: str | None
     load: Callable[[Setting], Build]
     largest: int | None = None
-    threads: tuple[int, ...] | None = None
     slow: bool = False
     not_measured: str = ""
 
@@ -105,6 +98,7 @@ class Case:
         unit: what the run time is also given per, in the singular.
         units: how many of them a run of a size has.
         threads: the numbers of threads to measure with.
+        nodes: operations of one lane, if the time to compile is also given per operation.
     """
 
     title: str
@@ -115,17 +109,7 @@ class Case:
     unit: str
     units: Callable[[int], int]
     threads: tuple[int, ...] = (1,)
-
-
-@dataclass
-class Measured:
-    """What one process measured of one peer."""
-
-    version: str
-    first_ns: int
-    runs_ns: list[int] = field(default_factory=list)
-    difference: float = 0.0
-    stats: dict[str, Any] = field(default_factory=dict)
+    nodes: Callable[[int], int] | None = None
 
 
 def difference(got: list[Array], expected: list[Array]) -> float:

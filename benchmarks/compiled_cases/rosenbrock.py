@@ -75,8 +75,11 @@ def load_chainrule(setting: Setting) -> Build:
     return build
 
 
-def load_casadi(flags: str) -> Callable[[Setting], Build]:
-    """CasADi: SX in arrays; its virtual machine if there are no flags, else C code."""
+def load_casadi(kind: str, flags: str = "") -> Callable[[Setting], Build]:
+    """CasADi: its virtual machine if there are no flags for a C compiler, else C code.
+
+    A graph of scalars (SX) or of vectors (MX).
+    """
     jit = {"jit": True, "compiler": "shell", "jit_options": {"flags": flags.split()}}
 
     def load(setting: Setting) -> Build:
@@ -86,7 +89,7 @@ def load_casadi(flags: str) -> Callable[[Setting], Build]:
         inputs = [point(size)]
 
         def build() -> Program:
-            x = casadi.SX.sym("x", size)
+            x = getattr(casadi, kind).sym("x", size)
             gap, rest = x[1:] - x[:-1] ** 2, 1.0 - x[:-1]
             value = casadi.sum1(100.0 * gap**2 + rest**2)
             hessian, gradient = casadi.hessian(value, x)
@@ -124,9 +127,19 @@ CASE = Case(
     peers={
         "chainrule": Peer("chainrule", "chainrule", load_chainrule),
         "numpy": Peer("NumPy, derivatives by hand", "numpy", load_numpy),
-        "casadi": Peer("CasADi, virtual machine", "casadi", load_casadi("")),
-        "casadi_o1": Peer("CasADi, C code with -O1", "casadi", load_casadi("-O1")),
-        "casadi_o3": Peer("CasADi, C code with -O3", "casadi", load_casadi("-O3 -march=native")),
+        "casadi_mx": Peer("CasADi MX, virtual machine", "casadi", load_casadi("MX")),
+        "casadi_mx_jit": Peer(
+            "CasADi MX, C code with -O3", "casadi", load_casadi("MX", "-O3 -march=native")
+        ),
+        "casadi_sx": Peer("CasADi SX, virtual machine", "casadi", load_casadi("SX")),
+        # For 10,000 variables the C compiler needs more than five minutes (with -O0 one).
+        "casadi_sx_jit": Peer(
+            "CasADi SX, C code with -O1",
+            "casadi",
+            load_casadi("SX", "-O1"),
+            largest=1_000,
+            slow=True,
+        ),
         "aadc": AADC,
     },
     size_name="variables",

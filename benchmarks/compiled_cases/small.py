@@ -108,8 +108,8 @@ def load_casadi_buffer(setting: Setting) -> Build:
         x = casadi.SX.sym("x", 2)
         function = casadi.Function("small", [x], [small(casadi)(x[0], x[1])])
         buffer, evaluate = function.buffer()
-        buffer.set_arg(0, memoryview(point))
-        buffer.set_res(0, memoryview(point[:1]))
+        buffer.set_arg(0, point.data)
+        buffer.set_res(0, point[:1].data)
 
         def run() -> Any:
             assert buffer  # kept for evaluate

@@ -54,11 +54,10 @@ class Vmap(Transformed):
             axes: list[Any] = [self.in_axes] * len(leaves)
         else:
             try:
+                prefix: Any = self.in_axes
+                full: Any = tuple(args)
                 axes = optree.broadcast_prefix(
-                    self.in_axes,
-                    tuple(args),  # type: ignore[arg-type]
-                    none_is_leaf=True,
-                    namespace="chainrule",
+                    prefix, full, none_is_leaf=True, namespace="chainrule"
                 )
             except ValueError as error:
                 raise ValueError(

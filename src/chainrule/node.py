@@ -433,7 +433,7 @@ class Node:
 
     # Leaving the graph is said aloud: node.data
 
-    def __bool__(self) -> Any:
+    def __bool__(self) -> bool:
         raise TypeError("a node is neither true nor false; compare it: node != 0 or node > 0")
 
     def __float__(self) -> float:
@@ -771,11 +771,11 @@ class ConditionNode(OperationNode):
     computed without a branch. ``&``, ``|`` and ``~`` combine conditions without a branch.
     """
 
-    def __bool__(self) -> Any:
+    def __bool__(self) -> bool:
         recorder = PROGRESS.recorder
         if recorder is None:
             raise _leaving(self, "the truth value of")
-        return recorder.guard(self, self._data != 0.0)
+        return bool(recorder.guard(self, self._data != 0.0))
 
     def __and__(self, other: object) -> Any:
         return _condition(rules.multiply, self, other)

@@ -27,6 +27,11 @@ class Layout:
     structure: Any
     shapes: tuple[Shape | None, ...]
 
+    def __str__(self) -> str:
+        """Numbers and arrays in words, in their place in the tree."""
+        leaves = ["a number" if s is None else f"an array of shape {s}" for s in self.shapes]
+        return leaves[0] if self.structure.is_leaf() else str(unflatten(self.structure, leaves))
+
     @property
     def size(self) -> int:
         """How many numbers the tree holds."""

@@ -12,6 +12,7 @@ import numpy
 from chainrule import trees
 from chainrule.node import Node
 from chainrule.rules import described, to_float
+from chainrule.tracing import NotCompilable
 
 from .indices import IndexArray, IndexNode, TracedArray
 
@@ -92,7 +93,9 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
         if kind in "iu":
             return Leaf("indices", shape, axis)
         if kind == "O":
-            return Leaf("nodes", shape, axis)
+            if axis is not None:
+                raise NotCompilable("an array of nodes over the lanes gives each lane other nodes")
+            return Leaf("nodes", shape)
         if kind == "b" and axis is None:
             return Leaf("static", value=_Static((shape, value.tobytes())))
         raise TypeError(
@@ -116,15 +119,14 @@ class Packed:
 
     Attributes:
         segments: runs of inputs ``(address, count, element stride, lane stride)``, in bytes.
-        nodes: the nodes among the arguments, in order.
+        nodes: the elements of the leaves that may be nodes, in order; None for a number.
     """
 
     def __init__(self, leaves: Sequence[Leaf], values: Sequence[Any]) -> None:
-        self.nodes: list[Node] = []
+        self.nodes: list[Node | None] = []
         self._kept: list[Any] = []
         self.segments: list[tuple[int, int, int, int]] = []
         self._numbers: list[float] = []
-        self._arrays: list[tuple[Any, Leaf]] = []
         for leaf, value in zip(leaves, values, strict=True):
             kind = leaf.kind
             if kind == "static":
@@ -135,7 +137,7 @@ class Packed:
                 self.nodes.append(value)
                 self._numbers.append(value._data)
             elif kind == "nodes":
-                self._add_nodes(value, leaf)
+                self._add_nodes(value)
             else:
                 self._flush()
                 self._add_array(checked_array(value, leaf.kind), leaf)
@@ -154,17 +156,11 @@ class Packed:
             self.segments.append((buffer.ctypes.data, len(buffer), 8, 0))
             self._numbers = []
 
-    def _add_nodes(self, array: Any, leaf: Leaf) -> None:
-        flat = array.ravel().tolist()
-        self.nodes.extend([x for x in flat if isinstance(x, Node)])
-        if leaf.axis is None:
-            self._numbers.extend(
-                [x._data if isinstance(x, Node) else to_float(x, "compile") for x in flat]
-            )
-            return
-        self._flush()
-        numbers = [x._data if isinstance(x, Node) else to_float(x, "compile") for x in flat]
-        self._add_array(numpy.array(numbers, dtype=numpy.float64).reshape(array.shape), leaf)
+    def _add_nodes(self, array: Any) -> None:
+        for x in array.ravel().tolist():
+            is_node = isinstance(x, Node)
+            self.nodes.append(x if is_node else None)
+            self._numbers.append(x._data if is_node else to_float(x, "compile"))
 
     def _add_array(self, array: Any, leaf: Leaf) -> None:
         if leaf.axis is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from typing import Any, Final
 
 from chainrule.compiler.layout import BLOCK, HANDLE, POSITIONS, SLOT
@@ -21,79 +20,90 @@ CAREFUL: Final = -1  # result of call: the careful code must compute it
 NO_MEMORY: Final = -2  # result of call
 
 
-class Code(IntEnum):
+class Code:
     """Fields of the table that describes a kernel."""
 
-    PROLOGUE = 0  # address of the addresses of the pieces
-    PROLOGUE_COUNT = 1
-    PIECES = 2
-    PIECE_COUNT = 3
-    CAREFUL_PROLOGUE = 4  # 0 as long as there is none
-    CAREFUL_PIECES = 5
-    GUARDS = 6  # address of rows of GUARD_FIELDS numbers
-    GUARD_COUNT = 7
-    OUTPUTS = 8  # address of the offsets of the outputs
-    OUTPUT_COUNT = 9
-    INPUT_OFFSET = 10
-    INPUT_COUNT = 11
-    SIZE = 12  # of the workspace
-    HANDLE = 13
-    WATCH = 14  # 1: NaN among the outputs needs the careful code; 2: also where guards fail
-    CONSTANTS = 15  # address of pairs (offset, number)
-    CONSTANT_COUNT = 16
-    FIELDS = 17
+    PROLOGUE: Final = 0  # address of the addresses of the pieces
+    PROLOGUE_COUNT: Final = 1
+    PIECES: Final = 2
+    PIECE_COUNT: Final = 3
+    CAREFUL_PROLOGUE: Final = 4  # 0 as long as there is none
+    CAREFUL_PIECES: Final = 5
+    GUARDS: Final = 6  # address of rows of GUARD_FIELDS numbers
+    GUARD_COUNT: Final = 7
+    OUTPUTS: Final = 8  # address of the offsets of the outputs
+    OUTPUT_COUNT: Final = 9
+    INPUT_OFFSET: Final = 10
+    INPUT_COUNT: Final = 11
+    SIZE: Final = 12  # of the workspace
+    HANDLE: Final = 13
+    WATCH: Final = 14  # 1: NaN among the outputs needs the careful code; 2: also where guards fail
+    CONSTANTS: Final = 15  # address of pairs (offset, number)
+    CONSTANT_COUNT: Final = 16
+    FIELDS: Final = 17
 
 
-class Call(IntEnum):
+class Call:
     """Fields of the table that describes one call of a kernel for lanes."""
 
-    INPUTS = 0  # address of the segments of the inputs
-    INPUT_SEGMENTS = 1
-    OUTPUTS = 2  # address of the segments of the outputs
-    OUTPUT_SEGMENTS = 3
-    LANES = 4
-    INDEX = 5  # address of the numbers of the lanes, 0: all in order
-    STATUS = 6  # address of the status of the lanes, 0: nobody asks
-    NEXT = 7  # the next unit that no thread has taken yet
-    UNITS = 8
-    UNIT_BLOCKS = 9  # blocks in a unit
-    REDUCED = 10  # address of the offsets of the outputs that are added up
-    REDUCED_COUNT = 11
-    SUMS = 12  # address of the sums of each unit
-    CAREFUL = 13  # counts the blocks that needed the careful code
-    FIELDS = 14
+    INPUTS: Final = 0  # address of the segments of the inputs
+    INPUT_SEGMENTS: Final = 1
+    OUTPUTS: Final = 2  # address of the segments of the outputs
+    OUTPUT_SEGMENTS: Final = 3
+    LANES: Final = 4
+    INDEX: Final = 5  # address of the numbers of the lanes, 0: all in order
+    STATUS: Final = 6  # address of the status of the lanes, 0: nobody asks
+    NEXT: Final = 7  # the next unit that no thread has taken yet
+    UNITS: Final = 8
+    UNIT_BLOCKS: Final = 9  # blocks in a unit
+    REDUCED: Final = 10  # address of the offsets of the outputs that are added up
+    REDUCED_COUNT: Final = 11
+    SUMS: Final = 12  # address of the sums of each unit
+    CAREFUL: Final = 13  # counts the blocks that needed the careful code
+    FIELDS: Final = 14
 
 
-class Segment(IntEnum):
+class Segment:
     """Fields of a segment: a run of inputs or outputs that lie regularly in memory."""
 
-    ADDRESS = 0
-    COUNT = 1
-    ELEMENT_STRIDE = 2
-    LANE_STRIDE = 3
-    FIRST = 4  # number of the first input or output
-    FIELDS = 5
+    ADDRESS: Final = 0
+    COUNT: Final = 1
+    ELEMENT_STRIDE: Final = 2
+    LANE_STRIDE: Final = 3
+    FIRST: Final = 4  # number of the first input or output
+    FIELDS: Final = 5
 
 
-class Guard(IntEnum):
+class Guard:
     """Fields of a guard."""
 
-    PIECES = 0  # pieces that must have run
-    OFFSET = 1
-    NUMBER = 2
-    EXPECTED = 3  # the bits of 0.0 or 1.0
-    FIELDS = 4
+    PIECES: Final = 0  # pieces that must have run
+    OFFSET: Final = 1
+    NUMBER: Final = 2
+    EXPECTED: Final = 3  # the bits of 0.0 or 1.0
+    FIELDS: Final = 4
 
 
-def driver_text(width: int) -> str:
-    """The module with ``run`` and ``call``, in LLVM's assembly language.
+def lanes_driver(width: int) -> str:
+    """The module with ``run``, in LLVM's assembly language.
 
     Args:
         width: how many lanes a piece computes at a time.
     """
     from llvmlite import ir
 
-    return str(_Driver(ir, width).module)
+    driver = _Driver(ir, width)
+    driver.write_run()
+    return str(driver.module)
+
+
+def point_driver() -> str:
+    """The module with ``call``, in LLVM's assembly language."""
+    from llvmlite import ir
+
+    driver = _Driver(ir, 1)
+    driver.write_call()
+    return str(driver.module)
 
 
 class _Driver:
@@ -112,12 +122,10 @@ class _Driver:
         self.integers = ir.VectorType(self.i64, BLOCK)
         self.bits = ir.VectorType(self.bit, BLOCK)
         self.piece_type = ir.FunctionType(ir.VoidType(), [self.pointer])
+        self.load_segment: Any = None
+        self.store_segment: Any = None
+        self.run_pieces: Any = None
         self.any_bit = self._intrinsic("llvm.vector.reduce.or.v8i1", self.bit, [self.bits])
-        self.load_segment = self._load_segment()
-        self.store_segment = self._store_segment()
-        self.run_pieces = self._run_pieces()
-        self._run()
-        self._call()
 
     # Small things
 
@@ -443,12 +451,15 @@ class _Driver:
             for offset in range(0, SLOT, 8 * self.width):
                 b.call(self._callee(piece), [self.at(b, workspace, offset)])
 
-    def _run(self) -> None:
+    def write_run(self) -> None:
         """Work through units: (code, call, workspace, unit to begin with or -1).
 
         Returns DONE when no unit is left, or a unit that must be done again with careful code.
         """
         ir = self.ir
+        self.load_segment = self._load_segment()
+        self.store_segment = self._store_segment()
+        self.run_pieces = self._run_pieces()
         function, b = self._function(
             "run", self.i64, [self.pointer, self.pointer, self.pointer, self.i64]
         )
@@ -645,7 +656,7 @@ class _Driver:
                 ],
             )
 
-    def _call(self) -> None:
+    def write_call(self) -> None:
         """Compute a single point: (code, inputs, outputs).
 
         Returns 0, the number of the first guard that fails plus 1, or one of the results above.

@@ -8,6 +8,7 @@ import os
 import struct
 import threading
 import time
+from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from chainrule.compiler import driver
 from chainrule.compiler.callback import EVERY_LANE, CallbackTable, operation_named, take_errors
-from chainrule.compiler.driver import Call, Code, Guard, Segment
+from chainrule.compiler.driver import Call, Code, Segment
 from chainrule.compiler.layout import BLOCK, SLOT
 from chainrule.compiler.lower import Program, TapeLike, lower
 from chainrule.compiler.machine import Machine, machine
@@ -97,7 +98,7 @@ class Kernel:
         self._lock = threading.Lock()
         self._careful: _Loaded | None = None
         self._prefer_careful = False
-        self._pool: list[NDArray[np.uint8]] = []
+        self._pool: list[tuple[int, NDArray[np.uint8]]] = []
         self._values = len(tape.operations)
         self.reduce = list(reduce) or [False] * len(tape.outputs)
         program = lower(tape, self._uniform, lanes, self._machine)
@@ -109,7 +110,8 @@ class Kernel:
             self._callbacks = CallbackTable(
                 [operation_named(name, tape.user) for name in program.callbacks]
             )
-        self._run, self._call = _driver(self._machine)
+        self._run = _lanes_driver(self._machine) if lanes else None
+        self._call = None if lanes else _point_driver(self._machine)
         self._guards = _table(
             [
                 field
@@ -122,9 +124,10 @@ class Kernel:
             [field for offset, number in program.constants for field in (offset, _bits(number))]
         )
         self._code = self._describe()
-        self._careful_code: NDArray[np.int64] | None = None
         reduced = [o for o, added in zip(program.outputs, self.reduce, strict=True) if added]
         self._reduced = _table(reduced)
+        self._reduced_count = len(reduced)
+        self._reduced_address = self._reduced.ctypes.data
         self._code_address = self._code.ctypes.data
         self._careful_address = 0
         self.compile_seconds = time.perf_counter() - start
@@ -230,81 +233,105 @@ class Kernel:
             threads: the most threads to use.
             materialize: store all outputs, also those that are otherwise added up.
         """
+        index_address = 0
         if index is not None:
             index = np.ascontiguousarray(index, dtype=np.int64)
+            index_address = index.ctypes.data
             lanes = len(index)
         program = self._program
-        reduced = _table([]) if materialize else self._reduced
-        units, unit_blocks = _units(lanes, len(reduced) > 0, threads)
-        stored = [k for k in range(len(program.outputs)) if materialize or not self.reduce[k]]
-        input_table = _segments(inputs, list(range(self._tape.n_inputs)))
-        output_table = _segments(outputs, stored)
-        status = np.zeros(lanes, dtype=np.int32) if program.guards else None
-        sums = np.zeros((units, len(reduced)))
-        call = np.zeros(Call.FIELDS, dtype=np.int64)
-        call[Call.INPUTS] = input_table.ctypes.data
-        call[Call.INPUT_SEGMENTS] = len(input_table)
-        call[Call.OUTPUTS] = output_table.ctypes.data
-        call[Call.OUTPUT_SEGMENTS] = len(output_table)
-        call[Call.LANES] = lanes
-        call[Call.INDEX] = 0 if index is None else index.ctypes.data
-        call[Call.STATUS] = 0 if status is None else status.ctypes.data
-        call[Call.UNITS] = units
-        call[Call.UNIT_BLOCKS] = unit_blocks
-        call[Call.REDUCED] = reduced.ctypes.data
-        call[Call.REDUCED_COUNT] = len(reduced)
-        call[Call.SUMS] = sums.ctypes.data
-        code = self._code
-        if self._prefer_careful and self._careful_code is not None:
-            code = self._careful_code
-        workers = min(threads, units)
-        if self._values * lanes < WORTH_A_THREAD:
-            workers = 1
-        if workers > 1:
-            pool = _executor()
-            futures = [pool.submit(self._work, code, call) for _ in range(workers - 1)]
-            errors = self._work(code, call)
-            for future in futures:
-                errors.extend(future.result())
+        count = 0 if materialize else self._reduced_count
+        units, unit_blocks = _units(lanes, count > 0, threads)
+        table = array("q", _EMPTY_CALL)
+        _add_segments(table, inputs, self._tape.n_inputs)
+        input_rows = len(inputs)
+        if count == 0:
+            _add_segments(table, outputs, len(program.outputs))
         else:
-            errors = self._work(code, call)
-        if 8 * call[Call.CAREFUL] * BLOCK > lanes:
+            self._add_stored_segments(table, outputs)
+        output_rows = (len(table) - Call.FIELDS) // Segment.FIELDS - input_rows
+        address = table.buffer_info()[0]
+        table[Call.INPUTS] = address + 8 * Call.FIELDS
+        table[Call.INPUT_SEGMENTS] = input_rows
+        table[Call.OUTPUTS] = address + 8 * (Call.FIELDS + input_rows * Segment.FIELDS)
+        table[Call.OUTPUT_SEGMENTS] = output_rows
+        table[Call.LANES] = lanes
+        table[Call.INDEX] = index_address
+        table[Call.UNITS] = units
+        table[Call.UNIT_BLOCKS] = unit_blocks
+        status = None
+        if program.guards:
+            status = np.zeros(lanes, dtype=np.int32)
+            table[Call.STATUS] = status.ctypes.data
+        sums = None
+        if count:
+            sums = np.zeros((units, count))
+            table[Call.REDUCED] = self._reduced_address
+            table[Call.REDUCED_COUNT] = count
+            table[Call.SUMS] = sums.ctypes.data
+        code = self._code_address
+        if self._prefer_careful:
+            code = self._careful_address
+        workers = threads if self._values * lanes >= WORTH_A_THREAD else 1
+        if workers > 1:
+            errors = self._work_together(code, address, min(workers, units))
+        else:
+            errors = self._work(code, address)
+        if table[Call.CAREFUL] * 8 * BLOCK > lanes:
             self._prefer_careful = True
         if errors:
             _raise(errors, status)
-        return Result(status, _sum_units(sums) if len(reduced) else None)
+        return Result(status, None if sums is None else _sum_units(sums))
 
-    def _work(
-        self, code: NDArray[np.int64], call: NDArray[np.int64]
-    ) -> list[tuple[int, BaseException]]:
+    def _add_stored_segments(self, table: array[int], outputs: Sequence[Regular]) -> None:
+        """Add the segments of the outputs that are not added up, in parts where those interrupt."""
+        stored = [k for k, added in enumerate(self.reduce) if not added]
+        place = 0
+        for address, count, element_stride, lane_stride in outputs:
+            part = stored[place : place + count]
+            place += count
+            while part:
+                run = 1
+                while run < len(part) and part[run] == part[run - 1] + 1:
+                    run += 1
+                table.extend((address, run, element_stride, lane_stride, part[0]))
+                address += run * element_stride
+                part = part[run:]
+        _check_covered(place, len(stored))
+
+    def _work_together(self, code: int, call: int, workers: int) -> list[tuple[int, BaseException]]:
+        """Work through the units with several threads."""
+        pool = _executor()
+        futures = [pool.submit(self._work, code, call) for _ in range(workers - 1)]
+        errors = self._work(code, call)
+        for future in futures:
+            errors.extend(future.result())
+        return errors
+
+    def _work(self, code: int, call: int) -> list[tuple[int, BaseException]]:
         """Work through units until none is left; gives the errors in callbacks."""
         if self._callbacks is not None:
             take_errors()
-        workspace = self._take_workspace()
         try:
-            unit = -1
-            while True:
-                unit = self._run(code.ctypes.data, call.ctypes.data, _aligned(workspace), unit)
-                if unit == driver.DONE:
-                    break
-                self._compile_careful()
-        finally:
-            self._pool.append(workspace)
+            workspace = self._pool.pop()
+        except IndexError:
+            workspace = self._new_workspace()
+        unit = self._run(code, call, workspace[0], -1)
+        while unit != driver.DONE:
+            self._compile_careful()
+            unit = self._run(code, call, workspace[0], unit)
+        self._pool.append(workspace)
         return take_errors() if self._callbacks is not None else []
 
-    def _take_workspace(self) -> NDArray[np.uint8]:
-        """A workspace that nobody uses, with the constants in it."""
-        try:
-            return self._pool.pop()
-        except IndexError:
-            pass
-        size = self._program.size + SLOT * len(self._reduced)
-        workspace = np.empty(size + SLOT, dtype=np.uint8)
-        start = _aligned(workspace) - workspace.ctypes.data
+    def _new_workspace(self) -> tuple[int, NDArray[np.uint8]]:
+        """A workspace with the constants in it: its address, and the memory it lies in."""
+        size = self._program.size + SLOT * self._reduced_count
+        memory = np.empty(size + SLOT, dtype=np.uint8)
+        address = -(-memory.ctypes.data // SLOT) * SLOT
+        start = address - memory.ctypes.data
         for offset, number in self._program.constants:
             place = start + offset
-            workspace[place : place + SLOT].view(np.float64)[:] = number
-        return workspace
+            memory[place : place + SLOT].view(np.float64)[:] = number
+        return address, memory
 
     def reduce_lanes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up outputs over the lanes, to the last bit as ``run`` does.
@@ -334,6 +361,8 @@ def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _sum_units(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     """Add up the sums of the chunks, in order."""
+    if len(sums) == 1:
+        return sums[0]
     total = np.zeros(sums.shape[1])
     with np.errstate(all="ignore"):
         for row in sums:
@@ -350,23 +379,18 @@ def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
     return -(-blocks // size), size
 
 
-def _segments(given: Sequence[Regular], numbers: list[int]) -> NDArray[np.int64]:
-    """The driver's table of segments, for inputs or outputs with some numbers, in order."""
-    rows = []
+def _add_segments(table: array[int], given: Sequence[Regular], total: int) -> None:
+    """Add segments, which must cover all inputs or outputs, to the driver's table."""
     place = 0
     for address, count, element_stride, lane_stride in given:
-        part = numbers[place : place + count]
+        table.extend((address, count, element_stride, lane_stride, place))
         place += count
-        while part:  # outputs that are added up interrupt a segment
-            run = 1
-            while run < len(part) and part[run] == part[run - 1] + 1:
-                run += 1
-            rows.append((address, run, element_stride, lane_stride, part[0]))
-            address += run * element_stride
-            part = part[run:]
-    if place != len(numbers):
-        raise ValueError(f"the segments cover {place} of {len(numbers)} inputs or outputs")
-    return np.array(rows, dtype=np.int64).reshape(len(rows), Segment.FIELDS)
+    _check_covered(place, total)
+
+
+def _check_covered(count: int, total: int) -> None:
+    if count != total:
+        raise ValueError(f"the segments cover {count} of {total} inputs or outputs")
 
 
 def _raise(errors: list[tuple[int, BaseException]], status: NDArray[np.int32] | None) -> None:
@@ -379,11 +403,6 @@ def _raise(errors: list[tuple[int, BaseException]], status: NDArray[np.int32] | 
             raise error
 
 
-def _aligned(workspace: NDArray[np.uint8]) -> int:
-    address: int = workspace.ctypes.data
-    return -(-address // SLOT) * SLOT
-
-
 @functools.cache
 def _executor() -> ThreadPoolExecutor:
     """The threads that all kernels share."""
@@ -391,18 +410,27 @@ def _executor() -> ThreadPoolExecutor:
 
 
 @functools.cache
-def _driver(target: Machine) -> tuple[Any, Any]:
-    """The driver's functions ``run`` and ``call``."""
-    engine = target.load([target.compile(driver.driver_text(target.width), 2)])
+def _lanes_driver(target: Machine) -> Any:
+    """The driver's function ``run``."""
+    pointer = ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer, ctypes.c_int64)
+    return kind(_driver_address(target, driver.lanes_driver(target.width), "run"))
+
+
+@functools.cache
+def _point_driver(target: Machine) -> Any:
+    """The driver's function ``call``."""
+    pointer = ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)
+    return kind(_driver_address(target, driver.point_driver(), "call"))
+
+
+def _driver_address(target: Machine, text: str, name: str) -> int:
+    engine = target.load([target.compile(text, 2)])
     _engines.append(engine)
-    run = ctypes.CFUNCTYPE(
-        ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
-    )(engine.get_function_address("run"))
-    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
-        engine.get_function_address("call")
-    )
-    return run, call
+    address: int = engine.get_function_address(name)
+    return address
 
 
 _engines: list[Any] = []  # kept, as their code is in use until the process ends
-assert Guard.FIELDS == 4
+_EMPTY_CALL: Final = [0] * Call.FIELDS

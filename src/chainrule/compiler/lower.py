@@ -26,8 +26,26 @@ MODULE_PIECES: Final = 64  # pieces compiled at a time: what LLVM needs grows wi
 
 _ALIASES: Final = ("stop_gradient", "identity")
 _LAX: Final = frozenset(  # operations whose value may be a number though an operand is NaN
-    "power power_term hypot over_norm over_squares where copysign gather less less_equal equal not_equal"
-    " logical_and logical_or logical_not ldexp round fsum".split()
+    [
+        "power",
+        "power_term",
+        "hypot",
+        "over_norm",
+        "over_squares",
+        "where",
+        "copysign",
+        "gather",
+        "less",
+        "less_equal",
+        "equal",
+        "not_equal",
+        "logical_and",
+        "logical_or",
+        "logical_not",
+        "ldexp",
+        "round",
+        "fsum",
+    ]
 )
 
 

@@ -12,11 +12,14 @@ import ctypes.util
 import functools
 import os
 import platform
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from chainrule.compiler.layout import BLOCK
+
+_local = threading.local()
 
 _VARIANTS: Final = {"sse": "b", "avx2": "d", "avx512": "e"}  # letters of the x86 vector ABI
 _VARIANT_WIDTHS: Final = {"b": 2, "d": 4, "e": 8}
@@ -58,7 +61,11 @@ class Machine:
         """Object code of a module of LLVM's assembly language."""
         llvm = binding()
         module = llvm.parse_assembly(text, llvm.create_context())
-        code: bytes = self.target_machine(level).emit_object(module)
+        generators = _local.__dict__.setdefault("generators", {})
+        generator = generators.get((self, level))
+        if generator is None:  # making one takes longer than compiling a small module
+            generator = generators[self, level] = self.target_machine(level)
+        code: bytes = generator.emit_object(module)
         return code
 
     def load(self, objects: Iterable[bytes]) -> Any:

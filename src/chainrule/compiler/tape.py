@@ -201,6 +201,11 @@ class Tape:
             return self.apply(rules.multiply, (self.apply(rules.multiply, (operands[0], x)), x))
         return -1
 
+    def forget(self) -> None:
+        """Drop what is only needed while building."""
+        self._known = {}
+        self._constant_values = {}
+
     def __str__(self) -> str:
         """The tape to read, one value a line."""
         lines = []
@@ -299,6 +304,8 @@ class Recording:
                 seen.add(value)
                 tape.guards.append((value, outcome))
                 self.guard_numbers.append(number)
+        tape.forget()
+        self._values = {}  # it would keep the whole graph
 
     def _value(self, operand: object) -> int:
         if not isinstance(operand, Node):
@@ -326,6 +333,8 @@ def pruned(tape: Tape, outputs: Sequence[int], guards: Sequence[tuple[int, bool]
         if needed[i] and operations[i] != "input":
             for operand in operands[i]:
                 needed[operand] = True
+    if all(needed) and len(guards) == len(tape.guards):
+        return tape
     smaller = Tape(tape.n_inputs)
     smaller.user = tape.user
     numbers = [-1] * len(tape)

@@ -10,7 +10,7 @@ from typing import Any
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.node import Node
 from chainrule.tracing import recording
-from chainrule.trees import Layout, flatten
+from chainrule.trees import flatten
 
 from .tape import Recording
 
@@ -74,20 +74,23 @@ class Trace:
             outputs, self.layout = flatten(result, "compile: the function's result")
             self.n_results = len(outputs)
             recorded = Recording(inputs, outputs, recorder.conditions, level, captured)
-            self.live = [inputs[i] for i in live]
-            if self.live or recorded.captured:
-                outputs = outputs + self._derivatives(outputs, recorded.captured, level)
+            if live or recorded.captured:
+                parents = [inputs[i] for i in live]
+                outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
                 recorded = Recording(inputs, outputs, recorder.conditions, level, recorded.captured)
         self.recording = recorded
         self.path = tuple(outcome for _, outcome in recorder.conditions)
 
-    def _derivatives(self, outputs: list[Any], captured: list[Node], level: int) -> list[Any]:
-        """The gradient of each output by the live inputs and the captured nodes, row by row."""
-        graph = Linearization(self.live, outputs, level, captured)
-        rows: list[Any] = []
-        for k in range(len(outputs)):
-            rows.extend(graph.pull_back([1.0 if i == k else 0.0 for i in range(len(outputs))]))
-        return rows
+
+def _derivatives(
+    live: Sequence[Node], outputs: list[Any], captured: list[Node], level: int
+) -> list[Any]:
+    """The gradient of each output by the live inputs and the captured nodes, row by row."""
+    graph = Linearization(live, outputs, level, captured)
+    rows: list[Any] = []
+    for k in range(len(outputs)):
+        rows.extend(graph.pull_back([1.0 if i == k else 0.0 for i in range(len(outputs))]))
+    return rows
 
 
 @contextmanager
