@@ -26,7 +26,7 @@ TEMPLATES: dict[str, Sequence[str]] = {
     "fmod": ("fmod({a}, 0.5 + {b} * {b})",),
     "remainder": ("remainder({a}, 0.5 + {b} * {b})",),
     "fma": ("fma({a}, {b}, {c})",),
-    "fsum": ("fsum({a}, {b}, {c})",),
+    "fsum": ("fsum([{a}, {b}, {c}])",),
     "ldexp": ("ldexp({a}, 3)", "ldexp({a}, -2)"),
     # Exponentials and logarithms
     "exp": ("exp(t({a}))", "exp(-abs({a}))"),
@@ -66,7 +66,7 @@ TEMPLATES: dict[str, Sequence[str]] = {
     "where": (
         "where({a} < {b}, {c}, {a})",
         "where(({a} < {b}) & ({c} >= 0.0), {a} * {b}, {c})",
-        "where(({a} == 1.0) | ~({b} > {c}), {b}, {a} / {c})",
+        "where(({a} == 1.0) | ({b} > {c}), {b}, {a} / {c})",
         "where({a} > 0.0, sqrt({a}), 0.0)",
     ),
     "nonnegative": ("nonnegative(0.5 + {a} * {a})",),
@@ -76,7 +76,7 @@ TEMPLATES: dict[str, Sequence[str]] = {
     "floor": ("{a} - floor({a})",),
     "ceil": ("ceil({a}) * {b}",),
     "trunc": ("trunc({a}) + {b}",),
-    "round": ("{b} * round_half_even({a}, 0.0)", "{b} * round({a}, 1)"),
+    "round": ("{b} * round({a}, 0.0)", "{b} * round({a}, 1.0)"),
     "stop_gradient": ("stop_gradient({a}) * {b}",),
     # Activations and special functions
     "sigmoid": ("sigmoid({a})",),
@@ -218,7 +218,7 @@ class _Writer:
             f"minimum({a}, {c})",
             f"where({a} < {b}, {a}, {c})",
             f"where(({a} <= {b}) & ({a} != 0.0), {c}, q({a} / {b}))",
-            f"where(({a} > {c}) | ~({a} >= {b}), q({a} * {b}), {c})",
+            f"where(({a} > {c}) | ({a} < {b}), q({a} * {b}), {c})",
             f"where({a} > 0.0, q(sqrt({a})), 0.0)",
         )
         return self.random.choice(choices)
@@ -337,7 +337,9 @@ class _Writer:
         n = f"n{self.count}"
         self.line(depth, f"{new}, {n} = {a}, 0")
         if self.random.random() < 0.5:
-            self.line(depth, f"while abs({new}) > {self.random.choice(('0.3', '1.0'))} and {n} < 9:")
+            self.line(
+                depth, f"while abs({new}) > {self.random.choice(('0.3', '1.0'))} and {n} < 9:"
+            )
             self.line(depth + 1, f"{new} = q({new} * {self.random.choice(('0.5', '-0.25'))})")
         else:  # Newton's method for a square root
             self.line(depth, f"while abs(q(q({new} * {new}) - {a})) > 1e-3 and {n} < 9:")

@@ -294,8 +294,8 @@ def divide_grad_b(a: float, b: float) -> Any:
 
 
 def azmul(a: Any, b: Any) -> Any:
-    """a * b, 0 for a = 0."""
-    return 0.0 if a == 0.0 else product(a, b)
+    """a * b, but 0 for 0 times infinity or NaN; the order counts."""
+    return 0.0 if a == 0.0 and not mp.isfinite(b) else product(a, b)
 
 
 def product(a: Any, b: Any) -> Any:
@@ -544,6 +544,18 @@ def signum(x: float) -> float:
     return x if x != x else float(x > 0.0) - float(x < 0.0)
 
 
+def compares(outcome: Callable[[float, float], bool]) -> Reference:
+    """A comparison: 1.0 where it holds, else 0.0; it holds for NaN only where it says so."""
+    return Reference(
+        lambda a, b: 1.0 if outcome(float(a), float(b)) else 0.0,
+        (constant(0.0), constant(0.0)),
+        CLOSE,
+        tuples(PAIR_EDGES, 2),
+        0.0,
+        ordinary=ORDINARY_2,
+    )
+
+
 def maximum(a: float, b: float) -> float:
     """IEEE 754-2019's maximum: NaN wins, 0.0 is above -0.0."""
     if a != a or b != b:
@@ -658,6 +670,16 @@ def with_numbers(
         operands = list(draw(rng))
         operands.insert(position, rng.choice(numbers))
         return tuple(operands)
+
+    return inputs
+
+
+def looked_up(draw: Draw) -> Callable[[Random], tuple[float, ...]]:
+    """A whole number, and a table of one to four numbers that it is an index of."""
+
+    def inputs(rng: Random) -> tuple[float, ...]:
+        table = [draw(rng) for _ in range(rng.randint(1, 4))]
+        return float(rng.randrange(len(table))), *table
 
     return inputs
 
@@ -1100,6 +1122,26 @@ REFERENCES: dict[str, Reference] = {
         [(condition, *pair) for condition in (0.0, 1.0) for pair in tuples(PAIR_EDGES, 2)],
         0.0,
         ordinary=with_numbers(ORDINARY_2, (0.0, 1.0), 0),
+    ),
+    "less": compares(lambda a, b: a < b),
+    "less_equal": compares(lambda a, b: a <= b),
+    "equal": compares(lambda a, b: a == b),
+    "not_equal": compares(lambda a, b: a != b),
+    "gather": Reference(
+        lambda index, *table: table[int(index + 0.5)],
+        lambda position, index, *table: 1.0 if position == int(index + 0.5) + 1 else 0.0,
+        looked_up(ANY),
+        [(float(i), *table) for table in tuples(TRIPLE_EDGES, 2) for i in range(2)],
+        0.0,
+        ordinary=looked_up(ORDINARY),
+    ),
+    "identity": Reference(
+        lambda x: x,
+        (constant(1.0),),
+        each(ANY),
+        tuples(EDGES, 1),
+        0.0,
+        ordinary=each(ORDINARY),
     ),
     "nonnegative": Reference(
         lambda x: x if x > 0.0 else 0.0 if x == 0.0 else NAN,

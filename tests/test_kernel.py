@@ -35,7 +35,23 @@ EXACT = frozenset(
     " relu absolute maximum minimum copysign where nonnegative sign step greater floor ceil trunc"
     " round stop_gradient identity mod fmod remainder floor_divide ldexp".split()
 )
-SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, INF, -INF, NAN, 5e-324, -1e-310, 1e300, -745.5, 710)
+SPECIAL = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    2.0,
+    -3.0,
+    INF,
+    -INF,
+    NAN,
+    5e-324,
+    -1e-310,
+    1e300,
+    -745.5,
+    710,
+)
 
 
 class Draft:
@@ -538,9 +554,7 @@ def test_absolute_zero_of_uniform_values() -> None:
     shared, x = np.array([0.0, INF]), np.arange(20.0)
     out = np.empty((20, 1))
     for _ in range(2):
-        kernel.run(
-            [(shared.ctypes.data, 2, 8, 0), (x.ctypes.data, 1, 8, 8)], [segment(out)], 20
-        )
+        kernel.run([(shared.ctypes.data, 2, 8, 0), (x.ctypes.data, 1, 8, 8)], [segment(out)], 20)
         assert np.array_equal(out[:, 0], x)
 
 

@@ -83,6 +83,12 @@ def _lgamma(x: Any) -> tuple[Any, list[Any]]:
     return mp.log(abs(mp.gamma(x))), [mp.digamma(x)]
 
 
+def _gather(index: Any, *table: Any) -> tuple[Any, list[Any]]:
+    if not table or index not in range(len(table)):
+        raise ValueError("outside the table")
+    return table[int(index)], [None, *[mp.mpf(int(i == index)) for i in range(len(table))]]
+
+
 REFERENCE: dict[str, Callable[..., tuple[Any, Sequence[Any]]]] = {
     "add": lambda a, b: (a + b, [1, 1]),
     "subtract": lambda a, b: (a - b, [1, -1]),
@@ -131,6 +137,12 @@ REFERENCE: dict[str, Callable[..., tuple[Any, Sequence[Any]]]] = {
     "minimum": lambda a, b: (min(a, b), [_half_greater(b, a), _half_greater(a, b)]),
     "copysign": _copysign,
     "where": lambda c, a, b: (a if c else b, [None, int(c == 1), int(c == 0)]),
+    "less": lambda a, b: (mp.mpf(int(a < b)), [0, 0]),
+    "less_equal": lambda a, b: (mp.mpf(int(a <= b)), [0, 0]),
+    "equal": lambda a, b: (mp.mpf(int(a == b)), [0, 0]),
+    "not_equal": lambda a, b: (mp.mpf(int(a != b)), [0, 0]),
+    "gather": _gather,
+    "identity": lambda x: (x, [1]),
     "nonnegative": lambda x: (x if x >= 0 else mp.nan, [1]),
     "sign": lambda x: (_sign(x), [0]),
     "step": lambda x: (mp.mpf(int(x > 0)), [0]),
@@ -156,6 +168,7 @@ NUMBER_ONLY: dict[str, tuple[int, Sequence[float]]] = {  # the position of the n
     "ldexp": (1, (-2.0, 0.0, 3.0)),
     "where": (0, (0.0, 1.0)),
     "round": (1, (0.0, 1.0, 3.0)),
+    "gather": (0, (0.0, 1.0, 2.0)),
     "polygamma": (0, (0.0, 1.0, 2.0)),
 }
 SYMBOLS: dict[str, Callable[[Any, Any], Any]] = {
@@ -168,7 +181,8 @@ SYMBOLS: dict[str, Callable[[Any, Any], Any]] = {
     "floor_divide": operator.floordiv,
 }
 STEPS = {"floor", "ceil", "trunc", "round", "floor_divide", "mod", "fmod", "remainder"}
-DULL = {"sign", "step", "greater", "floor", "ceil", "trunc", "round", "floor_divide"}
+COMPARISONS = {"less", "less_equal", "equal", "not_equal"}
+DULL = COMPARISONS | {"sign", "step", "greater", "floor", "ceil", "trunc", "round", "floor_divide"}
 
 
 def test_every_operation_of_the_table_has_a_reference() -> None:

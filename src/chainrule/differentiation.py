@@ -206,7 +206,10 @@ class Linearization:
         return [grads.get(x, 0.0) for x in self.inputs]
 
     def pull_back_one(self, y: Any) -> dict[Node, Any]:
-        """The gradient of one output by the inputs it depends on, visiting only what it does."""
+        """The gradient of one output by the inputs it depends on, visiting only what it does.
+
+        What depends by structure stays in it, if only with the value 0.
+        """
         grads: dict[Node, Any] = {}
         if not isinstance(y, Node) or y not in self.index:
             return grads
@@ -220,8 +223,6 @@ class Linearization:
             adjoint = grads[node]
             if not positions:
                 found[node] = adjoint
-                continue
-            if _is_zero(adjoint):
                 continue
             sources = self.sources[number]
             for source, local in zip(sources, self.local_grads(node, positions), strict=True):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import marshal
 import os
 import struct
 import threading
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.compiler import driver
+from chainrule.compiler import cache, driver
 from chainrule.compiler.callback import EVERY_LANE, CallbackTable, operation_named, take_errors
 from chainrule.compiler.driver import Call, Code, Segment
 from chainrule.compiler.layout import BLOCK, SLOT
@@ -47,17 +48,40 @@ class Result(NamedTuple):
 
 
 class _Loaded:
-    """Machine code of one program in memory, with the table that describes it."""
+    """Machine code of a tape in memory."""
 
-    def __init__(self, program: Program, target: Machine, lanes: bool) -> None:
-        width = target.width if lanes else 1
-        provide(sorted(program.functions), width, target)
-        objects = [target.compile(text, 0) for text in program.modules]
+    def __init__(
+        self, tape: TapeLike, uniform: list[bool], lanes: bool, careful: bool, target: Machine
+    ) -> None:
+        self.program, objects = _compiled(tape, uniform, lanes, careful, target)
+        provide(self.program.functions, target.width if lanes else 1, target)
         self.engine = target.load(objects)
         address = self.engine.get_function_address
-        self.prologue = _table([address(f"u{i}") for i in range(program.prologue)])
-        self.pieces = _table([address(f"p{i}") for i in range(program.pieces)])
-        self.bytes = sum([len(code) for code in objects])
+        self.prologue = _table([address(f"u{i}") for i in range(self.program.prologue)])
+        self.pieces = _table([address(f"p{i}") for i in range(self.program.pieces)])
+
+
+def _compiled(
+    tape: TapeLike, uniform: list[bool], lanes: bool, careful: bool, target: Machine
+) -> tuple[Program, list[bytes]]:
+    """The program of a tape and its object code, from the cache if it is there."""
+    key = ""
+    if cache.is_on():
+        what = (lanes, careful, uniform, tape.n_inputs, tape.operations, tape.operands)
+        more = (list(tape.constants.items()), list(tape.user), tape.outputs, tape.guards)
+        whole = marshal.dumps((what, more), 2)  # a version without references to earlier parts
+        key = cache.name_of(b"tape", repr(target).encode(), whole)
+        entry = cache.get(key)
+        if entry is not None:
+            return Program(modules=[], **entry[0]), entry[1]
+    program = lower(tape, uniform, lanes, target, careful)
+    objects = [target.compile(text, 0) for text in program.modules]
+    program.modules = []
+    if key:
+        description = vars(program).copy()
+        del description["modules"]
+        cache.put(key, (description, objects))
+    return program, objects
 
 
 def _table(numbers: Sequence[int]) -> NDArray[np.int64]:
@@ -101,10 +125,8 @@ class Kernel:
         self._pool: list[tuple[int, NDArray[np.uint8]]] = []
         self._values = len(tape.operations)
         self.reduce = list(reduce) or [False] * len(tape.outputs)
-        program = lower(tape, self._uniform, lanes, self._machine)
-        self._loaded = _Loaded(program, self._machine, lanes)
-        program.modules = []
-        self._program = program
+        self._loaded = _Loaded(tape, self._uniform, lanes, False, self._machine)
+        self._program = program = self._loaded.program
         self._callbacks: CallbackTable | None = None
         if program.callbacks:
             self._callbacks = CallbackTable(
@@ -158,10 +180,9 @@ class Kernel:
         with self._lock:
             if self._careful is not None:
                 return
-            program = lower(self._tape, self._uniform, self._lanes, self._machine, careful=True)
-            if program.size != self._program.size or program.pieces != self._program.pieces:
-                raise AssertionError("the careful code has another workspace")
-            loaded = _Loaded(program, self._machine, self._lanes)
+            loaded = _Loaded(self._tape, self._uniform, self._lanes, True, self._machine)
+            assert loaded.program.size == self._program.size
+            assert loaded.program.pieces == self._program.pieces
             only_careful = self._code.copy()
             only_careful[Code.PROLOGUE] = loaded.prologue.ctypes.data
             only_careful[Code.PIECES] = loaded.pieces.ctypes.data
@@ -414,7 +435,7 @@ def _lanes_driver(target: Machine) -> Any:
     """The driver's function ``run``."""
     pointer = ctypes.c_void_p
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer, ctypes.c_int64)
-    return kind(_driver_address(target, driver.lanes_driver(target.width), "run"))
+    return kind(_driver_address(target, "run", lambda: driver.lanes_driver(target.width)))
 
 
 @functools.cache
@@ -422,11 +443,17 @@ def _point_driver(target: Machine) -> Any:
     """The driver's function ``call``."""
     pointer = ctypes.c_void_p
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)
-    return kind(_driver_address(target, driver.point_driver(), "call"))
+    return kind(_driver_address(target, "call", driver.point_driver))
 
 
-def _driver_address(target: Machine, text: str, name: str) -> int:
-    engine = target.load([target.compile(text, 2)])
+def _driver_address(target: Machine, name: str, write: Callable[[], str]) -> int:
+    """The address of a function of the driver, which is compiled or kept in the cache."""
+    key = cache.name_of(b"driver", repr((target, name)).encode())
+    entry = cache.get(key)
+    if entry is None:
+        entry = {}, [target.compile(write(), 2)]
+        cache.put(key, entry)
+    engine = target.load(entry[1])
     _engines.append(engine)
     address: int = engine.get_function_address(name)
     return address

@@ -91,7 +91,7 @@ class Program:
     input_offset: int
     outputs: list[int]
     guards: list[tuple[int, int, int, float]]
-    functions: set[str]
+    functions: list[str]
     callbacks: list[str]
     watch: bool
     watch_all: bool
@@ -283,7 +283,7 @@ class _Writer:
             input_offset=input_offset,
             outputs=[slots[v] for v in tape.outputs],
             guards=guards,
-            functions=self.functions,
+            functions=sorted(self.functions),
             callbacks=self.callbacks,
             watch=watch,
             watch_all=watch and _guarded(tape, plan),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from chainrule import ieee, special
-from chainrule.compiler import callback
+from chainrule.compiler import cache, callback
 from chainrule.compiler.machine import Machine, binding, libmvec
 from chainrule.compiler.vectors import Function, Mask, Vector
 
@@ -430,9 +430,9 @@ SWEEPS: Final[dict[str, Callable[[Function], Vector]]] = {
 """Operations on any number of operands, which lie in memory."""
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _provided: set[str] = set()
-_engines: list[Any] = []
+_engines: list[Any] = []  # kept, as their code is in use until the process ends
 
 
 def symbol(operation: str, width: int, machine: Machine) -> str:
@@ -443,43 +443,50 @@ def symbol(operation: str, width: int, machine: Machine) -> str:
 def provide(operations: Iterable[str], width: int, machine: Machine) -> None:
     """See to it that the vector functions of some operations can be called from compiled code."""
     with _lock:
-        missing = [(o, width) for o in operations if symbol(o, width, machine) not in _provided]
-        if missing:
-            _provide(missing, machine)
+        for operation in operations:
+            name = symbol(operation, width, machine)
+            if name not in _provided:
+                binding().add_symbol(name, _address(name, operation, width, machine))
+                _provided.add(name)
 
 
-def _provide(wanted: list[tuple[str, int]], machine: Machine) -> None:
+def _address(name: str, operation: str, width: int, machine: Machine) -> int:
+    """The address of a vector function: libmvec's, or one that is compiled or kept in the cache."""
+    direct = _library_function(operation, width, machine)
+    if direct:
+        return direct
+    key = cache.name_of(b"function", repr((machine, operation, width)).encode())
+    entry = cache.get(key)
+    if entry is None:
+        text, needed = function_text(operation, width, machine)
+        entry = {"needed": needed}, [machine.compile(text, 2)]
+        cache.put(key, entry)
+    callback.register()
+    description, objects = entry
+    for other, lanes in description["needed"]:
+        provide([other], lanes, machine)
+    engine = machine.load(objects)
+    _engines.append(engine)
+    address: int = engine.get_function_address(name)
+    return address
+
+
+def function_text(
+    operation: str, width: int, machine: Machine
+) -> tuple[str, list[tuple[str, int]]]:
+    """A vector function in LLVM's assembly language, and the others that it needs."""
     from llvmlite import ir
 
-    llvm = binding()
-    module = ir.Module(name="vector_math")
-    written: list[str] = []
-    taken: set[tuple[str, int]] = set()
+    needed: list[tuple[str, int]] = []
 
-    def name_of(operation: str, width: int) -> str:
-        name = symbol(operation, width, machine)
-        if name not in _provided and (operation, width) not in taken:
-            wanted.append((operation, width))
-            taken.add((operation, width))
-        return name
+    def name_of(other: str, lanes: int) -> str:
+        needed.append((other, lanes))
+        return symbol(other, lanes, machine)
 
-    for operation, width in wanted:
-        name_of(operation, width)
-    wanted = list(taken)
-    for operation, width in wanted:  # grows on the way
-        name = symbol(operation, width, machine)
-        direct = _library_function(operation, width, machine)
-        if direct:
-            llvm.add_symbol(name, direct)
-        else:
-            _write(ir, module, name, operation, width, machine, name_of)
-            written.append(name)
-        _provided.add(name)
-    if written:
-        engine = machine.load([machine.compile(str(module), 2)])
-        _engines.append(engine)
-        for name in written:
-            llvm.add_symbol(name, engine.get_function_address(name))
+    module = ir.Module(name=operation)
+    name = symbol(operation, width, machine)
+    _write(ir, module, name, operation, width, machine, name_of)
+    return str(module), needed
 
 
 def _library_function(operation: str, width: int, machine: Machine) -> int:
