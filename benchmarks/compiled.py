@@ -29,6 +29,7 @@ from statistics import median
 from typing import Any
 
 from compiled_cases.common import Case, Peer
+from compiled_cases.libraries import STARTS
 from compiled_peers import CASES
 from eager import conditions
 
@@ -47,6 +48,7 @@ class Cell:
     size: int
     threads: int
     version: str = ""
+    start_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
     runs_ns: list[int] = field(default_factory=list)
     stats: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class Cell:
         return CASES[self.case].peers[self.peer]
 
     def first(self) -> float:
-        """Median ns from the start of tracing to the first result."""
+        """Median ns from the library's start to the first result."""
         return median(self.first_ns)
 
     def run(self) -> float:
@@ -123,6 +125,7 @@ def measure(cell: Cell, seconds: float) -> None:
         cell.problem = f"wrong result, by {measured['difference']:.1e} of it"
         return
     cell.version = measured["version"]
+    cell.start_ns.append(measured["start_ns"])
     cell.first_ns.append(measured["first_ns"])
     cell.runs_ns += measured["runs_ns"]
     cell.stats = measured["stats"]
@@ -209,7 +212,13 @@ def told(cells: list[Cell]) -> str:
     lines = []
     for cell in cells:
         if cell.stats and not cell.problem:
-            facts = ", ".join(f"{key} {value}" for key, value in cell.stats.items())
+            facts = ", ".join(
+                f"{key.replace('_', ' ')} {value:.3g}"
+                if isinstance(value, float)
+                else f"{key.replace('_', ' ')} {value:,}"
+                for key, value in cell.stats.items()
+                if not isinstance(value, bool) or value
+            )
             lines.append(f"{cell.described().label}: {facts}")
     return "\n\n".join(lines)
 
@@ -244,6 +253,18 @@ def groups(cells: list[Cell]) -> list[list[Cell]]:
     return [[c for c in cells if (c.case, c.size, c.threads) == key] for key in keys]
 
 
+def starts(cells: list[Cell]) -> str:
+    """A Markdown table of the time to import the libraries and start them."""
+    lines = ["| library | start (range) |", "| --- | ---: |"]
+    names = [cell.described().distribution for cell in cells if cell.start_ns]
+    for name in dict.fromkeys(name for name in names if name in STARTS):
+        here = [c for c in cells if c.described().distribution == name]
+        times = [time for cell in here for time in cell.start_ns]
+        spread = f"({duration(min(times))} – {duration(max(times))})"
+        lines.append(f"| {name} | {duration(median(times))} {spread} |")
+    return "\n".join(lines)
+
+
 def report(cells: list[Cell]) -> str:
     """All tables."""
     parts = []
@@ -253,6 +274,7 @@ def report(cells: list[Cell]) -> str:
         sizes = {cell.size for cell in cells if cell.case == letter}
         if CASES[letter].nodes is not None and len(sizes) > 1:
             parts += [f"**{letter}. Time to compile, by length**", growth(letter, cells)]
+    parts += ["**Start: import, and a first trivial function**", starts(cells)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -251,7 +251,6 @@ class _Writer:
                 f"abs({a})",
                 f"q(sum([{a}, {b}, {c}]))",
                 f"({a} if {a} < {b} else {c})",
-                f"[{a}, {b}][{a} < {c}]",
             )
         )
 

@@ -1,4 +1,4 @@
-"""The cache of object code: what is kept is used without compiling, and only if nobody touched it."""
+"""The cache of object code: what is kept is used without compiling, if nobody touched it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that LLVM compiles."""
     texts: list[str] = []
     original = Machine.compile
@@ -39,7 +38,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return original(self, text, level)
 
     monkeypatch.setattr(Machine, "compile", counted)
-    yield texts
+    return texts
 
 
 def draft(constant: float = 2.0) -> Draft:
@@ -52,6 +51,7 @@ def draft(constant: float = 2.0) -> Draft:
 
 
 def test_a_second_kernel_compiles_nothing(directory: Path, compiled: list[str]) -> None:
+    """Nor does it compute anything else."""
     points = np.array([[0.0, 1.0], [0.5, 2.0], [3.0, 2.0]])
     Kernel(draft(), [False] * 2)
     assert compiled
@@ -68,6 +68,7 @@ def test_a_second_kernel_compiles_nothing(directory: Path, compiled: list[str]) 
 def test_what_differs_is_compiled(
     change: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All that the code depends on is part of its name."""
     Kernel(draft(), [False] * 2)
     compiled.clear()
     tape = draft(3.0 if change == "constant" else 2.0)
@@ -101,6 +102,7 @@ print(values.tolist(), status, alone.tolist())
 
 
 def test_another_process_compiles_nothing(directory: Path) -> None:
+    """LLVM compiles nothing where the cache is warm."""
     import chainrule
 
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
@@ -125,6 +127,7 @@ def tape_files(directory: Path) -> list[Path]:
 
 @pytest.mark.parametrize("damage", ["changed", "cut off", "empty", "renamed", "of another cache"])
 def test_a_damaged_file_is_refused(damage: str, directory: Path, compiled: list[str]) -> None:
+    """It is compiled again, and written anew."""
     points = np.array([[0.5, 2.0]])
     expected, _ = run_rows(Kernel(draft(), [False] * 2), points)
     files = tape_files(directory)
@@ -155,6 +158,7 @@ def test_a_damaged_file_is_refused(damage: str, directory: Path, compiled: list[
 
 
 def test_the_directory_is_made_private(directory: Path) -> None:
+    """And all that is in it."""
     Kernel(draft(), [False] * 2)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
@@ -163,6 +167,7 @@ def test_the_directory_is_made_private(directory: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
 def test_an_open_directory_is_an_error(mode: int, directory: Path) -> None:
+    """Others could put code there."""
     directory.mkdir()
     directory.chmod(mode)
     with pytest.raises(PermissionError, match="make it private"):
@@ -172,6 +177,7 @@ def test_an_open_directory_is_an_error(mode: int, directory: Path) -> None:
 def test_a_directory_of_another_user_is_an_error(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """That user could put code there."""
     directory.mkdir(mode=0o700)
     monkeypatch.setattr(os, "geteuid", lambda: directory.stat().st_uid + 1)
     with pytest.raises(PermissionError, match="another user"):
@@ -179,6 +185,7 @@ def test_a_directory_of_another_user_is_an_error(
 
 
 def test_an_open_key_is_an_error(directory: Path) -> None:
+    """Others could read it."""
     Kernel(draft(), [False] * 2)
     (directory / "key").chmod(0o644)
     with pytest.raises(PermissionError, match="key is open"):
@@ -186,6 +193,7 @@ def test_an_open_key_is_an_error(directory: Path) -> None:
 
 
 def test_a_damaged_key_is_an_error(directory: Path) -> None:
+    """Nothing could be checked."""
     Kernel(draft(), [False] * 2)
     (directory / "key").write_bytes(b"short")
     with pytest.raises(PermissionError, match="damaged"):
@@ -193,12 +201,14 @@ def test_a_damaged_key_is_an_error(directory: Path) -> None:
 
 
 def test_a_file_in_place_of_the_directory_is_an_error(directory: Path) -> None:
+    """Not a directory."""
     directory.write_text("")
     with pytest.raises(OSError, match="exists"):
         Kernel(draft(), [False] * 2)
 
 
 def test_a_full_disk_stops_nobody(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that can't be kept still runs."""
     Kernel(draft(), [False] * 2)
 
     def full(*arguments: object, **more: object) -> None:

@@ -80,7 +80,6 @@ def load_jax(option: Option, loop: str) -> Callable[[Setting], Build]:
     def load(setting: Setting) -> Build:
         jax: Any = import_module("jax")
         jnp: Any = import_module("jax.numpy")
-        jax.config.update("jax_enable_x64", True)
         steps, threads = setting
         everywhere, by_paths = jax.P(), jax.P("paths")
         mesh = jax.make_mesh((threads,), ("paths",))
@@ -138,7 +137,6 @@ def load_torch(option: Option) -> Callable[[Setting], Build]:
 
     def load(setting: Setting) -> Build:
         torch: Any = import_module("torch")
-        torch.set_num_threads(setting.threads)
         steps = setting.size
         normals = torch.from_numpy(option.normals(steps))
         dt = YEARS / steps

@@ -120,7 +120,6 @@ def load_jax(setting: Setting) -> Build:
     """JAX: the same transformations, blocks of points; one host device for each thread."""
     jax: Any = import_module("jax")
     jnp: Any = import_module("jax.numpy")
-    jax.config.update("jax_enable_x64", True)
 
     class Functions:
         log, sqrt, exp, erf = jnp.log, jnp.sqrt, jnp.exp, jax.scipy.special.erf
@@ -153,7 +152,6 @@ def load_torch(setting: Setting) -> Build:
     """PyTorch: blocks of points; the gradient's graph backpropagated once for each variable."""
     torch: Any = import_module("torch")
     size, threads = setting
-    torch.set_num_threads(threads)
     call = price(torch)
     columns = torch.from_numpy(points(size))
 

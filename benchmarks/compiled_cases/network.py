@@ -99,7 +99,6 @@ def load_jax(setting: Setting) -> Build:
     """JAX on arrays."""
     jax: Any = import_module("jax")
     jnp: Any = import_module("jax.numpy")
-    jax.config.update("jax_enable_x64", True)
     layers, inputs, targets = jax.tree.map(jnp.asarray, (weights(), *samples(setting.size)))
 
     def loss(layers: Any, inputs: Any, targets: Any) -> Any:
@@ -122,7 +121,6 @@ def load_jax(setting: Setting) -> Build:
 def load_torch(setting: Setting) -> Build:
     """PyTorch on tensors."""
     torch: Any = import_module("torch")
-    torch.set_num_threads(setting.threads)
     inputs, targets = (torch.from_numpy(array) for array in samples(setting.size))
     layers = [[torch.from_numpy(array).requires_grad_() for array in layer] for layer in weights()]
     leaves = [leaf for layer in layers for leaf in layer]

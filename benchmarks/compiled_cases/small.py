@@ -68,7 +68,6 @@ def load_jax(setting: Setting) -> Build:
     """JAX, which hands on arrays of its own."""
     jax: Any = import_module("jax")
     jnp: Any = import_module("jax.numpy")
-    jax.config.update("jax_enable_x64", True)
     x, y = jnp.asarray(START), jnp.asarray(Y)
 
     def build() -> Program:
@@ -81,7 +80,6 @@ def load_jax(setting: Setting) -> Build:
 def load_torch(setting: Setting) -> Build:
     """PyTorch on tensors of one number, nothing compiled."""
     torch: Any = import_module("torch")
-    torch.set_num_threads(setting.threads)
     x, y = torch.tensor(START, dtype=torch.float64), torch.tensor(Y, dtype=torch.float64)
     return lambda: Program(repeated(small(torch), x, y, setting.size))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -19,8 +18,7 @@ from .indices import IndexArray, IndexNode, TracedArray
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float
 
 
-@dataclass(frozen=True)
-class Leaf:
+class Leaf(NamedTuple):
     """What the key of a compiled function keeps of a leaf of the arguments.
 
     Attributes:
@@ -36,7 +34,7 @@ class Leaf:
     value: Any = None
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many inputs it gives."""
         return 0 if self.kind == "static" else trees.size_of(self.shape)
 
@@ -140,7 +138,7 @@ class Packed:
                 self._add_nodes(value)
             else:
                 self._flush()
-                self._add_array(checked_array(value, leaf.kind), leaf)
+                self._add_array(checked_array(value, leaf.kind), leaf.axis)
         self._flush()
 
     def add(self, captured: Sequence[Node]) -> None:
@@ -153,7 +151,7 @@ class Packed:
         if self._numbers:
             buffer = numpy.array(self._numbers, dtype=numpy.float64)
             self._kept.append(buffer)
-            self.segments.append((buffer.ctypes.data, len(buffer), 8, 0))
+            self.segments.append((address_of(buffer), len(buffer), 8, 0))
             self._numbers = []
 
     def _add_nodes(self, array: Any) -> None:
@@ -162,23 +160,26 @@ class Packed:
             self.nodes.append(x if is_node else None)
             self._numbers.append(x._data if is_node else to_float(x, "compile"))
 
-    def _add_array(self, array: Any, leaf: Leaf) -> None:
-        if leaf.axis is not None:
-            array = numpy.moveaxis(array, leaf.axis, 0)
-            lane_stride = array.strides[0]
-            element = array[0]
-        else:
-            lane_stride = 0
-            element = array
-        if element.size == 0:
+    def _add_array(self, array: Any, axis: int | None) -> None:
+        shape: tuple[int, ...] = array.shape
+        strides: tuple[int, ...] = array.strides
+        lane_stride = 0
+        if axis is not None:
+            lane_stride = strides[axis]
+            shape = shape[:axis] + shape[axis + 1 :]
+            strides = strides[:axis] + strides[axis + 1 :]
+        count = trees.size_of(shape)
+        if count == 0:
             return
-        stride = _element_stride(element)
-        if stride is None:
-            array = numpy.ascontiguousarray(array)
-            lane_stride = array.strides[0] if leaf.axis is not None else 0
+        stride = _element_stride(shape, strides)
+        if stride is None:  # the elements of a lane are not evenly spaced
+            array = numpy.ascontiguousarray(
+                array if axis is None else numpy.moveaxis(array, axis, 0)
+            )
             stride = 8
+            lane_stride = 0 if axis is None else 8 * count
         self._kept.append(array)
-        self.segments.append((array.ctypes.data, element.size, stride, lane_stride))
+        self.segments.append((address_of(array), count, stride, lane_stride))
 
     def contiguous(self) -> Any:
         """All inputs of a single point, one after another."""
@@ -195,14 +196,23 @@ class Packed:
         return values
 
 
+def address_of(array: Any) -> int:
+    """Where the numbers of an array lie."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+_FLOAT64 = numpy.dtype(numpy.float64)
+
+
 def checked_array(array: Any, kind: str) -> Any:
     """An array as float64.
 
     Raises:
         ValueError: if a whole number is too large to be a float exactly.
     """
-    if array.dtype == numpy.float64 and array.dtype.isnative:
-        return array if array.ctypes.data % 8 == 0 else array.copy()
+    if array.dtype is _FLOAT64:
+        return array if array.flags.aligned else array.copy()
     if (
         kind == "indices"
         and array.size
@@ -215,17 +225,19 @@ def checked_array(array: Any, kind: str) -> Any:
     return array.astype(numpy.float64)
 
 
-def _element_stride(element: Any) -> int | None:
+def _element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
     """The distance of neighbours of an array read in C order, None if there is not one."""
-    if element.ndim == 0:
-        return 8
-    stride = element.strides[-1]
-    expected = stride
-    for length, actual in zip(element.shape[::-1], element.strides[::-1], strict=True):
-        if length != 1 and actual != expected:
+    stride = 0
+    expected = 0
+    for length, actual in zip(reversed(shape), reversed(strides), strict=True):
+        if length == 1:
+            continue
+        if not expected:
+            stride = expected = actual
+        elif actual != expected:
             return None
         expected *= length
-    return int(stride)
+    return stride or 8
 
 
 def inputs_to_arguments(
@@ -240,7 +252,7 @@ def inputs_to_arguments(
             if leaf.kind == "static":
                 values.append(value)
                 continue
-            stop = start + leaf.count
+            stop = start + leaf.size
             own = inputs[start:stop]
             start = stop
             if leaf.kind in ("number", "node"):

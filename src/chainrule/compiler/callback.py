@@ -82,7 +82,7 @@ def _python(
         handle = ctypes.c_int64.from_address(workspace + HANDLE * slot).value
         operation = _operations[handle].operations[number]
     values = (ctypes.c_double * width).from_address(result)
-    given = (ctypes.c_double * (count * step)).from_address(operands) if count else []
+    given = (ctypes.c_double * (count * step)).from_address(operands)
     for lane in range(width):
         if same and lane:
             values[lane] = values[0]

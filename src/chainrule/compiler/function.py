@@ -9,7 +9,9 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy
 
 from chainrule import trees
 from chainrule.lanes import Vmap
@@ -54,6 +56,7 @@ class Compiled:
         self.threads = threads
         self.point, self.vmap, self.outer = peeled(function)
         self.label = getattr(function, "__name__", None) or type(function).__name__
+        self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
         self._fast: dict[tuple[type, ...], FastCall] = {}
         self._lock = threading.RLock()
@@ -86,26 +89,12 @@ class Compiled:
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, structure = trees.leaves_of((args, kwargs))
-        axes: list[int | None] = [None] * len(leaves)
-        lanes = 0
-        by_argument: list[list[int | None]] = []
-        if self.vmap is not None:
-            own, _, own_axes = self.vmap.axes_of(args)
-            lanes = self.vmap.lanes_of(own, own_axes)
-            if lanes == 0:
-                raise ValueError("vmap: the arguments have no lanes (an axis of length 0)")
-            axes[: len(own)] = own_axes
-            start = 0
-            for arg in args:
-                count = len(trees.leaves_of(arg)[0])
-                by_argument.append(own_axes[start : start + count])
-                start += count
-        differentiated = self._differentiated(args, len(leaves))
+        form = self._forms.get(structure)
+        if form is None:
+            form = self._forms[structure] = self._form(args, len(leaves))
+        lanes = 0 if self.vmap is None else self._lanes(args, leaves, form.axes)
         try:
-            key_leaves = tuple(
-                leaf_of(value, axis, by)
-                for value, axis, by in zip(leaves, axes, differentiated, strict=True)
-            )
+            key_leaves = tuple(map(leaf_of, leaves, form.axes, form.differentiated))
         except NotCompilable as error:
             return self._eagerly(str(error), args, kwargs)
         key = (structure, key_leaves)
@@ -114,7 +103,7 @@ class Compiled:
             with self._lock:
                 plan = self._plans.get(key)
                 if plan is None or (plan.watch is not None and plan.watch.changed()):
-                    plan = Plan(self, key_leaves, leaves, structure, by_argument)
+                    plan = Plan(self, key_leaves, leaves, structure, form.by_argument)
                     self._plans[key] = plan
                     self._fast.clear()
                     self._warn_of_statics()
@@ -130,21 +119,50 @@ class Compiled:
             self._fast[tuple(map(type, args))] = FastCall(plan)
         return result
 
-    def _differentiated(self, args: tuple[Any, ...], count: int) -> list[bool]:
-        """For each leaf whether it is differentiated by: whole numbers are floats there."""
-        inner = self.function
+    def _form(self, args: tuple[Any, ...], count: int) -> Form:
+        """What the structure of the arguments says about each of their leaves."""
+        axes: list[int | None] = [None] * count
+        by_argument: list[list[int | None]] = []
+        if self.vmap is not None:
+            _, _, own_axes = self.vmap.axes_of(args)
+            axes[: len(own_axes)] = own_axes
+            start = 0
+            for arg in args:
+                n = len(trees.leaves_of(arg)[0])
+                by_argument.append(own_axes[start : start + n])
+                start += n
         wanted: set[int] = set()
+        inner = self.function
         while isinstance(inner, (Gradient, Jacobian, Vmap)):
             if not isinstance(inner, Vmap):
                 argnums = inner.argnums
                 wanted.update([argnums] if isinstance(argnums, int) else argnums)
             inner = inner.function
-        flags: list[bool] = []
-        if wanted:
-            for i, arg in enumerate(args):
-                by = i in wanted or i - len(args) in wanted
-                flags.extend([by] * len(trees.leaves_of(arg)[0]))
-        return flags + [False] * (count - len(flags))
+        differentiated: list[bool] = []
+        for i, arg in enumerate(args):
+            by = i in wanted or i - len(args) in wanted
+            differentiated.extend([by] * len(trees.leaves_of(arg)[0]))
+        differentiated.extend([False] * (count - len(differentiated)))
+        return Form(axes, by_argument, differentiated)
+
+    def _lanes(self, args: tuple[Any, ...], leaves: list[Any], axes: list[int | None]) -> int:
+        """How many lanes the arguments have; errors are those of vmap."""
+        assert self.vmap is not None
+        lanes = -1
+        for leaf, axis in zip(leaves, axes, strict=True):
+            if axis is None:
+                continue
+            if not isinstance(leaf, numpy.ndarray) or not -leaf.ndim <= axis < leaf.ndim:
+                self.vmap.axes_of(args)  # raises
+            if lanes == -1:
+                lanes = leaf.shape[axis]
+            elif leaf.shape[axis] != lanes:
+                self.vmap.lanes_of(leaves, axes)  # raises
+        if lanes < 1:
+            lanes = self.vmap.lanes_of(leaves, axes)
+            if lanes == 0:
+                raise ValueError("vmap: the arguments have no lanes (an axis of length 0)")
+        return lanes
 
     def _eagerly(self, why: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result without compiling, with one warning that says why."""
@@ -244,6 +262,21 @@ class Stats:
     compile_seconds: float
     lanes: int
     eager: bool
+
+
+class Form(NamedTuple):
+    """What the structure of the arguments says about their leaves.
+
+    Attributes:
+        axes: for each leaf the axis of the lanes, None if they share it.
+        by_argument: the same for the leaves of each positional argument.
+        differentiated: for each leaf whether it is differentiated by: whole numbers are floats
+            there.
+    """
+
+    axes: list[int | None]
+    by_argument: list[list[int | None]]
+    differentiated: list[bool]
 
 
 class FastCall:

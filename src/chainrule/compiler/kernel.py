@@ -132,8 +132,8 @@ class Kernel:
             self._callbacks = CallbackTable(
                 [operation_named(name, tape.user) for name in program.callbacks]
             )
-        self._run = _lanes_driver(self._machine) if lanes else None
-        self._call = None if lanes else _point_driver(self._machine)
+        self._run: Any = _lanes_driver(self._machine) if lanes else None
+        self._call: Any = None if lanes else _point_driver(self._machine)
         self._guards = _table(
             [
                 field
@@ -382,8 +382,10 @@ def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _sum_units(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     """Add up the sums of the chunks, in order."""
+    total: NDArray[np.float64]
     if len(sums) == 1:
-        return sums[0]
+        total = sums[0]
+        return total
     total = np.zeros(sums.shape[1])
     with np.errstate(all="ignore"):
         for row in sums:

@@ -439,7 +439,7 @@ class _Writer:
         step = self.slot_size
         listed = ids[1:] if operation == "gather" else ids
         start = slots[listed[0]] if listed else -1
-        in_place = start >= 0 and all([slots[b] == start + k * step for k, b in enumerate(listed)])
+        in_place = start >= 0 and all(slots[b] == start + k * step for k, b in enumerate(listed))
         if not in_place:
             start = self.scratch
             for k, b in enumerate(listed):

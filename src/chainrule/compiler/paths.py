@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 
+from .arguments import address_of
 from .kernel import Kernel, reduce_lanes
 from .tape import Tape, pruned
 from .trace import Trace
@@ -183,7 +184,7 @@ class Outputs:
     def segments(self) -> Segments:
         """The layout for a kernel."""
         return [
-            (array.ctypes.data, array.shape[1], 8, 8 * array.shape[1])
+            (address_of(array), array.shape[1], 8, 8 * array.shape[1])
             for array in self.arrays
             if array.size
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -11,14 +12,15 @@ from typing import Any, Protocol
 import numpy
 
 from chainrule import trees
-from chainrule.lanes import Vmap, move_lanes
+from chainrule.lanes import Vmap
 from chainrule.node import Node, apply
 from chainrule.rules import Operation
 from chainrule.transforms import Gradient, Transformed
 
-from .arguments import Leaf, Packed, inputs_to_arguments
+from .arguments import Leaf, Packed, address_of, inputs_to_arguments
 from .captures import Watch
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
+from .results import LaneResult
 from .trace import Trace
 
 
@@ -66,13 +68,13 @@ class Plan:
             v if leaf.kind == "static" else None for v, leaf in zip(values, leaves, strict=True)
         ]
         self._make_arguments = inputs_to_arguments(structure, leaves, static)
-        self.n_inputs = sum(leaf.count for leaf in leaves)
+        self.n_inputs = sum(leaf.size for leaf in leaves)
         self.live: list[int] = []  # the inputs that may be nodes
         self._shared: list[bool] = []
         for leaf in leaves:
             if leaf.kind in ("node", "nodes"):
-                self.live.extend(range(len(self._shared), len(self._shared) + leaf.count))
-            self._shared.extend([leaf.axis is None] * leaf.count)
+                self.live.extend(range(len(self._shared), len(self._shared) + leaf.size))
+            self._shared.extend([leaf.axis is None] * leaf.size)
         self.layout: trees.Layout | None = None
         self.n_results = 0
         self.captured: list[Node] = []
@@ -80,6 +82,7 @@ class Plan:
         self.trace_seconds = 0.0
         self._lock = threading.RLock()
         self.eager = False
+        self._result: LaneResult | None = None
         self.paths = self._new_paths()
 
     def _new_paths(self) -> Paths:
@@ -146,7 +149,7 @@ class Plan:
         if not self.lanes:
             inputs = packed.contiguous()
             results = numpy.empty(self.n_results * (1 + n_nodes))
-            run_point(paths, lambda: packed.at(0), inputs.ctypes.data, results.ctypes.data)
+            run_point(paths, lambda: packed.at(0), address_of(inputs), address_of(results))
             numbers: list[Any] = results[: self.n_results].tolist()
             if n_nodes:
                 numbers = self._as_nodes(
@@ -170,66 +173,25 @@ class Plan:
         ]
 
     def _run_lanes(self, packed: Packed, lanes: int, n_nodes: int) -> Any:
-        assert self.layout is not None
         owner = self.owner
+        if self._result is None or self._result.n_nodes != n_nodes:
+            assert self.layout is not None
+            self._result = LaneResult(self.layout, self._lane_axes(), n_nodes)
+        result = self._result
         threads = owner.threads or thread_count()
-        axes = self._lane_axes()
-        reduced = [axis is None for axis in axes]
-        sizes = [trees.size_of(shape) for shape in self.layout.shapes]
-        flags = [r for r, size in zip(reduced, sizes, strict=True) for _ in range(size)]
-        flags += [r for r in flags for _ in range(n_nodes)]
-        kept = [size for r, size in zip(reduced, sizes, strict=True) if not r]
-        if n_nodes and not all(reduced):
-            kept.append(sum(kept) * n_nodes)
-        outputs = Outputs(kept, lanes)
-        if any(flags):
-            sums = run_reduced(
-                self.paths, packed.at, packed.segments, lanes, tuple(flags), outputs, threads
-            )
+        outputs = Outputs(result.kept, lanes)
+        inputs = packed.segments
+        if result.any_added:
+            sums = run_reduced(self.paths, packed.at, inputs, lanes, result.added, outputs, threads)
             if owner.vmap is not None and owner.vmap.reduce == "mean":
                 sums = sums / lanes
                 for array in outputs.arrays:
                     array /= lanes
         else:
             sums = numpy.empty(0)
-            run_lanes(self.paths, packed.at, packed.segments, lanes, outputs, threads)
-        return self._assembled(sums, outputs, axes, sizes, n_nodes, packed.nodes)
-
-    def _assembled(
-        self,
-        sums: Any,
-        outputs: Outputs,
-        axes: list[int | None],
-        sizes: list[int],
-        n_nodes: int,
-        nodes: list[Node | None],
-    ) -> Any:
-        """The result from the sums and the arrays over the lanes."""
-        assert self.layout is not None
-        n_sums = sum(size for axis, size in zip(axes, sizes, strict=True) if axis is None)
-        rows = sums[n_sums:].reshape(n_sums, n_nodes) if n_nodes else None
-        arrays: list[Any] = list(outputs.arrays)
-        slopes = arrays.pop() if n_nodes and any(axis is not None for axis in axes) else None
-        leaves: list[Any] = []
-        at_sum = at_slope = 0
-        for shape, size, axis in zip(self.layout.shapes, sizes, axes, strict=True):
-            if axis is None:
-                values = sums[at_sum : at_sum + size].tolist()
-                if rows is not None:
-                    values = self._as_nodes(values, rows[at_sum : at_sum + size], nodes)
-                at_sum += size
-                leaves.append(values[0] if shape is None else trees.array_of(values, shape))
-                continue
-            array = arrays.pop(0)
-            if slopes is not None:
-                stop = at_slope + size * n_nodes
-                own = slopes[:, at_slope:stop].reshape(-1, n_nodes)
-                at_slope = stop
-                made = self._as_nodes(array.ravel().tolist(), own, nodes)
-                array = numpy.empty(len(made), dtype=object)
-                array[:] = made
-            leaves.append(move_lanes(array.reshape((outputs.lanes, *(shape or ()))), axis))
-        return trees.unflatten(self.layout.structure, leaves)
+            run_lanes(self.paths, packed.at, inputs, lanes, outputs, threads)
+        as_nodes = functools.partial(self._as_nodes, nodes=packed.nodes) if n_nodes else None
+        return result.assembled(sums, outputs.arrays, lanes, as_nodes)
 
     def _lane_axes(self) -> list[int | None]:
         """For each leaf of the result the axis of the lanes; None if they are added up.

@@ -1,0 +1,88 @@
+"""The result of a call over lanes, put together from sums and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from chainrule import trees
+from chainrule.lanes import move_lanes
+
+
+class LaneResult:
+    """Where the numbers of a result over lanes are.
+
+    Args:
+        layout: of the result at one lane.
+        axes: for each of its leaves the axis of the lanes; None if they are added up.
+        n_nodes: by how many nodes the result is differentiated as well.
+
+    Attributes:
+        added: for each output of the kernel whether it is added up over the lanes: the result's
+            numbers, then their derivatives by the nodes.
+        kept: the widths of the arrays over the lanes: one for each leaf that is not added up, then
+            one for the derivatives of all of these.
+    """
+
+    def __init__(self, layout: trees.Layout, axes: Sequence[int | None], n_nodes: int) -> None:
+        self._layout = layout
+        self._axes = axes
+        self._sizes = [trees.size_of(shape) for shape in layout.shapes]
+        self.n_nodes = n_nodes
+        flags = [
+            axis is None for axis, size in zip(axes, self._sizes, strict=True) for _ in range(size)
+        ]
+        self._n_sums = sum(flags)
+        self.any_added = any(flags)
+        self.added = tuple(flags + [flag for flag in flags for _ in range(n_nodes)])
+        self.kept = [size for axis, size in zip(axes, self._sizes, strict=True) if axis is not None]
+        if n_nodes and self.kept:
+            self.kept.append(sum(self.kept) * n_nodes)
+
+    def assembled(
+        self,
+        sums: Any,
+        arrays: Sequence[Any],
+        lanes: int,
+        as_nodes: Callable[[list[Any], Any], list[Any]] | None,
+    ) -> Any:
+        """The result.
+
+        Args:
+            sums: the outputs that were added up.
+            arrays: the others: see ``kept``.
+            lanes: how many lanes there are.
+            as_nodes: makes nodes of numbers and the rows of their derivatives, if there are any.
+        """
+        rows = slopes = None
+        if as_nodes is not None:
+            rows = sums[self._n_sums :].reshape(self._n_sums, self.n_nodes)
+            if self.kept:
+                *arrays, slopes = arrays
+        remaining = iter(arrays)
+        leaves: list[Any] = []
+        at_sum = at_slope = 0
+        for shape, size, axis in zip(self._layout.shapes, self._sizes, self._axes, strict=True):
+            if axis is None:
+                values = sums[at_sum : at_sum + size]
+                if as_nodes is not None:
+                    assert rows is not None
+                    made = as_nodes(values.tolist(), rows[at_sum : at_sum + size])
+                    leaves.append(made[0] if shape is None else trees.array_of(made, shape))
+                else:
+                    leaves.append(values.item() if shape is None else values.reshape(shape).copy())
+                at_sum += size
+                continue
+            array = next(remaining)
+            if as_nodes is not None:
+                assert slopes is not None
+                stop = at_slope + size * self.n_nodes
+                own = slopes[:, at_slope:stop].reshape(-1, self.n_nodes)
+                at_slope = stop
+                made = as_nodes(array.ravel().tolist(), own)
+                array = numpy.empty(len(made), dtype=object)
+                array[:] = made
+            leaves.append(move_lanes(array.reshape((lanes, *(shape or ()))), axis))
+        return trees.unflatten(self._layout.structure, leaves)
