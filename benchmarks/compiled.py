@@ -28,7 +28,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from compiled_cases.common import Case, Peer
+import numpy as np
+from compiled_cases.common import Peer
 from compiled_cases.libraries import STARTS
 from compiled_peers import CASES
 from eager import conditions
@@ -65,6 +66,11 @@ class Cell:
     def run(self) -> float:
         """Median ns of a run after the first."""
         return median(self.runs_ns)
+
+    def spread(self) -> tuple[float, float]:
+        """What nine in ten of the runs lie between, in ns."""
+        low, high = np.percentile(self.runs_ns, (5, 95))
+        return float(low), float(high)
 
     def compile(self) -> float:
         """What the first result took longer than a run, in ns."""
@@ -188,7 +194,7 @@ def table(cells: list[Cell]) -> str:
     case = CASES[cells[0].case]
     base = next((c.run() for c in cells if c.peer == BASE and not c.problem), None)
     lines = [
-        f"| library | version | first result | compile | run (range) | ns per {case.unit}"
+        f"| library | version | first result | compile | run (90 % of runs) | ns per {case.unit}"
         " | × chainrule |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -201,7 +207,7 @@ def table(cells: list[Cell]) -> str:
         lines.append(
             f"{label} {cell.version} | {duration(cell.first())} | {duration(cell.compile())}"
             f" | {duration(cell.run())}"
-            f" ({duration(min(cell.runs_ns))} – {duration(max(cell.runs_ns))})"
+            f" ({' – '.join(map(duration, cell.spread()))})"
             f" | {cell.run() / case.units(cell.size):,.3g} | {ratio} |"
         )
     return "\n".join(lines)
@@ -237,12 +243,12 @@ def growth(letter: str, cells: list[Cell]) -> str:
     for size in case.sizes:
         here = {cell.peer: cell for cell in shown if cell.size == size}
         nodes = case.nodes(size)
-        each = [
-            f"{duration(here[name].compile())}, {duration(here[name].compile() / nodes)} each"
-            if name in here
-            else "–"
-            for name in names
-        ]
+        each = []
+        for name in names:
+            time = here[name].compile() if name in here else None
+            each.append("–" if time is None else duration(time))
+            if name == BASE and time is not None:
+                each[-1] += f", {duration(time / nodes)} an operation"
         lines.append(f"| {size:,} | {nodes:,} | {' | '.join(each)} |")
     return "\n".join(lines)
 
@@ -287,43 +293,46 @@ def plot(cells: list[Cell], target: str) -> None:
         for letter in dict.fromkeys(cell.case for cell in cells)
         if CASES[letter].nodes is not None
     ]
-    bars = [group for group in groups(cells) if group[0].case not in curves]
+    tables = [group for group in groups(cells) if group[0].case not in curves]
     columns = 2
-    rows = -(-(len(bars) + len(curves)) // columns)
+    rows = -(-(len(tables) + len(curves)) // columns)
     figure, panels = pyplot.subplots(
-        rows, columns, figsize=(14, 3.4 * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(13, 3.2 * rows), squeeze=False, layout="constrained"
     )
-    axes = iter(panels.flat)
-    for panel, group in zip(axes, bars, strict=False):
-        draw_bars(panel, group)
-    for panel, letter in zip(axes, curves, strict=False):
-        draw_curve(panel, CASES[letter], [c for c in cells if c.case == letter])
-    for panel in axes:
+    axes = list(panels.flat)
+    for panel, group in zip(axes, tables, strict=False):
+        draw_table(panel, group)
+    for panel, letter in zip(axes[len(tables) :], curves, strict=False):
+        draw_curve(panel, letter, [cell for cell in cells if cell.case == letter])
+    for panel in axes[len(tables) + len(curves) :]:
         panel.axis("off")
     figure.savefig(target, dpi=120)
 
 
-def draw_bars(panel: Any, group: list[Cell]) -> None:
-    """The times of one table: of a run, and pale of the first result."""
+def draw_table(panel: Any, group: list[Cell]) -> None:
+    """The times of one table: of a run, and hollow of the first result."""
     shown = [cell for cell in group if not cell.problem][::-1]
     heights = range(len(shown))
     runs = [cell.run() / 1e6 for cell in shown]
     spread = [
-        [(cell.run() - min(cell.runs_ns)) / 1e6 for cell in shown],
-        [(max(cell.runs_ns) - cell.run()) / 1e6 for cell in shown],
+        [max(0.0, cell.run() - cell.spread()[0]) / 1e6 for cell in shown],
+        [max(0.0, cell.spread()[1] - cell.run()) / 1e6 for cell in shown],
     ]
     firsts = [cell.first() / 1e6 for cell in shown]
-    panel.barh(heights, firsts, color="#deebf7", label="first result")
-    panel.barh(heights, runs, xerr=spread, height=0.5, color="#2171b5", label="run")
+    panel.errorbar(runs, heights, xerr=spread, fmt="o", color="#2171b5", label="run")
+    panel.plot(firsts, heights, "o", color="#2171b5", mfc="none", label="first result")
     panel.set_xscale("log")
+    panel.set_ylim(-0.5, len(shown) - 0.5)
     panel.set_yticks(heights, [cell.described().label for cell in shown], fontsize=8)
-    panel.set_title(caption(group[0]), fontsize=9)
+    panel.grid(axis="x", alpha=0.3)
+    panel.set_title(caption(group[0]).replace("; ", "\n"), fontsize=9)
     panel.set_xlabel("ms (log scale)", fontsize=8)
     panel.legend(fontsize=7)
 
 
-def draw_curve(panel: Any, case: Case, cells: list[Cell]) -> None:
+def draw_curve(panel: Any, letter: str, cells: list[Cell]) -> None:
     """The time to compile by the length of the program."""
+    case = CASES[letter]
     assert case.nodes is not None
     for name, peer in case.peers.items():
         shown = [cell for cell in cells if cell.peer == name and not cell.problem]
@@ -333,9 +342,10 @@ def draw_curve(panel: Any, case: Case, cells: list[Cell]) -> None:
             panel.plot(lengths, seconds, marker="o", label=peer.label)
     panel.set_xscale("log")
     panel.set_yscale("log")
-    panel.set_title(f"{case.title}: time to compile", fontsize=9)
+    panel.set_title(f"{letter}. {case.title}\ntime to compile", fontsize=9)
     panel.set_xlabel("operations", fontsize=8)
     panel.set_ylabel("s", fontsize=8)
+    panel.grid(alpha=0.3)
     panel.legend(fontsize=7)
 
 

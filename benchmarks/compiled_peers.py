@@ -45,7 +45,7 @@ def version_of(peer: Peer) -> str:
 
 
 def measure(case: Case, peer: Peer, setting: Setting, seconds: float) -> dict[str, Any]:
-    """Times in ns of the start, the first result and later runs, and how far results are from right.
+    """Times in ns of start, first result and later runs, and how far the results are from right.
 
     The first result includes all that follows the library's start and the making of the inputs:
     tracing, compiling, and one run. Runs go on for so many seconds.

@@ -24,18 +24,16 @@ from references import REFERENCES
 from chainrule.compiler import machine as machine_module
 from chainrule.compiler.kernel import Kernel, Regular, Result, reduce_lanes
 from chainrule.compiler.machine import machine
-from chainrule.compiler.vector_math import CALLED_BACK, LIBRARY
+from chainrule.compiler.vector_math import CALLED_BACK, LIBRARY, SWEEPS
 from chainrule.rules import OPERATIONS, Operation
 
 Floats = NDArray[np.float64]
 
 NAN = math.nan
 INF = math.inf
-INEXACT = frozenset(
-    ["power", "power_term", "fsum", "hypot", "over_norm", "over_squares", "sech2", "sigmoid"]
-    + ["softplus", "gaussian", "norm_pdf", "norm_cdf", *LIBRARY, *CALLED_BACK]
-) - {"remainder", "round"}
-EXACT = frozenset(OPERATIONS) - INEXACT
+INEXACT = {*LIBRARY, *SWEEPS, *CALLED_BACK, "power_term", "sech2", "sigmoid", "softplus"}
+INEXACT |= {"gaussian", "norm_pdf", "norm_cdf"}
+EXACT = (frozenset(OPERATIONS) - INEXACT) | {"remainder", "round"}
 SPECIAL = (
     0.0,
     -0.0,

@@ -90,7 +90,7 @@ def load_c(option: Option) -> Callable[[Setting], Build]:
         def build() -> Program:
             library = Path("adjoint.so").resolve()
             command = ["cc", *FLAGS, "-shared", "-fPIC", str(SOURCE), "-o", str(library)]
-            subprocess.run([*command, "-lmvec", "-lm"], check=True)
+            subprocess.run([*command, "-lm"], check=True)
             function = ctypes.CDLL(str(library)).adjoint
             array, number = np.ctypeslib.ndpointer(np.float64, flags="C"), ctypes.c_long
             function.argtypes = [

@@ -20,7 +20,7 @@ JIT = {"jit": True, "compiler": "shell", "jit_options": {"flags": ["-O3", "-marc
 
 
 def load_chainrule(option: Option, branchless: bool = False) -> Callable[[Setting], Build]:
-    """chainrule: scalars in a Python loop; the barrier is an ``if``, or branchless."""
+    """chainrule: scalars in a Python loop; the barrier is an ``if``, or a ``where``."""
 
     def load(setting: Setting) -> Build:
         chainrule: Any = import_module("chainrule")
@@ -29,38 +29,29 @@ def load_chainrule(option: Option, branchless: bool = False) -> Callable[[Settin
         dt = YEARS / setting.size
         root_dt = math.sqrt(dt)
 
-        def plain(spot: Any, strike: Any, rate: Any, vol: Any, normals: Any) -> Any:
+        def path(spot: Any, strike: Any, rate: Any, vol: Any, normals: Any) -> Any:
             drift = (rate - 0.5 * vol * vol) * dt
             s, total = spot, 0.0
             for z in normals:
                 s = s * cm.exp(drift + vol * root_dt * z)
-                total = total + s
-            return cm.exp(-rate * YEARS) * cm.maximum(total / setting.size - strike, 0.0)
-
-        def with_if(spot: Any, strike: Any, rate: Any, vol: Any, normals: Any) -> Any:
-            drift = (rate - 0.5 * vol * vol) * dt
-            s, total = spot, 0.0
-            for z in normals:
-                s = s * cm.exp(drift + vol * root_dt * z)
-                if s > BARRIER:
+                if option.knock_out and s > BARRIER:
                     return 0.0
                 total = total + s
             return cm.exp(-rate * YEARS) * cm.maximum(total / setting.size - strike, 0.0)
 
-        def without_if(spot: Any, strike: Any, rate: Any, vol: Any, normals: Any) -> Any:
+        def path_without_if(spot: Any, strike: Any, rate: Any, vol: Any, normals: Any) -> Any:
             drift = (rate - 0.5 * vol * vol) * dt
             s, total, alive = spot, 0.0, 1.0
             for z in normals:
                 s = s * cm.exp(drift + vol * root_dt * z)
-                alive = cm.minimum(alive, cm.sign(BARRIER - s))
+                alive = cm.where(s > BARRIER, 0.0, alive)
                 total = total + s
             payoff = cm.exp(-rate * YEARS) * cm.maximum(total / setting.size - strike, 0.0)
-            return cm.relu(alive) * payoff
-
-        path = (without_if if branchless else with_if) if option.knock_out else plain
+            return cm.where(alive > 0.0, payoff, 0.0)
 
         def build() -> Program:
-            by_path = chainrule.value_and_grad(path, argnums=BY_PARAMETERS)
+            program = path_without_if if branchless else path
+            by_path = chainrule.value_and_grad(program, argnums=BY_PARAMETERS)
             mapped = chainrule.vmap(by_path, in_axes=PER_PATH)
             compiled = chainrule.compile(mapped, threads=setting.threads)
             return Program(lambda: compiled(*PARAMETERS, normals), stats=compiled.stats)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compiled_cases.casadi_buffer import in_place
-from compiled_cases.common import AADC, Array, Build, Case, Peer, Program, Setting
+from compiled_cases.common import Array, Build, Case, Peer, Program, Setting
 
 VARIABLES = 5
 BY_ALL = tuple(range(VARIABLES))
@@ -151,7 +151,7 @@ def load_jax(setting: Setting) -> Build:
 def load_torch(setting: Setting) -> Build:
     """PyTorch: blocks of points; the gradient's graph backpropagated once for each variable."""
     torch: Any = import_module("torch")
-    size, threads = setting
+    size = setting.size
     call = price(torch)
     columns = torch.from_numpy(points(size))
 
@@ -230,7 +230,6 @@ CASE = Case(
         "torch": Peer("PyTorch", "torch", load_torch),
         "casadi": Peer("CasADi, virtual machine", "casadi", load_casadi(jit=False)),
         "casadi_jit": Peer("CasADi, C code", "casadi", load_casadi(jit=True)),
-        "aadc": AADC,
     },
     size_name="points",
     sizes=(1_000_000,),

@@ -51,11 +51,6 @@ class Setting(NamedTuple):
 Build: TypeAlias = Callable[[], Program]
 
 
-def load_nothing(setting: Setting) -> Build:
-    """For a peer that is listed but not measured."""
-    raise NotImplementedError
-
-
 @dataclass(frozen=True)
 class Peer:
     """A library, or code by hand.
@@ -75,14 +70,6 @@ class Peer:
     largest: int | None = None
     slow: bool = False
     not_measured: str = ""
-
-
-AADC = Peer(
-    "AADC",
-    "aadc",
-    load_nothing,
-    not_measured="its licence forbids use as a performance baseline and publishing results",
-)
 
 
 @dataclass(frozen=True)

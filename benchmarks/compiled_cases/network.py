@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compiled_cases.common import AADC, Array, Build, Case, Peer, Program, Setting, flat
+from compiled_cases.common import Array, Build, Case, Peer, Program, Setting, flat
 
 WIDTHS = (2, 16, 16, 1)
 SEED = 5
@@ -182,7 +182,6 @@ CASE = Case(
         "jax": Peer("JAX", "jax", load_jax),
         "torch": Peer("PyTorch", "torch", load_torch),
         "micrograd": Peer("micrograd", "micrograd", load_micrograd),
-        "aadc": AADC,
     },
     size_name="samples",
     sizes=(100,),

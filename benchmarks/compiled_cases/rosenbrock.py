@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compiled_cases.casadi_buffer import in_place
-from compiled_cases.common import AADC, Array, Build, Case, Peer, Program, Setting
+from compiled_cases.common import Array, Build, Case, Peer, Program, Setting
 
 SEED = 3
 DIAGONALS = (-1, 0, 1)
@@ -54,6 +54,7 @@ def with_diagonals(value: Any, gradient: Any, hessian: Any) -> list[Array]:
 def load_chainrule(setting: Setting) -> Build:
     """chainrule: scalars in a Python loop."""
     chainrule: Any = import_module("chainrule")
+    import_module("scipy.sparse")  # which chainrule imports when it needs it
     x = point(setting.size)
 
     def rosenbrock(x: Any) -> Any:
@@ -140,7 +141,6 @@ CASE = Case(
             largest=1_000,
             slow=True,
         ),
-        "aadc": AADC,
     },
     size_name="variables",
     sizes=(100, 1_000, 10_000),

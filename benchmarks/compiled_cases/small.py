@@ -1,6 +1,7 @@
 """One small function of ten operations, called from Python very many times.
 
-Each call takes the result of the one before, so every library hands on numbers of its own kind.
+A run is a thousand calls, and a process makes up to a thousand runs. Each call takes the result of
+the one before, so every library hands on numbers of its own kind.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from compiled_cases.common import AADC, Array, Build, Case, Peer, Program, Setting
+from compiled_cases.common import Array, Build, Case, Peer, Program, Setting
 
 START, Y = 0.4, 0.3
 
@@ -131,10 +132,9 @@ CASE = Case(
         "torch": Peer("PyTorch", "torch", load_torch),
         "casadi": Peer("CasADi, a call", "casadi", load_casadi),
         "casadi_buffer": Peer("CasADi, in place", "casadi", load_casadi_buffer),
-        "aadc": AADC,
     },
     size_name="calls",
-    sizes=(100_000,),
+    sizes=(1_000,),
     unit="call",
     units=lambda size: size,
 )

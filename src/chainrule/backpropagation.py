@@ -242,12 +242,12 @@ def _send(node: Node) -> None:
 
 
 def _message(node: Node, parent: Node, g: float, local: float) -> float:
-    """A global times a local gradient; a local gradient that is 0 by rule sends 0."""
+    """A global times a local gradient; where an operation stops it, a local 0 sends 0."""
     message = g * local
     operation = node._operation
     if message != message and local == 0.0 and operation is not None:
         for i, operand in enumerate(node.operands):
-            if operand is parent and operation.ignores(i):
+            if operand is parent and (operation.ignores(i) or operation.stops(i)):
                 return 0.0
     return message
 

@@ -9,13 +9,16 @@ be nodes, so that the result can be drawn, compiled, and differentiated again.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from mypy_extensions import i32, i64
 
 from chainrule import rules
-from chainrule.node import BinaryOpNode, Node, OperationNode, apply
+from chainrule.annotations import detecting_anomaly
+from chainrule.node import BinaryOpNode, Node, OperationNode, apply, equation
+from chainrule.rules import Operation, to_float
 from chainrule.tracing import PROGRESS
 
 
@@ -66,8 +69,8 @@ def fresh_input(value: object, level: i32) -> Node:
 def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
-    The nodes that stood for others at its inputs drop out of the graph. Gives the values after
-    that.
+    The nodes that stood for others at its inputs drop out of the graph, and what depends on no node
+    from outside becomes a constant in it. Gives the values after that.
     """
     floor: i32 = 0  # what a trace records stays in the trace
     if PROGRESS.recorder is not None:
@@ -76,27 +79,50 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[A
     for x in inputs:
         if x._a is not None:
             stood_for[x] = x._a
+    fixed: set[Node] = set()  # depend on no node from outside
     for node in topological([v for v in values if isinstance(v, Node)], level):
+        if node in stood_for:
+            node._level = max(floor, stood_for[node]._level)
+            continue
         outer = floor
-        a = node._a
-        if a is not None:
-            if node not in stood_for:
-                a = node._a = stood_for.get(a, a)
-            outer = a._level
-        b = node._b
-        if b is not None:
-            b = node._b = stood_for.get(b, b)
-            if b._level > outer:
-                outer = b._level
-        rest = node._rest
-        if isinstance(rest, tuple):
-            operands = tuple([stood_for.get(x, x) if isinstance(x, Node) else x for x in rest])
-            node._rest = operands
-            for operand in operands:
-                if isinstance(operand, Node) and operand._level > outer:
-                    outer = operand._level
+        moving = False
+        operands: list[Any] = []
+        for operand in node.operands:
+            if isinstance(operand, Node):
+                if operand not in fixed:
+                    moving = True
+                    operand = stood_for.get(operand, operand)
+                    outer = max(outer, operand._level)
+                elif node._operation is not None:
+                    operand = operand._data
+            operands.append(operand)
         node._level = outer
-    return [stood_for.get(v, v) if isinstance(v, Node) else v for v in values]
+        if moving:
+            _set_operands(node, operands)
+        else:
+            fixed.add(node)
+    released: list[Any] = []
+    for v in values:
+        if isinstance(v, Node):
+            v = v._data if v in fixed else stood_for.get(v, v)
+        released.append(v)
+    return released
+
+
+def _set_operands(node: Node, operands: list[Any]) -> None:
+    """Give a node other operands, as many as it has."""
+    if isinstance(node._rest, tuple):
+        node._rest = tuple(operands)
+        return
+    first = operands[0]
+    node._a = first if isinstance(first, Node) else None
+    if not isinstance(first, Node):
+        node._rest = first
+    if len(operands) > 1:
+        second = operands[1]
+        node._b = second if isinstance(second, Node) else None
+        if not isinstance(second, Node):
+            node._rest = second
 
 
 class Linearization:
@@ -123,6 +149,7 @@ class Linearization:
         self.positions: list[list[int]] = []  # by node: which of its operands are in the graph
         self.sources: list[list[Node]] = []  # and these operands
         self.live = bool(outside)  # whether it depends on nodes that outlive the transformation
+        self.stray: Node | None = None  # an input that is not among these
         self._locals: dict[Node, list[Any]] = {}
         given: set[Node] = set(inputs)
         also: set[Node] = set(outside)
@@ -140,7 +167,10 @@ class Linearization:
             if node in given:
                 continue
             operation = node._operation
-            for i, operand in enumerate(node.operands):
+            operands = node.operands
+            if not operands or (operation is rules.identity and operands[0]._level < node._level):
+                self.stray = node  # an input of another transformation
+            for i, operand in enumerate(operands):
                 if isinstance(operand, Node):
                     if operand._level < level and operand not in also:
                         self.live = True
@@ -164,6 +194,10 @@ class Linearization:
         else:
             values = [x._data if isinstance(x, Node) else x for x in node.operands]
             grads = operation.local_grads_at(positions, node._data, values)
+        for i, grad in enumerate(grads):
+            if type(grad) is not float and not isinstance(grad, Node):
+                what = f"a local gradient of {operation.name}"
+                grads[i] = to_float(grad, what, "must be a real number")
         self._locals[node] = grads
         return grads
 
@@ -186,6 +220,7 @@ class Linearization:
     def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
         """∂(sum of outputs times cotangents)/∂input, for each input: numbers or nodes."""
         grads: dict[Node, Any] = {}
+        anomaly = detecting_anomaly()
         last: i64 = -1
         for y, cotangent in zip(self.outputs, cotangents, strict=True):
             if isinstance(y, Node) and y in self.index:
@@ -201,8 +236,12 @@ class Linearization:
             adjoint = grads.pop(node, 0.0)
             if isinstance(adjoint, float) and adjoint == 0.0:
                 continue
-            for source, local in zip(sources, self.local_grads(node, positions), strict=True):
-                _accumulate(grads, source, times(adjoint, local))
+            locals_ = self.local_grads(node, positions)
+            for source, i, local in zip(sources, positions, locals_, strict=True):
+                sent = message(node._operation, i, adjoint, local)
+                if anomaly:
+                    _check_finite(sent, node, adjoint, local)
+                _accumulate(grads, source, sent)
         return [grads.get(x, 0.0) for x in self.inputs]
 
     def pull_back_one(self, y: Any) -> dict[Node, Any]:
@@ -211,6 +250,7 @@ class Linearization:
         What depends by structure stays in it, if only with the value 0.
         """
         grads: dict[Node, Any] = {}
+        anomaly = detecting_anomaly()
         if not isinstance(y, Node) or y not in self.index:
             return grads
         grads[y] = 1.0
@@ -225,15 +265,20 @@ class Linearization:
                 found[node] = adjoint
                 continue
             sources = self.sources[number]
-            for source, local in zip(sources, self.local_grads(node, positions), strict=True):
+            locals_ = self.local_grads(node, positions)
+            for source, i, local in zip(sources, positions, locals_, strict=True):
                 if source not in grads:
                     heapq.heappush(heap, -self.index[source])
-                _accumulate(grads, source, times(adjoint, local))
+                sent = message(node._operation, i, adjoint, local)
+                if anomaly:
+                    _check_finite(sent, node, adjoint, local)
+                _accumulate(grads, source, sent)
         return found
 
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
         """The change of each output for a change of the inputs: numbers or nodes."""
         changes: dict[Node, Any] = {}
+        anomaly = detecting_anomaly()
         for x, tangent in zip(self.inputs, tangents, strict=True):
             changes[x] = tangent
         for number, node in enumerate(self.order):
@@ -244,17 +289,31 @@ class Linearization:
             if not moving:
                 continue
             total: Any = 0.0
-            grads = self.local_grads(node, self.positions[number])
-            for source, local in zip(self.sources[number], grads, strict=True):
+            positions = self.positions[number]
+            locals_ = self.local_grads(node, positions)
+            for source, i, local in zip(self.sources[number], positions, locals_, strict=True):
                 change = changes.get(source, 0.0)
                 if not _is_zero(change):
-                    total = plus(total, times(change, local))
+                    moved = message(node._operation, i, change, local)
+                    if anomaly:
+                        _check_finite(moved, node, change, local)
+                    total = plus(total, moved)
             changes[node] = total
         return [changes.get(y, 0.0) if isinstance(y, Node) else 0.0 for y in self.outputs]
 
 
 def _is_zero(x: Any) -> bool:
     return isinstance(x, float) and x == 0.0
+
+
+def _check_finite(product: Any, node: Node, change: Any, local: Any) -> None:
+    """Raise FloatingPointError for a derivative that is not finite; nodes have said so before."""
+    if isinstance(product, float) and not math.isfinite(product):
+        place = "" if node.line is None else f" at {node.line}"
+        raise FloatingPointError(
+            f"derivative {product} at {equation(node)}{place}:"
+            f" {change} times local gradient {local}"
+        )
 
 
 def _accumulate(grads: dict[Node, Any], node: Node, message: Any) -> None:
@@ -272,6 +331,23 @@ def plus(x: Any, y: Any) -> Any:
     if isinstance(y, float) and y == 0.0:
         return x
     return x + y
+
+
+def message(operation: Operation | None, position: int, global_grad: Any, local_grad: Any) -> Any:
+    """What a node sends to an operand: its global gradient times a local gradient.
+
+    A global gradient of 0 sends 0; so does a local one where the operation stops it.
+    """
+    if operation is None or not operation.stops(position):
+        return times(global_grad, local_grad)
+    if isinstance(local_grad, float):
+        return 0.0 if local_grad == 0.0 else times(global_grad, local_grad)
+    if isinstance(global_grad, float) and global_grad - global_grad == 0.0:
+        return times(global_grad, local_grad)
+    # Where the operation picks, the local gradient is 1 or 0.
+    picks = operation is not rules.azmul
+    product = global_grad if picks else times(global_grad, local_grad)
+    return apply(rules.where, (local_grad, product, 0.0))
 
 
 def times(global_grad: Any, local_grad: Any) -> Any:

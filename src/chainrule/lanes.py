@@ -9,7 +9,6 @@ import numpy
 import optree
 
 from chainrule import trees
-from chainrule.differentiation import plus
 from chainrule.rules import described
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed
@@ -136,7 +135,7 @@ class Vmap(Transformed):
         if self.reduce is not None:
             totals = results[0]
             for values in results[1:]:
-                totals = [plus(total, value) for total, value in zip(totals, values, strict=True)]
+                totals = [total + value for total, value in zip(totals, values, strict=True)]
             if self.reduce == "mean":
                 totals = [total / lanes for total in totals]
             return layout.unflatten(totals)
@@ -187,6 +186,7 @@ def vmap(
         f: a function of one point.
         in_axes: for each argument the axis of its arrays that runs over the lanes, or None where
             all lanes share it; one number for all; or trees of them that fit the arguments.
+            Keyword arguments have no axis: all lanes share them.
         out_axes: where the axis of lanes goes in the results.
         reduce: "sum" or "mean" to add the lanes up.
 

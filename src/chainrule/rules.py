@@ -91,6 +91,16 @@ class Operation:
             return position == 0 and (self.passes or self is gather)
         return self.local_grads[position] is _zero
 
+    def stops(self, position: int) -> bool:
+        """Whether a local gradient that is 0 by value sends 0 even for an infinite or NaN global one.
+
+        So it is for what ``where`` or ``gather`` has not picked, and for the derivative of a
+        message that an absolute zero has stopped.
+        """
+        if self is where:
+            return position > 0
+        return (self is azmul and position == 1) or (self is gather and position > 0)
+
     def check_arity(self, count: int) -> None:
         """Raise TypeError unless the operation takes ``count`` operands."""
         if not self.variadic and count != len(self.local_grads):
@@ -401,8 +411,8 @@ where: Final[Operation] = _rule(
     "where",
     lambda condition, a, b: a if condition else b,
     _zero,
-    lambda y, condition, a, b: condition,
-    lambda y, condition, a, b: 1.0 - condition,
+    lambda y, condition, a, b: not_equal(condition, 0.0),
+    lambda y, condition, a, b: equal(condition, 0.0),
 )
 less: Final[Operation] = _rule("less", ieee.less, _zero, _zero, symbol="<")
 less_equal: Final[Operation] = _rule("less_equal", ieee.less_equal, _zero, _zero, symbol="<=")

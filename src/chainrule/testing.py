@@ -8,7 +8,7 @@ from typing import Any
 
 from chainrule import trees
 from chainrule.rules import described
-from chainrule.transforms import jvp, vjp
+from chainrule.transforms import check_tuple, jvp, vjp
 
 __all__ = ["check_grads"]
 
@@ -35,6 +35,7 @@ def check_grads(
 
     Raises:
         AssertionError: if they differ, with both numbers.
+        TypeError: if args is not a tuple or list.
         ValueError: if order is less than 1 or a mode unknown.
     """
     if order < 1:
@@ -42,6 +43,7 @@ def check_grads(
     for mode in modes:
         if mode not in ("fwd", "rev"):
             raise ValueError(f'check_grads: a mode is "fwd" or "rev", not {described(mode)}')
+    check_tuple("check_grads", "arguments", args)
     random_numbers = random.Random(0)
     point, layout = trees.flatten(tuple(args), "check_grads: the arguments")
 
@@ -58,7 +60,7 @@ def _check(
     modes: Sequence[str],
     tolerances: tuple[float, float, float],
     random_numbers: random.Random,
-    done: str = "",
+    taken: Sequence[str] = (),
 ) -> None:
     atol, rtol, eps = tolerances
     direction = [random_numbers.gauss(0.0, 1.0) for _ in point]
@@ -81,8 +83,9 @@ def _check(
             found = sum(d * g for d, g in zip(direction, reverse(*point), strict=True))
         if not abs(found - expected) <= atol + rtol * abs(expected):
             raise AssertionError(
-                f"the derivative{done} by {mode} along a direction is {found!r}, by central"
-                f" differences {expected!r}; they differ by {abs(found - expected):.3g}"
+                f"derivative {len(taken) + 1} ({' of '.join([mode, *taken])}) along a direction is"
+                f" {found!r}, by central differences {expected!r}; they differ by"
+                f" {abs(found - expected):.3g}"
             )
         if order > 1:
             _check(
@@ -92,5 +95,5 @@ def _check(
                 modes,
                 tolerances,
                 random_numbers,
-                f" of {done or ' the derivative'} ({mode})",
+                (mode, *taken),
             )

@@ -18,11 +18,12 @@ from typing import Any
 import numpy
 
 from chainrule import trees
+from chainrule.annotations import users_line
 from chainrule.differentiation import Linearization, fresh_input, release
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
-from chainrule.tracing import transformation
+from chainrule.tracing import TracedValueError, transformation
 from chainrule.trees import Layout
 
 Argnums = int | Sequence[int]
@@ -74,6 +75,7 @@ class _Call:
             f"{name}: what it differentiates by",
             "; say with argnums which arguments to differentiate by",
         )
+        check_current(values, level, name)
         self.inputs = [fresh_input(value, level) for value in values]
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
@@ -89,20 +91,21 @@ class _Call:
             result, self.aux = result
         self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
         self.graph = Linearization(self.inputs, self.outputs, level)
+        if self.graph.stray is not None:
+            raise TracedValueError(f"{name} at {users_line()}: the function uses {_STRAY}")
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""
-        if len(self.outputs) != 1 or self.result_layout.shapes[0] not in (None, ()):
-            shapes = ", ".join(str(s or "a number") for s in self.result_layout.shapes)
+        if not self.result_layout.is_number:
             raise TypeError(
-                f"{name} takes a function with one number as result, not"
-                f" {shapes or 'an empty tree'}; for several use jacobian, or vmap over the inputs"
+                f"{name} takes a function with one number as result, not {self.result_layout};"
+                " for several use jacobian, or vmap over the inputs"
             )
 
     def finish(self, *trees_of_values: Sequence[Any]) -> list[list[Any]]:
         """Values after the level is closed: nodes if they outlive it, else numbers."""
         values = [value for group in trees_of_values for value in group]
-        if self.graph.live:
+        if self.graph.live or self.aux is not None:  # these may depend on other nodes than outputs
             values = release(self.inputs, values, self.level)
         else:
             values = [
@@ -115,24 +118,50 @@ class _Call:
             values = values[len(group) :]
         return groups
 
-    def finish_aux(self) -> Any:
-        """The auxiliary data with its traced nodes closed."""
-        leaves, _ = trees.leaves_of(self.aux)
+    def aux_nodes(self) -> list[Node]:
+        """The nodes in the auxiliary data, in order."""
         held: list[Any] = []
-        for leaf in leaves:
-            if isinstance(leaf, numpy.ndarray) and leaf.dtype == object:
-                held.extend(leaf.ravel().tolist())
-            else:
-                held.append(leaf)
-        (closed,) = self.finish(held)
+        for leaf in trees.leaves_of(self.aux)[0]:
+            held.extend(leaf.ravel().tolist() if _holds_objects(leaf) else [leaf])
+        return [x for x in held if isinstance(x, Node)]
+
+    def aux_with(self, closed: Sequence[Any]) -> Any:
+        """The auxiliary data with others in the place of its nodes."""
         remaining = iter(closed)
 
         def close(leaf: Any) -> Any:
-            if isinstance(leaf, numpy.ndarray) and leaf.dtype == object:
-                return trees.array_of([next(remaining) for _ in range(leaf.size)], leaf.shape)
-            return next(remaining)
+            if isinstance(leaf, Node):
+                return next(remaining)
+            if not _holds_objects(leaf):
+                return leaf
+            held = leaf.ravel().tolist()
+            if not any(isinstance(x, Node) for x in held):
+                return leaf
+            held = [next(remaining) if isinstance(x, Node) else x for x in held]
+            if all(isinstance(x, (float, Node)) for x in held):
+                return trees.array_of(held, leaf.shape)
+            array = numpy.empty(len(held), dtype=object)
+            array[:] = held
+            return array.reshape(leaf.shape)
 
         return trees.map_leaves(close, self.aux)
+
+
+def _holds_objects(leaf: Any) -> bool:
+    return isinstance(leaf, numpy.ndarray) and leaf.dtype == object
+
+
+def check_current(values: Sequence[Any], level: int, name: str) -> None:
+    """Raise TracedValueError for a node that no transformation around this one follows."""
+    for value in values:
+        if isinstance(value, Node) and value._level >= level:
+            raise TracedValueError(f"{name} at {users_line()} takes {_STRAY}")
+
+
+_STRAY = (
+    "a value of another transformation, one that has ended or runs in another thread; what it"
+    " depended on would be lost"
+)
 
 
 def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
@@ -192,8 +221,9 @@ class Gradient(Transformed):
         with transformation(self.name) as level:
             call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)
             call.scalar_output(self.name)
-            grads, value = call.finish(call.graph.pull_back([1.0]), call.outputs)
-            aux = call.finish_aux() if self.has_aux else None
+            pulled = call.graph.pull_back([1.0])
+            grads, value, closed = call.finish(pulled, call.outputs, call.aux_nodes())
+            aux = call.aux_with(closed)
         tree = call.layout.unflatten(grads)
         gradient = tree[0] if isinstance(self.argnums, int) else tree
         if not self.value:
@@ -387,11 +417,12 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         TypeError: if primals is not a tuple or list.
         ValueError: if the tangents differ in structure.
     """
-    _check_tuple("jvp", "primals", primals)
-    _check_tuple("jvp", "tangents", tangents)
+    check_tuple("jvp", "primals", primals)
+    check_tuple("jvp", "tangents", tangents)
     with transformation("jvp") as level:
         call = _Call("jvp", level, f, primals, {}, range(len(primals)))
         moved = _same_structure("jvp", "tangents", tuple(tangents), call.layout)
+        check_current(moved, level, "jvp")
         value, change = call.finish(call.outputs, call.graph.push_forward(moved))
     return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
 
@@ -418,14 +449,16 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     Computed by pushing the tangents through the gradient, without the matrix. Primals and tangents
     are tuples of the arguments; so is the result, a bare tree for one argument.
     """
-    _check_tuple("hvp", "primals", primals)
-    _check_tuple("hvp", "tangents", tangents)
+    check_tuple("hvp", "primals", primals)
+    check_tuple("hvp", "tangents", tangents)
     gradient = grad(f, argnums=tuple(range(len(primals))))
+    gradient.name = "hvp"
     _, product = jvp(gradient, primals, tangents)
     return product[0] if len(primals) == 1 else product
 
 
-def _check_tuple(name: str, what: str, given: Any) -> None:
+def check_tuple(name: str, what: str, given: Any) -> None:
+    """Raise TypeError unless several arguments come as a tuple or list."""
     if not isinstance(given, (tuple, list)):
         raise TypeError(
             f"{name} takes the {what} as a tuple of arguments, not {described(given)};"

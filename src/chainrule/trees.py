@@ -29,8 +29,15 @@ class Layout:
 
     def __str__(self) -> str:
         """Numbers and arrays in words, in their place in the tree."""
-        leaves = ["a number" if s is None else f"an array of shape {s}" for s in self.shapes]
-        return leaves[0] if self.structure.is_leaf() else str(unflatten(self.structure, leaves))
+        if self.structure.is_leaf(strict=False):
+            return "a number" if self.shapes[0] is None else f"an array of shape {self.shapes[0]}"
+        text = str(unflatten(self.structure, [_Leaf(shape) for shape in self.shapes]))
+        return text if len(text) <= 100 else text[:97] + "..."
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the tree is a number, or an array of no axes."""
+        return self.shapes in ((None,), ((),)) and bool(self.structure.is_leaf(strict=False))
 
     @property
     def size(self) -> int:
@@ -50,6 +57,30 @@ class Layout:
                 leaves.append(array_of(values[start:stop], shape))
                 start = stop
         return unflatten(self.structure, leaves)
+
+    def unflatten_numbers(self, numbers: Any) -> Any:
+        """The tree that holds the numbers of a float64 array."""
+        leaves: list[Any] = []
+        start = 0
+        for shape in self.shapes:
+            if shape is None:
+                leaves.append(numbers.item(start))
+                start += 1
+            else:
+                stop = start + size_of(shape)
+                leaves.append(numbers[start:stop].reshape(shape).copy())
+                start = stop
+        return unflatten(self.structure, leaves)
+
+
+@dataclass(frozen=True, repr=False)
+class _Leaf:
+    """What stands for a leaf in a text."""
+
+    shape: Shape | None
+
+    def __repr__(self) -> str:
+        return "number" if self.shape is None else f"array{self.shape}"
 
 
 def size_of(shape: Shape | None) -> int:
@@ -113,6 +144,11 @@ def flatten(tree: Any, what: str, advice: str = "") -> tuple[list[Any], Layout]:
 
 
 def _elements(array: Any, what: str, advice: str) -> list[Any]:
+    if isinstance(array, numpy.ma.MaskedArray):
+        raise TypeError(
+            f"{what} holds a masked array, not numbers, nodes or arrays of them{advice}"
+        )
+    array = numpy.asarray(array)  # a matrix does not become flat
     kind = array.dtype.kind
     if kind in "fiu":
         elements: list[Any] = array.astype(numpy.float64).ravel().tolist()

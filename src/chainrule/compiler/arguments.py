@@ -183,7 +183,9 @@ class Packed:
 
     def contiguous(self) -> Any:
         """All inputs of a single point, one after another."""
-        return numpy.array(self.at(0), dtype=numpy.float64)
+        if len(self._kept) == 1 and self._kept[0].flags.c_contiguous:
+            return self._kept[0]
+        return numpy.concatenate([part.ravel() for part in self._kept] or [numpy.empty(0)])
 
     def at(self, lane: int) -> list[float]:
         """The inputs of a lane."""

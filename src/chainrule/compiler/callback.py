@@ -6,6 +6,7 @@ import ctypes
 import functools
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any, Final
 
 from chainrule.compiler.layout import HANDLE, POSITIONS
@@ -104,71 +105,42 @@ def register() -> Any:
     return function
 
 
-def write_callback(ir: Any, module: Any, name: str, width: int) -> None:
-    """Write the function that computes an operation in Python.
+def call_user(f: Function) -> Vector:
+    """Compute an operation of a kernel's table in Python.
 
-    It takes the workspace, the number of the operation, the address of the operands' slots, their
-    number, and whether the value is the same for all lanes.
+    The parameters are the workspace, the number of the operation, the address of the operands'
+    slots, their number, and whether the value is the same for all lanes.
     """
-    i64, pointer = ir.IntType(64), ir.PointerType()
-    vector = ir.VectorType(ir.DoubleType(), width) if width > 1 else ir.DoubleType()
-    function = ir.Function(module, ir.FunctionType(vector, [pointer, i64, pointer, i64, i64]), name)
-    b = ir.IRBuilder(function.append_basic_block())
-    result = b.alloca(vector)
-    result.type = pointer
-    result.align = 8 * width
-    b.call(_python_in(ir, module), [*function.args, ir.Constant(i64, width), result])
-    b.ret(b.load(result, typ=vector, align=8 * width))
+    return _call_python(f, f.args)
 
 
 def call_python(f: Function, operation: str) -> Vector:
-    """Write a call of Python for an operation of the table, in a function on memory."""
-    b = f.builder
-    with b.goto_entry_block():
-        result = b.alloca(f.type)
-    result.type = f.pointer
-    result.align = 8 * f.width
-    slots, count = f.function.args
+    """Compute an operation of FALLBACKS in Python; the parameters are the operands in memory."""
+    slots, count = f.args
     number = f.number(-1 - FALLBACKS.index(operation))
-    nowhere = f.ir.Constant(f.pointer, None)
-    given = [nowhere, number, slots, count, f.number(0), f.number(f.width), result]
-    b.call(_python_in(f.ir, f.module), given)
-    return f.load(result)
+    return _call_python(f, [f.constant(f.pointer, None), number, slots, count, f.number(0)])
 
 
-def _python_in(ir: Any, module: Any) -> Any:
-    """The function of Python, in a module."""
+def _call_python(f: Function, given: Sequence[Any]) -> Vector:
     register()
-    known = module.globals.get(PYTHON)
-    if known is not None:
-        return known
-    i64, pointer = ir.IntType(64), ir.PointerType()
-    parameters = [pointer, i64, pointer, i64, i64, i64, pointer]
-    return ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), PYTHON)
+    with f.b.goto_entry_block():
+        result = f.local(f.type, align=8 * f.width)
+    f.b.call(f.declare(PYTHON, None, "pipiiip"), [*given, f.number(f.width), result])
+    return f.operand(result)
 
 
-def write_gather(ir: Any, module: Any, name: str, width: int) -> None:
-    """Write the function that reads a table.
+def gather(f: Function) -> Vector:
+    """Read a table; the parameters are the index, the table's slots and their number.
 
-    It takes the index, the address of the table's slots and their number. An index outside is taken
-    as 0: a guard has failed there.
+    An index outside is taken as 0: a guard has failed there.
     """
-    i64, pointer, double = ir.IntType(64), ir.PointerType(), ir.DoubleType()
-    vector = ir.VectorType(double, width) if width > 1 else double
-    function = ir.Function(module, ir.FunctionType(vector, [vector, pointer, i64]), name)
-    b = ir.IRBuilder(function.append_basic_block())
-    index, table, count = function.args
-    end = b.sitofp(count, double)
-    step = 64 if width > 1 else 8
-    result = ir.Constant(vector, ir.Undefined)
-    for lane in range(width):
-        place = ir.Constant(ir.IntType(32), lane)
-        x = b.extract_element(index, place) if width > 1 else index
-        inside = b.and_(
-            b.fcmp_ordered(">=", x, ir.Constant(double, 0.0)), b.fcmp_ordered("<", x, end)
-        )
-        k = b.fptosi(b.select(inside, x, ir.Constant(double, 0.0)), i64)
-        offset = b.add(b.mul(k, ir.Constant(i64, step)), ir.Constant(i64, 8 * lane))
-        y = b.load(b.gep(table, [offset], source_etype=ir.IntType(8)), typ=double, align=8)
-        result = b.insert_element(result, y, place) if width > 1 else y
-    b.ret(result)
+    b = f.b
+    index, table, count = f.args
+    end = b.sitofp(count, f.double)
+    zero = f.constant(f.double, 0.0)
+    found = []
+    for lane, x in enumerate(f.lanes(index)):
+        inside = b.and_(b.fcmp_ordered(">=", x, zero), b.fcmp_ordered("<", x, end))
+        k = b.fptosi(b.select(inside, x, zero), f.i64)
+        found.append(f.load(f.double, f.at(table, b.mul(k, f.number(f.step))), 8 * lane))
+    return f.from_lanes(found)

@@ -1,18 +1,19 @@
 """The loops around the code of a tape: they are the same for all tapes, and compiled once.
 
 ``run`` works through the lanes of a call, block by block: it loads the inputs of eight lanes into
-the workspace, each input in a slot of its own (which transposes rows of a matrix), calls the
-pieces, evaluates the guards, and stores or adds up the outputs. ``call`` does the same for a single
-point. What they work on stands in tables of 64-bit numbers, with the names below.
+the workspace, calls the pieces, evaluates the guards, and stores or adds up the outputs. ``call``
+does the same for a single point. What they work on stands in tables of 64-bit numbers, with the
+fields below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
+from chainrule.compiler.assembly import Procedure
 from chainrule.compiler.layout import BLOCK, HANDLE, POSITIONS, SLOT
+from chainrule.compiler.transfer import Segment, write_load, write_store
 
 ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
 DONE: Final = -1  # result of run: no unit is left
@@ -27,9 +28,9 @@ class Code:
     PROLOGUE_COUNT: Final = 1
     PIECES: Final = 2
     PIECE_COUNT: Final = 3
-    CAREFUL_PROLOGUE: Final = 4  # 0 as long as there is none
-    CAREFUL_PIECES: Final = 5
-    GUARDS: Final = 6  # address of rows of GUARD_FIELDS numbers
+    CAREFUL_PROLOGUE: Final = 4
+    CAREFUL_PIECES: Final = 5  # 0 as long as there are none
+    GUARDS: Final = 6
     GUARD_COUNT: Final = 7
     OUTPUTS: Final = 8  # address of the offsets of the outputs
     OUTPUT_COUNT: Final = 9
@@ -63,25 +64,20 @@ class Call:
     FIELDS: Final = 14
 
 
-class Segment:
-    """Fields of a segment: a run of inputs or outputs that lie regularly in memory."""
-
-    ADDRESS: Final = 0
-    COUNT: Final = 1
-    ELEMENT_STRIDE: Final = 2
-    LANE_STRIDE: Final = 3
-    FIRST: Final = 4  # number of the first input or output
-    FIELDS: Final = 5
-
-
 class Guard:
-    """Fields of a guard."""
+    """Fields of a guard, a comparison of two values.
+
+    It fails where ((a < b) & LESS | (a == b) & EQUAL) ^ FLIP; these are 0 or 255.
+    """
 
     PIECES: Final = 0  # pieces that must have run
-    OFFSET: Final = 1
-    NUMBER: Final = 2
-    EXPECTED: Final = 3  # the bits of 0.0 or 1.0
-    FIELDS: Final = 4
+    A: Final = 1  # offset of the value
+    B: Final = 2
+    NUMBER: Final = 3
+    LESS: Final = 4
+    EQUAL: Final = 5
+    FLIP: Final = 6
+    FIELDS: Final = 7
 
 
 def lanes_driver(width: int) -> str:
@@ -92,655 +88,377 @@ def lanes_driver(width: int) -> str:
     """
     from llvmlite import ir
 
-    driver = _Driver(ir, width)
-    driver.write_run()
-    return str(driver.module)
+    module = ir.Module(name="lanes")
+    load_segment = write_load(module)
+    store_segment = write_store(module)
+    run_pieces = _write_run_pieces(module, width)
+    _Run(Procedure(module, "run", "i", "pppi"), width, load_segment, store_segment, run_pieces)
+    return str(module)
 
 
 def point_driver() -> str:
     """The module with ``call``, in LLVM's assembly language."""
     from llvmlite import ir
 
-    driver = _Driver(ir, 1)
-    driver.write_call()
-    return str(driver.module)
+    module = ir.Module(name="point")
+    _write_call(Procedure(module, "call", "i", "ppp"))
+    return str(module)
 
 
-class _Driver:
-    """Writes the module."""
+def _run_piece(f: Procedure, piece: Any, workspace: Any, width: int) -> None:
+    """Run a piece on all lanes of a block."""
+    for offset in range(0, SLOT, 8 * width):
+        f.call_address(piece, [f.at(workspace, offset)])
 
-    def __init__(self, ir: Any, width: int) -> None:
-        self.ir = ir
-        self.width = width
-        self.module = ir.Module(name="driver")
-        self.i64 = ir.IntType(64)
-        self.i32 = ir.IntType(32)
-        self.bit = ir.IntType(1)
-        self.double = ir.DoubleType()
-        self.pointer = ir.PointerType()
-        self.doubles = ir.VectorType(self.double, BLOCK)
-        self.integers = ir.VectorType(self.i64, BLOCK)
-        self.bits = ir.VectorType(self.bit, BLOCK)
-        self.piece_type = ir.FunctionType(ir.VoidType(), [self.pointer])
-        self.load_segment: Any = None
-        self.store_segment: Any = None
-        self.run_pieces: Any = None
-        self.any_bit = self._intrinsic("llvm.vector.reduce.or.v8i1", self.bit, [self.bits])
 
-    # Small things
-
-    def number(self, value: int) -> Any:
-        return self.ir.Constant(self.i64, value)
-
-    def splat(self, b: Any, scalar: Any) -> Any:
-        """A vector of eight equal numbers."""
-        ir = self.ir
-        vector = ir.VectorType(scalar.type, BLOCK)
-        one = b.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(self.i32, 0))
-        zeros = ir.Constant(ir.VectorType(self.i32, BLOCK), None)
-        return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
-
-    def at(self, b: Any, address: Any, offset: Any) -> Any:
-        """An address some bytes further."""
-        if isinstance(offset, int):
-            offset = self.number(offset)
-        return b.gep(address, [offset], source_etype=self.ir.IntType(8))
-
-    def load(self, b: Any, kind: Any, address: Any, offset: Any = 0, align: int = 8) -> Any:
-        return b.load(self.at(b, address, offset), typ=kind, align=align)
-
-    def store(self, b: Any, value: Any, address: Any, offset: Any = 0, align: int = 8) -> None:
-        b.store(value, self.at(b, address, offset), align=align)
-
-    def field(self, b: Any, table: Any, which: int) -> Any:
-        return self.load(b, self.i64, table, 8 * which)
-
-    def address(self, b: Any, table: Any, which: int) -> Any:
-        return self.load(b, self.pointer, table, 8 * which)
-
-    def local(self, b: Any, kind: Any, size: Any = None, align: int = 8) -> Any:
-        """Space on the stack."""
-        space = b.alloca(kind, size)
-        space.align = align
-        space.type = self.pointer  # llvmlite would print the type of what it points to
-        return space
-
-    def _intrinsic(self, name: str, result: Any, parameters: list[Any]) -> Any:
-        return self.ir.Function(self.module, self.ir.FunctionType(result, parameters), name)
-
-    def _function(self, name: str, result: Any, parameters: list[Any]) -> tuple[Any, Any]:
-        ir = self.ir
-        function = ir.Function(self.module, ir.FunctionType(result, parameters), name)
-        return function, ir.IRBuilder(function.append_basic_block())
-
-    @contextmanager
-    def loop(self, b: Any, count: Any, start: Any = 0, step: int = 1) -> Iterator[Any]:
-        """A loop over start, start + step, … below count; gives the index."""
-        if isinstance(start, int):
-            start = self.number(start)
-        before = b.block
+def _pieces_and_guards(
+    f: Procedure,
+    code: Any,
+    pieces: Any,
+    evaluate: Callable[[Any], None],
+    run: Callable[[Any], None],
+) -> None:
+    """Run all pieces, and evaluate each guard as soon as it is known."""
+    b = f.b
+    guards = f.address(code, Code.GUARDS)
+    guard_count = f.field(code, Code.GUARD_COUNT)
+    count = f.field(code, Code.PIECE_COUNT)
+    done = f.local(f.i64)
+    b.store(f.number(0), done)
+    with f.loop(b.add(count, f.number(1))) as p:
         test = b.append_basic_block()
-        body = b.append_basic_block()
-        after = b.append_basic_block()
+        compare = b.append_basic_block()
+        ready = b.append_basic_block()
+        go_on = b.append_basic_block()
         b.branch(test)
         b.position_at_end(test)
-        i = b.phi(self.i64)
-        i.add_incoming(start, before)
-        b.cbranch(b.icmp_signed("<", i, count), body, after)
-        b.position_at_end(body)
-        yield i
-        i.add_incoming(b.add(i, self.number(step)), b.block)
+        k = b.load(done, typ=f.i64)
+        b.cbranch(b.icmp_signed("<", k, guard_count), compare, go_on)
+        b.position_at_end(compare)
+        row = f.at(guards, b.mul(k, f.number(8 * Guard.FIELDS)))
+        b.cbranch(b.icmp_signed("<=", f.field(row, Guard.PIECES), p), ready, go_on)
+        b.position_at_end(ready)
+        evaluate(row)
+        b.store(b.add(k, f.number(1)), done)
         b.branch(test)
-        b.position_at_end(after)
+        b.position_at_end(go_on)
+        with b.if_then(b.icmp_signed("<", p, count)):
+            run(f.load(f.pointer, pieces, b.shl(p, f.number(3))))
 
-    def choose(self, b: Any, condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> None:
-        """Run the one or the other."""
-        with b.if_else(condition) as (then, otherwise):
-            with then:
-                yes()
-            with otherwise:
-                no()
 
-    # Inputs and outputs
+def _failing(f: Procedure, row: Any, x: Any, y: Any) -> Any:
+    """A byte that is not 0 if a guard fails, for a block with a bit for each lane."""
+    b = f.b
+    to_byte = b.bitcast if isinstance(x.type, f.ir.VectorType) else b.sext
+    less = to_byte(b.fcmp_ordered("<", x, y), f.byte)
+    equal = to_byte(b.fcmp_ordered("==", x, y), f.byte)
+    less = b.and_(less, b.trunc(f.field(row, Guard.LESS), f.byte))
+    equal = b.and_(equal, b.trunc(f.field(row, Guard.EQUAL), f.byte))
+    return b.xor(b.or_(less, equal), b.trunc(f.field(row, Guard.FLIP), f.byte))
 
-    def _each_element(self, b: Any, segment: Any, start: Any, visit: Callable[..., None]) -> None:
-        """Visit (slot number, address of the element in lane 0) from element ``start`` on."""
-        base = self.address(b, segment, Segment.ADDRESS)
-        stride = self.field(b, segment, Segment.ELEMENT_STRIDE)
-        first = self.field(b, segment, Segment.FIRST)
-        with self.loop(b, self.field(b, segment, Segment.COUNT), start) as k:
-            visit(b.add(first, k), self.at(b, base, b.mul(k, stride)))
 
-    def _transpose(self, b: Any, rows: list[Any]) -> list[Any]:
-        """Eight vectors of eight numbers, transposed."""
-        ir = self.ir
+def _write_run_pieces(module: Any, width: int) -> Any:
+    """Write a function that runs pieces and evaluates guards.
 
-        def shuffled(x: Any, y: Any, order: list[int]) -> Any:
-            mask = ir.Constant(ir.VectorType(self.i32, BLOCK), order)
-            return b.shuffle_vector(x, y, mask)
+    It takes the kernel, the addresses of the pieces, the workspace, the address of the status, and
+    whether to stop when guards have failed in all lanes. The status, eight 64-bit numbers, becomes
+    the number of the first guard that fails in each lane, or stays -1.
+    """
+    f = Procedure(module, "run_pieces", None, "ppppb")
+    code, pieces, workspace, status, stop = f.args
+    b = f.b
+    doubles, integers = f.vector_type(f.double), f.vector_type(f.i64)
+    none = f.constant(integers, -1)
+    leave = b.append_basic_block()
 
-        for half in (4, 2, 1):
-            low = [i + (i // half) * half for i in range(BLOCK // 2)]
-            # Swap the off-diagonal blocks of size half
-            keep = [j if (j // half) % 2 == 0 else j - half + BLOCK for j in range(BLOCK)]
-            move = [j + half if (j // half) % 2 == 0 else j + BLOCK for j in range(BLOCK)]
-            new = list(rows)
-            for i in low:
-                new[i] = shuffled(rows[i], rows[i + half], keep)
-                new[i + half] = shuffled(rows[i], rows[i + half], move)
-            rows = new
-        return rows
+    def evaluate(row: Any) -> None:
+        x = f.load(doubles, workspace, f.field(row, Guard.A), align=SLOT)
+        y = f.load(doubles, workspace, f.field(row, Guard.B), align=SLOT)
+        byte = _failing(f, row, x, y)
+        some = b.append_basic_block()
+        on = b.append_basic_block()
+        b.cbranch(b.icmp_unsigned("!=", byte, f.constant(f.byte, 0)), some, on)
+        b.position_at_end(some)
+        before = f.load(integers, status, align=SLOT)
+        first = b.and_(b.bitcast(byte, f.vector_type(f.bit)), b.icmp_signed("==", before, none))
+        after = b.select(first, f.splat(f.field(row, Guard.NUMBER)), before)
+        f.store(after, status, align=SLOT)
+        hopeless = b.not_(f.any(b.icmp_signed("==", after, none)))
+        b.cbranch(b.and_(stop, hopeless), leave, on)
+        b.position_at_end(on)
 
-    def _rows(self, b: Any, segment: Any, numbers: Any) -> list[Any]:
-        """The address of the segment in each of the eight lanes."""
-        base = self.address(b, segment, Segment.ADDRESS)
-        stride = self.field(b, segment, Segment.LANE_STRIDE)
-        return [
-            self.at(b, base, b.mul(self.load(b, self.i64, numbers, 8 * lane), stride))
-            for lane in range(BLOCK)
-        ]
+    _pieces_and_guards(
+        f, code, pieces, evaluate, lambda piece: _run_piece(f, piece, workspace, width)
+    )
+    b.branch(leave)
+    b.position_at_end(leave)
+    b.ret_void()
+    return f.function
 
-    def _load_segment(self) -> Any:
-        """Load one segment of the inputs: (segment, first slot, lane numbers, consecutive)."""
-        function, b = self._function(
-            "load_segment",
-            self.ir.VoidType(),
-            [self.pointer, self.pointer, self.pointer, self.bit],
-        )
-        segment, slots, numbers, consecutive = function.args
-        element_stride = self.field(b, segment, Segment.ELEMENT_STRIDE)
-        lane_stride = self.field(b, segment, Segment.LANE_STRIDE)
-        columns = b.and_(consecutive, b.icmp_signed("==", lane_stride, self.number(8)))
-        rows = b.icmp_signed("==", element_stride, self.number(8))
 
-        def slot(k: Any) -> Any:
-            return self.at(b, slots, b.shl(k, self.number(6)))
+class _Run:
+    """Writes ``run``, which works through units of blocks.
 
-        def load_columns() -> None:
-            first = b.shl(self.load(b, self.i64, numbers), self.number(3))
+    It takes the kernel, the call, the workspace, and the unit to begin with, or -1. It returns DONE
+    when no unit is left, or the number of a unit that must be done again with careful code.
+    """
 
-            def visit(k: Any, address: Any) -> None:
-                column = self.load(b, self.doubles, address, first)
-                b.store(column, slot(k), align=SLOT)
-
-            self._each_element(b, segment, 0, visit)
-
-        def load_strided(lanes: list[Any], start: Any) -> None:
-            first = self.field(b, segment, Segment.FIRST)
-            with self.loop(b, self.field(b, segment, Segment.COUNT), start) as k:
-                column = self.ir.Constant(self.doubles, self.ir.Undefined)
-                offset = b.mul(k, element_stride)
-                for lane, row in enumerate(lanes):
-                    x = self.load(b, self.double, row, offset)
-                    column = b.insert_element(column, x, self.ir.Constant(self.i32, lane))
-                b.store(column, slot(b.add(first, k)), align=SLOT)
-
-        def load_rows() -> None:
-            lanes = self._rows(b, segment, numbers)
-            first = self.field(b, segment, Segment.FIRST)
-            whole = b.and_(self.field(b, segment, Segment.COUNT), self.number(-BLOCK))
-            with self.loop(b, whole, 0, BLOCK) as k:
-                offset = b.shl(k, self.number(3))
-                read = [self.load(b, self.doubles, row, offset) for row in lanes]
-                for i, column in enumerate(self._transpose(b, read)):
-                    place = slot(b.add(b.add(first, k), self.number(i)))
-                    b.store(column, place, align=SLOT)
-            load_strided(lanes, whole)
-
-        self.choose(
-            b,
-            columns,
-            load_columns,
-            lambda: self.choose(
-                b, rows, load_rows, lambda: load_strided(self._rows(b, segment, numbers), 0)
-            ),
-        )
-        b.ret_void()
-        return function
-
-    def _store_segment(self) -> Any:
-        """Store one segment: (segment, workspace, offsets, lane numbers, consecutive, valid)."""
-        function, b = self._function(
-            "store_segment",
-            self.ir.VoidType(),
-            [self.pointer, self.pointer, self.pointer, self.pointer, self.bit, self.i64],
-        )
-        segment, workspace, offsets, numbers, consecutive, valid = function.args
-        element_stride = self.field(b, segment, Segment.ELEMENT_STRIDE)
-        lane_stride = self.field(b, segment, Segment.LANE_STRIDE)
-        columns = b.and_(consecutive, b.icmp_signed("==", lane_stride, self.number(8)))
-        rows = b.and_(
-            b.icmp_signed("==", valid, self.number(BLOCK)),
-            b.icmp_signed("==", element_stride, self.number(8)),
-        )
-
-        def slot(k: Any) -> Any:
-            return self.at(b, workspace, self.load(b, self.i64, offsets, b.shl(k, self.number(3))))
-
-        def store_columns() -> None:
-            first = b.shl(self.load(b, self.i64, numbers), self.number(3))
-
-            def visit(k: Any, address: Any) -> None:
-                self.store(b, b.load(slot(k), typ=self.doubles, align=SLOT), address, first)
-
-            self._each_element(b, segment, 0, visit)
-
-        def store_strided(start: Any) -> None:
-            base = self.address(b, segment, Segment.ADDRESS)
-            first = self.field(b, segment, Segment.FIRST)
-            with self.loop(b, valid) as lane:
-                in_bytes = b.shl(lane, self.number(3))
-                row = self.at(
-                    b, base, b.mul(self.load(b, self.i64, numbers, in_bytes), lane_stride)
-                )
-                with self.loop(b, self.field(b, segment, Segment.COUNT), start) as k:
-                    x = self.load(b, self.double, slot(b.add(first, k)), in_bytes)
-                    self.store(b, x, row, b.mul(k, element_stride))
-
-        def store_rows() -> None:
-            lanes = self._rows(b, segment, numbers)
-            first = self.field(b, segment, Segment.FIRST)
-            whole = b.and_(self.field(b, segment, Segment.COUNT), self.number(-BLOCK))
-            with self.loop(b, whole, 0, BLOCK) as k:
-                read = [
-                    b.load(
-                        slot(b.add(b.add(first, k), self.number(i))), typ=self.doubles, align=SLOT
-                    )
-                    for i in range(BLOCK)
-                ]
-                for row, values in zip(lanes, self._transpose(b, read), strict=True):
-                    self.store(b, values, row, b.shl(k, self.number(3)))
-            store_strided(whole)
-
-        self.choose(
-            b,
-            columns,
-            store_columns,
-            lambda: self.choose(b, rows, store_rows, lambda: store_strided(0)),
-        )
-        b.ret_void()
-        return function
-
-    # Running the code
-
-    def _run_pieces(self) -> Any:
-        """Run pieces and evaluate guards: (code, addresses, count, workspace, status, stop).
-
-        The status, eight 64-bit numbers, becomes the number of the first guard that fails in each
-        lane, or stays -1. If ``stop``, no piece is run after guards have failed in all lanes.
-        """
-        ir = self.ir
-        function, b = self._function(
-            "run_pieces",
-            ir.VoidType(),
-            [self.pointer, self.pointer, self.i64, self.pointer, self.pointer, self.bit],
-        )
-        code, pieces, count, workspace, status, stop = function.args
-        none = ir.Constant(self.integers, [-1] * BLOCK)
-        leave = b.append_basic_block()
-
-        def evaluate(row: Any) -> None:
-            offset = self.field(b, row, Guard.OFFSET)
-            value = self.load(b, self.doubles, workspace, offset, align=SLOT)
-            expected = self.splat(b, self.load(b, self.double, row, 8 * Guard.EXPECTED))
-            number = self.splat(b, self.field(b, row, Guard.NUMBER))
-            before = b.load(status, typ=self.integers, align=SLOT)
-            fails = b.and_(
-                b.fcmp_unordered("!=", value, expected), b.icmp_signed("==", before, none)
-            )
-            b.store(b.select(fails, number, before), status, align=SLOT)
-            holds = b.call(
-                self.any_bit,
-                [b.icmp_signed("==", b.load(status, typ=self.integers, align=SLOT), none)],
-            )
-            on = b.append_basic_block()
-            b.cbranch(b.and_(stop, b.not_(holds)), leave, on)
-            b.position_at_end(on)
-
-        def run(piece: Any) -> None:
-            for offset in range(0, SLOT, 8 * self.width):
-                b.call(self._callee(piece), [self.at(b, workspace, offset)])
-
-        self._pieces_and_guards(b, code, pieces, count, evaluate, run)
-        b.branch(leave)
-        b.position_at_end(leave)
-        b.ret_void()
-        return function
-
-    def _pieces_and_guards(
-        self,
-        b: Any,
-        code: Any,
-        pieces: Any,
-        count: Any,
-        evaluate: Callable[[Any], None],
-        run: Callable[[Any], None],
+    def __init__(
+        self, f: Procedure, width: int, load_segment: Any, store_segment: Any, run_pieces: Any
     ) -> None:
-        """Run all pieces, and evaluate each guard as soon as it is known."""
-        guards = self.address(b, code, Code.GUARDS)
-        guard_count = self.field(b, code, Code.GUARD_COUNT)
-        done = self.local(b, self.i64)
-        b.store(self.number(0), done)
-        with self.loop(b, b.add(count, self.number(1))) as p:
-            test = b.append_basic_block()
-            compare = b.append_basic_block()
-            ready = b.append_basic_block()
-            go_on = b.append_basic_block()
-            b.branch(test)
-            b.position_at_end(test)
-            k = b.load(done, typ=self.i64)
-            b.cbranch(b.icmp_signed("<", k, guard_count), compare, go_on)
-            b.position_at_end(compare)
-            row = self.at(b, guards, b.mul(k, self.number(8 * Guard.FIELDS)))
-            b.cbranch(b.icmp_signed("<=", self.field(b, row, Guard.PIECES), p), ready, go_on)
-            b.position_at_end(ready)
-            evaluate(row)
-            b.store(b.add(k, self.number(1)), done)
-            b.branch(test)
-            b.position_at_end(go_on)
-            with b.if_then(b.icmp_signed("<", p, count)):
-                run(self.load(b, self.pointer, pieces, b.shl(p, self.number(3))))
+        self.f = f
+        self.width = width
+        self.load_segment = load_segment
+        self.store_segment = store_segment
+        self.run_pieces = run_pieces
+        self.code, self.call, self.workspace, resume = f.args
+        self.doubles, self.integers = f.vector_type(f.double), f.vector_type(f.i64)
+        self.none = f.constant(self.integers, -1)
+        self.zeros = f.constant(self.doubles, 0.0)
+        self.numbers = f.local(self.integers, align=SLOT)  # of the lanes of the block
+        self.status = f.local(self.integers, align=SLOT)
+        self.again = f.local(f.bit)  # whether the careful prologue has run
+        self.lanes = f.field(self.call, Call.LANES)
+        self.index = f.field(self.call, Call.INDEX)
+        self.slots = f.at(self.workspace, f.field(self.code, Code.INPUT_OFFSET))
+        self.watch = f.field(self.code, Code.WATCH)
+        self.outputs = f.address(self.code, Code.OUTPUTS)
+        self.reduced = f.address(self.call, Call.REDUCED)
+        self.reduced_count = f.field(self.call, Call.REDUCED_COUNT)
+        self.sums = f.at(self.workspace, f.field(self.code, Code.SIZE))  # of the unit
+        self._begin()
+        self._units(resume)
 
-    def _callee(self, piece: Any) -> Any:
-        return _FunctionAddress(piece, self.piece_type)
+    def _slot(self, k: Any) -> Any:
+        """The offset of slot k."""
+        return self.f.b.shl(k, self.f.number(6))
 
-    def _run_prologue(self, b: Any, code: Any, which: int, workspace: Any) -> None:
-        pieces = self.address(b, code, which)
-        with self.loop(b, self.field(b, code, Code.PROLOGUE_COUNT)) as p:
-            piece = self.load(b, self.pointer, pieces, b.shl(p, self.number(3)))
-            for offset in range(0, SLOT, 8 * self.width):
-                b.call(self._callee(piece), [self.at(b, workspace, offset)])
+    def _begin(self) -> None:
+        """Load what is the same for all lanes, and run the prologue."""
+        f = self.f
+        f.store(f.constant(f.bit, 0), self.again)
+        f.store(f.constant(self.integers, 0), self.numbers, align=SLOT)
+        self._load_inputs(True, f.constant(f.bit, 0))
+        handle = f.splat(f.field(self.code, Code.HANDLE))
+        f.store(handle, self.workspace, HANDLE * SLOT, align=SLOT)
+        f.store(self.none, self.workspace, POSITIONS * SLOT, align=SLOT)
+        self._prologue(Code.PROLOGUE)
 
-    def write_run(self) -> None:
-        """Work through units: (code, call, workspace, unit to begin with or -1).
+    def _load_inputs(self, uniform: bool, consecutive: Any) -> None:
+        f, b = self.f, self.f.b
+        segments = f.address(self.call, Call.INPUTS)
+        with f.loop(f.field(self.call, Call.INPUT_SEGMENTS)) as s:
+            segment = f.at(segments, b.mul(s, f.number(8 * Segment.FIELDS)))
+            stride = f.field(segment, Segment.LANE_STRIDE)
+            wanted = b.icmp_signed("==" if uniform else "!=", stride, f.number(0))
+            with b.if_then(wanted):
+                b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
 
-        Returns DONE when no unit is left, or a unit that must be done again with careful code.
-        """
-        ir = self.ir
-        self.load_segment = self._load_segment()
-        self.store_segment = self._store_segment()
-        self.run_pieces = self._run_pieces()
-        function, b = self._function(
-            "run", self.i64, [self.pointer, self.pointer, self.pointer, self.i64]
-        )
-        code, call, workspace, resume = function.args
-        numbers = self.local(b, self.integers, align=SLOT)
-        status = self.local(b, self.integers, align=SLOT)
-        again = self.local(b, self.bit)  # whether the careful prologue has run
-        b.store(ir.Constant(self.bit, 0), again)
-        seen = self.local(b, self.bits)
-        lanes = self.field(b, call, Call.LANES)
-        index = self.field(b, call, Call.INDEX)
-        status_out = self.field(b, call, Call.STATUS)
-        slots = self.at(b, workspace, self.field(b, code, Code.INPUT_OFFSET))
-        watch = self.field(b, code, Code.WATCH)
-        unit_blocks = self.field(b, call, Call.UNIT_BLOCKS)
-        segments = self.address(b, call, Call.INPUTS)
-        segment_count = self.field(b, call, Call.INPUT_SEGMENTS)
-        segment_size = self.number(8 * Segment.FIELDS)
-        reduced = self.address(b, call, Call.REDUCED)
-        reduced_count = self.field(b, call, Call.REDUCED_COUNT)
-        sums = self.at(b, workspace, self.field(b, code, Code.SIZE))
-        piece_count = self.field(b, code, Code.PIECE_COUNT)
-        outputs = self.address(b, code, Code.OUTPUTS)
-        steps = ir.Constant(self.integers, list(range(BLOCK)))
-        none = ir.Constant(self.integers, [-1] * BLOCK)
+    def _prologue(self, which: int) -> None:
+        f = self.f
+        pieces = f.address(self.code, which)
+        with f.loop(f.field(self.code, Code.PROLOGUE_COUNT)) as p:
+            piece = f.load(f.pointer, pieces, f.b.shl(p, f.number(3)))
+            _run_piece(f, piece, self.workspace, self.width)
 
-        def each_segment(uniform: bool, consecutive: Any) -> None:
-            with self.loop(b, segment_count) as s:
-                segment = self.at(b, segments, b.mul(s, segment_size))
-                stride = self.field(b, segment, Segment.LANE_STRIDE)
-                wanted = b.icmp_signed("==" if uniform else "!=", stride, self.number(0))
-                with b.if_then(wanted):
-                    b.call(self.load_segment, [segment, slots, numbers, consecutive])
-
-        b.store(ir.Constant(self.integers, None), numbers, align=SLOT)
-        each_segment(True, ir.Constant(self.bit, 0))
-        self.store(
-            b,
-            self.splat(b, self.field(b, code, Code.HANDLE)),
-            workspace,
-            HANDLE * SLOT,
-            align=SLOT,
-        )
-        self.store(b, none, workspace, POSITIONS * SLOT, align=SLOT)
-        self._run_prologue(b, code, Code.PROLOGUE, workspace)
-
+    def _units(self, resume: Any) -> None:
+        """Take units until none is left."""
+        f, b = self.f, self.f.b
         next_unit = b.append_basic_block()
-        take = b.append_basic_block()
         work = b.append_basic_block()
         finished = b.append_basic_block()
         start = b.block
-        b.cbranch(b.icmp_signed(">=", resume, self.number(0)), work, take)
+        b.cbranch(b.icmp_signed(">=", resume, f.number(0)), work, next_unit)
         b.position_at_end(next_unit)
-        b.branch(take)
-        b.position_at_end(take)
-        taken = b.atomic_rmw("add", self.at(b, call, 8 * Call.NEXT), self.number(1), "monotonic")
-        b.cbranch(b.icmp_signed("<", taken, self.field(b, call, Call.UNITS)), work, finished)
+        counter = f.at(self.call, 8 * Call.NEXT)
+        taken = b.atomic_rmw("add", counter, f.number(1), "monotonic")
+        b.cbranch(b.icmp_signed("<", taken, f.field(self.call, Call.UNITS)), work, finished)
         b.position_at_end(finished)
-        b.ret(self.number(DONE))
+        b.ret(f.number(DONE))
         b.position_at_end(work)
-        unit = b.phi(self.i64)
+        unit = b.phi(f.i64)
         unit.add_incoming(resume, start)
-        unit.add_incoming(taken, take)
-
-        with self.loop(b, reduced_count) as r:
-            zeros = ir.Constant(self.doubles, [0.0] * BLOCK)
-            self.store(b, zeros, sums, b.shl(r, self.number(6)), align=SLOT)
+        unit.add_incoming(taken, next_unit)
+        with f.loop(self.reduced_count) as r:
+            f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
+        unit_blocks = f.field(self.call, Call.UNIT_BLOCKS)
         first_block = b.mul(unit, unit_blocks)
-        last_lane = b.sub(lanes, self.number(1))
-        with self.loop(b, unit_blocks) as k:
-            first = b.shl(b.add(first_block, k), self.number(3))
-            with b.if_then(b.icmp_signed("<", first, lanes)):
-                left = b.sub(lanes, first)
-                full = b.icmp_signed(">=", left, self.number(BLOCK))
-                valid = b.select(full, self.number(BLOCK), left)
-                positions = b.add(self.splat(b, first), steps)
-                is_valid = b.icmp_signed("<", positions, self.splat(b, lanes))
-                held = b.select(is_valid, positions, self.splat(b, last_lane))
-                b.store(held, numbers, align=SLOT)
-                marked = b.select(is_valid, positions, none)
-                self.store(b, marked, workspace, POSITIONS * SLOT, align=SLOT)
-                with b.if_then(b.icmp_signed("!=", index, self.number(0))):
-                    table = b.inttoptr(index, self.pointer)
-                    for lane in range(BLOCK):
-                        place = b.shl(self.load(b, self.i64, numbers, 8 * lane), self.number(3))
-                        self.store(b, self.load(b, self.i64, table, place), numbers, 8 * lane)
-                consecutive = b.and_(full, b.icmp_signed("==", index, self.number(0)))
-                each_segment(False, consecutive)
-                b.store(none, status, align=SLOT)
-                stop = b.icmp_signed("!=", watch, self.number(2))
-                b.call(
-                    self.run_pieces,
-                    [
-                        code,
-                        self.address(b, code, Code.PIECES),
-                        piece_count,
-                        workspace,
-                        status,
-                        stop,
-                    ],
-                )
-                with b.if_then(b.icmp_signed("!=", watch, self.number(0))):
-                    self._watch(
-                        b, code, call, workspace, status, is_valid, unit, watch, again, seen
-                    )
-                found = b.load(status, typ=self.integers, align=SLOT)
-                with b.if_then(b.icmp_signed("!=", status_out, self.number(0))):
-                    table = b.inttoptr(status_out, self.pointer)
-                    with self.loop(b, valid) as lane:
-                        guard = self.load(b, self.i64, status, b.shl(lane, self.number(3)))
-                        self.store(
-                            b,
-                            b.trunc(b.add(guard, self.number(1)), self.i32),
-                            table,
-                            b.shl(b.add(first, lane), self.number(2)),
-                            align=4,
-                        )
-                with b.if_then(b.call(self.any_bit, [b.icmp_signed("==", found, none)])):
-                    out = self.address(b, call, Call.OUTPUTS)
-                    with self.loop(b, self.field(b, call, Call.OUTPUT_SEGMENTS)) as s:
-                        segment = self.at(b, out, b.mul(s, segment_size))
-                        b.call(
-                            self.store_segment,
-                            [segment, workspace, outputs, numbers, consecutive, valid],
-                        )
-                with self.loop(b, reduced_count) as r:
-                    offset = self.load(b, self.i64, reduced, b.shl(r, self.number(3)))
-                    value = self.load(b, self.doubles, workspace, offset, align=SLOT)
-                    place = b.shl(r, self.number(6))
-                    total = self.load(b, self.doubles, sums, place, align=SLOT)
-                    zeros = ir.Constant(self.doubles, [0.0] * BLOCK)
-                    total = b.fadd(total, b.select(is_valid, value, zeros))
-                    self.store(b, total, sums, place, align=SLOT)
-        all_sums = self.address(b, call, Call.SUMS)
-        first_sum = b.mul(unit, reduced_count)
-        with self.loop(b, reduced_count) as r:
-            place = b.shl(r, self.number(6))
-            parts = [
-                self.load(b, self.double, sums, b.add(place, self.number(8 * lane)))
-                for lane in range(BLOCK)
-            ]
-            while len(parts) > 1:
-                half = len(parts) // 2
-                parts = [b.fadd(x, y) for x, y in zip(parts[:half], parts[half:], strict=True)]
-            self.store(b, parts[0], all_sums, b.shl(b.add(first_sum, r), self.number(3)))
+        with f.loop(unit_blocks) as k:
+            first = b.shl(b.add(first_block, k), f.number(3))
+            with b.if_then(b.icmp_signed("<", first, self.lanes)):
+                self._block(unit, first)
+        self._add_up(unit)
         b.branch(next_unit)
 
-    def _watch(
-        self,
-        b: Any,
-        code: Any,
-        call: Any,
-        workspace: Any,
-        status: Any,
-        is_valid: Any,
-        unit: Any,
-        watch: Any,
-        again: Any,
-        seen: Any,
-    ) -> None:
+    def _block(self, unit: Any, first: Any) -> None:
+        """Compute a block of lanes, from position ``first`` on."""
+        f, b = self.f, self.f.b
+        left = b.sub(self.lanes, first)
+        full = b.icmp_signed(">=", left, f.number(BLOCK))
+        valid = b.select(full, f.number(BLOCK), left)
+        steps = f.constant(self.integers, list(range(BLOCK)))
+        positions = b.add(f.splat(first), steps)
+        is_valid = b.icmp_signed("<", positions, f.splat(self.lanes))
+        consecutive = self._number_lanes(positions, is_valid, full)
+        self._load_inputs(False, consecutive)
+        f.store(self.none, self.status, align=SLOT)
+        stop = b.icmp_signed("!=", self.watch, f.number(2))
+        pieces = f.address(self.code, Code.PIECES)
+        b.call(self.run_pieces, [self.code, pieces, self.workspace, self.status, stop])
+        with b.if_then(b.icmp_signed("!=", self.watch, f.number(0))):
+            self._look_for_nan(unit, is_valid)
+        self._report(first, valid)
+        held = b.icmp_signed("==", f.load(self.integers, self.status, align=SLOT), self.none)
+        with b.if_then(f.any(held)):
+            self._store_outputs(consecutive, valid)
+        with f.loop(self.reduced_count) as r:
+            offset = f.load(f.i64, self.reduced, b.shl(r, f.number(3)))
+            value = f.load(self.doubles, self.workspace, offset, align=SLOT)
+            total = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
+            total = b.fadd(total, b.select(is_valid, value, self.zeros))
+            f.store(total, self.sums, self._slot(r), align=SLOT)
+
+    def _number_lanes(self, positions: Any, is_valid: Any, full: Any) -> Any:
+        """Find the numbers of the lanes; gives whether they are consecutive."""
+        f, b = self.f, self.f.b
+        marked = b.select(is_valid, positions, self.none)
+        f.store(marked, self.workspace, POSITIONS * SLOT, align=SLOT)
+        last = f.splat(b.sub(self.lanes, f.number(1)))  # fills the block
+        f.store(b.select(is_valid, positions, last), self.numbers, align=SLOT)
+        in_order = b.icmp_signed("==", self.index, f.number(0))
+        with b.if_then(b.not_(in_order)):
+            index = b.inttoptr(self.index, f.pointer)
+            for lane in range(0, SLOT, 8):
+                place = b.shl(f.load(f.i64, self.numbers, lane), f.number(3))
+                f.store(f.load(f.i64, index, place), self.numbers, lane)
+        return b.and_(full, in_order)
+
+    def _look_for_nan(self, unit: Any, is_valid: Any) -> None:
         """Run the careful code if an output is NaN; return the unit if there is none yet."""
-        ir = self.ir
-        none = ir.Constant(self.integers, [-1] * BLOCK)
-        outputs = self.address(b, code, Code.OUTPUTS)
-        b.store(ir.Constant(self.bits, [0] * BLOCK), seen)
-        with self.loop(b, self.field(b, code, Code.OUTPUT_COUNT)) as k:
-            offset = self.load(b, self.i64, outputs, b.shl(k, self.number(3)))
-            value = self.load(b, self.doubles, workspace, offset, align=SLOT)
-            is_nan = b.fcmp_unordered("uno", value, value)
-            b.store(b.or_(b.load(seen, typ=self.bits), is_nan), seen)
-        held = b.icmp_signed("==", b.load(status, typ=self.integers, align=SLOT), none)
-        everywhere = self.splat(b, b.icmp_signed("==", watch, self.number(2)))
+        f, b = self.f, self.f.b
+
+        def look(k: Any, seen: list[Any]) -> list[Any]:
+            offset = f.load(f.i64, self.outputs, b.shl(k, f.number(3)))
+            value = f.load(self.doubles, self.workspace, offset, align=SLOT)
+            return [b.or_(seen[0], b.fcmp_unordered("uno", value, value))]
+
+        nothing = f.constant(f.vector_type(f.bit), 0)
+        (seen,) = f.fold(f.field(self.code, Code.OUTPUT_COUNT), [nothing], look)
+        held = b.icmp_signed("==", f.load(self.integers, self.status, align=SLOT), self.none)
+        everywhere = f.splat(b.icmp_signed("==", self.watch, f.number(2)))
         matters = b.and_(is_valid, b.or_(held, everywhere))
-        with b.if_then(b.call(self.any_bit, [b.and_(b.load(seen, typ=self.bits), matters)])):
-            careful = self.field(b, code, Code.CAREFUL_PIECES)
-            with b.if_then(b.icmp_signed("==", careful, self.number(0))):
-                b.ret(unit)
-                b.position_at_end(b.append_basic_block())
-                b.unreachable()
-            with b.if_then(b.not_(b.load(again, typ=self.bit))):
-                self._run_prologue(b, code, Code.CAREFUL_PROLOGUE, workspace)
-                b.store(ir.Constant(self.bit, 1), again)
-            b.atomic_rmw("add", self.at(b, call, 8 * Call.CAREFUL), self.number(1), "monotonic")
-            b.store(none, status, align=SLOT)
-            b.call(
-                self.run_pieces,
-                [
-                    code,
-                    b.inttoptr(careful, self.pointer),
-                    self.field(b, code, Code.PIECE_COUNT),
-                    workspace,
-                    status,
-                    ir.Constant(self.bit, 1),
-                ],
-            )
+        with b.if_then(f.any(b.and_(seen, matters)), likely=False):
+            careful = f.field(self.code, Code.CAREFUL_PIECES)
+            go_on = b.append_basic_block()
+            give_up = b.append_basic_block()
+            b.cbranch(b.icmp_signed("==", careful, f.number(0)), give_up, go_on)
+            b.position_at_end(give_up)
+            b.ret(unit)
+            b.position_at_end(go_on)
+            with b.if_then(b.not_(f.load(f.bit, self.again))):
+                self._prologue(Code.CAREFUL_PROLOGUE)
+                f.store(f.constant(f.bit, 1), self.again)
+            counter = f.at(self.call, 8 * Call.CAREFUL)
+            b.atomic_rmw("add", counter, f.number(1), "monotonic")
+            f.store(self.none, self.status, align=SLOT)
+            pieces = b.inttoptr(careful, f.pointer)
+            stop = f.constant(f.bit, 1)
+            b.call(self.run_pieces, [self.code, pieces, self.workspace, self.status, stop])
 
-    def write_call(self) -> None:
-        """Compute a single point: (code, inputs, outputs).
+    def _report(self, first: Any, valid: Any) -> None:
+        """Store the status of the lanes."""
+        f, b = self.f, self.f.b
+        address = f.field(self.call, Call.STATUS)
+        with b.if_then(b.icmp_signed("!=", address, f.number(0))):
+            table = b.inttoptr(address, f.pointer)
+            with f.loop(valid) as lane:
+                guard = f.load(f.i64, self.status, b.shl(lane, f.number(3)))
+                status = b.trunc(b.add(guard, f.number(1)), f.i32)
+                f.store(status, table, b.shl(b.add(first, lane), f.number(2)), align=4)
 
-        Returns 0, the number of the first guard that fails plus 1, or one of the results above.
-        """
-        ir = self.ir
-        function, b = self._function("call", self.i64, [self.pointer, self.pointer, self.pointer])
-        malloc = self._intrinsic("malloc", self.pointer, [self.i64])
-        free = self._intrinsic("free", ir.VoidType(), [self.pointer])
-        code, inputs, outputs = function.args
-        size = self.field(b, code, Code.SIZE)
-        result = self.local(b, self.i64)
-        workspace_at = self.local(b, self.pointer)
-        b.store(self.number(0), result)
-        small = b.icmp_signed("<=", size, self.number(ON_STACK))
+    def _store_outputs(self, consecutive: Any, valid: Any) -> None:
+        f, b = self.f, self.f.b
+        segments = f.address(self.call, Call.OUTPUTS)
+        with f.loop(f.field(self.call, Call.OUTPUT_SEGMENTS)) as s:
+            segment = f.at(segments, b.mul(s, f.number(8 * Segment.FIELDS)))
+            given = [segment, self.workspace, self.outputs, self.numbers, consecutive, valid]
+            b.call(self.store_segment, given)
 
-        def on_stack() -> None:
-            b.store(self.local(b, ir.IntType(8), size, align=16), workspace_at)
-
-        self.choose(b, small, on_stack, lambda: b.store(b.call(malloc, [size]), workspace_at))
-        workspace = b.load(workspace_at, typ=self.pointer)
-        with b.if_then(b.icmp_signed("==", b.ptrtoint(workspace, self.i64), self.number(0))):
-            b.ret(self.number(NO_MEMORY))
-        self.store(b, self.number(0), workspace, 8 * POSITIONS)
-        self.store(b, self.field(b, code, Code.HANDLE), workspace, 8 * HANDLE)
-        constants = self.address(b, code, Code.CONSTANTS)
-        with self.loop(b, self.field(b, code, Code.CONSTANT_COUNT)) as k:
-            row = self.at(b, constants, b.shl(k, self.number(4)))
-            x = self.load(b, self.double, row, 8)
-            self.store(b, x, workspace, self.load(b, self.i64, row))
-        first = self.at(b, workspace, self.field(b, code, Code.INPUT_OFFSET))
-        with self.loop(b, self.field(b, code, Code.INPUT_COUNT)) as k:
-            offset = b.shl(k, self.number(3))
-            self.store(b, self.load(b, self.double, inputs, offset), first, offset)
-        watch = self.field(b, code, Code.WATCH)
-        stop = b.icmp_signed("!=", watch, self.number(2))
-        leave = b.append_basic_block()
-        computed = b.append_basic_block()
-
-        def evaluate(row: Any) -> None:
-            value = self.load(b, self.double, workspace, self.field(b, row, Guard.OFFSET))
-            expected = self.load(b, self.double, row, 8 * Guard.EXPECTED)
-            none_yet = b.icmp_signed("==", b.load(result, typ=self.i64), self.number(0))
-            fails = b.and_(b.fcmp_unordered("!=", value, expected), none_yet)
-            with b.if_then(fails):
-                number = self.field(b, row, Guard.NUMBER)
-                b.store(b.add(number, self.number(1)), result)
-            on = b.append_basic_block()
-            b.cbranch(b.and_(stop, fails), leave, on)
-            b.position_at_end(on)
-
-        self._pieces_and_guards(
-            b,
-            code,
-            self.address(b, code, Code.PIECES),
-            self.field(b, code, Code.PIECE_COUNT),
-            evaluate,
-            lambda piece: b.call(self._callee(piece), [workspace]),
-        )
-        b.branch(computed)
-        b.position_at_end(computed)
-        offsets = self.address(b, code, Code.OUTPUTS)
-        watched = b.icmp_signed("!=", watch, self.number(0))
-        with self.loop(b, self.field(b, code, Code.OUTPUT_COUNT)) as k:
-            offset = b.shl(k, self.number(3))
-            value = self.load(b, self.double, workspace, self.load(b, self.i64, offsets, offset))
-            self.store(b, value, outputs, offset)
-            with b.if_then(b.and_(watched, b.fcmp_unordered("uno", value, value))):
-                b.store(self.number(CAREFUL), result)
-        b.branch(leave)
-        b.position_at_end(leave)
-        with b.if_then(b.not_(small)):
-            b.call(free, [workspace])
-        b.ret(b.load(result, typ=self.i64))
+    def _add_up(self, unit: Any) -> None:
+        """Add up the eight sums of each output, in halves."""
+        f, b = self.f, self.f.b
+        table = f.address(self.call, Call.SUMS)
+        first = b.mul(unit, self.reduced_count)
+        with f.loop(self.reduced_count) as r:
+            part = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
+            half = BLOCK // 2
+            while half:
+                low = f.shuffle(part, part, list(range(half)))
+                high = f.shuffle(part, part, list(range(half, 2 * half)))
+                part = b.fadd(low, high)
+                half //= 2
+            f.store(f.element(part, 0), table, b.shl(b.add(first, r), f.number(3)))
 
 
-class _FunctionAddress:
-    """A loaded address of a function, as llvmlite's builder wants the callee."""
+def _write_call(f: Procedure) -> None:
+    """Write ``call``, which computes a single point.
 
-    def __init__(self, pointer: Any, function_type: Any) -> None:
-        self.pointer = pointer
-        self.function_type = function_type
-        self.type = pointer.type
-        self.attributes: set[str] = set()
+    It takes the kernel and the addresses of inputs and outputs. It returns 0, the number of the
+    first guard that fails plus 1, CAREFUL or NO_MEMORY.
+    """
+    b = f.b
+    code, inputs, outputs = f.args
+    malloc = f.declare("malloc", "p", "i")
+    free = f.declare("free", None, "p")
+    size = f.field(code, Code.SIZE)
+    result = f.local(f.i64)
+    b.store(f.number(0), result)
+    workspace_at = f.local(f.pointer)
+    small = b.icmp_signed("<=", size, f.number(ON_STACK))
+    f.choose(
+        (small, lambda: b.store(f.local(f.byte, size, align=16), workspace_at)),
+        default=lambda: b.store(b.call(malloc, [size]), workspace_at),
+    )
+    workspace = f.load(f.pointer, workspace_at)
+    with b.if_then(b.icmp_signed("==", b.ptrtoint(workspace, f.i64), f.number(0))):
+        b.ret(f.number(NO_MEMORY))
+    f.store(f.number(0), workspace, 8 * POSITIONS)
+    f.store(f.field(code, Code.HANDLE), workspace, 8 * HANDLE)
+    constants = f.address(code, Code.CONSTANTS)
+    with f.loop(f.field(code, Code.CONSTANT_COUNT)) as k:
+        row = f.at(constants, b.shl(k, f.number(4)))
+        f.store(f.load(f.double, row, 8), workspace, f.load(f.i64, row))
+    first = f.at(workspace, f.field(code, Code.INPUT_OFFSET))
+    with f.loop(f.field(code, Code.INPUT_COUNT)) as k:
+        offset = b.shl(k, f.number(3))
+        f.store(f.load(f.double, inputs, offset), first, offset)
+    watch = f.field(code, Code.WATCH)
+    stop = b.icmp_signed("!=", watch, f.number(2))
+    leave = b.append_basic_block()
 
-    def get_reference(self) -> str:
-        reference: str = self.pointer.get_reference()
-        return reference
+    def evaluate(row: Any) -> None:
+        x = f.load(f.double, workspace, f.field(row, Guard.A))
+        y = f.load(f.double, workspace, f.field(row, Guard.B))
+        fails = b.icmp_unsigned("!=", _failing(f, row, x, y), f.constant(f.byte, 0))
+        fails = b.and_(fails, b.icmp_signed("==", f.load(f.i64, result), f.number(0)))
+        with b.if_then(fails, likely=False):
+            b.store(b.add(f.field(row, Guard.NUMBER), f.number(1)), result)
+        on = b.append_basic_block()
+        b.cbranch(b.and_(stop, fails), leave, on)
+        b.position_at_end(on)
+
+    pieces = f.address(code, Code.PIECES)
+    _pieces_and_guards(f, code, pieces, evaluate, lambda piece: f.call_address(piece, [workspace]))
+    offsets = f.address(code, Code.OUTPUTS)
+    watched = b.icmp_signed("!=", watch, f.number(0))
+    with f.loop(f.field(code, Code.OUTPUT_COUNT)) as k:
+        offset = b.shl(k, f.number(3))
+        value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))
+        f.store(value, outputs, offset)
+        with b.if_then(b.and_(watched, b.fcmp_unordered("uno", value, value)), likely=False):
+            b.store(f.number(CAREFUL), result)
+    b.branch(leave)
+    b.position_at_end(leave)
+    with b.if_then(b.not_(small)):
+        b.call(free, [workspace])
+    b.ret(f.load(f.i64, result))

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from chainrule.compiler import cache, driver
 from chainrule.compiler.callback import EVERY_LANE, CallbackTable, operation_named, take_errors
-from chainrule.compiler.driver import Call, Code, Segment
+from chainrule.compiler.driver import Call, Code
 from chainrule.compiler.layout import BLOCK, SLOT
 from chainrule.compiler.lower import Program, TapeLike, lower
 from chainrule.compiler.machine import Machine, machine
+from chainrule.compiler.transfer import Segment
 from chainrule.compiler.vector_math import provide
 
 CHUNK: Final = 1024  # lanes that are added up at a time
@@ -137,8 +138,8 @@ class Kernel:
         self._guards = _table(
             [
                 field
-                for pieces, offset, number, expected in program.guards
-                for field in (pieces, offset, number, _bits(expected))
+                for number, (ready, a, b, less, equal, flip) in enumerate(program.guards)
+                for field in (ready, a, b, number, 255 * less, 255 * equal, 255 * flip)
             ]
         )
         self._outputs = _table(program.outputs)

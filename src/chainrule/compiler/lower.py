@@ -17,13 +17,20 @@ from typing import Final, Protocol
 
 from chainrule.compiler.layout import HEADER_SLOTS, SLOT
 from chainrule.compiler.machine import Machine
-from chainrule.compiler.vector_math import CALLED_BACK, INSTRUCTIONS, INTRINSICS, SWEEPS
+from chainrule.compiler.vector_math import CALLED_BACK, INTRINSICS, SWEEPS
 from chainrule.rules import Operation
 
-PIECE_COST: Final = 250  # instructions of a piece, about
+PIECE_COST: Final = 400  # instructions of a piece, about
 CALL_COST: Final = 3
 MODULE_PIECES: Final = 64  # pieces compiled at a time: what LLVM needs grows with them
 
+_ARITHMETIC: Final = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv"}
+COMPARISONS: Final = {  # whether true if less, if equal, and if that is negated
+    "less": (True, False, False),
+    "less_equal": (True, True, False),
+    "equal": (False, True, False),
+    "not_equal": (False, True, True),
+}
 _ALIASES: Final = ("stop_gradient", "identity")
 _LAX: Final = frozenset(  # operations whose value may be a number though an operand is NaN
     [
@@ -76,7 +83,8 @@ class Program:
         input_offset: offset of the first input; the others follow, a slot each.
         outputs: offsets of the outputs.
         guards: for each guard: number of pieces after which it and those before it are known,
-            offset, number of the guard, value that the trace relies on.
+            offsets of the two values that it compares, and whether it fails where the first is
+            less, where they are equal, and whether that is negated.
         functions: the vector functions it calls.
         callbacks: the operations it calls back for, in the order of their numbers.
         watch: whether a NaN among the outputs means that absolute zeros must be spelled out.
@@ -90,7 +98,7 @@ class Program:
     constants: list[tuple[int, float]]
     input_offset: int
     outputs: list[int]
-    guards: list[tuple[int, int, int, float]]
+    guards: list[tuple[int, int, int, bool, bool, bool]]
     functions: list[str]
     callbacks: list[str]
     watch: bool
@@ -107,6 +115,7 @@ class _Plan:
     last: list[int]  # last piece that reads its slot; -1 if none does
     forever: list[bool]  # its slot is read after the pieces, or in another part
     fast: list[bool]  # an azmul that may be a plain multiplication
+    ready: list[int]  # for each guard the number of pieces after which it is evaluated
     counts: list[int] = field(default_factory=list)  # pieces of the prologue and of the rest
 
 
@@ -144,6 +153,7 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
     forever = [False] * count
     costs = [0, 0]
     counts = [0, 0]  # pieces so far
+    guard_only = _only_guards(tape)
     for i in range(count):
         operation = operations[i]
         if operation == "constant":
@@ -161,8 +171,10 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
                 same = False
                 break
         uniform[i] = same
+        if guard_only[i]:
+            continue
         part = 0 if same else 1
-        cost = 1 if operation in INSTRUCTIONS else CALL_COST + 2 * len(operands[i])
+        cost = 1 if operation in _ARITHMETIC else CALL_COST + 2 * len(operands[i])
         if counts[part] == 0 or costs[part] + cost > PIECE_COST:
             counts[part] += 1
             costs[part] = 0
@@ -179,12 +191,43 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
                 last[b] = here
     for v in tape.outputs:
         forever[resolve[v]] = True
+    ready: list[int] = []
+    needed = 0
     for v, _ in tape.guards:
-        forever[resolve[v]] = True
+        compared = [resolve[a] for a in _compared(tape, resolve[v])]
+        for b in compared:
+            if not uniform[b]:
+                needed = max(needed, piece[b] + 1)
+        ready.append(needed)
+        for b in compared:
+            if uniform[b]:
+                forever[b] = True
+            elif piece[b] >= 0:
+                last[b] = max(last[b], needed - 1)
     fast = _observed(tape, resolve)
     if careful:
         fast = [False] * count
-    return _Plan(resolve, uniform, piece, last, forever, fast, counts)
+    return _Plan(resolve, uniform, piece, last, forever, fast, ready, counts)
+
+
+def _compared(tape: TapeLike, v: int) -> tuple[int, ...]:
+    """The values that a guard on a value compares: one that is no comparison, with 1."""
+    return tape.operands[v] if tape.operations[v] in COMPARISONS else (v,)
+
+
+def _only_guards(tape: TapeLike) -> list[bool]:
+    """For each value whether it is a comparison that only guards ask for."""
+    count = len(tape.operations)
+    found = [False] * count
+    for v, _ in tape.guards:
+        found[v] = tape.operations[v] in COMPARISONS
+    for v in tape.outputs:
+        found[v] = False
+    for i in range(count):
+        if tape.operations[i] != "input":
+            for a in tape.operands[i]:
+                found[a] = False
+    return found
 
 
 def _observed(tape: TapeLike, resolve: list[int]) -> list[bool]:
@@ -216,29 +259,40 @@ def _guarded(tape: TapeLike, plan: _Plan) -> bool:
 
 
 class _Writer:
-    """Writes the code of one program."""
+    """Writes the code of one program.
+
+    In LLVM's assembly language the values of a function that have no name are numbered in order.
+    """
 
     def __init__(self, tape: TapeLike, plan: _Plan, lanes: bool, machine: Machine) -> None:
+        count = len(tape.operations)
         self.tape = tape
         self.plan = plan
-        self.lanes = lanes
         self.width = machine.width if lanes else 1
         self.slot_size = SLOT if lanes else 8
-        self.alignment = 8 * self.width
         self.type = f"<{self.width} x double>" if lanes else "double"
+        self.kind = f"v{self.width}f64" if lanes else "f64"
+        self.tail = f",align {8 * self.width}"
         self.suffix = f".{self.width}.{machine.tag}"
         self.functions: set[str] = set()
         self.callbacks: list[str] = []
         self.modules: list[str] = []
-        self.lines: list[str] = []
-        self.modules_head: list[str] = []
-        self.pieces_in_module = MODULE_PIECES  # the first piece begins a module
-        self.minus_zero = 0  # offset of the constant -0.0, for negation
-        self.declared: dict[str, str] = {}
-        self.slots = [-1] * len(tape.operations)  # offset of each value, -1: none
-        self.free: list[int] = []
+        self.declarations: list[str] = []  # of the module
+        self.declared: dict[str, str] = {}  # in the module: names of functions
+        self.lines: list[str] = []  # of the module
+        self.pieces_in_module = 0
+        self.slots = [-1] * count  # offset of each value, -1: none
         self.top = HEADER_SLOTS * self.slot_size
-        self.scratch = 0
+        self.scratch = 0  # offset of the slots for operands in memory
+        self.minus_zero = count  # the value -0.0, after those of the tape
+        self.one = count + 1  # the value 1.0
+        self.number = 0  # of LLVM's next value
+        self.piece = 0  # counts pieces
+        self.moment = 0  # counts pieces and calls: after a call, what has a slot is loaded again
+        self.registers = [0] * (count + 2)  # LLVM's value
+        self.since = [0] * (count + 2)  # the moment when it was put into a register
+        self.addresses = [0] * (count + 2)  # LLVM's value that is the address of the slot
+        self.addressed = [0] * (count + 2)  # the piece in which that holds
 
     def write(self) -> Program:
         """The program."""
@@ -246,34 +300,32 @@ class _Writer:
         constants = self._place_constants()
         input_offset = self.top
         self.top += tape.n_inputs * self.slot_size
+        most = 0
         for i, operation in enumerate(tape.operations):
             if operation == "input":
                 self.slots[i] = input_offset + tape.operands[i][0] * self.slot_size
-        most = max(
-            [
-                len(tape.operands[i])
-                for i, operation in enumerate(tape.operations)
-                if operation not in ("input", "constant") and self._in_memory(i)
-            ],
-            default=0,
-        )
+            elif operation != "constant" and self._in_memory(i):
+                most = max(most, len(tape.operands[i]))
         self.scratch = self.top
         self.top += most * self.slot_size
         self._write_part(True)
-        self.free = []  # what the prologue leaves must stay
         self._write_part(False)
-        self._end_module()
         slots = [self.slots[r] for r in plan.resolve]
         guards = []
-        needed = 0
-        for number, (v, outcome) in enumerate(tape.guards):
-            value = plan.resolve[v]
-            if not plan.uniform[value]:
-                needed = max(needed, plan.piece[value] + 1)
-            guards.append((needed, slots[v], number, 1.0 if outcome else 0.0))
-        watch = any(
-            operation == "azmul" and plan.fast[i] for i, operation in enumerate(tape.operations)
-        )
+        for ready, (v, outcome) in zip(plan.ready, tape.guards, strict=True):
+            v = plan.resolve[v]
+            compared = _compared(tape, v)
+            if len(compared) == 2:
+                less, equal, negated = COMPARISONS[tape.operations[v]]
+                a, b = slots[compared[0]], slots[compared[1]]
+            else:
+                less, equal, negated = COMPARISONS["equal"]
+                a, b = slots[v], self.slots[self.one]
+            guards.append((ready, a, b, less, equal, negated ^ outcome))
+        watch = False
+        for i, operation in enumerate(tape.operations):
+            if operation == "azmul" and plan.fast[i]:
+                watch = True
         return Program(
             modules=self.modules,
             prologue=plan.counts[0],
@@ -294,21 +346,15 @@ class _Writer:
         for i, number in self.tape.constants.items():
             self.slots[i] = self._new_slot()
             constants.append((self.slots[i], number))
-        if "negative" in self.tape.operations:
-            self.minus_zero = self._new_slot()
-            constants.append((self.minus_zero, -0.0))
+        for number in (-0.0, 1.0):
+            self.slots.append(self._new_slot())
+            constants.append((self.slots[-1], number))
         return constants
 
     def _new_slot(self) -> int:
         slot = self.top
         self.top += self.slot_size
         return slot
-
-    def _called_back(self, i: int) -> bool:
-        operation = self.tape.operations[i]
-        if operation == "round" and self._to_whole(i):
-            return False
-        return operation in self.tape.user or operation in CALLED_BACK
 
     def _in_memory(self, i: int) -> bool:
         """Whether its function gets operands in consecutive slots."""
@@ -317,215 +363,180 @@ class _Writer:
             return operation != "hypot" or len(self.tape.operands[i]) != 2
         return operation == "gather" or self._called_back(i)
 
+    def _called_back(self, i: int) -> bool:
+        operation = self.tape.operations[i]
+        if operation == "round" and self._to_whole(i):
+            return False
+        return operation in self.tape.user or operation in CALLED_BACK
+
     def _to_whole(self, i: int) -> bool:
         """Whether a rounding is to no decimals."""
         return self.tape.constants.get(self.tape.operands[i][1]) == 0.0
 
-    # Writing pieces
+    # Modules and pieces
 
     def _write_part(self, prologue: bool) -> None:
         """Write the pieces of the prologue or of the rest."""
-        operations = self.tape.operations
-        operands = self.tape.operands
-        resolve = self.plan.resolve
-        uniform = self.plan.uniform
-        piece_of = self.plan.piece
-        last = self.plan.last
-        forever = self.plan.forever
-        fast = self.plan.fast
-        slots = self.slots
-        free = self.free
-        vector = self.type
-        align = self.alignment
+        tape, plan = self.tape, self.plan
+        uniform, piece_of, last, forever = plan.uniform, plan.piece, plan.last, plan.forever
         letter = "u" if prologue else "p"
-        pieces = self.plan.counts[0 if prologue else 1]
-        dying: list[list[int]] = [[] for _ in range(pieces)]
-        names = [0] * len(operations)  # LLVM's number of the value
-        since = [0] * len(operations)  # when it was put into a register
-        now = 0  # counts pieces and calls: what has a slot is loaded again after a call
+        free: list[int] = []  # slots; what the prologue leaves must stay
+        dying: list[list[int]] = [[] for _ in range(plan.counts[0 if prologue else 1])]
         piece = -1
-        n = 0
-        lines = self.lines
-        for i in range(len(operations)):
+        for i in range(len(tape.operations)):
             if piece_of[i] < 0 or uniform[i] != prologue:
                 continue
             if piece_of[i] != piece:
                 if piece >= 0:
-                    self._end_piece(free, dying[piece])
+                    self.lines.append("ret void}")
+                    free.extend(dying[piece])
                 piece = piece_of[i]
-                lines = self._begin_piece(f"{letter}{piece}")
-                n = 2
-                now += 1
-            operation = operations[i]
-            given_ids = operands[i]
-            if operation == "round" and self._to_whole(i):
-                operation = "round_to_whole"
-                given_ids = given_ids[:1]
-            elif operation == "hypot" and len(given_ids) == 2:
-                operation = "hypot2"
-            instruction = INSTRUCTIONS.get(operation)
-            if instruction is None and operation == "azmul" and fast[i]:
-                instruction = "fmul"
-            if self._in_memory(i):
-                ids = [resolve[a] for a in operands[i]]
-                n = self._write_in_memory(i, ids, names, since, now, n)
-                now += 1
-                names[i] = n - 1
-            else:
-                registers = []
-                for a in given_ids:
-                    b = resolve[a]
-                    slot = slots[b]
-                    if slot >= 0 and since[b] != now:
-                        lines.append(
-                            f"getelementptr i8,ptr %0,i64 {slot}\n"
-                            f"load {vector},ptr %{n},align {align}"
-                        )
-                        names[b] = n + 1
-                        since[b] = now
-                        n += 2
-                    registers.append(names[b])
-                if instruction is not None:
-                    if operation == "negative":
-                        lines.append(
-                            f"getelementptr i8,ptr %0,i64 {self.minus_zero}\n"
-                            f"load {vector},ptr %{n},align {align}"
-                        )
-                        n += 2
-                        registers.insert(0, n - 1)
-                        lines.append(f"fsub {vector} %{registers[0]},%{registers[1]}")
-                    else:
-                        lines.append(f"{instruction} {vector} %{registers[0]},%{registers[1]}")
-                else:
-                    if operation in INTRINSICS:
-                        function = self._intrinsic(operation, len(registers))
-                    else:
-                        function = self._function(operation, len(registers))
-                        now += 1
-                    given = ",".join([f"{vector} %{register}" for register in registers])
-                    lines.append(f"call {vector} {function}({given})")
-                names[i] = n
-                n += 1
-            since[i] = now
+                self._begin_piece(f"{letter}{piece}")
+            self._write_value(i)
+            self.registers[i] = self.number
+            self.number += 1
+            self.since[i] = self.moment
             if forever[i] or last[i] >= 0:
-                if free:
-                    slot = free.pop()
-                else:
-                    slot = self.top
-                    self.top += self.slot_size
-                slots[i] = slot
+                self.slots[i] = free.pop() if free else self._new_slot()
                 if not forever[i]:
-                    dying[last[i]].append(slot)
-                lines.append(
-                    f"getelementptr i8,ptr %0,i64 {slot}\n"
-                    f"store {vector} %{names[i]},ptr %{n},align {align}"
-                )
-                n += 1
+                    dying[last[i]].append(self.slots[i])
+                self._store(i)
         if piece >= 0:
-            self._end_piece(free, dying[piece])
-        self.pieces_in_module = MODULE_PIECES  # the two parts never share a module
+            self.lines.append("ret void}")
+        self._end_module()
 
-    def _write_in_memory(
-        self, i: int, ids: list[int], names: list[int], since: list[int], now: int, n: int
-    ) -> int:
-        """Write a call of a function that gets its operands in consecutive slots.
+    def _begin_piece(self, name: str) -> None:
+        if self.pieces_in_module == MODULE_PIECES:
+            self._end_module()
+        self.pieces_in_module += 1
+        self.piece += 1
+        self.moment += 1
+        self.number = 2  # after the parameter, and the block of the body
+        self.lines.append(f"define void @{name}(ptr){{")
 
-        Returns the next free number of a value; the one before is that of the result.
-        """
+    def _end_module(self) -> None:
+        if self.lines:
+            self.modules.append("\n".join(self.declarations + self.lines))
+        self.lines = []
+        self.declarations = []
+        self.declared = {}
+        self.pieces_in_module = 0
+
+    # Values
+
+    def _write_value(self, i: int) -> None:
+        """Write what computes a value; it becomes LLVM's next value."""
         operation = self.tape.operations[i]
-        lines = self.lines
-        slots = self.slots
-        vector = self.type
-        step = self.slot_size
+        resolve = self.plan.resolve
+        instruction = _ARITHMETIC.get(operation)
+        if instruction is None and operation == "azmul" and self.plan.fast[i]:
+            instruction = "fmul"
+        if instruction is not None:
+            a, b = self.tape.operands[i]
+            x = self._register(resolve[a])
+            y = self._register(resolve[b])
+            self.lines.append(f"{instruction} {self.type} %{x},%{y}")
+        elif operation == "negative":
+            x = self._register(resolve[self.tape.operands[i][0]])
+            y = self._register(self.minus_zero)
+            self.lines.append(f"fsub {self.type} %{y},%{x}")
+        elif self._in_memory(i):
+            self._call_in_memory(i)
+        else:
+            self._call(i)
+
+    def _register(self, v: int) -> int:
+        """LLVM's value for a value of the tape, loaded if need be."""
+        slot = self.slots[v]
+        if slot >= 0 and self.since[v] != self.moment:
+            address = self._address(v)
+            self.lines.append(f"load {self.type},ptr %{address}{self.tail}")
+            self.registers[v] = self.number
+            self.number += 1
+            self.since[v] = self.moment
+        return self.registers[v]
+
+    def _store(self, v: int) -> None:
+        address = self._address(v)
+        self.lines.append(f"store {self.type} %{self.registers[v]},ptr %{address}{self.tail}")
+
+    def _address(self, v: int) -> int:
+        """LLVM's value for the address of the slot."""
+        if self.addressed[v] != self.piece:
+            self.addresses[v] = self._address_of(self.slots[v])
+            self.addressed[v] = self.piece
+        return self.addresses[v]
+
+    def _address_of(self, slot: int) -> int:
+        self.lines.append(f"getelementptr i8,ptr %0,i64 {slot}")
+        self.number += 1
+        return self.number - 1
+
+    def _call(self, i: int) -> None:
+        """Write a call of a function of vectors."""
+        operation = self.tape.operations[i]
+        operands = self.tape.operands[i]
+        if operation == "round":
+            operation = "round_to_whole"
+            operands = operands[:1]
+        elif operation == "hypot":
+            operation = "hypot2"
+        resolve = self.plan.resolve
+        given = ",".join([f"{self.type} %{self._register(resolve[a])}" for a in operands])
+        name = self.declared.get(operation)
+        if name is None:
+            name = self._declare(operation, ",".join([self.type] * len(operands)))
+        self.lines.append(f"call {self.type} {name}({given})")
+        if operation not in INTRINSICS:
+            self.moment += 1
+
+    def _call_in_memory(self, i: int) -> None:
+        """Write a call of a function that gets operands in consecutive slots."""
+        operation = self.tape.operations[i]
+        ids = [self.plan.resolve[a] for a in self.tape.operands[i]]
         listed = ids[1:] if operation == "gather" else ids
-        start = slots[listed[0]] if listed else -1
-        in_place = start >= 0 and all(slots[b] == start + k * step for k, b in enumerate(listed))
-        if not in_place:
-            start = self.scratch
-            for k, b in enumerate(listed):
-                if slots[b] >= 0 and since[b] != now:
-                    lines.append(
-                        f"getelementptr i8,ptr %0,i64 {slots[b]}\n"
-                        f"load {vector},ptr %{n},align {self.alignment}"
-                    )
-                    names[b] = n + 1
-                    since[b] = now
-                    n += 2
-                lines.append(
-                    f"getelementptr i8,ptr %0,i64 {start + k * step}\n"
-                    f"store {vector} %{names[b]},ptr %{n},align {self.alignment}"
-                )
-                n += 1
-        lines.append(f"getelementptr i8,ptr %0,i64 {start}")
-        address = n
-        n += 1
-        count = len(listed)
+        address = self._address_of(self._line_up(listed))
+        place = f"ptr %{address},i64 {len(listed)}"
         if operation == "gather":
-            b = ids[0]
-            if slots[b] >= 0 and since[b] != now:
-                lines.append(
-                    f"getelementptr i8,ptr %0,i64 {slots[b]}\n"
-                    f"load {vector},ptr %{n},align {self.alignment}"
-                )
-                names[b] = n + 1
-                n += 2
-            name = self._declare("gather", f"{vector},ptr,i64")
-            lines.append(f"call {vector} {name}({vector} %{names[b]},ptr %{address},i64 {count})")
+            index = self._register(ids[0])
+            name = self._declare("gather", f"{self.type},ptr,i64")
+            given = f"{self.type} %{index},{place}"
         elif self._called_back(i):
             if operation not in self.callbacks:
                 self.callbacks.append(operation)
             number = self.callbacks.index(operation)
             name = self._declare("callback", "ptr,i64,ptr,i64,i64")
-            same = 1 if self.plan.uniform[i] else 0
-            lines.append(
-                f"call {vector} {name}(ptr %0,i64 {number},ptr %{address},i64 {count},i64 {same})"
-            )
+            given = f"ptr %0,i64 {number},{place},i64 {1 if self.plan.uniform[i] else 0}"
         else:
             name = self._declare(operation, "ptr,i64")
-            lines.append(f"call {vector} {name}(ptr %{address},i64 {count})")
-        return n + 1
+            given = place
+        self.lines.append(f"call {self.type} {name}({given})")
+        self.moment += 1
 
-    def _function(self, operation: str, arity: int) -> str:
-        """LLVM's name of a vector function."""
-        name = self.declared.get(operation)
-        if name is None:
-            name = self._declare(operation, ",".join([self.type] * arity))
-        return name
-
-    def _intrinsic(self, operation: str, arity: int) -> str:
-        """LLVM's name of one of its own functions."""
-        name = self.declared.get(operation)
-        if name is None:
-            kind = f"v{self.width}f64" if self.lanes else "f64"
-            name = f"@llvm.{INTRINSICS[operation]}.{kind}"
-            self.declared[operation] = name
-            parameters = ",".join([self.type] * arity)
-            self.modules_head.append(f"declare {self.type} {name}({parameters})")
-        return name
+    def _line_up(self, values: list[int]) -> int:
+        """The offset of consecutive slots with some values, where they are or copied."""
+        if values:
+            start = self.slots[values[0]]
+            k = 0
+            while k < len(values) and self.slots[values[k]] == start + k * self.slot_size:
+                k += 1
+            if start >= 0 and k == len(values):
+                return start
+        for k, v in enumerate(values):
+            register = self._register(v)
+            address = self._address_of(self.scratch + k * self.slot_size)
+            self.lines.append(f"store {self.type} %{register},ptr %{address}{self.tail}")
+        return self.scratch
 
     def _declare(self, operation: str, parameters: str) -> str:
-        name = f"@cr.{operation}{self.suffix}"
-        if operation not in self.declared:
+        """LLVM's name of a function, declared in the module."""
+        name = self.declared.get(operation)
+        if name is None:
+            if operation in INTRINSICS:
+                name = f"@llvm.{INTRINSICS[operation]}.{self.kind}"
+            else:
+                name = f"@cr.{operation}{self.suffix}"
+                self.functions.add(operation)
             self.declared[operation] = name
-            self.functions.add(operation)
-            self.modules_head.append(f"declare {self.type} {name}({parameters})")
+            self.declarations.append(f"declare {self.type} {name}({parameters})")
         return name
-
-    def _begin_piece(self, name: str) -> list[str]:
-        if self.pieces_in_module >= MODULE_PIECES:
-            self._end_module()
-            self.modules_head = []
-            self.declared = {}
-            self.pieces_in_module = 0
-        self.pieces_in_module += 1
-        self.lines.append(f"define void @{name}(ptr){{")
-        return self.lines
-
-    def _end_piece(self, free: list[int], dying: list[int]) -> None:
-        self.lines.append("ret void}")
-        free.extend(dying)
-
-    def _end_module(self) -> None:
-        if self.lines:
-            self.modules.append("\n".join(self.modules_head + self.lines))
-        self.lines = []

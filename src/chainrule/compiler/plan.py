@@ -150,12 +150,11 @@ class Plan:
             inputs = packed.contiguous()
             results = numpy.empty(self.n_results * (1 + n_nodes))
             run_point(paths, lambda: packed.at(0), address_of(inputs), address_of(results))
+            if not n_nodes:
+                return self.layout.unflatten_numbers(results)
+            rows = results[self.n_results :].reshape(-1, n_nodes)
             numbers: list[Any] = results[: self.n_results].tolist()
-            if n_nodes:
-                numbers = self._as_nodes(
-                    numbers, results[self.n_results :].reshape(-1, n_nodes), packed.nodes
-                )
-            return self.layout.unflatten(numbers)
+            return self.layout.unflatten(self._as_nodes(numbers, rows, packed.nodes))
         return self._run_lanes(packed, lanes, n_nodes)
 
     def _as_nodes(self, numbers: list[Any], rows: Any, nodes: list[Node | None]) -> list[Any]:

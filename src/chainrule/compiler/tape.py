@@ -107,6 +107,7 @@ class Tape:
                 return operands[1] if condition else operands[2]
             if operands[1] == operands[2]:
                 return operands[1]
+            operands = self._plain_condition(operands)
         elif name == "power_term":
             simpler = self._power_term(operands)
             if simpler >= 0:
@@ -169,6 +170,18 @@ class Tape:
         elif name == "power" and v is not None:
             return self._small_power(a, v)
         return -1
+
+    def _plain_condition(self, operands: tuple[int, ...]) -> tuple[int, ...]:
+        """The operands of where, with a condition that is not c == 0 or c != 0 but c."""
+        condition, a, b = operands
+        name = self.operations[condition]
+        if name in ("equal", "not_equal"):
+            c, zero = self.operands[condition]
+            if self.constants.get(c) == 0.0:
+                c, zero = zero, c
+            if self.constants.get(zero) == 0.0:
+                return (c, b, a) if name == "equal" else (c, a, b)
+        return operands
 
     def _small_power(self, x: int, n: float) -> int:
         """x ** n by products, or -1."""

@@ -66,6 +66,7 @@ class Trace:
         live: Sequence[int],
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
+        derivatives: bool = True,
     ) -> None:
         recorder = Recorder(forced)
         with _collector_paused(), recording(recorder) as level:
@@ -74,7 +75,7 @@ class Trace:
             outputs, self.layout = flatten(result, "compile: the function's result")
             self.n_results = len(outputs)
             recorded = Recording(inputs, outputs, recorder.conditions, level, captured)
-            if live or recorded.captured:
+            if derivatives and (live or recorded.captured):
                 parents = [inputs[i] for i in live]
                 outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
                 recorded = Recording(inputs, outputs, recorder.conditions, level, recorded.captured)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any, Final
 
 from chainrule import ieee, special
@@ -191,15 +192,9 @@ def ldexp(x: Vector, n: Vector) -> Vector:
     f = x.function
     whole = f.intrinsic("floor", n).equals(n)
     clamped = f.intrinsic("minnum", f.intrinsic("maxnum", n, -5000.0), 5000.0)
-    function = f.declare("ldexp", f.double, [f.double, f.i32])
-    scaled = f.from_lanes(
-        [
-            f.builder.call(
-                function, [f.lane(x, lane), f.builder.fptosi(f.lane(clamped, lane), f.i32)]
-            )
-            for lane in range(f.width)
-        ]
-    )
+    function = f.declare("ldexp", "d", ["d", f.i32])
+    lanes = zip(f.lanes(x.value), f.lanes(clamped.value), strict=True)
+    scaled = f.from_lanes([f.b.call(function, [y, f.b.fptosi(k, f.i32)]) for y, k in lanes])
     return x.is_finite().select(whole.select(scaled, ieee.NAN), whole.select(x, ieee.NAN))
 
 
@@ -306,34 +301,34 @@ def power_term(c: Vector, x: Vector, n: Vector, k: Vector) -> Vector:
     return c.equals(0.0).select(0.0, undefined.select(ieee.NAN, value))
 
 
-FORMULAS: Final[dict[str, tuple[int, Formula]]] = {
-    "azmul": (2, azmul),
-    "less": (2, less),
-    "less_equal": (2, less_equal),
-    "equal": (2, equal),
-    "not_equal": (2, not_equal),
-    "logical_and": (2, logical_and),
-    "logical_or": (2, logical_or),
-    "logical_not": (1, logical_not),
-    "where": (3, where),
-    "maximum": (2, maximum),
-    "minimum": (2, minimum),
-    "relu": (1, relu),
-    "sign": (1, sign),
-    "step": (1, step),
-    "nonnegative": (1, nonnegative),
-    "greater": (2, greater),
-    "fmod": (2, fmod),
-    "mod": (2, mod),
-    "floor_divide": (2, floor_divide),
-    "ldexp": (2, ldexp),
-    "sech2": (1, sech2),
-    "sigmoid": (1, sigmoid),
-    "softplus": (1, softplus),
-    "gaussian": (1, gaussian),
-    "norm_pdf": (1, norm_pdf),
-    "norm_cdf": (1, norm_cdf),
-    "power_term": (4, power_term),
+FORMULAS: Final[dict[str, Formula]] = {
+    "azmul": azmul,
+    "less": less,
+    "less_equal": less_equal,
+    "equal": equal,
+    "not_equal": not_equal,
+    "logical_and": logical_and,
+    "logical_or": logical_or,
+    "logical_not": logical_not,
+    "where": where,
+    "maximum": maximum,
+    "minimum": minimum,
+    "relu": relu,
+    "sign": sign,
+    "step": step,
+    "nonnegative": nonnegative,
+    "greater": greater,
+    "fmod": fmod,
+    "mod": mod,
+    "floor_divide": floor_divide,
+    "ldexp": ldexp,
+    "sech2": sech2,
+    "sigmoid": sigmoid,
+    "softplus": softplus,
+    "gaussian": gaussian,
+    "norm_pdf": norm_pdf,
+    "norm_cdf": norm_cdf,
+    "power_term": power_term,
 }
 """Operations that are written with others."""
 
@@ -369,7 +364,7 @@ def over_squares(f: Function) -> Vector:
 
 def _over(f: Function, operation: str, length: Callable[[Vector], Vector]) -> Vector:
     """The first operand over the length of the others; by Python where squares leave the range."""
-    quotient = f.load(f.function.args[0]) / length(_sum_of_squares(f, 1, f.vector(1.0)))
+    quotient = f.operand(f.args[0]) / length(_sum_of_squares(f, 1, f.vector(1.0)))
     largest = _largest(f, 1)
     ordinary = (largest > 1e-140) & (largest < 1e139)
     return f.if_any(~ordinary, lambda: ordinary.select(quotient, by_python(f, operation)), quotient)
@@ -384,9 +379,7 @@ def fsum(f: Function) -> Vector:
         return [total, low + error, size + abs(x)]
 
     high, low, size = f.sweep(0, [0.0, 0.0, 0.0], add)
-    count = Vector(
-        f, f.from_lanes([f.builder.uitofp(f.function.args[1], f.double)] * f.width).value
-    )
+    count = f.from_lanes([f.b.uitofp(f.args[1], f.double)] * f.width)
     total = high + low
     sure = count * count * (2.0**-100 * size) < 2.0**-53 * abs(total)
     return f.if_any(~sure, lambda: sure.select(total, by_python(f, "fsum")), total)
@@ -429,6 +422,12 @@ SWEEPS: Final[dict[str, Callable[[Function], Vector]]] = {
 }
 """Operations on any number of operands, which lie in memory."""
 
+
+_IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
+    **SWEEPS,
+    "gather": callback.gather,
+    "callback": callback.call_user,
+}
 
 _lock = threading.RLock()
 _provided: set[str] = set()
@@ -485,8 +484,23 @@ def function_text(
 
     module = ir.Module(name=operation)
     name = symbol(operation, width, machine)
-    _write(ir, module, name, operation, width, machine, name_of)
+    f = Function(module, name, width, _parameters(operation), name_of)
+    if operation in FORMULAS:
+        f.give(FORMULAS[operation](*f.vectors()))
+    elif operation in LIBRARY:
+        f.give(_library_call(f, operation, machine))
+    else:
+        f.give(_IN_MEMORY[operation](f))
     return str(module), needed
+
+
+def _parameters(operation: str) -> str:
+    """The types of the parameters of a vector function."""
+    if operation in FORMULAS:
+        return "v" * len(signature(FORMULAS[operation]).parameters)
+    if operation in LIBRARY:
+        return "vv" if operation in _TWO_OPERANDS else "v"
+    return {"gather": "vpi", "callback": "pipii"}.get(operation, "pi")
 
 
 def _library_function(operation: str, width: int, machine: Machine) -> int:
@@ -506,62 +520,20 @@ def _vector_name(operation: str, machine: Machine) -> str:
     return f"_ZGV{machine.variant}N{machine.variant_width}{v}_{LIBRARY[operation]}"
 
 
-def _write(
-    ir: Any,
-    module: Any,
-    name: str,
-    operation: str,
-    width: int,
-    machine: Machine,
-    name_of: Callable[[str, int], str],
-) -> None:
-    """Write one vector function."""
-    if operation in FORMULAS:
-        arity, formula = FORMULAS[operation]
-        f = Function(ir, module, name, width, arity, name_of)
-        f.give(formula(*f.operands))
-    elif operation in SWEEPS:
-        f = Function(ir, module, name, width, -1, name_of)
-        f.give(SWEEPS[operation](f))
-    elif operation in LIBRARY:
-        arity = 2 if operation in _TWO_OPERANDS else 1
-        f = Function(ir, module, name, width, arity, name_of)
-        f.give(_library_call(f, operation, machine, name_of))
-    elif operation == "gather":
-        callback.write_gather(ir, module, name, width)
-    elif operation == "callback":
-        callback.write_callback(ir, module, name, width)
-    else:
-        raise NotImplementedError(f"no vector function for {operation}")
-
-
-def _library_call(
-    f: Function, operation: str, machine: Machine, name_of: Callable[[str, int], str]
-) -> Vector:
-    """A call of libmvec in parts, through the vector function for a number, else of libm."""
-    library = libmvec()
+def _library_call(f: Function, operation: str, machine: Machine) -> Vector:
+    """A call of libmvec on parts of the vector or on equal numbers; without it, of libm."""
     lanes = machine.variant_width
-    if not lanes or not hasattr(library, _vector_name(operation, machine)):
-        return f.lane_by_lane(LIBRARY[operation], *f.operands)
-    ir, b = f.ir, f.builder
-    vector = ir.VectorType(f.double, lanes)
-    function = f.declare(name_of(operation, lanes), vector, [vector] * len(f.operands))
+    if not lanes or not hasattr(libmvec(), _vector_name(operation, machine)):
+        return f.lane_by_lane(LIBRARY[operation], *f.vectors())
+    vector = f.vector_type(f.double, lanes)
+    function = f.declare(f.name_of(operation, lanes), vector, [vector] * len(f.args))
     if f.width == 1:
-        zeros = ir.Constant(ir.VectorType(f.i32, lanes), [0] * lanes)
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = ir.Constant(f.i32, 0)
-        splats = [
-            b.shuffle_vector(b.insert_element(undefined, x.value, first), undefined, zeros)
-            for x in f.operands
-        ]
-        return Vector(f, b.extract_element(b.call(function, splats), first))
+        return Vector(f, f.element(f.b.call(function, [f.splat(x, lanes) for x in f.args]), 0))
     parts = []
     for start in range(0, f.width, lanes):
-        mask = ir.Constant(ir.VectorType(f.i32, lanes), list(range(start, start + lanes)))
-        given = [b.shuffle_vector(x.value, x.value, mask) for x in f.operands]
-        parts.append(b.call(function, given))
+        given = [f.shuffle(x, x, list(range(start, start + lanes))) for x in f.args]
+        parts.append(f.b.call(function, given))
     while len(parts) > 1:
-        size = parts[0].type.count
-        mask = ir.Constant(ir.VectorType(f.i32, 2 * size), list(range(2 * size)))
-        parts = [b.shuffle_vector(x, y, mask) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+        order = list(range(2 * parts[0].type.count))
+        parts = [f.shuffle(x, y, order) for x, y in zip(parts[::2], parts[1::2], strict=True)]
     return Vector(f, parts[0])
