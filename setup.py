@@ -76,9 +76,10 @@ def extensions() -> list[Any]:
         return []
     if os.name == "posix":
         for extension in built:
-            extension.extra_compile_args.append(
-                "-Wno-error"
-            )  # a warning is no reason to go without
+            extension.extra_compile_args += [
+                "-Wno-error",  # a warning is no reason to go without
+                "-fvisibility=hidden",  # calls between the engine's functions can be inlined
+            ]
     for source in {source for extension in built for source in extension.sources}:
         _insert_docstrings(Path(source))
     return built

@@ -693,6 +693,29 @@ def test_a_group_holds_leaves_named_nodes_and_users_nodes() -> None:
     assert made[1].name == "x"
 
 
+def test_a_group_and_a_name_leave_the_operands() -> None:
+    """Constants, more than two operands and a user's parents, set before a name and after."""
+
+    class Mine(Node):
+        pass
+
+    x, y = Node(2.0), Node(5.0)
+    with group("g"):
+        z, s, mine = 3.0 - x, cm.fsum([x, 1.0, y]), Mine(1.0, (x, y), "mine")
+    for node, operands in ((z, (3.0, x)), (s, (x, 1.0, y)), (mine, (x, y))):
+        assert (node.operands, node.groups) == (operands, ("g",))
+        node.name = "n"
+        assert (node.operands, node.groups, node.name) == (operands, ("g",), "n")
+        node.name = None
+        assert (node.operands, node.groups, node.name) == (operands, ("g",), None)
+    mine._parents = (y,)
+    assert (mine.operands, mine.groups) == ((y,), ("g",))
+    mine._parents = ()
+    assert (mine.operands, mine.groups) == ((), ("g",))
+    (z * s).backward()
+    assert (x.grad, y.grad) == (-8.0 + 1.0, 1.0)
+
+
 def test_a_group_ends_with_an_error() -> None:
     """What is made afterwards is outside."""
     with pytest.raises(RuntimeError, match="inside"), group("g"):

@@ -31,109 +31,20 @@ from chainrule.tracing import TracedValueError
 _WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
 
 
-class _Order:
-    """A graph in topological order, with what was seen on the way."""
+class _Walk:
+    """Both passes over a graph, and what was seen on the way."""
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
+        self.count: i64 = 0  # nodes
         self.runs_python = False  # an operation does, which may raise or let another thread run
         self.oldest: i64 = _STATE.clock  # the least clock of an operation
+        self.sent = False  # the gradients
+        self.nodes: list[Node] = []  # in topological order, if the gradients were not sent
 
 
 def sorted_nodes(root: Node) -> list[Node]:
     """The graph below a node, root first, parents after children: see Node.sorted_nodes."""
-    return _order(root).nodes
-
-
-def _order(root: Node) -> _Order:
-    """Kahn's algorithm: first count the edges to every node, then take those with none left.
-
-    The counts are marks on the nodes, all 0 again at the end. The list of the nodes found serves
-    as the result and as the stack of nodes that are ready: the order grows from its left end, the
-    stack from its right; together they never hold more nodes than were found.
-    """
-    order = _Order()
-    with _WRITING:
-        nodes = [root]
-        try:
-            root._pending = 1
-            found: i64 = 0
-            while found < len(nodes):
-                node = nodes[found]
-                found += 1
-                operation = node._operation
-                if operation is not None or node._rest is not None:
-                    if operation is None or not operation.native:
-                        order.runs_python = True
-                    if node._clock < order.oldest:
-                        order.oldest = node._clock
-                a = node._a
-                if a is not None:
-                    if a._pending == 0:
-                        nodes.append(a)
-                    a._pending += 1
-                b = node._b
-                if b is not None:
-                    if b._pending == 0:
-                        nodes.append(b)
-                    b._pending += 1
-                rest = node._rest
-                if isinstance(rest, tuple):
-                    for operand in rest:
-                        if isinstance(operand, Node):
-                            if operand._pending == 0:
-                                nodes.append(operand)
-                            operand._pending += 1
-            top: i64 = found
-            done: i64 = 0
-            root._pending -= 1
-            if root._pending == 0:
-                top -= 1
-                nodes[top] = root
-            while top < found:
-                node = nodes[top]
-                top += 1
-                nodes[done] = node
-                done += 1
-                a = node._a
-                if a is not None:
-                    a._pending -= 1
-                    if a._pending == 0:
-                        top -= 1
-                        nodes[top] = a
-                b = node._b
-                if b is not None:
-                    b._pending -= 1
-                    if b._pending == 0:
-                        top -= 1
-                        nodes[top] = b
-                rest = node._rest
-                if isinstance(rest, tuple):
-                    for operand in rest:
-                        if isinstance(operand, Node):
-                            operand._pending -= 1
-                            if operand._pending == 0:
-                                top -= 1
-                                nodes[top] = operand
-            if done < found:
-                raise ValueError("the graph has a cycle: a node is its own ancestor")
-            order.nodes = nodes
-            return order
-        except BaseException:
-            _unmark(root, nodes)
-            raise
-
-
-def _unmark(root: Node, nodes: list[Node]) -> None:
-    """Set the marks of a sort that did not end back to 0."""
-    stack = [root, *nodes]
-    while stack:
-        node = stack.pop()
-        node._pending = 0
-        for parent in node._parents:
-            if parent._pending:
-                parent._pending = 0
-                stack.append(parent)
+    return _walk(root, False, False, 0.0).nodes
 
 
 def backward(root: Node, seed: float) -> None:
@@ -142,20 +53,154 @@ def backward(root: Node, seed: float) -> None:
         raise TracedValueError(
             f"backward at {users_line()}: inside a transformation use grad or value_and_grad"
         )
-    order = _order(root)
-    if order.oldest < _STATE.clock:
-        for node in order.nodes:
-            _check_fresh(node)
-    if order.runs_python or not COMPILED or detecting_anomaly():
-        _backward_apart(order.nodes, seed)
+    in_place = COMPILED and not detecting_anomaly()
+    walk = _walk(root, in_place, False, seed)
+    if walk.sent:
         return
+    if walk.oldest < _STATE.clock:
+        for node in walk.nodes:
+            _check_fresh(node)
+    if in_place and not walk.runs_python:
+        _walk(root, True, True, seed)
+    else:
+        _backward_apart(walk.nodes, seed)
+
+
+def _walk(root: Node, send: bool, checked: bool, seed: float) -> _Walk:
+    """Kahn's algorithm: count the edges to every node, then follow those of nodes with none left.
+
+    Sends the gradients along if asked to and if nothing in it can fail: no Python runs, and no
+    data was set since, or it was checked that the values have remained. Else it gives the order.
+    The counts are marks on the nodes, all 0 again at the end.
+    """
+    walk = _Walk()
     with _WRITING:
-        for node in order.nodes:
-            if node._operation is not None:
-                node._grad = 0.0
+        try:
+            _count_edges(root, walk)
+            unchanged = checked or walk.oldest >= _STATE.clock
+            walk.sent = send and unchanged and not walk.runs_python
+            _follow_edges(root, walk, seed)
+            if not walk.sent and len(walk.nodes) < walk.count:
+                raise ValueError("the graph has a cycle: a node is its own ancestor")
+        except BaseException:
+            _unmark(root)
+            raise
+    return walk
+
+
+def _count_edges(root: Node, walk: _Walk) -> None:
+    """The first pass: mark every node with the number of edges to it, the root with 1 more.
+
+    Like the second, it goes on with a parent it has just come to, which is still at hand; only the
+    others go on a list.
+    """
+    waiting: list[Node] = []
+    root._pending = 1
+    node = root
+    while True:
+        walk.count += 1
+        operation = node._operation
+        if operation is not None or node._rest is not None:
+            if operation is None or not operation.native:
+                walk.runs_python = True
+            if node._clock < walk.oldest:
+                walk.oldest = node._clock
+        following: Node | None = None
+        a = node._a
+        if a is not None:
+            if a._pending == 0:
+                following = a
+            a._pending += 1
+        b = node._b
+        if b is not None:
+            if b._pending == 0:
+                if following is not None:
+                    waiting.append(following)
+                following = b
+            b._pending += 1
+        rest = None if node._extra is None else node._rest
+        if isinstance(rest, tuple):
+            for operand in rest:
+                if isinstance(operand, Node):
+                    if operand._pending == 0:
+                        if following is not None:
+                            waiting.append(following)
+                        following = operand
+                    operand._pending += 1
+        if following is None:
+            if not waiting:
+                return
+            following = waiting.pop()
+        node = following
+
+
+def _follow_edges(root: Node, walk: _Walk, seed: float) -> None:
+    """The second pass: send each node's gradient to its parents, or put the node on the list.
+
+    Edges into a cycle are never all followed: it and what lies below are left out.
+    """
+    send = walk.sent
+    nodes = walk.nodes
+    ready: list[Node] = []
+    if not _is_last_edge(root, send):
+        return
+    if send:
         root._grad += seed
-        for node in order.nodes:
+    node = root
+    while True:
+        following: Node | None = None
+        a = node._a
+        if a is not None and _is_last_edge(a, send):
+            following = a
+        b = node._b
+        if b is not None and _is_last_edge(b, send):
+            if following is not None:
+                ready.append(following)
+            following = b
+        rest = None if node._extra is None else node._rest
+        if isinstance(rest, tuple):
+            for operand in rest:
+                if isinstance(operand, Node) and _is_last_edge(operand, send):
+                    if following is not None:
+                        ready.append(following)
+                    following = operand
+        if send:
             _send(node)
+        else:
+            nodes.append(node)
+        if following is None:
+            if not ready:
+                return
+            following = ready.pop()
+        node = following
+
+
+def _is_last_edge(parent: Node, send: bool) -> bool:
+    """Follow an edge to a node. At the first one, before it is sent anything, set its gradient 0.
+
+    To tell the first from the others, the edges left are counted as a negative number.
+    """
+    left = parent._pending
+    if left > 0:
+        left = -left
+        if send and parent._operation is not None:
+            parent._grad = 0.0
+    left += 1
+    parent._pending = left
+    return left == 0
+
+
+def _unmark(root: Node) -> None:
+    """Set the marks of a walk that did not end back to 0."""
+    seen = {id(root)}
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        node._pending = 0
+        for parent in node._parents:
+            if id(parent) not in seen:
+                seen.add(id(parent))
+                stack.append(parent)
 
 
 def is_stale(node: Node) -> bool:

@@ -16,6 +16,7 @@ NAN: Final = math.nan
 SMALLEST_NORMAL: Final = 2.2250738585072014e-308
 LARGEST: Final = 1.7976931348623157e308
 SPLIT: Final = 134217729.0  # 2**27 + 1, Veltkamp's constant: halves the digits of a number
+_TANH: Final = math.tanh  # compiled, a name of this module is found much faster
 
 
 def divide(x: float, y: float) -> float:
@@ -197,7 +198,7 @@ def cosh(x: float) -> float:
 
 def tanh(x: float) -> float:
     """Hyperbolic tangent."""
-    return math.tanh(x)
+    return _TANH(x)
 
 
 def sech2(x: float) -> float:

@@ -43,18 +43,7 @@ COMPILED: Final = not __file__.endswith(".py")
 
 
 INTERNAL: Final = frozenset(
-    [
-        "_data",
-        "_grad",
-        "_operation",
-        "_a",
-        "_b",
-        "_rest",
-        "_clock",
-        "_pending",
-        "_level",
-        "_annotation",
-    ]
+    ["_pending", "_operation", "_a", "_b", "_extra", "_data", "_grad", "_clock", "_level"]
 )
 """The attributes that the engine keeps on every node."""
 
@@ -67,6 +56,14 @@ class _State:
 
 
 _STATE: Final = _State()
+
+
+class _Both:
+    """The rest of a node's operands and its annotation, in one place as both are rare."""
+
+    def __init__(self, rest: object, annotation: Annotation) -> None:
+        self.rest = rest
+        self.annotation = annotation
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -97,20 +94,22 @@ class Node:
     ) -> None:
         if isinstance(data, Node):
             raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
-        self._data: float = to_float(data, "Node", "takes a real number")
-        self._grad: float = 0.0
+        number = to_float(data, "Node", "takes a real number")
+        # Compiled, the attributes stand in memory in this order: the small one fills a gap, and
+        # what the garbage collector looks at is near the node's head.
+        self._pending: i32 = 0
         self._operation: Operation | None = None
         # The operands: one or two nodes in _a and _b; in _rest the constant of a two-operand
         # operation, or a tuple of all the operands if there are more than two.
         self._a: Node | None = None
         self._b: Node | None = None
-        self._rest: object = _checked_parents(parents)
+        self._extra: object = _checked_parents(parents)  # _rest, _annotation, or _Both
+        self._data: float = number
+        self._grad: float = 0.0
         self._clock: i64 = _STATE.clock
-        self._pending: i32 = 0
         self._level: i32 = 0  # of the innermost transformation it depends on an input of
-        if self._rest is not None:
+        if self._extra is not None:
             self._level = _level_of(parents)
-        self._annotation: Annotation | None = None
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a node is text, not {type(name).__name__}")
         if ACTIVE.contexts or name is not None:
@@ -181,6 +180,34 @@ class Node:
     def operation(self) -> Operation | None:
         """The operation that made the node; None for leaves and users' own subclasses."""
         return self._operation
+
+    @property
+    def _rest(self) -> object:
+        extra = self._extra
+        if isinstance(extra, Annotation):
+            return None
+        return extra.rest if isinstance(extra, _Both) else extra
+
+    @_rest.setter
+    def _rest(self, rest: object) -> None:
+        self._keep(rest, self._annotation)
+
+    @property
+    def _annotation(self) -> Annotation | None:
+        extra = self._extra
+        if isinstance(extra, Annotation):
+            return extra
+        return extra.annotation if isinstance(extra, _Both) else None
+
+    @_annotation.setter
+    def _annotation(self, annotation: Annotation | None) -> None:
+        self._keep(self._rest, annotation)
+
+    def _keep(self, rest: object, annotation: Annotation | None) -> None:
+        if annotation is None:
+            self._extra = rest
+        else:
+            self._extra = annotation if rest is None else _Both(rest, annotation)
 
     @property
     def operands(self) -> tuple[Any, ...]:
@@ -656,21 +683,20 @@ class OperationNode(Node):
     def __init__(
         self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
     ) -> None:
-        self._data = data
-        self._grad = 0.0
+        self._pending = 0
         self._operation = operation
         self._a = a
         self._b = b
-        self._rest = rest
+        self._extra = rest
+        self._data = data
+        self._grad = 0.0
         self._clock = _STATE.clock
-        self._pending = 0
         level: i32 = 0
         if a is not None:
             level = a._level
         if b is not None and b._level > level:
             level = b._level
         self._level = level
-        self._annotation = None
         if not COMPILED and type(self).__module__ != __name__:  # compiled, Python itself objects
             raise TypeError(f"{type(self).__name__}: subclass Node, not the class of an operation")
         if ACTIVE.contexts:

@@ -60,8 +60,10 @@ class Call:
     REDUCED: Final = 10  # address of the offsets of the outputs that are added up
     REDUCED_COUNT: Final = 11
     SUMS: Final = 12  # address of the sums of each unit
-    CAREFUL: Final = 13  # counts the blocks that needed the careful code
-    FIELDS: Final = 14
+    WATCHED: Final = 13  # address of the offsets of the outputs that are not added up
+    WATCHED_COUNT: Final = 14
+    CAREFUL: Final = 15  # counts the blocks that needed the careful code
+    FIELDS: Final = 16
 
 
 class Guard:
@@ -218,6 +220,8 @@ class _Run:
         self.numbers = f.local(self.integers, align=SLOT)  # of the lanes of the block
         self.status = f.local(self.integers, align=SLOT)
         self.again = f.local(f.bit)  # whether the careful prologue has run
+        self.pieces = f.local(f.pointer)  # what the unit is computed with
+        self.watching = f.local(f.bit)  # whether NaN needs other code than that
         self.lanes = f.field(self.call, Call.LANES)
         self.index = f.field(self.call, Call.INDEX)
         self.slots = f.at(self.workspace, f.field(self.code, Code.INPUT_OFFSET))
@@ -279,6 +283,11 @@ class _Run:
         unit = b.phi(f.i64)
         unit.add_incoming(resume, start)
         unit.add_incoming(taken, next_unit)
+        f.store(f.address(self.code, Code.PIECES), self.pieces)
+        f.store(b.icmp_signed("!=", self.watch, f.number(0)), self.watching)
+        begin = b.append_basic_block()
+        b.branch(begin)
+        b.position_at_end(begin)
         with f.loop(self.reduced_count) as r:
             f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
         unit_blocks = f.field(self.call, Call.UNIT_BLOCKS)
@@ -287,6 +296,12 @@ class _Run:
             first = b.shl(b.add(first_block, k), f.number(3))
             with b.if_then(b.icmp_signed("<", first, self.lanes)):
                 self._block(unit, first)
+        with b.if_then(f.load(f.bit, self.watching)):
+            nan = self._nan(self.reduced_count, lambda r: f.at(self.sums, self._slot(r)))
+            with b.if_then(f.any(nan), likely=False):
+                f.store(self._careful_pieces(unit, unit_blocks), self.pieces)
+                f.store(f.constant(f.bit, 0), self.watching)
+                b.branch(begin)
         self._add_up(unit)
         b.branch(next_unit)
 
@@ -302,11 +317,11 @@ class _Run:
         consecutive = self._number_lanes(positions, is_valid, full)
         self._load_inputs(False, consecutive)
         f.store(self.none, self.status, align=SLOT)
-        stop = b.icmp_signed("!=", self.watch, f.number(2))
-        pieces = f.address(self.code, Code.PIECES)
-        b.call(self.run_pieces, [self.code, pieces, self.workspace, self.status, stop])
-        with b.if_then(b.icmp_signed("!=", self.watch, f.number(0))):
-            self._look_for_nan(unit, is_valid)
+        watching = f.load(f.bit, self.watching)
+        everywhere = b.and_(watching, b.icmp_signed("==", self.watch, f.number(2)))
+        self._run_pieces(f.load(f.pointer, self.pieces), b.not_(everywhere))
+        with b.if_then(watching):
+            self._look_for_nan(unit, is_valid, everywhere)
         self._report(first, valid)
         held = b.icmp_signed("==", f.load(self.integers, self.status, align=SLOT), self.none)
         with b.if_then(f.any(held)):
@@ -333,37 +348,52 @@ class _Run:
                 f.store(f.load(f.i64, index, place), self.numbers, lane)
         return b.and_(full, in_order)
 
-    def _look_for_nan(self, unit: Any, is_valid: Any) -> None:
-        """Run the careful code if an output is NaN; return the unit if there is none yet."""
+    def _run_pieces(self, pieces: Any, stop: Any) -> None:
+        given = [self.code, pieces, self.workspace, self.status, stop]
+        self.f.b.call(self.run_pieces, given)
+
+    def _nan(self, count: Any, place: Callable[[Any], Any]) -> Any:
+        """In which lanes there is a NaN at some addresses."""
         f, b = self.f, self.f.b
 
         def look(k: Any, seen: list[Any]) -> list[Any]:
-            offset = f.load(f.i64, self.outputs, b.shl(k, f.number(3)))
-            value = f.load(self.doubles, self.workspace, offset, align=SLOT)
+            value = f.load(self.doubles, place(k), align=SLOT)
             return [b.or_(seen[0], b.fcmp_unordered("uno", value, value))]
 
-        nothing = f.constant(f.vector_type(f.bit), 0)
-        (seen,) = f.fold(f.field(self.code, Code.OUTPUT_COUNT), [nothing], look)
+        return f.fold(count, [f.constant(f.vector_type(f.bit), 0)], look)[0]
+
+    def _look_for_nan(self, unit: Any, is_valid: Any, everywhere: Any) -> None:
+        """Run the careful code if an output is NaN where guards hold, or everywhere."""
+        f, b = self.f, self.f.b
+        watched = f.address(self.call, Call.WATCHED)
+
+        def place(k: Any) -> Any:
+            return f.at(self.workspace, f.load(f.i64, watched, b.shl(k, f.number(3))))
+
+        nan = self._nan(f.field(self.call, Call.WATCHED_COUNT), place)
         held = b.icmp_signed("==", f.load(self.integers, self.status, align=SLOT), self.none)
-        everywhere = f.splat(b.icmp_signed("==", self.watch, f.number(2)))
-        matters = b.and_(is_valid, b.or_(held, everywhere))
-        with b.if_then(f.any(b.and_(seen, matters)), likely=False):
-            careful = f.field(self.code, Code.CAREFUL_PIECES)
-            go_on = b.append_basic_block()
-            give_up = b.append_basic_block()
-            b.cbranch(b.icmp_signed("==", careful, f.number(0)), give_up, go_on)
-            b.position_at_end(give_up)
-            b.ret(unit)
-            b.position_at_end(go_on)
-            with b.if_then(b.not_(f.load(f.bit, self.again))):
-                self._prologue(Code.CAREFUL_PROLOGUE)
-                f.store(f.constant(f.bit, 1), self.again)
-            counter = f.at(self.call, 8 * Call.CAREFUL)
-            b.atomic_rmw("add", counter, f.number(1), "monotonic")
+        matters = b.and_(is_valid, b.or_(held, f.splat(everywhere)))
+        with b.if_then(f.any(b.and_(nan, matters)), likely=False):
+            pieces = self._careful_pieces(unit, f.number(1))
             f.store(self.none, self.status, align=SLOT)
-            pieces = b.inttoptr(careful, f.pointer)
-            stop = f.constant(f.bit, 1)
-            b.call(self.run_pieces, [self.code, pieces, self.workspace, self.status, stop])
+            self._run_pieces(pieces, f.constant(f.bit, 1))
+
+    def _careful_pieces(self, unit: Any, blocks: Any) -> Any:
+        """The careful code, for some blocks; if there is none yet, return the unit."""
+        f, b = self.f, self.f.b
+        careful = f.address(self.code, Code.CAREFUL_PIECES)
+        go_on = b.append_basic_block()
+        give_up = b.append_basic_block()
+        missing = b.icmp_signed("==", b.ptrtoint(careful, f.i64), f.number(0))
+        b.cbranch(missing, give_up, go_on)
+        b.position_at_end(give_up)
+        b.ret(unit)
+        b.position_at_end(go_on)
+        with b.if_then(b.not_(f.load(f.bit, self.again))):
+            self._prologue(Code.CAREFUL_PROLOGUE)
+            f.store(f.constant(f.bit, 1), self.again)
+        b.atomic_rmw("add", f.at(self.call, 8 * Call.CAREFUL), blocks, "monotonic")
+        return careful
 
     def _report(self, first: Any, valid: Any) -> None:
         """Store the status of the lanes."""

@@ -143,12 +143,16 @@ class Kernel:
             ]
         )
         self._outputs = _table(program.outputs)
+        self._outputs_address = self._outputs.ctypes.data
         self._constants = _table(
             [field for offset, number in program.constants for field in (offset, _bits(number))]
         )
         self._code = self._describe()
         reduced = [o for o, added in zip(program.outputs, self.reduce, strict=True) if added]
         self._reduced = _table(reduced)
+        self._stored = [k for k, added in enumerate(self.reduce) if not added]
+        self._stored_offsets = _table([program.outputs[k] for k in self._stored])
+        self._stored_address = self._stored_offsets.ctypes.data
         self._reduced_count = len(reduced)
         self._reduced_address = self._reduced.ctypes.data
         self._code_address = self._code.ctypes.data
@@ -290,6 +294,11 @@ class Kernel:
             table[Call.REDUCED] = self._reduced_address
             table[Call.REDUCED_COUNT] = count
             table[Call.SUMS] = sums.ctypes.data
+            table[Call.WATCHED] = self._stored_address
+            table[Call.WATCHED_COUNT] = len(self._stored)
+        else:
+            table[Call.WATCHED] = self._outputs_address
+            table[Call.WATCHED_COUNT] = len(program.outputs)
         code = self._code_address
         if self._prefer_careful:
             code = self._careful_address
@@ -306,7 +315,7 @@ class Kernel:
 
     def _add_stored_segments(self, table: array[int], outputs: Sequence[Regular]) -> None:
         """Add the segments of the outputs that are not added up, in parts where those interrupt."""
-        stored = [k for k, added in enumerate(self.reduce) if not added]
+        stored = self._stored
         place = 0
         for address, count, element_stride, lane_stride in outputs:
             part = stored[place : place + count]

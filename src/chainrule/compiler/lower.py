@@ -174,7 +174,8 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
         if guard_only[i]:
             continue
         part = 0 if same else 1
-        cost = 1 if operation in _ARITHMETIC else CALL_COST + 2 * len(operands[i])
+        short = operation in _ARITHMETIC or operation == "azmul"
+        cost = 1 if short else CALL_COST + 2 * len(operands[i])
         if counts[part] == 0 or costs[part] + cost > PIECE_COST:
             counts[part] += 1
             costs[part] = 0

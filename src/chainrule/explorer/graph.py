@@ -1,0 +1,170 @@
+"""The columns of a page: what it knows of every node, and what it can compute."""
+
+from __future__ import annotations
+
+import linecache
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule.backpropagation import _check_fresh, _message
+from chainrule.drawing.style import symbol
+from chainrule.explorer.formulas import Form, form_of, operand_names, value
+from chainrule.node import Node, _values
+from chainrule.rules import Operation, described
+
+LEAF = -1
+
+
+class Graph:
+    """A graph in evaluation order, operands before what is computed from them, in columns.
+
+    Args:
+        nodes: the graph in topological order, root first.
+
+    Raises:
+        ValueError: if a leaf's data was changed after an operation had used it.
+    """
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes[::-1]
+        self.index = {node: i for i, node in enumerate(self.nodes)}
+        self.forms: list[dict[str, Any]] = []  # of each kind of operation
+        self.codes: list[str | None] = []
+        self.kind = array("i")  # which form, or LEAF
+        self.start = array("i", [0])  # where a node's operands begin
+        self.operand = array("i")  # nodes from 0 up, constants from -1 down
+        self.constant = array("d")
+        self.value = array("d")
+        self.local = array("d")  # by operand
+        self._known: dict[Any, int] = {}
+        self._unverified: list[Form | None] = []
+        self.grads = _backpropagated(nodes)
+        for node in self.nodes:
+            self._add(node)
+        self.grad = array("d", [self.grads.get(node, 0.0) for node in self.nodes])
+
+    def _add(self, node: Node) -> None:
+        _check_fresh(node)
+        self.value.append(node._data)
+        operands = node.operands
+        if not operands:
+            self.kind.append(LEAF)
+            self.start.append(len(self.operand))
+            return
+        self.kind.append(self._kind_of(node, operands))
+        found = iter(_locals(node, self.grads.get(node, 0.0)))
+        for operand in operands:
+            if isinstance(operand, Node):
+                self.operand.append(self.index[operand])
+                self.local.append(next(found))
+            else:
+                self.constant.append(operand)
+                self.operand.append(-len(self.constant))
+                self.local.append(0.0)
+        self.start.append(len(self.operand))
+
+    def _kind_of(self, node: Node, operands: Sequence[Any]) -> int:
+        operation = node.operation
+        text = symbol(node) if operation is None else ""
+        key = (operation if operation is not None else (type(node), text), len(operands))
+        kind = self._known.get(key)
+        if kind is None:
+            kind = self._known[key] = len(self.forms)
+            form = None if operation is None else form_of(operation, len(operands))
+            self.codes.append(None if form is None else form.code)
+            own = form is not None and operation is not None and not operation.builtin
+            self._unverified.append(form if own else None)
+            self.forms.append(_described(operation, text, len(operands), form))
+        unverified = self._unverified[kind]
+        if unverified is not None and not _agrees(unverified, node, operands):
+            self.codes[kind] = self._unverified[kind] = None
+        return kind
+
+    def names(self) -> dict[int, str]:
+        """The nodes that have a name."""
+        return {i: node.name for i, node in enumerate(self.nodes) if node.name is not None}
+
+    def lines(self) -> tuple[list[str], dict[int, int]]:
+        """The lines of code that made nodes, with their text, and which node is of which."""
+        sources: dict[str, int] = {}
+        found = {}
+        for i, node in enumerate(self.nodes):
+            if node.line is not None:
+                found[i] = sources.setdefault(node.line, len(sources))
+        return [_with_source(line) for line in sources], found
+
+
+def _described(
+    operation: Operation | None, text: str, count: int, form: Form | None
+) -> dict[str, Any]:
+    """What the page says of an operation."""
+    if operation is None or form is None:
+        return {
+            "name": text,
+            "symbol": text,
+            "operands": operand_names(count),
+            "formulas": [""] * count,
+            "stops": [0] * count,
+        }
+    return {
+        "name": operation.name,
+        "symbol": operation.symbol,
+        "operands": operand_names(count),
+        "formulas": list(form.formulas),
+        "stops": [int(operation.ignores(i) or operation.stops(i)) for i in range(count)],
+    }
+
+
+def _backpropagated(nodes: Sequence[Node]) -> dict[Node, float]:
+    """The derivatives of the root by every node; the nodes' own gradients stay as they are."""
+    grads = {nodes[0]: 1.0}
+    for node in nodes:
+        g = grads.get(node, 0.0)
+        if g == 0.0 or not node.operands:
+            continue
+        for parent, local in zip(node._parents, node.local_grads(), strict=True):
+            grads[parent] = grads.get(parent, 0.0) + _message(node, parent, g, local)
+    return grads
+
+
+def _locals(node: Node, grad: float) -> Sequence[float]:
+    """The local gradients by the parents; NaN where a user's function fails but is not needed."""
+    try:
+        return node.local_grads()
+    except Exception:
+        if grad != 0.0:
+            raise
+        return [float("nan")] * len(node._parents)
+
+
+def _agrees(form: Form, node: Node, operands: Sequence[Any]) -> bool:
+    """Whether the formulas found for a user's operation give its numbers here."""
+    names = dict(zip(operand_names(len(operands)), _values(operands), strict=True))
+    assert form.value is not None
+    if not _close(value(form.value, names), node._data):
+        return False
+    names["y"] = node._data
+    positions = [i for i, operand in enumerate(operands) if isinstance(operand, Node)]
+    for i, local in zip(positions, _locals(node, 0.0), strict=True):
+        grad = form.grads[i]
+        if grad is None or not _close(value(grad, names), local):
+            return False
+    return True
+
+
+def _close(x: float, y: float) -> bool:
+    return x == y or (x != x and y != y) or abs(x - y) <= 1e-12 * abs(y)
+
+
+def _with_source(line: str) -> str:
+    """``file:line`` with the text there."""
+    file, _, number = line.rpartition(":")
+    source = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
+    return f"{line}  {source}" if source else line
+
+
+def check_root(root: object) -> None:
+    """Raise TypeError for anything but a node."""
+    if not isinstance(root, Node):
+        raise TypeError(f"explore takes a Node, not {described(root)}")

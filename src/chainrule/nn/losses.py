@@ -1,0 +1,113 @@
+"""Losses of one sample: a function of the prediction and the target; training takes the mean.
+
+A prediction is a number or node, or a list of them; then the target is a list of the same length,
+except for :func:`cross_entropy`, whose target is the number of the right class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from chainrule import math
+from chainrule.compiler import take
+
+from ._choices import chosen, positive
+
+Loss = Callable[[Any, Any], Any]
+
+
+def mean_squared_error(prediction: Any, target: Any) -> Any:
+    """The square of the difference; of several outputs the mean."""
+    return _mean_of_pairs(_squared, prediction, target)
+
+
+def huber(delta: float = 1.0) -> Loss:
+    """Quadratic near 0 and linear from ``delta`` on (Huber, 1964): outliers pull less.
+
+    Raises:
+        ValueError: if delta is not above 0.
+    """
+    limit = positive("huber: delta", delta)
+
+    def of_difference(difference: Any) -> Any:
+        size = abs(difference)
+        near = math.minimum(size, limit)
+        return near * (size - 0.5 * near)
+
+    def huber_loss(prediction: Any, target: Any) -> Any:
+        return _mean_of_pairs(of_difference, prediction, target)
+
+    return huber_loss
+
+
+def hinge(prediction: Any, target: Any) -> Any:
+    """max(0, 1 - prediction · target) for targets -1 and 1: the loss of support vector machines."""
+    return math.relu(1.0 - _one(prediction, "hinge") * target)
+
+
+def binary_cross_entropy(logit: Any, target: Any) -> Any:
+    """-log of the probability of the target, 0 or 1, where sigmoid(logit) is that of 1.
+
+    It is log(1 + exp(logit)) - target · logit, which neither overflows nor cancels.
+    """
+    logit = _one(logit, "binary_cross_entropy")
+    return math.softplus(logit) - target * logit
+
+
+def cross_entropy(logits: Any, label: Any) -> Any:
+    """-log of the probability of the class ``label``, where softmax(logits) are the probabilities.
+
+    It is logsumexp(logits) - logits[label], which does not overflow.
+
+    Raises:
+        TypeError: if there is a single logit: then :func:`binary_cross_entropy` is the loss.
+    """
+    if not hasattr(logits, "__len__"):
+        raise TypeError(
+            "cross_entropy takes a logit for each class; for a network of one output use"
+            " binary_cross_entropy"
+        )
+    return math.logsumexp(logits) - take(logits, label)
+
+
+LOSSES: Final[dict[str, Loss]] = {
+    "mean_squared_error": mean_squared_error,
+    "huber": huber(),
+    "hinge": hinge,
+    "binary_cross_entropy": binary_cross_entropy,
+    "cross_entropy": cross_entropy,
+}
+
+
+def loss(choice: str | Loss) -> Loss:
+    """The loss of a name, or the function itself.
+
+    Raises:
+        TypeError: if it is neither text nor a function.
+        ValueError: if there is no such name.
+    """
+    return choice if callable(choice) else chosen("loss", choice, LOSSES)
+
+
+def _squared(x: Any) -> Any:
+    return x * x
+
+
+def _mean_of_pairs(function: Callable[[Any], Any], prediction: Any, target: Any) -> Any:
+    if not hasattr(prediction, "__len__"):
+        return function(prediction - _one(target, "the target"))
+    if not hasattr(target, "__len__") or len(target) != len(prediction):
+        found = len(target) if hasattr(target, "__len__") else 1
+        raise ValueError(f"{len(prediction)} outputs are compared with {found} targets")
+    terms = [function(x - y) for x, y in zip(prediction, target, strict=True)]
+    return sum(terms[1:], terms[0]) * (1.0 / len(terms))
+
+
+def _one(value: Any, what: str) -> Any:
+    """A single number; also the only one of a list."""
+    if not hasattr(value, "__len__"):
+        return value
+    if len(value) != 1:
+        raise ValueError(f"{what} is one number for each sample, not {len(value)}")
+    return value[0]
