@@ -1,12 +1,12 @@
 """Newton's method, with as many iterations as each point needs, and derivatives through them.
 
-Where on its orbit is a planet at a given time? Kepler's equation says so: with the time as an angle,
-the mean anomaly, x solves
+Where on its orbit is a planet at a given time? Kepler's equation says so: with the time as an
+angle, the mean anomaly, x solves
 
     mean_anomaly = x - eccentricity * sin(x)
 
 A `while` loop improves x until the step is small, which takes one iteration for some points and
-eight for others. Compiled, each lane goes around the loop as often as its own numbers ask.
+seven for others. Compiled, each lane goes around the loop as often as its own numbers ask.
 
 The derivatives of x by the eccentricity are taken through the loop, operation by operation. The
 implicit function theorem gives them from the equation alone, and the table compares the two. Each
@@ -74,26 +74,21 @@ def implicit(eccentricity: Any, x: Any) -> dict[str, Any]:
 
 
 def draw(path: Path, eccentricities: Any, anomalies: Any, found: dict[str, Any]) -> None:
-    """Heat maps of the iterations and of the derivatives."""
+    """Maps of the iterations and of the derivatives."""
+    shape = (len(anomalies), len(eccentricities))
+    grids = {name: values.reshape(shape) for name, values in found.items()}
     figure = Figure(figsize=(12, 3.8), layout="constrained")
-    titles = {"iterations": "iterations", "dx": "dx / de", "d2x": "d²x / de²"}
-    for axes, (name, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
-        values = found[name].reshape(len(anomalies), len(eccentricities))
-        signed = values.min() < 0
-        if name == "iterations":
-            levels = np.arange(values.min(), values.max() + 2) - 0.5
-            image = axes.contourf(eccentricities, anomalies, values, levels, cmap="viridis")
-            figure.colorbar(image, ax=axes, ticks=levels[1:] - 0.5)
-        else:
-            limit = np.abs(values).max()
-            image = axes.pcolormesh(
-                eccentricities,
-                anomalies,
-                values,
-                cmap="RdBu_r" if signed else "viridis",
-                norm="linear" if not signed else SymLogNorm(1.0, vmin=-limit, vmax=limit),
-            )
-            figure.colorbar(image, ax=axes)
+    left, middle, right = figure.subplots(1, 3)
+    levels = np.arange(0.5, found["iterations"].max() + 1.0)
+    image = left.contourf(eccentricities, anomalies, grids["iterations"], levels)
+    figure.colorbar(image, ax=left, ticks=levels[1:] - 0.5)
+    image = middle.pcolormesh(eccentricities, anomalies, grids["dx"])
+    figure.colorbar(image, ax=middle)
+    limit = np.abs(found["d2x"]).max()
+    norm = SymLogNorm(1.0, vmin=-limit, vmax=limit)
+    image = right.pcolormesh(eccentricities, anomalies, grids["d2x"], norm=norm, cmap="RdBu_r")
+    figure.colorbar(image, ax=right)
+    for axes, title in ((left, "iterations"), (middle, "dx / de"), (right, "d²x / de²")):
         axes.set(title=title, xlabel="eccentricity e", ylabel="mean anomaly")
     figure.savefig(path, dpi=110)
 

@@ -8,6 +8,7 @@ runs with noise of some units in each operation.
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Callable, Sequence
 from random import Random
@@ -35,6 +36,8 @@ NEGLIGIBLE = 1e-290
 # Each run of the tests, with the engine compiled and plain, has programs of its own: 10,500 in all.
 OFFSET = 0 if COMPILED else 2**32
 EXACT, GENERAL, WITH_MPMATH = (3300, 3300, 1900) if COMPILED else (700, 700, 600)
+if "CHAINRULE_TEST_PROGRAMS" in os.environ:
+    EXACT = GENERAL = WITH_MPMATH = int(os.environ["CHAINRULE_TEST_PROGRAMS"])
 
 PLAIN = {"add", "subtract", "multiply", "divide", "negative"}
 """Operations that all programs use."""

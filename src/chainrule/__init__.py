@@ -20,6 +20,7 @@ from chainrule.rules import Operation
 from chainrule.tracing import TracedValueError
 
 if TYPE_CHECKING:
+    from chainrule import nn
     from chainrule.compiler import CompileError, compile, take
     from chainrule.custom import custom_gradient
     from chainrule.drawing import draw_graph, trace
@@ -63,6 +64,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "math",
+    "nn",
     "stop_gradient",
     "take",
     "trace",
@@ -96,10 +98,12 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 def __getattr__(name: str) -> object:
     """A name of a room that is loaded at its first use."""
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "nn":
+        return import_module("chainrule.nn")
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(f"chainrule.{_ROOM_OF[name]}"), name)
     globals()[name] = found
     return found

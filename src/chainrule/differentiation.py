@@ -151,6 +151,7 @@ class Linearization:
         self.live = bool(outside)  # whether it depends on nodes that outlive the transformation
         self.stray: Node | None = None  # an input that is not among these
         self._locals: dict[Node, list[Any]] = {}
+        self._input_set: set[Node] = set(self.inputs)
         given: set[Node] = set(inputs)
         also: set[Node] = set(outside)
         for x in inputs:
@@ -262,7 +263,8 @@ class Linearization:
             positions = self.positions[number]
             adjoint = grads[node]
             if not positions:
-                found[node] = adjoint
+                if node in self._input_set:
+                    found[node] = adjoint
                 continue
             sources = self.sources[number]
             locals_ = self.local_grads(node, positions)

@@ -92,7 +92,7 @@ class Operation:
         return self.local_grads[position] is _zero
 
     def stops(self, position: int) -> bool:
-        """Whether a local gradient that is 0 by value sends 0 even for an infinite or NaN global one.
+        """Whether a local gradient that is 0 by value sends 0 even for an infinite global one.
 
         So it is for what ``where`` or ``gather`` has not picked, and for the derivative of a
         message that an absolute zero has stopped.

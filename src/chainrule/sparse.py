@@ -85,7 +85,7 @@ def _flatten(matrix: SparseNodes) -> tuple[tuple[Any], _Pattern]:
 
 def _unflatten(pattern: _Pattern, children: Any) -> Any:
     (data,) = children
-    if not isinstance(data, numpy.ndarray):  # a tree of something else than numbers
+    if not isinstance(data, numpy.ndarray) or data.ndim != 1:  # not of one number each
         return SparseNodes(data, pattern.indices, pattern.indptr, pattern.shape)
     return from_parts(data, pattern.indices, pattern.indptr, pattern.shape)
 

@@ -171,7 +171,7 @@ class Packed:
         count = trees.size_of(shape)
         if count == 0:
             return
-        stride = _element_stride(shape, strides)
+        stride = element_stride(shape, strides)
         if stride is None:  # the elements of a lane are not evenly spaced
             array = numpy.ascontiguousarray(
                 array if axis is None else numpy.moveaxis(array, axis, 0)
@@ -200,8 +200,14 @@ class Packed:
 
 def address_of(array: Any) -> int:
     """Where the numbers of an array lie."""
-    address: int = array.__array_interface__["data"][0]
-    return address
+    try:
+        return ctypes.addressof(_BYTE.from_buffer(array))
+    except (TypeError, ValueError, BufferError):  # read-only, or not in one piece
+        address: int = array.__array_interface__["data"][0]
+        return address
+
+
+_BYTE = ctypes.c_char
 
 
 _FLOAT64 = numpy.dtype(numpy.float64)
@@ -227,7 +233,7 @@ def checked_array(array: Any, kind: str) -> Any:
     return array.astype(numpy.float64)
 
 
-def _element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
+def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
     """The distance of neighbours of an array read in C order, None if there is not one."""
     stride = 0
     expected = 0

@@ -6,7 +6,8 @@ import ctypes
 import functools
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from chainrule.compiler.layout import HANDLE, POSITIONS
@@ -16,7 +17,10 @@ from chainrule.rules import OPERATIONS, Operation
 
 PYTHON: Final = "cr.python"  # the symbol of the function below
 FALLBACKS: Final = ("over_norm", "over_squares", "fsum")  # computed by Python in odd cases
-EVERY_LANE: Final = -2  # position of what is computed once for all lanes
+EVERY_LANE: Final = -1  # position of what is computed once for all lanes
+
+Errors = list[tuple[int, BaseException]]
+"""Exceptions in callbacks, with the positions of the lanes."""
 
 _CALLBACK: Final = ctypes.CFUNCTYPE(
     None,
@@ -56,11 +60,31 @@ def operation_named(name: str, user: dict[str, Operation]) -> Operation:
     return user[name] if name in user else OPERATIONS[name]
 
 
-def take_errors() -> list[tuple[int, BaseException]]:
-    """The exceptions in callbacks of this thread since the last time, with the lanes' positions."""
-    errors: list[tuple[int, BaseException]] = getattr(_local, "errors", [])
-    _local.errors = []
-    return errors
+@contextmanager
+def collected_errors() -> Iterator[Errors]:
+    """Collect the exceptions in callbacks of this thread; a callback may do so in its turn."""
+    outer = getattr(_local, "errors", None)
+    errors: Errors = []
+    _local.errors = errors
+    try:
+        yield errors
+    finally:
+        _local.errors = outer
+
+
+def raise_first(errors: Errors, held: Callable[[int], bool]) -> None:
+    """Raise the exception of the first lane whose guards hold, if there is one.
+
+    Args:
+        errors: what was collected.
+        held: whether the guards of the lane at a position hold; for EVERY_LANE, those of any lane.
+    """
+    for _, error in errors:
+        if not isinstance(error, Exception):
+            raise error  # the user interrupts
+    for position, error in sorted(errors, key=lambda item: item[0]):
+        if held(position):
+            raise error
 
 
 def _python(
@@ -92,8 +116,6 @@ def _python(
                 values[lane] = operation.evaluate([given[k * step + lane] for k in range(count)])
             except BaseException as error:
                 values[lane] = float("nan")
-                if not hasattr(_local, "errors"):
-                    _local.errors = []
                 _local.errors.append((EVERY_LANE if same else positions[lane], error))
 
 

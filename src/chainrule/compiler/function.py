@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 import threading
@@ -21,6 +20,7 @@ from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed
 
 from .arguments import leaf_of
+from .fast import FastCall, FastLanes
 from .layout import BLOCK
 from .paths import TooManyTraces
 from .peel import peeled
@@ -58,7 +58,7 @@ class Compiled:
         self.label = getattr(function, "__name__", None) or type(function).__name__
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
-        self._fast: dict[tuple[type, ...], FastCall] = {}
+        self._fast: dict[tuple[type, ...], FastCall | FastLanes] = {}
         self._lock = threading.RLock()
         self._warned: set[str] = set()
         self.calls = 0
@@ -115,8 +115,10 @@ class Compiled:
             plan.eager = True
             why = str(error) or f"it takes more than {self.max_traces} paths (max_traces)"
             return self._eagerly(why, args, kwargs)
-        if not kwargs and FastCall.fits(plan, args):
-            self._fast[tuple(map(type, args))] = FastCall(plan)
+        if not kwargs and not self.check:
+            for kind in (FastCall, FastLanes):
+                if kind.fits(plan, args):
+                    self._fast[tuple(map(type, args))] = kind(plan)
         return result
 
     def _form(self, args: tuple[Any, ...], count: int) -> Form:
@@ -277,41 +279,6 @@ class Form(NamedTuple):
     axes: list[int | None]
     by_argument: list[list[int | None]]
     differentiated: list[bool]
-
-
-class FastCall:
-    """A call with floats alone for a single point, with as little as possible around the code."""
-
-    def __init__(self, plan: Plan) -> None:
-        path = plan.paths.at((), lambda: [])
-        self._call = path.kernel().call
-        self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
-        self._inputs = ctypes.c_double * max(plan.n_inputs, 1)
-        self._outputs = ctypes.c_double * max(plan.n_results, 1)
-        assert plan.layout is not None
-        self._plain = plan.layout.shapes == (None,) and plan.layout.structure.is_leaf()
-        self._unflatten = plan.layout.unflatten
-
-    @staticmethod
-    def fits(plan: Plan, args: tuple[Any, ...]) -> bool:
-        """Whether calls with arguments of these types can be made this way."""
-        return (
-            plan.owner.vmap is None
-            and not plan.owner.check
-            and not plan.captured
-            and all(type(arg) is float for arg in args)
-            and plan.paths.at((), lambda: []).constant is None
-        )
-
-    def __call__(self, args: tuple[float, ...]) -> Any:
-        """The result; None if it follows another trace."""
-        if self._watch is not None and self._watch.changed():
-            return None
-        inputs = self._inputs(*args)
-        outputs = self._outputs()
-        if self._call(ctypes.addressof(inputs), ctypes.addressof(outputs)):
-            return None
-        return outputs[0] if self._plain else self._unflatten(list(outputs))
 
 
 def compile(

@@ -11,14 +11,21 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.compiler import cache, driver
-from chainrule.compiler.callback import EVERY_LANE, CallbackTable, operation_named, take_errors
+from chainrule.compiler.callback import (
+    EVERY_LANE,
+    CallbackTable,
+    Errors,
+    collected_errors,
+    operation_named,
+    raise_first,
+)
 from chainrule.compiler.driver import Call, Code
 from chainrule.compiler.layout import BLOCK, SLOT
 from chainrule.compiler.lower import Program, TapeLike, lower
@@ -227,14 +234,12 @@ class Kernel:
         return again
 
     def _call_with_callbacks(self, inputs: int, outputs: int) -> int:
-        take_errors()
-        status: int = self._call(self._code_address, inputs, outputs)
-        if status < 0:
-            take_errors()
-            status = self._call_carefully(status, inputs, outputs)
-        errors = take_errors()
-        if errors and status == 0:
-            raise errors[0][1]
+        with collected_errors() as errors:
+            status: int = self._call(self._code_address, inputs, outputs)
+            if status < 0:
+                errors.clear()
+                status = self._call_carefully(status, inputs, outputs)
+        raise_first(errors, lambda position: status == 0)
         return status
 
     # Lanes
@@ -310,7 +315,7 @@ class Kernel:
         if table[Call.CAREFUL] * 8 * BLOCK > lanes:
             self._prefer_careful = True
         if errors:
-            _raise(errors, status)
+            raise_first(errors, lambda position: _held(status, position))
         return Result(status, None if sums is None else _sum_units(sums))
 
     def _add_stored_segments(self, table: array[int], outputs: Sequence[Regular]) -> None:
@@ -329,29 +334,39 @@ class Kernel:
                 part = part[run:]
         _check_covered(place, len(stored))
 
-    def _work_together(self, code: int, call: int, workers: int) -> list[tuple[int, BaseException]]:
+    def _work_together(self, code: int, call: int, workers: int) -> Errors:
         """Work through the units with several threads."""
         pool = _executor()
         futures = [pool.submit(self._work, code, call) for _ in range(workers - 1)]
-        errors = self._work(code, call)
-        for future in futures:
+        try:
+            errors = self._work(code, call)
+        finally:  # those that work on the tables must end; those that wait have nothing to do
+            others = [future for future in futures if not future.cancel()]
+            wait(others)
+        for future in others:
             errors.extend(future.result())
         return errors
 
-    def _work(self, code: int, call: int) -> list[tuple[int, BaseException]]:
+    def _work(self, code: int, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
-        if self._callbacks is not None:
-            take_errors()
         try:
             workspace = self._pool.pop()
         except IndexError:
             workspace = self._new_workspace()
-        unit = self._run(code, call, workspace[0], -1)
+        if self._callbacks is None:
+            self._work_in(workspace[0], code, call)
+            self._pool.append(workspace)
+            return []
+        with collected_errors() as errors:
+            self._work_in(workspace[0], code, call)
+        self._pool.append(workspace)
+        return errors
+
+    def _work_in(self, workspace: int, code: int, call: int) -> None:
+        unit = self._run(code, call, workspace, -1)
         while unit != driver.DONE:
             self._compile_careful()
-            unit = self._run(code, call, workspace[0], unit)
-        self._pool.append(workspace)
-        return take_errors() if self._callbacks is not None else []
+            unit = self._run(code, call, workspace, unit)
 
     def _new_workspace(self) -> tuple[int, NDArray[np.uint8]]:
         """A workspace with the constants in it: its address, and the memory it lies in."""
@@ -359,9 +374,9 @@ class Kernel:
         memory = np.empty(size + SLOT, dtype=np.uint8)
         address = -(-memory.ctypes.data // SLOT) * SLOT
         start = address - memory.ctypes.data
-        for offset, number in self._program.constants:
-            place = start + offset
-            memory[place : place + SLOT].view(np.float64)[:] = number
+        slots = memory[start : start + self._program.size].view(np.float64).reshape(-1, BLOCK)
+        offsets, numbers = zip(*self._program.constants, strict=True)
+        slots[np.array(offsets) // SLOT] = np.array(numbers)[:, np.newaxis]
         return address, memory
 
     def reduce_lanes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -426,20 +441,21 @@ def _check_covered(count: int, total: int) -> None:
         raise ValueError(f"the segments cover {count} of {total} inputs or outputs")
 
 
-def _raise(errors: list[tuple[int, BaseException]], status: NDArray[np.int32] | None) -> None:
-    """Raise the exception of the first lane whose guards hold, if there is one."""
-    for position, error in sorted(errors, key=lambda item: item[0]):
-        if status is None:
-            raise error
-        held = (status == 0).any() if position == EVERY_LANE else status[position] == 0
-        if held:
-            raise error
+def _held(status: NDArray[np.int32] | None, position: int) -> bool:
+    """Whether the guards of a lane hold, or those of any lane."""
+    if status is None:
+        return True
+    return bool((status == 0).any() if position == EVERY_LANE else status[position] == 0)
 
 
 @functools.cache
 def _executor() -> ThreadPoolExecutor:
     """The threads that all kernels share."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="chainrule")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_executor.cache_clear)
 
 
 @functools.cache

@@ -17,21 +17,19 @@ from typing import Final, Protocol
 
 from chainrule.compiler.layout import HEADER_SLOTS, SLOT
 from chainrule.compiler.machine import Machine
-from chainrule.compiler.vector_math import CALLED_BACK, INTRINSICS, SWEEPS
+from chainrule.compiler.vector_math import ALIASES, CALLED_BACK, INSTRUCTIONS, INTRINSICS, SWEEPS
 from chainrule.rules import Operation
 
 PIECE_COST: Final = 400  # instructions of a piece, about
 CALL_COST: Final = 3
 MODULE_PIECES: Final = 64  # pieces compiled at a time: what LLVM needs grows with them
 
-_ARITHMETIC: Final = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv"}
 COMPARISONS: Final = {  # whether true if less, if equal, and if that is negated
     "less": (True, False, False),
     "less_equal": (True, True, False),
     "equal": (False, True, False),
     "not_equal": (False, True, True),
 }
-_ALIASES: Final = ("stop_gradient", "identity")
 _LAX: Final = frozenset(  # operations whose value may be a number though an operand is NaN
     [
         "power",
@@ -46,9 +44,6 @@ _LAX: Final = frozenset(  # operations whose value may be a number though an ope
         "less_equal",
         "equal",
         "not_equal",
-        "logical_and",
-        "logical_or",
-        "logical_not",
         "ldexp",
         "round",
         "fsum",
@@ -162,7 +157,7 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
         if operation == "input":
             uniform[i] = uniform_inputs[operands[i][0]]
             continue
-        if operation in _ALIASES:
+        if operation in ALIASES:
             resolve[i] = resolve[operands[i][0]]
             continue
         same = lanes
@@ -174,7 +169,7 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
         if guard_only[i]:
             continue
         part = 0 if same else 1
-        short = operation in _ARITHMETIC or operation == "azmul"
+        short = operation in INSTRUCTIONS or operation == "azmul"
         cost = 1 if short else CALL_COST + 2 * len(operands[i])
         if counts[part] == 0 or costs[part] + cost > PIECE_COST:
             counts[part] += 1
@@ -429,18 +424,14 @@ class _Writer:
         """Write what computes a value; it becomes LLVM's next value."""
         operation = self.tape.operations[i]
         resolve = self.plan.resolve
-        instruction = _ARITHMETIC.get(operation)
+        instruction = INSTRUCTIONS.get(operation)
         if instruction is None and operation == "azmul" and self.plan.fast[i]:
             instruction = "fmul"
         if instruction is not None:
-            a, b = self.tape.operands[i]
-            x = self._register(resolve[a])
-            y = self._register(resolve[b])
+            operands = self.tape.operands[i]
+            y = self._register(resolve[operands[-1]])
+            x = self._register(resolve[operands[0]] if len(operands) == 2 else self.minus_zero)
             self.lines.append(f"{instruction} {self.type} %{x},%{y}")
-        elif operation == "negative":
-            x = self._register(resolve[self.tape.operands[i][0]])
-            y = self._register(self.minus_zero)
-            self.lines.append(f"fsub {self.type} %{y},%{x}")
         elif self._in_memory(i):
             self._call_in_memory(i)
         else:

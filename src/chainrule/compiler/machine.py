@@ -7,8 +7,8 @@ the widest variant of libmvec that is used, where there is a libmvec).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import ctypes.util
 import functools
 import os
 import platform
@@ -85,10 +85,10 @@ def binding() -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    for library in ("m", "c"):
-        name = ctypes.util.find_library(library)
-        if name is not None:
-            llvm.load_library_permanently(name)
+    for library in ("libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase.dll"):
+        with contextlib.suppress(RuntimeError):  # usually Python has loaded it
+            llvm.load_library_permanently(library)
+            break
     return llvm
 
 

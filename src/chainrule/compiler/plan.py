@@ -64,6 +64,7 @@ class Plan:
         self.leaves = list(leaves)
         self._axes_by_argument = axes_by_argument
         self.lanes = owner.vmap is not None
+        self.threads = owner.threads or thread_count()
         static = [
             v if leaf.kind == "static" else None for v, leaf in zip(values, leaves, strict=True)
         ]
@@ -82,7 +83,7 @@ class Plan:
         self.trace_seconds = 0.0
         self._lock = threading.RLock()
         self.eager = False
-        self._result: LaneResult | None = None
+        self.result: LaneResult | None = None
         self.paths = self._new_paths()
 
     def _new_paths(self) -> Paths:
@@ -173,22 +174,23 @@ class Plan:
 
     def _run_lanes(self, packed: Packed, lanes: int, n_nodes: int) -> Any:
         owner = self.owner
-        if self._result is None or self._result.n_nodes != n_nodes:
+        if self.result is None or self.result.n_nodes != n_nodes:
             assert self.layout is not None
-            self._result = LaneResult(self.layout, self._lane_axes(), n_nodes)
-        result = self._result
-        threads = owner.threads or thread_count()
+            self.result = LaneResult(self.layout, self._lane_axes(), n_nodes)
+        result = self.result
         outputs = Outputs(result.kept, lanes)
         inputs = packed.segments
         if result.any_added:
-            sums = run_reduced(self.paths, packed.at, inputs, lanes, result.added, outputs, threads)
+            sums = run_reduced(
+                self.paths, packed.at, inputs, lanes, result.added, outputs, self.threads
+            )
             if owner.vmap is not None and owner.vmap.reduce == "mean":
                 sums = sums / lanes
                 for array in outputs.arrays:
                     array /= lanes
         else:
             sums = numpy.empty(0)
-            run_lanes(self.paths, packed.at, inputs, lanes, outputs, threads)
+            run_lanes(self.paths, packed.at, inputs, lanes, outputs, self.threads)
         as_nodes = functools.partial(self._as_nodes, nodes=packed.nodes) if n_nodes else None
         return result.assembled(sums, outputs.arrays, lanes, as_nodes)
 

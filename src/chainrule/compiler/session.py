@@ -233,9 +233,7 @@ class Session:
             if self.program.paths.traces > 1:
                 self.program.set_parameters(self.values)
             try:
-                run_lanes(
-                    paths, self._packed.at, self._segments, self.size, outputs, self._threads
-                )
+                run_lanes(paths, self._packed.at, self._segments, self.size, outputs, self._threads)
             except _Restart:
                 continue
             except TooManyTraces:

@@ -26,9 +26,12 @@ INSTRUCTIONS: Final = {
     "subtract": "fsub",
     "multiply": "fmul",
     "divide": "fdiv",
-    "negative": "fneg",
+    "negative": "fsub",  # -0.0 - x: LLVM's fneg takes long to compile for vectors
 }
 """Operations that are one instruction."""
+
+ALIASES: Final = ("stop_gradient", "identity")
+"""Operations whose value is the operand."""
 
 INTRINSICS: Final = {
     "sqrt": "sqrt",
@@ -103,21 +106,6 @@ def equal(a: Vector, b: Vector) -> Vector:
 def not_equal(a: Vector, b: Vector) -> Vector:
     """1.0 if a != b, else 0.0."""
     return a.differs(b).select(1.0, 0.0)
-
-
-def logical_and(a: Vector, b: Vector) -> Vector:
-    """1.0 if both are true, else 0.0."""
-    return (a.differs(0.0) & b.differs(0.0)).select(1.0, 0.0)
-
-
-def logical_or(a: Vector, b: Vector) -> Vector:
-    """1.0 if one is true, else 0.0."""
-    return (a.differs(0.0) | b.differs(0.0)).select(1.0, 0.0)
-
-
-def logical_not(a: Vector) -> Vector:
-    """1.0 if it is false, else 0.0."""
-    return a.equals(0.0).select(1.0, 0.0)
 
 
 def where(condition: Vector, a: Vector, b: Vector) -> Vector:
@@ -307,9 +295,6 @@ FORMULAS: Final[dict[str, Formula]] = {
     "less_equal": less_equal,
     "equal": equal,
     "not_equal": not_equal,
-    "logical_and": logical_and,
-    "logical_or": logical_or,
-    "logical_not": logical_not,
     "where": where,
     "maximum": maximum,
     "minimum": minimum,
@@ -421,6 +406,23 @@ SWEEPS: Final[dict[str, Callable[[Function], Vector]]] = {
     "fsum": fsum,
 }
 """Operations on any number of operands, which lie in memory."""
+
+
+def path(operation: str, machine: Machine) -> str:
+    """How an operation is computed.
+
+    Returns:
+        "instruction", "formula" (of other operations), "libmvec", "libm", "memory" (a table that is
+        read), or "Python", where no other way is as accurate.
+    """
+    if operation in INSTRUCTIONS or operation in INTRINSICS or operation in ALIASES:
+        return "instruction"
+    if operation in CALLED_BACK:
+        return "Python"
+    if operation in LIBRARY:
+        found = machine.variant and hasattr(libmvec(), _vector_name(operation, machine))
+        return "libmvec" if found else "libm"
+    return "memory" if operation == "gather" else "formula"
 
 
 _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {

@@ -332,9 +332,7 @@ def form_of(operation: Operation, count: int) -> Form:
     xs = [symbol(name) for name in operand_names(count)]
     try:
         found = (
-            Expression(operation, xs)
-            if operation.builtin
-            else as_expression(operation.value(*xs))
+            Expression(operation, xs) if operation.builtin else as_expression(operation.value(*xs))
         )
         grads = local_grads(operation, count)
     except Exception:  # the user's function needs numbers
@@ -343,7 +341,9 @@ def form_of(operation: Operation, count: int) -> Form:
     names = {name: f"x[{i}]" for i, name in enumerate(operand_names(count))} | {"y": "y"}
     try:
         terms = ["0" if grad is None else javascript(grad, names) for grad in grads]
-        code = f"{{value: (x) => {javascript(found, names)}, grads: (y, x) => [{', '.join(terms)}]}}"
+        code = (
+            f"{{value: (x) => {javascript(found, names)}, grads: (y, x) => [{', '.join(terms)}]}}"
+        )
     except ValueError:
         return Form(operation, formulas, None)
     return Form(operation, formulas, code, found, tuple(grads))

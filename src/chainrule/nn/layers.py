@@ -32,7 +32,7 @@ class Neuron(Module):
         self.weights = [Node(value, name=f"w{i}") for i, value in enumerate(weights)]
         self.bias = Node(0.0, name="b")
         self.activation = activation
-        self._function = _function(activation)
+        self.uses = _function(activation)
 
     def __call__(self, x: Any) -> Any:
         """The output for a list of inputs.
@@ -45,7 +45,7 @@ class Neuron(Module):
         total: Any = self.bias
         for weight, value in zip(self.weights, x, strict=True):
             total = total + weight * value
-        return self._function(total)
+        return self.uses(total)
 
     def __repr__(self) -> str:
         return f"Neuron({len(self.weights)}, {name_of(self.activation)})"

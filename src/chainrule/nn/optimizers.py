@@ -157,12 +157,8 @@ class SGD(Optimizer):
             velocity = self._velocity
             velocity *= self.momentum
             velocity += gradient
-            gradient = gradient + self.momentum * velocity if self.nesterov else rate * velocity
-            if not self.nesterov:
-                values -= gradient
-                return
-        gradient *= rate
-        values -= gradient
+            gradient = gradient + self.momentum * velocity if self.nesterov else velocity
+        values -= rate * gradient
 
 
 class Adam(Optimizer):

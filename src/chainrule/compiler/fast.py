@@ -1,0 +1,125 @@
+"""Frequent calls with as little as possible around the machine code.
+
+Both give None where a call is not of the plain kind they were made for; the general way does it
+then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from array import array
+from typing import Any
+
+import numpy
+
+from .arguments import address_of, element_stride
+from .plan import Plan
+
+_FLOAT64 = numpy.dtype(numpy.float64)
+
+
+class FastCall:
+    """A call with floats alone for a single point, with as little as possible around the code."""
+
+    def __init__(self, plan: Plan) -> None:
+        path = plan.paths.at((), lambda: [])
+        self._call = path.kernel().call
+        self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
+        self._inputs = ctypes.c_double * max(plan.n_inputs, 1)
+        self._outputs = ctypes.c_double * max(plan.n_results, 1)
+        assert plan.layout is not None
+        self._plain = plan.layout.shapes == (None,) and plan.layout.structure.is_leaf()
+        self._unflatten = plan.layout.unflatten
+
+    @staticmethod
+    def fits(plan: Plan, args: tuple[Any, ...]) -> bool:
+        """Whether calls with arguments of these types can be made this way."""
+        return (
+            plan.owner.vmap is None
+            and not plan.captured
+            and all(type(arg) is float for arg in args)
+            and plan.paths.at((), lambda: []).constant is None
+        )
+
+    def __call__(self, args: tuple[float, ...]) -> Any:
+        """The result; None if it follows another trace."""
+        if self._watch is not None and self._watch.changed():
+            return None
+        inputs = self._inputs(*args)
+        outputs = self._outputs()
+        if self._call(ctypes.addressof(inputs), ctypes.addressof(outputs)):
+            return None
+        return outputs[0] if self._plain else self._unflatten(list(outputs))
+
+
+class FastLanes:
+    """A call over lanes that only sums, with float arrays and numbers as arguments."""
+
+    def __init__(self, plan: Plan) -> None:
+        assert plan.result is not None
+        self._result = plan.result
+        self._kernel = plan.paths.at((), lambda: []).kernel(plan.result.added)
+        self._leaves = plan.leaves
+        self._threads = plan.threads
+        self._mean = plan.owner.vmap is not None and plan.owner.vmap.reduce == "mean"
+        self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
+
+    @staticmethod
+    def fits(plan: Plan, args: tuple[Any, ...]) -> bool:
+        """Whether calls with arguments of these types can be made this way."""
+        if plan.result is None or plan.result.kept or plan.captured or plan.live:
+            return False
+        path = plan.paths.at((), lambda: [])
+        return (
+            len(plan.leaves) == len(args)
+            and all(
+                leaf.kind == "array" or (leaf.kind == "number" and type(arg) is float)
+                for leaf, arg in zip(plan.leaves, args, strict=True)
+            )
+            and path.constant is None
+            and not path.tape.guards
+        )
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        """The result; None if an argument is of another shape or type."""
+        if self._watch is not None and self._watch.changed():
+            return None
+        segments = []
+        kept = []
+        lanes = 0
+        for arg, (_, shape, axis, _) in zip(args, self._leaves, strict=True):
+            if shape is None:
+                number = array("d", (arg,))
+                kept.append(number)
+                segments.append((number.buffer_info()[0], 1, 8, 0))
+                continue
+            own_shape = arg.shape
+            strides = arg.strides
+            lane_stride = 0
+            if axis is not None:
+                if len(own_shape) != len(shape) + 1:
+                    return None
+                if lanes not in (0, own_shape[axis]):
+                    return None
+                lanes = own_shape[axis]
+                lane_stride = strides[axis]
+                own_shape = own_shape[:axis] + own_shape[axis + 1 :]
+                strides = strides[:axis] + strides[axis + 1 :]
+            stride = element_stride(own_shape, strides)
+            if (
+                own_shape != shape
+                or stride is None
+                or arg.dtype is not _FLOAT64
+                or not arg.flags.aligned
+            ):
+                return None
+            count = 1
+            for n in shape:
+                count *= n
+            if count:
+                segments.append((address_of(arg), count, stride, lane_stride))
+        if lanes == 0:
+            return None
+        sums: Any
+        _, sums = self._kernel.run(segments, (), lanes, threads=self._threads)
+        return self._result.assembled(sums / lanes if self._mean else sums, (), lanes, None)

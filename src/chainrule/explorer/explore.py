@@ -1,0 +1,124 @@
+"""``explore``: a graph as a page to walk through."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from chainrule.drawing.render import write_atomically
+from chainrule.explorer.graph import Graph, check_root
+from chainrule.explorer.history import History
+from chainrule.explorer.page import page
+from chainrule.explorer.tree import WHOLE, tree_of
+from chainrule.node import Node
+
+
+class Explorer:
+    """A page that shows a graph; the last line of a Jupyter cell, or ``.save("page.html")``.
+
+    Args:
+        html: the page, which needs no other file.
+    """
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+
+    def __repr__(self) -> str:
+        return "<Explorer: the last line of a Jupyter cell, or .save('page.html')>"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, for Jupyter."""
+        return (
+            f'<iframe srcdoc="{html.escape(self.html)}" sandbox="allow-scripts allow-modals"'
+            ' title="Explorer of a computational graph"'
+            ' style="width: 100%; height: 640px; border: 1px solid #8888"></iframe>'
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write the page to a file, whole or not at all.
+
+        Returns:
+            The path written.
+
+        Raises:
+            ValueError: if the path does not end in ``.html`` or ``.htm``.
+            OSError: if the file can't be written.
+        """
+        target = Path(path)
+        if target.suffix.lower() not in (".html", ".htm"):
+            raise ValueError(f"{target.name!r} should end in .html")
+        write_atomically(target, self.html.encode())
+        return str(target)
+
+
+def explore(
+    root: Node,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    title: str | None = None,
+    history: History | None = None,
+    max_nodes: int = 200_000,
+) -> Explorer:
+    """A page in which to walk through a graph and its backpropagation, node by node.
+
+    The page is one file that needs no network and no server. It shows the derivatives of ``root``;
+    the gradients kept on the nodes are neither read nor changed.
+
+    Args:
+        root: the node to explore; everything it was computed from is in the page.
+        path: where to save the page, ending in ``.html``; None to save it later or show it in
+            Jupyter.
+        title: of the page, by default the root's name.
+        history: a recorded training run to replay.
+        max_nodes: the largest graph to write.
+
+    Returns:
+        The page.
+
+    Raises:
+        TypeError: if root is not a node, or history not a History.
+        ValueError: for a graph with a cycle, with more than ``max_nodes`` nodes, or with a leaf
+            whose data was changed after an operation had used it; for an empty history or a path
+            that does not end in ``.html``.
+        OSError: if the file can't be written.
+    """
+    check_root(root)
+    if history is not None and not isinstance(history, History):
+        raise TypeError(f"history is a chainrule.History, not {type(history).__name__}")
+    if history is not None and not len(history):
+        raise ValueError("the history is empty; call history.record(loss) at every step")
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title is text, not {type(title).__name__}")
+    root.data  # noqa: B018  raises inside a transformation
+    nodes = root.sorted_nodes()
+    _check_size(nodes, max_nodes)
+    graph = Graph(nodes)
+    found = Explorer(
+        page(
+            graph,
+            tree_of(graph.nodes),
+            title or root.name or "Computational graph",
+            len(nodes) <= WHOLE,
+            history,
+        )
+    )
+    if path is not None:
+        found.save(path)
+    return found
+
+
+def _check_size(nodes: Sequence[Node], max_nodes: int) -> None:
+    """Raise ValueError for more nodes than a page can hold, saying where they are."""
+    if len(nodes) <= max_nodes:
+        return
+    sizes = Counter(node.groups[0] for node in nodes if node.groups)
+    where = ", ".join(f"{name!r} {size:,}" for name, size in sizes.most_common(3))
+    raise ValueError(
+        f"a page of {len(nodes):,} nodes is too large for a browser (the limit is {max_nodes:,});"
+        " explore a node nearer to the leaves, or a loss on fewer samples"
+        + (f" (its largest groups: {where})" if where else "")
+        + "; or raise max_nodes"
+    )

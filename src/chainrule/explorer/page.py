@@ -1,0 +1,195 @@
+"""The page: one file of HTML with its data, style and script inside, that loads nothing.
+
+Its policy forbids everything from outside, and every script but its own. What comes from the user,
+names above all, is data that the script shows as text; it is never part of the script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import sys
+from array import array
+from importlib import resources
+from string import Template
+from typing import Any
+
+from chainrule.explorer.graph import Graph
+from chainrule.explorer.history import History
+from chainrule.explorer.layout import lay_out
+from chainrule.explorer.tree import Group
+
+NODE_SIZE = (116.0, 56.0)
+GROUP_SIZE = (156.0, 64.0)
+SCRIPTS = ("arithmetic.js", "graph.js", "walk.js", "findings.js", "picture.js", "explorer.js")
+HISTORY_STEPS = 2000
+
+
+def page(graph: Graph, tree: Group, title: str, unfolded: bool, history: History | None) -> str:
+    """The HTML of a page.
+
+    Args:
+        graph: what is shown.
+        tree: its groups.
+        title: of the page.
+        unfolded: whether all groups are open at first.
+        history: a training run to replay.
+    """
+    codes = ",\n".join("null" if code is None else code for code in graph.codes)
+    script = "\n".join(
+        [
+            '"use strict";',
+            *[_asset(name) for name in SCRIPTS[:1]],
+            "// Generated from the table of rules: values and local gradients of the operations.",
+            f"const FORMS = [\n{codes}\n];",
+            *[_asset(name) for name in SCRIPTS[1:]],
+        ]
+    )
+    style = _asset("explorer.css")
+    data = _columns(graph) | _boxes(graph, tree)
+    data |= {"title": title, "unfolded": unfolded, "history": _replay(graph, history)}
+    return Template(_asset("page.html")).substitute(
+        title=html.escape(title),
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        data=as_json(data),
+    )
+
+
+def as_json(data: object) -> str:
+    """JSON that can stand in a script element: nothing in it ends the element."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _asset(name: str) -> str:
+    folder = resources.files(__package__).joinpath("assets")
+    return folder.joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def packed(column: array[Any]) -> str:
+    """A column of numbers as text, every bit kept: base64 of its bytes, the lowest first."""
+    if sys.byteorder == "big":
+        column = column[:]
+        column.byteswap()
+    return base64.b64encode(column.tobytes()).decode()
+
+
+def _columns(graph: Graph) -> dict[str, Any]:
+    """What is known of every node."""
+    sources, lines = graph.lines()
+    return {
+        "count": len(graph.nodes),
+        "forms": graph.forms,
+        "kind": packed(graph.kind),
+        "start": packed(graph.start),
+        "operand": packed(graph.operand),
+        "constant": packed(graph.constant),
+        "value": packed(graph.value),
+        "grad": packed(graph.grad),
+        "local": packed(graph.local),
+        "names": graph.names(),
+        "sources": sources,
+        "lines": lines,
+    }
+
+
+def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
+    """Groups, and where every box stands in its group; boxes are nodes, then groups."""
+    count = len(graph.nodes)
+    groups = [tree]
+    for group in groups:
+        groups += [box for box in group.boxes if isinstance(box, Group)]
+    number = {group: count + i for i, group in enumerate(groups)}
+    parent = array("i", [-1]) * (count + len(groups))
+    for group in groups:
+        for box in group.boxes:
+            parent[number[box] if isinstance(box, Group) else box] = number[group]
+    edges = _edges_by_group(graph, parent)
+    column, x, y = (array("i", [0]) * len(parent) for _ in range(3))
+    described = []
+    for group in groups:
+        boxes = [number[box] if isinstance(box, Group) else box for box in group.boxes]
+        place = {box: i for i, box in enumerate(boxes)}
+        inside = edges.get(number[group], {})
+        layout = lay_out(
+            [GROUP_SIZE if box >= count else NODE_SIZE for box in boxes],
+            [(place[a], place[b]) for a, b in inside],
+        )
+        for i, box in enumerate(boxes):
+            column[box], x[box], y[box] = layout.column[i], round(layout.x[i]), round(layout.y[i])
+        bends = {
+            f"{boxes[a]},{boxes[b]}": [[at, round(u), round(v)] for at, u, v in points]
+            for (a, b), points in layout.bends.items()
+        }
+        described.append(
+            {
+                "name": group.name,
+                "part": group.part,
+                "size": group.size,
+                "width": round(layout.width),
+                "height": round(layout.height),
+                "bends": bends,
+            }
+        )
+    return {
+        "groups": described,
+        "parent": packed(parent),
+        "column": packed(column),
+        "x": packed(x),
+        "y": packed(y),
+        "nodeSize": NODE_SIZE,
+        "groupSize": GROUP_SIZE,
+    }
+
+
+def _edges_by_group(graph: Graph, parent: array[int]) -> dict[int, dict[tuple[int, int], None]]:
+    """For each group, the edges between its boxes, in the order of evaluation."""
+    depth = array("i", [0]) * len(parent)
+    for box in range(len(graph.nodes), len(parent)):
+        depth[box] = depth[parent[box]] + 1 if parent[box] >= 0 else 0
+    for box in range(len(graph.nodes)):
+        depth[box] = depth[parent[box]] + 1
+    found: dict[int, dict[tuple[int, int], None]] = {}
+    for node in range(len(graph.nodes)):
+        for slot in range(graph.start[node], graph.start[node + 1]):
+            a, b = graph.operand[slot], node
+            if a < 0:
+                continue
+            while depth[a] > depth[b]:
+                a = parent[a]
+            while depth[b] > depth[a]:
+                b = parent[b]
+            while parent[a] != parent[b]:
+                a, b = parent[a], parent[b]
+            found.setdefault(parent[a], {})[a, b] = None
+    return found
+
+
+def _replay(graph: Graph, history: History | None) -> dict[str, Any] | None:
+    """A training run as columns; weights that are in the graph by their numbers, others -1."""
+    if history is None:
+        return None
+    steps = history.kept(HISTORY_STEPS)
+    values, grads = array("d"), array("d")
+    for step in steps:
+        values += history.values[step]
+        grads += history.grads[step]
+    return {
+        "steps": list(steps),
+        "total": len(history),
+        "losses": packed(array("d", [history.losses[step] for step in steps])),
+        "weights": [graph.index.get(weight, -1) for weight in history.weights],
+        "names": [weight.name or f"weight {i}" for i, weight in enumerate(history.weights)],
+        "values": packed(values),
+        "grads": packed(grads),
+    }

@@ -1,0 +1,47 @@
+"""Networks of scalar nodes that train: modules, losses, optimizers, fit."""
+
+from .activations import ACTIVATIONS
+from .evaluation import Predictor, predict
+from .initialization import INITIALIZATIONS
+from .layers import MLP, Layer, Neuron
+from .losses import (
+    LOSSES,
+    binary_cross_entropy,
+    cross_entropy,
+    hinge,
+    huber,
+    mean_squared_error,
+)
+from .module import Module
+from .optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from .schedules import Constant, Cosine, Step, WarmUp
+from .training import DivergenceError, History, fit
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALIZATIONS",
+    "LOSSES",
+    "MLP",
+    "OPTIMIZERS",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "DivergenceError",
+    "History",
+    "Layer",
+    "Module",
+    "Neuron",
+    "Optimizer",
+    "Predictor",
+    "Step",
+    "WarmUp",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "fit",
+    "hinge",
+    "huber",
+    "mean_squared_error",
+    "predict",
+]

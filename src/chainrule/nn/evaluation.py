@@ -1,0 +1,235 @@
+"""How training and prediction run a network: as machine code, or eagerly with the same results."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import numpy
+from numpy.typing import NDArray
+
+from chainrule.compiler.arguments import leaf_of
+from chainrule.compiler.session import Program, Session
+from chainrule.node import Node
+from chainrule.tracing import NotCompilable
+
+from .architecture import architecture, built
+from .losses import LOSSES, Loss
+from .module import Module
+from .samples import checked_inputs
+
+Array = NDArray[numpy.float64]
+KEPT: Final = 32
+"""Programs that are kept for networks of the same architecture."""
+
+
+class Steps(Protocol):
+    """Value and gradient of the mean loss over batches of some samples."""
+
+    values: Array
+
+    def step(self, index: Any = None, total: float | None = None) -> tuple[float, Array]:
+        """The mean loss over samples and its gradient: see :class:`Session`."""
+
+
+class EagerSteps:
+    """The same as a :class:`Session`, computed on nodes."""
+
+    def __init__(
+        self, function: Callable[..., Any], samples: Sequence[Any], parameters: Sequence[Node]
+    ) -> None:
+        self._function = function
+        self._samples = [_plain(array) for array in samples]
+        self._parameters = list(parameters)
+        self._all = range(len(samples[0]))
+        self.values: Array = numpy.array([node.data for node in parameters])
+
+    def step(self, index: Any = None, total: float | None = None) -> tuple[float, Array]:
+        """The mean loss over samples and its gradient."""
+        chosen = self._all if index is None else index.tolist()
+        set_data(self._parameters, self.values)
+        for node in self._parameters:
+            node.grad = 0.0
+        mean: Any = 0.0
+        for i in chosen:
+            mean = mean + _number(self._function(*[array[i] for array in self._samples]))
+        mean = mean / (total or len(chosen))
+        if not isinstance(mean, Node):
+            return float(mean), numpy.zeros(len(self._parameters))
+        mean.backward()
+        return mean.data, numpy.array([node.grad for node in self._parameters])
+
+
+class SafeSteps:
+    """Machine code as long as the function can be compiled; from then on eager, with a warning."""
+
+    def __init__(
+        self,
+        program: Program,
+        function: Callable[..., Any],
+        samples: Sequence[Any],
+        parameters: Sequence[Node],
+        threads: int | None,
+    ) -> None:
+        self._eagerly = lambda: EagerSteps(function, samples, parameters)
+        self._steps: Steps = Session(program, samples, threads)
+        self.values = self._steps.values
+
+    def step(self, index: Any = None, total: float | None = None) -> tuple[float, Array]:
+        """The mean loss over samples and its gradient."""
+        try:
+            return self._steps.step(index, total)
+        except NotCompilable as error:
+            warnings.warn(f"training goes on eagerly: {error}", RuntimeWarning, stacklevel=2)
+            self._steps = self._eagerly()
+            self._steps.values = self.values
+            return self._steps.step(index, total)
+
+
+def loss_of_sample(model: Callable[[Any], Any], loss: Loss, weighted: bool) -> Callable[..., Any]:
+    """The loss of a model on one sample, which has a weight or none."""
+    if weighted:
+        return lambda x, y, weight: weight * _number(loss(model(x), y))
+    return lambda x, y: loss(model(x), y)
+
+
+def steps_of(
+    model: Module,
+    loss: Loss,
+    samples: Sequence[Any],
+    parameters: Sequence[Node],
+    compiled: bool,
+    threads: int | None,
+) -> tuple[Steps, Program | None]:
+    """What computes the loss of a model and its gradient, and its program if it is compiled."""
+    function = loss_of_sample(model, loss, len(samples) > 2)
+    if not compiled:
+        return EagerSteps(function, samples, parameters), None
+    program = _kept_program(model, loss, samples)
+    if program is None:
+        program = Program(function, samples, parameters)
+    steps = SafeSteps(program, function, samples, parameters, threads)
+    return steps, program
+
+
+class Predictor:
+    """The outputs of a model for many samples, as machine code that is kept.
+
+    The parameters are read at each call. What else the model uses is read when it is compiled, at
+    the first call.
+
+    Args:
+        model: a function of one sample, usually a :class:`Module`.
+        compile: whether to compile.
+        threads: how many to use.
+    """
+
+    def __init__(
+        self, model: Callable[[Any], Any], compile: bool = True, threads: int | None = None
+    ) -> None:
+        if not callable(model):
+            raise TypeError(f"Predictor takes a model, not {type(model).__name__}")
+        self.model = model
+        self._compile = compile
+        self._threads = threads
+        self._programs: dict[Any, Program] = {}
+
+    def __call__(self, X: Any) -> Array:
+        """The outputs: an array (samples,), or (samples, outputs) if there are several.
+
+        Raises:
+            TypeError: if X holds no numbers.
+            ValueError: if X is empty or not finite, or does not fit the model.
+        """
+        samples = [checked_inputs(X)]
+        parameters = self.model.parameters() if isinstance(self.model, Module) else []
+        if self._compile:
+            key = tuple(leaf_of(array, 0, False) for array in samples)
+            try:
+                return self._compiled(key, samples, parameters)
+            except NotCompilable as error:
+                warnings.warn(f"the model runs eagerly: {error}", RuntimeWarning, stacklevel=2)
+                self._compile = False
+        rows = _plain(samples[0])
+        results = [_data(self.model(row)) for row in rows]
+        return numpy.array(results, dtype=numpy.float64)
+
+    def _compiled(self, key: Any, samples: list[Any], parameters: list[Node]) -> Array:
+        program = self._programs.get(key)
+        if program is None or program.parameters != parameters:
+            program = _kept_program(self.model, None, samples)
+            if program is None:
+                program = Program(self.model, samples, parameters, gradient=False)
+                self._programs[key] = program
+        session = Session(program, samples, self._threads)
+        session.values[:] = [node.data for node in parameters]
+        results = session.evaluate()
+        assert program.layout is not None
+        return results[:, 0] if program.layout.is_number else results
+
+
+def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
+    """The outputs of a model for many samples: see :class:`Predictor`, which keeps the code."""
+    return Predictor(model, compile)(X)
+
+
+_programs: OrderedDict[Any, Program] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _kept_program(model: Any, loss: Loss | None, samples: Sequence[Any]) -> Program | None:
+    """The program of all networks of an architecture; None if it is not that kind of model.
+
+    It belongs to a network of its own, so that it neither keeps nor changes the user's.
+    """
+    described = architecture(model)
+    if described is None or not (loss is None or loss in LOSSES.values()):
+        return None
+    leaves = tuple(leaf_of(array, 0, False) for array in samples)
+    key = (repr(described), loss, leaves)
+    with _lock:
+        found = _programs.get(key)
+        if found is None:
+            own = built(described)
+            function: Callable[..., Any] = own
+            if loss is not None:
+                function = loss_of_sample(own, loss, len(samples) > 2)
+            found = Program(function, samples, own.parameters(), loss is not None)
+            _programs[key] = found
+            while len(_programs) > KEPT:
+                _programs.popitem(last=False)
+        _programs.move_to_end(key)
+    return found
+
+
+def set_data(nodes: Sequence[Node], values: Array) -> None:
+    """Give leaf nodes their values."""
+    for node, value in zip(nodes, values.tolist(), strict=True):
+        node.data = value
+
+
+def _plain(array: Any) -> Any:
+    """An array whose elements are Python's numbers: the fastest with nodes."""
+    return array.tolist() if array.ndim == 1 else array.astype(object)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Node) or isinstance(value, (int, float)):
+        return value
+    if isinstance(value, numpy.ndarray) and value.ndim == 0:
+        return value.item()
+    if isinstance(value, numpy.generic):
+        return value.item()
+    raise TypeError(
+        f"a loss is one number for each sample; this one gave {type(value).__name__}: add up, or"
+        " take the mean"
+    )
+
+
+def _data(output: Any) -> Any:
+    if hasattr(output, "__len__"):
+        return [_data(part) for part in output]
+    return output.data if isinstance(output, Node) else float(output)
