@@ -16,6 +16,7 @@ PACKAGE = Path("src/chainrule")
 ENGINE = [
     "annotations",
     "backpropagation",
+    "compiler/lower",
     "compiler/tape",
     "copying",
     "differentiation",

@@ -7,11 +7,16 @@ or whether it is computed as a single point.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
+import os
 import platform
+import subprocess
+import sys
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -24,7 +29,7 @@ from references import REFERENCES
 from chainrule.compiler import machine as machine_module
 from chainrule.compiler.kernel import Kernel, Regular, Result, reduce_lanes
 from chainrule.compiler.machine import machine
-from chainrule.compiler.vector_math import CALLED_BACK, LIBRARY, SWEEPS
+from chainrule.compiler.vector_math import CALLED_BACK, LIBRARY, SWEEPS, path
 from chainrule.rules import OPERATIONS, Operation
 
 Floats = NDArray[np.float64]
@@ -689,6 +694,41 @@ def test_errors_in_uniform_user_operations() -> None:
         Kernel(draft, [True]).run([(x.ctypes.data, 1, 8, 0)], [segment(out)], 9)
 
 
+def test_errors_of_kernels_in_callbacks() -> None:
+    """A callback that runs a kernel with callbacks keeps its own errors."""
+    inner = Kernel(with_user_operation(False), [], lanes=False)
+
+    def twice(x: float) -> float:
+        if x == 0.0:
+            raise KeyError("outer")
+        return float(call(inner, [x])[1][0])
+
+    draft = Draft(1)
+    draft.user["twice"] = Operation("twice", twice, [lambda y, x: 2.0])
+    draft.outputs = [draft.add("twice", 0)]
+    kernel = Kernel(draft, [False])
+    values, _ = run_rows(kernel, np.array([[1.0], [2.0]]))
+    assert values[:, 0].tolist() == [3.0, 5.0]
+    with pytest.raises(KeyError, match="outer"):
+        run_rows(kernel, np.array([[0.0], [2.0], [50.0]]))
+    with pytest.raises(ZeroDivisionError, match="50"):
+        run_rows(kernel, np.array([[1.0], [50.0], [0.0]]))
+
+
+def test_the_user_interrupts_a_callback() -> None:
+    """Even where the guards fail."""
+
+    def interrupted(x: float) -> float:
+        raise KeyboardInterrupt
+
+    draft = Draft(1)
+    draft.user["interrupted"] = Operation("interrupted", interrupted, [lambda y, x: 1.0])
+    draft.guards = [(draft.add("less", 0, draft.constant(0.0)), True)]
+    draft.outputs = [draft.add("interrupted", 0)]
+    with pytest.raises(KeyboardInterrupt):
+        run_rows(Kernel(draft, [False]), np.array([[1.0], [-1.0]]))
+
+
 # Threads
 
 
@@ -720,7 +760,69 @@ def test_errors_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         run_rows(kernel, points, threads=4)
 
 
+def test_a_long_tape_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling in another thread gives the same code."""
+    draft = Draft(1)
+    x = 0
+    for k in range(9000):
+        x = draft.add("add" if k % 3 else "sin", *([x, 0] if k % 3 else [x]))
+    draft.outputs = [x]
+    points = np.array([[0.3], [0.4]])
+    values, _ = run_rows(Kernel(draft, [False]), points)
+    monkeypatch.setattr("chainrule.compiler.kernel.LONG_TAPE", 0)
+    again, _ = run_rows(Kernel(draft, [False]), points)
+    assert same_bits(values, again)
+
+
+FORK = """
+import os
+import numpy as np
+from test_kernel import Draft, Kernel, run_rows
+import chainrule.compiler.kernel as module
+
+module.WORTH_A_THREAD = 0
+draft = Draft(1)
+draft.outputs = [draft.add("exp", 0)]
+kernel = Kernel(draft, [False])
+points = np.zeros((5000, 1))
+run_rows(kernel, points, threads=2)
+child = os.fork()
+values, _ = run_rows(kernel, points, threads=2)
+assert (values == 1.0).all()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_threads_in_a_forked_process() -> None:
+    """The child has threads of its own."""
+    import chainrule
+
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+
+
 # Machines
+
+
+def test_every_operation_has_a_path() -> None:
+    """The table says how each is computed."""
+    weak = dataclasses.replace(machine(), variant="")
+    for name in OPERATIONS:
+        assert path(name, machine()) in {"instruction", "formula", "libmvec", "libm", "memory"} or (
+            path(name, machine()) == "Python" and name in CALLED_BACK
+        )
+        assert path(name, weak) != "libmvec"
+    assert path("add", weak) == "instruction"
+    assert path("exp", weak) == "libm"
 
 
 def test_wrong_vector_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from types import SimpleNamespace
@@ -103,15 +103,14 @@ DERIVATIVES: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
 @pytest.mark.parametrize("f", FUNCTIONS)
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_first_derivative(f: Callable[..., Any], name: str) -> None:
-    """A float, the derivative by mpmath, and bit for bit that of plain backpropagation."""
+    """A float, the derivative by mpmath, and that of plain backpropagation."""
     for x in POINTS:
         found = DERIVATIVES[name](f)(x)
         assert type(found) is float
         assert found == pytest.approx(float(mp.diff(lambda t: f(t, MP), x)), rel=1e-13)
         leaf = Node(x)
         f(leaf).backward()
-        if name not in ("jvp", "jacfwd"):  # those add in another order
-            assert found == leaf.grad
+        assert found == pytest.approx(leaf.grad, rel=1e-15)
 
 
 @pytest.mark.parametrize("f", FUNCTIONS)
@@ -602,13 +601,15 @@ def test_nodes_in_nodes_out(name: str) -> None:
 
 def test_a_derivative_can_be_drawn() -> None:
     """The picture shows the formula, from the node that was given."""
-    x = Node(3.0, name="x")
-    text = draw_graph(grad(lambda t: t**3)(x)).source
-    assert "name=" not in text
-    assert "identity" not in text
-    assert "x" in text
-    assert "27.0" in text  # 3 x**2
-    assert text.count("shape=record") == 3  # x, x**2, 3 x**2
+    x = Node(0.0, name="x")
+    text = draw_graph(grad(lambda t: t * cm.exp(t))(x)).source
+    assert re.findall(r'label="(.*?)" shape=record', text) == [
+        "x | data=0.000 | grad=0.0000",
+        "data=1.000 | grad=0.0000",  # exp(x)
+        "data=0.000 | grad=0.0000",  # x * exp(x)
+        "data=1.000 | grad=0.0000",  # and the sum of both
+    ]
+    assert re.findall(r'op \[label="?([^" ]*)', text) == ["exp", "*", "+"]
 
 
 def test_numbers_among_nodes_are_constants() -> None:
@@ -676,7 +677,7 @@ def test_changed_data_is_noticed() -> None:
     x = Node(2.0)
     slope = grad(lambda t: t**3)(x)
     x.data = 5.0
-    with pytest.raises(ValueError, match="was changed after multiply had used it"):
+    with pytest.raises(ValueError, match="was changed after power_term had used it"):
         slope.backward()
 
 
@@ -702,10 +703,18 @@ examples = settings(
 )
 
 
+def sums_of_two(root: Any) -> bool:
+    """Whether every gradient is the sum of at most two terms, so that their order is no matter."""
+    if not isinstance(root, Node):
+        return True
+    uses = Counter(parent for node in root.sorted_nodes() for parent in node._parents)
+    return max(uses.values(), default=0) <= 2
+
+
 @examples
 @given(st.integers(0, 2**31), st.integers(1, 12), st.booleans())
 def test_gradient_is_backward(seed: int, statements: int, exact: bool) -> None:
-    """Bit for bit, infinities, NaN and structural zeros included."""
+    """Infinities, NaN and structural zeros included; bit for bit but for the order of sums."""
     made = program(seed, statements, exact)
     assume(not BY_IDENTITY.search(made.source))
     f = made.function(CALLED)
@@ -721,8 +730,15 @@ def test_gradient_is_backward(seed: int, statements: int, exact: bool) -> None:
         args = (np.array(row),) if made.as_array else row
         value, found = value_and_grad(f, argnums)(*args)
         assert same(value, root.data if isinstance(root, Node) else float(root))
-        for leaf, x in zip(leaves, found, strict=True):
-            assert same(leaf.grad + 0.0, float(x) + 0.0), (row, leaf.grad, float(x))
+        expected = [leaf.grad + 0.0 for leaf in leaves]
+        gradient = [float(x) + 0.0 for x in found]
+        if sums_of_two(root):
+            assert all(map(same, gradient, expected)), (row, gradient, expected)
+        else:
+            size = max((abs(x) for x in expected if math.isfinite(x)), default=0.0)
+            assert gradient == pytest.approx(
+                expected, nan_ok=True, rel=1e-9, abs=1e-9 * size + 1e-15
+            )
         matrix = jacrev(f, argnums)(*args)
         assert all(same(float(a), float(b)) for a, b in zip(matrix, found, strict=True))
 
@@ -787,7 +803,7 @@ def test_infinities_and_nan_come_through(live: bool) -> None:
         (cm.log, 0.0, math.inf),
         (lambda x: 1 / x, 0.0, -math.inf),
         (cm.sqrt, -1.0, math.nan),
-        (lambda x: cm.sqrt(x) * x, 0.0, math.nan),
+        (lambda x: cm.sqrt(x) * x, 0.0, 0.0),
         (lambda x: cm.sqrt(x) - cm.sqrt(x), 0.0, math.nan),
         (lambda x: cm.relu(-cm.sqrt(x)), 0.0, 0.0),
         (lambda x: x**2, math.inf, math.inf),
@@ -1045,7 +1061,7 @@ wrong_second = Operation("wrong", lambda x: math.sin(x), [lambda y, x: stop_grad
         (wrong_second, {}, r"derivative 2 \(fwd of fwd\) along"),
         (wrong_second, {"modes": ["rev"]}, r"derivative 2 \(rev of rev\) along"),
         (lambda x: cm.sqrt(x), {"order": 1}, r"derivative 1 .* is (nan|-?inf)"),
-        (abs, {"order": 1, "atol": 0.0, "rtol": -1.0}, "differ by 0"),
+        (abs, {"order": 1, "atol": 0.0, "rtol": -1.0}, r"is -1.3\d+, .* -1.3\d+; they differ by"),
     ],
 )
 def test_check_grads_fails(f: Callable[..., Any], options: Any, message: str) -> None:

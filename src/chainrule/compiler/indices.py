@@ -85,6 +85,8 @@ def _whole(result: Any, other: object) -> Any:
 class TracedArray(numpy.ndarray[Any, Any]):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
 
+    __array_priority__ = 2000.0  # array * node asks the array, as nodes don't know this class
+
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, IndexNode) or (
             isinstance(key, tuple) and any(isinstance(k, IndexNode) for k in key)

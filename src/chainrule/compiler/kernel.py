@@ -11,7 +11,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ from chainrule.compiler.vector_math import provide
 
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # values times lanes below which one thread is faster
+LONG_TAPE: Final = 10_000  # values of a tape that is worth a second thread for compiling
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
 
 Regular = tuple[int, int, int, int]
@@ -81,15 +82,47 @@ def _compiled(
         key = cache.name_of(b"tape", repr(target).encode(), whole)
         entry = cache.get(key)
         if entry is not None:
-            return Program(modules=[], **entry[0]), entry[1]
-    program = lower(tape, uniform, lanes, target, careful)
-    objects = [target.compile(text, 0) for text in program.modules]
-    program.modules = []
+            return Program(**entry[0]), entry[1]
+    modules = _Modules(target, len(tape.operations) > LONG_TAPE)
+    program = lower(tape, uniform, lanes, target, careful, modules.take)
+    objects = modules.objects()
     if key:
-        description = vars(program).copy()
-        del description["modules"]
-        cache.put(key, (description, objects))
+        cache.put(key, (vars(program), objects))
     return program, objects
+
+
+class _Modules:
+    """Modules on the way to object code.
+
+    Args:
+        target: what to compile for.
+        ahead: whether another thread compiles modules while the next ones are written.
+    """
+
+    def __init__(self, target: Machine, ahead: bool) -> None:
+        self.target = target
+        self.ahead = ahead
+        self.texts: dict[int, str] = {}  # of those that nobody has begun to compile
+        self.futures: list[Future[bytes]] = []
+
+    def take(self, text: str) -> None:
+        """Compile a module, soon or later."""
+        number = len(self.texts) if not self.ahead else len(self.futures)
+        self.texts[number] = text
+        if self.ahead:
+            self.futures.append(_executor().submit(self._compile, number))
+
+    def _compile(self, number: int) -> bytes:
+        return self.target.compile(self.texts.pop(number), 0)
+
+    def objects(self) -> list[bytes]:
+        """The object code of all modules, in order."""
+        if not self.ahead:
+            return [self._compile(number) for number in sorted(self.texts)]
+        return [
+            self._compile(number) if future.cancel() else future.result()
+            for number, future in enumerate(self.futures)
+        ]
 
 
 def _table(numbers: Sequence[int]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ function (see vector_math), because LLVM's fast instruction selection translates
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -22,7 +22,7 @@ from chainrule.rules import Operation
 
 PIECE_COST: Final = 400  # instructions of a piece, about
 CALL_COST: Final = 3
-MODULE_PIECES: Final = 64  # pieces compiled at a time: what LLVM needs grows with them
+MODULE_PIECES: Final = 16  # pieces compiled at a time, while the next ones are written
 
 COMPARISONS: Final = {  # whether true if less, if equal, and if that is negated
     "less": (True, False, False),
@@ -65,12 +65,11 @@ class TapeLike(Protocol):
 
 @dataclass
 class Program:
-    """A lowered tape: code, and where the workspace holds what.
+    """What the code of a tape consists of, and where the workspace holds what.
 
     Offsets are in bytes from the start of the workspace.
 
     Args:
-        modules: texts of LLVM's assembly language.
         prologue: number of pieces (``u0``, ``u1``, …) that compute what depends on uniform inputs.
         pieces: number of pieces (``p0``, ``p1``, …) that compute the rest for a block.
         size: bytes of the workspace.
@@ -86,7 +85,6 @@ class Program:
         watch_all: whether that holds for lanes whose guards fail, too.
     """
 
-    modules: list[str]
     prologue: int
     pieces: int
     size: int
@@ -119,7 +117,8 @@ def lower(
     uniform: Sequence[bool],
     lanes: bool,
     machine: Machine,
-    careful: bool = False,
+    careful: bool,
+    take_module: Callable[[str], None],
 ) -> Program:
     """Code for a tape.
 
@@ -130,11 +129,12 @@ def lower(
         machine: what to compile for.
         careful: spell every absolute zero out. Otherwise 0 * infinity may give NaN, where that NaN
             is bound to reach an output.
+        take_module: gets the texts of LLVM's assembly language, each as soon as it is written.
     """
     if not lanes:
         uniform = [False] * tape.n_inputs
     plan = _plan(tape, uniform, lanes, careful)
-    return _Writer(tape, plan, lanes, machine).write()
+    return _Writer(tape, plan, lanes, machine, take_module).write()
 
 
 def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: bool) -> _Plan:
@@ -260,7 +260,15 @@ class _Writer:
     In LLVM's assembly language the values of a function that have no name are numbered in order.
     """
 
-    def __init__(self, tape: TapeLike, plan: _Plan, lanes: bool, machine: Machine) -> None:
+    def __init__(
+        self,
+        tape: TapeLike,
+        plan: _Plan,
+        lanes: bool,
+        machine: Machine,
+        take_module: Callable[[str], None],
+    ) -> None:
+        self.take_module = take_module
         count = len(tape.operations)
         self.tape = tape
         self.plan = plan
@@ -272,7 +280,6 @@ class _Writer:
         self.suffix = f".{self.width}.{machine.tag}"
         self.functions: set[str] = set()
         self.callbacks: list[str] = []
-        self.modules: list[str] = []
         self.declarations: list[str] = []  # of the module
         self.declared: dict[str, str] = {}  # in the module: names of functions
         self.lines: list[str] = []  # of the module
@@ -323,7 +330,6 @@ class _Writer:
             if operation == "azmul" and plan.fast[i]:
                 watch = True
         return Program(
-            modules=self.modules,
             prologue=plan.counts[0],
             pieces=plan.counts[1],
             size=self.top,
@@ -412,7 +418,7 @@ class _Writer:
 
     def _end_module(self) -> None:
         if self.lines:
-            self.modules.append("\n".join(self.declarations + self.lines))
+            self.take_module("\n".join(self.declarations + self.lines))
         self.lines = []
         self.declarations = []
         self.declared = {}

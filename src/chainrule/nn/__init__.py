@@ -14,6 +14,7 @@ from .losses import (
 )
 from .module import Module
 from .optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from .saving import SavedFileError, load, load_weights, save
 from .schedules import Constant, Cosine, Step, WarmUp
 from .training import DivergenceError, History, fit
 
@@ -35,6 +36,7 @@ __all__ = [
     "Neuron",
     "Optimizer",
     "Predictor",
+    "SavedFileError",
     "Step",
     "WarmUp",
     "binary_cross_entropy",
@@ -42,6 +44,9 @@ __all__ = [
     "fit",
     "hinge",
     "huber",
+    "load",
+    "load_weights",
     "mean_squared_error",
     "predict",
+    "save",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -45,11 +46,8 @@ def not_negative(what: str, value: Any) -> float:
 
 
 def _number(what: str, value: Any, low: float, closed: bool) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = value.item()  # NumPy's
-        except AttributeError:
-            raise TypeError(f"{what} is a number, not {type(value).__name__}") from None
+    if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real too
+        raise TypeError(f"{what} is a number, not {type(value).__name__}")
     number = float(value)
     if not (number >= low if closed else number > low) or number == float("inf"):
         raise ValueError(f"{what} is a number {'from' if closed else 'above'} {low:g}, not {value}")

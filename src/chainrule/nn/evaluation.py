@@ -74,7 +74,8 @@ class SafeSteps:
         parameters: Sequence[Node],
         threads: int | None,
     ) -> None:
-        self._eagerly = lambda: EagerSteps(function, samples, parameters)
+        self.program = program
+        self._eagerly: Callable[[], Steps] = lambda: EagerSteps(function, samples, parameters)
         self._steps: Steps = Session(program, samples, threads)
         self.values = self._steps.values
 
@@ -101,18 +102,25 @@ def steps_of(
     loss: Loss,
     samples: Sequence[Any],
     parameters: Sequence[Node],
-    compiled: bool,
     threads: int | None,
-) -> tuple[Steps, Program | None]:
-    """What computes the loss of a model and its gradient, and its program if it is compiled."""
+    program: Program | None = None,
+) -> SafeSteps:
+    """What computes the loss of a model and its gradient as machine code.
+
+    Args:
+        model: the model.
+        loss: of prediction and target.
+        samples: inputs, targets, and weights if there are any.
+        parameters: those of the model.
+        threads: how many to use.
+        program: the compiled loss, if it was compiled for other samples of the same kind.
+    """
     function = loss_of_sample(model, loss, len(samples) > 2)
-    if not compiled:
-        return EagerSteps(function, samples, parameters), None
-    program = _kept_program(model, loss, samples)
+    if program is None:
+        program = _kept_program(model, loss, samples)
     if program is None:
         program = Program(function, samples, parameters)
-    steps = SafeSteps(program, function, samples, parameters, threads)
-    return steps, program
+    return SafeSteps(program, function, samples, parameters, threads)
 
 
 class Predictor:
@@ -217,7 +225,7 @@ def _plain(array: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, Node) or isinstance(value, (int, float)):
+    if isinstance(value, (Node, int, float)):
         return value
     if isinstance(value, numpy.ndarray) and value.ndim == 0:
         return value.item()

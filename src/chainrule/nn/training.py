@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy
 
 from ._choices import count, not_negative
-from .evaluation import Array, Steps, set_data, steps_of
+from .evaluation import EagerSteps, Steps, loss_of_sample, set_data, steps_of
 from .initialization import Seed, generator
 from .losses import Loss, cross_entropy
 from .losses import loss as loss_named
@@ -159,7 +159,7 @@ class _Training:
         self.random = generator(0)
         self.weights: Any = None
         self.validation: Steps | None = None
-        self.limit = math.inf
+        self.limit = sys.float_info.max
 
     def take_data(
         self,
@@ -196,15 +196,23 @@ class _Training:
             self._check_classes(samples, held_out)
         if len(samples) > 2:
             self.weights = samples[2]
-        self.steps, program = steps_of(
-            self.model, self.loss, samples, self.parameters, compiled, threads
-        )
-        self.steps.values[:] = [node.data for node in self.parameters]
-        if held_out is not None:
-            self.validation_total = None if len(held_out) < 3 else float(held_out[2].sum())
-            self.validation, _ = steps_of(
-                self.model, self.loss, held_out, self.parameters, compiled, threads
+        model, parameters = self.model, self.parameters
+        if compiled:
+            steps = steps_of(model, self.loss, samples, parameters, threads)
+            self.steps: Steps = steps
+        else:
+            function = loss_of_sample(model, self.loss, len(samples) > 2)
+            self.steps = EagerSteps(function, samples, parameters)
+        self.steps.values[:] = [node.data for node in parameters]
+        if held_out is None:
+            return
+        self.validation_total = None if len(held_out) < 3 else float(held_out[2].sum())
+        if compiled:
+            self.validation = steps_of(
+                model, self.loss, held_out, parameters, threads, steps.program
             )
+        else:
+            self.validation = EagerSteps(function, held_out, parameters)
 
     def _split(self, samples: list[Any], part: Any) -> tuple[list[Any], list[Any]]:
         if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0 < part < 1:
@@ -303,7 +311,9 @@ class _Training:
             total += loss * size
             whole += size
         mean = total / whole
-        if self.limit == math.inf:
+        if not numpy.isfinite(values).all():
+            self._check(epoch, math.nan)
+        if epoch == 0:
             self.limit = EXPLODED * (1.0 + abs(mean))
         return mean
 
@@ -329,7 +339,8 @@ class _Training:
         if not self.callbacks:
             return False
         self._return_weights()
-        return any([callback(self.history, self.model) is True for callback in self.callbacks])
+        answers = [callback(self.history, self.model) for callback in self.callbacks]
+        return any(answer is True for answer in answers)
 
     def _return_weights(self) -> None:
         set_data(self.parameters, self.steps.values)
@@ -365,6 +376,3 @@ def _show(bar: Any, history: History) -> None:
         text += f", validation {history.validation_loss[-1]:.4g}"
     bar.set_postfix_str(text, refresh=False)
     bar.update()
-
-
-__all__ = ["Array", "DivergenceError", "History", "fit"]

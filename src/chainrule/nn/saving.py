@@ -1,0 +1,188 @@
+"""Networks in files: weights as safetensors, the architecture as JSON in the same file.
+
+Loading reads numbers and text and never executes anything. Parameters of one innermost list are one
+tensor of the file, such as ``layers.0.neurons.2.weights``. A digest of names and numbers stands
+beside the architecture, so that an altered file is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+
+from chainrule.node import Node
+
+from .architecture import architecture, built
+from .layers import MLP
+from .module import Module
+
+FORMAT: Final = "chainrule-1"
+
+
+class SavedFileError(ValueError):
+    """A file of weights that can't be read, was altered, or belongs to another network."""
+
+
+def save(model: Module, path: str | os.PathLike[str]) -> Path:
+    """Write a model's weights, and the architecture of an :class:`MLP`, to a safetensors file.
+
+    The file is complete or not there at all: it is written beside the place and then moved.
+
+    Raises:
+        ModuleNotFoundError: if safetensors is not installed.
+        OSError: if the file can't be written.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"save takes a Module, not {type(model).__name__}")
+    library = _safetensors()
+    tensors = {
+        name: numpy.array([node.data for node in nodes]).reshape(shape)
+        for name, (nodes, shape) in _tensors(model).items()
+    }
+    metadata = {"format": FORMAT, "model": type(model).__name__}
+    described = architecture(model)
+    if described is not None:
+        metadata["architecture"] = json.dumps(described)
+    metadata["digest"] = _digest(tensors, metadata)
+    data: bytes = library.numpy.save(tensors, metadata)
+    target = Path(path)
+    handle, name = tempfile.mkstemp(prefix=target.name, suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # as an ordinary new file; a temporary one is private
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return target
+
+
+def load(path: str | os.PathLike[str]) -> MLP:
+    """The network of a file, made anew.
+
+    Raises:
+        SavedFileError: if the file can't be read, was altered, or says no architecture; then make
+            the model and use :func:`load_weights`.
+        OSError: if there is no such file.
+    """
+    tensors, metadata = _read(path)
+    text = metadata.get("architecture")
+    if text is None:
+        raise SavedFileError(
+            f"{path} holds the weights of a {metadata['model']} and no architecture; make the"
+            " model and use load_weights(model, path)"
+        )
+    try:
+        model = built(json.loads(text))
+    except ValueError as error:
+        raise SavedFileError(f"{path}: {error}") from None
+    _put(model, tensors, path)
+    return model
+
+
+def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
+    """Give a model the weights of a file, or raise and leave it as it was.
+
+    Raises:
+        SavedFileError: if the file can't be read, was altered, or is of another architecture.
+        OSError: if there is no such file.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"load_weights takes a Module, not {type(model).__name__}")
+    tensors, _ = _read(path)
+    _put(model, tensors, path)
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tensors and the metadata of a file, checked."""
+    library = _safetensors()
+    data = Path(path).read_bytes()
+    try:
+        tensors = library.numpy.load(data)
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    except (library.SafetensorError, ValueError, KeyError) as error:
+        raise SavedFileError(f"{path} is no complete safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise SavedFileError(f"{path} was not written by chainrule, or by another version of it")
+    if metadata.get("digest") != _digest(tensors, metadata):
+        raise SavedFileError(f"{path} was altered after it was written: its digest differs")
+    return tensors, metadata
+
+
+def _put(model: Module, tensors: Mapping[str, Any], path: Any) -> None:
+    """Set the parameters; all is checked before the first is set."""
+    wanted = _tensors(model)
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    if missing or extra:
+        parts = []
+        if missing:
+            parts.append(f"it has no {_some(missing)}")
+        if extra:
+            parts.append(f"the model has no {_some(extra)}")
+        raise SavedFileError(f"{path} is of another model than {model!r}: {'; '.join(parts)}")
+    for name, (_, shape) in wanted.items():
+        if tensors[name].shape != shape or tensors[name].dtype != numpy.float64:
+            raise SavedFileError(
+                f"{path} is of another model than {model!r}: {name} is"
+                f" {tensors[name].dtype} {tensors[name].shape}, not float64 {shape}"
+            )
+    for name, (nodes, _) in wanted.items():
+        for node, value in zip(nodes, tensors[name].ravel().tolist(), strict=True):
+            node.data = value
+
+
+def _tensors(model: Module) -> dict[str, tuple[list[Node], tuple[int, ...]]]:
+    """The parameters gathered by the list they are in: nodes and shape, by name."""
+    lists: dict[str, list[Node]] = {}
+    found: dict[str, tuple[list[Node], tuple[int, ...]]] = {}
+    for name, node in model.named_parameters():
+        head, _, last = name.rpartition(".")
+        if last.isdecimal() and int(last) == len(lists.get(head, ())):
+            lists.setdefault(head, []).append(node)
+            found[head] = lists[head], (len(lists[head]),)
+        else:
+            found[name] = [node], ()
+    return found
+
+
+def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+    """A digest of all that the file says."""
+    digest = hashlib.sha256()
+    for key in sorted(metadata):
+        if key != "digest":
+            digest.update(repr((key, metadata[key])).encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(repr((name, str(array.dtype), array.shape)).encode())
+        digest.update(numpy.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "saving and loading need safetensors: pip install 'chainrule[learn]'",
+            name="safetensors",
+        ) from None
+    return safetensors
