@@ -19,6 +19,7 @@ test: .venv/test
 bench: .venv/test
 	$(BIN)/pip install --quiet -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/eager.py --plot benchmarks/eager.png
+	$(BIN)/python benchmarks/compiled.py --plot benchmarks/compiled.png
 
 pictures: .venv/test
 	$(BIN)/python docs/pictures.py
