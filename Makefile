@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.csv')
+SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.csv' -o -path '*/assets/*')
 
 .PHONY: demo test bench pictures clean
 
@@ -23,6 +23,7 @@ bench: .venv/test
 
 pictures: .venv/test
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/explorer_pictures.py
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

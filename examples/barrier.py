@@ -85,14 +85,14 @@ def paid_at_end(market: Market, x: float) -> float:
 def closed_formula(market: Market) -> float:
     """Price of an up-and-out call whose barrier is watched at all times, by reflection."""
     spot, volatility, rate = market["spot"], market["volatility"], market["rate"]
-    deviation = volatility * sqrt(MATURITY)
+    deviation: float = volatility * sqrt(MATURITY)
 
     def below_barrier(start: float) -> float:
         """Value of a call that pays only between strike and barrier, for a share at ``start``."""
 
         def d1(level: float) -> float:
-            distance: float = log(start / level) + rate * MATURITY
-            return distance / deviation + 0.5 * deviation
+            distance: float = (log(start / level) + rate * MATURITY) / deviation
+            return distance + 0.5 * deviation
 
         low, high = d1(STRIKE), d1(BARRIER)
         share = start * (norm_cdf(low) - norm_cdf(high))
@@ -100,7 +100,7 @@ def closed_formula(market: Market) -> float:
         value: float = share - STRIKE * exp(-rate * MATURITY) * cash
         return value
 
-    mirror = (spot / BARRIER) ** (1.0 - 2.0 * rate / (volatility * volatility))
+    mirror: float = (spot / BARRIER) ** (1.0 - 2.0 * rate / (volatility * volatility))
     return below_barrier(spot) - mirror * below_barrier(BARRIER * BARRIER / spot)
 
 

@@ -102,7 +102,7 @@ def draw(path: Path, strikes: Any, maturities: Any, found: dict[str, Any]) -> No
         axes.label_outer()
         figure.colorbar(image, ax=axes)
     figure.suptitle("A call on a share at 100 (volatility 20 %, rate 3 %)")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy import ma
 
 import chainrule
 from chainrule import (
@@ -18,8 +19,18 @@ from chainrule import (
     ReLUNode,
     TanhNode,
     build_info,
+    check_grads,
+    grad,
     group,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
     stop_gradient,
+    value_and_grad,
+    vjp,
     zero_grad,
 )
 from chainrule import math as cm
@@ -28,6 +39,8 @@ HUGE = 10**400
 LIST = [1.0]
 X: Any = Node(2.0)
 Y: Any = Node(3.0)
+TWO: Any = lambda x, y: x * y  # noqa: E731
+POINT: Any = np.array([1.0, 2.0])
 LEAF: Any = Node  # for what no type checker lets through
 ARRAY: Any = np.array([X, Y])
 
@@ -350,6 +363,273 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: Operation("odd", abs, (None,))(X),
         TypeError,
         r"operand 1 of odd must be a number",
+    ),
+    # Transformations: what is differentiated
+    "grad of a number": (lambda: grad(3), TypeError, r"^grad takes a function, not int 3"),  # type: ignore[arg-type]
+    "value_and_grad of None": (lambda: value_and_grad(None), TypeError, r"^value_and_grad takes"),  # type: ignore[arg-type]
+    "jacfwd of a node": (lambda: jacfwd(X), TypeError, r"^jacfwd takes a function, not Node"),
+    "jacrev of text": (lambda: jacrev("f"), TypeError, r"^jacrev takes a function, not str 'f'"),  # type: ignore[arg-type]
+    "jacobian of a list": (lambda: jacobian(LIST), TypeError, r"^jacobian takes a function, not l"),  # type: ignore[arg-type]
+    "hessian of a number": (lambda: hessian(3), TypeError, r"^(grad|hessian) takes a function"),  # type: ignore[arg-type]
+    "jvp of a number": (lambda: jvp(3, (1.0,), (1.0,)), TypeError, r"'int' object is not callable"),  # type: ignore[arg-type]
+    # Which arguments
+    "argnums a float": (
+        lambda: grad(TWO, 1.0),  # type: ignore[arg-type]
+        TypeError,
+        r"grad: argnums takes argument numbers, not float 1.0",
+    ),
+    "argnums text": (
+        lambda: jacobian(TWO, "x"),  # type: ignore[arg-type]
+        TypeError,
+        r"jacobian: argnums takes argument numbers, not str 'x'",
+    ),
+    "argnums a truth value": (
+        lambda: hessian(TWO, (0, True)),
+        TypeError,
+        r"hessian|grad: argnums takes argument numbers, not bool True",
+    ),
+    "argnums empty": (lambda: grad(TWO, ()), ValueError, r"grad: argnums names no argument"),
+    "argnums outside": (
+        lambda: grad(TWO, 2)(1.0, 2.0),
+        ValueError,
+        r"grad: argnums=2, but the function was called with 2 positional arguments",
+    ),
+    "argnums outside, negative": (
+        lambda: jacrev(TWO, (0, -3))(1.0, 2.0),
+        ValueError,
+        r"jacrev: argnums=\(0, -3\), but .* 2 positional",
+    ),
+    "argnums by name": (
+        lambda: grad(lambda x: x)(x=1.0),
+        ValueError,
+        r"grad: argnums=0, but the function was called with 0 positional arguments",
+    ),
+    "argnums twice": (
+        lambda: value_and_grad(TWO, (0, -2))(1.0, 2.0),
+        ValueError,
+        r"value_and_grad: argnums=\(0, -2\) names an argument twice",
+    ),
+    "differentiated by text": (
+        lambda: grad(TWO, (0, 1))(1.0, "2"),
+        TypeError,
+        r"grad: what it differentiates by holds str '2', not numbers, nodes or arrays of them;"
+        r" say with argnums which arguments to differentiate by",
+    ),
+    "differentiated by None": (
+        lambda: jacobian(abs)([1.0, None]),
+        TypeError,
+        r"jacobian: what it differentiates by holds NoneType None, .*argnums",
+    ),
+    "differentiated by a truth value": (
+        lambda: hessian(abs)(True),
+        TypeError,
+        r"hessian: what it differentiates by holds bool True",
+    ),
+    "differentiated by a complex number": (
+        lambda: jvp(abs, (1j,), (1.0,)),
+        TypeError,
+        r"jvp: what it differentiates by holds complex 1j",
+    ),
+    "differentiated by an object": (
+        lambda: vjp(abs, object()),
+        TypeError,
+        r"vjp: what it differentiates by holds object",
+    ),
+    "differentiated by truth values": (
+        lambda: grad(np.sum)(POINT > 1),
+        TypeError,
+        r"holds an array of bool, not of numbers or nodes; say with argnums",
+    ),
+    "differentiated by complex numbers": (
+        lambda: grad(np.sum)(POINT * 1j),
+        TypeError,
+        r"holds an array of complex128, not",
+    ),
+    "differentiated by an array of text": (
+        lambda: grad(np.sum)(np.array(["a"])),
+        TypeError,
+        r"holds an array of <U1, not",
+    ),
+    "differentiated by an array of objects": (
+        lambda: grad(np.sum)(np.array([1.0, None])),
+        TypeError,
+        r"holds an array with NoneType None, not numbers and nodes; say with argnums",
+    ),
+    "differentiated by a masked array": (
+        lambda: grad(np.sum)(ma.masked_less(POINT, 1.5)),
+        TypeError,
+        r"holds a masked array, not numbers, nodes or arrays of them; say",
+    ),
+    "differentiated by a huge number": (
+        lambda: grad(abs)(HUGE),
+        ValueError,
+        r"grad: what it differentiates by: int of 1329 bits is too large for a float",
+    ),
+    "differentiated by a huge number in an array": (
+        lambda: grad(np.sum)(np.array([HUGE, 1.0], dtype=object)),
+        ValueError,
+        r"int of 1329 bits is too large",
+    ),
+    # The function's result
+    "gradient of two numbers": (
+        lambda: grad(lambda x: [x, x])(1.0),
+        TypeError,
+        r"grad takes a function with one number as result, not \[number, number\];"
+        r" for several use jacobian, or vmap over the inputs",
+    ),
+    "gradient of one number in a dict": (
+        lambda: grad(lambda x: {"loss": x})(1.0),
+        TypeError,
+        r"grad takes a function with one number as result, not \{'loss': number\}",
+    ),
+    "gradient of an array": (
+        lambda: value_and_grad(lambda x: x)(POINT),
+        TypeError,
+        r"value_and_grad takes .* not an array of shape \(2,\)",
+    ),
+    "gradient of an array of one": (
+        lambda: grad(lambda x: x)(np.ones((1, 1))),
+        TypeError,
+        r"grad takes .* not an array of shape \(1, 1\)",
+    ),
+    "gradient of nothing": (lambda: grad(lambda x: ())(1.0), TypeError, r"grad takes .* not \(\);"),
+    "hessian of two numbers": (
+        lambda: hessian(lambda x: (x, x))(1.0),
+        TypeError,
+        r"hessian takes a function with one number as result, not \(number, number\)",
+    ),
+    "hvp of two numbers": (
+        lambda: hvp(lambda x: (x, x), (1.0,), (1.0,)),
+        TypeError,
+        r"hvp takes a function with one number as result",
+    ),
+    "gradient of many numbers": (
+        lambda: grad(lambda x: [x] * 1000)(1.0),
+        TypeError,
+        r"not \[number, number, .*\.\.\.; for several",
+    ),
+    "gradient of None": (
+        lambda: grad(lambda x: None)(1.0),
+        TypeError,
+        r"grad: the function's result holds NoneType None, not numbers, nodes or arrays of them$",
+    ),
+    "gradient of text": (
+        lambda: grad(lambda x: "x")(1.0),
+        TypeError,
+        r"grad: the function's result holds str 'x'",
+    ),
+    "gradient of a truth value": (
+        lambda: grad(lambda x: x > 0)(1.0),
+        TypeError,
+        r"grad: the function's result holds bool True",
+    ),
+    "jacobian of a set": (
+        lambda: jacobian(lambda x: {x})(1.0),
+        TypeError,
+        r"jacobian: the function's result holds set",
+    ),
+    "jvp of a complex number": (
+        lambda: jvp(lambda x: 1j, (1.0,), (1.0,)),
+        TypeError,
+        r"jvp: the function's result holds complex 1j",
+    ),
+    "vjp of a huge number": (
+        lambda: vjp(lambda x: HUGE, 1.0),
+        ValueError,
+        r"vjp: the function's result: int of 1329 bits is too large",
+    ),
+    "has_aux without a pair": (
+        lambda: grad(lambda x: x, has_aux=True)(1.0),
+        TypeError,
+        r"grad with has_aux takes a function that returns a pair \(result, auxiliary data\), not",
+    ),
+    "has_aux with three": (
+        lambda: value_and_grad(lambda x: (x, x, x), has_aux=True)(1.0),
+        TypeError,
+        r"value_and_grad with has_aux takes a function that returns a pair",
+    ),
+    "aux of two numbers": (
+        lambda: grad(lambda x: ([x, x], x), has_aux=True)(1.0),
+        TypeError,
+        r"grad takes a function with one number as result, not \[number, number\]",
+    ),
+    # Tangents and cotangents
+    "jvp without a tuple": (
+        lambda: jvp(abs, 1.0, (1.0,)),  # type: ignore[arg-type]
+        TypeError,
+        r"jvp takes the primals as a tuple, not float 1.0; for one .* write \(x,\)",
+    ),
+    "jvp of tangents without a tuple": (
+        lambda: jvp(abs, (1.0,), POINT),
+        TypeError,
+        r"jvp takes the tangents as a tuple, not ndarray",
+    ),
+    "hvp without a tuple": (
+        lambda: hvp(abs, POINT, (POINT,)),
+        TypeError,
+        r"hvp takes the primals as a tuple",
+    ),
+    "hvp of tangents without a tuple": (
+        lambda: hvp(abs, (1.0,), {"x": 1.0}),  # type: ignore[arg-type]
+        TypeError,
+        r"hvp takes the tangents as a tuple, not dict",
+    ),
+    "too few tangents": (
+        lambda: jvp(TWO, (1.0, 2.0), (1.0,)),
+        ValueError,
+        r"jvp: the tangents must have the structure and shapes of what they go with,"
+        r" \(number, number\), not \(number,\)",
+    ),
+    "tangents of another shape": (
+        lambda: jvp(np.sum, (POINT,), (np.ones(3),)),
+        ValueError,
+        r"jvp: the tangents must have .* \(array\(2,\),\), not \(array\(3,\),\)",
+    ),
+    "tangents of another structure": (
+        lambda: hvp(lambda x: x["a"], ({"a": 1.0},), ({"b": 1.0},)),
+        ValueError,
+        r"the tangents must have .*\(\{'a': number\},\), not \(\{'b': number\},\)",
+    ),
+    "tangents of text": (
+        lambda: jvp(abs, (1.0,), ("1",)),
+        TypeError,
+        r"jvp: the tree of tangents holds str '1'",
+    ),
+    "cotangents of another structure": (
+        lambda: vjp(lambda x: [x, x], 1.0)[1](1.0),
+        ValueError,
+        r"vjp: the cotangents must have the structure .*, \[number, number\], not a number",
+    ),
+    "cotangents None": (
+        lambda: vjp(lambda x: x, 1.0)[1](None),
+        TypeError,
+        r"vjp: the tree of cotangents holds NoneType None",
+    ),
+    # check_grads
+    "check_grads without a tuple": (
+        lambda: check_grads(abs, 1.0),  # type: ignore[arg-type]
+        TypeError,
+        r"check_grads takes the arguments as a tuple, not float 1.0; for one argument write \(x,\)",
+    ),
+    "check_grads of order 0": (
+        lambda: check_grads(abs, (1.0,), order=0),
+        ValueError,
+        r"check_grads: order starts at 1, not int 0",
+    ),
+    "check_grads by an unknown mode": (
+        lambda: check_grads(abs, (1.0,), modes=("fwd", "reverse")),
+        ValueError,
+        r'check_grads: a mode is "fwd" or "rev", not str \'reverse\'',
+    ),
+    "check_grads at text": (
+        lambda: check_grads(abs, ("1",)),
+        TypeError,
+        r"check_grads: the tree of arguments holds str '1'",
+    ),
+    "check_grads of None": (
+        lambda: check_grads(lambda x: None, (1.0,)),
+        TypeError,
+        r"the function's result holds NoneType None",
     ),
 }
 

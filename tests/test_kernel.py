@@ -325,7 +325,7 @@ def test_a_long_tape_is_cut_into_pieces() -> None:
     for uniform in ([False] * 6, [True, True, True, True, True, False]):
         points[:, uniform] = points[0, uniform]
         kernel = Kernel(draft, uniform)
-        assert kernel._program.pieces > 5
+        assert kernel._variant.program.pieces > 5
         out = np.empty((21, 50))
         result = kernel.run(
             [(points[:, k:].ctypes.data, 1, 8, 0 if uniform[k] else 48) for k in range(6)],
@@ -517,16 +517,16 @@ def test_absolute_zero() -> None:
     expected = np.array([[0.0], [-0.0], [0.0], [INF], [NAN]] * 100)
     for reduce in ([False], [True]):
         kernel = Kernel(draft, [False] * 2, reduce=reduce)
-        assert kernel._careful is None
+        assert kernel._variant._careful is None
         ordinary, _ = run_rows(kernel, np.ones((9, 2)))
-        assert kernel._careful is None
+        assert kernel._variant._careful is None
         for _ in range(2):  # the second time with the careful code right away
             values, result = run_rows(kernel, points)
             if result.sums is not None:
                 assert same_bits(result.sums, reduce_lanes(expected.T))
             else:
                 assert same_bits(values, expected)
-        assert kernel._prefer_careful
+        assert kernel._variant.address != kernel._variant._code.ctypes.data
         finite, _ = run_rows(kernel, np.ones((9, 2)))
         assert same_bits(finite, ordinary)
     single = Kernel(draft, [], lanes=False)
@@ -769,7 +769,7 @@ def test_a_long_tape_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     draft.outputs = [x]
     points = np.array([[0.3], [0.4]])
     values, _ = run_rows(Kernel(draft, [False]), points)
-    monkeypatch.setattr("chainrule.compiler.kernel.LONG_TAPE", 0)
+    monkeypatch.setattr("chainrule.compiler.objects.LONG_TAPE", 0)
     again, _ = run_rows(Kernel(draft, [False]), points)
     assert same_bits(values, again)
 

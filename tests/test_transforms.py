@@ -312,7 +312,7 @@ def test_hessian_of_a_tree(name: str) -> None:
     assert matrix == pytest.approx(differences(grad(mixed_up), tree), abs=1e-6)
     twice = as_matrix(jacfwd(jacrev(mixed_up))(tree), tree, tree)
     assert matrix == pytest.approx(twice, rel=1e-12, abs=1e-13)
-    u = np.linspace(-1, 1, len(matrix))
+    u = np.linspace(-1, 1, len(matrix)).tolist()
     product = hvp(mixed_up, (tree,), (with_numbers(tree, u),))
     assert shapes(product) == shapes(tree)
     assert np.array(flat(product)) == pytest.approx(matrix @ u, rel=1e-11, abs=1e-11)
@@ -609,7 +609,7 @@ def test_a_derivative_can_be_drawn() -> None:
         "data=0.000 | grad=0.0000",  # x * exp(x)
         "data=1.000 | grad=0.0000",  # and the sum of both
     ]
-    assert re.findall(r'op \[label="?([^" ]*)', text) == ["exp", "*", "+"]
+    assert re.findall(r'op \[label="?([^" ]*)', text) == ["exp", "azmul", "+"]
 
 
 def test_numbers_among_nodes_are_constants() -> None:
@@ -620,7 +620,6 @@ def test_numbers_among_nodes_are_constants() -> None:
     assert slope.data == 2.0 * (math.cos(1.25) * 1.0)
     slope.backward()
     assert w.grad == math.cos(1.25)
-    assert w.backward() is None  # a leaf like any other
 
 
 def test_each_result_depends_on_what_it_depends_on() -> None:
@@ -952,10 +951,13 @@ def test_sparse_hessian(special: bool) -> None:
 
 def test_sparse_of_trees() -> None:
     """A row for each number of the result, a column for each of the arguments, in order."""
-    f = lambda a, b: {"p": [a["u"] * b[1], 3.0], "q": np.array([[b[0] ** 2, a["v"]]])}  # noqa: E731
+
+    def f(a: Any, b: Any) -> Any:
+        return {"p": [a["u"] * b[1], 3.0], "q": np.array([[b[0] ** 2, a["v"]]])}
+
     a, b = {"v": 2.0, "u": 3.0}, np.array([5.0, 7.0])
     found = jacobian(f, (0, 1), sparse=True)(a, b)
-    expected = [[7.0, 0, 0, 3.0], [0] * 4, [0, 0, 10.0, 0], [0, 1.0, 0, 0]]
+    expected: list[list[float]] = [[7.0, 0, 0, 3.0], [0] * 4, [0, 0, 10.0, 0], [0, 1.0, 0, 0]]
     assert found.toarray().tolist() == expected
     assert jacobian(f, 1, sparse=True)(a, b).toarray().tolist() == [r[2:] for r in expected]
     assert jacobian(f, sparse=True)(a, b).toarray().tolist() == [r[:2] for r in expected]
@@ -963,7 +965,8 @@ def test_sparse_of_trees() -> None:
 
 def test_sparse_of_nothing() -> None:
     """Constant functions, and steps, have nothing to store."""
-    for f in (lambda x: [3.0, 2.0], lambda x: [cm.floor(x[0]), stop_gradient(x[1])]):
+    constant: Any = lambda x: [3.0, 2.0]  # noqa: E731
+    for f in (constant, lambda x: [cm.floor(x[0]), stop_gradient(x[1])]):
         found = jacobian(f, sparse=True)(np.ones(3))
         assert (found.shape, found.nnz) == ((2, 3), 0)
     linear = hessian(lambda x: x[0] + 2 * x[1], sparse=True)(np.ones(2))

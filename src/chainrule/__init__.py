@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from chainrule import math
 from chainrule._version import __version__
-from chainrule.annotations import detect_anomaly, group
+from chainrule.annotations import detect_anomaly, group, record_lines
 from chainrule.backpropagation import zero_grad
 from chainrule.build import build_info
 from chainrule.math import stop_gradient
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chainrule.compiler import CompileError, compile, take
     from chainrule.custom import custom_gradient
     from chainrule.drawing import draw_graph, trace
+    from chainrule.explorer import Explorer, Recording, explore
     from chainrule.lanes import vmap
     from chainrule.testing import check_grads
     from chainrule.transforms import (
@@ -41,11 +42,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BinaryOpNode",
     "CompileError",
+    "Explorer",
     "Node",
     "Operation",
     "OperationNode",
     "PowOp",
     "ReLUNode",
+    "Recording",
     "TanhNode",
     "TracedValueError",
     "__version__",
@@ -55,6 +58,7 @@ __all__ = [
     "custom_gradient",
     "detect_anomaly",
     "draw_graph",
+    "explore",
     "grad",
     "group",
     "hessian",
@@ -65,6 +69,7 @@ __all__ = [
     "jvp",
     "math",
     "nn",
+    "record_lines",
     "stop_gradient",
     "take",
     "trace",
@@ -79,6 +84,7 @@ _ROOMS = {
     "compiler": ("CompileError", "compile", "take"),
     "custom": ("custom_gradient",),
     "drawing": ("draw_graph", "trace"),
+    "explorer": ("Explorer", "Recording", "explore"),
     "lanes": ("vmap",),
     "testing": ("check_grads",),
     "transforms": (

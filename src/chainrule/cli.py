@@ -6,11 +6,13 @@ import argparse
 import difflib
 import runpy
 import sys
+import webbrowser
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from chainrule import Node, build_info
+from chainrule import Node, build_info, record_lines
 from chainrule.drawing import draw_graph
 from chainrule.drawing.render import FORMATS
 
@@ -64,6 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--fold-all", action="store_true", help="draw each outermost group as a box")
     draw.set_defaults(run=_draw)
 
+    explore = commands.add_parser("explore", help="run a file and write a page to explore a node")
+    explore.add_argument(
+        "target", metavar="FILE.py:NAME", help="the file and the node's name in it"
+    )
+    explore.add_argument("-o", "--output", type=Path, help="where to (NAME.html)")
+    explore.add_argument("--open", action="store_true", help="open the page in the browser")
+    explore.add_argument(
+        "--lines", action="store_true", help="remember the line of the program that made each node"
+    )
+    explore.add_argument("--title", help="of the page")
+    explore.set_defaults(run=_explore)
+
     demo = commands.add_parser("demo", help="a dense unit, then a network that learns real data")
     demo.add_argument("-o", "--output", type=Path, default=Path("chainrule-demo"), metavar="FOLDER")
     demo.add_argument("--steps", type=int, default=3000, help="steps of training (3000)")
@@ -72,10 +86,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    file, _, name = options.target.rpartition(":")
-    if not file or not name:
-        raise UsageError(f"say which node of which file: FILE.py:NAME, not {options.target!r}")
-    node = _node_of(Path(file), name)
+    file, name = _target(options.target)
+    node = _node_of(file, name)
     if options.backward:
         node.backward()
     try:
@@ -90,6 +102,30 @@ def _draw(options: argparse.Namespace) -> None:
         print(drawing.save(options.output or Path(f"{name}.svg")))
     except ValueError as error:
         raise UsageError(error) from error
+
+
+def _explore(options: argparse.Namespace) -> None:
+    from chainrule.explorer import explore
+
+    file, name = _target(options.target)
+    with record_lines() if options.lines else nullcontext():
+        node = _node_of(file, name)
+    try:
+        path = Path(options.output or f"{name}.html")
+        explore(node, path, title=options.title or node.name or name)
+    except ValueError as error:
+        raise UsageError(error) from error
+    print(path)
+    if options.open:
+        webbrowser.open(path.resolve().as_uri())
+
+
+def _target(text: str) -> tuple[Path, str]:
+    """The file and the name in ``FILE.py:NAME``."""
+    file, _, name = text.rpartition(":")
+    if not file or not name:
+        raise UsageError(f"say which node of which file: FILE.py:NAME, not {text!r}")
+    return Path(file), name
 
 
 def _node_of(file: Path, name: str) -> Node:

@@ -96,8 +96,8 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[A
                 elif node._operation is not None:
                     operand = operand._data
             operands.append(operand)
-        node._level = outer
         if moving:
+            node._level = outer
             _set_operands(node, operands)
         else:
             fixed.add(node)

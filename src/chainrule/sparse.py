@@ -29,7 +29,7 @@ class SparseNodes:
         self.shape = shape
 
     def __repr__(self) -> str:
-        return f"<SparseNodes of shape {self.shape} with {len(self.data)} stored entries>"
+        return f"<SparseNodes of shape {self.shape} with {len(self.indices)} stored entries>"
 
     def toarray(self) -> Any:
         """The dense matrix: an object array with 0.0 where nothing is stored."""
@@ -85,8 +85,10 @@ def _flatten(matrix: SparseNodes) -> tuple[tuple[Any], _Pattern]:
 
 def _unflatten(pattern: _Pattern, children: Any) -> Any:
     (data,) = children
-    if not isinstance(data, numpy.ndarray) or data.ndim != 1:  # not of one number each
+    if not isinstance(data, numpy.ndarray):  # a tree of something else than numbers
         return SparseNodes(data, pattern.indices, pattern.indptr, pattern.shape)
+    if data.ndim != 1:
+        raise TypeError("vmap can't stack the sparse matrices of its lanes; leave out sparse=True")
     return from_parts(data, pattern.indices, pattern.indptr, pattern.shape)
 
 

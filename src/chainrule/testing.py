@@ -45,7 +45,7 @@ def check_grads(
             raise ValueError(f'check_grads: a mode is "fwd" or "rev", not {described(mode)}')
     check_tuple("check_grads", "arguments", args)
     random_numbers = random.Random(0)
-    point, layout = trees.flatten(tuple(args), "check_grads: the arguments")
+    point, layout = trees.flatten(tuple(args), "check_grads: the tree of arguments")
 
     def flat(*numbers: Any) -> list[Any]:
         return trees.flatten(f(*layout.unflatten(list(numbers))), "the function's result")[0]

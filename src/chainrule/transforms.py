@@ -396,7 +396,7 @@ def _same_structure(name: str, what: str, given: Any, layout: Layout) -> list[An
     Raises:
         ValueError: if it does not.
     """
-    values, found = trees.flatten(given, f"{name}: the {what}")
+    values, found = trees.flatten(given, f"{name}: the tree of {what}")
     if found != layout:
         raise ValueError(
             f"{name}: the {what} must have the structure and shapes of what they go with,"
@@ -461,6 +461,6 @@ def check_tuple(name: str, what: str, given: Any) -> None:
     """Raise TypeError unless several arguments come as a tuple or list."""
     if not isinstance(given, (tuple, list)):
         raise TypeError(
-            f"{name} takes the {what} as a tuple of arguments, not {described(given)};"
+            f"{name} takes the {what} as a tuple, not {described(given)};"
             " for one argument write (x,)"
         )

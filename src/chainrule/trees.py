@@ -29,7 +29,7 @@ class Layout:
 
     def __str__(self) -> str:
         """Numbers and arrays in words, in their place in the tree."""
-        if self.structure.is_leaf(strict=False):
+        if self.structure.is_leaf():
             return "a number" if self.shapes[0] is None else f"an array of shape {self.shapes[0]}"
         text = str(unflatten(self.structure, [_Leaf(shape) for shape in self.shapes]))
         return text if len(text) <= 100 else text[:97] + "..."
@@ -37,7 +37,7 @@ class Layout:
     @property
     def is_number(self) -> bool:
         """Whether the tree is a number, or an array of no axes."""
-        return self.shapes in ((None,), ((),)) and bool(self.structure.is_leaf(strict=False))
+        return self.shapes in ((None,), ((),)) and bool(self.structure.is_leaf())
 
     @property
     def size(self) -> int:

@@ -4,37 +4,66 @@ from __future__ import annotations
 
 import operator
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence, Sized
 from functools import partial
-from typing import Any
-
-import numpy
+from typing import Any, NamedTuple
 
 from chainrule.node import Node
 
-MAX_DEPTH = 8
-"""How deep containers and objects are searched for the captured nodes."""
+from .reach import Part, is_atom, references, wraps
+
+MAX_OBJECTS = 200_000
+"""How many objects are searched for the captured nodes."""
 
 
 class Watch:
     """Notices when a function is bound to other nodes than those that its trace captured.
 
-    Watched are the function's closure cells and the globals it names, and the way from them through
-    lists, tuples, dicts and attributes to each captured node.
+    Watched are all ways from the function, and from the static values among its arguments, to each
+    captured node: closure cells, globals, containers, attributes; and the functions that it names.
 
     Args:
         function: the function that was traced.
         captured: the nodes from outside that it used.
+        arguments: the static values with which it was called.
+
+    Attributes:
+        unseen: the captured nodes to which no way was found.
     """
 
-    def __init__(self, function: Any, captured: Sequence[Node]) -> None:
-        self._looks: list[tuple[Callable[[], Any], Any]] = []
-        wanted = set(captured)
-        seen: set[int] = set()
-        for look, value in _roots(function, set()):
-            found = self._search(value, wanted, seen, MAX_DEPTH) if wanted else False
-            if found or isinstance(value, (Node, types.FunctionType)):
-                self._looks.append((look, value))
+    def __init__(
+        self, function: Any, captured: Sequence[Node], arguments: Sequence[Any] = ()
+    ) -> None:
+        search = _Search([function, *arguments], deep=bool(captured))
+        self._looks = search.functions
+        self._sizes: list[tuple[Sized, int]] = []
+        self.unseen = [node for node in captured if id(node) not in search.ways]
+        reached: set[int] = set()
+        todo = [id(node) for node in captured if id(node) in search.ways]
+        by_holder: dict[int, list[Way]] = {}
+        while todo:
+            number = todo.pop()
+            if number not in reached:
+                reached.add(number)
+                for way in search.ways[number]:
+                    by_holder.setdefault(id(way.holder), []).append(way)
+                    todo.append(id(way.holder))
+        for ways in by_holder.values():
+            self._watch(ways[0].holder, ways)
+
+    def _watch(self, holder: Any, ways: Sequence[Way]) -> None:
+        """Look at all that one object refers to on a way to a captured node."""
+        if isinstance(holder, (list, tuple)) and len(ways) == len(holder):
+            self._looks.append((partial(_unchanged, holder, list(holder)), True))
+        else:
+            self._looks.extend([(way.look, way.value) for way in ways])
+        if isinstance(holder, (list, dict, set, deque)):
+            self._sizes.append((holder, len(holder)))
+        elif not isinstance(holder, (types.FunctionType, Part)):
+            held = getattr(holder, "__dict__", None)  # a new attribute may hide one of the class
+            if isinstance(held, (dict, types.MappingProxyType)):
+                self._sizes.append((held, len(held)))
 
     @property
     def nothing(self) -> bool:
@@ -43,93 +72,74 @@ class Watch:
 
     def changed(self) -> bool:
         """Whether something that leads to a captured node is another object now."""
-        for look, value in self._looks:
-            try:
+        try:
+            for look, value in self._looks:
                 if look() is not value:
                     return True
-            except (KeyError, IndexError, AttributeError, ValueError):
-                return True
+            for holder, size in self._sizes:
+                if len(holder) != size:
+                    return True
+        except (LookupError, AttributeError, ValueError):
+            return True
         return False
 
-    def _search(self, value: Any, wanted: set[Node], seen: set[int], depth: int) -> bool:
-        """Whether a value leads to a captured node; the ways to them are watched."""
-        if isinstance(value, Node):
-            return value in wanted
-        if depth == 0 or id(value) in seen or isinstance(value, (str, bytes, type)):
-            return False
-        seen.add(id(value))
-        found = False
-        for look, part in _parts(value):
-            if self._search(part, wanted, seen, depth - 1):
-                self._looks.append((look, part))
-                found = True
-        return found
+
+def _unchanged(values: Sequence[Any], seen: Sequence[Any]) -> bool:
+    return len(values) == len(seen) and all(map(operator.is_, values, seen))
 
 
-def _roots(function: Any, seen: set[int]) -> Iterator[tuple[Callable[[], Any], Any]]:
-    """What a function refers to: closure cells, globals it names, the object it is bound to."""
-    if id(function) in seen:
-        return
-    seen.add(id(function))
-    if isinstance(function, types.MethodType):
-        yield partial(getattr, function, "__self__"), function.__self__
-        yield from _roots(function.__func__, seen)
-        return
-    if not isinstance(function, types.FunctionType):
-        inner = getattr(function, "function", None) or getattr(function, "func", None)
-        if inner is not None and callable(inner):
-            yield from _roots(inner, seen)
-        elif hasattr(function, "__dict__"):
-            yield partial(_same, function), function
-        return
-    for cell in function.__closure__ or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue
-        yield partial(getattr, cell, "cell_contents"), value
-        if callable(value):
-            yield from _roots(value, seen)
-    names = function.__globals__
-    for name in _names(function.__code__):
-        if name in names:
-            value = names[name]
-            if isinstance(value, types.ModuleType):
+class Way(NamedTuple):
+    """A step on the way to an object.
+
+    Attributes:
+        holder: what refers to the next object.
+        look: gives it.
+        value: what it gave.
+    """
+
+    holder: Any
+    look: Callable[[], Any]
+    value: Any
+
+
+class _Search:
+    """All objects that some objects lead to.
+
+    Args:
+        roots: where it starts.
+        deep: whether it looks into objects, or only at functions.
+
+    Attributes:
+        ways: by the id of an object, the last steps of the ways to it.
+        functions: looks from functions at the functions that they name.
+    """
+
+    def __init__(self, roots: Sequence[Any], deep: bool) -> None:
+        self.ways: dict[int, list[Way]] = {}
+        self.functions: list[tuple[Callable[[], Any], Any]] = []
+        self._kept: list[Any] = []  # so that no two objects have one id
+        todo = [root for root in roots if not is_atom(root)]
+        self.ways.update({id(root): [] for root in todo})
+        while todo and len(self._kept) < MAX_OBJECTS:
+            holder = todo.pop()
+            if isinstance(holder, Node):
                 continue
-            yield partial(operator.getitem, names, name), value
-            if callable(value) and not isinstance(value, type):
-                yield from _roots(value, seen)
-    for value in function.__defaults__ or ():
-        yield partial(_same, value), value
+            self._kept.append(holder)
+            code = _is_code(holder)
+            if not (deep or code):
+                continue
+            for look, part in references(holder):
+                if is_atom(part):
+                    continue
+                if code and isinstance(part, types.FunctionType):
+                    self.functions.append((look, part))
+                if id(part) not in self.ways:
+                    self.ways[id(part)] = []
+                    todo.append(part)
+                value = part.module if isinstance(part, Part) else part
+                self.ways[id(part)].append(Way(holder, look, value))
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-
-
-def _parts(value: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
-    """What an object holds, each with a way to look at it again."""
-    if isinstance(value, (list, tuple)):
-        for i, part in enumerate(value):
-            yield partial(operator.getitem, value, i), part
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield partial(operator.getitem, value, key), part
-    elif isinstance(value, numpy.ndarray):
-        if value.dtype == object:
-            for i in range(value.size):
-                yield partial(operator.getitem, value.flat, i), value.flat[i]
-    elif isinstance(value, (types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
-        return
-    else:
-        held = getattr(value, "__dict__", None)
-        if isinstance(held, dict):
-            for key, part in held.items():
-                yield partial(operator.getitem, held, key), part
+def _is_code(value: Any) -> bool:
+    """Whether it is a function, or stands for one."""
+    return isinstance(value, (types.FunctionType, types.MethodType, Part)) or wraps(value)

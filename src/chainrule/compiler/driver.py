@@ -41,7 +41,11 @@ class Code:
     WATCH: Final = 14  # 1: NaN among the outputs needs the careful code; 2: also where guards fail
     CONSTANTS: Final = 15  # address of pairs (offset, number)
     CONSTANT_COUNT: Final = 16
-    FIELDS: Final = 17
+    SUMS: Final = 17  # offset of the sums of a unit, one after the other, followed by as many slots
+    SUM_COUNT: Final = 18
+    ADDED: Final = 19  # address of pairs (offset of a value, that of the sum it is added to)
+    ADDED_COUNT: Final = 20
+    FIELDS: Final = 21
 
 
 class Call:
@@ -57,13 +61,9 @@ class Call:
     NEXT: Final = 7  # the next unit that no thread has taken yet
     UNITS: Final = 8
     UNIT_BLOCKS: Final = 9  # blocks in a unit
-    REDUCED: Final = 10  # address of the offsets of the outputs that are added up
-    REDUCED_COUNT: Final = 11
-    SUMS: Final = 12  # address of the sums of each unit
-    WATCHED: Final = 13  # address of the offsets of the outputs that are not added up
-    WATCHED_COUNT: Final = 14
-    CAREFUL: Final = 15  # counts the blocks that needed the careful code
-    FIELDS: Final = 16
+    SUMS: Final = 10  # address of the sums of each unit
+    CAREFUL: Final = 11  # counts the blocks that needed the careful code
+    FIELDS: Final = 12
 
 
 class Guard:
@@ -222,14 +222,16 @@ class _Run:
         self.again = f.local(f.bit)  # whether the careful prologue has run
         self.pieces = f.local(f.pointer)  # what the unit is computed with
         self.watching = f.local(f.bit)  # whether NaN needs other code than that
+        self.seen = f.local(f.bit)  # whether there was one
         self.lanes = f.field(self.call, Call.LANES)
         self.index = f.field(self.call, Call.INDEX)
         self.slots = f.at(self.workspace, f.field(self.code, Code.INPUT_OFFSET))
         self.watch = f.field(self.code, Code.WATCH)
         self.outputs = f.address(self.code, Code.OUTPUTS)
-        self.reduced = f.address(self.call, Call.REDUCED)
-        self.reduced_count = f.field(self.call, Call.REDUCED_COUNT)
-        self.sums = f.at(self.workspace, f.field(self.code, Code.SIZE))  # of the unit
+        self.sum_count = f.field(self.code, Code.SUM_COUNT)
+        self.sums = f.at(self.workspace, f.field(self.code, Code.SUMS))  # of the unit
+        self.kept = f.at(self.sums, self._slot(self.sum_count))  # those of full blocks
+        self.adds = f.b.icmp_signed(">", self.sum_count, f.number(0))
         self._begin()
         self._units(resume)
 
@@ -288,7 +290,8 @@ class _Run:
         begin = b.append_basic_block()
         b.branch(begin)
         b.position_at_end(begin)
-        with f.loop(self.reduced_count) as r:
+        f.store(f.constant(f.bit, 0), self.seen)
+        with f.loop(self.sum_count) as r:
             f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
         unit_blocks = f.field(self.call, Call.UNIT_BLOCKS)
         first_block = b.mul(unit, unit_blocks)
@@ -296,9 +299,9 @@ class _Run:
             first = b.shl(b.add(first_block, k), f.number(3))
             with b.if_then(b.icmp_signed("<", first, self.lanes)):
                 self._block(unit, first)
-        with b.if_then(f.load(f.bit, self.watching)):
-            nan = self._nan(self.reduced_count, lambda r: f.at(self.sums, self._slot(r)))
-            with b.if_then(f.any(nan), likely=False):
+        with b.if_then(b.and_(self.adds, f.load(f.bit, self.watching))):
+            nan = f.any(self._nan(self.sum_count, lambda r: f.at(self.sums, self._slot(r))))
+            with b.if_then(b.or_(nan, f.load(f.bit, self.seen)), likely=False):
                 f.store(self._careful_pieces(unit, unit_blocks), self.pieces)
                 f.store(f.constant(f.bit, 0), self.watching)
                 b.branch(begin)
@@ -317,6 +320,9 @@ class _Run:
         consecutive = self._number_lanes(positions, is_valid, full)
         self._load_inputs(False, consecutive)
         f.store(self.none, self.status, align=SLOT)
+        partial = b.and_(self.adds, b.not_(full))
+        with b.if_then(partial):
+            self._keep_sums()
         watching = f.load(f.bit, self.watching)
         everywhere = b.and_(watching, b.icmp_signed("==", self.watch, f.number(2)))
         self._run_pieces(f.load(f.pointer, self.pieces), b.not_(everywhere))
@@ -326,11 +332,35 @@ class _Run:
         held = b.icmp_signed("==", f.load(self.integers, self.status, align=SLOT), self.none)
         with b.if_then(f.any(held)):
             self._store_outputs(consecutive, valid)
-        with f.loop(self.reduced_count) as r:
-            offset = f.load(f.i64, self.reduced, b.shl(r, f.number(3)))
-            value = f.load(self.doubles, self.workspace, offset, align=SLOT)
+        self._add()
+        with b.if_then(partial):
+            self._add_valid(is_valid)
+
+    def _keep_sums(self) -> None:
+        """Put the sums aside, and begin others at 0."""
+        f = self.f
+        with f.loop(self.sum_count) as r:
             total = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
-            total = b.fadd(total, b.select(is_valid, value, self.zeros))
+            f.store(total, self.kept, self._slot(r), align=SLOT)
+            f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
+
+    def _add(self) -> None:
+        """Add what the pieces have not added to the sums."""
+        f, b = self.f, self.f.b
+        rows = f.address(self.code, Code.ADDED)
+        with f.loop(f.field(self.code, Code.ADDED_COUNT)) as k:
+            row = f.at(rows, b.shl(k, f.number(4)))
+            value = f.load(self.doubles, self.workspace, f.field(row, 0), align=SLOT)
+            place = f.at(self.workspace, f.field(row, 1))
+            f.store(b.fadd(f.load(self.doubles, place, align=SLOT), value), place, align=SLOT)
+
+    def _add_valid(self, is_valid: Any) -> None:
+        """Add the valid lanes of a partial block to the sums that were put aside."""
+        f, b = self.f, self.f.b
+        with f.loop(self.sum_count) as r:
+            total = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
+            kept = f.load(self.doubles, self.kept, self._slot(r), align=SLOT)
+            total = b.fadd(kept, b.select(is_valid, total, self.zeros))
             f.store(total, self.sums, self._slot(r), align=SLOT)
 
     def _number_lanes(self, positions: Any, is_valid: Any, full: Any) -> Any:
@@ -365,15 +395,17 @@ class _Run:
     def _look_for_nan(self, unit: Any, is_valid: Any, everywhere: Any) -> None:
         """Run the careful code if an output is NaN where guards hold, or everywhere."""
         f, b = self.f, self.f.b
-        watched = f.address(self.call, Call.WATCHED)
 
         def place(k: Any) -> Any:
-            return f.at(self.workspace, f.load(f.i64, watched, b.shl(k, f.number(3))))
+            return f.at(self.workspace, f.load(f.i64, self.outputs, b.shl(k, f.number(3))))
 
-        nan = self._nan(f.field(self.call, Call.WATCHED_COUNT), place)
+        nan = self._nan(f.field(self.code, Code.OUTPUT_COUNT), place)
         held = b.icmp_signed("==", f.load(self.integers, self.status, align=SLOT), self.none)
         matters = b.and_(is_valid, b.or_(held, f.splat(everywhere)))
-        with b.if_then(f.any(b.and_(nan, matters)), likely=False):
+        some = f.any(b.and_(nan, matters))
+        with b.if_then(b.and_(some, self.adds), likely=False):
+            f.store(f.constant(f.bit, 1), self.seen)  # the whole unit must be done again
+        with b.if_then(b.and_(some, b.not_(self.adds)), likely=False):
             pieces = self._careful_pieces(unit, f.number(1))
             f.store(self.none, self.status, align=SLOT)
             self._run_pieces(pieces, f.constant(f.bit, 1))
@@ -418,8 +450,8 @@ class _Run:
         """Add up the eight sums of each output, in halves."""
         f, b = self.f, self.f.b
         table = f.address(self.call, Call.SUMS)
-        first = b.mul(unit, self.reduced_count)
-        with f.loop(self.reduced_count) as r:
+        first = b.mul(unit, self.sum_count)
+        with f.loop(self.sum_count) as r:
             part = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
             half = BLOCK // 2
             while half:

@@ -26,10 +26,10 @@ class FastCall:
         self._call = path.kernel().call
         self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
         self._inputs = ctypes.c_double * max(plan.n_inputs, 1)
-        self._outputs = ctypes.c_double * max(plan.n_results, 1)
-        assert plan.layout is not None
-        self._plain = plan.layout.shapes == (None,) and plan.layout.structure.is_leaf()
-        self._unflatten = plan.layout.unflatten
+        self._outputs = ctypes.c_double * max(path.trace.n_results, 1)
+        layout = path.trace.layout
+        self._plain = layout.shapes == (None,) and layout.structure.is_leaf()
+        self._unflatten = layout.unflatten
 
     @staticmethod
     def fits(plan: Plan, args: tuple[Any, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import threading
@@ -238,7 +239,8 @@ class Compiled:
         return Compiled(self.function, self.check, self.max_traces, self.threads)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
-        return self.__copy__()
+        function = copy.deepcopy(self.function, memo)  # another one for a method of a copied object
+        return Compiled(function, self.check, self.max_traces, self.threads)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,15 @@ class IndexNode(Node):
     def __neg__(self) -> Any:
         return IndexNode.of(super().__neg__())
 
+    def __abs__(self) -> Any:
+        return IndexNode.of(super().__abs__())
+
+    def __int__(self) -> int:
+        return self.__index__()
+
+    def __round__(self, digits: Any = None) -> Any:
+        return self if digits is None else super().__round__(digits)
+
 
 def _whole(result: Any, other: object) -> Any:
     """The result of arithmetic of an index: an index if the other number is whole too."""
@@ -87,10 +96,17 @@ class TracedArray(numpy.ndarray[Any, Any]):
 
     __array_priority__ = 2000.0  # array * node asks the array, as nodes don't know this class
 
+    def __array_wrap__(
+        self, array: Any, context: Any = None, return_scalar: bool = False
+    ) -> Any:
+        """What NumPy's functions give: an array like this one, or its only element."""
+        return array[()] if array.ndim == 0 else array.view(type(self))
+
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, IndexNode) or (
-            isinstance(key, tuple) and any(isinstance(k, IndexNode) for k in key)
-        ):
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(k, IndexArray) for k in keys):
+            return _looked_up_by_arrays(self, keys)
+        if any(isinstance(k, IndexNode) for k in keys):
             return _looked_up(self, key)
         return super().__getitem__(key)
 
@@ -108,7 +124,7 @@ def take(table: Any, index: Any) -> Any:
 
     Args:
         table: a list, or nested lists of one shape, or an array, of numbers and nodes.
-        index: a whole number or an element of an integer array.
+        index: a whole number, or an element of an integer array, or such an array.
 
     Raises:
         IndexError: if the index is outside the table.
@@ -118,6 +134,10 @@ def take(table: Any, index: Any) -> Any:
         if isinstance(table, dict):
             raise TypeError("take looks up lists and arrays, not dicts")
         return _looked_up(_as_array(table), index)
+    if isinstance(index, IndexArray):
+        return _looked_up_by_arrays(_as_array(table), (index,))
+    if isinstance(index, numpy.ndarray) and index.dtype.kind in "iu":
+        return numpy.asarray(table)[index]
     if isinstance(index, (int, numpy.integer)) and not isinstance(index, bool):
         return table[index]
     raise TypeError(f"take: an index is a whole number, not {described(index)}")
@@ -149,10 +169,9 @@ def _looked_up(table: Any, key: Any) -> Any:
     plain = plain[tuple(before)] if before else plain
     kept = sum(isinstance(k, slice) for k in before)
     length = plain.shape[kept]
-    if index < 0:
-        index = index + length
-    if index < 0 or not index < length:
-        raise IndexError(f"index {index._data:g} is outside a table of {length}")
+    if not (index >= -length) & (index < length):
+        raise IndexError(f"index {index._data:.0f} is outside a table of {length}")
+    index = IndexNode.of(apply(rules.where, (index < 0, index + length, index)))  # no branch
     moved = numpy.moveaxis(plain, kept, 0)
     found = numpy.empty(moved.shape[1:], dtype=object)
     columns = moved.reshape(length, -1)
@@ -161,6 +180,48 @@ def _looked_up(table: Any, key: Any) -> Any:
     rest = (slice(None),) * kept + tuple(keys[axis + 1 :])
     result = found.view(TracedArray)[rest] if keys[axis + 1 :] else found.view(TracedArray)
     return result[()] if isinstance(result, numpy.ndarray) and result.ndim == 0 else result
+
+
+def _looked_up_by_arrays(table: Any, keys: tuple[Any, ...]) -> Any:
+    """The elements at arrays of indices, in the order and shape that NumPy gives them."""
+    if any(k is Ellipsis or k is None for k in keys):
+        raise TypeError("a table is looked up by whole numbers and slices, not ... or None")
+    places = [i for i, k in enumerate(keys) if not isinstance(k, slice)]
+    arrays = numpy.broadcast_arrays(*[_index_array(keys[i]) for i in places])
+    shape = arrays[0].shape
+    rows = []
+    for indices in zip(*[array.ravel().tolist() for array in arrays], strict=True):
+        own = list(keys)
+        for i, index in zip(places, indices, strict=True):
+            own[i] = index
+        row = numpy.empty((), dtype=object)
+        row[()] = table.view(TracedArray)[tuple(own)]
+        rows.append(row[()])
+    inner = numpy.shape(rows[0]) if rows else ()
+    found = numpy.empty((len(rows), *inner), dtype=object)
+    for i, row in enumerate(rows):
+        found[i] = row
+    found = found.reshape((*shape, *inner))
+    if places == list(range(places[0], places[0] + len(places))):  # else they come first
+        first = sum(isinstance(k, slice) for k in keys[: places[0]])
+        at = range(len(shape))
+        found = numpy.moveaxis(found, list(at), [first + i for i in at])
+    return found.view(TracedArray)
+
+
+def _index_array(key: Any) -> Any:
+    """An array of the indices in a key.
+
+    Raises:
+        IndexError: if there is something else among them.
+    """
+    array = numpy.empty((), dtype=object)
+    array[()] = key
+    array = key.view(numpy.ndarray) if isinstance(key, numpy.ndarray) else array
+    for k in array.ravel().tolist():
+        if not isinstance(k, (int, IndexNode)) or isinstance(k, bool):
+            raise IndexError(f"an index is a whole number, not {described(k)}")
+    return array
 
 
 def _gather(index: IndexNode, table: Sequence[Any]) -> Any:

@@ -75,7 +75,12 @@ class Program:
         size: bytes of the workspace.
         constants: offsets and numbers to put there.
         input_offset: offset of the first input; the others follow, a slot each.
-        outputs: offsets of the outputs.
+        outputs: offsets of the outputs that are not added up.
+        sums: offset of the first sum of an output over the lanes; the others follow, and then as
+            many slots for the driver.
+        sum_count: number of sums.
+        added: offsets of values that the driver adds up, each with that of its sum. The other sums
+            are formed by the pieces.
         guards: for each guard: number of pieces after which it and those before it are known,
             offsets of the two values that it compares, and whether it fails where the first is
             less, where they are equal, and whether that is negated.
@@ -91,6 +96,9 @@ class Program:
     constants: list[tuple[int, float]]
     input_offset: int
     outputs: list[int]
+    sums: int
+    sum_count: int
+    added: list[tuple[int, int]]
     guards: list[tuple[int, int, int, bool, bool, bool]]
     functions: list[str]
     callbacks: list[str]
@@ -109,6 +117,7 @@ class _Plan:
     forever: list[bool]  # its slot is read after the pieces, or in another part
     fast: list[bool]  # an azmul that may be a plain multiplication
     ready: list[int]  # for each guard the number of pieces after which it is evaluated
+    sums: dict[int, list[int]]  # numbers of the sums that its piece adds a value to
     counts: list[int] = field(default_factory=list)  # pieces of the prologue and of the rest
 
 
@@ -116,6 +125,7 @@ def lower(
     tape: TapeLike,
     uniform: Sequence[bool],
     lanes: bool,
+    reduce: Sequence[bool],
     machine: Machine,
     careful: bool,
     take_module: Callable[[str], None],
@@ -126,6 +136,7 @@ def lower(
         tape: the program, simplified.
         uniform: for each input whether it is the same for all lanes.
         lanes: whether to compute blocks of lanes, else a single point.
+        reduce: for each output whether it is added up over the lanes.
         machine: what to compile for.
         careful: spell every absolute zero out. Otherwise 0 * infinity may give NaN, where that NaN
             is bound to reach an output.
@@ -133,11 +144,17 @@ def lower(
     """
     if not lanes:
         uniform = [False] * tape.n_inputs
-    plan = _plan(tape, uniform, lanes, careful)
-    return _Writer(tape, plan, lanes, machine, take_module).write()
+    plan = _plan(tape, uniform, lanes, reduce, careful)
+    return _Writer(tape, plan, lanes, reduce, machine, take_module).write()
 
 
-def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: bool) -> _Plan:
+def _plan(
+    tape: TapeLike,
+    uniform_inputs: Sequence[bool],
+    lanes: bool,
+    reduce: Sequence[bool],
+    careful: bool,
+) -> _Plan:
     operations = tape.operations
     operands = tape.operands
     count = len(operations)
@@ -185,8 +202,15 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
                 forever[b] = True
             elif piece[b] != here:
                 last[b] = here
-    for v in tape.outputs:
-        forever[resolve[v]] = True
+    sums: dict[int, list[int]] = {}
+    number = 0
+    for v, added in zip(tape.outputs, reduce, strict=True):
+        v = resolve[v]
+        if added and piece[v] >= 0 and not uniform[v]:
+            sums.setdefault(v, []).append(number)
+        else:
+            forever[v] = True
+        number += added
     ready: list[int] = []
     needed = 0
     for v, _ in tape.guards:
@@ -203,7 +227,7 @@ def _plan(tape: TapeLike, uniform_inputs: Sequence[bool], lanes: bool, careful: 
     fast = _observed(tape, resolve)
     if careful:
         fast = [False] * count
-    return _Plan(resolve, uniform, piece, last, forever, fast, ready, counts)
+    return _Plan(resolve, uniform, piece, last, forever, fast, ready, sums, counts)
 
 
 def _compared(tape: TapeLike, v: int) -> tuple[int, ...]:
@@ -265,10 +289,12 @@ class _Writer:
         tape: TapeLike,
         plan: _Plan,
         lanes: bool,
+        reduce: Sequence[bool],
         machine: Machine,
         take_module: Callable[[str], None],
     ) -> None:
         self.take_module = take_module
+        self.reduce = reduce
         count = len(tape.operations)
         self.tape = tape
         self.plan = plan
@@ -287,6 +313,7 @@ class _Writer:
         self.slots = [-1] * count  # offset of each value, -1: none
         self.top = HEADER_SLOTS * self.slot_size
         self.scratch = 0  # offset of the slots for operands in memory
+        self.sums = 0  # offset of the sums
         self.minus_zero = count  # the value -0.0, after those of the tape
         self.one = count + 1  # the value 1.0
         self.number = 0  # of LLVM's next value
@@ -311,6 +338,9 @@ class _Writer:
                 most = max(most, len(tape.operands[i]))
         self.scratch = self.top
         self.top += most * self.slot_size
+        self.sums = self.top
+        sum_count = sum(self.reduce)
+        self.top += 2 * sum_count * self.slot_size
         self._write_part(True)
         self._write_part(False)
         slots = [self.slots[r] for r in plan.resolve]
@@ -335,13 +365,29 @@ class _Writer:
             size=self.top,
             constants=constants,
             input_offset=input_offset,
-            outputs=[slots[v] for v in tape.outputs],
+            outputs=[
+                slots[v] for v, added in zip(tape.outputs, self.reduce, strict=True) if not added
+            ],
+            sums=self.sums,
+            sum_count=sum_count,
+            added=self._added(),
             guards=guards,
             functions=sorted(self.functions),
             callbacks=self.callbacks,
             watch=watch,
             watch_all=watch and _guarded(tape, plan),
         )
+
+    def _added(self) -> list[tuple[int, int]]:
+        """Values that no piece adds to their sum: inputs, constants, uniform ones."""
+        found = []
+        number = 0
+        for v, added in zip(self.tape.outputs, self.reduce, strict=True):
+            v = self.plan.resolve[v]
+            if added and v not in self.plan.sums:
+                found.append((self.slots[v], self.sums + number * self.slot_size))
+            number += added
+        return found
 
     def _place_constants(self) -> list[tuple[int, float]]:
         constants = []
@@ -381,6 +427,7 @@ class _Writer:
         """Write the pieces of the prologue or of the rest."""
         tape, plan = self.tape, self.plan
         uniform, piece_of, last, forever = plan.uniform, plan.piece, plan.last, plan.forever
+        sums = plan.sums
         letter = "u" if prologue else "p"
         free: list[int] = []  # slots; what the prologue leaves must stay
         dying: list[list[int]] = [[] for _ in range(plan.counts[0 if prologue else 1])]
@@ -403,6 +450,8 @@ class _Writer:
                 if not forever[i]:
                     dying[last[i]].append(self.slots[i])
                 self._store(i)
+            if i in sums:
+                self._add(i, sums[i])
         if piece >= 0:
             self.lines.append("ret void}")
         self._end_module()
@@ -414,7 +463,7 @@ class _Writer:
         self.piece += 1
         self.moment += 1
         self.number = 2  # after the parameter, and the block of the body
-        self.lines.append(f"define void @{name}(ptr){{")
+        self.lines.append(f"define void @{name}(ptr)nounwind{{")
 
     def _end_module(self) -> None:
         if self.lines:
@@ -457,6 +506,17 @@ class _Writer:
     def _store(self, v: int) -> None:
         address = self._address(v)
         self.lines.append(f"store {self.type} %{self.registers[v]},ptr %{address}{self.tail}")
+
+    def _add(self, v: int, sums: list[int]) -> None:
+        """Add a value to some sums."""
+        for k in sums:
+            address = self._address_of(self.sums + k * self.slot_size)
+            self.lines.append(
+                f"load {self.type},ptr %{address}{self.tail}\n"
+                f"fadd {self.type} %{address + 1},%{self.registers[v]}\n"
+                f"store {self.type} %{address + 2},ptr %{address}{self.tail}"
+            )
+            self.number += 2
 
     def _address(self, v: int) -> int:
         """LLVM's value for the address of the slot."""

@@ -34,6 +34,7 @@ class Machine:
         cpu: LLVM's name of the CPU.
         features: LLVM's list of what it can do, beyond what its name says.
         width: how many float64 one of its registers holds: 2, 4 or 8.
+        fused: whether it has an instruction for x * y + z, rounded once.
         variant: the letter of libmvec's functions that are used, "" for none.
     """
 
@@ -41,6 +42,7 @@ class Machine:
     cpu: str
     features: str
     width: int
+    fused: bool
     variant: str
 
     @property
@@ -120,8 +122,10 @@ def _machine(cpu: str, vector_math: str) -> Machine:
         features = llvm.get_host_cpu_features().flatten()
     elif triple.startswith("x86_64"):
         features = "+64bit,+sse2"  # LLVM ends the process over a name that lacks them
-    width = _register_width(triple, cpu, features)
-    return Machine(triple, cpu, features, width, _variant(width, vector_math))
+    assembly = _sample(triple, cpu, features)
+    width = 8 if "zmm" in assembly else 4 if "ymm" in assembly else 2
+    fused = "fmadd" in assembly or "fmla" in assembly
+    return Machine(triple, cpu, features, width, fused, _variant(width, vector_math))
 
 
 def _variant(width: int, wanted: str) -> str:
@@ -150,11 +154,17 @@ def _target_machine(triple: str, cpu: str, features: str, level: int) -> Any:
     )
 
 
-def _register_width(triple: str, cpu: str, features: str) -> int:
-    """How many float64 a register holds, as LLVM's code for an addition shows."""
-    text = "define <8 x double> @f(<8 x double> %x) {\n%y = fadd <8 x double> %x, %x\n"
-    module = binding().parse_assembly(text + "ret <8 x double> %y\n}")
-    assembly = _target_machine(triple, cpu, features, 0).emit_assembly(module)
-    if "zmm" in assembly:
-        return 8
-    return 4 if "ymm" in assembly else 2
+def _sample(triple: str, cpu: str, features: str) -> str:
+    """What the CPU makes of x * y + z on vectors, in its own assembly language."""
+    vector = "<8 x double>"
+    parameters = ",".join([vector] * 3)
+    text = f"""
+        declare {vector} @llvm.fma.v8f64({parameters})
+        define {vector} @f({vector} %x, {vector} %y, {vector} %z) {{
+        %r = call {vector} @llvm.fma.v8f64({vector} %x, {vector} %y, {vector} %z)
+        %s = fadd {vector} %r, %x
+        ret {vector} %s
+        }}"""
+    module = binding().parse_assembly(text)
+    assembly: str = _target_machine(triple, cpu, features, 0).emit_assembly(module)
+    return assembly

@@ -14,6 +14,9 @@ from typing import Any
 import numpy
 
 from .arguments import address_of
+from chainrule.node import Node
+
+from .arguments import address_of
 from .kernel import Kernel, reduce_lanes
 from .tape import Tape, pruned
 from .trace import Trace
@@ -86,6 +89,9 @@ class Paths:
         record: makes the trace of a lane's inputs whose first outcomes are given.
         uniform: says which inputs of a trace all lanes share; None without lanes.
         limit: how many traces may be recorded.
+
+    Attributes:
+        captured: the nodes from outside that the traces use; they are inputs after the others.
     """
 
     def __init__(
@@ -99,6 +105,7 @@ class Paths:
         self._limit = limit
         self._lock = threading.RLock()
         self._paths: dict[Prefix, Path] = {}
+        self.captured: Sequence[Node] = ()
         self.traces = 0
         self.nodes = 0
 
@@ -154,22 +161,22 @@ class Paths:
 
 
 def run_point(
-    paths: Paths, inputs: Callable[[], Sequence[float]], address: int, outputs: int
-) -> Path:
-    """Compute a single point; gives the path it took.
+    paths: Paths, inputs: Callable[[], Sequence[float]], address: int
+) -> tuple[Trace, Any]:
+    """Compute a single point; gives the trace that it followed, and the outputs.
 
     Args:
         paths: the traces.
         inputs: gives the inputs as numbers, for recording.
         address: where the inputs lie, one after another.
-        outputs: where the outputs go.
     """
     prefix: Prefix = ()
     while True:
         path = paths.at(prefix, inputs)
-        status = path.kernel().call(address, outputs)
+        outputs = numpy.empty(len(path.tape.outputs))
+        status = path.kernel().call(address, address_of(outputs))
         if status == 0:
-            return path
+            return path.trace, outputs
         prefix = path.after(status)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def reduced(compiled: Compiled) -> Any:
         return name
     options = (compiled.check, compiled.max_traces, compiled.threads)
     try:
-        pickle.dumps(compiled.function)
+        return _by_name, (pickle.dumps(compiled.function), options)
     except Exception:
         try:
             import cloudpickle
@@ -37,14 +38,15 @@ def reduced(compiled: Compiled) -> Any:
                 " module"
             ) from None
         return _from_bytes, (cloudpickle.dumps(compiled.function), options)
-    return _from_function, (compiled.function, options)
 
 
-def _from_function(function: Any, options: tuple[Any, ...]) -> Compiled:
-    from .function import Compiled
-
-    return Compiled(function, *options)
+@lru_cache(maxsize=64)
+def _by_name(data: bytes, options: tuple[Any, ...]) -> Compiled:
+    """A compiled function of named functions; the same one each time, as it has a trace to keep."""
+    return _from_bytes(data, options)
 
 
 def _from_bytes(data: bytes, options: tuple[Any, ...]) -> Compiled:
-    return _from_function(pickle.loads(data), options)
+    from .function import Compiled
+
+    return Compiled(pickle.loads(data), *options)

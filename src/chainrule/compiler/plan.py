@@ -15,6 +15,7 @@ from chainrule import trees
 from chainrule.lanes import Vmap
 from chainrule.node import Node, apply
 from chainrule.rules import Operation
+from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Transformed
 
 from .arguments import Leaf, Packed, address_of, inputs_to_arguments
@@ -65,10 +66,10 @@ class Plan:
         self._axes_by_argument = axes_by_argument
         self.lanes = owner.vmap is not None
         self.threads = owner.threads or thread_count()
-        static = [
+        self._static = [
             v if leaf.kind == "static" else None for v, leaf in zip(values, leaves, strict=True)
         ]
-        self._make_arguments = inputs_to_arguments(structure, leaves, static)
+        self._make_arguments = inputs_to_arguments(structure, leaves, self._static)
         self.n_inputs = sum(leaf.size for leaf in leaves)
         self.live: list[int] = []  # the inputs that may be nodes
         self._shared: list[bool] = []
@@ -77,8 +78,6 @@ class Plan:
                 self.live.extend(range(len(self._shared), len(self._shared) + leaf.size))
             self._shared.extend([leaf.axis is None] * leaf.size)
         self.layout: trees.Layout | None = None
-        self.n_results = 0
-        self.captured: list[Node] = []
         self.watch: Watch | None = None
         self.trace_seconds = 0.0
         self._lock = threading.RLock()
@@ -86,14 +85,25 @@ class Plan:
         self.result: LaneResult | None = None
         self.paths = self._new_paths()
 
-    def _new_paths(self) -> Paths:
+    def _new_paths(self, captured: Sequence[Node] = ()) -> Paths:
         uniform = (lambda trace: self._uniform(trace)) if self.lanes else None
-        return Paths(self._record, uniform, self.owner.max_traces)
+        paths = Paths(
+            lambda point, prefix: self._record(paths, point, prefix),
+            uniform,
+            self.owner.max_traces,
+        )
+        paths.captured = captured
+        return paths
+
+    @property
+    def captured(self) -> Sequence[Node]:
+        """The nodes from outside that the traces use."""
+        return self.paths.captured
 
     def _uniform(self, trace: Trace) -> list[bool]:
         return [*self._shared, *[True] * len(trace.recording.captured)]
 
-    def _record(self, point: Sequence[float], prefix: Prefix) -> Trace:
+    def _record(self, paths: Paths, point: Sequence[float], prefix: Prefix) -> Trace:
         """Run the function on nodes."""
         start = time.perf_counter()
         try:
@@ -103,7 +113,7 @@ class Plan:
                 self._make_arguments,
                 self.live,
                 prefix,
-                self.captured,
+                paths.captured,
             )
         except MemoryError:
             raise MemoryError(
@@ -112,23 +122,27 @@ class Plan:
             ) from None
         self.trace_seconds += time.perf_counter() - start
         if self.layout is None:
-            self.layout = trace.layout
-            self.n_results = trace.n_results
-        elif trace.layout != self.layout:
+            self.layout = trace.layout  # of all lanes; single points may have others
+        elif self.lanes and trace.layout != self.layout:
             raise TypeError(
-                f"{self.owner!r}: the result must have one structure and shape whatever branch is"
-                f" taken; it was {self.layout}, and is {trace.layout} on another path"
+                f"{self.owner!r}: the result must have one structure and shape in all lanes, whatever"
+                f" branch they take; it was {self.layout}, and is {trace.layout} on another path"
             )
         captured = trace.recording.captured
-        if self.watch is None:
-            self.watch = Watch(self.owner.function, captured)
-        if len(captured) > len(self.captured):
-            first = self.paths.traces == 0
-            self.captured = captured
-            self.watch = Watch(self.owner.function, captured)
-            if not first:
-                self.paths = self._new_paths()
+        if self.watch is None or len(captured) > len(paths.captured):
+            watch = Watch(self.owner.function, captured, self._static)
+            if watch.unseen:
+                raise NotCompilable(
+                    f"it uses {watch.unseen[0]!r}, a node that it does not lead to in a way that"
+                    " could be watched, so that another in its place would not be noticed; pass it"
+                    " as an argument"
+                )
+            self.watch = watch
+        if len(captured) > len(paths.captured):
+            if paths.traces:
+                self.paths = self._new_paths(captured)
                 raise _Restart
+            paths.captured = captured
         return trace
 
     def run(self, values: Sequence[Any], lanes: int) -> Any:
@@ -143,36 +157,34 @@ class Plan:
         packed = Packed(self.leaves, values)
         paths = self.paths
         paths.at((), lambda: packed.at(0))
-        assert self.layout is not None
-        captured = self.captured
+        captured = paths.captured
         packed.add(captured)
         n_nodes = len(self.live) + len(captured)
         if not self.lanes:
             inputs = packed.contiguous()
-            results = numpy.empty(self.n_results * (1 + n_nodes))
-            run_point(paths, lambda: packed.at(0), address_of(inputs), address_of(results))
+            trace, outputs = run_point(paths, lambda: packed.at(0), address_of(inputs))
             if not n_nodes:
-                return self.layout.unflatten_numbers(results)
-            rows = results[self.n_results :].reshape(-1, n_nodes)
-            numbers: list[Any] = results[: self.n_results].tolist()
-            return self.layout.unflatten(self._as_nodes(numbers, rows, packed.nodes))
-        return self._run_lanes(packed, lanes, n_nodes)
+                return trace.layout.unflatten_numbers(outputs)
+            numbers: list[Any] = outputs[: trace.n_results].tolist()
+            rows = outputs[trace.n_results :].reshape(-1, n_nodes)
+            nodes = [*packed.nodes, *captured]
+            return trace.layout.unflatten(self._as_nodes(numbers, rows, nodes))
+        return self._run_lanes(paths, packed, lanes, n_nodes)
 
     def _as_nodes(self, numbers: list[Any], rows: Any, nodes: list[Node | None]) -> list[Any]:
-        """Results as nodes whose parents are the nodes among the inputs."""
-        found = [*nodes, *self.captured]
-        parents = [node for node in found if node is not None]
+        """Results as nodes whose parents are the nodes among the inputs, captured ones included."""
+        parents = [node for node in nodes if node is not None]
         if not parents:
             return numbers
-        if len(parents) < len(found):
-            rows = rows[:, [i for i, node in enumerate(found) if node is not None]]
+        if len(parents) < len(nodes):
+            rows = rows[:, [i for i, node in enumerate(nodes) if node is not None]]
         name = self.owner.label
         return [
             _result_node(name, y, parents, row)
             for y, row in zip(numbers, rows.tolist(), strict=True)
         ]
 
-    def _run_lanes(self, packed: Packed, lanes: int, n_nodes: int) -> Any:
+    def _run_lanes(self, paths: Paths, packed: Packed, lanes: int, n_nodes: int) -> Any:
         owner = self.owner
         if self.result is None or self.result.n_nodes != n_nodes:
             assert self.layout is not None
@@ -182,16 +194,17 @@ class Plan:
         inputs = packed.segments
         if result.any_added:
             sums = run_reduced(
-                self.paths, packed.at, inputs, lanes, result.added, outputs, self.threads
+                paths, packed.at, inputs, lanes, result.added, outputs, self.threads
             )
-            if owner.vmap is not None and owner.vmap.reduce == "mean":
-                sums = sums / lanes
-                for array in outputs.arrays:
-                    array /= lanes
         else:
             sums = numpy.empty(0)
-            run_lanes(self.paths, packed.at, inputs, lanes, outputs, self.threads)
-        as_nodes = functools.partial(self._as_nodes, nodes=packed.nodes) if n_nodes else None
+            run_lanes(paths, packed.at, inputs, lanes, outputs, self.threads)
+        if owner.vmap is not None and owner.vmap.reduce == "mean":
+            sums = sums / lanes
+            for array in outputs.arrays:
+                array /= lanes
+        nodes = [*packed.nodes, *paths.captured]
+        as_nodes = functools.partial(self._as_nodes, nodes=nodes) if n_nodes else None
         return result.assembled(sums, outputs.arrays, lanes, as_nodes)
 
     def _lane_axes(self) -> list[int | None]:

@@ -1,6 +1,6 @@
 """Vector functions: every operation of the table on the lanes of a register, and on one number.
 
-``PATHS`` says how each operation is computed. A function for vectors of 8 lanes is called
+``path`` says how each operation is computed. A function for vectors of 8 lanes is called
 ``cr.exp.8.8e``: the operation, the number of lanes, and the machine's tag. The function of the same
 name for 1 lane gives the same result to the last bit: it uses the function for vectors, wherever
 more than + - * / and square roots is involved.
@@ -9,6 +9,7 @@ more than + - * / and square roots is involved.
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 from collections.abc import Callable, Iterable
 from inspect import signature
@@ -186,42 +187,96 @@ def ldexp(x: Vector, n: Vector) -> Vector:
     return x.is_finite().select(whole.select(scaled, ieee.NAN), whole.select(x, ieee.NAN))
 
 
+def exp_down(x: Vector) -> Vector:
+    """exp(x) for x <= 0, to 0.7 units in the last place: libmvec's 3 units would be doubled below.
+
+    x = k log(2) + r with a whole k; exp(r) by its Taylor series, in two halves.
+    """
+    f, b = x.function, x.function.b
+    x = f.intrinsic("maximum", x, -1100.0)
+    shifted = multiply_add(x, _INV_LOG_2, _ROUNDING)
+    k = shifted - _ROUNDING
+    r = multiply_add(k, -_LOG_2_LOW, multiply_add(k, -_LOG_2_HIGH, x))
+    square = r * r
+    even = f.vector(1.0 / math.factorial(12))
+    odd = f.vector(1.0 / math.factorial(13))
+    for n in range(10, 0, -2):
+        even = multiply_add(even, square, 1.0 / math.factorial(n))
+        odd = multiply_add(odd, square, 1.0 / math.factorial(n + 1))
+    e = 1.0 + multiply_add(square, multiply_add(r, odd, even), r)
+    whole = b.sub(b.bitcast(shifted.value, f.integers), f.constant(f.integers, _ROUNDING_BITS))
+    half = b.ashr(whole, f.constant(f.integers, 1))  # 2**k may be no normal number
+    for part in (half, b.sub(whole, half)):
+        exponent = b.add(part, f.constant(f.integers, 1023))
+        power = b.shl(exponent, f.constant(f.integers, 52))
+        e = e * Vector(f, b.bitcast(power, f.type))
+    return e
+
+
+_INV_LOG_2: Final = 1.4426950408889634
+_LOG_2_HIGH: Final = 0.6931471803691238  # its last 32 bits are 0: its products with k are exact
+_LOG_2_LOW: Final = 1.9082149292705877e-10
+_ROUNDING: Final = 1.5 * 2.0**52  # added to a number, it leaves the nearest whole one
+_ROUNDING_BITS: Final = 0x4338000000000000
+
+
 def sech2(x: Vector) -> Vector:
     """1 - tanh(x)**2."""
-    e = x.function.call("exp", -2.0 * abs(x))
+    e = exp_down(-2.0 * abs(x))
     return 4.0 * e / (1.0 + e * (2.0 + e))
 
 
 def sigmoid(x: Vector) -> Vector:
     """1 / (1 + exp(-x))."""
-    e = x.function.call("exp", -abs(x))
+    e = exp_down(-abs(x))
     return (x >= 0.0).select(1.0, e) / (1.0 + e)
 
 
 def softplus(x: Vector) -> Vector:
     """log(1 + exp(x))."""
+    return relu(x) + x.function.call("log1p", exp_down(-abs(x)))
+
+
+def multiply_add(x: Vector, y: Vector | float, z: Vector | float) -> Vector:
+    """x * y + z, rounded once where the machine can: for errors that do not matter."""
     f = x.function
-    return relu(x) + f.call("log1p", f.call("exp", -abs(x)))
+    return f.intrinsic("fma", x, y, z) if f.fused else x * y + z
 
 
 def exact_square(x: Vector) -> tuple[Vector, Vector]:
-    """x**2 in two parts."""
+    """x**2 in two parts, for x of moderate size."""
+    if x.function.fused:
+        square = x * x
+        return square, x.function.intrinsic("fma", x, x, -square)
     big = ieee.SPLIT * x
     high = big - (big - x)
     low = x - high
     return high * high, low * (high + x)
 
 
+def product_error(x: Vector, c: float, product: Vector) -> Vector:
+    """x * c - product, exactly, for a product of moderate size."""
+    if x.function.fused:
+        return x.function.intrinsic("fma", x, c, -product)
+    big = ieee.SPLIT * x
+    high = big - (big - x)
+    low = x - high
+    c_big = ieee.SPLIT * c
+    c_high = c_big - (c_big - c)
+    c_low = c - c_high
+    return ((high * c_high - product) + high * c_low + low * c_high) + low * c_low
+
+
 def small_expm1(x: Vector) -> Vector:
-    """exp(x) - 1 for |x| < 1e-3, to 1e-17."""
-    return x * (1.0 + x * (1.0 / 2.0 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0)))))
+    """exp(x) - 1 for |x| < 1e-4, to 1e-17."""
+    return multiply_add(x * x, multiply_add(x, 1.0 / 6.0, 0.5), x)
 
 
 def gaussian(x: Vector) -> Vector:
     """exp(-x**2)."""
     high, low = exact_square(x)
     near = abs(x) < 100.0
-    e = x.function.call("exp", near.select(-high, -x * x))
+    e = exp_down(near.select(-high, -x * x))
     return near.select(e + e * small_expm1(-low), e)
 
 
@@ -229,7 +284,7 @@ def norm_pdf(x: Vector) -> Vector:
     """Density of the standard normal distribution."""
     high, low = exact_square(x)
     near = abs(x) < 100.0
-    e = x.function.call("exp", near.select(-0.5 * high, -x * x))
+    e = exp_down(near.select(-0.5 * high, -x * x))
     factor = small_expm1(-0.5 * low) + special._INV_SQRT_2PI_ERROR
     return near.select(special._INV_SQRT_2PI * (e + e * factor), e)
 
@@ -239,16 +294,10 @@ def norm_cdf(x: Vector) -> Vector:
     f = x.function
     near = abs(x) < 100.0
     t = -x * special._SQRT_HALF
-    big = ieee.SPLIT * x
-    xh = big - (big - x)
-    xl = x - xh
-    c = ieee.SPLIT * special._SQRT_HALF
-    ch = c - (c - special._SQRT_HALF)
-    cl = special._SQRT_HALF - ch
-    error = ((-xh * ch - t) - xh * cl - xl * ch) - xl * cl - x * special._SQRT_HALF_ERROR
+    error = -product_error(x, special._SQRT_HALF, -t) - x * special._SQRT_HALF_ERROR
     tail = f.call("erfc", near.select(t, -x))
-    correction = special._TWO_OVER_SQRT_PI * gaussian(t) * error
-    return 0.5 * near.select(tail - correction, tail)
+    slope = -special._TWO_OVER_SQRT_PI * exp_down(-t * t)  # a few digits are enough
+    return 0.5 * near.select(tail + slope * error, tail)
 
 
 def _is_odd(x: Vector) -> Mask:
@@ -486,7 +535,7 @@ def function_text(
 
     module = ir.Module(name=operation)
     name = symbol(operation, width, machine)
-    f = Function(module, name, width, _parameters(operation), name_of)
+    f = Function(module, name, width, machine.fused, _parameters(operation), name_of)
     if operation in FORMULAS:
         f.give(FORMULAS[operation](*f.vectors()))
     elif operation in LIBRARY:

@@ -131,6 +131,7 @@ class Function(Procedure):
         module: the module it is written to.
         name: its name.
         width: the number of lanes; 1 for numbers instead of vectors.
+        fused: whether x * y + z is one instruction.
         parameters: the types of its parameters: v a vector, and the letters of Procedure.
         name_of: gives the name of another vector function, by operation and width.
     """
@@ -140,12 +141,14 @@ class Function(Procedure):
         module: Any,
         name: str,
         width: int,
+        fused: bool,
         parameters: str,
         name_of: Callable[[str, int], str],
     ) -> None:
         from llvmlite import ir
 
         self.width = width
+        self.fused = fused
         self.name_of = name_of
         self.type = self._widened(ir, ir.DoubleType())
         self.integers = self._widened(ir, ir.IntType(64))

@@ -1,6 +1,6 @@
 """One page in which a person walks through a graph and its gradients."""
 
-from chainrule.explorer.explore import Explorer, explore
-from chainrule.explorer.history import History
+from chainrule.explorer.explorer import Explorer, explore
+from chainrule.explorer.recording import Recording
 
-__all__ = ["Explorer", "History", "explore"]
+__all__ = ["Explorer", "Recording", "explore"]

@@ -78,9 +78,14 @@ class Expression:
     def __bool__(self) -> bool:
         raise TypeError("an expression is neither true nor false")
 
-    def is_number(self, *numbers: float) -> bool:
-        """Whether it is one of some numbers."""
-        return self.operation is None and self.text in {repr(float(number)) for number in numbers}
+    def is_number(self, number: float | None = None) -> bool:
+        """Whether it is a number, or that one."""
+        if self.operation is not None:
+            return False
+        try:
+            return float(self.text) == number or number is None
+        except ValueError:  # a symbol
+            return False
 
     def same_as(self, other: Expression) -> bool:
         """Whether both are written alike."""
@@ -105,7 +110,7 @@ def symbol(name: str) -> Expression:
 
 
 def operand_names(count: int) -> list[str]:
-    """What the operands of an operation are called: x; a, b; a, b, c; x0, x1, …"""
+    """What the operands of an operation are called: x; a and b; up to d; x0, x1 and so on."""
     if count == 1:
         return ["x"]
     return list("abcd"[:count]) if count <= 4 else [f"x{i}" for i in range(count)]
@@ -204,10 +209,13 @@ def textbook(expression: Expression, own: Expression | None = None) -> Expressio
 
 def _simplified(expression: Expression) -> Expression:
     """Without terms 0 and factors and exponents 1, which only the general form needs."""
-    name = expression.operation.name if expression.operation else ""
-    if len(expression.operands) != 2:
+    operation = expression.operation
+    if operation is None or len(expression.operands) != 2:
         return expression
+    name = operation.name
     a, b = expression.operands
+    if name in ("add", "subtract") and a.is_number() and b.is_number():
+        return as_expression(operation(float(a.text), float(b.text)))
     if name == "multiply":
         if a.is_number(1.0):
             return b
@@ -223,13 +231,31 @@ def _simplified(expression: Expression) -> Expression:
     return expression
 
 
-def formula(operation: Operation, position: int, grads: Sequence[Expression | None]) -> str:
-    """The local gradient by the operand at a position, as a textbook has it."""
-    grad = grads[position]
-    if grad is None:
-        return ""
-    own = Expression(operation, [symbol(name) for name in operand_names(len(grads))])
-    return _text(textbook(grad, own), 0)
+def formulas(
+    operation: Operation,
+    grads: Sequence[Expression | None],
+    constants: Sequence[float | None],
+) -> tuple[str, ...]:
+    """The local gradients as a textbook has them, with the operands that are constants put in."""
+    names = operand_names(len(grads))
+    numbers = {
+        name: as_expression(constant)
+        for name, constant in zip(names, constants, strict=True)
+        if constant is not None
+    }
+    own = Expression(operation, [numbers.get(name, symbol(name)) for name in names])
+    return tuple(
+        "" if grad is None else _text(textbook(_with_numbers(grad, numbers), own), 0)
+        for grad in grads
+    )
+
+
+def _with_numbers(expression: Expression, numbers: dict[str, Expression]) -> Expression:
+    """An expression with numbers in place of symbols."""
+    if expression.operation is None:
+        return numbers.get(expression.text, expression)
+    operands = [_with_numbers(operand, numbers) for operand in expression.operands]
+    return Expression(expression.operation, operands)
 
 
 def as_text(expression: Expression) -> str:
@@ -322,10 +348,13 @@ class Form:
     grads: tuple[Expression | None, ...] = ()
 
 
-def form_of(operation: Operation, count: int) -> Form:
+def form_of(
+    operation: Operation, count: int, constants: Sequence[float | None] | None = None
+) -> Form:
     """The form of an operation of the table, or of a user's own.
 
     A user's own is computed by the page if its functions are made of the table's operations alone.
+    Constants, where operands are, are put into the formulas to read, not into the code.
     """
     if count > MAX_ARITY:
         return Form(operation, ("",) * count, None)
@@ -337,7 +366,7 @@ def form_of(operation: Operation, count: int) -> Form:
         grads = local_grads(operation, count)
     except Exception:  # the user's function needs numbers
         return Form(operation, ("",) * count, None)
-    formulas = tuple(formula(operation, i, grads) for i in range(count))
+    texts = formulas(operation, grads, constants or [None] * count)
     names = {name: f"x[{i}]" for i, name in enumerate(operand_names(count))} | {"y": "y"}
     try:
         terms = ["0" if grad is None else javascript(grad, names) for grad in grads]
@@ -345,5 +374,5 @@ def form_of(operation: Operation, count: int) -> Form:
             f"{{value: (x) => {javascript(found, names)}, grads: (y, x) => [{', '.join(terms)}]}}"
         )
     except ValueError:
-        return Form(operation, formulas, None)
-    return Form(operation, formulas, code, found, tuple(grads))
+        return Form(operation, texts, None)
+    return Form(operation, texts, code, found, tuple(grads))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import linecache
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from chainrule.backpropagation import _check_fresh, _message
 from chainrule.drawing.style import symbol
+from chainrule.explorer.folding import fold
 from chainrule.explorer.formulas import Form, form_of, operand_names, value
 from chainrule.node import Node, _values
 from chainrule.rules import Operation, described
 
 LEAF = -1
+MOST_FORMS = 200  # then constants are no longer put into formulas
 
 
 class Graph:
@@ -21,13 +23,19 @@ class Graph:
 
     Args:
         nodes: the graph in topological order, root first.
+        names: groups whose inside is left out.
 
     Raises:
-        ValueError: if a leaf's data was changed after an operation had used it.
+        ValueError: if a leaf's data was changed after an operation had used it, or there is no
+            group of a name.
     """
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self.nodes = nodes[::-1]
+    def __init__(self, nodes: Sequence[Node], names: Collection[str] = ()) -> None:
+        for node in nodes:
+            _check_fresh(node)
+        self.grads = _backpropagated(nodes)
+        kept, self.folded = fold(nodes, names) if names else (nodes, {})
+        self.nodes = kept[::-1]
         self.index = {node: i for i, node in enumerate(self.nodes)}
         self.forms: list[dict[str, Any]] = []  # of each kind of operation
         self.codes: list[str | None] = []
@@ -39,21 +47,20 @@ class Graph:
         self.local = array("d")  # by operand
         self._known: dict[Any, int] = {}
         self._unverified: list[Form | None] = []
-        self.grads = _backpropagated(nodes)
         for node in self.nodes:
             self._add(node)
         self.grad = array("d", [self.grads.get(node, 0.0) for node in self.nodes])
 
     def _add(self, node: Node) -> None:
-        _check_fresh(node)
         self.value.append(node._data)
-        operands = node.operands
+        output = self.folded.get(node)
+        operands = node.operands if output is None else output.operands
         if not operands:
             self.kind.append(LEAF)
             self.start.append(len(self.operand))
             return
         self.kind.append(self._kind_of(node, operands))
-        found = iter(_locals(node, self.grads.get(node, 0.0)))
+        found = iter(_locals(node, self.grads.get(node, 0.0)) if output is None else output.local)
         for operand in operands:
             if isinstance(operand, Node):
                 self.operand.append(self.index[operand])
@@ -65,16 +72,20 @@ class Graph:
         self.start.append(len(self.operand))
 
     def _kind_of(self, node: Node, operands: Sequence[Any]) -> int:
-        operation = node.operation
-        text = symbol(node) if operation is None else ""
-        key = (operation if operation is not None else (type(node), text), len(operands))
+        output = self.folded.get(node)
+        operation = node.operation if output is None else None
+        text = output.group if output is not None else symbol(node) if operation is None else ""
+        constants = tuple(None if isinstance(x, Node) else x for x in operands)
+        if len(self.forms) > MOST_FORMS or len(operands) > 3:
+            constants = (None,) * len(operands)
+        key = (operation if operation is not None else (type(node), text), constants)
         kind = self._known.get(key)
         if kind is None:
             kind = self._known[key] = len(self.forms)
-            form = None if operation is None else form_of(operation, len(operands))
+            form = None if operation is None else form_of(operation, len(operands), constants)
             self.codes.append(None if form is None else form.code)
-            own = form is not None and operation is not None and not operation.builtin
-            self._unverified.append(form if own else None)
+            own = operation is not None and not operation.builtin
+            self._unverified.append(form if own and self.codes[kind] is not None else None)
             self.forms.append(_described(operation, text, len(operands), form))
         unverified = self._unverified[kind]
         if unverified is not None and not _agrees(unverified, node, operands):

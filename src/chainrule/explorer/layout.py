@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-COLUMN_GAP = 64.0
+COLUMN_GAP = 92.0
 ROW_GAP = 14.0
 BEND = 12.0  # the height an edge takes where it passes a column
 SWEEPS = 8

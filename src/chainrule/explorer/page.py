@@ -17,8 +17,8 @@ from string import Template
 from typing import Any
 
 from chainrule.explorer.graph import Graph
-from chainrule.explorer.history import History
 from chainrule.explorer.layout import lay_out
+from chainrule.explorer.recording import Recording
 from chainrule.explorer.tree import Group
 
 NODE_SIZE = (116.0, 56.0)
@@ -27,7 +27,7 @@ SCRIPTS = ("arithmetic.js", "graph.js", "walk.js", "findings.js", "picture.js", 
 HISTORY_STEPS = 2000
 
 
-def page(graph: Graph, tree: Group, title: str, unfolded: bool, history: History | None) -> str:
+def page(graph: Graph, tree: Group, title: str, unfolded: bool, history: Recording | None) -> str:
     """The HTML of a page.
 
     Args:
@@ -175,7 +175,7 @@ def _edges_by_group(graph: Graph, parent: array[int]) -> dict[int, dict[tuple[in
     return found
 
 
-def _replay(graph: Graph, history: History | None) -> dict[str, Any] | None:
+def _replay(graph: Graph, history: Recording | None) -> dict[str, Any] | None:
     """A training run as columns; weights that are in the graph by their numbers, others -1."""
     if history is None:
         return None

@@ -7,12 +7,14 @@ from array import array
 from collections.abc import Iterable, Sequence
 
 from chainrule.node import Node
+from chainrule.rules import described, to_float
 
 
-class History:
+class Recording:
     """What a training run did, step by step, for :func:`~chainrule.explore` to replay.
 
-    Call :meth:`record` once a step, after ``backward`` and before the weights move.
+    Call :meth:`record` once a step, after ``backward`` and before the weights move. With
+    :func:`chainrule.nn.fit`, let a callback do that after each epoch.
 
     Args:
         weights: the leaves to follow; by default the named leaves of the first loss recorded, or
@@ -29,18 +31,21 @@ class History:
         self.values: list[array[float]] = []  # by step, of all weights
         self.grads: list[array[float]] = []
 
-    def record(self, loss: Node) -> None:
+    def record(self, loss: Node | float) -> None:
         """Keep the loss, and every weight's value and gradient, as they are now.
 
         Raises:
-            TypeError: if the loss is not a node.
+            TypeError: if the loss is not a node, nor a number where the weights are known.
         """
-        if not isinstance(loss, Node):
-            raise TypeError(f"record takes the loss, a Node, not {type(loss).__name__}")
         if not self.weights:
+            if not isinstance(loss, Node):
+                raise TypeError(
+                    f"record takes the loss, a Node, not {described(loss)};"
+                    " for a number, say which weights: Recording(model.parameters())"
+                )
             leaves = [node for node in reversed(loss.sorted_nodes()) if not node._parents]
             self.weights = [leaf for leaf in leaves if leaf.name is not None] or leaves
-        self.losses.append(loss.data)
+        self.losses.append(loss.data if isinstance(loss, Node) else to_float(loss, "record"))
         self.values.append(array("d", [weight.data for weight in self.weights]))
         self.grads.append(array("d", [weight.grad for weight in self.weights]))
 
@@ -59,7 +64,7 @@ def _leaves(weights: Iterable[Node]) -> list[Node]:
     found = list(weights)
     for weight in found:
         if not isinstance(weight, Node):
-            raise TypeError(f"the weights of a history are nodes, not {type(weight).__name__}")
+            raise TypeError(f"the weights of a recording are nodes, not {type(weight).__name__}")
         if weight._parents:
-            raise ValueError(f"the weights of a history are leaves, not {weight!r}")
+            raise ValueError(f"the weights of a recording are leaves, not {weight!r}")
     return found

@@ -2,6 +2,7 @@
 
 from .activations import ACTIVATIONS
 from .evaluation import Predictor, predict
+from .grouping import ungrouped
 from .initialization import INITIALIZATIONS
 from .layers import MLP, Layer, Neuron
 from .losses import (
@@ -14,6 +15,7 @@ from .losses import (
 )
 from .module import Module
 from .optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from .plots import plot_fit, plot_loss, plot_network, plot_regions
 from .saving import SavedFileError, load, load_weights, save
 from .schedules import Constant, Cosine, Step, WarmUp
 from .training import DivergenceError, History, fit
@@ -47,6 +49,11 @@ __all__ = [
     "load",
     "load_weights",
     "mean_squared_error",
+    "plot_fit",
+    "plot_loss",
+    "plot_network",
+    "plot_regions",
     "predict",
     "save",
+    "ungrouped",
 ]

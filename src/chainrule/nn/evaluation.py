@@ -17,6 +17,7 @@ from chainrule.node import Node
 from chainrule.tracing import NotCompilable
 
 from .architecture import architecture, built
+from .grouping import ungrouped
 from .losses import LOSSES, Loss
 from .module import Module
 from .samples import checked_inputs
@@ -54,8 +55,9 @@ class EagerSteps:
         for node in self._parameters:
             node.grad = 0.0
         mean: Any = 0.0
-        for i in chosen:
-            mean = mean + _number(self._function(*[array[i] for array in self._samples]))
+        with ungrouped():
+            for i in chosen:
+                mean = mean + _number(self._function(*[array[i] for array in self._samples]))
         mean = mean / (total or len(chosen))
         if not isinstance(mean, Node):
             return float(mean), numpy.zeros(len(self._parameters))
@@ -162,7 +164,8 @@ class Predictor:
                 warnings.warn(f"the model runs eagerly: {error}", RuntimeWarning, stacklevel=2)
                 self._compile = False
         rows = _plain(samples[0])
-        results = [_data(self.model(row)) for row in rows]
+        with ungrouped():
+            results = [_data(self.model(row)) for row in rows]
         return numpy.array(results, dtype=numpy.float64)
 
     def _compiled(self, key: Any, samples: list[Any], parameters: list[Node]) -> Array:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule.annotations import group
 from chainrule.node import Node
 
 from ._choices import count
 from .activations import Activation, activation, name_of
+from .grouping import grouped
 from .initialization import Initialization, Seed, generator, initialization
 from .module import Module
 
@@ -82,13 +82,16 @@ class Layer(Module):
         rows = draw(generator(seed), n_in, n_out)
         if len(rows) != n_out or any(len(row) != n_in for row in rows):
             raise ValueError(f"the initialization has to give {n_out} rows of {n_in} weights")
-        self.neurons = [Neuron(list(row), activation) for row in rows]
+        self.neurons: list[Neuron] = []
+        for i, row in enumerate(rows):
+            with grouped(f"neuron {i}"):
+                self.neurons.append(Neuron(list(row), activation))
 
     def __call__(self, x: Any) -> list[Any]:
         """The outputs for a list of inputs."""
         outputs = []
         for i, neuron in enumerate(self.neurons):
-            with group(f"neuron {i}"):
+            with grouped(f"neuron {i}"):
                 outputs.append(neuron(x))
         return outputs
 
@@ -99,6 +102,8 @@ class Layer(Module):
 
 class MLP(Module):
     """A fully connected network.
+
+    In pictures its layers, and in these its neurons, are groups that fold.
 
     The last layer has no activation: its outputs are numbers as they come, for the losses here.
 
@@ -135,7 +140,8 @@ class MLP(Module):
         for i, size in enumerate(sizes):
             size = count("MLP: a size", size)
             own = activation if i < len(sizes) - 1 else "identity"
-            self.layers.append(Layer(width, size, own, initialization, random))
+            with grouped(_name_of_layer(i, len(sizes))):
+                self.layers.append(Layer(width, size, own, initialization, random))
             width = size
         self.sizes = [len(layer.neurons) for layer in self.layers]
 
@@ -145,14 +151,17 @@ class MLP(Module):
         A network of one input takes a plain number too.
         """
         values = [x] if self.n_in == 1 and not hasattr(x, "__len__") else x
-        last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            with group("output" if i == last else f"layer {i + 1}"):
+            with grouped(_name_of_layer(i, len(self.layers))):
                 values = layer(values)
         return values[0] if len(values) == 1 else values
 
     def __repr__(self) -> str:
         return f"MLP({self.n_in}, {self.sizes}, {name_of(self.activation)})"
+
+
+def _name_of_layer(i: int, count: int) -> str:
+    return "output" if i == count - 1 else f"layer {i + 1}"
 
 
 _function = activation

@@ -7,6 +7,7 @@ except for :func:`cross_entropy`, whose target is the number of the right class.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, Final
 
 from chainrule import math
@@ -49,16 +50,19 @@ def hinge(prediction: Any, target: Any) -> Any:
 def binary_cross_entropy(logit: Any, target: Any) -> Any:
     """-log of the probability of the target, 0 or 1, where sigmoid(logit) is that of 1.
 
-    It is log(1 + exp(logit)) - target · logit, which neither overflows nor cancels.
+    It is log(1 + exp(logit)) - target · logit, which neither overflows nor cancels. Of several
+    outputs, each a question of its own, it is the mean.
     """
-    logit = _one(logit, "binary_cross_entropy")
-    return math.softplus(logit) - target * logit
+    if not hasattr(logit, "__len__"):
+        return math.softplus(logit) - _one(target, "the target") * logit
+    _check_lengths(logit, target)
+    return _mean([math.softplus(x) - y * x for x, y in zip(logit, target, strict=True)])
 
 
 def cross_entropy(logits: Any, label: Any) -> Any:
     """-log of the probability of the class ``label``, where softmax(logits) are the probabilities.
 
-    It is logsumexp(logits) - logits[label], which does not overflow.
+    It is logsumexp(logits) - logits[label], relative to the largest logit: it does not overflow.
 
     Raises:
         TypeError: if there is a single logit: then :func:`binary_cross_entropy` is the loss.
@@ -68,7 +72,9 @@ def cross_entropy(logits: Any, label: Any) -> Any:
             "cross_entropy takes a logit for each class; for a network of one output use"
             " binary_cross_entropy"
         )
-    return math.logsumexp(logits) - take(logits, label)
+    largest = math.stop_gradient(reduce(math.maximum, logits))
+    powers = [math.exp(x - largest) for x in logits]
+    return math.log(sum(powers[1:], powers[0])) + (largest - take(logits, label))
 
 
 LOSSES: Final[dict[str, Loss]] = {
@@ -97,11 +103,18 @@ def _squared(x: Any) -> Any:
 def _mean_of_pairs(function: Callable[[Any], Any], prediction: Any, target: Any) -> Any:
     if not hasattr(prediction, "__len__"):
         return function(prediction - _one(target, "the target"))
-    if not hasattr(target, "__len__") or len(target) != len(prediction):
-        found = len(target) if hasattr(target, "__len__") else 1
-        raise ValueError(f"{len(prediction)} outputs are compared with {found} targets")
-    terms = [function(x - y) for x, y in zip(prediction, target, strict=True)]
+    _check_lengths(prediction, target)
+    return _mean([function(x - y) for x, y in zip(prediction, target, strict=True)])
+
+
+def _mean(terms: list[Any]) -> Any:
     return sum(terms[1:], terms[0]) * (1.0 / len(terms))
+
+
+def _check_lengths(prediction: Any, target: Any) -> None:
+    found = len(target) if hasattr(target, "__len__") else 1
+    if found != len(prediction) or not hasattr(target, "__len__"):
+        raise ValueError(f"{len(prediction)} outputs are compared with {found} targets")
 
 
 def _one(value: Any, what: str) -> Any:

@@ -126,7 +126,7 @@ def _put(model: Module, tensors: Mapping[str, Any], path: Any) -> None:
     """Set the parameters; all is checked before the first is set."""
     wanted = _tensors(model)
     missing = [name for name in wanted if name not in tensors]
-    extra = [name for name in tensors if name not in wanted]
+    extra = sorted(name for name in tensors if name not in wanted)
     if missing or extra:
         parts = []
         if missing:

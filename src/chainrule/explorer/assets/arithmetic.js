@@ -361,7 +361,9 @@ const A = (() => {
       coefficients = next;
     }
     const r = x - Math.round(x);
-    const cot = Math.abs(r) === 0.5 ? 0 : 1 / Math.tan(Math.PI * r);
+    const cot = Math.abs(r) < 0.25
+      ? 1 / Math.tan(Math.PI * r)
+      : Math.sign(r) * Math.tan(Math.PI * (0.5 - Math.abs(r)));
     const polynomial = coefficients.reduceRight((sum, c) => sum * cot + c, 0);
     const flip = order % 2 ? -1 : 1;
     return flip * (polygamma(order, 1 - x) - Math.PI ** (order + 1) * polynomial);

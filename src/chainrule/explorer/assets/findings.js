@@ -124,6 +124,6 @@ class Findings {
     if (best < 0 || weight[best] === -Infinity) return { path: [], product: 0 };
     const path = [];
     for (let i = best; i >= 0; i = above[i]) path.push(i);
-    return { path: path.reverse(), product: Math.exp(weight[best]) };
+    return { path, product: Math.exp(weight[best]) };
   }
 }

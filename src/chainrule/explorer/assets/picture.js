@@ -23,6 +23,11 @@ function short(x) {
   return text.replace(/^-(?=[0.]*$)/, '').replaceAll('-', '−');
 }
 
+// The same without zeros at the end, where space is dear
+function compact(x) {
+  return short(x).replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
+}
+
 function clipped(text, length) {
   const letters = [...text];
   return letters.length > length ? `${letters.slice(0, length - 1).join('')}…` : text;
@@ -331,8 +336,8 @@ class Picture {
         if (p < 0 || silent) continue;
         const key = `${this.covers[p]},${this.covers[node]}`;
         const text = forward
-          ? short(graph.value[p])
-          : `+= ${short(walk.gradBefore[node])} × ${short(graph.local[slot])}`;
+          ? compact(graph.value[p])
+          : `+= ${compact(walk.gradBefore[node])} × ${compact(graph.local[slot])}`;
         const both = this.covers[p] === p && this.covers[node] === node;
         if (!lit.has(key)) lit.set(key, []);
         if (both && !(forward && lit.get(key).length)) lit.get(key).push(text);
@@ -421,12 +426,23 @@ class Picture {
   fit() {
     const [width, height] = this.window;
     const size = this.sizes.get(this.whole);
-    const scale = Math.min(width / (size[0] + 12), (height - 12) / size[1], 1.6);
+    const scale = Math.min(width / (size[0] + 12), (height - 44) / size[1], 1.6);
     this.view = { scale,
       x: (width - (size[0] - 2 * PADDING) * scale) / 2,
-      y: (height - (size[1] - 2 * PADDING - HEADING) * scale) / 2 };
+      y: (height - 32 - (size[1] - 2 * PADDING - HEADING) * scale) / 2 };
     this.fitted = true;
     this.show();
+  }
+
+  // The whole picture if it can be read at that size, else its end
+  begin() {
+    this.fit();
+    if (this.view.scale < (this.window[0] < 600 ? 0.5 : 0.3)) {
+      this.zoom(0.7 / this.view.scale);
+      const end = this.covers[this.graph.root];
+      this.centre(end, true);
+      this.pan((this.window[0] - this.rect.get(end)[2] * this.view.scale) / 2 - 12, 0);
+    }
   }
 
   show() {

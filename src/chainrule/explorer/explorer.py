@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from chainrule.drawing.render import write_atomically
 from chainrule.explorer.graph import Graph, check_root
-from chainrule.explorer.history import History
 from chainrule.explorer.page import page
+from chainrule.explorer.recording import Recording
 from chainrule.explorer.tree import WHOLE, tree_of
 from chainrule.node import Node
 
@@ -59,7 +59,8 @@ def explore(
     path: str | os.PathLike[str] | None = None,
     *,
     title: str | None = None,
-    history: History | None = None,
+    fold: str | Iterable[str] = (),
+    history: Recording | None = None,
     max_nodes: int = 200_000,
 ) -> Explorer:
     """A page in which to walk through a graph and its backpropagation, node by node.
@@ -72,36 +73,41 @@ def explore(
         path: where to save the page, ending in ``.html``; None to save it later or show it in
             Jupyter.
         title: of the page, by default the root's name.
+        fold: names of groups whose inside is left out of the page, where there is too much: each
+            of a group's results is then one node, with its derivatives by what flows into it.
         history: a recorded training run to replay.
-        max_nodes: the largest graph to write.
+        max_nodes: the most nodes to write.
 
     Returns:
         The page.
 
     Raises:
-        TypeError: if root is not a node, or history not a History.
+        TypeError: if root is not a node, or history not a Recording.
         ValueError: for a graph with a cycle, with more than ``max_nodes`` nodes, or with a leaf
-            whose data was changed after an operation had used it; for an empty history or a path
-            that does not end in ``.html``.
+            whose data was changed after an operation had used it; for an unknown group, an empty
+            history, or a path that does not end in ``.html``.
         OSError: if the file can't be written.
     """
     check_root(root)
-    if history is not None and not isinstance(history, History):
-        raise TypeError(f"history is a chainrule.History, not {type(history).__name__}")
+    if history is not None and not isinstance(history, Recording):
+        raise TypeError(f"history is a chainrule.Recording, not {type(history).__name__}")
     if history is not None and not len(history):
         raise ValueError("the history is empty; call history.record(loss) at every step")
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title is text, not {type(title).__name__}")
     root.data  # noqa: B018  raises inside a transformation
     nodes = root.sorted_nodes()
-    _check_size(nodes, max_nodes)
-    graph = Graph(nodes)
+    names = {fold} if isinstance(fold, str) else set(fold)
+    if not names:
+        _check_size(nodes, max_nodes)
+    graph = Graph(nodes, names)
+    _check_size(graph.nodes, max_nodes)
     found = Explorer(
         page(
             graph,
             tree_of(graph.nodes),
             title or root.name or "Computational graph",
-            len(nodes) <= WHOLE,
+            len(graph.nodes) <= WHOLE,
             history,
         )
     )
@@ -115,10 +121,16 @@ def _check_size(nodes: Sequence[Node], max_nodes: int) -> None:
     if len(nodes) <= max_nodes:
         return
     sizes = Counter(node.groups[0] for node in nodes if node.groups)
-    where = ", ".join(f"{name!r} {size:,}" for name, size in sizes.most_common(3))
+    if sizes:
+        what = "leave the inside of groups out, the largest being " + ", ".join(
+            f'fold="{name}" ({size:,} nodes)' for name, size in sizes.most_common(3)
+        )
+    else:
+        what = (
+            'name its parts (with chainrule.group("layer 1"): …) and leave their inside out'
+            ' with fold=["layer 1"]'
+        )
     raise ValueError(
         f"a page of {len(nodes):,} nodes is too large for a browser (the limit is {max_nodes:,});"
-        " explore a node nearer to the leaves, or a loss on fewer samples"
-        + (f" (its largest groups: {where})" if where else "")
-        + "; or raise max_nodes"
+        f" {what}; explore a node nearer to the leaves; or raise max_nodes"
     )

@@ -1,0 +1,130 @@
+"""Takes the pictures of the explorer for the documentation, in Chromium, into docs/images."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from chainrule import Node, explore, group
+
+IMAGES = Path(__file__).parent / "images"
+
+
+def dense_unit() -> Node:
+    """A tanh unit of two weights on two inputs."""
+    w0, w1, b = Node(-0.7, name="w0"), Node(0.4, name="w1"), Node(0.3, name="b")
+    x0, x1 = Node(1.5, name="x0"), Node(2.0, name="x1")
+    y: Node = (w0 * x0 + w1 * x1 + b).tanh()
+    y.name = "y"
+    return y
+
+
+def network(sizes: tuple[int, ...], spread: float) -> Node:
+    """The squared error of a network on one sample, in groups of layers and neurons."""
+    rng = random.Random(1)
+    values: list[Node] = [Node(rng.uniform(-1, 1), name=f"x{i}") for i in range(sizes[0])]
+    for layer, size in enumerate(sizes[1:], start=1):
+        with group(f"layer {layer}"):
+            outputs = []
+            for i in range(size):
+                with group(f"neuron {i + 1}"):
+                    total = Node(rng.uniform(-1, 1), name=f"b{i}")
+                    for j, value in enumerate(values):
+                        total = total + Node(rng.gauss(0, spread), name=f"w{i},{j}") * value
+                    outputs.append(total.tanh())
+            values = outputs
+    with group("loss"):
+        loss: Node = (values[0] - 0.3) ** 2
+    return loss
+
+
+@contextmanager
+def opened(browser: Browser, root: Node, title: str, **settings: Any) -> Iterator[Page]:
+    """The page of a graph in the browser."""
+    wanted: dict[str, Any] = {"viewport": {"width": 1200, "height": 680}} | settings
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(explore(root, title=title).save(Path(folder, "page.html")))
+        context = browser.new_context(**wanted)
+        page = context.new_page()
+        page.goto(path.as_uri())
+        yield page
+        context.close()
+
+
+def take(page: Page, name: str) -> None:
+    """Keep what the page shows."""
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(300)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(IMAGES / name, optimize=True)
+
+
+def walk(page: Page, name: str) -> None:
+    """A moving picture of the whole walk."""
+    frames: list[Image.Image] = []
+    times = []
+    page.click("#first")
+    steps = int(page.evaluate("walk.length"))
+    for step in range(steps + 1):
+        page.wait_for_timeout(120)
+        image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        frames.append(image)
+        times.append(2600 if step == steps else 700 if step < steps // 2 else 1300)
+        page.click("#next")
+    # The colours of the last frame, which has them all, serve for every one.
+    palette = frames[-1].quantize(256)
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    frames[0].save(
+        IMAGES / name,
+        save_all=True,
+        append_images=frames[1:],
+        duration=times,
+        loop=0,
+        optimize=True,
+    )
+
+
+def main() -> None:
+    """Take them all."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        with opened(browser, dense_unit(), "A dense unit") as page:
+            page.evaluate("go(walk.seedStep + 1)")
+            take(page, "explorer-unit.png")
+            walk(page, "explorer.gif")
+        with opened(browser, network((2, 16, 16, 1), 0.7), "A 2-16-16-1 network") as page:
+            take(page, "explorer-folded.png")
+            page.locator(".box.group", has_text="layer 1").click()
+            page.locator(".box.group", has_text="neuron 5").click()
+            take(page, "explorer-unfolded.png")
+        wide = {"viewport": {"width": 1800, "height": 800}}
+        with opened(browser, network((2, 3, 1), 8.0), "Saturated", **wide) as page:
+            page.evaluate("for (const id of ['leaves', 'find']) byId(id).open = false")
+            page.click("#health summary")
+            page.wait_for_selector("#health-body p")
+            page.evaluate("mark(findings.quiet().saturated, '')")
+            page.evaluate("picture.fit(); byId('panel').scrollTop = 1e6")
+            take(page, "explorer-saturated.png")
+        with opened(browser, dense_unit(), "A dense unit", color_scheme="dark") as page:
+            page.evaluate("go(walk.seedStep + 2)")
+            take(page, "explorer-dark.png")
+        phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+        with opened(browser, dense_unit(), "A dense unit", **phone) as page:
+            page.evaluate("go(walk.seedStep + 1)")
+            take(page, "explorer-phone.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The threads that all kernels share."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@functools.cache
+def executor() -> ThreadPoolExecutor:
+    """The threads."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="chainrule")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=executor.cache_clear)
+
+
+def together(workers: int, work: Callable[[], T]) -> list[T]:
+    """Run a function that takes work until none is left, in this thread and others.
+
+    Returns:
+        its results, that of this thread first.
+    """
+    futures = [executor().submit(work) for _ in range(workers - 1)]
+    try:
+        results = [work()]
+    finally:  # those that have begun must end; those that still wait would find nothing to do
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+    return results + [future.result() for future in begun]

@@ -1,0 +1,667 @@
+"""The explorer's page in a real browser: a person steps, plays, finds, with mouse and keyboard.
+
+The browser has no network. Every error and every message of the page, a refusal by its policy
+among them, fails the test.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+from references import REFERENCES
+
+import chainrule.math as m
+from chainrule import Node, Operation, Recording, explore, group, record_lines
+from chainrule.explorer.formulas import form_of
+from chainrule.rules import OPERATIONS
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
+QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+QUIET += ["--disable-component-update", "--disable-sync"]
+ASSETS = Path(__file__).parents[1] / "src" / "chainrule" / "explorer" / "assets"
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests."""
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
+    """Write a page, open it from disk without a network; at the end nothing has gone wrong."""
+    said: list[str] = []
+    contexts = []
+
+    def open_page(root: Node, *, settings: dict[str, Any] | None = None, **options: Any) -> Page:
+        path = explore(root, tmp_path / "page.html", **options).save(tmp_path / "page.html")
+        wanted: dict[str, Any] = {"offline": True, "viewport": {"width": 1200, "height": 800}}
+        context = browser.new_context(**wanted | (settings or {}))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("requestfailed", lambda request: said.append(f"asked for {request.url}"))
+        page.goto(Path(path).as_uri())
+        page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def unit() -> tuple[Node, dict[str, Node]]:
+    """A dense unit and its leaves."""
+    numbers = {"w": -0.7, "x": 2.0, "v": 1.1, "z": -0.4, "b": 0.9}
+    leaves = {name: Node(number, name=name) for name, number in numbers.items()}
+    w, x, v, z, b = leaves.values()
+    y: Node = (w * x + v * z + b).tanh()
+    y.name = "y"
+    return y, leaves
+
+
+def network(sizes: tuple[int, ...] = (2, 16, 16, 1), spread: float = 0.7) -> Node:
+    """The squared error of a network on one sample, in groups of layers and neurons."""
+    rng = random.Random(1)
+    values: list[Node] = [Node(rng.uniform(-1, 1), name=f"x{i}") for i in range(sizes[0])]
+    for layer, size in enumerate(sizes[1:], start=1):
+        with group(f"layer {layer}"):
+            outputs = []
+            for i in range(size):
+                with group(f"neuron {i + 1}"):
+                    total = Node(rng.uniform(-1, 1), name=f"b{i}")
+                    for j, value in enumerate(values):
+                        total = total + Node(rng.gauss(0, spread), name=f"w{i}{j}") * value
+                    outputs.append(total.tanh())
+            values = outputs
+    loss: Node = (values[0] - 0.3) ** 2
+    return loss
+
+
+def short(x: float) -> str:
+    """A number as the page shows it."""
+    if x != x:
+        return "NaN"
+    if math.isinf(x):
+        return "∞" if x > 0 else "−∞"
+    text = f"{x:.4f}"
+    if x != 0 and not 1e-4 <= abs(x) < 1e6:
+        mantissa, exponent = f"{x:.3e}".split("e")
+        text = f"{mantissa}e{'-' if exponent[0] == '-' else '+'}{int(exponent[1:])}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
+def box(page: Page, node: int) -> Any:
+    """The box of a node."""
+    return page.locator(f'[data-box="{node}"]')
+
+
+def texts(page: Page, node: int) -> tuple[str, str]:
+    """The value and the gradient on a box."""
+    value = box(page, node).locator(".value").text_content()
+    return value or "", (box(page, node).locator(".grad").text_content() or "").removeprefix("∂ ")
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Wait for something to become true; the page's policy forbids the browser's own way."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise TimeoutError(condition)
+
+
+def counter(page: Page) -> str:
+    """Where the walk is."""
+    return page.locator("#counter").text_content() or ""
+
+
+# Walking
+
+
+def test_steps_show_pythons_numbers(opened: Opener) -> None:
+    """Step from the start to the end; the numbers on every box and in every step are Python's."""
+    y, _ = unit()
+    page = opened(y)
+    order = y.sorted_nodes()[::-1]
+    operations = [i for i, node in enumerate(order) if node._parents]
+    page.click("#first")
+    assert counter(page) == f"Start · 0 of {2 * len(operations) + 1}"
+    for step, i in enumerate(operations, start=1):
+        assert texts(page, i) == ("?", "")
+        page.click("#next")
+        assert counter(page).startswith(f"Forward · {step} of")
+        assert texts(page, i) == (short(order[i].data), "")
+        assert "active" in (box(page, i).get_attribute("class") or "")
+        shown = page.locator("#step-body .equation").text_content() or ""
+        assert shown.endswith(f"= {short(order[i].data)}")
+        formulas = page.locator("#step-body .formula").all_text_contents()
+        for formula, local in zip(formulas, order[i].local_grads(), strict=True):
+            assert formula.endswith(f"= {short(local)}")
+    assert page.locator("#step-body .formula").all_text_contents() == [
+        f"∂y/∂x = 1 − y² = {short(order[-1].local_grads()[0])}"
+    ]
+    page.click("#next")
+    assert counter(page).startswith("Backward")
+    assert texts(page, len(order) - 1) == (short(y.data), "1.0000")
+    grads = dict.fromkeys(order, 0.0) | {y: 1.0}
+    for i in reversed(operations):
+        page.click("#next")
+        node = order[i]
+        messages = page.locator("#step-body .message").all_text_contents()
+        sums = page.locator("#step-body .sum").all_text_contents()
+        for k, (parent, local) in enumerate(zip(node._parents, node.local_grads(), strict=True)):
+            before = grads[parent]
+            grads[parent] += grads[node] * local
+            factor = f"({short(local)})" if local < 0 else short(local)
+            assert messages[k].endswith(f"grad += {short(grads[node])} × {factor}")
+            assert sums[k] == f"its sum: {short(before)} → {short(grads[parent])}"
+        assert page.locator("path.edge.backward").count() == len(node._parents)
+    y.backward()
+    for i, node in enumerate(order):
+        assert texts(page, i) == (short(node.data), short(node.grad))
+    assert counter(page).startswith(f"Backward · {2 * len(operations) + 1} of")
+
+
+def test_levels_and_scrubbing(opened: Opener) -> None:
+    """By level there are fewer steps, and the sums at the end are the same."""
+    y, _ = unit()
+    page = opened(y)
+    page.select_option("#by", "level")
+    assert counter(page) == "Backward · 9 of 9"
+    page.evaluate("const s = byId('scrub'); s.value = 1; s.dispatchEvent(new Event('input'))")
+    assert counter(page) == "Forward · 1 of 9"
+    assert page.locator("#step-body .card").count() == 2  # both products at once
+    page.click("#last")
+    y.backward()
+    for i, node in enumerate(y.sorted_nodes()[::-1]):
+        assert texts(page, i)[1] == short(node.grad)
+
+
+def test_playing(opened: Opener) -> None:
+    """Play walks to the end by itself; pause stops it."""
+    page = opened(unit()[0])
+    page.select_option("#speed", "40")
+    page.click("#play")
+    wait_until(page, "walk.step > 2")
+    page.click("#play")
+    step = counter(page)
+    page.wait_for_timeout(200)
+    assert counter(page) == step
+    page.click("#play")
+    wait_until(page, "walk.step === walk.length && timer === null")
+    assert page.locator("#play").text_content() == "▶ Play"
+
+
+def test_a_node_used_twice(opened: Opener) -> None:
+    """x * x sends two messages along its one edge."""
+    x = Node(3.0, name="x")
+    page = opened(x * x)
+    assert page.locator(".label").all_text_contents() == ["+= 1 × 3", "+= 1 × 3"]
+    assert page.locator(".sum").all_text_contents() == [
+        "its sum: 0.0000 → 3.0000",
+        "its sum: 3.0000 → 6.0000",
+    ]
+    assert texts(page, 0) == ("3.0000", "6.0000")
+
+
+# Changing leaves
+
+
+def test_changing_leaves(opened: Opener) -> None:
+    """Type a value and move a slider: everything is as Python computes it; reset brings it back."""
+    y, leaves = unit()
+    page = opened(y)
+    order = y.sorted_nodes()[::-1]
+    start = [texts(page, i) for i in range(len(order))]
+    page.fill('#leaves-body [aria-label="value of x"]', "0.625")
+    page.keyboard.press("Enter")
+    slider = page.locator('#leaves-body [aria-label="slider of b"]')
+    slider.evaluate("(s) => { s.value = -0.5; s.dispatchEvent(new Event('input')); }")
+    leaves["x"].data, leaves["b"].data = 0.625, float(slider.input_value())
+    w, x, v, z, b = leaves.values()
+    changed = (w * x + v * z + b).tanh()
+    changed.backward()
+    for i, node in enumerate(changed.sorted_nodes()[::-1]):
+        assert texts(page, i) == (short(node.data), short(node.grad))
+        assert page.evaluate(f"graph.value[{i}]") == pytest.approx(node.data, rel=1e-14)
+        assert page.evaluate(f"graph.grad[{i}]") == pytest.approx(node.grad, rel=1e-14)
+    assert page.evaluate("graph.isChanged()")
+    page.click("#reset")
+    assert [texts(page, i) for i in range(len(order))] == start
+    assert not page.evaluate("graph.isChanged()")
+    page.fill('#leaves-body [aria-label="value of x"]', "two")
+    page.keyboard.press("Enter")
+    assert page.locator("#message").text_content() == "two is not a number"
+
+
+def test_nudging(opened: Opener) -> None:
+    """The change of the root by ε is the gradient, and the leaf is back where it was."""
+    y, leaves = unit()
+    page = opened(y)
+    page.evaluate("select([...Array(graph.count).keys()].find((i) => graph.nameOf(i) === 'w'))")
+    page.fill('#selected-body [aria-label="ε"]', "1e-6")
+    page.get_by_role("button", name="Nudge by ε").click()
+    text = page.locator("#nudged").text_content() or ""
+    ratio, grad = (
+        float(x.replace("−", "-")) for x in re.findall(r"(?:ε =|gradient) (\S+?)(?:,|$)", text)
+    )
+    y.backward()
+    assert grad == pytest.approx(leaves["w"].grad, rel=1e-5)
+    assert ratio == pytest.approx(grad, rel=1e-4)
+    assert not page.evaluate("graph.isChanged()")
+
+
+def test_what_only_python_can_compute_is_unknown(opened: Opener) -> None:
+    """Nothing is shown that the page can't know."""
+    a, b = Node(2.0, name="a"), Node(3.0, name="b")
+    opaque = Operation("opaque", lambda x: math.sqrt(x), [lambda y, x: 0.5 / y])
+    y = opaque(a) * b
+    page = opened(y)
+    index = {node: i for i, node in enumerate(y.sorted_nodes()[::-1])}
+    page.fill('#leaves-body [aria-label="value of b"]', "5")
+    page.keyboard.press("Enter")
+    assert texts(page, index[y]) == (short(math.sqrt(2) * 5), "1.0000")
+    page.fill('#leaves-body [aria-label="value of a"]', "4")
+    page.keyboard.press("Enter")
+    assert texts(page, index[y]) == ("unknown", "1.0000")
+    assert texts(page, index[a])[1] == "unknown"
+    assert texts(page, index[b])[1] == "unknown"
+    page.click("#reset")
+    assert texts(page, index[y])[0] == short(y.data)
+
+
+# Arithmetic of all operations
+
+EXACT_TO = 8.0  # units in the last place, both together
+GAMMA = ("gamma", "lgamma", "polygamma")  # to 1e-13 of the larger of the result and 1
+
+
+def cases(name: str) -> Iterator[tuple[float, ...]]:
+    """Operands of an operation: the edges, difficult and ordinary ones."""
+    reference = REFERENCES[name]
+    rng = Random(zlib.crc32(name.encode()))
+    yield from reference.edges
+    for _ in range(100):
+        yield reference.inputs(rng)
+        if reference.ordinary is not None:
+            yield reference.ordinary(rng)
+
+
+def agrees(name: str, found: float, expected: float) -> bool:
+    """Whether the page's number is Python's to rounding."""
+    if math.isnan(found) or math.isnan(expected):
+        return math.isnan(found) and math.isnan(expected)
+    if found == expected:
+        return expected != 0.0 or math.copysign(1.0, found) == math.copysign(1.0, expected)
+    if math.isinf(found) or math.isinf(expected):
+        return abs(min(found, expected, key=abs)) > 1.797e308
+    if name in GAMMA:
+        return abs(found - expected) <= 1e-13 * max(abs(expected), 1.0)
+    return abs(found - expected) <= EXACT_TO * math.ulp(max(abs(expected), 2.0**-1022))
+
+
+@pytest.fixture(scope="module")
+def calculator(browser: Browser) -> Iterator[Page]:
+    """A page with the arithmetic."""
+    page = browser.new_page()
+    page.goto("about:blank")
+    page.add_script_tag(content=(ASSETS / "arithmetic.js").read_text(encoding="utf-8"))
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_arithmetic(calculator: Page, name: str) -> None:
+    """Value and local gradients of every operation are Python's, at the edges too."""
+    operation = OPERATIONS[name]
+    groups: dict[int, list[tuple[float, ...]]] = {}
+    for operands in cases(name):
+        groups.setdefault(len(operands), []).append(operands)
+    for count, points in groups.items():
+        form = form_of(operation, count)
+        texts = [[_javascript(x) for x in point] for point in points]
+        answers = calculator.evaluate(
+            f"""(points) => {{
+              const form = {form.code};
+              const text = (x) => (Object.is(x, -0) ? '-0.0' : String(x));
+              return points.map((point) => {{
+                const x = point.map(Number);
+                const y = form.value(x);
+                return [y, ...form.grads(y, x)].map(text);
+              }});
+            }}""",
+            texts,
+        )
+        places = [i for i, grad in enumerate(form.grads) if grad is not None]
+        for point, answer in zip(points, answers, strict=True):
+            y, *grads = (float(text.replace("Infinity", "inf")) for text in answer)
+            assert agrees(name, y, operation.value(*point)), f"{name}{point}"
+            expected = operation.local_grads_at(places, operation.value(*point), point)
+            for i, local in zip(places, expected, strict=True):
+                close = math.isclose(grads[i], local, rel_tol=1e-9)  # of a value that is close
+                inherited = name == "gamma" or (y != operation.value(*point) and close)
+                assert agrees(name, grads[i], local) or inherited, f"{name}{point}, gradient {i}"
+
+
+def _javascript(x: float) -> str:
+    return repr(x).replace("inf", "Infinity").replace("nan", "NaN")
+
+
+# Finding
+
+
+def test_search(opened: Opener) -> None:
+    """By name, operation and value; a click goes to the node, unfolding what hides it."""
+    page = opened(network())
+    page.fill("#search", "w35")
+    assert page.locator("#search-count").text_content() == "1 found"
+    page.click("#search-found button")
+    assert page.locator("#selected-body .equation").text_content()
+    node = page.evaluate("selected")
+    assert box(page, node).count() == 1
+    assert page.evaluate("graph.nameOf(selected)") == "w35"
+    page.fill("#search", "tanh")
+    assert page.locator("#search-count").text_content() == "33 found"
+    page.fill("#search", "> 1.5")
+    count = page.evaluate("graph.value.filter((x) => x > 1.5).length")
+    assert page.locator("#search-count").text_content() == f"{count} found"
+    page.fill("#search", "nothing like it")
+    assert page.locator("#search-count").text_content() == "0 found"
+
+
+def test_gradients_and_heaviest_path(opened: Opener) -> None:
+    """The largest and smallest gradients, and the path with the largest product of local ones."""
+    y, leaves = unit()
+    page = opened(y)
+    y.backward()
+    page.click("#gradients summary")
+    page.wait_for_selector("#gradients-body ul")
+    shown = page.locator("#gradients-body ul").nth(0).locator("button").all_text_contents()
+    by_size = sorted(leaves.values(), key=lambda leaf: -abs(leaf.grad))
+    assert shown == [f"{leaf.name}∂ {short(leaf.grad)}" for leaf in by_size]
+    page.click("#heaviest")
+    assert f"from {by_size[0].name} to the root" in (
+        page.locator("#path-text").text_content() or ""
+    )
+    assert page.locator("path.edge.path").count() == page.evaluate("picture.path.size") - 1
+    page.click("#unmark")
+    assert page.locator("path.edge.path").count() == 0
+
+
+def test_health(opened: Opener) -> None:
+    """Dead ReLUs, saturated tanhs, and where NaN and infinity come from."""
+    x, z = Node(-1.0, name="x"), Node(0.0, name="z")
+    page = opened(m.log(x) + x.relu() + (x * 9).tanh() + m.sqrt(z))
+    page.click("#health summary")
+    page.wait_for_selector("#health-body p")
+    text = page.locator("#health-body").text_content() or ""
+    assert "ReLUs that are off (gradient 0): 1" in text
+    assert "of their steepest): 1" in text
+    assert "begins at: log(−1.0000) = NaN" in text
+    assert "gradients that are NaN or infinite: 2" in text  # of x and z
+    page.get_by_role("button", name="log(−1.0000) = NaN").click()
+    assert page.locator("path.edge.path").count() == 3
+    assert page.evaluate("graph.symbolOf(selected)") == "log"
+    assert page.locator(".box.odd").count() >= 2
+
+
+def test_lines_of_the_program(opened: Opener) -> None:
+    """Where lines were recorded, the pointer on a box shows its line."""
+    with record_lines():
+        y = Node(2.0) * 3.0
+    page = opened(y)
+    box(page, 1).hover()
+    tip = page.locator("#tooltip").text_content() or ""
+    assert tip.startswith("2.0000 × 3 = 6.0000")
+    assert "test_explorer_page.py" in tip
+    assert "y = Node(2.0) * 3.0" in tip
+
+
+# Size
+
+
+def test_network_opens_folded(opened: Opener) -> None:
+    """By layer; a click unfolds a layer, another one folds it again."""
+    page = opened(network())
+    assert page.locator("#summary").text_content() == "982 nodes, 339 leaves"
+    assert page.locator(".box.group").count() == 3
+    titles = page.locator(".box.group .title").all_text_contents()
+    assert sorted(titles) == ["▸ layer 1", "▸ layer 2", "▸ layer 3"]
+    page.locator(".box.group", has_text="layer 1").click()
+    assert page.locator(".box.group").count() == 18
+    page.locator(".box.group", has_text="neuron 7").click()
+    assert page.locator(".frame").count() == 2
+    assert page.locator(".box").count() > 24
+    overlaps = page.evaluate("""() => {
+      const rects = [...picture.rect].filter(([box]) => !picture.open.has(box)).map(([, r]) => r);
+      return rects.some(([x, y, w, h], i) => rects.slice(0, i).some(
+        ([u, v, p, q]) => x < u + p && u < x + w && y < v + q && v < y + h));
+    }""")
+    assert not overlaps
+    page.click("#fold-all")
+    assert page.locator(".box.group").count() == 3
+
+
+def test_fifty_thousand_nodes(opened: Opener) -> None:
+    """They open folded and stay usable: search, unfold, step, change a leaf."""
+    x = Node(0.5, name="x")
+    y = x
+    for i in range(25_000):
+        y = (y * x).tanh() if i % 2 else y + x
+    for _ in range(12_499):
+        y = y + 0.001
+    page = opened(y)
+    assert page.locator("#summary").text_content() == "50,000 nodes, 1 leaves"
+    assert page.locator(".box").count() <= 48
+    page.fill("#search", "tanh")
+    assert page.locator("#search-count").text_content() == "12,500 found"
+    page.click("#search-found button >> nth=0")
+    assert page.evaluate("picture.rect.has(selected)")
+    page.keyboard.press("Escape")
+    page.fill('#leaves-body [aria-label="value of x"]', "0.25")
+    page.keyboard.press("Enter")
+    assert page.evaluate("graph.value[graph.root]") != y.data
+    page.click("#first")
+    page.click("#next")
+    assert counter(page).startswith("Forward · 1 of")
+
+
+# Training
+
+
+def test_training_replay(opened: Opener) -> None:
+    """A slider over the steps moves weights, gradients and loss."""
+    w, b = Node(3.0, name="w"), Node(-1.0, name="b")
+    recording = Recording([w, b])
+    losses = []
+    for _ in range(20):
+        loss = (w * 0.5 + b - 2.0) ** 2
+        w.grad = b.grad = 0.0
+        loss.backward()
+        recording.record(loss)
+        losses.append((loss.data, w.data, w.grad))
+        w.data -= 0.3 * w.grad
+        b.data -= 0.3 * b.grad
+    root = (w * 0.5 + b - 2.0) ** 2
+    page = opened(root, history=recording)
+    for k in (0, 7, 19):
+        page.evaluate(
+            f"const s = byId('training'); s.value = {k}; s.dispatchEvent(new Event('input'))"
+        )
+        loss_then, weight, grad = losses[k]
+        assert page.locator("#training-text").text_content() == f"step {k}: loss {short(loss_then)}"
+        row = page.locator("#training-weights tr").nth(1).locator("td").all_text_contents()
+        assert row == ["w", short(weight), short(grad)]
+        index = root.sorted_nodes()[::-1].index(w)
+        assert texts(page, index) == (short(weight), short(grad))
+        assert page.evaluate("graph.value[graph.root]") == pytest.approx(loss_then, rel=1e-13)
+
+
+# Keyboard, touch, names, accessibility
+
+
+def test_keyboard_alone(opened: Opener) -> None:
+    """Step, play, search, unfold, walk from box to box, get help: without a mouse."""
+    page = opened(network())
+    press = page.keyboard.press
+    press("Home")
+    assert counter(page).startswith("Start")
+    press("ArrowRight")
+    press("ArrowRight")
+    press("ArrowLeft")
+    assert counter(page).startswith("Forward · 1 of")
+    press("l")
+    assert page.locator("#by").input_value() == "level"
+    press("End")
+    press("Space")
+    wait_until(page, "timer !== null")
+    press("Space")
+    assert page.evaluate("timer === null")
+    for _ in range(30):
+        press("Tab")
+        if page.evaluate("document.activeElement.matches('[data-box]')"):
+            break
+    focused = "graph.titleOf(Number(document.activeElement.dataset.box))"
+    assert page.evaluate("document.activeElement.matches('[data-box]')")
+    press("Shift+ArrowLeft")
+    press("Shift+ArrowLeft")
+    assert page.evaluate(focused) == "layer 3"
+    press("Enter")
+    assert page.locator(".frame").count() == 1
+    assert page.evaluate(focused) == "layer 3"
+    press("Enter")
+    assert page.locator(".frame").count() == 0
+    press("/")
+    page.keyboard.type("x1")
+    press("Enter")
+    assert page.evaluate("graph.nameOf(selected)") == "x1"
+    press("Escape")
+    press("?")
+    assert page.locator("#keys").is_visible()
+    press("Escape")
+    assert not page.locator("#keys").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility(opened: Opener, scheme: str) -> None:
+    """The checker axe-core has nothing to say; texts on tinted boxes can be read."""
+    y, _ = unit()
+    recording = Recording()
+    recording.record(y)
+    for root in (y, network()):
+        page = opened(root, settings={"color_scheme": scheme}, history=recording)
+        page.evaluate(
+            "document.querySelectorAll('details').forEach((d) => { d.open = true; });"
+            "go(walk.seedStep + 1)"
+        )
+        found = Axe().run(page).response["violations"]
+        assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []
+        assert page.evaluate(LEAST_CONTRAST) >= 4.5
+
+
+LEAST_CONTRAST = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  return Math.min(...[...document.querySelectorAll('.box:not(.waiting)')].map((box) => {
+    const style = (name) => getComputedStyle(box.querySelector(name));
+    const base = numbers(style('.base').fill);
+    const tint = numbers(style('.tint').fill);
+    const part = Number(style('.tint').fillOpacity);
+    const below = light(base.map((c, i) => c + (tint[i] - c) * part));
+    const text = light(numbers(style('.title').fill));
+    return (Math.max(below, text) + 0.05) / (Math.min(below, text) + 0.05);
+  }));
+}"""
+
+
+def test_names_are_text(opened: Opener) -> None:
+    """Markup in names is shown, not run."""
+    script = "document.title='gone'"
+    evil = f'<img src=x onerror="{script}"></script><script>{script}</script>🙂'
+    with group(evil):
+        x = Node(2.0, name=evil)
+        y = x * 3.0
+    page = opened(y, title=evil)
+    assert page.title() == evil
+    assert page.locator("#title").text_content() == evil
+    assert page.locator("img").count() == 0
+    assert page.locator("#leaves-body .name").text_content() == evil
+    assert page.evaluate("graph.nameOf(0)") == evil
+
+
+def test_policy_forbids_everything_external(browser: Browser, tmp_path: Path) -> None:
+    """Scripts, pictures and requests from anywhere are refused."""
+    page = browser.new_page()
+    page.goto(Path(explore(unit()[0], tmp_path / "a.html").save(tmp_path / "a.html")).as_uri())
+    refused = page.evaluate("""async () => {
+      const seen = [];
+      document.addEventListener('securitypolicyviolation', (e) => seen.push(e.effectiveDirective));
+      document.body.append(Object.assign(new Image(), { src: 'https://example.org/a.png' }));
+      const script = document.createElement('script');
+      script.textContent = 'window.ran = 1';
+      document.body.append(script);
+      await fetch('https://example.org/').catch(() => 0);
+      await new Promise((done) => setTimeout(done, 100));
+      return [window.ran, ...new Set(seen)];
+    }""")
+    page.close()
+    assert refused[0] is None
+    assert {"img-src", "script-src-elem", "connect-src"} <= set(refused[1:])
+
+
+def test_phone(opened: Opener) -> None:
+    """On a phone nothing is wider than the screen, and a tap unfolds."""
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    page = opened(network(), settings=phone)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("#fit")
+    page.locator(".box.group", has_text="layer 1").tap()
+    assert page.locator(".frame").count() == 1
+    page.locator("#next").tap()
+
+
+def test_printing(opened: Opener) -> None:
+    """On paper there are the graph and the step, in light colours, without buttons."""
+    page = opened(unit()[0], settings={"color_scheme": "dark"})
+    assert len(page.pdf()) > 5000
+    page.emulate_media(media="print")
+    assert not page.locator("#transport").is_visible()
+    assert page.locator("#picture").is_visible()
+
+
+def test_infinite_and_nan_leaves(opened: Opener) -> None:
+    """They are shown as such, and can be typed."""
+    a, b = Node(math.inf, name="a"), Node(math.nan, name="b")
+    page = opened(a + b * 0.0)
+    order = (a + b * 0.0).sorted_nodes()
+    assert len(order) == 4
+    assert "∞" in page.locator(".box .value").all_text_contents()
+    assert "NaN" in page.locator(".box .value").all_text_contents()
+    page.fill('#leaves-body [aria-label="value of b"]', "-inf")
+    page.keyboard.press("Enter")
+    assert "−∞" in page.locator(".box .value").all_text_contents()
