@@ -299,6 +299,17 @@ def test_bad_input(tmp_path: Path) -> None:
         explore(z)
 
 
+def test_graphs_that_have_no_derivative_yet() -> None:
+    """A cycle, and a value inside of a transformation."""
+    x = Node(1.0)
+    loop = Cubed(x)
+    loop._parents = (loop,)
+    with pytest.raises(ValueError, match="the graph has a cycle"):
+        explore(loop)
+    with pytest.raises(chainrule.TracedValueError, match="inside grad"):
+        chainrule.grad(lambda x: explore(x * x))(1.0)
+
+
 def test_too_large() -> None:
     """The error says where the nodes are."""
     x = Node(1.0)

@@ -182,6 +182,7 @@ def test_steps_show_pythons_numbers(opened: Opener) -> None:
     y.backward()
     for i, node in enumerate(order):
         assert texts(page, i) == (short(node.data), short(node.grad))
+    assert page.evaluate("[...walk.grad]") == [node.grad for node in order]  # bit for bit
     assert counter(page).startswith(f"Backward · {2 * len(operations) + 1} of")
 
 
@@ -643,6 +644,47 @@ def test_phone(opened: Opener) -> None:
     page.locator(".box.group", has_text="layer 1").tap()
     assert page.locator(".frame").count() == 1
     page.locator("#next").tap()
+
+
+def test_in_a_notebook(browser: Browser) -> None:
+    """The frame that Jupyter shows works, and can't reach the notebook around it."""
+    page = browser.new_page()
+    page.set_content(f"<h1>Notebook</h1>{explore(unit()[0])._repr_html_()}")
+    frame = page.frame_locator("iframe")
+    frame.locator("#next").wait_for()
+    frame.locator("#first").click()
+    frame.locator("#next").click()
+    assert (frame.locator("#counter").text_content() or "").startswith("Forward · 1 of")
+    inner = page.frames[1]
+    assert (
+        inner.evaluate("(() => { try { return parent.document.title } catch { return 1 } })()") == 1
+    )
+    page.close()
+
+
+def test_a_leaf_alone(opened: Opener) -> None:
+    """The smallest graph."""
+    page = opened(Node(2.5, name="x"))
+    assert texts(page, 0) == ("2.5000", "1.0000")
+    page.click("#first")
+    page.click("#last")
+    page.click("#heaviest")
+    assert counter(page) == "Backward · 1 of 1"
+
+
+def test_a_long_chain_opens_at_its_end(opened: Opener) -> None:
+    """So that its boxes can be read."""
+    y = Node(1.0, name="x")
+    for _ in range(250):
+        y = y + 1.0
+    page = opened(y)
+    assert page.evaluate("picture.view.scale") > 0.5
+    last = box(page, 250).bounding_box()
+    assert last is not None
+    assert 0 < last["x"] < 1200
+    page.click("#fit")
+    page.keyboard.press("Home")
+    page.keyboard.press("+")
 
 
 def test_printing(opened: Opener) -> None:

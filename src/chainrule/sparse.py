@@ -85,10 +85,8 @@ def _flatten(matrix: SparseNodes) -> tuple[tuple[Any], _Pattern]:
 
 def _unflatten(pattern: _Pattern, children: Any) -> Any:
     (data,) = children
-    if not isinstance(data, numpy.ndarray):  # a tree of something else than numbers
+    if not isinstance(data, numpy.ndarray) or data.ndim != 1:  # not of one number each
         return SparseNodes(data, pattern.indices, pattern.indptr, pattern.shape)
-    if data.ndim != 1:
-        raise TypeError("vmap can't stack the sparse matrices of its lanes; leave out sparse=True")
     return from_parts(data, pattern.indices, pattern.indptr, pattern.shape)
 
 
@@ -98,3 +96,9 @@ optree.register_pytree_node(
     _unflatten,  # type: ignore[arg-type]
     namespace="chainrule",
 )
+
+
+def holds_sparse(tree: Any) -> bool:
+    """Whether a result has a sparse matrix of nodes in it."""
+    leaves = optree.tree_leaves(tree, is_leaf=lambda x: isinstance(x, SparseNodes))
+    return any(isinstance(leaf, SparseNodes) for leaf in leaves)

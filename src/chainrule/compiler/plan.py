@@ -15,6 +15,7 @@ from chainrule import trees
 from chainrule.lanes import Vmap
 from chainrule.node import Node, apply
 from chainrule.rules import Operation
+from chainrule.sparse import holds_sparse
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Transformed
 
@@ -108,7 +109,7 @@ class Plan:
         start = time.perf_counter()
         try:
             trace = Trace(
-                lambda arguments: self.owner.point(*arguments[0], **arguments[1]),
+                self._at_point,
                 point[: self.n_inputs],
                 self._make_arguments,
                 self.live,
@@ -144,6 +145,15 @@ class Plan:
                 raise _Restart
             paths.captured = captured
         return trace
+
+    def _at_point(self, arguments: Any) -> Any:
+        """The function itself, at one lane."""
+        result = self.owner.point(*arguments[0], **arguments[1])
+        if self.lanes and holds_sparse(result):
+            raise TypeError(
+                "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
+            )
+        return result
 
     def run(self, values: Sequence[Any], lanes: int) -> Any:
         """The result for the leaves of a call."""
