@@ -165,7 +165,7 @@ def plot(results: Results, path: str) -> None:
     ax.axhline(0.97, color="0.7", linestyle=":")
     ax.set(xlabel="seconds, compiling included", ylabel="accuracy on held-out digits")
     ax.set(xscale="log", ylim=(0.85, 0.99))
-    ax.legend()
+    ax.legend(loc="lower right")
     figure.savefig(path, dpi=120)
 
 

@@ -253,7 +253,8 @@ class ScikitLearn:
         halved = 1.0 if network.classes else 2.0  # its squared error is half of ours
         kind = kinds.MLPClassifier if network.classes else kinds.MLPRegressor
         self.model = kind(
-            network.widths[1:-1], activation="relu" if network.classes else "tanh", alpha=0.0,
+            hidden_layer_sizes=network.widths[1:-1], alpha=0.0,
+            activation="relu" if network.classes else "tanh",
             solver="adam" if adam else "sgd", momentum=0.0, shuffle=False,
             learning_rate_init=ADAM_RATE if adam else SGD_RATE * halved,
             batch_size=len(inputs) if not adam else BATCH,
@@ -493,10 +494,10 @@ class Value:
     __radd__, __rmul__ = __add__, __mul__
 
     def __sub__(self, other: Any) -> Value:
-        return self + other * -1.0
+        return self.__add__(other * -1.0)
 
     def __truediv__(self, other: Any) -> Value:
-        return self * other**-1.0
+        return self.__mul__(other**-1.0)
 
     def exp(self) -> Value:
         """The exponential."""

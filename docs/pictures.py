@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from chainrule import Node, draw_graph, group
+from chainrule import Node, draw_graph, group, nn
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -37,6 +37,13 @@ def network() -> Node:
     return loss
 
 
+def folded_network() -> Node:
+    """The loss of an MLP on one sample, backpropagated."""
+    loss: Node = nn.binary_cross_entropy(nn.MLP(2, [16, 16, 1], seed=0)([0.5, -1.0]), 1.0)
+    loss.backward()
+    return loss
+
+
 def main() -> None:
     """Draw them all."""
     IMAGES.mkdir(exist_ok=True)
@@ -46,6 +53,7 @@ def main() -> None:
     draw_graph(loss, color=True).save(IMAGES / "network.svg")
     draw_graph(loss, color=True, fold=True).save(IMAGES / "folded.svg")
     draw_graph(loss, color=True, max_depth=4).save(IMAGES / "depth.svg")
+    draw_graph(folded_network(), color=True, fold=True).save(IMAGES / "network-folded.svg")
 
 
 if __name__ == "__main__":

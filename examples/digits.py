@@ -6,6 +6,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"saved in {file.stat().st_size:,} bytes; loaded, it predicts the same: {same}")
 
     figure = Figure(figsize=(14, 4.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.4])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.4])
+    left, right = parts
     nn.plot_loss(history, left.subplots())
     wrong = np.flatnonzero(found != y_test)
     shown = [*wrong[:12], *np.flatnonzero(found == y_test)][:18]

@@ -38,7 +38,8 @@ def branching(a: float, b: float, c: float) -> float:
     root = y
     while abs(root * root - y) > 1e-13 * y:
         root = 0.5 * (root + y / root)
-    return root * a - crmath.sqrt(y + b * b)
+    result: float = root * a - crmath.sqrt(y + b * b)
+    return result
 
 
 def branching_by_numpy(a: Any, b: Any, c: Any) -> Any:
@@ -305,7 +306,7 @@ def test_no_lanes_and_different_lanes() -> None:
     for call in (f, f.function):
         with pytest.raises(ValueError, match=r"no lanes \(an axis of length 0\)"):
             call(np.zeros(0), np.zeros(0))
-        with pytest.raises(ValueError, match="different numbers of lanes: 3 .* 4"):
+        with pytest.raises(ValueError, match=r"different numbers of lanes: 3 .* 4"):
             call(np.zeros(3), np.zeros(4))
         with pytest.raises(TypeError, match="an argument with lanes is an array"):
             call(np.zeros(3), 1.0)
@@ -371,7 +372,7 @@ def test_sums_of_one_trace_equal_those_of_several() -> None:
         return crmath.exp(x) * x
 
     def branched(x: Any) -> Any:
-        return crmath.exp(x) * x if x > 0.0 else crmath.exp(x) * x
+        return crmath.exp(x) * x if x > 0.0 else x * crmath.exp(x)
 
     x = np.random.default_rng(8).normal(size=3001)
     one = cr.compile(cr.vmap(plain, reduce="sum"))

@@ -228,6 +228,18 @@ def test_zero_stops_before_it() -> None:
     assert x.grad == 1.0
 
 
+def test_the_values_own_derivative_is_no_dependence() -> None:
+    """Not even for an infinite global gradient, which times 0 would be NaN."""
+    for x in (Node(0.5), 0.5):
+        slope = grad(lambda x: log1pexp(x) * math.inf)(x)
+        assert (slope.data if isinstance(slope, Node) else slope) == math.inf
+    leaf = Node(0.5)
+    (log1pexp(leaf) * math.inf).backward()
+    assert leaf.grad == math.inf
+    cut = custom_gradient(lambda x: (x[0] * x[1], lambda g: [g, 0.0]))
+    assert jacobian(lambda x: [cut(x)], sparse=True)([2.0, 3.0]).toarray().tolist() == [[1.0, 0.0]]
+
+
 def test_copies() -> None:
     """Graphs with it can be copied and, for functions of a module, their values kept."""
     x = Node(0.5)
@@ -275,7 +287,11 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "too few": ((1.0,), ValueError, r"must be like the arguments, \(number, .*, not \(number,\)"),
     "too many": ((1.0, [1.0, 2.0], 3.0), ValueError, r"must be like the arguments"),
     "another structure": ((1.0, (1.0, 2.0)), ValueError, r"like the arguments, \(number, \[num"),
-    "another shape": ((np.ones(3), []), ValueError, r"not \(array\(3,\), \[\]\)"),
+    "another shape": (
+        (np.ones(3), [1.0, 2.0]),
+        ValueError,
+        r"\[number, number\]\), not \(array\(3,\), \[number, number\]\)",
+    ),
     "a number": (1.0, ValueError, r"\[number, number\]\), not a number"),
     "text": ("ab", TypeError, r"what the derivative of custom_gradient.* returns holds str 'ab'"),
     "None": ((1.0, None), TypeError, r"returns holds NoneType None"),

@@ -26,7 +26,7 @@ class Polynomial(nn.Module):
     def __call__(self, x: Any) -> Any:
         """A polynomial of x."""
         a, b, c = self.coefficients
-        return self.parts["scale"] * (a + x * (b + x * c))  # type: ignore[operator]
+        return self.parts["scale"] * (a + x * (b + x * c))
 
 
 def test_parameters_are_found_once_in_order() -> None:

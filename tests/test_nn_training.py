@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import math
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -130,6 +132,29 @@ def test_whole_numbers_look_up() -> None:
     assert results[0] == pytest.approx(results[1], rel=1e-10)
 
 
+def test_whole_numbers_here_and_others_there() -> None:
+    """Validation data with fractions are not cut to whole numbers."""
+    whole = np.arange(8).reshape(4, 2)
+    model = nn.MLP(2, [1], seed=0)
+    held_out = np.array([[0.5, 1.5]]), np.array([0.25])
+    history = nn.fit(model, whole, [1, 2, 3, 4], epochs=2, validation=held_out)
+    error = (nn.predict(model, held_out[0])[0] - 0.25) ** 2
+    assert history.validation_loss[-1] == pytest.approx(error, rel=1e-12)
+
+
+def test_programs_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ones used last stay; together they do not grow without end."""
+    from chainrule.nn import evaluation
+
+    monkeypatch.setattr(evaluation, "KEPT", 3)
+    for width in range(1, 7):
+        nn.predict(nn.MLP(2, [width, 1], seed=0), X)
+    assert len(evaluation._programs) == 3
+    monkeypatch.setattr(evaluation, "KEPT_VALUES", 1)
+    nn.predict(nn.MLP(2, [9, 1], seed=0), X)
+    assert len(evaluation._programs) == 1
+
+
 def test_frozen_nodes_stay() -> None:
     """A node that is no parameter of the model is used as it is."""
     offset = Node(2.0)
@@ -165,7 +190,7 @@ def test_weights_of_samples() -> None:
         (repeated, again, {}),
     ):
         model = nn.MLP(2, [4, 1], seed=1)
-        history = nn.fit(model, inputs, targets, epochs=5, batch_size=40, **options)  # type: ignore[arg-type]
+        history = nn.fit(model, inputs, targets, epochs=5, batch_size=40, **options)
         results.append([*weights(model), *history.loss])
     assert results[0] == pytest.approx(results[1], rel=1e-11)
     assert results[0] == pytest.approx(results[2], rel=1e-11)
@@ -219,6 +244,25 @@ def test_interrupted_training_leaves_a_usable_model() -> None:
     assert history.stopped == "interrupted"
     assert weights(model) == weights(trained(epochs=2)[0])
     nn.fit(model, X, X[:, 0], epochs=1)
+
+
+def test_a_real_interrupt() -> None:
+    """At any moment, also in the middle of a step."""
+    for delay in (0.01, 0.03, 0.07):
+        model = nn.MLP(2, [4, 1], "tanh", seed=1)
+        timer = threading.Timer(delay, _thread.interrupt_main)
+
+        def begin(history: nn.History, model: nn.Module, timer: Any = timer) -> None:
+            if len(history.loss) == 1:
+                timer.start()
+
+        with pytest.warns(UserWarning, match="interrupted"):
+            history = nn.fit(
+                model, X, TARGETS["huber"], epochs=10**7, batch_size=8, callbacks=[begin]
+            )
+        assert history.stopped == "interrupted"
+        assert np.isfinite(nn.predict(model, X)).all()
+        assert weights(model) != weights(nn.MLP(2, [4, 1], "tanh", seed=1))
 
 
 def test_an_error_in_a_callback_leaves_a_usable_model() -> None:

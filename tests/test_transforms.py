@@ -949,6 +949,22 @@ def test_sparse_hessian(special: bool) -> None:
     assert pattern(found) == {(i, j) for i in range(6) for j in range(6) if abs(i - j) <= 1}
 
 
+def test_sparse_at_poles() -> None:
+    """A zero stops there as well, with its place kept."""
+
+    def f(x: Any) -> Any:
+        return [cm.where(x[0] > 0, cm.sqrt(x[0]), 0.0), x[1] * 0.0 * cm.log(x[0])]
+
+    for point in ([0.0, 1.0], [-1.0, 1.0], [2.0, 0.0]):
+        found = jacobian(f, sparse=True)(point)
+        assert pattern(found) == {(0, 0), (1, 0), (1, 1)}
+        leaves = [Node(x) for x in point]
+        for row, y in zip(found.toarray().tolist(), f(leaves), strict=True):
+            leaves[0].grad = leaves[1].grad = 0.0
+            y.backward()
+            assert all(map(same, (x + 0.0 for x in row), (leaf.grad + 0.0 for leaf in leaves)))
+
+
 def test_sparse_of_trees() -> None:
     """A row for each number of the result, a column for each of the arguments, in order."""
 

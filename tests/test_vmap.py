@@ -297,6 +297,16 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         r"vmap: the function's result holds NoneType None",
     ),
+    "sparse results": (
+        lambda: vmap(jacobian(lambda x: [x * x], sparse=True))(POINTS),
+        TypeError,
+        r"vmap can't stack the sparse matrices of its lanes; leave out sparse=True",
+    ),
+    "sparse results of nodes": (
+        lambda: vmap(jacobian(lambda x: [x * x], sparse=True))(np.array([Node(1.0), Node(2.0)])),
+        TypeError,
+        r"vmap can't stack the sparse matrices of its lanes; leave out sparse=True",
+    ),
     "results of different structure": (
         lambda: vmap(lambda x: [x] if x < 0 else x)(POINTS),
         ValueError,

@@ -10,6 +10,7 @@ import optree
 
 from chainrule import trees
 from chainrule.rules import described
+from chainrule.sparse import holds_sparse
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed
 
@@ -118,6 +119,10 @@ class Vmap(Transformed):
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
             result = self.function(*trees.unflatten(structure, point), **kwargs)
+            if layout is None and holds_sparse(result):
+                raise TypeError(
+                    "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
+                )
             values, found = trees.flatten(result, "vmap: the function's result")
             if layout is None:
                 layout = found

@@ -99,6 +99,9 @@ optree.register_pytree_node(
 
 
 def holds_sparse(tree: Any) -> bool:
-    """Whether a result has a sparse matrix of nodes in it."""
+    """Whether a result has a sparse matrix in it, of nodes or SciPy's."""
     leaves = optree.tree_leaves(tree, is_leaf=lambda x: isinstance(x, SparseNodes))
-    return any(isinstance(leaf, SparseNodes) for leaf in leaves)
+    return any(
+        isinstance(leaf, SparseNodes) or type(leaf).__module__.startswith("scipy.sparse")
+        for leaf in leaves
+    )

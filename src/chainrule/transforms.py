@@ -79,7 +79,7 @@ class _Call:
         self.inputs = [fresh_input(value, level) for value in values]
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
-            given[i] = arg
+            given[i] = trees.as_arrays_of(arg, args[i])
         result = function(*given, **kwargs)
         self.aux: Any = None
         if has_aux:

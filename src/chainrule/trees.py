@@ -101,6 +101,17 @@ def array_of(values: Sequence[Any], shape: Shape) -> Any:
     return array.reshape(shape)
 
 
+def as_arrays_of(tree: Any, original: Any) -> Any:
+    """A tree whose arrays of nodes are of the classes that they have in another one like it."""
+    if isinstance(original, Node):
+        return tree
+    leaves, structure = leaves_of(tree)
+    for i, like in enumerate(leaves_of(original)[0]):
+        if isinstance(like, numpy.ndarray) and like.dtype == object:
+            leaves[i] = leaves[i].view(type(like))
+    return unflatten(structure, leaves)
+
+
 def leaves_of(tree: Any) -> tuple[list[Any], Any]:
     """The leaves of a tree and its structure; None is a leaf."""
     leaves, structure = optree.tree_flatten(tree, none_is_leaf=True, namespace="chainrule")

@@ -14,6 +14,7 @@ from chainrule.rules import described, to_float
 from chainrule.tracing import NotCompilable
 
 from .indices import IndexArray, IndexNode, TracedArray
+from .memory import address_of
 
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float
 
@@ -196,18 +197,6 @@ class Packed:
                 ctypes.c_double.from_address(start + i * stride).value for i in range(count)
             )
         return values
-
-
-def address_of(array: Any) -> int:
-    """Where the numbers of an array lie."""
-    try:
-        return ctypes.addressof(_BYTE.from_buffer(array))
-    except (TypeError, ValueError, BufferError):  # read-only, or not in one piece
-        address: int = array.__array_interface__["data"][0]
-        return address
-
-
-_BYTE = ctypes.c_char
 
 
 _FLOAT64 = numpy.dtype(numpy.float64)

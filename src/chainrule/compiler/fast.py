@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy
 
-from .arguments import address_of, element_stride
+from .arguments import element_stride
+from .memory import address_of
 from .plan import Plan
 
 _FLOAT64 = numpy.dtype(numpy.float64)

@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy
 
@@ -35,6 +35,8 @@ MAX_STATIC_PLANS = 16
 
 class Compiled:
     """A function that runs as machine code: see :func:`compile`."""
+
+    __name__: str
 
     def __init__(
         self,
@@ -281,6 +283,22 @@ class Form(NamedTuple):
     axes: list[int | None]
     by_argument: list[list[int | None]]
     differentiated: list[bool]
+
+
+@overload
+def compile(
+    f: Callable[..., Any],
+    *,
+    check: bool = False,
+    max_traces: int = 1000,
+    threads: int | None = None,
+) -> Compiled: ...
+
+
+@overload
+def compile(
+    f: None = None, *, check: bool = False, max_traces: int = 1000, threads: int | None = None
+) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
 def compile(

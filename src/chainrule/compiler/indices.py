@@ -96,9 +96,7 @@ class TracedArray(numpy.ndarray[Any, Any]):
 
     __array_priority__ = 2000.0  # array * node asks the array, as nodes don't know this class
 
-    def __array_wrap__(
-        self, array: Any, context: Any = None, return_scalar: bool = False
-    ) -> Any:
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         """What NumPy's functions give: an array like this one, or its only element."""
         return array[()] if array.ndim == 0 else array.view(type(self))
 

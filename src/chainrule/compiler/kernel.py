@@ -18,6 +18,7 @@ from chainrule.compiler.driver import Call
 from chainrule.compiler.layout import BLOCK
 from chainrule.compiler.lower import TapeLike
 from chainrule.compiler.machine import Machine, machine
+from chainrule.compiler.memory import address_of
 from chainrule.compiler.objects import Order, shared_function
 from chainrule.compiler.threads import together
 from chainrule.compiler.transfer import Segment
@@ -27,6 +28,14 @@ CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # values times lanes below which one thread is faster
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
 _EMPTY_CALL: Final = [0] * Call.FIELDS
+_CALL_SIZE: Final = 8 * Call.FIELDS
+_SEGMENT_SIZE: Final = 8 * Segment.FIELDS
+# Plain numbers, as looking at a member of an enumeration takes a while.
+_INPUTS, _INPUT_SEGMENTS = int(Call.INPUTS), int(Call.INPUT_SEGMENTS)
+_OUTPUTS, _OUTPUT_SEGMENTS = int(Call.OUTPUTS), int(Call.OUTPUT_SEGMENTS)
+_LANES, _INDEX, _STATUS = int(Call.LANES), int(Call.INDEX), int(Call.STATUS)
+_UNITS, _UNIT_BLOCKS = int(Call.UNITS), int(Call.UNIT_BLOCKS)
+_SUMS, _CAREFUL = int(Call.SUMS), int(Call.CAREFUL)
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -141,7 +150,7 @@ class Kernel:
         index_address = 0
         if index is not None:
             index = np.ascontiguousarray(index, dtype=np.int64)
-            index_address = index.ctypes.data
+            index_address = address_of(index)
             lanes = len(index)
         variant = self._storing_variant() if materialize else self._variant
         program = variant.program
@@ -150,28 +159,28 @@ class Kernel:
         _add_segments(table, inputs, self._n_inputs)
         _add_segments(table, outputs, len(program.outputs))
         address = table.buffer_info()[0]
-        table[Call.INPUTS] = address + 8 * Call.FIELDS
-        table[Call.INPUT_SEGMENTS] = len(inputs)
-        table[Call.OUTPUTS] = address + 8 * (Call.FIELDS + len(inputs) * Segment.FIELDS)
-        table[Call.OUTPUT_SEGMENTS] = len(outputs)
-        table[Call.LANES] = lanes
-        table[Call.INDEX] = index_address
-        table[Call.UNITS] = units
-        table[Call.UNIT_BLOCKS] = unit_blocks
+        table[_INPUTS] = address + _CALL_SIZE
+        table[_INPUT_SEGMENTS] = len(inputs)
+        table[_OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
+        table[_OUTPUT_SEGMENTS] = len(outputs)
+        table[_LANES] = lanes
+        table[_INDEX] = index_address
+        table[_UNITS] = units
+        table[_UNIT_BLOCKS] = unit_blocks
         status = sums = None
         if program.guards:
             status = np.zeros(lanes, dtype=np.int32)
-            table[Call.STATUS] = status.ctypes.data
+            table[_STATUS] = address_of(status)
         if program.sum_count:
             sums = np.zeros((units, program.sum_count))
-            table[Call.SUMS] = sums.ctypes.data
+            table[_SUMS] = address_of(sums)
         workers = min(threads, units) if self._values * lanes >= WORTH_A_THREAD else 1
         if workers > 1:
             results = together(workers, lambda: self._work(variant, address))
             errors = [error for found in results for error in found]
         else:
             errors = self._work(variant, address)
-        if table[Call.CAREFUL] * 8 * BLOCK > lanes:
+        if table[_CAREFUL] * 8 * BLOCK > lanes:
             variant.prefer_careful()
         if errors:
             raise_first(errors, lambda position: _held(status, position))

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy
 
-from .arguments import address_of
 from chainrule.node import Node
 
-from .arguments import address_of
 from .kernel import Kernel, reduce_lanes
+from .memory import address_of
 from .tape import Tape, pruned
 from .trace import Trace
 

@@ -19,8 +19,9 @@ from chainrule.sparse import holds_sparse
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Transformed
 
-from .arguments import Leaf, Packed, address_of, inputs_to_arguments
+from .arguments import Leaf, Packed, inputs_to_arguments
 from .captures import Watch
+from .memory import address_of
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
 from .results import LaneResult
 from .trace import Trace
@@ -126,8 +127,9 @@ class Plan:
             self.layout = trace.layout  # of all lanes; single points may have others
         elif self.lanes and trace.layout != self.layout:
             raise TypeError(
-                f"{self.owner!r}: the result must have one structure and shape in all lanes, whatever"
-                f" branch they take; it was {self.layout}, and is {trace.layout} on another path"
+                f"{self.owner!r}: the result must have one structure and shape in all lanes,"
+                f" whatever branch they take; it was {self.layout}, and is {trace.layout} on"
+                " another path"
             )
         captured = trace.recording.captured
         if self.watch is None or len(captured) > len(paths.captured):
@@ -203,9 +205,7 @@ class Plan:
         outputs = Outputs(result.kept, lanes)
         inputs = packed.segments
         if result.any_added:
-            sums = run_reduced(
-                paths, packed.at, inputs, lanes, result.added, outputs, self.threads
-            )
+            sums = run_reduced(paths, packed.at, inputs, lanes, result.added, outputs, self.threads)
         else:
             sums = numpy.empty(0)
             run_lanes(paths, packed.at, inputs, lanes, outputs, self.threads)

@@ -19,7 +19,8 @@ from chainrule import trees
 from chainrule.node import Node
 from chainrule.tracing import NotCompilable
 
-from .arguments import Packed, address_of, inputs_to_arguments, leaf_of
+from .arguments import Packed, inputs_to_arguments, leaf_of
+from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
 from .trace import Trace

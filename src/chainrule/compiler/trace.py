@@ -88,6 +88,7 @@ def _derivatives(
 ) -> list[Any]:
     """The gradient of each output by the live inputs and the captured nodes, row by row."""
     graph = Linearization(live, outputs, level, captured)
+    graph.live = True  # the local gradients depend on the inputs of each call
     rows: list[Any] = []
     for k in range(len(outputs)):
         rows.extend(graph.pull_back([1.0 if i == k else 0.0 for i in range(len(outputs))]))

@@ -26,6 +26,9 @@ Array = NDArray[numpy.float64]
 KEPT: Final = 32
 """Programs that are kept for networks of the same architecture."""
 
+KEPT_VALUES: Final = 3_000_000
+"""How many values these may have all together; the one used last is kept in any case."""
+
 
 class Steps(Protocol):
     """Value and gradient of the mean loss over batches of some samples."""
@@ -210,9 +213,11 @@ def _kept_program(model: Any, loss: Loss | None, samples: Sequence[Any]) -> Prog
                 function = loss_of_sample(own, loss, len(samples) > 2)
             found = Program(function, samples, own.parameters(), loss is not None)
             _programs[key] = found
-            while len(_programs) > KEPT:
-                _programs.popitem(last=False)
         _programs.move_to_end(key)
+        while len(_programs) > KEPT or (
+            len(_programs) > 1 and sum(p.paths.nodes for p in _programs.values()) > KEPT_VALUES
+        ):
+            _programs.popitem(last=False)
     return found
 
 

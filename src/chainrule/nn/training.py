@@ -38,7 +38,7 @@ class History:
     Attributes:
         loss: the mean loss of each epoch, as it was during the epoch.
         validation_loss: the loss on the validation data after each epoch; empty without such data.
-        seconds: the time from the start of training to the end of each epoch.
+        seconds: the time from the call, compiling included, to the end of each epoch.
         steps: how many updates there were.
         best_epoch: the epoch, from 0, with the best validation loss (without validation, loss).
         stopped: why it ended: "epochs", "patience", "callback" or "interrupted".
@@ -131,8 +131,9 @@ def fit(
     run.random = generator(seed)
     if threads is not None:
         count("threads", threads)
-    run.take_data(X, y, sample_weight, validation, compile, threads)
+    run.take_data(X, y, sample_weight, validation)
     run.take_batch_size(batch_size)
+    run.compile(compile, threads)
     return run.go(_bar(run.epochs, progress))
 
 
@@ -151,6 +152,7 @@ class _Training:
         self.loss = loss_named(loss)
         self.optimizer = optimizer_named(optimizer, learning_rate)
         self.history = History()
+        self.start = time.perf_counter()
         self.epochs = 0
         self.patience: int | None = None
         self.min_delta = 0.0
@@ -167,10 +169,8 @@ class _Training:
         y: Any,
         sample_weight: Any,
         validation: float | tuple[Any, Any] | None,
-        compiled: bool,
-        threads: int | None,
     ) -> None:
-        """Check the data, and trace and compile the loss."""
+        """Check the data."""
         inputs, targets = checked_samples(X, y, self.loss)
         samples = [inputs, targets]
         if sample_weight is not None:
@@ -186,7 +186,9 @@ class _Training:
                         f"the validation data's {name} has samples of shape {b.shape[1:]}, the"
                         f" training data's {a.shape[1:]}"
                     )
-            held_out = [b.astype(a.dtype) for a, b in zip(samples, held_out, strict=False)]
+            for i, (a, b) in enumerate(zip(samples, held_out, strict=False)):
+                if a.dtype != b.dtype:  # whole numbers here, others there: they are no look-ups
+                    samples[i], held_out[i] = a.astype(numpy.float64), b.astype(numpy.float64)
             if sample_weight is not None:
                 held_out.append(numpy.ones(len(held_out[0])))
         elif validation is not None:
@@ -196,23 +198,7 @@ class _Training:
             self._check_classes(samples, held_out)
         if len(samples) > 2:
             self.weights = samples[2]
-        model, parameters = self.model, self.parameters
-        if compiled:
-            steps = steps_of(model, self.loss, samples, parameters, threads)
-            self.steps: Steps = steps
-        else:
-            function = loss_of_sample(model, self.loss, len(samples) > 2)
-            self.steps = EagerSteps(function, samples, parameters)
-        self.steps.values[:] = [node.data for node in parameters]
-        if held_out is None:
-            return
-        self.validation_total = None if len(held_out) < 3 else float(held_out[2].sum())
-        if compiled:
-            self.validation = steps_of(
-                model, self.loss, held_out, parameters, threads, steps.program
-            )
-        else:
-            self.validation = EagerSteps(function, held_out, parameters)
+        self.samples, self.held_out = samples, held_out
 
     def _split(self, samples: list[Any], part: Any) -> tuple[list[Any], list[Any]]:
         if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0 < part < 1:
@@ -238,13 +224,31 @@ class _Training:
         if self.batch > self.size:
             raise ValueError(f"batch_size is {self.batch}, but there are {self.size} samples")
 
+    def compile(self, compiled: bool, threads: int | None) -> None:
+        """Make what computes the loss and its gradient."""
+        model, loss, parameters = self.model, self.loss, self.parameters
+        samples, held_out = self.samples, self.held_out
+        if compiled:
+            steps = steps_of(model, loss, samples, parameters, threads)
+            self.steps: Steps = steps
+        else:
+            function = loss_of_sample(model, loss, len(samples) > 2)
+            self.steps = EagerSteps(function, samples, parameters)
+        self.steps.values[:] = [node.data for node in parameters]
+        if held_out is None:
+            return
+        self.validation_total = None if len(held_out) < 3 else float(held_out[2].sum())
+        if compiled:
+            self.validation = steps_of(model, loss, held_out, parameters, threads, steps.program)
+        else:
+            self.validation = EagerSteps(function, held_out, parameters)
+
     def go(self, bar: Any) -> History:
         """Train."""
         history = self.history
         self.safe = self.steps.values.copy()  # weights of which the loss is known to be finite
         self.best = self.safe
         best = math.inf
-        start = time.perf_counter()
         diverged = False
         try:
             for epoch in range(self.epochs):
@@ -254,7 +258,7 @@ class _Training:
                     self.validation.values[:] = self.steps.values
                     score, _ = self.validation.step(None, self.validation_total)
                     history.validation_loss.append(score)
-                history.seconds.append(time.perf_counter() - start)
+                history.seconds.append(time.perf_counter() - self.start)
                 if score < best - self.min_delta or history.best_epoch < 0:
                     best = score
                     history.best_epoch = epoch
@@ -351,7 +355,7 @@ class _Training:
 def _bar(epochs: int, progress: bool | None) -> Any:
     """A progress bar, or None where none is wanted."""
     if progress is None:
-        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+        progress = sys.stderr.isatty() or _in_notebook()
         if not progress:
             return None
         try:
@@ -368,6 +372,13 @@ def _bar(epochs: int, progress: bool | None) -> Any:
                 "the progress bar needs tqdm: pip install 'chainrule[learn]'", name="tqdm"
             ) from None
     return tqdm(total=epochs, unit="epoch", leave=True)
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def _show(bar: Any, history: History) -> None:
