@@ -4,6 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.csv' -o -path '*/assets/*')
 
+# What runs once more with the engine as plain Python, as it is where no C compiler is found.
+ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input copying custom_gradient deep docs \
+	drawing math nesting node random_graphs rules transforms twins vmap)
+
 .PHONY: demo test bench pictures clean
 
 demo: .venv/demo
@@ -13,8 +17,8 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
-	PYTHONPATH=src $(BIN)/pytest -m "not whole"
+	$(BIN)/pytest -n auto
+	PYTHONPATH=src $(BIN)/pytest -n auto -m "not whole" $(ENGINE_TESTS)
 
 bench: .venv/test
 	$(BIN)/pip install --quiet -r benchmarks/requirements.txt
