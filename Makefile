@@ -17,8 +17,8 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto
-	PYTHONPATH=src $(BIN)/pytest -n auto -m "not whole" $(ENGINE_TESTS)
+	$(BIN)/pytest -n auto --dist worksteal
+	PYTHONPATH=src $(BIN)/pytest -n auto --dist worksteal -m "not whole" $(ENGINE_TESTS)
 
 bench: .venv/test
 	$(BIN)/pip install --quiet -r benchmarks/requirements.txt

@@ -18,7 +18,12 @@ EXACT_FUNCTIONS = ("sqrt", "relu", "fabs", "where", "maximum", "minimum")
 
 TEMPLATES: dict[str, Sequence[str]] = {
     # Arithmetic beyond + - * /
-    "power": ("{a} ** 2", "{a} ** 3", "{a} ** 5", "(0.5 + {a} * {a}) ** t({b})", "2.0 ** t({a})"),
+    "power": (
+        *("{a} ** 2", "{a} ** 3", "{a} ** 4", "{a} ** 5", "{a} ** 1", "{a} ** 0"),
+        *("(1.0 + {a} * {a}) ** -1", "abs({a}) ** 1.5", "abs({a}) ** 0.5"),
+        "(0.5 + {a} * {a}) ** t({b})",
+        "2.0 ** t({a})",
+    ),
     "power_term": ("power_term({a}, 0.5 + {b} * {b}, t({c}), {k})",),
     "azmul": ("azmul({a}, {b})",),
     "mod": ("{a} % 1.5", "{a} % (0.5 + {b} * {b})"),
@@ -91,6 +96,29 @@ TEMPLATES: dict[str, Sequence[str]] = {
     "polygamma": ("polygamma(1.0, 1.5 + {a} * {a})",),
 }
 """How programs use the operations of the table; most arguments keep within the domains."""
+
+SIMPLIFIED: Sequence[str] = (
+    *("{a} + 0.0", "{a} - 0.0", "0.0 - {a}", "{a} + -0.0", "-0.0 + {a}", "0.0 + {a}"),
+    *(
+        "{a} * 1.0",
+        "{a} * -1.0",
+        "{a} / -1.0",
+        "{a} * 0.0",
+        "{a} / 4.0",
+        "0.0 / {a}",
+        "-3.0 * -{a}",
+    ),
+    *(
+        "-(-{a})",
+        "{a} + -{b}",
+        "-{a} + {b}",
+        "{a} - -{b}",
+        "-{a} * -{b}",
+        "-{a} / {b}",
+        "{a} - {a}",
+    ),
+)
+"""What a tape may leave out or write in another way, if it takes care of signs and NaN."""
 
 RAW = {"log", "sqrt", "asin", "acosh", "atanh", "exp", "log1p", "sinh", "power", "tan", "log2"}
 """Operations that are sometimes handed anything, so that infinities and NaN come up."""
@@ -195,14 +223,16 @@ class _Writer:
         choice = self.random.random()
         if choice < 0.1:
             return f"q(q({a} * {b}) {self.random.choice('+-')} {c})"
-        if choice < (0.55 if self.exact else 0.3):
+        if choice < 0.2:
+            return f"q({self.random.choice(SIMPLIFIED).format(a=a, b=self.name(names, a))})"
+        if choice < (0.6 if self.exact else 0.37):
             operator = self.random.choice(("+", "-", "*", "*", "/"))
             if operator == "/" and self.random.random() < 0.7:
                 return f"q({a} / q(0.5 + q({b} * {b})))"
             return f"q({a} {operator} {b})"
-        if choice < (0.62 if self.exact else 0.35):
+        if choice < (0.65 if self.exact else 0.4):
             return f"-{a}"
-        if choice < (0.75 if self.exact else 0.42):
+        if choice < (0.78 if self.exact else 0.47):
             return self.builtin(names)
         if self.exact:
             return self.exact_call(a, b, c)

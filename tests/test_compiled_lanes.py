@@ -121,6 +121,31 @@ def test_gradients_of_lanes_on_their_own_branches() -> None:
         assert [[x[i] for x in row] for row in matrix] == [list(row) for row in expected]
 
 
+def above(x: Any, limit: Any) -> Any:
+    """Branches on a value whose last digit may be another in machine code."""
+    if crmath.exp(x) > limit:
+        return x + 1.0
+    if crmath.exp(x) < limit:
+        return x - 1.0
+    return x
+
+
+def test_the_values_of_the_machine_code_decide() -> None:
+    """Where its last digit is not that of eager code, the branch is the one it shows.
+
+    Recording what follows with eager values would lead back to the branch that it left.
+    """
+    x = np.random.default_rng(2).uniform(-3.0, 3.0, 20_000)
+    mine = cr.compile(cr.vmap(crmath.exp))(x)
+    others = np.array([crmath.exp(v) for v in x.tolist()])
+    for limit in (mine, others, np.maximum(mine, others), np.minimum(mine, others)):
+        expected = np.where(mine > limit, x + 1.0, np.where(mine < limit, x - 1.0, x))
+        assert np.array_equal(cr.compile(cr.vmap(above))(x, limit), expected)
+        differing = np.flatnonzero(mine != others)[:50]
+        one = cr.compile(above)
+        assert [one(x[i], limit[i]) for i in differing] == expected[differing].tolist()
+
+
 def knock_out(path: Any, barrier: float) -> Any:
     """A sum that ends where it crosses a barrier: as many ways through it as steps."""
     total = 0.0
