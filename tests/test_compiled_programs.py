@@ -20,7 +20,7 @@ import optree
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
-from random_programs import TEMPLATES, Program, points, program
+from random_programs import SIMPLIFIED, SPECIAL, TEMPLATES, Program, points, program
 
 import chainrule as cr
 from chainrule import math as crmath
@@ -277,6 +277,37 @@ def typical_sizes(row: Sequence[float], result: Sequence[float], second: bool) -
     if second:
         sizes += [sum(first) / min(abs(x), abs(y)) for x in row for y in row]
     return sizes
+
+
+@pytest.mark.parametrize("text", SIMPLIFIED)
+def test_simplifications_are_exact(text: str) -> None:
+    """To the sign of a zero, for all pairs of special numbers; gradients as eager ones."""
+    f = eval("lambda a, b: " + text.format(a="a", b="b") + " + 0.0 * b * 0.0")
+    g = eval("lambda a, b: " + text.format(a="a", b="b"))
+    pairs = [(a, b) for a in SPECIAL for b in SPECIAL]
+    a, b = np.array(pairs).T
+    values = cr.compile(cr.vmap(g))(a, b)
+    _, slopes = cr.compile(cr.vmap(cr.value_and_grad(f, argnums=(0, 1))))(a, b)
+    for i, point in enumerate(pairs):
+        y = g(*map(cr.Node, point))
+        assert bits(values[i]) == bits(y.data if isinstance(y, cr.Node) else y), point
+        expected = cr.grad(f, argnums=(0, 1))(*point)
+        assert all(map(same, [slope[i] for slope in slopes], expected)), point
+
+
+@pytest.mark.parametrize("n", [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 2, 3])
+def test_powers(n: float) -> None:
+    """Small whole ones are products: within two units, with derivatives, at all special numbers."""
+    f = cr.value_and_grad(lambda x: x**n)
+    x = [*SPECIAL, 1.1, -1.7, 7.3, 1e-200]
+    values, slopes = cr.compile(cr.vmap(f))(np.array(x))
+    second = cr.compile(cr.vmap(cr.hessian(lambda x: x**n)))(np.array(x))
+    for i, point in enumerate(x):
+        value, slope = f(point)
+        assert values[i] == pytest.approx(value, rel=5e-16, nan_ok=True), point
+        assert slopes[i] == pytest.approx(slope, rel=5e-16, nan_ok=True), point
+        curvature = cr.hessian(lambda x: x**n)(point)
+        assert second[i] == pytest.approx(curvature, rel=1e-15, nan_ok=True), point
 
 
 def test_programs_use_every_operation() -> None:
