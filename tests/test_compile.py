@@ -414,6 +414,9 @@ def test_arrays_of_nodes() -> None:
     y = f(mixed)
     y.backward()
     assert (y.data, mixed[0].grad) == (13.0, 6.0)
+    few = np.array([Node(1.0), 5.0, Node(2.0), Node(4.0)], dtype=object)
+    f(few).backward()
+    assert [few[i].grad for i in (0, 2, 3)] == [2.0, 4.0, 8.0]
     other = Node(-1.0)  # the gradient is that of this call
     f(np.array([Node(2.0), other])).backward()
     assert other.grad == -2.0
@@ -503,6 +506,10 @@ def test_captures_that_differ_between_branches() -> None:
     y = f(3.0)
     y.backward()
     assert (y.data, a.grad, b.grad) == (6.0, 3.0, 4.0)
+    b_then = b
+    b = Node(5.0)  # watched as well, though the first trace did not know it
+    assert (f(-2.0).data, f(3.0).data) == (20.0, 6.0)
+    b = b_then
     lanes = cr.compile(cr.vmap(f.function))
     values = lanes(np.array([1.0, -2.0, 3.0]))
     assert [y.data for y in values] == [2.0, 12.0, 6.0]
@@ -1211,6 +1218,9 @@ def test_aux() -> None:
     assert_same(cr.compile(f)(3.0, 2.0), (12.0, {"twice": 6.0}))
     lanes = cr.vmap(f, in_axes=(0, None))
     assert_same(cr.compile(lanes)(np.arange(3.0), 2.0), lanes(np.arange(3.0), 2.0))
+    total = cr.vmap(f.function, in_axes=(None, 0), reduce="sum")
+    outer = cr.grad(total, has_aux=True)
+    assert_same(cr.compile(outer)(2.0, np.arange(3.0)), outer(2.0, np.arange(3.0)))
 
 
 def test_users_operations_and_custom_gradients() -> None:

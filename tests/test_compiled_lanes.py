@@ -285,6 +285,31 @@ def test_axes(lanes: int) -> None:
     assert np.array_equal(found, np.broadcast_to(cube[:, 0] * shared[0] * 2.0, (lanes, 4, 3)))
 
 
+BROADCAST = {
+    "rows": np.arange(1.0, 3.0)[:, None],
+    "columns": np.arange(1.0, 4.0),
+    "everything": np.array(2.5),
+    "nothing": np.arange(6.0).reshape(2, 3),
+}
+
+
+@pytest.mark.parametrize("name", BROADCAST)
+def test_broadcast_elements(name: str) -> None:
+    """Strides of 0 between the elements of a lane, in all kinds of calls."""
+    one = np.broadcast_to(BROADCAST[name], (2, 3))
+    many = np.broadcast_to(one, (9, 2, 3))
+    weights = np.arange(6.0).reshape(2, 3) - 2.0
+    assert np.array_equal(cr.compile(lambda x: x * weights)(one), one * weights)
+    assert np.array_equal(cr.compile(cr.vmap(lambda x: x * weights))(many), many * weights)
+    total = cr.compile(cr.vmap(lambda x, w: (x * w).sum(), in_axes=(0, None), reduce="sum"))
+    for _ in range(3):  # a general call, then fast ones
+        for x in (many, many.copy(), many[:5]):
+            assert total(x, weights) == len(x) * (one * weights).sum()
+            assert total(x, np.broadcast_to(weights[:, :1], (2, 3))) == len(x) * (
+                (one * weights[:, :1]).sum()
+            )
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "i1", "i8", "u2", ">f4"])
 def test_other_types_of_numbers(dtype: str) -> None:
     """Other floats, and whole numbers where they are differentiated by, are taken exactly."""

@@ -304,10 +304,10 @@ def test_powers(n: float) -> None:
     second = cr.compile(cr.vmap(cr.hessian(lambda x: x**n)))(np.array(x))
     for i, point in enumerate(x):
         value, slope = f(point)
-        assert values[i] == pytest.approx(value, rel=5e-16, nan_ok=True), point
-        assert slopes[i] == pytest.approx(slope, rel=5e-16, nan_ok=True), point
+        assert values[i] == pytest.approx(value, rel=5e-16, abs=0.0, nan_ok=True), point
+        assert slopes[i] == pytest.approx(slope, rel=5e-16, abs=0.0, nan_ok=True), point
         curvature = cr.hessian(lambda x: x**n)(point)
-        assert second[i] == pytest.approx(curvature, rel=1e-15, nan_ok=True), point
+        assert second[i] == pytest.approx(curvature, rel=1e-15, abs=0.0, nan_ok=True), point
 
 
 def test_programs_use_every_operation() -> None:

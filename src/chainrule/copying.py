@@ -17,7 +17,7 @@ from mypy_extensions import mypyc_attr
 
 from chainrule.annotations import Annotation
 from chainrule.backpropagation import is_stale
-from chainrule.node import INTERNAL, Node, apply
+from chainrule.node import INTERNAL, Node, _followed, _leaving, apply
 from chainrule.rules import Operation
 
 _local = threading.local()
@@ -73,8 +73,23 @@ def _set_state(node: Node, state: dict[str, Any]) -> None:
         setattr(node, name, value)
 
 
+def _stays(node: Node) -> bool:
+    """Whether a copy is the node itself: for a traced value, as for the number it stands for.
+
+    Raises:
+        TracedValueError: for a node from outside inside ``compile``, whose copy would be frozen.
+    """
+    if node._level > 0:
+        return True
+    if _followed(node):
+        raise _leaving(node, "copying")
+    return False
+
+
 def copy_node(node: Node) -> Node:
     """A new node with the same value, gradient, attributes and parents."""
+    if _stays(node):
+        return node
     kind, operation, numbers, annotation = _parts(node)
     twin = _new(kind, operation, node.operands, numbers, annotation)
     _set_state(twin, _state(node))
@@ -83,6 +98,8 @@ def copy_node(node: Node) -> Node:
 
 def deepcopy_node(root: Node, memo: dict[int, Any]) -> Node:
     """A copy of the whole graph below a node; ``memo`` keeps what is shared shared."""
+    if _stays(root):
+        return root
     nodes = _not_done(root, memo)
     for node in nodes:
         operands = tuple([memo[id(x)] if isinstance(x, Node) else x for x in node.operands])
@@ -170,6 +187,8 @@ def _not_done(root: Node, done: Collection[int]) -> list[Node]:
 
 def reduce_node(node: Node) -> tuple[Any, ...]:
     """For ``__reduce_ex__``: how to make the node again from its parents."""
+    if _followed(node):
+        raise _leaving(node, "pickling")
     dump = _this_dump()
     older = None
     if not dump.pickled.issuperset([id(parent) for parent in node._parents]):

@@ -465,7 +465,7 @@ class Node:
 
     def __float__(self) -> float:
         if _followed(self):
-            raise _leaving(self, "float() of")
+            raise _leaving(self, "float() of", _USE_MATH)
         raise TypeError(
             "a node is not turned into a float, which would lose its gradient; use the functions"
             " of chainrule.math in place of math's, or node.data to leave the graph"
@@ -473,7 +473,7 @@ class Node:
 
     def __int__(self) -> int:
         if _followed(self):
-            raise _leaving(self, "int() of")
+            raise _leaving(self, "int() of", _USE_MATH)
         raise TypeError(
             "a node is not turned into an int, which would lose its gradient; use"
             " chainrule.math.trunc, or int(node.data) to leave the graph"
@@ -875,14 +875,17 @@ def _followed(node: Node) -> bool:
     return node._level > 0 or PROGRESS.recorder is not None
 
 
-def _leaving(node: Node, what: str) -> TracedValueError:
+_TO_CONSTANT: Final = "write stop_gradient(x) to treat it as constant"
+_USE_MATH: Final = "use the functions of chainrule.math (trunc for int) in place of Python's"
+
+
+def _leaving(node: Node, what: str, instead: str = _TO_CONSTANT) -> TracedValueError:
     """The error for a traced value that would leave the graph."""
     if node._level > PROGRESS.level:
         why = "it is used outside the transformation it belongs to, which has ended"
     else:
         why = (
-            f"inside {name_of(node._level)} that would lose its dependence on the inputs;"
-            " write stop_gradient(x) to treat it as constant"
+            f"inside {name_of(node._level)} that would lose its dependence on the inputs; {instead}"
         )
     return TracedValueError(f"{what} a traced value at {users_line()}: {why}")
 

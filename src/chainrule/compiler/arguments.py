@@ -224,17 +224,17 @@ def checked_array(array: Any, kind: str) -> Any:
 
 def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
     """The distance of neighbours of an array read in C order, None if there is not one."""
-    stride = 0
-    expected = 0
+    stride = 8
+    expected: int | None = None
     for length, actual in zip(reversed(shape), reversed(strides), strict=True):
         if length == 1:
             continue
-        if not expected:
-            stride = expected = actual
+        if expected is None:
+            stride = expected = actual  # 0 where all are one number
         elif actual != expected:
             return None
         expected *= length
-    return stride or 8
+    return stride
 
 
 def inputs_to_arguments(
