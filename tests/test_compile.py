@@ -1109,6 +1109,21 @@ def test_nan_ends_loops_and_takes_the_other_branch() -> None:
     assert [h(1.0, 1.0), h(1.0, 2.0), h(0.0, -0.0), h(math.nan, math.nan)] == [1.0, 0.0, 1.0, 0.0]
 
 
+def test_anomalies_are_found() -> None:
+    """Inside detect_anomaly the function runs on nodes, so that the first NaN is found."""
+    weight = Node(2.0)
+    f = cr.compile(lambda x: crmath.log(weight) * x)
+    assert f(2.0).data == pytest.approx(2.0 * math.log(2.0))
+    weight.data = -1.0
+    assert math.isnan(f(2.0).data)
+    with cr.detect_anomaly(), pytest.raises(FloatingPointError, match=r"log\(-1\) = nan"):
+        f(2.0)
+    g = cr.compile(cr.grad(lambda x: crmath.sqrt(x) * x))
+    assert math.isnan(g(-1.0))
+    with cr.detect_anomaly(), pytest.raises(FloatingPointError, match=r"sqrt\(-1\) = nan"):
+        g(-1.0)
+
+
 def test_check() -> None:
     """check=True finds what has changed since the trace; without, it is frozen."""
     factor = [2.0]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, overload
 import numpy
 
 from chainrule import trees
+from chainrule.annotations import detecting_anomaly
 from chainrule.lanes import Vmap
 from chainrule.node import Node
 from chainrule.rules import described
@@ -76,7 +77,8 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result for these arguments."""
-        if PROGRESS.names:  # inside a transformation or trace, it is part of that graph
+        # Inside a transformation or trace it is part of that graph; machine code finds no anomaly.
+        if PROGRESS.names or detecting_anomaly():
             return self.function(*args, **kwargs)
         self.calls += 1
         if not kwargs:
