@@ -5,8 +5,8 @@ BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.csv' -o -path '*/assets/*')
 
 # What runs once more with the engine as plain Python, as it is where no C compiler is found.
-ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input copying custom_gradient deep docs \
-	drawing math nesting node random_graphs rules transforms twins vmap)
+ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input compiled_programs copying \
+	custom_gradient deep docs drawing math nesting node random_graphs rules transforms twins vmap)
 
 .PHONY: demo test bench pictures clean
 
