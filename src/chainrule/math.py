@@ -224,8 +224,10 @@ def logsumexp(xs: Iterable[Any]) -> Any:
     if not terms:
         return -_math.inf
     largest = stop_gradient(reduce(_rules.maximum, terms))
-    if isinf(largest):  # the others are nothing beside it, and x - inf would be NaN
-        return reduce(_rules.maximum, terms, -_math.inf)
+    if isinf(largest):  # x - inf would be NaN
+        if largest > 0 and sum(1 for x in terms if x == _math.inf) == 1:
+            return reduce(_rules.maximum, terms)  # the others are nothing beside it
+        return _rules.log(reduce(_rules.add, [_rules.exp(x) for x in terms]))  # gradients NaN
     total = reduce(_rules.add, [_rules.exp(_rules.subtract(x, largest)) for x in terms])
     return _rules.add(largest, _rules.log(total))
 
