@@ -112,8 +112,21 @@ def new_annotation(name: str | None) -> Annotation | None:
 
 
 def users_line() -> str:
-    """``file:line`` of the innermost running code outside this package."""
+    """``file:line`` of the innermost running code outside this package.
+
+    In a notebook ``cell In[3], line 4``, as its tracebacks say it.
+    """
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    file = frame.f_code.co_filename
+    cell = _cell(file) if "IPython" in sys.modules else None
+    return f"{file}:{frame.f_lineno}" if cell is None else f"{cell}, line {frame.f_lineno}"
+
+
+def _cell(file: str) -> str | None:
+    """What IPython calls the cell that it compiled under the name of a file; None for a file."""
+    shell: Any = getattr(sys.modules["IPython"], "get_ipython", lambda: None)()
+    name = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    found = None if name is None else name(file)
+    return None if found is None else f"{found[0].lower()} {found[1]}"
