@@ -311,6 +311,7 @@ CELLS = (
     "grad(f)(1.0)",
     "with record_lines():\n    y = log(Node(1.0))\nprint(y.line)",
     "with detect_anomaly():\n\n    log(Node(0.0))",
+    "print('cell In[4], line 2  y = log(Node(1.0))' in explore(y).html)",
 )
 
 
@@ -328,4 +329,5 @@ def test_a_notebook() -> None:
     assert "chainrule/" not in text
     assert "float() of a traced value at cell In[2], line 2: " in text
     assert cells[3].outputs[0]["text"] == "cell In[4], line 2\n"
+    assert cells[5].outputs[0]["text"] == "True\n"
     assert "log(0) = -inf at cell In[5], line 3" in cells[4].outputs[0]["evalue"]

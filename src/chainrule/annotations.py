@@ -38,6 +38,8 @@ ACTIVE: Final = _Active()
 _groups: Final[ContextVar[Annotation | None]] = ContextVar("chainrule_groups", default=None)
 _anomaly: Final[ContextVar[bool]] = ContextVar("chainrule_anomaly", default=False)
 _lines: Final[ContextVar[bool]] = ContextVar("chainrule_lines", default=False)
+FILES_OF_CELLS: Final[dict[str, str]] = {}
+"""Under which names a notebook compiled the cells whose lines were asked for."""
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -129,4 +131,8 @@ def _cell(file: str) -> str | None:
     shell: Any = getattr(sys.modules["IPython"], "get_ipython", lambda: None)()
     name = getattr(getattr(shell, "compile", None), "format_code_name", None)
     found = None if name is None else name(file)
-    return None if found is None else f"{found[0].lower()} {found[1]}"
+    if found is None:
+        return None
+    cell = f"{found[0].lower()} {found[1]}"
+    FILES_OF_CELLS[cell] = file
+    return cell
