@@ -6,11 +6,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from chainrule import cli
+from chainrule import cli, demo
 
 PROGRAM = """
 import sys
@@ -236,16 +237,32 @@ def test_interrupt(program: Path) -> None:
 
 
 def test_demo(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Gradients are compared, a network learns, and the pictures are where it says."""
+    """Gradients and compiled code are compared, a network learns, pictures are where it says."""
     assert cli.main(["demo", "-o", "pictures", "--steps", "30"]) == 0
     out = capsys.readouterr().out
-    assert out.count(" ok\n") == 4
+    assert out.count(" ok\n") == 5
     assert "WRONG" not in out
     explained = float(out.split("explains ")[1].split(" %")[0])
     assert 95 < explained <= 100
-    for name in ("dense-unit.svg", "fit.png", "network.svg"):
+    for name in ("dense-unit.svg", "dense-unit.html", "fit.png", "network.svg", "network.html"):
         assert f"pictures/{name}" in out
         assert Path("pictures", name).stat().st_size > 1000
+
+
+def test_the_demo_is_not_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever takes long says what it is and that it goes on."""
+    monkeypatch.setattr(demo, "SILENCE", 0.001)
+    text = ""
+    with demo.signs_of_life("Thinking"):
+        for _ in range(10_000):
+            text += capsys.readouterr().out
+            if text.endswith("."):
+                break
+            time.sleep(0.001)
+    assert text.startswith("Thinking ….")
+    assert capsys.readouterr().out.endswith("\n")
 
 
 @pytest.mark.whole

@@ -18,7 +18,8 @@ import pytest
 from nbclient import NotebookClient
 
 import chainrule
-from chainrule import Node, Operation, nn
+from chainrule import Node, Operation, math, nn
+from chainrule.node import COMPILED
 from chainrule.tracebacks import SWITCH
 
 HERE = Path(__file__).name
@@ -129,10 +130,21 @@ def test_every_public_function_is_in_the_table() -> None:
     assert set(public) == SILENT | set(REFUSED)
 
 
+@pytest.mark.parametrize("name", [n for n in math.__all__ if callable(getattr(math, n))])
+def test_functions_of_chainrule_math(name: str) -> None:
+    """Whatever they refuse; in the plain engine the operations themselves show frames."""
+    function = getattr(math, name)
+    count = len(inspect.signature(function).parameters) if inspect.isfunction(function) else 1
+    error = error_of(lambda: function(*["a"] * (min(count, 2) if name != "clip" else 3)))
+    names = own(modules_of(error.__traceback__))
+    assert not names or (not inspect.isfunction(function) and not COMPILED)
+    assert traceback.extract_tb(error.__traceback__)[-1].name == "<lambda>" or names
+
+
 def hidden_engine(name: str) -> bool:
     """Whether a call goes straight to the engine, which hides its frames where it is compiled."""
     engine = ("Node", "Operation", "stop_gradient", "zero_grad")
-    return name in engine and not chainrule.build_info()["compiled"]
+    return name in engine and not COMPILED
 
 
 @pytest.mark.parametrize("name", [*REFUSED, *METHODS])

@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--title", help="of the page")
     explore.set_defaults(run=_explore)
 
-    demo = commands.add_parser("demo", help="a dense unit, then a network that learns real data")
+    demo = commands.add_parser("demo", help="gradients checked, code compiled, data learnt")
     demo.add_argument("-o", "--output", type=Path, default=Path("chainrule-demo"), metavar="FOLDER")
     demo.add_argument("--steps", type=int, default=3000, help="steps of training (3000)")
     demo.set_defaults(run=_demo)
