@@ -33,8 +33,9 @@ pictures: .venv/test
 DOTS := (while sleep 3 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
 .venv/bin/pip:
-	$(PYTHON) -m venv .venv
-	@$(DOTS) $(BIN)/pip install --quiet --upgrade pip; done=$$?; echo; exit $$done
+	@echo "Making .venv"
+	@$(DOTS) $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --upgrade pip; \
+		done=$$?; echo; exit $$done
 
 .venv/demo: .venv/bin/pip $(SOURCES)
 	@echo "Installing chainrule with what the demonstration needs; the engine is compiled"

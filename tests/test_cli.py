@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chainrule import cli, demo
+from chainrule.tracebacks import SWITCH
 
 PROGRAM = """
 import sys
@@ -30,6 +31,7 @@ number = 3.0
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's file, with the working folder beside it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(sys, "argv", ["chainrule"])
     path = tmp_path / "model.py"

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from chainrule.rules import OPERATIONS
+from chainrule.tracebacks import SWITCH
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,8 +73,9 @@ for i, block in enumerate(blocks):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_snippets_run(page: Path, tmp_path: Path) -> None:
+def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run one after the other, with nothing but what it says to install."""
+    monkeypatch.delenv(SWITCH, raising=False)
     given = json.dumps([page.name, snippets(page), absent(installed(page))])
     words = [sys.executable, "-W", "error", "-c", RUN]
     done = subprocess.run(words, input=given, cwd=tmp_path, capture_output=True, text=True)

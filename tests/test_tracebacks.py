@@ -26,6 +26,12 @@ HERE = Path(__file__).name
 X, Y = np.linspace(-1.0, 1.0, 8).reshape(4, 2), np.zeros(4)
 
 
+@pytest.fixture(autouse=True)
+def as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what the other tests set."""
+    monkeypatch.delenv(SWITCH, raising=False)
+
+
 def modules_of(traceback_: TracebackType | None) -> list[str]:
     """The modules whose frames are in a traceback."""
     found = []
@@ -60,6 +66,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "custom_gradient": lambda: chainrule.custom_gradient(1),  # type: ignore[arg-type]
     "draw_graph": lambda: chainrule.draw_graph(1),  # type: ignore[arg-type]
     "explore": lambda: chainrule.explore(1),  # type: ignore[arg-type]
+    "group": lambda: chainrule.group(""),
     "grad": lambda: chainrule.grad(1),  # type: ignore[arg-type]
     "hessian": lambda: chainrule.hessian(1),  # type: ignore[arg-type]
     "hvp": lambda: chainrule.hvp(abs, 1.0, (1.0,)),  # type: ignore[arg-type]
@@ -73,7 +80,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "value_and_grad": lambda: chainrule.value_and_grad(1),  # type: ignore[arg-type]
     "vjp": lambda: chainrule.vjp(abs, "a"),
     "vmap": lambda: chainrule.vmap(1),  # type: ignore[arg-type]
-    "zero_grad": lambda: chainrule.zero_grad([1.0]),  # type: ignore[list-item]
+    "zero_grad": lambda: chainrule.zero_grad([1.0]),
     "nn.Adam": lambda: nn.Adam(-1.0),
     "nn.AdamW": lambda: nn.AdamW(-1.0),
     "nn.Constant": lambda: nn.Constant(-1.0),
@@ -94,7 +101,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "nn.load_weights": lambda: nn.load_weights(nn.MLP(1, [1]), "missing.safetensors"),
     "nn.mean_squared_error": lambda: nn.mean_squared_error([1.0], [1.0, 2.0]),
     "nn.plot_fit": lambda: nn.plot_fit(nn.MLP(2, [1]), X, Y),
-    "nn.plot_loss": lambda: nn.plot_loss(1),
+    "nn.plot_loss": lambda: nn.plot_loss(1),  # type: ignore[arg-type]
     "nn.plot_network": lambda: nn.plot_network(1),  # type: ignore[arg-type]
     "nn.plot_regions": lambda: nn.plot_regions(nn.MLP(1, [1]), X[:, :1], Y),
     "nn.predict": lambda: nn.predict(1, X),  # type: ignore[arg-type]
@@ -117,7 +124,7 @@ METHODS: dict[str, Callable[[], Any]] = {
 }
 SILENT = {
     *("BinaryOpNode", "CompileError", "OperationNode", "PowOp", "ReLUNode", "TanhNode"),
-    *("TracedValueError", "build_info", "detect_anomaly", "group", "record_lines"),
+    *("TracedValueError", "build_info", "detect_anomaly", "record_lines"),
     *("nn.DivergenceError", "nn.History", "nn.Module", "nn.Optimizer", "nn.SavedFileError"),
     "nn.ungrouped",
 }
@@ -143,7 +150,7 @@ def test_functions_of_chainrule_math(name: str) -> None:
 
 def hidden_engine(name: str) -> bool:
     """Whether a call goes straight to the engine, which hides its frames where it is compiled."""
-    engine = ("Node", "Operation", "stop_gradient", "zero_grad")
+    engine = ("Node", "Operation", "group", "stop_gradient", "zero_grad")
     return name in engine and not COMPILED
 
 
@@ -172,6 +179,9 @@ def inner(x: Any) -> Any:
 
 
 odd = Operation("odd", lambda x: x, [lambda y, x: inner(x)])
+
+
+picky = Operation("picky", lambda x: x if x > 0 else inner(x), [lambda y, x: 1.0])
 
 
 class Model(nn.Module):
@@ -205,6 +215,7 @@ RAISING: dict[str, Callable[[], Any]] = {
     "detecting": lambda: detecting(lambda: odd(Node(1.0)).backward()),
     "detecting, compiled": lambda: detecting(lambda: chainrule.compile(fails)(1.0)),
     "derivative of an operation": lambda: chainrule.grad(odd)(1.0),
+    "compiled operation": lambda: chainrule.compile(chainrule.vmap(picky))(np.array([1.0, -1.0])),
     "compiled derivative of one": lambda: chainrule.compile(chainrule.grad(odd))(1.0),
     "local gradients": lambda: chainrule.draw_graph(odd(Node(1.0)), local_grads=True),
     "explore": lambda: chainrule.explore(odd(Node(1.0))),

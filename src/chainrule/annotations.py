@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -43,8 +43,7 @@ FILES_OF_CELLS: Final[dict[str, str]] = {}
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-@contextmanager
-def group(name: str) -> Iterator[None]:
+def group(name: str) -> AbstractContextManager[None]:
     """Gather the nodes made inside a ``with`` block under a name; pictures can fold them.
 
     Blocks nest: a node belongs to all the groups that are open where it is made.
@@ -57,6 +56,11 @@ def group(name: str) -> Iterator[None]:
         raise TypeError(f"group takes a name, not {type(name).__name__}")
     if not name:
         raise ValueError("group takes a name that is not empty")
+    return _grouped(name)
+
+
+@contextmanager
+def _grouped(name: str) -> Iterator[None]:
     outer = _groups.get()
     token = _groups.set(Annotation(None, (outer.groups if outer else ()) + (name,), None))
     ACTIVE.contexts += 1
