@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import i64
+
+if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager  # it is a decorator too
 
 
 class Annotation:
@@ -43,7 +46,7 @@ FILES_OF_CELLS: Final[dict[str, str]] = {}
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-def group(name: str) -> AbstractContextManager[None]:
+def group(name: str) -> _GeneratorContextManager[None]:
     """Gather the nodes made inside a ``with`` block under a name; pictures can fold them.
 
     Blocks nest: a node belongs to all the groups that are open where it is made.
