@@ -52,9 +52,16 @@ def sorted_nodes(root: Node) -> list[Node]:
 
 
 def topological(roots: Sequence[Node], level: i32) -> list[Node]:
-    """The nodes of a level, or a deeper one, that some roots depend on: children before parents."""
-    starts = [root for root in roots if root._level >= level]
-    return _walk(starts, level, False, False, 0.0).nodes if starts else []
+    """The nodes of a level, or a deeper one, that some roots depend on: parents before children.
+
+    What the first roots depend on comes first.
+    """
+    starts = [root for root in reversed(roots) if root._level >= level]
+    if not starts:
+        return []
+    nodes = _walk(starts, level, False, False, 0.0).nodes
+    nodes.reverse()
+    return nodes
 
 
 def backward(root: Node, seed: float) -> None:

@@ -275,8 +275,12 @@ def azmul(x: float, y: float) -> float:
 
 
 def message(reached: float, global_grad: float, local_grad: float) -> float:
-    """What a node sends to an operand that its gradient reaches only under a condition, else 0."""
-    return global_grad * local_grad if reached != 0.0 else 0.0
+    """global_grad * local_grad of a node that is reached only under a condition.
+
+    Where it is not, its global gradient is 0 and sends 0, whatever the local gradient.
+    """
+    product = global_grad * local_grad
+    return product if reached != 0.0 or product == product else 0.0
 
 
 def less(x: float, y: float) -> float:

@@ -89,8 +89,9 @@ def azmul(a: Vector, b: Vector) -> Vector:
 
 
 def message(reached: Vector, global_grad: Vector, local_grad: Vector) -> Vector:
-    """The product where the condition is true, else 0."""
-    return reached.differs(0.0).select(global_grad * local_grad, 0.0)
+    """The product, but 0 where it is NaN and nothing is reached."""
+    product = global_grad * local_grad
+    return (reached.equals(0.0) & product.is_nan()).select(0.0, product)
 
 
 def less(a: Vector, b: Vector) -> Vector:

@@ -20,6 +20,7 @@ from chainrule.drawing.style import (
     symbol,
 )
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 Direction = Literal["LR", "RL", "TB", "BT"]
 
@@ -33,6 +34,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
     def __repr__(self) -> str:
         return "<GraphDrawing: the last line of a Jupyter cell, or .save('graph.svg')>"
 
+    @boundary
     def pipe(
         self, format: str | None = None, encoding: str | None = None, **options: Any
     ) -> bytes | str:
@@ -44,6 +46,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         data = render_dot(self.source, check_format(format or self.format))
         return data.decode(encoding) if encoding else data
 
+    @boundary
     def save(
         self, filename: str | os.PathLike[str] | None = None, directory: str | None = None, **_: Any
     ) -> str:
@@ -71,6 +74,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         write_atomically(path, data)
         return str(path)
 
+    @boundary
     def render(
         self,
         filename: str | os.PathLike[str] | None = None,
@@ -100,6 +104,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         return str(picture)
 
 
+@boundary
 def draw_graph(
     root: Node,
     *,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 
+@boundary
 def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
     """The nodes below a root, itself included, and the edges ``(parent, child)`` between them.
 

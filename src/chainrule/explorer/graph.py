@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import linecache
+import os
 from array import array
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
+from chainrule.annotations import FILES_OF_CELLS
 from chainrule.backpropagation import _check_fresh, gradients
 from chainrule.drawing.style import symbol
 from chainrule.explorer.folding import fold
@@ -157,9 +160,14 @@ def _close(x: float, y: float) -> bool:
 
 
 def _with_source(line: str) -> str:
-    """``file:line`` with the text there."""
-    file, _, number = line.rpartition(":")
+    """Where a line of code is, a file from the working folder on, with the text there."""
+    cell, _, number = line.partition(", line ")
+    file = FILES_OF_CELLS.get(cell)
+    if file is None:
+        file, _, number = line.rpartition(":")
     source = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
+    with suppress(OSError):  # a page that others get need not name the folders of its author
+        line = line.removeprefix(os.getcwd() + os.sep)
     return f"{line}  {source}" if source else line
 
 

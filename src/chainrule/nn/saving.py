@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy
 
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 from .architecture import architecture, built
 from .layers import MLP
@@ -30,6 +31,7 @@ class SavedFileError(ValueError):
     """A file of weights that can't be read, was altered, or belongs to another network."""
 
 
+@boundary
 def save(model: Module, path: str | os.PathLike[str]) -> Path:
     """Write a model's weights, and the architecture of an :class:`MLP`, to a safetensors file.
 
@@ -69,6 +71,7 @@ def save(model: Module, path: str | os.PathLike[str]) -> Path:
     return target
 
 
+@boundary
 def load(path: str | os.PathLike[str]) -> MLP:
     """The network of a file, made anew.
 
@@ -92,6 +95,7 @@ def load(path: str | os.PathLike[str]) -> MLP:
     return model
 
 
+@boundary
 def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     """Give a model the weights of a file, or raise and leave it as it was.
 
