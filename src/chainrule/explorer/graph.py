@@ -5,10 +5,11 @@ from __future__ import annotations
 import linecache
 from array import array
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from chainrule.backpropagation import _check_fresh, _message
-from chainrule.drawing.style import symbol
+from chainrule.drawing.style import printable, symbol
 from chainrule.explorer.folding import fold
 from chainrule.explorer.formulas import Form, form_of, operand_names, value
 from chainrule.node import Node, _values
@@ -94,7 +95,9 @@ class Graph:
 
     def names(self) -> dict[int, str]:
         """The nodes that have a name."""
-        return {i: node.name for i, node in enumerate(self.nodes) if node.name is not None}
+        return {
+            i: printable(node.name) for i, node in enumerate(self.nodes) if node.name is not None
+        }
 
     def lines(self) -> tuple[list[str], dict[int, int]]:
         """The lines of code that made nodes, with their text, and which node is of which."""
@@ -112,15 +115,15 @@ def _described(
     """What the page says of an operation."""
     if operation is None or form is None:
         return {
-            "name": text,
-            "symbol": text,
+            "name": printable(text),
+            "symbol": printable(text),
             "operands": operand_names(count),
             "formulas": [""] * count,
             "stops": [0] * count,
         }
     return {
-        "name": operation.name,
-        "symbol": operation.symbol,
+        "name": printable(operation.name),
+        "symbol": printable(operation.symbol),
         "operands": operand_names(count),
         "formulas": list(form.formulas),
         "stops": [int(operation.ignores(i) or operation.stops(i)) for i in range(count)],
@@ -171,8 +174,11 @@ def _close(x: float, y: float) -> bool:
 def _with_source(line: str) -> str:
     """``file:line`` with the text there."""
     file, _, number = line.rpartition(":")
-    source = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
-    return f"{line}  {source}" if source else line
+    source = ""
+    if number.isdigit():
+        with suppress(ValueError):  # no file has that name
+            source = linecache.getline(file, int(number)).strip()
+    return printable(f"{line}  {source}" if source else line)
 
 
 def check_root(root: object) -> None:
