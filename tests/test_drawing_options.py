@@ -6,6 +6,8 @@ import itertools
 import math
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 import zlib
 from pathlib import Path
@@ -18,9 +20,13 @@ from chainrule import Node, draw_graph, group
 from chainrule.drawing.attributes import KNOWN
 
 SVG = "{http://www.w3.org/2000/svg}"
-without_graphviz = pytest.mark.skipif(
-    shutil.which("dot") is not None, reason="about the packaged program: Graphviz is installed here"
-)
+
+
+@pytest.fixture(autouse=True)
+def _without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These are about the packaged program, and hold where Graphviz is installed too."""
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "dot" else which(name))
 
 
 def unit(name: str = "x") -> Node:
@@ -214,7 +220,6 @@ def test_fonts() -> None:
             draw_graph(y, fontsize=bad)
 
 
-@without_graphviz
 def test_fonts_that_are_not_there() -> None:
     """Another font is the viewer's in SVG, and refused where letters would be others."""
     drawing = draw_graph(unit(), fontname="Comic Sans")
@@ -307,7 +312,6 @@ def test_svg_fits_a_page() -> None:
 # PDF
 
 
-@without_graphviz
 def test_pdf_has_letters() -> None:
     """Latin, Greek and mathematical letters, and indices, are letters of fonts, not pixels."""
     name = "αβγ Ω ∂L/∂w ≤ ∞ é – σ² θ₁₂"
@@ -320,7 +324,24 @@ def test_pdf_has_letters() -> None:
     assert set(re.findall(rb"/BaseFont /(\w+)", pdf)) == {b"Helvetica", b"Symbol"}  # type: ignore[arg-type]
 
 
-@without_graphviz
+def test_pictures_need_no_other_library() -> None:
+    """Drawing in every format loads the package graphviz and nothing else from outside."""
+    program = """
+import sys
+before = set(sys.modules)
+from chainrule import Node, draw_graph
+for format in ("svg", "png", "pdf"):
+    draw_graph(Node(1.0) * 2).pipe(format)
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+loaded = {name for name in loaded if not name.endswith("__mypyc")}  # the compiled engine
+print(sorted(loaded - set(sys.stdlib_module_names) - {"chainrule", "mypy_extensions"}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['graphviz']"
+
+
 def test_pdf_is_as_the_svg() -> None:
     """The same size, texts, boxes, ellipses, arrows and colours."""
     with group("g"):
@@ -351,7 +372,6 @@ def test_pdf_is_as_the_svg() -> None:
     )  # the background
 
 
-@without_graphviz
 @pytest.mark.parametrize("name", ["学", "🙂", "Ж", "a\\b"])
 def test_pdf_of_other_letters(name: str) -> None:
     """A picture with letters that PDF's own fonts lack is one of pixels."""
@@ -365,7 +385,6 @@ def test_pdf_of_other_letters(name: str) -> None:
     assert up == pytest.approx(height, abs=2)
 
 
-@without_graphviz
 @pytest.mark.parametrize(
     ("kind", "name", "value", "message"),
     [

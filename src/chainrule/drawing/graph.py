@@ -173,7 +173,7 @@ def _add_boxes(
                 _add_folded(graph, picture, folded[-1], nodes, numbers, scale)
         for inner in frames.get(path, ()):
             with graph.subgraph(name=f"cluster{next(number)}") as frame:
-                frame.attr(label=label_text(inner[-1]))
+                frame.attr(label=label_text(inner[-1]), tooltip=tooltip_text(inner[-1]))
                 add(frame, inner)
 
     add(drawing, ())
