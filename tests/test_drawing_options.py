@@ -32,7 +32,8 @@ def _without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
 def unit(name: str = "x") -> Node:
     """A small graph."""
     x = Node(3.0, name=name)
-    return (x * x + 1).tanh()
+    y: Node = (x * x + 1).tanh()
+    return y
 
 
 def size(png: bytes | str) -> tuple[int, int]:
@@ -214,7 +215,7 @@ def test_fonts() -> None:
         assert families == {"Courier,monospace"}
     assert 'fill="red"' in drawing.pipe("svg", encoding="utf-8")
     large = draw_graph(y, fontsize=24).pipe("svg", encoding="utf-8")
-    assert set(re.findall(r'font-size="([\d.]+)"', large)) == {"24.00"}
+    assert set(re.findall(r'font-size="([\d.]+)"', str(large))) == {"24.00"}
     for bad in (0, -3):
         with pytest.raises(ValueError, match="fontsize is a number of points above 0"):
             draw_graph(y, fontsize=bad)
@@ -272,7 +273,7 @@ def test_attributes_without_effect_are_refused(kind: str | None, name: str, mess
     drawing = draw_graph(unit())
     before = drawing.source
     with pytest.raises(ValueError, match=message):
-        drawing.attr(kind, **{name: "1"})
+        drawing.attr(kind, {"fontname": "Courier", name: "1"})
     assert drawing.source == before
 
 
@@ -290,6 +291,20 @@ def test_options_that_are_not_there(option: str, tmp_path: Path) -> None:
         with pytest.raises(TypeError, match=option):
             call(**{option: 1})
     assert not list(tmp_path.iterdir())
+
+
+def test_where_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names that ``graphviz`` keeps on a drawing are used."""
+    monkeypatch.chdir(tmp_path)
+    drawing = draw_graph(unit())
+    assert drawing.save() == "graph.svg"
+    assert drawing.render() == "graph.gv.svg"
+    (tmp_path / "out").mkdir()
+    drawing.directory, drawing.filename, drawing.format = "out", "unit.gv", "png"
+    assert drawing.save() == str(Path("out", "unit.png"))
+    assert drawing.render(cleanup=True) == str(Path("out", "unit.gv.png"))
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert found == {"graph.svg", "graph.gv", "graph.gv.svg", "out/unit.png", "out/unit.gv.png"}
 
 
 def test_save_keeps_a_file_on_request(tmp_path: Path) -> None:
@@ -319,9 +334,10 @@ def test_pdf_has_letters() -> None:
         y = unit(name)
     pdf = draw_graph(y, color=True, local_grads=True).pipe("pdf")
     assert "abg W \xb6L/\xb6w £ ¥ é – s² q12" in words(pdf)
-    assert {"data=3.000", "grad=0.0000", "tanh", "+ 1", "6.0000"} - set(words(pdf)) == {"6.0000"}
-    assert b"/Image" not in pdf  # type: ignore[operator]
-    assert set(re.findall(rb"/BaseFont /(\w+)", pdf)) == {b"Helvetica", b"Symbol"}  # type: ignore[arg-type]
+    assert {"data=3.000", "grad=0.0000", "tanh", "+ 1", "3.0000"} <= set(words(pdf))
+    assert isinstance(pdf, bytes)
+    assert b"/Image" not in pdf
+    assert set(re.findall(rb"/BaseFont /(\w+)", pdf)) == {b"Helvetica", b"Symbol"}
 
 
 def test_pictures_need_no_other_library() -> None:
@@ -399,7 +415,7 @@ def test_pdf_of_what_only_graphviz_draws(
 ) -> None:
     """Refused, and drawn in SVG."""
     drawing = draw_graph(unit())
-    drawing.attr(kind, **{name: value})
+    drawing.attr(kind, {name: value})
     if kind == "node":
         drawing.attr("node", style="filled")
     with pytest.raises(ValueError, match=message):

@@ -124,7 +124,7 @@ def graph_of(name: str) -> Node:
     with record_lines(), group("outer"), group(name or "?"):
         x = Node(1.0, name=name)
         exec(compile("y = Node(2.0, name=name)", _file_name(name), "exec"), values)
-        z = operation(x) + Own(3.0, (values["y"],))
+        z: Node = operation(x) + Own(3.0, (values["y"],))
     z.name = name
     return z
 

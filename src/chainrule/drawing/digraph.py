@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         return "<GraphDrawing: the last line of a Jupyter cell, or .save('graph.svg')>"
 
     def attr(
-        self, kw: str | None = None, _attributes: dict[str, Any] | None = None, **attrs: Any
+        self, kw: str | None = None, _attributes: Mapping[str, Any] | None = None, **attrs: Any
     ) -> None:
         """Set attributes of the graph, of every node or of every edge, drawn already or not.
 
@@ -40,9 +41,12 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         if kind not in KNOWN:
             raise ValueError(f"attr sets attributes of graph, node or edge, not {kw!r}")
         target = {"graph": self.graph_attr, "node": self.node_attr, "edge": self.edge_attr}[kind]
-        for name, value in {**(_attributes or {}), **attrs}.items():
+        values = {**(_attributes or {}), **attrs}
+        for name in values:
             check_attribute(kind, name)
-            target[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in values.items():
+            if value is not None:
+                target[name] = str(value).lower() if isinstance(value, bool) else str(value)
 
     def pipe(
         self,
@@ -97,7 +101,10 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
             ValueError: for an unknown ending, or what can't be drawn in that format.
             OSError: if the file can't be written.
         """
-        path = Path(directory or "", filename or f"graph.{self.format}")
+        path = Path(
+            directory or self.directory or "",
+            filename or Path(self.filename).with_suffix(f".{self.format}"),
+        )
         ending = path.suffix.lower().lstrip(".")
         if ending in ("gv", "dot"):
             data = self.source.encode()
@@ -147,7 +154,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
             OSError: if a file can't be written.
         """
         ending = check_format(format or self.format)
-        source = Path(directory or "", filename or "graph.gv")
+        source = Path(directory or self.directory or "", filename or self.filename)
         picture = source.with_name(f"{source.name}.{ending}")
         write_atomically(picture, self._drawn(ending, dpi, transparent, engine))
         if not cleanup:

@@ -92,6 +92,7 @@ def draw_graph(
         raise ValueError(f"fontsize is a number of points above 0, not {fontsize!r}")
     font = {"fontname": fontname, "fontsize": f"{fontsize:g}"}
     drawing = GraphDrawing(
+        filename="graph.gv",
         format=check_format(format),
         graph_attr={"rankdir": direction, "color": "#999999", "style": "rounded", **font},
         node_attr={**font, "height": "0.3"},
