@@ -223,14 +223,15 @@ def test_fonts() -> None:
 
 def test_fonts_that_are_not_there() -> None:
     """Another font is the viewer's in SVG, and refused where letters would be others."""
-    drawing = draw_graph(unit(), fontname="Comic Sans")
-    assert "Comic Sans" in drawing.pipe("svg", encoding="utf-8")
-    for format in ("png", "pdf"):
-        with pytest.raises(
-            ValueError, match="need an installed Graphviz for the font 'Comic Sans'"
-        ):
-            drawing.pipe(format)
-    for name in ("Helvetica", "Times", "courier-bold", "Times-BoldItalic", "Arial"):
+    for name in ("Comic Sans", "Courier-Bold"):
+        drawing = draw_graph(unit(), fontname=name)
+        assert name.split("-")[0] in str(drawing.pipe("svg", encoding="utf-8"))
+        for format in ("png", "pdf"):
+            with pytest.raises(
+                ValueError, match=f"need an installed Graphviz for the font '{name}'"
+            ):
+                drawing.pipe(format)
+    for name in ("Helvetica", "Times", "Times-Roman", "courier", "Arial"):
         draw_graph(unit(), fontname=name).pipe("pdf")
         draw_graph(unit(), fontname=name).pipe("png")
 

@@ -9,7 +9,6 @@ annex D.5 (the encoding of Symbol).
 
 from __future__ import annotations
 
-import difflib
 import json
 import zlib
 from collections.abc import Iterable
@@ -18,15 +17,12 @@ from typing import Any
 DPI = 200  # of a picture of pixels
 
 _MARGIN = 4.0  # points around the layout, as Graphviz leaves
-_ROMAN = ("Helvetica", "Courier")
-_BASE = ["Times-Roman", "Times-Bold", "Times-Italic", "Times-BoldItalic", *_ROMAN]
-_BASE += [f"{name}-{style}" for name in _ROMAN for style in ("Bold", "Oblique", "BoldOblique")]
-_FONTS = {name.lower(): name for name in _BASE} | {
+_FONTS = {
     "arial": "Helvetica",
-    "sans-serif": "Helvetica",
+    "courier": "Courier",
+    "helvetica": "Helvetica",
     "times": "Times-Roman",
-    "serif": "Times-Roman",
-    "monospace": "Courier",
+    "times-roman": "Times-Roman",
 }
 _SYMBOL = {
     char: code
@@ -45,18 +41,16 @@ _DASHES = {"solid": "[] 0 d", "dashed": "[6 3] 0 d", "dotted": "[1 3] 0 d"}
 
 
 def base_font(name: str) -> str:
-    """The name in PDF of a font.
+    """The name in PDF of a font whose widths the packaged program knows and that needs no file.
 
     Raises:
-        ValueError: if it is none of those that need no font file.
+        ValueError: if it is none of these.
     """
     found = _FONTS.get(name.lower())
     if found is None:
-        near = difflib.get_close_matches(name, _BASE, 1, 0.0)[0]
         raise ValueError(
             f"PNG and PDF need an installed Graphviz for the font {name!r}; without one there are"
-            f" Helvetica, Times, Courier and their -Bold, -Oblique and -Italic ({near!r}, say),"
-            " and SVG shows any font that its viewer has"
+            " Helvetica, Times and Courier, and SVG shows any font that its viewer has"
         )
     return found
 
@@ -83,7 +77,7 @@ def of_layout(layout: bytes) -> bytes | None:
                 if lines is None:
                     return None
                 drawn += ["q", *lines, "Q"]
-    resources = " ".join(f"/{_tag(font)} {_font(font)}" for font in fonts)
+    resources = " ".join(f"/{font} {_font(font)}" for font in fonts)
     return _document(
         f"<< /Font << {resources} >> >>",
         "\n".join(drawn).encode("latin-1"),
@@ -190,14 +184,9 @@ def _text(text: str, face: str, size: float, fonts: list[str]) -> str | None:
         runs[-1][2].extend(code)
     fonts += [font for font in dict.fromkeys(run[0] for run in runs) if font not in fonts]
     return " ".join(
-        f"{-0.15 * size * low:g} Ts /{_tag(font)} {size * (0.65 if low else 1):g} Tf"
-        f" <{code.hex()}> Tj"
+        f"{-0.15 * size * low:g} Ts /{font} {size * (0.65 if low else 1):g} Tf <{code.hex()}> Tj"
         for font, low, code in runs
     )
-
-
-def _tag(font: str) -> str:
-    return font.replace("-", "")
 
 
 def _font(font: str) -> str:
