@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chainrule import Node, draw_graph, explore, files, nn
 from chainrule.files import replace_file, write_atomically
@@ -273,6 +276,63 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"a", "b", "c"}
 
 
+ENTRIES = st.one_of(
+    st.tuples(st.just("file"), st.sampled_from([0o600, 0o644, 0o755, 0o400, 0o666])),
+    st.tuples(st.just("folder"), st.just(0o755)),
+    st.tuples(st.just("link"), st.sampled_from(["a", "b", "c", "./a", "../a", "f/a", "f", "no/a"])),
+)
+NAMES = ["a", "b", "c", "f/a", "f/b"]
+
+
+def made(folder: Path, entries: dict[str, tuple[str, Any]]) -> None:
+    """A folder with some files, folders and links in it."""
+    (folder / "f").mkdir(parents=True)
+    for name, (kind, what) in entries.items():
+        if kind == "file":
+            (folder / name).write_bytes(b"old")
+            (folder / name).chmod(what)
+        elif kind == "folder":
+            (folder / name).mkdir()
+        else:
+            (folder / name).symlink_to(what)
+
+
+def content(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """All that is in a folder, with modes and where links lead."""
+    return {
+        str(path.relative_to(folder)): (
+            ("link", os.readlink(path))
+            if path.is_symlink()
+            else ("folder",)
+            if path.is_dir()
+            else (path.read_bytes(), mode(path))
+        )
+        for path in folder.rglob("*")
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    entries=st.dictionaries(st.sampled_from(NAMES), ENTRIES),
+    name=st.sampled_from([*NAMES, "f", "f/../a", "a/", "a/b", "no/a", "f/no/a", "."]),
+    mask=st.sampled_from([0o022, 0o077, 0o000]),
+)
+def test_what_open_would_do(entries: dict[str, tuple[str, Any]], name: str, mask: int) -> None:
+    """What is there afterwards is as if ``open`` had written it, or both fail."""
+    found = []
+    for write in (write_atomically, Path.write_bytes):
+        with tempfile.TemporaryDirectory() as place, umask(mask):
+            folder = Path(place, "folder")
+            made(folder, entries)
+            try:
+                write(folder / name, b"new")
+                failed = False
+            except OSError:
+                failed = True
+            found.append((failed, content(Path(place))))
+    assert found[0] == found[1]
+
+
 def test_pipes_and_devices(tmp_path: Path) -> None:
     """They are written to, as ``open`` does."""
     pipe = tmp_path / "pipe.gv"
@@ -284,27 +344,37 @@ def test_pipes_and_devices(tmp_path: Path) -> None:
     drawing.save(pipe)
     reader.join()
     assert received == [drawing.source.encode()]
-    write_atomically("/dev/null", b"gone")
-    assert not Path("/dev/null").is_file()
-    assert [file.name for file in tmp_path.iterdir()] == ["pipe.gv"]
+    master, slave = os.openpty()  # a device that is the test's own
+    terminal = tmp_path / "terminal.gv"
+    terminal.symlink_to(os.ttyname(slave))
+    write_atomically(terminal, b"shown")
+    assert os.read(master, 100) == b"shown"
+    os.close(slave)
+    os.close(master)
+    assert terminal.is_symlink()
+    assert {file.name for file in tmp_path.iterdir()} == {"pipe.gv", "terminal.gv"}
 
 
 def test_standard_output(tmp_path: Path) -> None:
-    """/dev/stdout is what the shell made of it, a pipe or a file, which stays the same file."""
+    """A link to it, as /dev/stdout is, leads to a pipe or a file, which stays the same file."""
     program = (
         "import sys; from chainrule.files import write_atomically\n"
-        "write_atomically('/dev/stdout', b'picture\\n')\n"
+        "write_atomically(sys.argv[1], b'picture\\n')\n"
     )
-    piped = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    link = tmp_path / "stdout.gv"
+    link.symlink_to("/proc/self/fd/1")
+    command = [sys.executable, "-c", program, str(link)]
+    piped = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     assert piped.stdout == b"picture\n"
     path = tmp_path / "out"
     path.touch()
     inode = path.stat().st_ino
     with path.open("wb") as file:
-        subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
+        subprocess.run(command, stdout=file, check=True)
     assert path.read_bytes() == b"picture\n"
     assert path.stat().st_ino == inode
-    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert link.is_symlink()
+    assert {file.name for file in tmp_path.iterdir()} == {"out", "stdout.gv"}
 
 
 def test_files_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
