@@ -61,6 +61,7 @@ def replace_file(
     old: os.stat_result | None = None,
     directory: int | None = None,
     keep: bool = False,
+    sync: bool = True,
 ) -> None:
     """Write a temporary file beside ``name`` and rename it to that.
 
@@ -71,6 +72,8 @@ def replace_file(
         old: what is known of the file that is there, whose mode and owner are kept.
         directory: descriptor of the folder.
         keep: whether a file that is there already stays.
+        sync: whether to wait until the data is on the disk, so that a power failure leaves the old
+            file or the new one too.
 
     Raises:
         OSError: if it can't be written; nothing is left behind.
@@ -86,7 +89,8 @@ def replace_file(
         with open(temporary, "xb", opener=opener) as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
             if old is not None:
                 _dress(temporary, old, os.fstat(file.fileno()))
         if keep:

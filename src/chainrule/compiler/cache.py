@@ -157,7 +157,8 @@ def _read(directory: int, name: str) -> bytes:
 
 def _write(directory: int, name: str, content: bytes, keep: bool = False) -> None:
     """Write a file at once or not at all; with ``keep``, only if there is none yet."""
-    replace_file(name, content, mode=0o600, directory=directory, keep=keep)
+    # No waiting for the disk: what a power failure damages is refused, and compiled again.
+    replace_file(name, content, mode=0o600, directory=directory, keep=keep, sync=keep)
 
 
 def _packed(entry: Entry) -> bytes:
