@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from chainrule._version import __version__
+from chainrule.files import replace_file
 
 VARIABLE: Final = "CHAINRULE_CACHE"
 FORMAT: Final = 2  # to be raised when the code for a tape changes without a new version
@@ -156,20 +157,8 @@ def _read(directory: int, name: str) -> bytes:
 
 def _write(directory: int, name: str, content: bytes, keep: bool = False) -> None:
     """Write a file at once or not at all; with ``keep``, only if there is none yet."""
-    temporary = f"{name}.{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        if not keep:
-            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-            return
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)
+    # No waiting for the disk: what a power failure damages is refused, and compiled again.
+    replace_file(name, content, mode=0o600, directory=directory, keep=keep, sync=keep)
 
 
 def _packed(entry: Entry) -> bytes:

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from chainrule.drawing.render import write_atomically
 from chainrule.explorer.graph import Graph, check_root
 from chainrule.explorer.page import page
 from chainrule.explorer.recording import Recording
 from chainrule.explorer.tree import WHOLE, tree_of
+from chainrule.files import write_atomically
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 

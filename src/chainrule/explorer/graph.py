@@ -11,7 +11,7 @@ from typing import Any
 
 from chainrule.annotations import FILES_OF_CELLS
 from chainrule.backpropagation import _check_fresh, gradients
-from chainrule.drawing.style import symbol
+from chainrule.drawing.style import printable, symbol
 from chainrule.explorer.folding import fold
 from chainrule.explorer.formulas import Form, form_of, operand_names, value
 from chainrule.node import Node, _values
@@ -97,7 +97,9 @@ class Graph:
 
     def names(self) -> dict[int, str]:
         """The nodes that have a name."""
-        return {i: node.name for i, node in enumerate(self.nodes) if node.name is not None}
+        return {
+            i: printable(node.name) for i, node in enumerate(self.nodes) if node.name is not None
+        }
 
     def lines(self) -> tuple[list[str], dict[int, int]]:
         """The lines of code that made nodes, with their text, and which node is of which."""
@@ -115,15 +117,15 @@ def _described(
     """What the page says of an operation."""
     if operation is None or form is None:
         return {
-            "name": text,
-            "symbol": text,
+            "name": printable(text),
+            "symbol": printable(text),
             "operands": operand_names(count),
             "formulas": [""] * count,
             "picks": [0] * count,
         }
     return {
-        "name": operation.name,
-        "symbol": operation.symbol,
+        "name": printable(operation.name),
+        "symbol": printable(operation.symbol),
         "operands": operand_names(count),
         "formulas": list(form.formulas),
         "picks": [int(operation.ignores(i) or operation.picks) for i in range(count)],
@@ -165,10 +167,13 @@ def _with_source(line: str) -> str:
     file = FILES_OF_CELLS.get(cell)
     if file is None:
         file, _, number = line.rpartition(":")
-    source = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
+    source = ""
+    if number.isdigit():
+        with suppress(ValueError):  # no file has that name
+            source = linecache.getline(file, int(number)).strip()
     with suppress(OSError):  # a page that others get need not name the folders of its author
         line = line.removeprefix(os.getcwd() + os.sep)
-    return f"{line}  {source}" if source else line
+    return printable(f"{line}  {source}" if source else line)
 
 
 def check_root(root: object) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy
 
+from chainrule.files import write_atomically
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
@@ -55,19 +55,7 @@ def save(model: Module, path: str | os.PathLike[str]) -> Path:
     metadata["digest"] = _digest(tensors, metadata)
     data: bytes = library.numpy.save(tensors, metadata)
     target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=target.name, suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # as an ordinary new file; a temporary one is private
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_atomically(target, data)
     return target
 
 
