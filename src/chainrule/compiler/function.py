@@ -84,7 +84,11 @@ class Compiled:
         if not kwargs:
             fast = self._fast.get(tuple(map(type, args)))
             if fast is not None:
-                result = fast(args)
+                try:
+                    result = fast(args)
+                except NotCompilable:  # the careful code can't be compiled: the general way says so
+                    self._fast.clear()
+                    result = None
                 if result is not None:
                     return result
         result = self._call(args, kwargs)
