@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from chainrule._version import __version__
+from chainrule.compiler.machine import binding
 
 VARIABLE: Final = "CHAINRULE_CACHE"
 FORMAT: Final = 1  # to be raised when the code for a tape changes without a new version
@@ -90,13 +91,12 @@ def name_of(*parts: bytes) -> str:
 @functools.cache
 def _versions() -> bytes:
     """The versions of all that has a say in the code."""
+    llvm = binding().llvm_version_info
     import llvmlite
-    import llvmlite.binding
 
     libc = ""
     if hasattr(os, "confstr") and "CS_GNU_LIBC_VERSION" in os.confstr_names:
         libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    llvm = llvmlite.binding.llvm_version_info
     return repr((FORMAT, __version__, llvmlite.__version__, llvm, libc)).encode()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from chainrule import forking
 from chainrule.compiler.layout import HANDLE, POSITIONS
 from chainrule.compiler.vectors import Function, Vector
 from chainrule.rules import OPERATIONS, Operation
@@ -33,7 +34,7 @@ _CALLBACK: Final = ctypes.CFUNCTYPE(
 )
 
 _local = threading.local()
-_handles = threading.Lock()
+_handles = forking.lock()
 _operations: weakref.WeakValueDictionary[int, CallbackTable] = weakref.WeakValueDictionary()
 _next_handle = 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy
 
-from chainrule import trees
+from chainrule import forking, trees
 from chainrule.annotations import detecting_anomaly
 from chainrule.lanes import Vmap
 from chainrule.node import Node
@@ -63,7 +62,7 @@ class Compiled:
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
         self._fast: dict[tuple[type, ...], FastCall | FastLanes] = {}
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self._warned: set[str] = set()
         self.calls = 0
         functools.update_wrapper(self, function, updated=())

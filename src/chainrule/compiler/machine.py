@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from chainrule.compiler.layout import BLOCK
+from chainrule.forking import take_around_forks
 from chainrule.tracing import NotCompilable
 
 _local = threading.local()
+_importing = threading.RLock()
 
 _VARIANTS: Final = {"sse": "b", "avx2": "d", "avx512": "e"}  # letters of the x86 vector ABI
 _VARIANT_WIDTHS: Final = {"b": 2, "d": 4, "e": 8}
@@ -138,15 +140,38 @@ def _failures() -> Iterator[None]:
 @functools.cache
 def binding() -> Any:
     """llvmlite's binding of LLVM, imported and initialized at the first use."""
-    import llvmlite.binding as llvm
+    with _importing:
+        import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    for library in ("libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase.dll"):
-        with contextlib.suppress(RuntimeError):  # usually Python has loaded it
-            llvm.load_library_permanently(library)
-            break
-    return llvm
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        for library in ("libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase.dll"):
+            with contextlib.suppress(RuntimeError):  # usually Python has loaded it
+                llvm.load_library_permanently(library)
+                break
+        return llvm
+
+
+@functools.cache
+def ir() -> Any:
+    """llvmlite's way of writing LLVM's assembly language, imported at the first use."""
+    with _importing:
+        from llvmlite import ir
+
+        return ir
+
+
+@contextlib.contextmanager
+def _nobody_in_llvm() -> Iterator[None]:
+    """Wait until no thread is in LLVM or imports it; a forked child then finds it whole."""
+    with _importing, contextlib.ExitStack() as stack:
+        ffi = sys.modules.get("llvmlite.binding.ffi")
+        if ffi is not None:
+            stack.enter_context(ffi.lib._lock)  # under which llvmlite makes all calls of LLVM
+        yield
+
+
+take_around_forks(_nobody_in_llvm)
 
 
 @functools.cache

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-import threading
 import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule import forking
 from chainrule.compiler.callback import CallbackTable, operation_named
 from chainrule.compiler.driver import Code
 from chainrule.compiler.layout import BLOCK, SLOT
@@ -38,7 +38,7 @@ class Variant:
     def __init__(self, order: Order) -> None:
         start = time.perf_counter()
         self._order = order
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._fast = _Loaded(order, careful=False)
         self._careful: _Loaded | None = None
         self._pool: list[Workspace] = []

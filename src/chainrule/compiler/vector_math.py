@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-import threading
 from collections.abc import Callable, Iterable
 from inspect import signature
 from typing import Any, Final
 
-from chainrule import ieee, special
+from chainrule import forking, ieee, special
 from chainrule.compiler import cache, callback
-from chainrule.compiler.machine import Machine, libmvec
+from chainrule.compiler.machine import Machine, ir, libmvec
 from chainrule.compiler.vectors import Function, Mask, Vector
 
 Formula = Callable[..., Vector]
@@ -480,7 +479,7 @@ _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
     "callback": callback.call_user,
 }
 
-_lock = threading.RLock()
+_lock = forking.lock()
 _addresses: dict[str, int] = {}
 _loaded: list[Any] = []  # kept, as their code is in use until the process ends
 
@@ -526,15 +525,13 @@ def function_text(
     operation: str, width: int, machine: Machine
 ) -> tuple[str, list[tuple[str, int]]]:
     """A vector function in LLVM's assembly language, and the others that it needs."""
-    from llvmlite import ir
-
     needed: list[tuple[str, int]] = []
 
     def name_of(other: str, lanes: int) -> str:
         needed.append((other, lanes))
         return symbol(other, lanes, machine)
 
-    module = ir.Module(name=operation)
+    module = ir().Module(name=operation)
     name = symbol(operation, width, machine)
     f = Function(module, name, width, machine.fused, _parameters(operation), name_of)
     if operation in FORMULAS:
