@@ -78,6 +78,11 @@ def error(*arguments: Any, **more: Any) -> Any:
     raise RuntimeError("out of order")
 
 
+def refusal(*arguments: Any, **more: Any) -> Any:
+    """What llvmlite says where the system lets no memory be executed."""
+    raise OSError(13, "cannot allocate executable memory")
+
+
 def garbage(*arguments: Any, **more: Any) -> bytes:
     """Object code that is none."""
     return b"\x7fELF garbage"
@@ -85,11 +90,13 @@ def garbage(*arguments: Any, **more: Any) -> bytes:
 
 LLVM = machine_module.binding()
 STAGES: dict[str, tuple[Any, str, Any]] = {
+    "machine": (machine_module, "_machine", error),
     "parse": (LLVM, "parse_assembly", error),
     "generator": (Machine, "target_machine", error),
     "emit": (LLVM.TargetMachine, "emit_object", error),
     "object": (LLVM.TargetMachine, "emit_object", garbage),
-    "linker": (machine_module, "_linker", error),
+    "permission": (LLVM, "check_jit_execution", refusal),
+    "linker": (LLVM, "create_lljit_compiler", error),
     "link": (LLVM.JITLibraryBuilder, "link", error),
 }
 """What can fail between the text and the loaded code."""
@@ -103,6 +110,7 @@ def broken(request: pytest.FixtureRequest) -> Callable[[pytest.MonkeyPatch], Non
 
     def breaks(patch: pytest.MonkeyPatch) -> None:
         machine_module._local.__dict__.pop("generators", None)
+        machine_module._linker.cache_clear()
         patch.setattr(*STAGES[request.param])
 
     return breaks

@@ -100,7 +100,9 @@ class Machine:
             NotCompilable: if LLVM fails.
         """
         with _failures():
-            library = binding().JITLibraryBuilder().add_current_process()
+            llvm = binding()
+            llvm.check_jit_execution()  # where the system refuses, JITLink would end the process
+            library = llvm.JITLibraryBuilder().add_current_process()
             for code in objects:
                 library.add_object_img(code)
             for name in names:
@@ -133,7 +135,7 @@ def _failures() -> Iterator[None]:
     """Turn LLVM's errors into NotCompilable: the function then runs eagerly."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise NotCompilable(f"LLVM failed: {error}") from error
 
 
@@ -186,10 +188,16 @@ def libmvec() -> ctypes.CDLL | None:
 
 
 def machine() -> Machine:
-    """The machine as it is, or as the environment variables say."""
-    return _machine(
-        os.environ.get("CHAINRULE_CPU", ""), os.environ.get("CHAINRULE_VECTOR_MATH", "")
-    )
+    """The machine as it is, or as the environment variables say.
+
+    Raises:
+        ValueError: if a variable has no meaning.
+        NotCompilable: if LLVM fails.
+    """
+    with _failures():
+        return _machine(
+            os.environ.get("CHAINRULE_CPU", ""), os.environ.get("CHAINRULE_VECTOR_MATH", "")
+        )
 
 
 @functools.cache
