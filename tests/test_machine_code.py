@@ -227,4 +227,4 @@ def test_training_where_llvm_fails(broken: Any, monkeypatch: pytest.MonkeyPatch)
             prediction = nn.predict(model, X)
         models.append(prediction)
         assert any("LLVM failed" in str(w.message) for w in caught) == fails
-    assert np.allclose(*models, rtol=1e-9)
+    assert np.allclose(models[0], models[1], rtol=1e-9)
