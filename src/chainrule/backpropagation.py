@@ -11,6 +11,7 @@ from mypy_extensions import i32, i64
 
 from chainrule import ieee
 from chainrule.annotations import detecting_anomaly, users_line
+from chainrule.forking import take_around_forks
 from chainrule.node import _STATE, COMPILED, Node, _values, equation
 from chainrule.rules import (
     CODE_ADD,
@@ -31,6 +32,7 @@ from chainrule.tracing import TracedValueError
 
 _WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
 _NOTHING: Final = -0.0  # the gradient of a node that no message has reached
+take_around_forks(lambda: _WRITING)
 
 
 class _Walk:

@@ -48,9 +48,9 @@ def power_term(c: float, x: float, n: float, k: float) -> float:
     """c * x ** (n - k) for a small whole k: what the derivatives of x ** n are made of.
 
     A zero wins over an infinity: c over any power (x ** 0 has derivative 0), a power over the
-    infinite log(x) at x = 0 (which 0 ** 0 = 1 does not). The rounding error of n - k, which times log(x) may be hundreds of
-    units in the last place, is made good; a power that overflows or underflows before it meets c
-    is multiplied in by halves.
+    infinite log(x) at x = 0, but not 0 ** 0, which is 1. The rounding error of n - k, which times
+    log(x) may be hundreds of units in the last place, is made good; a power that overflows or
+    underflows before it meets c is multiplied in by halves.
     """
     if c == 0.0:
         return 0.0

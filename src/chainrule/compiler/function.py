@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy
 
-from chainrule import trees
+from chainrule import forking, trees
 from chainrule.annotations import detecting_anomaly
 from chainrule.lanes import Vmap
 from chainrule.node import Node
@@ -63,7 +62,7 @@ class Compiled:
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
         self._fast: dict[tuple[type, ...], FastCall | FastLanes] = {}
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self._warned: set[str] = set()
         self.calls = 0
         functools.update_wrapper(self, function, updated=())
@@ -85,7 +84,11 @@ class Compiled:
             if not kwargs:
                 fast = self._fast.get(tuple(map(type, args)))
                 if fast is not None:
-                    result = fast(args)
+                    try:
+                        result = fast(args)
+                    except NotCompilable:  # no careful code to be had: the general way says so
+                        self._fast.clear()
+                        result = None
                     if result is not None:
                         return result
             result = self._call(args, kwargs)

@@ -63,7 +63,8 @@ class Graph:
             self.start.append(len(self.operand))
             return
         self.kind.append(self._kind_of(node, operands))
-        found = iter(_locals(node, self.grads.get(id(node), 0.0)) if output is None else output.local)
+        grad = self.grads.get(id(node), 0.0)
+        found = iter(_locals(node, grad) if output is None else output.local)
         for operand in operands:
             if isinstance(operand, Node):
                 self.operand.append(self.index[operand])

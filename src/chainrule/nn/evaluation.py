@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Final, Protocol
 import numpy
 from numpy.typing import NDArray
 
+from chainrule import forking
 from chainrule.compiler.arguments import leaf_of
 from chainrule.compiler.session import Program, Session
 from chainrule.node import Node
@@ -194,7 +194,7 @@ def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
 
 
 _programs: OrderedDict[Any, Program] = OrderedDict()
-_lock = threading.Lock()
+_lock = forking.lock()
 
 
 def _kept_program(model: Any, loss: Loss | None, samples: Sequence[Any]) -> Program | None:
