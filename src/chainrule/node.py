@@ -299,8 +299,9 @@ class Node:
         """Backpropagate: set ``grad`` of every node below to ∂self/∂node times ``seed``.
 
         Leaves add to what they hold, so that gradients accumulate over calls until they are set to
-        0; the other nodes hold the last pass. A global gradient of exactly 0 sends 0 to the
-        parents, whatever the local gradients. If an error is raised, no gradient has changed.
+        0; the other nodes hold the last pass. What an operation has not picked (the other side of
+        ``where``, what ``relu`` cuts off) is sent no message, and sends none. If an error is raised,
+        no gradient has changed.
 
         Raises:
             TypeError: if the seed is not a number, or a user's local gradient gives none.
