@@ -9,6 +9,7 @@ import numpy
 import optree
 
 from chainrule import trees
+from chainrule.arrays import NodeArray
 from chainrule.rules import described
 from chainrule.sparse import holds_sparse
 from chainrule.tracing import PROGRESS, NotCompilable
@@ -170,6 +171,8 @@ def move_lanes(stacked: Any, axis: int) -> Any:
 
 def _lane_of(array: Any, axis: int, lane: int) -> Any:
     """One lane of an array; a plain number or node if nothing else is left."""
+    if array.dtype == object and not isinstance(array, NodeArray):
+        array = array.view(NodeArray)
     found = numpy.take(array, lane, axis=axis)
     if isinstance(found, numpy.ndarray) and found.ndim:
         return found

@@ -87,7 +87,7 @@ class Node:
         TypeError: if data is not a real number, a parent not a node, or the name not text.
     """
 
-    __array_priority__: ClassVar[float] = 1000.0  # np.float64(2) * node asks the node
+    __array_priority__: ClassVar[float] = 1000.0  # for classes that do not know __array_ufunc__
 
     def __init__(
         self, data: SupportsFloat, parents: Sequence[Node] = (), name: str | None = None
@@ -385,6 +385,22 @@ class Node:
     def _apply(self, operation: Operation, operands: Sequence[object]) -> Node:
         """What a call of an operation asks of the first operand that is not a number."""
         return apply(operation, operands)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """What NumPy asks for ``np.exp(node)``, ``np.float64(2) * node``, ``array * node``."""
+        if len(inputs) == 2 and method == "__call__" and not kwargs:
+            symbol = _SYMBOLS.get(ufunc.__name__)
+            if symbol is not None and inputs[1] is self and isinstance(inputs[0], float):
+                return _with_constant(self, float(inputs[0]), symbol, True)
+        from chainrule.arrays import applied
+
+        return applied(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """What NumPy asks for ``np.clip(node, 0, 1)``, ``np.where(node > 0, node, 0)``."""
+        from chainrule.arrays import called
+
+        return called(function, types, args, kwargs)
 
     # Comparisons are of values, but for == and != between ordinary nodes and hash, which are
     # identity. What compile records gives a ConditionNode, everything else a bool.
@@ -1021,6 +1037,10 @@ _NUMPY_NAMES: Final[dict[str, str]] = {
     "%": "remainder",
     "//": "floor_divide",
 }
+_SYMBOLS: Final[dict[str, str]] = {
+    **{name: symbol for symbol, name in _NUMPY_NAMES.items()},
+    "divide": "/",  # as true_divide calls itself
+}
 
 
 def _is_real(x: object) -> bool:
@@ -1044,6 +1064,5 @@ def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = Fals
         return NotImplemented
     import numpy
 
-    array = numpy.asarray(other).astype(object)
     ufunc = getattr(numpy, ufunc_name)
-    return ufunc(array, node) if swapped else ufunc(node, array)
+    return ufunc(other, node) if swapped else ufunc(node, other)
