@@ -204,6 +204,11 @@ _OTHERWISE = (
 )
 
 
+def has_advice(name: str) -> bool:
+    """Whether it is known what to write in place of a function."""
+    return name in _ADVICE
+
+
 def advice_on(name: str, module: str) -> str:
     """What to write in place of a function that does not work on nodes."""
     if module == "numpy.linalg":

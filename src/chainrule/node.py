@@ -22,7 +22,6 @@ from chainrule.annotations import (
     Annotation,
     detecting_anomaly,
     new_annotation,
-    users_line,
 )
 from chainrule.rules import (
     CODE_ADD,
@@ -90,8 +89,16 @@ class Node:
     __array_priority__: ClassVar[float] = 1000.0  # for classes that do not know __array_ufunc__
 
     def __init__(
-        self, data: SupportsFloat, parents: Sequence[Node] = (), name: str | None = None
+        self,
+        data: SupportsFloat,
+        parents: Sequence[Node] = (),
+        name: str | None = None,
+        **unknown: object,
     ) -> None:
+        if unknown:
+            from chainrule.keywords import unknown_keyword
+
+            raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
         if isinstance(data, Node):
             raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
         number = to_float(data, "Node", "takes a real number")
@@ -127,7 +134,9 @@ class Node:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
         if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "reading the data of")
+            from chainrule.advice import on_data
+
+            raise _leaving(self, "reading the data of", on_data() or _TO_CONSTANT)
         return self._data
 
     @data.setter
@@ -480,11 +489,13 @@ class Node:
         raise TypeError("a node is neither true nor false; compare it: node != 0 or node > 0")
 
     def __float__(self) -> float:
+        from chainrule.advice import on_float, users_place
+
         if _followed(self):
-            raise _leaving(self, "float() of", _USE_MATH)
+            raise _leaving(self, "float() of", on_float())
         raise TypeError(
-            "a node is not turned into a float, which would lose its gradient; use the functions"
-            " of chainrule.math in place of math's, or node.data to leave the graph"
+            f"a node is not turned into a float at {users_place()}, which would lose its gradient:"
+            f" {on_float()}; node.data leaves the graph"
         )
 
     def __int__(self) -> int:
@@ -679,6 +690,11 @@ class Node:
 
 def _checked_parents(parents: object) -> tuple[Node, ...] | None:
     """The parents as a tuple, None for none of them."""
+    if isinstance(parents, str):
+        raise TypeError(
+            "the second argument of Node are its parents; a name is given by keyword:"
+            f" Node(2.0, name={parents!r})"
+        )
     if isinstance(parents, Node) or not isinstance(parents, Iterable):
         raise TypeError(f"the parents of a node are a tuple of nodes, not {described(parents)}")
     checked = []
@@ -897,13 +913,15 @@ _USE_MATH: Final = "use the functions of chainrule.math (trunc for int) in place
 
 def _leaving(node: Node, what: str, instead: str = _TO_CONSTANT) -> TracedValueError:
     """The error for a traced value that would leave the graph."""
+    from chainrule.advice import users_place
+
     if node._level > PROGRESS.level:
         why = "it is used outside the transformation it belongs to, which has ended"
     else:
         why = (
             f"inside {name_of(node._level)} that would lose its dependence on the inputs; {instead}"
         )
-    return TracedValueError(f"{what} a traced value at {users_line()}: {why}")
+    return TracedValueError(f"{what} a traced value at {users_place()}: {why}")
 
 
 # Building

@@ -20,6 +20,7 @@ import numpy
 from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
@@ -231,6 +232,7 @@ class Gradient(Transformed):
         return ((value[0], aux) if self.has_aux else value[0]), gradient
 
 
+@with_nearest_names
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """The gradient of a function with one number as result, as a function.
 
@@ -251,6 +253,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     return Gradient(f, argnums, has_aux, value=False)
 
 
+@with_nearest_names
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """Like :func:`grad`; the function gives the pair (value, gradient)."""
     return Gradient(f, argnums, has_aux, value=True)
@@ -354,6 +357,7 @@ def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) 
     return trees.unflatten(result.structure, leaves)
 
 
+@with_nearest_names
 def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
 
@@ -364,11 +368,13 @@ def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     return Jacobian(f, argnums, "forward", False, "jacfwd")
 
 
+@with_nearest_names
 def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
     return Jacobian(f, argnums, "reverse", False, "jacrev")
 
 
+@with_nearest_names
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by the mode that takes fewer passes: see jacfwd.
 
@@ -379,6 +385,7 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = Fals
     return Jacobian(f, argnums, "either", sparse, "jacobian")
 
 
+@with_nearest_names
 def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The matrix of second derivatives of a function with one number as result.
 

@@ -13,6 +13,7 @@ from chainrule.explorer.graph import Graph, check_root
 from chainrule.explorer.page import page
 from chainrule.explorer.recording import Recording
 from chainrule.explorer.tree import WHOLE, tree_of
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 
 
@@ -54,6 +55,7 @@ class Explorer:
         return str(target)
 
 
+@with_nearest_names
 def explore(
     root: Node,
     path: str | os.PathLike[str] | None = None,

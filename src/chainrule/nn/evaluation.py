@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -11,8 +10,10 @@ from typing import Any, Final, Protocol
 import numpy
 from numpy.typing import NDArray
 
+from chainrule.advice import warn
 from chainrule.compiler.arguments import leaf_of
 from chainrule.compiler.session import Program, Session
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracing import NotCompilable
 
@@ -89,7 +90,7 @@ class SafeSteps:
         try:
             return self._steps.step(index, total)
         except NotCompilable as error:
-            warnings.warn(f"training goes on eagerly: {error}", RuntimeWarning, stacklevel=2)
+            warn(f"training goes on eagerly: {error}")
             self._steps = self._eagerly()
             self._steps.values = self.values
             return self._steps.step(index, total)
@@ -140,6 +141,7 @@ class Predictor:
         threads: how many to use.
     """
 
+    @with_nearest_names
     def __init__(
         self, model: Callable[[Any], Any], compile: bool = True, threads: int | None = None
     ) -> None:
@@ -164,7 +166,7 @@ class Predictor:
             try:
                 return self._compiled(key, samples, parameters)
             except NotCompilable as error:
-                warnings.warn(f"the model runs eagerly: {error}", RuntimeWarning, stacklevel=2)
+                warn(f"the model runs eagerly: {error}")
                 self._compile = False
         rows = _plain(samples[0])
         with ungrouped():
@@ -185,6 +187,7 @@ class Predictor:
         return results[:, 0] if program.layout.is_number else results
 
 
+@with_nearest_names
 def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
     """The outputs of a model for many samples: see :class:`Predictor`, which keeps the code."""
     return Predictor(model, compile)(X)

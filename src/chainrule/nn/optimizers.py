@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 import numpy
 from numpy.typing import NDArray
 
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 
 from ._choices import chosen, not_negative, positive
@@ -129,6 +130,7 @@ class SGD(Optimizer):
 
     default_rate = 0.1
 
+    @with_nearest_names
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
@@ -176,6 +178,7 @@ class Adam(Optimizer):
     default_rate = 0.001
     _decoupled: ClassVar[bool] = False
 
+    @with_nearest_names
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
@@ -232,6 +235,7 @@ class AdamW(Adam):
 
     _decoupled = True
 
+    @with_nearest_names
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
