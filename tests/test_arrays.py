@@ -3,25 +3,29 @@
 import copy
 import pickle
 import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-import numpy as np
+import numpy
 import pytest
 
 import chainrule
 from chainrule import Node, NodeArray, array, compile, grad, hessian, jacobian, vmap
 from chainrule.testing import check_grads
 
+np: Any = numpy  # whose stubs know nothing of nodes
 NAN = float("nan")
 INF = float("inf")
 SHAPES = [(1,), (4,), (5,), (2, 3), (3, 4), (2, 2, 3)]
 
 
-def words(text):
+def words(text: str) -> list[str]:
     """The words of a text."""
     return text.split()
 
 
-def nodes(values):
+def nodes(values: Any) -> Any:
     """The same numbers as nodes."""
     found = array(values)
     for place in np.ndindex(found.shape):
@@ -29,7 +33,7 @@ def nodes(values):
     return found
 
 
-def numbers(x):
+def numbers(x: Any) -> Any:
     """The same with numbers in the place of nodes."""
     if isinstance(x, Node):
         return x.data
@@ -41,7 +45,7 @@ def numbers(x):
     return x
 
 
-def same(x, y):
+def same(x: Any, y: Any) -> Any:
     """Whether two results have the same structure, shapes, and values to rounding."""
     if isinstance(x, (tuple, list)) or isinstance(y, (tuple, list)):
         return len(x) == len(y) and all(map(same, x, y))
@@ -50,7 +54,7 @@ def same(x, y):
     return truths and x.shape == y.shape and np.allclose(x, y, 1e-12, 1e-13, equal_nan=True)
 
 
-def samples(seed):
+def samples(seed: int) -> Iterator[Any]:
     """Arrays of random shapes: ties, zeros of both signs, some NaN and infinities."""
     random = np.random.default_rng(seed)
     for shape in SHAPES:
@@ -63,7 +67,7 @@ def samples(seed):
     yield np.full(3, NAN)
 
 
-def ordered(values):
+def ordered(values: Any) -> Any:
     """Ordered."""
     return np.sort(values.ravel())
 
@@ -140,21 +144,31 @@ OTHERS = {
 }
 
 
-def cases():
+def cases() -> Iterator[tuple[str, Callable[[Any], Any]]]:
     """Cases."""
     for name in REDUCTIONS:
         function = getattr(np, name)
         yield name, function
-        yield f"{name} along 0", lambda a, f=function: f(a, axis=0)
-        yield f"{name} along -1, kept", lambda a, f=function: f(a, axis=-1, keepdims=True)
+        yield f"{name} along 0", partial(function, axis=0)
+        yield f"{name} along -1, kept", partial(function, axis=-1, keepdims=True)
     for name in OF_ONE:
         yield name, getattr(np, name)
     for name in OF_TWO:
         function = getattr(np, name)
-        yield name, lambda a, f=function: f(a, np.flip(a))
-        yield f"{name} by a number", lambda a, f=function: f(a, 0.1)
-        yield f"{name} of a number", lambda a, f=function: f(0.1, a)
+        yield name, partial(with_flipped, function)
+        yield f"{name} by a number", partial(by_number, function)
+        yield f"{name} of a number", partial(function, 0.1)
     yield from OTHERS.items()
+
+
+def with_flipped(function: Callable[..., Any], a: Any) -> Any:
+    """A function of an array and of it in another order."""
+    return function(a, np.flip(a))
+
+
+def by_number(function: Callable[..., Any], a: Any) -> Any:
+    """A function of an array and a number."""
+    return function(a, 0.1)
 
 
 CASES = dict(cases())
@@ -162,7 +176,7 @@ CASES = dict(cases())
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_functions_give_on_nodes_what_they_give_on_floats(name):
+def test_functions_give_on_nodes_what_they_give_on_floats(name: Any) -> None:
     """Functions give on nodes what they give on floats."""
     function = CASES[name]
     for values in samples(3):
@@ -172,7 +186,7 @@ def test_functions_give_on_nodes_what_they_give_on_floats(name):
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_so_they_do_where_some_elements_are_plain_numbers(name):
+def test_so_they_do_where_some_elements_are_plain_numbers(name: Any) -> None:
     """So they do where some elements are plain numbers."""
     function = CASES[name]
     for values in samples(4):
@@ -187,7 +201,7 @@ INSIDE = (
 )  # fmt: skip
 
 
-def as_floats(x):
+def as_floats(x: Any) -> Any:
     """A result as nested lists of numbers and nodes that a compiled function can give back."""
     if isinstance(x, tuple):
         return [as_floats(part) for part in x]
@@ -197,10 +211,10 @@ def as_floats(x):
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_so_they_do_inside_transformations_and_compiled(name):
+def test_so_they_do_inside_transformations_and_compiled(name: Any) -> None:
     """So they do inside transformations and compiled."""
 
-    def function(a):
+    def function(a: Any) -> Any:
         assert isinstance(a, NodeArray)
         return as_floats(CASES[name](a))
 
@@ -218,20 +232,20 @@ def test_so_they_do_inside_transformations_and_compiled(name):
             assert same(found, np.stack([one, other])), values
 
 
-def without_warnings(function, values):
+def without_warnings(function: Any, values: Any) -> Any:
     """Without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(values)
 
 
-def as_list(x):
+def as_list(x: Any) -> Any:
     """As list."""
     return x if isinstance(x, list) else [x]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_function_of_numpy_gives_the_same_or_says_that_it_can_not():
+def test_every_function_of_numpy_gives_the_same_or_says_that_it_can_not() -> None:
     """Whatever NumPy has, now and later: none of its functions is silently wrong on nodes."""
     wrong = []
     for name, function in numpys():
@@ -253,7 +267,7 @@ def test_every_function_of_numpy_gives_the_same_or_says_that_it_can_not():
     assert not wrong
 
 
-def numpys():
+def numpys() -> Iterator[tuple[str, Callable[..., Any]]]:
     """NumPy's functions of the values of arrays."""
     about_types = words(
         "empty_like min_scalar_type result_type common_type can_cast typename mintypecode"
@@ -276,7 +290,7 @@ def numpys():
 # Single nodes
 
 
-def test_single_nodes_are_what_arrays_of_no_axes_would_be():
+def test_single_nodes_are_what_arrays_of_no_axes_would_be() -> None:
     """Single nodes are what arrays of no axes would be."""
     x, missing = Node(0.5), Node(NAN)
     for function in (np.maximum, np.minimum):
@@ -298,7 +312,7 @@ def test_single_nodes_are_what_arrays_of_no_axes_would_be():
     "number", [2.0, 2, np.float64(2), np.float32(2), np.int64(2), np.longdouble(2), np.array(2.0)]
 )
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power", "fmod"])
-def test_numpys_numbers_on_the_left(number, name):
+def test_numpys_numbers_on_the_left(number: Any, name: Any) -> None:
     """Numpys numbers on the left."""
     x = Node(0.75)
     found = getattr(np, name)(number, x)
@@ -311,7 +325,7 @@ def test_numpys_numbers_on_the_left(number, name):
     assert x.grad != 0.0
 
 
-def test_a_complex_number_on_the_left_is_refused():
+def test_a_complex_number_on_the_left_is_refused() -> None:
     """A complex number on the left is refused."""
     with pytest.raises(TypeError):
         np.complex128(1j) * Node(1.0)
@@ -320,14 +334,14 @@ def test_a_complex_number_on_the_left_is_refused():
 # Gradients
 
 
-def gradient_of(function, *values):
+def gradient_of(function: Any, *values: Any) -> Any:
     """Gradient of."""
     xs = nodes(np.array(values))
     function(xs).backward()
     return [x.grad for x in xs]
 
 
-def test_equal_elements_share_the_gradient():
+def test_equal_elements_share_the_gradient() -> None:
     """Equal elements share the gradient."""
     assert gradient_of(lambda a: np.maximum(a[0], a[1]), 2.0, 2.0) == [0.5, 0.5]
     assert gradient_of(lambda a: np.minimum(a[:1], a[1:])[0], 2.0, 2.0) == [0.5, 0.5]
@@ -356,28 +370,28 @@ SMOOTH = {
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_their_gradients(name):
+def test_their_gradients(name: Any) -> None:
     """Their gradients."""
     check_grads(SMOOTH[name], (np.array([0.31, -0.62, 1.27, 0.93]),))
 
 
-def test_sinc_has_all_its_derivatives_at_zero():
+def test_sinc_has_all_its_derivatives_at_zero() -> None:
     """Sinc has all its derivatives at zero."""
     third = grad(grad(grad(lambda x: np.sinc(x) * x)))
     assert grad(grad(np.sinc))(0.0) == pytest.approx(-(np.pi**2) / 3, rel=1e-14)
     assert third(0.0) == pytest.approx(-(np.pi**2), rel=1e-14)
 
 
-def test_logaddexp_at_equal_numbers():
+def test_logaddexp_at_equal_numbers() -> None:
     """Logaddexp at equal numbers."""
     second = hessian(lambda a: np.logaddexp(a[0], a[1]))(np.array([0.7, 0.7]))
     assert np.allclose(second, [[0.25, -0.25], [-0.25, 0.25]], rtol=1e-14)
 
 
-def test_compiled_they_pick_without_branches():
+def test_compiled_they_pick_without_branches() -> None:
     """Compiled they pick without branches."""
 
-    def function(a):
+    def function(a: Any) -> Any:
         return np.maximum(a, 0.0).sum() + np.clip(a, -1, 1).max() + np.abs(a).min()
 
     compiled = compile(vmap(function))
@@ -386,14 +400,14 @@ def test_compiled_they_pick_without_branches():
     assert compiled.stats().traces == 1
 
 
-def test_compiled_where_of_a_comparison_does_not_branch():
+def test_compiled_where_of_a_comparison_does_not_branch() -> None:
     """Compiled where of a comparison does not branch."""
     compiled = compile(vmap(lambda x: np.where(x > 0, x, 0.1 * x)))
     assert compiled(np.array([-1.0, 2.0])).tolist() == [-0.1, 2.0]
     assert compiled.stats().traces == 1
 
 
-def test_clipped_indices_still_look_up():
+def test_clipped_indices_still_look_up() -> None:
     """Clipped indices still look up."""
     compiled = compile(vmap(lambda t, i: t[np.clip(i + 1, 0, 2)], in_axes=(None, 0)))
     table = np.array([1.0, 10.0, 100.0])
@@ -404,20 +418,25 @@ def test_clipped_indices_still_look_up():
 # Which arrays are of this kind
 
 
-def test_arrays_that_the_library_hands_out():
+def test_arrays_that_the_library_hands_out() -> None:
     """Arrays that the library hands out."""
     x, numbers = Node(2.0), np.array([1.0, NAN])
     made = [x * numbers, numbers * x, numbers**x, x - numbers, np.multiply(numbers, x)]
     for found in [*made, array([x]), np.exp(made[0]), made[0][:1], made[0].copy()]:
         assert isinstance(found, NodeArray)
-    seen = []
+    seen: list[Any] = []
+
+    def kept(a: Any) -> Any:
+        seen.append(a)
+        return a
+
     plain = np.array([Node(1.0), Node(NAN)])
-    nested = grad(lambda a, y: np.sum(grad(lambda b: seen.append(b) or np.sum(b**3 * y))(a)))
+    nested = grad(lambda a, y: np.sum(grad(lambda b: np.sum(kept(b) ** 3 * y))(a)))
     for result in (
-        grad(lambda a: seen.append(a) or a[0] * a[1])(plain),
-        jacobian(lambda a: seen.append(a) or a * a * x)(numbers),
-        vmap(lambda a: seen.append(a) or a[1], in_axes=0)(np.stack([plain, plain])),
-        compile(lambda a: seen.append(a) or a * a)(plain),
+        grad(lambda a: kept(a)[0] * a[1])(plain),
+        jacobian(lambda a: kept(a) * a * x)(numbers),
+        vmap(lambda a: kept(a)[1], in_axes=0)(np.stack([plain, plain])),
+        compile(lambda a: kept(a) * a)(plain),
         nested(plain, x),
     ):
         assert isinstance(result, NodeArray), result
@@ -425,7 +444,7 @@ def test_arrays_that_the_library_hands_out():
         assert np.isnan(np.max(result).data)
 
 
-def test_results_without_nodes_are_ordinary_arrays():
+def test_results_without_nodes_are_ordinary_arrays() -> None:
     """Results without nodes are ordinary arrays."""
     a = nodes([1.0, NAN, -1.0])
     for found in (np.isnan(a), a > 0, np.argsort(a), np.searchsorted([0.0], a), np.nonzero(a)[0]):
@@ -433,7 +452,7 @@ def test_results_without_nodes_are_ordinary_arrays():
         assert found.dtype.kind in "bi"
 
 
-def test_copies_and_pickles_keep_the_class():
+def test_copies_and_pickles_keep_the_class() -> None:
     """Copies and pickles keep the class."""
     a = nodes([1.0, 2.0])
     for other in (copy.copy(a), copy.deepcopy(a), pickle.loads(pickle.dumps(a))):
@@ -441,7 +460,7 @@ def test_copies_and_pickles_keep_the_class():
         assert numbers(other).tolist() == [1.0, 2.0]
 
 
-def test_array_takes_numbers_and_nodes():
+def test_array_takes_numbers_and_nodes() -> None:
     """Array takes numbers and nodes."""
     x = Node(1.0)
     assert array([[x, 2.0], [3, np.float64(4)]]).shape == (2, 2)
@@ -454,7 +473,7 @@ def test_array_takes_numbers_and_nodes():
         array([[x], [x, x]])
 
 
-def test_plain_numbers_among_nodes_follow_ieee():
+def test_plain_numbers_among_nodes_follow_ieee() -> None:
     """Plain numbers among nodes follow ieee."""
     a = array([0.0, -8.0, Node(1.0)])
     assert numbers(1.0 / a).tolist() == [INF, -0.125, 1.0]
@@ -463,7 +482,7 @@ def test_plain_numbers_among_nodes_follow_ieee():
     assert np.isnan(numbers(a % 0.0)).all()
 
 
-def test_arrays_of_another_kind_of_operand():
+def test_arrays_of_another_kind_of_operand() -> None:
     """Arrays of another kind of operand."""
     a = nodes([1.0, 2.0])
     assert numbers([1.0, 2.0] * a).tolist() == [1.0, 4.0]
@@ -476,7 +495,7 @@ def test_arrays_of_another_kind_of_operand():
 # Writing
 
 
-def test_what_is_written_into():
+def test_what_is_written_into() -> None:
     """What is written into."""
     a = nodes([1.0, 2.0])
     before = a
@@ -496,15 +515,16 @@ def test_what_is_written_into():
     assert numbers(a).tolist() == [12.0, 9.0]
 
 
-def test_arrays_of_floats_can_not_hold_nodes():
+def test_arrays_of_floats_can_not_hold_nodes() -> None:
     """Arrays of floats can not hold nodes."""
     floats = np.zeros(2)
-    for write in (
+    writes: list[Callable[[], Any]] = [
         lambda: np.add(floats, Node(1.0), out=floats),
         lambda: np.maximum(nodes([1.0, 2.0]), 0.0, out=floats),
         lambda: np.add.at(floats, [0], Node(1.0)),
         lambda: np.clip(nodes([1.0, 2.0]), 0.0, 1.0, out=floats),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(TypeError, match="dtype=object"):
             write()
     with pytest.raises(TypeError, match="dtype=object"):
@@ -519,7 +539,7 @@ def test_arrays_of_floats_can_not_hold_nodes():
     "name",
     words("det inv solve eig eigh eigvals eigvalsh cholesky svd qr lstsq pinv cond slogdet"),
 )
-def test_lapack_is_refused_with_advice(name):
+def test_lapack_is_refused_with_advice(name: Any) -> None:
     """Lapack is refused with advice."""
     a = nodes([[2.0, 1.0], [1.0, 3.0]])
     arguments = (a, a[0]) if name in ("solve", "lstsq") else (a,)
@@ -528,7 +548,7 @@ def test_lapack_is_refused_with_advice(name):
 
 
 @pytest.mark.parametrize("name", ["cov", "corrcoef", "gradient", "i0", "histogram", "nextafter"])
-def test_functions_that_are_refused_say_what_to_write(name):
+def test_functions_that_are_refused_say_what_to_write(name: Any) -> None:
     """Functions that are refused say what to write."""
     a = nodes([2.0, 1.0, 4.0])
     arguments = (a, a) if name == "nextafter" else (a,)
@@ -536,13 +556,13 @@ def test_functions_that_are_refused_say_what_to_write(name):
         getattr(np, name)(*arguments)
 
 
-def test_a_norm_of_singular_values_is_refused():
+def test_a_norm_of_singular_values_is_refused() -> None:
     """A norm of singular values is refused."""
     with pytest.raises(TypeError, match="no ord=2"):
         np.linalg.norm(nodes([[1.0, 2.0], [3.0, 4.0]]), 2)
 
 
-def test_scipys_functions():
+def test_scipys_functions() -> None:
     """Scipys functions."""
     special = pytest.importorskip("scipy.special")
     values = [0.3, -1.2, 2.5]

@@ -1,6 +1,7 @@
 """Training that explodes is an error, whatever the optimizer; training that works is none."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ X = RANDOM.normal(size=(200, 3))
 Y = np.sin(X[:, 0]) + X[:, 1] ** 2
 SIDES = (X[:, 0] > 0).astype(float)
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[float], nn.Optimizer]] = {
     "sgd": lambda rate: nn.SGD(rate),
     "momentum": lambda rate: nn.SGD(rate, momentum=0.9),
     "nesterov": lambda rate: nn.SGD(rate, momentum=0.9, nesterov=True),

@@ -251,9 +251,10 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
 def array_equiv(a1: Any, a2: Any) -> bool:
     """Whether the values are equal, after broadcasting."""
     try:
-        return array_equal(*numpy.broadcast_arrays(a1, a2))
+        first, second = numpy.broadcast_arrays(a1, a2)
     except ValueError:
         return False
+    return array_equal(first, second)
 
 
 def nonzero(a: Any) -> tuple[Any, ...]:

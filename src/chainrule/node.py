@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Final, SupportsFloat
+from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
 from mypy_extensions import i32, i64, mypyc_attr
 
@@ -93,7 +93,7 @@ class Node:
         data: SupportsFloat,
         parents: Sequence[Node] = (),
         name: str | None = None,
-        **unknown: object,
+        **unknown: NoReturn,
     ) -> None:
         if unknown:
             from chainrule.keywords import unknown_keyword
