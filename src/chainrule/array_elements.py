@@ -171,6 +171,9 @@ NATIVE: Final = frozenset(
 )
 """Those of which NumPy's own loop over objects does the same."""
 
+QUIET: Final = frozenset({numpy.add, numpy.subtract, numpy.multiply, numpy.negative})
+"""Those of which NumPy's loop over objects never warns."""
+
 TRUTHS: Final = frozenset(
     {
         numpy.equal,

@@ -132,23 +132,32 @@ def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, An
         element = elements.element_of(ufunc)
         if element is not None:
             return element(*map(_plain, inputs))
-    if any(map(_is_foreign, inputs)):
-        return NotImplemented
-    kind = _kind_of(inputs)
+    kind, operands, own = NodeArray, [], False
+    for x in inputs:
+        if isinstance(x, NodeArray):
+            kind = type(x) if issubclass(type(x), kind) else kind
+            operands.append(x.view(numpy.ndarray))
+        elif isinstance(x, Node):
+            operands.append(_holder(x))
+        elif _is_foreign(x):
+            return NotImplemented
+        else:
+            operands.append(x)
+        own = own or _holds_objects(operands[-1])
     kwargs = dict(kwargs)
     targets = kwargs.pop("out", None)
     only = kwargs.pop("where", True) if targets and method == "__call__" else True
     if method == "at":
         _check_holds_nodes(inputs[0])
-    operands = [_operand(x) for x in inputs]
     if ufunc in elements.LOGICAL:
         operands = [order.truths_of(x) if _holds_objects(x) else x for x in operands]
-    own = any(map(_holds_objects, operands))
     loop = elements.loop_over(ufunc) if own else ufunc
+    warns = own and (method != "__call__" or ufunc not in elements.QUIET)
     try:
         # Arithmetic of nodes does not warn, but NumPy would of the flags it leaves behind.
-        with numpy.errstate(all="ignore") if own else nullcontext():
-            result = getattr(loop, method)(*operands, **kwargs)
+        with numpy.errstate(all="ignore") if warns else nullcontext():
+            apply = loop if method == "__call__" else getattr(loop, method)
+            result = apply(*operands, **kwargs)
     except TypeError as error:
         if not str(error).startswith(("ufunc '", "loop of ufunc", "Cannot cast ufunc")):
             raise
