@@ -110,7 +110,7 @@ _CALLS: Final[tuple[tuple[str, str], ...]] = (
     (r"\.(fill|put|itemset|copyto|place)$", _HOLDS_FLOATS),
     (r"\.(astype|(as|asany)?array|full|float64|float32|fromiter)$", _MAKES_FLOATS),
     (r"\.format$", "text can't hold it; write its number, x.data"),
-    (r"^float$", "leave float() out: a node is used like a number"),
+    (r"^float$", "leave float() out: a node is used like a number, by chainrule.math too"),
 )
 
 

@@ -65,6 +65,27 @@ class _Both:
         self.annotation = annotation
 
 
+class _AskedOfTheClass:
+    """What NumPy asks for ``np.exp(node)``, ``np.float64(2) * node``, ``array * node``.
+
+    NumPy asks a node's class. Asked of a node itself, as masked arrays do, it is None, which says
+    that the node's operators come first: a masked array would take a node for its number.
+    """
+
+    def __get__(self, node: object, kind: object) -> Any:
+        return _apply_ufunc if node is None else None
+
+
+def _apply_ufunc(node: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    if len(inputs) == 2 and method == "__call__" and not kwargs:
+        symbol = _SYMBOLS.get(ufunc.__name__)
+        if symbol is not None and inputs[1] is node and isinstance(inputs[0], float):
+            return _with_constant(node, float(inputs[0]), symbol, True)
+    from chainrule.arrays import applied
+
+    return applied(ufunc, method, inputs, kwargs)
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Node:
     """A number in a computational graph.
@@ -395,15 +416,7 @@ class Node:
         """What a call of an operation asks of the first operand that is not a number."""
         return apply(operation, operands)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """What NumPy asks for ``np.exp(node)``, ``np.float64(2) * node``, ``array * node``."""
-        if len(inputs) == 2 and method == "__call__" and not kwargs:
-            symbol = _SYMBOLS.get(ufunc.__name__)
-            if symbol is not None and inputs[1] is self and isinstance(inputs[0], float):
-                return _with_constant(self, float(inputs[0]), symbol, True)
-        from chainrule.arrays import applied
-
-        return applied(ufunc, method, inputs, kwargs)
+    __array_ufunc__: ClassVar[Any] = _AskedOfTheClass()
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """What NumPy asks for ``np.clip(node, 0, 1)``, ``np.where(node > 0, node, 0)``."""
@@ -1078,7 +1091,12 @@ def _with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
 
 def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = False) -> Any:
     """A NumPy function of a node and each element of an array; NotImplemented for no array."""
-    if type(other).__module__ != "numpy":
+    module = type(other).__module__
+    if module.startswith("numpy.ma"):
+        raise TypeError(
+            "a masked array can't hold nodes; take its numbers, with .filled(0.0) or .compressed()"
+        )
+    if module != "numpy":
         return NotImplemented
     import numpy
 
