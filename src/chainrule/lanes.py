@@ -12,7 +12,7 @@ from chainrule import trees
 from chainrule.rules import described
 from chainrule.sparse import holds_sparse
 from chainrule.tracing import PROGRESS, NotCompilable
-from chainrule.transforms import Transformed
+from chainrule.transforms import Transformed, handed_to
 
 MAX_UNROLLED = 1000
 """The lanes that a trace takes one after another where vmap is not outermost."""
@@ -118,7 +118,8 @@ class Vmap(Transformed):
                 leaf if axis is None else _lane_of(leaf, axis, lane)
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
-            result = self.function(*trees.unflatten(structure, point), **kwargs)
+            given = trees.unflatten(structure, point)
+            result = handed_to(self.function, given, kwargs, "vmap: the function")
             if layout is None and holds_sparse(result):
                 raise TypeError(
                     "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"

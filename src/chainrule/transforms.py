@@ -20,6 +20,7 @@ import numpy
 from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.handover import called
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
@@ -56,6 +57,19 @@ class Transformed:
         return self if instance is None else functools.partial(self, instance)
 
 
+def handed_to(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], name: str
+) -> Any:
+    """The result of a function for the arguments of a call, which it must not change.
+
+    Raises:
+        TypeError: if it does.
+    """
+    if isinstance(function, Transformed):  # which hands them on, in its way
+        return function(*args, **kwargs)
+    return called(function, args, kwargs, name)
+
+
 class _Call:
     """One call of a function under differentiation: its inputs, outputs, and what is between."""
 
@@ -80,7 +94,7 @@ class _Call:
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
             given[i] = trees.as_arrays_of(arg, args[i])
-        result = function(*given, **kwargs)
+        result = handed_to(function, given, kwargs, name)
         self.aux: Any = None
         if has_aux:
             if not isinstance(result, tuple) or len(result) != 2:
@@ -354,19 +368,19 @@ def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) 
     return trees.unflatten(result.structure, leaves)
 
 
-def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+def jacfwd(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
 
     The result is a tree like f's result; each of its leaves holds a tree like the argument (a tuple
     of them if argnums is a tuple) of arrays, of the shape of the result's leaf followed by the
-    shape of the argument's.
+    shape of the argument's. With ``sparse``, one ``scipy.sparse.csr_array``: see jacobian.
     """
-    return Jacobian(f, argnums, "forward", False, "jacfwd")
+    return Jacobian(f, argnums, "forward", sparse, "jacfwd")
 
 
-def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+def jacrev(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
-    return Jacobian(f, argnums, "reverse", False, "jacrev")
+    return Jacobian(f, argnums, "reverse", sparse, "jacrev")
 
 
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
