@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import array
 import copy
+import ctypes
+import operator
 import random
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -202,11 +204,26 @@ def test_functions_and_models_as_arguments() -> None:
         assert _value(g(model, x)) == pytest.approx(_value(model(x)), rel=1e-14)
         model.parameters()[0].data += 1.0
     assert g.stats().plans == 1
+    cached = [lru_cache(partial(operator.mul, k)) for k in (2.0, 3.0)]
+    both = [_cached(k) for k in (2.0, 3.0)]
+    square = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: x * x)
+    apply = cr.compile(lambda x, g: x * g(2.0))
+    for functions, expected in ((cached, [4.0, 6.0]), (both, [4.0, 6.0]), ([square], [4.0])):
+        for function, value in zip(functions, expected, strict=True):
+            assert apply(1.0, function) == value
     matrix = scipy.sparse.csr_array(np.array([[1.0, 2.0], [0.0, 0.0]]))
     h = cr.compile(lambda x, a: x * float(a.sum()))
     for value in (1.0, 4.0):
         matrix.data[0] = value
         assert h(2.0, matrix) == 2.0 * (value + 2.0)
+
+
+def _cached(k: float) -> Any:
+    @lru_cache
+    def times(x: float) -> float:
+        return k * x
+
+    return times
 
 
 class Scaling:

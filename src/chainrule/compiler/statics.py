@@ -162,7 +162,7 @@ def _parts(x: Any, tokens: list[Any], whole: Any, cached: bool) -> Sequence[Any]
         if cached or not isinstance(getattr(kind, name, None), cached_property):
             parts += (name, value)
     if hides:
-        return [*parts, *_as_pickled(x, whole)]
+        return [*parts, *_as_pickled(x, tokens, whole)]
     for name in slots:
         if hasattr(x, name):
             parts += (name, getattr(x, name))
@@ -186,7 +186,7 @@ def _anatomy(kind: type) -> tuple[bool, list[str]]:
     return hides, slots
 
 
-def _as_pickled(x: Any, whole: Any) -> list[Any]:
+def _as_pickled(x: Any, tokens: list[Any], whole: Any) -> list[Any]:
     """What an object is made of as pickle sees it.
 
     Raises:
@@ -195,12 +195,16 @@ def _as_pickled(x: Any, whole: Any) -> list[Any]:
     try:
         reduced = x.__reduce_ex__(2)
     except Exception:
+        if callable(x):  # a function in another language
+            tokens.append(id(x))
+            return []
         inside = "" if x is whole else f", as it holds {described(x)}"
         raise TypeError(
             f"compile: whether {described(whole)} has changed can't be seen{inside}; {_ADVICE}"
         ) from None
-    if isinstance(reduced, str):  # the name of what there is only one of
-        return [reduced]
+    if isinstance(reduced, str):  # the name under which pickle would look for it
+        tokens.append(id(x))
+        return []
     return [
         list(part) if i in (3, 4) and part is not None else part for i, part in enumerate(reduced)
     ]
