@@ -47,6 +47,10 @@ ALIKE: list[tuple[Any, Any]] = [
     (Frozen(np.int64(1)), Frozen(np.int32(1))),
     (Decimal("1.0"), Decimal("1.00")),
     (Fraction(1), 1),
+    (
+        Frozen(np.zeros(1, dtype=[("a", "f8"), ("b", "f8")])),
+        Frozen(np.zeros(1, dtype=[("b", "f8"), ("c", "f8")])),
+    ),
     (complex(1.0, 0.0), complex(1.0, -0.0)),
     (range(0), range(1, 1)),
     (1, Size.ONE),
@@ -184,6 +188,20 @@ def test_the_order_of_captured_nodes_counts(holder: Any, values: Any, reorder: A
     assert compiled(1.0).data == f(1.0).data
     reorder(holder)
     assert compiled(1.0).data == f(1.0).data
+
+
+@pytest.mark.parametrize(
+    "value", [np.ma.masked_less([1.0, 2.0], 1.5), np.ones((1, 2)).view(np.matrix)]
+)
+def test_arrays_with_another_arithmetic_are_refused(value: Any) -> None:
+    """A mask would be ignored, and a matrix's product become one of elements."""
+    with pytest.raises(TypeError, match=r"counts otherwise than an array of nodes would; pass"):
+        cr.compile(lambda x: (x * x.T).sum())(value)
+    masked = np.ma.masked_less([1.0, 2.0], 1.5)
+    with pytest.raises(TypeError, match=r"lanes of a masked array would lose the mask"):
+        vmap(lambda x: x)(masked)
+    with pytest.raises(TypeError, match=r"counts otherwise|lanes of a masked array"):
+        cr.compile(vmap(lambda x: x))(masked)
 
 
 # Lanes

@@ -55,6 +55,12 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
     if isinstance(value, Node):
         return _NODE
     if isinstance(value, numpy.ndarray):
+        plain = type(value) is numpy.ndarray
+        if not plain and isinstance(value, (numpy.ma.MaskedArray, numpy.matrix)):
+            raise TypeError(
+                f"compile: a {type(value).__name__} counts otherwise than an array of nodes would;"
+                " pass np.asarray(...) of it, or of a masked array .filled(...)"
+            )
         shape = value.shape
         if axis is not None:
             axis %= value.ndim

@@ -139,7 +139,8 @@ def _parts(x: Any, tokens: list[Any], whole: Any, cached: bool) -> Sequence[Any]
         tokens += (kind, struct.pack("dd", x.real, x.imag))
         return ()
     if (kind is numpy.ndarray or isinstance(x, numpy.generic)) and not x.dtype.hasobject:
-        tokens += (id(kind), x.dtype.str, x.shape, x.tobytes())
+        fields = x.dtype.names and repr(x.dtype)
+        tokens += (id(kind), x.dtype.str, fields, x.shape, x.tobytes())
         return ()
     if kind is numpy.ndarray and x.dtype.kind == "O":
         tokens += (kind, "O", x.shape)
