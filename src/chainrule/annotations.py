@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, Final
 
 from mypy_extensions import i64
@@ -38,6 +39,10 @@ ACTIVE: Final = _Active()
 _groups: Final[ContextVar[Annotation | None]] = ContextVar("chainrule_groups", default=None)
 _anomaly: Final[ContextVar[bool]] = ContextVar("chainrule_anomaly", default=False)
 _lines: Final[ContextVar[bool]] = ContextVar("chainrule_lines", default=False)
+
+Site = tuple[str, int, int, int]
+"""A place in a program: its file, the function's first line, the line, the instruction."""
+
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -113,7 +118,19 @@ def new_annotation(name: str | None) -> Annotation | None:
 
 def users_line() -> str:
     """``file:line`` of the innermost running code outside this package."""
+    frame = _users_frame()
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def users_site() -> Site:
+    """The place in the innermost running code outside this package."""
+    frame = _users_frame()
+    code = frame.f_code
+    return code.co_filename, code.co_firstlineno, frame.f_lineno, frame.f_lasti
+
+
+def _users_frame() -> FrameType:
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return frame

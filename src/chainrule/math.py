@@ -15,9 +15,10 @@ from math import e, inf, nan, pi, tau
 from typing import Any
 
 from chainrule import rules as _rules
-from chainrule.node import ConditionNode as _ConditionNode
 from chainrule.node import Node as _Node
+from chainrule.node import as_condition as _as_condition
 from chainrule.node import compared as _compared
+from chainrule.node import negated as _negated
 from chainrule.rules import to_float as _to_float
 
 __all__ = [
@@ -247,14 +248,10 @@ def where(condition: bool, x: Any, y: Any) -> Any:
     Raises:
         TypeError: if the condition is not a truth value such as a comparison gives.
     """
-    if isinstance(condition, _ConditionNode):
-        return _rules.where(condition, x, y)
-    if not isinstance(condition, bool) and type(condition).__name__ not in ("bool", "bool_"):
-        raise TypeError(
-            f"where takes a comparison such as x > 0, not {type(condition).__name__};"
-            " for arrays use np.where"
-        )
-    return _rules.where(1.0 if condition else 0.0, x, y)
+    picks = _as_condition(condition)
+    if not isinstance(picks, _Node):
+        picks = 1.0 if picks else 0.0
+    return _rules.where(picks, x, y)
 
 
 # Questions about a value: truth values
@@ -262,8 +259,7 @@ def where(condition: bool, x: Any, y: Any) -> Any:
 
 def isnan(x: Any) -> Any:
     """Whether the value is NaN."""
-    number = _is(_rules.less_equal, _rules.absolute(x), _math.inf)
-    return not number if isinstance(number, bool) else ~number
+    return _negated(_is(_rules.less_equal, _rules.absolute(x), _math.inf))
 
 
 def isinf(x: Any) -> Any:

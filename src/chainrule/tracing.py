@@ -26,8 +26,11 @@ class NotCompilable(Exception):
 class Recorder(Protocol):
     """What a trace records besides the graph."""
 
+    def compared(self, condition: Any) -> Any:
+        """What a comparison gives: the condition, or its outcome."""
+
     def guard(self, condition: Any, outcome: bool) -> bool:
-        """Note that the program went on with this outcome of a condition."""
+        """Note a question for the truth value of a condition; gives the answer."""
 
 
 class _Progress(threading.local):

@@ -193,8 +193,8 @@ class Compiled:
 
     def _compare(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise CompileError if the function itself gives something else."""
-        expected, layout = trees.flatten(self.function(*args, **kwargs), "check")
-        found, found_layout = trees.flatten(result, "check")
+        expected, layout = trees.flatten(self.function(*args, **kwargs), "check", truths=True)
+        found, found_layout = trees.flatten(result, "check", truths=True)
         if layout != found_layout:
             raise CompileError(f"{self!r} gave {found_layout}; computed eagerly it is {layout}")
         for i, (x, y) in enumerate(zip(found, expected, strict=True)):

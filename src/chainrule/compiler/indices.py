@@ -13,8 +13,9 @@ from typing import Any
 import numpy
 
 from chainrule import rules
-from chainrule.node import Node, apply
+from chainrule.node import ConditionNode, Node, WholeNode, apply
 from chainrule.rules import described
+from chainrule.tracing import PROGRESS
 
 
 class IndexNode(Node):
@@ -87,7 +88,7 @@ class IndexNode(Node):
 
 def _whole(result: Any, other: object) -> Any:
     """The result of arithmetic of an index: an index if the other number is whole too."""
-    whole = isinstance(other, (int, numpy.integer, IndexNode)) and not isinstance(other, bool)
+    whole = isinstance(other, (int, numpy.integer, IndexNode, WholeNode))
     return IndexNode.of(result) if whole and isinstance(result, Node) else result
 
 
@@ -102,6 +103,9 @@ class TracedArray(numpy.ndarray[Any, Any]):
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(k, WholeNode) for k in keys):
+            keys = tuple([_index(k) for k in keys])
+            key = keys if isinstance(key, tuple) else keys[0]
         if any(isinstance(k, IndexArray) for k in keys):
             return _looked_up_by_arrays(self, keys)
         if any(isinstance(k, IndexNode) for k in keys):
@@ -128,6 +132,8 @@ def take(table: Any, index: Any) -> Any:
         IndexError: if the index is outside the table.
         TypeError: if it is no whole number.
     """
+    if isinstance(index, WholeNode) and not isinstance(index, ConditionNode):
+        index = _index(index) if PROGRESS.recorder is not None else index.__index__()
     if isinstance(index, IndexNode):
         if isinstance(table, dict):
             raise TypeError("take looks up lists and arrays, not dicts")
@@ -139,6 +145,13 @@ def take(table: Any, index: Any) -> Any:
     if isinstance(index, (int, numpy.integer)) and not isinstance(index, bool):
         return table[index]
     raise TypeError(f"take: an index is a whole number, not {described(index)}")
+
+
+def _index(key: Any) -> Any:
+    """A key of a traced array: an index for a whole number; a comparison is a bool, a mask."""
+    if isinstance(key, ConditionNode):
+        return bool(key)
+    return IndexNode.of(key) if isinstance(key, WholeNode) else key
 
 
 def _as_array(table: Any) -> Any:

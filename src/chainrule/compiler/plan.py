@@ -24,7 +24,7 @@ from .captures import Watch
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
 from .results import LaneResult
-from .trace import Trace
+from .trace import PlainSites, Restart, Trace
 
 
 class Owner(Protocol):
@@ -38,10 +38,6 @@ class Owner(Protocol):
     check: bool
     max_traces: int
     threads: int | None
-
-
-class _Restart(Exception):
-    """A trace has captured nodes that the ones before it had not: record all of them anew."""
 
 
 class Plan:
@@ -81,6 +77,7 @@ class Plan:
             self._shared.extend([leaf.axis is None] * leaf.size)
         self.layout: trees.Layout | None = None
         self.watch: Watch | None = None
+        self._plain = PlainSites()
         self.trace_seconds = 0.0
         self._lock = threading.RLock()
         self.eager = False
@@ -116,7 +113,11 @@ class Plan:
                 self.live,
                 prefix,
                 paths.captured,
+                plain=self._plain,
             )
+        except Restart:
+            self.paths = self._new_paths(paths.captured)
+            raise
         except MemoryError:
             raise MemoryError(
                 f"tracing {self.owner!r} ran out of memory; compile the body of the loop, or use"
@@ -144,7 +145,7 @@ class Plan:
         if len(captured) > len(paths.captured):
             if paths.traces:
                 self.paths = self._new_paths(captured)
-                raise _Restart
+                raise Restart
             paths.captured = captured
         return trace
 
@@ -162,7 +163,7 @@ class Plan:
         while True:
             try:
                 return self._run(values, lanes)
-            except _Restart:
+            except Restart:
                 continue
 
     def _run(self, values: Sequence[Any], lanes: int) -> Any:

@@ -23,13 +23,9 @@ from .arguments import Packed, inputs_to_arguments, leaf_of
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
-from .trace import Trace
+from .trace import PlainSites, Restart, Trace
 
 Array = NDArray[numpy.float64]
-
-
-class _Restart(Exception):
-    """A trace uses nodes from outside that the ones before it did not: record all of them anew."""
 
 
 class Program:
@@ -65,6 +61,7 @@ class Program:
         self.n_inputs = sum(leaf.size for leaf in self.leaves)
         self.layout: trees.Layout | None = None
         self.captured: list[Node] = self.parameters
+        self._plain = PlainSites()
         self.paths = self._new_paths()
 
     def _new_paths(self) -> Paths:
@@ -75,15 +72,20 @@ class Program:
 
     def _record(self, point: Sequence[float], prefix: Prefix) -> Trace:
         """Run the function on nodes."""
-        trace = Trace(
-            lambda arguments: self._function(*arguments),
-            point[: self.n_inputs],
-            self._arguments,
-            (),
-            prefix,
-            self.captured,
-            self.gradient,
-        )
+        try:
+            trace = Trace(
+                lambda arguments: self._function(*arguments),
+                point[: self.n_inputs],
+                self._arguments,
+                (),
+                prefix,
+                self.captured,
+                self.gradient,
+                self._plain,
+            )
+        except Restart:
+            self.paths = self._new_paths()
+            raise
         if self.gradient and not trace.layout.is_number:
             raise TypeError(
                 f"a loss is one number for each sample; this one gave {trace.layout}: add up, or"
@@ -103,7 +105,7 @@ class Program:
             self.captured = captured
             if not first:
                 self.paths = self._new_paths()
-                raise _Restart
+                raise Restart
         if self.gradient:  # by the parameters, not by what else comes from outside
             tape = trace.recording.tape
             tape.outputs = tape.outputs[: 1 + len(self.parameters)]
@@ -164,7 +166,7 @@ class Session:
             paths = program.paths
             try:
                 paths.at((), lambda: self._packed.at(0))
-            except _Restart:
+            except Restart:
                 continue
             except TooManyTraces:
                 raise _too_many(program) from None
@@ -216,7 +218,7 @@ class Session:
                     paths, batch.at, segments, len(index), self._added, nothing, self._threads
                 )
                 return sums
-            except _Restart:
+            except Restart:
                 continue
             except TooManyTraces:
                 raise _too_many(self.program) from None
@@ -235,7 +237,7 @@ class Session:
                 self.program.set_parameters(self.values)
             try:
                 run_lanes(paths, self._packed.at, self._segments, self.size, outputs, self._threads)
-            except _Restart:
+            except Restart:
                 continue
             except TooManyTraces:
                 raise _too_many(self.program) from None
