@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -39,10 +40,6 @@ ACTIVE: Final = _Active()
 _groups: Final[ContextVar[Annotation | None]] = ContextVar("chainrule_groups", default=None)
 _anomaly: Final[ContextVar[bool]] = ContextVar("chainrule_anomaly", default=False)
 _lines: Final[ContextVar[bool]] = ContextVar("chainrule_lines", default=False)
-
-Site = tuple[str, int, int, int]
-"""A place in a program: its file, the function's first line, the line, the instruction."""
-
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -118,18 +115,32 @@ def new_annotation(name: str | None) -> Annotation | None:
 
 def users_line() -> str:
     """``file:line`` of the innermost running code outside this package."""
-    frame = _users_frame()
+    frame = users_frame()
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def users_site() -> Site:
-    """The place in the innermost running code outside this package."""
-    frame = _users_frame()
-    code = frame.f_code
-    return code.co_filename, code.co_firstlineno, frame.f_lineno, frame.f_lasti
+def asked_by_user() -> bool:
+    """Whether the method of the engine that asks this was called from outside this package."""
+    frame = sys._getframe()
+    if __file__.endswith(".py"):  # compiled, the engine's functions have no frames
+        frame = frame.f_back.f_back  # type: ignore[union-attr, assignment]
+    return not frame.f_code.co_filename.startswith(_PACKAGE)
 
 
-def _users_frame() -> FrameType:
+def warn_at_users_line(message: str, category: type[Warning]) -> None:
+    """Warn of something in the innermost running code outside this package."""
+    frame = users_frame()
+    warnings.warn_explicit(
+        message,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def users_frame() -> FrameType:
+    """The frame of the innermost running code outside this package."""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

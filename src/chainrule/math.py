@@ -1,7 +1,9 @@
 """Functions on numbers and nodes, under the names of Python's ``math``.
 
 Each takes numbers or nodes. Given only numbers it returns a float; given a node, a node. Values
-follow IEEE 754 in both cases: ``log(0)`` is -inf, ``sqrt(-1)`` NaN, and nothing raises on a value.
+follow IEEE 754 in both cases: ``log(0)`` is -inf, ``sqrt(-1)`` NaN, and nothing raises on a value
+(see :func:`~chainrule.domain_errors`). ``comb``, ``factorial``, ``gcd``, ``isqrt``, ``lcm`` and
+``perm`` are Python's, of whole numbers.
 
 For arrays of nodes use NumPy's functions: ``np.exp(array_of_nodes)``.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 import math as _math
 from collections.abc import Iterable
 from functools import reduce
-from math import e, inf, nan, pi, tau
+from math import comb, e, factorial, gcd, inf, isqrt, lcm, nan, perm, pi, tau
 from typing import Any
 
 from chainrule import rules as _rules
@@ -32,6 +34,7 @@ __all__ = [
     "cbrt",
     "ceil",
     "clip",
+    "comb",
     "copysign",
     "cos",
     "cosh",
@@ -46,17 +49,21 @@ __all__ = [
     "exp2",
     "expm1",
     "fabs",
+    "factorial",
     "floor",
     "fma",
     "fmod",
     "fsum",
     "gamma",
+    "gcd",
     "hypot",
     "inf",
     "isclose",
     "isfinite",
     "isinf",
     "isnan",
+    "isqrt",
+    "lcm",
     "ldexp",
     "lgamma",
     "log",
@@ -70,6 +77,7 @@ __all__ = [
     "nan",
     "norm_cdf",
     "norm_pdf",
+    "perm",
     "pi",
     "polygamma",
     "pow",

@@ -21,10 +21,12 @@ from chainrule import ieee, rules
 from chainrule.annotations import (
     ACTIVE,
     Annotation,
+    asked_by_user,
     detecting_anomaly,
     new_annotation,
     users_line,
 )
+from chainrule.domain import check_domain, raising_domain_errors
 from chainrule.rules import (
     CODE_ADD,
     CODE_DIVIDE,
@@ -384,7 +386,7 @@ class Node:
     def __round__(self, digits: int | None = None) -> Node:
         if digits is None:
             value = ieee.round_half_even(self._data, 0.0)
-            return WholeNode(rules.round_half_even, value, self, None, 0.0)
+            return _with_line(WholeNode(rules.round_half_even, value, self, None, 0.0))
         return apply(rules.round_half_even, (self, digits))
 
     def __floor__(self) -> Node:
@@ -730,8 +732,11 @@ class OperationNode(Node):
             raise TypeError(f"{type(self).__name__}: subclass Node, not the class of an operation")
         if ACTIVE.contexts:
             _enter_contexts(self, None)
-            if detecting_anomaly() and not math.isfinite(data):
-                raise FloatingPointError(f"{equation(self)} at {self.line}")
+            if not math.isfinite(data):
+                if raising_domain_errors() and operation.builtin:
+                    check_domain(operation.name, _values(self.operands))
+                if detecting_anomaly():
+                    raise FloatingPointError(f"{equation(self)} at {self.line}")
 
     def __str__(self) -> str:
         """The symbol of the operation, with its constants: ``*``, ``tanh``, ``** 2``, ``1 /``."""
@@ -819,7 +824,7 @@ class PowOp(OperationNode):
 
 
 class WholeNode(OperationNode):
-    """A whole number without derivative: what floor, ceil, trunc and round give.
+    """A whole number without derivative, an int in Python: what floor, ceil and round give.
 
     Sums, differences, products, quotients by ``//`` and remainders of whole numbers are whole
     numbers, exact up to 2**53. It is an index where Python asks for one: the number itself eagerly;
@@ -828,6 +833,9 @@ class WholeNode(OperationNode):
 
     def __index__(self) -> int:
         return _whole_part(self)
+
+    def __float__(self) -> float:
+        return float(_whole_part(self))
 
     def __add__(self, other: object) -> Any:
         return _whole_operator(self, other, "+", False)
@@ -928,10 +936,31 @@ class ConditionNode(WholeNode):
     def __int__(self) -> int:
         return 1 if self else 0
 
+    def __float__(self) -> float:
+        return 1.0 if self else 0.0
+
+    # As an index (NumPy takes a bool for a mask), a key or text it must be a bool: the trace starts
+    # anew with one.
+
     def __index__(self) -> int:
-        """Not here: NumPy takes a bool for a mask, so that it must be one."""
         self.escaped = True
-        raise TypeError("a comparison that is traced is no index; the trace starts anew")
+        raise TypeError("a traced comparison is no index")
+
+    def __hash__(self) -> int:
+        self.escaped = self.escaped or asked_by_user()
+        return id(self) >> 4
+
+    def __str__(self) -> str:
+        self.escaped = self.escaped or asked_by_user()
+        return super().__str__()
+
+    def __repr__(self) -> str:
+        self.escaped = self.escaped or asked_by_user()
+        return super().__repr__()
+
+    def __format__(self, spec: str) -> str:
+        self.escaped = self.escaped or asked_by_user()
+        return super().__format__(spec)
 
     def __round__(self, digits: int | None = None) -> Node:
         return self + 0
@@ -984,9 +1013,26 @@ def compared(operation: Operation, a: object, b: object) -> Any:
         operation = rules.less_equal  # with the float next to the number
     value = operation.evaluate((u, v))
     if not _recorded(level):
+        held = held_equality(operation, value != 0.0, a, b)
+        if level > 0 and (held or ACTIVE.contexts):
+            _note_comparison((a, b), held)
         return value != 0.0
     rest = u if x is None else v if y is None else None
     return _noted(ConditionNode(operation, value, x, y, rest))
+
+
+def held_equality(operation: Operation | None, outcome: bool, a: object, b: object) -> bool:
+    """Whether a comparison found values equal, but for ``x != 0``, which keeps clear of poles."""
+    if operation is not rules.not_equal or outcome:
+        return operation is rules.equal and outcome
+    return (isinstance(a, Node) or a != 0.0) and (isinstance(b, Node) or b != 0.0)
+
+
+def _note_comparison(sides: tuple[Any, ...], held: bool) -> None:
+    """Note what values that are differentiated were compared, and whether they are equal."""
+    from chainrule.shortcuts import note_comparison
+
+    note_comparison(sides, held, 1)
 
 
 def _around(number: Any, operation: Operation) -> tuple[float, float]:
@@ -1096,12 +1142,21 @@ def _is_whole(x: object) -> bool:
 
 
 def _rounded(operation: Operation, x: Node) -> Node:
-    return WholeNode(operation, operation.evaluate((x._data,)), x, None, None)
+    return _with_line(WholeNode(operation, operation.evaluate((x._data,)), x, None, None))
+
+
+def _with_line(node: Node) -> Node:
+    """Where a transformation follows it, a step remembers its line: it ends a derivative."""
+    if node._level > 0 and node.line is None:
+        node._annotation = Annotation(node.name, node.groups, users_line())
+    return node
 
 
 def _whole_operator(node: WholeNode, other: Any, symbol: str, swapped: bool) -> Any:
     """An operator whose result is a whole number if the other operand is one."""
     if not _is_whole(other):
+        if symbol == "*" and isinstance(other, (str, bytes, list, tuple)):
+            return NotImplemented  # so many times, which asks for an index
         return _with_other(node, other, symbol, swapped)
     divisor = node if swapped else other
     if (symbol == "%" or symbol == "//") and divisor == 0:
@@ -1133,6 +1188,8 @@ def _whole_part(node: Node) -> int:
     if node._level > PROGRESS.level:
         raise _leaving(node, "int() of")
     if not _recorded(node._level):
+        if node._level > 0 and ACTIVE.contexts:
+            _note_comparison((node,), False)
         return int(node._data)
     if not abs(node) < math.inf:
         raise (OverflowError if node == node else ValueError)(

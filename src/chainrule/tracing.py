@@ -40,6 +40,7 @@ class _Progress(threading.local):
         self.names: list[str] = []  # by level, the outermost first
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
+        self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 
     @property
     def level(self) -> int:
@@ -57,6 +58,8 @@ def transformation(name: str) -> Iterator[int]:
         yield len(PROGRESS.names)
     finally:
         PROGRESS.names.pop()
+        if not PROGRESS.names and PROGRESS.shortcuts:
+            PROGRESS.shortcuts = []
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy
 
 from chainrule import trees
 from chainrule.annotations import detecting_anomaly
+from chainrule.domain import raising_domain_errors
 from chainrule.lanes import Vmap
 from chainrule.node import Node
 from chainrule.rules import described
@@ -77,8 +78,8 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result for these arguments."""
-        # Inside a transformation or trace it is part of that graph; machine code finds no anomaly.
-        if PROGRESS.names or detecting_anomaly():
+        # Inside a transformation or trace it is part of that graph; machine code never raises.
+        if PROGRESS.names or detecting_anomaly() or raising_domain_errors():
             return self.function(*args, **kwargs)
         self.calls += 1
         if not kwargs:
@@ -219,6 +220,7 @@ class Compiled:
             compile_seconds=sum(path.compile_seconds for path in paths),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager for plan in plans),
+            shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
         )
 
     def tape(self) -> str:
@@ -260,6 +262,8 @@ class Stats:
         compile_seconds: time spent making machine code.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead.
+        shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
+            that path is that of a branch which holds at a single point.
     """
 
     calls: int
@@ -270,6 +274,7 @@ class Stats:
     compile_seconds: float
     lanes: int
     eager: bool
+    shortcuts: tuple[str, ...]
 
 
 class Form(NamedTuple):

@@ -24,7 +24,8 @@ from .captures import Watch
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
 from .results import LaneResult
-from .trace import PlainSites, Restart, Trace
+from .sites import PlainSites
+from .trace import Restart, Trace
 
 
 class Owner(Protocol):

@@ -23,7 +23,8 @@ from .arguments import Packed, inputs_to_arguments, leaf_of
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
-from .trace import PlainSites, Restart, Trace
+from .sites import PlainSites
+from .trace import Restart, Trace
 
 Array = NDArray[numpy.float64]
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from chainrule.annotations import Site, users_site
+from chainrule.annotations import users_frame, users_line
 from chainrule.differentiation import Linearization, fresh_input
-from chainrule.node import ConditionNode, Node
-from chainrule.tracing import recording
+from chainrule.node import ConditionNode, Node, held_equality
+from chainrule.rules import equal, not_equal
+from chainrule.shortcuts import has_derivative, note_equality
+from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .outcomes import Outcomes
+from .sites import PlainSites, Site, site_of
 from .tape import Recording
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
-
-MAX_ROUNDS = 20
-"""The runs after which all comparisons of a function are plain bools."""
 
 
 class CompileError(RuntimeError):
@@ -29,28 +29,6 @@ class CompileError(RuntimeError):
 
 class Restart(Exception):
     """The traces so far must be recorded anew: what this one has found concerns them too."""
-
-
-class PlainSites:
-    """The lines of the user's code whose comparisons are plain bools, each a guard.
-
-    A comparison is a node, which ``where`` and ``&`` take without a guard. What asks it for its
-    truth meets the outcome; ``is True``, ``match``, a key and an index do not ask, and would see a
-    node. So where a run leaves a comparison that nobody has asked, its function is run again with
-    plain bools at that place.
-    """
-
-    def __init__(self) -> None:
-        self._sites: set[Site] = set()
-        self._rounds = 0
-
-    def __contains__(self, site: Site) -> bool:
-        return self._rounds > MAX_ROUNDS or site in self._sites
-
-    def add(self, sites: Iterable[Site]) -> None:
-        """Comparisons at these places are plain from now on."""
-        self._sites.update(sites)
-        self._rounds += 1
 
 
 class Recorder:
@@ -74,6 +52,7 @@ class Recorder:
         self.shortcuts: list[str] = []
         self._plain = plain
         self._asked = 0
+        self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
 
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
@@ -83,8 +62,9 @@ class Recorder:
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
-        site = users_site()
-        if site in self._plain:
+        frame = users_frame()
+        site = site_of(frame)
+        if self._plain.holds(site, frame):
             return bool(condition)
         self._comparisons.append((condition, site))
         return condition
@@ -105,7 +85,27 @@ class Recorder:
             outcome = self.forced[number]
         self._outcomes.note(value, outcome)
         self.guards.append((value, outcome))
+        operation = condition._operation
+        if operation in (equal, not_equal) and held_equality(
+            operation, outcome, *condition.operands
+        ):
+            self._note_equality(condition)
         return outcome
+
+    def _note_equality(self, condition: Node) -> None:
+        """Note an == that holds on this path."""
+        self._equalities.append((condition, users_line()))
+        if PROGRESS.level > PROGRESS.recorded_level:
+            line = note_equality(condition.operands, PROGRESS.recorded_level + 1)
+            if line is not None:
+                self.shortcuts.append(line)
+
+    def note_parents(self, parents: Sequence[Node], level: int) -> None:
+        """Note which of these equalities have a derivative by the nodes among the inputs."""
+        ids = frozenset(id(parent) for parent in parents)
+        for condition, line in self._equalities:
+            if line not in self.shortcuts and has_derivative(condition.operands, level, ids):
+                self.shortcuts.append(line)
 
     def not_asked(self) -> list[Site]:
         """The places of comparisons that nothing has used, or that were used as an index."""
@@ -125,6 +125,7 @@ class Trace:
         recording: the tape and the captured nodes.
         n_results: how many of the tape's outputs are the result; the others are its derivatives by
             the nodes among the inputs.
+        shortcuts: the lines at which an ``==`` held that decides a derivative.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class Trace:
                         recorded.value(y)
                     if derivatives and (live or recorded.captured):
                         parents = [inputs[i] for i in live]
+                        recorder.note_parents([*parents, *recorded.captured], level)
                         outputs = outputs + _derivatives(
                             parents, outputs, recorded.captured, level
                         )
@@ -172,6 +174,7 @@ class Trace:
             if forced:
                 raise Restart
         self.recording = recorded
+        self.shortcuts = recorder.shortcuts
         self.path = tuple(outcome for _, outcome in recorder.guards)
 
 
