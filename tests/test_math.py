@@ -270,7 +270,8 @@ OF_WHOLE_NUMBERS = {"comb", "factorial", "gcd", "isqrt", "lcm", "perm"}
 ALIKE = [
     name
     for name in cm.__all__
-    if callable(getattr(math, name, None)) and name not in OF_LISTS | OTHERWISE_TESTED | OF_WHOLE_NUMBERS
+    if callable(getattr(math, name, None))
+    and name not in OF_LISTS | OTHERWISE_TESTED | OF_WHOLE_NUMBERS
 ]
 
 

@@ -383,7 +383,7 @@ class Node:
     def __rdivmod__(self, other: object) -> Any:
         return other // self, other % self
 
-    def __round__(self, digits: int | None = None) -> Node:
+    def __round__(self, digits: Any = None) -> Node:
         if digits is None:
             value = ieee.round_half_even(self._data, 0.0)
             return _with_line(WholeNode(rules.round_half_even, value, self, None, 0.0))
@@ -873,7 +873,7 @@ class WholeNode(OperationNode):
     def __abs__(self) -> Node:
         return WholeNode(rules.absolute, abs(self._data), self, None, None)
 
-    def __round__(self, digits: int | None = None) -> Node:
+    def __round__(self, digits: Any = None) -> Node:
         return self if digits is None or digits >= 0 else super().__round__(digits)
 
     def __floor__(self) -> Node:
@@ -905,6 +905,10 @@ class WholeNode(OperationNode):
 
     def __invert__(self) -> Any:
         return -self - 1
+
+
+# Compiled, the method alone does not tell Python that these are indices; setting it does.
+setattr(WholeNode, "__index__", WholeNode.__index__)  # noqa: B010
 
 
 class ConditionNode(WholeNode):
@@ -962,8 +966,8 @@ class ConditionNode(WholeNode):
         self.escaped = self.escaped or asked_by_user()
         return super().__format__(spec)
 
-    def __round__(self, digits: int | None = None) -> Node:
-        return self + 0
+    def __round__(self, digits: Any = None) -> Node:
+        return _node(self + 0)
 
     def __invert__(self) -> Any:
         return InvertedNode(rules.subtract, -1.0 - self._data, None, self, -1.0)
@@ -1025,7 +1029,7 @@ def held_equality(operation: Operation | None, outcome: bool, a: object, b: obje
     """Whether a comparison found values equal, but for ``x != 0``, which keeps clear of poles."""
     if operation is not rules.not_equal or outcome:
         return operation is rules.equal and outcome
-    return (isinstance(a, Node) or a != 0.0) and (isinstance(b, Node) or b != 0.0)
+    return all([isinstance(x, Node) or bool(x != 0.0) for x in (a, b)])
 
 
 def _note_comparison(sides: tuple[Any, ...], held: bool) -> None:
@@ -1043,7 +1047,7 @@ def _around(number: Any, operation: Operation) -> tuple[float, float]:
         near = float(number)
     except OverflowError:
         near = math.inf if number > 0 else -math.inf
-    if type(number).__module__ == "numpy" or not number == number or number == near:
+    if type(number).__module__ == "numpy" or number != number or number == near:
         return near, near
     if number > near:
         return near, math.nextafter(near, math.inf)
@@ -1125,9 +1129,7 @@ def _logic(operation: Operation, a: Any, b: Any) -> Any:
         condition = ConditionNode(operation, operation.evaluate((a._data, b._data)), a, b, None)
     else:
         number = 1.0 if b else 0.0
-        condition = ConditionNode(
-            operation, operation.evaluate((a._data, number)), a, None, number
-        )
+        condition = ConditionNode(operation, operation.evaluate((a._data, number)), a, None, number)
     return _noted(condition)
 
 

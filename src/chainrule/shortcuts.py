@@ -85,9 +85,7 @@ def note_equality(sides: Sequence[Any], level: int) -> str | None:
     return line
 
 
-def has_derivative(
-    sides: Sequence[Any], level: int, inputs: frozenset[int] | None = None
-) -> bool:
+def has_derivative(sides: Sequence[Any], level: int, inputs: frozenset[int] | None = None) -> bool:
     """Whether one of two compared values has a derivative by an input.
 
     Args:
@@ -164,9 +162,7 @@ def swallowed(
         if operation is None or operation is rules.stop_gradient:
             continue
         steps = [
-            x
-            for k, x in enumerate(node.operands)
-            if isinstance(x, Node) and operation.ignores(k)
+            x for k, x in enumerate(node.operands) if isinstance(x, Node) and operation.ignores(k)
         ]
         if steps:
             below = _below(steps, smooth=False)

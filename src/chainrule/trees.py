@@ -194,7 +194,7 @@ def _is_truth(leaf: object) -> bool:
     if isinstance(leaf, numpy.ndarray):
         if leaf.dtype.kind == "O" and leaf.size:
             return all(isinstance(x, (bool, ConditionNode)) for x in leaf.ravel().tolist())
-        return leaf.dtype.kind == "b"
+        return bool(leaf.dtype.kind == "b")
     return isinstance(leaf, (bool, numpy.bool_, ConditionNode))
 
 

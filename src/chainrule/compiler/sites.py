@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 from types import CodeType, FrameType
 
 MAX_ROUNDS = 20
@@ -58,7 +59,7 @@ def _kept_for_identity(code: CodeType) -> frozenset[int]:
     instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]
     return frozenset(
         one.offset
-        for one, following in zip(instructions, instructions[1:], strict=False)
+        for one, following in pairwise(instructions)
         if following.opname.startswith("STORE") or following.opname == "COPY"
     )
 

@@ -165,9 +165,7 @@ class Trace:
                     if derivatives and (live or recorded.captured):
                         parents = [inputs[i] for i in live]
                         recorder.note_parents([*parents, *recorded.captured], level)
-                        outputs = outputs + _derivatives(
-                            parents, outputs, recorded.captured, level
-                        )
+                        outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
                     recorded.close(outputs, recorder.guards)
                     break
             plain.add(recorder.not_asked())
