@@ -1025,7 +1025,7 @@ def compared(operation: Operation, a: object, b: object) -> Any:
     return _noted(ConditionNode(operation, value, x, y, rest))
 
 
-def held_equality(operation: Operation | None, outcome: bool, a: object, b: object) -> bool:
+def held_equality(operation: Operation | None, outcome: bool, a: Any, b: Any) -> bool:
     """Whether a comparison found values equal, but for ``x != 0``, which keeps clear of poles."""
     if operation is not rules.not_equal or outcome:
         return operation is rules.equal and outcome
