@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import operator
+import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -443,6 +445,13 @@ def test_other_numbers_are_no_indices(way: str) -> None:
     for f in uses:
         with pytest.raises(TypeError):
             WAYS[way](f)(1.0)
+
+
+def test_copies_of_whole_numbers_are_whole() -> None:
+    """And so are pickled ones."""
+    k = round(Node(2.6)) % 2 + 1
+    for copied in (copy.copy(k), copy.deepcopy(k), pickle.loads(pickle.dumps(k))):
+        assert [0.0, 1.0, 2.0][copied] == [0.0, 1.0, 2.0][k] == 2.0
 
 
 def test_after_its_end() -> None:

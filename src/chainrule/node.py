@@ -1029,7 +1029,7 @@ def held_equality(operation: Operation | None, outcome: bool, a: Any, b: Any) ->
     """Whether a comparison found values equal, but for ``x != 0``, which keeps clear of poles."""
     if operation is not rules.not_equal or outcome:
         return operation is rules.equal and outcome
-    return all([isinstance(x, Node) or bool(x != 0.0) for x in (a, b)])
+    return all(isinstance(x, Node) or bool(x != 0.0) for x in (a, b))
 
 
 def _note_comparison(sides: tuple[Any, ...], held: bool) -> None:
