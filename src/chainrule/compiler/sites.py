@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import pairwise
 from types import CodeType, FrameType
 
@@ -27,14 +26,17 @@ class PlainSites:
     def __init__(self) -> None:
         self._sites: set[Site] = set()
         self._rounds = 0
+        self._kept: dict[int, tuple[CodeType, frozenset[int]]] = {}  # by id: hashing code is slow
 
     def holds(self, site: Site, frame: FrameType) -> bool:
         """Whether the comparison that a frame has arrived at is plain."""
-        return (
-            self._rounds > MAX_ROUNDS
-            or site in self._sites
-            or frame.f_lasti in _kept_for_identity(frame.f_code)
-        )
+        if self._rounds > MAX_ROUNDS or site in self._sites:
+            return True
+        code = frame.f_code
+        found = self._kept.get(id(code))
+        if found is None:
+            found = self._kept[id(code)] = code, _kept_for_identity(code)
+        return frame.f_lasti in found[1]
 
     def add(self, sites: Iterable[Site]) -> None:
         """Comparisons at these places are plain from now on."""
@@ -48,7 +50,6 @@ def site_of(frame: FrameType) -> Site:
     return code.co_filename, code.co_firstlineno, frame.f_lineno, frame.f_lasti
 
 
-@lru_cache(maxsize=1000)
 def _kept_for_identity(code: CodeType) -> frozenset[int]:
     """The instructions whose result goes into a variable, in code with ``is True`` or ``match``.
 
