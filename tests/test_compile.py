@@ -341,7 +341,6 @@ def test_results(name: str) -> None:
         ([object], "type <class 'object'>"),
         (np.array(["a"]), "an array of <U1"),
         (1j, "complex 1j"),
-        (True, "bool True"),
     ],
 )
 def test_wrong_results(result: Any, message: str) -> None:
@@ -1012,7 +1011,6 @@ def test_an_exception_on_a_branch(over_lanes: bool) -> None:
 
 LEAKS: dict[str, Callable[[Any], Any]] = {
     "float": float,
-    "int": int,
     "data": lambda x: x.data,
     "math.exp": math.exp,
     "complex": complex,

@@ -629,18 +629,13 @@ def test_format() -> None:
     ("leave", "advice"),
     [
         (float, r"chainrule\.math.*node\.data"),
-        (int, r"chainrule\.math\.trunc.*int\(node\.data\)"),
         (complex, r"node\.data"),
-        (bool, r"node != 0 or node > 0"),
         (math.exp, r"chainrule\.math.*node\.data"),
         (math.sqrt, r"chainrule\.math.*node\.data"),
         (math.isnan, r"chainrule\.math.*node\.data"),
         (lambda x: math.atan2(x, 1.0), r"chainrule\.math.*node\.data"),
-        (lambda x: not x, r"node != 0"),
-        (lambda x: x and 1, r"node != 0"),
         (lambda x: np.array([x], dtype=float), r"node\.data"),
         (lambda x: np.zeros(1).__setitem__(0, x), r"node\.data"),
-        (np.any, r"node != 0"),
     ],
 )
 @pytest.mark.parametrize("result", [False, True])
@@ -650,7 +645,7 @@ def test_leaving_the_graph_is_an_error_with_advice(
     """Nothing turns a node into a number behind one's back."""
     x = Node(2.0)
     with pytest.raises(TypeError, match=advice):
-        leave(np.array([x, x]) if leave is np.any else x * 2 if result else x)
+        leave(x * 2 if result else x)
 
 
 def test_data_leaves_the_graph() -> None:

@@ -7,6 +7,7 @@ from chainrule._version import __version__
 from chainrule.annotations import detect_anomaly, group, record_lines
 from chainrule.backpropagation import zero_grad
 from chainrule.build import build_info
+from chainrule.domain import domain_errors
 from chainrule.math import stop_gradient
 from chainrule.node import (
     BinaryOpNode,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from chainrule.drawing import draw_graph, trace
     from chainrule.explorer import Explorer, Recording, explore
     from chainrule.lanes import vmap
+    from chainrule.shortcuts import BranchWarning
     from chainrule.testing import check_grads
     from chainrule.transforms import (
         grad,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BinaryOpNode",
+    "BranchWarning",
     "CompileError",
     "Explorer",
     "Node",
@@ -60,6 +63,7 @@ __all__ = [
     "compile",
     "custom_gradient",
     "detect_anomaly",
+    "domain_errors",
     "draw_graph",
     "explore",
     "grad",
@@ -90,6 +94,7 @@ _ROOMS = {
     "drawing": ("draw_graph", "trace"),
     "explorer": ("Explorer", "Recording", "explore"),
     "lanes": ("vmap",),
+    "shortcuts": ("BranchWarning",),
     "testing": ("check_grads",),
     "transforms": (
         "grad",

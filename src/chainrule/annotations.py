@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import i64
@@ -125,9 +127,7 @@ def users_line() -> str:
 
     In a notebook ``cell In[3], line 4``, as its tracebacks say it.
     """
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
+    frame = users_frame()
     file = frame.f_code.co_filename
     cell = _cell(file) if "IPython" in sys.modules else None
     return f"{file}:{frame.f_lineno}" if cell is None else f"{cell}, line {frame.f_lineno}"
@@ -143,3 +143,31 @@ def _cell(file: str) -> str | None:
     cell = f"{found[0].lower()} {found[1]}"
     FILES_OF_CELLS[cell] = file
     return cell
+
+
+def asked_by_user() -> bool:
+    """Whether the method of the engine that asks this was called from outside this package."""
+    frame = sys._getframe()
+    if __file__.endswith(".py"):  # compiled, the engine's functions have no frames
+        frame = frame.f_back.f_back  # type: ignore[union-attr, assignment]
+    return not frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def warn_at_users_line(message: str, category: type[Warning]) -> None:
+    """Warn of something in the innermost running code outside this package."""
+    frame = users_frame()
+    warnings.warn_explicit(
+        message,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def users_frame() -> FrameType:
+    """The frame of the innermost running code outside this package."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame

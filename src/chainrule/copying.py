@@ -17,7 +17,7 @@ from mypy_extensions import mypyc_attr
 
 from chainrule.annotations import Annotation
 from chainrule.backpropagation import is_stale
-from chainrule.node import INTERNAL, Node, _followed, _leaving, apply
+from chainrule.node import INTERNAL, Node, WholeNode, _followed, _leaving, apply
 from chainrule.rules import Operation
 
 _local = threading.local()
@@ -33,6 +33,8 @@ def _new(
     """A node of a class, operation and operands, with its numbers: value, gradient, staleness."""
     if operation is not None:
         node = apply(operation, operands)
+        if kind is WholeNode and not isinstance(node, WholeNode):
+            node = WholeNode(operation, node._data, node._a, node._b, node._rest)
     elif kind is Node:
         node = Node(0.0, operands)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -133,7 +134,7 @@ class Vmap(Transformed):
                 raise TypeError(
                     "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
                 )
-            values, found = trees.flatten(result, "vmap: the function's result")
+            values, found = trees.flatten(result, "vmap: the function's result", truths=True)
             if layout is None:
                 layout = found
             elif found != layout:
@@ -153,14 +154,16 @@ class Vmap(Transformed):
                 totals = [total + value for total, value in zip(totals, values, strict=True)]
             if self.reduce == "mean":
                 totals = [total / lanes for total in totals]
-            return layout.unflatten(totals)
+            return dataclasses.replace(layout, truths=frozenset()).unflatten(totals)
         leaves = []
         start = 0
-        for shape in layout.shapes:
+        for i, shape in enumerate(layout.shapes):
             size = trees.size_of(shape)
             column = [value for values in results for value in values[start : start + size]]
             start += size
             stacked = trees.array_of(column, (lanes, *(shape or ())))
+            if i in layout.truths and PROGRESS.recorder is None:
+                stacked = trees.truth_of(stacked)
             leaves.append(move_lanes(stacked, self.out_axes))
         return trees.unflatten(layout.structure, leaves)
 

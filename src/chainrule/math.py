@@ -1,7 +1,9 @@
 """Functions on numbers and nodes, under the names of Python's ``math``.
 
 Each takes numbers or nodes. Given only numbers it returns a float; given a node, a node. Values
-follow IEEE 754 in both cases: ``log(0)`` is -inf, ``sqrt(-1)`` NaN, and nothing raises on a value.
+follow IEEE 754 in both cases: ``log(0)`` is -inf, ``sqrt(-1)`` NaN, and nothing raises on a value
+(see :func:`~chainrule.domain_errors`). ``comb``, ``factorial``, ``gcd``, ``isqrt``, ``lcm`` and
+``perm`` are Python's, of whole numbers.
 
 For arrays of nodes use NumPy's functions: ``np.exp(array_of_nodes)``.
 """
@@ -11,13 +13,14 @@ from __future__ import annotations
 import math as _math
 from collections.abc import Iterable
 from functools import reduce
-from math import e, inf, nan, pi, tau
+from math import comb, e, factorial, gcd, inf, isqrt, lcm, nan, perm, pi, tau
 from typing import Any
 
 from chainrule import rules as _rules
-from chainrule.node import ConditionNode as _ConditionNode
 from chainrule.node import Node as _Node
+from chainrule.node import as_condition as _as_condition
 from chainrule.node import compared as _compared
+from chainrule.node import negated as _negated
 from chainrule.rules import to_float as _to_float
 from chainrule.tracebacks import boundary as _boundary
 from chainrule.tracebacks import keep_users_frames as _keep_users_frames
@@ -33,6 +36,7 @@ __all__ = [
     "cbrt",
     "ceil",
     "clip",
+    "comb",
     "copysign",
     "cos",
     "cosh",
@@ -47,17 +51,21 @@ __all__ = [
     "exp2",
     "expm1",
     "fabs",
+    "factorial",
     "floor",
     "fma",
     "fmod",
     "fsum",
     "gamma",
+    "gcd",
     "hypot",
     "inf",
     "isclose",
     "isfinite",
     "isinf",
     "isnan",
+    "isqrt",
+    "lcm",
     "ldexp",
     "lgamma",
     "log",
@@ -71,6 +79,7 @@ __all__ = [
     "nan",
     "norm_cdf",
     "norm_pdf",
+    "perm",
     "pi",
     "polygamma",
     "pow",
@@ -266,14 +275,10 @@ def where(condition: bool, x: Any, y: Any) -> Any:
         TypeError: if the condition is not a truth value such as a comparison gives.
     """
     try:  # not a boundary, which costs a call
-        if isinstance(condition, _ConditionNode):
-            return _rules.where(condition, x, y)
-        if not isinstance(condition, bool) and type(condition).__name__ not in ("bool", "bool_"):
-            raise TypeError(
-                f"where takes a comparison such as x > 0, not {type(condition).__name__};"
-                " for arrays use np.where"
-            )
-        return _rules.where(1.0 if condition else 0.0, x, y)
+        picks = _as_condition(condition)
+        if not isinstance(picks, _Node):
+            picks = 1.0 if picks else 0.0
+        return _rules.where(picks, x, y)
     except BaseException as error:
         _keep_users_frames(error)
         raise
@@ -285,8 +290,7 @@ def where(condition: bool, x: Any, y: Any) -> Any:
 @_boundary
 def isnan(x: Any) -> Any:
     """Whether the value is NaN."""
-    number = _is(_rules.less_equal, _rules.absolute(x), _math.inf)
-    return not number if isinstance(number, bool) else ~number
+    return _negated(_is(_rules.less_equal, _rules.absolute(x), _math.inf))
 
 
 @_boundary

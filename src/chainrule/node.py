@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
 from mypy_extensions import i32, i64, mypyc_attr
@@ -20,9 +21,12 @@ from chainrule import ieee, rules
 from chainrule.annotations import (
     ACTIVE,
     Annotation,
+    asked_by_user,
     detecting_anomaly,
     new_annotation,
+    users_line,
 )
+from chainrule.domain import check_domain, raising_domain_errors
 from chainrule.rules import (
     CODE_ADD,
     CODE_DIVIDE,
@@ -46,6 +50,10 @@ INTERNAL: Final = frozenset(
     ["_pending", "_operation", "_a", "_b", "_extra", "_data", "_grad", "_clock", "_level"]
 )
 """The attributes that the engine keeps on every node."""
+
+
+LARGEST_WHOLE: Final = 2.0**53
+"""Up to here every whole number is a float."""
 
 
 class _State:
@@ -410,17 +418,26 @@ class Node:
     def __abs__(self) -> Node:
         return _unary(rules.absolute, self)
 
-    def __round__(self, digits: int = 0) -> Node:
+    def __divmod__(self, other: object) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: object) -> Any:
+        return other // self, other % self
+
+    def __round__(self, digits: Any = None) -> Node:
+        if digits is None:
+            value = ieee.round_half_even(self._data, 0.0)
+            return _with_line(WholeNode(rules.round_half_even, value, self, None, 0.0))
         return apply(rules.round_half_even, (self, digits))
 
     def __floor__(self) -> Node:
-        return _unary(rules.floor, self)
+        return _rounded(rules.floor, self)
 
     def __ceil__(self) -> Node:
-        return _unary(rules.ceil, self)
+        return _rounded(rules.ceil, self)
 
     def __trunc__(self) -> Node:
-        return _unary(rules.trunc, self)
+        return _rounded(rules.trunc, self)
 
     def _apply(self, operation: Operation, operands: Sequence[object]) -> Node:
         """What a call of an operation asks of the first operand that is not a number."""
@@ -442,7 +459,7 @@ class Node:
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less, self, other)
             return self._data < other._data
-        if not _is_real(other):
+        if not _is_comparable(other):
             return _with_array(self, other, "less")
         if self._level or ACTIVE.contexts:
             return compared(rules.less, self, other)
@@ -453,7 +470,7 @@ class Node:
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less_equal, self, other)
             return self._data <= other._data
-        if not _is_real(other):
+        if not _is_comparable(other):
             return _with_array(self, other, "less_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.less_equal, self, other)
@@ -464,7 +481,7 @@ class Node:
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less, other, self)
             return self._data > other._data
-        if not _is_real(other):
+        if not _is_comparable(other):
             return _with_array(self, other, "greater")
         if self._level or ACTIVE.contexts:
             return compared(rules.less, other, self)
@@ -475,7 +492,7 @@ class Node:
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less_equal, other, self)
             return self._data >= other._data
-        if not _is_real(other):
+        if not _is_comparable(other):
             return _with_array(self, other, "greater_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.less_equal, other, self)
@@ -486,7 +503,7 @@ class Node:
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.equal, self, other)
             return self is other
-        if not _is_real(other):
+        if not _is_comparable(other):
             return _with_array(self, other, "equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.equal, self, other)
@@ -497,7 +514,7 @@ class Node:
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.not_equal, self, other)
             return self is not other
-        if not _is_real(other):
+        if not _is_comparable(other):
             return _with_array(self, other, "not_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.not_equal, self, other)
@@ -509,7 +526,8 @@ class Node:
     # Leaving the graph is said aloud: node.data
 
     def __bool__(self) -> bool:
-        raise TypeError("a node is neither true nor false; compare it: node != 0 or node > 0")
+        """Whether it is not 0, as of a number."""
+        return bool(self != 0.0)
 
     def __float__(self) -> float:
         from chainrule.advice import on_float, users_place
@@ -522,12 +540,8 @@ class Node:
         )
 
     def __int__(self) -> int:
-        if _followed(self):
-            raise _leaving(self, "int() of", _USE_MATH)
-        raise TypeError(
-            "a node is not turned into an int, which would lose its gradient; use"
-            " chainrule.math.trunc, or int(node.data) to leave the graph"
-        )
+        """The whole part, which has no derivative to lose; where ``compile`` traces, by guards."""
+        return _whole_part(self)
 
     def __complex__(self) -> complex:
         raise TypeError("a node is real; use node.data to leave the graph")
@@ -652,15 +666,15 @@ class Node:
 
     def floor(self) -> Node:
         """The whole number below, with derivative 0."""
-        return _unary(rules.floor, self)
+        return _rounded(rules.floor, self)
 
     def ceil(self) -> Node:
         """The whole number above, with derivative 0."""
-        return _unary(rules.ceil, self)
+        return _rounded(rules.ceil, self)
 
     def trunc(self) -> Node:
         """The whole part, with derivative 0."""
-        return _unary(rules.trunc, self)
+        return _rounded(rules.trunc, self)
 
     def sigmoid(self) -> Node:
         """1 / (1 + exp(-self))."""
@@ -681,6 +695,24 @@ class Node:
     def conjugate(self) -> Node:
         """The node itself: its number is real."""
         return self
+
+    @property
+    def real(self) -> Node:
+        """The node itself."""
+        return self
+
+    @property
+    def imag(self) -> float:
+        """0."""
+        return 0.0
+
+    def item(self) -> Node:
+        """The node itself, as of an array with one element."""
+        return self
+
+    def is_integer(self) -> Any:
+        """Whether the value is a whole number."""
+        return self - _rounded(rules.floor, self) == 0.0
 
     def rad2deg(self) -> Any:
         """Radians to degrees."""
@@ -756,8 +788,11 @@ class OperationNode(Node):
             raise TypeError(f"{type(self).__name__}: subclass Node, not the class of an operation")
         if ACTIVE.contexts:
             _enter_contexts(self, None)
-            if detecting_anomaly() and not math.isfinite(data):
-                raise FloatingPointError(f"{equation(self)} at {self.line}")
+            if not math.isfinite(data):
+                if raising_domain_errors() and operation.builtin:
+                    check_domain(operation.name, _values(self.operands))
+                if detecting_anomaly():
+                    raise FloatingPointError(f"{equation(self)} at {self.line}")
 
     def __str__(self) -> str:
         """The symbol of the operation, with its constants: ``*``, ``tanh``, ``** 2``, ``1 /``."""
@@ -844,46 +879,186 @@ class PowOp(OperationNode):
         return to_float(self._rest, "**")
 
 
-class ConditionNode(OperationNode):
-    """A comparison that ``compile`` follows: 1.0 or 0.0.
+class WholeNode(OperationNode):
+    """A whole number without derivative, an int in Python: what floor, ceil and round give.
 
-    Used in ``if``, ``while``, ``and``, ``or`` and ``not``, it becomes a guard: the trace holds for
-    calls in which it comes out the same. As the condition of ``where``, or as a number, it is
-    computed without a branch. ``&``, ``|`` and ``~`` combine conditions without a branch.
+    Sums, differences, products, quotients by ``//`` and remainders of whole numbers are whole
+    numbers, exact up to 2**53. It is an index where Python asks for one: the number itself eagerly;
+    where ``compile`` traces, found by guards.
     """
+
+    def __index__(self) -> int:
+        return _whole_part(self)
+
+    def __float__(self) -> float:
+        return float(_whole_part(self))
+
+    def __add__(self, other: object) -> Any:
+        return _whole_operator(self, other, "+", False)
+
+    def __radd__(self, other: object) -> Any:
+        return _whole_operator(self, other, "+", True)
+
+    def __sub__(self, other: object) -> Any:
+        return _whole_operator(self, other, "-", False)
+
+    def __rsub__(self, other: object) -> Any:
+        return _whole_operator(self, other, "-", True)
+
+    def __mul__(self, other: object) -> Any:
+        return _whole_operator(self, other, "*", False)
+
+    def __rmul__(self, other: object) -> Any:
+        return _whole_operator(self, other, "*", True)
+
+    def __mod__(self, other: object) -> Any:
+        return _whole_operator(self, other, "%", False)
+
+    def __rmod__(self, other: object) -> Any:
+        return _whole_operator(self, other, "%", True)
+
+    def __floordiv__(self, other: object) -> Any:
+        return _whole_operator(self, other, "//", False)
+
+    def __rfloordiv__(self, other: object) -> Any:
+        return _whole_operator(self, other, "//", True)
+
+    def __neg__(self) -> Node:
+        return WholeNode(rules.negative, -self._data, self, None, None)
+
+    def __abs__(self) -> Node:
+        return WholeNode(rules.absolute, abs(self._data), self, None, None)
+
+    def __round__(self, digits: Any = None) -> Node:
+        return self if digits is None or digits >= 0 else super().__round__(digits)
+
+    def __floor__(self) -> Node:
+        return self
+
+    def __ceil__(self) -> Node:
+        return self
+
+    def __trunc__(self) -> Node:
+        return self
+
+    def __and__(self, other: object) -> Any:
+        return _bits(self, other, "&")
+
+    def __rand__(self, other: object) -> Any:
+        return _bits(self, other, "&")
+
+    def __or__(self, other: object) -> Any:
+        return _bits(self, other, "|")
+
+    def __ror__(self, other: object) -> Any:
+        return _bits(self, other, "|")
+
+    def __xor__(self, other: object) -> Any:
+        return _bits(self, other, "^")
+
+    def __rxor__(self, other: object) -> Any:
+        return _bits(self, other, "^")
+
+    def __invert__(self) -> Any:
+        return -self - 1
+
+
+# Compiled, the method alone does not tell Python that these are indices; setting it does.
+setattr(WholeNode, "__index__", WholeNode.__index__)  # noqa: B010
+
+
+class ConditionNode(WholeNode):
+    """A comparison that ``compile`` follows: the bool that it is in plain Python, 1.0 or 0.0.
+
+    Where its truth is asked (``if``, ``while``, ``and``, ``not``) it becomes a guard: the trace
+    holds for calls in which it comes out the same. As the condition of ``where``, or as a number,
+    it is computed without a branch; ``&``, ``|``, ``^`` and ``~`` combine conditions without one.
+
+    Attributes:
+        asked: whether anything has used it.
+        escaped: whether it was used where only a bool would do.
+    """
+
+    def __init__(
+        self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
+    ) -> None:
+        super().__init__(operation, data, a, b, rest)
+        self.asked = False
+        self.escaped = False
 
     def __bool__(self) -> bool:
         recorder = PROGRESS.recorder
         if recorder is None:
             raise _leaving(self, "the truth value of")
+        self.asked = True
         return bool(recorder.guard(self, self._data != 0.0))
 
-    def __and__(self, other: object) -> Any:
-        return _condition(rules.multiply, self, other)
+    def __int__(self) -> int:
+        return 1 if self else 0
 
-    def __rand__(self, other: object) -> Any:
-        return _condition(rules.multiply, self, other)
+    def __float__(self) -> float:
+        return 1.0 if self else 0.0
 
-    def __or__(self, other: object) -> Any:
-        return _condition(rules.maximum, self, other)
+    # As an index (NumPy takes a bool for a mask), a key or text it must be a bool: the trace starts
+    # anew with one.
 
-    def __ror__(self, other: object) -> Any:
-        return _condition(rules.maximum, self, other)
+    def __index__(self) -> int:
+        self.escaped = True
+        raise TypeError("a traced comparison is no index")
+
+    def __hash__(self) -> int:
+        self.escaped = self.escaped or asked_by_user()
+        return id(self) >> 4
+
+    def __str__(self) -> str:
+        self.escaped = self.escaped or asked_by_user()
+        return super().__str__()
+
+    def __repr__(self) -> str:
+        self.escaped = self.escaped or asked_by_user()
+        return super().__repr__()
+
+    def __format__(self, spec: str) -> str:
+        self.escaped = self.escaped or asked_by_user()
+        return super().__format__(spec)
+
+    def __round__(self, digits: Any = None) -> Node:
+        return _node(self + 0)
 
     def __invert__(self) -> Any:
-        return ConditionNode(rules.subtract, 1.0 - self._data, None, self, 1.0)
+        return InvertedNode(rules.subtract, -1.0 - self._data, None, self, -1.0)
+
+
+class InvertedNode(WholeNode):
+    """``~`` of a comparison: as a number -2 or -1, as in Python; as a condition its negation."""
+
+    def __invert__(self) -> Any:
+        return self._b
 
 
 def compared(operation: Operation, a: object, b: object) -> Any:
     """A comparison: a :class:`ConditionNode` where it is recorded, else a bool.
+
+    Numbers that are no floats are compared exactly, as Python does.
 
     Raises:
         TracedValueError: in another thread than the transformation's, or after its end.
     """
     x = a if isinstance(a, Node) else None
     y = b if isinstance(b, Node) else None
-    u = x._data if x is not None else to_float(a, operation.symbol)
-    v = y._data if y is not None else to_float(b, operation.symbol)
+    u = 0.0
+    v = 0.0
+    never_equal = False
+    if x is not None:
+        u = x._data
+    else:
+        below, u = _around(a, operation)
+        never_equal = below != u
+    if y is not None:
+        v = y._data
+    else:
+        v, above = _around(b, operation)
+        never_equal = above != v
     level = _level_of((a, b))
     if level == 0 and x is not None and y is not None:
         if operation is rules.equal:
@@ -892,22 +1067,205 @@ def compared(operation: Operation, a: object, b: object) -> Any:
             return x is not y
     if level > PROGRESS.level:
         raise _leaving(x if x is not None and x._level == level else _node(b), "comparing")
+    if never_equal and u == u and v == v:
+        if operation is rules.equal or operation is rules.not_equal:
+            return operation is rules.not_equal
+        operation = rules.less_equal  # with the float next to the number
     value = operation.evaluate((u, v))
-    if PROGRESS.recorder is None or 0 < level < PROGRESS.recorded_level:
+    if not _recorded(level):
+        held = held_equality(operation, value != 0.0, a, b)
+        if level > 0 and (held or ACTIVE.contexts):
+            _note_comparison((a, b), held)
         return value != 0.0
-    return ConditionNode(operation, value, x, y, u if x is None else v if y is None else None)
+    rest = u if x is None else v if y is None else None
+    return _noted(ConditionNode(operation, value, x, y, rest))
 
 
-def _condition(operation: Operation, condition: ConditionNode, other: object) -> Any:
-    """Two conditions, or a condition and a bool, combined."""
-    if isinstance(other, ConditionNode):
-        value = operation.evaluate((condition._data, other._data))
-        return ConditionNode(operation, value, condition, other, None)
-    if isinstance(other, bool):
-        number = 1.0 if other else 0.0
-        value = operation.evaluate((condition._data, number))
-        return ConditionNode(operation, value, condition, None, number)
-    return NotImplemented
+def held_equality(operation: Operation | None, outcome: bool, a: Any, b: Any) -> bool:
+    """Whether a comparison found values equal, but for ``x != 0``, which keeps clear of poles."""
+    if operation is not rules.not_equal or outcome:
+        return operation is rules.equal and outcome
+    return all(isinstance(x, Node) or bool(x != 0.0) for x in (a, b))
+
+
+def _note_comparison(sides: tuple[Any, ...], held: bool) -> None:
+    """Note what values that are differentiated were compared, and whether they are equal."""
+    from chainrule.shortcuts import note_comparison
+
+    note_comparison(sides, held, 1)
+
+
+def _around(number: Any, operation: Operation) -> tuple[float, float]:
+    """The floats next to a number, below and above; the same twice if it is one itself."""
+    if isinstance(number, float):
+        return number, number
+    try:
+        near = float(number)
+    except OverflowError:
+        near = math.inf if number > 0 else -math.inf
+    if type(number).__module__ == "numpy" or number != number or number == near:
+        return near, near
+    if number > near:
+        return near, math.nextafter(near, math.inf)
+    return math.nextafter(near, -math.inf), near
+
+
+def _recorded(level: i32) -> bool:
+    """Whether a comparison at a level is part of a trace."""
+    return PROGRESS.recorder is not None and not 0 < level < PROGRESS.recorded_level
+
+
+def _noted(condition: ConditionNode) -> Any:
+    """A new condition, or its outcome where the trace has comparisons that are bools."""
+    recorder = PROGRESS.recorder
+    return condition if recorder is None else recorder.compared(condition)
+
+
+def negated(condition: Any) -> Any:
+    """``not`` of a comparison, without a branch."""
+    if not isinstance(condition, ConditionNode):
+        return not condition
+    value = 1.0 - condition._data
+    return _noted(ConditionNode(rules.subtract, value, None, condition, 1.0))
+
+
+def as_condition(x: object) -> Any:
+    """What ``where`` picks by, for a comparison, or comparisons combined by ``& | ^ ~``.
+
+    In Python ``~True`` is -2 and ``~False`` -1: of such numbers the last bit counts.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(x, (bool, ConditionNode)):
+        return x
+    if isinstance(x, InvertedNode):
+        return negated(x._b)
+    if type(x) is int and -2 <= x <= 1:
+        return x % 2 == 1
+    if type(x).__module__ == "numpy" and type(x).__name__ in ("bool", "bool_"):
+        return bool(x)
+    raise TypeError(
+        f"where takes a comparison such as x > 0, not {type(x).__name__}; for arrays use np.where"
+    )
+
+
+def _bits(left: WholeNode, other: Any, symbol: str) -> Any:
+    """``&``, ``|`` or ``^`` of a whole number and another: of conditions, without a branch."""
+    inverted = isinstance(left, InvertedNode)
+    if inverted or isinstance(left, ConditionNode):
+        try:
+            a = as_condition(left)
+            b = as_condition(other)
+        except TypeError:
+            pass
+        else:
+            below = isinstance(other, InvertedNode) or (isinstance(other, int) and other < 0)
+            if symbol == "&":
+                result, negative = _logic(rules.multiply, a, b), inverted and below
+            elif symbol == "|":
+                result, negative = _logic(rules.maximum, a, b), inverted or below
+            else:
+                result, negative = _logic(rules.not_equal, a, b), inverted != below
+            return ~negated(result) if negative else result
+    if not _is_whole(other):
+        return NotImplemented
+    u = int(left)
+    v = int(other)
+    return u & v if symbol == "&" else u | v if symbol == "|" else u ^ v
+
+
+def _logic(operation: Operation, a: Any, b: Any) -> Any:
+    """Two conditions, or a condition and a bool, combined by an operation on 1.0 and 0.0."""
+    if not isinstance(a, Node):
+        a, b = b, a
+    if not isinstance(a, Node):
+        return operation.evaluate((1.0 if a else 0.0, 1.0 if b else 0.0)) != 0.0
+    if isinstance(b, Node):
+        condition = ConditionNode(operation, operation.evaluate((a._data, b._data)), a, b, None)
+    else:
+        number = 1.0 if b else 0.0
+        condition = ConditionNode(operation, operation.evaluate((a._data, number)), a, None, number)
+    return _noted(condition)
+
+
+# Whole numbers
+
+
+def _is_whole(x: object) -> bool:
+    """Whether x is a whole number: an index, in Python's term."""
+    return isinstance(x, int) or (  # arrays have the method, too
+        hasattr(type(x), "__index__") and not hasattr(type(x), "__len__")
+    )
+
+
+def _rounded(operation: Operation, x: Node) -> Node:
+    return _with_line(WholeNode(operation, operation.evaluate((x._data,)), x, None, None))
+
+
+def _with_line(node: Node) -> Node:
+    """Where a transformation follows it, a step remembers its line: it ends a derivative."""
+    if node._level > 0 and node.line is None:
+        node._annotation = Annotation(node.name, node.groups, users_line())
+    return node
+
+
+def _whole_operator(node: WholeNode, other: Any, symbol: str, swapped: bool) -> Any:
+    """An operator whose result is a whole number if the other operand is one."""
+    if not _is_whole(other):
+        if symbol == "*" and isinstance(other, (str, bytes, list, tuple)):
+            return NotImplemented  # so many times, which asks for an index
+        return _with_other(node, other, symbol, swapped)
+    divisor = node if swapped else other
+    if (symbol == "%" or symbol == "//") and divisor == 0:
+        raise ZeroDivisionError("integer division or modulo by zero")
+    operation = _operator(symbol)
+    if isinstance(other, Node):
+        a: Node | None = other if swapped else node
+        b: Node | None = node if swapped else other
+        rest: object = None
+        value = _operate(operation, _node(a)._data, _node(b)._data)
+    else:
+        number = to_float(other, symbol)
+        a, b, rest = (None, node, number) if swapped else (node, None, number)
+        u, v = (number, node._data) if swapped else (node._data, number)
+        value = _operate(operation, u, v)
+    if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
+        return OperationNode(operation, value, a, b, rest)  # no longer exact
+    return WholeNode(operation, value, a, b, rest)
+
+
+def _whole_part(node: Node) -> int:
+    """The whole part of a value, as int() gives it; where a trace records, it is part of the trace.
+
+    Raises:
+        ValueError: if the value is NaN.
+        OverflowError: if it is infinite.
+        TracedValueError: if the value belongs to a transformation that has ended.
+    """
+    if node._level > PROGRESS.level:
+        raise _leaving(node, "int() of")
+    if not _recorded(node._level):
+        if node._level > 0 and ACTIVE.contexts:
+            _note_comparison((node,), False)
+        return int(node._data)
+    if not abs(node) < math.inf:
+        raise (OverflowError if node == node else ValueError)(
+            "int() of a traced value that is infinite or NaN"
+        )
+    negative = bool(node <= -1.0)
+    x = -node if negative else node
+    high = 1
+    while not x < high:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if x < middle:
+            high = middle
+        else:
+            low = middle
+    return -low if negative else low
 
 
 def _level_of(operands: Iterable[object]) -> i32:
@@ -920,8 +1278,13 @@ def _level_of(operands: Iterable[object]) -> i32:
 
 def _enter_contexts(node: Node, name: str | None) -> None:
     """Give a new node what the open contexts say: its group and line, the level of a trace."""
-    if PROGRESS.recorder is not None and node._level < PROGRESS.recorded_level:
-        node._level = PROGRESS.recorded_level  # it is computed anew at each call of the trace
+    if PROGRESS.recorder is not None:
+        if node._level < PROGRESS.recorded_level:
+            node._level = PROGRESS.recorded_level  # it is computed anew at each call of the trace
+        rest = node._rest
+        for operand in rest if isinstance(rest, tuple) else (node._a, node._b):
+            if isinstance(operand, ConditionNode):
+                operand.asked = True
     node._annotation = new_annotation(name)
 
 
@@ -931,7 +1294,7 @@ def _followed(node: Node) -> bool:
 
 
 _TO_CONSTANT: Final = "write stop_gradient(x) to treat it as constant"
-_USE_MATH: Final = "use the functions of chainrule.math (trunc for int) in place of Python's"
+_USE_MATH: Final = "use the functions of chainrule.math in place of Python's"
 
 
 def _leaving(node: Node, what: str, instead: str = _TO_CONSTANT) -> TracedValueError:
@@ -1020,6 +1383,8 @@ def apply(operation: Operation, operands: Sequence[object]) -> Node:
             return ReLUNode(first)
         if operation.code == CODE_TANH:
             return TanhNode(first)
+        if operation is rules.floor or operation is rules.ceil or operation is rules.trunc:
+            return _rounded(operation, first)
         _check_differentiable(operation, 0)
         return _unary(operation, first)
     if operation.builtin and operation.symbol in _NUMPY_NAMES:
@@ -1082,6 +1447,10 @@ _SYMBOLS: Final[dict[str, str]] = {
     **{name: symbol for symbol, name in _NUMPY_NAMES.items()},
     "divide": "/",  # as true_divide calls itself
 }
+
+
+def _is_comparable(x: object) -> bool:
+    return isinstance(x, (float, int, rules._REAL, Decimal))
 
 
 def _is_real(x: object) -> bool:

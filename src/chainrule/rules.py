@@ -16,6 +16,7 @@ from typing import Any, Final
 from mypy_extensions import i64
 
 from chainrule import ieee, special
+from chainrule.domain import check_domain, raising_domain_errors, without_domain_errors
 from chainrule.tracing import PROGRESS
 
 
@@ -122,6 +123,12 @@ class Operation:
 
     def local_grads_at(self, positions: list[int], y: Any, operands: Sequence[Any]) -> list[Any]:
         """The local gradients by the operands at some positions: see :meth:`local_grad`."""
+        if raising_domain_errors():  # that is about values
+            with without_domain_errors():
+                return self._local_grads_at(positions, y, operands)
+        return self._local_grads_at(positions, y, operands)
+
+    def _local_grads_at(self, positions: list[int], y: Any, operands: Sequence[Any]) -> list[Any]:
         if self.variadic:
             function = self.local_grads[0]
             assert function is not None
@@ -156,7 +163,10 @@ class Operation:
             else:
                 numbers.append(to_float(operand, self.name))
         self.check_arity(len(numbers))
-        return self.evaluate(numbers)
+        value = self.evaluate(numbers)
+        if value - value != 0.0 and self.builtin and raising_domain_errors():
+            check_domain(self.name, numbers)
+        return value
 
     def evaluate(self, numbers: Sequence[float]) -> float:
         """The value for numbers.

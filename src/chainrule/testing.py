@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chainrule import trees
+from chainrule.differentiation import fresh_input
 from chainrule.rules import described
+from chainrule.shortcuts import noting, swallowed, warn_swallowed
 from chainrule.tracebacks import boundary
+from chainrule.tracing import transformation
 from chainrule.transforms import check_tuple, jvp, vjp
 
 __all__ = ["check_grads"]
@@ -25,6 +28,10 @@ def check_grads(
     eps: float = 1e-5,
 ) -> None:
     """Compare derivatives with central differences along a random direction.
+
+    Where an ``==`` of values held on the way, the error names its line: the derivative is that of a
+    branch which holds at this point only. One :class:`~chainrule.BranchWarning` names the lines of
+    comparisons and rounding through which alone the result depends on an argument.
 
     Args:
         f: a function of trees of numbers and arrays.
@@ -52,7 +59,25 @@ def check_grads(
     def flat(*numbers: Any) -> list[Any]:
         return trees.flatten(f(*layout.unflatten(list(numbers))), "the function's result")[0]
 
-    _check(flat, point, order, modes, (atol, rtol, eps), random_numbers)
+    _warn_of_steps(flat, point)
+    with noting() as noted:
+        try:
+            _check(flat, point, order, modes, (atol, rtol, eps), random_numbers)
+        except AssertionError as error:
+            if not noted.equalities:
+                raise
+            raise AssertionError(
+                f"{error}; values were equal at {', '.join(noted.equalities)}, so that the"
+                " derivative is that of a branch which holds at this point only"
+            ) from None
+
+
+def _warn_of_steps(f: Callable[..., list[Any]], point: Sequence[Any]) -> None:
+    """Warn of arguments that the result depends on through comparisons and rounding alone."""
+    with transformation("check_grads") as level, noting() as noted:
+        inputs = [fresh_input(x, level) for x in point]
+        found = swallowed(inputs, f(*inputs), noted.comparisons)
+    warn_swallowed("check_grads", found)
 
 
 def _check(

@@ -30,8 +30,11 @@ class NotCompilable(Exception):
 class Recorder(Protocol):
     """What a trace records besides the graph."""
 
+    def compared(self, condition: Any) -> Any:
+        """What a comparison gives: the condition, or its outcome."""
+
     def guard(self, condition: Any, outcome: bool) -> bool:
-        """Note that the program went on with this outcome of a condition."""
+        """Note a question for the truth value of a condition; gives the answer."""
 
     def uses(self, operation: Any) -> None:
         """Note that the program uses an operation of the user's."""
@@ -44,6 +47,7 @@ class _Progress(threading.local):
         self.names: list[str] = []  # by level, the outermost first
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
+        self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 
     @property
     def level(self) -> int:
@@ -61,6 +65,8 @@ def transformation(name: str) -> Iterator[int]:
         yield len(PROGRESS.names)
     finally:
         PROGRESS.names.pop()
+        if not PROGRESS.names and PROGRESS.shortcuts:
+            PROGRESS.shortcuts = []
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy
 import optree
 
 from chainrule.arrays import NodeArray
-from chainrule.node import Node
+from chainrule.node import ConditionNode, Node
 from chainrule.rules import described, to_float
 
 Shape = tuple[int, ...]
@@ -23,13 +23,23 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """The structure of a tree whose leaves are numbers (shape None) or arrays of them."""
+    """The structure of a tree whose leaves are numbers (shape None) or arrays of them.
+
+    Attributes:
+        structure: of the tree.
+        shapes: of its leaves.
+        truths: the numbers of the leaves that hold truth values.
+    """
 
     structure: Any
     shapes: tuple[Shape | None, ...]
+    truths: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         """Numbers and arrays in words, in their place in the tree."""
+        if self.truths:
+            shapes = [(i in self.truths, shape) for i, shape in enumerate(self.shapes)]
+            return str(unflatten(self.structure, [_Leaf(shape, truth) for truth, shape in shapes]))
         if self.structure.is_leaf():
             return "a number" if self.shapes[0] is None else f"an array of shape {self.shapes[0]}"
         text = str(unflatten(self.structure, [_Leaf(shape) for shape in self.shapes]))
@@ -38,6 +48,8 @@ class Layout:
     @property
     def is_number(self) -> bool:
         """Whether the tree is a number, or an array of no axes."""
+        if self.truths:
+            return False
         return self.shapes in ((None,), ((),)) and bool(self.structure.is_leaf())
 
     @property
@@ -57,6 +69,8 @@ class Layout:
                 stop = start + size_of(shape)
                 leaves.append(array_of(values[start:stop], shape))
                 start = stop
+        for i in self.truths:
+            leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
 
     def unflatten_numbers(self, numbers: Any) -> Any:
@@ -71,6 +85,8 @@ class Layout:
                 stop = start + size_of(shape)
                 leaves.append(numbers[start:stop].reshape(shape).copy())
                 start = stop
+        for i in self.truths:
+            leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
 
 
@@ -79,9 +95,20 @@ class _Leaf:
     """What stands for a leaf in a text."""
 
     shape: Shape | None
+    truth: bool = False
 
     def __repr__(self) -> str:
-        return "number" if self.shape is None else f"array{self.shape}"
+        if self.shape is None:
+            return "truth value" if self.truth else "number"
+        return f"array{self.shape}{' of truth values' if self.truth else ''}"
+
+
+def truth_of(leaf: Any) -> Any:
+    """A bool, or an array of them, for numbers or nodes that are 1.0 or 0.0."""
+    if isinstance(leaf, numpy.ndarray):
+        numbers = [x._data if isinstance(x, Node) else x for x in leaf.ravel().tolist()]
+        return (numpy.array(numbers, dtype=float) != 0.0).reshape(leaf.shape)
+    return bool((leaf._data if isinstance(leaf, Node) else leaf) != 0.0)
 
 
 def size_of(shape: Shape | None) -> int:
@@ -131,8 +158,10 @@ def is_array(x: object) -> bool:
     return isinstance(x, numpy.ndarray)
 
 
-def flatten(tree: Any, what: str, advice: str = "") -> tuple[list[Any], Layout]:
-    """The numbers and nodes of a tree, in order, and its layout.
+def flatten(
+    tree: Any, what: str, advice: str = "", truths: bool = False
+) -> tuple[list[Any], Layout]:
+    """The numbers and nodes of a tree, in order, and its layout; truth values too if ``truths``.
 
     Raises:
         TypeError: if a leaf is neither number, node nor array of them; ``what`` names the tree.
@@ -140,8 +169,14 @@ def flatten(tree: Any, what: str, advice: str = "") -> tuple[list[Any], Layout]:
     leaves, structure = leaves_of(tree)
     values: list[Any] = []
     shapes: list[Shape | None] = []
+    true_or_false = set()
     for leaf in leaves:
-        if isinstance(leaf, Node):
+        if truths and _is_truth(leaf):
+            true_or_false.add(len(shapes))
+            array = numpy.asarray(leaf)
+            shapes.append(array.shape if isinstance(leaf, numpy.ndarray) else None)
+            values.extend([float(x) if isinstance(x, bool) else x for x in array.ravel().tolist()])
+        elif isinstance(leaf, Node):
             values.append(leaf)
             shapes.append(None)
         elif isinstance(leaf, numpy.ndarray):
@@ -154,7 +189,16 @@ def flatten(tree: Any, what: str, advice: str = "") -> tuple[list[Any], Layout]:
             raise TypeError(
                 f"{what} holds {described(leaf)}, not numbers, nodes or arrays of them{advice}"
             )
-    return values, Layout(structure, tuple(shapes))
+    return values, Layout(structure, tuple(shapes), frozenset(true_or_false))
+
+
+def _is_truth(leaf: object) -> bool:
+    """Whether it is a truth value, a comparison in a trace, or an array of these."""
+    if isinstance(leaf, numpy.ndarray):
+        if leaf.dtype.kind == "O" and leaf.size:
+            return all(isinstance(x, (bool, ConditionNode)) for x in leaf.ravel().tolist())
+        return bool(leaf.dtype.kind == "b")
+    return isinstance(leaf, (bool, numpy.bool_, ConditionNode))
 
 
 def _elements(array: Any, what: str, advice: str) -> list[Any]:

@@ -29,7 +29,7 @@ class FastCall:
         self._inputs = ctypes.c_double * max(plan.n_inputs, 1)
         self._outputs = ctypes.c_double * max(path.trace.n_results, 1)
         layout = path.trace.layout
-        self._plain = layout.shapes == (None,) and layout.structure.is_leaf()
+        self._plain = layout.shapes == (None,) and layout.structure.is_leaf() and not layout.truths
         self._unflatten = layout.unflatten
 
     @staticmethod

@@ -13,6 +13,7 @@ import numpy
 
 from chainrule import forking, trees
 from chainrule.annotations import detecting_anomaly
+from chainrule.domain import raising_domain_errors
 from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
@@ -79,8 +80,8 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result for these arguments."""
         try:
-            # In a transformation or trace it is part of that graph; machine code finds no anomaly.
-            if PROGRESS.names or detecting_anomaly():
+            # In a transformation or trace it is part of that graph; machine code never raises.
+            if PROGRESS.names or detecting_anomaly() or raising_domain_errors():
                 return self._plainly(args, kwargs)
             self.calls += 1
             if not kwargs:
@@ -230,8 +231,8 @@ class Compiled:
 
     def _compare(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise CompileError if the function itself gives something else."""
-        expected, layout = trees.flatten(self._plainly(args, kwargs), "check")
-        found, found_layout = trees.flatten(result, "check")
+        expected, layout = trees.flatten(self._plainly(args, kwargs), "check", truths=True)
+        found, found_layout = trees.flatten(result, "check", truths=True)
         if layout != found_layout:
             raise CompileError(f"{self!r} gave {found_layout}; computed eagerly it is {layout}")
         for i, (x, y) in enumerate(zip(found, expected, strict=True)):
@@ -256,6 +257,7 @@ class Compiled:
             compile_seconds=sum(path.compile_seconds for path in paths),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager for plan in plans),
+            shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
         )
 
     @boundary
@@ -298,6 +300,8 @@ class Stats:
         compile_seconds: time spent making machine code.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead.
+        shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
+            that path is that of a branch which holds at a single point.
     """
 
     calls: int
@@ -308,6 +312,7 @@ class Stats:
     compile_seconds: float
     lanes: int
     eager: bool
+    shortcuts: tuple[str, ...]
 
 
 class Form(NamedTuple):

@@ -14,9 +14,10 @@ import numpy
 
 from chainrule import rules
 from chainrule.arrays import NodeArray
-from chainrule.node import Node, apply
+from chainrule.node import ConditionNode, Node, WholeNode, apply
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
+from chainrule.tracing import PROGRESS
 
 
 class IndexNode(Node):
@@ -96,9 +97,7 @@ _KEEP_WHOLE = (rules.maximum, rules.minimum, rules.sign, rules.floor, rules.ceil
 
 def _whole(result: Any, *others: object) -> Any:
     """The result of arithmetic of an index: an index if the other numbers are whole too."""
-    whole = all(
-        isinstance(x, (int, numpy.integer, IndexNode)) and not isinstance(x, bool) for x in others
-    )
+    whole = all(isinstance(x, (int, numpy.integer, IndexNode, WholeNode)) for x in others)
     return IndexNode.of(result) if whole and isinstance(result, Node) else result
 
 
@@ -107,6 +106,9 @@ class TracedArray(NodeArray):
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(k, WholeNode) for k in keys):
+            keys = tuple([_index(k) for k in keys])
+            key = keys if isinstance(key, tuple) else keys[0]
         if any(isinstance(k, IndexArray) for k in keys):
             return _looked_up_by_arrays(self, keys)
         if any(isinstance(k, IndexNode) for k in keys):
@@ -134,6 +136,8 @@ def take(table: Any, index: Any) -> Any:
         IndexError: if the index is outside the table.
         TypeError: if it is no whole number.
     """
+    if isinstance(index, WholeNode) and not isinstance(index, ConditionNode):
+        index = _index(index) if PROGRESS.recorder is not None else index.__index__()
     if isinstance(index, IndexNode):
         if isinstance(table, dict):
             raise TypeError("take looks up lists and arrays, not dicts")
@@ -145,6 +149,13 @@ def take(table: Any, index: Any) -> Any:
     if isinstance(index, (int, numpy.integer)) and not isinstance(index, bool):
         return table[index]
     raise TypeError(f"take: an index is a whole number, not {described(index)}")
+
+
+def _index(key: Any) -> Any:
+    """A key of a traced array: an index for a whole number; a comparison is a bool, a mask."""
+    if isinstance(key, ConditionNode):
+        return bool(key)
+    return IndexNode.of(key) if isinstance(key, WholeNode) else key
 
 
 def _as_array(table: Any) -> Any:

@@ -1,8 +1,9 @@
 """The traces of a function, and which of them each lane follows.
 
-Every comparison of a traced program is a guard. The outcomes so far, a prefix, decide which guard
-comes next; a trace is recorded for a prefix and goes on as its own values decide. Where a guard of
-its kernel fails for a lane, that lane belongs to the prefix that ends with the other outcome.
+Every comparison that a traced program asks is a guard, unless those before it decide it: no path
+contradicts itself. The outcomes so far, a prefix, decide which guard comes next; a trace is
+recorded for a prefix and goes on as its own values decide. Where a guard of its kernel fails for a
+lane, that lane belongs to the prefix that ends with the other outcome.
 """
 
 from __future__ import annotations
@@ -43,15 +44,9 @@ class Path:
         self._uniform = uniform
         self._lock = forking.lock()
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
-        recording = trace.recording
-        tape = recording.tape
-        own = [
-            (guard, number)
-            for guard, number in zip(tape.guards, recording.guard_numbers, strict=True)
-            if number >= len(prefix)
-        ]
-        self._numbers = [number for _, number in own]
-        self.tape: Tape = pruned(tape, tape.outputs, [guard for guard, _ in own])
+        tape = trace.recording.tape
+        own = tape.guards[len(prefix) :]
+        self.tape: Tape = pruned(tape, tape.outputs, own)
         constants = self.tape.constants
         self.constant: list[float] | None = None  # the outputs, if no input decides them
         if not own and all(value in constants for value in self.tape.outputs):
@@ -77,7 +72,7 @@ class Path:
 
     def after(self, status: int) -> Prefix:
         """The prefix of a lane for which the kernel's guard number ``status - 1`` failed."""
-        number = self._numbers[status - 1]
+        number = len(self.prefix) + status - 1
         return (*self.trace.path[:number], not self.trace.path[number])
 
 

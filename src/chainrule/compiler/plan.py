@@ -25,8 +25,9 @@ from .draws import Draws
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
 from .results import LaneResult
+from .sites import PlainSites
 from .statics import State
-from .trace import Trace
+from .trace import Restart, Trace
 
 
 class Owner(Protocol):
@@ -43,10 +44,6 @@ class Owner(Protocol):
 
     def warn_of_draws(self, generator: str) -> None:
         """Warn once that random numbers were drawn."""
-
-
-class _Restart(Exception):
-    """A trace has captured nodes that the ones before it had not: record all of them anew."""
 
 
 class Plan:
@@ -83,6 +80,7 @@ class Plan:
         self.layout: trees.Layout | None = None
         self.watch: Watch | None = None
         self._operations: list[Operation] = []  # of the user's, in any trace
+        self._plain = PlainSites()
         self.trace_seconds = 0.0
         self._lock = forking.lock()
         self._draws = Draws(owner.function)
@@ -122,7 +120,11 @@ class Plan:
                 self.live,
                 prefix,
                 paths.captured,
+                plain=self._plain,
             )
+        except Restart:
+            self.paths = self._new_paths(paths.captured)
+            raise
         except MemoryError:
             raise MemoryError(
                 f"tracing {self.owner!r} ran out of memory; compile the body of the loop, or use"
@@ -165,7 +167,7 @@ class Plan:
         if len(captured) > len(paths.captured):
             if paths.traces:
                 self.paths = self._new_paths(captured)
-                raise _Restart
+                raise Restart
             paths.captured = captured
         return trace
 
@@ -192,7 +194,7 @@ class Plan:
             while True:
                 try:
                     return self._run(values, lanes)
-                except _Restart:
+                except Restart:
                     continue
         finally:
             self._call.values = outer

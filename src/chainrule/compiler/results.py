@@ -64,7 +64,9 @@ class LaneResult:
         remaining = iter(arrays)
         leaves: list[Any] = []
         at_sum = at_slope = 0
-        for shape, size, axis in zip(self._layout.shapes, self._sizes, self._axes, strict=True):
+        layout = self._layout
+        places = zip(layout.shapes, self._sizes, self._axes, strict=True)
+        for i, (shape, size, axis) in enumerate(places):
             if axis is None:
                 values = sums[at_sum : at_sum + size]
                 if as_nodes is not None:
@@ -84,5 +86,7 @@ class LaneResult:
                 made = as_nodes(array.ravel().tolist(), own)
                 array = numpy.empty(len(made), dtype=object)
                 array[:] = made
+            if i in layout.truths:
+                array = trees.truth_of(array)
             leaves.append(move_lanes(array.reshape((lanes, *(shape or ()))), axis))
         return trees.unflatten(self._layout.structure, leaves)

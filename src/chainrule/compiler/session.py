@@ -24,13 +24,10 @@ from .draws import Draws
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
-from .trace import Trace
+from .sites import PlainSites
+from .trace import Restart, Trace
 
 Array = NDArray[numpy.float64]
-
-
-class _Restart(Exception):
-    """A trace uses nodes from outside that the ones before it did not: record all of them anew."""
 
 
 class Program:
@@ -68,6 +65,7 @@ class Program:
         self.n_inputs = sum(leaf.size for leaf in self.leaves)
         self.layout: trees.Layout | None = None
         self.captured: list[Node] = self.parameters
+        self._plain = PlainSites()
         self.paths = self._new_paths()
 
     def _new_paths(self) -> Paths:
@@ -79,15 +77,20 @@ class Program:
     def _record(self, point: Sequence[float], prefix: Prefix) -> Trace:
         """Run the function on nodes."""
         self._draws.begin()
-        trace = Trace(
-            lambda arguments: self._function(*arguments),
-            point[: self.n_inputs],
-            self._arguments,
-            (),
-            prefix,
-            self.captured,
-            self.gradient,
-        )
+        try:
+            trace = Trace(
+                lambda arguments: self._function(*arguments),
+                point[: self.n_inputs],
+                self._arguments,
+                (),
+                prefix,
+                self.captured,
+                self.gradient,
+                self._plain,
+            )
+        except Restart:
+            self.paths = self._new_paths()
+            raise
         generator = self._draws.made()
         if generator is not None and not self._warned:
             self._warned = True
@@ -115,7 +118,7 @@ class Program:
                 self.paths = self._new_paths()
             self.captured = captured
             if not first:
-                raise _Restart
+                raise Restart
         if self.gradient:  # by the parameters, not by what else comes from outside
             tape = trace.recording.tape
             tape.outputs = tape.outputs[: 1 + len(self.parameters)]
@@ -176,7 +179,7 @@ class Session:
             paths = program.paths
             try:
                 paths.at((), lambda: self._packed.at(0))
-            except _Restart:
+            except Restart:
                 continue
             except TooManyTraces:
                 raise _too_many(program) from None
@@ -228,7 +231,7 @@ class Session:
                     paths, batch.at, segments, len(index), self._added, nothing, self._threads
                 )
                 return sums
-            except _Restart:
+            except Restart:
                 continue
             except TooManyTraces:
                 raise _too_many(self.program) from None
@@ -247,7 +250,7 @@ class Session:
                 self.program.set_parameters(self.values)
             try:
                 run_lanes(paths, self._packed.at, self._segments, self.size, outputs, self._threads)
-            except _Restart:
+            except Restart:
                 continue
             except TooManyTraces:
                 raise _too_many(self.program) from None

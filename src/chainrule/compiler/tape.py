@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chainrule import rules
-from chainrule.backpropagation import topological
 from chainrule.compiler.vector_math import COMPILED
 from chainrule.node import Node
 from chainrule.rules import OPERATIONS, Operation
@@ -254,90 +253,111 @@ def _is_power_of_two(x: float) -> bool:
 
 
 class Recording:
-    """A tape made from a graph, with what is left of the graph's nodes.
+    """A tape made from a graph, a root after another; equal expressions are one value of it.
 
     Args:
         inputs: the input nodes of the trace, in order.
-        outputs: nodes of the trace and numbers.
-        conditions: the guards: condition nodes with their outcomes.
         level: the level of the trace.
         captured: nodes from outside that are known already; they come first.
 
     Attributes:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
-        guard_numbers: for each guard of the tape, which of the conditions it is. Conditions that
-            are constant or repeated are no guards.
     """
 
-    def __init__(
-        self,
-        inputs: Sequence[Node],
-        outputs: Sequence[Any],
-        conditions: Sequence[tuple[Node, bool]],
-        level: int,
-        captured: Sequence[Node] = (),
-    ) -> None:
+    def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
         self.captured: list[Node] = []
-        self.guard_numbers: list[int] = []
         self.tape = Tape(len(inputs))
-        self._values: dict[int, int] = {}  # by id
-        tape = self.tape
-        values = self._values
+        self._level = level
+        self._values: dict[int, int] = {}  # by the id of a node
+        self._kept: list[Node] = []  # so that no two nodes have one id
         for number, x in enumerate(inputs):
-            values[id(x)] = tape.input(number)
+            self._keep(x, self.tape.input(number))
         for node in captured:
-            self._value(node)
-        roots: list[Node] = [condition for condition, _ in conditions]
-        for y in outputs:
-            if isinstance(y, Node):
-                roots.append(y)
-        for node in topological(roots, level):
+            self._operand(node)
+
+    def value(self, root: object) -> int:
+        """The value of the tape that a number or a node is, entered with all it depends on.
+
+        Raises:
+            TypeError: if it depends on a node whose value is computed in Python.
+        """
+        if not isinstance(root, Node) or root._level < self._level:
+            return self._operand(root)
+        values = self._values
+        stack: list[Node] = [root]
+        while stack:
+            node = stack[-1]
             if id(node) in values:
+                stack.pop()
                 continue
-            operation = node._operation
-            if operation is None:  # a leaf that the function made
-                if node._rest is not None:
-                    raise TypeError(
-                        f"{type(node).__name__} can't be compiled: its value is computed in"
-                        " Python; define an Operation instead"
-                    )
-                values[id(node)] = tape.constant(node._data)
-                continue
-            a = node._a
-            b = node._b
+            size = len(stack)
             rest = node._rest
             if isinstance(rest, tuple):
-                operands = tuple([self._value(operand) for operand in rest])
-            elif a is None:
-                operands = (self._value(rest), self._value(b))
-            elif b is not None:
-                operands = (self._value(a), self._value(b))
-            elif rest is None:
-                operands = (self._value(a),)
+                for operand in reversed(rest):
+                    if isinstance(operand, Node) and self._is_new(operand):
+                        stack.append(operand)
             else:
-                operands = (self._value(a), self._value(rest))
-            values[id(node)] = tape.apply(operation, operands)
-        tape.outputs = [self._value(y) for y in outputs]
-        seen: set[int] = set()
-        for number, (condition, outcome) in enumerate(conditions):
-            value = values[id(condition)]
-            if value not in tape.constants and value not in seen:
-                seen.add(value)
-                tape.guards.append((value, outcome))
-                self.guard_numbers.append(number)
-        tape.forget()
-        self._values = {}  # it would keep the whole graph
+                b = node._b
+                if b is not None and self._is_new(b):
+                    stack.append(b)
+                a = node._a
+                if a is not None and self._is_new(a):
+                    stack.append(a)
+            if len(stack) == size:
+                stack.pop()
+                self._keep(node, self._entered(node))
+        return values[id(root)]
 
-    def _value(self, operand: object) -> int:
+    def close(self, outputs: Sequence[Any], guards: Sequence[tuple[int, bool]]) -> None:
+        """Say what the tape gives: nodes and numbers, and the values that are its guards."""
+        self.tape.outputs = [self.value(y) for y in outputs]
+        self.tape.guards = list(guards)
+        self.tape.forget()
+        self._values = {}
+        self._kept = []  # it would keep the whole graph
+
+    def _is_new(self, node: Node) -> bool:
+        return node._level >= self._level and id(node) not in self._values
+
+    def _keep(self, node: Node, value: int) -> None:
+        self._values[id(node)] = value
+        self._kept.append(node)
+
+    def _entered(self, node: Node) -> int:
+        """The value of a node whose operands are known."""
+        operation = node._operation
+        a = node._a
+        b = node._b
+        rest = node._rest
+        if operation is None:  # a leaf that the function made
+            if rest is not None:
+                raise TypeError(
+                    f"{type(node).__name__} can't be compiled: its value is computed in"
+                    " Python; define an Operation instead"
+                )
+            return self.tape.constant(node._data)
+        if isinstance(rest, tuple):
+            operands = tuple([self._operand(operand) for operand in rest])
+        elif a is None:
+            operands = (self._operand(rest), self._operand(b))
+        elif b is not None:
+            operands = (self._operand(a), self._operand(b))
+        elif rest is None:
+            operands = (self._operand(a),)
+        else:
+            operands = (self._operand(a), self._operand(rest))
+        return self.tape.apply(operation, operands)
+
+    def _operand(self, operand: object) -> int:
         if not isinstance(operand, Node):
             assert isinstance(operand, float)
             return self.tape.constant(operand)
-        found = self._values.get(id(operand))
-        if found is None:  # a node from outside
-            number = self.tape.n_inputs
+        found = self._values.get(id(operand), -1)
+        if found < 0:  # a node from outside
+            found = self.tape.input(self.tape.n_inputs)
             self.tape.n_inputs += 1
             self.captured.append(operand)
-            found = self._values[id(operand)] = self.tape.input(number)
+            self._keep(operand, found)
         return found
 
 

@@ -1,4 +1,4 @@
-"""One run of a function on nodes, with the outcomes of its comparisons."""
+"""A run of a function on nodes, with the outcomes of its comparisons."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from chainrule.annotations import users_frame, users_line
 from chainrule.differentiation import Linearization, fresh_input
-from chainrule.node import Node
-from chainrule.rules import Operation
-from chainrule.tracing import recording
+from chainrule.node import ConditionNode, Node, held_equality
+from chainrule.rules import Operation, equal, not_equal
+from chainrule.shortcuts import has_derivative, note_equality
+from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
+from .outcomes import Outcomes
+from .sites import PlainSites, Site, site_of
 from .tape import Recording
 
 MAX_GUARDS = 1_000_000
@@ -23,17 +27,33 @@ class CompileError(RuntimeError):
     """A function that can't be compiled; it still runs eagerly."""
 
 
+class Restart(Exception):
+    """The traces so far must be recorded anew: what this one has found concerns them too."""
+
+
 class Recorder:
     """The outcomes of the comparisons of a run.
 
     Args:
         forced: outcomes that the first comparisons must have, whatever the values: the path so far
             of the lanes for which the trace is recorded, as their kernel has found it.
+        plain: where comparisons are plain bools.
+
+    Attributes:
+        recording: the tape so far.
+        guards: the conditions that have been asked, and were not decided by others, as values of
+            the tape, with their outcomes.
+        shortcuts: the lines at which an ``==`` held that decides a derivative.
     """
 
-    def __init__(self, forced: Sequence[bool] = ()) -> None:
+    def __init__(self, forced: Sequence[bool], plain: PlainSites) -> None:
         self.forced = forced
-        self.conditions: list[tuple[Node, bool]] = []
+        self.guards: list[tuple[int, bool]] = []
+        self.shortcuts: list[str] = []
+        self._plain = plain
+        self._asked = 0
+        self._equalities: list[tuple[Node, str]] = []
+        self._comparisons: list[tuple[ConditionNode, Site]] = []
         self.operations: list[Operation] = []  # of the user's
 
     def uses(self, operation: Operation) -> None:
@@ -41,29 +61,78 @@ class Recorder:
         if not any(operation is known for known in self.operations):
             self.operations.append(operation)
 
+    def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
+        """Start the tape."""
+        self.recording = Recording(inputs, level, captured)
+        self._outcomes = Outcomes(self.recording.tape)
+
+    def compared(self, condition: ConditionNode) -> Any:
+        """What a comparison gives: itself, or its outcome where comparisons are plain."""
+        frame = users_frame()
+        site = site_of(frame)
+        if self._plain.holds(site, frame):
+            return bool(condition)
+        self._comparisons.append((condition, site))
+        return condition
+
     def guard(self, condition: Node, outcome: bool) -> bool:
-        """Note a comparison; gives the outcome with which the program goes on."""
-        number = len(self.conditions)
-        if number < len(self.forced):
-            outcome = self.forced[number]
-        if number >= MAX_GUARDS:
+        """Note a question for a truth value; gives the one with which the program goes on."""
+        self._asked += 1
+        if self._asked > MAX_GUARDS:
             raise CompileError(
                 f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
             )
-        self.conditions.append((condition, outcome))
+        value = self.recording.value(condition)
+        decided = self._outcomes.decided(value)
+        if decided is not None:
+            return decided
+        number = len(self.guards)
+        if number < len(self.forced):
+            outcome = self.forced[number]
+        self._outcomes.note(value, outcome)
+        self.guards.append((value, outcome))
+        operation = condition._operation
+        if operation in (equal, not_equal) and held_equality(
+            operation, outcome, *condition.operands
+        ):
+            self._note_equality(condition)
         return outcome
+
+    def _note_equality(self, condition: Node) -> None:
+        """Note an == that holds on this path."""
+        self._equalities.append((condition, users_line()))
+        if PROGRESS.level > PROGRESS.recorded_level:
+            line = note_equality(condition.operands, PROGRESS.recorded_level + 1)
+            if line is not None:
+                self.shortcuts.append(line)
+
+    def note_parents(self, parents: Sequence[Node], level: int) -> None:
+        """Note which of these equalities have a derivative by the nodes among the inputs."""
+        ids = frozenset(id(parent) for parent in parents)
+        for condition, line in self._equalities:
+            if line not in self.shortcuts and has_derivative(condition.operands, level, ids):
+                self.shortcuts.append(line)
+
+    def not_asked(self) -> list[Site]:
+        """The places of comparisons that nothing has used, or that were used as an index."""
+        return [
+            site
+            for condition, site in self._comparisons
+            if condition.escaped or not condition.asked
+        ]
 
 
 class Trace:
     """What a run recorded: the tape and the path it took.
 
     Attributes:
-        path: the outcomes of all comparisons.
+        path: the outcomes of the guards.
         layout: the structure of the result.
-        recording: the tape, the captured nodes, and which comparisons the tape's guards are.
+        recording: the tape and the captured nodes.
         operations: the user's that it used.
         n_results: how many of the tape's outputs are the result; the others are its derivatives by
             the nodes among the inputs.
+        shortcuts: the lines at which an ``==`` held that decides a derivative.
     """
 
     def __init__(
@@ -75,21 +144,44 @@ class Trace:
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
         derivatives: bool = True,
+        plain: PlainSites | None = None,
     ) -> None:
-        recorder = Recorder(forced)
-        with _collector_paused(), recording(recorder) as level:
-            inputs = [fresh_input(x, level) for x in point]
-            result = function(make_inputs(inputs))
-            outputs, self.layout = flatten(result, "compile: the function's result")
-            self.n_results = len(outputs)
-            recorded = Recording(inputs, outputs, recorder.conditions, level, captured)
-            if derivatives and (live or recorded.captured):
-                parents = [inputs[i] for i in live]
-                outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
-                recorded = Recording(inputs, outputs, recorder.conditions, level, recorded.captured)
+        if plain is None:
+            plain = PlainSites()
+        while True:
+            recorder = Recorder(forced, plain)
+            with _collector_paused(), recording(recorder) as level:
+                inputs = [fresh_input(x, level) for x in point]
+                recorder.begin(inputs, level, captured)
+                try:
+                    result = function(make_inputs(inputs))
+                    outputs, self.layout = flatten(
+                        result, "compile: the function's result", truths=True
+                    )
+                    for y in outputs:
+                        if isinstance(y, ConditionNode):
+                            y.asked = True
+                except Exception:
+                    if not recorder.not_asked():
+                        raise
+                if not recorder.not_asked():
+                    self.n_results = len(outputs)
+                    recorded = recorder.recording
+                    for y in outputs:
+                        recorded.value(y)
+                    if derivatives and (live or recorded.captured):
+                        parents = [inputs[i] for i in live]
+                        recorder.note_parents([*parents, *recorded.captured], level)
+                        outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
+                    recorded.close(outputs, recorder.guards)
+                    break
+            plain.add(recorder.not_asked())
+            if forced:
+                raise Restart
         self.recording = recorded
         self.operations = recorder.operations
-        self.path = tuple(outcome for _, outcome in recorder.conditions)
+        self.shortcuts = recorder.shortcuts
+        self.path = tuple(outcome for _, outcome in recorder.guards)
 
 
 def _derivatives(

@@ -1,0 +1,75 @@
+"""Where a user's program compares, and which of its comparisons must be plain bools."""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Iterable
+from itertools import pairwise
+from types import CodeType, FrameType
+
+MAX_ROUNDS = 20
+"""The runs after which all comparisons of a function are plain bools."""
+
+Site = tuple[str, int, int, int]
+"""A place in a program: its file, the function's first line, the line, the instruction."""
+
+
+class PlainSites:
+    """The places of the user's code whose comparisons are plain bools, each a guard.
+
+    A comparison is a node, which ``where`` and ``&`` take without a guard. What asks it for its
+    truth meets the outcome; ``is True``, ``match``, a key and an index do not ask, and would see a
+    node. So where a run leaves a comparison that nobody has asked, or that was a key, the function
+    is run again with plain bools at that place.
+    """
+
+    def __init__(self) -> None:
+        self._sites: set[Site] = set()
+        self._rounds = 0
+        self._kept: dict[int, tuple[CodeType, frozenset[int]]] = {}  # by id: hashing code is slow
+
+    def holds(self, site: Site, frame: FrameType) -> bool:
+        """Whether the comparison that a frame has arrived at is plain."""
+        if self._rounds > MAX_ROUNDS or site in self._sites:
+            return True
+        code = frame.f_code
+        found = self._kept.get(id(code))
+        if found is None:
+            found = self._kept[id(code)] = code, _kept_for_identity(code)
+        return frame.f_lasti in found[1]
+
+    def add(self, sites: Iterable[Site]) -> None:
+        """Comparisons at these places are plain from now on."""
+        self._sites.update(sites)
+        self._rounds += 1
+
+
+def site_of(frame: FrameType) -> Site:
+    """The place that a frame has arrived at."""
+    code = frame.f_code
+    return code.co_filename, code.co_firstlineno, frame.f_lineno, frame.f_lasti
+
+
+def _kept_for_identity(code: CodeType) -> frozenset[int]:
+    """The instructions whose result goes into a variable, in code with ``is True`` or ``match``.
+
+    A comparison that both is used and tested this way can't be told by its use.
+    """
+    if not _tests_identity(code):
+        return frozenset()
+    instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]
+    return frozenset(
+        one.offset
+        for one, following in pairwise(instructions)
+        if following.opname.startswith("STORE") or following.opname == "COPY"
+    )
+
+
+def _tests_identity(code: CodeType) -> bool:
+    """Whether the code, or a function defined in it, compares with True or False by identity."""
+    before = None
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IS_OP" and before is not None and before.argval in (True, False):
+            return True
+        before = instruction if instruction.opname.startswith("LOAD") else None
+    return any(_tests_identity(part) for part in code.co_consts if isinstance(part, CodeType))
