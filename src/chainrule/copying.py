@@ -41,7 +41,7 @@ def _new(
     node._data, node._grad, stale = numbers
     if stale:
         node._clock = -1  # older than any operand, so that backward looks at the values
-    node._annotation = annotation
+    node._keep(node._rest, annotation)
     return node
 
 

@@ -11,7 +11,7 @@ from chainrule import rules, trees
 from chainrule.differentiation import fresh_input, release, topological
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
-from chainrule.tracing import transformation
+from chainrule.tracing import has_ended, transformation
 from chainrule.transforms import Transformed, check_current
 from chainrule.trees import Layout
 
@@ -27,7 +27,7 @@ class CustomGradient(Transformed):
         if not any(isinstance(x, Node) for x in arguments):
             return self._pair(args)[0]
         with transformation(self.name) as level:
-            check_current(arguments, level, self.name)
+            check_current(arguments, self.name)
             inputs = [fresh_input(x, level) if isinstance(x, Node) else x for x in arguments]
             values, result_layout = trees.flatten(
                 self._pair(_with_values(args, inputs))[0], f"the result of {self!r}"
@@ -55,16 +55,16 @@ class CustomGradient(Transformed):
     def _check_closed(self, inputs: list[Node], values: list[Any], level: int) -> None:
         """Raise TypeError if values depend on nodes other than the inputs."""
         nodes = [value for value in values if isinstance(value, Node)]
-        known = set(inputs)
+        known = {id(x) for x in inputs}
         used: list[Any] = [*nodes]
         for node in topological(nodes, level):
-            if node not in known:
+            if id(node) not in known:
                 used.extend(node.operands)
-                if not node.operands:  # an input of another transformation
+                if not node.operands or node._level > level:  # of another transformation
                     raise TypeError(self._open())
         for x in used:
             outside = isinstance(x, Node) and x._level < level
-            if outside and x._operation is not rules.stop_gradient:
+            if outside and (x._operation is not rules.stop_gradient or has_ended(x._level)):
                 raise TypeError(self._open())
 
     def _open(self) -> str:

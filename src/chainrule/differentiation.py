@@ -13,35 +13,36 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mypy_extensions import i32, i64
+from mypy_extensions import i64
 
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply, equation
 from chainrule.rules import Operation, to_float
-from chainrule.tracing import PROGRESS
+from chainrule.tracing import PROGRESS, has_ended
 
 
-def topological(roots: Sequence[Node], level: i32) -> list[Node]:
+def topological(roots: Sequence[Node], level: i64) -> list[Node]:
     """The nodes of a level, or a deeper one, that some roots depend on: parents before children."""
     order: list[Node] = []
-    counts: dict[Node, i64] = {}  # by node: 0 while its parents are awaited, 1 when it is in order
+    counts: dict[int, i64] = {}  # by id: 0 while its parents are awaited, 1 when it is in order
     stack: list[Node] = [root for root in reversed(roots) if root._level >= level]
     while stack:
         node = stack[-1]
-        state = counts.get(node, -1)
+        key = id(node)
+        state = counts.get(key, -1)
         if state >= 0:
             stack.pop()
             if state == 0:
-                counts[node] = 1
+                counts[key] = 1
                 order.append(node)
             continue
-        counts[node] = 0
+        counts[key] = 0
         b = node._b
-        if b is not None and b._level >= level and counts.get(b, -1) < 0:
+        if b is not None and b._level >= level and counts.get(id(b), -1) < 0:
             stack.append(b)
         a = node._a
-        if a is not None and a._level >= level and counts.get(a, -1) < 0:
+        if a is not None and a._level >= level and counts.get(id(a), -1) < 0:
             stack.append(a)
         rest = node._rest
         if isinstance(rest, tuple):
@@ -49,13 +50,13 @@ def topological(roots: Sequence[Node], level: i32) -> list[Node]:
                 if (
                     isinstance(operand, Node)
                     and operand._level >= level
-                    and counts.get(operand, -1) < 0
+                    and counts.get(id(operand), -1) < 0
                 ):
                     stack.append(operand)
     return order
 
 
-def fresh_input(value: object, level: i32) -> Node:
+def fresh_input(value: object, level: i64) -> Node:
     """A new node for an input of a transformation: of a number, or standing for a node."""
     if isinstance(value, Node):
         node: Node = OperationNode(rules.identity, value._data, value, None, None)
@@ -66,32 +67,32 @@ def fresh_input(value: object, level: i32) -> Node:
     return node
 
 
-def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[Any]:
+def release(inputs: Sequence[Node], values: Sequence[Any], level: i64) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
     The nodes that stood for others at its inputs drop out of the graph, and what depends on no node
     from outside becomes a constant in it. Gives the values after that.
     """
-    floor: i32 = 0  # what a trace records stays in the trace
+    floor: i64 = 0  # what a trace records stays in the trace
     if PROGRESS.recorder is not None:
         floor = PROGRESS.recorded_level
-    stood_for: dict[Node, Node] = {}
+    stood_for: dict[int, Node] = {}  # by id
     for x in inputs:
         if x._a is not None:
-            stood_for[x] = x._a
-    fixed: set[Node] = set()  # depend on no node from outside
+            stood_for[id(x)] = x._a
+    fixed: set[int] = set()  # ids of those that depend on no node from outside
     for node in topological([v for v in values if isinstance(v, Node)], level):
-        if node in stood_for:
-            node._level = max(floor, stood_for[node]._level)
+        if id(node) in stood_for:
+            node._level = max(floor, stood_for[id(node)]._level)
             continue
         outer = floor
         moving = False
         operands: list[Any] = []
         for operand in node.operands:
             if isinstance(operand, Node):
-                if operand not in fixed:
+                if id(operand) not in fixed:
                     moving = True
-                    operand = stood_for.get(operand, operand)
+                    operand = stood_for.get(id(operand), operand)
                     outer = max(outer, operand._level)
                 elif node._operation is not None:
                     operand = operand._data
@@ -100,11 +101,11 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[A
             node._level = outer
             _set_operands(node, operands)
         else:
-            fixed.add(node)
+            fixed.add(id(node))
     released: list[Any] = []
     for v in values:
         if isinstance(v, Node):
-            v = v._data if v in fixed else stood_for.get(v, v)
+            v = v._data if id(v) in fixed else stood_for.get(id(v), v)
         released.append(v)
     return released
 
@@ -139,49 +140,51 @@ class Linearization:
         self,
         inputs: Sequence[Node],
         outputs: Sequence[Any],
-        level: i32,
+        level: i64,
         outside: Sequence[Node] = (),
     ) -> None:
         self.inputs = [*inputs, *outside]
         self.outputs = list(outputs)
         self.order = topological([y for y in outputs if isinstance(y, Node)], level)
-        self.index: dict[Node, i64] = {}
+        self.index: dict[int, i64] = {}  # by id
         self.positions: list[list[int]] = []  # by node: which of its operands are in the graph
         self.sources: list[list[Node]] = []  # and these operands
         self.live = bool(outside)  # whether it depends on nodes that outlive the transformation
-        self.stray: Node | None = None  # an input that is not among these
-        self._locals: dict[Node, list[Any]] = {}
-        self._input_set: set[Node] = set(self.inputs)
-        given: set[Node] = set(inputs)
-        also: set[Node] = set(outside)
+        self.stray: Node | None = None  # a value of a transformation that has ended
+        self._locals: dict[int, list[Any]] = {}  # by id
+        self._input_set = {id(x) for x in self.inputs}
+        given = {id(x) for x in inputs}
+        also = {id(x) for x in outside}
         for x in inputs:
             if x._operation is not None:
                 self.live = True
+        for y in outputs:
+            if isinstance(y, Node) and has_ended(y._level):
+                self.stray = y
         number: i64 = 0
         for node in self.order:
-            self.index[node] = number
+            self.index[id(node)] = number
             number += 1
             positions: list[int] = []
             sources: list[Node] = []
             self.positions.append(positions)
             self.sources.append(sources)
-            if node in given:
+            if id(node) in given:
                 continue
             operation = node._operation
-            operands = node.operands
-            if not operands or (operation is rules.identity and operands[0]._level < node._level):
-                self.stray = node  # an input of another transformation
-            for i, operand in enumerate(operands):
+            for i, operand in enumerate(node.operands):
                 if isinstance(operand, Node):
-                    if operand._level < level and operand not in also:
+                    if operand._level < level and id(operand) not in also:
                         self.live = True
+                        if operand._level > 0 and has_ended(operand._level):
+                            self.stray = operand
                     elif operation is None or not operation.ignores(i):
                         positions.append(i)
                         sources.append(operand)
 
     def local_grads(self, node: Node, positions: list[int]) -> list[Any]:
         """The local gradients of a node by its operands in the graph: nodes if it is live."""
-        found = self._locals.get(node)
+        found = self._locals.get(id(node))
         if found is not None:
             return found
         operation = node._operation
@@ -199,7 +202,7 @@ class Linearization:
             if type(grad) is not float and not isinstance(grad, Node):
                 what = f"a local gradient of {operation.name}"
                 grads[i] = to_float(grad, what, "must be a real number")
-        self._locals[node] = grads
+        self._locals[id(node)] = grads
         return grads
 
     def all_local_grads(self) -> list[Any]:
@@ -215,18 +218,18 @@ class Linearization:
         start: i64 = 0
         for node, positions in zip(self.order, self.positions, strict=True):
             if positions:
-                self._locals[node] = list(grads[start : start + len(positions)])
+                self._locals[id(node)] = list(grads[start : start + len(positions)])
                 start += len(positions)
 
     def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
         """∂(sum of outputs times cotangents)/∂input, for each input: numbers or nodes."""
-        grads: dict[Node, Any] = {}
+        grads: dict[int, Any] = {}
         anomaly = detecting_anomaly()
         last: i64 = -1
         for y, cotangent in zip(self.outputs, cotangents, strict=True):
-            if isinstance(y, Node) and y in self.index:
+            if isinstance(y, Node) and id(y) in self.index:
                 _accumulate(grads, y, cotangent)
-                last = max(last, self.index[y])
+                last = max(last, self.index[id(y)])
         while last >= 0:
             node = self.order[last]
             positions = self.positions[last]
@@ -234,7 +237,7 @@ class Linearization:
             last -= 1
             if not positions:
                 continue
-            adjoint = grads.pop(node, 0.0)
+            adjoint = grads.pop(id(node), 0.0)
             if isinstance(adjoint, float) and adjoint == 0.0:
                 continue
             locals_ = self.local_grads(node, positions)
@@ -243,34 +246,36 @@ class Linearization:
                 if anomaly:
                     _check_finite(sent, node, adjoint, local)
                 _accumulate(grads, source, sent)
-        return [grads.get(x, 0.0) for x in self.inputs]
+        return [grads.get(id(x), 0.0) for x in self.inputs]
 
-    def pull_back_one(self, y: Any) -> dict[Node, Any]:
-        """The gradient of one output by the inputs it depends on, visiting only what it does.
+    def pull_back_one(self, y: Any) -> dict[int, Any]:
+        """The gradient of one output by the inputs it depends on, by their ids.
+
+        Visits only what the output depends on.
 
         What depends by structure stays in it, if only with the value 0.
         """
-        grads: dict[Node, Any] = {}
+        grads: dict[int, Any] = {}
         anomaly = detecting_anomaly()
-        if not isinstance(y, Node) or y not in self.index:
+        if not isinstance(y, Node) or id(y) not in self.index:
             return grads
-        grads[y] = 1.0
-        heap: list[int] = [-self.index[y]]
-        found: dict[Node, Any] = {}
+        grads[id(y)] = 1.0
+        heap: list[int] = [-self.index[id(y)]]
+        found: dict[int, Any] = {}
         while heap:
             number = -heapq.heappop(heap)
             node = self.order[number]
             positions = self.positions[number]
-            adjoint = grads[node]
+            adjoint = grads[id(node)]
             if not positions:
-                if node in self._input_set:
-                    found[node] = adjoint
+                if id(node) in self._input_set:
+                    found[id(node)] = adjoint
                 continue
             sources = self.sources[number]
             locals_ = self.local_grads(node, positions)
             for source, i, local in zip(sources, positions, locals_, strict=True):
-                if source not in grads:
-                    heapq.heappush(heap, -self.index[source])
+                if id(source) not in grads:
+                    heapq.heappush(heap, -self.index[id(source)])
                 sent = message(node._operation, i, adjoint, local)
                 if anomaly:
                     _check_finite(sent, node, adjoint, local)
@@ -279,14 +284,14 @@ class Linearization:
 
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
         """The change of each output for a change of the inputs: numbers or nodes."""
-        changes: dict[Node, Any] = {}
+        changes: dict[int, Any] = {}
         anomaly = detecting_anomaly()
         for x, tangent in zip(self.inputs, tangents, strict=True):
-            changes[x] = tangent
+            changes[id(x)] = tangent
         for number, node in enumerate(self.order):
             moving = False
             for source in self.sources[number]:
-                if not _is_zero(changes.get(source, 0.0)):
+                if not _is_zero(changes.get(id(source), 0.0)):
                     moving = True
             if not moving:
                 continue
@@ -294,14 +299,14 @@ class Linearization:
             positions = self.positions[number]
             locals_ = self.local_grads(node, positions)
             for source, i, local in zip(self.sources[number], positions, locals_, strict=True):
-                change = changes.get(source, 0.0)
+                change = changes.get(id(source), 0.0)
                 if not _is_zero(change):
                     moved = message(node._operation, i, change, local)
                     if anomaly:
                         _check_finite(moved, node, change, local)
                     total = plus(total, moved)
-            changes[node] = total
-        return [changes.get(y, 0.0) if isinstance(y, Node) else 0.0 for y in self.outputs]
+            changes[id(node)] = total
+        return [changes.get(id(y), 0.0) if isinstance(y, Node) else 0.0 for y in self.outputs]
 
 
 def _is_zero(x: Any) -> bool:
@@ -318,9 +323,9 @@ def _check_finite(product: Any, node: Node, change: Any, local: Any) -> None:
         )
 
 
-def _accumulate(grads: dict[Node, Any], node: Node, message: Any) -> None:
-    sum_so_far = grads.get(node)
-    grads[node] = message if sum_so_far is None else plus(sum_so_far, message)
+def _accumulate(grads: dict[int, Any], node: Node, message: Any) -> None:
+    sum_so_far = grads.get(id(node))
+    grads[id(node)] = message if sum_so_far is None else plus(sum_so_far, message)
 
 
 def plus(x: Any, y: Any) -> Any:

@@ -36,7 +36,7 @@ from chainrule.rules import (
     described,
     to_float,
 )
-from chainrule.tracing import PROGRESS, TracedValueError, name_of
+from chainrule.tracing import PROGRESS, TracedValueError, has_ended, name_of
 
 COMPILED: Final = not __file__.endswith(".py")
 """Whether the engine runs as machine code."""
@@ -107,7 +107,7 @@ class Node:
         self._data: float = number
         self._grad: float = 0.0
         self._clock: i64 = _STATE.clock
-        self._level: i32 = 0  # of the innermost transformation it depends on an input of
+        self._level: i64 = 0  # of the innermost transformation it depends on an input of
         if self._extra is not None:
             self._level = _level_of(parents)
         if name is not None and not isinstance(name, str):
@@ -145,11 +145,19 @@ class Node:
 
     @property
     def grad(self) -> float:
-        """∂root/∂self by the last backward pass; on leaves, summed over passes since it was set."""
+        """∂root/∂self by the last backward pass; on leaves, summed over passes since it was set.
+
+        Raises:
+            TracedValueError: for a node that depends on an input of a transformation in progress.
+        """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "reading the grad of", _USE_GRAD)
         return self._grad
 
     @grad.setter
     def grad(self, value: SupportsFloat) -> None:
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "setting the grad of", _USE_GRAD)
         self._grad = to_float(value, "grad", "takes a real number")
 
     @property
@@ -162,9 +170,8 @@ class Node:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a node is text, not {type(name).__name__}")
         old = self._annotation
-        self._annotation = (
-            Annotation(name, (), None) if old is None else Annotation(name, old.groups, old.line)
-        )
+        new = Annotation(name, (), None) if old is None else Annotation(name, old.groups, old.line)
+        self._keep(self._rest, new)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -198,10 +205,6 @@ class Node:
         if isinstance(extra, Annotation):
             return extra
         return extra.annotation if isinstance(extra, _Both) else None
-
-    @_annotation.setter
-    def _annotation(self, annotation: Annotation | None) -> None:
-        self._keep(self._rest, annotation)
 
     def _keep(self, rest: object, annotation: Annotation | None) -> None:
         if annotation is None:
@@ -245,13 +248,19 @@ class Node:
             raise NotImplementedError(
                 f"{type(self).__name__} has parents but no method _local_grad(parent)"
             )
-        parents = self._parents
-        if parent not in parents:
-            raise ValueError(f"{parent!r} is not a parent of {self!r}")
-        return self.local_grads()[parents.index(parent)]
+        for i, known in enumerate(self._parents):
+            if known is parent:
+                return self.local_grads()[i]
+        raise ValueError(f"{parent!r} is not a parent of {self!r}")
 
     def local_grads(self) -> tuple[float, ...]:
-        """∂self/∂parent for each of the parents in order, at the present values."""
+        """∂self/∂parent for each of the parents in order, at the present values.
+
+        Raises:
+            TracedValueError: for a node that depends on an input of a transformation in progress.
+        """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "reading the local gradients of", _USE_GRAD)
         operation = self._operation
         if operation is None:
             return tuple(
@@ -284,8 +293,11 @@ class Node:
         """The graph below this node in topological order: this node first, parents after children.
 
         Raises:
+            TracedValueError: for a node that depends on an input of a transformation in progress.
             ValueError: if the graph has a cycle.
         """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "looking at the graph of", _USE_OUTSIDE)
         from chainrule.backpropagation import sorted_nodes
 
         return sorted_nodes(self)
@@ -299,10 +311,13 @@ class Node:
 
         Raises:
             TypeError: if the seed is not a number, or a user's local gradient gives none.
+            TracedValueError: for a node that depends on an input of a transformation in progress.
             ValueError: if the graph has a cycle, or a leaf's data was changed after an operation
                 had used it.
             FloatingPointError: inside :func:`~chainrule.detect_anomaly`.
         """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "backward from", _USE_GRAD)
         from chainrule.backpropagation import backward
 
         backward(self, to_float(seed, "backward", "takes a real number as seed"))
@@ -456,6 +471,8 @@ class Node:
         return self._data != other
 
     def __hash__(self) -> int:
+        if self._level:
+            raise _leaving(self, "the hash of", _USE_EQUAL)
         return id(self) >> 4
 
     # Leaving the graph is said aloud: node.data
@@ -485,11 +502,21 @@ class Node:
     # Text, copying and pickling
 
     def __repr__(self) -> str:
-        label = "" if self.name is None else f", name={self.name!r}"
-        return f"{type(self).__name__}(data={self._data!r}, grad={self._grad!r}{label})"
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            return _traced_text(self)
+        text = f"data={self._data!r}, grad={self._grad!r}"
+        if self._operation is not None:
+            text += f", op={_symbol(self)!r}"
+        if self.name is not None:
+            text += f", name={self.name!r}"
+        return f"{type(self).__name__}({text})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._data, spec) if spec else str(self)
+        if not spec:
+            return repr(self)
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, f"formatting ({spec!r})", _AS_TEXT)
+        return format(self._data, spec)
 
     def __copy__(self) -> Node:
         from chainrule.copying import copy_node
@@ -691,7 +718,7 @@ class OperationNode(Node):
         self._data = data
         self._grad = 0.0
         self._clock = _STATE.clock
-        level: i32 = 0
+        level: i64 = 0
         if a is not None:
             level = a._level
         if b is not None and b._level > level:
@@ -706,15 +733,37 @@ class OperationNode(Node):
 
     def __str__(self) -> str:
         """The symbol of the operation, with its constants: ``*``, ``tanh``, ``** 2``, ``1 /``."""
-        operation = self._operation
-        assert operation is not None
-        operands = self.operands
-        constants = ["·" if isinstance(operand, Node) else f"{operand:.6g}" for operand in operands]
-        if len(self._parents) == len(operands):
-            return operation.symbol
-        if not operation.symbol.isidentifier() and len(operands) == 2:
-            return " ".join([constants[0], operation.symbol, constants[1]]).strip("· ")
-        return f"{operation.symbol}({', '.join(constants)})"
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            return _traced_text(self)
+        return _symbol(self)
+
+
+def _symbol(node: Node) -> str:
+    """The symbol of a node's operation, with its constants."""
+    operation = node._operation
+    assert operation is not None
+    operands = node.operands
+    constants = ["·" if isinstance(operand, Node) else f"{operand:.6g}" for operand in operands]
+    if len(node._parents) == len(operands):
+        return operation.symbol
+    if not operation.symbol.isidentifier() and len(operands) == 2:
+        return " ".join([constants[0], operation.symbol, constants[1]]).strip("· ")
+    return f"{operation.symbol}({', '.join(constants)})"
+
+
+def _traced_text(node: Node) -> str:
+    """What stands for a traced value where text is wanted: ``<traced exp, line 12>``.
+
+    The line is that of the code that made it, where it was recorded.
+    """
+    operation = node._operation
+    what = "node" if operation is None or operation is rules.identity else operation.name
+    if node.name is not None:
+        what += f" {node.name!r}"
+    line = node.line
+    if line is not None:
+        what += f", line {line.rpartition(':')[2]}"
+    return f"<traced {what}>"
 
 
 def equation(node: Node) -> str:
@@ -835,8 +884,9 @@ def compared(operation: Operation, a: object, b: object) -> Any:
             return x is y
         if operation is rules.not_equal:
             return x is not y
-    if level > PROGRESS.level:
-        raise _leaving(x if x is not None and x._level == level else _node(b), "comparing")
+    for operand in (x, y):
+        if operand is not None and has_ended(operand._level):
+            raise _leaving(operand, "comparing")
     value = operation.evaluate((u, v))
     if PROGRESS.recorder is None or 0 < level < PROGRESS.recorded_level:
         return value != 0.0
@@ -855,8 +905,8 @@ def _condition(operation: Operation, condition: ConditionNode, other: object) ->
     return NotImplemented
 
 
-def _level_of(operands: Iterable[object]) -> i32:
-    level: i32 = 0
+def _level_of(operands: Iterable[object]) -> i64:
+    level: i64 = 0
     for operand in operands:
         if isinstance(operand, Node) and operand._level > level:
             level = operand._level
@@ -867,21 +917,31 @@ def _enter_contexts(node: Node, name: str | None) -> None:
     """Give a new node what the open contexts say: its group and line, the level of a trace."""
     if PROGRESS.recorder is not None and node._level < PROGRESS.recorded_level:
         node._level = PROGRESS.recorded_level  # it is computed anew at each call of the trace
-    node._annotation = new_annotation(name)
+    node._keep(node._rest, new_annotation(name))
 
 
 def _followed(node: Node) -> bool:
-    """Whether a transformation, or a trace in this thread, follows the node's value."""
-    return node._level > 0 or PROGRESS.recorder is not None
+    """Whether a transformation, or a trace in this thread, follows the node's value.
+
+    Where nothing is recorded, the values of stop_gradient are constants.
+    """
+    if PROGRESS.recorder is not None:
+        return True
+    stopped = node._operation is rules.stop_gradient
+    return node._level > 0 and (not stopped or has_ended(node._level))
 
 
 _TO_CONSTANT: Final = "write stop_gradient(x) to treat it as constant"
+_USE_GRAD: Final = "use grad or value_and_grad for derivatives inside"
+_USE_OUTSIDE: Final = "call the function on nodes, outside, to see its graph"
+_USE_EQUAL: Final = "sets and dicts look up by hash; compare it with == instead"
+_AS_TEXT: Final = "leave the format out for a text without the value"
 _USE_MATH: Final = "use the functions of chainrule.math (trunc for int) in place of Python's"
 
 
 def _leaving(node: Node, what: str, instead: str = _TO_CONSTANT) -> TracedValueError:
     """The error for a traced value that would leave the graph."""
-    if node._level > PROGRESS.level:
+    if has_ended(node._level):
         why = "it is used outside the transformation it belongs to, which has ended"
     else:
         why = (

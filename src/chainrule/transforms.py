@@ -23,7 +23,7 @@ from chainrule.differentiation import Linearization, fresh_input, release
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
-from chainrule.tracing import TracedValueError, transformation
+from chainrule.tracing import LEFTOVER, TracedValueError, has_ended, transformation
 from chainrule.trees import Layout
 
 Argnums = int | Sequence[int]
@@ -75,7 +75,7 @@ class _Call:
             f"{name}: what it differentiates by",
             "; say with argnums which arguments to differentiate by",
         )
-        check_current(values, level, name)
+        check_current(values, name)
         self.inputs = [fresh_input(value, level) for value in values]
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
@@ -92,7 +92,7 @@ class _Call:
         self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
         self.graph = Linearization(self.inputs, self.outputs, level)
         if self.graph.stray is not None:
-            raise TracedValueError(f"{name} at {users_line()}: the function uses {_STRAY}")
+            raise TracedValueError(f"{name} at {users_line()}: the function uses {LEFTOVER}")
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""
@@ -151,17 +151,11 @@ def _holds_objects(leaf: Any) -> bool:
     return isinstance(leaf, numpy.ndarray) and leaf.dtype == object
 
 
-def check_current(values: Sequence[Any], level: int, name: str) -> None:
+def check_current(values: Sequence[Any], name: str) -> None:
     """Raise TracedValueError for a node that no transformation around this one follows."""
     for value in values:
-        if isinstance(value, Node) and value._level >= level:
-            raise TracedValueError(f"{name} at {users_line()} takes {_STRAY}")
-
-
-_STRAY = (
-    "a value of another transformation, one that has ended or runs in another thread; what it"
-    " depended on would be lost"
-)
+        if isinstance(value, Node) and has_ended(value._level):
+            raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
 
 
 def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
@@ -312,11 +306,11 @@ class Jacobian(Transformed):
 
     def _sparse_rows(self, call: _Call) -> list[dict[int, Any]]:
         """The entries that are not 0 by structure, by row and column."""
-        column = {x: i for i, x in enumerate(call.inputs)}
+        column = {id(x): i for i, x in enumerate(call.inputs)}
         rows: list[dict[int, Any]] = []
         for y in call.outputs:
             grads = call.graph.pull_back_one(y)
-            rows.append(dict(sorted((column[x], g) for x, g in grads.items())))
+            rows.append(dict(sorted((column[key], g) for key, g in grads.items())))
         if self.symmetric:
             for i, row in enumerate(rows):
                 for j in row:
@@ -422,7 +416,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     with transformation("jvp") as level:
         call = _Call("jvp", level, f, primals, {}, range(len(primals)))
         moved = _same_structure("jvp", "tangents", tuple(tangents), call.layout)
-        check_current(moved, level, "jvp")
+        check_current(moved, "jvp")
         value, change = call.finish(call.outputs, call.graph.push_forward(moved))
     return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
 
