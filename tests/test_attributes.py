@@ -89,7 +89,12 @@ def bare(kind: type) -> Any:
 
 
 def use(thing: Any) -> None:
-    """Do with an instance what looks at its attributes."""
+    """Do with an instance what looks at its attributes; with one of a class."""
+    if isinstance(thing, type):
+        try:
+            thing = made(thing)
+        except Exception:
+            return
     for look in (
         repr,
         str,
@@ -152,15 +157,13 @@ def tried(kind: type) -> None:
             for do in (read, assigned, deleted):
                 print(do.__name__, make.__name__, name, flush=True)
                 do(make(kind), name)
-    for name in vars(kind).keys() - {"__new__"}:  # which may be the class itself, without an end
+    for name in vars(kind):
         for do in (assigned, deleted):
             print(do.__name__, "of the class", name, flush=True)
             pid = os.fork()
             if pid == 0:
-                thing = made(kind)
                 try:
                     do(kind, name)
-                    use(thing)
                 finally:
                     os._exit(0)
             status = os.waitpid(pid, 0)[1]
