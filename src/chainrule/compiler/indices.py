@@ -13,17 +13,23 @@ from typing import Any
 import numpy
 
 from chainrule import rules
-from chainrule.node import Node, apply
+from chainrule.annotations import users_line
+from chainrule.node import ConditionNode, Node, _leaving, _with_other, apply
 from chainrule.rules import described
+
+from . import whole
 
 
 class IndexNode(Node):
     """A whole number in a trace."""
 
+    _bound: int | None = None
+
     @staticmethod
-    def of(node: Node) -> IndexNode:
-        """The index that has the value of a node."""
+    def of(node: Node, bound: int | None = None) -> IndexNode:
+        """The index that has the value of a node, and maybe a bound of its absolute value."""
         index = IndexNode(node._data)
+        index._bound = bound
         index._operation = rules.identity
         index._a = node
         index._level = node._level
@@ -48,35 +54,101 @@ class IndexNode(Node):
                 low = middle
         return low
 
+    @property
+    def bound(self) -> int:
+        """What the absolute value does not exceed; of an input it is found by a guard, once."""
+        if self._bound is None:
+            self._bound = whole.SMALL if Node.__abs__(self) <= whole.SMALL else whole.LARGEST
+        return self._bound
+
     def __add__(self, other: object) -> Any:
-        return _whole(super().__add__(other), other)
+        return _whole(self, other, "+", False)
 
     def __radd__(self, other: object) -> Any:
-        return _whole(super().__radd__(other), other)
+        return _whole(self, other, "+", True)
 
     def __sub__(self, other: object) -> Any:
-        return _whole(super().__sub__(other), other)
+        return _whole(self, other, "-", False)
 
     def __rsub__(self, other: object) -> Any:
-        return _whole(super().__rsub__(other), other)
+        return _whole(self, other, "-", True)
 
     def __mul__(self, other: object) -> Any:
-        return _whole(super().__mul__(other), other)
+        return _whole(self, other, "*", False)
 
     def __rmul__(self, other: object) -> Any:
-        return _whole(super().__rmul__(other), other)
+        return _whole(self, other, "*", True)
+
+    def __truediv__(self, other: object) -> Any:
+        return _whole(self, other, "/", False)
+
+    def __rtruediv__(self, other: object) -> Any:
+        return _whole(self, other, "/", True)
 
     def __floordiv__(self, other: object) -> Any:
-        return _whole(super().__floordiv__(other), other)
+        return _whole(self, other, "//", False)
+
+    def __rfloordiv__(self, other: object) -> Any:
+        return _whole(self, other, "//", True)
 
     def __mod__(self, other: object) -> Any:
-        return _whole(super().__mod__(other), other)
+        return _whole(self, other, "%", False)
+
+    def __rmod__(self, other: object) -> Any:
+        return _whole(self, other, "%", True)
+
+    def __divmod__(self, other: object) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: object) -> Any:
+        return other // self, other % self  # type: ignore[operator]
+
+    def __pow__(self, other: object, modulus: object = None) -> Any:
+        if not is_whole(other):
+            return super().__pow__(other)
+        return whole.power(self, other, modulus)
+
+    def __rpow__(self, other: object) -> Any:
+        return whole.power(other, self, None) if is_whole(other) else super().__rpow__(other)
+
+    def __lshift__(self, other: object) -> Any:
+        return whole.shifted_left(self, other) if is_whole(other) else NotImplemented
+
+    def __rlshift__(self, other: object) -> Any:
+        return whole.shifted_left(other, self) if is_whole(other) else NotImplemented
+
+    def __rshift__(self, other: object) -> Any:
+        return whole.shifted_right(self, other) if is_whole(other) else NotImplemented
+
+    def __rrshift__(self, other: object) -> Any:
+        return whole.shifted_right(other, self) if is_whole(other) else NotImplemented
+
+    def __and__(self, other: object) -> Any:
+        return whole.bits_and(self, other) if is_whole(other) else NotImplemented
+
+    __rand__ = __and__
+
+    def __or__(self, other: object) -> Any:
+        return whole.bits_or(self, other) if is_whole(other) else NotImplemented
+
+    __ror__ = __or__
+
+    def __xor__(self, other: object) -> Any:
+        return whole.bits_xor(self, other) if is_whole(other) else NotImplemented
+
+    __rxor__ = __xor__
+
+    def __invert__(self) -> Any:
+        return -self - 1
 
     def __neg__(self) -> Any:
-        return IndexNode.of(super().__neg__())
+        return IndexNode.of(super().__neg__(), self.bound)
 
     def __abs__(self) -> Any:
-        return IndexNode.of(super().__abs__())
+        return IndexNode.of(super().__abs__(), self.bound)
+
+    def __hash__(self) -> int:
+        raise _leaving(self, "the hash of", _USE_INT)
 
     def __int__(self) -> int:
         return self.__index__()
@@ -85,10 +157,63 @@ class IndexNode(Node):
         return self if digits is None else super().__round__(digits)
 
 
-def _whole(result: Any, other: object) -> Any:
-    """The result of arithmetic of an index: an index if the other number is whole too."""
-    whole = isinstance(other, (int, numpy.integer, IndexNode)) and not isinstance(other, bool)
-    return IndexNode.of(result) if whole and isinstance(result, Node) else result
+_USE_INT = "look it up as int(k), which records a trace for each value, or a table with take"
+
+
+def is_whole(x: object) -> bool:
+    """Whether x is a whole number, or is one in a trace."""
+    return isinstance(x, (int, numpy.integer, numpy.bool_, IndexNode, ConditionNode))
+
+
+def bound_of(x: Any) -> int:
+    """What the absolute value of a whole number does not exceed."""
+    if isinstance(x, IndexNode):
+        return x.bound
+    return 1 if isinstance(x, ConditionNode) else abs(int(x))
+
+
+def _whole(index: IndexNode, other: Any, symbol: str, swapped: bool) -> Any:
+    """An operator between an index and something else: as on ints if that is a whole number.
+
+    Raises:
+        ZeroDivisionError: for a divisor of 0.
+        OverflowError: if the result is not exact.
+    """
+    if not is_whole(other):
+        return _with_other(index, other, symbol, swapped)
+    if not isinstance(other, Node):
+        other = whole.exact(int(other))
+    a, b = (other, index) if swapped else (index, other)
+    if symbol in ("/", "//", "%") and b == 0:
+        raise ZeroDivisionError("division by zero")
+    result = _with_other(index, other, symbol, swapped)
+    if symbol == "/":
+        return result
+    if symbol == "//":
+        bound = bound_of(a)
+    elif symbol == "%":
+        bound = bound_of(b)
+    elif symbol == "*":
+        bound = bound_of(a) * bound_of(b)
+    else:
+        bound = bound_of(a) + bound_of(b)
+    return checked(result, bound)
+
+
+def checked(result: Node, bound: int) -> IndexNode:
+    """The index that has the value of a node, which a guard checks to be exact if it must.
+
+    Raises:
+        OverflowError: if it is not.
+    """
+    if bound >= whole.LARGEST:
+        if not Node.__abs__(result) < whole.LARGEST:
+            raise OverflowError(
+                f"a whole number at {users_line()} is {result._data:.6g}: in compiled code they are"
+                " exact below 2**53 only; compute with floats (1.0 * k), or outside"
+            )
+        bound = whole.LARGEST - 1
+    return IndexNode.of(result, bound)
 
 
 class TracedArray(numpy.ndarray[Any, Any]):
