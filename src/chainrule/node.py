@@ -1100,10 +1100,27 @@ def _with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
 
 def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = False) -> Any:
     """A NumPy function of a node and each element of an array; NotImplemented for no array."""
-    if type(other).__module__ != "numpy":
+    module = type(other).__module__
+    if module == "numpy.ma" or module == "numpy.ma.core":
+        return _with_masked(node, other, ufunc_name, swapped)
+    if module != "numpy":
         return NotImplemented
     import numpy
 
     array = numpy.asarray(other).astype(object)
     ufunc = getattr(numpy, ufunc_name)
     return ufunc(array, node) if swapped else ufunc(node, array)
+
+
+def _with_masked(node: Node, other: Any, ufunc_name: str, swapped: bool) -> Any:
+    """A NumPy function of a node and each element of a masked array that is not masked."""
+    import numpy
+
+    shown = ~numpy.ma.getmaskarray(other)
+    values = numpy.ma.getdata(other)
+    ufunc = getattr(numpy, ufunc_name)
+    elements = values[shown].astype(object)
+    found = ufunc(elements, node) if swapped else ufunc(node, elements)
+    result = values.astype(found.dtype)
+    result[shown] = found
+    return numpy.ma.MaskedArray(result, ~shown)
