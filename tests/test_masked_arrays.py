@@ -55,3 +55,39 @@ def test_all_masked_and_unmasked() -> None:
     assert (np.ma.MaskedArray([1.0, 2.0]) * node).sum().data == 6.0
     assert (node * np.ma.MaskedArray(3.0))[()].data == 6.0
     assert grad(lambda x: (masked() * x * x).sum())(3.0) == 24.0
+
+
+@pytest.mark.parametrize("symbol", OPERATORS)
+def test_in_place(symbol: str) -> None:
+    """Where the array holds nodes it works; numbers can't become nodes: NumPy's own error."""
+    f = getattr(operator, "i" + OPERATORS[symbol].__name__)
+    node = Node(2.5)
+    if symbol in ("+", "-", "*"):
+        held = masked(object)
+        held = f(held, node)
+        assert held.mask.tolist() == [False, True, False]
+        assert all(isinstance(y, Node) for y in held.compressed())
+        held[2].backward()
+        assert node.grad != 0.0
+    numbers = masked(float)
+    before = numbers.copy()
+    try:
+        found = f(numbers, node)
+    except TypeError:
+        assert (numbers == before).all()
+    else:
+        assert all(isinstance(y, Node) for y in found.compressed())
+
+
+def test_numpy_finds_no_number_in_a_node() -> None:
+    """NumPy's masked arrays look for an attribute ``_data``, and compared and added that."""
+    node = Node(2.0)
+    assert not hasattr(node, "_data")
+    assert np.ma.getdata(node).item() is node
+
+    def f(x: Any) -> Any:
+        shown = (masked() < x) & (x > masked())
+        return x * x if shown.any() else x
+
+    assert grad(f)(3.0) == 6.0
+    assert isinstance(np.ma.add(node, masked())[0], Node)

@@ -547,7 +547,7 @@ def assert_settled(tree: Any) -> None:
             for node in x.sorted_nodes():
                 assert node._level == 0
                 assert node.operation is not rules.identity
-                assert node.data == node._data or node.data != node.data
+                assert node.data == node._number or node.data != node.data
                 assert all(parent._level == 0 for parent in node._parents)
         else:
             assert type(x) is float
@@ -873,7 +873,7 @@ class Doubled(Node):
     """A user's own class of node."""
 
     def __init__(self, x: Node) -> None:
-        super().__init__(2.0 * x._data, (x,))
+        super().__init__(2.0 * x._number, (x,))
 
     def _local_grad(self, parent: Node) -> float:
         return 2.0

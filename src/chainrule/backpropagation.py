@@ -220,7 +220,7 @@ def is_stale(node: Node) -> bool:
     if fresh or operation is None:
         return not fresh
     value = operation.evaluate(_values(node.operands))
-    return value != node._data and (value == value or node._data == node._data)
+    return value != node._number and (value == value or node._number == node._number)
 
 
 def _check_fresh(node: Node) -> None:
@@ -250,15 +250,15 @@ def _send(node: Node) -> None:
     code = operation.code
     if code >= CODE_NEGATIVE:
         if a is not None:
-            a._grad += g * _slope(code, node._data, a._data)
+            a._grad += g * _slope(code, node._number, a._number)
     elif code == CODE_ADD:
         if a is not None:
             a._grad += g
         if b is not None:
             b._grad += g
     elif code == CODE_MULTIPLY:
-        u = a._data if a is not None else _constant(node)
-        v = b._data if b is not None else _constant(node)
+        u = a._number if a is not None else _constant(node)
+        v = b._number if b is not None else _constant(node)
         if a is not None:
             a._grad += g * v
         if b is not None:
@@ -269,14 +269,14 @@ def _send(node: Node) -> None:
         if b is not None:
             b._grad -= g
     elif code == CODE_DIVIDE:
-        v = b._data if b is not None else _constant(node)
+        v = b._number if b is not None else _constant(node)
         if a is not None:
             a._grad += g * ieee.divide(1.0, v)
         if b is not None:
-            b._grad += g * -ieee.divide(node._data, v)
+            b._grad += g * -ieee.divide(node._number, v)
     elif code == CODE_POWER:
-        u = a._data if a is not None else _constant(node)
-        v = b._data if b is not None else _constant(node)
+        u = a._number if a is not None else _constant(node)
+        v = b._number if b is not None else _constant(node)
         if a is not None:
             a._grad += g * ieee.power_term(v, u, v, 1.0)
         if b is not None:

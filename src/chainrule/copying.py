@@ -38,7 +38,7 @@ def _new(
     else:
         node = kind.__new__(kind)
         Node.__init__(node, 0.0, operands)
-    node._data, node._grad, stale = numbers
+    node._number, node._grad, stale = numbers
     if stale:
         node._clock = -1  # older than any operand, so that backward looks at the values
     node._keep(node._rest, annotation)
@@ -48,7 +48,7 @@ def _new(
 def _parts(
     node: Node,
 ) -> tuple[type[Node], Operation | None, tuple[float, float, bool], Annotation | None]:
-    numbers = (node._data, node._grad, is_stale(node))
+    numbers = (node._number, node._grad, is_stale(node))
     return type(node), node._operation, numbers, node._annotation
 
 

@@ -59,7 +59,7 @@ def topological(roots: Sequence[Node], level: i64) -> list[Node]:
 def fresh_input(value: object, level: i64) -> Node:
     """A new node for an input of a transformation: of a number, or standing for a node."""
     if isinstance(value, Node):
-        node: Node = OperationNode(rules.identity, value._data, value, None, None)
+        node: Node = OperationNode(rules.identity, value._number, value, None, None)
     else:
         assert isinstance(value, float)
         node = Node(value)
@@ -95,7 +95,7 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i64) -> list[A
                     operand = stood_for.get(id(operand), operand)
                     outer = max(outer, operand._level)
                 elif node._operation is not None:
-                    operand = operand._data
+                    operand = operand._number
             operands.append(operand)
         if moving:
             node._level = outer
@@ -105,7 +105,7 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i64) -> list[A
     released: list[Any] = []
     for v in values:
         if isinstance(v, Node):
-            v = v._data if id(v) in fixed else stood_for.get(id(v), v)
+            v = v._number if id(v) in fixed else stood_for.get(id(v), v)
         released.append(v)
     return released
 
@@ -196,8 +196,8 @@ class Linearization:
         if self.live:
             grads = operation.local_grads_at(positions, node, node.operands)
         else:
-            values = [x._data if isinstance(x, Node) else x for x in node.operands]
-            grads = operation.local_grads_at(positions, node._data, values)
+            values = [x._number if isinstance(x, Node) else x for x in node.operands]
+            grads = operation.local_grads_at(positions, node._number, values)
         for i, grad in enumerate(grads):
             if type(grad) is not float and not isinstance(grad, Node):
                 what = f"a local gradient of {operation.name}"

@@ -43,7 +43,7 @@ COMPILED: Final = not __file__.endswith(".py")
 
 
 INTERNAL: Final = frozenset(
-    ["_pending", "_operation", "_a", "_b", "_extra", "_data", "_grad", "_clock", "_level"]
+    ["_pending", "_operation", "_a", "_b", "_extra", "_number", "_grad", "_clock", "_level"]
 )
 """The attributes that the engine keeps on every node."""
 
@@ -104,7 +104,7 @@ class Node:
         self._a: Node | None = None
         self._b: Node | None = None
         self._extra: object = _checked_parents(parents)  # _rest, _annotation, or _Both
-        self._data: float = number
+        self._number: float = number
         self._grad: float = 0.0
         self._clock: i64 = _STATE.clock
         self._level: i64 = 0  # of the innermost transformation it depends on an input of
@@ -114,8 +114,8 @@ class Node:
             raise TypeError(f"the name of a node is text, not {type(name).__name__}")
         if ACTIVE.contexts or name is not None:
             _enter_contexts(self, name)
-            if self._rest is not None and detecting_anomaly() and not math.isfinite(self._data):
-                raise FloatingPointError(f"{type(self).__name__} = {self._data} at {self.line}")
+            if self._rest is not None and detecting_anomaly() and not math.isfinite(self._number):
+                raise FloatingPointError(f"{type(self).__name__} = {self._number} at {self.line}")
 
     # What a node knows
 
@@ -128,7 +128,7 @@ class Node:
         """
         if (self._level or ACTIVE.contexts) and _followed(self):
             raise _leaving(self, "reading the data of")
-        return self._data
+        return self._number
 
     @data.setter
     def data(self, value: SupportsFloat) -> None:
@@ -139,7 +139,7 @@ class Node:
             )
         if (self._level or ACTIVE.contexts) and _followed(self):
             raise _leaving(self, "setting the data of")
-        self._data = to_float(value, "data", "takes a real number")
+        self._number = to_float(value, "data", "takes a real number")
         _STATE.clock += 1
         self._clock = _STATE.clock
 
@@ -275,7 +275,7 @@ class Node:
             )
         operands = self.operands
         positions = [i for i, operand in enumerate(operands) if isinstance(operand, Node)]
-        grads = operation.local_grads_at(positions, self._data, _values(operands))
+        grads = operation.local_grads_at(positions, self._number, _values(operands))
         return tuple(
             [
                 grad
@@ -377,7 +377,7 @@ class Node:
         return _with_other(self, other, "//", True)
 
     def __neg__(self) -> Node:
-        return OperationNode(rules.negative, -self._data, self, None, None)
+        return OperationNode(rules.negative, -self._number, self, None, None)
 
     def __pos__(self) -> Node:
         return self
@@ -408,45 +408,45 @@ class Node:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less, self, other)
-            return self._data < other._data
+            return self._number < other._number
         if not _is_real(other):
             return _with_array(self, other, "less")
         if self._level or ACTIVE.contexts:
             return compared(rules.less, self, other)
-        return self._data < other
+        return self._number < other
 
     def __le__(self, other: Any) -> Any:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less_equal, self, other)
-            return self._data <= other._data
+            return self._number <= other._number
         if not _is_real(other):
             return _with_array(self, other, "less_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.less_equal, self, other)
-        return self._data <= other
+        return self._number <= other
 
     def __gt__(self, other: Any) -> Any:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less, other, self)
-            return self._data > other._data
+            return self._number > other._number
         if not _is_real(other):
             return _with_array(self, other, "greater")
         if self._level or ACTIVE.contexts:
             return compared(rules.less, other, self)
-        return self._data > other
+        return self._number > other
 
     def __ge__(self, other: Any) -> Any:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less_equal, other, self)
-            return self._data >= other._data
+            return self._number >= other._number
         if not _is_real(other):
             return _with_array(self, other, "greater_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.less_equal, other, self)
-        return self._data >= other
+        return self._number >= other
 
     def __eq__(self, other: Any) -> Any:
         if isinstance(other, Node):
@@ -457,7 +457,7 @@ class Node:
             return _with_array(self, other, "equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.equal, self, other)
-        return self._data == other
+        return self._number == other
 
     def __ne__(self, other: Any) -> Any:
         if isinstance(other, Node):
@@ -468,7 +468,7 @@ class Node:
             return _with_array(self, other, "not_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.not_equal, self, other)
-        return self._data != other
+        return self._number != other
 
     def __hash__(self) -> int:
         if self._level:
@@ -504,7 +504,7 @@ class Node:
     def __repr__(self) -> str:
         if (self._level or ACTIVE.contexts) and _followed(self):
             return _traced_text(self)
-        text = f"data={self._data!r}, grad={self._grad!r}"
+        text = f"data={self._number!r}, grad={self._grad!r}"
         if self._operation is not None:
             text += f", op={_symbol(self)!r}"
         if self.name is not None:
@@ -516,7 +516,7 @@ class Node:
             return repr(self)
         if (self._level or ACTIVE.contexts) and _followed(self):
             raise _leaving(self, f"formatting ({spec!r})", _AS_TEXT)
-        return format(self._data, spec)
+        return format(self._number, spec)
 
     def __copy__(self) -> Node:
         from chainrule.copying import copy_node
@@ -715,7 +715,7 @@ class OperationNode(Node):
         self._a = a
         self._b = b
         self._extra = rest
-        self._data = data
+        self._number = data
         self._grad = 0.0
         self._clock = _STATE.clock
         level: i64 = 0
@@ -771,7 +771,7 @@ def equation(node: Node) -> str:
     operation = node._operation
     assert operation is not None
     values = ", ".join([f"{value:.6g}" for value in _values(node.operands)])
-    return f"{operation.name}({values}) = {node._data:.6g}"
+    return f"{operation.name}({values}) = {node._number:.6g}"
 
 
 class BinaryOpNode(OperationNode):
@@ -791,12 +791,12 @@ class BinaryOpNode(OperationNode):
         if not COMPILED:
             _check_nodes(x, y)
         if op == "+":
-            super().__init__(rules.add, x._data + y._data, x, y, None)
+            super().__init__(rules.add, x._number + y._number, x, y, None)
         elif op == "*":
-            super().__init__(rules.multiply, x._data * y._data, x, y, None)
+            super().__init__(rules.multiply, x._number * y._number, x, y, None)
         else:
             operation = _operator(op)
-            super().__init__(operation, _operate(operation, x._data, y._data), x, y, None)
+            super().__init__(operation, _operate(operation, x._number, y._number), x, y, None)
 
     @property
     def _op(self) -> str:
@@ -811,7 +811,7 @@ class ReLUNode(OperationNode):
     def __init__(self, x: Node) -> None:
         if not COMPILED:
             _check_nodes(x)
-        super().__init__(rules.relu, ieee.relu(x._data), x, None, None)
+        super().__init__(rules.relu, ieee.relu(x._number), x, None, None)
 
 
 class TanhNode(OperationNode):
@@ -820,7 +820,7 @@ class TanhNode(OperationNode):
     def __init__(self, x: Node) -> None:
         if not COMPILED:
             _check_nodes(x)
-        super().__init__(rules.tanh, ieee.tanh(x._data), x, None, None)
+        super().__init__(rules.tanh, ieee.tanh(x._number), x, None, None)
 
 
 class PowOp(OperationNode):
@@ -830,7 +830,7 @@ class PowOp(OperationNode):
         if not COMPILED:
             _check_nodes(x)
         exponent = to_float(n, "**")
-        super().__init__(rules.power, ieee.power(x._data, exponent), x, None, exponent)
+        super().__init__(rules.power, ieee.power(x._number, exponent), x, None, exponent)
 
     @property
     def n(self) -> float:
@@ -850,7 +850,7 @@ class ConditionNode(OperationNode):
         recorder = PROGRESS.recorder
         if recorder is None:
             raise _leaving(self, "the truth value of")
-        return bool(recorder.guard(self, self._data != 0.0))
+        return bool(recorder.guard(self, self._number != 0.0))
 
     def __and__(self, other: object) -> Any:
         return _condition(rules.multiply, self, other)
@@ -865,7 +865,7 @@ class ConditionNode(OperationNode):
         return _condition(rules.maximum, self, other)
 
     def __invert__(self) -> Any:
-        return ConditionNode(rules.subtract, 1.0 - self._data, None, self, 1.0)
+        return ConditionNode(rules.subtract, 1.0 - self._number, None, self, 1.0)
 
 
 def compared(operation: Operation, a: object, b: object) -> Any:
@@ -876,8 +876,8 @@ def compared(operation: Operation, a: object, b: object) -> Any:
     """
     x = a if isinstance(a, Node) else None
     y = b if isinstance(b, Node) else None
-    u = x._data if x is not None else to_float(a, operation.symbol)
-    v = y._data if y is not None else to_float(b, operation.symbol)
+    u = x._number if x is not None else to_float(a, operation.symbol)
+    v = y._number if y is not None else to_float(b, operation.symbol)
     level = _level_of((a, b))
     if level == 0 and x is not None and y is not None:
         if operation is rules.equal:
@@ -896,11 +896,11 @@ def compared(operation: Operation, a: object, b: object) -> Any:
 def _condition(operation: Operation, condition: ConditionNode, other: object) -> Any:
     """Two conditions, or a condition and a bool, combined."""
     if isinstance(other, ConditionNode):
-        value = operation.evaluate((condition._data, other._data))
+        value = operation.evaluate((condition._number, other._number))
         return ConditionNode(operation, value, condition, other, None)
     if isinstance(other, bool):
         number = 1.0 if other else 0.0
-        value = operation.evaluate((condition._data, number))
+        value = operation.evaluate((condition._number, number))
         return ConditionNode(operation, value, condition, None, number)
     return NotImplemented
 
@@ -998,15 +998,17 @@ def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> N
     """An operator between a node and a number, the number first if swapped."""
     operation = _operator(symbol)
     if swapped:
-        value = _operate(operation, constant, node._data)
+        value = _operate(operation, constant, node._number)
         return OperationNode(operation, value, None, node, constant)
     if operation is rules.power:
         return PowOp(node, constant)
-    return OperationNode(operation, _operate(operation, node._data, constant), node, None, constant)
+    return OperationNode(
+        operation, _operate(operation, node._number, constant), node, None, constant
+    )
 
 
 def _unary(operation: Operation, x: Node) -> Node:
-    return OperationNode(operation, operation.evaluate((x._data,)), x, None, None)
+    return OperationNode(operation, operation.evaluate((x._number,)), x, None, None)
 
 
 def apply(operation: Operation, operands: Sequence[object]) -> Node:
@@ -1069,7 +1071,7 @@ def _node(x: object) -> Node:
 
 
 def _values(operands: Iterable[Any]) -> list[float]:
-    return [operand._data if isinstance(operand, Node) else operand for operand in operands]
+    return [operand._number if isinstance(operand, Node) else operand for operand in operands]
 
 
 _NUMPY_NAMES: Final[dict[str, str]] = {

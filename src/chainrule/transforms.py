@@ -109,7 +109,7 @@ class _Call:
             values = release(self.inputs, values, self.level)
         else:
             values = [
-                value._data if isinstance(value, Node) and value._level >= self.level else value
+                value._number if isinstance(value, Node) and value._level >= self.level else value
                 for value in values
             ]
         groups = []

@@ -145,7 +145,7 @@ class Packed:
 
     def add(self, captured: Sequence[Node]) -> None:
         """Append the values of captured nodes, as they are now."""
-        self._numbers.extend([node._data for node in captured])
+        self._numbers.extend([node._number for node in captured])
         self._flush()
 
     def _flush(self) -> None:
@@ -208,7 +208,7 @@ def _value(node: Node) -> float:
     """
     if node._level:
         raise TracedValueError(f"a compiled function at {users_line()} takes {LEFTOVER}")
-    return node._data
+    return node._number
 
 
 _FLOAT64 = numpy.dtype(numpy.float64)

@@ -28,7 +28,7 @@ class IndexNode(Node):
     @staticmethod
     def of(node: Node, bound: int | None = None) -> IndexNode:
         """The index that has the value of a node, and maybe a bound of its absolute value."""
-        index = IndexNode(node._data)
+        index = IndexNode(node._number)
         index._bound = bound
         index._operation = rules.identity
         index._a = node
@@ -209,8 +209,8 @@ def checked(result: Node, bound: int) -> IndexNode:
     if bound >= whole.LARGEST:
         if not Node.__abs__(result) < whole.LARGEST:
             raise OverflowError(
-                f"a whole number at {users_line()} is {result._data:.6g}: in compiled code they are"
-                " exact below 2**53 only; compute with floats (1.0 * k), or outside"
+                f"a whole number at {users_line()} comes to {result._number:.6g}: in compiled code"
+                " they are exact below 2**53 only; compute with floats (1.0 * k), or outside"
             )
         bound = whole.LARGEST - 1
     return IndexNode.of(result, bound)
@@ -293,7 +293,7 @@ def _looked_up(table: Any, key: Any) -> Any:
     kept = sum(isinstance(k, slice) for k in before)
     length = plain.shape[kept]
     if not (index >= -length) & (index < length):
-        raise IndexError(f"index {index._data:.0f} is outside a table of {length}")
+        raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
     index = IndexNode.of(apply(rules.where, (index < 0, index + length, index)))  # no branch
     moved = numpy.moveaxis(plain, kept, 0)
     found = numpy.empty(moved.shape[1:], dtype=object)

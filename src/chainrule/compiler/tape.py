@@ -297,7 +297,7 @@ class Recording:
                         f"{type(node).__name__} can't be compiled: its value is computed in"
                         " Python; define an Operation instead"
                     )
-                values[id(node)] = tape.constant(node._data)
+                values[id(node)] = tape.constant(node._number)
                 continue
             a = node._a
             b = node._b
