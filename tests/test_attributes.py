@@ -82,8 +82,9 @@ def made(kind: type) -> Any:
 
 def bare(kind: type) -> Any:
     """An instance without its __init__, or None where there is no such thing."""
+    new: Callable[[type], Any] = kind.__new__
     try:
-        return kind.__new__(kind)
+        return new(kind)
     except TypeError:
         return None
 

@@ -66,7 +66,7 @@ def same(found: Any, expected: Any, *operands: int) -> bool:
     """Equal, or an error where something is not exact; 4 units for the quotients of powers."""
     if found is OverflowError:
         whole = [*operands, LIMIT if isinstance(expected, type) else expected]
-        return max(map(abs, whole)) >= LIMIT - 2
+        return bool(max(map(abs, whole)) >= LIMIT - 2)
     if isinstance(expected, float):
         return math.isclose(found, expected, rel_tol=2**-50)
     return bool(found == expected)
@@ -215,7 +215,7 @@ def test_the_example_of_rounding() -> None:
 
 def test_division_by_zero_in_one_lane() -> None:
     """As on ints, whatever the lanes before; the others can be computed again."""
-    for f in (
+    programs: list[Callable[[Any, Any], Any]] = [
         lambda k, j: k // j,
         lambda k, j: k % j,
         lambda k, j: k / j,
@@ -223,7 +223,8 @@ def test_division_by_zero_in_one_lane() -> None:
         lambda k, j: 7 // j,
         lambda k, j: 7 % j,
         lambda k, j: j**-1,
-    ):
+    ]
+    for f in programs:
         lanes = cr.compile(cr.vmap(f))
         k, j = np.array([7, -7, 9]), np.array([2, 3, -4])
         expected = [f(int(a), int(b)) for a, b in zip(k, j, strict=True)]

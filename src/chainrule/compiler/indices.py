@@ -8,7 +8,7 @@ with anything else they are numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
@@ -101,7 +101,7 @@ class IndexNode(Node):
         return self // other, self % other
 
     def __rdivmod__(self, other: object) -> Any:
-        return other // self, other % self  # type: ignore[operator]
+        return other // self, other % self
 
     def __pow__(self, other: object, modulus: object = None) -> Any:
         if not is_whole(other):
@@ -157,7 +157,7 @@ class IndexNode(Node):
         return self if digits is None else super().__round__(digits)
 
 
-_USE_INT = "look it up as int(k), which records a trace for each value, or a table with take"
+_USE_INT: Final = "look it up as int(k), which records a trace for each value, or a table with take"
 
 
 def is_whole(x: object) -> bool:
