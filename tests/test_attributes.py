@@ -82,7 +82,7 @@ def made(kind: type) -> Any:
 
 def bare(kind: type) -> Any:
     """An instance without its __init__, or None where there is no such thing."""
-    new: Callable[[type], Any] = kind.__new__
+    new: Any = kind.__new__
     try:
         return new(kind)
     except TypeError:

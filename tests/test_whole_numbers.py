@@ -319,3 +319,25 @@ def test_modular_powers() -> None:
     for k in (-5, 0, 3, 123_456):
         assert f([k]) == pow(k, 13, 1009)
     assert math.isclose(compiled(lambda k: k**-2)([4]), 4**-2)
+
+
+ON_ARRAYS: list[Callable[[Any, Any], Any]] = [
+    lambda a, b: np.mod(a, b),
+    lambda a, b: a // b + a % b,
+    lambda a, b: divmod(a, b)[0] - divmod(100, b)[1],
+    lambda a, b: np.bitwise_and(a, 6) + (a & 6) + (6 | a) + (a ^ np.array([1, 2, 3, 4])),
+    lambda a, b: (a << 2) + np.left_shift(a, 3) + (a << np.array([1, 2, 3, 4])),
+    lambda a, b: (a[0] & np.array([1, 2])) + (np.array([8, 9]) >> a[3]) + (np.array([8, 9]) | a[1]),
+    lambda a, b: np.array([a.sum(), np.prod(b), np.max(a), a @ b, np.cumsum(a)[2]]) * 3,
+    lambda a, b: a**2 + np.power(a, 3) + np.square(a) + np.abs(a) + ~a + np.invert(a),
+    lambda a, b: np.sort(a) * 2 + np.sign(a) - (-a % 5) + (10 - a),
+    lambda a, b: a / b + a.mean(),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ON_ARRAYS)))
+def test_arrays_of_whole_numbers(number: int) -> None:
+    """NumPy's functions and operators on them."""
+    f = ON_ARRAYS[number]
+    a, b = np.array([5, -7, 12, 3]), np.array([3, 2, -5, 7])
+    assert cr.compile(f)(a, b).tolist() == f(a, b).tolist()

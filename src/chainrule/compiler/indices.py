@@ -7,7 +7,7 @@ with anything else they are numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy
@@ -112,31 +112,27 @@ class IndexNode(Node):
         return whole.power(other, self, None) if is_whole(other) else super().__rpow__(other)
 
     def __lshift__(self, other: object) -> Any:
-        return whole.shifted_left(self, other) if is_whole(other) else NotImplemented
+        return _bits(whole.shifted_left, "left_shift", self, other)
 
     def __rlshift__(self, other: object) -> Any:
-        return whole.shifted_left(other, self) if is_whole(other) else NotImplemented
+        return _bits(whole.shifted_left, "left_shift", other, self)
 
     def __rshift__(self, other: object) -> Any:
-        return whole.shifted_right(self, other) if is_whole(other) else NotImplemented
+        return _bits(whole.shifted_right, "right_shift", self, other)
 
     def __rrshift__(self, other: object) -> Any:
-        return whole.shifted_right(other, self) if is_whole(other) else NotImplemented
+        return _bits(whole.shifted_right, "right_shift", other, self)
 
     def __and__(self, other: object) -> Any:
-        return whole.bits_and(self, other) if is_whole(other) else NotImplemented
-
-    __rand__ = __and__
+        return _bits(whole.bits_and, "bitwise_and", self, other)
 
     def __or__(self, other: object) -> Any:
-        return whole.bits_or(self, other) if is_whole(other) else NotImplemented
-
-    __ror__ = __or__
+        return _bits(whole.bits_or, "bitwise_or", self, other)
 
     def __xor__(self, other: object) -> Any:
-        return whole.bits_xor(self, other) if is_whole(other) else NotImplemented
+        return _bits(whole.bits_xor, "bitwise_xor", self, other)
 
-    __rxor__ = __xor__
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __invert__(self) -> Any:
         return -self - 1
@@ -200,6 +196,16 @@ def _whole(index: IndexNode, other: Any, symbol: str, swapped: bool) -> Any:
     return checked(result, bound)
 
 
+def _bits(function: Callable[[Any, Any], Any], ufunc: str, a: Any, b: Any) -> Any:
+    """A shift or an operation on bits of whole numbers, or of one and an array of them."""
+    if is_whole(a) and is_whole(b):
+        return function(a, b)
+    if isinstance(a, numpy.ndarray) or isinstance(b, numpy.ndarray):
+        arrays = [x.astype(object) if isinstance(x, numpy.ndarray) else x for x in (a, b)]
+        return getattr(numpy, ufunc)(*arrays)
+    return NotImplemented
+
+
 def checked(result: Node, bound: int) -> IndexNode:
     """The index that has the value of a node, which a guard checks to be exact if it must.
 
@@ -224,6 +230,12 @@ class TracedArray(numpy.ndarray[Any, Any]):
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         """What NumPy's functions give: an array like this one, or its only element."""
         return array[()] if array.ndim == 0 else array.view(type(self))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
