@@ -19,10 +19,12 @@ import numpy
 
 from chainrule import trees
 from chainrule.annotations import users_line
+from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import Linearization, fresh_input, release
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
+from chainrule.tracebacks import boundary
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended, transformation
 from chainrule.trees import Layout
 
@@ -90,9 +92,27 @@ class _Call:
                 )
             result, self.aux = result
         self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
-        self.graph = Linearization(self.inputs, self.outputs, level)
-        if self.graph.stray is not None:
-            raise TracedValueError(f"{name} at {users_line()}: the function uses {LEFTOVER}")
+        self._name = name
+        self._graph: Linearization | None = None
+
+    @property
+    def graph(self) -> Linearization:
+        """What is between the inputs and the outputs."""
+        if self._graph is None:
+            self._graph = Linearization(self.inputs, self.outputs, self.level)
+            if self._graph.stray is not None:
+                raise TracedValueError(
+                    f"{self._name} at {users_line()}: the function uses {LEFTOVER}"
+                )
+        return self._graph
+
+    def gradient_in_place(self) -> list[float] | None:
+        """The gradient of a single output where all is numbers, left on the inputs; else None."""
+        (y,) = self.outputs
+        plain = isinstance(y, Node) and y._level == self.level and self.aux is None
+        if plain and send_gradients(y, self.inputs):
+            return [x._grad for x in self.inputs]
+        return None
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""
@@ -209,15 +229,22 @@ class Gradient(Transformed):
         other.name = self.name
         return other
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
         positions = _positions(self.argnums, args, self.name)
         with transformation(self.name) as level:
             call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)
             call.scalar_output(self.name)
-            pulled = call.graph.pull_back([1.0])
-            grads, value, closed = call.finish(pulled, call.outputs, call.aux_nodes())
-            aux = call.aux_with(closed)
+            grads: Sequence[Any] | None = call.gradient_in_place()
+            value: Sequence[Any] = call.outputs
+            aux = None
+            if grads is not None:
+                value = [value[0]._number]
+            else:
+                pulled = call.graph.pull_back([1.0])
+                grads, value, closed = call.finish(pulled, value, call.aux_nodes())
+                aux = call.aux_with(closed)
         tree = call.layout.unflatten(grads)
         gradient = tree[0] if isinstance(self.argnums, int) else tree
         if not self.value:
@@ -225,6 +252,7 @@ class Gradient(Transformed):
         return ((value[0], aux) if self.has_aux else value[0]), gradient
 
 
+@boundary
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """The gradient of a function with one number as result, as a function.
 
@@ -245,6 +273,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     return Gradient(f, argnums, has_aux, value=False)
 
 
+@boundary
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """Like :func:`grad`; the function gives the pair (value, gradient)."""
     return Gradient(f, argnums, has_aux, value=True)
@@ -274,6 +303,7 @@ class Jacobian(Transformed):
         """The same transformation of another function."""
         return Jacobian(function, self.argnums, self.mode, self.sparse, self.name, self.symmetric)
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments."""
         positions = _positions(self.argnums, args, self.name)
@@ -294,7 +324,7 @@ class Jacobian(Transformed):
         """The matrix: a row for each number of the result, a column for each of the argument."""
         graph = call.graph
         n_in, n_out = len(call.inputs), len(call.outputs)
-        if self.mode == "forward" or (self.mode == "either" and n_in < n_out):
+        if self.mode == "forward" or (self.mode == "either" and n_in < n_out and not graph.pulls):
             columns = [graph.push_forward(_unit(i, n_in)) for i in range(n_in)]
             return [[column[k] for column in columns] for k in range(n_out)]
         rows = [graph.pull_back(_unit(k, n_out)) for k in range(n_out)]
@@ -306,11 +336,7 @@ class Jacobian(Transformed):
 
     def _sparse_rows(self, call: _Call) -> list[dict[int, Any]]:
         """The entries that are not 0 by structure, by row and column."""
-        column = {id(x): i for i, x in enumerate(call.inputs)}
-        rows: list[dict[int, Any]] = []
-        for y in call.outputs:
-            grads = call.graph.pull_back_one(y)
-            rows.append(dict(sorted((column[key], g) for key, g in grads.items())))
+        rows = [call.graph.pull_back_one(y) for y in call.outputs]
         if self.symmetric:
             for i, row in enumerate(rows):
                 for j in row:
@@ -319,8 +345,9 @@ class Jacobian(Transformed):
         return rows
 
 
-def _unit(i: int, n: int) -> list[float]:
-    unit = [0.0] * n
+def _unit(i: int, n: int) -> list[float | None]:
+    """1.0 in one place; the others send no message."""
+    unit: list[float | None] = [None] * n
     unit[i] = 1.0
     return unit
 
@@ -348,6 +375,7 @@ def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) 
     return trees.unflatten(result.structure, leaves)
 
 
+@boundary
 def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
 
@@ -358,11 +386,13 @@ def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     return Jacobian(f, argnums, "forward", False, "jacfwd")
 
 
+@boundary
 def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
     return Jacobian(f, argnums, "reverse", False, "jacrev")
 
 
+@boundary
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by the mode that takes fewer passes: see jacfwd.
 
@@ -373,6 +403,7 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = Fals
     return Jacobian(f, argnums, "either", sparse, "jacobian")
 
 
+@boundary
 def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The matrix of second derivatives of a function with one number as result.
 
@@ -399,6 +430,7 @@ def _same_structure(name: str, what: str, given: Any, layout: Layout) -> list[An
     return values
 
 
+@boundary
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """A function's value and its directional derivative (Jacobian times tangents).
 
@@ -421,6 +453,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
 
 
+@boundary
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """A function's value, and the function that pulls cotangents of it back to the arguments."""
     with transformation("vjp") as level:
@@ -429,6 +462,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
         value, closed = call.finish(call.outputs, locals_)
         call.graph.set_local_grads(closed)
 
+    @boundary
     def pull_back(cotangents: Any) -> tuple[Any, ...]:
         given = _same_structure("vjp", "cotangents", cotangents, call.result_layout)
         pulled: tuple[Any, ...] = call.layout.unflatten(call.graph.pull_back(given))
@@ -437,17 +471,26 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     return call.result_layout.unflatten(value), pull_back
 
 
+@boundary
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a function with one number as result, times tangents.
 
-    Computed by pushing the tangents through the gradient, without the matrix. Primals and tangents
-    are tuples of the arguments; so is the result, a bare tree for one argument.
+    Computed by pushing the tangents through the gradient, or pulling them back through it where it
+    holds a custom gradient, without the matrix. Primals and tangents are tuples of the arguments;
+    so is the result, a bare tree for one argument.
     """
     check_tuple("hvp", "primals", primals)
     check_tuple("hvp", "tangents", tangents)
     gradient = grad(f, argnums=tuple(range(len(primals))))
     gradient.name = "hvp"
-    _, product = jvp(gradient, primals, tangents)
+    with transformation("hvp") as level:
+        call = _Call("hvp", level, gradient, primals, {}, range(len(primals)))
+        moved = _same_structure("hvp", "tangents", tuple(tangents), call.layout)
+        check_current(moved, "hvp")
+        graph = call.graph
+        through = graph.pull_back(moved) if graph.pulls else graph.push_forward(moved)
+        (change,) = call.finish(through)
+    product = call.layout.unflatten(change)
     return product[0] if len(primals) == 1 else product
 
 

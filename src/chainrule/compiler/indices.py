@@ -16,6 +16,7 @@ from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.node import ConditionNode, Node, _leaving, _with_other, apply
 from chainrule.rules import described
+from chainrule.tracebacks import boundary
 
 from . import whole
 
@@ -250,6 +251,7 @@ class IndexArray(TracedArray):
     """An array of indices."""
 
 
+@boundary
 def take(table: Any, index: Any) -> Any:
     """``table[index]``, also for lists: the way to look up by an index that is data.
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from chainrule import rules
 from chainrule.annotations import users_line
-from chainrule.differentiation import topological
+from chainrule.backpropagation import topological
 from chainrule.node import Node
 from chainrule.rules import OPERATIONS, Operation
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
@@ -114,6 +114,12 @@ class Tape:
             simpler = self._power_term(operands)
             if simpler >= 0:
                 return simpler
+        elif name == "message":
+            condition = constants.get(operands[0])
+            if condition is not None:
+                if condition == 0.0:
+                    return self.constant(0.0)
+                return self.apply(rules.multiply, operands[1:])
         elif name == "gather":
             index = constants.get(operands[0])
             if index is not None:
