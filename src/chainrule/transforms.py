@@ -21,6 +21,8 @@ from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.handover import called
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
@@ -58,6 +60,19 @@ class Transformed:
         return self if instance is None else functools.partial(self, instance)
 
 
+def handed_to(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], name: str
+) -> Any:
+    """The result of a function for the arguments of a call, which it must not change.
+
+    Raises:
+        TypeError: if it does.
+    """
+    if isinstance(function, Transformed):  # which hands them on, in its way
+        return function(*args, **kwargs)
+    return called(function, args, kwargs, name)
+
+
 class _Call:
     """One call of a function under differentiation: its inputs, outputs, and what is between."""
 
@@ -82,7 +97,7 @@ class _Call:
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
             given[i] = trees.as_arrays_of(arg, args[i])
-        result = function(*given, **kwargs)
+        result = handed_to(function, given, kwargs, name)
         self.aux: Any = None
         if has_aux:
             if not isinstance(result, tuple) or len(result) != 2:
@@ -253,6 +268,7 @@ class Gradient(Transformed):
 
 
 @boundary
+@with_nearest_names
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """The gradient of a function with one number as result, as a function.
 
@@ -274,6 +290,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
 
 
 @boundary
+@with_nearest_names
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """Like :func:`grad`; the function gives the pair (value, gradient)."""
     return Gradient(f, argnums, has_aux, value=True)
@@ -376,23 +393,26 @@ def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) 
 
 
 @boundary
-def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+@with_nearest_names
+def jacfwd(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
 
     The result is a tree like f's result; each of its leaves holds a tree like the argument (a tuple
     of them if argnums is a tuple) of arrays, of the shape of the result's leaf followed by the
-    shape of the argument's.
+    shape of the argument's. With ``sparse``, one ``scipy.sparse.csr_array``: see jacobian.
     """
-    return Jacobian(f, argnums, "forward", False, "jacfwd")
+    return Jacobian(f, argnums, "forward", sparse, "jacfwd")
 
 
 @boundary
-def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+@with_nearest_names
+def jacrev(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
-    return Jacobian(f, argnums, "reverse", False, "jacrev")
+    return Jacobian(f, argnums, "reverse", sparse, "jacrev")
 
 
 @boundary
+@with_nearest_names
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by the mode that takes fewer passes: see jacfwd.
 
@@ -404,6 +424,7 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = Fals
 
 
 @boundary
+@with_nearest_names
 def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The matrix of second derivatives of a function with one number as result.
 

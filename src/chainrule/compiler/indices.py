@@ -14,8 +14,9 @@ import numpy
 
 from chainrule import rules
 from chainrule.annotations import users_line
+from chainrule.arrays import NodeArray
 from chainrule.node import ConditionNode, Node, _leaving, _with_other, apply
-from chainrule.rules import described
+from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
 
 from . import whole
@@ -150,10 +151,24 @@ class IndexNode(Node):
     def __int__(self) -> int:
         return self.__index__()
 
+    def _apply(self, operation: Operation, operands: Sequence[object]) -> Any:
+        result = super()._apply(operation, operands)
+        if operation not in _KEEP_WHOLE or not all(map(is_whole, operands)):
+            return result
+        return IndexNode.of(result, max(map(bound_of, operands)))
+
     def __round__(self, digits: Any = None) -> Any:
         return self if digits is None else super().__round__(digits)
 
 
+_KEEP_WHOLE: Final = (
+    rules.maximum,
+    rules.minimum,
+    rules.sign,
+    rules.floor,
+    rules.ceil,
+    rules.trunc,
+)
 _USE_INT: Final = "look it up as int(k), which records a trace for each value, or a table with take"
 
 
@@ -223,14 +238,8 @@ def checked(result: Node, bound: int) -> IndexNode:
     return IndexNode.of(result, bound)
 
 
-class TracedArray(numpy.ndarray[Any, Any]):
+class TracedArray(NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
-
-    __array_priority__ = 2000.0  # array * node asks the array, as nodes don't know this class
-
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        """What NumPy's functions give: an array like this one, or its only element."""
-        return array[()] if array.ndim == 0 else array.view(type(self))
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
