@@ -84,6 +84,7 @@ def extensions() -> list[Any]:
             ]
     for source in {source for extension in built for source in extension.sources}:
         _insert_docstrings(Path(source))
+        _refuse_deletion(Path(source))
         _insert_tracebacks(Path(source))
     return built
 
@@ -111,6 +112,21 @@ def _insert_docstrings(source: Path) -> None:
     for pattern in patterns:
         text = re.sub(pattern, lambda m: m[1] + _with_doc(m[3], docs.get(m[2])), text)
     source.write_text(text)
+
+
+def _refuse_deletion(source: Path) -> None:
+    """Let ``del`` of a property raise AttributeError: mypyc hands its setter a null pointer."""
+    setter = (
+        r"(?P<head>\n\s*\w+___(?P<owner>\w+?)_set_(?P<name>\w+)"
+        r"\(\w+ \*self, PyObject \*value, void \*closure\)\s*\{)(?P<body>\s*char retval)"
+    )
+    refusal = (
+        r"\g<head>\n    if (value == NULL) {\n"
+        r"        PyErr_SetString(PyExc_AttributeError,"
+        r""" "property '\g<name>' of '\g<owner>' object has no deleter");\n"""
+        r"        return -1;\n    }\g<body>"
+    )
+    source.write_text(re.sub(setter, refusal, source.read_text()))
 
 
 TRACEBACKS = r"""

@@ -44,7 +44,7 @@ def assert_same(found: Any, expected: Any, tolerance: float = 1e-13) -> None:
 
 def assert_clean() -> None:
     """No trace or transformation is left open."""
-    assert PROGRESS.names == []
+    assert not PROGRESS.names
     assert PROGRESS.recorder is None
     assert PROGRESS.recorded_level == 0
 

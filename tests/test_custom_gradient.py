@@ -280,7 +280,7 @@ def test_functions_that_return_something_else(case: str) -> None:
     for call in calls:
         with pytest.raises(TypeError, match=message):
             call()
-        assert PROGRESS.names == []
+        assert not PROGRESS.names
     if "result" not in case:
         with pytest.raises(TypeError, match="returns a pair"):
             odd(2.0)
@@ -317,7 +317,7 @@ def test_derivatives_that_return_something_else(case: str) -> None:
         with pytest.raises(error, match=message):
             call()
         assert x.grad == 0.0
-        assert PROGRESS.names == []
+        assert not PROGRESS.names
 
 
 def test_one_argument_may_come_bare_or_in_a_tuple() -> None:
@@ -554,7 +554,7 @@ def test_other_bad_input() -> None:
             with pytest.raises(ZeroDivisionError) as caught:
                 call()
             assert caught.value is error
-            assert PROGRESS.names == []
+            assert not PROGRESS.names
 
 
 def test_graphs_are_freed() -> None:

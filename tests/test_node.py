@@ -565,11 +565,16 @@ def test_max_min_and_sorted() -> None:
 
 
 def test_repr() -> None:
-    """Class, value and gradient in full, and the name."""
+    """Class, value and gradient in full, the operation, and the name."""
     assert repr(Node(0.1)) == "Node(data=0.1, grad=0.0)"
     assert repr(Node(1, name="w")) == "Node(data=1.0, grad=0.0, name='w')"
-    assert repr(Node(2.0) * Node(3.0)) == "BinaryOpNode(data=6.0, grad=0.0)"
-    assert repr(Node(2.0) ** 2) == "PowOp(data=4.0, grad=0.0)"
+    assert repr(Node(2.0) * Node(3.0)) == "BinaryOpNode(data=6.0, grad=0.0, op='*')"
+    assert repr(Node(2.0) ** 2) == "PowOp(data=4.0, grad=0.0, op='** 2')"
+    x = Node(0.0)
+    y = x.exp()
+    y.name = "e"
+    y.backward()
+    assert repr(y) == "OperationNode(data=1.0, grad=1.0, op='exp', name='e')"
 
 
 def test_str_of_leaves_and_users_nodes_is_repr() -> None:
@@ -613,13 +618,13 @@ def test_str_of_an_operation_is_its_symbol(build: Callable[[Any, Any], Any], tex
 
 
 def test_format() -> None:
-    """Without a specification as str, with one as the value."""
+    """Without a specification as repr, with one as the value."""
     x = Node(3.14159)
     y = x * 2
     assert f"{x:.2f} {y:8.3f} {x:+.1e}" == "3.14    6.283 +3.1e+00"
-    assert f"{x}" == str(x)
-    assert f"{y}" == "* 2"
-    assert f"{y!r}" == repr(y)
+    assert f"{x}" == f"{x!r}" == repr(x)
+    assert f"{y}" == f"{y!r}" == repr(y)
+    assert f"{y!s}" == "* 2"
 
 
 # Leaving the graph

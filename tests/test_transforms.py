@@ -543,13 +543,13 @@ def test_decorators_and_methods() -> None:
 
 def assert_settled(tree: Any) -> None:
     """No result is traced any more, nothing in its graph stands for an input."""
-    assert PROGRESS.names == []
+    assert not PROGRESS.names
     for x in flat(tree):
         if isinstance(x, Node):
             for node in x.sorted_nodes():
                 assert node._level == 0
                 assert node.operation is not rules.identity
-                assert node.data == node._data or node.data != node.data
+                assert node.data == node._number or node.data != node.data
                 assert all(parent._level == 0 for parent in node._parents)
         else:
             assert type(x) is float
@@ -842,7 +842,7 @@ def test_anomalies_are_named() -> None:
         grad(f)(Node(0.0))
     with detect_anomaly():
         assert grad(f)(4.0) == 0.25
-    assert PROGRESS.names == []
+    assert not PROGRESS.names
 
 
 # Users' operations
@@ -876,7 +876,7 @@ class Doubled(Node):
     """A user's own class of node."""
 
     def __init__(self, x: Node) -> None:
-        super().__init__(2.0 * x._data, (x,))
+        super().__init__(2.0 * x._number, (x,))
 
     def _local_grad(self, parent: Node) -> float:
         return 2.0
@@ -887,7 +887,7 @@ def test_users_own_nodes() -> None:
     for derivative in DERIVATIVES.values():
         with pytest.raises(TypeError, match=r"Doubled gives .* numbers.*define an Operation"):
             derivative(lambda x: Doubled(x) * x)(3.0)
-    assert PROGRESS.names == []
+    assert not PROGRESS.names
     outside = Doubled(Node(3.0))  # one that no transformation concerns is a node like any other
     assert grad(lambda x: x * outside)(2.0) is outside
     assert grad(lambda x: x * x)(outside).data == 12.0

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from mypy_extensions import i32, i64
+from mypy_extensions import i64
 
 from chainrule import ieee
-from chainrule.annotations import detecting_anomaly, users_line
+from chainrule.annotations import detecting_anomaly
 from chainrule.forking import take_around_forks
 from chainrule.node import _STATE, COMPILED, Node, _values, equation
 from chainrule.rules import (
@@ -28,7 +28,6 @@ from chainrule.rules import (
     CODE_TANH,
     to_float,
 )
-from chainrule.tracing import TracedValueError
 
 _WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
 _NOTHING: Final = -0.0  # the gradient of a node that no message has reached
@@ -53,7 +52,7 @@ def sorted_nodes(root: Node) -> list[Node]:
     return _walk([root], 0, False, False, 0.0).nodes
 
 
-def topological(roots: Sequence[Node], level: i32) -> list[Node]:
+def topological(roots: Sequence[Node], level: i64) -> list[Node]:
     """The nodes of a level, or a deeper one, that some roots depend on: parents before children.
 
     What the first roots depend on comes first.
@@ -68,10 +67,6 @@ def topological(roots: Sequence[Node], level: i32) -> list[Node]:
 
 def backward(root: Node, seed: float) -> None:
     """Set the gradients of all nodes below a root: see Node.backward."""
-    if root._level:
-        raise TracedValueError(
-            f"backward at {users_line()}: inside a transformation use grad or value_and_grad"
-        )
     in_place = COMPILED and not detecting_anomaly()
     walk = _walk([root], 0, in_place, False, seed)
     if walk.sent:
@@ -97,7 +92,7 @@ def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
 
 def _walk(
     roots: Sequence[Node],
-    level: i32,
+    level: i64,
     send: bool,
     checked: bool,
     seed: float,
@@ -144,7 +139,7 @@ def _walk(
     return walk
 
 
-def _count_edges(root: Node, level: i32, walk: _Walk) -> None:
+def _count_edges(root: Node, level: i64, walk: _Walk) -> None:
     """The first pass: mark every node with the number of edges to it, roots with 1 more.
 
     Like the second, it goes on with a parent it has just come to, which is still at hand; only the
@@ -200,7 +195,7 @@ def _count_edges(root: Node, level: i32, walk: _Walk) -> None:
         node = following
 
 
-def _follow_edges(root: Node, level: i32, walk: _Walk, seed: float) -> None:
+def _follow_edges(root: Node, level: i64, walk: _Walk, seed: float) -> None:
     """The second pass: send each node's gradient to its parents, or put the node on the list.
 
     Edges into a cycle are never all followed: it and what lies below are left out.
@@ -292,7 +287,7 @@ def is_stale(node: Node) -> bool:
     if operation.pull_back is not None and not isinstance(node.operands[0], Node):
         return True  # a number, whatever it was computed from
     value = operation.evaluate(_values(node.operands))
-    return value != node._data and (value == value or node._data == node._data)
+    return value != node._number and (value == value or node._number == node._number)
 
 
 def _check_fresh(node: Node) -> None:
@@ -327,7 +322,7 @@ def _send(node: Node) -> None:
     code = operation.code
     if code >= CODE_NEGATIVE:
         if a is not None:
-            slope = _slope(code, node._data, a._data)
+            slope = _slope(code, node._number, a._number)
             if code != CODE_RELU or slope != 0.0:
                 a._grad += g * slope + 0.0
     elif code == CODE_ADD:
@@ -336,8 +331,8 @@ def _send(node: Node) -> None:
         if b is not None:
             b._grad += g
     elif code == CODE_MULTIPLY:
-        u = a._data if a is not None else _constant(node)
-        v = b._data if b is not None else _constant(node)
+        u = a._number if a is not None else _constant(node)
+        v = b._number if b is not None else _constant(node)
         if a is not None:
             a._grad += g * v + 0.0
         if b is not None:
@@ -348,14 +343,14 @@ def _send(node: Node) -> None:
         if b is not None:
             b._grad += 0.0 - g
     elif code == CODE_DIVIDE:
-        v = b._data if b is not None else _constant(node)
+        v = b._number if b is not None else _constant(node)
         if a is not None:
             a._grad += g * ieee.divide(1.0, v) + 0.0
         if b is not None:
-            b._grad += g * -ieee.divide(node._data, v) + 0.0
+            b._grad += g * -ieee.divide(node._number, v) + 0.0
     elif code == CODE_POWER:
-        u = a._data if a is not None else _constant(node)
-        v = b._data if b is not None else _constant(node)
+        u = a._number if a is not None else _constant(node)
+        v = b._number if b is not None else _constant(node)
         if a is not None:
             a._grad += g * ieee.power_term(v, u, v, 1.0) + 0.0
         if b is not None:
@@ -392,7 +387,7 @@ def messages(node: Node, cotangents: list[float]) -> list[tuple[Node, float, flo
     ]
     values = _values(operands)
     found: list[tuple[Node, float, float]] = []
-    locals_ = operation.local_grads_at(positions, node._data, values)
+    locals_ = operation.local_grads_at(positions, node._number, values)
     for i, local in zip(positions, locals_, strict=True):
         if not isinstance(local, float):
             what = f"a local gradient of {operation.name}"
@@ -404,7 +399,7 @@ def messages(node: Node, cotangents: list[float]) -> list[tuple[Node, float, flo
 
 def _number(x: Any) -> float:
     """The number of a node or number."""
-    return x._data if isinstance(x, Node) else to_float(x, "a pulled back cotangent")
+    return x._number if isinstance(x, Node) else to_float(x, "a pulled back cotangent")
 
 
 def _slope(code: i64, y: float, x: float) -> float:

@@ -34,23 +34,23 @@ def _new(
     if operation is not None:
         node = apply(operation, operands)
         if kind is WholeNode and not isinstance(node, WholeNode):
-            node = WholeNode(operation, node._data, node._a, node._b, node._rest)
+            node = WholeNode(operation, node._number, node._a, node._b, node._rest)
     elif kind is Node:
         node = Node(0.0, operands)
     else:
         node = kind.__new__(kind)
         Node.__init__(node, 0.0, operands)
-    node._data, node._grad, stale = numbers
+    node._number, node._grad, stale = numbers
     if stale:
         node._clock = -1  # older than any operand, so that backward looks at the values
-    node._annotation = annotation
+    node._keep(node._rest, annotation)
     return node
 
 
 def _parts(
     node: Node,
 ) -> tuple[type[Node], Operation | None, tuple[float, float, bool], Annotation | None]:
-    numbers = (node._data, node._grad, is_stale(node))
+    numbers = (node._number, node._grad, is_stale(node))
     return type(node), node._operation, numbers, node._annotation
 
 

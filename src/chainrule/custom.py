@@ -13,7 +13,7 @@ from chainrule.handover import called
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
-from chainrule.tracing import PROGRESS
+from chainrule.tracing import has_ended
 from chainrule.transforms import Transformed, check_current
 from chainrule.trees import Layout
 
@@ -29,7 +29,7 @@ class CustomGradient(Transformed):
         arguments, layout = trees.flatten(args, f"an argument of {self!r}")
         if not any(isinstance(x, Node) for x in arguments):
             return self._pair(_with_nodes(args, arguments))[0]
-        check_current(arguments, PROGRESS.level + 1, self.name)
+        check_current(arguments, self.name)
         run = _Run(self, args, arguments, layout)
         values = run.values()
         whole = run.operation()
@@ -126,7 +126,7 @@ class _Run:
         def local_grads(y: Any, *operands: Any) -> list[Any]:
             """What is pulled back of 1, for pictures."""
             ones = self.pulled([1.0] * self.result_layout.size, operands[1:])
-            return [0.0, *[x._data if isinstance(x, Node) else x for x in ones]]
+            return [0.0, *[x._number if isinstance(x, Node) else x for x in ones]]
 
         name = getattr(self._owner.function, "__name__", self._owner.name)
         operation = Operation(name, lambda y, *xs: y, local_grads)
@@ -150,7 +150,7 @@ class _Run:
             if isinstance(x, Node):
                 if isinstance(now, Node) and (now is not before or now._level != x._level):
                     return False
-                if x._level > PROGRESS.level:
+                if has_ended(x._level):
                     return False
         return True
 

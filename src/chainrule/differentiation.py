@@ -13,20 +13,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mypy_extensions import i32, i64
+from mypy_extensions import i64
 
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
 from chainrule.backpropagation import topological
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply, equation
 from chainrule.rules import to_float
-from chainrule.tracing import PROGRESS, NoForwardMode
+from chainrule.tracing import PROGRESS, NoForwardMode, has_ended
 
 
-def fresh_input(value: object, level: i32) -> Node:
+def fresh_input(value: object, level: i64) -> Node:
     """A new node for an input of a transformation: of a number, or standing for a node."""
     if isinstance(value, Node):
-        node: Node = OperationNode(rules.identity, value._data, value, None, None)
+        node: Node = OperationNode(rules.identity, value._number, value, None, None)
     else:
         assert isinstance(value, float)
         node = Node(value)
@@ -34,13 +34,13 @@ def fresh_input(value: object, level: i32) -> Node:
     return node
 
 
-def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[Any]:
+def release(inputs: Sequence[Node], values: Sequence[Any], level: i64) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
     The nodes that stood for others at its inputs drop out of the graph, and what depends on no node
     from outside becomes a constant in it. Gives the values after that.
     """
-    floor: i32 = 0  # what a trace records stays in the trace
+    floor: i64 = 0  # what a trace records stays in the trace
     if PROGRESS.recorder is not None:
         floor = PROGRESS.recorded_level
     stood_for: dict[int, Node] = {}  # by id
@@ -62,7 +62,7 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[A
                     operand = stood_for.get(id(operand), operand)
                     outer = max(outer, operand._level)
                 elif node._operation is not None:
-                    operand = operand._data
+                    operand = operand._number
             operands.append(operand)
         if moving:
             node._level = outer
@@ -72,7 +72,7 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[A
     released: list[Any] = []
     for v in values:
         if isinstance(v, Node):
-            v = v._data if id(v) in fixed else stood_for.get(id(v), v)
+            v = v._number if id(v) in fixed else stood_for.get(id(v), v)
         released.append(v)
     return released
 
@@ -149,7 +149,7 @@ class Linearization:
         positions: by node, which of its operands are in the graph and count.
         sources: by node, the numbers of these operands.
         live: whether it depends on nodes that outlive the transformation.
-        stray: an input that is not among these, if there is one.
+        stray: a value of a transformation that has ended, if there is one.
         pulls: whether operations in it have a pull-back in place of local gradients.
     """
 
@@ -157,7 +157,7 @@ class Linearization:
         self,
         inputs: Sequence[Node],
         outputs: Sequence[Any],
-        level: i32,
+        level: i64,
         outside: Sequence[Node] = (),
     ) -> None:
         between = topological([y for y in outputs if isinstance(y, Node)], level)
@@ -181,6 +181,9 @@ class Linearization:
             ends.add(id(x))
             if x._operation is not None:
                 self.live = True
+        for y in outputs:
+            if isinstance(y, Node) and has_ended(y._level):
+                self.stray = y
         for number, node in enumerate(self.order):
             index[id(node)] = number
             positions: list[int] = []
@@ -193,12 +196,12 @@ class Linearization:
             operands = node.operands
             if operation is not None and operation.pull_back is not None:
                 self.pulls = True
-            if not operands or (operation is rules.identity and operands[0]._level < node._level):
-                self.stray = node  # an input of another transformation
             for i, operand in enumerate(operands):
                 if isinstance(operand, Node):
                     if operand._level < level and id(operand) not in also:
                         self.live = True
+                        if operand._level > 0 and has_ended(operand._level):
+                            self.stray = operand
                     elif operation is None or not operation.ignores(i):
                         positions.append(i)
                         sources.append(index[id(operand)])
@@ -223,8 +226,8 @@ class Linearization:
         if self.live:
             grads = operation.local_grads_at(positions, node, node.operands)
         else:
-            values = [x._data if isinstance(x, Node) else x for x in node.operands]
-            grads = operation.local_grads_at(positions, node._data, values)
+            values = [x._number if isinstance(x, Node) else x for x in node.operands]
+            grads = operation.local_grads_at(positions, node._number, values)
         for i, grad in enumerate(grads):
             if type(grad) is not float and not isinstance(grad, Node):
                 what = f"a local gradient of {operation.name}"
@@ -311,7 +314,7 @@ class Linearization:
             cotangents = results.get(number)
             operands = node.operands[1:]
             if not self.live:
-                operands = tuple([x._data if isinstance(x, Node) else x for x in operands])
+                operands = tuple([x._number if isinstance(x, Node) else x for x in operands])
             pulled = operation.pull_back([adjoint] if cotangents is None else cotangents, operands)
             for source, i in zip(sources, positions, strict=True):
                 sent = pulled[i - 1]
@@ -373,7 +376,7 @@ def _send(
     if operation is not None and operation.picks:
         decider = operation.deciding(local, node.operands)
         if not _is_computed_anew(decider):
-            if (decider._data if isinstance(decider, Node) else decider) == 0.0:
+            if (decider._number if isinstance(decider, Node) else decider) == 0.0:
                 return
         elif condition is None:
             condition = decider

@@ -332,4 +332,4 @@ def _is(operation: _rules.Operation, a: Any, b: Any) -> Any:
 
 
 def _shown(x: Any) -> float:
-    return x._data if isinstance(x, _Node) else _to_float(x, "chainrule.math")
+    return x._number if isinstance(x, _Node) else _to_float(x, "chainrule.math")

@@ -40,14 +40,14 @@ from chainrule.rules import (
     to_float,
 )
 from chainrule.tracebacks import keep_users_frames
-from chainrule.tracing import PROGRESS, TracedValueError, name_of
+from chainrule.tracing import PROGRESS, TracedValueError, has_ended, name_of
 
 COMPILED: Final = not __file__.endswith(".py")
 """Whether the engine runs as machine code."""
 
 
 INTERNAL: Final = frozenset(
-    ["_pending", "_operation", "_a", "_b", "_extra", "_data", "_grad", "_clock", "_level"]
+    ["_pending", "_operation", "_a", "_b", "_extra", "_number", "_grad", "_clock", "_level"]
 )
 """The attributes that the engine keeps on every node."""
 
@@ -141,18 +141,18 @@ class Node:
         self._a: Node | None = None
         self._b: Node | None = None
         self._extra: object = _checked_parents(parents)  # _rest, _annotation, or _Both
-        self._data: float = number
+        self._number: float = number
         self._grad: float = 0.0
         self._clock: i64 = _STATE.clock
-        self._level: i32 = 0  # of the innermost transformation it depends on an input of
+        self._level: i64 = 0  # of the innermost transformation it depends on an input of
         if self._extra is not None:
             self._level = _level_of(parents)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a node is text, not {type(name).__name__}")
         if ACTIVE.contexts or name is not None:
             _enter_contexts(self, name)
-            if self._rest is not None and detecting_anomaly() and not math.isfinite(self._data):
-                raise FloatingPointError(f"{type(self).__name__} = {self._data} at {self.line}")
+            if self._rest is not None and detecting_anomaly() and not math.isfinite(self._number):
+                raise FloatingPointError(f"{type(self).__name__} = {self._number} at {self.line}")
 
     # What a node knows
 
@@ -167,7 +167,7 @@ class Node:
             from chainrule.advice import on_data
 
             raise _leaving(self, "reading the data of", on_data() or _TO_CONSTANT)
-        return self._data
+        return self._number
 
     @data.setter
     def data(self, value: SupportsFloat) -> None:
@@ -178,17 +178,25 @@ class Node:
             )
         if (self._level or ACTIVE.contexts) and _followed(self):
             raise _leaving(self, "setting the data of")
-        self._data = to_float(value, "data", "takes a real number")
+        self._number = to_float(value, "data", "takes a real number")
         _STATE.clock += 1
         self._clock = _STATE.clock
 
     @property
     def grad(self) -> float:
-        """∂root/∂self by the last backward pass; on leaves, summed over passes since it was set."""
+        """∂root/∂self by the last backward pass; on leaves, summed over passes since it was set.
+
+        Raises:
+            TracedValueError: for a node that depends on an input of a transformation in progress.
+        """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "reading the grad of", _USE_GRAD)
         return self._grad
 
     @grad.setter
     def grad(self, value: SupportsFloat) -> None:
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "setting the grad of", _USE_GRAD)
         self._grad = to_float(value, "grad", "takes a real number")
 
     @property
@@ -201,9 +209,8 @@ class Node:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a node is text, not {type(name).__name__}")
         old = self._annotation
-        self._annotation = (
-            Annotation(name, (), None) if old is None else Annotation(name, old.groups, old.line)
-        )
+        new = Annotation(name, (), None) if old is None else Annotation(name, old.groups, old.line)
+        self._keep(self._rest, new)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -237,10 +244,6 @@ class Node:
         if isinstance(extra, Annotation):
             return extra
         return extra.annotation if isinstance(extra, _Both) else None
-
-    @_annotation.setter
-    def _annotation(self, annotation: Annotation | None) -> None:
-        self._keep(self._rest, annotation)
 
     def _keep(self, rest: object, annotation: Annotation | None) -> None:
         if annotation is None:
@@ -284,13 +287,19 @@ class Node:
             raise NotImplementedError(
                 f"{type(self).__name__} has parents but no method _local_grad(parent)"
             )
-        parents = self._parents
-        if parent not in parents:
-            raise ValueError(f"{parent!r} is not a parent of {self!r}")
-        return self.local_grads()[parents.index(parent)]
+        for i, known in enumerate(self._parents):
+            if known is parent:
+                return self.local_grads()[i]
+        raise ValueError(f"{parent!r} is not a parent of {self!r}")
 
     def local_grads(self) -> tuple[float, ...]:
-        """∂self/∂parent for each of the parents in order, at the present values."""
+        """∂self/∂parent for each of the parents in order, at the present values.
+
+        Raises:
+            TracedValueError: for a node that depends on an input of a transformation in progress.
+        """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "reading the local gradients of", _USE_GRAD)
         operation = self._operation
         if operation is None:
             return tuple(
@@ -305,7 +314,7 @@ class Node:
             )
         operands = self.operands
         positions = [i for i, operand in enumerate(operands) if isinstance(operand, Node)]
-        grads = operation.local_grads_at(positions, self._data, _values(operands))
+        grads = operation.local_grads_at(positions, self._number, _values(operands))
         return tuple(
             [
                 grad
@@ -323,8 +332,11 @@ class Node:
         """The graph below this node in topological order: this node first, parents after children.
 
         Raises:
+            TracedValueError: for a node that depends on an input of a transformation in progress.
             ValueError: if the graph has a cycle.
         """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "looking at the graph of", _USE_OUTSIDE)
         from chainrule.backpropagation import sorted_nodes
 
         try:
@@ -343,10 +355,13 @@ class Node:
 
         Raises:
             TypeError: if the seed is not a number, or a user's local gradient gives none.
+            TracedValueError: for a node that depends on an input of a transformation in progress.
             ValueError: if the graph has a cycle, or a leaf's data was changed after an operation
                 had used it.
             FloatingPointError: inside :func:`~chainrule.detect_anomaly`.
         """
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, "backward from", _USE_GRAD)
         from chainrule.backpropagation import backward
 
         try:
@@ -410,7 +425,7 @@ class Node:
         return _with_other(self, other, "//", True)
 
     def __neg__(self) -> Node:
-        return OperationNode(rules.negative, -self._data, self, None, None)
+        return OperationNode(rules.negative, -self._number, self, None, None)
 
     def __pos__(self) -> Node:
         return self
@@ -426,7 +441,7 @@ class Node:
 
     def __round__(self, digits: Any = None) -> Node:
         if digits is None:
-            value = ieee.round_half_even(self._data, 0.0)
+            value = ieee.round_half_even(self._number, 0.0)
             return _with_line(WholeNode(rules.round_half_even, value, self, None, 0.0))
         return apply(rules.round_half_even, (self, digits))
 
@@ -458,45 +473,45 @@ class Node:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less, self, other)
-            return self._data < other._data
+            return self._number < other._number
         if not _is_comparable(other):
             return _with_array(self, other, "less")
         if self._level or ACTIVE.contexts:
             return compared(rules.less, self, other)
-        return self._data < other
+        return self._number < other
 
     def __le__(self, other: Any) -> Any:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less_equal, self, other)
-            return self._data <= other._data
+            return self._number <= other._number
         if not _is_comparable(other):
             return _with_array(self, other, "less_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.less_equal, self, other)
-        return self._data <= other
+        return self._number <= other
 
     def __gt__(self, other: Any) -> Any:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less, other, self)
-            return self._data > other._data
+            return self._number > other._number
         if not _is_comparable(other):
             return _with_array(self, other, "greater")
         if self._level or ACTIVE.contexts:
             return compared(rules.less, other, self)
-        return self._data > other
+        return self._number > other
 
     def __ge__(self, other: Any) -> Any:
         if isinstance(other, Node):
             if self._level or other._level or ACTIVE.contexts:
                 return compared(rules.less_equal, other, self)
-            return self._data >= other._data
+            return self._number >= other._number
         if not _is_comparable(other):
             return _with_array(self, other, "greater_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.less_equal, other, self)
-        return self._data >= other
+        return self._number >= other
 
     def __eq__(self, other: Any) -> Any:
         if isinstance(other, Node):
@@ -507,7 +522,7 @@ class Node:
             return _with_array(self, other, "equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.equal, self, other)
-        return self._data == other
+        return self._number == other
 
     def __ne__(self, other: Any) -> Any:
         if isinstance(other, Node):
@@ -518,9 +533,11 @@ class Node:
             return _with_array(self, other, "not_equal")
         if self._level or ACTIVE.contexts:
             return compared(rules.not_equal, self, other)
-        return self._data != other
+        return self._number != other
 
     def __hash__(self) -> int:
+        if self._level:
+            raise _leaving(self, "the hash of", _USE_EQUAL)
         return id(self) >> 4
 
     # Leaving the graph is said aloud: node.data
@@ -549,11 +566,21 @@ class Node:
     # Text, copying and pickling
 
     def __repr__(self) -> str:
-        label = "" if self.name is None else f", name={self.name!r}"
-        return f"{type(self).__name__}(data={self._data!r}, grad={self._grad!r}{label})"
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            return _traced_text(self)
+        text = f"data={self._number!r}, grad={self._grad!r}"
+        if self._operation is not None:
+            text += f", op={_symbol(self)!r}"
+        if self.name is not None:
+            text += f", name={self.name!r}"
+        return f"{type(self).__name__}({text})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._data, spec) if spec else str(self)
+        if not spec:
+            return repr(self)
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            raise _leaving(self, f"formatting ({spec!r})", _AS_TEXT)
+        return format(self._number, spec)
 
     def __copy__(self) -> Node:
         from chainrule.copying import copy_node
@@ -775,10 +802,10 @@ class OperationNode(Node):
         self._a = a
         self._b = b
         self._extra = rest
-        self._data = data
+        self._number = data
         self._grad = 0.0
         self._clock = _STATE.clock
-        level: i32 = 0
+        level: i64 = 0
         if a is not None:
             level = a._level
         if b is not None and b._level > level:
@@ -796,15 +823,37 @@ class OperationNode(Node):
 
     def __str__(self) -> str:
         """The symbol of the operation, with its constants: ``*``, ``tanh``, ``** 2``, ``1 /``."""
-        operation = self._operation
-        assert operation is not None
-        operands = self.operands
-        constants = ["·" if isinstance(operand, Node) else f"{operand:.6g}" for operand in operands]
-        if len(self._parents) == len(operands):
-            return operation.symbol
-        if not operation.symbol.isidentifier() and len(operands) == 2:
-            return " ".join([constants[0], operation.symbol, constants[1]]).strip("· ")
-        return f"{operation.symbol}({', '.join(constants)})"
+        if (self._level or ACTIVE.contexts) and _followed(self):
+            return _traced_text(self)
+        return _symbol(self)
+
+
+def _symbol(node: Node) -> str:
+    """The symbol of a node's operation, with its constants."""
+    operation = node._operation
+    assert operation is not None
+    operands = node.operands
+    constants = ["·" if isinstance(operand, Node) else f"{operand:.6g}" for operand in operands]
+    if len(node._parents) == len(operands):
+        return operation.symbol
+    if not operation.symbol.isidentifier() and len(operands) == 2:
+        return " ".join([constants[0], operation.symbol, constants[1]]).strip("· ")
+    return f"{operation.symbol}({', '.join(constants)})"
+
+
+def _traced_text(node: Node) -> str:
+    """What stands for a traced value where text is wanted: ``<traced exp, line 12>``.
+
+    The line is that of the code that made it, where it was recorded.
+    """
+    operation = node._operation
+    what = "node" if operation is None or operation is rules.identity else operation.name
+    if node.name is not None:
+        what += f" {node.name!r}"
+    line = node.line
+    if line is not None:
+        what += f", line {line.rpartition(':')[2]}"
+    return f"<traced {what}>"
 
 
 def equation(node: Node) -> str:
@@ -812,7 +861,7 @@ def equation(node: Node) -> str:
     operation = node._operation
     assert operation is not None
     values = ", ".join([f"{value:.6g}" for value in _values(node.operands)])
-    return f"{operation.name}({values}) = {node._data:.6g}"
+    return f"{operation.name}({values}) = {node._number:.6g}"
 
 
 class BinaryOpNode(OperationNode):
@@ -832,12 +881,12 @@ class BinaryOpNode(OperationNode):
         if not COMPILED:
             _check_nodes(x, y)
         if op == "+":
-            super().__init__(rules.add, x._data + y._data, x, y, None)
+            super().__init__(rules.add, x._number + y._number, x, y, None)
         elif op == "*":
-            super().__init__(rules.multiply, x._data * y._data, x, y, None)
+            super().__init__(rules.multiply, x._number * y._number, x, y, None)
         else:
             operation = _operator(op)
-            super().__init__(operation, _operate(operation, x._data, y._data), x, y, None)
+            super().__init__(operation, _operate(operation, x._number, y._number), x, y, None)
 
     @property
     def _op(self) -> str:
@@ -852,7 +901,7 @@ class ReLUNode(OperationNode):
     def __init__(self, x: Node) -> None:
         if not COMPILED:
             _check_nodes(x)
-        super().__init__(rules.relu, ieee.relu(x._data), x, None, None)
+        super().__init__(rules.relu, ieee.relu(x._number), x, None, None)
 
 
 class TanhNode(OperationNode):
@@ -861,7 +910,7 @@ class TanhNode(OperationNode):
     def __init__(self, x: Node) -> None:
         if not COMPILED:
             _check_nodes(x)
-        super().__init__(rules.tanh, ieee.tanh(x._data), x, None, None)
+        super().__init__(rules.tanh, ieee.tanh(x._number), x, None, None)
 
 
 class PowOp(OperationNode):
@@ -871,7 +920,7 @@ class PowOp(OperationNode):
         if not COMPILED:
             _check_nodes(x)
         exponent = to_float(n, "**")
-        super().__init__(rules.power, ieee.power(x._data, exponent), x, None, exponent)
+        super().__init__(rules.power, ieee.power(x._number, exponent), x, None, exponent)
 
     @property
     def n(self) -> float:
@@ -924,10 +973,10 @@ class WholeNode(OperationNode):
         return _whole_operator(self, other, "//", True)
 
     def __neg__(self) -> Node:
-        return WholeNode(rules.negative, -self._data, self, None, None)
+        return WholeNode(rules.negative, -self._number, self, None, None)
 
     def __abs__(self) -> Node:
-        return WholeNode(rules.absolute, abs(self._data), self, None, None)
+        return WholeNode(rules.absolute, abs(self._number), self, None, None)
 
     def __round__(self, digits: Any = None) -> Node:
         return self if digits is None or digits >= 0 else super().__round__(digits)
@@ -991,7 +1040,7 @@ class ConditionNode(WholeNode):
         if recorder is None:
             raise _leaving(self, "the truth value of")
         self.asked = True
-        return bool(recorder.guard(self, self._data != 0.0))
+        return bool(recorder.guard(self, self._number != 0.0))
 
     def __int__(self) -> int:
         return 1 if self else 0
@@ -1026,7 +1075,7 @@ class ConditionNode(WholeNode):
         return _node(self + 0)
 
     def __invert__(self) -> Any:
-        return InvertedNode(rules.subtract, -1.0 - self._data, None, self, -1.0)
+        return InvertedNode(rules.subtract, -1.0 - self._number, None, self, -1.0)
 
 
 class InvertedNode(WholeNode):
@@ -1050,12 +1099,12 @@ def compared(operation: Operation, a: object, b: object) -> Any:
     v = 0.0
     never_equal = False
     if x is not None:
-        u = x._data
+        u = x._number
     else:
         below, u = _around(a, operation)
         never_equal = below != u
     if y is not None:
-        v = y._data
+        v = y._number
     else:
         v, above = _around(b, operation)
         never_equal = above != v
@@ -1065,8 +1114,9 @@ def compared(operation: Operation, a: object, b: object) -> Any:
             return x is y
         if operation is rules.not_equal:
             return x is not y
-    if level > PROGRESS.level:
-        raise _leaving(x if x is not None and x._level == level else _node(b), "comparing")
+    for operand in (x, y):
+        if operand is not None and has_ended(operand._level):
+            raise _leaving(operand, "comparing")
     if never_equal and u == u and v == v:
         if operation is rules.equal or operation is rules.not_equal:
             return operation is rules.not_equal
@@ -1110,7 +1160,7 @@ def _around(number: Any, operation: Operation) -> tuple[float, float]:
     return math.nextafter(near, -math.inf), near
 
 
-def _recorded(level: i32) -> bool:
+def _recorded(level: i64) -> bool:
     """Whether a comparison at a level is part of a trace."""
     return PROGRESS.recorder is not None and not 0 < level < PROGRESS.recorded_level
 
@@ -1125,7 +1175,7 @@ def negated(condition: Any) -> Any:
     """``not`` of a comparison, without a branch."""
     if not isinstance(condition, ConditionNode):
         return not condition
-    value = 1.0 - condition._data
+    value = 1.0 - condition._number
     return _noted(ConditionNode(rules.subtract, value, None, condition, 1.0))
 
 
@@ -1182,10 +1232,12 @@ def _logic(operation: Operation, a: Any, b: Any) -> Any:
     if not isinstance(a, Node):
         return operation.evaluate((1.0 if a else 0.0, 1.0 if b else 0.0)) != 0.0
     if isinstance(b, Node):
-        condition = ConditionNode(operation, operation.evaluate((a._data, b._data)), a, b, None)
+        condition = ConditionNode(operation, operation.evaluate((a._number, b._number)), a, b, None)
     else:
         number = 1.0 if b else 0.0
-        condition = ConditionNode(operation, operation.evaluate((a._data, number)), a, None, number)
+        condition = ConditionNode(
+            operation, operation.evaluate((a._number, number)), a, None, number
+        )
     return _noted(condition)
 
 
@@ -1200,13 +1252,13 @@ def _is_whole(x: object) -> bool:
 
 
 def _rounded(operation: Operation, x: Node) -> Node:
-    return _with_line(WholeNode(operation, operation.evaluate((x._data,)), x, None, None))
+    return _with_line(WholeNode(operation, operation.evaluate((x._number,)), x, None, None))
 
 
 def _with_line(node: Node) -> Node:
     """Where a transformation follows it, a step remembers its line: it ends a derivative."""
     if node._level > 0 and node.line is None:
-        node._annotation = Annotation(node.name, node.groups, users_line())
+        node._keep(node._rest, Annotation(node.name, node.groups, users_line()))
     return node
 
 
@@ -1224,11 +1276,11 @@ def _whole_operator(node: WholeNode, other: Any, symbol: str, swapped: bool) -> 
         a: Node | None = other if swapped else node
         b: Node | None = node if swapped else other
         rest: object = None
-        value = _operate(operation, _node(a)._data, _node(b)._data)
+        value = _operate(operation, _node(a)._number, _node(b)._number)
     else:
         number = to_float(other, symbol)
         a, b, rest = (None, node, number) if swapped else (node, None, number)
-        u, v = (number, node._data) if swapped else (node._data, number)
+        u, v = (number, node._number) if swapped else (node._number, number)
         value = _operate(operation, u, v)
     if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
         return OperationNode(operation, value, a, b, rest)  # no longer exact
@@ -1243,12 +1295,12 @@ def _whole_part(node: Node) -> int:
         OverflowError: if it is infinite.
         TracedValueError: if the value belongs to a transformation that has ended.
     """
-    if node._level > PROGRESS.level:
+    if has_ended(node._level):
         raise _leaving(node, "int() of")
     if not _recorded(node._level):
         if node._level > 0 and ACTIVE.contexts:
             _note_comparison((node,), False)
-        return int(node._data)
+        return int(node._number)
     if not abs(node) < math.inf:
         raise (OverflowError if node == node else ValueError)(
             "int() of a traced value that is infinite or NaN"
@@ -1268,8 +1320,8 @@ def _whole_part(node: Node) -> int:
     return -low if negative else low
 
 
-def _level_of(operands: Iterable[object]) -> i32:
-    level: i32 = 0
+def _level_of(operands: Iterable[object]) -> i64:
+    level: i64 = 0
     for operand in operands:
         if isinstance(operand, Node) and operand._level > level:
             level = operand._level
@@ -1285,15 +1337,25 @@ def _enter_contexts(node: Node, name: str | None) -> None:
         for operand in rest if isinstance(rest, tuple) else (node._a, node._b):
             if isinstance(operand, ConditionNode):
                 operand.asked = True
-    node._annotation = new_annotation(name)
+    node._keep(node._rest, new_annotation(name))
 
 
 def _followed(node: Node) -> bool:
-    """Whether a transformation, or a trace in this thread, follows the node's value."""
-    return node._level > 0 or PROGRESS.recorder is not None
+    """Whether a transformation, or a trace in this thread, follows the node's value.
+
+    Where nothing is recorded, the values of stop_gradient are constants.
+    """
+    if PROGRESS.recorder is not None:
+        return True
+    stopped = node._operation is rules.stop_gradient
+    return node._level > 0 and (not stopped or has_ended(node._level))
 
 
 _TO_CONSTANT: Final = "write stop_gradient(x) to treat it as constant"
+_USE_GRAD: Final = "use grad or value_and_grad for derivatives inside"
+_USE_OUTSIDE: Final = "call the function on nodes, outside, to see its graph"
+_USE_EQUAL: Final = "sets and dicts look up by hash; compare it with == instead"
+_AS_TEXT: Final = "leave the format out for a text without the value"
 _USE_MATH: Final = "use the functions of chainrule.math in place of Python's"
 
 
@@ -1301,7 +1363,7 @@ def _leaving(node: Node, what: str, instead: str = _TO_CONSTANT) -> TracedValueE
     """The error for a traced value that would leave the graph."""
     from chainrule.advice import users_place
 
-    if node._level > PROGRESS.level:
+    if has_ended(node._level):
         why = "it is used outside the transformation it belongs to, which has ended"
     else:
         why = (
@@ -1358,15 +1420,17 @@ def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> N
     """An operator between a node and a number, the number first if swapped."""
     operation = _operator(symbol)
     if swapped:
-        value = _operate(operation, constant, node._data)
+        value = _operate(operation, constant, node._number)
         return OperationNode(operation, value, None, node, constant)
     if operation is rules.power:
         return PowOp(node, constant)
-    return OperationNode(operation, _operate(operation, node._data, constant), node, None, constant)
+    return OperationNode(
+        operation, _operate(operation, node._number, constant), node, None, constant
+    )
 
 
 def _unary(operation: Operation, x: Node) -> Node:
-    return OperationNode(operation, operation.evaluate((x._data,)), x, None, None)
+    return OperationNode(operation, operation.evaluate((x._number,)), x, None, None)
 
 
 def apply(operation: Operation, operands: Sequence[object]) -> Node:
@@ -1431,7 +1495,7 @@ def _node(x: object) -> Node:
 
 
 def _values(operands: Iterable[Any]) -> list[float]:
-    return [operand._data if isinstance(operand, Node) else operand for operand in operands]
+    return [operand._number if isinstance(operand, Node) else operand for operand in operands]
 
 
 _NUMPY_NAMES: Final[dict[str, str]] = {

@@ -129,8 +129,8 @@ def _differentiable(node: Node) -> list[Node] | None:
         return None
     kept = [i for i, x in enumerate(operands) if isinstance(x, Node) and not operation.ignores(i)]
     if operation in _PICKING:
-        values = [x._data if isinstance(x, Node) else x for x in operands]
-        grads = operation.local_grads_at(kept, node._data, values)
+        values = [x._number if isinstance(x, Node) else x for x in operands]
+        grads = operation.local_grads_at(kept, node._number, values)
         kept = [i for i, grad in zip(kept, grads, strict=True) if grad != 0.0]
     return [operands[i] for i in kept]
 

@@ -1,12 +1,15 @@
 """Which transformations are in progress in this thread.
 
-A node that depends on an input of a transformation carries the transformation's level: 1 for the
-outermost, 2 for one that it calls, and so on. An operation's node has the largest level of its
-operands. Level 0 means an ordinary node, which no transformation concerns.
+A node that depends on an input of a transformation carries the transformation's level. Levels are
+given out once, in growing order: one that a transformation calls has a larger level than its own,
+and a level that is not open in this thread belongs to a transformation that has ended, or to
+another thread. An operation's node has the largest level of its operands. Level 0 means an ordinary
+node, which no transformation concerns.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,27 +47,31 @@ class _Progress(threading.local):
     """The transformations in progress in a thread."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []  # by level, the outermost first
+        self.names: dict[int, str] = {}  # of the open ones by level, the outermost first
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
         self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 
-    @property
-    def level(self) -> int:
-        return len(self.names)
-
 
 PROGRESS: Final = _Progress()
+_LEVELS: Final = itertools.count(1)  # of all threads
+
+LEFTOVER: Final = (
+    "a value of another transformation, one that has ended or runs in another thread; what it"
+    " depended on would be lost"
+)
+"""For messages: what is used where it can't be followed."""
 
 
 @contextmanager
 def transformation(name: str) -> Iterator[int]:
     """Open a level for a transformation; gives the level."""
-    PROGRESS.names.append(name)
+    level = next(_LEVELS)
+    PROGRESS.names[level] = name
     try:
-        yield len(PROGRESS.names)
+        yield level
     finally:
-        PROGRESS.names.pop()
+        del PROGRESS.names[level]
         if not PROGRESS.names and PROGRESS.shortcuts:
             PROGRESS.shortcuts = []
 
@@ -85,5 +92,9 @@ def recording(recorder: Recorder) -> Iterator[int]:
 
 def name_of(level: int) -> str:
     """The transformation at a level, for messages."""
-    names = PROGRESS.names
-    return names[level - 1] if 0 < level <= len(names) else "compile"
+    return PROGRESS.names.get(level, "compile")
+
+
+def has_ended(level: int) -> bool:
+    """Whether a node of this level belongs to no transformation that is open in this thread."""
+    return level > 0 and level not in PROGRESS.names

@@ -27,7 +27,7 @@ from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
 from chainrule.tracebacks import boundary
-from chainrule.tracing import TracedValueError, transformation
+from chainrule.tracing import LEFTOVER, TracedValueError, has_ended, transformation
 from chainrule.trees import Layout
 
 Argnums = int | Sequence[int]
@@ -92,7 +92,7 @@ class _Call:
             f"{name}: what it differentiates by",
             "; say with argnums which arguments to differentiate by",
         )
-        check_current(values, level, name)
+        check_current(values, name)
         self.inputs = [fresh_input(value, level) for value in values]
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
@@ -117,7 +117,7 @@ class _Call:
             self._graph = Linearization(self.inputs, self.outputs, self.level)
             if self._graph.stray is not None:
                 raise TracedValueError(
-                    f"{self._name} at {users_line()}: the function uses {_STRAY}"
+                    f"{self._name} at {users_line()}: the function uses {LEFTOVER}"
                 )
         return self._graph
 
@@ -144,7 +144,7 @@ class _Call:
             values = release(self.inputs, values, self.level)
         else:
             values = [
-                value._data if isinstance(value, Node) and value._level >= self.level else value
+                value._number if isinstance(value, Node) and value._level >= self.level else value
                 for value in values
             ]
         groups = []
@@ -186,17 +186,11 @@ def _holds_objects(leaf: Any) -> bool:
     return isinstance(leaf, numpy.ndarray) and leaf.dtype == object
 
 
-def check_current(values: Sequence[Any], level: int, name: str) -> None:
+def check_current(values: Sequence[Any], name: str) -> None:
     """Raise TracedValueError for a node that no transformation around this one follows."""
     for value in values:
-        if isinstance(value, Node) and value._level >= level:
-            raise TracedValueError(f"{name} at {users_line()} takes {_STRAY}")
-
-
-_STRAY = (
-    "a value of another transformation, one that has ended or runs in another thread; what it"
-    " depended on would be lost"
-)
+        if isinstance(value, Node) and has_ended(value._level):
+            raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
 
 
 def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
@@ -261,7 +255,7 @@ class Gradient(Transformed):
             value: Sequence[Any] = call.outputs
             aux = None
             if grads is not None:
-                value = [value[0]._data]
+                value = [value[0]._number]
             else:
                 pulled = call.graph.pull_back([1.0])
                 grads, value, closed = call.finish(pulled, value, call.aux_nodes())
@@ -475,7 +469,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     with transformation("jvp") as level:
         call = _Call("jvp", level, f, primals, {}, range(len(primals)))
         moved = _same_structure("jvp", "tangents", tuple(tangents), call.layout)
-        check_current(moved, level, "jvp")
+        check_current(moved, "jvp")
         value, change = call.finish(call.outputs, call.graph.push_forward(moved))
     return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
 
@@ -513,7 +507,7 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     with transformation("hvp") as level:
         call = _Call("hvp", level, gradient, primals, {}, range(len(primals)))
         moved = _same_structure("hvp", "tangents", tuple(tangents), call.layout)
-        check_current(moved, level, "hvp")
+        check_current(moved, "hvp")
         graph = call.graph
         through = graph.pull_back(moved) if graph.pulls else graph.push_forward(moved)
         (change,) = call.finish(through)

@@ -106,9 +106,9 @@ class _Leaf:
 def truth_of(leaf: Any) -> Any:
     """A bool, or an array of them, for numbers or nodes that are 1.0 or 0.0."""
     if isinstance(leaf, numpy.ndarray):
-        numbers = [x._data if isinstance(x, Node) else x for x in leaf.ravel().tolist()]
+        numbers = [x._number if isinstance(x, Node) else x for x in leaf.ravel().tolist()]
         return (numpy.array(numbers, dtype=float) != 0.0).reshape(leaf.shape)
-    return bool((leaf._data if isinstance(leaf, Node) else leaf) != 0.0)
+    return bool((leaf._number if isinstance(leaf, Node) else leaf) != 0.0)
 
 
 def size_of(shape: Shape | None) -> int:

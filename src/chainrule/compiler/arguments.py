@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy
 
 from chainrule import trees
+from chainrule.annotations import users_line
 from chainrule.handover import handed_array
 from chainrule.node import Node
 from chainrule.rules import described, to_float
-from chainrule.tracing import NotCompilable
+from chainrule.tracing import LEFTOVER, NotCompilable, TracedValueError
 
 from .indices import IndexArray, IndexNode, TracedArray
 from .memory import address_of
@@ -123,7 +124,7 @@ class Packed:
                 self._numbers.append(to_float(value, "compile"))
             elif kind == "node":
                 self.nodes.append(value)
-                self._numbers.append(value._data)
+                self._numbers.append(_value(value))
             elif kind == "nodes":
                 self._add_nodes(value)
             else:
@@ -133,7 +134,7 @@ class Packed:
 
     def add(self, captured: Sequence[Node]) -> None:
         """Append the values of captured nodes, as they are now."""
-        self._numbers.extend([node._data for node in captured])
+        self._numbers.extend([node._number for node in captured])
         self._flush()
 
     def _flush(self) -> None:
@@ -148,7 +149,7 @@ class Packed:
         for x in array.ravel().tolist():
             is_node = isinstance(x, Node)
             self.nodes.append(x if is_node else None)
-            self._numbers.append(x._data if is_node else to_float(x, "compile"))
+            self._numbers.append(_value(x) if is_node else to_float(x, "compile"))
 
     def _add_array(self, array: Any, axis: int | None) -> None:
         shape: tuple[int, ...] = array.shape
@@ -186,6 +187,17 @@ class Packed:
                 ctypes.c_double.from_address(start + i * stride).value for i in range(count)
             )
         return values
+
+
+def _value(node: Node) -> float:
+    """The value of a node that is an argument.
+
+    Raises:
+        TracedValueError: for one that a transformation follows that has ended.
+    """
+    if node._level:
+        raise TracedValueError(f"a compiled function at {users_line()} takes {LEFTOVER}")
+    return node._number
 
 
 _FLOAT64 = numpy.dtype(numpy.float64)

@@ -236,8 +236,8 @@ class Compiled:
         if layout != found_layout:
             raise CompileError(f"{self!r} gave {found_layout}; computed eagerly it is {layout}")
         for i, (x, y) in enumerate(zip(found, expected, strict=True)):
-            u = x._data if isinstance(x, Node) else x
-            v = y._data if isinstance(y, Node) else y
+            u = x._number if isinstance(x, Node) else x
+            v = y._number if isinstance(y, Node) else y
             if not (math.isclose(u, v, rel_tol=1e-9, abs_tol=1e-12) or (u != u and v != v)):
                 raise CompileError(
                     f"{self!r} gave {u!r} as number {i} of its result; computed eagerly it is"

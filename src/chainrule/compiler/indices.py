@@ -7,26 +7,32 @@ with anything else they are numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy
 
 from chainrule import rules
+from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
-from chainrule.node import ConditionNode, Node, WholeNode, apply
+from chainrule.node import ConditionNode, Node, WholeNode, _leaving, _with_other, apply
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
+
+from . import whole
 
 
 class IndexNode(Node):
     """A whole number in a trace."""
 
+    _bound: int | None = None
+
     @staticmethod
-    def of(node: Node) -> IndexNode:
-        """The index that has the value of a node."""
-        index = IndexNode(node._data)
+    def of(node: Node, bound: int | None = None) -> IndexNode:
+        """The index that has the value of a node, and maybe a bound of its absolute value."""
+        index = IndexNode(node._number)
+        index._bound = bound
         index._operation = rules.identity
         index._a = node
         index._level = node._level
@@ -51,58 +57,198 @@ class IndexNode(Node):
                 low = middle
         return low
 
+    @property
+    def bound(self) -> int:
+        """What the absolute value does not exceed; of an input it is found by a guard, once."""
+        if self._bound is None:
+            self._bound = whole.SMALL if Node.__abs__(self) <= whole.SMALL else whole.LARGEST
+        return self._bound
+
     def __add__(self, other: object) -> Any:
-        return _whole(super().__add__(other), other)
+        return _whole(self, other, "+", False)
 
     def __radd__(self, other: object) -> Any:
-        return _whole(super().__radd__(other), other)
+        return _whole(self, other, "+", True)
 
     def __sub__(self, other: object) -> Any:
-        return _whole(super().__sub__(other), other)
+        return _whole(self, other, "-", False)
 
     def __rsub__(self, other: object) -> Any:
-        return _whole(super().__rsub__(other), other)
+        return _whole(self, other, "-", True)
 
     def __mul__(self, other: object) -> Any:
-        return _whole(super().__mul__(other), other)
+        return _whole(self, other, "*", False)
 
     def __rmul__(self, other: object) -> Any:
-        return _whole(super().__rmul__(other), other)
+        return _whole(self, other, "*", True)
+
+    def __truediv__(self, other: object) -> Any:
+        return _whole(self, other, "/", False)
+
+    def __rtruediv__(self, other: object) -> Any:
+        return _whole(self, other, "/", True)
 
     def __floordiv__(self, other: object) -> Any:
-        return _whole(super().__floordiv__(other), other)
+        return _whole(self, other, "//", False)
+
+    def __rfloordiv__(self, other: object) -> Any:
+        return _whole(self, other, "//", True)
 
     def __mod__(self, other: object) -> Any:
-        return _whole(super().__mod__(other), other)
+        return _whole(self, other, "%", False)
+
+    def __rmod__(self, other: object) -> Any:
+        return _whole(self, other, "%", True)
+
+    def __divmod__(self, other: object) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: object) -> Any:
+        return other // self, other % self
+
+    def __pow__(self, other: object, modulus: object = None) -> Any:
+        if not is_whole(other):
+            return super().__pow__(other)
+        return whole.power(self, other, modulus)
+
+    def __rpow__(self, other: object) -> Any:
+        return whole.power(other, self, None) if is_whole(other) else super().__rpow__(other)
+
+    def __lshift__(self, other: object) -> Any:
+        return _bits(whole.shifted_left, "left_shift", self, other)
+
+    def __rlshift__(self, other: object) -> Any:
+        return _bits(whole.shifted_left, "left_shift", other, self)
+
+    def __rshift__(self, other: object) -> Any:
+        return _bits(whole.shifted_right, "right_shift", self, other)
+
+    def __rrshift__(self, other: object) -> Any:
+        return _bits(whole.shifted_right, "right_shift", other, self)
+
+    def __and__(self, other: object) -> Any:
+        return _bits(whole.bits_and, "bitwise_and", self, other)
+
+    def __or__(self, other: object) -> Any:
+        return _bits(whole.bits_or, "bitwise_or", self, other)
+
+    def __xor__(self, other: object) -> Any:
+        return _bits(whole.bits_xor, "bitwise_xor", self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self) -> Any:
+        return -self - 1
 
     def __neg__(self) -> Any:
-        return IndexNode.of(super().__neg__())
+        return IndexNode.of(super().__neg__(), self.bound)
 
     def __abs__(self) -> Any:
-        return IndexNode.of(super().__abs__())
+        return IndexNode.of(super().__abs__(), self.bound)
+
+    def __hash__(self) -> int:
+        raise _leaving(self, "the hash of", _USE_INT)
 
     def __int__(self) -> int:
         return self.__index__()
 
     def _apply(self, operation: Operation, operands: Sequence[object]) -> Any:
         result = super()._apply(operation, operands)
-        return _whole(result, *operands) if operation in _KEEP_WHOLE else result
+        if operation not in _KEEP_WHOLE or not all(map(is_whole, operands)):
+            return result
+        return IndexNode.of(result, max(map(bound_of, operands)))
 
     def __round__(self, digits: Any = None) -> Any:
         return self if digits is None else super().__round__(digits)
 
 
-_KEEP_WHOLE = (rules.maximum, rules.minimum, rules.sign, rules.floor, rules.ceil, rules.trunc)
+_KEEP_WHOLE: Final = (
+    rules.maximum,
+    rules.minimum,
+    rules.sign,
+    rules.floor,
+    rules.ceil,
+    rules.trunc,
+)
+_USE_INT: Final = "look it up as int(k), which records a trace for each value, or a table with take"
 
 
-def _whole(result: Any, *others: object) -> Any:
-    """The result of arithmetic of an index: an index if the other numbers are whole too."""
-    whole = all(isinstance(x, (int, numpy.integer, IndexNode, WholeNode)) for x in others)
-    return IndexNode.of(result) if whole and isinstance(result, Node) else result
+def is_whole(x: object) -> bool:
+    """Whether x is a whole number, or is one in a trace."""
+    return isinstance(x, (int, numpy.integer, numpy.bool_, IndexNode, WholeNode))
+
+
+def bound_of(x: Any) -> int:
+    """What the absolute value of a whole number does not exceed."""
+    if isinstance(x, IndexNode):
+        return x.bound
+    if isinstance(x, WholeNode):
+        return 1 if isinstance(x, ConditionNode) else whole.LARGEST
+    return abs(int(x))
+
+
+def _whole(index: IndexNode, other: Any, symbol: str, swapped: bool) -> Any:
+    """An operator between an index and something else: as on ints if that is a whole number.
+
+    Raises:
+        ZeroDivisionError: for a divisor of 0.
+        OverflowError: if the result is not exact.
+    """
+    if not is_whole(other):
+        return _with_other(index, other, symbol, swapped)
+    if not isinstance(other, Node):
+        other = whole.exact(int(other))
+    a, b = (other, index) if swapped else (index, other)
+    if symbol in ("/", "//", "%") and b == 0:
+        raise ZeroDivisionError("division by zero")
+    result = _with_other(index, other, symbol, swapped)
+    if symbol == "/":
+        return result
+    if symbol == "//":
+        bound = bound_of(a)
+    elif symbol == "%":
+        bound = bound_of(b)
+    elif symbol == "*":
+        bound = bound_of(a) * bound_of(b)
+    else:
+        bound = bound_of(a) + bound_of(b)
+    return checked(result, bound)
+
+
+def _bits(function: Callable[[Any, Any], Any], ufunc: str, a: Any, b: Any) -> Any:
+    """A shift or an operation on bits of whole numbers, or of one and an array of them."""
+    if is_whole(a) and is_whole(b):
+        return function(a, b)
+    if isinstance(a, numpy.ndarray) or isinstance(b, numpy.ndarray):
+        arrays = [x.astype(object) if isinstance(x, numpy.ndarray) else x for x in (a, b)]
+        return getattr(numpy, ufunc)(*arrays)
+    return NotImplemented
+
+
+def checked(result: Node, bound: int) -> IndexNode:
+    """The index that has the value of a node, which a guard checks to be exact if it must.
+
+    Raises:
+        OverflowError: if it is not.
+    """
+    if bound >= whole.LARGEST:
+        if not Node.__abs__(result) < whole.LARGEST:
+            raise OverflowError(
+                f"a whole number at {users_line()} comes to {result._number:.6g}: in compiled code"
+                " they are exact below 2**53 only; compute with floats (1.0 * k), or outside"
+            )
+        bound = whole.LARGEST - 1
+    return IndexNode.of(result, bound)
 
 
 class TracedArray(NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
@@ -185,7 +331,7 @@ def _looked_up(table: Any, key: Any) -> Any:
     kept = sum(isinstance(k, slice) for k in before)
     length = plain.shape[kept]
     if not (index >= -length) & (index < length):
-        raise IndexError(f"index {index._data:.0f} is outside a table of {length}")
+        raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
     index = IndexNode.of(apply(rules.where, (index < 0, index + length, index)))  # no branch
     moved = numpy.moveaxis(plain, kept, 0)
     found = numpy.empty(moved.shape[1:], dtype=object)

@@ -163,7 +163,7 @@ class Session:
         self.program = program
         self.samples = list(samples)
         self.size = len(samples[0])
-        self.values: Array = numpy.array([node._data for node in program.parameters])
+        self.values: Array = numpy.array([node._number for node in program.parameters])
         self._threads = threads or thread_count()
         self._packed = Packed(program.leaves, self.samples)
         self._all = numpy.arange(self.size)
@@ -185,7 +185,7 @@ class Session:
                 raise _too_many(program) from None
             frozen = program.captured[len(program.parameters) :]
             if len(frozen) != len(self._frozen) or not self._segments:
-                self._frozen = numpy.array([node._data for node in frozen])
+                self._frozen = numpy.array([node._number for node in frozen])
                 self._segments = self._packed.segments + self._parameter_segments()
             return paths
 

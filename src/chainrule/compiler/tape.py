@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chainrule import rules
+from chainrule.annotations import users_line
 from chainrule.compiler.vector_math import COMPILED
 from chainrule.node import Node
 from chainrule.rules import OPERATIONS, Operation
+from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 _COMMUTATIVE: Final = frozenset(["add", "multiply", "equal", "not_equal"])
 
@@ -310,6 +312,9 @@ class Recording:
 
     def close(self, outputs: Sequence[Any], guards: Sequence[tuple[int, bool]]) -> None:
         """Say what the tape gives: nodes and numbers, and the values that are its guards."""
+        for y in outputs:
+            if isinstance(y, Node) and has_ended(y._level):
+                raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
         self.tape.outputs = [self.value(y) for y in outputs]
         self.tape.guards = list(guards)
         self.tape.forget()
@@ -335,7 +340,7 @@ class Recording:
                     f"{type(node).__name__} can't be compiled: its value is computed in"
                     " Python; define an Operation instead"
                 )
-            return self.tape.constant(node._data)
+            return self.tape.constant(node._number)
         if isinstance(rest, tuple):
             operands = tuple([self._operand(operand) for operand in rest])
         elif a is None:
@@ -354,6 +359,8 @@ class Recording:
             return self.tape.constant(operand)
         found = self._values.get(id(operand), -1)
         if found < 0:  # a node from outside
+            if has_ended(operand._level):
+                raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             found = self.tape.input(self.tape.n_inputs)
             self.tape.n_inputs += 1
             self.captured.append(operand)

@@ -101,7 +101,7 @@ class Recorder:
     def _note_equality(self, condition: Node) -> None:
         """Note an == that holds on this path."""
         self._equalities.append((condition, users_line()))
-        if PROGRESS.level > PROGRESS.recorded_level:
+        if next(reversed(PROGRESS.names), 0) > PROGRESS.recorded_level:
             line = note_equality(condition.operands, PROGRESS.recorded_level + 1)
             if line is not None:
                 self.shortcuts.append(line)

@@ -55,7 +55,7 @@ class Graph:
         self.grad = array("d", [self.grads.get(id(node), 0.0) for node in self.nodes])
 
     def _add(self, node: Node) -> None:
-        self.value.append(node._data)
+        self.value.append(node._number)
         output = self.folded.get(node)
         operands = node.operands if output is None else output.operands
         if not operands:
@@ -147,9 +147,9 @@ def _agrees(form: Form, node: Node, operands: Sequence[Any]) -> bool:
     """Whether the formulas found for a user's operation give its numbers here."""
     names = dict(zip(operand_names(len(operands)), _values(operands), strict=True))
     assert form.value is not None
-    if not _close(value(form.value, names), node._data):
+    if not _close(value(form.value, names), node._number):
         return False
-    names["y"] = node._data
+    names["y"] = node._number
     positions = [i for i, operand in enumerate(operands) if isinstance(operand, Node)]
     for i, local in zip(positions, _locals(node, 0.0), strict=True):
         grad = form.grads[i]

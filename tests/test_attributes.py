@@ -1,0 +1,208 @@
+"""No attribute of any class of the engine can crash the process: read, set or deleted.
+
+Each class is tried in a process of its own, which says what it is about to do; if it dies, that is
+the message. Whatever touches a class, and not an instance, is done in a fork.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainrule import Node
+from chainrule import math as cm
+from chainrule.annotations import Annotation
+from chainrule.compiler.tape import Recording, Tape
+from chainrule.differentiation import Linearization, fresh_input
+from chainrule.node import BinaryOpNode, ConditionNode, OperationNode, PowOp, ReLUNode, TanhNode
+from chainrule.rules import Operation, less
+
+SETUP = Path(__file__).parent.parent / "setup.py"
+MODULES = re.findall(r'^    "([\w/]+)",$', SETUP.read_text(), re.MULTILINE)
+
+
+class Odd:
+    """Fails at everything."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("odd")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("odd")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("odd")
+
+
+def x() -> Node:
+    """A leaf with everything that a leaf can have."""
+    return Node(2.0, name="x")
+
+
+MAKERS: dict[type, Callable[[], Any]] = {
+    Node: x,
+    OperationNode: lambda: x().exp(),
+    BinaryOpNode: lambda: x() * x(),
+    ReLUNode: lambda: ReLUNode(x()),
+    TanhNode: lambda: TanhNode(x()),
+    PowOp: lambda: x() ** 2,
+    ConditionNode: lambda: ConditionNode(less, 1.0, x(), None, 3.0),
+    Annotation: lambda: Annotation("a", ("b",), None),
+    Operation: lambda: Operation("f", lambda x: x, [lambda y, x: 1.0]),
+    Tape: lambda: Tape(1),
+    Linearization: lambda: Linearization([fresh_input(2.0, 1)], [1.0], 1),
+    Recording: lambda: Recording([x()], [1.0], [], 1),
+}
+
+
+def classes() -> list[type]:
+    """All classes of the modules that are compiled."""
+    found = []
+    for name in MODULES:
+        module = importlib.import_module("chainrule." + name.replace("/", "."))
+        for value in vars(module).values():
+            if inspect.isclass(value) and value.__module__ == module.__name__:
+                found.append(value)
+    return found
+
+
+def made(kind: type) -> Any:
+    """An instance; where nothing says how to make one, without its __init__, or None."""
+    return MAKERS[kind]() if kind in MAKERS else bare(kind)
+
+
+def bare(kind: type) -> Any:
+    """An instance without its __init__, or None where there is no such thing."""
+    new: Any = kind.__new__
+    try:
+        return new(kind)
+    except TypeError:
+        return None
+
+
+def use(thing: Any) -> None:
+    """Do with an instance what looks at its attributes; with one of a class."""
+    if isinstance(thing, type):
+        try:
+            thing = made(thing)
+        except Exception:
+            return
+    for look in (
+        repr,
+        str,
+        hash,
+        format,
+        lambda t: t.backward(),
+        lambda t: t.sorted_nodes(),
+        lambda t: t.local_grads(),
+        lambda t: t.operands,
+        lambda t: (t + 1) * t,
+        lambda t: t < t,
+        lambda t: cm.fsum([t, t, t]).backward(),
+        lambda t: t.__reduce_ex__(4),
+        lambda t: t.pull_back([1.0]),
+        lambda t: len(t),
+        lambda t: t.evaluate([1.0]),
+    ):
+        try:
+            look(thing)
+        except Exception:
+            continue
+
+
+def assigned(thing: Any, name: str) -> None:
+    """Set an attribute to all kinds of values, and use the instance with each."""
+    values: list[Any] = [None, 1, 1.5, -1, 2**70, "x", "\ud800", (), [], {}, float("nan"), True]
+    values += [object(), lambda: 0, Odd(), Node, x(), (x(),), (1, 2), b"", [None], (None, None)]
+    if isinstance(thing, Node):  # a cycle; an operation that is its own value has no end
+        values.append(thing)
+    for value in values:
+        try:
+            setattr(thing, name, value)
+        except Exception:
+            continue
+        use(thing)
+
+
+def deleted(thing: Any, name: str) -> None:
+    """Delete an attribute: AttributeError where the engine keeps it, and it is still there."""
+    before = type(thing), hasattr(thing, name)
+    try:
+        delattr(thing, name)
+    except (AttributeError, TypeError):
+        assert (type(thing), hasattr(thing, name)) == before
+    use(thing)
+
+
+def read(thing: Any, name: str) -> None:
+    """Read an attribute of an instance that was never initialized."""
+    try:
+        repr(getattr(thing, name))
+    except Exception:
+        return
+
+
+def tried(kind: type) -> None:
+    """Everything for one class; run in a process of its own."""
+    for name in dir(kind):
+        for make in (made, bare):
+            for do in (read, assigned, deleted):
+                print(do.__name__, make.__name__, name, flush=True)
+                do(make(kind), name)
+    for name in vars(kind):
+        for do in (assigned, deleted):
+            print(do.__name__, "of the class", name, flush=True)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    do(kind, name)
+                finally:
+                    os._exit(0)
+            status = os.waitpid(pid, 0)[1]
+            assert status == 0, f"{do.__name__} {kind.__name__}.{name}: status {status}"
+
+
+@pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__name__)
+def test_no_attribute_crashes(kind: type) -> None:
+    """Neither read, set or deleted, on instances, uninitialized ones, and classes."""
+    code = f"import test_attributes as t; t.tried(t.importlib.import_module({kind.__module__!r})"
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", f"{code}.{kind.__name__})"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        timeout=300,
+        check=False,
+    )
+    last = done.stdout.splitlines()[-1:]
+    assert done.returncode == 0, f"{kind.__name__}: {last} {done.stderr[-800:]}"
+
+
+@pytest.mark.parametrize("name", ["data", "grad", "name", "_rest", "_parents", "_annotation"])
+def test_deleting_is_an_attribute_error(name: str) -> None:
+    """Of a leaf and of an operation, and nothing has changed."""
+    script = f"""
+from chainrule import Node
+x = Node(2.0, name="x")
+for node in (x, x * x, x ** 2, x.exp()):
+    before = node.data, node.grad, node.name, node._parents
+    try:
+        del node.{name}
+    except AttributeError as error:
+        assert "{name}" in str(error), error
+    else:
+        raise SystemExit("no error")
+    assert before == (node.data, node.grad, node.name, node._parents)
+    node.backward()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or done.returncode
