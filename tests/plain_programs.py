@@ -8,6 +8,7 @@ does nothing, or adds noise to show what rounding errors come to.
 from __future__ import annotations
 
 import copy
+import math
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -462,7 +463,7 @@ def plain_program(seed: int, idiom: str | None = None) -> PlainProgram:
             continue
         new, helper = f"v{len(made)}", f"u{len(made)}"
         names = {"v": new, "u": helper}
-        for letter in letters:
+        for letter in sorted(letters):
             if letter in KIND_OF:
                 names[letter] = random.choice(pool[KIND_OF[letter]][-4:])
             elif letter in "ce":
@@ -533,8 +534,11 @@ class Arguments:
         return random.choice(MODES)
 
     def _float(self) -> float:
-        if self.random.random() < 0.75:
+        kind = self.random.random()
+        if kind < 0.7:
             return self.random.choice(NUMBERS)
+        if kind < 0.75:
+            return math.log(5.0)  # whose exp is 5 or the number below, by who computes it
         return self.random.uniform(-3.0, 3.0)
 
     def _touched(self, kind: str, old: Any) -> Any:
