@@ -294,8 +294,8 @@ def divide_grad_b(a: float, b: float) -> Any:
 
 
 def azmul(a: Any, b: Any) -> Any:
-    """a * b, but 0 for 0 times infinity or NaN; the order counts."""
-    return 0.0 if a == 0.0 and not mp.isfinite(b) else product(a, b)
+    """a * b, but 0 for 0 times infinity; the order counts."""
+    return 0.0 if a == 0.0 and mp.isinf(b) else product(a, b)
 
 
 def product(a: Any, b: Any) -> Any:
@@ -358,8 +358,10 @@ def power_grad_n(x: float, n: float) -> Any:
     if x != x or x < 0.0:
         return NAN
     if x == 0.0:
-        if n >= 0.0:
+        if n > 0.0:
             return 0.0
+        if n == 0.0:
+            return -INF
         return -INF * math.copysign(1.0, x) if odd(n) else -INF if n < 0.0 else NAN
     if x == 1.0:
         return 0.0
@@ -392,7 +394,7 @@ def power_term(c: float, x: float, n: float, k: float) -> Any:
 def scaled_term(c: float, factor: Any, x: float, n: float, k: float) -> Any:
     """C times a factor times x**(n - k), for finite operands."""
     term = power_term(1.0, x, n, k)
-    return 0.0 if c == 0.0 or factor == 0 else c * factor * term
+    return 0.0 if (c == 0.0 and not mp.isnan(factor)) or factor == 0 else c * factor * term
 
 
 def modulo(a: float, b: float) -> Any:
@@ -1121,6 +1123,14 @@ REFERENCES: dict[str, Reference] = {
         with_numbers(each(ANY, ANY), (0.0, 1.0), 0),
         [(condition, *pair) for condition in (0.0, 1.0) for pair in tuples(PAIR_EDGES, 2)],
         0.0,
+        ordinary=with_numbers(ORDINARY_2, (0.0, 1.0), 0),
+    ),
+    "message": Reference(
+        lambda reached, g, d: g * d if reached else 0.0,
+        (None, lambda reached, g, d: d if reached else 0.0, lambda reached, g, d: g if reached else 0.0),
+        with_numbers(each(ANY, ANY), (0.0, 1.0), 0),
+        [(reached, *pair) for reached in (0.0, 1.0) for pair in tuples(PAIR_EDGES, 2)],
+        0.5,
         ordinary=with_numbers(ORDINARY_2, (0.0, 1.0), 0),
     ),
     "less": compares(lambda a, b: a < b),

@@ -42,7 +42,7 @@ if "CHAINRULE_TEST_PROGRAMS" in os.environ:
 PLAIN = {"add", "subtract", "multiply", "divide", "negative"}
 """Operations that all programs use."""
 COMPARISONS = {"less", "less_equal", "equal", "not_equal"}
-ELSEWHERE = {"identity", "gather"}
+ELSEWHERE = {"identity", "gather", "message"}
 """Operations that programs can't name: of the compiler, and of index arrays."""
 
 

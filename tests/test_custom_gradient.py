@@ -16,10 +16,13 @@ from chainrule import (
     Node,
     TracedValueError,
     check_grads,
+    compile,
     custom_gradient,
     draw_graph,
     grad,
     hessian,
+    hvp,
+    jacfwd,
     jacobian,
     jvp,
     stop_gradient,
@@ -98,7 +101,7 @@ def test_the_users_derivative_is_used() -> None:
     for derivative in (
         grad(tripled)(2.0),
         jacobian(tripled)(2.0),
-        jvp(tripled, (2.0,), (1.0,))[1],
+        jacobian(lambda x: [tripled(x)] * 3)(2.0)[2],
         vjp(tripled, 2.0)[1](1.0)[0],
         vmap(grad(tripled))(np.array([2.0]))[0],
     ):
@@ -108,16 +111,16 @@ def test_the_users_derivative_is_used() -> None:
     y.backward()
     assert (y.data, x.grad) == (4.0, 12.0)
     assert grad(log1pexp)(1000.0) == 1.0
-    assert grad(lambda x: cm.log(1 + cm.exp(x)))(1000.0) == 0.0  # 1 / inf; what it is good for
+    assert math.isnan(grad(lambda x: cm.log(1 + cm.exp(x)))(1000.0))  # what it is good for
 
 
 def test_further_derivatives() -> None:
     """Those of the user's derivative, to any order and in any nesting."""
-    check_grads(log1pexp, (0.7,), order=3)
-    check_grads(lambda p: polar(p), ({"x": 0.3, "y": 0.4},), order=2)
-    check_grads(scaled, (np.array([[0.3, 0.4]]), 2.0), order=2)
-    check_grads(lambda x, y: product(x, 3, y), (0.3, 0.4), order=2)
-    check_grads(lambda x: log1pexp(log1pexp(x) * x) ** 2, (0.7,), order=3)
+    check_grads(log1pexp, (0.7,), order=3, modes=["rev"])
+    check_grads(lambda p: polar(p), ({"x": 0.3, "y": 0.4},), order=2, modes=["rev"])
+    check_grads(scaled, (np.array([[0.3, 0.4]]), 2.0), order=2, modes=["rev"])
+    check_grads(lambda x, y: product(x, 3, y), (0.3, 0.4), order=2, modes=["rev"])
+    check_grads(lambda x: log1pexp(log1pexp(x) * x) ** 2, (0.7,), order=3, modes=["rev"])
     assert grad(grad(tripled))(2.0) == 0.0
     assert grad(grad(lambda x: tripled(x) * tripled(x)))(2.0) == 18.0
     assert hessian(lambda x: clipped(x) ** 2)(2.0) == 48.0
@@ -309,7 +312,7 @@ def test_derivatives_that_return_something_else(case: str) -> None:
         lambda: odd(x, [3.0, x]).backward(),
         lambda: grad(odd, (0, 1))(2.0, [3.0, 4.0]),
         lambda: grad(grad(odd))(2.0, [3.0, 4.0]),
-        lambda: vjp(odd, 2.0, [3.0, 4.0]),
+        lambda: vjp(odd, 2.0, [3.0, 4.0])[1](1.0),
     ):
         with pytest.raises(error, match=message):
             call()
@@ -382,12 +385,147 @@ def test_values_from_ended_transformations() -> None:
 
 
 def test_reading_values() -> None:
-    """The function itself may run inside transformations: values can't leave."""
+    """Inside a transformation values can't leave; of a plain node the user may, at some risk."""
     read = custom_gradient(lambda x: (x.data * 2.0, lambda g: 2.0 * g))
-    calls: list[Callable[[], Any]] = [lambda: read(Node(2.0)), lambda: grad(read)(2.0)]
-    for call in calls:
-        with pytest.raises(TracedValueError, match=r"reading the data of .*inside custom_gradient"):
+    with pytest.raises(TracedValueError, match=r"reading the data of .*inside grad"):
+        grad(read)(2.0)
+    x = Node(2.0)
+    y = read(x)
+    y.backward()
+    assert (y.data, x.grad) == (4.0, 2.0)
+    x.data = 3.0  # and y, which is a number to us, can't be computed again
+    with pytest.raises(ValueError, match="was changed after"):
+        y.backward()
+
+
+# The pull-back gets the cotangent, not 1
+
+
+@custom_gradient
+def limited(x: Any) -> Any:
+    """x, passing back a cotangent limited to [-1, 1]."""
+    return x, lambda g: cm.clip(g, -1.0, 1.0)
+
+
+def test_the_pull_back_gets_the_cotangent() -> None:
+    """As it is, so that what it does to it need not be linear."""
+    x = Node(1.0)
+    (5 * limited(x)).backward()
+    assert x.grad == 1.0
+    assert grad(lambda x: 5 * limited(x))(1.0) == 1.0
+    assert grad(lambda x: 0.5 * limited(x))(1.0) == 0.5
+    assert vjp(limited, 1.0)[1](-7.0) == (-1.0,)
+    assert vjp(lambda x: 2 * limited(x), 1.0)[1](3.0) == (1.0,)
+    assert jacobian(lambda x: 5 * limited(x))(1.0) == 1.0
+    lanes = compile(vmap(grad(lambda x, c: c * limited(x))))(np.ones(2), np.array([5.0, 0.5]))
+    assert lanes.tolist() == [1.0, 0.5]
+    assert compile(grad(lambda x: 5 * limited(x)))(1.0) == 1.0
+    # The first derivative is 2 x limited(x) + clip(x²), and so on through the pull-back.
+    assert grad(grad(lambda x: x * x * limited(x)))(0.5) == 3.0
+
+
+@custom_gradient
+def three(x: Any, y: Any) -> Any:
+    """Three results; the pull-back notes what it is called with."""
+
+    def pull_back(g: Any) -> Any:
+        CALLS.append(tuple(g))
+        return 2 * g[0] + g[1], 3 * g[2]
+
+    return (x * y, x, y), pull_back
+
+
+CALLS: list[Any] = []
+
+
+@pytest.mark.parametrize("way", ["backward", "grad", "vjp", "compiled"])
+def test_the_pull_back_runs_once(way: str) -> None:
+    """For all results together; what is not reached has the cotangent 0."""
+
+    def both(x: Any, y: Any) -> Any:
+        results = three(x, y)
+        return 5 * results[0] + 7 * results[2] + 2 * results[0]
+
+    CALLS.clear()
+    if way == "backward":
+        x, y = Node(2.0), Node(3.0)
+        both(x, y).backward()
+        found = (x.grad, y.grad)
+    elif way == "vjp":
+        found = vjp(both, 2.0, 3.0)[1](1.0)
+    elif way == "grad":
+        found = grad(both, (0, 1))(2.0, 3.0)
+    else:
+        found = compile(grad(both, (0, 1)))(2.0, 3.0)
+    assert found == (14.0, 21.0)
+    assert CALLS == [(7.0, 0.0, 7.0)] or way == "compiled"
+    assert len(CALLS) == 1
+
+
+def test_a_pull_back_that_nothing_reaches_is_not_called() -> None:
+    """Because its result was not picked."""
+    called: list[float] = []
+    noted = custom_gradient(lambda x: (x, lambda g: called.append(g) or g))  # type: ignore[func-returns-value]
+    x = Node(2.0)
+    cm.where(x > 3, noted(x), x * x).backward()
+    assert (x.grad, called) == (4.0, [])
+    assert grad(lambda x: cm.maximum(noted(x), 5.0) * x)(2.0) == 5.0
+    assert called == []
+
+
+def test_forward_mode_is_refused() -> None:
+    """The derivative is given for reverse mode alone; what can choose does."""
+    for call in (
+        lambda: jvp(tripled, (2.0,), (1.0,)),
+        lambda: jacfwd(tripled)(2.0),
+        lambda: jvp(lambda x: three(x, x)[1], (2.0,), (1.0,)),
+        lambda: compile(lambda x: jvp(tripled, (x,), (1.0,))[1])(2.0),
+    ):
+        with pytest.raises(TypeError, match=r"for reverse mode alone.* use grad, vjp or jacrev"):
             call()
+    assert jacobian(lambda x: [tripled(x), x, x])(2.0) == [3.0, 1.0, 1.0]
+
+
+def test_second_derivatives_go_by_reverse_mode() -> None:
+    """Hessians and their products."""
+    wanted = grad(grad(lambda x: cm.log(1 + cm.exp(x)) * x))(0.7)
+    f = lambda x: log1pexp(x) * x  # noqa: E731
+    assert hessian(f)(0.7) == pytest.approx(wanted, rel=1e-12)
+    assert hvp(f, (0.7,), (2.0,)) == pytest.approx(2.0 * wanted, rel=1e-12)
+    assert compile(hessian(f))(0.7) == pytest.approx(wanted, rel=1e-12)
+    assert compile(lambda x: hvp(f, (x,), (2.0,)))(0.7) == pytest.approx(2.0 * wanted, rel=1e-12)
+
+
+def test_nesting_through_vjp_grows_slowly() -> None:
+    """A run of the innermost function for each level, not for each path to it."""
+    runs: list[int] = []
+
+    def counted(x: Any) -> Any:
+        runs.append(1)
+        return cm.sin(x)
+
+    def nested(depth: int) -> Any:
+        if depth == 0:
+            return counted
+        inner = nested(depth - 1)
+
+        def f(x: Any) -> Any:
+            y, pull_back = vjp(inner, x)
+            return y, lambda g: pull_back(g)[0]
+
+        return custom_gradient(f)
+
+    for depth in (2, 4, 8):
+        runs.clear()
+        assert grad(nested(depth))(0.5) == pytest.approx(math.cos(0.5), rel=1e-15)
+        assert len(runs) <= depth * depth
+
+
+def test_pictures_show_the_pull_back_of_1() -> None:
+    """As a local gradient there is none."""
+    x = Node(3.0)
+    y = limited(x)
+    assert y.local_grads() == (0.0, 1.0)
 
 
 def test_other_bad_input() -> None:

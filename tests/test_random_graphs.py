@@ -36,7 +36,12 @@ def _half_greater(x: Any, y: Any) -> Any:
 def _power(x: Any, n: Any) -> tuple[Any, list[Any]]:
     by_x = n * mp.power(x, n - 1) if n != 0 else mp.mpf(0)
     y = mp.power(x, n)
-    return y, [by_x, y * mp.log(x) if x > 0 else mp.mpf(0) if x == 0 else mp.nan]
+    return y, [by_x, y * mp.log(x) if x > 0 else _log_of_zero(n) if x == 0 else mp.nan]
+
+
+def _log_of_zero(n: Any) -> Any:
+    """The derivative of x ** n by n at x = 0, with n = 0 or above."""
+    return -mp.inf if n == 0 else mp.mpf(0)
 
 
 def _power_term(c: Any, x: Any, n: Any, k: Any) -> tuple[Any, list[Any]]:
@@ -94,6 +99,7 @@ REFERENCE: dict[str, Callable[..., tuple[Any, Sequence[Any]]]] = {
     "subtract": lambda a, b: (a - b, [1, -1]),
     "multiply": lambda a, b: (a * b, [b, a]),
     "azmul": lambda a, b: (a * b, [b, a]),
+    "message": lambda c, g, d: (g * d if c else mp.mpf(0), [None, d if c else 0, g if c else 0]),
     "divide": lambda a, b: (a / b, [1 / b, -a / b**2]),
     "negative": lambda x: (-x, [-1]),
     "power": _power,
@@ -167,6 +173,7 @@ NUMBER_ONLY: dict[str, tuple[int, Sequence[float]]] = {  # the position of the n
     "power_term": (3, (0.0, 1.0, 2.0)),
     "ldexp": (1, (-2.0, 0.0, 3.0)),
     "where": (0, (0.0, 1.0)),
+    "message": (0, (0.0, 1.0)),
     "round": (1, (0.0, 1.0, 3.0)),
     "gather": (0, (0.0, 1.0, 2.0)),
     "polygamma": (0, (0.0, 1.0, 2.0)),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy
 
 from chainrule import rules, trees
-from chainrule.differentiation import fresh_input, release, topological
+from chainrule.differentiation import fresh_input, set_operands
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
-from chainrule.tracing import transformation
+from chainrule.tracing import PROGRESS
 from chainrule.transforms import Transformed, check_current
 from chainrule.trees import Layout
 
@@ -25,22 +25,20 @@ class CustomGradient(Transformed):
         """The value, a node with the user's derivative if an argument is one."""
         arguments, layout = trees.flatten(args, f"an argument of {self!r}")
         if not any(isinstance(x, Node) for x in arguments):
-            return self._pair(args)[0]
-        with transformation(self.name) as level:
-            check_current(arguments, level, self.name)
-            inputs = [fresh_input(x, level) if isinstance(x, Node) else x for x in arguments]
-            values, result_layout = trees.flatten(
-                self._pair(_with_values(args, inputs))[0], f"the result of {self!r}"
-            )
-            nodes = [x for x in inputs if isinstance(x, Node)]
-            self._check_closed(nodes, values, level)
-            values = release(nodes, values, level)
-        kept = trees.map_leaves(lambda x: x.copy() if isinstance(x, numpy.ndarray) else x, args)
-        attached = [
-            apply(self._operation(k, kept, layout, result_layout), (y, *arguments))
-            for k, y in enumerate(values)
-        ]
-        return result_layout.unflatten(attached)
+            return self._pair(_with_nodes(args, arguments))[0]
+        check_current(arguments, PROGRESS.level + 1, self.name)
+        run = _Run(self, args, arguments, layout)
+        values = run.values()
+        whole = run.operation()
+        if len(values) == 1:
+            return run.result_layout.unflatten([apply(whole, (values[0], *arguments))])
+        parts = []
+        if values:
+            together = apply(whole, (values[0], *arguments))
+            count = len(values)
+            for place, value in enumerate(values):
+                parts.append(apply(_part(whole, place, count), (value, together)))
+        return run.result_layout.unflatten(parts)
 
     def _pair(self, args: Sequence[Any]) -> tuple[Any, Callable[[Any], Any]]:
         """What the user's function returns: its result, and the function that pulls back."""
@@ -52,48 +50,22 @@ class CustomGradient(Transformed):
             )
         return pair
 
-    def _check_closed(self, inputs: list[Node], values: list[Any], level: int) -> None:
-        """Raise TypeError if values depend on nodes other than the inputs."""
-        nodes = [value for value in values if isinstance(value, Node)]
-        known = set(inputs)
-        used: list[Any] = [*nodes]
-        for node in topological(nodes, level):
-            if node not in known:
-                used.extend(node.operands)
-                if not node.operands:  # an input of another transformation
-                    raise TypeError(self._open())
-        for x in used:
-            outside = isinstance(x, Node) and x._level < level
-            if outside and x._operation is not rules.stop_gradient:
-                raise TypeError(self._open())
-
-    def _open(self) -> str:
-        return (
-            f"{self!r} uses a node that is not one of its arguments, whose gradient would be lost;"
-            " pass it as an argument"
-        )
-
-    def _operation(self, k: int, args: Any, layout: Layout, result_layout: Layout) -> Operation:
-        """The k-th number of the result, as an operation on it and the arguments.
-
-        Its local gradients come from running the function again on the operands at hand: numbers
-        for a number, nodes for a graph that can be differentiated again.
-        """
-        unit = [float(i == k) for i in range(result_layout.size)]
-
-        def local_grads(y: Any, inner: Any, *xs: Any) -> list[Any]:
-            pull_back = self._pair(_with_values(args, xs))[1]
-            found = self._cotangents(pull_back(result_layout.unflatten(unit)), layout)
-            if not any(isinstance(x, Node) for x in xs):
-                for grad in found:
-                    if isinstance(grad, Node):
-                        raise TypeError(self._open())
-            return [0.0, *found]
-
-        name = getattr(self.function, "__name__", self.name)
-        operation = Operation(name, lambda y, *xs: y, local_grads)
-        operation.passes = True
-        return operation
+    def _check_closed(self, values: Sequence[Any], known: Sequence[Any]) -> None:
+        """Raise TypeError if values depend on nodes other than known ones."""
+        seen = {id(x) for x in known}
+        waiting = [value for value in values if isinstance(value, Node)]
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen or node._operation is rules.stop_gradient:
+                continue
+            seen.add(id(node))
+            parents = [operand for operand in node.operands if isinstance(operand, Node)]
+            if not parents:
+                raise TypeError(
+                    f"{self!r} uses a node that is not one of its arguments, whose gradient would"
+                    " be lost; pass it as an argument"
+                )
+            waiting.extend(parents)
 
     def _cotangents(self, given: Any, layout: Layout) -> list[Any]:
         """The numbers that the user's derivative returned, in order.
@@ -114,8 +86,80 @@ class CustomGradient(Transformed):
         return found
 
 
-def _with_values(args: Sequence[Any], values: Sequence[Any]) -> Any:
-    """Arguments with others in the place of their nodes; numbers stay as they were given."""
+class _Run:
+    """One run of a user's function: its values, and its pull-back, which holds nodes of the run.
+
+    Args:
+        owner: the function.
+        args: its arguments, of which only the layout and the plain numbers count.
+        operands: the nodes and numbers of the arguments.
+        layout: of the arguments.
+    """
+
+    def __init__(
+        self, owner: CustomGradient, args: Sequence[Any], operands: Sequence[Any], layout: Layout
+    ) -> None:
+        self._owner = owner
+        self._layout = layout
+        self._args = _with_nodes(args, operands)
+        self._operands = list(operands)
+        self._inputs = [fresh_input(x, x._level) if isinstance(x, Node) else x for x in operands]
+        result, self._pull_back = owner._pair(_with_nodes(args, self._inputs))
+        self._values, self.result_layout = trees.flatten(result, f"the result of {owner!r}")
+        owner._check_closed(self._values, self._inputs)
+
+    def values(self) -> list[Any]:
+        """The values of the result, as nodes that depend on the arguments themselves."""
+        stood_for = {
+            id(x): operand
+            for x, operand in zip(self._inputs, self._operands, strict=True)
+            if isinstance(x, Node)
+        }
+        return _without(stood_for, self._values)
+
+    def operation(self) -> Operation:
+        """The function as an operation on its first result and the arguments."""
+
+        def local_grads(y: Any, *operands: Any) -> list[Any]:
+            """What is pulled back of 1, for pictures."""
+            ones = self.pulled([1.0] * self.result_layout.size, operands[1:])
+            return [0.0, *[x._data if isinstance(x, Node) else x for x in ones]]
+
+        name = getattr(self._owner.function, "__name__", self._owner.name)
+        operation = Operation(name, lambda y, *xs: y, local_grads)
+        operation.passes = True
+        operation.pull_back = self.pulled
+        return operation
+
+    def pulled(self, cotangents: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+        """What the pull-back makes of cotangents: one for each operand.
+
+        Where the transformation that the run belongs to has ended, another run follows the nodes,
+        or the numbers, that have taken the place of its arguments.
+        """
+        if not self._is_followed(operands):
+            again = _Run(self._owner, self._args, operands, self._layout)
+            return again._pulled(cotangents)
+        return self._pulled(cotangents)
+
+    def _is_followed(self, operands: Sequence[Any]) -> bool:
+        for x, before, now in zip(self._inputs, self._operands, operands, strict=True):
+            if isinstance(x, Node):
+                if isinstance(now, Node) and (now is not before or now._level != x._level):
+                    return False
+                if x._level > PROGRESS.level:
+                    return False
+        return True
+
+    def _pulled(self, cotangents: Sequence[Any]) -> list[Any]:
+        given = self._pull_back(self.result_layout.unflatten(cotangents))
+        found = self._owner._cotangents(given, self._layout)
+        self._owner._check_closed(found, (*self._inputs, *self._operands, *cotangents))
+        return found
+
+
+def _with_nodes(args: Sequence[Any], values: Sequence[Any]) -> Any:
+    """Copies of arguments with some nodes in the place of theirs; numbers stay as they are."""
     remaining = iter(values)
 
     def put(leaf: Any) -> Any:
@@ -123,9 +167,35 @@ def _with_values(args: Sequence[Any], values: Sequence[Any]) -> Any:
             value = next(remaining)
             return value if isinstance(leaf, Node) else leaf
         elements = [next(remaining) for _ in range(leaf.size)]
-        return trees.array_of(elements, leaf.shape) if leaf.dtype == object else leaf
+        return trees.array_of(elements, leaf.shape) if leaf.dtype == object else leaf.copy()
 
     return trees.map_leaves(put, tuple(args))
+
+
+def _without(stood_for: dict[int, Node], values: Sequence[Any]) -> list[Any]:
+    """Values whose graph holds the arguments themselves in the place of what stood for them."""
+    seen: set[int] = set()
+    waiting = [value for value in values if isinstance(value, Node) and id(value) not in stood_for]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or node._operation is rules.stop_gradient:
+            continue
+        seen.add(id(node))
+        operands = []
+        for operand in node.operands:
+            if isinstance(operand, Node) and id(operand) not in stood_for:
+                waiting.append(operand)
+            operands.append(stood_for.get(id(operand), operand))
+        set_operands(node, operands)
+    return [stood_for.get(id(value), value) for value in values]
+
+
+def _part(whole: Operation, place: int, count: int) -> Operation:
+    """One of several results: an operation on its value and the node of the whole."""
+    part = Operation(f"{whole.name}[{place}]", lambda y, whole: y, lambda y, *xs: [0.0, 1.0])
+    part.passes = True
+    part.result_of = (place, count)
+    return part
 
 
 def custom_gradient(f: Callable[..., Any]) -> CustomGradient:
@@ -134,9 +204,11 @@ def custom_gradient(f: Callable[..., Any]) -> CustomGradient:
     Args:
         f: takes trees of numbers, nodes and arrays, and returns a pair: the result (a number, node,
             or tree of them), and a function that takes the cotangent of the result and returns
-            those of the arguments (a tuple of them; for one argument itself). It depends on nothing
-            but its arguments, and is run again for its derivative. If second derivatives are
-            wanted, write it with :mod:`chainrule.math`.
+            those of the arguments (a tuple of them; for one argument itself). That function is
+            called once in a backward pass that reaches the result; a part of the result that is
+            not reached has the cotangent 0.0. f depends on nothing but its arguments. If second
+            derivatives are wanted, write both with :mod:`chainrule.math`. They are computed by
+            reverse mode; ``jvp`` and ``jacfwd`` of the function raise.
 
     Raises:
         TypeError: when called, if f does not return such a pair, or uses a node from outside.

@@ -17,42 +17,10 @@ from mypy_extensions import i32, i64
 
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
+from chainrule.backpropagation import topological
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply, equation
-from chainrule.rules import Operation, to_float
-from chainrule.tracing import PROGRESS
-
-
-def topological(roots: Sequence[Node], level: i32) -> list[Node]:
-    """The nodes of a level, or a deeper one, that some roots depend on: parents before children."""
-    order: list[Node] = []
-    counts: dict[Node, i64] = {}  # by node: 0 while its parents are awaited, 1 when it is in order
-    stack: list[Node] = [root for root in reversed(roots) if root._level >= level]
-    while stack:
-        node = stack[-1]
-        state = counts.get(node, -1)
-        if state >= 0:
-            stack.pop()
-            if state == 0:
-                counts[node] = 1
-                order.append(node)
-            continue
-        counts[node] = 0
-        b = node._b
-        if b is not None and b._level >= level and counts.get(b, -1) < 0:
-            stack.append(b)
-        a = node._a
-        if a is not None and a._level >= level and counts.get(a, -1) < 0:
-            stack.append(a)
-        rest = node._rest
-        if isinstance(rest, tuple):
-            for operand in reversed(rest):
-                if (
-                    isinstance(operand, Node)
-                    and operand._level >= level
-                    and counts.get(operand, -1) < 0
-                ):
-                    stack.append(operand)
-    return order
+from chainrule.rules import to_float
+from chainrule.tracing import PROGRESS, NoForwardMode
 
 
 def fresh_input(value: object, level: i32) -> Node:
@@ -75,41 +43,41 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[A
     floor: i32 = 0  # what a trace records stays in the trace
     if PROGRESS.recorder is not None:
         floor = PROGRESS.recorded_level
-    stood_for: dict[Node, Node] = {}
+    stood_for: dict[int, Node] = {}  # by id
     for x in inputs:
         if x._a is not None:
-            stood_for[x] = x._a
-    fixed: set[Node] = set()  # depend on no node from outside
-    for node in topological([v for v in values if isinstance(v, Node)], level):
-        if node in stood_for:
-            node._level = max(floor, stood_for[node]._level)
+            stood_for[id(x)] = x._a
+    fixed: set[int] = set()  # the ids of those that depend on no node from outside
+    for node in reversed(topological([v for v in values if isinstance(v, Node)], level)):
+        if id(node) in stood_for:
+            node._level = max(floor, stood_for[id(node)]._level)
             continue
         outer = floor
         moving = False
         operands: list[Any] = []
         for operand in node.operands:
             if isinstance(operand, Node):
-                if operand not in fixed:
+                if id(operand) not in fixed:
                     moving = True
-                    operand = stood_for.get(operand, operand)
+                    operand = stood_for.get(id(operand), operand)
                     outer = max(outer, operand._level)
                 elif node._operation is not None:
                     operand = operand._data
             operands.append(operand)
         if moving:
             node._level = outer
-            _set_operands(node, operands)
+            set_operands(node, operands)
         else:
-            fixed.add(node)
+            fixed.add(id(node))
     released: list[Any] = []
     for v in values:
         if isinstance(v, Node):
-            v = v._data if v in fixed else stood_for.get(v, v)
+            v = v._data if id(v) in fixed else stood_for.get(id(v), v)
         released.append(v)
     return released
 
 
-def _set_operands(node: Node, operands: list[Any]) -> None:
+def set_operands(node: Node, operands: list[Any]) -> None:
     """Give a node other operands, as many as it has."""
     if isinstance(node._rest, tuple):
         node._rest = tuple(operands)
@@ -125,6 +93,48 @@ def _set_operands(node: Node, operands: list[Any]) -> None:
             node._rest = second
 
 
+class _Sums:
+    """What has come to the nodes so far, by their numbers: global gradients, or tangents.
+
+    What was not picked gets nothing. Where that hangs on values that are computed anew at each call
+    of a trace, the sum is 0 and comes with a condition: a number that is 0 where nothing has come.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[int, Any] = {}
+        self.conditions: dict[int, Any] = {}  # of those that have one
+        self._combined: dict[tuple[int, int], Node] = {}
+
+    def add(self, number: int, value: Any, condition: Any) -> None:
+        """Add a message to what has come to a node."""
+        if number not in self.values:
+            self.values[number] = value
+            if condition is not None:
+                self.conditions[number] = condition
+            return
+        self.values[number] = plus(self.values[number], value)
+        before = self.conditions.get(number)
+        if before is None or before is condition:
+            return
+        if condition is None:
+            del self.conditions[number]
+        else:
+            self.conditions[number] = self._either(before, condition)
+
+    def total(self, number: int) -> Any:
+        """What has come to a node in the end: 0.0 for nothing, never -0.0 where that is known."""
+        value = self.values.get(number, 0.0)
+        return value + 0.0 if isinstance(value, float) or number in self.conditions else value
+
+    def _either(self, x: Any, y: Any) -> Any:
+        """The condition that one of two holds; the same two give the same node."""
+        key = (id(x), id(y))
+        found = self._combined.get(key)
+        if found is None:
+            found = self._combined[key] = apply(rules.where, (x, 1.0, y))
+        return found
+
+
 class Linearization:
     """The graph between inputs and outputs, with the local gradients along it.
 
@@ -133,6 +143,14 @@ class Linearization:
         outputs: what was computed from them: nodes, and numbers that do not depend on them.
         level: the level of the transformation.
         outside: nodes from outside to differentiate by as well; they follow the inputs.
+
+    Attributes:
+        order: the nodes in between, parents before children; elsewhere they go by their number.
+        positions: by node, which of its operands are in the graph and count.
+        sources: by node, the numbers of these operands.
+        live: whether it depends on nodes that outlive the transformation.
+        stray: an input that is not among these, if there is one.
+        pulls: whether operations in it have a pull-back in place of local gradients.
     """
 
     def __init__(
@@ -142,48 +160,61 @@ class Linearization:
         level: i32,
         outside: Sequence[Node] = (),
     ) -> None:
+        between = topological([y for y in outputs if isinstance(y, Node)], level)
+        between.reverse()
         self.inputs = [*inputs, *outside]
         self.outputs = list(outputs)
-        self.order = topological([y for y in outputs if isinstance(y, Node)], level)
-        self.index: dict[Node, i64] = {}
-        self.positions: list[list[int]] = []  # by node: which of its operands are in the graph
-        self.sources: list[list[Node]] = []  # and these operands
-        self.live = bool(outside)  # whether it depends on nodes that outlive the transformation
-        self.stray: Node | None = None  # an input that is not among these
-        self._locals: dict[Node, list[Any]] = {}
-        self._input_set: set[Node] = set(self.inputs)
-        given: set[Node] = set(inputs)
-        also: set[Node] = set(outside)
+        self.order = [*outside, *between]
+        self.positions: list[list[int]] = []
+        self.sources: list[list[int]] = []
+        self.live = bool(outside)
+        self.stray: Node | None = None
+        self.pulls = False
+        self._locals: list[list[Any] | None] = [None] * len(self.order)
+        self._index: dict[int, int] = {}  # by id, the numbers
+        index = self._index
+        also: set[int] = set()
+        ends: set[int] = set()
+        for x in outside:
+            also.add(id(x))
+            ends.add(id(x))
         for x in inputs:
+            ends.add(id(x))
             if x._operation is not None:
                 self.live = True
-        number: i64 = 0
-        for node in self.order:
-            self.index[node] = number
-            number += 1
+        for number, node in enumerate(self.order):
+            index[id(node)] = number
             positions: list[int] = []
-            sources: list[Node] = []
+            sources: list[int] = []
             self.positions.append(positions)
             self.sources.append(sources)
-            if node in given:
+            if id(node) in ends:
                 continue
             operation = node._operation
             operands = node.operands
+            if operation is not None and operation.pull_back is not None:
+                self.pulls = True
             if not operands or (operation is rules.identity and operands[0]._level < node._level):
                 self.stray = node  # an input of another transformation
             for i, operand in enumerate(operands):
                 if isinstance(operand, Node):
-                    if operand._level < level and operand not in also:
+                    if operand._level < level and id(operand) not in also:
                         self.live = True
                     elif operation is None or not operation.ignores(i):
                         positions.append(i)
-                        sources.append(operand)
+                        sources.append(index[id(operand)])
 
-    def local_grads(self, node: Node, positions: list[int]) -> list[Any]:
+    def _numbers(self, nodes: Sequence[Any]) -> list[int]:
+        """The numbers of some nodes, -1 for what is not in the graph."""
+        return [self._index.get(id(x), -1) if isinstance(x, Node) else -1 for x in nodes]
+
+    def local_grads(self, number: int) -> list[Any]:
         """The local gradients of a node by its operands in the graph: nodes if it is live."""
-        found = self._locals.get(node)
+        found = self._locals[number]
         if found is not None:
             return found
+        node = self.order[number]
+        positions = self.positions[number]
         operation = node._operation
         if operation is None:
             raise TypeError(
@@ -199,113 +230,180 @@ class Linearization:
             if type(grad) is not float and not isinstance(grad, Node):
                 what = f"a local gradient of {operation.name}"
                 grads[i] = to_float(grad, what, "must be a real number")
-        self._locals[node] = grads
+        self._locals[number] = grads
         return grads
 
     def all_local_grads(self) -> list[Any]:
         """The local gradients of all nodes in order."""
         grads: list[Any] = []
-        for node, positions in zip(self.order, self.positions, strict=True):
-            if positions:
-                grads.extend(self.local_grads(node, positions))
+        for number, positions in enumerate(self.positions):
+            if positions and not self._pulls_back(number):
+                grads.extend(self.local_grads(number))
         return grads
 
     def set_local_grads(self, grads: Sequence[Any]) -> None:
         """Put others in their place: what they have become when the level was closed."""
         start: i64 = 0
-        for node, positions in zip(self.order, self.positions, strict=True):
-            if positions:
-                self._locals[node] = list(grads[start : start + len(positions)])
+        for number, positions in enumerate(self.positions):
+            if positions and not self._pulls_back(number):
+                self._locals[number] = list(grads[start : start + len(positions)])
                 start += len(positions)
 
-    def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
-        """∂(sum of outputs times cotangents)/∂input, for each input: numbers or nodes."""
-        grads: dict[Node, Any] = {}
-        anomaly = detecting_anomaly()
-        last: i64 = -1
-        for y, cotangent in zip(self.outputs, cotangents, strict=True):
-            if isinstance(y, Node) and y in self.index:
-                _accumulate(grads, y, cotangent)
-                last = max(last, self.index[y])
-        while last >= 0:
-            node = self.order[last]
-            positions = self.positions[last]
-            sources = self.sources[last]
-            last -= 1
-            if not positions:
-                continue
-            adjoint = grads.pop(node, 0.0)
-            if isinstance(adjoint, float) and adjoint == 0.0:
-                continue
-            locals_ = self.local_grads(node, positions)
-            for source, i, local in zip(sources, positions, locals_, strict=True):
-                sent = message(node._operation, i, adjoint, local)
-                if anomaly:
-                    _check_finite(sent, node, adjoint, local)
-                _accumulate(grads, source, sent)
-        return [grads.get(x, 0.0) for x in self.inputs]
+    def _pulls_back(self, number: int) -> bool:
+        operation = self.order[number]._operation
+        return operation is not None and operation.pull_back is not None
 
-    def pull_back_one(self, y: Any) -> dict[Node, Any]:
+    def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
+        """∂(sum of outputs times cotangents)/∂input, for each input: numbers or nodes.
+
+        None is no cotangent; what it alone would reach gets no message, while 0.0 is a number.
+        """
+        sums = _Sums()
+        results: dict[int, list[Any]] = {}
+        last = -1
+        for number, cotangent in zip(self._numbers(self.outputs), cotangents, strict=True):
+            if number >= 0 and cotangent is not None:
+                sums.add(number, cotangent, None)
+                last = max(last, number)
+        for number in range(last, -1, -1):
+            if number in sums.values:
+                self._send_back(number, sums, results)
+        return [sums.total(number) for number in self._numbers(self.inputs)]
+
+    def pull_back_one(self, y: Any) -> dict[int, Any]:
         """The gradient of one output by the inputs it depends on, visiting only what it does.
 
-        What depends by structure stays in it, if only with the value 0.
+        What it depends on stays in it, if only with the value 0. The keys are the places of the
+        inputs.
         """
-        grads: dict[Node, Any] = {}
-        anomaly = detecting_anomaly()
-        if not isinstance(y, Node) or y not in self.index:
-            return grads
-        grads[y] = 1.0
-        heap: list[int] = [-self.index[y]]
-        found: dict[Node, Any] = {}
+        (root,) = self._numbers([y])
+        if root < 0:
+            return {}
+        sums = _Sums()
+        results: dict[int, list[Any]] = {}
+        sums.add(root, 1.0, None)
+        seen: set[int] = {root}
+        heap: list[int] = [-root]
         while heap:
             number = -heapq.heappop(heap)
-            node = self.order[number]
-            positions = self.positions[number]
-            adjoint = grads[node]
-            if not positions:
-                if node in self._input_set:
-                    found[node] = adjoint
-                continue
-            sources = self.sources[number]
-            locals_ = self.local_grads(node, positions)
-            for source, i, local in zip(sources, positions, locals_, strict=True):
-                if source not in grads:
-                    heapq.heappush(heap, -self.index[source])
-                sent = message(node._operation, i, adjoint, local)
-                if anomaly:
-                    _check_finite(sent, node, adjoint, local)
-                _accumulate(grads, source, sent)
+            for source in self.sources[number]:
+                if source not in seen:
+                    seen.add(source)
+                    heapq.heappush(heap, -source)
+            if number in sums.values:
+                self._send_back(number, sums, results)
+        found: dict[int, Any] = {}
+        for place, number in enumerate(self._numbers(self.inputs)):
+            if number in seen:
+                found[place] = sums.total(number)
         return found
 
+    def _send_back(self, number: int, sums: _Sums, results: dict[int, list[Any]]) -> None:
+        """Send the messages of a node; ``results`` holds what comes to one with several results."""
+        positions = self.positions[number]
+        if not positions:
+            return
+        node = self.order[number]
+        operation = node._operation
+        sources = self.sources[number]
+        adjoint = sums.values[number]
+        condition = sums.conditions.get(number)
+        if operation is not None and operation.pull_back is not None:
+            cotangents = results.get(number)
+            operands = node.operands[1:]
+            if not self.live:
+                operands = tuple([x._data if isinstance(x, Node) else x for x in operands])
+            pulled = operation.pull_back([adjoint] if cotangents is None else cotangents, operands)
+            for source, i in zip(sources, positions, strict=True):
+                sent = pulled[i - 1]
+                if condition is not None:
+                    sent = apply(rules.where, (condition, sent, 0.0))
+                sums.add(source, sent, condition)
+        elif operation is not None and operation.result_of is not None:
+            place, count = operation.result_of
+            if sources[0] not in results:
+                results[sources[0]] = [0.0] * count
+            results[sources[0]][place] = adjoint
+            sums.add(sources[0], 0.0, condition)
+        else:
+            locals_ = self.local_grads(number)
+            for source, i, local in zip(sources, positions, locals_, strict=True):
+                _send(sums, source, node, i, local, adjoint, condition)
+
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
-        """The change of each output for a change of the inputs: numbers or nodes."""
-        changes: dict[Node, Any] = {}
-        anomaly = detecting_anomaly()
-        for x, tangent in zip(self.inputs, tangents, strict=True):
-            changes[x] = tangent
-        for number, node in enumerate(self.order):
+        """The change of each output for a change of the inputs: numbers or nodes.
+
+        None is no change, while 0.0 is a number.
+
+        Raises:
+            NoForwardMode: if a change comes to an operation with a pull-back.
+        """
+        sums = _Sums()
+        for number, tangent in zip(self._numbers(self.inputs), tangents, strict=True):
+            if number >= 0 and tangent is not None:
+                sums.add(number, tangent, None)
+        for number, sources in enumerate(self.sources):
             moving = False
-            for source in self.sources[number]:
-                if not _is_zero(changes.get(source, 0.0)):
+            for source in sources:
+                if source in sums.values:
                     moving = True
             if not moving:
                 continue
-            total: Any = 0.0
+            node = self.order[number]
+            operation = node._operation
+            if operation is not None and operation.pull_back is not None:
+                raise NoForwardMode(
+                    f"{operation.name} has a derivative for reverse mode alone, as custom_gradient"
+                    " takes it; use grad, vjp or jacrev in place of jvp or jacfwd"
+                )
             positions = self.positions[number]
-            locals_ = self.local_grads(node, positions)
-            for source, i, local in zip(self.sources[number], positions, locals_, strict=True):
-                change = changes.get(source, 0.0)
-                if not _is_zero(change):
-                    moved = message(node._operation, i, change, local)
-                    if anomaly:
-                        _check_finite(moved, node, change, local)
-                    total = plus(total, moved)
-            changes[node] = total
-        return [changes.get(y, 0.0) if isinstance(y, Node) else 0.0 for y in self.outputs]
+            locals_ = self.local_grads(number)
+            for source, i, local in zip(sources, positions, locals_, strict=True):
+                if source in sums.values:
+                    change = sums.values[source]
+                    _send(sums, number, node, i, local, change, sums.conditions.get(source))
+        return [sums.total(number) for number in self._numbers(self.outputs)]
 
 
-def _is_zero(x: Any) -> bool:
-    return isinstance(x, float) and x == 0.0
+def _send(
+    sums: _Sums, to: int, node: Node, position: int, local: Any, change: Any, condition: Any
+) -> None:
+    """Add a change times a local gradient to a sum, unless the node has not picked the operand."""
+    operation = node._operation
+    picking = False
+    if operation is not None and operation.picks:
+        decider = operation.deciding(local, node.operands)
+        if not _is_computed_anew(decider):
+            if (decider._data if isinstance(decider, Node) else decider) == 0.0:
+                return
+        elif condition is None:
+            condition = decider
+            picking = decider is local
+        elif decider is not condition:
+            condition = apply(rules.where, (condition, decider, 0.0))
+    if condition is None or _is_finite(local):  # then 0 times it is 0
+        sent = times(change, local)
+    elif picking and isinstance(change, float) and change == 1.0:
+        sent = local
+    else:
+        sent = apply(rules.message, (condition, change, local))
+    if detecting_anomaly():
+        _check_finite(sent, node, change, local)
+    sums.add(to, sent, condition)
+
+
+def _is_computed_anew(x: Any) -> bool:
+    """Whether a trace in progress records x, so that its value here decides nothing."""
+    return (
+        isinstance(x, Node)
+        and x._level > 0
+        and PROGRESS.recorder is not None
+        and x._level >= PROGRESS.recorded_level
+    )
+
+
+def _is_finite(x: Any) -> bool:
+    return isinstance(x, float) and x - x == 0.0
 
 
 def _check_finite(product: Any, node: Node, change: Any, local: Any) -> None:
@@ -316,11 +414,6 @@ def _check_finite(product: Any, node: Node, change: Any, local: Any) -> None:
             f"derivative {product} at {equation(node)}{place}:"
             f" {change} times local gradient {local}"
         )
-
-
-def _accumulate(grads: dict[Node, Any], node: Node, message: Any) -> None:
-    sum_so_far = grads.get(node)
-    grads[node] = message if sum_so_far is None else plus(sum_so_far, message)
 
 
 def plus(x: Any, y: Any) -> Any:
@@ -335,36 +428,14 @@ def plus(x: Any, y: Any) -> Any:
     return x + y
 
 
-def message(operation: Operation | None, position: int, global_grad: Any, local_grad: Any) -> Any:
-    """What a node sends to an operand: its global gradient times a local gradient.
-
-    A global gradient of 0 sends 0; so does a local one where the operation stops it.
-    """
-    if operation is None or not operation.stops(position):
-        return times(global_grad, local_grad)
-    if isinstance(local_grad, float):
-        return 0.0 if local_grad == 0.0 else times(global_grad, local_grad)
-    if isinstance(global_grad, float) and global_grad - global_grad == 0.0:
-        return times(global_grad, local_grad)
-    # Where the operation picks, the local gradient is 1 or 0.
-    picks = operation is not rules.azmul
-    product = global_grad if picks else times(global_grad, local_grad)
-    return apply(rules.where, (local_grad, product, 0.0))
-
-
-def times(global_grad: Any, local_grad: Any) -> Any:
-    """A global gradient times a local gradient, numbers or nodes; a global 0 gives 0."""
-    if isinstance(global_grad, float):
-        if global_grad == 1.0:
+def times(change: Any, local_grad: Any) -> Any:
+    """A global gradient or tangent times a local gradient, numbers or nodes."""
+    if isinstance(change, float):
+        if change == 1.0:
             return local_grad
-        if global_grad == 0.0:
-            return 0.0
-        return global_grad * local_grad
-    if isinstance(local_grad, float):
+    elif isinstance(local_grad, float):
         if local_grad == 1.0:
-            return global_grad
+            return change
         if local_grad == -1.0:
-            return -global_grad
-        if local_grad - local_grad == 0.0:  # finite: 0 times it is 0
-            return global_grad * local_grad
-    return apply(rules.azmul, (global_grad, local_grad))
+            return -change
+    return change * local_grad

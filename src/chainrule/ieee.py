@@ -48,7 +48,7 @@ def power_term(c: float, x: float, n: float, k: float) -> float:
     """c * x ** (n - k) for a small whole k: what the derivatives of x ** n are made of.
 
     A zero wins over an infinity: c over any power (x ** 0 has derivative 0), a power over the
-    infinite log(x) at x = 0. The rounding error of n - k, which times log(x) may be hundreds of
+    infinite log(x) at x = 0 (which 0 ** 0 = 1 does not). The rounding error of n - k, which times log(x) may be hundreds of
     units in the last place, is made good; a power that overflows or underflows before it meets c
     is multiplied in by halves.
     """
@@ -60,8 +60,7 @@ def power_term(c: float, x: float, n: float, k: float) -> float:
     exponent = n - k
     magnitude = power(base, exponent)
     if x == 0.0 or not (math.isfinite(c) and math.isfinite(x) and math.isfinite(n)):
-        zero = magnitude == 0.0 or (x == 0.0 and exponent == 0.0 and math.isinf(c))
-        result = 0.0 if zero else c * magnitude
+        result = 0.0 if magnitude == 0.0 else c * magnitude
     else:
         result = c * magnitude
         if not SMALLEST_NORMAL <= magnitude <= LARGEST:
@@ -271,9 +270,13 @@ def exact_square(x: float) -> tuple[float, float]:
 
 
 def azmul(x: float, y: float) -> float:
-    """x * y, but 0 for 0 times infinity or NaN (CppAD's absolute zero)."""
-    product = x * y
-    return 0.0 if x == 0.0 and product != product else product
+    """x * y, but 0 for 0 times infinity: for an x that vanishes faster than y grows."""
+    return 0.0 if x == 0.0 and math.isinf(y) else x * y
+
+
+def message(reached: float, global_grad: float, local_grad: float) -> float:
+    """What a node sends to an operand that its gradient reaches only under a condition, else 0."""
+    return global_grad * local_grad if reached != 0.0 else 0.0
 
 
 def less(x: float, y: float) -> float:

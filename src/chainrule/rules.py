@@ -71,6 +71,11 @@ class Operation:
                 )
         self.builtin = False
         self.passes = False  # whether the value is the first operand, which has no gradient
+        self.picks = False  # whether an operand with a local gradient of 0 is sent nothing
+        # In place of local gradients, from the cotangents of the results and all operands but the
+        # first to the messages to these; and of an operation that is one of several results, which.
+        self.pull_back: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]] | None = None
+        self.result_of: tuple[int, int] | None = None
         self.native = False  # whether no Python runs in it, if the engine is compiled
         self.code: i64 = 0
         self.__doc__: str | None = getattr(value, "__doc__", None)
@@ -91,15 +96,12 @@ class Operation:
             return position == 0 and (self.passes or self is gather)
         return self.local_grads[position] is _zero
 
-    def stops(self, position: int) -> bool:
-        """Whether a local gradient that is 0 by value sends 0 even for an infinite global one.
+    def deciding(self, local_grad: Any, operands: Sequence[Any]) -> Any:
+        """What decides whether an operand is sent a message: it is, unless this is 0.
 
-        So it is for what ``where`` or ``gather`` has not picked, and for the derivative of a
-        message that an absolute zero has stopped.
+        Of an operation that picks among its operands; NaN counts as picked.
         """
-        if self is where:
-            return position > 0
-        return (self is azmul and position == 1) or (self is gather and position > 0)
+        return operands[0] if self is message else local_grad
 
     def check_arity(self, count: int) -> None:
         """Raise TypeError unless the operation takes ``count`` operands."""
@@ -291,8 +293,15 @@ divide: Final[Operation] = _rule(
     symbol="/",
     code=CODE_DIVIDE,
 )
-azmul: Final[Operation] = _rule(  # a * b, but 0 for 0 times infinity or NaN
+azmul: Final[Operation] = _rule(  # a * b, but 0 for 0 times infinity
     "azmul", ieee.azmul, lambda y, a, b: b, lambda y, a, b: a
+)
+message: Final[Operation] = _rule(  # global_grad * local_grad where there is a message, else 0
+    "message",
+    ieee.message,
+    _zero,
+    lambda y, reached, global_grad, local_grad: where(reached, local_grad, 0.0),
+    lambda y, reached, global_grad, local_grad: where(reached, global_grad, 0.0),
 )
 negative: Final[Operation] = _rule(
     "negative", lambda x: -x, lambda y, x: -1.0, symbol="neg", code=CODE_NEGATIVE
@@ -452,3 +461,6 @@ polygamma: Final[Operation] = _rule(
 
 for _slow in (gamma, lgamma, polygamma):  # mpmath is Python
     _slow.native = False
+
+for _picking in (where, gather, relu, absolute, maximum, minimum, copysign, message):
+    _picking.picks = True

@@ -19,6 +19,10 @@ class TracedValueError(TypeError):
     """A value that a transformation or ``compile`` follows was taken out of the graph."""
 
 
+class NoForwardMode(TypeError):
+    """A tangent came to a function whose derivative its author gave for reverse mode alone."""
+
+
 class NotCompilable(Exception):
     """What is being traced is right but can't be compiled; the function runs eagerly."""
 

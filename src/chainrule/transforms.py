@@ -19,6 +19,7 @@ import numpy
 
 from chainrule import trees
 from chainrule.annotations import users_line
+from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import Linearization, fresh_input, release
 from chainrule.node import Node
 from chainrule.rules import described
@@ -90,9 +91,23 @@ class _Call:
                 )
             result, self.aux = result
         self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
-        self.graph = Linearization(self.inputs, self.outputs, level)
-        if self.graph.stray is not None:
-            raise TracedValueError(f"{name} at {users_line()}: the function uses {_STRAY}")
+        self._name = name
+
+    @functools.cached_property
+    def graph(self) -> Linearization:
+        """What is between the inputs and the outputs."""
+        graph = Linearization(self.inputs, self.outputs, self.level)
+        if graph.stray is not None:
+            raise TracedValueError(f"{self._name} at {users_line()}: the function uses {_STRAY}")
+        return graph
+
+    def gradient_in_place(self) -> list[float] | None:
+        """The gradient of a single output where all is numbers, left on the inputs; else None."""
+        (y,) = self.outputs
+        plain = isinstance(y, Node) and y._level == self.level and self.aux is None
+        if plain and send_gradients(y, self.inputs):
+            return [x._grad for x in self.inputs]
+        return None
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""
@@ -221,9 +236,15 @@ class Gradient(Transformed):
         with transformation(self.name) as level:
             call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)
             call.scalar_output(self.name)
-            pulled = call.graph.pull_back([1.0])
-            grads, value, closed = call.finish(pulled, call.outputs, call.aux_nodes())
-            aux = call.aux_with(closed)
+            grads: Sequence[Any] | None = call.gradient_in_place()
+            value: Sequence[Any] = call.outputs
+            aux = None
+            if grads is not None:
+                value = [value[0]._data]
+            else:
+                pulled = call.graph.pull_back([1.0])
+                grads, value, closed = call.finish(pulled, value, call.aux_nodes())
+                aux = call.aux_with(closed)
         tree = call.layout.unflatten(grads)
         gradient = tree[0] if isinstance(self.argnums, int) else tree
         if not self.value:
@@ -300,7 +321,7 @@ class Jacobian(Transformed):
         """The matrix: a row for each number of the result, a column for each of the argument."""
         graph = call.graph
         n_in, n_out = len(call.inputs), len(call.outputs)
-        if self.mode == "forward" or (self.mode == "either" and n_in < n_out):
+        if self.mode == "forward" or (self.mode == "either" and n_in < n_out and not graph.pulls):
             columns = [graph.push_forward(_unit(i, n_in)) for i in range(n_in)]
             return [[column[k] for column in columns] for k in range(n_out)]
         rows = [graph.pull_back(_unit(k, n_out)) for k in range(n_out)]
@@ -312,11 +333,7 @@ class Jacobian(Transformed):
 
     def _sparse_rows(self, call: _Call) -> list[dict[int, Any]]:
         """The entries that are not 0 by structure, by row and column."""
-        column = {x: i for i, x in enumerate(call.inputs)}
-        rows: list[dict[int, Any]] = []
-        for y in call.outputs:
-            grads = call.graph.pull_back_one(y)
-            rows.append(dict(sorted((column[x], g) for x, g in grads.items())))
+        rows = [call.graph.pull_back_one(y) for y in call.outputs]
         if self.symmetric:
             for i, row in enumerate(rows):
                 for j in row:
@@ -325,8 +342,9 @@ class Jacobian(Transformed):
         return rows
 
 
-def _unit(i: int, n: int) -> list[float]:
-    unit = [0.0] * n
+def _unit(i: int, n: int) -> list[float | None]:
+    """1.0 in one place; the others send no message."""
+    unit: list[float | None] = [None] * n
     unit[i] = 1.0
     return unit
 
@@ -446,14 +464,22 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a function with one number as result, times tangents.
 
-    Computed by pushing the tangents through the gradient, without the matrix. Primals and tangents
-    are tuples of the arguments; so is the result, a bare tree for one argument.
+    Computed by pushing the tangents through the gradient, or pulling them back through it where it
+    holds a custom gradient, without the matrix. Primals and tangents are tuples of the arguments;
+    so is the result, a bare tree for one argument.
     """
     check_tuple("hvp", "primals", primals)
     check_tuple("hvp", "tangents", tangents)
     gradient = grad(f, argnums=tuple(range(len(primals))))
     gradient.name = "hvp"
-    _, product = jvp(gradient, primals, tangents)
+    with transformation("hvp") as level:
+        call = _Call("hvp", level, gradient, primals, {}, range(len(primals)))
+        moved = _same_structure("hvp", "tangents", tuple(tangents), call.layout)
+        check_current(moved, level, "hvp")
+        graph = call.graph
+        through = graph.pull_back(moved) if graph.pulls else graph.push_forward(moved)
+        (change,) = call.finish(through)
+    product = call.layout.unflatten(change)
     return product[0] if len(primals) == 1 else product
 
 

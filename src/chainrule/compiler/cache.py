@@ -22,7 +22,7 @@ from typing import Any, Final
 from chainrule._version import __version__
 
 VARIABLE: Final = "CHAINRULE_CACHE"
-FORMAT: Final = 1  # to be raised when the code for a tape changes without a new version
+FORMAT: Final = 2  # to be raised when the code for a tape changes without a new version
 _KEY_FILE: Final = "key"
 _KEY_BYTES: Final = 32
 _MAC_BYTES: Final = 32

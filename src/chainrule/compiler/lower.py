@@ -86,7 +86,7 @@ class Program:
             less, where they are equal, and whether that is negated.
         functions: the vector functions it calls.
         callbacks: the operations it calls back for, in the order of their numbers.
-        watch: whether a NaN among the outputs means that absolute zeros must be spelled out.
+        watch: whether a NaN among the outputs means that conditions of messages must be asked.
         watch_all: whether that holds for lanes whose guards fail, too.
     """
 
@@ -115,7 +115,8 @@ class _Plan:
     piece: list[int]  # number of the piece that computes it, in its part; -1 for none
     last: list[int]  # last piece that reads its slot; -1 if none does
     forever: list[bool]  # its slot is read after the pieces, or in another part
-    fast: list[bool]  # an azmul that may be a plain multiplication
+    fast: list[bool]  # a message that may be a plain multiplication, whether it was picked or not
+    skipped: list[bool]  # only such messages' conditions need it
     ready: list[int]  # for each guard the number of pieces after which it is evaluated
     sums: dict[int, list[int]]  # numbers of the sums that its piece adds a value to
     counts: list[int] = field(default_factory=list)  # pieces of the prologue and of the rest
@@ -138,8 +139,9 @@ def lower(
         lanes: whether to compute blocks of lanes, else a single point.
         reduce: for each output whether it is added up over the lanes.
         machine: what to compile for.
-        careful: spell every absolute zero out. Otherwise 0 * infinity may give NaN, where that NaN
-            is bound to reach an output.
+        careful: ask for the conditions of all messages. Otherwise a global gradient of 0 that
+            reaches nothing may be multiplied by infinity, where that NaN is bound to reach an
+            output.
         take_module: gets the texts of LLVM's assembly language, each as soon as it is written.
     """
     if not lanes:
@@ -186,7 +188,7 @@ def _plan(
         if guard_only[i]:
             continue
         part = 0 if same else 1
-        short = operation in INSTRUCTIONS or operation == "azmul"
+        short = operation in INSTRUCTIONS or operation == "message"
         cost = 1 if short else CALL_COST + 2 * len(operands[i])
         if counts[part] == 0 or costs[part] + cost > PIECE_COST:
             counts[part] += 1
@@ -213,8 +215,10 @@ def _plan(
         number += added
     ready: list[int] = []
     needed = 0
+    guards: list[int] = []
     for v, _ in tape.guards:
         compared = [resolve[a] for a in _compared(tape, resolve[v])]
+        guards.extend(compared)
         for b in compared:
             if not uniform[b]:
                 needed = max(needed, piece[b] + 1)
@@ -224,10 +228,16 @@ def _plan(
                 forever[b] = True
             elif piece[b] >= 0:
                 last[b] = max(last[b], needed - 1)
-    fast = _observed(tape, resolve)
-    if careful:
-        fast = [False] * count
-    return _Plan(resolve, uniform, piece, last, forever, fast, ready, sums, counts)
+    fast = [False] * count
+    if not careful:
+        observed = _observed(tape, resolve)
+        fast = [observed[i] and operations[i] == "message" for i in range(count)]
+    wanted = [*tape.outputs, *guards]
+    for i in range(count):
+        if operations[i] in tape.user or operations[i] in CALLED_BACK:
+            wanted.append(i)  # fast and careful code call back for the same operations
+    skipped = [not needed for needed in _needed(tape, resolve, fast, wanted)]
+    return _Plan(resolve, uniform, piece, last, forever, fast, skipped, ready, sums, counts)
 
 
 def _compared(tape: TapeLike, v: int) -> tuple[int, ...]:
@@ -257,24 +267,40 @@ def _observed(tape: TapeLike, resolve: list[int]) -> list[bool]:
     for v in tape.outputs:
         observed[resolve[v]] = True
     for i in range(len(operations) - 1, -1, -1):
-        if observed[i] and operations[i] not in _LAX and operations[i] not in tape.user:
-            for a in tape.operands[i] if operations[i] not in ("input", "constant") else ():
+        operation = operations[i]
+        if not observed[i] or operation in _LAX or operation in tape.user:
+            continue
+        if operation == "input" or operation == "constant":
+            continue
+        for position, a in enumerate(tape.operands[i]):
+            if operation != "message" or position > 0:
                 observed[resolve[a]] = True
     return observed
 
 
-def _guarded(tape: TapeLike, plan: _Plan) -> bool:
-    """Whether a guard depends on an absolute zero that is not spelled out."""
+def _needed(
+    tape: TapeLike, resolve: list[int], fast: list[bool], values: Sequence[int]
+) -> list[bool]:
+    """For each value whether some values depend on it; fast messages ask for no condition."""
     operations = tape.operations
     needed = [False] * len(operations)
-    for v, _ in tape.guards:
-        needed[plan.resolve[v]] = True
+    for v in values:
+        needed[resolve[v]] = True
     for i in range(len(operations) - 1, -1, -1):
-        if needed[i] and operations[i] not in ("input", "constant"):
-            if operations[i] == "azmul" and plan.fast[i]:
-                return True
-            for a in tape.operands[i]:
-                needed[plan.resolve[a]] = True
+        if needed[i] and operations[i] != "input" and operations[i] != "constant":
+            for position, a in enumerate(tape.operands[i]):
+                if position > 0 or not fast[i]:
+                    needed[resolve[a]] = True
+    return needed
+
+
+def _guarded(tape: TapeLike, plan: _Plan) -> bool:
+    """Whether a guard depends on a message whose condition is not asked for."""
+    guards = [v for v, _ in tape.guards]
+    needed = _needed(tape, plan.resolve, plan.fast, guards)
+    for i in range(len(needed)):
+        if needed[i] and plan.fast[i]:
+            return True
     return False
 
 
@@ -356,8 +382,8 @@ class _Writer:
                 a, b = slots[v], self.slots[self.one]
             guards.append((ready, a, b, less, equal, negated ^ outcome))
         watch = False
-        for i, operation in enumerate(tape.operations):
-            if operation == "azmul" and plan.fast[i]:
+        for fast in plan.fast:
+            if fast:
                 watch = True
         return Program(
             prologue=plan.counts[0],
@@ -427,7 +453,7 @@ class _Writer:
         """Write the pieces of the prologue or of the rest."""
         tape, plan = self.tape, self.plan
         uniform, piece_of, last, forever = plan.uniform, plan.piece, plan.last, plan.forever
-        sums = plan.sums
+        sums, skipped = plan.sums, plan.skipped
         letter = "u" if prologue else "p"
         free: list[int] = []  # slots; what the prologue leaves must stay
         dying: list[list[int]] = [[] for _ in range(plan.counts[0 if prologue else 1])]
@@ -441,15 +467,17 @@ class _Writer:
                     free.extend(dying[piece])
                 piece = piece_of[i]
                 self._begin_piece(f"{letter}{piece}")
-            self._write_value(i)
-            self.registers[i] = self.number
-            self.number += 1
-            self.since[i] = self.moment
-            if forever[i] or last[i] >= 0:
+            if not skipped[i]:
+                self._write_value(i)
+                self.registers[i] = self.number
+                self.number += 1
+                self.since[i] = self.moment
+            if forever[i] or last[i] >= 0:  # also where it is skipped: careful code has one layout
                 self.slots[i] = free.pop() if free else self._new_slot()
                 if not forever[i]:
                     dying[last[i]].append(self.slots[i])
-                self._store(i)
+                if not skipped[i]:
+                    self._store(i)
             if i in sums:
                 self._add(i, sums[i])
         if piece >= 0:
@@ -480,10 +508,11 @@ class _Writer:
         operation = self.tape.operations[i]
         resolve = self.plan.resolve
         instruction = INSTRUCTIONS.get(operation)
-        if instruction is None and operation == "azmul" and self.plan.fast[i]:
+        operands = self.tape.operands[i]
+        if self.plan.fast[i]:
             instruction = "fmul"
+            operands = operands[1:]
         if instruction is not None:
-            operands = self.tape.operands[i]
             y = self._register(resolve[operands[-1]])
             x = self._register(resolve[operands[0]] if len(operands) == 2 else self.minus_zero)
             self.lines.append(f"{instruction} {self.type} %{x},%{y}")

@@ -40,7 +40,7 @@ def object_code(order: Order, careful: bool) -> tuple[Program, list[bytes]]:
 
     Args:
         order: what to compile.
-        careful: whether absolute zeros are spelled out.
+        careful: whether the conditions of all messages are asked.
     """
     name = _name(order, careful) if cache.is_on() else ""
     entry = cache.get(name) if name else None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chainrule import rules
-from chainrule.differentiation import topological
+from chainrule.backpropagation import topological
 from chainrule.node import Node
 from chainrule.rules import OPERATIONS, Operation
 
@@ -112,6 +112,12 @@ class Tape:
             simpler = self._power_term(operands)
             if simpler >= 0:
                 return simpler
+        elif name == "message":
+            condition = constants.get(operands[0])
+            if condition is not None:
+                if condition == 0.0:
+                    return self.constant(0.0)
+                return self.apply(rules.multiply, operands[1:])
         elif name == "gather":
             index = constants.get(operands[0])
             if index is not None:
@@ -272,19 +278,19 @@ class Recording:
         self.captured: list[Node] = []
         self.guard_numbers: list[int] = []
         self.tape = Tape(len(inputs))
-        self._values: dict[Node, int] = {}
+        self._values: dict[int, int] = {}  # by id
         tape = self.tape
         values = self._values
         for number, x in enumerate(inputs):
-            values[x] = tape.input(number)
+            values[id(x)] = tape.input(number)
         for node in captured:
             self._value(node)
         roots: list[Node] = [condition for condition, _ in conditions]
         for y in outputs:
             if isinstance(y, Node):
                 roots.append(y)
-        for node in topological(roots, level):
-            if node in values:
+        for node in reversed(topological(roots, level)):
+            if id(node) in values:
                 continue
             operation = node._operation
             if operation is None:  # a leaf that the function made
@@ -293,7 +299,7 @@ class Recording:
                         f"{type(node).__name__} can't be compiled: its value is computed in"
                         " Python; define an Operation instead"
                     )
-                values[node] = tape.constant(node._data)
+                values[id(node)] = tape.constant(node._data)
                 continue
             a = node._a
             b = node._b
@@ -308,11 +314,11 @@ class Recording:
                 operands = (self._value(a),)
             else:
                 operands = (self._value(a), self._value(rest))
-            values[node] = tape.apply(operation, operands)
+            values[id(node)] = tape.apply(operation, operands)
         tape.outputs = [self._value(y) for y in outputs]
         seen: set[int] = set()
         for number, (condition, outcome) in enumerate(conditions):
-            value = values[condition]
+            value = values[id(condition)]
             if value not in tape.constants and value not in seen:
                 seen.add(value)
                 tape.guards.append((value, outcome))
@@ -324,12 +330,12 @@ class Recording:
         if not isinstance(operand, Node):
             assert isinstance(operand, float)
             return self.tape.constant(operand)
-        found = self._values.get(operand)
+        found = self._values.get(id(operand))
         if found is None:  # a node from outside
             number = self.tape.n_inputs
             self.tape.n_inputs += 1
             self.captured.append(operand)
-            found = self._values[operand] = self.tape.input(number)
+            found = self._values[id(operand)] = self.tape.input(number)
         return found
 
 

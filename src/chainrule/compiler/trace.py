@@ -91,7 +91,7 @@ def _derivatives(
     graph.live = True  # the local gradients depend on the inputs of each call
     rows: list[Any] = []
     for k in range(len(outputs)):
-        rows.extend(graph.pull_back([1.0 if i == k else 0.0 for i in range(len(outputs))]))
+        rows.extend(graph.pull_back([1.0 if i == k else None for i in range(len(outputs))]))
     return rows
 
 

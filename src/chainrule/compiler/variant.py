@@ -89,7 +89,7 @@ class Variant:
         return code
 
     def compile_careful(self) -> int:
-        """See to it that there is careful code, with absolute zeros spelled out.
+        """See to it that there is careful code, which asks for the conditions of all messages.
 
         Returns:
             the address of the driver's table for that code alone.

@@ -84,9 +84,13 @@ CALLED_BACK: Final = ("gamma", "lgamma", "polygamma", "round")
 
 
 def azmul(a: Vector, b: Vector) -> Vector:
-    """a * b, but 0 for 0 times infinity or NaN."""
-    product = a * b
-    return (a.equals(0.0) & product.is_nan()).select(0.0, product)
+    """a * b, but 0 for 0 times infinity."""
+    return (a.equals(0.0) & b.is_infinite()).select(0.0, a * b)
+
+
+def message(reached: Vector, global_grad: Vector, local_grad: Vector) -> Vector:
+    """The product where the condition is true, else 0."""
+    return reached.differs(0.0).select(global_grad * local_grad, 0.0)
 
 
 def less(a: Vector, b: Vector) -> Vector:
@@ -313,7 +317,6 @@ def power_term(c: Vector, x: Vector, n: Vector, k: Vector) -> Vector:
     magnitude = f.call("power", base, exponent)
     whole = n.is_finite() & f.intrinsic("floor", n).equals(n)
     special_case = x.equals(0.0) | ~(c.is_finite() & x.is_finite() & n.is_finite())
-    zero = magnitude.equals(0.0) | (x.equals(0.0) & exponent.equals(0.0) & c.is_infinite())
     result = c * magnitude
 
     extreme = ~special_case & ~((magnitude >= ieee.SMALLEST_NORMAL) & (magnitude <= ieee.LARGEST))
@@ -331,7 +334,7 @@ def power_term(c: Vector, x: Vector, n: Vector, k: Vector) -> Vector:
         return inexact.select(ordinary + ordinary * (error * f.call("log", base)), ordinary)
 
     ordinary = f.if_any(inexact, corrected, ordinary)
-    value = special_case.select(zero.select(0.0, result), ordinary)
+    value = special_case.select(magnitude.equals(0.0).select(0.0, result), ordinary)
     negative = x.sign_bit() & whole & (_is_odd(n) ^ _is_odd(k))
     value = negative.select(-value, value)
     undefined = c.is_nan() | ((x < 0.0) & ~whole)
@@ -340,6 +343,7 @@ def power_term(c: Vector, x: Vector, n: Vector, k: Vector) -> Vector:
 
 FORMULAS: Final[dict[str, Formula]] = {
     "azmul": azmul,
+    "message": message,
     "less": less,
     "less_equal": less_equal,
     "equal": equal,

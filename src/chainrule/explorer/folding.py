@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from chainrule.backpropagation import _message
+from chainrule.backpropagation import messages
 from chainrule.drawing.selection import fold_path
 from chainrule.node import Node
 
@@ -54,7 +54,8 @@ def _output(
     root: Node, inside: dict[Node, tuple[str, ...]], seen: set[Node], rank: dict[Node, int]
 ) -> Output:
     """Backpropagate from an output to what flows into its group, or to other outputs of it."""
-    grads = {root: 1.0}
+    grads = {root: 1.0}  # of what messages reach
+    known = {root}
     operands: list[Node] = []
     waiting = [(rank[root], root)]
     heapify(waiting)
@@ -63,8 +64,19 @@ def _output(
         if node is not root and (node not in inside or node in seen):
             operands.append(node)
             continue
-        for parent, local in zip(node._parents, node.local_grads(), strict=True):
-            if parent not in grads:
+        for parent in node._parents:
+            if parent not in known:
+                known.add(parent)
                 heappush(waiting, (rank[parent], parent))
-            grads[parent] = grads.get(parent, 0.0) + _message(node, parent, grads[node], local)
-    return Output(inside[root][-1], operands, [grads[operand] for operand in operands])
+        if node in grads:
+            for parent, sent in _sent(node, grads[node]):
+                grads[parent] = grads.get(parent, 0.0) + sent
+    return Output(inside[root][-1], operands, [grads.get(operand, 0.0) for operand in operands])
+
+
+def _sent(node: Node, grad: float) -> list[tuple[Node, float]]:
+    """What a node sends; a pull-back is asked for what it makes of 1, as pictures show it."""
+    if node._operation is not None and node._operation.pull_back is not None:
+        pairs = zip(node._parents, node.local_grads(), strict=True)
+        return [(parent, grad * local) for parent, local in pairs]
+    return [(parent, sent) for parent, _, sent in messages(node, [grad])]

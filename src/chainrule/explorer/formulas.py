@@ -148,6 +148,7 @@ Reading = Callable[..., Any]
 
 TEXTBOOK: dict[str, Reading] = {
     "azmul": lambda a, b: a * b,
+    "message": lambda reached, a, b: a * b,
     "gaussian": lambda x: rules.exp(-(x**2.0)),
     "nonnegative": lambda x: x,
     "over_norm": lambda p, *xs: rules.divide(p, rules.hypot(*xs)),

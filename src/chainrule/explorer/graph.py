@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from chainrule.backpropagation import _check_fresh, _message
+from chainrule.backpropagation import _check_fresh, gradients
 from chainrule.drawing.style import symbol
 from chainrule.explorer.folding import fold
 from chainrule.explorer.formulas import Form, form_of, operand_names, value
@@ -33,7 +33,7 @@ class Graph:
     def __init__(self, nodes: Sequence[Node], names: Collection[str] = ()) -> None:
         for node in nodes:
             _check_fresh(node)
-        self.grads = _backpropagated(nodes)
+        self.grads = gradients(nodes, 1.0)  # the nodes' own stay as they are
         kept, self.folded = fold(nodes, names) if names else (nodes, {})
         self.nodes = kept[::-1]
         self.index = {node: i for i, node in enumerate(self.nodes)}
@@ -49,7 +49,7 @@ class Graph:
         self._unverified: list[Form | None] = []
         for node in self.nodes:
             self._add(node)
-        self.grad = array("d", [self.grads.get(node, 0.0) for node in self.nodes])
+        self.grad = array("d", [self.grads.get(id(node), 0.0) for node in self.nodes])
 
     def _add(self, node: Node) -> None:
         self.value.append(node._data)
@@ -60,7 +60,7 @@ class Graph:
             self.start.append(len(self.operand))
             return
         self.kind.append(self._kind_of(node, operands))
-        found = iter(_locals(node, self.grads.get(node, 0.0)) if output is None else output.local)
+        found = iter(_locals(node, self.grads.get(id(node), 0.0)) if output is None else output.local)
         for operand in operands:
             if isinstance(operand, Node):
                 self.operand.append(self.index[operand])
@@ -116,27 +116,15 @@ def _described(
             "symbol": text,
             "operands": operand_names(count),
             "formulas": [""] * count,
-            "stops": [0] * count,
+            "picks": [0] * count,
         }
     return {
         "name": operation.name,
         "symbol": operation.symbol,
         "operands": operand_names(count),
         "formulas": list(form.formulas),
-        "stops": [int(operation.ignores(i) or operation.stops(i)) for i in range(count)],
+        "picks": [int(operation.ignores(i) or operation.picks) for i in range(count)],
     }
-
-
-def _backpropagated(nodes: Sequence[Node]) -> dict[Node, float]:
-    """The derivatives of the root by every node; the nodes' own gradients stay as they are."""
-    grads = {nodes[0]: 1.0}
-    for node in nodes:
-        g = grads.get(node, 0.0)
-        if g == 0.0 or not node.operands:
-            continue
-        for parent, local in zip(node._parents, node.local_grads(), strict=True):
-            grads[parent] = grads.get(parent, 0.0) + _message(node, parent, g, local)
-    return grads
 
 
 def _locals(node: Node, grad: float) -> Sequence[float]:

@@ -62,8 +62,7 @@ const A = (() => {
     const magnitude = power(base, exponent);
     let result;
     if (x === 0 || !(Number.isFinite(c) && Number.isFinite(x) && Number.isFinite(n))) {
-      const zero = magnitude === 0 || (x === 0 && exponent === 0 && Math.abs(c) === Infinity);
-      result = zero ? 0 : c * magnitude;
+      result = magnitude === 0 ? 0 : c * magnitude;
     } else {
       result = c * magnitude;
       if (!(magnitude >= 2.2250738585072014e-308 && magnitude <= Number.MAX_VALUE)) {
@@ -375,7 +374,8 @@ const A = (() => {
     subtract: (a, b) => a - b,
     multiply: (a, b) => a * b,
     divide: (a, b) => a / b,
-    azmul: (a, b) => (a === 0 && a * b !== a * b ? 0 : a * b),
+    azmul: (a, b) => (a === 0 && Math.abs(b) === Infinity ? 0 : a * b),
+    message: (reached, a, b) => (reached !== 0 ? a * b : 0),
     negative: (x) => -x,
     power,
     power_term,

@@ -97,13 +97,17 @@ function backwardCard(node, running) {
   const card = make('div', { className: 'card backward' }, titleLine(node),
     make('p', { className: 'soft equation-now' }, equation(node)),
     make('p', { className: 'equation' }, `gradient ${walk.unknown[node] ? 'unknown' : short(grad)}`));
-  if (grad === 0 && !walk.unknown[node]) {
-    card.append(make('p', {}, 'A gradient of 0 sends nothing on.'));
+  if (!walk.reached[node] && !walk.unknown[node]) {
+    card.append(make('p', {}, 'No message has reached it; it sends none.'));
     return card;
   }
   for (const slot of slotsOf(node).slice(0, MOST_OPERANDS)) {
     const p = graph.operand[slot];
-    const message = graph.message(node, slot, grad);
+    if (!graph.isSent(node, slot)) {
+      card.append(make('p', { className: 'message' }, `${operandTitle(node, slot)}: not picked, is sent nothing`));
+      continue;
+    }
+    const message = grad * graph.local[slot];
     const before = running.get(p) ?? walk.gradBefore[p];
     running.set(p, before + message);
     card.append(

@@ -116,26 +116,30 @@ class Graph {
   }
 
   // Gradients so far: only nodes for which hasSent holds have sent messages to their operands
-  gradsWhen(hasSent, unknown = new Uint8Array(this.count)) {
+  gradsWhen(hasSent, unknown = new Uint8Array(this.count), reached = new Uint8Array(this.count)) {
     const grad = new Float64Array(this.count);
     unknown.fill(0);
+    reached.fill(0);
     grad[this.root] = 1;
+    reached[this.root] = 1;
     for (let i = this.root; i >= 0; i -= 1) {
-      if (this.isLeaf(i) || (grad[i] === 0 && !unknown[i]) || !hasSent(i)) continue;
+      if (this.isLeaf(i) || !(reached[i] || unknown[i]) || !hasSent(i)) continue;
       for (let slot = this.start[i]; slot < this.start[i + 1]; slot += 1) {
         const p = this.operand[slot];
         if (p < 0) continue;
         if (unknown[i] || this.valueUnknown[i]) unknown[p] = 1;
-        else grad[p] += this.message(i, slot, grad[i]);
+        else if (this.isSent(i, slot)) {
+          grad[p] += grad[i] * this.local[slot];
+          reached[p] = 1;
+        }
       }
     }
     return grad;
   }
 
-  // What a node with a gradient sends along one operand
-  message(node, slot, grad) {
-    const product = grad * this.local[slot];
-    const stops = this.forms[this.kind[node]].stops[slot - this.start[node]];
-    return product !== product && this.local[slot] === 0 && stops ? 0 : product;
+  // Whether a node sends a message along one operand: not to what it has not picked
+  isSent(node, slot) {
+    const picks = this.forms[this.kind[node]].picks[slot - this.start[node]];
+    return !(picks && this.local[slot] === 0);
   }
 }

@@ -56,9 +56,10 @@ class Walk {
     const before = (i) => this.sentAt[i] < step;
     const upTo = (i) => this.sentAt[i] <= step;
     this.unknown = new Uint8Array(graph.count);
+    this.reached = new Uint8Array(graph.count);
     this.grad = step < this.seedStep
       ? new Float64Array(graph.count)
-      : graph.gradsWhen(upTo, this.unknown);
+      : graph.gradsWhen(upTo, this.unknown, this.reached);
     this.gradBefore = this.phase === 'backward' ? graph.gradsWhen(before) : this.grad;
   }
 
