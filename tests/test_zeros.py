@@ -149,7 +149,7 @@ SMOOTH = [
     Case("expm1(x)*x", lambda x: expm1(x) * x, 0.0, 3, 3.0),
     Case("x/(1+x*x)", lambda x: x / (1 + x * x), 0.0, 3, -6.0),
     Case("x/(1+x*x)", lambda x: x / (1 + x * x), 0.0, 5, 120.0),
-    Case("x*x*exp(-x*x)", lambda x: x * x * exp(-x * x), 1.0, 4, 20.0 / math.e),
+    Case("x*x*exp(-x*x)", lambda x: x * x * exp(-x * x), 1.0, 4, 36.0 / math.e),
     Case("x*x*exp(-x*x)", lambda x: x * x * exp(-x * x), 0.0, 4, -24.0),
     Case("tanh(x)*x", lambda x: tanh(x) * x, 0.0, 4, -8.0),
     Case("sigmoid(x)*x", lambda x: sigmoid(x) * x, 0.0, 4, -0.5),
