@@ -29,16 +29,22 @@ pictures: .venv/test
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/explorer_pictures.py
 
+# Installing takes minutes: a dot every three seconds, until the shell that runs the line is gone.
+DOTS := (while sleep 3 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
+
 .venv/bin/pip:
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
+	@echo "Making .venv"
+	@$(DOTS) $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --upgrade pip; \
+		done=$$?; echo; exit $$done
 
 .venv/demo: .venv/bin/pip $(SOURCES)
-	$(BIN)/pip install --quiet '.[learn]'
+	@echo "Installing chainrule with what the demonstration needs; the engine is compiled"
+	@$(DOTS) $(BIN)/pip install --quiet '.[learn]'; done=$$?; echo; exit $$done
 	@touch $@
 
 .venv/test: .venv/bin/pip $(SOURCES)
-	$(BIN)/pip install --quiet '.[test]'
+	@echo "Installing chainrule with what its tests need; the engine is compiled"
+	@$(DOTS) $(BIN)/pip install --quiet '.[test]'; done=$$?; echo; exit $$done
 	@touch $@
 
 clean:

@@ -1125,13 +1125,20 @@ REFERENCES: dict[str, Reference] = {
         0.0,
         ordinary=with_numbers(ORDINARY_2, (0.0, 1.0), 0),
     ),
-    "message": Reference(
-        lambda reached, g, d: g * d if reached else 0.0,
-        (None, lambda reached, g, d: d if reached else 0.0, lambda reached, g, d: g if reached else 0.0),
-        with_numbers(each(ANY, ANY), (0.0, 1.0), 0),
-        [(reached, *pair) for reached in (0.0, 1.0) for pair in tuples(PAIR_EDGES, 2)],
+    "message": Reference(  # what is not reached has a global gradient of 0
+        lambda reached, g, d: product(g, d) if reached or math.isfinite(d) else 0.0,
+        (
+            None,
+            lambda reached, g, d: d if reached else 0.0,
+            lambda reached, g, d: g if reached else 0.0,
+        ),
+        with_numbers(each(ANY, ANY), (1.0,), 0),
+        [
+            *[(1.0, *pair) for pair in tuples(PAIR_EDGES, 2)],
+            *[(0.0, 0.0, d) for (d,) in tuples(EDGES, 1)],
+        ],
         0.5,
-        ordinary=with_numbers(ORDINARY_2, (0.0, 1.0), 0),
+        ordinary=with_numbers(ORDINARY_2, (1.0,), 0),
     ),
     "less": compares(lambda a, b: a < b),
     "less_equal": compares(lambda a, b: a <= b),

@@ -202,11 +202,11 @@ def test_a_graph_of_every_kind_of_node() -> None:
     )
 
 
-# A global gradient of 0 stops
+# What was not picked is sent nothing; every other zero is a number
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, -4.0])
-def test_zero_stops_at_the_branch_not_taken(value: float) -> None:
+def test_the_branch_not_taken_is_sent_nothing(value: float) -> None:
     """No double where is needed."""
     x = Node(value)
     y = cm.where(x > 0, cm.sqrt(x), 0)
@@ -229,33 +229,78 @@ def test_the_branch_taken_counts() -> None:
     "build",
     [
         lambda x: (x**0.5 - 1).relu(),
-        lambda x: (x**0.5) * 0,
-        lambda x: 0 * cm.log(x),
         lambda x: cm.log(x).relu(),
         lambda x: cm.maximum(cm.log(x), -1e300),
-        lambda x: (1 / x) * 0.0,
+        lambda x: cm.minimum(1 / x, 5.0),
+        lambda x: cm.clip(cm.log(x), -1.0, 1.0),
+        lambda x: abs(cm.sqrt(x)),
+        lambda x: cm.copysign(cm.sqrt(x), -1.0),
         lambda x: cm.stop_gradient(cm.log(x)),
         lambda x: math.floor(cm.sqrt(x)),
         lambda x: cm.sign(1 / x),
+        lambda x: cm.sqrt(cm.relu(x - 1)),
+        lambda x: cm.log(cm.maximum(x - 1, 0.0)),
+        lambda x: cm.sqrt(cm.maximum(x - 1, 0.0)) * cm.sqrt(cm.clip(x - 1, 0.0, 2.0)),
     ],
 )
-def test_zero_stops_before_an_infinite_local_gradient(build: Callable[[Any], Any]) -> None:
-    """Exactly 0 times infinity is 0 here."""
+def test_what_was_not_picked_is_sent_nothing(build: Callable[[Any], Any]) -> None:
+    """Before an infinite local gradient, and after one."""
     x = Node(0.0)
     build(x).backward()
     assert x.grad == 0.0
 
 
-def test_zero_as_seed() -> None:
-    """Sends 0 everywhere."""
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: (x**0.5) * 0,
+        lambda x: 0 * cm.log(x),
+        lambda x: (1 / x) * 0.0,
+        lambda x: 1 / (1 / x),
+        lambda x: cm.atan(1 / x),
+        lambda x: cm.hypot(cm.sqrt(x), cm.sqrt(x)),
+        lambda x: cm.sqrt(x * x) * 1.0,
+        lambda x: cm.sqrt(x - x),
+        lambda x: cm.where(x == 0, cm.log(x) * 0, 0.0),
+    ],
+)
+def test_a_zero_that_is_a_number_times_infinity_is_not_known(build: Callable[[Any], Any]) -> None:
+    """NaN, as in other frameworks: no plausible number."""
     x = Node(0.0)
+    build(x).backward()
+    assert math.isnan(x.grad)
+
+
+def test_a_sum_that_cancels_has_been_reached() -> None:
+    """It is 0, and a number."""
+    x = Node(0.0)
+    y = cm.sqrt(x)
+    (y - y).backward()
+    assert y.grad == 0.0
+    assert math.isnan(x.grad)
+
+
+def test_nan_is_sent_on() -> None:
+    """By operations that pick as by others."""
+    for build in (Node.relu, abs, lambda x: cm.maximum(x, 1.0), lambda x: cm.minimum(1.0, x)):
+        x = Node(math.nan)
+        build(x).backward()
+        assert math.isnan(x.grad)
+
+
+def test_zero_as_seed() -> None:
+    """Is a number as any other."""
+    x, z = Node(0.0), Node(3.0)
     y = cm.log(x)
     y.backward(0)
-    assert grads(y, x) == [0.0, 0.0]
+    assert y.grad == 0.0
+    assert math.isnan(x.grad)
+    (z * 2).backward(0)
+    assert z.grad == 0.0
 
 
-def test_zero_stops_at_users_nodes_too() -> None:
-    """Their hook is not even asked."""
+def test_what_is_not_reached_is_not_asked() -> None:
+    """Of users' nodes."""
 
     class Log(Node):
         def __init__(self, x: Node) -> None:
@@ -267,6 +312,16 @@ def test_zero_stops_at_users_nodes_too() -> None:
     x = Node(0.0)
     Log(x).relu().backward()
     assert x.grad == 0.0
+
+
+def test_gradients_are_never_minus_zero() -> None:
+    """Which is how the pass marks what it has not reached."""
+    x, y = Node(-0.0), Node(0.0)
+    z = x * y
+    root = z - y + cm.relu(y * -1.0) + -(z * -0.0)
+    root.backward()
+    for node in root.sorted_nodes():
+        assert math.copysign(1.0, node.grad) == 1.0 or node.grad < 0.0
 
 
 # Users' subclasses
@@ -791,7 +846,7 @@ def test_anomaly_in_a_users_value() -> None:
 
 
 def test_no_anomaly() -> None:
-    """What is finite passes, and a gradient of 0 that stops before infinity is none."""
+    """What is finite passes, and what was not picked before infinity is none."""
     x = Node(-1.0)
     with detect_anomaly():
         y = cm.where(x > 0, cm.sqrt(abs(x) - 1), 0) + x * 3

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,11 +205,162 @@ def test_a_damaged_key_is_an_error(directory: Path) -> None:
         Kernel(draft(), [False] * 2)
 
 
-def test_a_file_in_place_of_the_directory_is_an_error(directory: Path) -> None:
-    """Not a directory."""
-    directory.write_text("")
-    with pytest.raises(OSError, match="exists"):
+def make_socket(path: Path) -> None:
+    """A socket that nobody listens to; the path must be short."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "directory": lambda path: path.mkdir(),
+    "full directory": lambda path: (path / "inside").mkdir(parents=True),
+    "pipe": lambda path: os.mkfifo(path, 0o600),
+    "socket": make_socket,
+    "link to a file": lambda path: path.symlink_to(path.parent / "key"),
+    "link to nothing": lambda path: path.symlink_to(path.parent / "nowhere"),
+    "link to itself": lambda path: path.symlink_to(path),
+    "link to a device": lambda path: path.symlink_to("/dev/zero"),
+}
+"""What can lie in place of a file."""
+
+
+def works(texts: list[str], kept: bool) -> None:
+    """Kernels are right, and warnings say that the cache does not work.
+
+    Args:
+        texts: those that LLVM compiles.
+        kept: whether the code is kept for the second time.
+    """
+    points = np.array([[0.5, 2.0]])
+    for round in range(2):
+        texts.clear()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            values, _ = run_rows(Kernel(draft(), [False] * 2), points)
+        assert values[0, 0] == 0.5 * np.exp(2.0) + 2.0
+        assert {w.category for w in caught} <= {RuntimeWarning}
+        assert bool(caught) == bool(texts) == (round == 0 or not kept)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_something_else_in_place_of_an_entry(
+    kind: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not followed, not waited for, and written anew if it can be."""
+    Kernel(draft(), [False] * 2)
+    monkeypatch.chdir(directory)
+    for path in tape_files(directory):
+        path.unlink()
+        KINDS[kind](Path(path.name))
+    works(compiled, kept="directory" not in kind)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"link to a file"}))
+def test_something_else_in_place_of_the_key(
+    kind: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be checked."""
+    Kernel(draft(), [False] * 2)
+    monkeypatch.chdir(directory)
+    Path("key").unlink()
+    KINDS[kind](Path("key"))
+    works(compiled, kept=False)
+
+
+@pytest.mark.parametrize("kind", ["file", *sorted(KINDS.keys() - {"directory", "full directory"})])
+def test_something_else_in_place_of_the_directory(
+    kind: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as if there were no cache."""
+    monkeypatch.chdir(directory.parent)
+    (directory.parent / "key").write_bytes(b"")
+    path = Path(directory.name)
+    if kind == "file":
+        path.write_bytes(b"")
+    else:
+        KINDS[kind](path)
+    works(compiled, kept=False)
+
+
+def on_a_full_name(directory: Path, patch: pytest.MonkeyPatch) -> None:
+    """A name that is too long."""
+    patch.setenv(cache.VARIABLE, str(directory / ("x" * 300)))
+
+
+def below_a_file(directory: Path, patch: pytest.MonkeyPatch) -> None:
+    """A path through a file."""
+    directory.write_bytes(b"")
+    patch.setenv(cache.VARIABLE, str(directory / "below"))
+
+
+def on_a_read_only_disk(directory: Path, patch: pytest.MonkeyPatch) -> None:
+    """The directory is missing and can't be made."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(directory))
+
+    patch.setattr(os, "mkdir", refuse)
+
+
+def where_it_may_not_be_read(directory: Path, patch: pytest.MonkeyPatch) -> None:
+    """The system refuses (a superuser is never refused)."""
+    directory.mkdir(mode=0o700)
+    original = os.open
+
+    def refuse(path: Any, *arguments: Any, **more: Any) -> int:
+        if path == str(directory):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return original(path, *arguments, **more)
+
+    patch.setattr(os, "open", refuse)
+
+
+def removed_meanwhile(directory: Path, patch: pytest.MonkeyPatch) -> None:
+    """Somebody removes the directory as soon as it is made."""
+    patch.setattr(os, "makedirs", lambda *arguments, **more: None)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        on_a_full_name,
+        below_a_file,
+        on_a_read_only_disk,
+        where_it_may_not_be_read,
+        removed_meanwhile,
+    ],
+)
+def test_a_directory_that_can_not_be_used(
+    place: Callable[[Path, pytest.MonkeyPatch], None],
+    directory: Path,
+    compiled: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is as if there were no cache."""
+    place(directory, monkeypatch)
+    works(compiled, kept=False)
+
+
+def test_a_read_only_cache_is_read(
+    directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that nothing can be written to, what is there is used."""
+    Kernel(draft(), [False] * 2)
+    original = os.open
+
+    def refuse(path: Any, flags: int, *arguments: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", path)
+        return original(path, flags, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    compiled.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         Kernel(draft(), [False] * 2)
+    assert not compiled
+    with pytest.warns(RuntimeWarning, match="nothing kept"):
+        Kernel(draft(8.0), [False] * 2)
 
 
 def test_a_full_disk_stops_nobody(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

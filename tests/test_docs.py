@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from chainrule.rules import OPERATIONS
+from chainrule.tracebacks import SWITCH
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,13 +27,67 @@ def snippets(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+def installed(page: Path) -> list[str]:
+    """The extras that a page says to install, before its first snippet."""
+    head = page.read_text().partition("```python")[0]
+    command = re.search(r"Install: `pip install (?:\.|'\.\[([\w,]+)\]')`", " ".join(head.split()))
+    assert command, f"{page.name} does not say at its top what to install"
+    return (command[1] or "").split(",")
+
+
+def absent(extras: list[str]) -> list[str]:
+    """The modules of this environment that are not there with chainrule and those extras alone."""
+    there: set[str] = set()
+    waiting = [("chainrule", extra) for extra in ["", *extras]]
+    for name, extra in waiting:
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                found = canonicalize_name(needed.name)
+                wanted = {(found, inner) for inner in ["", *needed.extras]}
+                waiting.extend(wanted - set(waiting))
+        there.add(canonicalize_name(name))
+    return [
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if there.isdisjoint(map(canonicalize_name, owners))
+    ]
+
+
+RUN = """
+import json, sys
+from importlib.abc import MetaPathFinder
+
+page, blocks, absent = json.load(sys.stdin)
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+values = {"__name__": "__main__"}
+for i, block in enumerate(blocks):
+    exec(compile(block, f"{page}, block {i + 1}", "exec"), values)
+"""
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page run one after the other, as a reader would type them."""
-    monkeypatch.chdir(tmp_path)
-    values: dict[str, object] = {"__name__": "__main__"}
-    for i, block in enumerate(snippets(page)):
-        exec(compile(block, f"{page.name}, block {i + 1}", "exec"), values)
+    """The blocks of a page run one after the other, with nothing but what it says to install."""
+    monkeypatch.delenv(SWITCH, raising=False)
+    given = json.dumps([page.name, snippets(page), absent(installed(page))])
+    words = [sys.executable, "-W", "error", "-c", RUN]
+    done = subprocess.run(words, input=given, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_examples_say_what_to_install() -> None:
+    """As every page does; a page that needs more than it says fails above."""
+    assert installed(ROOT / "examples" / "README.md") == ["examples"]
+    assert {"pytest", "sklearn", "scipy"} <= {*absent([])}
+    assert "numpy" not in absent([])
+    assert "sklearn" not in absent(["learn"])
 
 
 def test_there_are_snippets() -> None:

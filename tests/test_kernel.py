@@ -28,6 +28,7 @@ from references import REFERENCES
 
 from chainrule.compiler import machine as machine_module
 from chainrule.compiler.kernel import Kernel, Regular, Result, reduce_lanes
+from chainrule.compiler.lower import lower
 from chainrule.compiler.machine import machine
 from chainrule.compiler.vector_math import CALLED_BACK, LIBRARY, SWEEPS, path
 from chainrule.rules import OPERATIONS, Operation
@@ -504,21 +505,22 @@ def test_guards_on_uniform_values() -> None:
         assert result.status.tolist() == [status] * 3
 
 
-# Absolute zero
+# Messages
 
 
 @pytest.mark.usefixtures("any_machine")
-def test_absolute_zero() -> None:
-    """0 times infinity is 0, though the fast code does not look."""
-    draft = Draft(2)
-    product = draft.add("azmul", 0, 1)
-    draft.outputs = [draft.add("add", product, product)]
-    points = np.array([[0.0, INF], [-0.0, 2.0], [0.0, NAN], [1.0, INF], [NAN, 0.0]] * 100)
-    expected = np.array([[0.0], [-0.0], [0.0], [INF], [NAN]] * 100)
+def test_messages() -> None:
+    """What is not reached sends 0, though the fast code does not look."""
+    draft = Draft(3)
+    sent = draft.add("message", 0, 1, 2)
+    draft.outputs = [draft.add("add", sent, sent)]
+    rows = [[0, 0.0, INF], [1, -0.0, 2.0], [0, 0.0, NAN], [1, 1.0, INF], [1, NAN, 0.0], [1, 0, INF]]
+    points = np.array(rows * 100)
+    expected = np.array([[0.0], [-0.0], [0.0], [INF], [NAN], [NAN]] * 100)
     for reduce in ([False], [True]):
-        kernel = Kernel(draft, [False] * 2, reduce=reduce)
+        kernel = Kernel(draft, [False] * 3, reduce=reduce)
         assert kernel._variant._careful is None
-        ordinary, _ = run_rows(kernel, np.ones((9, 2)))
+        ordinary, _ = run_rows(kernel, np.ones((9, 3)))
         assert kernel._variant._careful is None
         for _ in range(2):  # the second time with the careful code right away
             values, result = run_rows(kernel, points)
@@ -527,56 +529,73 @@ def test_absolute_zero() -> None:
             else:
                 assert same_bits(values, expected)
         assert kernel._variant.address != kernel._variant._code.ctypes.data
-        finite, _ = run_rows(kernel, np.ones((9, 2)))
+        finite, _ = run_rows(kernel, np.ones((9, 3)))
         assert same_bits(finite, ordinary)
     single = Kernel(draft, [], lanes=False)
-    for point, value in zip(points[:5].tolist(), expected[:5], strict=True):
+    for point, value in zip(points[:6].tolist(), expected[:6], strict=True):
         assert same_bits(call(single, point)[1], value)
 
 
-@pytest.mark.parametrize("consumer", ["where", "less", "power", "gather"])
-def test_absolute_zero_where_nan_would_not_be_seen(consumer: str) -> None:
+@pytest.mark.parametrize("consumer", ["where", "less", "power", "gather", "message"])
+def test_messages_where_nan_would_not_be_seen(consumer: str) -> None:
     """Operations that may lose a NaN."""
-    draft = Draft(2)
-    product = draft.add("azmul", 0, 1)
+    draft = Draft(3)
+    sent = draft.add("message", 0, 1, 2)
     one = draft.constant(1.0)
     operands = {
-        "where": (product, one, 0),
-        "less": (product, one),
-        "power": (one, product),
-        "gather": (product, one, 0),
+        "where": (sent, one, 1),
+        "less": (sent, one),
+        "power": (one, sent),
+        "gather": (sent, one, 1),
+        "message": (sent, one, one),
     }[consumer]
     draft.outputs = [draft.add(consumer, *operands)]
-    expected = draft.values([0.0, INF])[-1]
-    values, _ = run_rows(Kernel(draft, [False] * 2), np.array([[0.0, INF]]))
+    point = [0.0, 0.0, INF]
+    expected = draft.values(point)[-1]
+    values, _ = run_rows(Kernel(draft, [False] * 3), np.array([point]))
     assert values.tolist() == [[expected]]
-    assert call(Kernel(draft, [], lanes=False), [0.0, INF])[1].tolist() == [expected]
+    assert call(Kernel(draft, [], lanes=False), point)[1].tolist() == [expected]
 
 
-def test_absolute_zero_before_a_guard() -> None:
+def test_a_message_before_a_guard() -> None:
     """A guard that would go wrong with NaN."""
-    draft = Draft(2)
-    product = draft.add("azmul", 0, 1)
-    draft.outputs = [product]
-    draft.guards = [(draft.add("less", product, draft.constant(1.0)), True)]
-    values, result = run_rows(Kernel(draft, [False] * 2), np.array([[0.0, INF], [2.0, 1.0]]))
+    draft = Draft(3)
+    sent = draft.add("message", 0, 1, 2)
+    draft.outputs = [sent]
+    draft.guards = [(draft.add("less", sent, draft.constant(1.0)), True)]
+    points = np.array([[0.0, 0.0, INF], [1.0, 2.0, 1.0]])
+    values, result = run_rows(Kernel(draft, [False] * 3), points)
     assert result.status is not None
     assert result.status.tolist() == [0, 1]
     assert values[0].tolist() == [0.0]
-    status, alone = call(Kernel(draft, [], lanes=False), [0.0, INF])
+    status, alone = call(Kernel(draft, [], lanes=False), [0.0, 0.0, INF])
     assert (status, alone.tolist()) == (0, [0.0])
 
 
-def test_absolute_zero_of_uniform_values() -> None:
+def test_messages_of_uniform_values() -> None:
     """In the part that is computed once."""
-    draft = Draft(3)
-    draft.outputs = [draft.add("add", draft.add("azmul", 0, 1), 2)]
-    kernel = Kernel(draft, [True, True, False])
-    shared, x = np.array([0.0, INF]), np.arange(20.0)
+    draft = Draft(4)
+    draft.outputs = [draft.add("add", draft.add("message", 0, 1, 2), 3)]
+    kernel = Kernel(draft, [True, True, True, False])
+    shared, x = np.array([0.0, 0.0, INF]), np.arange(20.0)
     out = np.empty((20, 1))
     for _ in range(2):
-        kernel.run([(shared.ctypes.data, 2, 8, 0), (x.ctypes.data, 1, 8, 8)], [segment(out)], 20)
+        kernel.run([(shared.ctypes.data, 3, 8, 0), (x.ctypes.data, 1, 8, 8)], [segment(out)], 20)
         assert np.array_equal(out[:, 0], x)
+
+
+def test_conditions_of_fast_messages_cost_nothing() -> None:
+    """What only they need is computed in the careful code alone, also where that calls back."""
+    draft = Draft(3)
+    condition = draft.add("where", draft.add("exp", 0), 0, 1)
+    kept = draft.add("multiply", draft.add("message", condition, 1, 2), 2)
+    draft.outputs = [kept]
+    texts: list[str] = []
+    lower(draft, [False] * 3, True, [False], machine(), False, texts.append)
+    assert "exp" not in "".join(texts)
+    texts.clear()
+    lower(draft, [False] * 3, True, [False], machine(), True, texts.append)
+    assert "exp" in "".join(texts)
 
 
 # Tables

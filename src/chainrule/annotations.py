@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import i64
+
+if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager  # it is a decorator too
 
 
 class Annotation:
@@ -38,11 +41,12 @@ ACTIVE: Final = _Active()
 _groups: Final[ContextVar[Annotation | None]] = ContextVar("chainrule_groups", default=None)
 _anomaly: Final[ContextVar[bool]] = ContextVar("chainrule_anomaly", default=False)
 _lines: Final[ContextVar[bool]] = ContextVar("chainrule_lines", default=False)
+FILES_OF_CELLS: Final[dict[str, str]] = {}
+"""Under which names a notebook compiled the cells whose lines were asked for."""
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-@contextmanager
-def group(name: str) -> Iterator[None]:
+def group(name: str) -> _GeneratorContextManager[None]:
     """Gather the nodes made inside a ``with`` block under a name; pictures can fold them.
 
     Blocks nest: a node belongs to all the groups that are open where it is made.
@@ -55,6 +59,11 @@ def group(name: str) -> Iterator[None]:
         raise TypeError(f"group takes a name, not {type(name).__name__}")
     if not name:
         raise ValueError("group takes a name that is not empty")
+    return _grouped(name)
+
+
+@contextmanager
+def _grouped(name: str) -> Iterator[None]:
     outer = _groups.get()
     token = _groups.set(Annotation(None, (outer.groups if outer else ()) + (name,), None))
     ACTIVE.contexts += 1
@@ -112,8 +121,25 @@ def new_annotation(name: str | None) -> Annotation | None:
 
 
 def users_line() -> str:
-    """``file:line`` of the innermost running code outside this package."""
+    """``file:line`` of the innermost running code outside this package.
+
+    In a notebook ``cell In[3], line 4``, as its tracebacks say it.
+    """
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    file = frame.f_code.co_filename
+    cell = _cell(file) if "IPython" in sys.modules else None
+    return f"{file}:{frame.f_lineno}" if cell is None else f"{cell}, line {frame.f_lineno}"
+
+
+def _cell(file: str) -> str | None:
+    """What IPython calls the cell that it compiled under the name of a file; None for a file."""
+    shell: Any = getattr(sys.modules["IPython"], "get_ipython", lambda: None)()
+    name = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    found = None if name is None else name(file)
+    if found is None:
+        return None
+    cell = f"{found[0].lower()} {found[1]}"
+    FILES_OF_CELLS[cell] = file
+    return cell

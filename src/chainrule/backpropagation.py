@@ -11,6 +11,7 @@ from mypy_extensions import i32, i64
 
 from chainrule import ieee
 from chainrule.annotations import detecting_anomaly, users_line
+from chainrule.forking import take_around_forks
 from chainrule.node import _STATE, COMPILED, Node, _values, equation
 from chainrule.rules import (
     CODE_ADD,
@@ -31,6 +32,7 @@ from chainrule.tracing import TracedValueError
 
 _WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
 _NOTHING: Final = -0.0  # the gradient of a node that no message has reached
+take_around_forks(lambda: _WRITING)
 
 
 class _Walk:
@@ -52,9 +54,16 @@ def sorted_nodes(root: Node) -> list[Node]:
 
 
 def topological(roots: Sequence[Node], level: i32) -> list[Node]:
-    """The nodes of a level, or a deeper one, that some roots depend on: children before parents."""
-    starts = [root for root in roots if root._level >= level]
-    return _walk(starts, level, False, False, 0.0).nodes if starts else []
+    """The nodes of a level, or a deeper one, that some roots depend on: parents before children.
+
+    What the first roots depend on comes first.
+    """
+    starts = [root for root in reversed(roots) if root._level >= level]
+    if not starts:
+        return []
+    nodes = _walk(starts, level, False, False, 0.0).nodes
+    nodes.reverse()
+    return nodes
 
 
 def backward(root: Node, seed: float) -> None:

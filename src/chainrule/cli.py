@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import runpy
+import os
 import sys
 import webbrowser
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from chainrule import Node, build_info, record_lines
 from chainrule.drawing import draw_graph
 from chainrule.drawing.render import FORMATS
+from chainrule.tracebacks import keep_users_frames, users_frames
+
+FAILED = 1
+"""Exit status where the user's program raised an exception."""
+
+WRONG = 2
+"""Exit status where the request was wrong."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, that of shells."""
 
 
 class UsageError(ValueError):
     """What the user asked for can't be done; the message says why and what to write instead."""
+
+
+class ProgramError(Exception):
+    """The user's program raised an exception, the cause; its traceback is the program's own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,15 +42,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``chainrule``; by default those of the process.
 
     Returns:
-        The exit status: 0, or 2 where the request was wrong.
+        The exit status: 0; 1 where the user's program raised an exception, whose traceback is then
+        shown as Python shows it; that of the program if it called ``sys.exit`` with one; 2 where
+        the request was wrong, which one line says; 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+    except ProgramError as failure:
+        return _shown(failure.__cause__)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (UsageError, OSError, RuntimeError) as error:
         print(f"chainrule: {error}", file=sys.stderr)
-        return 2
+        return WRONG
     return 0
+
+
+def _shown(error: BaseException | None) -> int:
+    """Show an exception of the user's program as Python does; gives the exit status."""
+    assert error is not None
+    sys.excepthook(type(error), error, error.__traceback__)
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+
+
+@contextmanager
+def _reading_the_graph() -> Iterator[None]:
+    """Tell errors of the user's functions, which a graph may call, from errors about the graph.
+
+    Raises:
+        ProgramError: for an exception that has frames which are not of this package.
+        UsageError: for another that says what is wrong with the graph.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if users_frames(error.__traceback__) is not None:
+            keep_users_frames(error)
+            raise ProgramError from error
+        if isinstance(error, (ValueError, TypeError, RuntimeError)):
+            raise UsageError(error) from error
+        raise
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--title", help="of the page")
     explore.set_defaults(run=_explore)
 
-    demo = commands.add_parser("demo", help="a dense unit, then a network that learns real data")
+    demo = commands.add_parser("demo", help="gradients checked, code compiled, data learnt")
     demo.add_argument("-o", "--output", type=Path, default=Path("chainrule-demo"), metavar="FOLDER")
     demo.add_argument("--steps", type=int, default=3000, help="steps of training (3000)")
     demo.set_defaults(run=_demo)
@@ -88,9 +134,9 @@ def _parser() -> argparse.ArgumentParser:
 def _draw(options: argparse.Namespace) -> None:
     file, name = _target(options.target)
     node = _node_of(file, name)
-    if options.backward:
-        node.backward()
-    try:
+    with _reading_the_graph():
+        if options.backward:
+            node.backward()
         drawing = draw_graph(
             node,
             color=options.color,
@@ -99,6 +145,7 @@ def _draw(options: argparse.Namespace) -> None:
             max_depth=options.max_depth,
             fold=options.fold_all or options.fold or False,
         )
+    try:
         print(drawing.save(options.output or Path(f"{name}.svg")))
     except ValueError as error:
         raise UsageError(error) from error
@@ -110,9 +157,11 @@ def _explore(options: argparse.Namespace) -> None:
     file, name = _target(options.target)
     with record_lines() if options.lines else nullcontext():
         node = _node_of(file, name)
+    with _reading_the_graph():
+        page = explore(node, title=options.title or node.name or name)
+    path = Path(options.output or f"{name}.html")
     try:
-        path = Path(options.output or f"{name}.html")
-        explore(node, path, title=options.title or node.name or name)
+        page.save(path)
     except ValueError as error:
         raise UsageError(error) from error
     print(path)
@@ -129,12 +178,16 @@ def _target(text: str) -> tuple[Path, str]:
 
 
 def _node_of(file: Path, name: str) -> Node:
-    """Run a file as Python does and take the node of that name."""
+    """Run a file and take the node of that name.
+
+    Raises:
+        ProgramError: if the program raises an exception.
+        SystemExit: if it ends itself with another exit status than 0.
+        UsageError: if there is no such file or node.
+    """
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
-    sys.argv = [str(file)]
-    sys.path.insert(0, str(file.parent.resolve()))
-    values: dict[str, Any] = runpy.run_path(str(file), run_name="__main__")
+    values = _run(file)
     value = values.get(name)
     if isinstance(value, Node):
         return value
@@ -142,6 +195,29 @@ def _node_of(file: Path, name: str) -> Node:
     there = ", ".join(difflib.get_close_matches(name, nodes, 5, 0.0) or ["none"])
     what = "nothing" if name not in values else f"a {type(value).__name__}, not a node"
     raise UsageError(f"{name} is {what} in {file}; its nodes are: {there}")
+
+
+def _run(file: Path) -> dict[str, object]:
+    """Run a file as Python does; gives its global names."""
+    source = file.read_bytes()
+    path = os.path.abspath(file)
+    module = ModuleType("__main__")
+    module.__file__ = path
+    sys.argv = [str(file)]
+    sys.path.insert(0, str(file.parent.resolve()))
+    own = sys.modules["__main__"]
+    sys.modules["__main__"] = module
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    except SystemExit as end:
+        if end.code:
+            raise
+    except BaseException as error:
+        keep_users_frames(error)
+        raise ProgramError from error
+    finally:
+        sys.modules["__main__"] = own
+    return vars(module)
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from chainrule import rules, trees
 from chainrule.differentiation import fresh_input, set_operands
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
+from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Transformed, check_current
 from chainrule.trees import Layout
@@ -21,6 +22,7 @@ class CustomGradient(Transformed):
 
     name = "custom_gradient"
 
+    @boundary
     def __call__(self, *args: Any) -> Any:
         """The value, a node with the user's derivative if an argument is one."""
         arguments, layout = trees.flatten(args, f"an argument of {self!r}")
@@ -198,6 +200,7 @@ def _part(whole: Operation, place: int, count: int) -> Operation:
     return part
 
 
+@boundary
 def custom_gradient(f: Callable[..., Any]) -> CustomGradient:
     """A function with a derivative of your own, as a decorator.
 

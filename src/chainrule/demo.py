@@ -1,43 +1,74 @@
-"""The demonstration that ``chainrule demo`` runs: gradients checked, then a network that learns."""
+"""The demonstration that ``chainrule demo`` runs: gradients checked, code compiled, data learnt."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from chainrule import Node, build_info, group, zero_grad
+from chainrule import Node, build_info
 from chainrule.data import electron_mobility
 from chainrule.drawing import draw_graph
 
-Network = list[list[list[Node]]]
-"""Layers of neurons of weights, the last of each neuron its bias."""
+if TYPE_CHECKING:
+    from chainrule.nn import MLP, History
+
+SILENCE = 3.0
+"""Seconds without a sign of life."""
 
 
 def run(folder: Path, steps: int) -> None:
-    """Show a dense unit with checked gradients, fit a network, and leave pictures in a folder.
+    """Show checked gradients, compiled code and a trained network; leave pictures in a folder.
 
     Raises:
         ModuleNotFoundError: if matplotlib or tqdm is not installed.
         OSError: if the folder can't be written.
     """
-    import matplotlib
-    import tqdm  # noqa: F401  before any work is done
-
-    matplotlib.use("Agg")
-    folder.mkdir(parents=True, exist_ok=True)
     info = build_info()
     engine = "compiled" if info["compiled"] else f"plain Python {info['reason']}"
-    print(f"chainrule {info['version']}, engine: {engine}\n")
-    pictures = [dense_unit(folder), *fit_network(folder, steps)]
-    print("\nPictures:")
+    print(f"chainrule {info['version']}, engine: {engine}")
+    with signs_of_life("Loading matplotlib"):
+        import matplotlib
+        import tqdm  # noqa: F401  before any work is done
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot  # it looks for fonts when it is run first
+    folder.mkdir(parents=True, exist_ok=True)
+    unit = dense_unit(folder)
+    option()
+    pictures = [*unit, *network(folder, steps)]
+    print("\nPictures, and pages to walk through in a browser:")
     for picture in pictures:
         print(f"  {picture}")
 
 
-def dense_unit(folder: Path) -> Path:
-    """Backpropagate through relu(w0 x + w1 x + b), compare with differences, draw."""
+@contextmanager
+def signs_of_life(what: str) -> Iterator[None]:
+    """Say what is being done, with a dot every few seconds until it is done."""
+    done = threading.Event()
+
+    def dots() -> None:
+        while not done.wait(SILENCE):
+            print(".", end="", flush=True)
+
+    print(f"{what} …", end="", flush=True)
+    thread = threading.Thread(target=dots, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        print(flush=True)
+
+
+def dense_unit(folder: Path) -> list[Path]:
+    """Backpropagate through relu(w0 x + w1 x + b), compare with differences, draw, explore."""
+    from chainrule.explorer import explore
+
     names = ("w0", "w1", "b", "x")
     point = (-1.0, 2.0, 4.0, 2.0)
 
@@ -48,14 +79,16 @@ def dense_unit(folder: Path) -> Path:
     leaves = [Node(value, name=name) for name, value in zip(names, point, strict=True)]
     y = unit(*leaves)
     y.backward()
-    print("A dense unit: y = relu(w0·x + w1·x + b)")
+    print("\nA dense unit: y = relu(w0·x + w1·x + b)")
     print(f"  y = {y.data:g}")
     print("  gradient   backpropagated   numerical")
     for i, leaf in enumerate(leaves):
         numerical = _central_difference(unit, point, i)
         agrees = "ok" if abs(leaf.grad - numerical) < 1e-6 else "WRONG"
         print(f"  ∂y/∂{leaf.name:<6} {leaf.grad:14.6f} {numerical:11.6f}   {agrees}")
-    return Path(draw_graph(y, color=True, local_grads=True).save(folder / "dense-unit.svg"))
+    picture = draw_graph(y, color=True, local_grads=True).save(folder / "dense-unit.svg")
+    page = explore(y, title="A dense unit").save(folder / "dense-unit.html")
+    return [Path(picture), Path(page)]
 
 
 def _central_difference(
@@ -69,120 +102,102 @@ def _central_difference(
     return (shifted(h) - shifted(-h)) / (2 * h)
 
 
-def fit_network(folder: Path, steps: int) -> list[Path]:
-    """Fit a 1-8-1 network to measured data by Adam, every weight and every sum a node."""
-    from tqdm import tqdm
+def knocked_out(spot: Any, vol: Any, normals: Any) -> Any:
+    """What a share is worth at the end of a path, or nothing once it has reached 130."""
+    from chainrule.math import exp
 
-    densities, mobilities = electron_mobility()
+    for z in normals:
+        spot = spot * exp(vol * z - 0.5 * vol * vol)
+        if spot > 130.0:
+            return 0.0
+    return spot
+
+
+def option(n_paths: int = 10_000, n_steps: int = 50) -> None:
+    """Compile value and gradient of a loop with an ``if``; compare with the same on nodes."""
+    import numpy
+
+    from chainrule import compile, value_and_grad, vmap
+
+    each = value_and_grad(knocked_out, argnums=(0, 1))
+    compiled = compile(vmap(each, in_axes=(None, None, 0)))
+    paths = numpy.random.default_rng(0).normal(size=(n_paths, n_steps))
+    print(f"\nCompiled: a loop of {n_steps} steps that an `if` may end, on {n_paths:,} paths")
+    with signs_of_life("  tracing and compiling"):
+        start = time.perf_counter()
+        compiled(100.0, 0.02, paths)
+        first = time.perf_counter() - start
+    start = time.perf_counter()
+    values, (delta, vega) = compiled(100.0, 0.02, paths)
+    later = time.perf_counter() - start
+    some = range(20)
+    with signs_of_life("  the same on nodes"):
+        start = time.perf_counter()
+        eager = numpy.array([_flat(*each(100.0, 0.02, paths[i])) for i in some])
+        on_nodes = (time.perf_counter() - start) * n_paths / len(some)
+    found = numpy.stack([values, delta, vega], axis=1)[: len(some)]
+    agrees = "ok" if numpy.allclose(found, eager, rtol=1e-12, atol=1e-12) else "WRONG"
+    print(f"  value {values.mean():.4f}, delta {delta.mean():.4f}, vega {vega.mean():.4f}")
+    print(f"  first call {first:.2f} s, then {1e3 * later:.1f} ms; on nodes about {on_nodes:.0f} s")
+    print(f"  {len(some)} paths on nodes give the same   {agrees}")
+
+
+def _flat(value: Any, gradient: Any) -> list[Any]:
+    return [value, *gradient]
+
+
+def network(folder: Path, steps: int) -> list[Path]:
+    """Fit a 1-8-1 network to measured data; every weight is a node, a step is machine code."""
+    import numpy
+
+    from chainrule import nn
+    from chainrule.explorer import explore
+
+    densities, mobilities = map(numpy.array, electron_mobility())
     xs, ys = _standardized(densities), _standardized(mobilities)
-    network = _new_network([1, 8, 1], random.Random(0))
-    weights = [weight for layer in network for neuron in layer for weight in neuron]
+    model = nn.MLP(1, [8, 1], seed=0)
     print(
-        f"\nA network of {len(weights)} weights learns {len(xs)} measurements:"
+        f"\nA network of {len(model.parameters())} weights learns {len(xs)} measurements:"
         " electron mobility against log density (NIST)"
     )
-    losses = []
-    step = adam(weights, 0.02)
-    progress = tqdm(range(steps), desc="  training", unit="step")
-    for _ in progress:
-        loss = _mean_squared_error(network, xs, ys)
-        zero_grad(weights)
-        loss.backward()
-        step()
-        losses.append(loss.data)
-        progress.set_postfix(loss=f"{loss.data:.2e}", refresh=False)
-    explained = 100 * (1 - losses[-1])  # the targets have variance 1
-    print(
-        f"  {len(loss.sorted_nodes()):,} nodes a step; explains {explained:.2f} % of the variance"
+    optimizer = nn.Adam(0.02)
+    history = nn.fit(
+        model, xs, ys, optimizer=optimizer, epochs=steps, batch_size=len(xs), progress=True
     )
-    loss = _mean_squared_error(network, xs[:1], ys[:1])
-    loss.backward()
-    drawn = draw_graph(loss, color=True, fold=[f"neuron {i}" for i in range(1, 9)])
-    return [
-        _plot(folder / "fit.png", network, densities, mobilities, losses),
-        Path(drawn.save(folder / "network.svg")),
-    ]
-
-
-def _standardized(values: Sequence[float]) -> list[float]:
-    mean = sum(values) / len(values)
-    deviation = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
-    return [(v - mean) / deviation for v in values]
-
-
-def _new_network(sizes: Sequence[int], rng: random.Random) -> Network:
-    """Weights drawn evenly from ±sqrt(3 / inputs), biases 0."""
-    return [
-        [
-            [Node(rng.uniform(-1, 1) * (3 / inputs) ** 0.5, name=f"w{i}") for i in range(inputs)]
-            + [Node(rng.uniform(-1, 1), name="b")]
-            for _ in range(outputs)
+    explained = 100 * (1 - history.loss[-1])  # the targets have variance 1
+    print(
+        f"  {history.steps:,} steps in {history.seconds[-1]:.2f} s, compiling included;"
+        f" explains {explained:.2f} % of the variance"
+    )
+    with signs_of_life("Drawing"):
+        loss = nn.mean_squared_error(model(float(xs[0])), float(ys[0]))
+        loss.backward()
+        drawn = draw_graph(loss, color=True, fold=[f"neuron {i}" for i in range(8)])
+        return [
+            _plot(folder / "fit.png", model, densities, mobilities, history),
+            Path(drawn.save(folder / "network.svg")),
+            Path(explore(loss, title="A network").save(folder / "network.html")),
         ]
-        for inputs, outputs in pairwise(sizes)
-    ]
 
 
-def _output(network: Network, x: float) -> Node:
-    values: list[Node] = [Node(x, name="x")]
-    for depth, layer in enumerate(network, start=1):
-        last = depth == len(network)
-        outputs = []
-        for i, (*weights, bias) in enumerate(layer, start=1):
-            with group("output" if last else f"neuron {i}"):
-                total = bias
-                for weight, value in zip(weights, values, strict=True):
-                    total = total + weight * value
-                outputs.append(total if last else total.tanh())
-        values = outputs
-    return values[0]
+def _standardized(values: Any) -> Any:
+    return (values - values.mean()) / values.std()
 
 
-def _mean_squared_error(network: Network, xs: Sequence[float], ys: Sequence[float]) -> Node:
-    errors = [(_output(network, x) - y) ** 2 for x, y in zip(xs, ys, strict=True)]
-    total = errors[0]
-    for error in errors[1:]:
-        total = total + error
-    mean: Node = total / len(errors)
-    return mean
-
-
-def adam(weights: Sequence[Node], rate: float) -> Callable[[], None]:
-    """A function that takes one step of Adam (Kingma and Ba, 2015) by the weights' gradients."""
-    means = [0.0] * len(weights)
-    squares = [0.0] * len(weights)
-    count = 0
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-        for i, weight in enumerate(weights):
-            means[i] = 0.9 * means[i] + 0.1 * weight.grad
-            squares[i] = 0.999 * squares[i] + 0.001 * weight.grad**2
-            mean = means[i] / (1 - 0.9**count)
-            square = squares[i] / (1 - 0.999**count)
-            weight.data -= rate * mean / (square**0.5 + 1e-8)
-
-    return step
-
-
-def _plot(
-    path: Path,
-    network: Network,
-    densities: Sequence[float],
-    mobilities: Sequence[float],
-    losses: Sequence[float],
-) -> Path:
+def _plot(path: Path, model: MLP, densities: Any, mobilities: Any, history: History) -> Path:
     import matplotlib.pyplot as plt
-    import numpy as np
+    import numpy
 
-    fine = np.linspace(min(densities), max(densities), 200)
-    curve = [_output(network, x).data for x in (fine - np.mean(densities)) / np.std(densities)]
+    from chainrule import nn
+
+    fine = numpy.linspace(densities.min(), densities.max(), 200)
+    curve = nn.predict(model, (fine - densities.mean()) / densities.std())
     figure, (fit, learning) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     fit.plot(densities, mobilities, "o", color="0.3", markersize=4, label="measured")
-    fit.plot(fine, np.array(curve) * np.std(mobilities) + np.mean(mobilities), label="network")
+    fit.plot(fine, curve * mobilities.std() + mobilities.mean(), label="network")
     fit.set(xlabel="log(density)", ylabel="electron mobility", title="Fit")
     fit.legend()
-    learning.semilogy(losses)
+    learning.semilogy(history.loss)
     learning.set(xlabel="step", ylabel="mean squared error", title="Learning")
     figure.savefig(path, dpi=120)
     plt.close(figure)

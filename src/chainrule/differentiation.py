@@ -48,7 +48,7 @@ def release(inputs: Sequence[Node], values: Sequence[Any], level: i32) -> list[A
         if x._a is not None:
             stood_for[id(x)] = x._a
     fixed: set[int] = set()  # the ids of those that depend on no node from outside
-    for node in reversed(topological([v for v in values if isinstance(v, Node)], level)):
+    for node in topological([v for v in values if isinstance(v, Node)], level):
         if id(node) in stood_for:
             node._level = max(floor, stood_for[id(node)]._level)
             continue
@@ -161,7 +161,6 @@ class Linearization:
         outside: Sequence[Node] = (),
     ) -> None:
         between = topological([y for y in outputs if isinstance(y, Node)], level)
-        between.reverse()
         self.inputs = [*inputs, *outside]
         self.outputs = list(outputs)
         self.order = [*outside, *between]

@@ -48,9 +48,9 @@ def power_term(c: float, x: float, n: float, k: float) -> float:
     """c * x ** (n - k) for a small whole k: what the derivatives of x ** n are made of.
 
     A zero wins over an infinity: c over any power (x ** 0 has derivative 0), a power over the
-    infinite log(x) at x = 0 (which 0 ** 0 = 1 does not). The rounding error of n - k, which times log(x) may be hundreds of
-    units in the last place, is made good; a power that overflows or underflows before it meets c
-    is multiplied in by halves.
+    infinite log(x) at x = 0, but not 0 ** 0, which is 1. The rounding error of n - k, which times
+    log(x) may be hundreds of units in the last place, is made good; a power that overflows or
+    underflows before it meets c is multiplied in by halves.
     """
     if c == 0.0:
         return 0.0
@@ -275,8 +275,12 @@ def azmul(x: float, y: float) -> float:
 
 
 def message(reached: float, global_grad: float, local_grad: float) -> float:
-    """What a node sends to an operand that its gradient reaches only under a condition, else 0."""
-    return global_grad * local_grad if reached != 0.0 else 0.0
+    """global_grad * local_grad of a node that is reached only under a condition.
+
+    Where it is not, its global gradient is 0 and sends 0, whatever the local gradient.
+    """
+    product = global_grad * local_grad
+    return product if reached != 0.0 or product == product else 0.0
 
 
 def less(x: float, y: float) -> float:

@@ -11,6 +11,7 @@ import optree
 from chainrule import trees
 from chainrule.rules import described
 from chainrule.sparse import holds_sparse
+from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed
 
@@ -100,6 +101,7 @@ class Vmap(Transformed):
         (length,) = lengths
         return int(length)
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results of all lanes, stacked or added up; computed one lane after another."""
         leaves, structure, axes = self.axes_of(args)
@@ -176,6 +178,7 @@ def _lane_of(array: Any, axis: int, lane: int) -> Any:
     return found.item() if isinstance(found, (numpy.generic, numpy.ndarray)) else found
 
 
+@boundary
 def vmap(
     f: Callable[..., Any],
     in_axes: Any = 0,

@@ -19,6 +19,8 @@ from chainrule.node import ConditionNode as _ConditionNode
 from chainrule.node import Node as _Node
 from chainrule.node import compared as _compared
 from chainrule.rules import to_float as _to_float
+from chainrule.tracebacks import boundary as _boundary
+from chainrule.tracebacks import keep_users_frames as _keep_users_frames
 
 __all__ = [
     "acos",
@@ -145,37 +147,47 @@ trunc = _rules.trunc
 
 def log(x: Any, base: Any = None) -> Any:
     """Logarithm of x, natural or to a base."""
-    if base is None:
-        return _rules.log(x)
-    return _rules.divide(_rules.log(x), _rules.log(base))
+    try:  # not a boundary, which costs a call
+        if base is None:
+            return _rules.log(x)
+        return _rules.divide(_rules.log(x), _rules.log(base))
+    except BaseException as error:
+        _keep_users_frames(error)
+        raise
 
 
+@_boundary
 def digamma(x: Any) -> Any:
     """Derivative of lgamma."""
     return _rules.polygamma(0.0, x)
 
 
+@_boundary
 def degrees(x: Any) -> Any:
     """Radians to degrees."""
     return _rules.multiply(x, 180.0 / _math.pi)
 
 
+@_boundary
 def radians(x: Any) -> Any:
     """Degrees to radians."""
     return _rules.multiply(x, _math.pi / 180.0)
 
 
+@_boundary
 def modf(x: Any) -> tuple[Any, Any]:
     """Fractional and whole part, both with the sign of x."""
     none = _rules.copysign(0.0, x)
     return where(isinf(x), none, _rules.fmod(x, 1.0)), _rules.trunc(x)
 
 
+@_boundary
 def fsum(xs: Iterable[Any]) -> Any:
     """The sum of numbers and nodes, rounded once."""
     return _rules.fsum(*xs)
 
 
+@_boundary
 def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     """The product, from left to right, beginning with ``start``."""
     product = start
@@ -184,6 +196,7 @@ def prod(xs: Iterable[Any], *, start: Any = 1.0) -> Any:
     return product if isinstance(product, _Node) else _to_float(product, "prod")
 
 
+@_boundary
 def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
     """x0 y0 + x1 y1 + …, from left to right; 0.0 for nothing.
 
@@ -200,6 +213,7 @@ def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
 sumprod = dot
 
 
+@_boundary
 def dist(p: Iterable[Any], q: Iterable[Any]) -> Any:
     """Euclidean distance of two points.
 
@@ -218,18 +232,22 @@ def _pairs(xs: Iterable[Any], ys: Iterable[Any], name: str) -> list[tuple[Any, A
     return list(zip(left, right, strict=True))
 
 
+@_boundary
 def logsumexp(xs: Iterable[Any]) -> Any:
     """log(exp(x0) + exp(x1) + …) without overflow; -inf for nothing."""
     terms = list(xs)
     if not terms:
         return -_math.inf
     largest = stop_gradient(reduce(_rules.maximum, terms))
-    if isinf(largest):  # the others are nothing beside it, and x - inf would be NaN
-        return reduce(_rules.maximum, terms, -_math.inf)
+    if isinf(largest):  # x - inf would be NaN
+        if largest > 0 and sum(1 for x in terms if x == _math.inf) == 1:
+            return reduce(_rules.maximum, terms)  # the others are nothing beside it
+        return _rules.log(reduce(_rules.add, [_rules.exp(x) for x in terms]))  # gradients NaN
     total = reduce(_rules.add, [_rules.exp(_rules.subtract(x, largest)) for x in terms])
     return _rules.add(largest, _rules.log(total))
 
 
+@_boundary
 def clip(x: Any, low: Any, high: Any) -> Any:
     """x limited to [low, high]; at a limit the gradient is shared, as maximum and minimum do.
 
@@ -247,35 +265,43 @@ def where(condition: bool, x: Any, y: Any) -> Any:
     Raises:
         TypeError: if the condition is not a truth value such as a comparison gives.
     """
-    if isinstance(condition, _ConditionNode):
-        return _rules.where(condition, x, y)
-    if not isinstance(condition, bool) and type(condition).__name__ not in ("bool", "bool_"):
-        raise TypeError(
-            f"where takes a comparison such as x > 0, not {type(condition).__name__};"
-            " for arrays use np.where"
-        )
-    return _rules.where(1.0 if condition else 0.0, x, y)
+    try:  # not a boundary, which costs a call
+        if isinstance(condition, _ConditionNode):
+            return _rules.where(condition, x, y)
+        if not isinstance(condition, bool) and type(condition).__name__ not in ("bool", "bool_"):
+            raise TypeError(
+                f"where takes a comparison such as x > 0, not {type(condition).__name__};"
+                " for arrays use np.where"
+            )
+        return _rules.where(1.0 if condition else 0.0, x, y)
+    except BaseException as error:
+        _keep_users_frames(error)
+        raise
 
 
 # Questions about a value: truth values
 
 
+@_boundary
 def isnan(x: Any) -> Any:
     """Whether the value is NaN."""
     number = _is(_rules.less_equal, _rules.absolute(x), _math.inf)
     return not number if isinstance(number, bool) else ~number
 
 
+@_boundary
 def isinf(x: Any) -> Any:
     """Whether the value is an infinity."""
     return _is(_rules.equal, _rules.absolute(x), _math.inf)
 
 
+@_boundary
 def isfinite(x: Any) -> Any:
     """Whether the value is neither NaN nor an infinity."""
     return _is(_rules.less, _rules.absolute(x), _math.inf)
 
 
+@_boundary
 def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> Any:
     """Whether two values are close, as Python's ``math.isclose``.
 

@@ -36,6 +36,7 @@ from chainrule.rules import (
     described,
     to_float,
 )
+from chainrule.tracebacks import keep_users_frames
 from chainrule.tracing import PROGRESS, TracedValueError, name_of
 
 COMPILED: Final = not __file__.endswith(".py")
@@ -173,7 +174,7 @@ class Node:
 
     @property
     def line(self) -> str | None:
-        """``file:line`` of the code that made the node, where it was recorded."""
+        """``file:line`` (or cell and line) of the code that made the node, where recorded."""
         return None if self._annotation is None else self._annotation.line
 
     @property
@@ -288,7 +289,11 @@ class Node:
         """
         from chainrule.backpropagation import sorted_nodes
 
-        return sorted_nodes(self)
+        try:
+            return sorted_nodes(self)
+        except BaseException as error:
+            keep_users_frames(error)
+            raise
 
     def backward(self, seed: SupportsFloat = 1.0) -> None:
         """Backpropagate: set ``grad`` of every node below to ∂self/∂node times ``seed``.
@@ -305,7 +310,11 @@ class Node:
         """
         from chainrule.backpropagation import backward
 
-        backward(self, to_float(seed, "backward", "takes a real number as seed"))
+        try:
+            backward(self, to_float(seed, "backward", "takes a real number as seed"))
+        except BaseException as error:
+            keep_users_frames(error)
+            raise
 
     # Operators
 

@@ -296,7 +296,7 @@ divide: Final[Operation] = _rule(
 azmul: Final[Operation] = _rule(  # a * b, but 0 for 0 times infinity
     "azmul", ieee.azmul, lambda y, a, b: b, lambda y, a, b: a
 )
-message: Final[Operation] = _rule(  # global_grad * local_grad where there is a message, else 0
+message: Final[Operation] = _rule(  # global_grad * local_grad; 0 where nothing is reached
     "message",
     ieee.message,
     _zero,

@@ -8,11 +8,13 @@ from typing import Any
 
 from chainrule import trees
 from chainrule.rules import described
+from chainrule.tracebacks import boundary
 from chainrule.transforms import check_tuple, jvp, vjp
 
 __all__ = ["check_grads"]
 
 
+@boundary
 def check_grads(
     f: Callable[..., Any],
     args: Sequence[Any],

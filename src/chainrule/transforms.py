@@ -24,6 +24,7 @@ from chainrule.differentiation import Linearization, fresh_input, release
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
+from chainrule.tracebacks import boundary
 from chainrule.tracing import TracedValueError, transformation
 from chainrule.trees import Layout
 
@@ -92,14 +93,18 @@ class _Call:
             result, self.aux = result
         self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
         self._name = name
+        self._graph: Linearization | None = None
 
-    @functools.cached_property
+    @property
     def graph(self) -> Linearization:
         """What is between the inputs and the outputs."""
-        graph = Linearization(self.inputs, self.outputs, self.level)
-        if graph.stray is not None:
-            raise TracedValueError(f"{self._name} at {users_line()}: the function uses {_STRAY}")
-        return graph
+        if self._graph is None:
+            self._graph = Linearization(self.inputs, self.outputs, self.level)
+            if self._graph.stray is not None:
+                raise TracedValueError(
+                    f"{self._name} at {users_line()}: the function uses {_STRAY}"
+                )
+        return self._graph
 
     def gradient_in_place(self) -> list[float] | None:
         """The gradient of a single output where all is numbers, left on the inputs; else None."""
@@ -230,6 +235,7 @@ class Gradient(Transformed):
         other.name = self.name
         return other
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
         positions = _positions(self.argnums, args, self.name)
@@ -252,6 +258,7 @@ class Gradient(Transformed):
         return ((value[0], aux) if self.has_aux else value[0]), gradient
 
 
+@boundary
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """The gradient of a function with one number as result, as a function.
 
@@ -272,6 +279,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     return Gradient(f, argnums, has_aux, value=False)
 
 
+@boundary
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """Like :func:`grad`; the function gives the pair (value, gradient)."""
     return Gradient(f, argnums, has_aux, value=True)
@@ -301,6 +309,7 @@ class Jacobian(Transformed):
         """The same transformation of another function."""
         return Jacobian(function, self.argnums, self.mode, self.sparse, self.name, self.symmetric)
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments."""
         positions = _positions(self.argnums, args, self.name)
@@ -372,6 +381,7 @@ def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) 
     return trees.unflatten(result.structure, leaves)
 
 
+@boundary
 def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
 
@@ -382,11 +392,13 @@ def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     return Jacobian(f, argnums, "forward", False, "jacfwd")
 
 
+@boundary
 def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
     return Jacobian(f, argnums, "reverse", False, "jacrev")
 
 
+@boundary
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by the mode that takes fewer passes: see jacfwd.
 
@@ -397,6 +409,7 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = Fals
     return Jacobian(f, argnums, "either", sparse, "jacobian")
 
 
+@boundary
 def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The matrix of second derivatives of a function with one number as result.
 
@@ -423,6 +436,7 @@ def _same_structure(name: str, what: str, given: Any, layout: Layout) -> list[An
     return values
 
 
+@boundary
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """A function's value and its directional derivative (Jacobian times tangents).
 
@@ -445,6 +459,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
 
 
+@boundary
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """A function's value, and the function that pulls cotangents of it back to the arguments."""
     with transformation("vjp") as level:
@@ -453,6 +468,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
         value, closed = call.finish(call.outputs, locals_)
         call.graph.set_local_grads(closed)
 
+    @boundary
     def pull_back(cotangents: Any) -> tuple[Any, ...]:
         given = _same_structure("vjp", "cotangents", cotangents, call.result_layout)
         pulled: tuple[Any, ...] = call.layout.unflatten(call.graph.pull_back(given))
@@ -461,6 +477,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     return call.result_layout.unflatten(value), pull_back
 
 
+@boundary
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a function with one number as result, times tangents.
 

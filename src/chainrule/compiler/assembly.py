@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from chainrule.compiler.layout import BLOCK
+from chainrule.compiler.machine import ir
 
 
 class Procedure:
@@ -28,20 +29,18 @@ class Procedure:
     """
 
     def __init__(self, module: Any, name: str, result: Any, parameters: Sequence[Any]) -> None:
-        from llvmlite import ir
-
-        self.ir: Any = ir
+        self.ir: Any = ir()
         self.module = module
-        self.void = ir.VoidType()
-        self.bit = ir.IntType(1)
-        self.byte = ir.IntType(8)
-        self.i32 = ir.IntType(32)
-        self.i64 = ir.IntType(64)
-        self.double = ir.DoubleType()
-        self.pointer = ir.PointerType()
+        self.void = self.ir.VoidType()
+        self.bit = self.ir.IntType(1)
+        self.byte = self.ir.IntType(8)
+        self.i32 = self.ir.IntType(32)
+        self.i64 = self.ir.IntType(64)
+        self.double = self.ir.DoubleType()
+        self.pointer = self.ir.PointerType()
         self.function = self.declare(name, result, parameters)
         self.args: Any = self.function.args
-        self.b: Any = ir.IRBuilder(self.function.append_basic_block())
+        self.b: Any = self.ir.IRBuilder(self.function.append_basic_block())
 
     def declare(self, name: str, result: Any, parameters: Sequence[Any]) -> Any:
         """A function of the module by name."""

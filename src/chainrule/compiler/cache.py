@@ -3,11 +3,13 @@
 What is in the directory is executed. Therefore it must belong to the user and be writable by nobody
 else, and each file carries an authentication code (HMAC-SHA256) made with a random key that is kept
 there too. A file that was changed, cut off or renamed is refused, with a warning, and written anew.
+Where something can't be read or written there is a warning, and all works as without a cache.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import hmac
@@ -20,6 +22,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from chainrule._version import __version__
+from chainrule.compiler.machine import binding
+from chainrule.files import replace_file
 
 VARIABLE: Final = "CHAINRULE_CACHE"
 FORMAT: Final = 2  # to be raised when the code for a tape changes without a new version
@@ -31,6 +35,10 @@ Entry = tuple[dict[str, Any], list[bytes]]
 """What a file holds: a description, and pieces of object code."""
 
 
+class NotPrivate(PermissionError):
+    """Others could put code into the cache, or it can't be known that they could not."""
+
+
 def is_on() -> bool:
     """Whether there is a cache."""
     return bool(os.environ.get(VARIABLE))
@@ -40,24 +48,25 @@ def get(name: str) -> Entry | None:
     """The entry of a name, if there is a cache and it holds one.
 
     Raises:
-        PermissionError: if the directory is not private.
+        NotPrivate: if the directory is not private.
     """
     path = os.environ.get(VARIABLE)
     if not path:
         return None
-    with _directory(path) as directory:
-        try:
+    try:
+        with _directory(path) as directory:
             content = _read(directory, name)
-        except FileNotFoundError:
-            return None
-        mac, body = content[:_MAC_BYTES], content[_MAC_BYTES:]
-        if hmac.compare_digest(mac, _mac(_key(directory), name, body)):
-            return _unpacked(body)
-    warnings.warn(
-        f"{os.path.join(path, name)} was changed since it was written, and is not used",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+            if content is None:
+                return None
+            mac, body = content[:_MAC_BYTES], content[_MAC_BYTES:]
+            if hmac.compare_digest(mac, _mac(_key(directory), name, body)):
+                return _unpacked(body)
+        why = f"{os.path.join(path, name)} was changed since it was written, and is not used"
+    except NotPrivate:
+        raise
+    except OSError as error:
+        why = f"nothing used from {path} ({VARIABLE}): {error}"
+    warnings.warn(why, RuntimeWarning, stacklevel=2)
     return None
 
 
@@ -65,17 +74,20 @@ def put(name: str, entry: Entry) -> None:
     """Keep an entry, if there is a cache.
 
     Raises:
-        PermissionError: if the directory is not private.
+        NotPrivate: if the directory is not private.
     """
     path = os.environ.get(VARIABLE)
     if not path:
         return
     body = _packed(entry)
-    with _directory(path) as directory:
-        try:
+    try:
+        with _directory(path) as directory:
             _write(directory, name, _mac(_key(directory), name, body) + body)
-        except OSError as error:  # a full disk must not stop anybody
-            warnings.warn(f"nothing kept in {path}: {error}", RuntimeWarning, stacklevel=2)
+    except NotPrivate:
+        raise
+    except OSError as error:  # a full disk must not stop anybody
+        why = f"nothing kept in {path} ({VARIABLE}): {error}"
+        warnings.warn(why, RuntimeWarning, stacklevel=2)
 
 
 def name_of(*parts: bytes) -> str:
@@ -90,13 +102,12 @@ def name_of(*parts: bytes) -> str:
 @functools.cache
 def _versions() -> bytes:
     """The versions of all that has a say in the code."""
+    llvm = binding().llvm_version_info
     import llvmlite
-    import llvmlite.binding
 
     libc = ""
     if hasattr(os, "confstr") and "CS_GNU_LIBC_VERSION" in os.confstr_names:
         libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    llvm = llvmlite.binding.llvm_version_info
     return repr((FORMAT, __version__, llvmlite.__version__, llvm, libc)).encode()
 
 
@@ -104,7 +115,7 @@ def _versions() -> bytes:
 def _directory(path: str) -> Iterator[int]:
     """A descriptor of the directory, made if it is missing, and checked."""
     if not hasattr(os, "geteuid"):
-        raise PermissionError(
+        raise NotPrivate(
             f"{VARIABLE}: on this platform there is no way to check that {path} is private"
         )
     os.makedirs(path, mode=0o700, exist_ok=True)
@@ -118,9 +129,9 @@ def _directory(path: str) -> Iterator[int]:
 
 def _check_private(status: os.stat_result, path: str, forbidden: int) -> None:
     if status.st_uid != os.geteuid():
-        raise PermissionError(f"{VARIABLE}: {path} belongs to another user, and holds code to run")
+        raise NotPrivate(f"{VARIABLE}: {path} belongs to another user, and holds code to run")
     if status.st_mode & forbidden:
-        raise PermissionError(
+        raise NotPrivate(
             f"{VARIABLE}: {path} is open to other users, and holds code to run;"
             f" make it private (chmod go-rwx {path})"
         )
@@ -129,16 +140,12 @@ def _check_private(status: os.stat_result, path: str, forbidden: int) -> None:
 def _key(directory: int) -> bytes:
     """The secret key of a directory, made at its first use."""
     for _ in range(2):
-        try:
-            descriptor = os.open(_KEY_FILE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
-        except FileNotFoundError:
+        key = _read(directory, _KEY_FILE, stat.S_IRWXG | stat.S_IRWXO)
+        if key is None:
             _write(directory, _KEY_FILE, secrets.token_bytes(_KEY_BYTES), keep=True)
             continue
-        with os.fdopen(descriptor, "rb") as file:
-            _check_private(os.fstat(descriptor), _KEY_FILE, stat.S_IRWXG | stat.S_IRWXO)
-            key = file.read()
         if len(key) != _KEY_BYTES:
-            raise PermissionError(f"{VARIABLE}: the file {_KEY_FILE} is damaged; remove it")
+            raise NotPrivate(f"{VARIABLE}: the file {_KEY_FILE} is damaged; remove it")
         return key
     raise FileNotFoundError(f"{VARIABLE}: the file {_KEY_FILE} disappears")
 
@@ -148,28 +155,39 @@ def _mac(key: bytes, name: str, body: bytes) -> bytes:
     return hmac.digest(key, name.encode() + b"\0" + body, "sha256")
 
 
-def _read(directory: int, name: str) -> bytes:
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+def _read(directory: int, name: str, forbidden: int = 0) -> bytes | None:
+    """What a file holds, None if there is no such file.
+
+    Args:
+        directory: a descriptor of the directory.
+        name: the name of the file.
+        forbidden: permissions that it must not give, so that it is the user's alone; 0 for none.
+
+    Raises:
+        OSError: if it can't be read, or is a link, a directory, a pipe or a device.
+        NotPrivate: if it gives them, or belongs to another user.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would wait for a writer
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        if forbidden:
+            _check_private(status, name, forbidden)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _write(directory: int, name: str, content: bytes, keep: bool = False) -> None:
     """Write a file at once or not at all; with ``keep``, only if there is none yet."""
-    temporary = f"{name}.{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        if not keep:
-            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-            return
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)
+    # No waiting for the disk: what a power failure damages is refused, and compiled again.
+    replace_file(name, content, mode=0o600, directory=directory, keep=keep, sync=keep)
 
 
 def _packed(entry: Entry) -> bytes:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from chainrule import forking
 from chainrule.compiler.layout import HANDLE, POSITIONS
-from chainrule.compiler.machine import binding
 from chainrule.compiler.vectors import Function, Vector
 from chainrule.rules import OPERATIONS, Operation
 
@@ -34,7 +34,7 @@ _CALLBACK: Final = ctypes.CFUNCTYPE(
 )
 
 _local = threading.local()
-_handles = threading.Lock()
+_handles = forking.lock()
 _operations: weakref.WeakValueDictionary[int, CallbackTable] = weakref.WeakValueDictionary()
 _next_handle = 1
 
@@ -120,11 +120,13 @@ def _python(
 
 
 @functools.cache
-def register() -> Any:
-    """Make the function known to compiled code."""
-    function = _CALLBACK(_python)
-    binding().add_symbol(PYTHON, ctypes.cast(function, ctypes.c_void_p).value)
-    return function
+def _function() -> Any:
+    return _CALLBACK(_python)
+
+
+def imports() -> dict[str, int]:
+    """The address of the function, by the symbol that compiled code calls."""
+    return {PYTHON: ctypes.cast(_function(), ctypes.c_void_p).value or 0}
 
 
 def call_user(f: Function) -> Vector:
@@ -144,7 +146,6 @@ def call_python(f: Function, operation: str) -> Vector:
 
 
 def _call_python(f: Function, given: Sequence[Any]) -> Vector:
-    register()
     with f.b.goto_entry_block():
         result = f.local(f.type, align=8 * f.width)
     f.b.call(f.declare(PYTHON, None, "pipiiip"), [*given, f.number(f.width), result])

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from chainrule.compiler.assembly import Procedure
 from chainrule.compiler.layout import BLOCK, HANDLE, POSITIONS, SLOT
+from chainrule.compiler.machine import ir
 from chainrule.compiler.transfer import Segment, write_load, write_store
 
 ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
@@ -88,9 +89,7 @@ def lanes_driver(width: int) -> str:
     Args:
         width: how many lanes a piece computes at a time.
     """
-    from llvmlite import ir
-
-    module = ir.Module(name="lanes")
+    module = ir().Module(name="lanes")
     load_segment = write_load(module)
     store_segment = write_store(module)
     run_pieces = _write_run_pieces(module, width)
@@ -100,9 +99,7 @@ def lanes_driver(width: int) -> str:
 
 def point_driver() -> str:
     """The module with ``call``, in LLVM's assembly language."""
-    from llvmlite import ir
-
-    module = ir.Module(name="point")
+    module = ir().Module(name="point")
     _write_call(Procedure(module, "call", "i", "ppp"))
     return str(module)
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy
 
-from chainrule import trees
+from chainrule import forking, trees
 from chainrule.annotations import detecting_anomaly
 from chainrule.lanes import Vmap
 from chainrule.node import Node
 from chainrule.rules import described
+from chainrule.tracebacks import boundary, keep_users_frames, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed
 
@@ -63,7 +62,7 @@ class Compiled:
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
         self._fast: dict[tuple[type, ...], FastCall | FastLanes] = {}
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self._warned: set[str] = set()
         self.calls = 0
         functools.update_wrapper(self, function, updated=())
@@ -77,20 +76,28 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result for these arguments."""
-        # Inside a transformation or trace it is part of that graph; machine code finds no anomaly.
-        if PROGRESS.names or detecting_anomaly():
-            return self.function(*args, **kwargs)
-        self.calls += 1
-        if not kwargs:
-            fast = self._fast.get(tuple(map(type, args)))
-            if fast is not None:
-                result = fast(args)
-                if result is not None:
-                    return result
-        result = self._call(args, kwargs)
-        if self.check:
-            self._compare(result, args, kwargs)
-        return result
+        try:
+            # In a transformation or trace it is part of that graph; machine code finds no anomaly.
+            if PROGRESS.names or detecting_anomaly():
+                return self.function(*args, **kwargs)
+            self.calls += 1
+            if not kwargs:
+                fast = self._fast.get(tuple(map(type, args)))
+                if fast is not None:
+                    try:
+                        result = fast(args)
+                    except NotCompilable:  # no careful code to be had: the general way says so
+                        self._fast.clear()
+                        result = None
+                    if result is not None:
+                        return result
+            result = self._call(args, kwargs)
+            if self.check:
+                self._compare(result, args, kwargs)
+            return result
+        except BaseException as error:  # not a boundary, which costs a call
+            keep_users_frames(error)
+            raise
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, structure = trees.leaves_of((args, kwargs))
@@ -179,7 +186,7 @@ class Compiled:
     def _warn(self, key: str, message: str) -> None:
         if key not in self._warned:
             self._warned.add(key)
-            warnings.warn(message, RuntimeWarning, stacklevel=5)
+            warn(message)
 
     def _warn_of_statics(self) -> None:
         if len(self._plans) > MAX_STATIC_PLANS:
@@ -221,6 +228,7 @@ class Compiled:
             eager=any(plan.eager for plan in plans),
         )
 
+    @boundary
     def tape(self) -> str:
         """The recorded programs to read, one value a line.
 
@@ -303,6 +311,7 @@ def compile(
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
+@boundary
 def compile(
     f: Callable[..., Any] | None = None,
     *,

@@ -15,6 +15,7 @@ import numpy
 from chainrule import rules
 from chainrule.node import Node, apply
 from chainrule.rules import described
+from chainrule.tracebacks import boundary
 
 
 class IndexNode(Node):
@@ -113,6 +114,7 @@ class IndexArray(TracedArray):
     """An array of indices."""
 
 
+@boundary
 def take(table: Any, index: Any) -> Any:
     """``table[index]``, also for lists: the way to look up by an index that is data.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from array import array
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule import forking
 from chainrule.compiler import driver
 from chainrule.compiler.callback import EVERY_LANE, Errors, collected_errors, raise_first
 from chainrule.compiler.driver import Call
@@ -85,7 +85,7 @@ class Kernel:
         self._variant = Variant(Order(tape, list(uniform), lanes, self.reduce, target))
         self._stores_all = Order(tape, list(uniform), lanes, none, target)
         self._stored: Variant | None = None if any(self.reduce) else self._variant
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
 
     @property
     def compile_seconds(self) -> float:

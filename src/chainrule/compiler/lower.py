@@ -298,10 +298,7 @@ def _guarded(tape: TapeLike, plan: _Plan) -> bool:
     """Whether a guard depends on a message whose condition is not asked for."""
     guards = [v for v, _ in tape.guards]
     needed = _needed(tape, plan.resolve, plan.fast, guards)
-    for i in range(len(needed)):
-        if needed[i] and plan.fast[i]:
-            return True
-    return False
+    return any(needed[i] and plan.fast[i] for i in range(len(needed)))
 
 
 class _Writer:

@@ -10,19 +10,26 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
 import os
 import platform
+import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from chainrule.compiler.layout import BLOCK
+from chainrule.forking import take_around_forks
+from chainrule.tracing import NotCompilable
 
 _local = threading.local()
+_importing = threading.RLock()
 
 _VARIANTS: Final = {"sse": "b", "avx2": "d", "avx512": "e"}  # letters of the x86 vector ABI
 _VARIANT_WIDTHS: Final = {"b": 2, "d": 4, "e": 8}
+_LIBRARIES: Final = 64  # of a linker: it keeps 9 kB of each, until it goes with the last of them
+_numbers = itertools.count()  # of the libraries
 
 
 @dataclass(frozen=True)
@@ -60,38 +67,113 @@ class Machine:
         return _target_machine(self.triple, self.cpu, self.features, level)
 
     def compile(self, text: str, level: int) -> bytes:
-        """Object code of a module of LLVM's assembly language."""
-        llvm = binding()
-        module = llvm.parse_assembly(text, llvm.create_context())
-        generators = _local.__dict__.setdefault("generators", {})
-        generator = generators.get((self, level))
-        if generator is None:  # making one takes longer than compiling a small module
-            generator = generators[self, level] = self.target_machine(level)
-        code: bytes = generator.emit_object(module)
-        return code
+        """Object code of a module of LLVM's assembly language.
 
-    def load(self, objects: Iterable[bytes]) -> Any:
-        """An LLVM execution engine with the code of some objects; the code lives as long as it."""
-        llvm = binding()
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self.target_machine(0))
-        for code in objects:
-            engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        return engine
+        Raises:
+            NotCompilable: if LLVM fails.
+        """
+        with _failures():
+            llvm = binding()
+            module = llvm.parse_assembly(text, llvm.create_context())
+            generators = _local.__dict__.setdefault("generators", {})
+            generator = generators.get((self, level))
+            if generator is None:  # making one takes longer than compiling a small module
+                generator = generators[self, level] = self.target_machine(level)
+            code: bytes = generator.emit_object(module)
+            return code
+
+    def load(
+        self, objects: Iterable[bytes], names: Iterable[str], imports: Mapping[str, int]
+    ) -> Mapping[str, int]:
+        """Put object code into memory.
+
+        Args:
+            objects: object code.
+            names: the functions in it that are wanted.
+            imports: the addresses of the functions it calls, by name; those of C's library are
+                found without.
+
+        Returns:
+            the addresses of the functions wanted, by name. The code stays as long as this object.
+
+        Raises:
+            NotCompilable: if LLVM fails.
+        """
+        with _failures():
+            llvm = binding()
+            llvm.check_jit_execution()  # where the system refuses, JITLink would end the process
+            library = llvm.JITLibraryBuilder().add_current_process()
+            for code in objects:
+                library.add_object_img(code)
+            for name in names:
+                library.export_symbol(name)
+            for name, address in imports.items():
+                library.import_symbol(name, address)
+            number = next(_numbers)
+            loaded: Mapping[str, int] = library.link(
+                _linker(self, number // _LIBRARIES), str(number)
+            )
+            return loaded
+
+
+@functools.lru_cache(maxsize=1)
+def _linker(target: Machine, generation: int) -> Any:
+    """LLVM's linker; the libraries that it made keep it alive.
+
+    JITLink puts the sections of an object side by side, and gives it stubs for what is far away.
+    The older linker, the only one that llvmlite has for Windows, ends the process where sections
+    of one object come to lie more than 2 GB apart.
+    """
+    jit_link = sys.platform != "win32"
+    return binding().create_lljit_compiler(
+        target.target_machine(0), use_jit_link=jit_link, suppress_errors=True
+    )
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Turn LLVM's errors into NotCompilable: the function then runs eagerly."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise NotCompilable(f"LLVM failed: {error}") from error
 
 
 @functools.cache
 def binding() -> Any:
     """llvmlite's binding of LLVM, imported and initialized at the first use."""
-    import llvmlite.binding as llvm
+    with _importing:
+        import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    for library in ("libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase.dll"):
-        with contextlib.suppress(RuntimeError):  # usually Python has loaded it
-            llvm.load_library_permanently(library)
-            break
-    return llvm
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        for library in ("libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase.dll"):
+            with contextlib.suppress(RuntimeError):  # usually Python has loaded it
+                llvm.load_library_permanently(library)
+                break
+        return llvm
+
+
+@functools.cache
+def ir() -> Any:
+    """llvmlite's way of writing LLVM's assembly language, imported at the first use."""
+    with _importing:
+        from llvmlite import ir
+
+        return ir
+
+
+@contextlib.contextmanager
+def _nobody_in_llvm() -> Iterator[None]:
+    """Wait until no thread is in LLVM or imports it; a forked child then finds it whole."""
+    with _importing, contextlib.ExitStack() as stack:
+        ffi = sys.modules.get("llvmlite.binding.ffi")
+        if ffi is not None:
+            stack.enter_context(ffi.lib._lock)  # under which llvmlite makes all calls of LLVM
+        yield
+
+
+take_around_forks(_nobody_in_llvm)
 
 
 @functools.cache
@@ -106,10 +188,16 @@ def libmvec() -> ctypes.CDLL | None:
 
 
 def machine() -> Machine:
-    """The machine as it is, or as the environment variables say."""
-    return _machine(
-        os.environ.get("CHAINRULE_CPU", ""), os.environ.get("CHAINRULE_VECTOR_MATH", "")
-    )
+    """The machine as it is, or as the environment variables say.
+
+    Raises:
+        ValueError: if a variable has no meaning.
+        NotCompilable: if LLVM fails.
+    """
+    with _failures():
+        return _machine(
+            os.environ.get("CHAINRULE_CPU", ""), os.environ.get("CHAINRULE_VECTOR_MATH", "")
+        )
 
 
 @functools.cache
@@ -146,11 +234,9 @@ def _variant(width: int, wanted: str) -> str:
 def _target_machine(triple: str, cpu: str, features: str, level: int) -> Any:
     # LLVM's fast instruction selection, which makes level 0 fast, handles calls in the small code
     # model only. Position-independent code may be loaded anywhere, as its calls go through stubs.
-    model = "small" if triple.startswith("x86_64") else "jitdefault"
-    reloc = "pic" if triple.startswith("x86_64") else "default"
     target = binding().Target.from_triple(triple)
     return target.create_target_machine(
-        cpu=cpu, features=features, opt=level, codemodel=model, reloc=reloc
+        cpu=cpu, features=features, opt=level, codemodel="small", reloc="pic"
     )
 
 

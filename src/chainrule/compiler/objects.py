@@ -67,7 +67,7 @@ def _name(order: Order, careful: bool) -> str:
     return cache.name_of(b"tape", repr(order.machine).encode(), marshal.dumps(whole, version))
 
 
-def shared_function(machine: Machine, name: str, write: Callable[[], str]) -> Any:
+def shared_function(machine: Machine, name: str, write: Callable[[], str]) -> int:
     """A function that all kernels use; it stays for the life of the process.
 
     Args:
@@ -83,12 +83,12 @@ def shared_function(machine: Machine, name: str, write: Callable[[], str]) -> An
     if entry is None:
         entry = {}, [machine.compile(write(), 2)]
         cache.put(key, entry)
-    engine = machine.load(entry[1])
-    _engines.append(engine)
-    return engine.get_function_address(name)
+    code = machine.load(entry[1], [name], {})
+    _loaded.append(code)
+    return code[name]
 
 
-_engines: list[Any] = []
+_loaded: list[Any] = []
 
 
 class _Modules:

@@ -7,12 +7,12 @@ its kernel fails for a lane, that lane belongs to the prefix that ends with the 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
 
+from chainrule import forking
 from chainrule.node import Node
 
 from .kernel import Kernel, reduce_lanes
@@ -41,7 +41,7 @@ class Path:
         self.trace = trace
         self.prefix = prefix
         self._uniform = uniform
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
         recording = trace.recording
         tape = recording.tape
@@ -102,7 +102,7 @@ class Paths:
         self._record = record
         self._uniform = uniform
         self._limit = limit
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self._paths: dict[Prefix, Path] = {}
         self.captured: Sequence[Node] = ()
         self.traces = 0

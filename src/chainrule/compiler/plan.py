@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy
 
-from chainrule import trees
+from chainrule import forking, trees
 from chainrule.lanes import Vmap
 from chainrule.node import Node, apply
 from chainrule.rules import Operation
@@ -82,7 +81,7 @@ class Plan:
         self.layout: trees.Layout | None = None
         self.watch: Watch | None = None
         self.trace_seconds = 0.0
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self.eager = False
         self.result: LaneResult | None = None
         self.paths = self._new_paths()

@@ -8,14 +8,13 @@ in one array, a batch is an array of sample numbers, and a step is one run of th
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
 
-from chainrule import trees
+from chainrule import forking, trees
 from chainrule.node import Node
 from chainrule.tracing import NotCompilable
 
@@ -58,7 +57,7 @@ class Program:
         self.parameters = list(parameters)
         self.gradient = gradient
         self._max_traces = max_traces
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self.leaves = [leaf_of(array, 0, False) for array in samples]
         _, structure = trees.leaves_of(tuple(samples))
         self._arguments = inputs_to_arguments(structure, self.leaves, [None] * len(samples))
@@ -100,9 +99,10 @@ class Program:
         if len(captured) > len(self.captured):
             first = self.paths.traces == 0
             _check_apart(captured[len(self.captured) :], self.parameters)
-            self.captured = captured
             if not first:
                 self.paths = self._new_paths()
+            self.captured = captured
+            if not first:
                 raise _Restart
         if self.gradient:  # by the parameters, not by what else comes from outside
             tape = trace.recording.tape

@@ -289,7 +289,7 @@ class Recording:
         for y in outputs:
             if isinstance(y, Node):
                 roots.append(y)
-        for node in reversed(topological(roots, level)):
+        for node in topological(roots, level):
             if id(node) in values:
                 continue
             operation = node._operation

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule import forking
 from chainrule.compiler.callback import CallbackTable, operation_named
 from chainrule.compiler.driver import Code
 from chainrule.compiler.layout import BLOCK, SLOT
@@ -39,7 +38,7 @@ class Variant:
     def __init__(self, order: Order) -> None:
         start = time.perf_counter()
         self._order = order
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._fast = _Loaded(order, careful=False)
         self._careful: _Loaded | None = None
         self._pool: list[Workspace] = []
@@ -104,8 +103,10 @@ class Variant:
                 careful.enter(alone, Code.PROLOGUE, Code.PIECES)
                 alone[Code.WATCH] = 0
                 self._only_careful = alone
-                self._careful = careful
                 careful.enter(self._code, Code.CAREFUL_PROLOGUE, Code.CAREFUL_PIECES)
+                self._careful = (
+                    careful  # last: a child may be forked, or an interrupt come, between
+                )
                 self.compile_seconds += time.perf_counter() - start
         address: int = self._only_careful.ctypes.data
         return address
@@ -141,11 +142,12 @@ class _Loaded:
         machine = order.machine
         self.program: Program
         self.program, objects = object_code(order, careful)
-        provide(self.program.functions, machine.width if order.lanes else 1, machine)
-        self.engine: Any = machine.load(objects)
-        address = self.engine.get_function_address
-        self.prologue = _table([address(f"u{i}") for i in range(self.program.prologue)])
-        self.pieces = _table([address(f"p{i}") for i in range(self.program.pieces)])
+        imports = provide(self.program.functions, machine.width if order.lanes else 1, machine)
+        prologue = [f"u{i}" for i in range(self.program.prologue)]
+        pieces = [f"p{i}" for i in range(self.program.pieces)]
+        self._code = machine.load(objects, [*prologue, *pieces], imports)
+        self.prologue = _table([self._code[name] for name in prologue])
+        self.pieces = _table([self._code[name] for name in pieces])
 
     def enter(self, code: Table, prologue: int, pieces: int) -> None:
         """Put the addresses of the pieces into fields of the driver's table."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-import threading
 from collections.abc import Callable, Iterable
 from inspect import signature
 from typing import Any, Final
 
-from chainrule import ieee, special
+from chainrule import forking, ieee, special
 from chainrule.compiler import cache, callback
-from chainrule.compiler.machine import Machine, binding, libmvec
+from chainrule.compiler.machine import Machine, ir, libmvec
 from chainrule.compiler.vectors import Function, Mask, Vector
 
 Formula = Callable[..., Vector]
@@ -89,8 +88,9 @@ def azmul(a: Vector, b: Vector) -> Vector:
 
 
 def message(reached: Vector, global_grad: Vector, local_grad: Vector) -> Vector:
-    """The product where the condition is true, else 0."""
-    return reached.differs(0.0).select(global_grad * local_grad, 0.0)
+    """The product, but 0 where it is NaN and nothing is reached."""
+    product = global_grad * local_grad
+    return (reached.equals(0.0) & product.is_nan()).select(0.0, product)
 
 
 def less(a: Vector, b: Vector) -> Vector:
@@ -484,9 +484,9 @@ _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
     "callback": callback.call_user,
 }
 
-_lock = threading.RLock()
-_provided: set[str] = set()
-_engines: list[Any] = []  # kept, as their code is in use until the process ends
+_lock = forking.lock()
+_addresses: dict[str, int] = {}
+_loaded: list[Any] = []  # kept, as their code is in use until the process ends
 
 
 def symbol(operation: str, width: int, machine: Machine) -> str:
@@ -494,14 +494,16 @@ def symbol(operation: str, width: int, machine: Machine) -> str:
     return f"cr.{operation}.{width}.{machine.tag}"
 
 
-def provide(operations: Iterable[str], width: int, machine: Machine) -> None:
-    """See to it that the vector functions of some operations can be called from compiled code."""
+def provide(operations: Iterable[str], width: int, machine: Machine) -> dict[str, int]:
+    """The addresses of the vector functions of some operations, by the names of the functions."""
+    found = {}
     with _lock:
         for operation in operations:
             name = symbol(operation, width, machine)
-            if name not in _provided:
-                binding().add_symbol(name, _address(name, operation, width, machine))
-                _provided.add(name)
+            if name not in _addresses:
+                _addresses[name] = _address(name, operation, width, machine)
+            found[name] = _addresses[name]
+    return found
 
 
 def _address(name: str, operation: str, width: int, machine: Machine) -> int:
@@ -515,29 +517,26 @@ def _address(name: str, operation: str, width: int, machine: Machine) -> int:
         text, needed = function_text(operation, width, machine)
         entry = {"needed": needed}, [machine.compile(text, 2)]
         cache.put(key, entry)
-    callback.register()
     description, objects = entry
+    imports = callback.imports()
     for other, lanes in description["needed"]:
-        provide([other], lanes, machine)
-    engine = machine.load(objects)
-    _engines.append(engine)
-    address: int = engine.get_function_address(name)
-    return address
+        imports.update(provide([other], lanes, machine))
+    code = machine.load(objects, [name], imports)
+    _loaded.append(code)
+    return code[name]
 
 
 def function_text(
     operation: str, width: int, machine: Machine
 ) -> tuple[str, list[tuple[str, int]]]:
     """A vector function in LLVM's assembly language, and the others that it needs."""
-    from llvmlite import ir
-
     needed: list[tuple[str, int]] = []
 
     def name_of(other: str, lanes: int) -> str:
         needed.append((other, lanes))
         return symbol(other, lanes, machine)
 
-    module = ir.Module(name=operation)
+    module = ir().Module(name=operation)
     name = symbol(operation, width, machine)
     f = Function(module, name, width, machine.fused, _parameters(operation), name_of)
     if operation in FORMULAS:

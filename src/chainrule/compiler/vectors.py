@@ -11,6 +11,7 @@ from typing import Any
 
 from chainrule.compiler.assembly import Procedure
 from chainrule.compiler.layout import SLOT
+from chainrule.compiler.machine import ir
 
 
 class Mask:
@@ -145,20 +146,18 @@ class Function(Procedure):
         parameters: str,
         name_of: Callable[[str, int], str],
     ) -> None:
-        from llvmlite import ir
-
         self.width = width
         self.fused = fused
         self.name_of = name_of
-        self.type = self._widened(ir, ir.DoubleType())
-        self.integers = self._widened(ir, ir.IntType(64))
-        self.bits = self._widened(ir, ir.IntType(1))
+        self.type = self._widened(ir().DoubleType())
+        self.integers = self._widened(ir().IntType(64))
+        self.bits = self._widened(ir().IntType(1))
         self.step = SLOT if width > 1 else 8  # bytes from one operand in memory to the next
         types = [self.type if letter == "v" else letter for letter in parameters]
         super().__init__(module, name, self.type, types)
 
-    def _widened(self, ir: Any, scalar: Any) -> Any:
-        return ir.VectorType(scalar, self.width) if self.width > 1 else scalar
+    def _widened(self, scalar: Any) -> Any:
+        return ir().VectorType(scalar, self.width) if self.width > 1 else scalar
 
     def vectors(self) -> list[Vector]:
         """The parameters, all of which are vectors."""

@@ -1,18 +1,18 @@
 """From the DOT language to a file that people can look at.
 
 A Graphviz on the machine is used where there is one; else the program that the package
-graphviz-pure brings. That one writes no PDF, so a PDF is made from its SVG by svglib.
+graphviz-pure brings. That one writes no PDF: :mod:`chainrule.drawing.pdf` makes it of the layout.
 """
 
 from __future__ import annotations
 
-import io
-import os
+import re
 import shutil
 import subprocess
-import tempfile
 from importlib import metadata
 from pathlib import Path
+
+from chainrule.drawing import pdf
 
 FORMATS = ("svg", "png", "pdf")
 
@@ -30,19 +30,38 @@ def check_format(name: str) -> str:
     return name
 
 
-def render_dot(source: str, format: str) -> bytes:
+def check_fonts(format: str, name: str) -> None:
+    """Raise ValueError for a font that the packaged program does not have.
+
+    In SVG any font can be named; it is the viewer's.
+    """
+    if name and format != "svg" and shutil.which("dot") is None:
+        pdf.base_font(name)
+
+
+def render_dot(source: str, format: str, engine: str = "dot") -> bytes:
     """Lay out a graph in the DOT language and draw it.
 
     Raises:
         RuntimeError: if the program that draws is missing or fails.
+        ValueError: for a PDF without Graphviz of what only Graphviz can draw.
     """
-    system = shutil.which("dot")
-    if system is not None:
-        return _run([system, f"-T{format}"], source)
-    program = _packaged_program()
-    if format == "pdf":
-        return _pdf(program, source)
-    return _run([program, f"-T{format}"], source)
+    program = shutil.which("dot")
+    layout = [] if engine == "dot" else [f"-K{engine}"]  # dot leaves it to the graph's attribute
+    if program is None:
+        program = _packaged_program()
+        if format == "pdf":
+            picture = pdf.of_layout(_run([program, "-Tjson", *layout], source))
+            if picture is not None:
+                return picture
+            return pdf.of_jpeg(_run([program, "-Tjpg", f"-Gdpi={pdf.DPI}", *layout], source))
+    data = _run([program, f"-T{format}", *layout], source)
+    return _fluid(data) if format == "svg" else data
+
+
+def _fluid(svg: bytes) -> bytes:
+    """An SVG of its natural size, and of a page's width where that is less."""
+    return re.sub(rb"<svg ", b'<svg style="max-width:100%;height:auto" ', svg, count=1)
 
 
 def _packaged_program() -> str:
@@ -87,51 +106,3 @@ def _run_for(seconds: float, command: list[str], source: str) -> bytes:
             f" {process.stderr.decode(errors='replace').strip()}"
         )
     return process.stdout
-
-
-def _pdf(program: str, source: str) -> bytes:
-    """A PDF of lines and letters; of pixels, if a letter is not in PDF's built-in fonts."""
-    try:
-        source.encode("latin-1")
-    except UnicodeEncodeError:
-        return _pdf_of_pixels(_run([program, "-Tpng", "-Gdpi=200"], source))
-    from reportlab.graphics import renderPDF
-    from svglib.svglib import svg2rlg
-
-    drawing = svg2rlg(io.BytesIO(_run([program, "-Tsvg"], source)))
-    return bytes(renderPDF.drawToString(drawing))
-
-
-def _pdf_of_pixels(png: bytes) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(out, format="PDF", resolution=200.0)
-    return out.getvalue()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OSError: if it can't be written, naming the path.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"can't write {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"can't write {path}: there is no folder {path.parent}")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

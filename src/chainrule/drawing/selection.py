@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 
+@boundary
 def trace(root: Node) -> tuple[set[Node], set[tuple[Node, Node]]]:
     """The nodes below a root, itself included, and the edges ``(parent, child)`` between them.
 
@@ -26,16 +30,47 @@ def require_node(root: object, what: str) -> Node:
         return root
     hint = ""
     if isinstance(root, (list, tuple)) or type(root).__module__ == "numpy":
-        hint = "; draw one of its elements, or their sum"
+        hint = "; take one of its elements, or their sum"
     elif isinstance(root, (int, float)):
         hint = "; a plain number does not remember how it was computed"
     raise TypeError(f"{what} takes a Node, not {type(root).__name__}{hint}")
 
 
-def depths(root: Node, deepest: int) -> dict[Node, int]:
-    """The nodes at most ``deepest`` operations below the root, each with that distance."""
-    found = {root: 0}
-    level = [root]
+def require_roots(root: Node | Iterable[Node]) -> list[Node]:
+    """The nodes to draw: one, or those in a list, a tuple, an array, each once.
+
+    Raises:
+        TypeError: if anything in there is not a node.
+        ValueError: if there is none.
+    """
+    if isinstance(root, Node):
+        return [root]
+    if isinstance(root, (str, bytes, dict)) or not isinstance(root, Iterable):
+        require_node(root, "draw_graph")
+    found: dict[Node, None] = {}
+    for node in root.ravel() if hasattr(root, "ravel") else root:
+        found[require_node(node, "draw_graph, in a list,")] = None
+    if not found:
+        raise ValueError("there is no node in the list to draw")
+    return list(found)
+
+
+def sorted_below(roots: Sequence[Node]) -> list[Node]:
+    """All nodes below some roots in topological order, operands last.
+
+    Raises:
+        ValueError: if the graph has a cycle.
+    """
+    found: dict[Node, None] = {}  # operands first
+    for root in roots:
+        found.update(dict.fromkeys(reversed(root.sorted_nodes())))
+    return list(reversed(found))
+
+
+def depths(roots: Sequence[Node], deepest: int) -> dict[Node, int]:
+    """The nodes at most ``deepest`` operations below a root, each with the least distance."""
+    found = dict.fromkeys(roots, 0)
+    level = list(roots)
     for depth in range(1, deepest + 1):
         below: list[Node] = []
         for node in level:

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from chainrule.drawing.render import write_atomically
 from chainrule.explorer.graph import Graph, check_root
 from chainrule.explorer.page import page
 from chainrule.explorer.recording import Recording
 from chainrule.explorer.tree import WHOLE, tree_of
+from chainrule.files import write_atomically
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 
 class Explorer:
@@ -37,6 +38,7 @@ class Explorer:
             ' style="width: 100%; height: 640px; border: 1px solid #8888"></iframe>'
         )
 
+    @boundary
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the page to a file, whole or not at all.
 
@@ -54,6 +56,7 @@ class Explorer:
         return str(target)
 
 
+@boundary
 def explore(
     root: Node,
     path: str | os.PathLike[str] | None = None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import linecache
+import os
 from array import array
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
+from chainrule.annotations import FILES_OF_CELLS
 from chainrule.backpropagation import _check_fresh, gradients
-from chainrule.drawing.style import symbol
+from chainrule.drawing.style import printable, symbol
 from chainrule.explorer.folding import fold
 from chainrule.explorer.formulas import Form, form_of, operand_names, value
 from chainrule.node import Node, _values
@@ -60,7 +63,8 @@ class Graph:
             self.start.append(len(self.operand))
             return
         self.kind.append(self._kind_of(node, operands))
-        found = iter(_locals(node, self.grads.get(id(node), 0.0)) if output is None else output.local)
+        grad = self.grads.get(id(node), 0.0)
+        found = iter(_locals(node, grad) if output is None else output.local)
         for operand in operands:
             if isinstance(operand, Node):
                 self.operand.append(self.index[operand])
@@ -94,7 +98,9 @@ class Graph:
 
     def names(self) -> dict[int, str]:
         """The nodes that have a name."""
-        return {i: node.name for i, node in enumerate(self.nodes) if node.name is not None}
+        return {
+            i: printable(node.name) for i, node in enumerate(self.nodes) if node.name is not None
+        }
 
     def lines(self) -> tuple[list[str], dict[int, int]]:
         """The lines of code that made nodes, with their text, and which node is of which."""
@@ -112,15 +118,15 @@ def _described(
     """What the page says of an operation."""
     if operation is None or form is None:
         return {
-            "name": text,
-            "symbol": text,
+            "name": printable(text),
+            "symbol": printable(text),
             "operands": operand_names(count),
             "formulas": [""] * count,
             "picks": [0] * count,
         }
     return {
-        "name": operation.name,
-        "symbol": operation.symbol,
+        "name": printable(operation.name),
+        "symbol": printable(operation.symbol),
         "operands": operand_names(count),
         "formulas": list(form.formulas),
         "picks": [int(operation.ignores(i) or operation.picks) for i in range(count)],
@@ -157,10 +163,18 @@ def _close(x: float, y: float) -> bool:
 
 
 def _with_source(line: str) -> str:
-    """``file:line`` with the text there."""
-    file, _, number = line.rpartition(":")
-    source = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
-    return f"{line}  {source}" if source else line
+    """Where a line of code is, a file from the working folder on, with the text there."""
+    cell, _, number = line.partition(", line ")
+    file = FILES_OF_CELLS.get(cell)
+    if file is None:
+        file, _, number = line.rpartition(":")
+    source = ""
+    if number.isdigit():
+        with suppress(ValueError):  # no file has that name
+            source = linecache.getline(file, int(number)).strip()
+    with suppress(OSError):  # a page that others get need not name the folders of its author
+        line = line.removeprefix(os.getcwd() + os.sep)
+    return printable(f"{line}  {source}" if source else line)
 
 
 def check_root(root: object) -> None:

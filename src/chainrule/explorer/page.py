@@ -16,6 +16,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from chainrule.drawing.style import printable
 from chainrule.explorer.graph import Graph
 from chainrule.explorer.layout import lay_out
 from chainrule.explorer.recording import Recording
@@ -49,6 +50,7 @@ def page(graph: Graph, tree: Group, title: str, unfolded: bool, history: Recordi
     )
     style = _asset("explorer.css")
     data = _columns(graph) | _boxes(graph, tree)
+    title = printable(title)
     data |= {"title": title, "unfolded": unfolded, "history": _replay(graph, history)}
     return Template(_asset("page.html")).substitute(
         title=html.escape(title),
@@ -133,7 +135,7 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
         }
         described.append(
             {
-                "name": group.name,
+                "name": printable(group.name),
                 "part": group.part,
                 "size": group.size,
                 "width": round(layout.width),
@@ -189,7 +191,9 @@ def _replay(graph: Graph, history: Recording | None) -> dict[str, Any] | None:
         "total": len(history),
         "losses": packed(array("d", [history.losses[step] for step in steps])),
         "weights": [graph.index.get(weight, -1) for weight in history.weights],
-        "names": [weight.name or f"weight {i}" for i, weight in enumerate(history.weights)],
+        "names": [
+            printable(weight.name or f"weight {i}") for i, weight in enumerate(history.weights)
+        ],
         "values": packed(values),
         "grads": packed(grads),
     }

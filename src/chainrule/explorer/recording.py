@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from chainrule.node import Node
 from chainrule.rules import described, to_float
+from chainrule.tracebacks import boundary
 
 
 class Recording:
@@ -25,12 +26,14 @@ class Recording:
         ValueError: if a weight is the result of an operation.
     """
 
+    @boundary
     def __init__(self, weights: Iterable[Node] | None = None) -> None:
         self.weights: list[Node] = [] if weights is None else _leaves(weights)
         self.losses = array("d")
         self.values: list[array[float]] = []  # by step, of all weights
         self.grads: list[array[float]] = []
 
+    @boundary
     def record(self, loss: Node | float) -> None:
         """Keep the loss, and every weight's value and gradient, as they are now.
 

@@ -6,7 +6,6 @@ the same sizes share their machine code, so that a grid search compiles once for
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy
@@ -30,6 +29,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from chainrule import ieee
+from chainrule.tracebacks import boundary, warn
 
 from .evaluation import Predictor
 from .layers import MLP
@@ -150,10 +150,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if validation is not None:
             self.validation_losses_ = history.validation_loss
         if not partial and history.stopped == "epochs":
-            warnings.warn(
+            warn(
                 f"{self.max_iter} epochs (max_iter) were not enough for the loss to settle",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     def _outputs(self, X: Any) -> Any:
@@ -194,6 +193,7 @@ class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         loss_curve_: the loss of each epoch.
     """
 
+    @boundary
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPClassifier:
         """Train on samples and their classes."""
         again = self.warm_start and hasattr(self, "model_")
@@ -211,6 +211,7 @@ class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         self._train(_dense(X), self._targets(y), self._loss, sample_weight, False)
         return self
 
+    @boundary
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> MLPClassifier:
@@ -254,6 +255,7 @@ class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         labels = numpy.searchsorted(self.classes_, y)
         return labels if self._loss == "cross_entropy" else labels.astype(numpy.float64)
 
+    @boundary
     def predict(self, X: Any) -> Any:
         """The most probable class of each sample."""
         logits = self._outputs(X)
@@ -264,6 +266,7 @@ class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
             return self.classes_[numpy.minimum(positive, len(self.classes_) - 1)]
         return self.classes_[logits.argmax(axis=1)]
 
+    @boundary
     def predict_proba(self, X: Any) -> Any:
         """The probability of each class for each sample."""
         logits = self._outputs(X)
@@ -276,6 +279,7 @@ class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
             return share.reshape(len(logits), -1)
         return numpy.column_stack([1.0 - share, share])
 
+    @boundary
     def predict_log_proba(self, X: Any) -> Any:
         """The logarithm of each probability."""
         with numpy.errstate(divide="ignore"):
@@ -297,11 +301,13 @@ class MLPRegressor(RegressorMixin, _Network):  # type: ignore[misc]
         loss_curve_: the loss of each epoch.
     """
 
+    @boundary
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """Train on samples and their targets."""
         self._fit(X, y, sample_weight, not (self.warm_start and hasattr(self, "model_")), False)
         return self
 
+    @boundary
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """Go through some samples once."""
         self._fit(X, y, sample_weight, not hasattr(self, "model_"), True)
@@ -326,6 +332,7 @@ class MLPRegressor(RegressorMixin, _Network):  # type: ignore[misc]
             self._start(1 if y.ndim == 1 else y.shape[1])
         self._train(_dense(X), y, "mean_squared_error", sample_weight, partial)
 
+    @boundary
     def predict(self, X: Any) -> Any:
         """The prediction for each sample."""
         return self._outputs(X)

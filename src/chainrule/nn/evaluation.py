@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -11,9 +9,11 @@ from typing import Any, Final, Protocol
 import numpy
 from numpy.typing import NDArray
 
+from chainrule import forking
 from chainrule.compiler.arguments import leaf_of
 from chainrule.compiler.session import Program, Session
 from chainrule.node import Node
+from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import NotCompilable
 
 from .architecture import architecture, built
@@ -89,7 +89,7 @@ class SafeSteps:
         try:
             return self._steps.step(index, total)
         except NotCompilable as error:
-            warnings.warn(f"training goes on eagerly: {error}", RuntimeWarning, stacklevel=2)
+            warn(f"training goes on eagerly: {error}")
             self._steps = self._eagerly()
             self._steps.values = self.values
             return self._steps.step(index, total)
@@ -140,6 +140,7 @@ class Predictor:
         threads: how many to use.
     """
 
+    @boundary
     def __init__(
         self, model: Callable[[Any], Any], compile: bool = True, threads: int | None = None
     ) -> None:
@@ -150,6 +151,7 @@ class Predictor:
         self._threads = threads
         self._programs: dict[Any, Program] = {}
 
+    @boundary
     def __call__(self, X: Any) -> Array:
         """The outputs: an array (samples,), or (samples, outputs) if there are several.
 
@@ -164,7 +166,7 @@ class Predictor:
             try:
                 return self._compiled(key, samples, parameters)
             except NotCompilable as error:
-                warnings.warn(f"the model runs eagerly: {error}", RuntimeWarning, stacklevel=2)
+                warn(f"the model runs eagerly: {error}")
                 self._compile = False
         rows = _plain(samples[0])
         with ungrouped():
@@ -185,13 +187,14 @@ class Predictor:
         return results[:, 0] if program.layout.is_number else results
 
 
+@boundary
 def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
     """The outputs of a model for many samples: see :class:`Predictor`, which keeps the code."""
     return Predictor(model, compile)(X)
 
 
 _programs: OrderedDict[Any, Program] = OrderedDict()
-_lock = threading.Lock()
+_lock = forking.lock()
 
 
 def _kept_program(model: Any, loss: Loss | None, samples: Sequence[Any]) -> Program | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 from ._choices import count
 from .activations import Activation, activation, name_of
@@ -26,6 +27,7 @@ class Neuron(Module):
         ValueError: if there are no weights, or no such activation.
     """
 
+    @boundary
     def __init__(self, weights: Sequence[float], activation: str | Activation = "tanh") -> None:
         if not len(weights):
             raise ValueError("Neuron: there are no weights")
@@ -34,6 +36,7 @@ class Neuron(Module):
         self.activation = activation
         self.uses = _function(activation)
 
+    @boundary
     def __call__(self, x: Any) -> Any:
         """The output for a list of inputs.
 
@@ -68,6 +71,7 @@ class Layer(Module):
         ValueError: if a number is not positive or a name unknown.
     """
 
+    @boundary
     def __init__(
         self,
         n_in: int,
@@ -87,6 +91,7 @@ class Layer(Module):
             with grouped(f"neuron {i}"):
                 self.neurons.append(Neuron(list(row), activation))
 
+    @boundary
     def __call__(self, x: Any) -> list[Any]:
         """The outputs for a list of inputs."""
         outputs = []
@@ -119,6 +124,7 @@ class MLP(Module):
         ValueError: if there is no layer, a number is not positive or a name unknown.
     """
 
+    @boundary
     def __init__(
         self,
         n_in: int,
@@ -145,6 +151,7 @@ class MLP(Module):
             width = size
         self.sizes = [len(layer.neurons) for layer in self.layers]
 
+    @boundary
     def __call__(self, x: Any) -> Any:
         """The output for a list of inputs; a list if there are several outputs.
 

@@ -12,17 +12,20 @@ from typing import Any, Final
 
 from chainrule import math
 from chainrule.compiler import take
+from chainrule.tracebacks import boundary
 
 from ._choices import chosen, positive
 
 Loss = Callable[[Any, Any], Any]
 
 
+@boundary
 def mean_squared_error(prediction: Any, target: Any) -> Any:
     """The square of the difference; of several outputs the mean."""
     return _mean_of_pairs(_squared, prediction, target)
 
 
+@boundary
 def huber(delta: float = 1.0) -> Loss:
     """Quadratic near 0 and linear from ``delta`` on (Huber, 1964): outliers pull less.
 
@@ -36,17 +39,20 @@ def huber(delta: float = 1.0) -> Loss:
         near = math.minimum(size, limit)
         return near * (size - 0.5 * near)
 
+    @boundary
     def huber_loss(prediction: Any, target: Any) -> Any:
         return _mean_of_pairs(of_difference, prediction, target)
 
     return huber_loss
 
 
+@boundary
 def hinge(prediction: Any, target: Any) -> Any:
     """max(0, 1 - prediction · target) for targets -1 and 1: the loss of support vector machines."""
     return math.relu(1.0 - _one(prediction, "hinge") * target)
 
 
+@boundary
 def binary_cross_entropy(logit: Any, target: Any) -> Any:
     """-log of the probability of the target, 0 or 1, where sigmoid(logit) is that of 1.
 
@@ -59,6 +65,7 @@ def binary_cross_entropy(logit: Any, target: Any) -> Any:
     return _mean([math.softplus(x) - y * x for x, y in zip(logit, target, strict=True)])
 
 
+@boundary
 def cross_entropy(logits: Any, label: Any) -> Any:
     """-log of the probability of the class ``label``, where softmax(logits) are the probabilities.
 

@@ -15,6 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 from ._choices import chosen, not_negative, positive
 from .schedules import Constant, Schedule, schedule
@@ -41,6 +42,7 @@ class Optimizer(ABC):
 
     default_rate: ClassVar[float]
 
+    @boundary
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
@@ -67,6 +69,7 @@ class Optimizer(ABC):
         """The learning rate of the next step."""
         return self._rate if self._constant else self.schedule(self.steps)
 
+    @boundary
     def update(self, values: Array, gradient: Array) -> None:
         """Move parameters, in place, by one step.
 
@@ -95,6 +98,7 @@ class Optimizer(ABC):
         self._move(values, gradient, rate)
         self.steps += 1
 
+    @boundary
     def step(self, parameters: Sequence[Node]) -> None:
         """Move leaf nodes by one step, after ``backward``: read their gradients, set their data."""
         values = numpy.array([node.data for node in parameters])
@@ -129,6 +133,7 @@ class SGD(Optimizer):
 
     default_rate = 0.1
 
+    @boundary
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
@@ -176,6 +181,7 @@ class Adam(Optimizer):
     default_rate = 0.001
     _decoupled: ClassVar[bool] = False
 
+    @boundary
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
@@ -232,6 +238,7 @@ class AdamW(Adam):
 
     _decoupled = True
 
+    @boundary
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy
 
+from chainrule.tracebacks import boundary
+
 from .evaluation import predict
 from .layers import MLP
 from .training import History
@@ -18,6 +20,7 @@ MOST_DRAWN = 24
 """Neurons of a layer that are drawn; of a larger one the first and last of them."""
 
 
+@boundary
 def plot_loss(history: History, ax: Any = None, seconds: bool = False) -> Any:
     """The loss of each epoch, and on the validation data, against the epoch or the seconds."""
     ax = _axes(ax)
@@ -35,6 +38,7 @@ def plot_loss(history: History, ax: Any = None, seconds: bool = False) -> Any:
     return ax
 
 
+@boundary
 def plot_fit(model: Any, X: Any, y: Any, ax: Any = None) -> Any:
     """Data of one input, and the curve that a model has learned.
 
@@ -58,6 +62,7 @@ def plot_fit(model: Any, X: Any, y: Any, ax: Any = None) -> Any:
     return ax
 
 
+@boundary
 def plot_regions(model: Any, X: Any, y: Any, ax: Any = None) -> Any:
     """Samples of two inputs, coloured by class, over the regions where a model decides for each.
 
@@ -97,6 +102,7 @@ def plot_regions(model: Any, X: Any, y: Any, ax: Any = None) -> Any:
     return ax
 
 
+@boundary
 def plot_network(model: MLP, ax: Any = None, gradients: bool = True) -> Any:
     """A network with a line for each weight, coloured by its gradient or its value.
 

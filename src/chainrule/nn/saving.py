@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy
 
+from chainrule.files import write_atomically
 from chainrule.node import Node
+from chainrule.tracebacks import boundary
 
 from .architecture import architecture, built
 from .layers import MLP
@@ -30,6 +31,7 @@ class SavedFileError(ValueError):
     """A file of weights that can't be read, was altered, or belongs to another network."""
 
 
+@boundary
 def save(model: Module, path: str | os.PathLike[str]) -> Path:
     """Write a model's weights, and the architecture of an :class:`MLP`, to a safetensors file.
 
@@ -53,22 +55,11 @@ def save(model: Module, path: str | os.PathLike[str]) -> Path:
     metadata["digest"] = _digest(tensors, metadata)
     data: bytes = library.numpy.save(tensors, metadata)
     target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=target.name, suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # as an ordinary new file; a temporary one is private
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_atomically(target, data)
     return target
 
 
+@boundary
 def load(path: str | os.PathLike[str]) -> MLP:
     """The network of a file, made anew.
 
@@ -92,6 +83,7 @@ def load(path: str | os.PathLike[str]) -> MLP:
     return model
 
 
+@boundary
 def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     """Give a model the weights of a file, or raise and leave it as it was.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from chainrule.tracebacks import boundary
+
 from ._choices import count, not_negative, positive
 
 Schedule = Callable[[int], float]
@@ -13,6 +15,7 @@ Schedule = Callable[[int], float]
 class Constant:
     """Always the same rate."""
 
+    @boundary
     def __init__(self, rate: float) -> None:
         self.rate = positive("a learning rate", rate)
 
@@ -24,6 +27,7 @@ class Constant:
 class Step:
     """A rate that is multiplied by a factor every so many steps."""
 
+    @boundary
     def __init__(self, rate: float, every: int, factor: float = 0.1) -> None:
         self.rate = positive("a learning rate", rate)
         self.every = count("Step: every", every)
@@ -37,6 +41,7 @@ class Step:
 class Cosine:
     """A rate that falls along half a cosine to ``final``, and stays there."""
 
+    @boundary
     def __init__(self, rate: float, steps: int, final: float = 0.0) -> None:
         self.rate = positive("a learning rate", rate)
         self.steps = count("Cosine: steps", steps)
@@ -53,6 +58,7 @@ class Cosine:
 class WarmUp:
     """A rate that rises linearly for some steps, then follows another schedule from its start."""
 
+    @boundary
     def __init__(self, steps: int, then: float | Schedule) -> None:
         self.steps = count("WarmUp: steps", steps)
         self.then = schedule(then)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy
+
+from chainrule.tracebacks import boundary, warn
 
 from ._choices import count, not_negative
 from .evaluation import EagerSteps, Steps, loss_of_sample, set_data, steps_of
@@ -61,6 +62,7 @@ class History:
 Callback = Callable[[History, Module], Any]
 
 
+@boundary
 def fit(
     model: Module,
     X: Any,
@@ -274,10 +276,10 @@ class _Training:
                     break
         except KeyboardInterrupt:
             history.stopped = "interrupted"
-            warnings.warn(
+            warn(
                 f"training was interrupted after {history.steps} steps; the model has the weights"
                 " of the last one",
-                stacklevel=3,
+                UserWarning,
             )
         except DivergenceError:
             diverged = True

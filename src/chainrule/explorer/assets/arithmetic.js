@@ -375,7 +375,7 @@ const A = (() => {
     multiply: (a, b) => a * b,
     divide: (a, b) => a / b,
     azmul: (a, b) => (a === 0 && Math.abs(b) === Infinity ? 0 : a * b),
-    message: (reached, a, b) => (reached !== 0 ? a * b : 0),
+    message: (reached, a, b) => (reached === 0 && a * b !== a * b ? 0 : a * b),
     negative: (x) => -x,
     power,
     power_term,

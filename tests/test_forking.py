@@ -1,0 +1,207 @@
+"""A child is forked while other threads of its parent compile, trace, and run backward passes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chainrule
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+SOURCES = Path(chainrule.__file__).parent
+PATHS = os.pathsep.join([str(Path(__file__).parent), str(SOURCES.parent)])
+
+CHILDREN = """
+import faulthandler, gc, os, random, sys, threading, time
+import numpy as np
+from chainrule import Node, compile, grad, math, value_and_grad, vmap
+
+random.seed(int(sys.argv[1]))
+stop = False
+x8 = np.linspace(0.0, 1.0, 8)
+
+def stepping(count, factor):
+    def f(x):
+        for _ in range(count):
+            x = math.sin(x) * factor + x * 0.5 + math.tanh(x)
+            if x > 3.0:
+                x = x - 1.0
+        return x
+    return f
+
+def right(compiled, function, x):
+    expected = [function(number) for number in x.tolist()]
+    return np.allclose(np.transpose(compiled(x)), expected, rtol=1e-9)
+
+shared = compile(vmap(value_and_grad(stepping(40, 0.25))))
+long = compile(value_and_grad(stepping(900, 0.125)))  # so long that other threads compile it
+leaf = Node(0.5)
+root = stepping(300, 0.25)(leaf)
+
+def compiling():
+    while not stop:
+        f = compile(vmap(value_and_grad(stepping(random.randrange(1, 80), random.random()))))
+        f(x8)
+        del f
+        gc.collect()
+
+def sharing():
+    shared(x8)
+    long(0.3)
+
+def passing():
+    while not stop:
+        root.backward()
+
+def eager():
+    a = Node(2.0)
+    (a * a + math.exp(a)).backward()
+    assert abs(a.grad - (4.0 + np.exp(2.0))) < 1e-12
+    gc.collect()
+    other = Node(0.5)
+    stepping(300, 0.25)(other).backward()
+    leaf.grad = 0.0
+    root.backward()
+    assert leaf.grad == other.grad
+
+def compiled():
+    f = value_and_grad(stepping(30, 0.75))
+    assert right(compile(vmap(f), threads=2), f, x8)
+
+def continued():
+    assert right(shared, value_and_grad(stepping(40, 0.25)), x8)
+    assert np.allclose(long(0.3), value_and_grad(stepping(900, 0.125))(0.3), rtol=1e-9)
+
+threads = [threading.Thread(target=work, daemon=True) for work in (compiling, sharing, passing)]
+for thread in threads:
+    thread.start()
+failed = []
+for work in (eager, compiled, continued, eager, compiled, continued):
+    time.sleep(random.random() * 0.1)
+    child = os.fork()
+    if not child:
+        faulthandler.dump_traceback_later(30, exit=True)
+        work()
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        failed.append(work.__name__)
+stop = True
+for thread in threads:
+    thread.join()
+eager(), compiled(), continued()
+assert not failed, failed
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_children_compute(seed: int) -> None:
+    """Eagerly, compiled anew, and with functions that another thread was compiling."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHILDREN, str(seed)],
+        check=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": PATHS},
+    )
+
+
+HOLDING = """
+import os, signal, sys, threading
+from chainrule import forking
+from chainrule.backpropagation import _WRITING as passes
+from chainrule.compiler import machine
+
+kind = sys.argv[1]
+llvm = machine.binding().ffi.lib._lock
+held = threading.Event()
+forked = threading.Event()
+whole = []
+
+def hold():
+    if kind == "of the package":
+        with lock:
+            held.set()
+            forked.wait()
+    else:
+        with {"of LLVM": llvm, "of imports": machine._importing, "of passes": passes}[kind]:
+            whole.append(False)
+            held.set()
+            forked.wait(0.3)  # the fork waits
+            whole.append(True)
+
+lock = forking.lock()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child:
+    forked.set()
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    signal.alarm(20)
+    assert whole in ([], [False, True])
+for each in (lock, llvm, machine._importing, passes):
+    with each:
+        pass
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["of the package", "of LLVM", "of imports", "of passes"])
+def test_locks_are_free_in_a_child(kind: str) -> None:
+    """Whoever held them; those around a fork guard nothing half changed."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", HOLDING, kind],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": PATHS},
+    )
+
+
+INSIDE = """
+import os
+from chainrule import compile, math, vmap
+import numpy as np
+
+children = []
+
+def f(x):
+    if not children:
+        children.append(os.fork())
+    return math.exp(x)
+
+assert compile(f)(0.5) == math.exp(0.5)  # the locks that this thread holds are its child's, too
+if children[0]:
+    assert os.waitpid(children[0], 0)[1] == 0
+assert (compile(vmap(f))(np.zeros(3)) == 1.0).all()
+os._exit(0)
+"""
+
+
+def test_a_traced_function_forks() -> None:
+    """Parent and child both go on."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", INSIDE],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": PATHS},
+    )
+
+
+def test_every_lock_is_known_to_forks() -> None:
+    """Those that are made elsewhere are taken around forks."""
+    made = {
+        f"{path.relative_to(SOURCES)}:{name}"
+        for path in SOURCES.rglob("*.py")
+        for name in re.findall(r"(\w+)[^=\n]* = threading\.R?Lock\(\)", path.read_text())
+    }
+    assert made == {
+        "forking.py:made",
+        "backpropagation.py:_WRITING",
+        "compiler/machine.py:_importing",
+    }
