@@ -1,7 +1,7 @@
 """At singular inner values a derivative is the limit of its neighbours', or NaN, or infinite.
 
-Random chains of functions whose inner values are 0 or infinite, so that the chain rule meets 0 times
-infinity. ``CHAINRULE_CHAINS=5000`` runs more of them.
+Random chains of functions whose inner values are 0 or infinite, so that the chain rule meets 0
+times infinity. ``CHAINRULE_CHAINS=5000`` runs more of them.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def neighbours(text: str, x: float, order: int) -> list[Any]:
 
 
 def agrees(found: float, limits: list[Any]) -> bool:
-    """Whether it is NaN, infinite where a neighbour is huge, or theirs; at a kink, between theirs."""
+    """Whether it is NaN, infinite where a neighbour is huge, or between theirs (at a kink)."""
     if math.isnan(found) or not limits:
         return True
     if math.isinf(found):
