@@ -11,6 +11,7 @@ import collections
 import copy
 import decimal
 import fractions
+import functools
 import gc
 import os
 import pickle
@@ -112,6 +113,14 @@ class Odd:
         return 3.5
 
 
+def _backward(x: Any) -> None:
+    x.backward()
+
+
+def _order(x: Any) -> None:
+    x.sorted_nodes()
+
+
 def _pull(y: Any, x: Any) -> Any:
     return x * 3.0
 
@@ -159,7 +168,8 @@ class Sequence:
             self.attempt(self.random.choice(steps))
         for x in list(self.pool):
             self.show(f"repr and backward of {type(x).__name__}")
-            self.guarded(lambda x=x: (repr(x), str(x), x.backward(), x.sorted_nodes()))
+            for use in (repr, str, _backward, _order):
+                self.guarded(functools.partial(use, x))
         self.show("free everything")
         self.pool.clear()
         gc.collect()

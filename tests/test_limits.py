@@ -94,7 +94,8 @@ def agrees(found: float, limits: list[Any]) -> bool:
     if math.isinf(found):
         return any(abs(limit) > 1e6 for limit in limits)
     slack = 1e-6 * (1 + abs(found))
-    return max(map(abs, limits)) < 1e6 and min(limits) - slack <= found <= max(limits) + slack
+    between = min(limits) - slack <= found <= max(limits) + slack
+    return bool(between and max(map(abs, limits)) < 1e6)
 
 
 def problems_of(seed: int, engines: tuple[str, ...]) -> list[str]:
