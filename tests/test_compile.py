@@ -1137,7 +1137,10 @@ def test_check() -> None:
     factor[0] = 2.0
     assert f(3.0) == 6.0
     noise = cr.compile(lambda x: x * random.random(), check=True)
-    with pytest.raises(cr.CompileError, match="Does it use something that has changed"):
+    with (
+        pytest.warns(RuntimeWarning, match="drew random numbers"),
+        pytest.raises(cr.CompileError, match="Does it use something that has changed"),
+    ):
         noise(3.0)
     lanes = cr.compile(cr.vmap(lambda x: (crmath.exp(x), x)), check=True)
     values, _ = lanes(np.array([0.0, math.nan, math.inf, -math.inf]))

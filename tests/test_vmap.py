@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from references import same
 
-from chainrule import Node, grad, hessian, jacobian, jvp, value_and_grad, vmap
+from chainrule import Node, compile, grad, hessian, jacobian, jvp, value_and_grad, vmap
 from chainrule import math as cm
 
 POINTS = np.array([0.5, -1.0, 2.0])
@@ -133,9 +133,29 @@ def test_reductions() -> None:
     assert same(vmap(lambda x: x, reduce="sum")(np.array([np.inf, -np.inf])), float("nan"))
 
 
-def test_keyword_arguments_are_shared() -> None:
-    """They have no axis."""
-    assert vmap(lambda x, *, y: x + y[0])(POINTS, y=np.array([1.0])).tolist() == [1.5, 0.0, 3.0]
+@pytest.mark.parametrize("transform", [lambda f: f, compile, lambda f: compile(f, check=True)])
+def test_keyword_arguments_have_the_lanes_along_their_first_axis(transform: Any) -> None:
+    """As in JAX; what has no axes is shared."""
+    found = transform(vmap(lambda x, *, y, scale, power: scale * x * y["b"][0] ** power))
+    points, rows = np.arange(3.0), np.array([[2.0, 0.0], [3.0, 0.0], [4.0, 0.0]])
+    for scale in (1.5, np.array(1.5)):
+        result = found(points, y={"b": rows}, scale=scale, power=2)
+        assert result.tolist() == [0.0, 13.5, 48.0]
+    only = transform(vmap(lambda x, y: x[0] * y, in_axes=None))  # the lanes are the keyword's
+    assert only(np.array([2.0]), y=points).tolist() == [0.0, 2.0, 4.0]
+    slopes = transform(vmap(grad(lambda x, y: x * y)))
+    assert slopes(points, y=points + 1).tolist() == [1.0, 2.0, 3.0]
+    total = transform(grad(vmap(lambda w, x: w * x, in_axes=None, reduce="sum")))
+    assert total(2.0, x=points) == 3.0
+    table = transform(vmap(lambda i, t: t[i]))
+    assert table(np.array([0, 1, 0]), t=rows).tolist() == [2.0, 0.0, 4.0]
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, compile])
+def test_keyword_arguments_with_other_numbers_of_lanes(transform: Any) -> None:
+    """They are an error that names the shapes."""
+    with pytest.raises(ValueError, match=r"different numbers of lanes: 3 .*, 2 \(axis 0 of shape"):
+        transform(vmap(lambda x, y: x * y))(POINTS, y=np.array([1.0, 2.0]))
 
 
 def test_nodes() -> None:

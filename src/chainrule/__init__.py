@@ -21,6 +21,7 @@ from chainrule.tracing import TracedValueError
 
 if TYPE_CHECKING:
     from chainrule import nn
+    from chainrule.arrays import NodeArray, array
     from chainrule.compiler import CompileError, compile, take
     from chainrule.custom import custom_gradient
     from chainrule.drawing import draw_graph, trace
@@ -44,6 +45,7 @@ __all__ = [
     "CompileError",
     "Explorer",
     "Node",
+    "NodeArray",
     "Operation",
     "OperationNode",
     "PowOp",
@@ -52,6 +54,7 @@ __all__ = [
     "TanhNode",
     "TracedValueError",
     "__version__",
+    "array",
     "build_info",
     "check_grads",
     "compile",
@@ -81,6 +84,7 @@ __all__ = [
 
 # Rooms that are loaded at their first use, as they need NumPy and more: most of the time to import.
 _ROOMS = {
+    "arrays": ("NodeArray", "array"),
     "compiler": ("CompileError", "compile", "take"),
     "custom": ("custom_gradient",),
     "drawing": ("draw_graph", "trace"),

@@ -9,6 +9,8 @@ import numpy
 import optree
 
 from chainrule import trees
+from chainrule.arrays import NodeArray
+from chainrule.keywords import with_nearest_names
 from chainrule.rules import described
 from chainrule.sparse import holds_sparse
 from chainrule.tracebacks import boundary
@@ -38,7 +40,9 @@ class Vmap(Transformed):
         self.out_axes = out_axes
         self.reduce = reduce
 
-    def axes_of(self, args: Sequence[Any]) -> tuple[list[Any], Any, list[int | None]]:
+    def axes_of(
+        self, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> tuple[list[Any], Any, list[int | None]]:
         """The leaves of the arguments, their structure, and the axis of lanes of each.
 
         Raises:
@@ -50,7 +54,7 @@ class Vmap(Transformed):
                 f"vmap: in_axes {self.in_axes} is for {len(self.in_axes)} arguments, but"
                 f" {len(args)} were given"
             )
-        leaves, structure = trees.leaves_of(tuple(args))
+        leaves, _ = trees.leaves_of(tuple(args))
         if self.in_axes is None or isinstance(self.in_axes, int):
             axes: list[Any] = [self.in_axes] * len(leaves)
         else:
@@ -78,7 +82,8 @@ class Vmap(Transformed):
                 raise ValueError(
                     f"vmap: in_axes names axis {axis} of an array of shape {leaf.shape}"
                 )
-        return leaves, structure, axes
+        leaves, structure = trees.leaves_of((tuple(args), kwargs))
+        return leaves, structure, axes + axes_by_keyword(leaves[len(axes) :])
 
     def lanes_of(self, leaves: Sequence[Any], axes: Sequence[int | None]) -> int:
         """How many lanes there are.
@@ -104,7 +109,7 @@ class Vmap(Transformed):
     @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results of all lanes, stacked or added up; computed one lane after another."""
-        leaves, structure, axes = self.axes_of(args)
+        leaves, structure, axes = self.axes_of(args, kwargs)
         lanes = self.lanes_of(leaves, axes)
         if lanes == 0:
             raise ValueError("vmap: the arguments have no lanes (an axis of length 0)")
@@ -120,7 +125,8 @@ class Vmap(Transformed):
                 leaf if axis is None else _lane_of(leaf, axis, lane)
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
-            result = self.function(*trees.unflatten(structure, point), **kwargs)
+            own_args, own_kwargs = trees.unflatten(structure, point)
+            result = self.function(*own_args, **own_kwargs)
             if layout is None and holds_sparse(result):
                 raise TypeError(
                     "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
@@ -157,6 +163,11 @@ class Vmap(Transformed):
         return trees.unflatten(layout.structure, leaves)
 
 
+def axes_by_keyword(leaves: Sequence[Any]) -> list[int | None]:
+    """The axes of leaves of keyword arguments: 0 for arrays; all lanes share what has no axes."""
+    return [0 if isinstance(leaf, numpy.ndarray) and leaf.ndim else None for leaf in leaves]
+
+
 def move_lanes(stacked: Any, axis: int) -> Any:
     """An array whose first axis is the lanes, with that axis moved.
 
@@ -172,6 +183,8 @@ def move_lanes(stacked: Any, axis: int) -> Any:
 
 def _lane_of(array: Any, axis: int, lane: int) -> Any:
     """One lane of an array; a plain number or node if nothing else is left."""
+    if array.dtype == object and not isinstance(array, NodeArray):
+        array = array.view(NodeArray)
     found = numpy.take(array, lane, axis=axis)
     if isinstance(found, numpy.ndarray) and found.ndim:
         return found
@@ -179,6 +192,7 @@ def _lane_of(array: Any, axis: int, lane: int) -> Any:
 
 
 @boundary
+@with_nearest_names
 def vmap(
     f: Callable[..., Any],
     in_axes: Any = 0,
@@ -194,7 +208,8 @@ def vmap(
         f: a function of one point.
         in_axes: for each argument the axis of its arrays that runs over the lanes, or None where
             all lanes share it; one number for all; or trees of them that fit the arguments.
-            Keyword arguments have no axis: all lanes share them.
+            Arrays given by keyword have the lanes along axis 0, as in JAX; all lanes share what
+            else is given by keyword.
         out_axes: where the axis of lanes goes in the results.
         reduce: "sum" or "mean" to add the lanes up.
 

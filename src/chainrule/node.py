@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Final, SupportsFloat
+from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
 from mypy_extensions import i32, i64, mypyc_attr
 
@@ -22,7 +22,6 @@ from chainrule.annotations import (
     Annotation,
     detecting_anomaly,
     new_annotation,
-    users_line,
 )
 from chainrule.rules import (
     CODE_ADD,
@@ -67,6 +66,27 @@ class _Both:
         self.annotation = annotation
 
 
+class _AskedOfTheClass:
+    """What NumPy asks for ``np.exp(node)``, ``np.float64(2) * node``, ``array * node``.
+
+    NumPy asks a node's class. Asked of a node itself, as masked arrays do, it is None, which says
+    that the node's operators come first: a masked array would take a node for its number.
+    """
+
+    def __get__(self, node: object, kind: object) -> Any:
+        return _apply_ufunc if node is None else None
+
+
+def _apply_ufunc(node: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    if len(inputs) == 2 and method == "__call__" and not kwargs:
+        symbol = _SYMBOLS.get(ufunc.__name__)
+        if symbol is not None and inputs[1] is node and isinstance(inputs[0], float):
+            return _with_constant(node, float(inputs[0]), symbol, True)
+    from chainrule.arrays import applied
+
+    return applied(ufunc, method, inputs, kwargs)
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Node:
     """A number in a computational graph.
@@ -88,11 +108,19 @@ class Node:
         TypeError: if data is not a real number, a parent not a node, or the name not text.
     """
 
-    __array_priority__: ClassVar[float] = 1000.0  # np.float64(2) * node asks the node
+    __array_priority__: ClassVar[float] = 1000.0  # for classes that do not know __array_ufunc__
 
     def __init__(
-        self, data: SupportsFloat, parents: Sequence[Node] = (), name: str | None = None
+        self,
+        data: SupportsFloat,
+        parents: Sequence[Node] = (),
+        name: str | None = None,
+        **unknown: NoReturn,
     ) -> None:
+        if unknown:
+            from chainrule.keywords import unknown_keyword
+
+            raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
         if isinstance(data, Node):
             raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
         number = to_float(data, "Node", "takes a real number")
@@ -128,7 +156,9 @@ class Node:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
         if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "reading the data of")
+            from chainrule.advice import on_data
+
+            raise _leaving(self, "reading the data of", on_data() or _TO_CONSTANT)
         return self._data
 
     @data.setter
@@ -299,8 +329,9 @@ class Node:
         """Backpropagate: set ``grad`` of every node below to ∂self/∂node times ``seed``.
 
         Leaves add to what they hold, so that gradients accumulate over calls until they are set to
-        0; the other nodes hold the last pass. A global gradient of exactly 0 sends 0 to the
-        parents, whatever the local gradients. If an error is raised, no gradient has changed.
+        0; the other nodes hold the last pass. What an operation has not picked (the other side of
+        ``where``, what ``relu`` cuts off) is sent no message, and sends none. After an error, no
+        gradient has changed.
 
         Raises:
             TypeError: if the seed is not a number, or a user's local gradient gives none.
@@ -395,6 +426,14 @@ class Node:
         """What a call of an operation asks of the first operand that is not a number."""
         return apply(operation, operands)
 
+    __array_ufunc__: ClassVar[Any] = _AskedOfTheClass()
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """What NumPy asks for ``np.clip(node, 0, 1)``, ``np.where(node > 0, node, 0)``."""
+        from chainrule.arrays import called
+
+        return called(function, types, args, kwargs)
+
     # Comparisons are of values, but for == and != between ordinary nodes and hash, which are
     # identity. What compile records gives a ConditionNode, everything else a bool.
 
@@ -473,11 +512,13 @@ class Node:
         raise TypeError("a node is neither true nor false; compare it: node != 0 or node > 0")
 
     def __float__(self) -> float:
+        from chainrule.advice import on_float, users_place
+
         if _followed(self):
-            raise _leaving(self, "float() of", _USE_MATH)
+            raise _leaving(self, "float() of", on_float())
         raise TypeError(
-            "a node is not turned into a float, which would lose its gradient; use the functions"
-            " of chainrule.math in place of math's, or node.data to leave the graph"
+            f"a node is not turned into a float at {users_place()}, which would lose its gradient:"
+            f" {on_float()}; node.data leaves the graph"
         )
 
     def __int__(self) -> int:
@@ -672,6 +713,11 @@ class Node:
 
 def _checked_parents(parents: object) -> tuple[Node, ...] | None:
     """The parents as a tuple, None for none of them."""
+    if isinstance(parents, str):
+        raise TypeError(
+            "the second argument of Node are its parents; a name is given by keyword:"
+            f" Node(2.0, name={parents!r})"
+        )
     if isinstance(parents, Node) or not isinstance(parents, Iterable):
         raise TypeError(f"the parents of a node are a tuple of nodes, not {described(parents)}")
     checked = []
@@ -890,13 +936,15 @@ _USE_MATH: Final = "use the functions of chainrule.math (trunc for int) in place
 
 def _leaving(node: Node, what: str, instead: str = _TO_CONSTANT) -> TracedValueError:
     """The error for a traced value that would leave the graph."""
+    from chainrule.advice import users_place
+
     if node._level > PROGRESS.level:
         why = "it is used outside the transformation it belongs to, which has ended"
     else:
         why = (
             f"inside {name_of(node._level)} that would lose its dependence on the inputs; {instead}"
         )
-    return TracedValueError(f"{what} a traced value at {users_line()}: {why}")
+    return TracedValueError(f"{what} a traced value at {users_place()}: {why}")
 
 
 # Building
@@ -1030,6 +1078,10 @@ _NUMPY_NAMES: Final[dict[str, str]] = {
     "%": "remainder",
     "//": "floor_divide",
 }
+_SYMBOLS: Final[dict[str, str]] = {
+    **{name: symbol for symbol, name in _NUMPY_NAMES.items()},
+    "divide": "/",  # as true_divide calls itself
+}
 
 
 def _is_real(x: object) -> bool:
@@ -1049,10 +1101,14 @@ def _with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
 
 def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = False) -> Any:
     """A NumPy function of a node and each element of an array; NotImplemented for no array."""
-    if type(other).__module__ != "numpy":
+    module = type(other).__module__
+    if module.startswith("numpy.ma"):
+        raise TypeError(
+            "a masked array can't hold nodes; take its numbers, with .filled(0.0) or .compressed()"
+        )
+    if module != "numpy":
         return NotImplemented
     import numpy
 
-    array = numpy.asarray(other).astype(object)
     ufunc = getattr(numpy, ufunc_name)
-    return ufunc(array, node) if swapped else ufunc(node, array)
+    return ufunc(other, node) if swapped else ufunc(node, other)

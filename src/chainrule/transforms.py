@@ -21,6 +21,7 @@ from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
@@ -259,6 +260,7 @@ class Gradient(Transformed):
 
 
 @boundary
+@with_nearest_names
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """The gradient of a function with one number as result, as a function.
 
@@ -280,6 +282,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
 
 
 @boundary
+@with_nearest_names
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """Like :func:`grad`; the function gives the pair (value, gradient)."""
     return Gradient(f, argnums, has_aux, value=True)
@@ -382,6 +385,7 @@ def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) 
 
 
 @boundary
+@with_nearest_names
 def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
 
@@ -393,12 +397,14 @@ def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
 
 
 @boundary
+@with_nearest_names
 def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
     return Jacobian(f, argnums, "reverse", False, "jacrev")
 
 
 @boundary
+@with_nearest_names
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by the mode that takes fewer passes: see jacfwd.
 
@@ -410,6 +416,7 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = Fals
 
 
 @boundary
+@with_nearest_names
 def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The matrix of second derivatives of a function with one number as result.
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 import optree
 
+from chainrule.arrays import NodeArray
 from chainrule.node import Node
 from chainrule.rules import described, to_float
 
@@ -92,9 +93,9 @@ def size_of(shape: Shape | None) -> int:
 
 
 def array_of(values: Sequence[Any], shape: Shape) -> Any:
-    """An array of numbers, or an object array if some are nodes."""
+    """An array of numbers, or a :class:`NodeArray` if some are nodes."""
     if any(isinstance(value, Node) for value in values):
-        array = numpy.empty(len(values), dtype=object)
+        array: Any = numpy.empty(len(values), dtype=object).view(NodeArray)
         array[:] = values
     else:
         array = numpy.array(values, dtype=numpy.float64)
@@ -107,7 +108,7 @@ def as_arrays_of(tree: Any, original: Any) -> Any:
         return tree
     leaves, structure = leaves_of(tree)
     for i, like in enumerate(leaves_of(original)[0]):
-        if isinstance(like, numpy.ndarray) and like.dtype == object:
+        if isinstance(like, NodeArray):
             leaves[i] = leaves[i].view(type(like))
     return unflatten(structure, leaves)
 

@@ -13,7 +13,8 @@ import numpy
 
 from chainrule import forking, trees
 from chainrule.annotations import detecting_anomaly
-from chainrule.lanes import Vmap
+from chainrule.keywords import with_nearest_names
+from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.tracebacks import boundary, keep_users_frames, warn
@@ -104,9 +105,13 @@ class Compiled:
         form = self._forms.get(structure)
         if form is None:
             form = self._forms[structure] = self._form(args, len(leaves))
-        lanes = 0 if self.vmap is None else self._lanes(args, leaves, form.axes)
+        axes = form.axes
+        lanes = 0
+        if self.vmap is not None:
+            axes = form.axes[: form.positional] + axes_by_keyword(leaves[form.positional :])
+            lanes = self._lanes(args, kwargs, leaves, axes)
         try:
-            key_leaves = tuple(map(leaf_of, leaves, form.axes, form.differentiated))
+            key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated))
         except NotCompilable as error:
             return self._eagerly(str(error), args, kwargs)
         key = (structure, key_leaves)
@@ -125,7 +130,10 @@ class Compiled:
             result = plan.run(leaves, lanes)
         except (TooManyTraces, NotCompilable) as error:
             plan.eager = True
-            why = str(error) or f"it takes more than {self.max_traces} paths (max_traces)"
+            why = str(error) or (
+                f"it takes more than {self.max_traces} paths (max_traces); where(condition, a, b),"
+                " maximum and minimum of chainrule.math choose without a path of their own"
+            )
             return self._eagerly(why, args, kwargs)
         if not kwargs and not self.check:
             for kind in (FastCall, FastLanes):
@@ -137,9 +145,11 @@ class Compiled:
         """What the structure of the arguments says about each of their leaves."""
         axes: list[int | None] = [None] * count
         by_argument: list[list[int | None]] = []
+        positional = 0
         if self.vmap is not None:
-            _, _, own_axes = self.vmap.axes_of(args)
-            axes[: len(own_axes)] = own_axes
+            _, _, own_axes = self.vmap.axes_of(args, {})
+            positional = len(own_axes)
+            axes[:positional] = own_axes
             start = 0
             for arg in args:
                 n = len(trees.leaves_of(arg)[0])
@@ -157,9 +167,15 @@ class Compiled:
             by = i in wanted or i - len(args) in wanted
             differentiated.extend([by] * len(trees.leaves_of(arg)[0]))
         differentiated.extend([False] * (count - len(differentiated)))
-        return Form(axes, by_argument, differentiated)
+        return Form(axes, positional, by_argument, differentiated)
 
-    def _lanes(self, args: tuple[Any, ...], leaves: list[Any], axes: list[int | None]) -> int:
+    def _lanes(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        leaves: list[Any],
+        axes: list[int | None],
+    ) -> int:
         """How many lanes the arguments have; errors are those of vmap."""
         assert self.vmap is not None
         lanes = -1
@@ -167,7 +183,7 @@ class Compiled:
             if axis is None:
                 continue
             if not isinstance(leaf, numpy.ndarray) or not -leaf.ndim <= axis < leaf.ndim:
-                self.vmap.axes_of(args)  # raises
+                self.vmap.axes_of(args, kwargs)  # raises
             if lanes == -1:
                 lanes = leaf.shape[axis]
             elif leaf.shape[axis] != lanes:
@@ -187,6 +203,14 @@ class Compiled:
         if key not in self._warned:
             self._warned.add(key)
             warn(message)
+
+    def warn_of_draws(self, generator: str) -> None:
+        """Warn once that random numbers were drawn while the function was traced."""
+        self._warn(
+            "draws",
+            f"{self!r} drew random numbers ({generator}) while it was traced: they are constants of"
+            " the compiled code; draw outside and pass them as arguments",
+        )
 
     def _warn_of_statics(self) -> None:
         if len(self._plans) > MAX_STATIC_PLANS:
@@ -285,12 +309,14 @@ class Form(NamedTuple):
 
     Attributes:
         axes: for each leaf the axis of the lanes, None if they share it.
+        positional: how many of the leaves are of positional arguments.
         by_argument: the same for the leaves of each positional argument.
         differentiated: for each leaf whether it is differentiated by: whole numbers are floats
             there.
     """
 
     axes: list[int | None]
+    positional: int
     by_argument: list[list[int | None]]
     differentiated: list[bool]
 
@@ -312,6 +338,7 @@ def compile(
 
 
 @boundary
+@with_nearest_names
 def compile(
     f: Callable[..., Any] | None = None,
     *,

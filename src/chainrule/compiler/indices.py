@@ -13,8 +13,9 @@ from typing import Any
 import numpy
 
 from chainrule import rules
+from chainrule.arrays import NodeArray
 from chainrule.node import Node, apply
-from chainrule.rules import described
+from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
 
 
@@ -82,24 +83,27 @@ class IndexNode(Node):
     def __int__(self) -> int:
         return self.__index__()
 
+    def _apply(self, operation: Operation, operands: Sequence[object]) -> Any:
+        result = super()._apply(operation, operands)
+        return _whole(result, *operands) if operation in _KEEP_WHOLE else result
+
     def __round__(self, digits: Any = None) -> Any:
         return self if digits is None else super().__round__(digits)
 
 
-def _whole(result: Any, other: object) -> Any:
-    """The result of arithmetic of an index: an index if the other number is whole too."""
-    whole = isinstance(other, (int, numpy.integer, IndexNode)) and not isinstance(other, bool)
+_KEEP_WHOLE = (rules.maximum, rules.minimum, rules.sign, rules.floor, rules.ceil, rules.trunc)
+
+
+def _whole(result: Any, *others: object) -> Any:
+    """The result of arithmetic of an index: an index if the other numbers are whole too."""
+    whole = all(
+        isinstance(x, (int, numpy.integer, IndexNode)) and not isinstance(x, bool) for x in others
+    )
     return IndexNode.of(result) if whole and isinstance(result, Node) else result
 
 
-class TracedArray(numpy.ndarray[Any, Any]):
+class TracedArray(NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
-
-    __array_priority__ = 2000.0  # array * node asks the array, as nodes don't know this class
-
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        """What NumPy's functions give: an array like this one, or its only element."""
-        return array[()] if array.ndim == 0 else array.view(type(self))
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)

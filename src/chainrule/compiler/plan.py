@@ -20,6 +20,7 @@ from chainrule.transforms import Gradient, Transformed
 
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .captures import Watch
+from .draws import Draws
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
 from .results import LaneResult
@@ -37,6 +38,9 @@ class Owner(Protocol):
     check: bool
     max_traces: int
     threads: int | None
+
+    def warn_of_draws(self, generator: str) -> None:
+        """Warn once that random numbers were drawn."""
 
 
 class _Restart(Exception):
@@ -82,6 +86,7 @@ class Plan:
         self.watch: Watch | None = None
         self.trace_seconds = 0.0
         self._lock = forking.lock()
+        self._draws = Draws(owner.function)
         self.eager = False
         self.result: LaneResult | None = None
         self.paths = self._new_paths()
@@ -106,6 +111,7 @@ class Plan:
 
     def _record(self, paths: Paths, point: Sequence[float], prefix: Prefix) -> Trace:
         """Run the function on nodes."""
+        self._draws.begin()
         start = time.perf_counter()
         try:
             trace = Trace(
@@ -122,6 +128,9 @@ class Plan:
                 " vmap for what is done for many points"
             ) from None
         self.trace_seconds += time.perf_counter() - start
+        generator = self._draws.made()
+        if generator is not None:
+            self.owner.warn_of_draws(generator)
         if self.layout is None:
             self.layout = trace.layout  # of all lanes; single points may have others
         elif self.lanes and trace.layout != self.layout:

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from chainrule import forking, trees
 from chainrule.node import Node
+from chainrule.tracebacks import warn
 from chainrule.tracing import NotCompilable
 
 from .arguments import Packed, inputs_to_arguments, leaf_of
+from .draws import Draws
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
@@ -58,6 +60,8 @@ class Program:
         self.gradient = gradient
         self._max_traces = max_traces
         self._lock = forking.lock()
+        self._draws = Draws(function)
+        self._warned = False
         self.leaves = [leaf_of(array, 0, False) for array in samples]
         _, structure = trees.leaves_of(tuple(samples))
         self._arguments = inputs_to_arguments(structure, self.leaves, [None] * len(samples))
@@ -74,6 +78,7 @@ class Program:
 
     def _record(self, point: Sequence[float], prefix: Prefix) -> Trace:
         """Run the function on nodes."""
+        self._draws.begin()
         trace = Trace(
             lambda arguments: self._function(*arguments),
             point[: self.n_inputs],
@@ -83,6 +88,13 @@ class Program:
             self.captured,
             self.gradient,
         )
+        generator = self._draws.made()
+        if generator is not None and not self._warned:
+            self._warned = True
+            warn(
+                f"the model drew random numbers ({generator}) while it was traced: from then on"
+                " they are the same for all samples; with compile=False it draws for each"
+            )
         if self.gradient and not trace.layout.is_number:
             raise TypeError(
                 f"a loss is one number for each sample; this one gave {trace.layout}: add up, or"
@@ -249,5 +261,6 @@ class Session:
 
 def _too_many(program: Program) -> NotCompilable:
     return NotCompilable(
-        f"it takes more than {program._max_traces} paths (comparisons with other outcomes)"
+        f"it takes more than {program._max_traces} paths (comparisons with other outcomes);"
+        " where(condition, a, b), maximum and minimum of chainrule.math choose without one"
     )

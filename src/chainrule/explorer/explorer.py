@@ -13,6 +13,7 @@ from chainrule.explorer.page import page
 from chainrule.explorer.recording import Recording
 from chainrule.explorer.tree import WHOLE, tree_of
 from chainrule.files import write_atomically
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
@@ -57,6 +58,7 @@ class Explorer:
 
 
 @boundary
+@with_nearest_names
 def explore(
     root: Node,
     path: str | os.PathLike[str] | None = None,

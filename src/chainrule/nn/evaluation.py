@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chainrule import forking
 from chainrule.compiler.arguments import leaf_of
 from chainrule.compiler.session import Program, Session
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import NotCompilable
@@ -141,6 +142,7 @@ class Predictor:
     """
 
     @boundary
+    @with_nearest_names
     def __init__(
         self, model: Callable[[Any], Any], compile: bool = True, threads: int | None = None
     ) -> None:
@@ -188,6 +190,7 @@ class Predictor:
 
 
 @boundary
+@with_nearest_names
 def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
     """The outputs of a model for many samples: see :class:`Predictor`, which keeps the code."""
     return Predictor(model, compile)(X)

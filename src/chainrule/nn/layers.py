@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
@@ -28,6 +29,7 @@ class Neuron(Module):
     """
 
     @boundary
+    @with_nearest_names
     def __init__(self, weights: Sequence[float], activation: str | Activation = "tanh") -> None:
         if not len(weights):
             raise ValueError("Neuron: there are no weights")
@@ -43,6 +45,8 @@ class Neuron(Module):
         Raises:
             ValueError: if their number is another.
         """
+        if not hasattr(x, "__len__"):
+            raise _one_number(f"a neuron of {len(self.weights)} inputs")
         if len(x) != len(self.weights):
             raise ValueError(f"a neuron of {len(self.weights)} inputs was given {len(x)}")
         total: Any = self.bias
@@ -72,6 +76,7 @@ class Layer(Module):
     """
 
     @boundary
+    @with_nearest_names
     def __init__(
         self,
         n_in: int,
@@ -125,6 +130,7 @@ class MLP(Module):
     """
 
     @boundary
+    @with_nearest_names
     def __init__(
         self,
         n_in: int,
@@ -157,7 +163,11 @@ class MLP(Module):
 
         A network of one input takes a plain number too.
         """
-        values = [x] if self.n_in == 1 and not hasattr(x, "__len__") else x
+        values = x
+        if not hasattr(x, "__len__"):
+            if self.n_in > 1:
+                raise _one_number(f"a network of {self.n_in} inputs")
+            values = [x]
         for i, layer in enumerate(self.layers):
             with grouped(_name_of_layer(i, len(self.layers))):
                 values = layer(values)
@@ -165,6 +175,13 @@ class MLP(Module):
 
     def __repr__(self) -> str:
         return f"MLP({self.n_in}, {self.sizes}, {name_of(self.activation)})"
+
+
+def _one_number(what: str) -> TypeError:
+    return TypeError(
+        f"{what} was given a single number; it takes a list of them, and X a row of them for each"
+        " sample: for one sample [[1.0, 2.0]]"
+    )
 
 
 def _name_of_layer(i: int, count: int) -> str:

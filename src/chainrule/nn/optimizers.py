@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 import numpy
 from numpy.typing import NDArray
 
+from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
@@ -134,6 +135,7 @@ class SGD(Optimizer):
     default_rate = 0.1
 
     @boundary
+    @with_nearest_names
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
@@ -182,6 +184,7 @@ class Adam(Optimizer):
     _decoupled: ClassVar[bool] = False
 
     @boundary
+    @with_nearest_names
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,
@@ -239,6 +242,7 @@ class AdamW(Adam):
     _decoupled = True
 
     @boundary
+    @with_nearest_names
     def __init__(
         self,
         learning_rate: float | Schedule | None = None,

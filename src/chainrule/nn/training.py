@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy
 
+from chainrule.keywords import with_nearest_names
 from chainrule.tracebacks import boundary, warn
 
 from ._choices import count, not_negative
@@ -24,12 +25,12 @@ from .optimizers import optimizer as optimizer_named
 from .samples import check_classes, checked_samples, checked_weights
 
 DEFAULT_BATCH: Final = 32
-EXPLODED: Final = 1e12
-"""How many times its first value (plus 1) the loss may grow before training counts as diverged."""
+EXPLODED: Final = 1e5
+"""How many times its first value (or 1, if that is larger) the mean loss of an epoch may be."""
 
 
 class DivergenceError(ArithmeticError):
-    """Training whose loss is no longer a number, or grew beyond all bounds."""
+    """Training whose loss is no longer finite, or 100,000 times as large as at the start."""
 
 
 @dataclass
@@ -63,6 +64,7 @@ Callback = Callable[[History, Module], Any]
 
 
 @boundary
+@with_nearest_names
 def fit(
     model: Module,
     X: Any,
@@ -121,8 +123,9 @@ def fit(
     Raises:
         TypeError: if an argument is of the wrong kind, or the loss gives no number.
         ValueError: if data, sizes or names do not fit.
-        DivergenceError: if the loss becomes NaN or infinite, or grows without bounds. The model
-            then has the weights from the start of that epoch.
+        DivergenceError: if the loss or a weight becomes NaN or infinite, or the mean loss of an
+            epoch is above 1e5 times what it was for the first weights (1e5 where that was below 1),
+            whatever the optimizer. The model then has the weights from the start of that epoch.
     """
     run = _Training(model, loss, optimizer, learning_rate)
     run.epochs = count("epochs", epochs)
@@ -163,7 +166,7 @@ class _Training:
         self.random = generator(0)
         self.weights: Any = None
         self.validation: Steps | None = None
-        self.limit = sys.float_info.max
+        self.first_loss: float | None = None  # of the first weights; known once it is needed
 
     def take_data(
         self,
@@ -249,7 +252,7 @@ class _Training:
         """Train."""
         history = self.history
         self.safe = self.steps.values.copy()  # weights of which the loss is known to be finite
-        self.best = self.safe
+        self.best = self.first = self.safe
         best = math.inf
         diverged = False
         try:
@@ -310,20 +313,31 @@ class _Training:
                 if not weight:
                     continue
             loss, gradient = steps.step(index, weight)
-            if not abs(loss) <= self.limit:
-                self._check(epoch, loss)
+            if not math.isfinite(loss):
+                self._diverged(epoch, loss)
             optimizer.update(values, gradient)
             history.steps += 1
             total += loss * size
             whole += size
         mean = total / whole
         if not numpy.isfinite(values).all():
-            self._check(epoch, math.nan)
-        if epoch == 0:
-            self.limit = EXPLODED * (1.0 + abs(mean))
+            self._diverged(epoch, math.nan)
+        if mean > EXPLODED and mean > EXPLODED * abs(self._first_loss()):
+            self._diverged(epoch, mean)
         return mean
 
-    def _check(self, epoch: int, loss: float) -> None:
+    def _first_loss(self) -> float:
+        """The mean loss of the weights that training began with."""
+        if self.first_loss is None:
+            steps = self.steps
+            now = steps.values.copy()
+            steps.values[:] = self.first
+            total = None if self.weights is None else float(self.weights.sum())
+            self.first_loss, _ = steps.step(None, total)
+            steps.values[:] = now
+        return self.first_loss
+
+    def _diverged(self, epoch: int, loss: float) -> None:
         """Raise DivergenceError."""
         raise DivergenceError(
             f"training diverged: the loss is {loss:g} at step {self.history.steps} (epoch {epoch});"

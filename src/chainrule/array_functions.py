@@ -1,0 +1,218 @@
+"""NumPy's functions that are no ufuncs, as they are on arrays of nodes."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy
+
+from chainrule import array_order as order
+from chainrule import math
+from chainrule.array_elements import ELEMENTS, is_nan
+from chainrule.node import ConditionNode, Node
+
+
+def _elementwise(function: Callable[..., Any], *arrays: Any) -> Any:
+    return numpy.frompyfunc(function, len(arrays), 1)(*arrays)
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **given: Any) -> Any:
+    low, high = given.pop("min", a_min), given.pop("max", a_max)
+    _check_none(numpy.clip, given)
+    result = a if low is None else numpy.maximum(a, low)
+    result = result if high is None else numpy.minimum(result, high)
+    return +result if out is None else numpy.positive(result, out=out)
+
+
+def _where(condition: Any, *choices: Any) -> Any:
+    if not choices:
+        return order.nonzero(condition)
+    holds_conditions = isinstance(condition, ConditionNode) or (
+        isinstance(condition, numpy.ndarray)
+        and condition.dtype == object
+        and any(isinstance(x, ConditionNode) for x in condition.flat)
+    )
+    if len(choices) == 2 and holds_conditions:  # no branch
+        return _elementwise(lambda c, x, y: math.where(c, x, y), condition, *choices)
+    if isinstance(condition, Node) or numpy.asarray(condition).dtype == object:
+        return numpy.where(order.truths_of(condition), *choices)
+    return NotImplemented
+
+
+def _sinc(x: Any) -> Any:
+    """sin(πx) / (πx), near 0 by its series: all derivatives are right there."""
+    t = math.pi * x
+    square = t * t
+    series: Any = 0.0
+    for n in range(11, 0, -1):
+        series = (1.0 + series) * square / (-2.0 * n * (2 * n + 1))
+    return math.where(math.fabs(t) < 1, 1.0 + series, ELEMENTS[numpy.divide](math.sin(t), t))
+
+
+def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
+    finite = math.where(math.isnan(x), nan, x)
+    return math.where(x == math.inf, posinf, math.where(x == -math.inf, neginf, finite))
+
+
+def _sinc_of(x: Any) -> Any:
+    return _elementwise(_sinc, x)
+
+
+def _nan_to_num_of(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
+    limits = numpy.finfo(numpy.float64)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    result = _elementwise(lambda element: _nan_to_num(element, nan, high, low), x)
+    if not copy:
+        x[...] = result
+        return x
+    return result
+
+
+def _interp(
+    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
+) -> Any:
+    if period is not None:
+        raise TypeError("np.interp of nodes takes no period; write x % period")
+    at, values = numpy.asarray(xp).tolist(), numpy.asarray(fp).tolist()
+    if not at or len(at) != len(values):
+        raise ValueError(
+            f"np.interp takes as many values as points, and at least one, not {len(at)} points and"
+            f" {len(values)} values"
+        )
+    below = values[0] if left is None else left
+    above = values[-1] if right is None else right
+
+    def element(u: Any) -> Any:
+        if is_nan(u):
+            return u
+        i = bisect.bisect_right(at, u) - 1
+        if i < 0:
+            return below
+        if i >= len(at) - 1:
+            return values[-1] if i == len(at) - 1 and not at[-1] < u else above
+        slope = ELEMENTS[numpy.divide](values[i + 1] - values[i], at[i + 1] - at[i])
+        return slope * (u - at[i]) + values[i]
+
+    return _elementwise(element, x)
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """The norms that are sums and maxima; NumPy's own would lose a NaN."""
+    rank = numpy.ndim(x) if axis is None else numpy.size(axis)
+    size = abs(x)
+    if ord is None or (rank == 2 and ord == "fro"):
+        return numpy.sqrt(numpy.sum(size * size, axis=axis, keepdims=keepdims))
+    if rank == 1:
+        if ord == math.inf:
+            return numpy.max(size, axis=axis, keepdims=keepdims)
+        if ord == -math.inf:
+            return numpy.min(size, axis=axis, keepdims=keepdims)
+        if ord == 0:
+            return numpy.sum((size != 0).astype(float), axis=axis, keepdims=keepdims)
+        if ord == 1:
+            return numpy.sum(size, axis=axis, keepdims=keepdims)
+        if ord == 2:
+            return numpy.sqrt(numpy.sum(size * size, axis=axis, keepdims=keepdims))
+        if not isinstance(ord, str):
+            return numpy.sum(size**ord, axis=axis, keepdims=keepdims) ** (1.0 / ord)
+    if rank == 2 and ord in (1, -1, math.inf, -math.inf):
+        axes = (-2, -1) if axis is None else axis
+        sums = numpy.sum(size, axis=axes[0 if abs(ord) == 1 else 1], keepdims=True)
+        extreme = numpy.max if ord > 0 else numpy.min
+        result = extreme(sums, axis=tuple(axes), keepdims=True)
+        return result if keepdims else numpy.squeeze(result, axis=tuple(axes))
+    raise TypeError(
+        f"np.linalg.norm of nodes has no ord={ord!r} here: singular values are computed by LAPACK,"
+        " which knows only floats; use chainrule.custom_gradient"
+    )
+
+
+def _check_none(function: Any, given: dict[str, Any]) -> None:
+    if given:
+        raise TypeError(f"np.{function.__name__} of nodes takes no {', '.join(given)}")
+
+
+def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    if axis is not None:
+        return _norm(x, ord, axis, keepdims)
+    norm = _norm(numpy.ravel(x), ord)
+    return numpy.full((1,) * numpy.ndim(x), norm, dtype=object) if keepdims else norm
+
+
+def _refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+    raise TypeError(f"np.{name} does not work on nodes: {advice_on(name, 'numpy')}")
+
+
+FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
+    numpy.clip: _clip,
+    numpy.where: _where,
+    numpy.sinc: _sinc_of,
+    numpy.nan_to_num: _nan_to_num_of,
+    numpy.interp: _interp,
+    numpy.linalg.norm: _norm,
+    numpy.searchsorted: order.searchsorted,
+    numpy.digitize: order.digitize,
+    numpy.median: order.median,
+    numpy.quantile: order.quantile,
+    numpy.percentile: order.percentile,
+    numpy.nanmedian: order.nanmedian,
+    numpy.nanquantile: order.nanquantile,
+    numpy.nanpercentile: order.nanpercentile,
+    numpy.nanmax: order.nanmax,
+    numpy.nanmin: order.nanmin,
+    numpy.unique: order.unique,
+    numpy.isin: order.isin,
+    numpy.setdiff1d: order.setdiff1d,
+    numpy.array_equal: order.array_equal,
+    numpy.array_equiv: order.array_equiv,
+    numpy.count_nonzero: order.count_nonzero,
+}
+"""What takes the place of NumPy's own implementation; NotImplemented goes back to that."""
+
+for _refused in (numpy.histogram, numpy.lexsort):  # these would lose a NaN
+    FUNCTIONS[_refused] = functools.partial(_refuse, _refused.__name__)
+if hasattr(numpy.linalg, "vector_norm"):  # NumPy 2
+    FUNCTIONS[numpy.linalg.vector_norm] = _vector_norm
+
+
+# What does not work
+
+_LAPACK = (
+    "it calls LAPACK, which knows only floats; write it as loops over the elements"
+    " (elimination, Cholesky), or give it its derivative with chainrule.custom_gradient"
+)
+_ADVICE: Final[dict[str, str]] = {
+    "cov": "write d = a - a.mean(); d @ d / (len(d) - 1)",
+    "corrcoef": "write it with d = a - a.mean() and d @ d",
+    "gradient": "write the differences: (a[2:] - a[:-2]) / (2 * h)",
+    "histogram": "count with comparisons: ((a >= low) & (a < high)).sum()",
+    "lexsort": "use np.argsort, which is stable, by the last key first",
+    "i0": "write its series, or use chainrule.custom_gradient",
+    "angle": "a node is real; use np.arctan2",
+    "nextafter": "use .data: it has no derivative",
+    "spacing": "use .data: it has no derivative",
+    "frexp": "use .data: it has no derivative",
+}
+_OTHERWISE = (
+    "write it as loops over the elements, or give it its derivative with chainrule.custom_gradient"
+)
+
+
+def has_advice(name: str) -> bool:
+    """Whether it is known what to write in place of a function."""
+    return name in _ADVICE
+
+
+def advice_on(name: str, module: str) -> str:
+    """What to write in place of a function that does not work on nodes."""
+    if module == "numpy.linalg":
+        return _LAPACK
+    if name in _ADVICE:
+        return _ADVICE[name]
+    return f"chainrule.math has {name}" if name in math.__all__ else _OTHERWISE
