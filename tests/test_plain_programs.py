@@ -42,7 +42,7 @@ SCOPE: dict[str, Any] = {name: getattr(crmath, name) for name in crmath.__all__}
 SCOPE.update(np=np, math=math, functools=functools, itertools=itertools, bisect=bisect)
 SCOPE.update(heapq=heapq, collections=collections, statistics=statistics)
 
-CLEAR = (TypeError, ValueError, AttributeError, cr.CompileError)
+CLEAR = (TypeError, ValueError, ArithmeticError, AttributeError, cr.CompileError)
 """What a function that cannot be compiled, or not be followed, may raise."""
 
 EQUAL, ERROR, UNDECIDED, WRONG = "equal", "clear error", "undecided", "WRONG"
