@@ -9,6 +9,7 @@ import numpy
 
 from chainrule import rules, trees
 from chainrule.differentiation import fresh_input, set_operands
+from chainrule.handover import called
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
@@ -44,7 +45,7 @@ class CustomGradient(Transformed):
 
     def _pair(self, args: Sequence[Any]) -> tuple[Any, Callable[[Any], Any]]:
         """What the user's function returns: its result, and the function that pulls back."""
-        pair = self.function(*args)
+        pair = called(self.function, args, {}, repr(self))
         if not isinstance(pair, tuple) or len(pair) != 2 or not callable(pair[1]):
             raise TypeError(
                 f"{self!r} takes a function that returns a pair: the result and a function from"

@@ -15,7 +15,7 @@ from chainrule.rules import described
 from chainrule.sparse import holds_sparse
 from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS, NotCompilable
-from chainrule.transforms import Transformed
+from chainrule.transforms import Transformed, handed_to
 
 MAX_UNROLLED = 1000
 """The lanes that a trace takes one after another where vmap is not outermost."""
@@ -73,6 +73,8 @@ class Vmap(Transformed):
                 continue
             if not isinstance(axis, int) or isinstance(axis, bool):
                 raise TypeError(f"vmap: an axis is a whole number or None, not {described(axis)}")
+            if isinstance(leaf, numpy.ma.MaskedArray):
+                raise TypeError("vmap: lanes of a masked array would lose the mask; use .filled()")
             if not isinstance(leaf, numpy.ndarray):
                 raise TypeError(
                     f"vmap: an argument with lanes is an array with an axis {axis}, not"
@@ -126,7 +128,7 @@ class Vmap(Transformed):
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
             own_args, own_kwargs = trees.unflatten(structure, point)
-            result = self.function(*own_args, **own_kwargs)
+            result = handed_to(self.function, own_args, own_kwargs, "vmap: the function")
             if layout is None and holds_sparse(result):
                 raise TypeError(
                     "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"

@@ -16,6 +16,7 @@ from typing import Any, Final
 from mypy_extensions import i64
 
 from chainrule import ieee, special
+from chainrule.tracing import PROGRESS
 
 
 class Operation:
@@ -149,6 +150,8 @@ class Operation:
             if isinstance(operand, float):
                 numbers.append(operand)
             elif hasattr(operand, "_apply"):
+                if not self.builtin and PROGRESS.recorder is not None:
+                    PROGRESS.recorder.uses(self)
                 return operand._apply(self, operands)
             else:
                 numbers.append(to_float(operand, self.name))

@@ -9,7 +9,7 @@ import numpy
 import optree
 
 from chainrule.node import Node
-from chainrule.trees import array_of
+from chainrule.trees import array_of, map_leaves
 
 
 class SparseNodes:
@@ -69,7 +69,7 @@ class _Pattern:
     """Where the entries are, as the static part of a tree."""
 
     def __init__(self, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
-        self.indices, self.indptr, self.shape = indices, indptr, shape
+        self.indices, self.indptr, self.shape = indices.copy(), indptr.copy(), shape
         self._key = (indices.tobytes(), indptr.tobytes(), shape)
 
     def __eq__(self, other: object) -> bool:
@@ -85,9 +85,10 @@ def _flatten(matrix: SparseNodes) -> tuple[tuple[Any], _Pattern]:
 
 def _unflatten(pattern: _Pattern, children: Any) -> Any:
     (data,) = children
+    indices, indptr = pattern.indices.copy(), pattern.indptr.copy()  # the matrix may change its own
     if not isinstance(data, numpy.ndarray) or data.ndim != 1:  # not of one number each
-        return SparseNodes(data, pattern.indices, pattern.indptr, pattern.shape)
-    return from_parts(data, pattern.indices, pattern.indptr, pattern.shape)
+        return SparseNodes(data, indices, indptr, pattern.shape)
+    return from_parts(data, indices, indptr, pattern.shape)
 
 
 optree.register_pytree_node(
@@ -98,10 +99,22 @@ optree.register_pytree_node(
 )
 
 
+def taken_apart(tree: Any) -> Any:
+    """A result with SparseNodes for its ``csr_array``, which is no tree of numbers."""
+
+    def apart(leaf: Any) -> Any:
+        if type(leaf).__name__ != "csr_array" or not _is_scipys(leaf):
+            return leaf
+        return SparseNodes(leaf.data, leaf.indices, leaf.indptr, leaf.shape)
+
+    return map_leaves(apart, tree)
+
+
+def _is_scipys(leaf: Any) -> bool:
+    return type(leaf).__module__.startswith("scipy.sparse")
+
+
 def holds_sparse(tree: Any) -> bool:
     """Whether a result has a sparse matrix in it, of nodes or SciPy's."""
     leaves = optree.tree_leaves(tree, is_leaf=lambda x: isinstance(x, SparseNodes))
-    return any(
-        isinstance(leaf, SparseNodes) or type(leaf).__module__.startswith("scipy.sparse")
-        for leaf in leaves
-    )
+    return any(isinstance(leaf, SparseNodes) or _is_scipys(leaf) for leaf in leaves)

@@ -33,6 +33,9 @@ class Recorder(Protocol):
     def guard(self, condition: Any, outcome: bool) -> bool:
         """Note that the program went on with this outcome of a condition."""
 
+    def uses(self, operation: Any) -> None:
+        """Note that the program uses an operation of the user's."""
+
 
 class _Progress(threading.local):
     """The transformations in progress in a thread."""

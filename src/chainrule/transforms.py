@@ -21,6 +21,7 @@ from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
@@ -59,6 +60,19 @@ class Transformed:
         return self if instance is None else functools.partial(self, instance)
 
 
+def handed_to(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], name: str
+) -> Any:
+    """The result of a function for the arguments of a call, which it must not change.
+
+    Raises:
+        TypeError: if it does.
+    """
+    if isinstance(function, Transformed):  # which hands them on, in its way
+        return function(*args, **kwargs)
+    return called(function, args, kwargs, name)
+
+
 class _Call:
     """One call of a function under differentiation: its inputs, outputs, and what is between."""
 
@@ -83,7 +97,7 @@ class _Call:
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
             given[i] = trees.as_arrays_of(arg, args[i])
-        result = function(*given, **kwargs)
+        result = handed_to(function, given, kwargs, name)
         self.aux: Any = None
         if has_aux:
             if not isinstance(result, tuple) or len(result) != 2:
@@ -386,21 +400,21 @@ def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) 
 
 @boundary
 @with_nearest_names
-def jacfwd(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+def jacfwd(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
 
     The result is a tree like f's result; each of its leaves holds a tree like the argument (a tuple
     of them if argnums is a tuple) of arrays, of the shape of the result's leaf followed by the
-    shape of the argument's.
+    shape of the argument's. With ``sparse``, one ``scipy.sparse.csr_array``: see jacobian.
     """
-    return Jacobian(f, argnums, "forward", False, "jacfwd")
+    return Jacobian(f, argnums, "forward", sparse, "jacfwd")
 
 
 @boundary
 @with_nearest_names
-def jacrev(f: Callable[..., Any], argnums: Argnums = 0) -> Jacobian:
+def jacrev(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
-    return Jacobian(f, argnums, "reverse", False, "jacrev")
+    return Jacobian(f, argnums, "reverse", sparse, "jacrev")
 
 
 @boundary

@@ -104,12 +104,14 @@ def array_of(values: Sequence[Any], shape: Shape) -> Any:
 
 def as_arrays_of(tree: Any, original: Any) -> Any:
     """A tree whose arrays of nodes are of the classes that they have in another one like it."""
-    if isinstance(original, Node):
+    arrays = [
+        (i, like) for i, like in enumerate(leaves_of(original)[0]) if isinstance(like, NodeArray)
+    ]
+    if not arrays:
         return tree
     leaves, structure = leaves_of(tree)
-    for i, like in enumerate(leaves_of(original)[0]):
-        if isinstance(like, NodeArray):
-            leaves[i] = leaves[i].view(type(like))
+    for i, like in arrays:
+        leaves[i] = leaves[i].view(type(like))
     return unflatten(structure, leaves)
 
 

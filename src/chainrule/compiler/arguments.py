@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy
 
 from chainrule import trees
+from chainrule.handover import handed_array
 from chainrule.node import Node
 from chainrule.rules import described, to_float
 from chainrule.tracing import NotCompilable
 
 from .indices import IndexArray, IndexNode, TracedArray
 from .memory import address_of
+from .statics import EXACT, exactly
 
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float
 
@@ -26,7 +28,7 @@ class Leaf(NamedTuple):
         kind: "number", "node", "array", "nodes" (an array of them), "indices", "static".
         shape: of one lane of an array.
         axis: the axis of the lanes, None if they share the leaf.
-        value: a static leaf's value.
+        value: what a static leaf's value is known by.
     """
 
     kind: str
@@ -40,37 +42,6 @@ class Leaf(NamedTuple):
         return 0 if self.kind == "static" else trees.size_of(self.shape)
 
 
-class _Identity:
-    """A static value that can't be hashed or compared by value: known by being the same object."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and other.value is self.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
-class _Static:
-    """A static value: equal if type and value are."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        self._hash = hash((type(value), value))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Static)
-            and type(other.value) is type(self.value)
-            and bool(other.value == self.value)
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
 def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
     """What the key keeps of a leaf.
 
@@ -79,9 +50,17 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
     """
     if isinstance(value, float):
         return _NUMBER
+    if type(value) in EXACT and not differentiated:
+        return Leaf("static", None, None, (type(value), value))
     if isinstance(value, Node):
         return _NODE
     if isinstance(value, numpy.ndarray):
+        plain = type(value) is numpy.ndarray
+        if not plain and isinstance(value, (numpy.ma.MaskedArray, numpy.matrix)):
+            raise TypeError(
+                f"compile: a {type(value).__name__} counts otherwise than an array of nodes would;"
+                " pass np.asarray(...) of it, or of a masked array .filled(...)"
+            )
         shape = value.shape
         if axis is not None:
             axis %= value.ndim
@@ -93,20 +72,30 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
             return Leaf("indices", shape, axis)
         if kind == "O":
             if axis is not None:
-                raise NotCompilable("an array of nodes over the lanes gives each lane other nodes")
+                raise NotCompilable(_objects_over_lanes(value))
             return Leaf("nodes", shape)
         if kind == "b" and axis is None:
-            return Leaf("static", value=_Static((shape, value.tobytes())))
+            return Leaf("static", value=("mask", shape, value.tobytes()))
         raise TypeError(
             f"compile: an array of {value.dtype} is neither numbers, indices nor nodes;"
             " convert it with .astype(float) or .astype(int)"
         )
     if isinstance(value, (numpy.floating,)) or (differentiated and trees.is_number(value)):
         return _NUMBER
-    try:
-        return Leaf("static", value=_Static(value))
-    except TypeError:
-        return Leaf("static", value=_Identity(value))
+    return Leaf("static", value=exactly(value))
+
+
+def _objects_over_lanes(array: Any) -> str:
+    """Why an object array has no layout that all lanes share."""
+    for x in array.ravel().tolist():
+        if isinstance(x, Node):
+            return "an array of nodes over the lanes gives each lane other nodes"
+        if not trees.is_number(x):
+            return (
+                "an object array over the lanes may hold something else in each lane, here"
+                f" {described(x)}"
+            )
+    return "an object array over the lanes; convert it with .astype(float)"
 
 
 _NUMBER = Leaf("number")
@@ -238,22 +227,28 @@ def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | No
 
 
 def inputs_to_arguments(
-    structure: Any, leaves: Sequence[Leaf], static: Sequence[Any]
+    structure: Any, leaves: Sequence[Leaf], static: Callable[[], Sequence[Any]]
 ) -> Callable[[Sequence[Node]], Any]:
-    """A function from the input nodes of a trace to the arguments that hold them."""
+    """A function from the input nodes of a trace to the arguments that hold them.
+
+    Args:
+        structure: of the arguments.
+        leaves: what is known of each of their leaves.
+        static: gives for each leaf its value, if it is static.
+    """
 
     def arguments(inputs: Sequence[Node]) -> Any:
         values: list[Any] = []
         start = 0
-        for leaf, value in zip(leaves, static, strict=True):
+        for leaf, value in zip(leaves, static(), strict=True):
             if leaf.kind == "static":
-                values.append(value)
+                values.append(handed_array(value) if isinstance(value, numpy.ndarray) else value)
                 continue
             stop = start + leaf.size
             own = inputs[start:stop]
             start = stop
-            if leaf.kind in ("number", "node"):
-                values.append(own[0])
+            if leaf.kind in ("number", "node") or (leaf.shape == () and leaf.axis is not None):
+                values.append(IndexNode.standing_for(own[0]) if leaf.kind == "indices" else own[0])
             elif leaf.kind == "indices":
                 nodes = [IndexNode.standing_for(x) for x in own]
                 values.append(_array(nodes, leaf.shape or (), IndexArray))
@@ -265,8 +260,8 @@ def inputs_to_arguments(
 
 
 def _array(nodes: Sequence[Node], shape: trees.Shape, kind: type[Any]) -> Any:
-    if not shape:
-        return nodes[0]
     array = numpy.empty(len(nodes), dtype=object)
     array[:] = nodes
-    return array.reshape(shape).view(kind)
+    array = array.reshape(shape).view(kind)
+    array.flags.writeable = False
+    return array

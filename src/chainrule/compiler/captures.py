@@ -5,13 +5,15 @@ from __future__ import annotations
 import operator
 import types
 from collections import deque
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Hashable, Sequence, Sized
 from functools import partial
 from typing import Any, NamedTuple
 
 from chainrule.node import Node
+from chainrule.rules import Operation, described
 
 from .reach import Part, is_atom, references, wraps
+from .statics import exactly
 
 MAX_OBJECTS = 200_000
 """How many objects are searched for the captured nodes."""
@@ -27,17 +29,29 @@ class Watch:
         function: the function that was traced.
         captured: the nodes from outside that it used.
         arguments: the static values with which it was called.
+        operations: those of the user's that it used. What they read from elsewhere is watched too:
+            their values are computed in each call, but their local gradients were recorded.
 
     Attributes:
         unseen: the captured nodes to which no way was found.
+        hidden: what an operation reads that can't be watched, as the end of a sentence.
     """
 
     def __init__(
-        self, function: Any, captured: Sequence[Node], arguments: Sequence[Any] = ()
+        self,
+        function: Any,
+        captured: Sequence[Node],
+        arguments: Sequence[Any] = (),
+        operations: Sequence[Operation] = (),
     ) -> None:
         search = _Search([function, *arguments], deep=bool(captured))
         self._looks = search.functions
         self._sizes: list[tuple[Sized, int]] = []
+        self._keys: list[tuple[Any, list[Any]]] = []
+        self._read: list[tuple[Callable[[], Any], Hashable]] = []
+        self.hidden = ""
+        for operation in operations:
+            self._watch_reads(operation)
         self.unseen = [node for node in captured if id(node) not in search.ways]
         reached: set[int] = set()
         todo = [id(node) for node in captured if id(node) in search.ways]
@@ -58,17 +72,52 @@ class Watch:
             self._looks.append((partial(_unchanged, holder, list(holder)), True))
         else:
             self._looks.extend([(way.look, way.value) for way in ways])
-        if isinstance(holder, (list, dict, set, deque)):
+        if isinstance(holder, (list, deque)):
             self._sizes.append((holder, len(holder)))
+        elif isinstance(holder, (dict, set)):  # the order counts, a loop goes by it
+            self._keys.append((holder, list(holder)))
         elif not isinstance(holder, (types.FunctionType, Part)):
             held = getattr(holder, "__dict__", None)  # a new attribute may hide one of the class
-            if isinstance(held, (dict, types.MappingProxyType)):
+            if isinstance(held, types.MappingProxyType):
                 self._sizes.append((held, len(held)))
+            elif isinstance(held, dict):
+                self._keys.append((held, list(held)))
+
+    def _watch_reads(self, operation: Operation) -> None:
+        """Watch what the functions of an operation read: globals, closure cells, defaults."""
+        todo: list[Any] = [operation.value, *operation.local_grads]
+        seen: set[int] = set()
+        while todo:
+            holder = todo.pop()
+            if id(holder) in seen:
+                continue
+            seen.add(id(holder))
+            if not _is_code(holder):
+                self._watch_state(operation, partial(_itself, holder))
+                if callable(holder):
+                    todo.append(type(holder).__call__)
+                continue
+            for look, part in references(holder):
+                if _is_code(part):
+                    self._looks.append((look, part.module if isinstance(part, Part) else part))
+                    todo.append(part)
+                elif part is not None or not isinstance(look(), types.ModuleType):
+                    self._watch_state(operation, look)
+
+    def _watch_state(self, operation: Operation, look: Callable[[], Any]) -> None:
+        value = look()
+        try:
+            self._read.append((look, exactly(value)))
+        except TypeError:
+            self.hidden = (
+                f"the operation {operation.name} reads {described(value)}, whose changes can't be"
+                " seen"
+            )
 
     @property
     def nothing(self) -> bool:
         """Whether there is nothing that could change."""
-        return not self._looks
+        return not (self._looks or self._read)
 
     def changed(self) -> bool:
         """Whether something that leads to a captured node is another object now."""
@@ -79,9 +128,19 @@ class Watch:
             for holder, size in self._sizes:
                 if len(holder) != size:
                     return True
-        except (LookupError, AttributeError, ValueError):
+            for holder, keys in self._keys:
+                if not _unchanged(list(holder), keys):
+                    return True
+            for look, known in self._read:
+                if exactly(look()) != known:
+                    return True
+        except (LookupError, AttributeError, ValueError, TypeError):
             return True
         return False
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _unchanged(values: Sequence[Any], seen: Sequence[Any]) -> bool:
@@ -142,4 +201,5 @@ class _Search:
 
 def _is_code(value: Any) -> bool:
     """Whether it is a function, or stands for one."""
-    return isinstance(value, (types.FunctionType, types.MethodType, Part)) or wraps(value)
+    kinds = (types.FunctionType, types.MethodType, partial, Part)
+    return isinstance(value, kinds) or wraps(value)

@@ -19,7 +19,7 @@ from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.tracebacks import boundary, keep_users_frames, warn
 from chainrule.tracing import PROGRESS, NotCompilable
-from chainrule.transforms import Gradient, Jacobian, Transformed
+from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import leaf_of
 from .fast import FastCall, FastLanes
@@ -28,6 +28,7 @@ from .paths import TooManyTraces
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
+from .statics import Order
 from .trace import CompileError
 
 MAX_STATIC_PLANS = 16
@@ -80,7 +81,7 @@ class Compiled:
         try:
             # In a transformation or trace it is part of that graph; machine code finds no anomaly.
             if PROGRESS.names or detecting_anomaly():
-                return self.function(*args, **kwargs)
+                return self._plainly(args, kwargs)
             self.calls += 1
             if not kwargs:
                 fast = self._fast.get(tuple(map(type, args)))
@@ -104,7 +105,7 @@ class Compiled:
         leaves, structure = trees.leaves_of((args, kwargs))
         form = self._forms.get(structure)
         if form is None:
-            form = self._forms[structure] = self._form(args, len(leaves))
+            form = self._forms[structure] = self._form(args, len(leaves), Order(structure))
         axes = form.axes
         lanes = 0
         if self.vmap is not None:
@@ -114,18 +115,18 @@ class Compiled:
             key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated))
         except NotCompilable as error:
             return self._eagerly(str(error), args, kwargs)
-        key = (structure, key_leaves)
+        key = (structure, form.order.of(args, kwargs), key_leaves)
         plan = self._plans.get(key)
         if plan is None or (plan.watch is not None and plan.watch.changed()):
             with self._lock:
                 plan = self._plans.get(key)
                 if plan is None or (plan.watch is not None and plan.watch.changed()):
-                    plan = Plan(self, key_leaves, leaves, structure, form.by_argument)
+                    plan = Plan(self, key_leaves, structure, form.by_argument)
                     self._plans[key] = plan
                     self._fast.clear()
                     self._warn_of_statics()
         if plan.eager:
-            return self.function(*args, **kwargs)
+            return self._plainly(args, kwargs)
         try:
             result = plan.run(leaves, lanes)
         except (TooManyTraces, NotCompilable) as error:
@@ -141,7 +142,7 @@ class Compiled:
                     self._fast[tuple(map(type, args))] = kind(plan)
         return result
 
-    def _form(self, args: tuple[Any, ...], count: int) -> Form:
+    def _form(self, args: tuple[Any, ...], count: int, order: Order) -> Form:
         """What the structure of the arguments says about each of their leaves."""
         axes: list[int | None] = [None] * count
         by_argument: list[list[int | None]] = []
@@ -167,7 +168,7 @@ class Compiled:
             by = i in wanted or i - len(args) in wanted
             differentiated.extend([by] * len(trees.leaves_of(arg)[0]))
         differentiated.extend([False] * (count - len(differentiated)))
-        return Form(axes, positional, by_argument, differentiated)
+        return Form(axes, positional, by_argument, differentiated, order)
 
     def _lanes(
         self,
@@ -197,7 +198,11 @@ class Compiled:
     def _eagerly(self, why: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result without compiling, with one warning that says why."""
         self._warn(why, f"{self!r} runs eagerly: {why}")
-        return self.function(*args, **kwargs)
+        return self._plainly(args, kwargs)
+
+    def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of the function itself."""
+        return handed_to(self.function, args, kwargs, self.label)
 
     def _warn(self, key: str, message: str) -> None:
         if key not in self._warned:
@@ -214,17 +219,18 @@ class Compiled:
 
     def _warn_of_statics(self) -> None:
         if len(self._plans) > MAX_STATIC_PLANS:
-            kinds = [tuple(leaf.kind for leaf in key[1]) for key in self._plans]
+            kinds = [tuple(leaf.kind for leaf in key[2]) for key in self._plans]
             if len(kinds) - len(set(kinds)) >= MAX_STATIC_PLANS:
                 self._warn(
                     "static",
-                    f"{self!r} was compiled {len(kinds)} times: whole numbers, texts and shapes are"
-                    " part of the compiled code; pass a number that varies as a float",
+                    f"{self!r} was compiled {len(kinds)} times: whole numbers, texts, shapes and"
+                    " what objects hold are part of the compiled code; pass a number that varies as"
+                    " a float",
                 )
 
     def _compare(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise CompileError if the function itself gives something else."""
-        expected, layout = trees.flatten(self.function(*args, **kwargs), "check")
+        expected, layout = trees.flatten(self._plainly(args, kwargs), "check")
         found, found_layout = trees.flatten(result, "check")
         if layout != found_layout:
             raise CompileError(f"{self!r} gave {found_layout}; computed eagerly it is {layout}")
@@ -313,12 +319,14 @@ class Form(NamedTuple):
         by_argument: the same for the leaves of each positional argument.
         differentiated: for each leaf whether it is differentiated by: whole numbers are floats
             there.
+        order: tells the order and types of keys, and exact metadata.
     """
 
     axes: list[int | None]
     positional: int
     by_argument: list[list[int | None]]
     differentiated: list[bool]
+    order: Order
 
 
 @overload
@@ -353,9 +361,10 @@ def compile(
     :func:`~chainrule.vmap`, that takes another path runs (and first records) another trace.
 
     Floats and arrays of them are inputs, nodes too: then the result is a node whose ``backward``
-    works. Whole numbers, truth values, texts and None are static: another one compiles again.
-    Arrays of whole numbers are indices, see :func:`~chainrule.take`. Leaf nodes that the function
-    uses from outside (the weights of a model) are read at each call.
+    works. Whole numbers, truth values, texts and None are static: another one compiles again. So
+    are objects, by all that they hold at each call. Arrays of whole numbers are indices, see
+    :func:`~chainrule.take`. Leaf nodes that the function uses from outside (the weights of a model)
+    are read at each call. Inside, arrays are read-only and lists and dicts are copies.
 
     Args:
         f: a function of trees of numbers and arrays, or what a transformation made of one.
@@ -364,7 +373,8 @@ def compile(
         threads: for the lanes; by default ``CHAINRULE_THREADS`` or all usable cores.
 
     Raises:
-        TypeError: if f is not callable.
+        TypeError: if f is not callable; when called, if an argument hides whether it has changed,
+            or the function changes one.
     """
     if f is None:
         return functools.partial(compile, check=check, max_traces=max_traces, threads=threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -13,10 +14,10 @@ import numpy
 from chainrule import forking, trees
 from chainrule.lanes import Vmap
 from chainrule.node import Node, apply
-from chainrule.rules import Operation
-from chainrule.sparse import holds_sparse
+from chainrule.rules import Operation, described
+from chainrule.sparse import holds_sparse, taken_apart
 from chainrule.tracing import NotCompilable
-from chainrule.transforms import Gradient, Transformed
+from chainrule.transforms import Gradient, Transformed, handed_to
 
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .captures import Watch
@@ -24,6 +25,7 @@ from .draws import Draws
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
 from .results import LaneResult
+from .statics import State
 from .trace import Trace
 
 
@@ -53,7 +55,6 @@ class Plan:
     Args:
         owner: the compiled function.
         leaves: what the key keeps of each leaf of the arguments.
-        values: the leaves of the first call, whose static ones count.
         structure: of the arguments.
         axes_by_argument: for the leaves of each argument the axis of the lanes.
     """
@@ -62,7 +63,6 @@ class Plan:
         self,
         owner: Owner,
         leaves: Sequence[Leaf],
-        values: Sequence[Any],
         structure: Any,
         axes_by_argument: list[list[int | None]],
     ) -> None:
@@ -71,10 +71,8 @@ class Plan:
         self._axes_by_argument = axes_by_argument
         self.lanes = owner.vmap is not None
         self.threads = owner.threads or thread_count()
-        self._static = [
-            v if leaf.kind == "static" else None for v, leaf in zip(values, leaves, strict=True)
-        ]
-        self._make_arguments = inputs_to_arguments(structure, leaves, self._static)
+        self._call = threading.local()  # the leaves of the call that a thread runs
+        self._make_arguments = inputs_to_arguments(structure, leaves, lambda: self._call.values)
         self.n_inputs = sum(leaf.size for leaf in leaves)
         self.live: list[int] = []  # the inputs that may be nodes
         self._shared: list[bool] = []
@@ -84,6 +82,7 @@ class Plan:
             self._shared.extend([leaf.axis is None] * leaf.size)
         self.layout: trees.Layout | None = None
         self.watch: Watch | None = None
+        self._operations: list[Operation] = []  # of the user's, in any trace
         self.trace_seconds = 0.0
         self._lock = forking.lock()
         self._draws = Draws(owner.function)
@@ -113,6 +112,8 @@ class Plan:
         """Run the function on nodes."""
         self._draws.begin()
         start = time.perf_counter()
+        static = self._static()
+        before = [(State(value), State(value, cached=False)) for value in static]
         try:
             trace = Trace(
                 self._at_point,
@@ -131,6 +132,14 @@ class Plan:
         generator = self._draws.made()
         if generator is not None:
             self.owner.warn_of_draws(generator)
+        for value, (whole, state) in zip(static, before, strict=True):
+            now = State(value)
+            traced = now.holds_traced() and not whole.holds_traced()
+            if traced or (now != whole and State(value, cached=False) != state):
+                raise TypeError(
+                    f"{self.owner!r}: the function has changed {described(value)}, which it would"
+                    " do when it is traced, but not in each call; return what is new instead"
+                )
         if self.layout is None:
             self.layout = trace.layout  # of all lanes; single points may have others
         elif self.lanes and trace.layout != self.layout:
@@ -140,8 +149,12 @@ class Plan:
                 " another path"
             )
         captured = trace.recording.captured
-        if self.watch is None or len(captured) > len(paths.captured):
-            watch = Watch(self.owner.function, captured, self._static)
+        used = [op for op in trace.operations if not any(op is known for known in self._operations)]
+        if self.watch is None or used or len(captured) > len(paths.captured):
+            self._operations += used
+            watch = Watch(self.owner.function, captured, static, self._operations)
+            if watch.hidden:
+                raise NotCompilable(watch.hidden)
             if watch.unseen:
                 raise NotCompilable(
                     f"it uses {watch.unseen[0]!r}, a node that it does not lead to in a way that"
@@ -156,22 +169,33 @@ class Plan:
             paths.captured = captured
         return trace
 
+    def _static(self) -> list[Any]:
+        """The static values of the call at hand."""
+        values = zip(self.leaves, self._call.values, strict=True)
+        return [value for leaf, value in values if leaf.kind == "static"]
+
     def _at_point(self, arguments: Any) -> Any:
         """The function itself, at one lane."""
-        result = self.owner.point(*arguments[0], **arguments[1])
+        args, kwargs = arguments
+        result = handed_to(self.owner.point, args, kwargs, self.owner.label)
         if self.lanes and holds_sparse(result):
             raise TypeError(
                 "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
             )
-        return result
+        return taken_apart(result)
 
     def run(self, values: Sequence[Any], lanes: int) -> Any:
         """The result for the leaves of a call."""
-        while True:
-            try:
-                return self._run(values, lanes)
-            except _Restart:
-                continue
+        outer = getattr(self._call, "values", None)
+        self._call.values = values
+        try:
+            while True:
+                try:
+                    return self._run(values, lanes)
+                except _Restart:
+                    continue
+        finally:
+            self._call.values = outer
 
     def _run(self, values: Sequence[Any], lanes: int) -> Any:
         packed = Packed(self.leaves, values)

@@ -61,7 +61,7 @@ def references(value: Any) -> Iterator[Reference]:
         yield from _of_function(value)
         return
     if isinstance(value, type):
-        if not _of_library(value):
+        if not of_library(value):
             yield from _items(value.__dict__)
             yield partial(getattr, value, "__bases__"), value.__bases__
         return
@@ -96,11 +96,11 @@ def _attributes(value: Any) -> Iterator[Reference]:
     elif isinstance(value, (staticmethod, classmethod)):
         names = ("__func__",)
     else:
-        names = tuple(name for base in kind.__mro__ for name in _slots(base))
+        names = tuple(name for base in kind.__mro__ for name in slots_of(base))
         held = getattr(value, "__dict__", None)
         if isinstance(held, dict):
             yield from _items(held)
-        if not _of_library(kind):
+        if not of_library(kind):
             yield partial(type, value), kind
     for name in names:
         if hasattr(value, name):
@@ -119,7 +119,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Reference]:
         except ValueError:  # it is assigned later
             continue
         yield partial(getattr, cell, "cell_contents"), value
-    if _of_library(function):
+    if of_library(function):
         return
     names = frozenset(_names(function.__code__))
     for name in sorted(_globals(function.__code__) & function.__globals__.keys()):
@@ -161,10 +161,18 @@ def _member(values: Any, value: Any) -> Any:
     return value if value in values else None
 
 
-def _slots(kind: type) -> tuple[str, ...]:
+def slots_of(kind: type) -> tuple[str, ...]:
+    """The attributes that a class itself keeps in slots."""
     slots = kind.__dict__.get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    private = "_" + kind.__name__.lstrip("_")
+    return tuple(
+        private + name if name.startswith("__") and not name.endswith("__") else name
+        for name in names
+        if name not in ("__dict__", "__weakref__")
+    )
 
 
-def _of_library(value: Any) -> bool:
+def of_library(value: Any) -> bool:
+    """Whether a function or class is of a package that refers to nothing of the user's."""
     return (getattr(value, "__module__", None) or "").split(".")[0] in _LIBRARIES

@@ -64,7 +64,7 @@ class Program:
         self._warned = False
         self.leaves = [leaf_of(array, 0, False) for array in samples]
         _, structure = trees.leaves_of(tuple(samples))
-        self._arguments = inputs_to_arguments(structure, self.leaves, [None] * len(samples))
+        self._arguments = inputs_to_arguments(structure, self.leaves, lambda: [None] * len(samples))
         self.n_inputs = sum(leaf.size for leaf in self.leaves)
         self.layout: trees.Layout | None = None
         self.captured: list[Node] = self.parameters

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from chainrule import rules
 from chainrule.backpropagation import topological
+from chainrule.compiler.vector_math import COMPILED
 from chainrule.node import Node
 from chainrule.rules import OPERATIONS, Operation
 
@@ -26,7 +27,8 @@ class Tape:
         operations: for each value "input", "constant", or the name of its operation.
         operands: for each value the values it is computed from; for an input its number.
         constants: the numbers of the constant values.
-        user: the operations that are not of the table, by name.
+        user: the operations that are computed in Python, by name: those not of the table, and what
+            the compiler does not know of it.
         n_inputs: how many inputs there are, used or not.
         outputs: the values that are the result.
         guards: conditions (values that are 1.0 or 0.0) with the outcome the trace relies on.
@@ -91,7 +93,7 @@ class Tape:
         if known:
             return self.constant(operation.evaluate([constants[i] for i in operands]))
         name = operation.name
-        if not operation.builtin:
+        if not operation.builtin or name not in COMPILED:
             name = self._user_name(operation)
         elif len(operands) == 2:
             simpler = self._binary(name, operands[0], operands[1])

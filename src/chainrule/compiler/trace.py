@@ -9,6 +9,7 @@ from typing import Any
 
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.node import Node
+from chainrule.rules import Operation
 from chainrule.tracing import recording
 from chainrule.trees import flatten
 
@@ -33,6 +34,12 @@ class Recorder:
     def __init__(self, forced: Sequence[bool] = ()) -> None:
         self.forced = forced
         self.conditions: list[tuple[Node, bool]] = []
+        self.operations: list[Operation] = []  # of the user's
+
+    def uses(self, operation: Operation) -> None:
+        """Note that an operation of the user's is in the trace."""
+        if not any(operation is known for known in self.operations):
+            self.operations.append(operation)
 
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a comparison; gives the outcome with which the program goes on."""
@@ -54,6 +61,7 @@ class Trace:
         path: the outcomes of all comparisons.
         layout: the structure of the result.
         recording: the tape, the captured nodes, and which comparisons the tape's guards are.
+        operations: the user's that it used.
         n_results: how many of the tape's outputs are the result; the others are its derivatives by
             the nodes among the inputs.
     """
@@ -80,6 +88,7 @@ class Trace:
                 outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
                 recorded = Recording(inputs, outputs, recorder.conditions, level, recorded.captured)
         self.recording = recorded
+        self.operations = recorder.operations
         self.path = tuple(outcome for _, outcome in recorder.conditions)
 
 

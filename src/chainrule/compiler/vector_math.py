@@ -484,6 +484,11 @@ _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
     "callback": callback.call_user,
 }
 
+COMPILED: Final = frozenset(
+    [*INSTRUCTIONS, *ALIASES, *INTRINSICS, *LIBRARY, *CALLED_BACK, *FORMULAS, *SWEEPS, "gather"]
+)
+"""The operations of the table that this file knows; others are computed as the user's are."""
+
 _lock = forking.lock()
 _addresses: dict[str, int] = {}
 _loaded: list[Any] = []  # kept, as their code is in use until the process ends

@@ -1,0 +1,83 @@
+"""Ctrl-C at any moment of tracing, compiling and running leaves nothing locked or half done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chainrule
+
+PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
+
+INTERRUPTED = """
+import faulthandler, os, random, signal, sys, threading, time
+import numpy as np
+import chainrule.compiler.objects as objects
+from chainrule import Node, compile, grad, math, value_and_grad, vmap
+
+faulthandler.dump_traceback_later(240, exit=True)
+random.seed(int(sys.argv[1]))
+x8 = np.linspace(0.0, 1.0, 8)
+
+def stepping(count, factor):
+    def f(x):
+        for _ in range(count):
+            x = math.sin(x) * factor + x * 0.5 + math.tanh(x)
+            if x > 3.0:
+                x = x - 1.0
+        return x
+    return f
+
+def shoot(delay, done):
+    if not done.wait(delay):
+        os.kill(os.getpid(), signal.SIGINT)
+
+for _ in range(12):
+    count, factor = random.choice([3, 30, 200]), random.random() * 0.9
+    objects.LONG_TAPE = random.choice([0, 10_000])  # 0: other threads compile, too
+    f = stepping(count, factor)
+    point, lanes = compile(value_and_grad(f)), compile(vmap(grad(f)), threads=2)
+    done = threading.Event()
+    shooter = threading.Thread(target=shoot, args=(random.random() * 0.001 * count, done))
+    for attempt in range(2):  # the interrupt may come late
+        try:
+            if not attempt:
+                shooter.start()
+                for _ in range(3):
+                    point(0.3)
+                    lanes(x8)
+            done.set()
+            shooter.join()
+        except KeyboardInterrupt:
+            pass
+    assert np.allclose(point(0.3), value_and_grad(f)(0.3), rtol=1e-9)
+    assert np.allclose(lanes(x8), [grad(f)(x) for x in x8.tolist()], rtol=1e-9)
+    assert not point.stats().eager
+    assert not lanes.stats().eager
+    other = stepping(5, factor)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(compile(grad(other))(0.3)))
+    thread.start()
+    thread.join(60)
+    assert found, "another thread waits for ever"
+    assert np.isclose(found[0], grad(other)(0.3), rtol=1e-9)
+    x = Node(1.0)
+    math.exp(x * x).backward()
+    assert np.isclose(x.grad, 2.0 * np.e)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the signals of POSIX")
+@pytest.mark.parametrize("seed", range(2))
+def test_what_was_interrupted_works_afterwards(seed: int) -> None:
+    """The same functions, others in another thread, and backward passes."""
+    subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(seed)],
+        check=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": PATHS},
+    )

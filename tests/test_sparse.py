@@ -1,0 +1,71 @@
+"""Sparse derivatives: compiled, and of one pattern for all values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import Node, hessian, jacobian
+
+
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        jacobian(lambda x: x[1:] - x[:-1], sparse=True),
+        jacobian(lambda x: [3.0, 2.0 * x[0]], sparse=True),
+        jacobian(lambda x: [3.0], sparse=True),
+        hessian(lambda x: x[0] * x[1], sparse=True),
+        hessian(lambda x: x[0] + x[1], sparse=True),
+        hessian(lambda x: x[0] * x[1] ** 2, sparse=True),
+        cr.jacfwd(lambda x: x[1:] * x[:-1], sparse=True),
+        cr.jacrev(lambda x: x[1:] - x[:-1], sparse=True),
+    ],
+)
+def test_sparse_derivatives_compile(derivative: Any) -> None:
+    """Whether or not an entry depends on the input; each result is the caller's own."""
+    f = cr.compile(derivative)
+    x = np.array([1.0, 2.0, 4.0])
+    for _ in range(3):
+        found, expected = f(x), derivative(x)
+        assert type(found) is type(expected)
+        assert (found.toarray() == expected.toarray()).all()
+        assert (found.indices == expected.indices).all()
+        found.data[:] = 0.0
+        found.eliminate_zeros()
+        found.indices[:] = 7
+        found.indptr[:] = 0
+
+
+def test_a_sparse_result_among_others() -> None:
+    """In a tree, and of nodes."""
+    inner = jacobian(lambda x: x[1:] - x[:-1], sparse=True)
+    f = cr.compile(lambda x: {"j": inner(x), "sum": x.sum()})
+    found = f(np.arange(3.0))
+    assert found["sum"] == 3.0
+    assert found["j"].toarray().tolist() == [[-1.0, 1.0, 0.0], [0.0, -1.0, 1.0]]
+    g = cr.compile(lambda x, k: jacobian(lambda v: [k * v[0]], sparse=True)(x))
+    for _ in range(2):
+        matrix = g(np.arange(3.0), Node(2.0))
+        assert matrix.toarray()[0, 0].data == 2.0
+        matrix.indices[:] = 2
+
+
+@pytest.mark.parametrize("name", sorted(set(cr.rules.OPERATIONS) - {"gather"}))
+def test_one_pattern_for_all_values(name: str) -> None:
+    """A sparse Jacobian has the entries that an input can reach, whatever its values."""
+    operation = cr.rules.OPERATIONS[name]
+    numbers = [i for i, by in enumerate(operation.local_grads) if by is None]
+    count = 3 if operation.variadic else len(operation.local_grads)
+    patterns = set()
+    for point in ((0.0, 0.0, 0.0, 0.0), (1.0, -1.0, 2.0, 1.0), (-2.0, 3.0, 0.5, 0.0)):
+
+        def f(x: Any, point: Any = point) -> list[Any]:
+            given = [point[i] if i in numbers else x[i] for i in range(count)]
+            return [operation(*given) * 0.0 * x[3]]
+
+        matrix = jacobian(f, sparse=True)(np.array(point))
+        patterns.add(tuple(matrix.indices))
+    assert len(patterns) == 1
