@@ -10,6 +10,8 @@ from pathlib import Path
 import fuzz_nodes
 import pytest
 
+import chainrule as cr
+
 SEQUENCES = int(os.environ.get("CHAINRULE_SEQUENCES", "300"))
 
 
@@ -44,3 +46,10 @@ def test_sequences_do_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "readonly").chmod(0o700)
     assert {"AttributeError", "TypeError", "ValueError"} <= raised
     assert len(set(steps)) > 100
+
+
+def test_a_depth_beyond_the_graph() -> None:
+    """Found by the fuzzer: levels that are not there were counted through."""
+    x = cr.Node(1.0)
+    y = x * x + x
+    assert cr.draw_graph(y, max_depth=10**18).source == cr.draw_graph(y).source
