@@ -78,6 +78,8 @@ def depths(roots: Sequence[Node], deepest: int) -> dict[Node, int]:
                 if parent not in found:
                     found[parent] = depth
                     below.append(parent)
+        if not below:  # the graph ends above the deepest level asked for
+            break
         level = below
     return found
 
