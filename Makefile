@@ -6,7 +6,8 @@ SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.csv
 
 # What runs once more with the engine as plain Python, as it is where no C compiler is found.
 ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input compiled_programs copying \
-	custom_gradient deep docs drawing math nesting node random_graphs rules transforms twins vmap)
+	custom_gradient deep docs drawing limits math nesting node plain_programs random_graphs rules series \
+	transforms twins vmap zeros)
 
 .PHONY: demo test bench pictures clean
 

@@ -60,7 +60,7 @@ MAKERS: dict[type, Callable[[], Any]] = {
     Operation: lambda: Operation("f", lambda x: x, [lambda y, x: 1.0]),
     Tape: lambda: Tape(1),
     Linearization: lambda: Linearization([fresh_input(2.0, 1)], [1.0], 1),
-    Recording: lambda: Recording([x()], [1.0], [], 1),
+    Recording: lambda: Recording([x()], 1),
 }
 
 
