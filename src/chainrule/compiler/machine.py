@@ -160,6 +160,8 @@ def ir() -> Any:
     with _importing:
         from llvmlite import ir
 
+        # At its first use it fills a table that a second thread would find half full.
+        str(ir.MetaDataString(ir.Module(), "x"))
         return ir
 
 
