@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import re
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -71,7 +72,7 @@ ALIKE: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("pair", ALIKE, ids=str)
+@pytest.mark.parametrize("pair", ALIKE, ids=lambda pair: re.sub(r" at 0x[0-9a-f]+", "", str(pair)))
 def test_equal_values_are_told_apart(pair: tuple[Any, Any]) -> None:
     """By type, sign of zero and order, however deep; another one compiles again."""
     f = cr.compile(lambda x, value: x + _shown(value))
