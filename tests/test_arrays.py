@@ -369,6 +369,7 @@ SMOOTH = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:check_grads")  # what is not picked is only compared
 @pytest.mark.parametrize("name", SMOOTH)
 def test_their_gradients(name: Any) -> None:
     """Their gradients."""

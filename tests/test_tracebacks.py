@@ -61,6 +61,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "Node": lambda: Node("a"),  # type: ignore[arg-type]
     "Operation": lambda: Operation("", lambda x: x, []),
     "Recording": lambda: chainrule.Recording([1.0]),  # type: ignore[list-item]
+    "array": lambda: chainrule.array("a"),
     "check_grads": lambda: chainrule.check_grads(lambda x: x, (1.0,), order=0),
     "compile": lambda: chainrule.compile(1),  # type: ignore[call-overload]
     "custom_gradient": lambda: chainrule.custom_gradient(1),  # type: ignore[arg-type]
@@ -124,7 +125,8 @@ METHODS: dict[str, Callable[[], Any]] = {
 }
 SILENT = {
     *("BinaryOpNode", "CompileError", "OperationNode", "PowOp", "ReLUNode", "TanhNode"),
-    *("TracedValueError", "build_info", "detect_anomaly", "record_lines"),
+    *("TracedValueError", "build_info", "detect_anomaly", "domain_errors", "record_lines"),
+    *("BranchWarning", "NodeArray"),
     *("nn.DivergenceError", "nn.History", "nn.Module", "nn.Optimizer", "nn.SavedFileError"),
     "nn.ungrouped",
 }

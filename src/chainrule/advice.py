@@ -7,12 +7,11 @@ import dis
 import functools
 import linecache
 import re
-import sys
 import sysconfig
 import types
 from typing import Any, Final
 
-from chainrule.annotations import _PACKAGE
+from chainrule.annotations import line_of, users_frame
 
 _HOLDS_FLOATS: Final = (
     "the array holds floats; make it np.zeros(3, dtype=object), or"
@@ -39,19 +38,19 @@ _COMPARE: Final = "compare x itself, as in x > 0: comparisons are followed"
 
 def users_place() -> str:
     """``file:line`` of the user's running code; within a library, that too."""
-    inner = _outside(sys._getframe())
+    inner = users_frame()
     own: types.FrameType | None = inner
     while own is not None and _of_library(own):
         own = own.f_back
     if own is None or own is inner:
-        return _line(inner)
+        return line_of(inner)
     name = inner.f_globals.get("__name__", "a library")
-    return f"{_line(own)} (in {name}, {_line(inner)})"
+    return f"{line_of(own)} (in {name}, {line_of(inner)})"
 
 
 def on_float() -> str:
     """What to write in place of what made a float of a node."""
-    frame = _outside(sys._getframe())
+    frame = users_frame()
     if _of_library(frame):
         return _on_library(frame)
     position, instructions = _instructions(frame)
@@ -65,7 +64,7 @@ def on_float() -> str:
 
 def on_data() -> str | None:
     """What to write in place of reading the data of a traced node, if that can be told."""
-    frame = _outside(sys._getframe())
+    frame = users_frame()
     if _of_library(frame):
         return None
     position, instructions = _instructions(frame)
@@ -131,13 +130,6 @@ def _called(source: str) -> str:
     return ast.unparse(call.func) if call is not None else ""
 
 
-def _outside(frame: types.FrameType) -> types.FrameType:
-    """The innermost frame outside this package."""
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return frame
-
-
 @functools.cache
 def _libraries() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
@@ -147,10 +139,6 @@ def _libraries() -> tuple[str, ...]:
 def _of_library(frame: types.FrameType) -> bool:
     """Whether the code is Python's own or of an installed package."""
     return frame.f_code.co_filename.startswith((*_libraries(), "<frozen "))
-
-
-def _line(frame: types.FrameType) -> str:
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _instructions(frame: types.FrameType) -> tuple[int, list[dis.Instruction]]:

@@ -123,11 +123,12 @@ def new_annotation(name: str | None) -> Annotation | None:
 
 
 def users_line() -> str:
-    """``file:line`` of the innermost running code outside this package.
+    """``file:line`` of the innermost running code outside this package."""
+    return line_of(users_frame())
 
-    In a notebook ``cell In[3], line 4``, as its tracebacks say it.
-    """
-    frame = users_frame()
+
+def line_of(frame: FrameType) -> str:
+    """``file:line`` of running code; in a notebook ``cell In[3], line 4``, as tracebacks say it."""
     file = frame.f_code.co_filename
     cell = _cell(file) if "IPython" in sys.modules else None
     return f"{file}:{frame.f_lineno}" if cell is None else f"{cell}, line {frame.f_lineno}"

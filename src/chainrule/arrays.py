@@ -18,6 +18,7 @@ from chainrule import array_functions as functions
 from chainrule import array_order as order
 from chainrule.node import Node
 from chainrule.rules import described
+from chainrule.tracebacks import boundary
 from chainrule.tracing import TracedValueError
 
 
@@ -95,6 +96,7 @@ class NodeArray(numpy.ndarray[Any, Any]):
         return numpy.dot(self, other, out=out)
 
 
+@boundary
 def array(values: Any) -> NodeArray:
     """An array of nodes on which NumPy's functions do what they do on arrays of floats.
 
