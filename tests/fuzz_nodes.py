@@ -387,14 +387,15 @@ class Sequence:
             path = os.fsencode(path.replace("\ud800", ""))
         elif kind < 0.3:
             path = Path(path)
-        if kind < 0.7 and not str(path).endswith((".svg", ".png", ".pdf")):
-            return f"save a picture to {path!r}", lambda: cr.draw_graph(x).save(path)
+        shown = repr(path) if isinstance(path, (str, bytes, Path)) else type(path).__name__
+        if kind < 0.7 and not (isinstance(path, str) and path.endswith((".svg", ".png", ".pdf"))):
+            return f"save a picture to {shown}", lambda: cr.draw_graph(x).save(path)
         if kind < 0.8:
-            return f"explore to {path!r}", lambda: cr.explore(x, path)
+            return f"explore to {shown}", lambda: cr.explore(x, path)
         if kind < 0.9:
             model = cr.nn.MLP(1, [1], seed=0)
-            return f"save a network to {path!r}", lambda: cr.nn.save(model, path)
-        return f"load a network from {path!r}", lambda: cr.nn.load(path)
+            return f"save a network to {shown}", lambda: cr.nn.save(model, path)
+        return f"load a network from {shown}", lambda: cr.nn.load(path)
 
 
 def prepare(folder: Path) -> None:

@@ -458,6 +458,8 @@ def plain_program(seed: int, idiom: str | None = None) -> PlainProgram:
     wanted = random.randint(1, 5) if idiom is None else 1
     while len(made) < wanted:
         template = idiom or random.choice(random.choices(groups, weights)[0])
+        if any(part in template for part in ("{a}", "{i}", "{j}", "np.")) and "{v} =" in template:
+            template += "\n{v} = plain({v})"
         letters = {found for _, found, _, _ in string.Formatter().parse(template) if found}
         if any(not pool[KIND_OF[letter]] for letter in letters if letter in KIND_OF):
             continue

@@ -19,6 +19,7 @@ from chainrule import (
     compile,
     custom_gradient,
     draw_graph,
+    explore,
     grad,
     hessian,
     hvp,
@@ -526,6 +527,8 @@ def test_pictures_show_the_pull_back_of_1() -> None:
     x = Node(3.0)
     y = limited(x)
     assert y.local_grads() == (0.0, 1.0)
+    assert "pull-back of 1: 1.0000" in draw_graph(y, local_grads=True).source
+    assert "pull-back of 1" in explore(y).html
 
 
 def test_other_bad_input() -> None:

@@ -42,6 +42,14 @@ SCOPE: dict[str, Any] = {name: getattr(crmath, name) for name in crmath.__all__}
 SCOPE.update(np=np, math=math, functools=functools, itertools=itertools, bisect=bisect)
 SCOPE.update(heapq=heapq, collections=collections, statistics=statistics)
 
+
+def plain(x: Any) -> Any:
+    """A number of NumPy's as one of Python's, whose comparisons give True, not np.True_."""
+    return x.item() if isinstance(x, np.generic) else x
+
+
+SCOPE["plain"] = plain
+
 CLEAR = (TypeError, ValueError, ArithmeticError, AttributeError, cr.CompileError)
 """What a function that cannot be compiled, or not be followed, may raise."""
 
@@ -94,8 +102,10 @@ def _bits(x: Any) -> Any:
     return x
 
 
-def _same(x: Any, y: Any) -> bool:
+def _same(x: Any, y: Any, signed: bool = True) -> bool:
     """The same number; a float for a whole number or a bool counts if it is equal."""
+    if not signed and x == y == 0.0:
+        return True
     if isinstance(x, (float, np.floating)) and isinstance(y, (float, np.floating)):
         return bool(_bits(x) == _bits(y))
     return bool(x == y)
@@ -109,11 +119,13 @@ class Expected:
         result: the numbers.
         noisy: the same with noise; empty for exact programs.
         after: the arguments after the call.
+        signed: whether zeros have a sign: a whole number has none, the node of one may.
     """
 
     result: list[Any]
     noisy: list[list[Any]]
     after: list[Any]
+    signed: bool = True
 
     def agrees(self, found: Sequence[Any]) -> bool:
         """Whether the numbers are these, or as near as the noise allows.
@@ -121,7 +133,8 @@ class Expected:
         Raises:
             UnclearError: if noise alone changes the result.
         """
-        if len(found) == len(self.result) and all(map(_same, found, self.result)):
+        pairs = zip(found, self.result, strict=False)
+        if len(found) == len(self.result) and all(_same(x, y, self.signed) for x, y in pairs):
             return True
         if not self.noisy:
             return False
@@ -156,7 +169,8 @@ def expected_from(
         for _ in range(NOISE_RUNS):
             run = wrap(program.function(SCOPE, noise))
             noisy.append(_leaves(_on_floats(run, copy.deepcopy(list(args)))))
-    return Expected(result, noisy, own)
+    signed = not any(f"{name}(" in program.source for name in ("round", "int", "floor", "divmod"))
+    return Expected(result, noisy, own, signed)
 
 
 # Programs

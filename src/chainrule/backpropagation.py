@@ -423,7 +423,8 @@ def _slope(code: i64, y: float, x: float) -> float:
 
 def _constant(node: Node) -> float:
     constant = node._rest
-    assert isinstance(constant, float)
+    if not isinstance(constant, float):
+        raise TypeError(f"{node!r} lacks an operand; make operations with operators and functions")
     return constant
 
 

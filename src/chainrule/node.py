@@ -831,7 +831,8 @@ class OperationNode(Node):
 def _symbol(node: Node) -> str:
     """The symbol of a node's operation, with its constants."""
     operation = node._operation
-    assert operation is not None
+    if operation is None:  # made anew as a leaf
+        return type(node).__name__
     operands = node.operands
     constants = ["·" if isinstance(operand, Node) else f"{operand:.6g}" for operand in operands]
     if len(node._parents) == len(operands):
@@ -852,16 +853,17 @@ def _traced_text(node: Node) -> str:
         what += f" {node.name!r}"
     line = node.line
     if line is not None:
-        what += f", line {line.rpartition(':')[2]}"
+        number = line.rpartition(":")[2]
+        what += f", {line}" if number == line else f", line {number}"  # of a cell, or of a file
     return f"<traced {what}>"
 
 
 def equation(node: Node) -> str:
     """The operation with its numbers put in, ``log(0) = -inf``, for messages."""
     operation = node._operation
-    assert operation is not None
+    name = type(node).__name__ if operation is None else operation.name
     values = ", ".join([f"{value:.6g}" for value in _values(node.operands)])
-    return f"{operation.name}({values}) = {node._number:.6g}"
+    return f"{name}({values}) = {node._number:.6g}"
 
 
 class BinaryOpNode(OperationNode):
@@ -890,9 +892,7 @@ class BinaryOpNode(OperationNode):
 
     @property
     def _op(self) -> str:
-        operation = self._operation
-        assert operation is not None
-        return operation.symbol
+        return "" if self._operation is None else self._operation.symbol
 
 
 class ReLUNode(OperationNode):

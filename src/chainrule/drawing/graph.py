@@ -253,7 +253,10 @@ def _add_edges(drawing: GraphDrawing, picture: _Picture, numbers: NumberFormat |
         if node in shown:
             drawing.edge(head, box)
             if numbers is not None:
-                labels = [numbers.grad_text(local) for local in node.local_grads()]
+                # A pull-back has no local gradients; it shows what it makes of 1.
+                pulls = node._operation is not None and node._operation.pull_back is not None
+                what = "pull-back of 1: " if pulls else ""
+                labels = [what + numbers.grad_text(local) for local in node.local_grads()]
         cut = False
         for parent, label in zip(parents, labels, strict=True):
             tail = picture.box.get(parent)

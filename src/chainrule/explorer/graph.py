@@ -86,7 +86,9 @@ class Graph:
         kind = self._known.get(key)
         if kind is None:
             kind = self._known[key] = len(self.forms)
-            form = None if operation is None else form_of(operation, len(operands), constants)
+            form = None
+            if operation is not None and operation.pull_back is None:  # that is Python's to compute
+                form = form_of(operation, len(operands), constants)
             self.codes.append(None if form is None else form.code)
             own = operation is not None and not operation.builtin
             self._unverified.append(form if own and self.codes[kind] is not None else None)
@@ -117,11 +119,13 @@ def _described(
 ) -> dict[str, Any]:
     """What the page says of an operation."""
     if operation is None or form is None:
+        pulls = operation is not None and operation.pull_back is not None
+        name = printable(text if operation is None else operation.name)
         return {
-            "name": printable(text),
-            "symbol": printable(text),
+            "name": name,
+            "symbol": name,
             "operands": operand_names(count),
-            "formulas": [""] * count,
+            "formulas": ["pull-back of 1" if pulls else ""] * count,
             "picks": [0] * count,
         }
     return {
