@@ -1305,6 +1305,11 @@ def _whole_part(node: Node) -> int:
         raise (OverflowError if node == node else ValueError)(
             "int() of a traced value that is infinite or NaN"
         )
+    return found_by_guards(node)
+
+
+def found_by_guards(node: Node) -> int:
+    """The whole part of a finite value, which comparisons make part of the trace."""
     negative = bool(node <= -1.0)
     x = -node if negative else node
     high = 1

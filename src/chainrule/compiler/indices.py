@@ -15,7 +15,15 @@ import numpy
 from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
-from chainrule.node import ConditionNode, Node, WholeNode, _leaving, _with_other, apply
+from chainrule.node import (
+    ConditionNode,
+    Node,
+    WholeNode,
+    _leaving,
+    _with_other,
+    apply,
+    found_by_guards,
+)
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
@@ -42,20 +50,7 @@ class IndexNode(Node):
 
     def __index__(self) -> int:
         """The number itself, found by guards: it becomes part of the trace."""
-        if not self >= 0:
-            positive: int = (-self).__index__()
-            return -positive
-        high = 1
-        while not self < high:
-            high *= 2
-        low = 0
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self < middle:
-                high = middle
-            else:
-                low = middle
-        return low
+        return found_by_guards(self)
 
     @property
     def bound(self) -> int:
