@@ -223,7 +223,7 @@ def told(cells: list[Cell]) -> str:
                 if isinstance(value, float)
                 else f"{key.replace('_', ' ')} {value:,}"
                 for key, value in cell.stats.items()
-                if not isinstance(value, bool) or value
+                if isinstance(value, (int, float)) and value is not False
             )
             lines.append(f"{cell.described().label}: {facts}")
     return "\n\n".join(lines)
