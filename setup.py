@@ -17,6 +17,7 @@ ENGINE = [
     "annotations",
     "backpropagation",
     "compiler/lower",
+    "compiler/outcomes",
     "compiler/tape",
     "copying",
     "differentiation",

@@ -171,6 +171,7 @@ class Linearization:
         self.pulls = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
         self._index: dict[int, int] = {}  # by id, the numbers
+        self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
         index = self._index
         also: set[int] = set()
         ends: set[int] = set()
@@ -284,21 +285,24 @@ class Linearization:
         sums = _Sums()
         results: dict[int, list[Any]] = {}
         sums.add(root, 1.0, None)
+        if not self._places:
+            for place, number in enumerate(self._numbers(self.inputs)):
+                self._places[number] = place
+        places = self._places
+        found: dict[int, Any] = {}
         seen: set[int] = {root}
         heap: list[int] = [-root]
         while heap:
             number = -heapq.heappop(heap)
+            if number in places:  # all that comes to it has come
+                found[places[number]] = sums.total(number)
             for source in self.sources[number]:
                 if source not in seen:
                     seen.add(source)
                     heapq.heappush(heap, -source)
             if number in sums.values:
                 self._send_back(number, sums, results)
-        found: dict[int, Any] = {}
-        for place, number in enumerate(self._numbers(self.inputs)):
-            if number in seen:
-                found[place] = sums.total(number)
-        return found
+        return dict(sorted(found.items()))
 
     def _send_back(self, number: int, sums: _Sums, results: dict[int, list[Any]]) -> None:
         """Send the messages of a node; ``results`` holds what comes to one with several results."""

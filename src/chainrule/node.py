@@ -1114,9 +1114,10 @@ def compared(operation: Operation, a: object, b: object) -> Any:
             return x is y
         if operation is rules.not_equal:
             return x is not y
-    for operand in (x, y):
-        if operand is not None and has_ended(operand._level):
-            raise _leaving(operand, "comparing")
+    if level > 0:
+        for operand in (x, y):
+            if operand is not None and has_ended(operand._level):
+                raise _leaving(operand, "comparing")
     if never_equal and u == u and v == v:
         if operation is rules.equal or operation is rules.not_equal:
             return operation is rules.not_equal

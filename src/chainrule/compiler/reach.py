@@ -57,6 +57,8 @@ def references(value: Any) -> Iterator[Reference]:
         for name in sorted(value.names & held.keys()):
             yield _in_module(held, name, value.names)
         return
+    if isinstance(value, types.ModuleType) and _is_library(value):
+        return
     if isinstance(value, types.FunctionType):
         yield from _of_function(value)
         return
@@ -129,7 +131,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Reference]:
 def _in_module(held: dict[str, Any], name: str, names: frozenset[str]) -> Reference:
     value = held[name]
     if isinstance(value, types.ModuleType):
-        if value.__name__.split(".")[0] in _LIBRARIES:
+        if _is_library(value):
             return partial(operator.getitem, held, name), None
         return partial(operator.getitem, held, name), Part(value, names)
     return partial(operator.getitem, held, name), value
@@ -171,6 +173,10 @@ def slots_of(kind: type) -> tuple[str, ...]:
         for name in names
         if name not in ("__dict__", "__weakref__")
     )
+
+
+def _is_library(module: types.ModuleType) -> bool:
+    return module.__name__.split(".")[0] in _LIBRARIES
 
 
 def of_library(value: Any) -> bool:

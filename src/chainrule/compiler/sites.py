@@ -10,8 +10,8 @@ from types import CodeType, FrameType
 MAX_ROUNDS = 20
 """The runs after which all comparisons of a function are plain bools."""
 
-Site = tuple[str, int, int, int]
-"""A place in a program: its file, the function's first line, the line, the instruction."""
+Site = tuple[str, int, int]
+"""A place in a program: its file, the function's first line, the instruction."""
 
 
 class PlainSites:
@@ -47,7 +47,7 @@ class PlainSites:
 def site_of(frame: FrameType) -> Site:
     """The place that a frame has arrived at."""
     code = frame.f_code
-    return code.co_filename, code.co_firstlineno, frame.f_lineno, frame.f_lasti
+    return code.co_filename, code.co_firstlineno, frame.f_lasti
 
 
 def _kept_for_identity(code: CodeType) -> frozenset[int]:
