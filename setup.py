@@ -21,6 +21,7 @@ ENGINE = [
     "compiler/tape",
     "copying",
     "differentiation",
+    "domain",
     "ieee",
     "node",
     "rules",
