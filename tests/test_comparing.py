@@ -637,6 +637,7 @@ OUTSIDE: list[tuple[Callable[..., Any], Callable[..., Any], tuple[float, ...]]] 
             "ceil",
             "trunc",
         ]
+        if hasattr(math, name)  # exp2 is new in Python 3.11
         for x in (-1.0, -2.0, 0.0, 1.0, 0.5, 2.0, 1000.0, -1000.0, INF, -INF, NAN)
     ],
     *[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
@@ -21,6 +22,10 @@ import chainrule
 from chainrule import Node, Operation, math, nn
 from chainrule.node import COMPILED
 from chainrule.tracebacks import SWITCH
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="Python 3.10 keeps the frames of what is raised again"
+)
 
 HERE = Path(__file__).name
 X, Y = np.linspace(-1.0, 1.0, 8).reshape(4, 2), np.zeros(4)
