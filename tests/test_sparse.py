@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import Node, hessian, jacobian
+from chainrule import Node, compile, hessian, jacobian
+from chainrule import math as cm
 
 
 @pytest.mark.parametrize(
@@ -68,4 +70,32 @@ def test_one_pattern_for_all_values(name: str) -> None:
 
         matrix = jacobian(f, sparse=True)(np.array(point))
         patterns.add(tuple(matrix.indices))
+    assert len(patterns) == 1
+
+
+BRANCHED: dict[str, Callable[[Any], Any]] = {
+    "where": lambda v: cm.where(v[0] > 0, v[0] * v[1], v[1] ** 2 * v[2]),
+    "where in where": lambda v: cm.where(
+        v[0] > 0, v[0] * v[1], cm.where(v[1] > 2, v[2] * v[1], v[0] ** 3)
+    ),
+    "maximum": lambda v: cm.maximum(v[0] * v[1], v[2] * v[2]) * v[1],
+    "relu": lambda v: cm.sqrt(cm.relu(v[0] * v[1])) * v[2],
+    "a factor of 0": lambda v: v[0] * v[1] ** 2,
+    "abs": lambda v: abs(v[0] - 1) * v[1],
+}
+
+
+@pytest.mark.parametrize("name", BRANCHED)
+def test_second_derivatives_have_one_pattern_for_all_values(name: str) -> None:
+    """Eagerly what was not picked is 0 and has its place, as compiled."""
+    f = BRANCHED[name]
+    compiled = compile(hessian(f, sparse=True))
+    patterns = set()
+    for x in ([1.0, 2.0, 3.0], [-1.0, 2.0, 0.5], [-1.0, 2.5, 0.5], [0.0, 0.0, 0.0]):
+        found = hessian(f, sparse=True)(np.array(x))
+        dense = hessian(f)(np.array(x))
+        np.testing.assert_allclose(found.toarray(), dense, rtol=1e-13)
+        fast = compiled(np.array(x))
+        np.testing.assert_allclose(fast.toarray(), dense, rtol=1e-13)
+        patterns |= {(tuple(m.indices), tuple(m.indptr)) for m in (found, fast)}
     assert len(patterns) == 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from mypy_extensions import i64
 
@@ -93,6 +93,9 @@ def set_operands(node: Node, operands: list[Any]) -> None:
             node._rest = second
 
 
+_NEVER: Final = "never"  # the condition of what was not picked, where a pattern is wanted
+
+
 class _Sums:
     """What has come to the nodes so far, by their numbers: global gradients, or tangents.
 
@@ -114,17 +117,21 @@ class _Sums:
             return
         self.values[number] = plus(self.values[number], value)
         before = self.conditions.get(number)
-        if before is None or before is condition:
+        if before is None or before is condition or condition is _NEVER:
             return
         if condition is None:
             del self.conditions[number]
+        elif before is _NEVER:
+            self.conditions[number] = condition
         else:
             self.conditions[number] = self._either(before, condition)
 
     def total(self, number: int) -> Any:
         """What has come to a node in the end: 0.0 for nothing, never -0.0 where that is known."""
         value = self.values.get(number, 0.0)
-        return value + 0.0 if isinstance(value, float) or number in self.conditions else value
+        condition = self.conditions.get(number)
+        conditional = condition is not None and condition is not _NEVER
+        return value + 0.0 if isinstance(value, float) or conditional else value
 
     def _either(self, x: Any, y: Any) -> Any:
         """The condition that one of two holds; the same two give the same node."""
@@ -323,7 +330,8 @@ class Linearization:
             for source, i in zip(sources, positions, strict=True):
                 sent = pulled[i - 1]
                 if condition is not None:
-                    sent = apply(rules.where, (condition, sent, 0.0))
+                    reached = 0.0 if condition is _NEVER else condition
+                    sent = rules.where(reached, sent, 0.0)
                 sums.add(source, sent, condition)
         elif operation is not None and operation.result_of is not None:
             place, count = operation.result_of
@@ -381,31 +389,33 @@ def _send(
         decider = operation.deciding(local, node.operands)
         if not _is_computed_anew(decider):
             if (decider._number if isinstance(decider, Node) else decider) == 0.0:
-                return
+                if not PROGRESS.structural:
+                    return
+                condition = _NEVER
         elif condition is None:
             condition = decider
             picking = decider is local
-        elif decider is not condition:
+        elif decider is not condition and condition is not _NEVER:
             condition = apply(rules.where, (condition, decider, 0.0))
-    if condition is None or _is_finite(local):  # then 0 times it is 0
+    if condition is None or (_is_finite(local) and condition is not _NEVER):  # 0 times it is 0
         sent = times(change, local)
     elif picking and isinstance(change, float) and change == 1.0:
         sent = local
+    elif isinstance(change, Node) or isinstance(local, Node):
+        sent = apply(rules.message, (0.0 if condition is _NEVER else condition, change, local))
     else:
-        sent = apply(rules.message, (condition, change, local))
+        sent = 0.0
     if detecting_anomaly():
         _check_finite(sent, node, change, local)
     sums.add(to, sent, condition)
 
 
 def _is_computed_anew(x: Any) -> bool:
-    """Whether a trace in progress records x, so that its value here decides nothing."""
-    return (
-        isinstance(x, Node)
-        and x._level > 0
-        and PROGRESS.recorder is not None
-        and x._level >= PROGRESS.recorded_level
-    )
+    """Whether a trace in progress records x, or a pattern is wanted: its value decides nothing."""
+    if not isinstance(x, Node) or x._level == 0:
+        return False
+    recorded = PROGRESS.recorder is not None and x._level >= PROGRESS.recorded_level
+    return recorded or PROGRESS.structural
 
 
 def _is_finite(x: Any) -> bool:

@@ -50,6 +50,7 @@ class _Progress(threading.local):
         self.names: dict[int, str] = {}  # of the open ones by level, the outermost first
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
+        self.structural = False  # whether derivatives keep what their values have not picked
         self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 
 
@@ -74,6 +75,20 @@ def transformation(name: str) -> Iterator[int]:
         del PROGRESS.names[level]
         if not PROGRESS.names and PROGRESS.shortcuts:
             PROGRESS.shortcuts = []
+
+
+@contextmanager
+def pattern_kept(wanted: bool) -> Iterator[None]:
+    """Where wanted, derivatives inside depend on all that they do for any values.
+
+    So that a sparse matrix of second derivatives has one pattern, whatever was picked.
+    """
+    outer = PROGRESS.structural
+    PROGRESS.structural = wanted or outer
+    try:
+        yield
+    finally:
+        PROGRESS.structural = outer
 
 
 @contextmanager

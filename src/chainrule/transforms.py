@@ -27,7 +27,13 @@ from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.sparse import sparse_matrix
 from chainrule.tracebacks import boundary
-from chainrule.tracing import LEFTOVER, TracedValueError, has_ended, transformation
+from chainrule.tracing import (
+    LEFTOVER,
+    TracedValueError,
+    has_ended,
+    pattern_kept,
+    transformation,
+)
 from chainrule.trees import Layout
 
 Argnums = int | Sequence[int]
@@ -324,7 +330,7 @@ class Jacobian(Transformed):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments."""
         positions = _positions(self.argnums, args, self.name)
-        with transformation(self.name) as level:
+        with transformation(self.name) as level, pattern_kept(self.sparse):
             call = _Call(self.name, level, self.function, args, kwargs, positions)
             if self.sparse:
                 rows = self._sparse_rows(call)
