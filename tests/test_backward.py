@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import Node, Operation, TanhNode, detect_anomaly, group, special, zero_grad
+from chainrule import (
+    Node,
+    Operation,
+    TanhNode,
+    compile,
+    detect_anomaly,
+    grad,
+    group,
+    special,
+    vmap,
+    zero_grad,
+)
 from chainrule import math as cm
 
 
@@ -256,6 +267,8 @@ def test_what_was_not_picked_is_sent_nothing(build: Callable[[Any], Any]) -> Non
         lambda x: (x**0.5) * 0,
         lambda x: 0 * cm.log(x),
         lambda x: (1 / x) * 0.0,
+        lambda x: 0.0 * (1.0 - cm.sqrt(x)),
+        lambda x: 0.0 * -(cm.sqrt(x) * 1.0),
         lambda x: 1 / (1 / x),
         lambda x: cm.atan(1 / x),
         lambda x: cm.hypot(cm.sqrt(x), cm.sqrt(x)),
@@ -269,6 +282,20 @@ def test_a_zero_that_is_a_number_times_infinity_is_not_known(build: Callable[[An
     x = Node(0.0)
     build(x).backward()
     assert math.isnan(x.grad)
+    assert math.isnan(grad(build)(0.0))
+    assert math.isnan(grad(build)(Node(0.0)).data)
+    assert math.isnan(compile(grad(build))(0.0))
+
+
+def test_picks_behind_picks() -> None:
+    """A message comes where both have picked, and where one of two has."""
+    behind = lambda x: cm.relu(1.0 + cm.relu(-cm.sqrt(x)))  # noqa: E731
+    beside = lambda n: cm.relu(-1.0 - (-2.0) ** n) + cm.relu(1.0 + (-2.0) ** n)  # noqa: E731
+    for derivative in (grad, lambda f: compile(grad(f)), lambda f: compile(vmap(grad(f)))):
+        lanes = "vmap" in repr(derivative(behind))
+        x, n = (np.zeros(3), np.full(3, 2.0)) if lanes else (0.0, 2.0)
+        assert np.all(derivative(behind)(x) == 0.0)
+        assert np.all(np.isnan(derivative(beside)(n)))  # (-2)ⁿ is no function of a real n
 
 
 def test_a_sum_that_cancels_has_been_reached() -> None:

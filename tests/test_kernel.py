@@ -557,6 +557,19 @@ def test_messages_where_nan_would_not_be_seen(consumer: str) -> None:
     assert call(Kernel(draft, [], lanes=False), point)[1].tolist() == [expected]
 
 
+def test_a_nan_in_a_condition_is_not_seen() -> None:
+    """The fast code of a message does not look at its condition; that of another one may."""
+    draft = Draft(4)
+    condition = draft.add("message", 0, 1, 2)
+    fast = draft.add("message", condition, 1, 3)
+    kept = draft.add("message", condition, 1, 2)
+    draft.outputs = [fast, draft.add("less", kept, draft.constant(1.0))]
+    point = [0.0, 0.0, INF, 5.0]
+    values, _ = run_rows(Kernel(draft, [False] * 4), np.array([point]))
+    assert values.tolist() == [[0.0, 1.0]]
+    assert call(Kernel(draft, [], lanes=False), point)[1].tolist() == [0.0, 1.0]
+
+
 def test_a_message_before_a_guard() -> None:
     """A guard that would go wrong with NaN."""
     draft = Draft(3)
