@@ -290,12 +290,21 @@ def test_a_zero_that_is_a_number_times_infinity_is_not_known(build: Callable[[An
 def test_picks_behind_picks() -> None:
     """A message comes where both have picked, and where one of two has."""
     behind = lambda x: cm.relu(1.0 + cm.relu(-cm.sqrt(x)))  # noqa: E731
-    beside = lambda n: cm.relu(-1.0 - (-2.0) ** n) + cm.relu(1.0 + (-2.0) ** n)  # noqa: E731
+
+    def beside(n: Any) -> Any:
+        power = (-2.0) ** n  # no function of a real n
+        return cm.relu(-1.0 - power) + cm.relu(1.0 + power)
+
+    def besides(n: Any) -> Any:
+        power = (-2.0) ** n
+        return cm.relu(1.0 + power) + cm.relu(-1.0 - power)
+
     for derivative in (grad, lambda f: compile(grad(f)), lambda f: compile(vmap(grad(f)))):
         lanes = "vmap" in repr(derivative(behind))
         x, n = (np.zeros(3), np.full(3, 2.0)) if lanes else (0.0, 2.0)
         assert np.all(derivative(behind)(x) == 0.0)
-        assert np.all(np.isnan(derivative(beside)(n)))  # (-2)ⁿ is no function of a real n
+        assert np.all(np.isnan(derivative(beside)(n)))
+        assert np.all(np.isnan(derivative(besides)(n)))
 
 
 def test_a_sum_that_cancels_has_been_reached() -> None:
