@@ -90,6 +90,25 @@ def load_chainrule() -> tuple[Build, Backward]:
     return with_methods(import_module("chainrule").Node)
 
 
+def load_grad() -> tuple[Build, Backward]:
+    """chainrule's value_and_grad of a function of numbers, which builds and backpropagates."""
+    value_and_grad = import_module("chainrule").value_and_grad
+
+    def build(steps: int) -> Any:
+        def program(a: Any, x: Any, y: Any) -> Any:
+            for _ in range(steps):
+                a = (a * x + y).tanh()
+            return a
+
+        return value_and_grad(program, argnums=(0, 1, 2))
+
+    def backward(function: Any) -> Result:
+        value, (_, by_x, by_y) = function(A, X, Y)
+        return Result(value, by_x, by_y)
+
+    return build, backward
+
+
 def load_limit() -> tuple[Build, Backward]:
     """limit.c, which eager.py has compiled and put on the path."""
     return with_methods(import_module("limit").Node)
@@ -280,6 +299,7 @@ def load_nothing() -> tuple[Build, Backward]:
 PEERS = {
     "chainrule": Peer("chainrule", "chainrule", load_chainrule),
     "limit": Peer("C extension type (limit.c)", None, load_limit),
+    "grad": Peer("chainrule, value_and_grad of numbers", "chainrule", load_grad),
     "plain": Peer("plain Python classes", None, load_plain),
     "micrograd": Peer("micrograd", "micrograd", load_micrograd, recursive=True),
     "autograd": Peer("HIPS autograd", "autograd", load_autograd),
