@@ -1100,3 +1100,31 @@ def test_check_grads_finds_one_wrong_entry() -> None:
     f = lambda x: [x[0], x[1] * stop_gradient(x[2]), x[2]]  # noqa: E731
     with pytest.raises(AssertionError, match="derivative 1"):
         check_grads(f, ([0.1, 0.2, 0.3],))
+
+
+NUMBERS_ALONE: dict[str, Callable[..., Any]] = {
+    "a loop": lambda x, y: [x := cm.tanh(x * y + 0.1) for _ in range(40)][-1],
+    "shared": lambda x, y: (x * y + x / y - x) * (x * y + cm.exp(x) ** 2),
+    "picks": lambda x, y: cm.maximum(x, y) * cm.relu(x - 5) + abs(y) + cm.where(x > y, x, y * y),
+    "many operands": lambda x, y: cm.hypot(x, y, x * y) + cm.fsum([x, y, x, x * y]),
+    "not reached": lambda x, y: cm.relu(-x * x) + y,
+    "an input itself": lambda x, y: y,
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS_ALONE)
+def test_the_gradient_of_numbers_is_that_of_backward(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, in its pass: no derivative is built as a graph."""
+    f = NUMBERS_ALONE[name]
+    rng = random.Random(3)
+    places = [(rng.gauss(0, 2), rng.gauss(0, 2)) for _ in range(50)]
+    wanted = []
+    for point in places:
+        x, y = map(Node, point)
+        root = f(x, y)
+        root.backward()
+        wanted.append((root.data, (x.grad, y.grad)))
+    monkeypatch.setattr("chainrule.transforms.Linearization", None)
+    assert [value_and_grad(f, (0, 1))(*point) for point in places] == wanted
