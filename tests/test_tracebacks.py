@@ -361,3 +361,24 @@ def test_a_notebook() -> None:
     assert cells[3].outputs[0]["text"] == "cell In[4], line 2\n"
     assert cells[5].outputs[0]["text"] == "True\n"
     assert "log(0) = -inf at cell In[5], line 3" in cells[4].outputs[0]["evalue"]
+
+
+def test_code_without_lines() -> None:
+    """An interrupt may fall on an instruction that is of no line: it stays what it is."""
+
+    def interrupted(x: Any) -> Any:
+        raise KeyboardInterrupt
+
+    code = interrupted.__code__  # 0xff says of eight instructions that they have no line
+    interrupted.__code__ = code.replace(co_linetable=b"\xff" * len(code.co_code))
+    for call in (
+        lambda: chainrule.grad(interrupted)(1.0),
+        lambda: chainrule.compile(interrupted)(1.0),
+        lambda: chainrule.vmap(interrupted)(np.ones(2)),
+    ):
+        found: BaseException | None = None
+        try:
+            call()
+        except BaseException as error:
+            found = error.with_traceback(None)  # which pytest can't show
+        assert type(found) is KeyboardInterrupt

@@ -161,7 +161,7 @@ def warn_at_users_line(message: str, category: type[Warning]) -> None:
         message,
         category,
         frame.f_code.co_filename,
-        frame.f_lineno,
+        frame.f_lineno or 0,  # an instruction may be of no line
         registry=frame.f_globals.setdefault("__warningregistry__", {}),
     )
 

@@ -69,7 +69,10 @@ def users_frames(traceback: TracebackType | None) -> TracebackType | None:
         traceback = traceback.tb_next
     following: TracebackType | None = None
     for entry in reversed(kept):
-        following = TracebackType(following, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        # An interrupt may fall on an instruction of no line, for which a traceback has -1.
+        line: int | None = entry.tb_lineno
+        number = -1 if line is None else line
+        following = TracebackType(following, entry.tb_frame, entry.tb_lasti, number)
     return following
 
 

@@ -153,11 +153,6 @@ def is_number(x: object) -> bool:
     return isinstance(x, (float, int, Real)) and not isinstance(x, (bool, numpy.bool_))
 
 
-def is_array(x: object) -> bool:
-    """Whether x is an array with at least one axis, or one of no axes."""
-    return isinstance(x, numpy.ndarray)
-
-
 def flatten(
     tree: Any, what: str, advice: str = "", truths: bool = False
 ) -> tuple[list[Any], Layout]:

@@ -378,10 +378,7 @@ class _Writer:
                 less, equal, negated = COMPARISONS["equal"]
                 a, b = slots[v], self.slots[self.one]
             guards.append((ready, a, b, less, equal, negated ^ outcome))
-        watch = False
-        for fast in plan.fast:
-            if fast:
-                watch = True
+        watch = any(plan.fast)
         return Program(
             prologue=plan.counts[0],
             pieces=plan.counts[1],
