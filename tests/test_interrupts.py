@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import chainrule
+from chainrule.compiler.machine import binding, machine
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
 
@@ -81,3 +82,18 @@ def test_what_was_interrupted_works_afterwards(seed: int) -> None:
         timeout=300,
         env={**os.environ, "PYTHONPATH": PATHS},
     )
+
+
+def test_an_interrupt_leaves_llvm_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that falls just after llvmlite has taken its lock."""
+    target = machine()
+    lock = sys.modules["llvmlite.binding.ffi"].lib._lock  # type: ignore[attr-defined]
+
+    def interrupted() -> None:
+        lock.__enter__()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(binding(), "create_context", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        target.compile("", 0)
+    assert not lock._lock._is_owned()

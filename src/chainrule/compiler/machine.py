@@ -132,11 +132,21 @@ def _linker(target: Machine, generation: int) -> Any:
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Turn LLVM's errors into NotCompilable: the function then runs eagerly."""
+    """Turn LLVM's errors into NotCompilable: the function then runs eagerly.
+
+    An interrupt may fall between llvmlite's taking its lock and the call under it; the lock would
+    then stay with this thread, and the others would wait for ever.
+    """
     try:
         yield
     except (RuntimeError, OSError) as error:
         raise NotCompilable(f"LLVM failed: {error}") from error
+    except KeyboardInterrupt:
+        ffi = sys.modules.get("llvmlite.binding.ffi")
+        lock = None if ffi is None else ffi.lib._lock._lock
+        while lock is not None and lock._is_owned():
+            lock.release()
+        raise
 
 
 @functools.cache
