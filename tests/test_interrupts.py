@@ -87,7 +87,7 @@ def test_what_was_interrupted_works_afterwards(seed: int) -> None:
 def test_an_interrupt_leaves_llvm_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that falls just after llvmlite has taken its lock."""
     target = machine()
-    lock = sys.modules["llvmlite.binding.ffi"].lib._lock  # type: ignore[attr-defined]
+    lock = sys.modules["llvmlite.binding.ffi"].lib._lock
 
     def interrupted() -> None:
         lock.__enter__()
