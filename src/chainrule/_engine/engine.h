@@ -1,0 +1,175 @@
+/* What the files of the engine share: the node, and what each file gives the others.
+
+   The engine is the C twin of rules.py, node.py and backpropagation.py: the same names in the same
+   order. Everything rare (errors' words, names, arrays, contexts) stays in Python and is called from
+   here through the hooks of module.c. */
+#ifndef CHAINRULE_ENGINE_H
+#define CHAINRULE_ENGINE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* node.c: what a node is */
+
+typedef struct Node Node;
+
+typedef struct {         /* what few nodes have */
+    PyObject *operation; /* of a user's operation, else NULL */
+    PyObject *rest;      /* a tuple of all operands, if these are not in a, b and constant; or NULL */
+    PyObject *annotation; /* name, groups and line, or NULL */
+    double constant;
+    bool has_constant;
+} More;
+
+enum { /* what `extra` is */
+    EXTRA_NONE,
+    EXTRA_CONSTANT,   /* the number among two operands */
+    EXTRA_REST,       /* a tuple of all operands: of more than two, or of a user's own subclass */
+    EXTRA_ANNOTATION, /* name, groups and line */
+    EXTRA_MORE,       /* several of these, or a user's operation */
+};
+
+enum { /* flags */
+    HAS_HEADER = 1, /* of the garbage collector, in front of it in memory */
+    MAY_CYCLE = 2,  /* computed from what may be part of a cycle: a user's subclass or operation */
+};
+
+struct Node {
+    PyObject_HEAD
+    double number;
+    union {
+        double grad;
+        Node *next; /* while it waits to be freed */
+    };
+    Node *a, *b; /* operands: nodes, or NULL; a constant stands where its node would */
+    union {
+        double constant;
+        PyObject *rest;
+        PyObject *annotation;
+        More *more;
+    };
+    int64_t serial; /* grows with each node made and each number set: see node.py */
+    int64_t level;  /* of the innermost transformation it depends on an input of */
+    int32_t pending; /* edges from children not yet followed; 0 outside of a walk */
+    uint16_t code;   /* of its operation in the table of rules.c; LEAF or USER besides */
+    uint8_t extra;
+    uint8_t flags;
+};
+
+extern PyTypeObject *NodeType, *OperationNodeType;
+extern int64_t SERIAL;   /* the last that was given */
+extern int64_t LAST_SET; /* the last that a node got as its number was set */
+
+bool is_subclass_node(PyObject *x);
+void node_dealloc(PyObject *self);
+
+/* Whether an object is a node. */
+static inline bool is_node(PyObject *x) {
+    return Py_TYPE(x)->tp_dealloc == node_dealloc || is_subclass_node(x);
+}
+
+/* New references; NULL with an error. A NULL operand of `with_constant` is the constant. */
+PyObject *new_unary(int code, double number, Node *a);
+PyObject *new_binary(int code, double number, Node *a, Node *b);
+PyObject *new_with_constant(int code, double number, Node *a, Node *b, double constant);
+PyObject *new_from_tuple(int code, double number, PyObject *operands);
+
+/* The operands in order, nodes and constants, whatever they are kept in. */
+static inline PyObject *rest_of(const Node *node) {
+    return node->extra == EXTRA_REST ? node->rest : node->extra == EXTRA_MORE ? node->more->rest : NULL;
+}
+static inline bool has_constant(const Node *node) {
+    return node->extra == EXTRA_CONSTANT || (node->extra == EXTRA_MORE && node->more->has_constant);
+}
+static inline double constant_of(const Node *node) {
+    return node->extra == EXTRA_MORE ? node->more->constant : node->constant;
+}
+static inline PyObject *annotation_of(const Node *node) {
+    return node->extra == EXTRA_ANNOTATION ? node->annotation
+           : node->extra == EXTRA_MORE     ? node->more->annotation
+                                           : NULL;
+}
+static inline Py_ssize_t operand_count(const Node *node) {
+    PyObject *rest = rest_of(node);
+    if (rest != NULL) return PyTuple_GET_SIZE(rest);
+    return (node->a != NULL) + (node->b != NULL) + has_constant(node);
+}
+/* The operand at a position if it is a node, NULL if it is a constant. */
+static inline Node *operand_node(const Node *node, Py_ssize_t i) {
+    PyObject *rest = rest_of(node);
+    if (rest != NULL) {
+        PyObject *operand = PyTuple_GET_ITEM(rest, i);
+        return is_node(operand) ? (Node *)operand : NULL;
+    }
+    return i == 0 ? node->a : node->b;
+}
+static inline double operand_number(const Node *node, Py_ssize_t i) {
+    Node *operand = operand_node(node, i);
+    if (operand != NULL) return operand->number;
+    PyObject *rest = rest_of(node);
+    return rest != NULL ? PyFloat_AS_DOUBLE(PyTuple_GET_ITEM(rest, i)) : constant_of(node);
+}
+/* A leaf: neither an operation's node, nor a user's own with parents. */
+#define IS_LEAF(node) ((node)->code == LEAF && rest_of(node) == NULL)
+
+/* rules.c: the table. A code is a row's place in it. */
+
+enum {
+    LEAF, /* no operation: a leaf, or a user's own subclass with parents */
+    ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER, NEGATIVE, RELU, TANH, EXP, LOG, SQRT, SIN, COS,
+    OTHERS, /* the others of the table, in its order; see rules.c */
+    USER = 0xFFFF, /* a user's operation: more->operation */
+};
+
+enum { PICKS = 1, NATIVE = 2, PASSES = 4 }; /* properties of a row: as in rules.py; native: no Python runs */
+
+/* The code of an operation (an instance of rules.Operation): USER for one that is not of the table. */
+int code_of(PyObject *operation);
+/* The rules.Operation of a node (borrowed), NULL for LEAF. */
+PyObject *operation_of(const Node *node);
+int properties_of(int code); /* 0 for USER and LEAF */
+/* Whether the local gradient by the operand at a position is 0 by rule, and is never sent. */
+bool ignores(int code, Py_ssize_t position);
+/* The value for numbers: -1 with an error. Only of a row that is not native can Python run. */
+int rule_value(int code, const double *x, Py_ssize_t count, double *value);
+/* The local gradient of a native row by one operand. y is the value, x the operands. Never fails. */
+double local_gradient(int code, Py_ssize_t position, double y, const double *x, Py_ssize_t count);
+
+/* functions.c: elementary functions of floats, the twin of ieee.py and special.py, in functions.h */
+
+/* walk.c: order and backpropagation, the twin of backpropagation.py */
+
+/* Nodes from some roots down, in topological order (children first), only of a level or deeper ones:
+   a malloc'ed array of borrowed pointers in *order. Returns their number, or -1 with an error (a
+   cycle, no memory). No Python runs, and all marks are 0 again. */
+Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t level, Node ***order);
+
+/* contexts.c: what new nodes take from where they are made */
+
+extern int CONTEXTS; /* how many contexts that concern new nodes are open, in all threads */
+/* Give a new node what the open contexts say, check it; -1 with an error. Called if CONTEXTS. */
+int enter_contexts(Node *node);
+
+/* module.c: functions of Python's side, by name; set when chainrule.node is imported */
+
+extern struct Hooks {
+    PyObject *with_other;  /* (node, other, symbol, swapped): an operator with what is not a number here */
+    PyObject *compared;    /* (operation, a, b) */
+    PyObject *keep_users_frames; /* (error) */
+    PyObject *apply; /* (operation, operands) */
+} HOOKS;
+/* A call of a hook; the frames of the package are taken out of its error's traceback. */
+PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n);
+
+/* Each file adds its types and functions to the module; -1 with an error. */
+int add_nodes(PyObject *module);      /* node.c */
+int add_operators(PyObject *module);  /* operators.c */
+int add_rules(PyObject *module);      /* rules.c */
+int add_walk(PyObject *module);       /* walk.c */
+int add_passes(PyObject *module);     /* passes.c */
+int add_recording(PyObject *module);  /* recording.c */
+int add_contexts(PyObject *module);   /* contexts.c */
+
+#endif
