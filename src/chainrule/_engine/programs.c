@@ -19,9 +19,9 @@ static int read_step(Step *step, PyObject *given, int operands, int *depth) {
         step->kind = position < 0 ? VALUE : OPERAND;
         step->count = (int16_t)position;
     } else {
-        PyObject *name;
-        if (!PyTuple_Check(given) || !PyArg_ParseTuple(given, "Ui", &name, &taken)) goto wrong;
-        int code = row_named(name);
+        const char *name;
+        if (!PyTuple_Check(given) || !PyArg_ParseTuple(given, "si", &name, &taken)) goto wrong;
+        int code = code_named(name);
         if (code < 0 || taken < 0 || (TABLE[code].count != taken && TABLE[code].count != ANY)) goto wrong;
         step->kind = (int16_t)code;
         step->count = (int16_t)taken;

@@ -114,8 +114,16 @@ int code_of(PyObject *operation) {
     return PyObject_TypeCheck(operation, &OperationBaseType) ? ((OperationBase *)operation)->code : USER;
 }
 
+int code_named(const char *name) {
+    for (int code = ADD; code < ROWS; code++)
+        if (strcmp(TABLE[code].name, name) == 0) return code;
+    return -1;
+}
+
+PyObject *operation_at(int code) { return TABLE[code].operation; }
+
 PyObject *operation_of(const Node *node) {
-    return node->code == USER ? node->more->operation : TABLE[node->code].operation;
+    return node->code == USER ? node->more->operation : operation_at(node->code);
 }
 
 int properties_of(int code) { return code == USER ? 0 : TABLE[code].properties; }
@@ -208,10 +216,11 @@ double local_gradient(int code, Py_ssize_t position, double y, const double *x, 
 
 /* What Python asks */
 
-int row_named(PyObject *name) {
-    for (int code = ADD; code < ROWS; code++)
-        if (PyUnicode_CompareWithASCIIString(name, TABLE[code].name) == 0) return code;
-    return -1;
+/* The code of a name given by Python, or -1. */
+static int code_of_name(PyObject *name) {
+    const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+    if (text == NULL) PyErr_Clear();
+    return text == NULL ? -1 : code_named(text);
 }
 
 /* register(operation, programs): give an operation of rules.py its row, with the programs of its local
@@ -221,7 +230,7 @@ static PyObject *register_operation(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O!O!", &OperationBaseType, &operation, &PyTuple_Type, &programs)) return NULL;
     PyObject *name = PyObject_GetAttrString(operation, "name"), *picks = NULL;
     if (name == NULL) return NULL;
-    int code = row_named(name); /* the constructor has seen that it is text */
+    int code = code_of_name(name);
     Py_DECREF(name);
     if (code < 0) Py_RETURN_NONE;
     Row *row = &TABLE[code];
@@ -250,7 +259,7 @@ static PyObject *register_operation(PyObject *module, PyObject *args) {
 static int read_numbers(PyObject *args, Py_ssize_t from, double **x, Py_ssize_t *count) {
     Py_ssize_t n = PyTuple_GET_SIZE(args) - from;
     PyObject *name = n < 0 ? NULL : PyTuple_GET_ITEM(args, 0);
-    int code = name == NULL || !PyUnicode_Check(name) ? -1 : row_named(name);
+    int code = name == NULL ? -1 : code_of_name(name);
     if (code < 0 || TABLE[code].operation == NULL ||
         (TABLE[code].count == ANY ? n == 0 : n != TABLE[code].count)) {
         PyErr_SetString(PyExc_ValueError, "no row of this name and so many operands");

@@ -47,8 +47,6 @@ typedef struct {
 
 extern Row TABLE[ROWS];
 
-/* The code of a row's name, or -1. */
-int row_named(PyObject *name);
 /* The value of a row that has a function here. NaN with an error only of ROUND, if there is no memory. */
 double native_value(const Row *row, const double *x, Py_ssize_t count);
 
