@@ -118,19 +118,17 @@ class Node:
         name: str | None = None,
         **unknown: NoReturn,
     ) -> None:
-        number, rest, level = _leaf_parts(data, parents, name, unknown)
-        self._pending = 0
         self._operation: Operation | None = None
         self._a: Node | None = None
         self._b: Node | None = None
-        self._rest: object = rest
+        self._rest: object = None
         self._annotation: Annotation | None = None
-        self._number = number
+        self._number = 0.0
         self._grad = 0.0
         self._serial = next(_SERIALS)
-        self._level = level
-        if ACTIVE.contexts or name is not None:
-            _enter_contexts(self, name)
+        self._level = 0
+        self._pending = 0
+        _initialize(self, data, parents, name, **unknown)
 
     # What a node knows
 
@@ -141,16 +139,22 @@ class Node:
         Raises:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
-        if self._level or ACTIVE.contexts:
-            return _data_of_traced(self)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            from chainrule.advice import on_data
+
+            raise leaving(self, "reading the data of", on_data() or TO_CONSTANT)
         return self._number
 
     @data.setter
     def data(self, value: SupportsFloat) -> None:
-        number = _data_to_set(self, value)
-        with _SETTING:
-            self._number = number
-            self._serial = _STATE.last_set = next(_SERIALS)
+        if self._operation is not None:
+            raise ValueError(
+                f"the data of {self!r} is the result of an operation and can't be set;"
+                " set a leaf's and compute the result again"
+            )
+        if (self._level or ACTIVE.contexts) and followed(self):
+            raise leaving(self, "setting the data of")
+        _set_number(self, to_float(value, "data", "takes a real number"))
 
     @property
     def grad(self) -> float:
@@ -159,13 +163,15 @@ class Node:
         Raises:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
-        if self._level or ACTIVE.contexts:
-            return _grad_of_traced(self)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            raise leaving(self, "reading the grad of", USE_GRAD)
         return self._grad
 
     @grad.setter
     def grad(self, value: SupportsFloat) -> None:
-        self._grad = _grad_to_set(self, value)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            raise leaving(self, "setting the grad of", USE_GRAD)
+        self._grad = to_float(value, "grad", "takes a real number")
 
     @property
     def name(self) -> str | None:
@@ -217,7 +223,9 @@ class Node:
 
     @_parents.setter
     def _parents(self, parents: Sequence[Node]) -> None:
-        _set_parents(self, parents)
+        if self._operation is not None:
+            raise ValueError("the operands of an operation can't be changed; compute it again")
+        self._keep(_checked_parents(parents), self._annotation)
 
     def _local_grad(self, parent: Node) -> Any:
         """∂self/∂parent; for an operand that occurs twice, by its first position.
@@ -417,7 +425,7 @@ class Node:
 
     def __hash__(self) -> int:
         if self._level:
-            return _hash_of_traced(self)
+            raise leaving(self, "the hash of", USE_EQUAL)
         return id(self) >> 4
 
     # Leaving the graph is said aloud: node.data
@@ -655,20 +663,31 @@ class Node:
 # Leaves
 
 
-def _leaf_parts(
-    data: object, parents: object, name: object, unknown: dict[str, Any]
-) -> tuple[float, tuple[Node, ...] | None, int]:
-    """What a new leaf holds, of the arguments of Node: its number, its parents, its level."""
+def _initialize(
+    node: Node, data: object, parents: object = (), name: str | None = None, **unknown: object
+) -> None:
+    """Make a blank node a leaf, or a user's own node with parents."""
     if unknown:
         from chainrule.keywords import unknown_keyword
 
         raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
     if isinstance(data, Node):
         raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
-    number = to_float(data, "Node", "takes a real number")
+    node._number = to_float(data, "Node", "takes a real number")
     rest = _checked_parents(parents)
     _check_name(name)
-    return number, rest, 0 if rest is None else level_of(rest)
+    node._keep(rest, None)
+    if rest is not None:
+        node._level = level_of(rest)
+    if ACTIVE.contexts or name is not None:
+        _enter_contexts(node, name)
+
+
+def _set_number(node: Node, number: float) -> None:
+    """Set a node's number, which makes what has been computed from it stale."""
+    with _SETTING:
+        node._number = number
+        node._serial = _STATE.last_set = next(_SERIALS)
 
 
 def _checked_parents(parents: object) -> tuple[Node, ...] | None:
@@ -686,13 +705,6 @@ def _checked_parents(parents: object) -> tuple[Node, ...] | None:
             raise TypeError(f"the parents of a node are nodes, not {described(parent)}")
         checked.append(parent)
     return tuple(checked) or None
-
-
-def _set_parents(node: Node, parents: object) -> None:
-    """Give a user's own node other parents."""
-    if node._operation is not None:
-        raise ValueError("the operands of an operation can't be changed; compute it again")
-    node._keep(_checked_parents(parents), node._annotation)
 
 
 def _check_name(name: object) -> None:
@@ -728,48 +740,6 @@ def _enter_contexts(node: Node, name: str | None) -> None:
         check_domain(operation.name, _values(node.operands))
     if detecting_anomaly():
         raise FloatingPointError(f"{equation(node)} at {node.line}")
-
-
-# Traced values, and what is asked of them
-
-
-def _data_of_traced(node: Node) -> float:
-    """The data, of a node that may be traced."""
-    if followed(node):
-        from chainrule.advice import on_data
-
-        raise leaving(node, "reading the data of", on_data() or TO_CONSTANT)
-    return node._number
-
-
-def _grad_of_traced(node: Node) -> float:
-    """The gradient, of a node that may be traced."""
-    if followed(node):
-        raise leaving(node, "reading the grad of", USE_GRAD)
-    return node._grad
-
-
-def _data_to_set(node: Node, value: object) -> float:
-    """The number that a node's data is set to."""
-    if node._operation is not None:
-        raise ValueError(
-            f"the data of {node!r} is the result of an operation and can't be set;"
-            " set a leaf's and compute the result again"
-        )
-    if (node._level or ACTIVE.contexts) and followed(node):
-        raise leaving(node, "setting the data of")
-    return to_float(value, "data", "takes a real number")
-
-
-def _grad_to_set(node: Node, value: object) -> float:
-    """The number that a node's gradient is set to."""
-    if (node._level or ACTIVE.contexts) and followed(node):
-        raise leaving(node, "setting the grad of", USE_GRAD)
-    return to_float(value, "grad", "takes a real number")
-
-
-def _hash_of_traced(node: Node) -> NoReturn:
-    raise leaving(node, "the hash of", USE_EQUAL)
 
 
 # Operations
@@ -831,9 +801,9 @@ class BinaryOpNode(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node, y: Node, op: str) -> None:
-        _check_nodes(x, y)
-        operation = operator_of(op)
-        value = operation.value(x._number, y._number)
+        _check_node(x)
+        _check_node(y)
+        operation, value = _operated(op, x, y)
         OperationNode.__init__(self, operation, value, x, y, None)
 
     @property
@@ -847,7 +817,7 @@ class ReLUNode(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node) -> None:
-        _check_nodes(x)
+        _check_node(x)
         OperationNode.__init__(self, rules.relu, rules.relu.value(x._number), x, None, None)
 
 
@@ -857,7 +827,7 @@ class TanhNode(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node) -> None:
-        _check_nodes(x)
+        _check_node(x)
         OperationNode.__init__(self, rules.tanh, rules.tanh.value(x._number), x, None, None)
 
 
@@ -867,7 +837,7 @@ class PowOp(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node, n: float) -> None:
-        _check_nodes(x)
+        _check_node(x)
         exponent = to_float(n, "**")
         value = rules.power.value(x._number, exponent)
         OperationNode.__init__(self, rules.power, value, x, None, exponent)
@@ -881,11 +851,10 @@ class PowOp(OperationNode):
 # Building
 
 
-def _check_nodes(*nodes: object) -> None:
+def _check_node(x: object) -> None:
     """Raise TypeError for anything else."""
-    for node in nodes:
-        if not isinstance(node, Node):
-            raise TypeError(f"expected a node, not {described(node)}")
+    if not isinstance(x, Node):
+        raise TypeError(f"expected a node, not {described(x)}")
 
 
 _OPERATORS: Final[dict[str, tuple[Operation, str]]] = {  # with NumPy's name
@@ -910,6 +879,12 @@ def operator_of(symbol: str) -> Operation:
     except KeyError:
         message = f"an operator is one of + - * / ** % //, not {symbol!r}"
         raise ValueError(message) from None
+
+
+def _operated(symbol: str, x: Node, y: Node) -> tuple[Operation, float]:
+    """The operation and the value of an operator between two nodes."""
+    operation = operator_of(symbol)
+    return operation, operation.value(x._number, y._number)
 
 
 def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> Node:
@@ -1060,20 +1035,28 @@ def _hand_over() -> None:
     and is the same function on both engines. What is rare in the engine's methods comes back to
     here through the hooks.
     """
+    members = vars(Node)
     ENGINE.set_hooks(
-        leaf_parts=_leaf_parts,  # (data, parents, name, unknown): number, parents or None, level
-        set_parents=_set_parents,  # (node, parents)
-        enter_contexts=_enter_contexts,  # (node, name), where contexts are open or there is a name
-        data_of_traced=_data_of_traced,  # (node): a float, where it has a level or in contexts
-        grad_of_traced=_grad_of_traced,
-        data_to_set=_data_to_set,  # (node, value): the float, for all but a leaf and a plain number
-        grad_to_set=_grad_to_set,
-        hash_of_traced=_hash_of_traced,  # (node): raises
-        with_other=with_other,  # (node, other, symbol, swapped): what is no node or plain number
-        compared=_compared,  # (node, other, symbol): traced, in contexts, or no plain number
-        apply=apply,  # (operation, operands)
-        keep_users_frames=keep_users_frames,  # (error)
+        **{f"get_{name}": members[name].fget for name in ("data", "grad")},
+        **{f"set_{name.strip('_')}": members[name].fset for name in ("data", "grad", "_parents")},
+        initialize=_initialize,
+        less=members["__lt__"],
+        less_equal=members["__le__"],
+        greater=members["__gt__"],
+        greater_equal=members["__ge__"],
+        equal=members["__eq__"],
+        not_equal=members["__ne__"],
+        truth=members["__bool__"],
+        hash=members["__hash__"],
+        with_other=with_other,
+        operated=_operated,
+        check_node=_check_node,
+        to_float=to_float,
+        apply=apply,
+        keep_users_frames=keep_users_frames,
     )
+    ENGINE.set_docs({name: member.__doc__ for name, member in members.items() if member.__doc__})
+    globals()["_set_number"] = ENGINE.set_number
     for reference in (Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp):
         twin = getattr(ENGINE, reference.__name__)
         own = {"__slots__", "__dict__", "__weakref__", *Node.__slots__, *vars(twin)}
