@@ -1057,12 +1057,12 @@ def _hand_over() -> None:
     )
     ENGINE.set_docs({name: member.__doc__ for name, member in members.items() if member.__doc__})
     globals()["_set_number"] = ENGINE.set_number
+    left_out = {"__slots__", "__dict__", "__weakref__", *Node.__slots__}
     for reference in (Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp):
         twin = getattr(ENGINE, reference.__name__)
-        own = {"__slots__", "__dict__", "__weakref__", *Node.__slots__, *vars(twin)}
-        for name, value in vars(reference).items():
-            if name not in own or name in ("__doc__", "__module__"):
-                setattr(twin, name, value)
+        own = left_out | vars(twin).keys() - {"__doc__", "__module__"}
+        for name in vars(reference).keys() - own:
+            setattr(twin, name, vars(reference)[name])
         globals()[reference.__name__] = twin
 
 
