@@ -7,6 +7,8 @@
 #include "functions.h"
 #include "walk.h"
 
+#include <math.h>
+
 /* Follow an edge to a node: whether it was the last one, of an operation. At the first one, before it
    is sent anything, clear its gradient. To tell the first from the others, the edges left are counted
    as a negative number. Leaves send nothing, and add to what they hold. */
@@ -24,18 +26,16 @@ static inline bool is_last_edge(Node *operand) {
     return left == 0;
 }
 
+int MESSAGE;
+
 /* The messages of an operation that has no case in `send`. x has room for its operands. */
 static void send_by_table(Node *node, double g, double *x) {
-    int code = node->code;
     Py_ssize_t n = operand_count(node);
-    bool picks = properties_of(code) & PICKS;
     for (Py_ssize_t i = 0; i < n; i++) x[i] = operand_number(node, i);
     for (Py_ssize_t i = 0; i < n; i++) {
+        double message;
         Node *operand = operand_node(node, i);
-        if (operand == NULL || ignores(code, i)) continue;
-        double local = local_gradient(code, i, node->number, x, n);
-        if (picks && (code == MESSAGE ? x[0] : local) == 0.0) continue;
-        operand->grad += g * local + 0.0;
+        if (operand != NULL && message_to(node, i, g, x, n, &message)) operand->grad += message + 0.0;
     }
 }
 
@@ -65,24 +65,24 @@ static inline void send(Node *node, double *x) {
     }
     case DIVIDE: {
         double v = b != NULL ? b->number : constant_of(node);
-        if (a != NULL) a->grad += g * (1.0 / v) + 0.0;
-        if (b != NULL) b->grad += g * -(node->number / v) + 0.0;
+        if (a != NULL) a->grad += g * ieee_divide(1.0, v) + 0.0;
+        if (b != NULL) b->grad += g * -ieee_divide(node->number, v) + 0.0;
         break;
     }
     case NEGATIVE:
         a->grad += 0.0 - g;
         break;
-    case RELU:
-    case TANH:
-    case EXP:
-    case LOG:
-    case SQRT:
-    case SIN:
-    case COS: {
-        double slope = slope_of(node->code, node->number, a->number);
-        if (node->code != RELU || slope != 0.0) a->grad += g * slope + 0.0;
+    case RELU: {
+        double slope = ieee_step(a->number);
+        if (slope != 0.0) a->grad += g * slope + 0.0;
         break;
     }
+    case TANH:
+        a->grad += g * ieee_sech2(a->number) + 0.0;
+        break;
+    case EXP:
+        a->grad += g * node->number + 0.0;
+        break;
     default:
         send_by_table(node, g, x);
     }
@@ -121,4 +121,89 @@ static void send_all(Walk *walk, Node *root, double seed, double *x) {
         }
         node = next;
     }
+}
+
+/* Whether an operand of any of the nodes has got another number since. */
+static bool has_set_operand(const Walk *walk) {
+    for (Py_ssize_t i = 0; i < walk->count; i++)
+        if (has_newer_operand(walk->nodes[i])) return true;
+    return false;
+}
+
+/* After the first pass: the gradients in place, then the end of the walk; -1 with an error. */
+static int send_in_place(Walk *walk, Node *root, double seed) {
+    double few[8], *x = few;
+    if (walk->widest > 8) x = PyMem_Malloc((size_t)walk->widest * sizeof(double));
+    if (x != NULL) {
+        send_all(walk, root, seed, x);
+    } else {
+        clear_marks(walk);
+        PyErr_NoMemory();
+    }
+    if (x != few) PyMem_Free(x);
+    end_walk(walk);
+    return x == NULL ? -1 : 0;
+}
+
+/* Backpropagation where Python runs or values may be stale: its order is of nodes that are held. */
+static int backward_in_order(Walk *walk, Node *root, double seed) {
+    bool apart = walk->runs_python;
+    if (follow_edges(walk, &root, 1, 0) < 0) {
+        end_walk(walk);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < walk->count; i++) Py_INCREF(walk->nodes[i]);
+    int done = walk->oldest < LAST_SET ? check_fresh(walk->nodes, walk->count) : 0;
+    if (done == 0 && apart) done = backward_apart(walk->nodes, walk->count, seed);
+    for (Py_ssize_t i = 0; i < walk->count; i++) Py_DECREF(walk->nodes[i]);
+    end_walk(walk);
+    if (done < 0 || apart) return done;
+    if (count_edges(walk, &root, 1, 0) < 0) return -1;
+    return send_in_place(walk, root, seed);
+}
+
+/* Whether the caller is inside detect_anomaly: 1 or 0; -1 with an error. */
+static int detecting_anomaly(void) {
+    if (CONTEXTS == 0) return 0;
+    PyObject *function = reference("detecting_anomaly");
+    PyObject *found = function == NULL ? NULL : PyObject_CallNoArgs(function);
+    Py_XDECREF(function);
+    int detecting = found == NULL ? -1 : PyObject_IsTrue(found);
+    Py_XDECREF(found);
+    return detecting;
+}
+
+int backward(Node *root, double seed) {
+    int anomaly = detecting_anomaly();
+    if (anomaly < 0) return -1;
+    if (anomaly) {
+        PyObject *function = reference("backward_by_reference");
+        PyObject *done = function == NULL ? NULL : PyObject_CallFunction(function, "Od", root, seed);
+        Py_XDECREF(function);
+        Py_XDECREF(done);
+        return done == NULL ? -1 : 0;
+    }
+    Walk walk;
+    if (count_edges(&walk, &root, 1, 0) < 0) return -1;
+    if (walk.runs_python || (walk.oldest < LAST_SET && has_set_operand(&walk)))
+        return backward_in_order(&walk, root, seed);
+    return send_in_place(&walk, root, seed);
+}
+
+/* Set the gradients of the inputs of a transformation, if its graph is all there is: 1 if so, 0 if not.
+
+   So it is if everything that the root depends on is of its level, and computed from the inputs alone
+   by operations of the table: nobody else can see these nodes. */
+int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs) {
+    int anomaly = detecting_anomaly();
+    if (anomaly != 0) return anomaly < 0 ? -1 : 0;
+    Walk walk;
+    if (count_edges(&walk, &root, 1, root->level) < 0) return -1;
+    Py_ssize_t visited = 0;
+    for (Py_ssize_t i = 0; i < n_inputs; i++) visited += inputs[i]->pending != 0;
+    if (!walk.open && !walk.runs_python && visited == walk.leaves)
+        return send_in_place(&walk, root, 1.0) < 0 ? -1 : 1;
+    clear_marks(&walk);
+    end_walk(&walk);
+    return 0;
 }

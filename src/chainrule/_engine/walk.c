@@ -70,14 +70,13 @@ int count_edges(Walk *walk, Node *const *roots, Py_ssize_t n_roots, int64_t leve
         if (roots[i]->pending++ == 0) walk->nodes[walk->count++] = roots[i];
     for (Py_ssize_t i = 0; i < walk->count; i++) {
         Node *node = walk->nodes[i];
-        int code = node->code;
         PyObject *rest = rest_of(node);
-        if (code == LEAF && rest == NULL) {
+        if (node->code == LEAF && rest == NULL) {
             walk->leaves++;
             continue;
         }
         if (node->serial < walk->oldest) walk->oldest = node->serial;
-        if (code == LEAF || (code >= OTHERS && !(properties_of(code) & NATIVE))) walk->runs_python = true;
+        if (runs_python(node)) walk->runs_python = true;
         if (rest != NULL) {
             if (count_rest(walk, rest, level) < 0) goto failed;
             continue;
@@ -152,4 +151,11 @@ Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t lev
     }
     *order = walk.nodes;
     return walk.count;
+}
+
+PyObject *reference(const char *name) {
+    PyObject *module = PyImport_ImportModule("chainrule.backpropagation");
+    PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    Py_XDECREF(module);
+    return function;
 }

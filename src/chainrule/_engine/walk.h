@@ -1,4 +1,4 @@
-/* A walk over a graph: what walk.c, backward.c and apart.c share. */
+/* A walk over a graph: what walk.c, stale.c, apart.c and backward.c share. */
 #ifndef CHAINRULE_WALK_H
 #define CHAINRULE_WALK_H
 
@@ -18,15 +18,51 @@ typedef struct {
     bool open;        /* it has operands of a level outside */
 } Walk;
 
+/* walk.c */
 int count_edges(Walk *walk, Node *const *roots, Py_ssize_t n_roots, int64_t level);
 int follow_edges(Walk *walk, Node *const *roots, Py_ssize_t n_roots, int64_t level);
 void clear_marks(Walk *walk);
 void end_walk(Walk *walk);
 
+/* Whether Python runs in a node: a user's class or operation, or a row such as gamma. */
+static inline bool runs_python(const Node *node) {
+    if (node->code < OTHERS) return node->code == LEAF && rest_of(node) != NULL;
+    return !(properties_of(node->code) & NATIVE);
+}
+
+/* Whether an operand has got another number since. */
+static inline bool has_newer_operand(const Node *node) {
+    PyObject *rest = rest_of(node);
+    Py_ssize_t n = rest != NULL ? PyTuple_GET_SIZE(rest) : 2;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Node *operand = operand_node(node, i);
+        if (operand != NULL && operand->serial > node->serial) return true;
+    }
+    return false;
+}
+
+/* stale.c: 1 or 0, 0 or -1; -1 with an error */
+int is_stale(Node *node);
+int check_fresh(Node *const *order, Py_ssize_t n);
+
 /* apart.c */
 int backward_apart(Node *const *order, Py_ssize_t n, double seed);
 
-/* A function of chainrule.backpropagation. */
+/* A function of chainrule.backpropagation, a new reference. */
 PyObject *reference(const char *name);
+
+/* backward.c */
+extern int MESSAGE; /* the row of that name */
+
+/* The message to an operand that is a node; false if none is sent. x are the operands' numbers. */
+static inline bool message_to(const Node *node, Py_ssize_t position, double g, const double *x, Py_ssize_t n,
+                              double *message) {
+    int code = node->code;
+    if (ignores(code, position)) return false;
+    double local = local_gradient(code, position, node->number, x, n);
+    if (properties_of(code) & PICKS && (code == MESSAGE ? x[0] : local) == 0.0) return false;
+    *message = g * local;
+    return true;
+}
 
 #endif

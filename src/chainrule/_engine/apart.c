@@ -1,0 +1,148 @@
+/* Backpropagation where Python runs: in users' operations and classes, and rows such as gamma.
+
+   The gradients are kept apart from the nodes until all are known. So a user's code may raise in the
+   middle, drop nodes, walk the same graph, and two threads may do this on one graph. The caller holds
+   the nodes. As everywhere, -0.0 is the gradient of what no message has reached. */
+#include "walk.h"
+
+#include <math.h>
+
+typedef struct {
+    Node *const *order;
+    double *grads;      /* by place in the order */
+    int32_t *operands;  /* the places of the operands that are nodes, node by node */
+    int32_t *counts;    /* how many of these each node has */
+    PyObject *results;  /* of custom_gradient's functions of several results: see _sent_by */
+    double *x;          /* the numbers of the operands of one node */
+    Py_ssize_t widest;
+    PyObject *sent_by;  /* the function of backpropagation.py */
+} Pass;
+
+static bool is_unreached(double g) { return g == 0.0 && signbit(g); }
+
+static void end_pass(Pass *pass) {
+    PyMem_Free(pass->grads);
+    PyMem_Free(pass->operands);
+    PyMem_Free(pass->counts);
+    PyMem_Free(pass->x);
+    Py_XDECREF(pass->results);
+    Py_XDECREF(pass->sent_by);
+}
+
+static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n) {
+    Py_ssize_t edges = 0, widest = 1;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_ssize_t count = operand_count(order[i]);
+        edges += count;
+        if (count > widest) widest = count;
+    }
+    *pass = (Pass){.order = order, .widest = widest};
+    pass->sent_by = reference("_sent_by");
+    if (pass->sent_by == NULL) return -1;
+    pass->grads = PyMem_Malloc((size_t)n * sizeof(double));
+    pass->operands = PyMem_Malloc((size_t)(edges + 1) * sizeof(int32_t));
+    pass->counts = PyMem_Malloc((size_t)n * sizeof(int32_t));
+    pass->x = PyMem_Malloc((size_t)widest * sizeof(double));
+    pass->results = PyDict_New();
+    if (!pass->grads || !pass->operands || !pass->counts || !pass->x || !pass->results) {
+        end_pass(pass);
+        PyErr_NoMemory();
+        return -1;
+    }
+    int32_t *place = pass->operands;
+    for (Py_ssize_t i = 0; i < n; i++) order[i]->pending = (int32_t)i; /* no Python runs here */
+    for (Py_ssize_t i = 0; i < n; i++) {
+        int32_t *first = place;
+        Py_ssize_t count = operand_count(order[i]);
+        for (Py_ssize_t j = 0; j < count; j++) {
+            Node *operand = operand_node(order[i], j);
+            if (operand != NULL) *place++ = operand->pending;
+        }
+        pass->counts[i] = (int32_t)(place - first);
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        order[i]->pending = 0;
+        pass->grads[i] = -0.0;
+    }
+    return 0;
+}
+
+/* Add a message to the gradient of an operand of the node at a place of the order. The operands are
+   usually asked for in order: `next` is where the last one was found. One that is no operand, as a
+   user's code has changed the graph meanwhile, gets nothing. */
+static void add_message(Pass *pass, const int32_t *operands, int32_t count, int32_t *next, Node *operand,
+                        double message) {
+    for (int32_t tried = 0; tried < count; tried++) {
+        int32_t place = operands[*next];
+        *next = *next + 1 < count ? *next + 1 : 0;
+        if (pass->order[place] != operand) continue;
+        pass->grads[place] += message + 0.0;
+        return;
+    }
+}
+
+/* What Python says that a node sends; -1 with an error. */
+static int send_by_python(Pass *pass, Py_ssize_t i, const int32_t *operands) {
+    double g = pass->grads[i];
+    PyObject *given = is_unreached(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
+    if (given == NULL) return -1;
+    PyObject *messages =
+        PyObject_CallFunctionObjArgs(pass->sent_by, pass->order[i], given, pass->results, NULL);
+    Py_DECREF(given);
+    if (messages == NULL) return -1;
+    int32_t next = 0;
+    for (Py_ssize_t j = 0; j < PyList_GET_SIZE(messages); j++) {
+        PyObject *message = PyList_GET_ITEM(messages, j); /* the operand, its local gradient, what is sent */
+        double sent = PyFloat_AsDouble(PyTuple_GET_ITEM(message, 2));
+        if (sent == -1.0 && PyErr_Occurred()) {
+            Py_DECREF(messages);
+            return -1;
+        }
+        add_message(pass, operands, pass->counts[i], &next, (Node *)PyTuple_GET_ITEM(message, 0), sent);
+    }
+    Py_DECREF(messages);
+    return 0;
+}
+
+static int send_by_table(Pass *pass, Py_ssize_t i, const int32_t *operands) {
+    Node *node = pass->order[i];
+    Py_ssize_t n = operand_count(node);
+    int32_t next = 0;
+    if (n > pass->widest) {
+        PyErr_SetString(PyExc_RuntimeError, "the graph was changed while backward ran");
+        return -1;
+    }
+    for (Py_ssize_t j = 0; j < n; j++) pass->x[j] = operand_number(node, j);
+    for (Py_ssize_t j = 0; j < n; j++) {
+        double sent;
+        Node *operand = operand_node(node, j);
+        if (operand != NULL && message_to(node, j, pass->grads[i], pass->x, n, &sent))
+            add_message(pass, operands, pass->counts[i], &next, operand, sent);
+    }
+    return 0;
+}
+
+/* Set the gradients of the nodes of a topological order, the first being the root; -1 with an error,
+   after which none has changed. */
+int backward_apart(Node *const *order, Py_ssize_t n, double seed) {
+    Pass pass;
+    if (begin_pass(&pass, order, n) < 0) return -1;
+    const int32_t *operands = pass.operands;
+    int done = 0;
+    pass.grads[0] = seed + 0.0;
+    for (Py_ssize_t i = 0; i < n && done == 0; i++) {
+        const Node *node = order[i];
+        if (node->code == USER || (runs_python(node) && !is_unreached(pass.grads[i])))
+            done = send_by_python(&pass, i, operands);
+        else if (!IS_LEAF(node) && !is_unreached(pass.grads[i]))
+            done = send_by_table(&pass, i, operands);
+        operands += pass.counts[i];
+    }
+    for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
+        double g = pass.grads[i];
+        if (!IS_LEAF(order[i])) order[i]->grad = is_unreached(g) ? 0.0 : g;
+        else if (!is_unreached(g)) order[i]->grad += g;
+    }
+    end_pass(&pass);
+    return done;
+}
