@@ -14,8 +14,9 @@ from typing import Any, Final
 from chainrule.annotations import detecting_anomaly
 from chainrule.engine import ENGINE
 from chainrule.forking import take_around_forks
-from chainrule.node import Node, _values, equation
+from chainrule.node import Node, _values
 from chainrule.rules import to_float
+from chainrule.text import equation
 
 _WRITING: Final = threading.RLock()  # gradients on nodes are of one pass at a time
 take_around_forks(lambda: _WRITING)
