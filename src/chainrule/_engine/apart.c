@@ -16,6 +16,7 @@ typedef struct {
     double *x;          /* the numbers of the operands of one node */
     Py_ssize_t widest;
     PyObject *sent_by;  /* the function of backpropagation.py */
+    bool anomaly;       /* whether one is an error */
 } Pass;
 
 static bool is_unreached(double g) { return g == 0.0 && signbit(g); }
@@ -29,14 +30,14 @@ static void end_pass(Pass *pass) {
     Py_XDECREF(pass->sent_by);
 }
 
-static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n) {
+static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly) {
     Py_ssize_t edges = 0, widest = 1;
     for (Py_ssize_t i = 0; i < n; i++) {
         Py_ssize_t count = operand_count(order[i]);
         edges += count;
         if (count > widest) widest = count;
     }
-    *pass = (Pass){.order = order, .widest = widest};
+    *pass = (Pass){.order = order, .widest = widest, .anomaly = anomaly};
     pass->sent_by = reference("_sent_by");
     if (pass->sent_by == NULL) return -1;
     pass->grads = PyMem_Malloc((size_t)n * sizeof(double));
@@ -67,76 +68,93 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n) {
     return 0;
 }
 
-/* Add a message to the gradient of an operand of the node at a place of the order. The operands are
-   usually asked for in order: `next` is where the last one was found. One that is no operand, as a
-   user's code has changed the graph meanwhile, gets nothing. */
-static void add_message(Pass *pass, const int32_t *operands, int32_t count, int32_t *next, Node *operand,
-                        double message) {
-    for (int32_t tried = 0; tried < count; tried++) {
-        int32_t place = operands[*next];
-        *next = *next + 1 < count ? *next + 1 : 0;
-        if (pass->order[place] != operand) continue;
-        pass->grads[place] += message + 0.0;
-        return;
-    }
+/* The operands of the node at a place of the order; `next` is where the search for one begins, as they
+   are usually asked for in order. */
+typedef struct {
+    Py_ssize_t place;
+    const int32_t *operands;
+    int32_t count, next;
+} From;
+
+static int raise_anomaly(const Pass *pass, const From *from, Node *operand, double local, double total) {
+    PyObject *function = reference("_raise_anomaly");
+    Node *node = pass->order[from->place];
+    if (function != NULL)
+        Py_XDECREF(PyObject_CallFunction(function, "OOddd", node, operand, pass->grads[from->place], local, total));
+    Py_XDECREF(function);
+    return -1;
 }
 
-/* What Python says that a node sends; -1 with an error. */
-static int send_by_python(Pass *pass, Py_ssize_t i, const int32_t *operands) {
-    double g = pass->grads[i];
-    PyObject *given = is_unreached(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
-    if (given == NULL) return -1;
-    PyObject *messages =
-        PyObject_CallFunctionObjArgs(pass->sent_by, pass->order[i], given, pass->results, NULL);
-    Py_DECREF(given);
-    if (messages == NULL) return -1;
-    int32_t next = 0;
-    for (Py_ssize_t j = 0; j < PyList_GET_SIZE(messages); j++) {
-        PyObject *message = PyList_GET_ITEM(messages, j); /* the operand, its local gradient, what is sent */
-        double sent = PyFloat_AsDouble(PyTuple_GET_ITEM(message, 2));
-        if (sent == -1.0 && PyErr_Occurred()) {
-            Py_DECREF(messages);
-            return -1;
-        }
-        add_message(pass, operands, pass->counts[i], &next, (Node *)PyTuple_GET_ITEM(message, 0), sent);
+/* Add a message to the gradient of an operand; -1 with an error. One that is no operand, as a user's
+   code has changed the graph meanwhile, gets nothing. */
+static int add_message(Pass *pass, From *from, Node *operand, double local, double message) {
+    for (int32_t tried = 0; tried < from->count; tried++) {
+        int32_t place = from->operands[from->next];
+        from->next = from->next + 1 < from->count ? from->next + 1 : 0;
+        if (pass->order[place] != operand) continue;
+        double total = pass->grads[place] + (message + 0.0);
+        if (pass->anomaly && !isfinite(total)) return raise_anomaly(pass, from, operand, local, total);
+        pass->grads[place] = total;
+        return 0;
     }
-    Py_DECREF(messages);
     return 0;
 }
 
-static int send_by_table(Pass *pass, Py_ssize_t i, const int32_t *operands) {
-    Node *node = pass->order[i];
+/* What Python says that a node sends: a list of operands, local gradients, messages. */
+static int send_by_python(Pass *pass, From *from) {
+    double g = pass->grads[from->place];
+    PyObject *given = is_unreached(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
+    if (given == NULL) return -1;
+    PyObject *messages =
+        PyObject_CallFunctionObjArgs(pass->sent_by, pass->order[from->place], given, pass->results, NULL);
+    Py_DECREF(given);
+    if (messages == NULL) return -1;
+    int done = 0;
+    for (Py_ssize_t i = 0; done == 0 && i < PyList_GET_SIZE(messages); i++) {
+        PyObject *message = PyList_GET_ITEM(messages, i);
+        double local = PyFloat_AsDouble(PyTuple_GET_ITEM(message, 1));
+        double sent = PyFloat_AsDouble(PyTuple_GET_ITEM(message, 2));
+        if (PyErr_Occurred()) done = -1;
+        else done = add_message(pass, from, (Node *)PyTuple_GET_ITEM(message, 0), local, sent);
+    }
+    Py_DECREF(messages);
+    return done;
+}
+
+static int send_by_table(Pass *pass, From *from) {
+    Node *node = pass->order[from->place];
     Py_ssize_t n = operand_count(node);
-    int32_t next = 0;
     if (n > pass->widest) {
         PyErr_SetString(PyExc_RuntimeError, "the graph was changed while backward ran");
         return -1;
     }
-    for (Py_ssize_t j = 0; j < n; j++) pass->x[j] = operand_number(node, j);
-    for (Py_ssize_t j = 0; j < n; j++) {
-        double sent;
-        Node *operand = operand_node(node, j);
-        if (operand != NULL && message_to(node, j, pass->grads[i], pass->x, n, &sent))
-            add_message(pass, operands, pass->counts[i], &next, operand, sent);
+    for (Py_ssize_t i = 0; i < n; i++) pass->x[i] = operand_number(node, i);
+    int done = 0;
+    for (Py_ssize_t i = 0; done == 0 && i < n; i++) {
+        double local, sent;
+        Node *operand = operand_node(node, i);
+        if (operand != NULL && message_to(node, i, pass->grads[from->place], pass->x, n, &local, &sent))
+            done = add_message(pass, from, operand, local, sent);
     }
-    return 0;
+    return done;
 }
 
 /* Set the gradients of the nodes of a topological order, the first being the root; -1 with an error,
    after which none has changed. */
-int backward_apart(Node *const *order, Py_ssize_t n, double seed) {
+int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) {
     Pass pass;
-    if (begin_pass(&pass, order, n) < 0) return -1;
-    const int32_t *operands = pass.operands;
+    if (begin_pass(&pass, order, n, anomaly) < 0) return -1;
+    From from = {.operands = pass.operands};
     int done = 0;
     pass.grads[0] = seed + 0.0;
     for (Py_ssize_t i = 0; i < n && done == 0; i++) {
-        const Node *node = order[i];
-        if (node->code == USER || (runs_python(node) && !is_unreached(pass.grads[i])))
-            done = send_by_python(&pass, i, operands);
-        else if (!IS_LEAF(node) && !is_unreached(pass.grads[i]))
-            done = send_by_table(&pass, i, operands);
-        operands += pass.counts[i];
+        bool reached = !is_unreached(pass.grads[i]);
+        from.place = i;
+        from.count = pass.counts[i];
+        from.next = 0;
+        if (order[i]->code == USER || (reached && node_runs_python(order[i]))) done = send_by_python(&pass, &from);
+        else if (reached && !IS_LEAF(order[i])) done = send_by_table(&pass, &from);
+        from.operands += from.count;
     }
     for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
         double g = pass.grads[i];

@@ -26,16 +26,14 @@ static inline bool is_last_edge(Node *operand) {
     return left == 0;
 }
 
-int MESSAGE;
-
 /* The messages of an operation that has no case in `send`. x has room for its operands. */
 static void send_by_table(Node *node, double g, double *x) {
     Py_ssize_t n = operand_count(node);
     for (Py_ssize_t i = 0; i < n; i++) x[i] = operand_number(node, i);
     for (Py_ssize_t i = 0; i < n; i++) {
-        double message;
+        double local, message;
         Node *operand = operand_node(node, i);
-        if (operand != NULL && message_to(node, i, g, x, n, &message)) operand->grad += message + 0.0;
+        if (operand != NULL && message_to(node, i, g, x, n, &local, &message)) operand->grad += message + 0.0;
     }
 }
 
@@ -145,23 +143,6 @@ static int send_in_place(Walk *walk, Node *root, double seed) {
     return x == NULL ? -1 : 0;
 }
 
-/* Backpropagation where Python runs or values may be stale: its order is of nodes that are held. */
-static int backward_in_order(Walk *walk, Node *root, double seed) {
-    bool apart = walk->runs_python;
-    if (follow_edges(walk, &root, 1, 0) < 0) {
-        end_walk(walk);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < walk->count; i++) Py_INCREF(walk->nodes[i]);
-    int done = walk->oldest < LAST_SET ? check_fresh(walk->nodes, walk->count) : 0;
-    if (done == 0 && apart) done = backward_apart(walk->nodes, walk->count, seed);
-    for (Py_ssize_t i = 0; i < walk->count; i++) Py_DECREF(walk->nodes[i]);
-    end_walk(walk);
-    if (done < 0 || apart) return done;
-    if (count_edges(walk, &root, 1, 0) < 0) return -1;
-    return send_in_place(walk, root, seed);
-}
-
 /* Whether the caller is inside detect_anomaly: 1 or 0; -1 with an error. */
 static int detecting_anomaly(void) {
     if (CONTEXTS == 0) return 0;
@@ -173,20 +154,29 @@ static int detecting_anomaly(void) {
     return detecting;
 }
 
-int backward(Node *root, double seed) {
-    int anomaly = detecting_anomaly();
-    if (anomaly < 0) return -1;
-    if (anomaly) {
-        PyObject *function = reference("backward_by_reference");
-        PyObject *done = function == NULL ? NULL : PyObject_CallFunction(function, "Od", root, seed);
-        Py_XDECREF(function);
-        Py_XDECREF(done);
-        return done == NULL ? -1 : 0;
+/* Go on where Python runs, or values may be stale: on nodes in order, that are held. */
+static int backward_in_order(Walk *walk, Node *root, double seed, bool apart, bool anomaly) {
+    if (follow_edges(walk, &root, 1, 0) < 0) {
+        end_walk(walk);
+        return -1;
     }
+    for (Py_ssize_t i = 0; i < walk->count; i++) Py_INCREF(walk->nodes[i]);
+    int done = walk->oldest < LAST_SET ? check_fresh(walk->nodes, walk->count) : 0;
+    if (done == 0 && apart) done = backward_apart(walk->nodes, walk->count, seed, anomaly);
+    for (Py_ssize_t i = 0; i < walk->count; i++) Py_DECREF(walk->nodes[i]);
+    end_walk(walk);
+    if (done < 0 || apart) return done;
+    if (count_edges(walk, &root, 1, 0) < 0) return -1;
+    return send_in_place(walk, root, seed);
+}
+
+int backward(Node *root, double seed) {
     Walk walk;
-    if (count_edges(&walk, &root, 1, 0) < 0) return -1;
-    if (walk.runs_python || (walk.oldest < LAST_SET && has_set_operand(&walk)))
-        return backward_in_order(&walk, root, seed);
+    int anomaly = detecting_anomaly();
+    if (anomaly < 0 || count_edges(&walk, &root, 1, 0) < 0) return -1;
+    bool apart = walk.runs_python || anomaly;
+    if (apart || (walk.oldest < LAST_SET && has_set_operand(&walk)))
+        return backward_in_order(&walk, root, seed, apart, anomaly);
     return send_in_place(&walk, root, seed);
 }
 

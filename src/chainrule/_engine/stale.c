@@ -14,7 +14,7 @@ static PyObject *ask(const char *name, Node *node) {
 int is_stale(Node *node) {
     if (!has_newer_operand(node)) return 0;
     if (node->code == LEAF) return 1;
-    if (runs_python(node)) {
+    if (node_runs_python(node)) {
         PyObject *found = ask("_has_other_value", node);
         int changed = found == NULL ? -1 : PyObject_IsTrue(found);
         Py_XDECREF(found);

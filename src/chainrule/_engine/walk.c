@@ -76,7 +76,7 @@ int count_edges(Walk *walk, Node *const *roots, Py_ssize_t n_roots, int64_t leve
             continue;
         }
         if (node->serial < walk->oldest) walk->oldest = node->serial;
-        if (runs_python(node)) walk->runs_python = true;
+        if (node_runs_python(node)) walk->runs_python = true;
         if (rest != NULL) {
             if (count_rest(walk, rest, level) < 0) goto failed;
             continue;

@@ -2,7 +2,7 @@
 #ifndef CHAINRULE_WALK_H
 #define CHAINRULE_WALK_H
 
-#include "engine.h"
+#include "rules.h"
 
 /* What the first pass has found. One array is all the memory of a walk: all nodes that the first pass
    has come to are in it, so that their marks can be cleared when memory ends; the second pass keeps its
@@ -25,7 +25,7 @@ void clear_marks(Walk *walk);
 void end_walk(Walk *walk);
 
 /* Whether Python runs in a node: a user's class or operation, or a row such as gamma. */
-static inline bool runs_python(const Node *node) {
+static inline bool node_runs_python(const Node *node) {
     if (node->code < OTHERS) return node->code == LEAF && rest_of(node) != NULL;
     return !(properties_of(node->code) & NATIVE);
 }
@@ -46,22 +46,20 @@ int is_stale(Node *node);
 int check_fresh(Node *const *order, Py_ssize_t n);
 
 /* apart.c */
-int backward_apart(Node *const *order, Py_ssize_t n, double seed);
+int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly);
 
 /* A function of chainrule.backpropagation, a new reference. */
 PyObject *reference(const char *name);
 
-/* backward.c */
-extern int MESSAGE; /* the row of that name */
-
-/* The message to an operand that is a node; false if none is sent. x are the operands' numbers. */
+/* The local gradient by an operand that is a node, and the message to it; false if none is sent. x are
+   the operands' numbers. */
 static inline bool message_to(const Node *node, Py_ssize_t position, double g, const double *x, Py_ssize_t n,
-                              double *message) {
+                              double *local, double *message) {
     int code = node->code;
     if (ignores(code, position)) return false;
-    double local = local_gradient(code, position, node->number, x, n);
-    if (properties_of(code) & PICKS && (code == MESSAGE ? x[0] : local) == 0.0) return false;
-    *message = g * local;
+    *local = local_gradient(code, position, node->number, x, n);
+    if (properties_of(code) & PICKS && (code == MESSAGE ? x[0] : *local) == 0.0) return false;
+    *message = g * *local;
     return true;
 }
 

@@ -93,7 +93,4 @@ static PyMethodDef FUNCTIONS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int add_walk(PyObject *module) {
-    MESSAGE = code_named("message");
-    return PyModule_AddFunctions(module, FUNCTIONS);
-}
+int add_walk(PyObject *module) { return PyModule_AddFunctions(module, FUNCTIONS); }
