@@ -16,6 +16,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
 from chainrule import rules
@@ -106,7 +107,6 @@ class Node:
         "_annotation",
         "_serial",  # greater than those of all nodes made, and all data set, before it
         "_level",  # of the innermost transformation it depends on an input of
-        "_pending",  # edges from children not yet followed; 0 outside of a walk
     )
 
     __array_priority__: ClassVar[float] = 1000.0  # for classes that do not know __array_ufunc__
@@ -127,7 +127,6 @@ class Node:
         self._grad = 0.0
         self._serial = next(_SERIALS)
         self._level = 0
-        self._pending = 0
         _initialize(self, data, parents, name, **unknown)
 
     # What a node knows
@@ -762,7 +761,6 @@ class OperationNode(Node):
     def __init__(
         self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
     ) -> None:
-        self._pending = 0
         self._operation = operation
         self._a = a
         self._b = b
@@ -972,7 +970,7 @@ def with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
     """An operator between a node and anything; an array of nodes if the other is an array."""
     if isinstance(other, Node):
         return BinaryOpNode(other, node, symbol) if swapped else BinaryOpNode(node, other, symbol)
-    if isinstance(other, (float, int, rules._REAL)):
+    if isinstance(other, (float, int, Real)):
         return _with_constant(node, to_float(other, symbol), symbol, swapped)
     if other is None or isinstance(other, (str, bytes, complex, list, tuple, dict, set)):
         to_float(other, symbol)  # raises
@@ -993,7 +991,7 @@ _COMPARISONS: Final[dict[str, tuple[Operation, bool, str, Callable[[Any, Any], A
 def _compared(node: Node, other: Any, symbol: str) -> Any:
     """A comparison of a node with anything."""
     operation, swapped, ufunc, function = _COMPARISONS[symbol]
-    if not isinstance(other, (Node, float, int, rules._REAL, Decimal)):
+    if not isinstance(other, (Node, float, int, Real, Decimal)):
         return _with_array(node, other, ufunc)
     if node._level or ACTIVE.contexts or (isinstance(other, Node) and other._level):
         from chainrule.comparing import compared
