@@ -16,6 +16,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
 from chainrule import rules
@@ -1014,7 +1015,7 @@ def with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
     """An operator between a node and anything; an array of nodes if the other is an array."""
     if isinstance(other, Node):
         return BinaryOpNode(other, node, symbol) if swapped else BinaryOpNode(node, other, symbol)
-    if isinstance(other, (float, int, rules._REAL)):
+    if isinstance(other, (float, int, Real)):
         return _with_constant(node, to_float(other, symbol), symbol, swapped)
     if other is None or isinstance(other, (str, bytes, complex, list, tuple, dict, set)):
         to_float(other, symbol)  # raises
@@ -1035,7 +1036,7 @@ _COMPARISONS: Final[dict[str, tuple[Operation, bool, str, Callable[[Any, Any], A
 def _compared(node: Node, other: Any, symbol: str) -> Any:
     """A comparison of a node with anything."""
     operation, swapped, ufunc, function = _COMPARISONS[symbol]
-    if not isinstance(other, (Node, float, int, rules._REAL, Decimal)):
+    if not isinstance(other, (Node, float, int, Real, Decimal)):
         return _with_array(node, other, ufunc)
     if node._level or ACTIVE.contexts or (isinstance(other, Node) and other._level):
         from chainrule.comparing import compared
