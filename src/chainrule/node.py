@@ -20,7 +20,12 @@ from numbers import Real
 from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
 from chainrule import rules
-from chainrule.annotations import ACTIVE, Annotation, detecting_anomaly, new_annotation
+from chainrule.annotations import (
+    ACTIVE,
+    Annotation,
+    detecting_anomaly,
+    new_annotation,
+)
 from chainrule.domain import check_domain, raising_domain_errors
 from chainrule.engine import ENGINE
 from chainrule.forking import take_around_forks
@@ -127,7 +132,7 @@ class Node:
         self._grad = 0.0
         self._serial = next(_SERIALS)
         self._level = 0
-        _initialize(self, data, parents, name, **unknown)
+        _fill(self, data, parents, name, **unknown)
 
     # What a node knows
 
@@ -138,22 +143,16 @@ class Node:
         Raises:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
-        if (self._level or ACTIVE.contexts) and followed(self):
-            from chainrule.advice import on_data
-
-            raise leaving(self, "reading the data of", on_data() or TO_CONSTANT)
+        if self._level or ACTIVE.contexts:
+            return _data_of_traced(self)
         return self._number
 
     @data.setter
     def data(self, value: SupportsFloat) -> None:
-        if self._operation is not None:
-            raise ValueError(
-                f"the data of {self!r} is the result of an operation and can't be set;"
-                " set a leaf's and compute the result again"
-            )
-        if (self._level or ACTIVE.contexts) and followed(self):
-            raise leaving(self, "setting the data of")
-        _set_number(self, to_float(value, "data", "takes a real number"))
+        number = _data_to_set(self, value)
+        with _SETTING:
+            self._number = number
+            self._serial = _STATE.last_set = next(_SERIALS)
 
     @property
     def grad(self) -> float:
@@ -162,15 +161,13 @@ class Node:
         Raises:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
-        if (self._level or ACTIVE.contexts) and followed(self):
-            raise leaving(self, "reading the grad of", USE_GRAD)
+        if self._level or ACTIVE.contexts:
+            return _grad_of_traced(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: SupportsFloat) -> None:
-        if (self._level or ACTIVE.contexts) and followed(self):
-            raise leaving(self, "setting the grad of", USE_GRAD)
-        self._grad = to_float(value, "grad", "takes a real number")
+        self._grad = _grad_to_set(self, value)
 
     @property
     def name(self) -> str | None:
@@ -221,9 +218,7 @@ class Node:
 
     @_parents.setter
     def _parents(self, parents: Sequence[Node]) -> None:
-        if self._operation is not None:
-            raise ValueError("the operands of an operation can't be changed; compute it again")
-        self._keep(_checked_parents(parents), self._annotation)
+        _set_parents(self, parents)
 
     def _local_grad(self, parent: Node) -> Any:
         """∂self/∂parent; for an operand that occurs twice, by its first position.
@@ -423,7 +418,7 @@ class Node:
 
     def __hash__(self) -> int:
         if self._level:
-            raise leaving(self, "the hash of", USE_EQUAL)
+            return _hash_of_traced(self)
         return id(self) >> 4
 
     # Leaving the graph is said aloud: node.data
@@ -661,31 +656,32 @@ class Node:
 # Leaves
 
 
-def _initialize(
-    node: Node, data: object, parents: object = (), name: str | None = None, **unknown: object
+def _fill(
+    node: Node,
+    data: SupportsFloat,
+    parents: Sequence[Node] = (),
+    name: str | None = None,
+    **unknown: NoReturn,
 ) -> None:
-    """Make a blank node a leaf, or a user's own node with parents."""
+    """Put the arguments of Node into a blank node."""
     if unknown:
         from chainrule.keywords import unknown_keyword
 
         raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
     if isinstance(data, Node):
         raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
-    node._number = to_float(data, "Node", "takes a real number")
+    number = to_float(data, "Node", "takes a real number")
     rest = _checked_parents(parents)
     _check_name(name)
-    node._keep(rest, None)
+    node._number = number
     if rest is not None:
+        node._rest = rest
         node._level = level_of(rest)
     if ACTIVE.contexts or name is not None:
         _enter_contexts(node, name)
 
 
-def _set_number(node: Node, number: float) -> None:
-    """Set a node's number, which makes what has been computed from it stale."""
-    with _SETTING:
-        node._number = number
-        node._serial = _STATE.last_set = next(_SERIALS)
+_fill.__qualname__ = "Node.__init__"  # as which it complains of arguments
 
 
 def _checked_parents(parents: object) -> tuple[Node, ...] | None:
@@ -703,6 +699,13 @@ def _checked_parents(parents: object) -> tuple[Node, ...] | None:
             raise TypeError(f"the parents of a node are nodes, not {described(parent)}")
         checked.append(parent)
     return tuple(checked) or None
+
+
+def _set_parents(node: Node, parents: object) -> None:
+    """Give a user's own node other parents."""
+    if node._operation is not None:
+        raise ValueError("the operands of an operation can't be changed; compute it again")
+    node._keep(_checked_parents(parents), node._annotation)
 
 
 def _check_name(name: object) -> None:
@@ -746,6 +749,48 @@ def _check_value(node: Node) -> None:
         check_domain(operation.name, _values(node.operands))
     if detecting_anomaly():
         raise FloatingPointError(f"{equation(node)} at {node.line}")
+
+
+# Traced values, and what is asked of them
+
+
+def _data_of_traced(node: Node) -> float:
+    """The data, of a node that may be traced."""
+    if followed(node):
+        from chainrule.advice import on_data
+
+        raise leaving(node, "reading the data of", on_data() or TO_CONSTANT)
+    return node._number
+
+
+def _grad_of_traced(node: Node) -> float:
+    """The gradient, of a node that may be traced."""
+    if followed(node):
+        raise leaving(node, "reading the grad of", USE_GRAD)
+    return node._grad
+
+
+def _data_to_set(node: Node, value: object) -> float:
+    """The number that a node's data is set to."""
+    if node._operation is not None:
+        raise ValueError(
+            f"the data of {node!r} is the result of an operation and can't be set;"
+            " set a leaf's and compute the result again"
+        )
+    if (node._level or ACTIVE.contexts) and followed(node):
+        raise leaving(node, "setting the data of")
+    return to_float(value, "data", "takes a real number")
+
+
+def _grad_to_set(node: Node, value: object) -> float:
+    """The number that a node's gradient is set to."""
+    if (node._level or ACTIVE.contexts) and followed(node):
+        raise leaving(node, "setting the grad of", USE_GRAD)
+    return to_float(value, "grad", "takes a real number")
+
+
+def _hash_of_traced(node: Node) -> NoReturn:
+    raise leaving(node, "the hash of", USE_EQUAL)
 
 
 # Operations
@@ -806,9 +851,9 @@ class BinaryOpNode(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node, y: Node, op: str) -> None:
-        _check_node(x)
-        _check_node(y)
-        operation, value = _operated(op, x, y)
+        _check_nodes(x, y)
+        operation = operator_of(op)
+        value = operation.value(x._number, y._number)
         OperationNode.__init__(self, operation, value, x, y, None)
 
     @property
@@ -822,7 +867,7 @@ class ReLUNode(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node) -> None:
-        _check_node(x)
+        _check_nodes(x)
         OperationNode.__init__(self, rules.relu, rules.relu.value(x._number), x, None, None)
 
 
@@ -832,7 +877,7 @@ class TanhNode(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node) -> None:
-        _check_node(x)
+        _check_nodes(x)
         OperationNode.__init__(self, rules.tanh, rules.tanh.value(x._number), x, None, None)
 
 
@@ -842,7 +887,7 @@ class PowOp(OperationNode):
     __slots__ = ()
 
     def __init__(self, x: Node, n: float) -> None:
-        _check_node(x)
+        _check_nodes(x)
         exponent = to_float(n, "**")
         value = rules.power.value(x._number, exponent)
         OperationNode.__init__(self, rules.power, value, x, None, exponent)
@@ -856,10 +901,11 @@ class PowOp(OperationNode):
 # Building
 
 
-def _check_node(x: object) -> None:
+def _check_nodes(*nodes: object) -> None:
     """Raise TypeError for anything else."""
-    if not isinstance(x, Node):
-        raise TypeError(f"expected a node, not {described(x)}")
+    for node in nodes:
+        if not isinstance(node, Node):
+            raise TypeError(f"expected a node, not {described(node)}")
 
 
 _OPERATORS: Final[dict[str, tuple[Operation, str]]] = {  # with NumPy's name
@@ -884,12 +930,6 @@ def operator_of(symbol: str) -> Operation:
     except KeyError:
         message = f"an operator is one of + - * / ** % //, not {symbol!r}"
         raise ValueError(message) from None
-
-
-def _operated(symbol: str, x: Node, y: Node) -> tuple[Operation, float]:
-    """The operation and the value of an operator between two nodes."""
-    operation = operator_of(symbol)
-    return operation, operation.value(x._number, y._number)
 
 
 def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> Node:
@@ -1040,34 +1080,30 @@ def _hand_over() -> None:
     and is the same function on both engines. What is rare in the engine's methods comes back to
     here through the hooks.
     """
-    members = vars(Node)
     ENGINE.set_hooks(
-        **{f"get_{name}": members[name].fget for name in ("data", "grad")},
-        **{f"set_{name.strip('_')}": members[name].fset for name in ("data", "grad", "_parents")},
-        initialize=_initialize,
-        less=members["__lt__"],
-        less_equal=members["__le__"],
-        greater=members["__gt__"],
-        greater_equal=members["__ge__"],
-        equal=members["__eq__"],
-        not_equal=members["__ne__"],
-        truth=members["__bool__"],
-        hash=members["__hash__"],
-        with_other=with_other,
-        operated=_operated,
-        check_node=_check_node,
-        to_float=to_float,
-        apply=apply,
         keep_users_frames=keep_users_frames,
+        apply=apply,
+        with_other=with_other,
+        compared=_compared,
+        fill=_fill,
+        set_parents=_set_parents,
+        data_of_traced=_data_of_traced,
+        grad_of_traced=_grad_of_traced,
+        hash_of_traced=_hash_of_traced,
+        data_to_set=_data_to_set,
+        grad_to_set=_grad_to_set,
+        operator_of=operator_of,
+        check_node=_check_nodes,
+        to_float=to_float,
     )
-    ENGINE.set_docs({name: member.__doc__ for name, member in members.items() if member.__doc__})
-    globals()["_set_number"] = ENGINE.set_number
-    left_out = {"__slots__", "__dict__", "__weakref__", *Node.__slots__}
+    ENGINE.set_docs({name: value.__doc__ for name, value in vars(Node).items() if value.__doc__})
+    slots = {"__init__", "__slots__", "__dict__", "__weakref__", *Node.__slots__}
     for reference in (Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp):
         twin = getattr(ENGINE, reference.__name__)
-        own = left_out | vars(twin).keys() - {"__doc__", "__module__"}
-        for name in vars(reference).keys() - own:
-            setattr(twin, name, vars(reference)[name])
+        own = slots.union(vars(twin)) - {"__doc__", "__module__"}
+        for name, value in vars(reference).items():
+            if name not in own:
+                setattr(twin, name, value)
         globals()[reference.__name__] = twin
     ENGINE.set_context_hooks(check=_check_value)
     globals()["_enter_contexts"] = ENGINE.enter_contexts
