@@ -220,6 +220,7 @@ class Node:
     def _parents(self, parents: Sequence[Node]) -> None:
         _set_parents(self, parents)
 
+    @boundary
     def _local_grad(self, parent: Node) -> Any:
         """∂self/∂parent; for an operand that occurs twice, by its first position.
 
@@ -850,6 +851,7 @@ class BinaryOpNode(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node, y: Node, op: str) -> None:
         _check_nodes(x, y)
         operation = operator_of(op)
@@ -866,6 +868,7 @@ class ReLUNode(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
         OperationNode.__init__(self, rules.relu, rules.relu.value(x._number), x, None, None)
@@ -876,6 +879,7 @@ class TanhNode(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
         OperationNode.__init__(self, rules.tanh, rules.tanh.value(x._number), x, None, None)
@@ -886,6 +890,7 @@ class PowOp(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node, n: float) -> None:
         _check_nodes(x)
         exponent = to_float(n, "**")

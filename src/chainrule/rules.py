@@ -17,6 +17,7 @@ from typing import Any
 from chainrule import ieee, special
 from chainrule.domain import check_domain, raising_domain_errors, without_domain_errors
 from chainrule.engine import ENGINE
+from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
 
 
@@ -47,7 +48,7 @@ class OperationBase:
     native = False
     """Whether no Python runs in it."""
 
-    __call__ = called
+    __call__ = boundary(called)
 
 
 if ENGINE is not None:
@@ -74,6 +75,7 @@ class Operation(OperationBase):
         ValueError: if the name is empty.
     """
 
+    @boundary
     def __init__(
         self,
         name: str,
