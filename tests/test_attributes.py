@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,13 +20,19 @@ import pytest
 from chainrule import Node
 from chainrule import math as cm
 from chainrule.annotations import Annotation
+from chainrule.comparing import ConditionNode, InvertedNode
+from chainrule.compiler.indices import IndexNode
 from chainrule.compiler.tape import Recording, Tape
 from chainrule.differentiation import Linearization, fresh_input
-from chainrule.node import BinaryOpNode, ConditionNode, OperationNode, PowOp, ReLUNode, TanhNode
+from chainrule.engine import ENGINE
+from chainrule.node import BinaryOpNode, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.rules import Operation, less
+from chainrule.whole import WholeNode
 
-SETUP = Path(__file__).parent.parent / "setup.py"
-MODULES = re.findall(r'^    "([\w/]+)",$', SETUP.read_text(), re.MULTILINE)
+MODULES = (
+    *("annotations", "comparing", "copying", "differentiation", "node", "rules", "whole"),
+    *("compiler.indices", "compiler.outcomes", "compiler.tape"),
+)
 
 
 class Odd:
@@ -55,6 +60,9 @@ MAKERS: dict[type, Callable[[], Any]] = {
     ReLUNode: lambda: ReLUNode(x()),
     TanhNode: lambda: TanhNode(x()),
     PowOp: lambda: x() ** 2,
+    WholeNode: lambda: round(x()),
+    IndexNode: lambda: IndexNode.of(x(), 7),
+    InvertedNode: lambda: ~ConditionNode(less, 1.0, x(), None, 3.0),
     ConditionNode: lambda: ConditionNode(less, 1.0, x(), None, 3.0),
     Annotation: lambda: Annotation("a", ("b",), None),
     Operation: lambda: Operation("f", lambda x: x, [lambda y, x: 1.0]),
@@ -65,14 +73,14 @@ MAKERS: dict[type, Callable[[], Any]] = {
 
 
 def classes() -> list[type]:
-    """All classes of the modules that are compiled."""
-    found = []
-    for name in MODULES:
-        module = importlib.import_module("chainrule." + name.replace("/", "."))
+    """All classes of nodes, and of what works on them."""
+    found: dict[type, None] = {}
+    modules = [importlib.import_module(f"chainrule.{name}") for name in MODULES]
+    for module in modules if ENGINE is None else [*modules, ENGINE]:
         for value in vars(module).values():
-            if inspect.isclass(value) and value.__module__ == module.__name__:
-                found.append(value)
-    return found
+            if inspect.isclass(value) and value.__module__.startswith("chainrule."):
+                found[value] = None
+    return list(found)
 
 
 def made(kind: type) -> Any:
