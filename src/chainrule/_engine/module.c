@@ -8,7 +8,12 @@ static PyObject *failed(void) {
     PyObject *type, *error, *traceback;
     if (HOOKS.keep_users_frames == NULL) return NULL;
     PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
+    if (type != NULL) PyErr_NormalizeException(&type, &error, &traceback);
+    if (error == NULL) { /* it failed without an error: no memory for that */
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+        return PyErr_NoMemory();
+    }
     if (traceback != NULL) PyException_SetTraceback(error, traceback);
     PyObject *done = PyObject_CallOneArg(HOOKS.keep_users_frames, error);
     if (done == NULL) PyErr_Clear();
