@@ -1,26 +1,24 @@
-"""What is installed: the version, and whether the engine runs as machine code."""
+"""What is installed: the version, and which engine runs."""
 
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
 from chainrule._version import __version__
-from chainrule.node import COMPILED
+from chainrule.engine import ENGINE, REASON
 
 
 def build_info() -> dict[str, str | bool]:
     """What runs here.
 
     Returns:
-        ``version``, ``python`` and ``machine``; ``compiled``, whether the engine runs as machine
-        code, else it is plain Python; and ``reason``, why it is not compiled, where that is known.
+        ``version``, ``python`` and ``machine``; ``compiled``, whether the engine in C
+        runs, else it is its reference in Python; and ``reason``, why, where that is so.
     """
-    reason = Path(__file__).with_name("not_compiled.txt")
     return {
         "version": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": platform.machine(),
-        "compiled": COMPILED,
-        "reason": reason.read_text() if not COMPILED and reason.is_file() else "",
+        "compiled": ENGINE is not None,
+        "reason": REASON,
     }
