@@ -32,7 +32,8 @@ sanitize: .venv/test
 		$(BIN)/python setup.py --quiet build --build-base .venv/sanitized --build-lib .venv/sanitized/lib
 	PYTHONPATH=.venv/sanitized/lib PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD="$$(for lib in asan ubsan stdc++; do gcc -print-file-name=lib$$lib.so; done | xargs)" \
-		$(BIN)/pytest -n auto --dist worksteal $(ENGINE_TESTS)
+		$(BIN)/pytest -n auto --dist worksteal $(ENGINE_TESTS) \
+		tests/test_build.py::test_this_installation
 
 bench: .venv/test
 	$(BIN)/pip install --quiet -r benchmarks/requirements.txt
