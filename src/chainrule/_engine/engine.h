@@ -11,6 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef _MSC_VER
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+
 /* node.c: what a node is */
 
 typedef struct Node Node;
@@ -75,6 +81,10 @@ PyObject *new_unary(int code, double number, Node *a);
 PyObject *new_binary(int code, double number, Node *a, Node *b);
 PyObject *new_with_constant(int code, double number, Node *a, Node *b, double constant);
 PyObject *new_from_tuple(int code, double number, PyObject *operands);
+/* Set the rest of the operands (a float, a tuple of all, or None) and the annotation (or None). */
+int keep(Node *node, PyObject *rest, PyObject *annotation);
+/* Give a node another annotation (None for none); -1 with an error. */
+int set_annotation(Node *node, PyObject *annotation);
 
 /* The operands in order, nodes and constants, whatever they are kept in. */
 static inline PyObject *rest_of(const Node *node) {
@@ -127,6 +137,9 @@ enum { PICKS = 1, NATIVE = 2, PASSES = 4 }; /* properties of a row: as in rules.
 
 /* The code of an operation (an instance of rules.Operation): USER for one that is not of the table. */
 int code_of(PyObject *operation);
+/* The code of a row by its name; -1 if there is none. Known before any operation is registered. */
+int code_named(const char *name);
+PyObject *operation_at(int code); /* the rules.Operation of a row (borrowed) */
 /* The rules.Operation of a node (borrowed), NULL for LEAF. */
 PyObject *operation_of(const Node *node);
 int properties_of(int code); /* 0 for USER and LEAF */
@@ -152,20 +165,40 @@ extern int CONTEXTS; /* how many contexts that concern new nodes are open, in al
 /* Give a new node what the open contexts say, check it; -1 with an error. Called if CONTEXTS. */
 int enter_contexts(Node *node);
 
+/* operators.c: the number protocol, comparisons, and the methods of one operand */
+
+extern PyMethodDef NODE_METHODS[];
+void add_operator_slots(PyType_Slot *slots);      /* to the slots of Node */
+PyObject *apply_unary(int code, Node *a);         /* the node of an operation of one operand */
+/* Whether two nodes give a BinaryOpNode; % and // come through Python. */
+static inline bool is_operator(int code) { return ADD <= code && code <= POWER; }
+
 /* module.c: functions of Python's side, by name; set when chainrule.node is imported */
 
+#define HOOK_NAMES(H) \
+    H(keep_users_frames) /* (error): take the package's frames out of its traceback */ \
+    H(apply)             /* (operation, operands): any operation of anything */ \
+    H(with_other)        /* (node, other, symbol, swapped): an operator with what is no float or int */ \
+    H(initialize)        /* Node.__init__ with anything but a float alone */ \
+    H(get_data) H(set_data) H(get_grad) H(set_grad) /* of traced nodes; values that are no floats */ \
+    H(set_parents) \
+    H(less) H(less_equal) H(equal) H(not_equal) H(greater) H(greater_equal) /* traced nodes, odd operands */ \
+    H(truth) H(hash)     /* of traced nodes */ \
+    H(operated)          /* (symbol, x, y): the operation and the value of an operator on two nodes */ \
+    H(check_node)        /* (x): TypeError as it is no node */ \
+    H(to_float)          /* (x, what): the float, or TypeError */
+
 extern struct Hooks {
-    PyObject *with_other;  /* (node, other, symbol, swapped): an operator with what is not a number here */
-    PyObject *compared;    /* (operation, a, b) */
-    PyObject *keep_users_frames; /* (error) */
-    PyObject *apply; /* (operation, operands) */
+#define H(name) PyObject *name;
+    HOOK_NAMES(H)
+#undef H
 } HOOKS;
 /* A call of a hook; the frames of the package are taken out of its error's traceback. */
 PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n);
+PyObject *call_hook_with(PyObject *function, PyObject *args, PyObject *kwargs);
 
 /* Each file adds its types and functions to the module; -1 with an error. */
 int add_nodes(PyObject *module);      /* node.c */
-int add_operators(PyObject *module);  /* operators.c */
 int add_rules(PyObject *module);      /* rules.c */
 int add_walk(PyObject *module);       /* walk.c */
 int add_passes(PyObject *module);     /* passes.c */
