@@ -40,6 +40,8 @@ enum { /* what `extra` is */
 enum { /* flags */
     HAS_HEADER = 1, /* of the garbage collector, in front of it in memory */
     MAY_CYCLE = 2,  /* computed from what may be part of a cycle: a user's subclass or operation */
+    ASKED = 4,      /* of a comparison: whether anything has used it; and of what else a trace has used */
+    ESCAPED = 8,    /* of a comparison: whether it was used where only a bool would do */
 };
 
 struct Node {
@@ -155,23 +157,41 @@ double local_gradient(int code, Py_ssize_t position, double y, const double *x, 
 /* walk.c: order and backpropagation, the twin of backpropagation.py */
 
 /* Nodes from some roots down, in topological order (children first), only of a level or deeper ones:
-   a malloc'ed array of borrowed pointers in *order. Returns their number, or -1 with an error (a
-   cycle, no memory). No Python runs, and all marks are 0 again. */
+   an array of borrowed pointers in *order, to be freed with PyMem_Free. Returns their number, or -1 with
+   an error (a cycle, no memory). No Python runs, and all marks are 0 again. */
 Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t level, Node ***order);
+/* The functions of backpropagation.py; -1 with an error. */
+int backward(Node *root, double seed);
+int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs); /* 1: sent, 0: not */
 
 /* contexts.c: what new nodes take from where they are made */
 
 extern int CONTEXTS; /* how many contexts that concern new nodes are open, in all threads */
 /* Give a new node what the open contexts say, check it; -1 with an error. Called if CONTEXTS. */
 int enter_contexts(Node *node);
+/* Name a node, None for no name; -1 with an error. Its groups and its line stay. */
+int set_name(Node *node, PyObject *name);
+/* The level from which on nodes depend on an input of the trace that records in this thread; 0 if none does. */
+int64_t recorded_level(void);
+/* Whether the caller is inside detect_anomaly; -1 with an error. */
+int detecting_anomaly(void);
+/* A new Annotation: name and place can be NULL, groups NULL or an annotation with these groups. */
+PyObject *new_annotation(PyObject *name, PyObject *groups, PyObject *place);
+
+/* lines.c: where in the user's code nodes are made */
+
+/* The annotation (a new reference; NULL for none) of nodes made here and now in some groups (an annotation with
+   these, or NULL); -1 with an error. */
+int annotation_here(PyObject *groups, PyObject **annotation);
+void set_package(PyObject *prefix); /* with what the names of this package's files start */
 
 /* operators.c: the number protocol, comparisons, and the methods of one operand */
 
 extern PyMethodDef NODE_METHODS[];
 void add_operator_slots(PyType_Slot *slots);      /* to the slots of Node */
 PyObject *apply_unary(int code, Node *a);         /* the node of an operation of one operand */
-/* Whether two nodes give a BinaryOpNode; % and // come through Python. */
-static inline bool is_operator(int code) { return ADD <= code && code <= POWER; }
+/* Whether two nodes give a BinaryOpNode. */
+bool is_operator(int code);
 
 /* module.c: functions of Python's side, by name; set when chainrule.node is imported */
 
@@ -179,13 +199,13 @@ static inline bool is_operator(int code) { return ADD <= code && code <= POWER; 
     H(keep_users_frames) /* (error): take the package's frames out of its traceback */ \
     H(apply)             /* (operation, operands): any operation of anything */ \
     H(with_other)        /* (node, other, symbol, swapped): an operator with what is no float or int */ \
-    H(initialize)        /* Node.__init__ with anything but a float alone */ \
-    H(get_data) H(set_data) H(get_grad) H(set_grad) /* of traced nodes; values that are no floats */ \
-    H(set_parents) \
-    H(less) H(less_equal) H(equal) H(not_equal) H(greater) H(greater_equal) /* traced nodes, odd operands */ \
-    H(truth) H(hash)     /* of traced nodes */ \
-    H(operated)          /* (symbol, x, y): the operation and the value of an operator on two nodes */ \
-    H(check_node)        /* (x): TypeError as it is no node */ \
+    H(compared)          /* (node, other, symbol): with a traced node, in a context, or with what is no number */ \
+    H(fill)              /* (node, data, parents, name, **unknown): a leaf of anything but a float alone */ \
+    H(set_parents)       /* (node, parents) */ \
+    H(data_of_traced) H(grad_of_traced) H(hash_of_traced) /* (node): in a context, or with a level */ \
+    H(data_to_set) H(grad_to_set) /* (node, value): the float, for all but a leaf and a float */ \
+    H(operator_of)       /* (symbol): the operation */ \
+    H(check_node)        /* (x): TypeError for what is no node */ \
     H(to_float)          /* (x, what): the float, or TypeError */
 
 extern struct Hooks {
