@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from chainrule.engine import ENGINE
 from chainrule.node import _SERIALS, Node
-from chainrule.rules import OPERATIONS, Operation, described
+from chainrule.rules import OPERATIONS, Operation
 
 LEAF: Final = 0
 INPUT: Final = 0x7FFE
@@ -21,16 +21,15 @@ POOLED: Final = 0x8000
 USER: Final = 0xFFFF
 ABSENT: Final = -(2**31)
 
-OPERATION_OF: Final[dict[int, Operation]] = {}
-"""The operations of the table by their codes."""
-_CODES: Final[dict[Operation, int]] = {}
-
-for _operation in [
-    *sorted((op for op in OPERATIONS.values() if op.code), key=lambda op: op.code),
-    *(op for op in OPERATIONS.values() if not op.code),
-]:
-    _CODES[_operation] = len(_CODES) + 1
-    OPERATION_OF[len(_CODES)] = _operation
+_FIRST: Final = (
+    *("add", "subtract", "multiply", "divide", "power", "negative", "relu", "tanh"),
+    *("exp", "log", "sqrt", "sin", "cos"),
+)
+OPERATION_OF: Final = {
+    code: OPERATIONS[name] for code, name in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS)), 1)
+}
+"""The operations of the table by their codes: the most frequent ones, then the others in order."""
+_CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
 
 
 class Recording:
@@ -127,7 +126,7 @@ class Recording:
             BufferError: while a view of an array is held.
         """
         if not isinstance(root, (Node, float)):
-            raise TypeError(f"a recording takes nodes and floats, not {described(root)}")
+            raise TypeError(f"a recording takes nodes and floats, not {type(root).__name__}")
         new = self._new(root)
         size = len(self)
         try:
