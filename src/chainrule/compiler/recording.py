@@ -172,9 +172,8 @@ class Recording:
     def _new(self, root: Node | float) -> list[Node]:
         """The nodes that have no row yet, from the oldest to the newest."""
         found: dict[int, Node] = {}
-        stack: list[Any] = [root]
-        while stack:
-            node = stack.pop()
+        asked: list[Any] = [root]
+        for node in asked:
             if not isinstance(node, Node):
                 continue
             if node._level < self._level:
@@ -191,7 +190,7 @@ class Recording:
                         " Python; define an Operation instead"
                     )
                 found[node._serial] = node
-                stack.extend(node.operands)
+                asked.extend(node.operands)
         return [node for _, node in sorted(found.items())]
 
     def _capture(self, node: Node) -> None:
