@@ -11,8 +11,9 @@ from mypy_extensions import i64
 
 from chainrule import ieee
 from chainrule.annotations import detecting_anomaly
+from chainrule.engine import COMPILED
 from chainrule.forking import take_around_forks
-from chainrule.node import _STATE, COMPILED, Node, _values, equation
+from chainrule.node import _STATE, Node, _values
 from chainrule.rules import (
     CODE_ADD,
     CODE_DIVIDE,
@@ -28,6 +29,7 @@ from chainrule.rules import (
     CODE_TANH,
     to_float,
 )
+from chainrule.text import equation
 
 _WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
 _NOTHING: Final = -0.0  # the gradient of a node that no message has reached
@@ -40,7 +42,7 @@ class _Walk:
     def __init__(self) -> None:
         self.count: i64 = 0  # nodes
         self.runs_python = False  # an operation does, which may raise or let another thread run
-        self.oldest: i64 = _STATE.clock  # the least clock of an operation
+        self.oldest: i64 = _STATE.last_set  # the least serial of an operation
         self.leaves: i64 = 0
         self.open = False  # it has parents of a level outside
         self.sent = False  # the gradients
@@ -71,7 +73,7 @@ def backward(root: Node, seed: float) -> None:
     walk = _walk([root], 0, in_place, False, seed)
     if walk.sent:
         return
-    if walk.oldest < _STATE.clock:
+    if walk.oldest < _STATE.last_set:
         for node in walk.nodes:
             _check_fresh(node)
     if in_place and not walk.runs_python:
@@ -126,7 +128,7 @@ def _walk(
                     if x._pending != 0:
                         visited += 1
                 closed = visited == walk.leaves and not walk.open
-            unchanged = checked or walk.oldest >= _STATE.clock
+            unchanged = checked or walk.oldest >= _STATE.last_set
             walk.sent = send and unchanged and closed and not walk.runs_python
             for root in roots:
                 _follow_edges(root, level, walk, seed)
@@ -153,8 +155,8 @@ def _count_edges(root: Node, level: i64, walk: _Walk) -> None:
         if operation is not None or node._rest is not None:
             if operation is None or not operation.native:
                 walk.runs_python = True
-            if node._clock < walk.oldest:
-                walk.oldest = node._clock
+            if node._serial < walk.oldest:
+                walk.oldest = node._serial
         else:
             walk.leaves += 1
         following: Node | None = None
@@ -176,7 +178,7 @@ def _count_edges(root: Node, level: i64, walk: _Walk) -> None:
                         waiting.append(following)
                     following = b
                 b._pending += 1
-        rest = None if node._extra is None else node._rest
+        rest = node._rest
         if isinstance(rest, tuple):
             for operand in rest:
                 if isinstance(operand, Node):
@@ -218,7 +220,7 @@ def _follow_edges(root: Node, level: i64, walk: _Walk, seed: float) -> None:
             if following is not None:
                 ready.append(following)
             following = b
-        rest = None if node._extra is None else node._rest
+        rest = node._rest
         if isinstance(rest, tuple):
             for operand in rest:
                 if (
@@ -275,11 +277,11 @@ def is_stale(node: Node) -> bool:
     """
     a = node._a
     b = node._b
-    fresh = (a is None or a._clock <= node._clock) and (b is None or b._clock <= node._clock)
+    fresh = (a is None or a._serial <= node._serial) and (b is None or b._serial <= node._serial)
     rest = node._rest
     if isinstance(rest, tuple):
         for operand in rest:
-            if isinstance(operand, Node) and operand._clock > node._clock:
+            if isinstance(operand, Node) and operand._serial > node._serial:
                 fresh = False
     operation = node._operation
     if fresh or operation is None:
@@ -296,7 +298,7 @@ def _check_fresh(node: Node) -> None:
         return
     user = type(node).__name__ if node._operation is None else node._operation.name
     for operand in node.operands:
-        if isinstance(operand, Node) and operand._clock > node._clock:
+        if isinstance(operand, Node) and operand._serial > node._serial:
             raise ValueError(
                 f"the data of {operand!r} was changed after {user} had used it;"
                 " compute the result again, then call backward"

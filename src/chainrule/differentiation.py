@@ -19,8 +19,9 @@ from chainrule import rules
 from chainrule.annotations import detecting_anomaly
 from chainrule.backpropagation import topological
 from chainrule.engine import ENGINE
-from chainrule.node import BinaryOpNode, Node, OperationNode, apply, equation
+from chainrule.node import BinaryOpNode, Node, OperationNode, apply
 from chainrule.rules import to_float
+from chainrule.text import equation
 from chainrule.tracing import PROGRESS, NoForwardMode, has_ended
 from chainrule.trees import array_of
 

@@ -40,6 +40,8 @@ enum { /* what `extra` is */
 enum { /* flags */
     HAS_HEADER = 1, /* of the garbage collector, in front of it in memory */
     MAY_CYCLE = 2,  /* computed from what may be part of a cycle: a user's subclass or operation */
+    ASKED = 4,      /* of a comparison: whether anything has used it; and of what else a trace has used */
+    ESCAPED = 8,    /* of a comparison: whether it was used where only a bool would do */
 };
 
 struct Node {
@@ -164,6 +166,21 @@ Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t lev
 extern int CONTEXTS; /* how many contexts that concern new nodes are open, in all threads */
 /* Give a new node what the open contexts say, check it; -1 with an error. Called if CONTEXTS. */
 int enter_contexts(Node *node);
+/* Name a node, None for no name; -1 with an error. Its groups and its line stay. */
+int set_name(Node *node, PyObject *name);
+/* The level from which on nodes depend on an input of the trace that records in this thread; 0 if none does. */
+int64_t recorded_level(void);
+/* Whether the caller is inside detect_anomaly; -1 with an error. */
+int detecting_anomaly(void);
+/* A new Annotation: name and place can be NULL, groups NULL or an annotation with these groups. */
+PyObject *new_annotation(PyObject *name, PyObject *groups, PyObject *place);
+
+/* lines.c: where in the user's code nodes are made */
+
+/* The annotation (a new reference; NULL for none) of nodes made here and now in some groups (an annotation with
+   these, or NULL); -1 with an error. */
+int annotation_here(PyObject *groups, PyObject **annotation);
+void set_package(PyObject *prefix); /* with what the names of this package's files start */
 
 /* operators.c: the number protocol, comparisons, and the methods of one operand */
 
