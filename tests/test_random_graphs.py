@@ -356,7 +356,7 @@ def test_sorted_nodes_is_a_topological_order(program: Program) -> None:
     assert len(place) == len(order)
     assert all(place[node] < place[parent] for node in order for parent in node._parents)
     assert place.keys() >= set(program.nodes[1:])
-    assert all(node._pending == 0 for node in order)
+    assert unmarked(order)
 
 
 @example_count

@@ -111,7 +111,6 @@ class Node:
         "_level",  # of the innermost transformation it depends on an input of
         "_number",
         "_operation",
-        "_pending",  # edges from children not yet followed; 0 outside of a walk
         "_rest",  # or a tuple of all of them, if there are more
         "_serial",  # greater than those of all nodes made, and all data set, before it
     )
@@ -126,7 +125,6 @@ class Node:
         **unknown: NoReturn,
     ) -> None:
         number, rest, level = _leaf_parts(data, parents, name, unknown)
-        self._pending = 0
         self._operation: Operation | None = None
         self._a: Node | None = None
         self._b: Node | None = None
@@ -806,7 +804,6 @@ class OperationNode(Node):
     def __init__(
         self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
     ) -> None:
-        self._pending = 0
         self._operation = operation
         self._a = a
         self._b = b

@@ -157,9 +157,12 @@ double local_gradient(int code, Py_ssize_t position, double y, const double *x, 
 /* walk.c: order and backpropagation, the twin of backpropagation.py */
 
 /* Nodes from some roots down, in topological order (children first), only of a level or deeper ones:
-   a malloc'ed array of borrowed pointers in *order. Returns their number, or -1 with an error (a
-   cycle, no memory). No Python runs, and all marks are 0 again. */
+   an array of borrowed pointers in *order, to be freed with PyMem_Free. Returns their number, or -1 with
+   an error (a cycle, no memory). No Python runs, and all marks are 0 again. */
 Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t level, Node ***order);
+/* The functions of backpropagation.py; -1 with an error. */
+int backward(Node *root, double seed);
+int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs); /* 1: sent, 0: not */
 
 /* contexts.c: what new nodes take from where they are made */
 
