@@ -1,8 +1,7 @@
 /* The twin of Linearization in differentiation.py for a graph of numbers: what nothing from outside
    depends on and no trace records. It is an array of edges with their local gradients. */
 #include "linearization.h"
-
-static int MESSAGE; /* the row `message`, which its first operand decides about */
+#include "rules.h"
 
 enum { FEW = 8 }; /* operands that need no memory of their own */
 
@@ -288,7 +287,6 @@ static PyType_Spec SPEC = {
 };
 
 int add_passes(PyObject *module) {
-    MESSAGE = code_named("message");
     LinearizationType = (PyTypeObject *)PyType_FromSpec(&SPEC);
     if (LinearizationType == NULL) return -1;
     if (PyModule_AddObjectRef(module, "Linearization", (PyObject *)LinearizationType) < 0) return -1;

@@ -3,7 +3,6 @@
 #define CHAINRULE_LINEARIZATION_H
 
 #include "engine.h"
-#include <stdlib.h>
 
 typedef struct {    /* from a node to an operand in the graph */
     double local;   /* the local gradient */
