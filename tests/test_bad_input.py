@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import unmarked
 from numpy import ma
 
 import chainrule

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from marks import unmarked
 
 from chainrule import Node, Operation, build_info
 from chainrule import math as cm

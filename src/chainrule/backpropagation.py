@@ -14,7 +14,7 @@ from typing import Any, Final
 from chainrule.annotations import detecting_anomaly
 from chainrule.engine import ENGINE
 from chainrule.forking import take_around_forks
-from chainrule.node import Node, _values
+from chainrule.node import _STATE, Node, _values
 from chainrule.rules import to_float
 from chainrule.text import equation
 
@@ -80,6 +80,8 @@ def _parents(node: Node, level: int) -> list[Node]:
 
 def is_stale(node: Node) -> bool:
     """Whether an operand's data was set since, and the node's value would now be another."""
+    if node._serial >= _STATE.last_set:
+        return False
     newer = any(isinstance(x, Node) and x._serial > node._serial for x in node.operands)
     return newer and _has_other_value(node)
 

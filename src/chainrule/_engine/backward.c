@@ -143,17 +143,6 @@ static int send_in_place(Walk *walk, Node *root, double seed) {
     return x == NULL ? -1 : 0;
 }
 
-/* Whether the caller is inside detect_anomaly: 1 or 0; -1 with an error. */
-static int detecting_anomaly(void) {
-    if (CONTEXTS == 0) return 0;
-    PyObject *function = reference("detecting_anomaly");
-    PyObject *found = function == NULL ? NULL : PyObject_CallNoArgs(function);
-    Py_XDECREF(function);
-    int detecting = found == NULL ? -1 : PyObject_IsTrue(found);
-    Py_XDECREF(found);
-    return detecting;
-}
-
 /* Go on where Python runs, or values may be stale: on nodes in order, that are held. */
 static int backward_in_order(Walk *walk, Node *root, double seed, bool apart, bool anomaly) {
     if (follow_edges(walk, &root, 1, 0) < 0) {

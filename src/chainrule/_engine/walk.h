@@ -32,6 +32,7 @@ static inline bool node_runs_python(const Node *node) {
 
 /* Whether an operand has got another number since. */
 static inline bool has_newer_operand(const Node *node) {
+    if (node->serial >= LAST_SET) return false;
     PyObject *rest = rest_of(node);
     Py_ssize_t n = rest != NULL ? PyTuple_GET_SIZE(rest) : 2;
     for (Py_ssize_t i = 0; i < n; i++) {
