@@ -7,6 +7,7 @@ from typing import Any
 
 from chainrule import rules
 from chainrule.annotations import ACTIVE, asked_by_user
+from chainrule.engine import ENGINE
 from chainrule.node import Node, level_of
 from chainrule.rules import Operation
 from chainrule.shortcuts import note_comparison
@@ -27,7 +28,7 @@ class ConditionNode(WholeNode):
         escaped: whether it was used where only a bool would do.
     """
 
-    __slots__ = ("asked", "escaped")
+    __slots__ = ("asked", "escaped") if ENGINE is None else ()  # in C they are marks of the node
 
     def __init__(
         self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
@@ -80,6 +81,10 @@ class ConditionNode(WholeNode):
 
     def _bits(self, other: Any, symbol: str) -> Any:
         return _combined(self, other, symbol)
+
+
+if ENGINE is not None:
+    ENGINE.set_context_hooks(condition=ConditionNode)
 
 
 class InvertedNode(WholeNode):

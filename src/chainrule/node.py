@@ -181,8 +181,7 @@ class Node:
     def name(self, name: str | None) -> None:
         _check_name(name)
         old = self._annotation
-        new = Annotation(name, (), None) if old is None else Annotation(name, old.groups, old.line)
-        self._keep(self._rest, new)
+        self._keep(self._rest, Annotation(name, (), None) if old is None else old.named(name))
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -728,13 +727,21 @@ def _enter_contexts(node: Node, name: str | None) -> None:
         for operand in node.operands:
             if isinstance(operand, ConditionNode):
                 operand.asked = True
-    rest = node._rest
-    node._keep(rest, new_annotation(name))
-    if math.isfinite(node._number):
-        return
+    node._keep(node._rest, new_annotation(name))
+    if not math.isfinite(node._number):
+        _check_value(node)
+
+
+def _check_value(node: Node) -> None:
+    """Raise for the value of an operation or of a user's own node, where that is asked for.
+
+    Raises:
+        ValueError, ZeroDivisionError, OverflowError: inside domain_errors.
+        FloatingPointError: inside detect_anomaly.
+    """
     operation = node._operation
     if operation is None:
-        if rest is not None and detecting_anomaly():
+        if node._rest is not None and detecting_anomaly():
             raise FloatingPointError(f"{type(node).__name__} = {node._number} at {node.line}")
         return
     if raising_domain_errors() and operation.builtin:
@@ -1088,6 +1095,8 @@ def _hand_over() -> None:
             if name not in own or name in ("__doc__", "__module__"):
                 setattr(twin, name, value)
         globals()[reference.__name__] = twin
+    ENGINE.set_context_hooks(check=_check_value)
+    globals()["_enter_contexts"] = ENGINE.enter_contexts
 
 
 if ENGINE is not None:

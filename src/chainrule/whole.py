@@ -6,7 +6,7 @@ import math
 from typing import Any, Final
 
 from chainrule import rules
-from chainrule.annotations import ACTIVE, Annotation, users_line
+from chainrule.annotations import ACTIVE, Annotation, here
 from chainrule.node import Node, OperationNode, operator_of, with_other
 from chainrule.rules import Operation, to_float
 from chainrule.shortcuts import note_comparison
@@ -119,7 +119,7 @@ def rounded_half_even(x: Node) -> WholeNode:
 def _with_line(node: WholeNode) -> WholeNode:
     """Where a transformation follows it, a step remembers its line: it ends a derivative."""
     if node._level > 0 and node.line is None:
-        node._keep(node._rest, Annotation(node.name, node.groups, users_line()))
+        node._keep(node._rest, Annotation(node.name, node.groups, here()))
     return node
 
 
