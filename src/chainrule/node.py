@@ -16,6 +16,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
 from chainrule import rules
@@ -124,18 +125,16 @@ class Node:
         name: str | None = None,
         **unknown: NoReturn,
     ) -> None:
-        number, rest, level = _leaf_parts(data, parents, name, unknown)
         self._operation: Operation | None = None
         self._a: Node | None = None
         self._b: Node | None = None
-        self._rest: object = rest
+        self._rest: object = None
         self._annotation: Annotation | None = None
-        self._number = number
+        self._number = 0.0
         self._grad = 0.0
         self._serial = next(_SERIALS)
-        self._level = level
-        if ACTIVE.contexts or name is not None:
-            _enter_contexts(self, name)
+        self._level = 0
+        _fill(self, data, parents, name, **unknown)
 
     # What a node knows
 
@@ -667,10 +666,14 @@ class Node:
 # Leaves
 
 
-def _leaf_parts(
-    data: object, parents: object, name: object, unknown: dict[str, Any]
-) -> tuple[float, tuple[Node, ...] | None, int]:
-    """What a new leaf holds, of the arguments of Node: its number, its parents, its level."""
+def _fill(
+    node: Node,
+    data: SupportsFloat,
+    parents: Sequence[Node] = (),
+    name: str | None = None,
+    **unknown: NoReturn,
+) -> None:
+    """Put the arguments of Node into a blank node."""
     if unknown:
         from chainrule.keywords import unknown_keyword
 
@@ -680,7 +683,15 @@ def _leaf_parts(
     number = to_float(data, "Node", "takes a real number")
     rest = _checked_parents(parents)
     _check_name(name)
-    return number, rest, 0 if rest is None else level_of(rest)
+    node._number = number
+    if rest is not None:
+        node._rest = rest
+        node._level = level_of(rest)
+    if ACTIVE.contexts or name is not None:
+        _enter_contexts(node, name)
+
+
+_fill.__qualname__ = "Node.__init__"  # as which it complains of arguments
 
 
 def _checked_parents(parents: object) -> tuple[Node, ...] | None:
@@ -1011,7 +1022,7 @@ def with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
     """An operator between a node and anything; an array of nodes if the other is an array."""
     if isinstance(other, Node):
         return BinaryOpNode(other, node, symbol) if swapped else BinaryOpNode(node, other, symbol)
-    if isinstance(other, (float, int, rules._REAL)):
+    if isinstance(other, (float, int, Real)):
         return _with_constant(node, to_float(other, symbol), symbol, swapped)
     if other is None or isinstance(other, (str, bytes, complex, list, tuple, dict, set)):
         to_float(other, symbol)  # raises
@@ -1032,7 +1043,7 @@ _COMPARISONS: Final[dict[str, tuple[Operation, bool, str, Callable[[Any, Any], A
 def _compared(node: Node, other: Any, symbol: str) -> Any:
     """A comparison of a node with anything."""
     operation, swapped, ufunc, function = _COMPARISONS[symbol]
-    if not isinstance(other, (Node, float, int, rules._REAL, Decimal)):
+    if not isinstance(other, (Node, float, int, Real, Decimal)):
         return _with_array(node, other, ufunc)
     if node._level or ACTIVE.contexts or (isinstance(other, Node) and other._level):
         from chainrule.comparing import compared
@@ -1075,24 +1086,28 @@ def _hand_over() -> None:
     here through the hooks.
     """
     ENGINE.set_hooks(
-        leaf_parts=_leaf_parts,  # (data, parents, name, unknown): number, parents or None, level
-        set_parents=_set_parents,  # (node, parents)
-        enter_contexts=_enter_contexts,  # (node, name), where contexts are open or there is a name
-        data_of_traced=_data_of_traced,  # (node): a float, where it has a level or in contexts
+        keep_users_frames=keep_users_frames,
+        apply=apply,
+        with_other=with_other,
+        compared=_compared,
+        fill=_fill,
+        set_parents=_set_parents,
+        data_of_traced=_data_of_traced,
         grad_of_traced=_grad_of_traced,
-        data_to_set=_data_to_set,  # (node, value): the float, for all but a leaf and a plain number
+        hash_of_traced=_hash_of_traced,
+        data_to_set=_data_to_set,
         grad_to_set=_grad_to_set,
-        hash_of_traced=_hash_of_traced,  # (node): raises
-        with_other=with_other,  # (node, other, symbol, swapped): what is no node or plain number
-        compared=_compared,  # (node, other, symbol): traced, in contexts, or no plain number
-        apply=apply,  # (operation, operands)
-        keep_users_frames=keep_users_frames,  # (error)
+        operator_of=operator_of,
+        check_node=_check_nodes,
+        to_float=to_float,
     )
+    ENGINE.set_docs({name: value.__doc__ for name, value in vars(Node).items() if value.__doc__})
+    slots = {"__init__", "__slots__", "__dict__", "__weakref__", *Node.__slots__}
     for reference in (Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp):
         twin = getattr(ENGINE, reference.__name__)
-        own = {"__slots__", "__dict__", "__weakref__", *Node.__slots__, *vars(twin)}
+        own = slots.union(vars(twin)) - {"__doc__", "__module__"}
         for name, value in vars(reference).items():
-            if name not in own or name in ("__doc__", "__module__"):
+            if name not in own:
                 setattr(twin, name, value)
         globals()[reference.__name__] = twin
     ENGINE.set_context_hooks(check=_check_value)

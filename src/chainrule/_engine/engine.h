@@ -190,8 +190,8 @@ void set_package(PyObject *prefix); /* with what the names of this package's fil
 extern PyMethodDef NODE_METHODS[];
 void add_operator_slots(PyType_Slot *slots);      /* to the slots of Node */
 PyObject *apply_unary(int code, Node *a);         /* the node of an operation of one operand */
-/* Whether two nodes give a BinaryOpNode; % and // come through Python. */
-static inline bool is_operator(int code) { return ADD <= code && code <= POWER; }
+/* Whether two nodes give a BinaryOpNode. */
+bool is_operator(int code);
 
 /* module.c: functions of Python's side, by name; set when chainrule.node is imported */
 
@@ -199,13 +199,13 @@ static inline bool is_operator(int code) { return ADD <= code && code <= POWER; 
     H(keep_users_frames) /* (error): take the package's frames out of its traceback */ \
     H(apply)             /* (operation, operands): any operation of anything */ \
     H(with_other)        /* (node, other, symbol, swapped): an operator with what is no float or int */ \
-    H(initialize)        /* Node.__init__ with anything but a float alone */ \
-    H(get_data) H(set_data) H(get_grad) H(set_grad) /* of traced nodes; values that are no floats */ \
-    H(set_parents) \
-    H(less) H(less_equal) H(equal) H(not_equal) H(greater) H(greater_equal) /* traced nodes, odd operands */ \
-    H(truth) H(hash)     /* of traced nodes */ \
-    H(operated)          /* (symbol, x, y): the operation and the value of an operator on two nodes */ \
-    H(check_node)        /* (x): TypeError as it is no node */ \
+    H(compared)          /* (node, other, symbol): with a traced node, in a context, or with what is no number */ \
+    H(fill)              /* (node, data, parents, name, **unknown): a leaf of anything but a float alone */ \
+    H(set_parents)       /* (node, parents) */ \
+    H(data_of_traced) H(grad_of_traced) H(hash_of_traced) /* (node): in a context, or with a level */ \
+    H(data_to_set) H(grad_to_set) /* (node, value): the float, for all but a leaf and a float */ \
+    H(operator_of)       /* (symbol): the operation */ \
+    H(check_node)        /* (x): TypeError for what is no node */ \
     H(to_float)          /* (x, what): the float, or TypeError */
 
 extern struct Hooks {

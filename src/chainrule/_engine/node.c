@@ -251,8 +251,7 @@ PyObject *new_from_tuple(int code, double number, PyObject *operands) {
 /* Whether x is a node: TypeError if not. */
 static bool check_node(PyObject *x) {
     if (is_node(x)) return true;
-    PyObject *args[] = {x};
-    Py_XDECREF(call_hook(HOOKS.check_node, args, 1)); /* raises */
+    Py_XDECREF(call_hook(HOOKS.check_node, &x, 1)); /* raises */
     return false;
 }
 
@@ -277,13 +276,13 @@ static PyObject *binary_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     PyObject *x, *y, *symbol;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:BinaryOpNode", names, &x, &y, &symbol)) return NULL;
     if (!check_node(x) || !check_node(y)) return NULL;
-    PyObject *given[] = {symbol, x, y}, *found;
-    found = call_hook(HOOKS.operated, given, 3); /* the operation and the value */
-    if (found == NULL) return NULL;
-    double number = PyFloat_AsDouble(PyTuple_GET_ITEM(found, 1));
-    PyObject *node =
-        new_operation(type, PyTuple_GET_ITEM(found, 0), number, (Node *)x, (Node *)y, Py_None);
-    Py_DECREF(found);
+    PyObject *operation = call_hook(HOOKS.operator_of, &symbol, 1);
+    if (operation == NULL) return NULL;
+    double number, operands[] = {((Node *)x)->number, ((Node *)y)->number};
+    PyObject *node = NULL;
+    if (rule_value(code_of(operation), operands, 2, &number) == 0)
+        node = new_binary(code_of(operation), number, (Node *)x, (Node *)y);
+    Py_DECREF(operation);
     return node;
 }
 
@@ -345,7 +344,7 @@ static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     if (with_self == NULL) return -1;
     PyTuple_SET_ITEM(with_self, 0, Py_NewRef(self));
     for (Py_ssize_t i = 0; i < n; i++) PyTuple_SET_ITEM(with_self, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
-    PyObject *done = call_hook_with(HOOKS.initialize, with_self, kwargs);
+    PyObject *done = call_hook_with(HOOKS.fill, with_self, kwargs);
     Py_DECREF(with_self);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
@@ -385,7 +384,7 @@ static int deleted(PyObject *value, const char *name) {
 
 static PyObject *get_data(PyObject *self, void *closure) {
     Node *node = (Node *)self;
-    if (node->level || CONTEXTS) return call_hook(HOOKS.get_data, &self, 1);
+    if (node->level || CONTEXTS) return call_hook(HOOKS.data_of_traced, &self, 1);
     return PyFloat_FromDouble(node->number);
 }
 
@@ -397,14 +396,17 @@ static int set_data(PyObject *self, PyObject *value, void *closure) {
         LAST_SET = node->serial = ++SERIAL;
         return 0;
     }
-    PyObject *args[] = {self, value}, *done = call_hook(HOOKS.set_data, args, 2);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    PyObject *args[] = {self, value}, *number = call_hook(HOOKS.data_to_set, args, 2);
+    if (number == NULL) return -1;
+    node->number = PyFloat_AS_DOUBLE(number);
+    LAST_SET = node->serial = ++SERIAL;
+    Py_DECREF(number);
+    return 0;
 }
 
 static PyObject *get_grad(PyObject *self, void *closure) {
     Node *node = (Node *)self;
-    if (node->level || CONTEXTS) return call_hook(HOOKS.get_grad, &self, 1);
+    if (node->level || CONTEXTS) return call_hook(HOOKS.grad_of_traced, &self, 1);
     return PyFloat_FromDouble(node->grad);
 }
 
@@ -415,19 +417,11 @@ static int set_grad(PyObject *self, PyObject *value, void *closure) {
         node->grad = PyFloat_AS_DOUBLE(value);
         return 0;
     }
-    PyObject *args[] = {self, value}, *done = call_hook(HOOKS.set_grad, args, 2);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-/* Set a node's number as the setter of data does: for the hook. */
-static PyObject *set_number(PyObject *module, PyObject *args) {
-    PyObject *node;
-    double number;
-    if (!PyArg_ParseTuple(args, "Od", &node, &number) || !check_node(node)) return NULL;
-    ((Node *)node)->number = number;
-    LAST_SET = ((Node *)node)->serial = ++SERIAL;
-    Py_RETURN_NONE;
+    PyObject *args[] = {self, value}, *number = call_hook(HOOKS.grad_to_set, args, 2);
+    if (number == NULL) return -1;
+    node->grad = PyFloat_AS_DOUBLE(number);
+    Py_DECREF(number);
+    return 0;
 }
 
 static PyObject *get_operation(PyObject *self, void *closure) {
@@ -572,7 +566,6 @@ static PyObject *set_docs(PyObject *module, PyObject *docs) {
 }
 
 static PyMethodDef FUNCTIONS[] = {
-    {"set_number", set_number, METH_VARARGS, NULL},
     {"set_docs", set_docs, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -581,12 +574,13 @@ int add_nodes(PyObject *module) {
     if (PyModule_AddFunctions(module, FUNCTIONS) < 0) return -1;
     PyType_Slot node[64] = {
         COMMON,
+        {Py_tp_doc, "Node(data, parents=(), name=None)\n--\n\n"}, /* and node.py's text */
         {Py_tp_new, node_new},
         {Py_tp_init, node_init},
         {Py_tp_getset, ATTRIBUTES},
         {Py_tp_members, MEMBERS},
     };
-    add_operator_slots(node + 8);
+    add_operator_slots(node + 9);
     PyType_Slot operation[] = {COMMON, {Py_tp_new, operation_new}, {Py_tp_init, operation_init}, {0, NULL}};
     PyType_Slot binary[] = {COMMON, {Py_tp_new, binary_new}, {0, NULL}};
     PyType_Slot relu[] = {COMMON, {Py_tp_new, relu_new}, {0, NULL}};

@@ -1,5 +1,5 @@
 /* Operators on nodes and numbers, comparisons, and methods of one operand. The twin of Node in node.py. */
-#include "engine.h"
+#include "rules.h"
 #include "functions.h"
 
 /* A float or an int as a number; what needs more care (other numbers, ints too large) is left to Python. */
@@ -21,9 +21,13 @@ static inline double value_of(int code, double u, double v) {
     case SUBTRACT: return u - v;
     case MULTIPLY: return u * v;
     case DIVIDE: return ieee_divide(u, v);
-    default: return ieee_power(u, v);
+    case POWER: return ieee_power(u, v);
+    case MOD: return ieee_mod(u, v);
+    default: return ieee_floor_divide(u, v);
     }
 }
+
+bool is_operator(int code) { return (ADD <= code && code <= POWER) || code == MOD || code == FLOOR_DIVIDE; }
 
 /* An operator with what is neither a node nor a number here: arrays, other numbers, or an error. */
 static PyObject *with_other(PyObject *node, PyObject *other, const char *symbol, bool swapped) {
@@ -57,13 +61,8 @@ static PyObject *node_power(PyObject *x, PyObject *y, PyObject *modulus) {
     return operate(POWER, "**", x, y);
 }
 
-static PyObject *node_mod(PyObject *x, PyObject *y) {
-    return is_node(x) ? with_other(x, y, "%", false) : with_other(y, x, "%", true);
-}
-
-static PyObject *node_floor_divide(PyObject *x, PyObject *y) {
-    return is_node(x) ? with_other(x, y, "//", false) : with_other(y, x, "//", true);
-}
+static PyObject *node_mod(PyObject *x, PyObject *y) { return operate(MOD, "%", x, y); }
+static PyObject *node_floor_divide(PyObject *x, PyObject *y) { return operate(FLOOR_DIVIDE, "//", x, y); }
 
 PyObject *apply_unary(int code, Node *a) {
     double number;
@@ -71,25 +70,19 @@ PyObject *apply_unary(int code, Node *a) {
     return new_unary(code, number, a);
 }
 
-static int ABSOLUTE;
-
 static PyObject *node_negative(PyObject *self) { return new_unary(NEGATIVE, -((Node *)self)->number, (Node *)self); }
 static PyObject *node_positive(PyObject *self) { return Py_NewRef(self); }
 static PyObject *node_absolute(PyObject *self) { return apply_unary(ABSOLUTE, (Node *)self); }
 
 /* Methods under NumPy's names, each with the row of the table that it is. */
 #define UNARIES(U) \
-    U(relu, "relu") U(tanh, "tanh") U(exp, "exp") U(exp2, "exp2") U(expm1, "expm1") U(log, "log") U(log2, "log2") \
-    U(log10, "log10") U(log1p, "log1p") U(sqrt, "sqrt") U(cbrt, "cbrt") U(sin, "sin") U(cos, "cos") U(tan, "tan") \
-    U(arcsin, "asin") U(arccos, "acos") U(arctan, "atan") U(sinh, "sinh") U(cosh, "cosh") U(arcsinh, "asinh") \
-    U(arccosh, "acosh") U(arctanh, "atanh") U(sign, "sign") U(sigmoid, "sigmoid") U(softplus, "softplus") \
-    U(fabs, "absolute")
+    U(relu, RELU) U(tanh, TANH) U(exp, EXP) U(exp2, EXP2) U(expm1, EXPM1) U(log, LOG) U(log2, LOG2) U(log10, LOG10) \
+    U(log1p, LOG1P) U(sqrt, SQRT) U(cbrt, CBRT) U(sin, SIN) U(cos, COS) U(tan, TAN) U(arcsin, ASIN) U(arccos, ACOS) \
+    U(arctan, ATAN) U(sinh, SINH) U(cosh, COSH) U(arcsinh, ASINH) U(arccosh, ACOSH) U(arctanh, ATANH) U(sign, SIGN) \
+    U(sigmoid, SIGMOID) U(softplus, SOFTPLUS) U(fabs, ABSOLUTE)
 
-#define DEFINE(method, row) \
-    static int code_of_##method; \
-    static PyObject *node_##method(PyObject *self, PyObject *unused) { \
-        return apply_unary(code_of_##method, (Node *)self); \
-    }
+#define DEFINE(method, code) \
+    static PyObject *node_##method(PyObject *self, PyObject *unused) { return apply_unary(code, (Node *)self); }
 UNARIES(DEFINE)
 #undef DEFINE
 
@@ -100,7 +93,7 @@ static PyObject *node_keep(PyObject *self, PyObject *const *args, Py_ssize_t n) 
 
 PyMethodDef NODE_METHODS[] = {
     {"_keep", (PyCFunction)(void (*)(void))node_keep, METH_FASTCALL, NULL},
-#define METHOD(method, row) {#method, node_##method, METH_NOARGS, NULL},
+#define METHOD(method, code) {#method, node_##method, METH_NOARGS, NULL},
     UNARIES(METHOD)
 #undef METHOD
     {NULL, NULL, 0, NULL},
@@ -133,20 +126,20 @@ static PyObject *node_compare(PyObject *self, PyObject *other, int op) {
         if (PyLong_Check(other) && is_number(other, &number) && -9e15 < number && number < 9e15)
             return PyBool_FromLong(holds(op, x->number, number)); /* exact: below 2**53 */
     }
-    PyObject *hook = op == Py_LT   ? HOOKS.less
-                     : op == Py_LE ? HOOKS.less_equal
-                     : op == Py_EQ ? HOOKS.equal
-                     : op == Py_NE ? HOOKS.not_equal
-                     : op == Py_GT ? HOOKS.greater
-                                   : HOOKS.greater_equal;
-    PyObject *args[] = {self, other};
-    return call_hook(hook, args, 2);
+    static const char *const symbols[] = {"<", "<=", "==", "!=", ">", ">="}; /* in Python's order */
+    PyObject *args[] = {self, other, PyUnicode_FromString(symbols[op])};
+    if (args[2] == NULL) return NULL;
+    PyObject *result = call_hook(HOOKS.compared, args, 3);
+    Py_DECREF(args[2]);
+    return result;
 }
 
 static int node_truth(PyObject *self) {
     Node *node = (Node *)self;
     if (!node->level && !CONTEXTS) return node->number != 0.0;
-    PyObject *truth = call_hook(HOOKS.truth, &self, 1);
+    PyObject *zero = PyFloat_FromDouble(0.0);
+    PyObject *truth = zero == NULL ? NULL : node_compare(self, zero, Py_NE);
+    Py_XDECREF(zero);
     if (truth == NULL) return -1;
     int result = PyObject_IsTrue(truth);
     Py_DECREF(truth);
@@ -155,7 +148,7 @@ static int node_truth(PyObject *self) {
 
 static Py_hash_t node_hash(PyObject *self) {
     if (!((Node *)self)->level) return (Py_hash_t)((uintptr_t)self >> 4);
-    PyObject *found = call_hook(HOOKS.hash, &self, 1); /* raises */
+    PyObject *found = call_hook(HOOKS.hash_of_traced, &self, 1); /* raises */
     Py_hash_t hash = found == NULL ? -1 : PyObject_Hash(found);
     Py_XDECREF(found);
     return hash;
@@ -170,8 +163,4 @@ void add_operator_slots(PyType_Slot *slots) {
         {Py_tp_richcompare, node_compare}, {Py_tp_hash, node_hash}, {Py_tp_methods, NODE_METHODS}, {0, NULL},
     };
     memcpy(slots, operators, sizeof operators);
-    ABSOLUTE = code_named("absolute");
-#define CODE(method, row) code_of_##method = code_named(row);
-    UNARIES(CODE)
-#undef CODE
 }
