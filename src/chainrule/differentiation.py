@@ -147,11 +147,24 @@ class _Sums:
 
 def linearization(inputs: Sequence[Node], outputs: Sequence[Any], level: int) -> Any:
     """The linearization of a function: of numbers in C, where these are all that is wanted."""
-    if ENGINE is not None and PROGRESS.recorder is None:
+    if ENGINE is not None:
         passes = ENGINE.linearization([*inputs], [*outputs], level, _computed_local_grads)
         if passes is not None:
             return LinearizationOfNumbers(inputs, outputs, level, passes)
     return Linearization(inputs, outputs, level)
+
+
+def push_tangents(
+    inputs: Sequence[Node], outputs: Sequence[Any], level: int, tangents: Sequence[Any]
+) -> list[Any] | None:
+    """The change of each output for a change of the inputs, where that takes no linearization.
+
+    So it is if all is numbers, and the operations are of the table; else None.
+    """
+    if ENGINE is None:
+        return None
+    pushed: list[Any] | None = ENGINE.push_tangents([*inputs], [*outputs], level, [*tangents])
+    return pushed
 
 
 class Linearization:
@@ -244,7 +257,7 @@ class Linearization:
         """Values after the level is closed: nodes if they outlive it, else numbers."""
         if self.live:
             return release(self.inputs, values, self.level)
-        return _as_numbers(values, self.level)
+        return as_numbers(values, self.level)
 
     def kept(self, values: Sequence[Any]) -> list[Any]:
         """Like :meth:`closed`; the passes can be used after that as well."""
@@ -452,12 +465,12 @@ class LinearizationOfNumbers:
 
     def closed(self, values: Sequence[Any]) -> list[Any]:
         """Numbers in the place of the nodes of the level."""
-        return _as_numbers(values, self.level)
+        return as_numbers(values, self.level)
 
     def kept(self, values: Sequence[Any]) -> list[Any]:
         """The same, with the local gradients computed."""
         self._passes.compute_local_grads()
-        return _as_numbers(values, self.level)
+        return as_numbers(values, self.level)
 
     def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
         """Reverse mode."""
@@ -489,7 +502,7 @@ class LinearizationOfNumbers:
         return self._passes.sparse_rows()  # type: ignore[no-any-return]
 
 
-def _as_numbers(values: Sequence[Any], level: int) -> list[Any]:
+def as_numbers(values: Sequence[Any], level: int) -> list[Any]:
     """Values without the nodes of a level."""
     return [v._number if isinstance(v, Node) and v._level >= level else v for v in values]
 

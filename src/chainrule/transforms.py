@@ -20,7 +20,13 @@ import numpy
 from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.backpropagation import send_gradients
-from chainrule.differentiation import fresh_input, linearization, release
+from chainrule.differentiation import (
+    as_numbers,
+    fresh_input,
+    linearization,
+    push_tangents,
+    release,
+)
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -464,7 +470,11 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         call = _Call("jvp", level, f, primals, {}, range(len(primals)))
         moved = _same_structure("jvp", "tangents", tuple(tangents), call.layout)
         check_current(moved, "jvp")
-        value, change = call.finish(call.outputs, call.graph.push_forward(moved))
+        change = push_tangents(call.inputs, call.outputs, level, moved)
+        if change is not None:
+            value = as_numbers(call.outputs, level)
+        else:
+            value, change = call.finish(call.outputs, call.graph.push_forward(moved))
     return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
 
 

@@ -1,7 +1,6 @@
 /* The twin of Linearization in differentiation.py for a graph of numbers: what nothing from outside
    depends on and no trace records. It is an array of edges with their local gradients. */
 #include "linearization.h"
-#include "rules.h"
 
 enum { FEW = 8 }; /* operands that need no memory of their own */
 
@@ -61,8 +60,8 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
         builder->operands_capacity = count;
     }
     double *x = builder->operands;
-    int code = node->code, properties = properties_of(code);
-    bool known = (properties & NATIVE) != 0;
+    int code = node->code;
+    bool known = (properties_of(code) & NATIVE) != 0;
     for (Py_ssize_t i = 0; known && i < count; i++) x[i] = operand_number(node, i);
     Py_ssize_t before = builder->n_edges;
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -71,9 +70,9 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
         if (operand->level < builder->level) return 0;
         Edge edge = {0.0, number_of(operand), true, known};
         if (known) {
-            if (ignores(code, i)) continue;
+            if (code >= OTHERS && ignores(code, i)) continue;
             edge.local = local_gradient(code, i, node->number, x, count);
-            if (properties & PICKS) edge.picked = (code == MESSAGE ? x[0] : edge.local) != 0.0;
+            edge.picked = picked(code, edge.local, x);
         }
         if (add_edge(builder, edge) < 0) return -1;
     }
@@ -109,7 +108,7 @@ static int add_all(Builder *builder, Node *const *order) {
     return done;
 }
 
-/* The nodes among some objects: malloc'ed, or NULL with an error. Objects that are none give NULLs. */
+/* The nodes among some objects, NULL for others; NULL with an error. */
 static Node **nodes_among(PyObject *objects, Py_ssize_t n) {
     Node **nodes = PyMem_New(Node *, n + 1);
     if (nodes == NULL) return (Node **)PyErr_NoMemory();
@@ -120,36 +119,53 @@ static Node **nodes_among(PyObject *objects, Py_ssize_t n) {
     return nodes;
 }
 
-/* Collects the graph between inputs and outputs: 1, 0 if it is none of numbers alone, -1. */
-static int collect(Linearization *self, Node **inputs, Node **outputs, int64_t level) {
-    Builder builder = {.self = self, .level = level};
-    builder.operands = builder.few;
-    Node **roots = PyMem_New(Node *, self->n_outputs + 1);
+int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level) {
+    *graph = (Graph){.level = level};
+    if (CONTEXTS && recorded_level() != 0) return 0;
+    graph->n_inputs = PyList_GET_SIZE(inputs);
+    graph->n_outputs = PyList_GET_SIZE(outputs);
+    if ((graph->inputs = nodes_among(inputs, graph->n_inputs)) == NULL) return -1;
+    if ((graph->outputs = nodes_among(outputs, graph->n_outputs)) == NULL) return -1;
+    for (Py_ssize_t i = 0; i < graph->n_inputs; i++) /* one that stands for a node outlives */
+        if (graph->inputs[i] == NULL || !IS_LEAF(graph->inputs[i])) return 0;
+    Node **roots = PyMem_New(Node *, graph->n_outputs + 1);
     if (roots == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     Py_ssize_t n_roots = 0; /* the last first, as in topological(): what the first depend on comes first */
-    for (Py_ssize_t i = self->n_outputs; i-- > 0;)
-        if (outputs[i] != NULL && outputs[i]->level >= level) roots[n_roots++] = outputs[i];
-    Node **order = NULL;
-    Py_ssize_t n = n_roots ? topological_order(roots, n_roots, level, &order) : 0;
-    PyMem_Free(roots);
-    if (n < 0) return -1;
-    int done = n < INT32_MAX;
-    if (done) {
-        self->count = n;
-        for (Py_ssize_t i = 0; i < self->n_inputs; i++) set_number(inputs[i], -1);
-        done = add_all(&builder, order);
-        for (Py_ssize_t i = 0; i < self->n_inputs; i++) self->inputs[i] = number_of(inputs[i]);
-        for (Py_ssize_t i = 0; i < self->n_outputs; i++) {
-            bool inside = outputs[i] != NULL && outputs[i]->level >= level;
-            self->outputs[i] = inside ? number_of(outputs[i]) : -1;
-        }
-        for (Py_ssize_t i = 0; i < self->n_inputs; i++) inputs[i]->grad = 0.0;
-        for (Py_ssize_t i = 0; i < n; i++) order[i]->grad = 0.0;
+    bool known = true;      /* another level's may have ended */
+    for (Py_ssize_t i = graph->n_outputs; i-- > 0;) {
+        Node *output = graph->outputs[i];
+        if (output != NULL && output->level == level) roots[n_roots++] = output;
+        else if (output != NULL && output->level != 0) known = false;
     }
-    PyMem_Free(order);
+    if (known && n_roots) graph->count = topological_order(roots, n_roots, level, &graph->order);
+    PyMem_Free(roots);
+    if (graph->count < 0) return -1;
+    return known && graph->count < INT32_MAX;
+}
+
+void free_graph(Graph *graph) {
+    PyMem_Free(graph->inputs);
+    PyMem_Free(graph->outputs);
+    PyMem_Free(graph->order);
+}
+
+/* Collects the graph between inputs and outputs: 1, 0 if there are operands from outside, -1. */
+static int collect(Linearization *self, const Graph *graph) {
+    Builder builder = {.self = self, .level = graph->level};
+    builder.operands = builder.few;
+    self->count = graph->count;
+    for (Py_ssize_t i = 0; i < self->n_inputs; i++) set_number(graph->inputs[i], -1);
+    int done = add_all(&builder, graph->order);
+    for (Py_ssize_t i = 0; i < self->n_inputs; i++) self->inputs[i] = number_of(graph->inputs[i]);
+    for (Py_ssize_t i = 0; i < self->n_outputs; i++) {
+        Node *output = graph->outputs[i];
+        self->outputs[i] = output != NULL && output->level == graph->level ? number_of(output) : -1;
+    }
+    for (Py_ssize_t i = 0; i < self->n_inputs; i++) graph->inputs[i]->grad = 0.0;
+    for (Py_ssize_t i = 0; i < self->count; i++) graph->order[i]->grad = 0.0;
     if (builder.operands != builder.few) PyMem_Free(builder.operands);
     return done;
 }
@@ -239,31 +255,24 @@ static PyObject *linearization(PyObject *module, PyObject *args) {
     memset((char *)self + sizeof(PyObject), 0, sizeof *self - sizeof(PyObject));
     self->local_grads = Py_NewRef(local_grads);
     PyObject_GC_Track(self);
-    self->n_inputs = PyList_GET_SIZE(inputs);
-    self->n_outputs = PyList_GET_SIZE(outputs);
-    self->inputs = PyMem_New(int32_t, self->n_inputs + 1);
-    self->outputs = PyMem_New(int32_t, self->n_outputs + 1);
-    Node **ins = nodes_among(inputs, self->n_inputs), **outs = nodes_among(outputs, self->n_outputs);
-    int done = -1;
-    if (ins == NULL || outs == NULL) goto end;
-    if (self->inputs == NULL || self->outputs == NULL) {
-        PyErr_NoMemory();
-        goto end;
+    Graph graph;
+    int done = read_graph(&graph, inputs, outputs, level);
+    if (done == 1) {
+        self->n_inputs = graph.n_inputs;
+        self->n_outputs = graph.n_outputs;
+        self->inputs = PyMem_New(int32_t, self->n_inputs + 1);
+        self->outputs = PyMem_New(int32_t, self->n_outputs + 1);
+        if (self->inputs == NULL || self->outputs == NULL) {
+            PyErr_NoMemory();
+            done = -1;
+        }
     }
-    done = 1;
-    for (Py_ssize_t i = 0; i < self->n_inputs; i++) /* one that stands for a node outlives */
-        done = done && ins[i] != NULL && IS_LEAF(ins[i]);
-    for (Py_ssize_t i = 0; i < self->n_outputs; i++) /* another level's may have ended */
-        done = done && (outs[i] == NULL || outs[i]->level == 0 || outs[i]->level == level);
-    if (done == 1) done = collect(self, ins, outs, level);
+    if (done == 1) done = collect(self, &graph);
+    free_graph(&graph);
     if (done == 1) done = have_local_grads(self);
-end:
-    PyMem_Free(ins);
-    PyMem_Free(outs);
     if (done == 1) return (PyObject *)self;
     Py_DECREF(self);
-    if (done < 0) return NULL;
-    Py_RETURN_NONE;
+    return done < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef FUNCTIONS[] = {
@@ -290,5 +299,6 @@ int add_passes(PyObject *module) {
     LinearizationType = (PyTypeObject *)PyType_FromSpec(&SPEC);
     if (LinearizationType == NULL) return -1;
     if (PyModule_AddObjectRef(module, "Linearization", (PyObject *)LinearizationType) < 0) return -1;
+    if (PyModule_AddFunctions(module, IN_PLACE_FUNCTIONS) < 0) return -1;
     return PyModule_AddFunctions(module, FUNCTIONS);
 }

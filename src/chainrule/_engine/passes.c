@@ -1,7 +1,6 @@
 /* Passes over a linearization of numbers: cotangents pulled back, tangents pushed forward.
 
-   Several of them take the same way at once, in lanes. A sum that no message has reached is -0.0, as
-   in backward: messages and their sums never are, since 0.0 is added to them. */
+   Several of them take the same way at once, in lanes. */
 #include "linearization.h"
 
 enum { LANES = 8 };
@@ -13,14 +12,6 @@ enum { LANES = 8 };
 #else
 #define INLINED static inline
 #endif
-
-static const double NOTHING = -0.0;
-
-static inline bool is_nothing(double sum) {
-    uint64_t bits;
-    memcpy(&bits, &sum, sizeof bits);
-    return bits == (uint64_t)1 << 63;
-}
 
 /* One sum a node and lane, which nothing has reached; NULL with an error. */
 static double *new_sums(const Linearization *self, int lanes) {
@@ -36,9 +27,6 @@ INLINED bool is_reached(const double *sums, int lanes) {
     for (int lane = 0; lane < lanes; lane++) reached |= !is_nothing(sums[lane]);
     return reached;
 }
-
-/* What comes with one sum along an edge: nothing if that has reached it. */
-INLINED double sent(double sum, double local) { return is_nothing(sum) ? NOTHING : sum * local + 0.0; }
 
 /* Reverse mode from a node down: -1 with an error. */
 INLINED int send_back(Linearization *self, double *sums, Py_ssize_t last, int lanes) {
