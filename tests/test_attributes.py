@@ -22,7 +22,7 @@ from chainrule import math as cm
 from chainrule.annotations import Annotation
 from chainrule.comparing import ConditionNode, InvertedNode
 from chainrule.compiler.indices import IndexNode
-from chainrule.compiler.tape import Recording, Tape
+from chainrule.compiler.tape import Tape, TapeBuilder
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, OperationNode, PowOp, ReLUNode, TanhNode
@@ -68,7 +68,7 @@ MAKERS: dict[type, Callable[[], Any]] = {
     Operation: lambda: Operation("f", lambda x: x, [lambda y, x: 1.0]),
     Tape: lambda: Tape(1),
     Linearization: lambda: Linearization([fresh_input(2.0, 1)], [1.0], 1),
-    Recording: lambda: Recording([x()], 1),
+    TapeBuilder: lambda: TapeBuilder([x()], 1),
 }
 
 
