@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from chainrule import Node
+from chainrule import Node, rules
 from chainrule import math as cm
 from chainrule.annotations import Annotation
 from chainrule.comparing import ConditionNode, InvertedNode
@@ -195,7 +196,44 @@ def test_no_attribute_crashes(kind: type) -> None:
     assert done.returncode == 0, f"{kind.__name__}: {last} {done.stderr[-800:]}"
 
 
-@pytest.mark.parametrize("name", ["data", "grad", "name", "_rest", "_parents", "_annotation"])
+def try_operands() -> None:
+    """Make nodes of operations with all kinds of operands, and use them; run in a process."""
+    node, user = x(), Operation("user", lambda *xs: 1.0, lambda y, *xs: [1.0] * len(xs))
+    rests = (None, 2.0, "a", (), (node,), (node, 2.0), (node, node, 2.0), (node, "a", 2.0), [node])
+    for operation in (rules.add, rules.exp, rules.tanh, rules.where, rules.fsum, user, "a", None):
+        for a, b, rest in itertools.product((None, node, 1.0), (None, node, 1.0), rests):
+            print(operation, a, b, rest, flush=True)
+            try:
+                made = OperationNode(operation, 1.0, a, b, rest)  # type: ignore[arg-type]
+            except (TypeError, AttributeError):
+                continue
+            use(made)
+            for others in ((), (1.0,), (node,), (node, 1.0), (node, node, node), (1.0, 1.0), "ab"):
+                try:
+                    made._replace(others)
+                except TypeError:
+                    continue
+                use(made)
+
+
+def test_no_operands_crash() -> None:
+    """Of operations made, or given others, without those functions that check them."""
+    code = "import test_attributes as t; t.try_operands()"
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout.splitlines()[-1:], done.stderr[-800:])
+
+
+INSIDE = [] if ENGINE is None else ["_a", "_rest", "_annotation", "_number", "_serial"]
+
+
+@pytest.mark.parametrize("name", ["data", "grad", "name", "_parents", *INSIDE])
 def test_deleting_is_an_attribute_error(name: str) -> None:
     """Of a leaf and of an operation, and nothing has changed."""
     script = f"""
@@ -207,6 +245,8 @@ for node in (x, x * x, x ** 2, x.exp()):
         del node.{name}
     except AttributeError as error:
         assert "{name}" in str(error), error
+    except TypeError as error:  # of a plain number in C
+        assert "{name}" in {INSIDE}, error
     else:
         raise SystemExit("no error")
     assert before == (node.data, node.grad, node.name, node._parents)
