@@ -43,12 +43,12 @@ SECONDS = 20
 
 PUBLIC = ("data", "grad", "name", "groups", "line", "operation", "operands", "n")
 INTERNAL = (
-    *("_data", "_grad", "_pending", "_operation", "_a", "_b", "_extra", "_rest", "_clock"),
+    *("_number", "_grad", "_pending", "_operation", "_a", "_b", "_rest", "_serial"),
     *("_level", "_annotation", "_parents", "_op"),
 )
 SPECIAL = (
     *("__class__", "__dict__", "__doc__", "__module__", "__weakref__", "__slots__", "__init__"),
-    *("__array_priority__", "__hash__", "__reduce__", "__mypyc_attrs__", "backward", "_apply"),
+    *("__array_priority__", "__hash__", "__reduce__", "backward", "_apply"),
 )
 METHODS = ("relu", "tanh", "exp", "log", "sqrt", "sin", "local_grads", "sorted_nodes", "zero")
 DUNDERS = (
