@@ -39,6 +39,18 @@ def called(operation: Operation, *operands: Any) -> Any:
     return value
 
 
+def evaluated(operation: Operation, numbers: Sequence[float]) -> float:
+    """The value of an operation for numbers.
+
+    Raises:
+        TypeError: if a user's function gives no number.
+    """
+    value = operation.value(*numbers)
+    if isinstance(value, float):
+        return float(value)
+    return to_float(value, f"the value of {operation.name}", "must be a real number")
+
+
 class OperationBase:
     """What can be called on numbers and nodes."""
 
@@ -48,6 +60,7 @@ class OperationBase:
     """Whether no Python runs in it."""
 
     __call__ = called
+    evaluate = evaluated
 
 
 if ENGINE is not None:
@@ -181,17 +194,6 @@ class Operation(OperationBase):
                 raise TypeError(f"operand {i + 1} of {self.name} must be a number, not a node")
             found.append(function(y, *operands))
         return found
-
-    def evaluate(self, numbers: Sequence[float]) -> float:
-        """The value for numbers.
-
-        Raises:
-            TypeError: if a user's function gives no number.
-        """
-        value = self.value(*numbers)
-        if isinstance(value, float):
-            return float(value)
-        return to_float(value, f"the value of {self.name}", "must be a real number")
 
 
 def to_float(x: object, what: str, rule: str = "takes real numbers and nodes") -> float:
@@ -436,6 +438,6 @@ for _picking in (where, gather, relu, absolute, maximum, minimum, copysign, mess
 if ENGINE is not None:
     from chainrule.expressions import programs
 
-    ENGINE.set_call(Operation, called)
+    ENGINE.set_call(Operation, called, evaluated)
     for _operation in OPERATIONS.values():
         ENGINE.register(_operation, programs(_operation))
