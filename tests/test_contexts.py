@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ class Slow(int):
 
     def __add__(self, other: int) -> Slow:
         total = int(self) + other
-        threading.Event().wait(1e-5)
+        threading.Event().wait(1e-4 * random.random())
         return Slow(total)
 
     def __sub__(self, other: int) -> Slow:
