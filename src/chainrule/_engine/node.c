@@ -591,9 +591,9 @@ int add_nodes(PyObject *module) {
     NodeType->tp_vectorcall = node_vectorcall;
     if ((OperationNodeType = add_class(module, PREFIX "OperationNode", NodeType, open, operation)) == NULL) return -1;
     PyTypeObject *base = OperationNodeType;
-    if ((BinaryOpNodeType = add_class(module, PREFIX "BinaryOpNode", base, FLAGS, binary)) == NULL) return -1;
-    if ((ReLUNodeType = add_class(module, PREFIX "ReLUNode", base, FLAGS, relu)) == NULL) return -1;
-    if ((TanhNodeType = add_class(module, PREFIX "TanhNode", base, FLAGS, tanh)) == NULL) return -1;
-    if ((PowOpType = add_class(module, PREFIX "PowOp", base, FLAGS, pow)) == NULL) return -1;
+    if ((BinaryOpNodeType = add_class(module, PREFIX "BinaryOpNode", base, open, binary)) == NULL) return -1;
+    if ((ReLUNodeType = add_class(module, PREFIX "ReLUNode", base, open, relu)) == NULL) return -1;
+    if ((TanhNodeType = add_class(module, PREFIX "TanhNode", base, open, tanh)) == NULL) return -1;
+    if ((PowOpType = add_class(module, PREFIX "PowOp", base, open, pow)) == NULL) return -1;
     return 0;
 }
