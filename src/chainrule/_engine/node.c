@@ -535,7 +535,9 @@ static PyTypeObject *add_class(PyObject *module, const char *name, PyTypeObject 
                                PyType_Slot *slots) {
     PyType_Spec spec = {.name = name, .basicsize = sizeof(Node), .flags = flags, .slots = slots};
     PyObject *type = PyType_FromSpecWithBases(&spec, (PyObject *)base);
-    if (type != NULL && PyModule_AddObjectRef(module, strrchr(name, '.') + 1, type) < 0) Py_CLEAR(type);
+    const char *last = strrchr(name, '.') + 1;
+    if (type != NULL && PyModule_AddObjectRef(module, last, type) < 0) Py_CLEAR(type);
+    if (type != NULL) ((PyTypeObject *)type)->tp_name = last; /* in messages, as of a class of Python */
     return (PyTypeObject *)type;
 }
 
