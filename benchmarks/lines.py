@@ -1,8 +1,8 @@
 """What each context costs a node: recorded lines, groups, a trace's level, in time and in memory.
 
-Builds ``a = tanh(a * x + y)`` in one loop, ``a = a * c + y`` with a constant, and in a function that
-is called for each step, in each context; prints a Markdown table of nanoseconds and bytes a node,
-each the least of several runs::
+Builds ``a = tanh(a * x + y)`` in one loop, ``a = a * 0.5 + y - 0.25`` with constants, and the first
+in a function that is called for each step, in each context. Prints a Markdown table of nanoseconds,
+the least of several runs, and bytes a node::
 
     python benchmarks/lines.py
 """

@@ -111,7 +111,7 @@ def test_contexts_of_other_threads_do_not_matter() -> None:
     def traced() -> None:
         for i in range(10):
             f = cr.compile(lambda x, i=i: cm.where(x > i, x * i, x + i))
-            assert f(3.5) == (3.5 * i if 3.5 > i else 3.5 + i)
+            assert f(3.5) == (3.5 * i if i < 3.5 else 3.5 + i)
 
     def plain() -> None:
         x = Node(0.5)
