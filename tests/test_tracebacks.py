@@ -157,7 +157,7 @@ def test_functions_of_chainrule_math(name: str) -> None:
 
 def hidden_engine(name: str) -> bool:
     """Whether a call goes straight to the engine, which hides its frames where it is compiled."""
-    engine = ("Node", "Operation", "group", "stop_gradient", "zero_grad")
+    engine = ("Node", "Operation", "group", "stop_gradient")
     return name in engine and not COMPILED
 
 

@@ -93,6 +93,8 @@ static PyObject *node_keep(PyObject *self, PyObject *const *args, Py_ssize_t n) 
 
 PyMethodDef NODE_METHODS[] = {
     {"_keep", (PyCFunction)(void (*)(void))node_keep, METH_FASTCALL, NULL},
+    {"sorted_nodes", node_sorted_nodes, METH_NOARGS, NULL},
+    {"backward", (PyCFunction)(void (*)(void))node_backward, METH_FASTCALL | METH_KEYWORDS, NULL},
 #define METHOD(method, code) {#method, node_##method, METH_NOARGS, NULL},
     UNARIES(METHOD)
 #undef METHOD
