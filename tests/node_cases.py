@@ -147,6 +147,9 @@ CASES: dict[str, Action] = {}
 """What succeeds."""
 ERRORS: dict[str, tuple[type[BaseException], Action]] = {}
 """What raises, and what it raises."""
+FOREIGN: dict[str, Action] = {}
+FOREIGN_ERRORS: dict[str, tuple[type[BaseException], Action]] = {}
+"""The same for what runs through NumPy, optree or context variables."""
 
 
 def _operators() -> None:
@@ -164,8 +167,8 @@ def _operators() -> None:
         CASES[f"subclass {sign} node"] = lambda p, f=f: f(p.scaled, p.x)
         CASES[f"whole {sign} node"] = lambda p, f=f: f(p.whole, p.x)
         CASES[f"whole {sign} whole"] = lambda p, f=f: f(p.whole, p.whole)
-        CASES[f"node {sign} array"] = lambda p, f=f: f(p.x, p.array)
-        CASES[f"array {sign} node"] = lambda p, f=f: f(p.array, p.x)
+        FOREIGN[f"node {sign} array"] = lambda p, f=f: f(p.x, p.array)
+        FOREIGN[f"array {sign} node"] = lambda p, f=f: f(p.array, p.x)
         for name, number in numbers.items():
             CASES[f"node {sign} {name}"] = lambda p, f=f, n=number: f(p.x, n)
             CASES[f"{name} {sign} node"] = lambda p, f=f, n=number: f(n, p.x)
@@ -246,14 +249,14 @@ def _operations() -> None:
             TypeError,
             lambda p, f=operator.methodcaller(name, TEXT): f(p.x),
         )
-    CASES["np.exp of an array"] = lambda p: np.exp(p.array)
-    CASES["np.dot"] = lambda p: p.array @ p.array
+    FOREIGN["np.exp of an array"] = lambda p: np.exp(p.array)
+    FOREIGN["np.dot"] = lambda p: p.array @ p.array
     CASES["logsumexp"] = lambda p: cm.logsumexp([p.x, p.y, 1.0])
     CASES["clip"] = lambda p: cm.clip(p.x, 0.0, p.y)
     CASES["a user's operation"] = lambda p: HALF(p.x)
     CASES["backward of a user's operation"] = lambda p: (HALF(p.x) * 2.0).backward()
-    CASES["custom_gradient"] = lambda p: custom(p.x, p.y)
-    CASES["backward of custom_gradient"] = lambda p: p.custom.backward()
+    FOREIGN["custom_gradient"] = lambda p: custom(p.x, p.y)
+    FOREIGN["backward of custom_gradient"] = lambda p: p.custom.backward()
     ERRORS["a user's value that is no number"] = (TypeError, lambda p: NO_NUMBER(p.x))
     ERRORS["a user's local gradient that is no number"] = (TypeError, lambda p: NO_SLOPE(p.x).backward())
 
@@ -329,7 +332,7 @@ def _nodes() -> None:
 
 
 def _passes() -> None:
-    for name in ("x", "root", "deep", "user", "scaled", "after", "wide", "grouped", "custom"):
+    for name in ("x", "root", "deep", "user", "scaled", "after", "wide", "grouped"):
         CASES[f"backward of the {name}"] = lambda p, n=name: getattr(p, n).backward()
         CASES[f"backward of the {name} with a seed"] = lambda p, n=name: getattr(p, n).backward(2)
         CASES[f"sorted_nodes of the {name}"] = lambda p, n=name: getattr(p, n).sorted_nodes()
@@ -338,7 +341,7 @@ def _passes() -> None:
         CASES[f"deepcopy of the {name}"] = lambda p, n=name: copy.deepcopy(getattr(p, n))
     for name in ("x", "root", "deep", "scaled", "after", "wide", "grouped", "stale"):
         CASES[f"pickle of the {name}"] = lambda p, n=name: pickle.loads(pickle.dumps(getattr(p, n)))
-    CASES["backward in anomaly detection"] = lambda p: in_context(
+    FOREIGN["backward in anomaly detection"] = lambda p: in_context(
         cr.detect_anomaly(), p.root.backward
     )
     CASES["build and backward"] = lambda p: polynomial(p.x, p.y).backward()
@@ -355,19 +358,19 @@ def _passes() -> None:
     ERRORS["a cycle sorted"] = (ValueError, lambda p: (p.cycle * 2.0).sorted_nodes())
     ERRORS["a cycle copied"] = (ValueError, lambda p: copy.deepcopy(p.cycle))
     ERRORS["zero_grad of text"] = (TypeError, lambda p: cr.zero_grad([p.x, TEXT]))
-    ERRORS["anomaly in a value"] = (
+    FOREIGN_ERRORS["anomaly in a value"] = (
         FloatingPointError,
         lambda p: in_context(cr.detect_anomaly(), lambda: p.x / 0.0),
     )
-    ERRORS["anomaly in a subclass"] = (
+    FOREIGN_ERRORS["anomaly in a subclass"] = (
         FloatingPointError,
         lambda p: in_context(cr.detect_anomaly(), lambda: Scaled(p.x, math.inf)),
     )
-    ERRORS["anomaly in a gradient"] = (
+    FOREIGN_ERRORS["anomaly in a gradient"] = (
         FloatingPointError,
         lambda p: in_context(cr.detect_anomaly(), (p.x - p.x).sqrt().backward),
     )
-    ERRORS["domain error"] = (
+    FOREIGN_ERRORS["domain error"] = (
         ValueError,
         lambda p: in_context(cr.domain_errors(), (p.x - 5.0).log),
     )
@@ -375,10 +378,10 @@ def _passes() -> None:
         (pickle.UnpicklingError, EOFError),  # type: ignore[assignment]
         lambda p: pickle.loads(pickle.dumps(p.root)[:-200]),
     )
-    CASES["in a group"] = lambda p: in_context(cr.group("g"), lambda: p.x * p.y + 2.0)
-    CASES["a subclass in a group"] = lambda p: in_context(cr.group("g"), lambda: Scaled(p.x))
-    CASES["lines recorded"] = lambda p: in_context(cr.record_lines(), lambda: p.x * p.y + 2.0)
-    CASES["a wide operation in a group"] = lambda p: in_context(
+    FOREIGN["in a group"] = lambda p: in_context(cr.group("g"), lambda: p.x * p.y + 2.0)
+    FOREIGN["a subclass in a group"] = lambda p: in_context(cr.group("g"), lambda: Scaled(p.x))
+    FOREIGN["lines recorded"] = lambda p: in_context(cr.record_lines(), lambda: p.x * p.y + 2.0)
+    FOREIGN["a wide operation in a group"] = lambda p: in_context(
         cr.group("g"), lambda: cm.fsum([p.x, p.y, 2.0])
     )
 
@@ -387,22 +390,22 @@ def _transformations() -> None:
     def f(x: Any, y: Any) -> Any:
         return polynomial(x * 1.0, y)
 
-    CASES["grad"] = lambda p: cr.grad(square)(0.5)
-    CASES["grad of a polynomial"] = lambda p: cr.grad(f, argnums=(0, 1))(0.5, 0.25)
-    CASES["grad of nodes"] = lambda p: cr.grad(square)(p.x)
-    CASES["grad with a captured node"] = lambda p: cr.grad(lambda x: x * p.x + p.y)(0.5)
-    CASES["value_and_grad"] = lambda p: cr.value_and_grad(square)(0.5)
-    CASES["grad of grad"] = lambda p: cr.grad(cr.grad(square))(0.5)
-    CASES["jvp"] = lambda p: cr.jvp(square, (0.5,), (1.0,))
-    CASES["vjp"] = lambda p: cr.vjp(square, 0.5)[1](1.0)
-    CASES["hvp"] = lambda p: cr.hvp(square, (0.5,), (1.0,))
-    CASES["hessian"] = lambda p: cr.hessian(square)(0.5)
-    CASES["jacobian"] = lambda p: cr.jacobian(lambda x: [x * x, cm.sin(x)])(0.5)
-    CASES["jacfwd"] = lambda p: cr.jacfwd(lambda x: [x * x, cm.sin(x)])(0.5)
-    CASES["grad of arrays"] = lambda p: cr.grad(lambda v: (v * v).sum())(np.array([0.5, 0.25]))
-    CASES["grad of custom_gradient"] = lambda p: cr.grad(lambda x: custom(x, 2.0 * x))(0.5)
-    CASES["grad of a user's operation"] = lambda p: cr.grad(lambda x: HALF(x) * x)(0.5)
-    CASES["trace"] = lambda p: traced(f)
+    FOREIGN["grad"] = lambda p: cr.grad(square)(0.5)
+    FOREIGN["grad of a polynomial"] = lambda p: cr.grad(f, argnums=(0, 1))(0.5, 0.25)
+    FOREIGN["grad of nodes"] = lambda p: cr.grad(square)(p.x)
+    FOREIGN["grad with a captured node"] = lambda p: cr.grad(lambda x: x * p.x + p.y)(0.5)
+    FOREIGN["value_and_grad"] = lambda p: cr.value_and_grad(square)(0.5)
+    FOREIGN["grad of grad"] = lambda p: cr.grad(cr.grad(square))(0.5)
+    FOREIGN["jvp"] = lambda p: cr.jvp(square, (0.5,), (1.0,))
+    FOREIGN["vjp"] = lambda p: cr.vjp(square, 0.5)[1](1.0)
+    FOREIGN["hvp"] = lambda p: cr.hvp(square, (0.5,), (1.0,))
+    FOREIGN["hessian"] = lambda p: cr.hessian(square)(0.5)
+    FOREIGN["jacobian"] = lambda p: cr.jacobian(lambda x: [x * x, cm.sin(x)])(0.5)
+    FOREIGN["jacfwd"] = lambda p: cr.jacfwd(lambda x: [x * x, cm.sin(x)])(0.5)
+    FOREIGN["grad of arrays"] = lambda p: cr.grad(lambda v: (v * v).sum())(np.array([0.5, 0.25]))
+    FOREIGN["grad of custom_gradient"] = lambda p: cr.grad(lambda x: custom(x, 2.0 * x))(0.5)
+    FOREIGN["grad of a user's operation"] = lambda p: cr.grad(lambda x: HALF(x) * x)(0.5)
+    FOREIGN["trace"] = lambda p: traced(f)
     for name, wrong in {
         "data": lambda x: x.data * x,
         "hash": lambda x: x * len({x}),
@@ -412,16 +415,16 @@ def _transformations() -> None:
         "copy": lambda x: x * pickle.dumps(x),
         "sorted_nodes": lambda x: (x * 2.0).sorted_nodes()[0],
     }.items():
-        ERRORS[f"{name} in a transformation"] = (
+        FOREIGN_ERRORS[f"{name} in a transformation"] = (
             TypeError,
             lambda p, f=wrong: cr.grad(f)(0.5),
         )
-    ERRORS["grad of text"] = (TypeError, lambda p: cr.grad(square)(TEXT))
-    ERRORS["grad of a function that fails"] = (
+    FOREIGN_ERRORS["grad of text"] = (TypeError, lambda p: cr.grad(square)(TEXT))
+    FOREIGN_ERRORS["grad of a function that fails"] = (
         ZeroDivisionError,
         lambda p: cr.grad(lambda x: x * (1 // 0))(0.5),
     )
-    ERRORS["a value that leaves"] = (TypeError, lambda p: left_behind().data)
+    FOREIGN_ERRORS["a value that leaves"] = (TypeError, lambda p: left_behind().data)
 
 
 def left_behind() -> Any:

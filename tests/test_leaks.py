@@ -15,11 +15,15 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
-from node_cases import CASES, ERRORS, Pool, raising
+from node_cases import CASES, ERRORS, FOREIGN, FOREIGN_ERRORS, Pool, raising
 
 ACTIONS = {
     **CASES,
-    **{f"error: {name}": raising(kind, action) for name, (kind, action) in ERRORS.items()},
+    **FOREIGN,
+    **{
+        f"error: {name}": raising(kind, action)
+        for name, (kind, action) in {**ERRORS, **FOREIGN_ERRORS}.items()
+    },
 }
 LIMIT = 0.6
 """Of a block, or a reference, for each call: a leak is one. Caches and free lists take the rest."""
