@@ -25,7 +25,7 @@ from random_programs import SIMPLIFIED, SPECIAL, TEMPLATES, Program, points, pro
 import chainrule as cr
 from chainrule import math as crmath
 from chainrule import rules
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 
 LANES = 4
 FEW_UNITS = 4e-15

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from marks import unmarked
 
 from chainrule import Node, Operation, build_info
 from chainrule import math as cm
@@ -110,7 +111,7 @@ def test_build_sort_and_free(chain: Chain) -> None:
     assert order[0] is y
     assert y.data == 1.0
     assert len(order) == chain.depth * chain.nodes + 2
-    assert all(node._pending == 0 for node in order)
+    assert unmarked(order)
     assert sys.getrefcount(x) > references
     del order, y
     assert sys.getrefcount(x) == references

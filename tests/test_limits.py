@@ -18,7 +18,7 @@ from mpmath import mp
 from test_zeros import ENGINES, WAYS, derivative
 
 from chainrule import math as crmath
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 
 CHAINS = int(os.environ.get("CHAINRULE_CHAINS", "300" if COMPILED else "60"))
 

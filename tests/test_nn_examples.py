@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from chainrule import vmap
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

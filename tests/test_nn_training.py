@@ -17,7 +17,7 @@ from chainrule import Node, nn
 from chainrule import math as cm
 from chainrule.compiler import take
 from chainrule.compiler.session import Program, Session
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 2))

@@ -31,7 +31,7 @@ from plain_programs import IDIOMS, Arguments, PlainProgram, plain_program
 
 import chainrule as cr
 from chainrule import math as crmath
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 
 PROGRAMS = int(os.environ.get("CHAINRULE_PROGRAMS", "600" if COMPILED else "40"))
 CALLS = 5

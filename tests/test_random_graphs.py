@@ -15,12 +15,15 @@ import mpmath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import unmarked
 
-from chainrule import Node, rules
-from chainrule.backpropagation import _backward_apart
+from chainrule import Node, Operation, rules
+from chainrule.backpropagation import gradients
 
 mp = mpmath.MPContext()
 mp.dps = 50
+
+same = Operation("same", lambda x: x, (lambda y, x: 1.0,))
 
 # The reference: for each operation, its value and the list of its derivatives
 
@@ -356,26 +359,23 @@ def test_sorted_nodes_is_a_topological_order(program: Program) -> None:
     assert len(place) == len(order)
     assert all(place[node] < place[parent] for node in order for parent in node._parents)
     assert place.keys() >= set(program.nodes[1:])
-    assert all(node._pending == 0 for node in order)
+    assert unmarked(order)
 
 
 @example_count
 @given(programs)
 def test_both_ways_to_backpropagate_agree(program: Program) -> None:
-    """In place and with the gradients kept apart, to the last bit; and twice the same."""
+    """In place, below a user's operation, and in the reference; to the last bit, and twice the same."""
     root, _ = program.root()
     order = root.sorted_nodes()
-    results = []
-
-    def apart() -> None:
-        _backward_apart(order, 1.0)
-
-    for run in (root.backward, apart, root.backward):
+    found = gradients(order, 1.0)
+    results = [[found.get(id(node), 0.0).hex() for node in order]]
+    for top in (root, same(root), root):
         for i in program.leaf():
             program.nodes[i].grad = 0.0
-        run()
+        top.backward()
         results.append([node.grad.hex() for node in order])
-    assert results[0] == results[1] == results[2]
+    assert results[0] == results[1] == results[2] == results[3]
 
 
 @pytest.mark.parametrize("name", REFERENCE)

@@ -21,7 +21,7 @@ from smooth_programs import SmoothProgram, smooth_program
 
 import chainrule as cr
 from chainrule import math as crmath
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 
 PROGRAMS = int(os.environ.get("CHAINRULE_SERIES", "40" if COMPILED else "4"))
 TOLERANCE = 1e-9

@@ -20,7 +20,7 @@ from nbclient import NotebookClient
 
 import chainrule
 from chainrule import Node, Operation, math, nn
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 from chainrule.tracebacks import SWITCH
 
 pytestmark = pytest.mark.skipif(

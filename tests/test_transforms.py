@@ -45,7 +45,7 @@ from chainrule import (
     vjp,
 )
 from chainrule import math as cm
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 from chainrule.sparse import SparseNodes
 from chainrule.tracing import PROGRESS
 

@@ -12,7 +12,8 @@ import numpy
 from chainrule import array_order as order
 from chainrule import math
 from chainrule.array_elements import ELEMENTS, is_nan
-from chainrule.node import ConditionNode, Node
+from chainrule.comparing import ConditionNode
+from chainrule.node import Node
 
 
 def _elementwise(function: Callable[..., Any], *arrays: Any) -> Any:

@@ -1,4 +1,8 @@
-"""The two passes over a graph: its topological order, and backpropagation along it."""
+"""The two passes over a graph: its topological order, and backpropagation along it.
+
+The reference, and what runs where there is no engine in C, whose twins take the places of some of
+these functions at the end.
+"""
 
 from __future__ import annotations
 
@@ -7,286 +11,93 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from mypy_extensions import i64
-
-from chainrule import ieee
 from chainrule.annotations import detecting_anomaly
+from chainrule.engine import ENGINE
 from chainrule.forking import take_around_forks
-from chainrule.node import _STATE, COMPILED, Node, _values, equation
-from chainrule.rules import (
-    CODE_ADD,
-    CODE_DIVIDE,
-    CODE_EXP,
-    CODE_LOG,
-    CODE_MULTIPLY,
-    CODE_NEGATIVE,
-    CODE_POWER,
-    CODE_RELU,
-    CODE_SIN,
-    CODE_SQRT,
-    CODE_SUBTRACT,
-    CODE_TANH,
-    to_float,
-)
+from chainrule.node import _STATE, Node, _values
+from chainrule.rules import to_float
+from chainrule.text import equation
 
-_WRITING: Final = threading.RLock()  # marks and gradients on nodes are of one pass at a time
-_NOTHING: Final = -0.0  # the gradient of a node that no message has reached
+_WRITING: Final = threading.RLock()  # gradients on nodes are of one pass at a time
 take_around_forks(lambda: _WRITING)
 
-
-class _Walk:
-    """Both passes over a graph, and what was seen on the way."""
-
-    def __init__(self) -> None:
-        self.count: i64 = 0  # nodes
-        self.runs_python = False  # an operation does, which may raise or let another thread run
-        self.oldest: i64 = _STATE.clock  # the least clock of an operation
-        self.leaves: i64 = 0
-        self.open = False  # it has parents of a level outside
-        self.sent = False  # the gradients
-        self.nodes: list[Node] = []  # in topological order, if the gradients were not sent
+Message = tuple[Node, float, float]
+"""A parent, the local gradient by it, and what it is sent."""
 
 
 def sorted_nodes(root: Node) -> list[Node]:
     """The graph below a node, root first, parents after children: see Node.sorted_nodes."""
-    return _walk([root], 0, False, False, 0.0).nodes
+    return _ordered([root], 0)
 
 
-def topological(roots: Sequence[Node], level: i64) -> list[Node]:
+def topological(roots: Sequence[Node], level: int) -> list[Node]:
     """The nodes of a level, or a deeper one, that some roots depend on: parents before children.
 
     What the first roots depend on comes first.
     """
-    starts = [root for root in reversed(roots) if root._level >= level]
-    if not starts:
-        return []
-    nodes = _walk(starts, level, False, False, 0.0).nodes
-    nodes.reverse()
-    return nodes
+    return _ordered([root for root in reversed(roots) if root._level >= level], level)[::-1]
 
 
-def backward(root: Node, seed: float) -> None:
-    """Set the gradients of all nodes below a root: see Node.backward."""
-    in_place = COMPILED and not detecting_anomaly()
-    walk = _walk([root], 0, in_place, False, seed)
-    if walk.sent:
-        return
-    if walk.oldest < _STATE.clock:
-        for node in walk.nodes:
-            _check_fresh(node)
-    if in_place and not walk.runs_python:
-        _walk([root], 0, True, True, seed)
-    else:
-        _backward_apart(walk.nodes, seed)
-
-
-def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
-    """Set the gradients of the inputs of a transformation, if its graph is all there is.
-
-    So it is if everything that the root depends on is of its level, and computed from the inputs
-    alone by operations of the table: nobody else can see these nodes.
-    """
-    walk = _walk([root], root._level, not detecting_anomaly(), True, 1.0, inputs)
-    return walk.sent
-
-
-def _walk(
-    roots: Sequence[Node],
-    level: i64,
-    send: bool,
-    checked: bool,
-    seed: float,
-    inputs: Sequence[Node] | None = None,
-) -> _Walk:
+def _ordered(roots: Sequence[Node], level: int) -> list[Node]:
     """Kahn's algorithm: count the edges to every node, then follow those of nodes with none left.
-
-    Sends the gradients of a single root along if asked to and if nothing in it can fail: no Python
-    runs, and no data was set since, or it was checked that the values have remained. Else it gives
-    the order. The counts are marks on the nodes, all 0 again at the end.
-
-    Args:
-        roots: where it starts.
-        level: of the nodes that it visits, or of the outermost of them.
-        send: whether to send gradients.
-        checked: whether the values are known to be those of the operands.
-        seed: the gradient of the root.
-        inputs: where it must end; nothing is sent if it ends anywhere else.
-    """
-    walk = _Walk()
-    with _WRITING:
-        try:
-            for root in roots:
-                root._pending += 1
-                if root._pending == 1:
-                    _count_edges(root, level, walk)
-            closed = True
-            if inputs is not None:
-                visited = 0
-                for x in inputs:
-                    if x._pending != 0:
-                        visited += 1
-                closed = visited == walk.leaves and not walk.open
-            unchanged = checked or walk.oldest >= _STATE.clock
-            walk.sent = send and unchanged and closed and not walk.runs_python
-            for root in roots:
-                _follow_edges(root, level, walk, seed)
-            if not walk.sent and len(walk.nodes) < walk.count:
-                raise ValueError("the graph has a cycle: a node is its own ancestor")
-        except BaseException:
-            for root in roots:
-                _unmark(root)
-            raise
-    return walk
-
-
-def _count_edges(root: Node, level: i64, walk: _Walk) -> None:
-    """The first pass: mark every node with the number of edges to it, roots with 1 more.
-
-    Like the second, it goes on with a parent it has just come to, which is still at hand; only the
-    others go on a list.
-    """
-    waiting: list[Node] = []
-    node = root
-    while True:
-        walk.count += 1
-        operation = node._operation
-        if operation is not None or node._rest is not None:
-            if operation is None or not operation.native:
-                walk.runs_python = True
-            if node._clock < walk.oldest:
-                walk.oldest = node._clock
-        else:
-            walk.leaves += 1
-        following: Node | None = None
-        a = node._a
-        if a is not None:
-            if a._level < level:
-                walk.open = True
-            else:
-                if a._pending == 0:
-                    following = a
-                a._pending += 1
-        b = node._b
-        if b is not None:
-            if b._level < level:
-                walk.open = True
-            else:
-                if b._pending == 0:
-                    if following is not None:
-                        waiting.append(following)
-                    following = b
-                b._pending += 1
-        rest = None if node._extra is None else node._rest
-        if isinstance(rest, tuple):
-            for operand in rest:
-                if isinstance(operand, Node):
-                    if operand._level < level:
-                        walk.open = True
-                        continue
-                    if operand._pending == 0:
-                        if following is not None:
-                            waiting.append(following)
-                        following = operand
-                    operand._pending += 1
-        if following is None:
-            if not waiting:
-                return
-            following = waiting.pop()
-        node = following
-
-
-def _follow_edges(root: Node, level: i64, walk: _Walk, seed: float) -> None:
-    """The second pass: send each node's gradient to its parents, or put the node on the list.
 
     Edges into a cycle are never all followed: it and what lies below are left out.
     """
-    send = walk.sent
-    nodes = walk.nodes
-    ready: list[Node] = []
-    if not _is_last_edge(root, send):
-        return
-    if send:
-        root._grad += seed + 0.0
-    node = root
-    while True:
-        following: Node | None = None
-        a = node._a
-        if a is not None and a._level >= level and _is_last_edge(a, send):
-            following = a
-        b = node._b
-        if b is not None and b._level >= level and _is_last_edge(b, send):
-            if following is not None:
-                ready.append(following)
-            following = b
-        rest = None if node._extra is None else node._rest
-        if isinstance(rest, tuple):
-            for operand in rest:
-                if (
-                    isinstance(operand, Node)
-                    and operand._level >= level
-                    and _is_last_edge(operand, send)
-                ):
-                    if following is not None:
-                        ready.append(following)
-                    following = operand
-        if send:
-            _send(node)
-        else:
-            nodes.append(node)
-        if following is None:
-            if not ready:
-                return
-            following = ready.pop()
-        node = following
+    edges = _count_edges(roots, level)
+    order: list[Node] = []
+    for root in roots:
+        edges[id(root)] -= 1
+        ready = [] if edges[id(root)] else [root]
+        while ready:
+            node = ready.pop()
+            order.append(node)
+            for parent in _parents(node, level):
+                edges[id(parent)] -= 1
+                if not edges[id(parent)]:
+                    ready.append(parent)
+    if len(order) < len(edges):
+        raise ValueError("the graph has a cycle: a node is its own ancestor")
+    return order
 
 
-def _is_last_edge(parent: Node, send: bool) -> bool:
-    """Follow an edge to a node. At the first one, before it is sent anything, clear its gradient.
-
-    To tell the first from the others, the edges left are counted as a negative number.
-    """
-    left = parent._pending
-    if left > 0:
-        left = -left
-        if send and parent._operation is not None:
-            parent._grad = _NOTHING
-    left += 1
-    parent._pending = left
-    return left == 0
+def _count_edges(roots: Sequence[Node], level: int) -> dict[int, int]:
+    """How many edges lead to each node, by the ids of the nodes; to roots 1 more."""
+    edges: dict[int, int] = {}
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        before = edges.get(id(node), 0)
+        edges[id(node)] = before + 1
+        if not before:
+            waiting.extend(_parents(node, level))
+    return edges
 
 
-def _unmark(root: Node) -> None:
-    """Set the marks of a walk that did not end back to 0."""
-    seen = {id(root)}
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        node._pending = 0
-        for parent in node._parents:
-            if id(parent) not in seen:
-                seen.add(id(parent))
-                stack.append(parent)
+def _parents(node: Node, level: int) -> list[Node]:
+    """The parents of a level or a deeper one."""
+    return [x for x in node.operands if isinstance(x, Node) and x._level >= level]
 
 
 def is_stale(node: Node) -> bool:
-    """Whether an operand's data was set since, and the node's value would now be another.
+    """Whether an operand's data was set since, and the node's value would now be another."""
+    if node._serial >= _STATE.last_set:
+        return False
+    newer = any(isinstance(x, Node) and x._serial > node._serial for x in node.operands)
+    return newer and _has_other_value(node)
 
-    Where the value can't be computed again, in a user's own class, setting is enough.
+
+def _has_other_value(node: Node) -> bool:
+    """Whether a node's operation would now give another value.
+
+    Where the value can't be computed again, in a user's own class, it counts as another.
     """
-    a = node._a
-    b = node._b
-    fresh = (a is None or a._clock <= node._clock) and (b is None or b._clock <= node._clock)
-    rest = node._rest
-    if isinstance(rest, tuple):
-        for operand in rest:
-            if isinstance(operand, Node) and operand._clock > node._clock:
-                fresh = False
     operation = node._operation
-    if fresh or operation is None:
-        return not fresh
-    if operation.pull_back is not None and not isinstance(node.operands[0], Node):
+    operands = node.operands
+    if operation is None:
+        return True
+    if operation.pull_back is not None and not isinstance(operands[0], Node):
         return True  # a number, whatever it was computed from
-    value = operation.evaluate(_values(node.operands))
+    value = operation.evaluate(_values(operands))
     return value != node._number and (value == value or node._number == node._number)
 
 
@@ -296,72 +107,112 @@ def _check_fresh(node: Node) -> None:
         return
     user = type(node).__name__ if node._operation is None else node._operation.name
     for operand in node.operands:
-        if isinstance(operand, Node) and operand._clock > node._clock:
+        if isinstance(operand, Node) and operand._serial > node._serial:
             raise ValueError(
                 f"the data of {operand!r} was changed after {user} had used it;"
                 " compute the result again, then call backward"
             )
 
 
-def _send(node: Node) -> None:
-    """Add this node's global gradient times its local gradients to its parents' gradients.
+def backward(root: Node, seed: float) -> None:
+    """Set the gradients of all nodes below a root: see Node.backward.
 
-    What was not picked is sent nothing, and sends nothing: -0.0 marks a gradient that no message
-    has reached. Messages are never -0.0, nor are their sums with it, as 0.0 is added to them.
-    The branches, and _slope, are typed twins of the rules of the most frequent operations.
+    The gradients are kept apart from the nodes until all are known: a user's code may run and raise
+    in the middle, and two threads may do this on one graph.
     """
-    operation = node._operation
-    if operation is None:
-        return
-    g = node._grad
-    if g == 0.0 and ieee.copysign(1.0, g) < 0.0:
-        node._grad = 0.0
-        return
-    a = node._a
-    b = node._b
-    code = operation.code
-    if code >= CODE_NEGATIVE:
-        if a is not None:
-            slope = _slope(code, node._number, a._number)
-            if code != CODE_RELU or slope != 0.0:
-                a._grad += g * slope + 0.0
-    elif code == CODE_ADD:
-        if a is not None:
-            a._grad += g
-        if b is not None:
-            b._grad += g
-    elif code == CODE_MULTIPLY:
-        u = a._number if a is not None else _constant(node)
-        v = b._number if b is not None else _constant(node)
-        if a is not None:
-            a._grad += g * v + 0.0
-        if b is not None:
-            b._grad += g * u + 0.0
-    elif code == CODE_SUBTRACT:
-        if a is not None:
-            a._grad += g
-        if b is not None:
-            b._grad += 0.0 - g
-    elif code == CODE_DIVIDE:
-        v = b._number if b is not None else _constant(node)
-        if a is not None:
-            a._grad += g * ieee.divide(1.0, v) + 0.0
-        if b is not None:
-            b._grad += g * -ieee.divide(node._number, v) + 0.0
-    elif code == CODE_POWER:
-        u = a._number if a is not None else _constant(node)
-        v = b._number if b is not None else _constant(node)
-        if a is not None:
-            a._grad += g * ieee.power_term(v, u, v, 1.0) + 0.0
-        if b is not None:
-            b._grad += g * ieee.power_term(ieee.log(u), u, v, 0.0) + 0.0
-    else:
-        for parent, _, sent in messages(node, [g]):
-            parent._grad += sent + 0.0
+    order = sorted_nodes(root)
+    for node in order:
+        _check_fresh(node)
+    grads = gradients(order, seed)
+    with _WRITING:
+        for node in order:
+            g = grads.get(id(node))
+            if not _is_leaf(node):
+                node._grad = 0.0 if g is None else g
+            elif g is not None:
+                node._grad += g
 
 
-def messages(node: Node, cotangents: list[float]) -> list[tuple[Node, float, float]]:
-    """What a node sends: parents, local gradients, messages; nothing to those it has not picked.
+def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
+    """Set the gradients of the inputs of a transformation, if its graph is all there is.
+
+    So it is if everything that the root depends on is of its level, and computed from the inputs
+    alone by operations of the table: nobody else can see these nodes.
+    """
+    order = topological([root], root._level)[::-1]
+    known = {id(x) for x in inputs}
+    for node in order:
+        if _is_leaf(node):
+            closed = id(node) in known
+        else:
+            native = node._operation is not None and node._operation.native
+            closed = native and all(x._level >= root._level for x in node._parents)
+        if not closed:
+            return False
+    if detecting_anomaly():
+        return False
+    grads = gradients(order, 1.0)
+    for x in inputs:
+        x._grad = grads.get(id(x), 0.0)
+    return True
+
+
+def _is_leaf(node: Node) -> bool:
+    return node._operation is None and node._rest is None
+
+
+def gradients(order: Sequence[Node], seed: float) -> dict[int, float]:
+    """The gradients of what messages reach, by the ids of the nodes: the first is the root."""
+    anomaly = detecting_anomaly()
+    grads: dict[int, float] = {id(order[0]): seed + 0.0}
+    results: dict[int, list[float]] = {}
+    for node in order:
+        g = grads.get(id(node))
+        for parent, local, sent in _sent_by(node, g, results):
+            total = grads.get(id(parent), 0.0) + sent
+            if anomaly and not math.isfinite(total):
+                _raise_anomaly(node, parent, results.get(id(node), [g])[0], local, total)
+            grads[id(parent)] = total
+    return grads
+
+
+def _sent_by(node: Node, g: float | None, results: dict[int, list[float]]) -> list[Message]:
+    """What a node sends, given its gradient, None where it has not been reached.
+
+    Args:
+        node: the node.
+        g: its global gradient.
+        results: of the nodes with several results, by id, the gradients of these.
+    """
+    if _is_leaf(node):
+        return []
+    cotangents = results.get(id(node))
+    if cotangents is None:
+        if g is None:
+            return []
+        cotangents = [g]
+    part = None if node._operation is None else node._operation.result_of
+    if part is None:
+        return messages(node, cotangents)
+    place, count = part
+    results.setdefault(id(node._b), [0.0] * count)[place] = cotangents[0]
+    return []
+
+
+def _raise_anomaly(node: Node, parent: Node, g: float | None, local: float, total: float) -> None:
+    raise FloatingPointError(
+        f"gradient {total} of {parent!r} from {_origin(node)}: global gradient"
+        f" {g} times local gradient {local}"
+    )
+
+
+def _origin(node: Node) -> str:
+    what = type(node).__name__ if node._operation is None else equation(node)
+    return what if node.line is None else f"{what} at {node.line}"
+
+
+def messages(node: Node, cotangents: list[float]) -> list[Message]:
+    """What a node sends to its parents: nothing to those it has not picked.
 
     Args:
         node: the node.
@@ -386,7 +237,7 @@ def messages(node: Node, cotangents: list[float]) -> list[tuple[Node, float, flo
         if isinstance(operand, Node) and not operation.ignores(i)
     ]
     values = _values(operands)
-    found: list[tuple[Node, float, float]] = []
+    found: list[Message] = []
     locals_ = operation.local_grads_at(positions, node._number, values)
     for i, local in zip(positions, locals_, strict=True):
         if not isinstance(local, float):
@@ -400,80 +251,6 @@ def messages(node: Node, cotangents: list[float]) -> list[tuple[Node, float, flo
 def _number(x: Any) -> float:
     """The number of a node or number."""
     return x._number if isinstance(x, Node) else to_float(x, "a pulled back cotangent")
-
-
-def _slope(code: i64, y: float, x: float) -> float:
-    """The local gradient of an operation of one operand that has a code."""
-    if code == CODE_TANH:
-        return ieee.sech2(x)
-    if code == CODE_RELU:
-        return ieee.step(x)
-    if code == CODE_NEGATIVE:
-        return -1.0
-    if code == CODE_EXP:
-        return y
-    if code == CODE_LOG:
-        return ieee.divide(1.0, ieee.nonnegative(x))
-    if code == CODE_SQRT:
-        return ieee.divide(0.5, ieee.nonnegative(y))
-    if code == CODE_SIN:
-        return ieee.cos(x)
-    return -ieee.sin(x)
-
-
-def _constant(node: Node) -> float:
-    constant = node._rest
-    if not isinstance(constant, float):
-        raise TypeError(f"{node!r} lacks an operand; make operations with operators and functions")
-    return constant
-
-
-def _backward_apart(order: list[Node], seed: float) -> None:
-    """Backpropagate with the gradients kept apart from the nodes until all are known.
-
-    Slower than in place, but a user's code may run and raise in the middle, and two threads may do
-    this on one graph.
-    """
-    grads = gradients(order, seed)
-    with _WRITING:
-        for node in order:
-            g = grads.get(id(node), 0.0)
-            leaf = node._operation is None and node._rest is None
-            node._grad = node._grad + g if leaf else g
-
-
-def gradients(order: Sequence[Node], seed: float) -> dict[int, float]:
-    """The gradients of what messages reach, by the ids of the nodes: the first is the root."""
-    anomaly = detecting_anomaly()
-    grads: dict[int, float] = {id(order[0]): seed + 0.0}
-    results: dict[int, list[float]] = {}  # by node with several results: the gradients of these
-    for node in order:
-        if node._operation is None and node._rest is None:
-            continue
-        cotangents = results.get(id(node))
-        if cotangents is None:
-            if id(node) not in grads:
-                continue
-            cotangents = [grads[id(node)]]
-        part = None if node._operation is None else node._operation.result_of
-        if part is not None:
-            place, count = part
-            results.setdefault(id(node._b), [0.0] * count)[place] = cotangents[0]
-            continue
-        for parent, local, sent in messages(node, cotangents):
-            total = grads.get(id(parent), 0.0) + sent
-            if anomaly and not math.isfinite(total):
-                raise FloatingPointError(
-                    f"gradient {total} of {parent!r} from {_origin(node)}: global gradient"
-                    f" {cotangents[0]} times local gradient {local}"
-                )
-            grads[id(parent)] = total
-    return grads
-
-
-def _origin(node: Node) -> str:
-    what = type(node).__name__ if node._operation is None else equation(node)
-    return what if node.line is None else f"{what} at {node.line}"
 
 
 def zero_grad(nodes: Node | Iterable[Any]) -> None:
@@ -494,3 +271,11 @@ def zero_grad(nodes: Node | Iterable[Any]) -> None:
             raise TypeError(f"zero_grad takes nodes, not {type(item).__name__}")
     for node in found:
         node._grad = 0.0
+
+
+if ENGINE is not None:
+    sorted_nodes = ENGINE.sorted_nodes
+    topological = ENGINE.topological
+    is_stale = ENGINE.is_stale
+    backward = ENGINE.backward
+    send_gradients = ENGINE.send_gradients

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 from chainrule._version import __version__
-from chainrule.node import COMPILED
+from chainrule.engine import COMPILED
 
 
 def build_info() -> dict[str, str | bool]:

@@ -13,12 +13,12 @@ import weakref
 from collections.abc import Collection
 from typing import Any
 
-from mypy_extensions import mypyc_attr
-
 from chainrule.annotations import Annotation
 from chainrule.backpropagation import is_stale
-from chainrule.node import INTERNAL, Node, WholeNode, _followed, _leaving, apply
+from chainrule.node import Node, apply
 from chainrule.rules import Operation
+from chainrule.traced import followed, leaving
+from chainrule.whole import WholeNode
 
 _local = threading.local()
 
@@ -42,7 +42,7 @@ def _new(
         Node.__init__(node, 0.0, operands)
     node._number, node._grad, stale = numbers
     if stale:
-        node._clock = -1  # older than any operand, so that backward looks at the values
+        node._serial = -1  # older than any operand, so that backward looks at the values
     node._keep(node._rest, annotation)
     return node
 
@@ -59,9 +59,9 @@ def _state(node: Node) -> dict[str, Any]:
     kind = type(node)
     if node._operation is not None or kind is Node:
         return {}
-    state = {k: v for k, v in getattr(node, "__dict__", {}).items() if k not in INTERNAL}
+    state = dict(getattr(node, "__dict__", {}))
     for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
+        slots = () if base is Node else base.__dict__.get("__slots__", ())
         for slot in (slots,) if isinstance(slots, str) else slots:
             private = slot.startswith("__") and not slot.endswith("__")
             name = f"_{base.__name__.lstrip('_')}{slot}" if private else slot
@@ -83,8 +83,8 @@ def _stays(node: Node) -> bool:
     """
     if node._level > 0:
         return True
-    if _followed(node):
-        raise _leaving(node, "copying")
+    if followed(node):
+        raise leaving(node, "copying")
     return False
 
 
@@ -115,7 +115,6 @@ def deepcopy_node(root: Node, memo: dict[int, Any]) -> Node:
     return twin
 
 
-@mypyc_attr(native_class=False)
 class _Dump:
     """One run of a pickler, with the nodes that it has pickled.
 
@@ -137,7 +136,6 @@ class _Dump:
         return bool, (other,)
 
 
-@mypyc_attr(native_class=False)
 class _Ancestors:
     """The ancestors of a node that are not yet pickled, oldest first, when they are asked for."""
 
@@ -189,8 +187,8 @@ def _not_done(root: Node, done: Collection[int]) -> list[Node]:
 
 def reduce_node(node: Node) -> tuple[Any, ...]:
     """For ``__reduce_ex__``: how to make the node again from its parents."""
-    if _followed(node):
-        raise _leaving(node, "pickling")
+    if followed(node):
+        raise leaving(node, "pickling")
     dump = _this_dump()
     older = None
     if not dump.pickled.issuperset([id(parent) for parent in node._parents]):

@@ -18,8 +18,9 @@ from mypy_extensions import i64
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
 from chainrule.backpropagation import topological
-from chainrule.node import BinaryOpNode, Node, OperationNode, apply, equation
+from chainrule.node import BinaryOpNode, Node, OperationNode, apply
 from chainrule.rules import to_float
+from chainrule.text import equation
 from chainrule.tracing import PROGRESS, NoForwardMode, has_ended
 
 

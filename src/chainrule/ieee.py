@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Final
 
-INF: Final = math.inf
-NAN: Final = math.nan
-SMALLEST_NORMAL: Final = 2.2250738585072014e-308
-LARGEST: Final = 1.7976931348623157e308
-SPLIT: Final = 134217729.0  # 2**27 + 1, Veltkamp's constant: halves the digits of a number
-_TANH: Final = math.tanh  # compiled, a name of this module is found much faster
+INF = math.inf
+NAN = math.nan
+SMALLEST_NORMAL = 2.2250738585072014e-308
+LARGEST = 1.7976931348623157e308
+SPLIT = 134217729.0  # 2**27 + 1, Veltkamp's constant: halves the digits of a number
 
 
 def divide(x: float, y: float) -> float:
@@ -197,7 +195,7 @@ def cosh(x: float) -> float:
 
 def tanh(x: float) -> float:
     """Hyperbolic tangent."""
-    return _TANH(x)
+    return math.tanh(x)
 
 
 def sech2(x: float) -> float:

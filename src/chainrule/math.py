@@ -17,10 +17,10 @@ from math import comb, e, factorial, gcd, inf, isqrt, lcm, nan, perm, pi, tau
 from typing import Any
 
 from chainrule import rules as _rules
+from chainrule.comparing import as_condition as _as_condition
+from chainrule.comparing import compared as _compared
+from chainrule.comparing import negated as _negated
 from chainrule.node import Node as _Node
-from chainrule.node import as_condition as _as_condition
-from chainrule.node import compared as _compared
-from chainrule.node import negated as _negated
 from chainrule.rules import to_float as _to_float
 from chainrule.tracebacks import boundary as _boundary
 from chainrule.tracebacks import keep_users_frames as _keep_users_frames

@@ -4,74 +4,63 @@ A :class:`Node` holds a number and remembers its parents, the nodes it was compu
 ordinary Python on nodes builds the graph; :meth:`Node.backward` walks it from the root to the
 leaves and multiplies local gradients along the way, which is the chain rule.
 
-This file is plain Python. Where a C compiler is found it is compiled when the package is built,
-which makes it some forty times faster and changes no result.
+This is the reference, in plain Python, and the engine where there is no compiler. Else the classes
+written in C take the place of those here, at the end of the file.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+import operator
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
-from mypy_extensions import i32, i64, mypyc_attr
-
-from chainrule import ieee, rules
+from chainrule import rules
 from chainrule.annotations import (
     ACTIVE,
     Annotation,
-    asked_by_user,
     detecting_anomaly,
     new_annotation,
-    users_line,
 )
 from chainrule.domain import check_domain, raising_domain_errors
-from chainrule.rules import (
-    CODE_ADD,
-    CODE_DIVIDE,
-    CODE_MULTIPLY,
-    CODE_POWER,
-    CODE_RELU,
-    CODE_SUBTRACT,
-    CODE_TANH,
-    Operation,
-    described,
-    to_float,
-)
+from chainrule.engine import ENGINE
+from chainrule.forking import take_around_forks
+from chainrule.rules import Operation, described, to_float
+from chainrule.text import equation, symbol_of, traced_text
 from chainrule.tracebacks import keep_users_frames
-from chainrule.tracing import PROGRESS, TracedValueError, has_ended, name_of
-
-COMPILED: Final = not __file__.endswith(".py")
-"""Whether the engine runs as machine code."""
-
-
-INTERNAL: Final = frozenset(
-    ["_pending", "_operation", "_a", "_b", "_extra", "_number", "_grad", "_clock", "_level"]
+from chainrule.traced import (
+    AS_TEXT,
+    TO_CONSTANT,
+    USE_EQUAL,
+    USE_GRAD,
+    USE_OUTSIDE,
+    followed,
+    leaving,
 )
-"""The attributes that the engine keeps on every node."""
+from chainrule.tracing import PROGRESS
 
-
-LARGEST_WHOLE: Final = 2.0**53
-"""Up to here every whole number is a float."""
+_SERIALS = itertools.count(1)  # of each node made, and of each setting of data
 
 
 class _State:
-    """Counts the times that any node's data was set; nodes compare it to notice stale values."""
+    """What all nodes share.
+
+    Attributes:
+        last_set: the serial number of the last setting of a node's data. Nodes made since have
+            operands as they were; of older ones it must be looked whether they are.
+    """
 
     def __init__(self) -> None:
-        self.clock: i64 = 0
+        self.last_set = 0
 
 
 _STATE: Final = _State()
-
-
-class _Both:
-    """The rest of a node's operands and its annotation, in one place as both are rare."""
-
-    def __init__(self, rest: object, annotation: Annotation) -> None:
-        self.rest = rest
-        self.annotation = annotation
+_SETTING: Final = threading.RLock()  # of data, in the order of the serial numbers
+take_around_forks(lambda: _SETTING)
 
 
 class _AskedOfTheClass:
@@ -95,7 +84,6 @@ def _apply_ufunc(node: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
     return applied(ufunc, method, inputs, kwargs)
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Node:
     """A number in a computational graph.
 
@@ -116,6 +104,18 @@ class Node:
         TypeError: if data is not a real number, a parent not a node, or the name not text.
     """
 
+    __slots__ = (
+        "_a",  # the operands: one or two nodes in _a and _b, their constant in _rest,
+        "_annotation",
+        "_b",
+        "_grad",
+        "_level",  # of the innermost transformation it depends on an input of
+        "_number",
+        "_operation",
+        "_rest",  # or a tuple of all of them, if there are more
+        "_serial",  # greater than those of all nodes made, and all data set, before it
+    )
+
     __array_priority__: ClassVar[float] = 1000.0  # for classes that do not know __array_ufunc__
 
     def __init__(
@@ -125,34 +125,16 @@ class Node:
         name: str | None = None,
         **unknown: NoReturn,
     ) -> None:
-        if unknown:
-            from chainrule.keywords import unknown_keyword
-
-            raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
-        if isinstance(data, Node):
-            raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
-        number = to_float(data, "Node", "takes a real number")
-        # Compiled, the attributes stand in memory in this order: the small one fills a gap, and
-        # what the garbage collector looks at is near the node's head.
-        self._pending: i32 = 0
         self._operation: Operation | None = None
-        # The operands: one or two nodes in _a and _b; in _rest the constant of a two-operand
-        # operation, or a tuple of all the operands if there are more than two.
         self._a: Node | None = None
         self._b: Node | None = None
-        self._extra: object = _checked_parents(parents)  # _rest, _annotation, or _Both
-        self._number: float = number
-        self._grad: float = 0.0
-        self._clock: i64 = _STATE.clock
-        self._level: i64 = 0  # of the innermost transformation it depends on an input of
-        if self._extra is not None:
-            self._level = _level_of(parents)
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"the name of a node is text, not {type(name).__name__}")
-        if ACTIVE.contexts or name is not None:
-            _enter_contexts(self, name)
-            if self._rest is not None and detecting_anomaly() and not math.isfinite(self._number):
-                raise FloatingPointError(f"{type(self).__name__} = {self._number} at {self.line}")
+        self._rest: object = None
+        self._annotation: Annotation | None = None
+        self._number = 0.0
+        self._grad = 0.0
+        self._serial = next(_SERIALS)
+        self._level = 0
+        _fill(self, data, parents, name, **unknown)
 
     # What a node knows
 
@@ -163,24 +145,16 @@ class Node:
         Raises:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            from chainrule.advice import on_data
-
-            raise _leaving(self, "reading the data of", on_data() or _TO_CONSTANT)
+        if self._level or ACTIVE.contexts:
+            return _data_of_traced(self)
         return self._number
 
     @data.setter
     def data(self, value: SupportsFloat) -> None:
-        if self._operation is not None:
-            raise ValueError(
-                f"the data of {self!r} is the result of an operation and can't be set;"
-                " set a leaf's and compute the result again"
-            )
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "setting the data of")
-        self._number = to_float(value, "data", "takes a real number")
-        _STATE.clock += 1
-        self._clock = _STATE.clock
+        number = _data_to_set(self, value)
+        with _SETTING:
+            self._number = number
+            self._serial = _STATE.last_set = next(_SERIALS)
 
     @property
     def grad(self) -> float:
@@ -189,15 +163,13 @@ class Node:
         Raises:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "reading the grad of", _USE_GRAD)
+        if self._level or ACTIVE.contexts:
+            return _grad_of_traced(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: SupportsFloat) -> None:
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "setting the grad of", _USE_GRAD)
-        self._grad = to_float(value, "grad", "takes a real number")
+        self._grad = _grad_to_set(self, value)
 
     @property
     def name(self) -> str | None:
@@ -206,8 +178,7 @@ class Node:
 
     @name.setter
     def name(self, name: str | None) -> None:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"the name of a node is text, not {type(name).__name__}")
+        _check_name(name)
         old = self._annotation
         new = Annotation(name, (), None) if old is None else Annotation(name, old.groups, old.line)
         self._keep(self._rest, new)
@@ -227,29 +198,9 @@ class Node:
         """The operation that made the node; None for leaves and users' own subclasses."""
         return self._operation
 
-    @property
-    def _rest(self) -> object:
-        extra = self._extra
-        if isinstance(extra, Annotation):
-            return None
-        return extra.rest if isinstance(extra, _Both) else extra
-
-    @_rest.setter
-    def _rest(self, rest: object) -> None:
-        self._keep(rest, self._annotation)
-
-    @property
-    def _annotation(self) -> Annotation | None:
-        extra = self._extra
-        if isinstance(extra, Annotation):
-            return extra
-        return extra.annotation if isinstance(extra, _Both) else None
-
     def _keep(self, rest: object, annotation: Annotation | None) -> None:
-        if annotation is None:
-            self._extra = rest
-        else:
-            self._extra = annotation if rest is None else _Both(rest, annotation)
+        self._rest = rest
+        self._annotation = annotation
 
     @property
     def operands(self) -> tuple[Any, ...]:
@@ -270,9 +221,7 @@ class Node:
 
     @_parents.setter
     def _parents(self, parents: Sequence[Node]) -> None:
-        if self._operation is not None:
-            raise ValueError("the operands of an operation can't be changed; compute it again")
-        self._rest = _checked_parents(parents)
+        _set_parents(self, parents)
 
     def _local_grad(self, parent: Node) -> Any:
         """∂self/∂parent; for an operand that occurs twice, by its first position.
@@ -298,8 +247,8 @@ class Node:
         Raises:
             TracedValueError: for a node that depends on an input of a transformation in progress.
         """
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "reading the local gradients of", _USE_GRAD)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            raise leaving(self, "reading the local gradients of", USE_GRAD)
         operation = self._operation
         if operation is None:
             return tuple(
@@ -335,8 +284,8 @@ class Node:
             TracedValueError: for a node that depends on an input of a transformation in progress.
             ValueError: if the graph has a cycle.
         """
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "looking at the graph of", _USE_OUTSIDE)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            raise leaving(self, "looking at the graph of", USE_OUTSIDE)
         from chainrule.backpropagation import sorted_nodes
 
         try:
@@ -360,8 +309,8 @@ class Node:
                 had used it.
             FloatingPointError: inside :func:`~chainrule.detect_anomaly`.
         """
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, "backward from", _USE_GRAD)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            raise leaving(self, "backward from", USE_GRAD)
         from chainrule.backpropagation import backward
 
         try:
@@ -373,59 +322,49 @@ class Node:
     # Operators
 
     def __add__(self, other: object) -> Any:
-        if isinstance(other, Node):
-            return BinaryOpNode(self, other, "+")
-        return _with_other(self, other, "+", False)
+        return with_other(self, other, "+", False)
 
     def __radd__(self, other: object) -> Any:
-        return _with_other(self, other, "+", True)
+        return with_other(self, other, "+", True)
 
     def __sub__(self, other: object) -> Any:
-        if isinstance(other, Node):
-            return BinaryOpNode(self, other, "-")
-        return _with_other(self, other, "-", False)
+        return with_other(self, other, "-", False)
 
     def __rsub__(self, other: object) -> Any:
-        return _with_other(self, other, "-", True)
+        return with_other(self, other, "-", True)
 
     def __mul__(self, other: object) -> Any:
-        if isinstance(other, Node):
-            return BinaryOpNode(self, other, "*")
-        return _with_other(self, other, "*", False)
+        return with_other(self, other, "*", False)
 
     def __rmul__(self, other: object) -> Any:
-        return _with_other(self, other, "*", True)
+        return with_other(self, other, "*", True)
 
     def __truediv__(self, other: object) -> Any:
-        if isinstance(other, Node):
-            return BinaryOpNode(self, other, "/")
-        return _with_other(self, other, "/", False)
+        return with_other(self, other, "/", False)
 
     def __rtruediv__(self, other: object) -> Any:
-        return _with_other(self, other, "/", True)
+        return with_other(self, other, "/", True)
 
     def __pow__(self, other: object) -> Any:
-        if isinstance(other, Node):
-            return BinaryOpNode(self, other, "**")
-        return _with_other(self, other, "**", False)
+        return with_other(self, other, "**", False)
 
     def __rpow__(self, other: object) -> Any:
-        return _with_other(self, other, "**", True)
+        return with_other(self, other, "**", True)
 
     def __mod__(self, other: object) -> Any:
-        return _with_other(self, other, "%", False)
+        return with_other(self, other, "%", False)
 
     def __rmod__(self, other: object) -> Any:
-        return _with_other(self, other, "%", True)
+        return with_other(self, other, "%", True)
 
     def __floordiv__(self, other: object) -> Any:
-        return _with_other(self, other, "//", False)
+        return with_other(self, other, "//", False)
 
     def __rfloordiv__(self, other: object) -> Any:
-        return _with_other(self, other, "//", True)
+        return with_other(self, other, "//", True)
 
     def __neg__(self) -> Node:
-        return OperationNode(rules.negative, -self._number, self, None, None)
+        return _unary(rules.negative, self)
 
     def __pos__(self) -> Node:
         return self
@@ -441,18 +380,19 @@ class Node:
 
     def __round__(self, digits: Any = None) -> Node:
         if digits is None:
-            value = ieee.round_half_even(self._number, 0.0)
-            return _with_line(WholeNode(rules.round_half_even, value, self, None, 0.0))
+            from chainrule.whole import rounded_half_even
+
+            return rounded_half_even(self)
         return apply(rules.round_half_even, (self, digits))
 
     def __floor__(self) -> Node:
-        return _rounded(rules.floor, self)
+        return self.floor()
 
     def __ceil__(self) -> Node:
-        return _rounded(rules.ceil, self)
+        return self.ceil()
 
     def __trunc__(self) -> Node:
-        return _rounded(rules.trunc, self)
+        return self.trunc()
 
     def _apply(self, operation: Operation, operands: Sequence[object]) -> Node:
         """What a call of an operation asks of the first operand that is not a number."""
@@ -470,74 +410,26 @@ class Node:
     # identity. What compile records gives a ConditionNode, everything else a bool.
 
     def __lt__(self, other: Any) -> Any:
-        if isinstance(other, Node):
-            if self._level or other._level or ACTIVE.contexts:
-                return compared(rules.less, self, other)
-            return self._number < other._number
-        if not _is_comparable(other):
-            return _with_array(self, other, "less")
-        if self._level or ACTIVE.contexts:
-            return compared(rules.less, self, other)
-        return self._number < other
+        return _compared(self, other, "<")
 
     def __le__(self, other: Any) -> Any:
-        if isinstance(other, Node):
-            if self._level or other._level or ACTIVE.contexts:
-                return compared(rules.less_equal, self, other)
-            return self._number <= other._number
-        if not _is_comparable(other):
-            return _with_array(self, other, "less_equal")
-        if self._level or ACTIVE.contexts:
-            return compared(rules.less_equal, self, other)
-        return self._number <= other
+        return _compared(self, other, "<=")
 
     def __gt__(self, other: Any) -> Any:
-        if isinstance(other, Node):
-            if self._level or other._level or ACTIVE.contexts:
-                return compared(rules.less, other, self)
-            return self._number > other._number
-        if not _is_comparable(other):
-            return _with_array(self, other, "greater")
-        if self._level or ACTIVE.contexts:
-            return compared(rules.less, other, self)
-        return self._number > other
+        return _compared(self, other, ">")
 
     def __ge__(self, other: Any) -> Any:
-        if isinstance(other, Node):
-            if self._level or other._level or ACTIVE.contexts:
-                return compared(rules.less_equal, other, self)
-            return self._number >= other._number
-        if not _is_comparable(other):
-            return _with_array(self, other, "greater_equal")
-        if self._level or ACTIVE.contexts:
-            return compared(rules.less_equal, other, self)
-        return self._number >= other
+        return _compared(self, other, ">=")
 
     def __eq__(self, other: Any) -> Any:
-        if isinstance(other, Node):
-            if self._level or other._level or ACTIVE.contexts:
-                return compared(rules.equal, self, other)
-            return self is other
-        if not _is_comparable(other):
-            return _with_array(self, other, "equal")
-        if self._level or ACTIVE.contexts:
-            return compared(rules.equal, self, other)
-        return self._number == other
+        return _compared(self, other, "==")
 
     def __ne__(self, other: Any) -> Any:
-        if isinstance(other, Node):
-            if self._level or other._level or ACTIVE.contexts:
-                return compared(rules.not_equal, self, other)
-            return self is not other
-        if not _is_comparable(other):
-            return _with_array(self, other, "not_equal")
-        if self._level or ACTIVE.contexts:
-            return compared(rules.not_equal, self, other)
-        return self._number != other
+        return _compared(self, other, "!=")
 
     def __hash__(self) -> int:
         if self._level:
-            raise _leaving(self, "the hash of", _USE_EQUAL)
+            return _hash_of_traced(self)
         return id(self) >> 4
 
     # Leaving the graph is said aloud: node.data
@@ -549,8 +441,8 @@ class Node:
     def __float__(self) -> float:
         from chainrule.advice import on_float, users_place
 
-        if _followed(self):
-            raise _leaving(self, "float() of", on_float())
+        if followed(self):
+            raise leaving(self, "float() of", on_float())
         raise TypeError(
             f"a node is not turned into a float at {users_place()}, which would lose its gradient:"
             f" {on_float()}; node.data leaves the graph"
@@ -558,7 +450,9 @@ class Node:
 
     def __int__(self) -> int:
         """The whole part, which has no derivative to lose; where ``compile`` traces, by guards."""
-        return _whole_part(self)
+        from chainrule.whole import whole_part
+
+        return whole_part(self)
 
     def __complex__(self) -> complex:
         raise TypeError("a node is real; use node.data to leave the graph")
@@ -566,11 +460,11 @@ class Node:
     # Text, copying and pickling
 
     def __repr__(self) -> str:
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            return _traced_text(self)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            return traced_text(self)
         text = f"data={self._number!r}, grad={self._grad!r}"
         if self._operation is not None:
-            text += f", op={_symbol(self)!r}"
+            text += f", op={symbol_of(self)!r}"
         if self.name is not None:
             text += f", name={self.name!r}"
         return f"{type(self).__name__}({text})"
@@ -578,8 +472,8 @@ class Node:
     def __format__(self, spec: str) -> str:
         if not spec:
             return repr(self)
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            raise _leaving(self, f"formatting ({spec!r})", _AS_TEXT)
+        if (self._level or ACTIVE.contexts) and followed(self):
+            raise leaving(self, f"formatting ({spec!r})", AS_TEXT)
         return format(self._number, spec)
 
     def __copy__(self) -> Node:
@@ -693,15 +587,15 @@ class Node:
 
     def floor(self) -> Node:
         """The whole number below, with derivative 0."""
-        return _rounded(rules.floor, self)
+        return _whole(rules.floor, self)
 
     def ceil(self) -> Node:
         """The whole number above, with derivative 0."""
-        return _rounded(rules.ceil, self)
+        return _whole(rules.ceil, self)
 
     def trunc(self) -> Node:
         """The whole part, with derivative 0."""
-        return _rounded(rules.trunc, self)
+        return _whole(rules.trunc, self)
 
     def sigmoid(self) -> Node:
         """1 / (1 + exp(-self))."""
@@ -739,7 +633,7 @@ class Node:
 
     def is_integer(self) -> Any:
         """Whether the value is a whole number."""
-        return self - _rounded(rules.floor, self) == 0.0
+        return self - self.floor() == 0.0
 
     def rad2deg(self) -> Any:
         """Radians to degrees."""
@@ -770,6 +664,37 @@ class Node:
         return apply(rules.fmod, (self, other))
 
 
+# Leaves
+
+
+def _fill(
+    node: Node,
+    data: SupportsFloat,
+    parents: Sequence[Node] = (),
+    name: str | None = None,
+    **unknown: NoReturn,
+) -> None:
+    """Put the arguments of Node into a blank node."""
+    if unknown:
+        from chainrule.keywords import unknown_keyword
+
+        raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
+    if isinstance(data, Node):
+        raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
+    number = to_float(data, "Node", "takes a real number")
+    rest = _checked_parents(parents)
+    _check_name(name)
+    node._number = number
+    if rest is not None:
+        node._rest = rest
+        node._level = level_of(rest)
+    if ACTIVE.contexts or name is not None:
+        _enter_contexts(node, name)
+
+
+_fill.__qualname__ = "Node.__init__"  # as which it complains of arguments
+
+
 def _checked_parents(parents: object) -> tuple[Node, ...] | None:
     """The parents as a tuple, None for none of them."""
     if isinstance(parents, str):
@@ -787,6 +712,93 @@ def _checked_parents(parents: object) -> tuple[Node, ...] | None:
     return tuple(checked) or None
 
 
+def _set_parents(node: Node, parents: object) -> None:
+    """Give a user's own node other parents."""
+    if node._operation is not None:
+        raise ValueError("the operands of an operation can't be changed; compute it again")
+    node._keep(_checked_parents(parents), node._annotation)
+
+
+def _check_name(name: object) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"the name of a node is text, not {type(name).__name__}")
+
+
+def level_of(operands: Iterable[object]) -> int:
+    """The level of an operation's node: the largest of its operands."""
+    return max((operand._level for operand in operands if isinstance(operand, Node)), default=0)
+
+
+def _enter_contexts(node: Node, name: str | None) -> None:
+    """Give a new node what the open contexts say, and check it: group, line, level of a trace."""
+    if PROGRESS.recorder is not None:
+        from chainrule.comparing import ConditionNode
+
+        if node._level < PROGRESS.recorded_level:
+            node._level = PROGRESS.recorded_level  # it is computed anew at each call of the trace
+        for operand in node.operands:
+            if isinstance(operand, ConditionNode):
+                operand.asked = True
+    rest = node._rest
+    node._keep(rest, new_annotation(name))
+    if math.isfinite(node._number):
+        return
+    operation = node._operation
+    if operation is None:
+        if rest is not None and detecting_anomaly():
+            raise FloatingPointError(f"{type(node).__name__} = {node._number} at {node.line}")
+        return
+    if raising_domain_errors() and operation.builtin:
+        check_domain(operation.name, _values(node.operands))
+    if detecting_anomaly():
+        raise FloatingPointError(f"{equation(node)} at {node.line}")
+
+
+# Traced values, and what is asked of them
+
+
+def _data_of_traced(node: Node) -> float:
+    """The data, of a node that may be traced."""
+    if followed(node):
+        from chainrule.advice import on_data
+
+        raise leaving(node, "reading the data of", on_data() or TO_CONSTANT)
+    return node._number
+
+
+def _grad_of_traced(node: Node) -> float:
+    """The gradient, of a node that may be traced."""
+    if followed(node):
+        raise leaving(node, "reading the grad of", USE_GRAD)
+    return node._grad
+
+
+def _data_to_set(node: Node, value: object) -> float:
+    """The number that a node's data is set to."""
+    if node._operation is not None:
+        raise ValueError(
+            f"the data of {node!r} is the result of an operation and can't be set;"
+            " set a leaf's and compute the result again"
+        )
+    if (node._level or ACTIVE.contexts) and followed(node):
+        raise leaving(node, "setting the data of")
+    return to_float(value, "data", "takes a real number")
+
+
+def _grad_to_set(node: Node, value: object) -> float:
+    """The number that a node's gradient is set to."""
+    if (node._level or ACTIVE.contexts) and followed(node):
+        raise leaving(node, "setting the grad of", USE_GRAD)
+    return to_float(value, "grad", "takes a real number")
+
+
+def _hash_of_traced(node: Node) -> NoReturn:
+    raise leaving(node, "the hash of", USE_EQUAL)
+
+
+# Operations
+
+
 class OperationNode(Node):
     """The result of an operation of the table or of a user's :class:`~chainrule.Operation`.
 
@@ -794,76 +806,32 @@ class OperationNode(Node):
     subclassing.
     """
 
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            raise TypeError(f"{cls.__name__}: subclass Node, not the class of an operation")
+
     def __init__(
         self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
     ) -> None:
-        self._pending = 0
         self._operation = operation
         self._a = a
         self._b = b
-        self._extra = rest
+        self._rest = rest
+        self._annotation = None
         self._number = data
         self._grad = 0.0
-        self._clock = _STATE.clock
-        level: i64 = 0
-        if a is not None:
-            level = a._level
-        if b is not None and b._level > level:
-            level = b._level
-        self._level = level
-        if not COMPILED and type(self).__module__ != __name__:  # compiled, Python itself objects
-            raise TypeError(f"{type(self).__name__}: subclass Node, not the class of an operation")
+        self._serial = next(_SERIALS)
+        self._level = level_of(rest if isinstance(rest, tuple) else (a, b))
         if ACTIVE.contexts:
             _enter_contexts(self, None)
-            if not math.isfinite(data):
-                if raising_domain_errors() and operation.builtin:
-                    check_domain(operation.name, _values(self.operands))
-                if detecting_anomaly():
-                    raise FloatingPointError(f"{equation(self)} at {self.line}")
 
     def __str__(self) -> str:
         """The symbol of the operation, with its constants: ``*``, ``tanh``, ``** 2``, ``1 /``."""
-        if (self._level or ACTIVE.contexts) and _followed(self):
-            return _traced_text(self)
-        return _symbol(self)
-
-
-def _symbol(node: Node) -> str:
-    """The symbol of a node's operation, with its constants."""
-    operation = node._operation
-    if operation is None:  # made anew as a leaf
-        return type(node).__name__
-    operands = node.operands
-    constants = ["·" if isinstance(operand, Node) else f"{operand:.6g}" for operand in operands]
-    if len(node._parents) == len(operands):
-        return operation.symbol
-    if not operation.symbol.isidentifier() and len(operands) == 2:
-        return " ".join([constants[0], operation.symbol, constants[1]]).strip("· ")
-    return f"{operation.symbol}({', '.join(constants)})"
-
-
-def _traced_text(node: Node) -> str:
-    """What stands for a traced value where text is wanted: ``<traced exp, line 12>``.
-
-    The line is that of the code that made it, where it was recorded.
-    """
-    operation = node._operation
-    what = "node" if operation is None or operation is rules.identity else operation.name
-    if node.name is not None:
-        what += f" {node.name!r}"
-    line = node.line
-    if line is not None:
-        number = line.rpartition(":")[2]
-        what += f", {line}" if number == line else f", line {number}"  # of a cell, or of a file
-    return f"<traced {what}>"
-
-
-def equation(node: Node) -> str:
-    """The operation with its numbers put in, ``log(0) = -inf``, for messages."""
-    operation = node._operation
-    name = type(node).__name__ if operation is None else operation.name
-    values = ", ".join([f"{value:.6g}" for value in _values(node.operands)])
-    return f"{name}({values}) = {node._number:.6g}"
+        if (self._level or ACTIVE.contexts) and followed(self):
+            return traced_text(self)
+        return symbol_of(self)
 
 
 class BinaryOpNode(OperationNode):
@@ -879,16 +847,13 @@ class BinaryOpNode(OperationNode):
         ValueError: if the operator is none of these.
     """
 
+    __slots__ = ()
+
     def __init__(self, x: Node, y: Node, op: str) -> None:
-        if not COMPILED:
-            _check_nodes(x, y)
-        if op == "+":
-            super().__init__(rules.add, x._number + y._number, x, y, None)
-        elif op == "*":
-            super().__init__(rules.multiply, x._number * y._number, x, y, None)
-        else:
-            operation = _operator(op)
-            super().__init__(operation, _operate(operation, x._number, y._number), x, y, None)
+        _check_nodes(x, y)
+        operation = operator_of(op)
+        value = operation.evaluate((x._number, y._number))
+        OperationNode.__init__(self, operation, value, x, y, None)
 
     @property
     def _op(self) -> str:
@@ -898,29 +863,33 @@ class BinaryOpNode(OperationNode):
 class ReLUNode(OperationNode):
     """max(x, 0), with gradient 0 at 0."""
 
+    __slots__ = ()
+
     def __init__(self, x: Node) -> None:
-        if not COMPILED:
-            _check_nodes(x)
-        super().__init__(rules.relu, ieee.relu(x._number), x, None, None)
+        _check_nodes(x)
+        OperationNode.__init__(self, rules.relu, rules.relu.evaluate((x._number,)), x, None, None)
 
 
 class TanhNode(OperationNode):
     """Hyperbolic tangent."""
 
+    __slots__ = ()
+
     def __init__(self, x: Node) -> None:
-        if not COMPILED:
-            _check_nodes(x)
-        super().__init__(rules.tanh, ieee.tanh(x._number), x, None, None)
+        _check_nodes(x)
+        OperationNode.__init__(self, rules.tanh, rules.tanh.evaluate((x._number,)), x, None, None)
 
 
 class PowOp(OperationNode):
     """x ** n for a number n."""
 
+    __slots__ = ()
+
     def __init__(self, x: Node, n: float) -> None:
-        if not COMPILED:
-            _check_nodes(x)
+        _check_nodes(x)
         exponent = to_float(n, "**")
-        super().__init__(rules.power, ieee.power(x._number, exponent), x, None, exponent)
+        value = rules.power.evaluate((x._number, exponent))
+        OperationNode.__init__(self, rules.power, value, x, None, exponent)
 
     @property
     def n(self) -> float:
@@ -928,515 +897,59 @@ class PowOp(OperationNode):
         return to_float(self._rest, "**")
 
 
-class WholeNode(OperationNode):
-    """A whole number without derivative, an int in Python: what floor, ceil and round give.
-
-    Sums, differences, products, quotients by ``//`` and remainders of whole numbers are whole
-    numbers, exact up to 2**53. It is an index where Python asks for one: the number itself eagerly;
-    where ``compile`` traces, found by guards.
-    """
-
-    def __index__(self) -> int:
-        return _whole_part(self)
-
-    def __float__(self) -> float:
-        return float(_whole_part(self))
-
-    def __add__(self, other: object) -> Any:
-        return _whole_operator(self, other, "+", False)
-
-    def __radd__(self, other: object) -> Any:
-        return _whole_operator(self, other, "+", True)
-
-    def __sub__(self, other: object) -> Any:
-        return _whole_operator(self, other, "-", False)
-
-    def __rsub__(self, other: object) -> Any:
-        return _whole_operator(self, other, "-", True)
-
-    def __mul__(self, other: object) -> Any:
-        return _whole_operator(self, other, "*", False)
-
-    def __rmul__(self, other: object) -> Any:
-        return _whole_operator(self, other, "*", True)
-
-    def __mod__(self, other: object) -> Any:
-        return _whole_operator(self, other, "%", False)
-
-    def __rmod__(self, other: object) -> Any:
-        return _whole_operator(self, other, "%", True)
-
-    def __floordiv__(self, other: object) -> Any:
-        return _whole_operator(self, other, "//", False)
-
-    def __rfloordiv__(self, other: object) -> Any:
-        return _whole_operator(self, other, "//", True)
-
-    def __neg__(self) -> Node:
-        return WholeNode(rules.negative, -self._number, self, None, None)
-
-    def __abs__(self) -> Node:
-        return WholeNode(rules.absolute, abs(self._number), self, None, None)
-
-    def __round__(self, digits: Any = None) -> Node:
-        return self if digits is None or digits >= 0 else super().__round__(digits)
-
-    def __floor__(self) -> Node:
-        return self
-
-    def __ceil__(self) -> Node:
-        return self
-
-    def __trunc__(self) -> Node:
-        return self
-
-    def __and__(self, other: object) -> Any:
-        return _bits(self, other, "&")
-
-    def __rand__(self, other: object) -> Any:
-        return _bits(self, other, "&")
-
-    def __or__(self, other: object) -> Any:
-        return _bits(self, other, "|")
-
-    def __ror__(self, other: object) -> Any:
-        return _bits(self, other, "|")
-
-    def __xor__(self, other: object) -> Any:
-        return _bits(self, other, "^")
-
-    def __rxor__(self, other: object) -> Any:
-        return _bits(self, other, "^")
-
-    def __invert__(self) -> Any:
-        return -self - 1
-
-
-# Compiled, the method alone does not tell Python that these are indices; setting it does.
-setattr(WholeNode, "__index__", WholeNode.__index__)  # noqa: B010
-
-
-class ConditionNode(WholeNode):
-    """A comparison that ``compile`` follows: the bool that it is in plain Python, 1.0 or 0.0.
-
-    Where its truth is asked (``if``, ``while``, ``and``, ``not``) it becomes a guard: the trace
-    holds for calls in which it comes out the same. As the condition of ``where``, or as a number,
-    it is computed without a branch; ``&``, ``|``, ``^`` and ``~`` combine conditions without one.
-
-    Attributes:
-        asked: whether anything has used it.
-        escaped: whether it was used where only a bool would do.
-    """
-
-    def __init__(
-        self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
-    ) -> None:
-        super().__init__(operation, data, a, b, rest)
-        self.asked = False
-        self.escaped = False
-
-    def __bool__(self) -> bool:
-        recorder = PROGRESS.recorder
-        if recorder is None:
-            raise _leaving(self, "the truth value of")
-        self.asked = True
-        return bool(recorder.guard(self, self._number != 0.0))
-
-    def __int__(self) -> int:
-        return 1 if self else 0
-
-    def __float__(self) -> float:
-        return 1.0 if self else 0.0
-
-    # As an index (NumPy takes a bool for a mask), a key or text it must be a bool: the trace starts
-    # anew with one.
-
-    def __index__(self) -> int:
-        self.escaped = True
-        raise TypeError("a traced comparison is no index")
-
-    def __hash__(self) -> int:
-        self.escaped = self.escaped or asked_by_user()
-        return id(self) >> 4
-
-    def __str__(self) -> str:
-        self.escaped = self.escaped or asked_by_user()
-        return super().__str__()
-
-    def __repr__(self) -> str:
-        self.escaped = self.escaped or asked_by_user()
-        return super().__repr__()
-
-    def __format__(self, spec: str) -> str:
-        self.escaped = self.escaped or asked_by_user()
-        return super().__format__(spec)
-
-    def __round__(self, digits: Any = None) -> Node:
-        return _node(self + 0)
-
-    def __invert__(self) -> Any:
-        return InvertedNode(rules.subtract, -1.0 - self._number, None, self, -1.0)
-
-
-class InvertedNode(WholeNode):
-    """``~`` of a comparison: as a number -2 or -1, as in Python; as a condition its negation."""
-
-    def __invert__(self) -> Any:
-        return self._b
-
-
-def compared(operation: Operation, a: object, b: object) -> Any:
-    """A comparison: a :class:`ConditionNode` where it is recorded, else a bool.
-
-    Numbers that are no floats are compared exactly, as Python does.
-
-    Raises:
-        TracedValueError: in another thread than the transformation's, or after its end.
-    """
-    x = a if isinstance(a, Node) else None
-    y = b if isinstance(b, Node) else None
-    u = 0.0
-    v = 0.0
-    never_equal = False
-    if x is not None:
-        u = x._number
-    else:
-        below, u = _around(a, operation)
-        never_equal = below != u
-    if y is not None:
-        v = y._number
-    else:
-        v, above = _around(b, operation)
-        never_equal = above != v
-    level = _level_of((a, b))
-    if level == 0 and x is not None and y is not None:
-        if operation is rules.equal:
-            return x is y
-        if operation is rules.not_equal:
-            return x is not y
-    if level > 0:
-        for operand in (x, y):
-            if operand is not None and has_ended(operand._level):
-                raise _leaving(operand, "comparing")
-    if never_equal and u == u and v == v:
-        if operation is rules.equal or operation is rules.not_equal:
-            return operation is rules.not_equal
-        operation = rules.less_equal  # with the float next to the number
-    value = operation.evaluate((u, v))
-    if not _recorded(level):
-        held = held_equality(operation, value != 0.0, a, b)
-        if level > 0 and (held or ACTIVE.contexts):
-            _note_comparison((a, b), held)
-        return value != 0.0
-    rest = u if x is None else v if y is None else None
-    return _noted(ConditionNode(operation, value, x, y, rest))
-
-
-def held_equality(operation: Operation | None, outcome: bool, a: Any, b: Any) -> bool:
-    """Whether a comparison found values equal, but for ``x != 0``, which keeps clear of poles."""
-    if operation is not rules.not_equal or outcome:
-        return operation is rules.equal and outcome
-    return all(isinstance(x, Node) or bool(x != 0.0) for x in (a, b))
-
-
-def _note_comparison(sides: tuple[Any, ...], held: bool) -> None:
-    """Note what values that are differentiated were compared, and whether they are equal."""
-    from chainrule.shortcuts import note_comparison
-
-    note_comparison(sides, held, 1)
-
-
-def _around(number: Any, operation: Operation) -> tuple[float, float]:
-    """The floats next to a number, below and above; the same twice if it is one itself."""
-    if isinstance(number, float):
-        return number, number
-    try:
-        near = float(number)
-    except OverflowError:
-        near = math.inf if number > 0 else -math.inf
-    if type(number).__module__ == "numpy" or number != number or number == near:
-        return near, near
-    if number > near:
-        return near, math.nextafter(near, math.inf)
-    return math.nextafter(near, -math.inf), near
-
-
-def _recorded(level: i64) -> bool:
-    """Whether a comparison at a level is part of a trace."""
-    return PROGRESS.recorder is not None and not 0 < level < PROGRESS.recorded_level
-
-
-def _noted(condition: ConditionNode) -> Any:
-    """A new condition, or its outcome where the trace has comparisons that are bools."""
-    recorder = PROGRESS.recorder
-    return condition if recorder is None else recorder.compared(condition)
-
-
-def negated(condition: Any) -> Any:
-    """``not`` of a comparison, without a branch."""
-    if not isinstance(condition, ConditionNode):
-        return not condition
-    value = 1.0 - condition._number
-    return _noted(ConditionNode(rules.subtract, value, None, condition, 1.0))
-
-
-def as_condition(x: object) -> Any:
-    """What ``where`` picks by, for a comparison, or comparisons combined by ``& | ^ ~``.
-
-    In Python ``~True`` is -2 and ``~False`` -1: of such numbers the last bit counts.
-
-    Raises:
-        TypeError: for anything else.
-    """
-    if isinstance(x, (bool, ConditionNode)):
-        return x
-    if isinstance(x, InvertedNode):
-        return negated(x._b)
-    if type(x) is int and -2 <= x <= 1:
-        return x % 2 == 1
-    if type(x).__module__ == "numpy" and type(x).__name__ in ("bool", "bool_"):
-        return bool(x)
-    raise TypeError(
-        f"where takes a comparison such as x > 0, not {type(x).__name__}; for arrays use np.where"
-    )
-
-
-def _bits(left: WholeNode, other: Any, symbol: str) -> Any:
-    """``&``, ``|`` or ``^`` of a whole number and another: of conditions, without a branch."""
-    inverted = isinstance(left, InvertedNode)
-    if inverted or isinstance(left, ConditionNode):
-        try:
-            a = as_condition(left)
-            b = as_condition(other)
-        except TypeError:
-            pass
-        else:
-            below = isinstance(other, InvertedNode) or (isinstance(other, int) and other < 0)
-            if symbol == "&":
-                result, negative = _logic(rules.multiply, a, b), inverted and below
-            elif symbol == "|":
-                result, negative = _logic(rules.maximum, a, b), inverted or below
-            else:
-                result, negative = _logic(rules.not_equal, a, b), inverted != below
-            return ~negated(result) if negative else result
-    if not _is_whole(other):
-        return NotImplemented
-    u = int(left)
-    v = int(other)
-    return u & v if symbol == "&" else u | v if symbol == "|" else u ^ v
-
-
-def _logic(operation: Operation, a: Any, b: Any) -> Any:
-    """Two conditions, or a condition and a bool, combined by an operation on 1.0 and 0.0."""
-    if not isinstance(a, Node):
-        a, b = b, a
-    if not isinstance(a, Node):
-        return operation.evaluate((1.0 if a else 0.0, 1.0 if b else 0.0)) != 0.0
-    if isinstance(b, Node):
-        condition = ConditionNode(operation, operation.evaluate((a._number, b._number)), a, b, None)
-    else:
-        number = 1.0 if b else 0.0
-        condition = ConditionNode(
-            operation, operation.evaluate((a._number, number)), a, None, number
-        )
-    return _noted(condition)
-
-
-# Whole numbers
-
-
-def _is_whole(x: object) -> bool:
-    """Whether x is a whole number: an index, in Python's term."""
-    return isinstance(x, int) or (  # arrays have the method, too
-        hasattr(type(x), "__index__") and not hasattr(type(x), "__len__")
-    )
-
-
-def _rounded(operation: Operation, x: Node) -> Node:
-    return _with_line(WholeNode(operation, operation.evaluate((x._number,)), x, None, None))
-
-
-def _with_line(node: Node) -> Node:
-    """Where a transformation follows it, a step remembers its line: it ends a derivative."""
-    if node._level > 0 and node.line is None:
-        node._keep(node._rest, Annotation(node.name, node.groups, users_line()))
-    return node
-
-
-def _whole_operator(node: WholeNode, other: Any, symbol: str, swapped: bool) -> Any:
-    """An operator whose result is a whole number if the other operand is one."""
-    if not _is_whole(other):
-        if symbol == "*" and isinstance(other, (str, bytes, list, tuple)):
-            return NotImplemented  # so many times, which asks for an index
-        return _with_other(node, other, symbol, swapped)
-    divisor = node if swapped else other
-    if (symbol == "%" or symbol == "//") and divisor == 0:
-        raise ZeroDivisionError("integer division or modulo by zero")
-    operation = _operator(symbol)
-    if isinstance(other, Node):
-        a: Node | None = other if swapped else node
-        b: Node | None = node if swapped else other
-        rest: object = None
-        value = _operate(operation, _node(a)._number, _node(b)._number)
-    else:
-        number = to_float(other, symbol)
-        a, b, rest = (None, node, number) if swapped else (node, None, number)
-        u, v = (number, node._number) if swapped else (node._number, number)
-        value = _operate(operation, u, v)
-    if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
-        return OperationNode(operation, value, a, b, rest)  # no longer exact
-    return WholeNode(operation, value, a, b, rest)
-
-
-def _whole_part(node: Node) -> int:
-    """The whole part of a value, as int() gives it; where a trace records, it is part of the trace.
-
-    Raises:
-        ValueError: if the value is NaN.
-        OverflowError: if it is infinite.
-        TracedValueError: if the value belongs to a transformation that has ended.
-    """
-    if has_ended(node._level):
-        raise _leaving(node, "int() of")
-    if not _recorded(node._level):
-        if node._level > 0 and ACTIVE.contexts:
-            _note_comparison((node,), False)
-        return int(node._number)
-    if not abs(node) < math.inf:
-        raise (OverflowError if node == node else ValueError)(
-            "int() of a traced value that is infinite or NaN"
-        )
-    return found_by_guards(node)
-
-
-def found_by_guards(node: Node) -> int:
-    """The whole part of a finite value, which comparisons make part of the trace."""
-    negative = bool(node <= -1.0)
-    x = -node if negative else node
-    high = 1
-    while not x < high:
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        if x < middle:
-            high = middle
-        else:
-            low = middle
-    return -low if negative else low
-
-
-def _level_of(operands: Iterable[object]) -> i64:
-    level: i64 = 0
-    for operand in operands:
-        if isinstance(operand, Node) and operand._level > level:
-            level = operand._level
-    return level
-
-
-def _enter_contexts(node: Node, name: str | None) -> None:
-    """Give a new node what the open contexts say: its group and line, the level of a trace."""
-    if PROGRESS.recorder is not None:
-        if node._level < PROGRESS.recorded_level:
-            node._level = PROGRESS.recorded_level  # it is computed anew at each call of the trace
-        rest = node._rest
-        for operand in rest if isinstance(rest, tuple) else (node._a, node._b):
-            if isinstance(operand, ConditionNode):
-                operand.asked = True
-    node._keep(node._rest, new_annotation(name))
-
-
-def _followed(node: Node) -> bool:
-    """Whether a transformation, or a trace in this thread, follows the node's value.
-
-    Where nothing is recorded, the values of stop_gradient are constants.
-    """
-    if PROGRESS.recorder is not None:
-        return True
-    stopped = node._operation is rules.stop_gradient
-    return node._level > 0 and (not stopped or has_ended(node._level))
-
-
-_TO_CONSTANT: Final = "write stop_gradient(x) to treat it as constant"
-_USE_GRAD: Final = "use grad or value_and_grad for derivatives inside"
-_USE_OUTSIDE: Final = "call the function on nodes, outside, to see its graph"
-_USE_EQUAL: Final = "sets and dicts look up by hash; compare it with == instead"
-_AS_TEXT: Final = "leave the format out for a text without the value"
-_USE_MATH: Final = "use the functions of chainrule.math in place of Python's"
-
-
-def _leaving(node: Node, what: str, instead: str = _TO_CONSTANT) -> TracedValueError:
-    """The error for a traced value that would leave the graph."""
-    from chainrule.advice import users_place
-
-    if has_ended(node._level):
-        why = "it is used outside the transformation it belongs to, which has ended"
-    else:
-        why = (
-            f"inside {name_of(node._level)} that would lose its dependence on the inputs; {instead}"
-        )
-    return TracedValueError(f"{what} a traced value at {users_place()}: {why}")
-
-
 # Building
 
 
 def _check_nodes(*nodes: object) -> None:
-    """Raise TypeError for anything else; compiled code checks its argument types by itself."""
+    """Raise TypeError for anything else."""
     for node in nodes:
         if not isinstance(node, Node):
             raise TypeError(f"expected a node, not {described(node)}")
 
 
-def _operator(symbol: str) -> Operation:
-    if symbol == "+":
-        return rules.add
-    if symbol == "*":
-        return rules.multiply
-    if symbol == "-":
-        return rules.subtract
-    if symbol == "/":
-        return rules.divide
-    if symbol == "**":
-        return rules.power
-    if symbol == "%":
-        return rules.mod
-    if symbol == "//":
-        return rules.floor_divide
-    raise ValueError(f"an operator is one of + - * / ** % //, not {symbol!r}")
+_OPERATORS: Final[dict[str, tuple[Operation, str]]] = {  # with NumPy's name
+    "+": (rules.add, "add"),
+    "-": (rules.subtract, "subtract"),
+    "*": (rules.multiply, "multiply"),
+    "/": (rules.divide, "true_divide"),
+    "**": (rules.power, "power"),
+    "%": (rules.mod, "remainder"),
+    "//": (rules.floor_divide, "floor_divide"),
+}
+_SYMBOLS: Final[dict[str, str]] = {
+    **{name: symbol for symbol, (_, name) in _OPERATORS.items()},
+    "divide": "/",  # as true_divide calls itself
+}
 
 
-def _operate(operation: Operation, u: float, v: float) -> float:
-    """The value of an operator: a typed twin of the table for the most frequent ones."""
-    code = operation.code
-    if code == CODE_ADD:
-        return u + v
-    if code == CODE_MULTIPLY:
-        return u * v
-    if code == CODE_SUBTRACT:
-        return u - v
-    if code == CODE_DIVIDE:
-        return ieee.divide(u, v)
-    if code == CODE_POWER:
-        return ieee.power(u, v)
-    return float(operation.value(u, v))
+def operator_of(symbol: object) -> Operation:
+    """The operation of an operator."""
+    found = _OPERATORS.get(symbol) if isinstance(symbol, str) else None
+    if found is None:
+        raise ValueError(f"an operator is one of + - * / ** % //, not {symbol!r}")
+    return found[0]
 
 
 def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> Node:
     """An operator between a node and a number, the number first if swapped."""
-    operation = _operator(symbol)
+    operation = operator_of(symbol)
     if swapped:
-        value = _operate(operation, constant, node._number)
+        value = operation.evaluate((constant, node._number))
         return OperationNode(operation, value, None, node, constant)
     if operation is rules.power:
         return PowOp(node, constant)
-    return OperationNode(
-        operation, _operate(operation, node._number, constant), node, None, constant
-    )
+    value = operation.evaluate((node._number, constant))
+    return OperationNode(operation, value, node, None, constant)
 
 
 def _unary(operation: Operation, x: Node) -> Node:
     return OperationNode(operation, operation.evaluate((x._number,)), x, None, None)
+
+
+def _whole(operation: Operation, x: Node) -> Node:
+    from chainrule.whole import rounded
+
+    return rounded(operation, x)
 
 
 def apply(operation: Operation, operands: Sequence[object]) -> Node:
@@ -1449,18 +962,22 @@ def apply(operation: Operation, operands: Sequence[object]) -> Node:
     operation.check_arity(len(operands))
     first = operands[0]
     if len(operands) == 1 and isinstance(first, Node):
-        if operation.code == CODE_RELU:
+        if operation is rules.relu:
             return ReLUNode(first)
-        if operation.code == CODE_TANH:
+        if operation is rules.tanh:
             return TanhNode(first)
-        if operation is rules.floor or operation is rules.ceil or operation is rules.trunc:
-            return _rounded(operation, first)
+        if operation in (rules.floor, rules.ceil, rules.trunc):
+            return _whole(operation, first)
         _check_differentiable(operation, 0)
         return _unary(operation, first)
-    if operation.builtin and operation.symbol in _NUMPY_NAMES:
-        if isinstance(first, Node):
-            return _operated(first, operands[1], operation.symbol, False)
-        return _operated(_node(operands[1]), first, operation.symbol, True)
+    if operation.builtin and operation.symbol in _OPERATORS:
+        swapped = not isinstance(first, Node)
+        node, other = (operands[1], first) if swapped else (first, operands[1])
+        assert isinstance(node, Node)
+        if isinstance(other, Node):
+            return BinaryOpNode(node, other, operation.symbol)
+        constant = to_float(other, operation.symbol)
+        return _with_constant(node, constant, operation.symbol, swapped)
     checked: list[Any] = []
     for i, operand in enumerate(operands):
         if not isinstance(operand, Node):
@@ -1470,12 +987,10 @@ def apply(operation: Operation, operands: Sequence[object]) -> Node:
         checked.append(operand)
     value = operation.evaluate(_values(checked))
     if len(checked) > 2:
-        node = OperationNode(operation, value, None, None, tuple(checked))
-        node._level = _level_of(checked)
-        return node
+        return OperationNode(operation, value, None, None, tuple(checked))
     left, right = checked
     if not isinstance(left, Node):
-        return OperationNode(operation, value, None, _node(right), left)
+        return OperationNode(operation, value, None, right, left)
     if not isinstance(right, Node):
         return OperationNode(operation, value, left, None, right)
     return OperationNode(operation, value, left, right, None)
@@ -1489,53 +1004,51 @@ def _check_differentiable(operation: Operation, position: int) -> None:
         )
 
 
-def _operated(node: Node, other: object, symbol: str, swapped: bool) -> Node:
-    if isinstance(other, Node):
-        return BinaryOpNode(node, other, symbol)
-    return _with_constant(node, to_float(other, symbol), symbol, swapped)
-
-
-def _node(x: object) -> Node:
-    assert isinstance(x, Node)
-    return x
-
-
 def _values(operands: Iterable[Any]) -> list[float]:
     return [operand._number if isinstance(operand, Node) else operand for operand in operands]
 
 
-_NUMPY_NAMES: Final[dict[str, str]] = {
-    "+": "add",
-    "-": "subtract",
-    "*": "multiply",
-    "/": "true_divide",
-    "**": "power",
-    "%": "remainder",
-    "//": "floor_divide",
-}
-_SYMBOLS: Final[dict[str, str]] = {
-    **{name: symbol for symbol, name in _NUMPY_NAMES.items()},
-    "divide": "/",  # as true_divide calls itself
-}
+# Operators and comparisons with anything
 
 
-def _is_comparable(x: object) -> bool:
-    return isinstance(x, (float, int, rules._REAL, Decimal))
-
-
-def _is_real(x: object) -> bool:
-    return isinstance(x, (float, int, rules._REAL))
-
-
-def _with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
+def with_other(node: Node, other: object, symbol: str, swapped: bool) -> Any:
     """An operator between a node and anything; an array of nodes if the other is an array."""
     if isinstance(other, Node):
         return BinaryOpNode(other, node, symbol) if swapped else BinaryOpNode(node, other, symbol)
-    if isinstance(other, float) or _is_real(other):
+    if isinstance(other, (float, int, Real)):
         return _with_constant(node, to_float(other, symbol), symbol, swapped)
     if other is None or isinstance(other, (str, bytes, complex, list, tuple, dict, set)):
         to_float(other, symbol)  # raises
-    return _with_array(node, other, _NUMPY_NAMES[symbol], swapped)
+    return _with_array(node, other, _OPERATORS[symbol][1], swapped)
+
+
+_COMPARISONS: Final[dict[str, tuple[Operation, bool, str, Callable[[Any, Any], Any]]]] = {
+    # the operation, whether its operands are swapped, NumPy's name, Python's function
+    "<": (rules.less, False, "less", operator.lt),
+    "<=": (rules.less_equal, False, "less_equal", operator.le),
+    ">": (rules.less, True, "greater", operator.gt),
+    ">=": (rules.less_equal, True, "greater_equal", operator.ge),
+    "==": (rules.equal, False, "equal", operator.eq),
+    "!=": (rules.not_equal, False, "not_equal", operator.ne),
+}
+
+
+def _compared(node: Node, other: Any, symbol: str) -> Any:
+    """A comparison of a node with anything."""
+    operation, swapped, ufunc, function = _COMPARISONS[symbol]
+    if not isinstance(other, (Node, float, int, Real, Decimal)):
+        return _with_array(node, other, ufunc)
+    if node._level or ACTIVE.contexts or (isinstance(other, Node) and other._level):
+        from chainrule.comparing import compared
+
+        return compared(operation, other, node) if swapped else compared(operation, node, other)
+    if not isinstance(other, Node):
+        return function(node._number, other)
+    if symbol == "==":
+        return node is other
+    if symbol == "!=":
+        return node is not other
+    return function(node._number, other._number)
 
 
 def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = False) -> Any:
@@ -1551,3 +1064,46 @@ def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = Fals
 
     ufunc = getattr(numpy, ufunc_name)
     return ufunc(other, node) if swapped else ufunc(node, other)
+
+
+# The classes written in C
+
+
+def _hand_over() -> None:
+    """Let the engine's classes take the place of those above, with all that they lack.
+
+    They have what is frequent: the attributes, making and freeing, ``data``, ``grad``, operands,
+    ``_keep``, operators, comparisons, ``__bool__``, ``__hash__``, the methods of operations of one
+    operand. Each other method, property or constant of a class above is set on the engine's class,
+    and is the same function on both engines. What is rare in the engine's methods comes back to
+    here through the hooks.
+    """
+    ENGINE.set_hooks(
+        keep_users_frames=keep_users_frames,
+        apply=apply,
+        with_other=with_other,
+        compared=_compared,
+        fill=_fill,
+        set_parents=_set_parents,
+        data_of_traced=_data_of_traced,
+        grad_of_traced=_grad_of_traced,
+        hash_of_traced=_hash_of_traced,
+        data_to_set=_data_to_set,
+        grad_to_set=_grad_to_set,
+        operator_of=operator_of,
+        check_node=_check_nodes,
+        to_float=to_float,
+    )
+    ENGINE.set_docs({name: value.__doc__ for name, value in vars(Node).items() if value.__doc__})
+    slots = {"__init__", "__slots__", "__dict__", "__weakref__", *Node.__slots__}
+    for reference in (Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp):
+        twin = getattr(ENGINE, reference.__name__)
+        own = slots.union(vars(twin)) - {"__doc__", "__module__"}
+        for name, value in vars(reference).items():
+            if name not in own:
+                setattr(twin, name, value)
+        globals()[reference.__name__] = twin
+
+
+if ENGINE is not None:
+    _hand_over()

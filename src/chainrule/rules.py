@@ -11,16 +11,50 @@ result is an ordinary number (``1 / ((1 - x) (1 + x))``, not ``1 / (1 - x**2)``)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-from mypy_extensions import i64
+from numbers import Real
+from typing import Any
 
 from chainrule import ieee, special
 from chainrule.domain import check_domain, raising_domain_errors, without_domain_errors
+from chainrule.engine import ENGINE
 from chainrule.tracing import PROGRESS
 
 
-class Operation:
+def called(operation: Operation, *operands: Any) -> Any:
+    """Apply an operation: a float for numbers, a node if an operand is one."""
+    numbers: list[float] = []
+    for operand in operands:
+        if isinstance(operand, float):
+            numbers.append(operand)
+        elif hasattr(operand, "_apply"):
+            if not operation.builtin and PROGRESS.recorder is not None:
+                PROGRESS.recorder.uses(operation)
+            return operand._apply(operation, operands)
+        else:
+            numbers.append(to_float(operand, operation.name))
+    operation.check_arity(len(numbers))
+    value = operation.evaluate(numbers)
+    if value - value != 0.0 and operation.builtin and raising_domain_errors():
+        check_domain(operation.name, numbers)
+    return value
+
+
+class OperationBase:
+    """What can be called on numbers and nodes."""
+
+    code = 0
+    """The row in the engine's table; 0 where it has none."""
+    native = False
+    """Whether no Python runs in it."""
+
+    __call__ = called
+
+
+if ENGINE is not None:
+    OperationBase = ENGINE.OperationBase  # type: ignore[misc]
+
+
+class Operation(OperationBase):
     """An elementary operation: a function of numbers with its local gradients.
 
     Called on numbers it returns a float; called with a node among its operands, a node.
@@ -78,8 +112,6 @@ class Operation:
         # first to the messages to these; and of an operation that is one of several results, which.
         self.pull_back: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]] | None = None
         self.result_of: tuple[int, int] | None = None
-        self.native = False  # whether no Python runs in it, if the engine is compiled
-        self.code: i64 = 0
         self.__doc__: str | None = getattr(value, "__doc__", None)
 
     def __repr__(self) -> str:
@@ -150,24 +182,6 @@ class Operation:
             found.append(function(y, *operands))
         return found
 
-    def __call__(self, *operands: Any) -> Any:
-        """Apply the operation: a float for numbers, a node if an operand is one."""
-        numbers: list[float] = []
-        for operand in operands:
-            if isinstance(operand, float):
-                numbers.append(operand)
-            elif hasattr(operand, "_apply"):
-                if not self.builtin and PROGRESS.recorder is not None:
-                    PROGRESS.recorder.uses(self)
-                return operand._apply(self, operands)
-            else:
-                numbers.append(to_float(operand, self.name))
-        self.check_arity(len(numbers))
-        value = self.evaluate(numbers)
-        if value - value != 0.0 and self.builtin and raising_domain_errors():
-            check_domain(self.name, numbers)
-        return value
-
     def evaluate(self, numbers: Sequence[float]) -> float:
         """The value for numbers.
 
@@ -189,7 +203,7 @@ def to_float(x: object, what: str, rule: str = "takes real numbers and nodes") -
     """
     if isinstance(x, float):
         return float(x)
-    if isinstance(x, (int, _REAL)):
+    if isinstance(x, (int, Real)):
         try:
             return float(x)  # type: ignore[arg-type]
         except OverflowError:
@@ -215,15 +229,7 @@ def described(x: object) -> str:
     return f"{type(x).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
 
 
-def _real() -> type:
-    from numbers import Real
-
-    return Real
-
-
-_REAL: Final = _real()
-
-OPERATIONS: Final[dict[str, Operation]] = {}
+OPERATIONS: dict[str, Operation] = {}
 """Every operation of the table by name."""
 
 
@@ -236,12 +242,9 @@ def _rule(
     value: Callable[..., float],
     *local_grads: Callable[..., Any] | None,
     symbol: str = "",
-    code: i64 = 0,
 ) -> Operation:
     operation = Operation(name, value, local_grads, symbol)
     operation.builtin = True
-    operation.native = True
-    operation.code = code
     OPERATIONS[name] = operation
     return operation
 
@@ -265,69 +268,51 @@ def _minus_quotient(y: Any, a: Any, b: Any) -> Any:
     return round_half_even(divide(y, b) - divide(a, b), 0.0)
 
 
-# Codes of the operations whose backward step has a typed twin in node.py.
-CODE_ADD: Final = 1
-CODE_SUBTRACT: Final = 2
-CODE_MULTIPLY: Final = 3
-CODE_DIVIDE: Final = 4
-CODE_POWER: Final = 5
-CODE_NEGATIVE: Final = 6  # from here on, operations of one operand
-CODE_RELU: Final = 7
-CODE_TANH: Final = 8
-CODE_EXP: Final = 9
-CODE_LOG: Final = 10
-CODE_SQRT: Final = 11
-CODE_SIN: Final = 12
-CODE_COS: Final = 13
-
-LOG_2: Final = 0.6931471805599453
-INV_LOG_2: Final = 1.4426950408889634
-INV_LOG_10: Final = 0.4342944819032518
-TWO_OVER_SQRT_PI: Final = 1.1283791670955126
+LOG_2 = 0.6931471805599453
+INV_LOG_2 = 1.4426950408889634
+INV_LOG_10 = 0.4342944819032518
+TWO_OVER_SQRT_PI = 1.1283791670955126
 
 # Arithmetic
-add: Final[Operation] = _rule("add", lambda a, b: a + b, _one, _one, symbol="+", code=CODE_ADD)
-subtract: Final[Operation] = _rule(
-    "subtract", lambda a, b: a - b, _one, lambda y, a, b: -1.0, symbol="-", code=CODE_SUBTRACT
+add = _rule("add", lambda a, b: a + b, _one, _one, symbol="+")
+subtract = _rule(
+    "subtract", lambda a, b: a - b, _one, lambda y, a, b: -1.0, symbol="-"
 )
-multiply: Final[Operation] = _rule(
+multiply = _rule(
     "multiply",
     lambda a, b: a * b,
     lambda y, a, b: b,
     lambda y, a, b: a,
     symbol="*",
-    code=CODE_MULTIPLY,
 )
-divide: Final[Operation] = _rule(
+divide = _rule(
     "divide",
     ieee.divide,
     lambda y, a, b: divide(1.0, b),
     lambda y, a, b: -divide(y, b),
     symbol="/",
-    code=CODE_DIVIDE,
 )
-azmul: Final[Operation] = _rule(  # a * b, but 0 for 0 times infinity
+azmul = _rule(  # a * b, but 0 for 0 times infinity
     "azmul", ieee.azmul, lambda y, a, b: b, lambda y, a, b: a
 )
-message: Final[Operation] = _rule(  # global_grad * local_grad; 0 where nothing is reached
+message = _rule(  # global_grad * local_grad; 0 where nothing is reached
     "message",
     ieee.message,
     _zero,
     lambda y, reached, global_grad, local_grad: where(reached, local_grad, 0.0),
     lambda y, reached, global_grad, local_grad: where(reached, global_grad, 0.0),
 )
-negative: Final[Operation] = _rule(
-    "negative", lambda x: -x, lambda y, x: -1.0, symbol="neg", code=CODE_NEGATIVE
+negative = _rule(
+    "negative", lambda x: -x, lambda y, x: -1.0, symbol="neg"
 )
-power: Final[Operation] = _rule(
+power = _rule(
     "power",
     ieee.power,
     lambda y, x, n: power_term(n, x, n, 1.0),
     lambda y, x, n: power_term(log(x), x, n, 0.0),
     symbol="**",
-    code=CODE_POWER,
 )
-power_term: Final[Operation] = _rule(  # c * x ** (n - k), k a plain number
+power_term = _rule(  # c * x ** (n - k), k a plain number
     "power_term",
     ieee.power_term,
     lambda y, c, x, n, k: power_term(1.0, x, n, k),
@@ -335,57 +320,57 @@ power_term: Final[Operation] = _rule(  # c * x ** (n - k), k a plain number
     lambda y, c, x, n, k: power_term(azmul(c, log(x)), x, n, k),
     None,
 )
-mod: Final[Operation] = _rule(
+mod = _rule(
     "mod", ieee.mod, _one, lambda y, a, b: -floor_divide(a, b), symbol="%"
 )
-fmod: Final[Operation] = _rule("fmod", ieee.fmod, _one, _minus_quotient)
-remainder: Final[Operation] = _rule("remainder", ieee.remainder, _one, _minus_quotient)
-floor_divide: Final[Operation] = _rule("floor_divide", ieee.floor_divide, _zero, _zero, symbol="//")
-fma: Final[Operation] = _rule("fma", ieee.fma, lambda y, a, b, c: b, lambda y, a, b, c: a, _one)
-fsum: Final[Operation] = _variadic("fsum", ieee.fsum, lambda y, *xs: [1.0] * len(xs))
-ldexp: Final[Operation] = _rule("ldexp", ieee.ldexp, lambda y, x, n: ldexp(1.0, n), None)
+fmod = _rule("fmod", ieee.fmod, _one, _minus_quotient)
+remainder = _rule("remainder", ieee.remainder, _one, _minus_quotient)
+floor_divide = _rule("floor_divide", ieee.floor_divide, _zero, _zero, symbol="//")
+fma = _rule("fma", ieee.fma, lambda y, a, b, c: b, lambda y, a, b, c: a, _one)
+fsum = _variadic("fsum", ieee.fsum, lambda y, *xs: [1.0] * len(xs))
+ldexp = _rule("ldexp", ieee.ldexp, lambda y, x, n: ldexp(1.0, n), None)
 
 # Exponentials and logarithms
-exp: Final[Operation] = _rule("exp", ieee.exp, lambda y, x: y, code=CODE_EXP)
-exp2: Final[Operation] = _rule("exp2", ieee.exp2, lambda y, x: y * LOG_2)
-expm1: Final[Operation] = _rule("expm1", ieee.expm1, lambda y, x: exp(x))
-log: Final[Operation] = _rule(
-    "log", ieee.log, lambda y, x: divide(1.0, nonnegative(x)), code=CODE_LOG
+exp = _rule("exp", ieee.exp, lambda y, x: y)
+exp2 = _rule("exp2", ieee.exp2, lambda y, x: y * LOG_2)
+expm1 = _rule("expm1", ieee.expm1, lambda y, x: exp(x))
+log = _rule(
+    "log", ieee.log, lambda y, x: divide(1.0, nonnegative(x))
 )
-log2: Final[Operation] = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, nonnegative(x)))
-log10: Final[Operation] = _rule(
+log2 = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, nonnegative(x)))
+log10 = _rule(
     "log10", ieee.log10, lambda y, x: divide(INV_LOG_10, nonnegative(x))
 )
-log1p: Final[Operation] = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, nonnegative(1.0 + x)))
-sqrt: Final[Operation] = _rule(
-    "sqrt", ieee.sqrt, lambda y, x: divide(0.5, nonnegative(y)), code=CODE_SQRT
+log1p = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, nonnegative(1.0 + x)))
+sqrt = _rule(
+    "sqrt", ieee.sqrt, lambda y, x: divide(0.5, nonnegative(y))
 )
-cbrt: Final[Operation] = _rule("cbrt", ieee.cbrt, lambda y, x: divide(1.0, 3.0 * y * y))
+cbrt = _rule("cbrt", ieee.cbrt, lambda y, x: divide(1.0, 3.0 * y * y))
 
 # Trigonometry, angles in radians
-sin: Final[Operation] = _rule("sin", ieee.sin, lambda y, x: cos(x), code=CODE_SIN)
-cos: Final[Operation] = _rule("cos", ieee.cos, lambda y, x: -sin(x), code=CODE_COS)
-tan: Final[Operation] = _rule("tan", ieee.tan, lambda y, x: 1.0 + y * y)
-asin: Final[Operation] = _rule(
+sin = _rule("sin", ieee.sin, lambda y, x: cos(x))
+cos = _rule("cos", ieee.cos, lambda y, x: -sin(x))
+tan = _rule("tan", ieee.tan, lambda y, x: 1.0 + y * y)
+asin = _rule(
     "asin", ieee.asin, lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))
 )
-acos: Final[Operation] = _rule(
+acos = _rule(
     "acos", ieee.acos, lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x)))
 )
-atan: Final[Operation] = _rule("atan", ieee.atan, lambda y, x: divide(1.0, 1.0 + x * x))
-atan2: Final[Operation] = _rule(
+atan = _rule("atan", ieee.atan, lambda y, x: divide(1.0, 1.0 + x * x))
+atan2 = _rule(
     "atan2",
     ieee.atan2,
     lambda a, y, x: over_squares(x, x, y),
     lambda a, y, x: over_squares(-y, x, y),
 )
-hypot: Final[Operation] = _variadic("hypot", ieee.hypot, lambda y, *xs: _hypot_grads(y, xs))
-over_norm: Final[Operation] = _variadic(  # p / hypot(*xs)
+hypot = _variadic("hypot", ieee.hypot, lambda y, *xs: _hypot_grads(y, xs))
+over_norm = _variadic(  # p / hypot(*xs)
     "over_norm",
     ieee.over_norm,
     lambda y, p, *xs: [over_norm(1.0, *xs), *[-azmul(y, over_squares(x, *xs)) for x in xs]],
 )
-over_squares: Final[Operation] = _variadic(  # p / hypot(*xs)**2
+over_squares = _variadic(  # p / hypot(*xs)**2
     "over_squares",
     ieee.over_squares,
     lambda y, p, *xs: [
@@ -403,77 +388,82 @@ def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
 
 
 # Hyperbolic functions
-sinh: Final[Operation] = _rule("sinh", ieee.sinh, lambda y, x: cosh(x))
-cosh: Final[Operation] = _rule("cosh", ieee.cosh, lambda y, x: sinh(x))
-tanh: Final[Operation] = _rule("tanh", ieee.tanh, lambda y, x: sech2(x), code=CODE_TANH)
-sech2: Final[Operation] = _rule(
+sinh = _rule("sinh", ieee.sinh, lambda y, x: cosh(x))
+cosh = _rule("cosh", ieee.cosh, lambda y, x: sinh(x))
+tanh = _rule("tanh", ieee.tanh, lambda y, x: sech2(x))
+sech2 = _rule(
     "sech2", ieee.sech2, lambda y, x: -2.0 * tanh(x) * y
 )  # 1 - tanh(x)**2
-asinh: Final[Operation] = _rule("asinh", ieee.asinh, lambda y, x: divide(1.0, hypot(1.0, x)))
-acosh: Final[Operation] = _rule(
+asinh = _rule("asinh", ieee.asinh, lambda y, x: divide(1.0, hypot(1.0, x)))
+acosh = _rule(
     "acosh", ieee.acosh, lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0))
 )
-atanh: Final[Operation] = _rule(
+atanh = _rule(
     "atanh", ieee.atanh, lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x)))
 )
 
 # Kinks and steps
-relu: Final[Operation] = _rule("relu", ieee.relu, lambda y, x: step(x), code=CODE_RELU)
-absolute: Final[Operation] = _rule("absolute", abs, lambda y, x: sign(x), symbol="abs")
-maximum: Final[Operation] = _rule(
+relu = _rule("relu", ieee.relu, lambda y, x: step(x))
+absolute = _rule("absolute", abs, lambda y, x: sign(x), symbol="abs")
+maximum = _rule(
     "maximum", ieee.maximum, lambda y, a, b: greater(a, b), lambda y, a, b: greater(b, a)
 )
-minimum: Final[Operation] = _rule(
+minimum = _rule(
     "minimum", ieee.minimum, lambda y, a, b: greater(b, a), lambda y, a, b: greater(a, b)
 )
-copysign: Final[Operation] = _rule(
+copysign = _rule(
     "copysign", ieee.copysign, lambda y, x, s: sign(x) * copysign(1.0, s), _zero
 )
-where: Final[Operation] = _rule(
+where = _rule(
     "where",
     lambda condition, a, b: a if condition else b,
     _zero,
     lambda y, condition, a, b: not_equal(condition, 0.0),
     lambda y, condition, a, b: equal(condition, 0.0),
 )
-less: Final[Operation] = _rule("less", ieee.less, _zero, _zero, symbol="<")
-less_equal: Final[Operation] = _rule("less_equal", ieee.less_equal, _zero, _zero, symbol="<=")
-equal: Final[Operation] = _rule("equal", ieee.equal, _zero, _zero, symbol="==")
-not_equal: Final[Operation] = _rule("not_equal", ieee.not_equal, _zero, _zero, symbol="!=")
-nonnegative: Final[Operation] = _rule("nonnegative", ieee.nonnegative, _one)
-sign: Final[Operation] = _rule("sign", ieee.sign, _zero)
-step: Final[Operation] = _rule("step", ieee.step, _zero)
-greater: Final[Operation] = _rule("greater", ieee.greater, _zero, _zero)
-floor: Final[Operation] = _rule("floor", ieee.floor, _zero)
-ceil: Final[Operation] = _rule("ceil", ieee.ceil, _zero)
-trunc: Final[Operation] = _rule("trunc", ieee.trunc, _zero)
-round_half_even: Final[Operation] = _rule("round", ieee.round_half_even, _zero, None)
-stop_gradient: Final[Operation] = _rule("stop_gradient", ieee.identity, _zero)
-identity: Final[Operation] = _rule("identity", ieee.identity, _one)
-gather: Final[Operation] = _variadic(  # table[index]
+less = _rule("less", ieee.less, _zero, _zero, symbol="<")
+less_equal = _rule("less_equal", ieee.less_equal, _zero, _zero, symbol="<=")
+equal = _rule("equal", ieee.equal, _zero, _zero, symbol="==")
+not_equal = _rule("not_equal", ieee.not_equal, _zero, _zero, symbol="!=")
+nonnegative = _rule("nonnegative", ieee.nonnegative, _one)
+sign = _rule("sign", ieee.sign, _zero)
+step = _rule("step", ieee.step, _zero)
+greater = _rule("greater", ieee.greater, _zero, _zero)
+floor = _rule("floor", ieee.floor, _zero)
+ceil = _rule("ceil", ieee.ceil, _zero)
+trunc = _rule("trunc", ieee.trunc, _zero)
+round_half_even = _rule("round", ieee.round_half_even, _zero, None)
+stop_gradient = _rule("stop_gradient", ieee.identity, _zero)
+identity = _rule("identity", ieee.identity, _one)
+gather = _variadic(  # table[index]
     "gather",
     ieee.gather,
     lambda y, index, *table: [0.0, *[equal(index, float(i)) for i in range(len(table))]],
 )
 
 # Activations and special functions
-sigmoid: Final[Operation] = _rule("sigmoid", ieee.sigmoid, lambda y, x: 0.25 * sech2(0.5 * x))
-softplus: Final[Operation] = _rule("softplus", ieee.softplus, lambda y, x: sigmoid(x))
-erf: Final[Operation] = _rule("erf", special.erf, lambda y, x: TWO_OVER_SQRT_PI * gaussian(x))
-erfc: Final[Operation] = _rule("erfc", special.erfc, lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x))
-gaussian: Final[Operation] = _rule(
+sigmoid = _rule("sigmoid", ieee.sigmoid, lambda y, x: 0.25 * sech2(0.5 * x))
+softplus = _rule("softplus", ieee.softplus, lambda y, x: sigmoid(x))
+erf = _rule("erf", special.erf, lambda y, x: TWO_OVER_SQRT_PI * gaussian(x))
+erfc = _rule("erfc", special.erfc, lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x))
+gaussian = _rule(
     "gaussian", special.gaussian, lambda y, x: -2.0 * azmul(y, x)
 )  # exp(-x**2)
-norm_cdf: Final[Operation] = _rule("norm_cdf", special.norm_cdf, lambda y, x: norm_pdf(x))
-norm_pdf: Final[Operation] = _rule("norm_pdf", special.norm_pdf, lambda y, x: -azmul(y, x))
-gamma: Final[Operation] = _rule("gamma", special.gamma, lambda y, x: y * polygamma(0.0, x))
-lgamma: Final[Operation] = _rule("lgamma", special.lgamma, lambda y, x: polygamma(0.0, x))
-polygamma: Final[Operation] = _rule(
+norm_cdf = _rule("norm_cdf", special.norm_cdf, lambda y, x: norm_pdf(x))
+norm_pdf = _rule("norm_pdf", special.norm_pdf, lambda y, x: -azmul(y, x))
+gamma = _rule("gamma", special.gamma, lambda y, x: y * polygamma(0.0, x))
+lgamma = _rule("lgamma", special.lgamma, lambda y, x: polygamma(0.0, x))
+polygamma = _rule(
     "polygamma", special.polygamma, None, lambda y, n, x: polygamma(n + 1.0, x)
 )
 
-for _slow in (gamma, lgamma, polygamma):  # mpmath is Python
-    _slow.native = False
-
 for _picking in (where, gather, relu, absolute, maximum, minimum, copysign, message):
     _picking.picks = True
+
+
+if ENGINE is not None:
+    from chainrule.expressions import programs
+
+    ENGINE.set_call(Operation, called)
+    for _operation in OPERATIONS.values():
+        ENGINE.register(_operation, programs(_operation))

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from chainrule.ieee import INF, NAN, SPLIT, exact_square
 
-_SQRT_HALF: Final = 0.7071067811865476
-_SQRT_HALF_ERROR: Final = -4.833646656726457e-17  # sqrt(1/2) - _SQRT_HALF
-_INV_SQRT_2PI: Final = 0.3989422804014327
-_INV_SQRT_2PI_ERROR: Final = -6.247337834861335e-17  # 1 / sqrt(2 pi) is _INV_SQRT_2PI (1 + this)
-_TWO_OVER_SQRT_PI: Final = 1.1283791670955126
+_SQRT_HALF = 0.7071067811865476
+_SQRT_HALF_ERROR = -4.833646656726457e-17  # sqrt(1/2) - _SQRT_HALF
+_INV_SQRT_2PI = 0.3989422804014327
+_INV_SQRT_2PI_ERROR = -6.247337834861335e-17  # 1 / sqrt(2 pi) is _INV_SQRT_2PI (1 + this)
+_TWO_OVER_SQRT_PI = 1.1283791670955126
 
 _local = threading.local()
 

@@ -15,7 +15,8 @@ import numpy
 import optree
 
 from chainrule.arrays import NodeArray
-from chainrule.node import ConditionNode, Node
+from chainrule.comparing import ConditionNode
+from chainrule.node import Node
 from chainrule.rules import described, to_float
 
 Shape = tuple[int, ...]

@@ -11,6 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef _MSC_VER
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+
 /* node.c: what a node is */
 
 typedef struct Node Node;
@@ -34,6 +40,8 @@ enum { /* what `extra` is */
 enum { /* flags */
     HAS_HEADER = 1, /* of the garbage collector, in front of it in memory */
     MAY_CYCLE = 2,  /* computed from what may be part of a cycle: a user's subclass or operation */
+    ASKED = 4,      /* of a comparison: whether anything has used it; and of what else a trace has used */
+    ESCAPED = 8,    /* of a comparison: whether it was used where only a bool would do */
 };
 
 struct Node {
@@ -75,6 +83,10 @@ PyObject *new_unary(int code, double number, Node *a);
 PyObject *new_binary(int code, double number, Node *a, Node *b);
 PyObject *new_with_constant(int code, double number, Node *a, Node *b, double constant);
 PyObject *new_from_tuple(int code, double number, PyObject *operands);
+/* Set the rest of the operands (a float, a tuple of all, or None) and the annotation (or None). */
+int keep(Node *node, PyObject *rest, PyObject *annotation);
+/* Give a node another annotation (None for none); -1 with an error. */
+int set_annotation(Node *node, PyObject *annotation);
 
 /* The operands in order, nodes and constants, whatever they are kept in. */
 static inline PyObject *rest_of(const Node *node) {
@@ -127,6 +139,9 @@ enum { PICKS = 1, NATIVE = 2, PASSES = 4 }; /* properties of a row: as in rules.
 
 /* The code of an operation (an instance of rules.Operation): USER for one that is not of the table. */
 int code_of(PyObject *operation);
+/* The code of a row by its name; -1 if there is none. Known before any operation is registered. */
+int code_named(const char *name);
+PyObject *operation_at(int code); /* the rules.Operation of a row (borrowed) */
 /* The rules.Operation of a node (borrowed), NULL for LEAF. */
 PyObject *operation_of(const Node *node);
 int properties_of(int code); /* 0 for USER and LEAF */
@@ -142,30 +157,68 @@ double local_gradient(int code, Py_ssize_t position, double y, const double *x, 
 /* walk.c: order and backpropagation, the twin of backpropagation.py */
 
 /* Nodes from some roots down, in topological order (children first), only of a level or deeper ones:
-   a malloc'ed array of borrowed pointers in *order. Returns their number, or -1 with an error (a
-   cycle, no memory). No Python runs, and all marks are 0 again. */
+   an array of borrowed pointers in *order, to be freed with PyMem_Free. Returns their number, or -1 with
+   an error (a cycle, no memory). No Python runs, and all marks are 0 again. */
 Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t level, Node ***order);
+/* The functions of backpropagation.py; -1 with an error. */
+int backward(Node *root, double seed);
+int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs); /* 1: sent, 0: not */
 
 /* contexts.c: what new nodes take from where they are made */
 
 extern int CONTEXTS; /* how many contexts that concern new nodes are open, in all threads */
 /* Give a new node what the open contexts say, check it; -1 with an error. Called if CONTEXTS. */
 int enter_contexts(Node *node);
+/* Name a node, None for no name; -1 with an error. Its groups and its line stay. */
+int set_name(Node *node, PyObject *name);
+/* The level from which on nodes depend on an input of the trace that records in this thread; 0 if none does. */
+int64_t recorded_level(void);
+/* Whether the caller is inside detect_anomaly; -1 with an error. */
+int detecting_anomaly(void);
+/* A new Annotation: name and place can be NULL, groups NULL or an annotation with these groups. */
+PyObject *new_annotation(PyObject *name, PyObject *groups, PyObject *place);
+
+/* lines.c: where in the user's code nodes are made */
+
+/* The annotation (a new reference; NULL for none) of nodes made here and now in some groups (an annotation with
+   these, or NULL); -1 with an error. */
+int annotation_here(PyObject *groups, PyObject **annotation);
+void set_package(PyObject *prefix); /* with what the names of this package's files start */
+
+/* operators.c: the number protocol, comparisons, and the methods of one operand */
+
+extern PyMethodDef NODE_METHODS[];
+void add_operator_slots(PyType_Slot *slots);      /* to the slots of Node */
+PyObject *apply_unary(int code, Node *a);         /* the node of an operation of one operand */
+/* Whether two nodes give a BinaryOpNode. */
+bool is_operator(int code);
 
 /* module.c: functions of Python's side, by name; set when chainrule.node is imported */
 
+#define HOOK_NAMES(H) \
+    H(keep_users_frames) /* (error): take the package's frames out of its traceback */ \
+    H(apply)             /* (operation, operands): any operation of anything */ \
+    H(with_other)        /* (node, other, symbol, swapped): an operator with what is no float or int */ \
+    H(compared)          /* (node, other, symbol): with a traced node, in a context, or with what is no number */ \
+    H(fill)              /* (node, data, parents, name, **unknown): a leaf of anything but a float alone */ \
+    H(set_parents)       /* (node, parents) */ \
+    H(data_of_traced) H(grad_of_traced) H(hash_of_traced) /* (node): in a context, or with a level */ \
+    H(data_to_set) H(grad_to_set) /* (node, value): the float, for all but a leaf and a float */ \
+    H(operator_of)       /* (symbol): the operation */ \
+    H(check_node)        /* (x): TypeError for what is no node */ \
+    H(to_float)          /* (x, what): the float, or TypeError */
+
 extern struct Hooks {
-    PyObject *with_other;  /* (node, other, symbol, swapped): an operator with what is not a number here */
-    PyObject *compared;    /* (operation, a, b) */
-    PyObject *keep_users_frames; /* (error) */
-    PyObject *apply; /* (operation, operands) */
+#define H(name) PyObject *name;
+    HOOK_NAMES(H)
+#undef H
 } HOOKS;
 /* A call of a hook; the frames of the package are taken out of its error's traceback. */
 PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n);
+PyObject *call_hook_with(PyObject *function, PyObject *args, PyObject *kwargs);
 
 /* Each file adds its types and functions to the module; -1 with an error. */
 int add_nodes(PyObject *module);      /* node.c */
-int add_operators(PyObject *module);  /* operators.c */
 int add_rules(PyObject *module);      /* rules.c */
 int add_walk(PyObject *module);       /* walk.c */
 int add_passes(PyObject *module);     /* passes.c */

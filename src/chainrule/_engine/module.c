@@ -3,10 +3,10 @@
 
 struct Hooks HOOKS;
 
-PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n) {
-    PyObject *result = PyObject_Vectorcall(function, args, n, NULL);
-    if (result != NULL || HOOKS.keep_users_frames == NULL) return result;
+/* Take the frames of the package out of the traceback of the error that is set. */
+static PyObject *failed(void) {
     PyObject *type, *error, *traceback;
+    if (HOOKS.keep_users_frames == NULL) return NULL;
     PyErr_Fetch(&type, &error, &traceback);
     PyErr_NormalizeException(&type, &error, &traceback);
     if (traceback != NULL) PyException_SetTraceback(error, traceback);
@@ -18,17 +18,24 @@ PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n) {
     return NULL;
 }
 
+PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n) {
+    PyObject *result = PyObject_Vectorcall(function, args, n, NULL);
+    return result != NULL ? result : failed();
+}
+
+PyObject *call_hook_with(PyObject *function, PyObject *args, PyObject *kwargs) {
+    PyObject *result = PyObject_Call(function, args, kwargs);
+    return result != NULL ? result : failed();
+}
+
+/* set_hooks(name=function, ...): once; they live as long as the module. */
 static PyObject *set_hooks(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"with_other", "compared", "keep_users_frames", "apply", NULL};
-    struct Hooks hooks;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOO", names, &hooks.with_other, &hooks.compared,
-                                     &hooks.keep_users_frames, &hooks.apply))
-        return NULL;
-    Py_INCREF(hooks.with_other);
-    Py_INCREF(hooks.compared);
-    Py_INCREF(hooks.keep_users_frames);
-    Py_INCREF(hooks.apply);
-    HOOKS = hooks; /* once: they live as long as the module */
+    if (kwargs == NULL) return PyErr_Format(PyExc_TypeError, "set_hooks takes functions by name");
+#define H(name) \
+    Py_XSETREF(HOOKS.name, Py_XNewRef(PyDict_GetItemString(kwargs, #name))); \
+    if (HOOKS.name == NULL) return PyErr_Format(PyExc_TypeError, "set_hooks lacks " #name);
+    HOOK_NAMES(H)
+#undef H
     Py_RETURN_NONE;
 }
 
@@ -44,7 +51,7 @@ static struct PyModuleDef MODULE = {
 
 PyMODINIT_FUNC PyInit__engine(void) {
     static int (*const parts[])(PyObject *) = {
-        /* add_contexts, add_rules, add_nodes, add_operators, add_walk, add_passes, add_recording, */
+        add_contexts, add_rules, add_nodes, add_walk, /* add_passes, add_recording, */
         NULL,
     };
     PyObject *module = PyModule_Create(&MODULE);

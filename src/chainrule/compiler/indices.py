@@ -15,23 +15,18 @@ import numpy
 from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
-from chainrule.node import (
-    ConditionNode,
-    Node,
-    WholeNode,
-    _leaving,
-    _with_other,
-    apply,
-    found_by_guards,
-)
+from chainrule.comparing import ConditionNode
+from chainrule.node import Node, OperationNode, apply, with_other
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
+from chainrule.traced import leaving
 from chainrule.tracing import PROGRESS
+from chainrule.whole import WholeNode, found_by_guards
 
 from . import whole
 
 
-class IndexNode(Node):
+class IndexNode(OperationNode):
     """A whole number in a trace."""
 
     _bound: int | None = None
@@ -39,11 +34,8 @@ class IndexNode(Node):
     @staticmethod
     def of(node: Node, bound: int | None = None) -> IndexNode:
         """The index that has the value of a node, and maybe a bound of its absolute value."""
-        index = IndexNode(node._number)
+        index = IndexNode(rules.identity, node._number, node, None, None)
         index._bound = bound
-        index._operation = rules.identity
-        index._a = node
-        index._level = node._level
         return index
 
     standing_for = of
@@ -142,7 +134,7 @@ class IndexNode(Node):
         return IndexNode.of(super().__abs__(), self.bound)
 
     def __hash__(self) -> int:
-        raise _leaving(self, "the hash of", _USE_INT)
+        raise leaving(self, "the hash of", _USE_INT)
 
     def __int__(self) -> int:
         return self.__index__()
@@ -190,13 +182,13 @@ def _whole(index: IndexNode, other: Any, symbol: str, swapped: bool) -> Any:
         OverflowError: if the result is not exact.
     """
     if not is_whole(other):
-        return _with_other(index, other, symbol, swapped)
+        return with_other(index, other, symbol, swapped)
     if not isinstance(other, Node):
         other = whole.exact(int(other))
     a, b = (other, index) if swapped else (index, other)
     if symbol in ("/", "//", "%") and b == 0:
         raise ZeroDivisionError("division by zero")
-    result = _with_other(index, other, symbol, swapped)
+    result = with_other(index, other, symbol, swapped)
     if symbol == "/":
         return result
     if symbol == "//":

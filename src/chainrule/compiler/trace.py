@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from chainrule.annotations import users_frame, users_line
+from chainrule.comparing import ConditionNode, held_equality
 from chainrule.differentiation import Linearization, fresh_input
-from chainrule.node import ConditionNode, Node, held_equality
+from chainrule.node import Node
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording

@@ -1,0 +1,166 @@
+/* Backpropagation where Python runs: in users' operations and classes, and rows such as gamma.
+
+   The gradients are kept apart from the nodes until all are known. So a user's code may raise in the
+   middle, drop nodes, walk the same graph, and two threads may do this on one graph. The caller holds
+   the nodes. As everywhere, -0.0 is the gradient of what no message has reached. */
+#include "walk.h"
+
+#include <math.h>
+
+typedef struct {
+    Node *const *order;
+    double *grads;      /* by place in the order */
+    int32_t *operands;  /* the places of the operands that are nodes, node by node */
+    int32_t *counts;    /* how many of these each node has */
+    PyObject *results;  /* of custom_gradient's functions of several results: see _sent_by */
+    double *x;          /* the numbers of the operands of one node */
+    Py_ssize_t widest;
+    PyObject *sent_by;  /* the function of backpropagation.py */
+    bool anomaly;       /* whether one is an error */
+} Pass;
+
+static bool is_unreached(double g) { return g == 0.0 && signbit(g); }
+
+static void end_pass(Pass *pass) {
+    PyMem_Free(pass->grads);
+    PyMem_Free(pass->operands);
+    PyMem_Free(pass->counts);
+    PyMem_Free(pass->x);
+    Py_XDECREF(pass->results);
+    Py_XDECREF(pass->sent_by);
+}
+
+static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly) {
+    Py_ssize_t edges = 0, widest = 1;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_ssize_t count = operand_count(order[i]);
+        edges += count;
+        if (count > widest) widest = count;
+    }
+    *pass = (Pass){.order = order, .widest = widest, .anomaly = anomaly};
+    pass->sent_by = reference("_sent_by");
+    if (pass->sent_by == NULL) return -1;
+    pass->grads = PyMem_Malloc((size_t)n * sizeof(double));
+    pass->operands = PyMem_Malloc((size_t)(edges + 1) * sizeof(int32_t));
+    pass->counts = PyMem_Malloc((size_t)n * sizeof(int32_t));
+    pass->x = PyMem_Malloc((size_t)widest * sizeof(double));
+    pass->results = PyDict_New();
+    if (!pass->grads || !pass->operands || !pass->counts || !pass->x || !pass->results) {
+        end_pass(pass);
+        PyErr_NoMemory();
+        return -1;
+    }
+    int32_t *place = pass->operands;
+    for (Py_ssize_t i = 0; i < n; i++) order[i]->pending = (int32_t)i; /* no Python runs here */
+    for (Py_ssize_t i = 0; i < n; i++) {
+        int32_t *first = place;
+        Py_ssize_t count = operand_count(order[i]);
+        for (Py_ssize_t j = 0; j < count; j++) {
+            Node *operand = operand_node(order[i], j);
+            if (operand != NULL) *place++ = operand->pending;
+        }
+        pass->counts[i] = (int32_t)(place - first);
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        order[i]->pending = 0;
+        pass->grads[i] = -0.0;
+    }
+    return 0;
+}
+
+/* The operands of the node at a place of the order; `next` is where the search for one begins, as they
+   are usually asked for in order. */
+typedef struct {
+    Py_ssize_t place;
+    const int32_t *operands;
+    int32_t count, next;
+} From;
+
+static int raise_anomaly(const Pass *pass, const From *from, Node *operand, double local, double total) {
+    PyObject *function = reference("_raise_anomaly");
+    Node *node = pass->order[from->place];
+    if (function != NULL)
+        Py_XDECREF(PyObject_CallFunction(function, "OOddd", node, operand, pass->grads[from->place], local, total));
+    Py_XDECREF(function);
+    return -1;
+}
+
+/* Add a message to the gradient of an operand; -1 with an error. One that is no operand, as a user's
+   code has changed the graph meanwhile, gets nothing. */
+static int add_message(Pass *pass, From *from, Node *operand, double local, double message) {
+    for (int32_t tried = 0; tried < from->count; tried++) {
+        int32_t place = from->operands[from->next];
+        from->next = from->next + 1 < from->count ? from->next + 1 : 0;
+        if (pass->order[place] != operand) continue;
+        double total = pass->grads[place] + (message + 0.0);
+        if (pass->anomaly && !isfinite(total)) return raise_anomaly(pass, from, operand, local, total);
+        pass->grads[place] = total;
+        return 0;
+    }
+    return 0;
+}
+
+/* What Python says that a node sends: a list of operands, local gradients, messages. */
+static int send_by_python(Pass *pass, From *from) {
+    double g = pass->grads[from->place];
+    PyObject *given = is_unreached(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
+    if (given == NULL) return -1;
+    PyObject *messages =
+        PyObject_CallFunctionObjArgs(pass->sent_by, pass->order[from->place], given, pass->results, NULL);
+    Py_DECREF(given);
+    if (messages == NULL) return -1;
+    int done = 0;
+    for (Py_ssize_t i = 0; done == 0 && i < PyList_GET_SIZE(messages); i++) {
+        PyObject *message = PyList_GET_ITEM(messages, i);
+        double local = PyFloat_AsDouble(PyTuple_GET_ITEM(message, 1));
+        double sent = PyFloat_AsDouble(PyTuple_GET_ITEM(message, 2));
+        if (PyErr_Occurred()) done = -1;
+        else done = add_message(pass, from, (Node *)PyTuple_GET_ITEM(message, 0), local, sent);
+    }
+    Py_DECREF(messages);
+    return done;
+}
+
+static int send_by_table(Pass *pass, From *from) {
+    Node *node = pass->order[from->place];
+    Py_ssize_t n = operand_count(node);
+    if (n > pass->widest) {
+        PyErr_SetString(PyExc_RuntimeError, "the graph was changed while backward ran");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) pass->x[i] = operand_number(node, i);
+    int done = 0;
+    for (Py_ssize_t i = 0; done == 0 && i < n; i++) {
+        double local, sent;
+        Node *operand = operand_node(node, i);
+        if (operand != NULL && message_to(node, i, pass->grads[from->place], pass->x, n, &local, &sent))
+            done = add_message(pass, from, operand, local, sent);
+    }
+    return done;
+}
+
+/* Set the gradients of the nodes of a topological order, the first being the root; -1 with an error,
+   after which none has changed. */
+int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) {
+    Pass pass;
+    if (begin_pass(&pass, order, n, anomaly) < 0) return -1;
+    From from = {.operands = pass.operands};
+    int done = 0;
+    pass.grads[0] = seed + 0.0;
+    for (Py_ssize_t i = 0; i < n && done == 0; i++) {
+        bool reached = !is_unreached(pass.grads[i]);
+        from.place = i;
+        from.count = pass.counts[i];
+        from.next = 0;
+        if (order[i]->code == USER || (reached && node_runs_python(order[i]))) done = send_by_python(&pass, &from);
+        else if (reached && !IS_LEAF(order[i])) done = send_by_table(&pass, &from);
+        from.operands += from.count;
+    }
+    for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
+        double g = pass.grads[i];
+        if (!IS_LEAF(order[i])) order[i]->grad = is_unreached(g) ? 0.0 : g;
+        else if (!is_unreached(g)) order[i]->grad += g;
+    }
+    end_pass(&pass);
+    return done;
+}

@@ -1,0 +1,96 @@
+/* The functions of backpropagation.py that are the walk's, as Python calls them. */
+#include "walk.h"
+
+static Node *node_of(PyObject *x) {
+    if (is_node(x)) return (Node *)x;
+    PyErr_Format(PyExc_TypeError, "expected a node, not %.100s", Py_TYPE(x)->tp_name);
+    return NULL;
+}
+
+/* The nodes of an iterable, held by the list *items. A pointer to them, or NULL with an error. */
+static Node *const *nodes_of(PyObject *iterable, PyObject **items, Py_ssize_t *n) {
+    *items = PySequence_Tuple(iterable);
+    if (*items == NULL) return NULL;
+    *n = PyTuple_GET_SIZE(*items);
+    for (Py_ssize_t i = 0; i < *n; i++)
+        if (node_of(PyTuple_GET_ITEM(*items, i)) == NULL) {
+            Py_CLEAR(*items);
+            return NULL;
+        }
+    return (Node *const *)((PyTupleObject *)*items)->ob_item;
+}
+
+/* A list of the nodes of an order, which it ends. */
+static PyObject *list_of(Node **order, Py_ssize_t n, bool reversed) {
+    if (n < 0) return NULL;
+    PyObject *list = PyList_New(n);
+    for (Py_ssize_t i = 0; list != NULL && i < n; i++)
+        PyList_SET_ITEM(list, i, Py_NewRef((PyObject *)order[reversed ? n - 1 - i : i]));
+    PyMem_Free(order);
+    return list;
+}
+
+static PyObject *sorted_nodes(PyObject *module, PyObject *x) {
+    Node *root = node_of(x), **order = NULL;
+    if (root == NULL) return NULL;
+    Py_ssize_t n = topological_order(&root, 1, 0, &order);
+    return list_of(order, n, false);
+}
+
+static PyObject *topological(PyObject *module, PyObject *args) {
+    PyObject *iterable, *items;
+    long long level;
+    Py_ssize_t n, count = 0;
+    if (!PyArg_ParseTuple(args, "OL:topological", &iterable, &level)) return NULL;
+    Node *const *roots = nodes_of(iterable, &items, &n);
+    if (roots == NULL) return NULL;
+    Node **order = NULL, **starts = PyMem_Malloc((size_t)(n + 1) * sizeof(Node *));
+    if (starts == NULL) {
+        Py_DECREF(items);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = n - 1; i >= 0; i--)
+        if (roots[i]->level >= level) starts[count++] = roots[i];
+    Py_ssize_t found = topological_order(starts, count, level, &order);
+    PyMem_Free(starts);
+    PyObject *list = list_of(order, found, true);
+    Py_DECREF(items);
+    return list;
+}
+
+static PyObject *backward_function(PyObject *module, PyObject *args) {
+    PyObject *x;
+    double seed;
+    Node *root;
+    if (!PyArg_ParseTuple(args, "Od:backward", &x, &seed) || (root = node_of(x)) == NULL) return NULL;
+    return backward(root, seed) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *send_gradients_function(PyObject *module, PyObject *args) {
+    PyObject *x, *iterable, *items;
+    Py_ssize_t n;
+    Node *root;
+    if (!PyArg_ParseTuple(args, "OO:send_gradients", &x, &iterable) || (root = node_of(x)) == NULL) return NULL;
+    Node *const *inputs = nodes_of(iterable, &items, &n);
+    if (inputs == NULL) return NULL;
+    int sent = send_gradients(root, inputs, n);
+    Py_DECREF(items);
+    return sent < 0 ? NULL : PyBool_FromLong(sent);
+}
+
+static PyObject *is_stale_function(PyObject *module, PyObject *x) {
+    Node *node = node_of(x);
+    int stale = node == NULL ? -1 : is_stale(node);
+    return stale < 0 ? NULL : PyBool_FromLong(stale);
+}
+
+static PyMethodDef FUNCTIONS[] = {
+    {"sorted_nodes", sorted_nodes, METH_O, NULL},
+    {"topological", topological, METH_VARARGS, NULL},
+    {"backward", backward_function, METH_VARARGS, NULL},
+    {"send_gradients", send_gradients_function, METH_VARARGS, NULL},
+    {"is_stale", is_stale_function, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+int add_walk(PyObject *module) { return PyModule_AddFunctions(module, FUNCTIONS); }

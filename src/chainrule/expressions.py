@@ -1,0 +1,130 @@
+"""Expressions of symbols: what the functions of the table's rows give, run on symbols for numbers.
+
+A local gradient is a Python function written with the operations of the table. From its expression
+come the program that the engine runs in its place, and the formulas of the explorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chainrule import rules
+from chainrule.rules import Operation
+
+
+class Expression:
+    """An operation applied to expressions, a symbol or a number."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(
+        self, operation: Operation | None, operands: Sequence[Expression] = (), text: str = ""
+    ) -> None:
+        self.operation = operation
+        self.operands = tuple(operands)
+        self.text = text  # of a symbol, or the repr of a number
+
+    def _apply(self, operation: Operation, operands: Sequence[object]) -> Expression:
+        """What a call of an operation asks of an operand that is not a number."""
+        operation.check_arity(len(operands))
+        return Expression(operation, [as_expression(operand) for operand in operands])
+
+    def __add__(self, other: object) -> Expression:
+        return rules.add(self, other)  # type: ignore[no-any-return]
+
+    def __radd__(self, other: object) -> Expression:
+        return rules.add(other, self)  # type: ignore[no-any-return]
+
+    def __sub__(self, other: object) -> Expression:
+        return rules.subtract(self, other)  # type: ignore[no-any-return]
+
+    def __rsub__(self, other: object) -> Expression:
+        return rules.subtract(other, self)  # type: ignore[no-any-return]
+
+    def __mul__(self, other: object) -> Expression:
+        return rules.multiply(self, other)  # type: ignore[no-any-return]
+
+    def __rmul__(self, other: object) -> Expression:
+        return rules.multiply(other, self)  # type: ignore[no-any-return]
+
+    def __truediv__(self, other: object) -> Expression:
+        return rules.divide(self, other)  # type: ignore[no-any-return]
+
+    def __rtruediv__(self, other: object) -> Expression:
+        return rules.divide(other, self)  # type: ignore[no-any-return]
+
+    def __pow__(self, other: object) -> Expression:
+        return rules.power(self, other)  # type: ignore[no-any-return]
+
+    def __rpow__(self, other: object) -> Expression:
+        return rules.power(other, self)  # type: ignore[no-any-return]
+
+    def __neg__(self) -> Expression:
+        return rules.negative(self)  # type: ignore[no-any-return]
+
+    def __abs__(self) -> Expression:
+        return rules.absolute(self)  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("an expression has no value to compare")
+
+    def __bool__(self) -> bool:
+        raise TypeError("an expression is neither true nor false")
+
+    def is_number(self, number: float | None = None) -> bool:
+        """Whether it is a number, or that one."""
+        if self.operation is not None:
+            return False
+        try:
+            return float(self.text) == number or number is None
+        except ValueError:  # a symbol
+            return False
+
+    def same_as(self, other: Expression) -> bool:
+        """Whether both are written alike."""
+        return (
+            self.operation is other.operation
+            and self.text == other.text
+            and len(self.operands) == len(other.operands)
+            and all(a.same_as(b) for a, b in zip(self.operands, other.operands, strict=True))
+        )
+
+
+def as_expression(x: object) -> Expression:
+    """An expression as it is, a number as one."""
+    if isinstance(x, Expression):
+        return x
+    return Expression(None, text=repr(rules.to_float(x, "a formula")))
+
+
+def symbol(name: str) -> Expression:
+    """A variable."""
+    return Expression(None, text=name)
+
+
+Step = float | int | tuple[str, int]
+"""A number, the place of an operand (-1 for the value), or an operation and its operands' number."""
+
+
+def programs(operation: Operation) -> tuple[list[Step] | None, ...]:
+    """The local gradients in postfix form; None where an operand must be a plain number.
+
+    None at all of an operation of any number of operands.
+    """
+    if operation.variadic:
+        return ()
+    y, xs = symbol("y"), [symbol(f"x{i}") for i in range(len(operation.local_grads))]
+    places = {x.text: i for i, x in enumerate([y, *xs], -1)}
+    return tuple(
+        None if rule is None else _postfix(as_expression(rule(y, *xs)), places)
+        for rule in operation.local_grads
+    )
+
+
+def _postfix(expression: Expression, places: dict[str, int]) -> list[Step]:
+    """The operands' steps, then the operation."""
+    if expression.operation is None:
+        text = expression.text
+        return [places[text] if text in places else float(text)]
+    steps = [step for operand in expression.operands for step in _postfix(operand, places)]
+    return [*steps, (expression.operation.name, len(expression.operands))]

@@ -1,0 +1,193 @@
+"""Whole numbers: what floor, ceil and round give, and what stays whole."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from chainrule import rules
+from chainrule.annotations import ACTIVE, Annotation, users_line
+from chainrule.node import Node, OperationNode, operator_of, with_other
+from chainrule.rules import Operation, to_float
+from chainrule.shortcuts import note_comparison
+from chainrule.traced import leaving, recorded
+from chainrule.tracing import PROGRESS, has_ended
+
+LARGEST_WHOLE: Final = 2.0**53
+"""Up to here every whole number is a float."""
+
+
+class WholeNode(OperationNode):
+    """A whole number without derivative, an int in Python: what floor, ceil and round give.
+
+    Sums, differences, products, quotients by ``//`` and remainders of whole numbers are whole
+    numbers, exact up to 2**53. It is an index where Python asks for one: the number itself eagerly;
+    where ``compile`` traces, found by guards.
+    """
+
+    __slots__ = ()
+
+    def __index__(self) -> int:
+        return whole_part(self)
+
+    def __float__(self) -> float:
+        return float(whole_part(self))
+
+    def __add__(self, other: object) -> Any:
+        return _whole_operator(self, other, "+", False)
+
+    def __radd__(self, other: object) -> Any:
+        return _whole_operator(self, other, "+", True)
+
+    def __sub__(self, other: object) -> Any:
+        return _whole_operator(self, other, "-", False)
+
+    def __rsub__(self, other: object) -> Any:
+        return _whole_operator(self, other, "-", True)
+
+    def __mul__(self, other: object) -> Any:
+        return _whole_operator(self, other, "*", False)
+
+    def __rmul__(self, other: object) -> Any:
+        return _whole_operator(self, other, "*", True)
+
+    def __mod__(self, other: object) -> Any:
+        return _whole_operator(self, other, "%", False)
+
+    def __rmod__(self, other: object) -> Any:
+        return _whole_operator(self, other, "%", True)
+
+    def __floordiv__(self, other: object) -> Any:
+        return _whole_operator(self, other, "//", False)
+
+    def __rfloordiv__(self, other: object) -> Any:
+        return _whole_operator(self, other, "//", True)
+
+    def __neg__(self) -> Node:
+        return WholeNode(rules.negative, -self._number, self, None, None)
+
+    def __abs__(self) -> Node:
+        return WholeNode(rules.absolute, abs(self._number), self, None, None)
+
+    def __round__(self, digits: Any = None) -> Node:
+        return self if digits is None or digits >= 0 else super().__round__(digits)
+
+    def __floor__(self) -> Node:
+        return self
+
+    def __ceil__(self) -> Node:
+        return self
+
+    def __trunc__(self) -> Node:
+        return self
+
+    def __and__(self, other: object) -> Any:
+        return self._bits(other, "&")
+
+    def __or__(self, other: object) -> Any:
+        return self._bits(other, "|")
+
+    def __xor__(self, other: object) -> Any:
+        return self._bits(other, "^")
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self) -> Any:
+        return -self - 1
+
+    def _bits(self, other: Any, symbol: str) -> Any:
+        """``&``, ``|`` or ``^`` of two whole numbers."""
+        if not is_whole(other):
+            return NotImplemented
+        u = int(self)
+        v = int(other)
+        return u & v if symbol == "&" else u | v if symbol == "|" else u ^ v
+
+
+def rounded(operation: Operation, x: Node) -> WholeNode:
+    """The whole number that floor, ceil or trunc gives."""
+    return _with_line(WholeNode(operation, operation.evaluate((x._number,)), x, None, None))
+
+
+def rounded_half_even(x: Node) -> WholeNode:
+    """The nearest whole number."""
+    operation = rules.round_half_even
+    value = operation.evaluate((x._number, 0.0))
+    return _with_line(WholeNode(operation, value, x, None, 0.0))
+
+
+def _with_line(node: WholeNode) -> WholeNode:
+    """Where a transformation follows it, a step remembers its line: it ends a derivative."""
+    if node._level > 0 and node.line is None:
+        node._keep(node._rest, Annotation(node.name, node.groups, users_line()))
+    return node
+
+
+def is_whole(x: object) -> bool:
+    """Whether x is a whole number: an index, in Python's term."""
+    return isinstance(x, int) or (  # arrays have the method, too
+        hasattr(type(x), "__index__") and not hasattr(type(x), "__len__")
+    )
+
+
+def _whole_operator(node: WholeNode, other: Any, symbol: str, swapped: bool) -> Any:
+    """An operator whose result is a whole number if the other operand is one."""
+    if not is_whole(other):
+        if symbol == "*" and isinstance(other, (str, bytes, list, tuple)):
+            return NotImplemented  # so many times, which asks for an index
+        return with_other(node, other, symbol, swapped)
+    divisor = node if swapped else other
+    if symbol in ("%", "//") and divisor == 0:
+        raise ZeroDivisionError("integer division or modulo by zero")
+    operation = operator_of(symbol)
+    if isinstance(other, Node):
+        second: Node | None = other
+        numbers = [node._number, other._number]
+        constant = None
+    else:
+        second = None
+        constant = to_float(other, symbol)
+        numbers = [node._number, constant]
+    value = operation.evaluate(numbers[::-1] if swapped else numbers)
+    a, b = (second, node) if swapped else (node, second)
+    if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
+        return OperationNode(operation, value, a, b, constant)  # no longer exact
+    return WholeNode(operation, value, a, b, constant)
+
+
+def whole_part(node: Node) -> int:
+    """The whole part of a value, as int() gives it; where a trace records, it is part of the trace.
+
+    Raises:
+        ValueError: if the value is NaN.
+        OverflowError: if it is infinite.
+        TracedValueError: if the value belongs to a transformation that has ended.
+    """
+    if has_ended(node._level):
+        raise leaving(node, "int() of")
+    if not recorded(node._level):
+        if node._level > 0 and ACTIVE.contexts:
+            note_comparison((node,), False, 1)
+        return int(node._number)
+    if not abs(node) < math.inf:
+        raise (OverflowError if node == node else ValueError)(
+            "int() of a traced value that is infinite or NaN"
+        )
+    return found_by_guards(node)
+
+
+def found_by_guards(node: Node) -> int:
+    """The whole part of a finite value, which comparisons make part of the trace."""
+    negative = bool(node <= -1.0)
+    x = -node if negative else node
+    high = 1
+    while not x < high:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if x < middle:
+            high = middle
+        else:
+            low = middle
+    return -low if negative else low
