@@ -38,11 +38,11 @@ STACK_BYTES = 512 * 2**20
 
 
 class Result(NamedTuple):
-    """The value of the last ``a`` and its derivatives."""
+    """The value of the last ``a`` and its derivatives; None for what a peer does not compute."""
 
     value: float
     by_x: float
-    by_y: float
+    by_y: float | None
 
 
 Build = Callable[[int], Any]
@@ -90,23 +90,49 @@ def load_chainrule() -> tuple[Build, Backward]:
     return with_methods(import_module("chainrule").Node)
 
 
+def function_of(steps: int) -> Callable[[Any, Any, Any], Any]:
+    """The program as a function, for transformations, which build a graph and drop it again."""
+
+    def program(a: Any, x: Any, y: Any) -> Any:
+        for _ in range(steps):
+            a = (a * x + y).tanh()
+        return a
+
+    return program
+
+
 def load_grad() -> tuple[Build, Backward]:
     """chainrule's value_and_grad of a function of numbers, which builds and backpropagates."""
     value_and_grad = import_module("chainrule").value_and_grad
 
-    def build(steps: int) -> Any:
-        def program(a: Any, x: Any, y: Any) -> Any:
-            for _ in range(steps):
-                a = (a * x + y).tanh()
-            return a
-
-        return value_and_grad(program, argnums=(0, 1, 2))
-
-    def backward(function: Any) -> Result:
-        value, (_, by_x, by_y) = function(A, X, Y)
+    def backward(program: Any) -> Result:
+        value, (_, by_x, by_y) = value_and_grad(program, argnums=(0, 1, 2))(A, X, Y)
         return Result(value, by_x, by_y)
 
-    return build, backward
+    return function_of, backward
+
+
+def load_jvp() -> tuple[Build, Backward]:
+    """chainrule's jvp of a function of numbers: the derivative by x alone."""
+    jvp = import_module("chainrule").jvp
+
+    def backward(program: Any) -> Result:
+        value, by_x = jvp(program, (A, X, Y), (0.0, 1.0, 0.0))
+        return Result(value, by_x, None)
+
+    return function_of, backward
+
+
+def load_vjp() -> tuple[Build, Backward]:
+    """chainrule's vjp of a function of numbers, whose pull-back can be called again and again."""
+    vjp = import_module("chainrule").vjp
+
+    def backward(program: Any) -> Result:
+        value, pull_back = vjp(program, A, X, Y)
+        _, by_x, by_y = pull_back(1.0)
+        return Result(value, by_x, by_y)
+
+    return function_of, backward
 
 
 def load_limit() -> tuple[Build, Backward]:
@@ -300,6 +326,8 @@ PEERS = {
     "chainrule": Peer("chainrule", "chainrule", load_chainrule),
     "limit": Peer("C extension type (limit.c)", None, load_limit),
     "grad": Peer("chainrule, value_and_grad of numbers", "chainrule", load_grad),
+    "jvp": Peer("chainrule, jvp of numbers", "chainrule", load_jvp),
+    "vjp": Peer("chainrule, vjp of numbers", "chainrule", load_vjp),
     "plain": Peer("plain Python classes", None, load_plain),
     "micrograd": Peer("micrograd", "micrograd", load_micrograd, recursive=True),
     "autograd": Peer("HIPS autograd", "autograd", load_autograd),

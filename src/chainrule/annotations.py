@@ -11,35 +11,80 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FrameType
+from functools import lru_cache
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from mypy_extensions import i64
+from chainrule import forking
+from chainrule.engine import ENGINE
 
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager  # it is a decorator too
 
 
 class Annotation:
-    """Name, enclosing groups (outermost first) and line of code of a node; never changed."""
+    """Name, enclosing groups (outermost first) and line of code of a node; never changed.
 
-    def __init__(self, name: str | None, groups: tuple[str, ...], line: str | None) -> None:
+    Args:
+        name: the name, or None.
+        groups: the names of the groups.
+        place: the line as text; or the code that ran and the offset of its instruction, from which
+            the line is told when somebody asks for it; or None.
+    """
+
+    __slots__ = ("_place", "groups", "name")
+
+    def __init__(
+        self, name: str | None, groups: tuple[str, ...], place: str | tuple[CodeType, int] | None
+    ) -> None:
         self.name = name
         self.groups = groups
-        self.line = line
+        self._place = place
+
+    @property
+    def line(self) -> str | None:
+        """The line of code, as :func:`line_of` says it; None where it was not recorded."""
+        place = self._place
+        if isinstance(place, tuple):
+            code, offset = place
+            self._place = place = _line_text(code, _line_number(code, offset))
+        return place
+
+    def named(self, name: str | None) -> Annotation:
+        """The same with another name."""
+        return Annotation(name, self.groups, self._place)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Annotation, (self.name, self.groups, self.line)
 
 
 class _Active:
-    """How many contexts that concern new nodes are open, in all threads."""
+    """How many contexts that concern new nodes or comparisons are open, in all threads."""
 
     def __init__(self) -> None:
-        self.contexts: i64 = 0
+        self.contexts = 0
+        self._setting: dict[ContextVar[Any] | None, int] = {}
+        self._lock = forking.lock()
+
+    def enter(self, variable: ContextVar[Any] | None = None) -> None:
+        """Count one more, which sets a context variable or none."""
+        self._count(variable, 1)
+
+    def leave(self, variable: ContextVar[Any] | None = None) -> None:
+        """Count one less, with the same variable."""
+        self._count(variable, -1)
+
+    def _count(self, variable: ContextVar[Any] | None, step: int) -> None:
+        with self._lock:
+            self.contexts += step
+            self._setting[variable] = self._setting.get(variable, 0) + step
+
+    def get(self, variable: ContextVar[Any]) -> Any:
+        """The value of a variable; None where no context is open that sets it."""
+        return variable.get() if self._setting.get(variable) else None
 
 
-ACTIVE: Final = _Active()
+ACTIVE: Final[Any] = _Active() if ENGINE is None else ENGINE.ACTIVE
 _groups: Final[ContextVar[Annotation | None]] = ContextVar("chainrule_groups", default=None)
 _anomaly: Final[ContextVar[bool]] = ContextVar("chainrule_anomaly", default=False)
 _lines: Final[ContextVar[bool]] = ContextVar("chainrule_lines", default=False)
@@ -61,19 +106,25 @@ def group(name: str) -> _GeneratorContextManager[None]:
         raise TypeError(f"group takes a name, not {type(name).__name__}")
     if not name:
         raise ValueError("group takes a name that is not empty")
-    return _grouped(name)
+    return _grouped(str.__str__(name))
 
 
 @contextmanager
 def _grouped(name: str) -> Iterator[None]:
     outer = _groups.get()
-    token = _groups.set(Annotation(None, (outer.groups if outer else ()) + (name,), None))
-    ACTIVE.contexts += 1
+    token = _groups.set(_of_groups((*outer.groups, name) if outer else (name,)))
+    ACTIVE.enter(_groups)
     try:
         yield
     finally:
-        ACTIVE.contexts -= 1
+        ACTIVE.leave(_groups)
         _groups.reset(token)
+
+
+@lru_cache(maxsize=1024)
+def _of_groups(groups: tuple[str, ...]) -> Annotation:
+    """What nodes in groups carry: the same each time, as a layer opens its groups at each call."""
+    return Annotation(None, groups, None)
 
 
 @contextmanager
@@ -81,14 +132,14 @@ def detect_anomaly() -> Iterator[None]:
     """Raise FloatingPointError at the first value or gradient that is not finite.
 
     Inside the ``with`` block every operation and every backward pass is checked; the message names
-    the operation and the line of the user's code that made it. Costs about two microseconds a node.
+    the operation and the line of the user's code that made it.
     """
     token = _anomaly.set(True)
-    ACTIVE.contexts += 1
+    ACTIVE.enter(_anomaly)
     try:
         yield
     finally:
-        ACTIVE.contexts -= 1
+        ACTIVE.leave(_anomaly)
         _anomaly.reset(token)
 
 
@@ -96,30 +147,35 @@ def detect_anomaly() -> Iterator[None]:
 def record_lines() -> Iterator[None]:
     """Remember the line of the user's code that made each node inside the ``with`` block.
 
-    ``node.line`` gives it; pictures and the explorer show it where the pointer is. Costs about two
-    microseconds a node.
+    ``node.line`` gives it; pictures and the explorer show it where the pointer is.
     """
     token = _lines.set(True)
-    ACTIVE.contexts += 1
+    ACTIVE.enter(_lines)
     try:
         yield
     finally:
-        ACTIVE.contexts -= 1
+        ACTIVE.leave(_lines)
         _lines.reset(token)
 
 
 def detecting_anomaly() -> bool:
     """Whether the caller is inside :func:`detect_anomaly`."""
-    return ACTIVE.contexts > 0 and _anomaly.get()
+    return bool(ACTIVE.get(_anomaly))
 
 
 def new_annotation(name: str | None) -> Annotation | None:
     """What to attach to a node made here and now; None if there is nothing to say."""
-    shared = _groups.get()
-    line = users_line() if _anomaly.get() or _lines.get() else None
-    if name is None and line is None:
+    shared: Annotation | None = ACTIVE.get(_groups)
+    place = here() if ACTIVE.get(_anomaly) or ACTIVE.get(_lines) else None
+    if name is None and place is None:
         return shared
-    return Annotation(name, shared.groups if shared else (), line)
+    return Annotation(name, shared.groups if shared else (), place)
+
+
+def here() -> tuple[CodeType, int]:
+    """The innermost running code outside this package, and the offset of its instruction."""
+    frame = users_frame()
+    return frame.f_code, frame.f_lasti
 
 
 def users_line() -> str:
@@ -129,9 +185,21 @@ def users_line() -> str:
 
 def line_of(frame: FrameType) -> str:
     """``file:line`` of running code; in a notebook ``cell In[3], line 4``, as tracebacks say it."""
-    file = frame.f_code.co_filename
+    return _line_text(frame.f_code, frame.f_lineno)
+
+
+def _line_text(code: CodeType, number: int | None) -> str:
+    file = code.co_filename
     cell = _cell(file) if "IPython" in sys.modules else None
-    return f"{file}:{frame.f_lineno}" if cell is None else f"{cell}, line {frame.f_lineno}"
+    return f"{file}:{number}" if cell is None else f"{cell}, line {number}"
+
+
+def _line_number(code: CodeType, offset: int) -> int | None:
+    """The line of an instruction; None for one of no line."""
+    for start, end, line in code.co_lines():
+        if start <= offset < end:
+            return line
+    return code.co_firstlineno  # it has not begun
 
 
 def _cell(file: str) -> str | None:
@@ -148,10 +216,7 @@ def _cell(file: str) -> str | None:
 
 def asked_by_user() -> bool:
     """Whether the method of the engine that asks this was called from outside this package."""
-    frame = sys._getframe()
-    if __file__.endswith(".py"):  # compiled, the engine's functions have no frames
-        frame = frame.f_back.f_back  # type: ignore[union-attr, assignment]
-    return not frame.f_code.co_filename.startswith(_PACKAGE)
+    return not sys._getframe(2).f_code.co_filename.startswith(_PACKAGE)
 
 
 def warn_at_users_line(message: str, category: type[Warning]) -> None:
@@ -172,3 +237,9 @@ def users_frame() -> FrameType:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return frame
+
+
+if ENGINE is not None:
+    ENGINE.set_context_hooks(
+        groups=_groups, anomaly=_anomaly, lines=_lines, annotation=Annotation, package=_PACKAGE
+    )

@@ -7,9 +7,11 @@ from typing import Any
 
 from chainrule import rules
 from chainrule.annotations import ACTIVE, asked_by_user
+from chainrule.engine import ENGINE
 from chainrule.node import Node, level_of
 from chainrule.rules import Operation
 from chainrule.shortcuts import note_comparison
+from chainrule.tracebacks import boundary
 from chainrule.traced import leaving, recorded
 from chainrule.tracing import PROGRESS, has_ended
 from chainrule.whole import WholeNode
@@ -27,7 +29,7 @@ class ConditionNode(WholeNode):
         escaped: whether it was used where only a bool would do.
     """
 
-    __slots__ = ("asked", "escaped")
+    __slots__ = ("asked", "escaped") if ENGINE is None else ()  # in C they are marks of the node
 
     def __init__(
         self, operation: Operation, data: float, a: Node | None, b: Node | None, rest: object
@@ -36,6 +38,7 @@ class ConditionNode(WholeNode):
         self.asked = False
         self.escaped = False
 
+    @boundary
     def __bool__(self) -> bool:
         recorder = PROGRESS.recorder
         if recorder is None:
@@ -52,6 +55,7 @@ class ConditionNode(WholeNode):
     # As an index (NumPy takes a bool for a mask), a key or text it must be a bool: the trace starts
     # anew with one.
 
+    @boundary
     def __index__(self) -> int:
         self.escaped = True
         raise TypeError("a traced comparison is no index")
@@ -80,6 +84,10 @@ class ConditionNode(WholeNode):
 
     def _bits(self, other: Any, symbol: str) -> Any:
         return _combined(self, other, symbol)
+
+
+if ENGINE is not None:
+    ENGINE.set_context_hooks(condition=ConditionNode)
 
 
 class InvertedNode(WholeNode):

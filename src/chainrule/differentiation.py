@@ -11,20 +11,22 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from mypy_extensions import i64
+import numpy
 
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
 from chainrule.backpropagation import topological
+from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply
 from chainrule.rules import to_float
 from chainrule.text import equation
 from chainrule.tracing import PROGRESS, NoForwardMode, has_ended
+from chainrule.trees import array_of
 
 
-def fresh_input(value: object, level: i64) -> Node:
+def fresh_input(value: object, level: int) -> Node:
     """A new node for an input of a transformation: of a number, or standing for a node."""
     if isinstance(value, Node):
         node: Node = OperationNode(rules.identity, value._number, value, None, None)
@@ -35,13 +37,13 @@ def fresh_input(value: object, level: i64) -> Node:
     return node
 
 
-def release(inputs: Sequence[Node], values: Sequence[Any], level: i64) -> list[Any]:
+def release(inputs: Sequence[Node], values: Sequence[Any], level: int) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
     The nodes that stood for others at its inputs drop out of the graph, and what depends on no node
     from outside becomes a constant in it. Gives the values after that.
     """
-    floor: i64 = 0  # what a trace records stays in the trace
+    floor = 0  # what a trace records stays in the trace
     if PROGRESS.recorder is not None:
         floor = PROGRESS.recorded_level
     stood_for: dict[int, Node] = {}  # by id
@@ -94,7 +96,7 @@ def set_operands(node: Node, operands: list[Any]) -> None:
             node._rest = second
 
 
-_NEVER: Final = "never"  # the condition of what was not picked, where a pattern is wanted
+_NEVER = "never"  # the condition of what was not picked, where a pattern is wanted
 
 
 class _Sums:
@@ -143,6 +145,28 @@ class _Sums:
         return found
 
 
+def linearization(inputs: Sequence[Node], outputs: Sequence[Any], level: int) -> Any:
+    """The linearization of a function: of numbers in C, where these are all that is wanted."""
+    if ENGINE is not None:
+        passes = ENGINE.linearization([*inputs], [*outputs], level, _computed_local_grads)
+        if passes is not None:
+            return LinearizationOfNumbers(inputs, outputs, level, passes)
+    return Linearization(inputs, outputs, level)
+
+
+def push_tangents(
+    inputs: Sequence[Node], outputs: Sequence[Any], level: int, tangents: Sequence[Any]
+) -> list[Any] | None:
+    """The change of each output for a change of the inputs, where that takes no linearization.
+
+    So it is if all is numbers, and the operations are of the table; else None.
+    """
+    if ENGINE is None:
+        return None
+    pushed: list[Any] | None = ENGINE.push_tangents([*inputs], [*outputs], level, [*tangents])
+    return pushed
+
+
 class Linearization:
     """The graph between inputs and outputs, with the local gradients along it.
 
@@ -165,10 +189,11 @@ class Linearization:
         self,
         inputs: Sequence[Node],
         outputs: Sequence[Any],
-        level: i64,
+        level: int,
         outside: Sequence[Node] = (),
     ) -> None:
         between = topological([y for y in outputs if isinstance(y, Node)], level)
+        self.level = level
         self.inputs = [*inputs, *outside]
         self.outputs = list(outputs)
         self.order = [*outside, *between]
@@ -224,41 +249,30 @@ class Linearization:
         found = self._locals[number]
         if found is not None:
             return found
-        node = self.order[number]
-        positions = self.positions[number]
-        operation = node._operation
-        if operation is None:
-            raise TypeError(
-                f"{type(node).__name__} gives its local gradients as numbers, which can't be"
-                " followed by a transformation; define an Operation instead"
-            )
-        if self.live:
-            grads = operation.local_grads_at(positions, node, node.operands)
-        else:
-            values = [x._number if isinstance(x, Node) else x for x in node.operands]
-            grads = operation.local_grads_at(positions, node._number, values)
-        for i, grad in enumerate(grads):
-            if type(grad) is not float and not isinstance(grad, Node):
-                what = f"a local gradient of {operation.name}"
-                grads[i] = to_float(grad, what, "must be a real number")
+        grads = _local_grads(self.order[number], self.positions[number], self.live)
         self._locals[number] = grads
         return grads
 
-    def all_local_grads(self) -> list[Any]:
-        """The local gradients of all nodes in order."""
-        grads: list[Any] = []
-        for number, positions in enumerate(self.positions):
-            if positions and not self._pulls_back(number):
-                grads.extend(self.local_grads(number))
-        return grads
+    def closed(self, values: Sequence[Any]) -> list[Any]:
+        """Values after the level is closed: nodes if they outlive it, else numbers."""
+        if self.live:
+            return release(self.inputs, values, self.level)
+        return as_numbers(values, self.level)
 
-    def set_local_grads(self, grads: Sequence[Any]) -> None:
-        """Put others in their place: what they have become when the level was closed."""
-        start: i64 = 0
-        for number, positions in enumerate(self.positions):
-            if positions and not self._pulls_back(number):
-                self._locals[number] = list(grads[start : start + len(positions)])
-                start += len(positions)
+    def kept(self, values: Sequence[Any]) -> list[Any]:
+        """Like :meth:`closed`; the passes can be used after that as well."""
+        edges = [
+            (number, len(positions))
+            for number, positions in enumerate(self.positions)
+            if positions and not self._pulls_back(number)
+        ]
+        locals_ = [grad for number, _ in edges for grad in self.local_grads(number)]
+        closed = self.closed([*values, *locals_])
+        start = len(values)
+        for number, count in edges:
+            self._locals[number] = closed[start : start + count]
+            start += count
+        return closed[: len(values)]
 
     def _pulls_back(self, number: int) -> bool:
         operation = self.order[number]._operation
@@ -280,6 +294,20 @@ class Linearization:
             if number in sums.values:
                 self._send_back(number, sums, results)
         return [sums.total(number) for number in self._numbers(self.inputs)]
+
+    def jacobian(self, forward: bool) -> Any:
+        """The matrix of the derivatives of all outputs by all inputs, after the level is closed."""
+        n_in, n_out = len(self.inputs), len(self.outputs)
+        if forward:
+            columns = [self.push_forward(_unit(i, n_in)) for i in range(n_in)]
+            entries = [column[k] for k in range(n_out) for column in columns]
+        else:
+            entries = [x for k in range(n_out) for x in self.pull_back(_unit(k, n_out))]
+        return array_of(self.closed(entries), (n_out, n_in))
+
+    def sparse_rows(self) -> list[dict[int, Any]]:
+        """The gradient of each output by the inputs it depends on, by their places."""
+        return [self.pull_back_one(y) for y in self.outputs]
 
     def pull_back_one(self, y: Any) -> dict[int, Any]:
         """The gradient of one output by the inputs it depends on, visiting only what it does.
@@ -342,8 +370,8 @@ class Linearization:
             sums.add(sources[0], 0.0, condition)
         else:
             locals_ = self.local_grads(number)
-            for source, i, local in zip(sources, positions, locals_, strict=True):
-                _send(sums, source, node, i, local, adjoint, condition)
+            for source, local in zip(sources, locals_, strict=True):
+                self._send(sums, source, node, local, adjoint, condition)
 
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
         """The change of each output for a change of the inputs: numbers or nodes.
@@ -371,44 +399,145 @@ class Linearization:
                     f"{operation.name} has a derivative for reverse mode alone, as custom_gradient"
                     " takes it; use grad, vjp or jacrev in place of jvp or jacfwd"
                 )
-            positions = self.positions[number]
-            locals_ = self.local_grads(number)
-            for source, i, local in zip(sources, positions, locals_, strict=True):
+            for source, local in zip(sources, self.local_grads(number), strict=True):
                 if source in sums.values:
                     change = sums.values[source]
-                    _send(sums, number, node, i, local, change, sums.conditions.get(source))
+                    self._send(sums, number, node, local, change, sums.conditions.get(source))
         return [sums.total(number) for number in self._numbers(self.outputs)]
 
+    def _send(
+        self, sums: _Sums, to: int, node: Node, local: Any, change: Any, condition: Any
+    ) -> None:
+        """Add a change times a local gradient to a sum, unless the operand is not picked."""
+        operation = node._operation
+        picking = False
+        if operation is not None and operation.picks:
+            decider = operation.deciding(local, node.operands)
+            if not self.live and isinstance(decider, Node):
+                decider = decider._number
+            if not _is_computed_anew(decider):
+                if (decider._number if isinstance(decider, Node) else decider) == 0.0:
+                    if not PROGRESS.structural:
+                        return
+                    condition = _NEVER
+            elif condition is None:
+                condition = decider
+                picking = decider is local
+            elif decider is not condition and condition is not _NEVER:
+                condition = apply(rules.where, (condition, decider, 0.0))
+        if condition is None or (_is_finite(local) and condition is not _NEVER):  # 0 times it is 0
+            sent = times(change, local)
+        elif picking and isinstance(change, float) and change == 1.0:
+            sent = local
+        elif isinstance(change, Node) or isinstance(local, Node):
+            sent = apply(rules.message, (0.0 if condition is _NEVER else condition, change, local))
+        else:
+            sent = 0.0
+        if detecting_anomaly():
+            _check_finite(sent, node, change, local)
+        sums.add(to, sent, condition)
 
-def _send(
-    sums: _Sums, to: int, node: Node, position: int, local: Any, change: Any, condition: Any
-) -> None:
-    """Add a change times a local gradient to a sum, unless the node has not picked the operand."""
+
+class LinearizationOfNumbers:
+    """A linearization of a graph that depends on no node from outside, with its passes in C.
+
+    The Python class takes over where cotangents or tangents are nodes, and where what comes to a
+    node is to be looked at. What the two have in common is documented there.
+    """
+
+    live = False
+    stray = None
+    pulls = False
+
+    def __init__(
+        self, inputs: Sequence[Node], outputs: Sequence[Any], level: int, passes: Any
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.level = level
+        self._passes = passes
+        self._of_nodes: Linearization | None = None
+
+    def _reference(self) -> Linearization:
+        if self._of_nodes is None:
+            self._of_nodes = Linearization(self.inputs, self.outputs, self.level)
+        return self._of_nodes
+
+    def closed(self, values: Sequence[Any]) -> list[Any]:
+        """Numbers in the place of the nodes of the level."""
+        return as_numbers(values, self.level)
+
+    def kept(self, values: Sequence[Any]) -> list[Any]:
+        """The same, with the local gradients computed."""
+        self._passes.compute_local_grads()
+        return as_numbers(values, self.level)
+
+    def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
+        """Reverse mode."""
+        if not detecting_anomaly():
+            pulled = self._passes.pull_back(cotangents)
+            if pulled is not NotImplemented:
+                return pulled  # type: ignore[no-any-return]
+        return self._reference().pull_back(cotangents)
+
+    def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
+        """Forward mode."""
+        if not detecting_anomaly():
+            pushed = self._passes.push_forward(tangents)
+            if pushed is not NotImplemented:
+                return pushed  # type: ignore[no-any-return]
+        return self._reference().push_forward(tangents)
+
+    def jacobian(self, forward: bool) -> Any:
+        """The matrix."""
+        if detecting_anomaly():
+            return self._reference().jacobian(forward)
+        entries = numpy.frombuffer(self._passes.jacobian(forward), numpy.float64)
+        return entries.reshape(len(self.outputs), len(self.inputs))
+
+    def sparse_rows(self) -> list[dict[int, Any]]:
+        """What of it is not 0 by the structure of the graph."""
+        if detecting_anomaly():
+            return self._reference().sparse_rows()
+        return self._passes.sparse_rows()  # type: ignore[no-any-return]
+
+
+def as_numbers(values: Sequence[Any], level: int) -> list[Any]:
+    """Values without the nodes of a level."""
+    return [v._number if isinstance(v, Node) and v._level >= level else v for v in values]
+
+
+def _unit(i: int, n: int) -> list[float | None]:
+    """1.0 in one place; the others send no message."""
+    unit: list[float | None] = [None] * n
+    unit[i] = 1.0
+    return unit
+
+
+def _local_grads(node: Node, positions: list[int], live: bool) -> list[Any]:
+    """The local gradients of a node at some positions: nodes if it is live."""
     operation = node._operation
-    picking = False
-    if operation is not None and operation.picks:
-        decider = operation.deciding(local, node.operands)
-        if not _is_computed_anew(decider):
-            if (decider._number if isinstance(decider, Node) else decider) == 0.0:
-                if not PROGRESS.structural:
-                    return
-                condition = _NEVER
-        elif condition is None:
-            condition = decider
-            picking = decider is local
-        elif decider is not condition and condition is not _NEVER:
-            condition = apply(rules.where, (condition, decider, 0.0))
-    if condition is None or (_is_finite(local) and condition is not _NEVER):  # 0 times it is 0
-        sent = times(change, local)
-    elif picking and isinstance(change, float) and change == 1.0:
-        sent = local
-    elif isinstance(change, Node) or isinstance(local, Node):
-        sent = apply(rules.message, (0.0 if condition is _NEVER else condition, change, local))
+    if operation is None:
+        raise TypeError(
+            f"{type(node).__name__} gives its local gradients as numbers, which can't be"
+            " followed by a transformation; define an Operation instead"
+        )
+    if live:
+        grads = operation.local_grads_at(positions, node, node.operands)
     else:
-        sent = 0.0
-    if detecting_anomaly():
-        _check_finite(sent, node, change, local)
-    sums.add(to, sent, condition)
+        values = [x._number if isinstance(x, Node) else x for x in node.operands]
+        grads = operation.local_grads_at(positions, node._number, values)
+    for i, grad in enumerate(grads):
+        if type(grad) is not float and not isinstance(grad, Node):
+            what = f"a local gradient of {operation.name}"
+            grads[i] = to_float(grad, what, "must be a real number")
+    return grads
+
+
+def _computed_local_grads(node: Node) -> list[Any]:
+    """The local gradients of a node that C can't compute, by its operands in order."""
+    positions = [i for i, operand in enumerate(node.operands) if isinstance(operand, Node)]
+    return _local_grads(node, positions, live=False)
 
 
 def _is_computed_anew(x: Any) -> bool:

@@ -10,9 +10,12 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from chainrule.annotations import ACTIVE, users_line
+from chainrule.engine import ENGINE
 from chainrule.tracing import PROGRESS, NotCompilable
 
 _raising: Final[ContextVar[bool]] = ContextVar("chainrule_domain_errors", default=False)
+if ENGINE is not None:
+    ENGINE.set_context_hooks(raising=_raising)
 
 
 @contextmanager
@@ -30,11 +33,11 @@ def domain_errors() -> Iterator[None]:
     if PROGRESS.recorder is not None:
         raise NotCompilable("domain_errors() raises on values, which a recorded program does not")
     token = _raising.set(True)
-    ACTIVE.contexts += 1
+    ACTIVE.enter(_raising)
     try:
         yield
     finally:
-        ACTIVE.contexts -= 1
+        ACTIVE.leave(_raising)
         _raising.reset(token)
 
 
@@ -50,7 +53,7 @@ def without_domain_errors() -> Iterator[None]:
 
 def raising_domain_errors() -> bool:
     """Whether the caller is inside :func:`domain_errors`."""
-    return ACTIVE.contexts > 0 and _raising.get()
+    return bool(ACTIVE.get(_raising))
 
 
 def check_domain(name: str, operands: Sequence[float]) -> None:

@@ -46,11 +46,11 @@ def noting() -> Iterator[Noted]:
     """Note what comparisons do inside the ``with`` block."""
     noted = Noted()
     token = _noted.set(noted)
-    ACTIVE.contexts += 1
+    ACTIVE.enter()
     try:
         yield noted
     finally:
-        ACTIVE.contexts -= 1
+        ACTIVE.leave()
         _noted.reset(token)
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from chainrule.annotations import ACTIVE
+from chainrule.engine import ENGINE
 
 
 class TracedValueError(TypeError):
@@ -94,15 +95,24 @@ def pattern_kept(wanted: bool) -> Iterator[None]:
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[int]:
     """Open a level whose comparisons are recorded as guards; gives the level."""
-    outer = PROGRESS.recorder, PROGRESS.recorded_level
+    outer, outer_level = PROGRESS.recorder, PROGRESS.recorded_level
     with transformation("compile") as level:
-        PROGRESS.recorder, PROGRESS.recorded_level = recorder, level
-        ACTIVE.contexts += 1
+        PROGRESS.recorder = recorder
+        _record_from(level)
+        ACTIVE.enter()
         try:
             yield level
         finally:
-            ACTIVE.contexts -= 1
-            PROGRESS.recorder, PROGRESS.recorded_level = outer
+            ACTIVE.leave()
+            PROGRESS.recorder = outer
+            _record_from(outer_level)
+
+
+def _record_from(level: int) -> None:
+    """Set from which level on nodes depend on an input of the trace, for both engines."""
+    PROGRESS.recorded_level = level
+    if ENGINE is not None:
+        ENGINE.set_recorded_level(level)
 
 
 def name_of(level: int) -> str:

@@ -20,7 +20,13 @@ import numpy
 from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.backpropagation import send_gradients
-from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.differentiation import (
+    as_numbers,
+    fresh_input,
+    linearization,
+    push_tangents,
+    release,
+)
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -114,13 +120,13 @@ class _Call:
             result, self.aux = result
         self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
         self._name = name
-        self._graph: Linearization | None = None
+        self._graph: Any = None
 
     @property
-    def graph(self) -> Linearization:
-        """What is between the inputs and the outputs."""
+    def graph(self) -> Any:
+        """The linearization: what is between the inputs and the outputs."""
         if self._graph is None:
-            self._graph = Linearization(self.inputs, self.outputs, self.level)
+            self._graph = linearization(self.inputs, self.outputs, self.level)
             if self._graph.stray is not None:
                 raise TracedValueError(
                     f"{self._name} at {users_line()}: the function uses {LEFTOVER}"
@@ -146,13 +152,10 @@ class _Call:
     def finish(self, *trees_of_values: Sequence[Any]) -> list[list[Any]]:
         """Values after the level is closed: nodes if they outlive it, else numbers."""
         values = [value for group in trees_of_values for value in group]
-        if self.graph.live or self.aux is not None:  # these may depend on other nodes than outputs
+        if self.aux is not None:  # this may depend on other nodes than outputs
             values = release(self.inputs, values, self.level)
         else:
-            values = [
-                value._number if isinstance(value, Node) and value._level >= self.level else value
-                for value in values
-            ]
+            values = self.graph.closed(values)
         groups = []
         for group in trees_of_values:
             groups.append(values[: len(group)])
@@ -336,30 +339,25 @@ class Jacobian(Transformed):
                 rows = self._sparse_rows(call)
                 (entries,) = call.finish([entry for row in rows for entry in row.values()])
             else:
-                (entries,) = call.finish([entry for row in self._rows(call) for entry in row])
+                matrix = self._matrix(call)
         if self.sparse:
             remaining = iter(entries)
             filled = [{column: next(remaining) for column in row} for row in rows]
             return sparse_matrix(filled, len(call.inputs))
-        return _blocks(entries, call.result_layout, call.layout, isinstance(self.argnums, int))
+        return _blocks(matrix, call.result_layout, call.layout, isinstance(self.argnums, int))
 
-    def _rows(self, call: _Call) -> list[list[Any]]:
-        """The matrix: a row for each number of the result, a column for each of the argument."""
-        graph = call.graph
-        n_in, n_out = len(call.inputs), len(call.outputs)
-        if self.mode == "forward" or (self.mode == "either" and n_in < n_out and not graph.pulls):
-            columns = [graph.push_forward(_unit(i, n_in)) for i in range(n_in)]
-            return [[column[k] for column in columns] for k in range(n_out)]
-        rows = [graph.pull_back(_unit(k, n_out)) for k in range(n_out)]
+    def _matrix(self, call: _Call) -> Any:
+        """A row for each number of the result, a column for each of the argument."""
+        shorter = len(call.inputs) < len(call.outputs) and not call.graph.pulls
+        matrix = call.graph.jacobian(self.mode == "forward" or (self.mode == "either" and shorter))
         if self.symmetric:
-            for i in range(n_out):
-                for j in range(i + 1, n_in):
-                    rows[i][j] = rows[j][i]
-        return rows
+            upper = numpy.triu_indices(len(call.inputs), 1)
+            matrix[upper] = matrix.T[upper]
+        return matrix
 
     def _sparse_rows(self, call: _Call) -> list[dict[int, Any]]:
         """The entries that are not 0 by structure, by row and column."""
-        rows = [call.graph.pull_back_one(y) for y in call.outputs]
+        rows: list[dict[int, Any]] = call.graph.sparse_rows()
         if self.symmetric:
             for i, row in enumerate(rows):
                 for j in row:
@@ -368,31 +366,27 @@ class Jacobian(Transformed):
         return rows
 
 
-def _unit(i: int, n: int) -> list[float | None]:
-    """1.0 in one place; the others send no message."""
-    unit: list[float | None] = [None] * n
-    unit[i] = 1.0
-    return unit
-
-
-def _blocks(entries: list[Any], result: Layout, argument: Layout, single: bool) -> Any:
+def _blocks(matrix: Any, result: Layout, argument: Layout, single: bool) -> Any:
     """The rows of a matrix as a tree like the result, of trees like the argument."""
-    width = argument.size
     leaves = []
     row = 0
     for result_shape in result.shapes:
-        rows = range(row, row + trees.size_of(result_shape))
+        rows = slice(row, row + trees.size_of(result_shape))
         row = rows.stop
         blocks = []
         column = 0
         for shape in argument.shapes:
-            columns = range(column, column + trees.size_of(shape))
+            columns = slice(column, column + trees.size_of(shape))
             column = columns.stop
-            block = [entries[i * width + j] for i in rows for j in columns]
+            block = matrix[rows, columns]
             if result_shape is None and shape is None:
-                blocks.append(block[0])
+                blocks.append(block.item())
+                continue
+            whole = (result_shape or ()) + (shape or ())
+            if block.dtype == object:
+                blocks.append(trees.array_of(block.ravel().tolist(), whole))
             else:
-                blocks.append(trees.array_of(block, (result_shape or ()) + (shape or ())))
+                blocks.append(block.reshape(whole).copy())
         tree = trees.unflatten(argument.structure, blocks)
         leaves.append(tree[0] if single else tree)
     return trees.unflatten(result.structure, leaves)
@@ -476,7 +470,11 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         call = _Call("jvp", level, f, primals, {}, range(len(primals)))
         moved = _same_structure("jvp", "tangents", tuple(tangents), call.layout)
         check_current(moved, "jvp")
-        value, change = call.finish(call.outputs, call.graph.push_forward(moved))
+        change = push_tangents(call.inputs, call.outputs, level, moved)
+        if change is not None:
+            value = as_numbers(call.outputs, level)
+        else:
+            value, change = call.finish(call.outputs, call.graph.push_forward(moved))
     return call.result_layout.unflatten(value), call.result_layout.unflatten(change)
 
 
@@ -485,9 +483,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     """A function's value, and the function that pulls cotangents of it back to the arguments."""
     with transformation("vjp") as level:
         call = _Call("vjp", level, f, primals, {}, range(len(primals)))
-        locals_ = call.graph.all_local_grads()
-        value, closed = call.finish(call.outputs, locals_)
-        call.graph.set_local_grads(closed)
+        value = call.graph.kept(call.outputs)
 
     @boundary
     def pull_back(cotangents: Any) -> tuple[Any, ...]:

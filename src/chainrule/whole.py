@@ -6,10 +6,11 @@ import math
 from typing import Any, Final
 
 from chainrule import rules
-from chainrule.annotations import ACTIVE, Annotation, users_line
+from chainrule.annotations import ACTIVE, Annotation, here
 from chainrule.node import Node, OperationNode, operator_of, with_other
 from chainrule.rules import Operation, to_float
 from chainrule.shortcuts import note_comparison
+from chainrule.tracebacks import boundaries
 from chainrule.traced import leaving, recorded
 from chainrule.tracing import PROGRESS, has_ended
 
@@ -17,6 +18,7 @@ LARGEST_WHOLE: Final = 2.0**53
 """Up to here every whole number is a float."""
 
 
+@boundaries
 class WholeNode(OperationNode):
     """A whole number without derivative, an int in Python: what floor, ceil and round give.
 
@@ -119,7 +121,7 @@ def rounded_half_even(x: Node) -> WholeNode:
 def _with_line(node: WholeNode) -> WholeNode:
     """Where a transformation follows it, a step remembers its line: it ends a derivative."""
     if node._level > 0 and node.line is None:
-        node._keep(node._rest, Annotation(node.name, node.groups, users_line()))
+        node._keep(node._rest, Annotation(node.name, node.groups, here()))
     return node
 
 

@@ -1,0 +1,67 @@
+/* What linearization.c and passes.c share: the local gradients along a graph of numbers. */
+#ifndef CHAINRULE_LINEARIZATION_H
+#define CHAINRULE_LINEARIZATION_H
+
+#include "rules.h"
+
+typedef struct {    /* from a node to an operand in the graph */
+    double local;   /* the local gradient */
+    int32_t source; /* the operand's number */
+    bool picked;    /* whether messages go along: not if the operation has not picked the operand */
+    bool known;     /* whether the local gradient is computed; a user's are once they are needed */
+} Edge;
+
+typedef struct {
+    PyObject_HEAD
+    Py_ssize_t count;     /* of nodes, which go by their numbers: parents before children */
+    Py_ssize_t *first;    /* by node, the place of its first edge; and the end */
+    Edge *edges;
+    Py_ssize_t n_inputs, n_outputs;
+    int32_t *inputs, *outputs; /* the numbers of these; -1 if not in the graph */
+    Py_ssize_t n_unknown; /* nodes whose local gradients are computed in Python */
+    int32_t *unknown;     /* their numbers, growing */
+    Node **unknown_nodes; /* references */
+    PyObject *local_grads; /* gives the local gradients of such a node, as a list of floats */
+} Linearization;
+
+typedef struct { /* what a function of numbers has computed */
+    int64_t level;
+    Py_ssize_t n_inputs, n_outputs, count;
+    Node **inputs, **outputs; /* NULL where an output is no node */
+    Node **order;             /* all in between: children before parents */
+} Graph;
+
+/* linearization.c: read it from lists of inputs and outputs: 1, 0 if nodes outlive, -1 with an error.
+   No Python runs from then on. To be freed in each case. */
+int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level);
+void free_graph(Graph *graph);
+
+/* in_place.c */
+extern PyMethodDef IN_PLACE_FUNCTIONS[];
+
+/* passes.c: the methods */
+extern PyMethodDef PASS_METHODS[];
+
+/* linearization.c: compute the local gradients of a node from Python; -1 with an error. */
+int compute_local_grads(Linearization *self, Py_ssize_t number);
+
+/* The sum of no messages: as in backward, messages and their sums never are -0.0, as 0.0 is added. */
+static const double NOTHING = -0.0;
+
+static inline bool is_nothing(double sum) {
+    uint64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    return bits == (uint64_t)1 << 63;
+}
+
+/* What comes with one sum along an edge: nothing if that has reached it. */
+static inline double sent(double sum, double local) {
+    return is_nothing(sum) ? NOTHING : sum * local + 0.0;
+}
+
+/* The local gradient of a native row's node by an operand: whether a message goes to it or along it. */
+static inline bool picked(int code, double local, const double *x) {
+    return !(properties_of(code) & PICKS) || (code == MESSAGE ? x[0] : local) != 0.0;
+}
+
+#endif
