@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from chainrule import rules
@@ -30,7 +30,6 @@ from chainrule.rules import OPERATIONS, Operation
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 _COMMUTATIVE: Final = frozenset(["add", "multiply", "equal", "not_equal"])
-_CHUNK: Final = 10_000  # rows that are turned into objects at a time
 
 _PLAIN, _NUMBER, _ODD = 0, 1, 2
 """What a value is that + - * / take: any; a constant; negated or a constant that may simplify."""
@@ -39,6 +38,7 @@ _DIRECT: Final = {  # codes of operations that need no simplification of plain v
     code: operation.name
     for code, operation in OPERATION_OF.items()
     if operation.name in ("add", "subtract", "multiply", "divide")
+    or operation.name in ("less", "less_equal", "equal", "not_equal")
     or (
         operation.name in COMPILED
         and len(operation.local_grads) == 1
@@ -341,20 +341,10 @@ class TapeBuilder:
         del self._recording, self._values, self._numbers, self._direct
 
     def _enter(self) -> None:
-        """Enter what the recording has that is new."""
-        recording = self._recording
-        numbers = self._numbers
-        constants = recording.constants[len(numbers) :].tolist()
-        numbers += map(self.tape.constant, constants)
-        start, stop = len(self._values), len(recording)
-        for i in range(start, stop, _CHUNK):
-            part = slice(i, min(i + _CHUNK, stop))
-            columns = recording.codes[part], recording.left[part], recording.right[part]
-            self._enter_rows(zip(*[column.tolist() for column in columns], strict=True))
-
-    def _enter_rows(self, rows: Iterable[tuple[int, int, int]]) -> None:
-        """Enter rows; most of them need no simplification, and go a short way."""
+        """Enter what the recording has that is new; most rows need no simplification."""
         tape, values, numbers = self.tape, self._values, self._numbers
+        rows, constants = self._recording.after(len(values), len(numbers))
+        numbers += map(tape.constant, constants)
         operations, all_operands, plainness = tape.operations, tape.operands, tape.plainness
         direct = self._direct
         for code, left, right in rows:
