@@ -33,14 +33,14 @@ TRUTH: Range = (0.0, 1.0, False)
 
 
 class Comparison(NamedTuple):
-    """What is known before a comparison of two operands, as the relations of the first to the second.
+    """What is known of two operands before they are compared.
 
     Attributes:
         x: the first operand.
         y: the second.
         a: the range of the first.
         b: the range of the second.
-        possible: the relations in which they may stand.
+        possible: the relations in which the first may stand to the second.
     """
 
     x: Operand

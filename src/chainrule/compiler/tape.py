@@ -46,11 +46,12 @@ _DIRECT: Final = {  # codes of operations that need no simplification of plain v
         and operation not in (rules.negative, rules.identity, rules.stop_gradient)
     )
 }
-_COMMUTING: Final = [code for code, name in _DIRECT.items() if name in _COMMUTATIVE]
+_COMMUTING: Final = frozenset(code for code, name in _DIRECT.items() if name in _COMMUTATIVE)
 _DIVIDE: Final = next(code for code, name in _DIRECT.items() if name == "divide")
-_SAME: Final = [
-    code for code, op in OPERATION_OF.items() if op in (rules.identity, rules.stop_gradient)
-]
+_SAME: Final = frozenset(  # codes of rows that are what their operand is
+    [LEAF, GUARD]
+    + [code for code, op in OPERATION_OF.items() if op in (rules.identity, rules.stop_gradient)]
+)
 
 
 class Tape:
@@ -375,14 +376,15 @@ class TapeBuilder:
         """The value of any other row."""
         values, numbers, recording = self._values, self._numbers, self._recording
         if code == INPUT:
-            self.tape.n_inputs = max(self.tape.n_inputs, left + 1)
+            self.tape.n_inputs = max(self.tape.n_inputs, left + 1)  # captured ones come to them
             return self.tape.input(left)
-        if code == GUARD or code == LEAF or right == ABSENT and code in _SAME:
+        if code in _SAME:
             return values[left] if left >= 0 else numbers[~left]
         given = [left] if right == ABSENT else [left, right]
         if code & POOLED:
             given = recording.pool[left : left + right + (code == USER)].tolist()
-        operation = recording.operations[given.pop(0)] if code == USER else OPERATION_OF[code & ~POOLED]
+        user = recording.operations[given.pop(0)] if code == USER else None
+        operation = user or OPERATION_OF[code & ~POOLED]
         operands = tuple([values[i] if i >= 0 else numbers[~i] for i in given])
         return self.tape.apply(operation, operands)
 
