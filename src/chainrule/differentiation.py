@@ -338,7 +338,7 @@ class Linearization:
                     heapq.heappush(heap, -source)
             if number in sums.values:
                 self._send_back(number, sums, results)
-        return dict(sorted(found.items()))
+        return found
 
     def _send_back(self, number: int, sums: _Sums, results: dict[int, list[Any]]) -> None:
         """Send the messages of a node; ``results`` holds what comes to one with several results."""
