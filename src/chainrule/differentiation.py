@@ -37,7 +37,7 @@ def fresh_input(value: object, level: int) -> Node:
     return node
 
 
-def release(inputs: Sequence[Node], values: Sequence[Any], level: int) -> list[Any]:
+def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
     The nodes that stood for others at its inputs drop out of the graph, and what depends on no node
@@ -256,7 +256,7 @@ class Linearization:
     def closed(self, values: Sequence[Any]) -> list[Any]:
         """Values after the level is closed: nodes if they outlive it, else numbers."""
         if self.live:
-            return release(self.inputs, values, self.level)
+            return release(self.inputs, [*values], self.level)
         return as_numbers(values, self.level)
 
     def kept(self, values: Sequence[Any]) -> list[Any]:
@@ -585,3 +585,7 @@ def times(change: Any, local_grad: Any) -> Any:
         if local_grad == -1.0:
             return -change
     return change * local_grad
+
+
+if ENGINE is not None:
+    release = ENGINE.release
