@@ -2,14 +2,18 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.csv' -o -path '*/assets/*')
+SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.[ch]' -o -name '*.csv' -o -path '*/assets/*')
 
-# What runs once more with the engine as plain Python, as it is where no C compiler is found.
+# What runs once more with the reference in Python, which runs where there is no C compiler; and with
+# the engine in C on the machine's other Pythons.
 ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input compiled_programs copying \
 	custom_gradient deep docs drawing limits math nesting node plain_programs random_graphs rules series \
 	transforms twins vmap zeros)
 
-.PHONY: demo test bench pictures clean
+# A finding ends the process. Leaks are not among them: Python itself keeps much to its end.
+SANITIZERS := -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+.PHONY: demo test sanitize bench pictures clean
 
 demo: .venv/demo
 	$(BIN)/chainrule demo
@@ -19,7 +23,17 @@ test: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist worksteal
-	PYTHONPATH=src $(BIN)/pytest -n auto --dist worksteal -m "not whole" $(ENGINE_TESTS)
+	CHAINRULE_PURE=1 $(BIN)/pytest -n auto --dist worksteal -m "not whole" $(ENGINE_TESTS)
+	$(BIN)/python tests/pythons.py .venv/pythons tests/test_build.py::test_this_installation \
+		$(filter-out tests/test_docs.py,$(ENGINE_TESTS))
+
+sanitize: .venv/test
+	CC=gcc CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" \
+		$(BIN)/python setup.py --quiet build --build-base .venv/sanitized --build-lib .venv/sanitized/lib
+	PYTHONPATH=.venv/sanitized/lib PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$(for lib in asan ubsan stdc++; do gcc -print-file-name=lib$$lib.so; done | xargs)" \
+		$(BIN)/pytest -n auto --dist worksteal $(ENGINE_TESTS) \
+		tests/test_build.py::test_this_installation
 
 bench: .venv/test
 	$(BIN)/pip install --quiet -r benchmarks/requirements.txt

@@ -21,7 +21,7 @@ import pytest
 from chainrule import Node
 from chainrule import math as cm
 from chainrule.annotations import Annotation
-from chainrule.compiler.tape import Recording, Tape
+from chainrule.compiler.tape import Tape, TapeBuilder
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.node import BinaryOpNode, ConditionNode, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.rules import Operation, less
@@ -60,7 +60,7 @@ MAKERS: dict[type, Callable[[], Any]] = {
     Operation: lambda: Operation("f", lambda x: x, [lambda y, x: 1.0]),
     Tape: lambda: Tape(1),
     Linearization: lambda: Linearization([fresh_input(2.0, 1)], [1.0], 1),
-    Recording: lambda: Recording([x()], 1),
+    TapeBuilder: lambda: TapeBuilder([x()], 1),
 }
 
 

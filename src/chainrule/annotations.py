@@ -63,22 +63,25 @@ class _Active:
 
     def __init__(self) -> None:
         self.contexts = 0
+        self._setting: dict[ContextVar[Any] | None, int] = {}
         self._lock = forking.lock()
 
     def enter(self, variable: ContextVar[Any] | None = None) -> None:
-        """Count one more.
-
-        Args:
-            variable: the context variable that new nodes are to ask now; the engine in C asks none
-                that no open context has named.
-        """
-        with self._lock:
-            self.contexts += 1
+        """Count one more, which sets a context variable or none."""
+        self._count(variable, 1)
 
     def leave(self, variable: ContextVar[Any] | None = None) -> None:
         """Count one less, with the same variable."""
+        self._count(variable, -1)
+
+    def _count(self, variable: ContextVar[Any] | None, step: int) -> None:
         with self._lock:
-            self.contexts -= 1
+            self.contexts += step
+            self._setting[variable] = self._setting.get(variable, 0) + step
+
+    def get(self, variable: ContextVar[Any]) -> Any:
+        """The value of a variable; None where no context is open that sets it."""
+        return variable.get() if self._setting.get(variable) else None
 
 
 ACTIVE: Final[Any] = _Active() if ENGINE is None else ENGINE.ACTIVE
@@ -157,13 +160,13 @@ def record_lines() -> Iterator[None]:
 
 def detecting_anomaly() -> bool:
     """Whether the caller is inside :func:`detect_anomaly`."""
-    return ACTIVE.contexts > 0 and _anomaly.get()
+    return bool(ACTIVE.get(_anomaly))
 
 
 def new_annotation(name: str | None) -> Annotation | None:
     """What to attach to a node made here and now; None if there is nothing to say."""
-    shared = _groups.get()
-    place = here() if _anomaly.get() or _lines.get() else None
+    shared: Annotation | None = ACTIVE.get(_groups)
+    place = here() if ACTIVE.get(_anomaly) or ACTIVE.get(_lines) else None
     if name is None and place is None:
         return shared
     return Annotation(name, shared.groups if shared else (), place)

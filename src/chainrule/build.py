@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
 from chainrule._version import __version__
-from chainrule.engine import COMPILED
+from chainrule.engine import COMPILED, REASON
 
 
 def build_info() -> dict[str, str | bool]:
@@ -14,13 +13,12 @@ def build_info() -> dict[str, str | bool]:
 
     Returns:
         ``version``, ``python`` and ``machine``; ``compiled``, whether the engine runs as machine
-        code, else it is plain Python; and ``reason``, why it is not compiled, where that is known.
+        code, else it is plain Python; and ``reason``, why it is not compiled.
     """
-    reason = Path(__file__).with_name("not_compiled.txt")
     return {
         "version": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": platform.machine(),
         "compiled": COMPILED,
-        "reason": reason.read_text() if not COMPILED and reason.is_file() else "",
+        "reason": REASON,
     }

@@ -11,6 +11,7 @@ from chainrule.engine import ENGINE
 from chainrule.node import Node, level_of
 from chainrule.rules import Operation
 from chainrule.shortcuts import note_comparison
+from chainrule.tracebacks import boundary
 from chainrule.traced import leaving, recorded
 from chainrule.tracing import PROGRESS, has_ended
 from chainrule.whole import WholeNode
@@ -37,6 +38,7 @@ class ConditionNode(WholeNode):
         self.asked = False
         self.escaped = False
 
+    @boundary
     def __bool__(self) -> bool:
         recorder = PROGRESS.recorder
         if recorder is None:
@@ -53,6 +55,7 @@ class ConditionNode(WholeNode):
     # As an index (NumPy takes a bool for a mask), a key or text it must be a bool: the trace starts
     # anew with one.
 
+    @boundary
     def __index__(self) -> int:
         self.escaped = True
         raise TypeError("a traced comparison is no index")

@@ -53,7 +53,7 @@ def without_domain_errors() -> Iterator[None]:
 
 def raising_domain_errors() -> bool:
     """Whether the caller is inside :func:`domain_errors`."""
-    return ACTIVE.contexts > 0 and _raising.get()
+    return bool(ACTIVE.get(_raising))
 
 
 def check_domain(name: str, operands: Sequence[float]) -> None:

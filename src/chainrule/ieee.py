@@ -52,7 +52,7 @@ def power_term(c: float, x: float, n: float, k: float) -> float:
     """
     if c == 0.0:
         return 0.0
-    if c != c or (x < 0.0 and (math.isinf(n) or n != math.floor(n))):
+    if c != c or (x < 0.0 and not (math.isfinite(n) and n == math.floor(n))):
         return NAN
     base = abs(x)
     exponent = n - k

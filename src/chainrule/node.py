@@ -31,7 +31,7 @@ from chainrule.engine import ENGINE
 from chainrule.forking import take_around_forks
 from chainrule.rules import Operation, described, to_float
 from chainrule.text import equation, symbol_of, traced_text
-from chainrule.tracebacks import keep_users_frames
+from chainrule.tracebacks import boundaries, boundary, keep_users_frames
 from chainrule.traced import (
     AS_TEXT,
     TO_CONSTANT,
@@ -74,6 +74,7 @@ class _AskedOfTheClass:
         return _apply_ufunc if node is None else None
 
 
+@boundary
 def _apply_ufunc(node: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     if len(inputs) == 2 and method == "__call__" and not kwargs:
         symbol = _SYMBOLS.get(ufunc.__name__)
@@ -84,6 +85,7 @@ def _apply_ufunc(node: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
     return applied(ufunc, method, inputs, kwargs)
 
 
+@boundaries
 class Node:
     """A number in a computational graph.
 
@@ -105,15 +107,11 @@ class Node:
     """
 
     __slots__ = (
-        "_a",  # the operands: one or two nodes in _a and _b, their constant in _rest,
+        *("_number", "_grad", "_operation"),
+        *("_a", "_b", "_rest"),  # operands: one or two nodes, a constant; or a tuple of all
         "_annotation",
-        "_b",
-        "_grad",
-        "_level",  # of the innermost transformation it depends on an input of
-        "_number",
-        "_operation",
-        "_rest",  # or a tuple of all of them, if there are more
         "_serial",  # greater than those of all nodes made, and all data set, before it
+        "_level",  # of the innermost transformation it depends on an input of
     )
 
     __array_priority__: ClassVar[float] = 1000.0  # for classes that do not know __array_ufunc__
@@ -287,11 +285,7 @@ class Node:
             raise leaving(self, "looking at the graph of", USE_OUTSIDE)
         from chainrule.backpropagation import sorted_nodes
 
-        try:
-            return sorted_nodes(self)
-        except BaseException as error:
-            keep_users_frames(error)
-            raise
+        return sorted_nodes(self)
 
     def backward(self, seed: SupportsFloat = 1.0) -> None:
         """Backpropagate: set ``grad`` of every node below to ∂self/∂node times ``seed``.
@@ -312,11 +306,7 @@ class Node:
             raise leaving(self, "backward from", USE_GRAD)
         from chainrule.backpropagation import backward
 
-        try:
-            backward(self, to_float(seed, "backward", "takes a real number as seed"))
-        except BaseException as error:
-            keep_users_frames(error)
-            raise
+        backward(self, to_float(seed, "backward", "takes a real number as seed"))
 
     # Operators
 
@@ -815,6 +805,7 @@ class OperationNode(Node):
 
     __slots__ = ()
 
+    @boundary
     def __init_subclass__(cls) -> None:
         if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
             raise TypeError(f"{cls.__name__}: subclass Node, not the class of an operation")
@@ -830,7 +821,10 @@ class OperationNode(Node):
         self._number = data
         self._grad = 0.0
         self._serial = next(_SERIALS)
-        self._level = level_of(rest if isinstance(rest, tuple) else (a, b))
+        level = 0 if a is None else a._level
+        if b is not None and b._level > level:
+            level = b._level
+        self._level = level_of(rest) if isinstance(rest, tuple) else level
         if ACTIVE.contexts:
             _enter_contexts(self, None)
 
@@ -859,7 +853,7 @@ class BinaryOpNode(OperationNode):
     def __init__(self, x: Node, y: Node, op: str) -> None:
         _check_nodes(x, y)
         operation = operator_of(op)
-        value = operation.evaluate((x._number, y._number))
+        value = operation.value(x._number, y._number)
         OperationNode.__init__(self, operation, value, x, y, None)
 
     @property
@@ -874,7 +868,7 @@ class ReLUNode(OperationNode):
 
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
-        OperationNode.__init__(self, rules.relu, rules.relu.evaluate((x._number,)), x, None, None)
+        OperationNode.__init__(self, rules.relu, rules.relu.value(x._number), x, None, None)
 
 
 class TanhNode(OperationNode):
@@ -884,7 +878,7 @@ class TanhNode(OperationNode):
 
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
-        OperationNode.__init__(self, rules.tanh, rules.tanh.evaluate((x._number,)), x, None, None)
+        OperationNode.__init__(self, rules.tanh, rules.tanh.value(x._number), x, None, None)
 
 
 class PowOp(OperationNode):
@@ -895,7 +889,7 @@ class PowOp(OperationNode):
     def __init__(self, x: Node, n: float) -> None:
         _check_nodes(x)
         exponent = to_float(n, "**")
-        value = rules.power.evaluate((x._number, exponent))
+        value = rules.power.value(x._number, exponent)
         OperationNode.__init__(self, rules.power, value, x, None, exponent)
 
     @property
@@ -929,23 +923,24 @@ _SYMBOLS: Final[dict[str, str]] = {
 }
 
 
-def operator_of(symbol: object) -> Operation:
+def operator_of(symbol: str) -> Operation:
     """The operation of an operator."""
-    found = _OPERATORS.get(symbol) if isinstance(symbol, str) else None
-    if found is None:
-        raise ValueError(f"an operator is one of + - * / ** % //, not {symbol!r}")
-    return found[0]
+    try:
+        return _OPERATORS[symbol][0]
+    except KeyError:
+        message = f"an operator is one of + - * / ** % //, not {symbol!r}"
+        raise ValueError(message) from None
 
 
 def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> Node:
     """An operator between a node and a number, the number first if swapped."""
     operation = operator_of(symbol)
     if swapped:
-        value = operation.evaluate((constant, node._number))
+        value = operation.value(constant, node._number)
         return OperationNode(operation, value, None, node, constant)
     if operation is rules.power:
         return PowOp(node, constant)
-    value = operation.evaluate((node._number, constant))
+    value = operation.value(node._number, constant)
     return OperationNode(operation, value, node, None, constant)
 
 

@@ -275,9 +275,7 @@ TWO_OVER_SQRT_PI = 1.1283791670955126
 
 # Arithmetic
 add = _rule("add", lambda a, b: a + b, _one, _one, symbol="+")
-subtract = _rule(
-    "subtract", lambda a, b: a - b, _one, lambda y, a, b: -1.0, symbol="-"
-)
+subtract = _rule("subtract", lambda a, b: a - b, _one, lambda y, a, b: -1.0, symbol="-")
 multiply = _rule(
     "multiply",
     lambda a, b: a * b,
@@ -302,9 +300,7 @@ message = _rule(  # global_grad * local_grad; 0 where nothing is reached
     lambda y, reached, global_grad, local_grad: where(reached, local_grad, 0.0),
     lambda y, reached, global_grad, local_grad: where(reached, global_grad, 0.0),
 )
-negative = _rule(
-    "negative", lambda x: -x, lambda y, x: -1.0, symbol="neg"
-)
+negative = _rule("negative", lambda x: -x, lambda y, x: -1.0, symbol="neg")
 power = _rule(
     "power",
     ieee.power,
@@ -320,9 +316,7 @@ power_term = _rule(  # c * x ** (n - k), k a plain number
     lambda y, c, x, n, k: power_term(azmul(c, log(x)), x, n, k),
     None,
 )
-mod = _rule(
-    "mod", ieee.mod, _one, lambda y, a, b: -floor_divide(a, b), symbol="%"
-)
+mod = _rule("mod", ieee.mod, _one, lambda y, a, b: -floor_divide(a, b), symbol="%")
 fmod = _rule("fmod", ieee.fmod, _one, _minus_quotient)
 remainder = _rule("remainder", ieee.remainder, _one, _minus_quotient)
 floor_divide = _rule("floor_divide", ieee.floor_divide, _zero, _zero, symbol="//")
@@ -334,29 +328,19 @@ ldexp = _rule("ldexp", ieee.ldexp, lambda y, x, n: ldexp(1.0, n), None)
 exp = _rule("exp", ieee.exp, lambda y, x: y)
 exp2 = _rule("exp2", ieee.exp2, lambda y, x: y * LOG_2)
 expm1 = _rule("expm1", ieee.expm1, lambda y, x: exp(x))
-log = _rule(
-    "log", ieee.log, lambda y, x: divide(1.0, nonnegative(x))
-)
+log = _rule("log", ieee.log, lambda y, x: divide(1.0, nonnegative(x)))
 log2 = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, nonnegative(x)))
-log10 = _rule(
-    "log10", ieee.log10, lambda y, x: divide(INV_LOG_10, nonnegative(x))
-)
+log10 = _rule("log10", ieee.log10, lambda y, x: divide(INV_LOG_10, nonnegative(x)))
 log1p = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, nonnegative(1.0 + x)))
-sqrt = _rule(
-    "sqrt", ieee.sqrt, lambda y, x: divide(0.5, nonnegative(y))
-)
+sqrt = _rule("sqrt", ieee.sqrt, lambda y, x: divide(0.5, nonnegative(y)))
 cbrt = _rule("cbrt", ieee.cbrt, lambda y, x: divide(1.0, 3.0 * y * y))
 
 # Trigonometry, angles in radians
 sin = _rule("sin", ieee.sin, lambda y, x: cos(x))
 cos = _rule("cos", ieee.cos, lambda y, x: -sin(x))
 tan = _rule("tan", ieee.tan, lambda y, x: 1.0 + y * y)
-asin = _rule(
-    "asin", ieee.asin, lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))
-)
-acos = _rule(
-    "acos", ieee.acos, lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x)))
-)
+asin = _rule("asin", ieee.asin, lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x))))
+acos = _rule("acos", ieee.acos, lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x))))
 atan = _rule("atan", ieee.atan, lambda y, x: divide(1.0, 1.0 + x * x))
 atan2 = _rule(
     "atan2",
@@ -391,16 +375,10 @@ def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
 sinh = _rule("sinh", ieee.sinh, lambda y, x: cosh(x))
 cosh = _rule("cosh", ieee.cosh, lambda y, x: sinh(x))
 tanh = _rule("tanh", ieee.tanh, lambda y, x: sech2(x))
-sech2 = _rule(
-    "sech2", ieee.sech2, lambda y, x: -2.0 * tanh(x) * y
-)  # 1 - tanh(x)**2
+sech2 = _rule("sech2", ieee.sech2, lambda y, x: -2.0 * tanh(x) * y)  # 1 - tanh(x)**2
 asinh = _rule("asinh", ieee.asinh, lambda y, x: divide(1.0, hypot(1.0, x)))
-acosh = _rule(
-    "acosh", ieee.acosh, lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0))
-)
-atanh = _rule(
-    "atanh", ieee.atanh, lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x)))
-)
+acosh = _rule("acosh", ieee.acosh, lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)))
+atanh = _rule("atanh", ieee.atanh, lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x))))
 
 # Kinks and steps
 relu = _rule("relu", ieee.relu, lambda y, x: step(x))
@@ -411,9 +389,7 @@ maximum = _rule(
 minimum = _rule(
     "minimum", ieee.minimum, lambda y, a, b: greater(b, a), lambda y, a, b: greater(a, b)
 )
-copysign = _rule(
-    "copysign", ieee.copysign, lambda y, x, s: sign(x) * copysign(1.0, s), _zero
-)
+copysign = _rule("copysign", ieee.copysign, lambda y, x, s: sign(x) * copysign(1.0, s), _zero)
 where = _rule(
     "where",
     lambda condition, a, b: a if condition else b,
@@ -446,16 +422,12 @@ sigmoid = _rule("sigmoid", ieee.sigmoid, lambda y, x: 0.25 * sech2(0.5 * x))
 softplus = _rule("softplus", ieee.softplus, lambda y, x: sigmoid(x))
 erf = _rule("erf", special.erf, lambda y, x: TWO_OVER_SQRT_PI * gaussian(x))
 erfc = _rule("erfc", special.erfc, lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x))
-gaussian = _rule(
-    "gaussian", special.gaussian, lambda y, x: -2.0 * azmul(y, x)
-)  # exp(-x**2)
+gaussian = _rule("gaussian", special.gaussian, lambda y, x: -2.0 * azmul(y, x))  # exp(-x**2)
 norm_cdf = _rule("norm_cdf", special.norm_cdf, lambda y, x: norm_pdf(x))
 norm_pdf = _rule("norm_pdf", special.norm_pdf, lambda y, x: -azmul(y, x))
 gamma = _rule("gamma", special.gamma, lambda y, x: y * polygamma(0.0, x))
 lgamma = _rule("lgamma", special.lgamma, lambda y, x: polygamma(0.0, x))
-polygamma = _rule(
-    "polygamma", special.polygamma, None, lambda y, n, x: polygamma(n + 1.0, x)
-)
+polygamma = _rule("polygamma", special.polygamma, None, lambda y, n, x: polygamma(n + 1.0, x))
 
 for _picking in (where, gather, relu, absolute, maximum, minimum, copysign, message):
     _picking.picks = True

@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -37,6 +37,19 @@ def boundary(function: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return public
+
+
+def boundaries(kind: type[R]) -> type[R]:
+    """A class whose public methods, operators and settable properties are boundaries."""
+    for name, member in list(vars(kind).items()):
+        own = name.startswith("_") and not name.endswith("__")
+        if isinstance(member, FunctionType) and not own:
+            setattr(kind, name, boundary(member))
+        elif isinstance(member, property) and member.fget and member.fset and not own:
+            bounded = property(boundary(member.fget), boundary(member.fset))
+            bounded.__set_name__(kind, name)  # type: ignore[attr-defined]
+            setattr(kind, name, bounded)
+    return kind
 
 
 def keep_users_frames(error: BaseException) -> None:

@@ -10,6 +10,7 @@ from chainrule.annotations import ACTIVE, Annotation, here
 from chainrule.node import Node, OperationNode, operator_of, with_other
 from chainrule.rules import Operation, to_float
 from chainrule.shortcuts import note_comparison
+from chainrule.tracebacks import boundaries
 from chainrule.traced import leaving, recorded
 from chainrule.tracing import PROGRESS, has_ended
 
@@ -17,6 +18,7 @@ LARGEST_WHOLE: Final = 2.0**53
 """Up to here every whole number is a float."""
 
 
+@boundaries
 class WholeNode(OperationNode):
     """A whole number without derivative, an int in Python: what floor, ceil and round give.
 

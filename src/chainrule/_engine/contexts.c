@@ -46,11 +46,19 @@ static inline int holds(const struct Variable *of) {
     return held;
 }
 
+static PyObject *get(PyObject *self, PyObject *variable) {
+    PyObject *value = NULL;
+    for (int i = 0; i < N_VARIABLES; i++)
+        if (VARIABLES[i]->variable == variable && ask(VARIABLES[i], &value) < 0) return NULL;
+    return value != NULL ? value : Py_NewRef(Py_None);
+}
+
 int detecting_anomaly(void) { return holds(&anomaly); }
 
 static PyMethodDef ACTIVE_METHODS[] = {
     {"enter", (PyCFunction)(void (*)(void))enter, METH_FASTCALL, NULL},
     {"leave", (PyCFunction)(void (*)(void))leave, METH_FASTCALL, NULL},
+    {"get", get, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

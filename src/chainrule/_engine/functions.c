@@ -16,7 +16,7 @@ double ieee_power(double x, double y) {
 
 double ieee_power_term(double c, double x, double n, double k) {
     if (c == 0.0) return 0.0;
-    if (c != c || (x < 0.0 && (isinf(n) || n != floor(n)))) return POSITIVE_NAN;
+    if (c != c || (x < 0.0 && !(isfinite(n) && n == floor(n)))) return POSITIVE_NAN;
     double base = fabs(x), exponent = n - k, magnitude = ieee_power(base, exponent), result;
     if (x == 0.0 || !(isfinite(c) && isfinite(x) && isfinite(n))) {
         result = magnitude == 0.0 ? 0.0 : c * magnitude;
@@ -276,7 +276,11 @@ double ieee_floor_divide(double x, double y) {
 
 double ieee_fmod(double x, double y) { return y == 0.0 || isinf(x) ? POSITIVE_NAN : fmod(x, y); }
 
-double ieee_remainder(double x, double y) { return y == 0.0 || isinf(x) ? POSITIVE_NAN : remainder(x, y); }
+double ieee_remainder(double x, double y) {
+    if (y == 0.0 || isinf(x)) return POSITIVE_NAN;
+    double rest = remainder(x, y);
+    return rest == 0.0 ? copysign(0.0, x) : rest; /* in some libraries, it has another sign */
+}
 
 double ieee_ldexp(double x, double exponent) {
     if (exponent != exponent || (isfinite(exponent) && exponent != floor(exponent))) return POSITIVE_NAN;

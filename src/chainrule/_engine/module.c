@@ -8,7 +8,12 @@ static PyObject *failed(void) {
     PyObject *type, *error, *traceback;
     if (HOOKS.keep_users_frames == NULL) return NULL;
     PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
+    if (type != NULL) PyErr_NormalizeException(&type, &error, &traceback);
+    if (error == NULL) { /* it failed without an error: no memory for that */
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+        return PyErr_NoMemory();
+    }
     if (traceback != NULL) PyException_SetTraceback(error, traceback);
     PyObject *done = PyObject_CallOneArg(HOOKS.keep_users_frames, error);
     if (done == NULL) PyErr_Clear();
@@ -51,7 +56,7 @@ static struct PyModuleDef MODULE = {
 
 PyMODINIT_FUNC PyInit__engine(void) {
     static int (*const parts[])(PyObject *) = {
-        add_contexts, add_rules, add_nodes, add_walk, add_passes, /* add_recording, */
+        add_contexts, add_rules, add_nodes, add_walk, add_passes, add_recording,
         NULL,
     };
     PyObject *module = PyModule_Create(&MODULE);

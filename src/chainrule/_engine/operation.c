@@ -90,7 +90,7 @@ static PyObject *call(PyObject *self, PyObject *const *args, size_t nargsf, PyOb
     if (names != NULL && PyTuple_GET_SIZE(names) > 0)
         return PyErr_Format(PyExc_TypeError, "%R got an unexpected keyword argument %R", self,
                             PyTuple_GET_ITEM(names, 0));
-    if (code != USER && (n == TABLE[code].count || (TABLE[code].count == ANY && n > 0))) {
+    if (code != USER && takes(code, n)) {
         double few[MOST_OPERANDS], *x = n <= MOST_OPERANDS ? few : PyMem_Malloc((size_t)n * sizeof *x);
         if (x == NULL) return PyErr_NoMemory();
         PyObject *result = applied(code, args, x, n);

@@ -260,8 +260,7 @@ static int read_numbers(PyObject *args, Py_ssize_t from, double **x, Py_ssize_t 
     Py_ssize_t n = PyTuple_GET_SIZE(args) - from;
     PyObject *name = n < 0 ? NULL : PyTuple_GET_ITEM(args, 0);
     int code = name == NULL ? -1 : code_of_name(name);
-    if (code < 0 || TABLE[code].operation == NULL ||
-        (TABLE[code].count == ANY ? n == 0 : n != TABLE[code].count)) {
+    if (code < 0 || TABLE[code].operation == NULL || !takes(code, n)) {
         PyErr_SetString(PyExc_ValueError, "no row of this name and so many operands");
         return -1;
     }

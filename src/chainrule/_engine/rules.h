@@ -47,6 +47,12 @@ typedef struct {
 
 extern Row TABLE[ROWS];
 
+/* Whether a row takes so many operands. */
+static inline bool takes(int code, Py_ssize_t count) {
+    if (TABLE[code].count != ANY) return count == TABLE[code].count;
+    return count > 0 || code == FSUM || code == HYPOT;
+}
+
 /* The value of a row that has a function here. NaN with an error only of ROUND, if there is no memory. */
 double native_value(const Row *row, const double *x, Py_ssize_t count);
 

@@ -8,17 +8,49 @@ included; only small whole powers become products, which rounds once more than `
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chainrule import rules
 from chainrule.annotations import users_line
+from chainrule.compiler.recording import (
+    ABSENT,
+    GUARD,
+    INPUT,
+    LEAF,
+    OPERATION_OF,
+    POOLED,
+    USER,
+    Recording,
+)
 from chainrule.compiler.vector_math import COMPILED
 from chainrule.node import Node
 from chainrule.rules import OPERATIONS, Operation
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 _COMMUTATIVE: Final = frozenset(["add", "multiply", "equal", "not_equal"])
+_CHUNK: Final = 10_000  # rows that are turned into objects at a time
+
+_PLAIN, _NUMBER, _ODD = 0, 1, 2
+"""What a value is that + - * / take: any; a constant; negated or a constant that may simplify."""
+
+_DIRECT: Final = {  # codes of operations that need no simplification of plain values
+    code: operation.name
+    for code, operation in OPERATION_OF.items()
+    if operation.name in ("add", "subtract", "multiply", "divide")
+    or (
+        operation.name in COMPILED
+        and len(operation.local_grads) == 1
+        and not operation.variadic
+        and operation not in (rules.negative, rules.identity, rules.stop_gradient)
+    )
+}
+_COMMUTING: Final = [code for code, name in _DIRECT.items() if name in _COMMUTATIVE]
+_DIVIDE: Final = next(code for code, name in _DIRECT.items() if name == "divide")
+_SAME: Final = [
+    code for code, op in OPERATION_OF.items() if op in (rules.identity, rules.stop_gradient)
+]
 
 
 class Tape:
@@ -43,8 +75,9 @@ class Tape:
         self.n_inputs = n_inputs
         self.outputs: list[int] = []
         self.guards: list[tuple[int, bool]] = []
-        self._known: dict[tuple[str, tuple[int, ...]], int] = {}
-        self._constant_values: dict[tuple[float, bool], int] = {}
+        self.known: dict[str, dict[tuple[int, ...], int]] = defaultdict(dict)  # by operation
+        self._numbers: dict[Any, int] = {}  # the values of constants
+        self.plainness: list[int] = []  # of each value: see _PLAIN
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -55,30 +88,28 @@ class Tape:
 
     def constant(self, number: float) -> int:
         """The value of a constant; signed zeros are told apart, all NaNs are one."""
-        if number != number:
-            number = math.nan
-            key = (0.0, True)  # no number has this key
-        else:
-            key = (number, math.copysign(1.0, number) < 0.0 and number != 0.0)
-            if number == 0.0:
-                key = (0.5, True) if math.copysign(1.0, number) < 0.0 else (0.0, False)
-        found = self._constant_values.get(key)
+        key: Any = number
+        if number == 0.0:
+            key = math.copysign(1.0, number), 0.0
+        elif number != number:
+            key = None
+        found = self._numbers.get(key)
         if found is None:
-            found = len(self.operations)
+            found = self._numbers[key] = len(self.operations)
             self.operations.append("constant")
             self.operands.append(())
             self.constants[found] = number
-            self._constant_values[key] = found
+            self.plainness.append(_ODD if abs(number) in (0.0, 1.0) else _NUMBER)
         return found
 
     def _value(self, name: str, operands: tuple[int, ...]) -> int:
-        key = (name, operands)
-        found = self._known.get(key)
+        known = self.known[name]
+        found = known.get(operands)
         if found is None:
-            found = len(self.operations)
+            found = known[operands] = len(self.operations)
             self.operations.append(name)
             self.operands.append(operands)
-            self._known[key] = found
+            self.plainness.append(_ODD if name == "negative" else _PLAIN)
         return found
 
     def apply(self, operation: Operation, operands: tuple[int, ...]) -> int:
@@ -225,8 +256,9 @@ class Tape:
 
     def forget(self) -> None:
         """Drop what is only needed while building."""
-        self._known = {}
-        self._constant_values = {}
+        self.known = {}
+        self._numbers = {}
+        self.plainness = []
 
     def __str__(self) -> str:
         """The tape to read, one value a line."""
@@ -254,7 +286,7 @@ def _is_power_of_two(x: float) -> bool:
     return math.frexp(x)[0] in (0.5, -0.5) and 2.0**-1000 < abs(x) < 2.0**1000
 
 
-class Recording:
+class TapeBuilder:
     """A tape made from a graph, a root after another; equal expressions are one value of it.
 
     Args:
@@ -263,52 +295,40 @@ class Recording:
         captured: nodes from outside that are known already; they come first.
 
     Attributes:
+        tape: the tape.
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
-        self.captured: list[Node] = []
         self.tape = Tape(len(inputs))
-        self._level = level
-        self._values: dict[int, int] = {}  # by the id of a node
-        self._kept: list[Node] = []  # so that no two nodes have one id
-        for number, x in enumerate(inputs):
-            self._keep(x, self.tape.input(number))
-        for node in captured:
-            self._operand(node)
+        self._recording = Recording(inputs, level, captured)
+        self.captured: list[Node] = self._recording.captured
+        self._followed = 0  # of the captured, those that can be
+        self._values: list[int] = []  # of the tape, by row
+        self._numbers: list[int] = []  # of the tape, by constant
+        self._direct = {code: (name, self.tape.known[name]) for code, name in _DIRECT.items()}
+        self._enter()
 
     def value(self, root: object) -> int:
         """The value of the tape that a number or a node is, entered with all it depends on.
 
         Raises:
             TypeError: if it depends on a node whose value is computed in Python.
+            TracedValueError: if it depends on a value of a transformation that has ended.
         """
-        if not isinstance(root, Node) or root._level < self._level:
-            return self._operand(root)
-        values = self._values
-        stack: list[Node] = [root]
-        while stack:
-            node = stack[-1]
-            if id(node) in values:
-                stack.pop()
-                continue
-            size = len(stack)
-            rest = node._rest
-            if isinstance(rest, tuple):
-                for operand in reversed(rest):
-                    if isinstance(operand, Node) and self._is_new(operand):
-                        stack.append(operand)
-            else:
-                b = node._b
-                if b is not None and self._is_new(b):
-                    stack.append(b)
-                a = node._a
-                if a is not None and self._is_new(a):
-                    stack.append(a)
-            if len(stack) == size:
-                stack.pop()
-                self._keep(node, self._entered(node))
-        return values[id(root)]
+        operand = self._recording.record(root)
+        for node in self.captured[self._followed :]:
+            if has_ended(node._level):
+                raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
+            self._followed += 1
+        self._enter()
+        return self._values[operand] if operand >= 0 else self._numbers[~operand]
+
+    def guard(self, condition: Node, outcome: bool) -> None:
+        """Note in the recording that a condition has been asked, now."""
+        operand = self._recording.record(condition)
+        if operand >= 0:
+            self._recording.guard(operand, outcome)
 
     def close(self, outputs: Sequence[Any], guards: Sequence[tuple[int, bool]]) -> None:
         """Say what the tape gives: nodes and numbers, and the values that are its guards."""
@@ -318,54 +338,63 @@ class Recording:
         self.tape.outputs = [self.value(y) for y in outputs]
         self.tape.guards = list(guards)
         self.tape.forget()
-        self._values = {}
-        self._kept = []  # it would keep the whole graph
+        del self._recording, self._values, self._numbers, self._direct
 
-    def _is_new(self, node: Node) -> bool:
-        return node._level >= self._level and id(node) not in self._values
+    def _enter(self) -> None:
+        """Enter what the recording has that is new."""
+        recording = self._recording
+        numbers = self._numbers
+        constants = recording.constants[len(numbers) :].tolist()
+        numbers += map(self.tape.constant, constants)
+        start, stop = len(self._values), len(recording)
+        for i in range(start, stop, _CHUNK):
+            part = slice(i, min(i + _CHUNK, stop))
+            columns = recording.codes[part], recording.left[part], recording.right[part]
+            self._enter_rows(zip(*[column.tolist() for column in columns], strict=True))
 
-    def _keep(self, node: Node, value: int) -> None:
-        self._values[id(node)] = value
-        self._kept.append(node)
+    def _enter_rows(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Enter rows; most of them need no simplification, and go a short way."""
+        tape, values, numbers = self.tape, self._values, self._numbers
+        operations, all_operands, plainness = tape.operations, tape.operands, tape.plainness
+        direct = self._direct
+        for code, left, right in rows:
+            if code not in direct:
+                values.append(self._entered(code, left, right))
+                continue
+            a = values[left] if left >= 0 else numbers[~left]
+            if right == ABSENT:
+                operands: tuple[int, ...] = (a,)
+                plain = plainness[a] == _PLAIN
+            else:
+                b = values[right] if right >= 0 else numbers[~right]
+                operands = (b, a) if a > b and code in _COMMUTING else (a, b)
+                plain = plainness[a] + plainness[b] < _ODD and (not plainness[b] or code != _DIVIDE)
+            if not plain:
+                values.append(tape.apply(OPERATION_OF[code], (a,) if right == ABSENT else (a, b)))
+                continue
+            name, known = direct[code]
+            found = known.get(operands)
+            if found is None:
+                found = known[operands] = len(operations)
+                operations.append(name)
+                all_operands.append(operands)
+                plainness.append(_PLAIN)
+            values.append(found)
 
-    def _entered(self, node: Node) -> int:
-        """The value of a node whose operands are known."""
-        operation = node._operation
-        a = node._a
-        b = node._b
-        rest = node._rest
-        if operation is None:  # a leaf that the function made
-            if rest is not None:
-                raise TypeError(
-                    f"{type(node).__name__} can't be compiled: its value is computed in"
-                    " Python; define an Operation instead"
-                )
-            return self.tape.constant(node._number)
-        if isinstance(rest, tuple):
-            operands = tuple([self._operand(operand) for operand in rest])
-        elif a is None:
-            operands = (self._operand(rest), self._operand(b))
-        elif b is not None:
-            operands = (self._operand(a), self._operand(b))
-        elif rest is None:
-            operands = (self._operand(a),)
-        else:
-            operands = (self._operand(a), self._operand(rest))
+    def _entered(self, code: int, left: int, right: int) -> int:
+        """The value of any other row."""
+        values, numbers, recording = self._values, self._numbers, self._recording
+        if code == INPUT:
+            self.tape.n_inputs = max(self.tape.n_inputs, left + 1)
+            return self.tape.input(left)
+        if code == GUARD or code == LEAF or right == ABSENT and code in _SAME:
+            return values[left] if left >= 0 else numbers[~left]
+        given = [left] if right == ABSENT else [left, right]
+        if code & POOLED:
+            given = recording.pool[left : left + right + (code == USER)].tolist()
+        operation = recording.operations[given.pop(0)] if code == USER else OPERATION_OF[code & ~POOLED]
+        operands = tuple([values[i] if i >= 0 else numbers[~i] for i in given])
         return self.tape.apply(operation, operands)
-
-    def _operand(self, operand: object) -> int:
-        if not isinstance(operand, Node):
-            assert isinstance(operand, float)
-            return self.tape.constant(operand)
-        found = self._values.get(id(operand), -1)
-        if found < 0:  # a node from outside
-            if has_ended(operand._level):
-                raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
-            found = self.tape.input(self.tape.n_inputs)
-            self.tape.n_inputs += 1
-            self.captured.append(operand)
-            self._keep(operand, found)
-        return found
 
 
 def pruned(tape: Tape, outputs: Sequence[int], guards: Sequence[tuple[int, bool]]) -> Tape:

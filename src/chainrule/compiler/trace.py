@@ -18,7 +18,7 @@ from chainrule.trees import flatten
 
 from .outcomes import Outcomes
 from .sites import PlainSites, Site, site_of
-from .tape import Recording
+from .tape import TapeBuilder
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -64,7 +64,7 @@ class Recorder:
 
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
         """Start the tape."""
-        self.recording = Recording(inputs, level, captured)
+        self.recording = TapeBuilder(inputs, level, captured)
         self._outcomes = Outcomes(self.recording.tape)
 
     def compared(self, condition: ConditionNode) -> Any:

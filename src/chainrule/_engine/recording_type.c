@@ -1,0 +1,168 @@
+/* The type of recordings: making and freeing one, and what Python sees of it. */
+#include "recording.h"
+#include <stddef.h>
+
+static int take_inputs(Recording *r, PyObject *inputs) {
+    r->n_inputs = PySequence_Fast_GET_SIZE(inputs);
+    r->first = r->n_inputs > 0 ? INT64_MAX : ++SERIAL;
+    if (reserve_rows(r, r->n_inputs) < 0) return -1;
+    for (Py_ssize_t i = 0; i < r->n_inputs; i++) {
+        Node *x = (Node *)PySequence_Fast_GET_ITEM(inputs, i);
+        if (!is_node((PyObject *)x)) {
+            PyErr_Format(PyExc_TypeError, "an input of a recording is a node, not %.100s", Py_TYPE(x)->tp_name);
+            return -1;
+        }
+        if (x->serial < r->first) r->first = x->serial;
+    }
+    for (Py_ssize_t i = 0; i < r->n_inputs; i++) {
+        Node *x = (Node *)PySequence_Fast_GET_ITEM(inputs, i);
+        if (x->level < r->level) {
+            if (PyList_Append(r->lower, (PyObject *)x) < 0 || put_into(&r->outside, x, (int32_t)i) < 0) return -1;
+        } else {
+            int32_t *row = new_row_of(r, x->serial);
+            if (row == NULL) return -1;
+            *row = (int32_t)i + 1;
+        }
+        add_row(r, INPUT, (int32_t)i, ABSENT, -1);
+    }
+    return 0;
+}
+
+static int take_captured(Recording *r, PyObject *captured) {
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(captured); i++) {
+        PyObject *node = PySequence_Fast_GET_ITEM(captured, i);
+        if (!is_node(node)) {
+            PyErr_Format(PyExc_TypeError, "a captured node is a node, not %.100s", Py_TYPE(node)->tp_name);
+            return -1;
+        }
+        if (capture(r, (Node *)node) == FAILED) return -1;
+    }
+    return 0;
+}
+
+static PyObject *recording_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"inputs", "level", "captured", NULL};
+    static const char *const formats[] = {"H", "i", "i", "i", "d", "i"};
+    PyObject *inputs, *captured = NULL;
+    long long level;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OL|O:Recording", names, &inputs, &level, &captured)) return NULL;
+    Recording *r = (Recording *)type->tp_alloc(type, 0);
+    if (r == NULL) return NULL;
+    r->level = level;
+    bool whole = true;
+    for (int i = 0; i < N_COLUMNS; i++) {
+        Py_ssize_t item = i == CODES ? 2 : i == CONSTANTS ? 8 : 4;
+        whole = (r->columns[i] = new_column(item, formats[i])) != NULL && whole;
+    }
+    whole = whole && (r->captured = PyList_New(0)) != NULL && (r->operations = PyList_New(0)) != NULL &&
+            (r->annotations = PyList_New(0)) != NULL && (r->lower = PyList_New(0)) != NULL;
+    inputs = whole ? PySequence_Fast(inputs, "the inputs of a recording are a sequence of nodes") : NULL;
+    whole = inputs != NULL && take_inputs(r, inputs) == 0;
+    Py_XDECREF(inputs);
+    if (whole && captured != NULL) {
+        captured = PySequence_Fast(captured, "the captured nodes are a sequence");
+        whole = captured != NULL && take_captured(r, captured) == 0;
+        Py_XDECREF(captured);
+    }
+    if (!whole) Py_CLEAR(r);
+    return (PyObject *)r;
+}
+
+static int recording_traverse(PyObject *self, visitproc visit, void *arg) {
+    Recording *r = (Recording *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(r->captured);
+    Py_VISIT(r->operations);
+    Py_VISIT(r->annotations);
+    Py_VISIT(r->lower);
+    return 0;
+}
+
+/* The lists are emptied, not given up: they have what the tables point to. */
+static int recording_clear(PyObject *self) {
+    Recording *r = (Recording *)self;
+    PyObject *lists[] = {r->captured, r->operations, r->annotations, r->lower};
+    r->outside.count = r->places.count = 0;
+    if (r->outside.size > 0) memset(r->outside.entries, 0, r->outside.size * sizeof(Entry));
+    if (r->places.size > 0) memset(r->places.entries, 0, r->places.size * sizeof(Entry));
+    for (int i = 0; i < 4; i++)
+        if (lists[i] != NULL && PyList_SetSlice(lists[i], 0, PyList_GET_SIZE(lists[i]), NULL) < 0) PyErr_Clear();
+    return 0;
+}
+
+static void recording_dealloc(PyObject *self) {
+    Recording *r = (Recording *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    for (Py_ssize_t i = 0; i < r->n_pages; i++) PyMem_Free(r->pages[i]);
+    PyMem_Free(r->pages);
+    PyMem_Free(r->found);
+    PyMem_Free(r->outside.entries);
+    PyMem_Free(r->places.entries);
+    for (int i = 0; i < N_COLUMNS; i++) Py_XDECREF(r->columns[i]);
+    Py_XDECREF(r->captured);
+    Py_XDECREF(r->operations);
+    Py_XDECREF(r->annotations);
+    Py_XDECREF(r->lower);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static Py_ssize_t recording_length(PyObject *self) { return n_rows((Recording *)self); }
+
+static PyObject *recording_str(PyObject *self) {
+    PyObject *module = PyImport_ImportModule("chainrule.compiler.recording");
+    PyObject *text = module == NULL ? NULL : PyObject_CallMethod(module, "text", "O", self);
+    Py_XDECREF(module);
+    return text;
+}
+
+static PyObject *get_column(PyObject *self, void *which) {
+    return PyMemoryView_FromObject((PyObject *)((Recording *)self)->columns[(size_t)which]);
+}
+
+static PyObject *get_list(PyObject *self, void *field) {
+    return Py_NewRef(*(PyObject **)(void *)((char *)self + (size_t)field));
+}
+
+static PyGetSetDef ATTRIBUTES[] = {
+    {"codes", get_column, NULL, "The codes of the rows, as uint16.", (void *)CODES},
+    {"left", get_column, NULL, "The first operands of the rows, as int32.", (void *)LEFT},
+    {"right", get_column, NULL, "The second operands of the rows, as int32.", (void *)RIGHT},
+    {"notes", get_column, NULL, "The places of the rows' annotations, -1 for none, as int32.", (void *)NOTES},
+    {"constants", get_column, NULL, "The constants, as float64.", (void *)CONSTANTS},
+    {"pool", get_column, NULL, "The operands of operations with more than two, as int32.", (void *)POOL},
+    {"captured", get_list, NULL, "The nodes from outside that the graph uses.", (void *)offsetof(Recording, captured)},
+    {"operations", get_list, NULL, "The user's operations in it.", (void *)offsetof(Recording, operations)},
+    {"annotations", get_list, NULL, "Names, groups and lines of its nodes.", (void *)offsetof(Recording, annotations)},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef METHODS[] = {
+    {"record", record, METH_O, "Take a node or number, with all that it depends on; gives it as an operand."},
+    {"guard", guard, METH_VARARGS, "Note that a row was asked for its truth, after all the nodes made so far."},
+    {"in_order", in_order, METH_VARARGS, "Put all rows in the order in which their nodes were made, inputs first."},
+    {NULL, NULL, 0, NULL},
+};
+
+int add_recording(PyObject *module) {
+    PyType_Slot slots[] = {
+        {Py_tp_new, recording_new},
+        {Py_tp_dealloc, recording_dealloc},
+        {Py_tp_traverse, recording_traverse},
+        {Py_tp_clear, recording_clear},
+        {Py_tp_getset, ATTRIBUTES},
+        {Py_tp_methods, METHODS},
+        {Py_sq_length, recording_length},
+        {Py_tp_str, recording_str},
+        {Py_tp_doc, "The graph of a run as flat arrays: see chainrule.compiler.recording."},
+        {0, NULL},
+    };
+    PyType_Spec spec = {.name = "chainrule.compiler.recording.Recording", .basicsize = sizeof(Recording),
+                        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, .slots = slots};
+    if (add_columns() < 0) return -1;
+    PyObject *type = PyType_FromSpec(&spec);
+    int done = type == NULL ? -1 : PyModule_AddObjectRef(module, "Recording", type);
+    Py_XDECREF(type);
+    return done;
+}

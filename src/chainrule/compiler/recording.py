@@ -1,0 +1,340 @@
+"""A recording: the graph of a run as flat arrays, without a Python object a node.
+
+Nothing is shared, folded or simplified yet. Recorded is what somebody asks for, with all that it
+depends on; what nothing asks for is left out. This file is the reference; the C engine has a twin.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final
+
+from chainrule.engine import ENGINE
+from chainrule.node import _SERIALS, Node
+from chainrule.rules import OPERATIONS, Operation
+
+LEAF: Final = 0
+INPUT: Final = 0x7FFE
+GUARD: Final = 0x7FFF
+POOLED: Final = 0x8000
+USER: Final = 0xFFFF
+ABSENT: Final = -(2**31)
+
+_FIRST: Final = (
+    *("add", "subtract", "multiply", "divide", "power", "negative", "relu", "tanh"),
+    *("exp", "log", "sqrt", "sin", "cos"),
+)
+OPERATION_OF: Final = {
+    code: OPERATIONS[name] for code, name in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS)), 1)
+}
+"""The operations of the table by their codes: the most frequent ones, then the others in order."""
+_CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
+
+
+class Recording:
+    """Rows: one for each input, node and guard.
+
+    A row has a code and two operands, ``left`` and ``right``. An operand is the number of an
+    earlier row or, if negative, ``~operand`` is that of a constant. The codes are those of the
+    operations of one operand (``right`` is ABSENT) or two, and these:
+
+    - INPUT: ``left`` is its number; captured nodes count on after the given inputs;
+    - LEAF: a leaf that the run made, ``left`` its value, a constant;
+    - GUARD: ``left`` was asked for its truth, and ``right``, 1 or 0, was the answer;
+    - POOLED in an operation's code: ``right`` operands stand in the pool from ``left`` on;
+    - USER: likewise for a user's operation; before the first operand stands its place among these.
+
+    Rows of one call of ``record`` stand in the order in which the nodes were made, those of a later
+    call after them; ``in_order`` puts all in this order.
+
+    Args:
+        inputs: the input nodes of the run, made before all others that depend on them. What is
+            older is a constant.
+        level: the level of the run: nodes of a lower one are from outside.
+        captured: nodes from outside that are known already; they come first.
+
+    Attributes:
+        captured: the nodes from outside that the graph uses; they are inputs after the given ones.
+        operations: the user's operations in it.
+        annotations: names, groups and lines of its nodes.
+    """
+
+    def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
+        self.captured: list[Node] = []
+        self.operations: list[Operation] = []
+        self.annotations: list[Any] = []
+        self._level = level
+        self._first = min([x._serial for x in inputs] or [next(_SERIALS)])
+        self._rows: dict[int, int] = {}  # of the run's nodes by serial number, which is no other's
+        self._outside: dict[int, int] = {}  # rows of nodes from outside, by id
+        self._places: dict[int, int] = {}  # of operations and annotations in their lists, by id
+        self._columns = _Columns()
+        self._lower = [x for x in inputs if x._level < level]  # so that they keep their ids
+        for number, x in enumerate(inputs):
+            if x._level >= level:
+                self._rows[x._serial] = number
+            else:
+                self._outside[id(x)] = number
+            self._columns.append(INPUT, number, ABSENT, -1)
+        self._n_inputs = len(inputs)
+        for node in captured:
+            self._capture(node)
+
+    def __len__(self) -> int:
+        return len(self._columns.codes)
+
+    # The arrays. While a view of one is held, nothing can be recorded.
+
+    @property
+    def codes(self) -> memoryview:
+        """The codes of the rows, as uint16."""
+        return memoryview(self._columns.codes).toreadonly()
+
+    @property
+    def left(self) -> memoryview:
+        """The first operands of the rows, as int32."""
+        return memoryview(self._columns.left).toreadonly()
+
+    @property
+    def right(self) -> memoryview:
+        """The second operands of the rows, as int32."""
+        return memoryview(self._columns.right).toreadonly()
+
+    @property
+    def notes(self) -> memoryview:
+        """The places of the rows' annotations, -1 for none, as int32; empty if no row has one."""
+        return memoryview(self._columns.notes).toreadonly()
+
+    @property
+    def constants(self) -> memoryview:
+        """The constants, as float64."""
+        return memoryview(self._columns.constants).toreadonly()
+
+    @property
+    def pool(self) -> memoryview:
+        """The operands of operations with more than two, as int32."""
+        return memoryview(self._columns.pool).toreadonly()
+
+    # Recording
+
+    def record(self, root: object) -> int:
+        """Take a node or number, with all that it depends on; gives it as an operand.
+
+        Raises:
+            TypeError: if it is neither, or depends on a node whose value is computed in Python.
+            BufferError: while a view of an array is held.
+        """
+        if not isinstance(root, (Node, float)):
+            raise TypeError(f"a recording takes nodes and floats, not {type(root).__name__}")
+        new = self._new(root)
+        size = len(self)
+        try:
+            for node in new:
+                self._enter(node)
+        except BaseException:
+            self._columns.cut(size)
+            for node in new:
+                self._rows.pop(node._serial, None)
+            raise
+        return self._operand(root)
+
+    def guard(self, condition: int, outcome: bool) -> None:
+        """Note that a row was asked for its truth, after all the nodes made so far.
+
+        Raises:
+            ValueError: if there is no such row.
+            BufferError: while a view of an array is held.
+        """
+        if not 0 <= condition < len(self):
+            raise ValueError(f"the condition of a guard is a row, not {condition}")
+        self._columns.append(GUARD, condition, int(outcome), -1)
+        self._rows[next(_SERIALS)] = len(self) - 1
+
+    def in_order(self, operands: Sequence[int] = ()) -> list[int]:
+        """Put all rows in the order in which their nodes were made, inputs first.
+
+        Args:
+            operands: what ``record`` gave.
+
+        Returns:
+            What these operands are now.
+        """
+        codes = self._columns.codes
+        order = [row for row, code in enumerate(codes) if code == INPUT]
+        order += [row for _, row in sorted(self._rows.items()) if codes[row] != INPUT]
+        moved = {old: new for new, old in enumerate(order)}
+        self._columns = self._columns.reordered(order, moved)
+        self._rows = {serial: moved[row] for serial, row in self._rows.items()}
+        self._outside = {key: moved[row] for key, row in self._outside.items()}
+        return [moved.get(operand, operand) for operand in operands]
+
+    def _new(self, root: Node | float) -> list[Node]:
+        """The nodes that have no row yet, from the oldest to the newest."""
+        found: dict[int, Node] = {}
+        asked: list[Any] = [root]
+        for node in asked:
+            if not isinstance(node, Node):
+                continue
+            if node._level < self._level:
+                if id(node) not in self._outside:
+                    self._capture(node)
+            elif (
+                node._serial >= self._first
+                and node._serial not in self._rows
+                and node._serial not in found
+            ):
+                if node._operation is None and node.operands:
+                    raise TypeError(
+                        f"{type(node).__name__} can't be compiled: its value is computed in"
+                        " Python; define an Operation instead"
+                    )
+                found[node._serial] = node
+                asked.extend(node.operands)
+        return [node for _, node in sorted(found.items())]
+
+    def _capture(self, node: Node) -> None:
+        """Take a node from outside as an input."""
+        self._columns.append(INPUT, self._n_inputs + len(self.captured), ABSENT, -1)
+        self._outside[id(node)] = len(self) - 1
+        self.captured.append(node)
+
+    def _enter(self, node: Node) -> None:
+        """Append the row of a node whose operands have theirs."""
+        columns = self._columns
+        note = -1 if node._annotation is None else self._place(node._annotation, self.annotations)
+        operation = node._operation
+        if operation is None:
+            columns.append(LEAF, self._constant(node._number), ABSENT, note)
+        else:
+            operands = [self._operand(x) for x in node.operands]
+            code = _CODES.get(operation, USER)
+            if code == USER:
+                place = self._place(operation, self.operations)
+                columns.append(USER, len(columns.pool), len(operands), note)
+                columns.pool.extend([place, *operands])
+            elif len(operands) > 2:
+                columns.append(code | POOLED, len(columns.pool), len(operands), note)
+                columns.pool.extend(operands)
+            else:
+                columns.append(code, operands[0], (*operands, ABSENT)[1], note)
+        self._rows[node._serial] = len(self) - 1
+
+    def _operand(self, x: Node | float) -> int:
+        if not isinstance(x, Node):
+            return self._constant(x)
+        if x._level < self._level:
+            return self._outside[id(x)]
+        if x._serial < self._first:
+            return self._constant(x._number)
+        return self._rows[x._serial]
+
+    def _constant(self, number: float) -> int:
+        constants = self._columns.constants
+        constants.append(number)
+        return ~(len(constants) - 1)
+
+    def _place(self, item: Any, items: list[Any]) -> int:
+        place = self._places.get(id(item))
+        if place is None:
+            place = self._places[id(item)] = len(items)
+            items.append(item)
+        return place
+
+    def __str__(self) -> str:
+        """The recording to read, one row a line."""
+        return text(self)
+
+
+class _Columns:
+    """The arrays of a recording."""
+
+    def __init__(self) -> None:
+        self.codes = array("H")
+        self.left = array("i")
+        self.right = array("i")
+        self.notes = array("i")
+        self.constants = array("d")
+        self.pool = array("i")
+
+    def append(self, code: int, left: int, right: int, note: int) -> None:
+        """Add a row."""
+        size = len(self.codes)
+        try:
+            self.codes.append(code)
+            self.left.append(left)
+            self.right.append(right)
+            if note >= 0 and not self.notes:
+                self.notes.extend([-1] * size)
+            if note >= 0 or self.notes:
+                self.notes.append(note)
+        except BaseException:
+            self.cut(size)
+            raise
+
+    def cut(self, size: int) -> None:
+        """Leave only the first rows."""
+        for column in (self.codes, self.left, self.right, self.notes):
+            if len(column) > size:
+                del column[size:]
+
+    def reordered(self, order: list[int], moved: dict[int, int]) -> _Columns:
+        """The rows in another order; ``moved`` is its inverse."""
+        new = _Columns()
+        new.constants = self.constants
+        new.pool = array("i", self.pool)
+        for row in order:
+            code, left, right = self.codes[row], self.left[row], self.right[row]
+            if code & POOLED:
+                start = left + (code == USER)
+                for i in range(start, start + right):
+                    new.pool[i] = moved.get(new.pool[i], new.pool[i])
+            elif code != INPUT:
+                left = moved.get(left, left)
+                right = right if code == GUARD else moved.get(right, right)
+            new.append(code, left, right, self.notes[row] if self.notes else -1)
+        return new
+
+
+def operands_of(recording: Recording, row: int) -> list[int]:
+    """The operands of a row that is an operation's."""
+    code, left, right = recording.codes[row], recording.left[row], recording.right[row]
+    if code & POOLED:
+        start = left + (code == USER)
+        return recording.pool[start : start + right].tolist()
+    return [left] if right == ABSENT else [left, right]
+
+
+def text(recording: Recording) -> str:
+    """A recording to read, one row a line."""
+
+    def shown(operand: int) -> str:
+        return f"%{operand}" if operand >= 0 else repr(recording.constants[~operand])
+
+    lines = []
+    for row, code in enumerate(recording.codes):
+        left, right = recording.left[row], recording.right[row]
+        if code == GUARD:
+            lines.append(f"guard {shown(left)} is {'true' if right else 'false'}")
+            continue
+        if code == INPUT:
+            said = f"input {left}"
+        elif code == LEAF:
+            said = shown(left)
+        else:
+            operation = (
+                recording.operations[recording.pool[left]]
+                if code == USER
+                else OPERATION_OF[code & ~POOLED]
+            )
+            operands = [shown(operand) for operand in operands_of(recording, row)]
+            if len(operands) == 2 and not operation.symbol.isidentifier():
+                said = f" {operation.symbol} ".join(operands)
+            else:
+                said = f"{operation.symbol}({', '.join(operands)})"
+        lines.append(f"%{row} = {said}")
+    return "\n".join(lines)
+
+
+if ENGINE is not None:
+    Recording = ENGINE.Recording  # type: ignore[misc]

@@ -1,0 +1,79 @@
+"""Runs tests on the machine's other Pythons, each in an environment of its own.
+
+``python tests/pythons.py FOLDER TEST...`` with a Python where the package is installed. FOLDER is
+where the environments are made; the tests are files. Of libraries only wheels are installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ("hypothesis", "pytest", "pytest-xdist", "scipy")
+OWN = f"python3.{sys.version_info.minor}{sys.abiflags}"
+
+
+def main() -> None:
+    """Run; say on which, and fail if the tests fail on one, or could run on none of several."""
+    folder, tests = Path(sys.argv[1]), sys.argv[2:]
+    pythons = dict(find())
+    passed = [name for name, python in pythons.items() if run(python, folder / name, tests)]
+    print(f"Other Pythons tested: {', '.join(passed) or 'none'}")
+    if pythons and not passed:
+        raise SystemExit("Others are there, but none could be used")
+
+
+def find() -> Iterator[tuple[str, Path]]:
+    """The Pythons of versions that the package supports, one a version; says which don't work."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    folders = [*pyenv.glob("versions/*/bin"), *map(Path, os.get_exec_path())]
+    waiting: dict[str, list[Path]] = {}
+    for path in (path for folder in folders for path in folder.glob("python3.*")):
+        version = re.fullmatch(r"python3\.(\d+)t?", path.name)
+        if version and int(version[1]) >= 10 and path.name != OWN:
+            waiting.setdefault(path.name, []).append(path)
+    for name, paths in sorted(waiting.items()):
+        works = (path for path in paths if call(path, "-c", "import ensurepip, venv", quiet=True))
+        if path := next(works, None):
+            yield name, path
+        else:
+            print(f"{name}: does not run or makes no environments, not tested")
+
+
+def run(base: Path, environment: Path, tests: list[str]) -> bool:
+    """Run the tests; False where libraries can't be had for this Python."""
+    print(f"{base.name}: {base}", flush=True)
+    python = environment / "bin" / "python"
+    libraries = [line for line in metadata.requires("chainrule") or () if "extra ==" not in line]
+    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    must(base, "-m", "venv", str(environment))
+    if not call(python, *install, "--only-binary=:all:", *libraries, *TOOLS):
+        print(f"{base.name}: no wheels of the libraries, not tested")
+        return False
+    must(python, *install, "--no-deps", str(ROOT))
+    must(python, "-c", "import chainrule; print(chainrule.build_info())")
+    must(python, "-m", "pytest", "-n", "auto", "--dist", "worksteal", *tests)
+    return True
+
+
+def call(python: Path, *arguments: str, quiet: bool = False) -> bool:
+    """Whether a Python ends well, called in the project's folder."""
+    output = subprocess.DEVNULL if quiet else None
+    command = [str(python), *arguments]
+    return subprocess.run(command, cwd=ROOT, stdout=output, stderr=output).returncode == 0
+
+
+def must(python: Path, *arguments: str) -> None:
+    """Call a Python that has to end well."""
+    if not call(python, *arguments):
+        raise SystemExit(f"{python}: failed: {' '.join(arguments)}")
+
+
+if __name__ == "__main__":
+    main()
