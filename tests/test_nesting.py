@@ -359,7 +359,11 @@ LEAVING: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     ),
     "math": (lambda x: math.sin(x), TracedValueError, r"float\(\) of a traced value at {line}"),
     "complex": (lambda x: complex(x), TypeError, r"a node is real"),
-    "range": (lambda x: range(x), TypeError, r"'[\w.]*Node' object cannot be interpreted as an int"),
+    "range": (
+        lambda x: range(x),
+        TypeError,
+        r"'[\w.]*Node' object cannot be interpreted as an int",
+    ),
     "index": (
         lambda x: [1, 2][x],
         TypeError,
@@ -735,7 +739,10 @@ def test_no_cycles(name: str) -> None:
         result = KEEPING[name]()
         del result
         gc.collect()
-        found = [*gc.garbage, *gc.get_referents(*gc.garbage)]  # few nodes are known to the collector
+        found = [
+            *gc.garbage,
+            *gc.get_referents(*gc.garbage),
+        ]  # few nodes are known to the collector
         kept = [x for x in found if isinstance(x, Node) or "Linearization" in repr(type(x))]
     finally:
         gc.set_debug(flags)
