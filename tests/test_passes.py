@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import math
 import struct
 import weakref
@@ -17,7 +18,18 @@ from marks import unmarked
 from random_programs import points, program
 
 import chainrule as cr
-from chainrule import Node, Operation, custom_gradient, grad, hessian, jacobian, jvp, rules, vjp
+from chainrule import (
+    Node,
+    Operation,
+    custom_gradient,
+    grad,
+    hessian,
+    jacobian,
+    jvp,
+    rules,
+    transforms,
+    vjp,
+)
 from chainrule import math as cm
 from chainrule.backpropagation import topological
 from chainrule.differentiation import (
@@ -29,6 +41,7 @@ from chainrule.differentiation import (
 )
 from chainrule.engine import COMPILED
 from chainrule.tracing import transformation
+from chainrule.trees import flatten
 
 PROGRAMS = 150
 
@@ -117,6 +130,77 @@ def test_passes_are_those_of_the_reference(users: bool) -> None:
             assert bits(ours.sparse_rows()) == bits(reference.sparse_rows())
             assert bits(ours.kept(graph.outputs)) == bits(reference.kept(graph.outputs))
     assert in_place > PROGRAMS if COMPILED else in_place == 0
+
+
+def _reference() -> Any:
+    """The module of differentiation as it is where there is no engine in C."""
+    spec = importlib.util.find_spec("chainrule.differentiation")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.engine.ENGINE", None)
+        spec.loader.exec_module(module)
+    module.send_gradients = lambda root, inputs: False  # type: ignore[attr-defined]
+    return module
+
+
+REFERENCE = _reference()
+
+
+def written(values: Sequence[Any]) -> list[Any]:
+    """A graph, its nodes in the order in which they were made, and the values in it."""
+    nodes = topological([x for x in values if isinstance(x, Node)], 0)
+    nodes.sort(key=lambda node: node._serial)
+    places = {id(node): i for i, node in enumerate(nodes)}
+
+    def told(x: Any) -> Any:
+        return places[id(x)] if isinstance(x, Node) else bits(x)
+
+    lines = [
+        (type(x).__name__, str(x.operation), bits(x._number), x._level, *map(told, x.operands))
+        for x in nodes
+    ]
+    return [*lines, *map(told, values)]
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_graphs_of_derivatives_are_those_of_the_reference(
+    users: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node by node, in the order in which they are made."""
+
+    def derivatives(seed: int) -> list[Any]:
+        made = program(seed, 4, exact=False)
+        (point,) = points(seed, made.inputs, 1)
+        f = made.function(WITH_USERS if users else FUNCTIONS)
+        nodes: list[Any] = [Node(x) if i % 3 else x for i, x in enumerate(point)]
+        arguments = (np.array([Node(0.5), *nodes])[1:],) if made.as_array else tuple(nodes)
+        argnums = tuple(range(len(arguments)))
+
+        def first(*args: Any) -> Any:
+            result = f(*args)
+            results = list(result) if isinstance(result, (list, tuple, np.ndarray)) else [result]
+            return cm.fsum([0.0, *results])
+
+        twice = grad(lambda *args: cm.fsum(flat(grad(first, argnums)(*args))), argnums)
+        moved = jvp(first, arguments, arguments)
+        return [x for tree in (twice(*arguments), moved) for x in flat(tree)]
+
+    compared = 0
+    for seed in range(PROGRAMS // 3):
+        ours = written(derivatives(seed))
+        with monkeypatch.context() as patch:
+            for name in ("linearization", "release", "push_tangents", "send_gradients"):
+                patch.setattr(transforms, name, getattr(REFERENCE, name))
+            assert written(derivatives(seed)) == ours
+        compared += len(ours) > 30
+    assert compared > PROGRAMS // 12
+
+
+def flat(tree: Any) -> list[Any]:
+    """The numbers and nodes of a tree, in order."""
+    return list(flatten(tree, "test")[0])
 
 
 def test_picks_and_what_is_not_reached() -> None:

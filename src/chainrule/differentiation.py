@@ -18,6 +18,7 @@ import numpy
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
 from chainrule.backpropagation import topological
+from chainrule.domain import raising_domain_errors
 from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply
 from chainrule.rules import to_float
@@ -202,6 +203,7 @@ class Linearization:
         self.live = bool(outside)
         self.stray: Node | None = None
         self.pulls = False
+        self._picks = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
         self._index: dict[int, int] = {}  # by id, the numbers
         self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
@@ -228,8 +230,9 @@ class Linearization:
                 continue
             operation = node._operation
             operands = node.operands
-            if operation is not None and operation.pull_back is not None:
-                self.pulls = True
+            if operation is not None:
+                self.pulls |= operation.pull_back is not None
+                self._picks |= operation.picks
             for i, operand in enumerate(operands):
                 if isinstance(operand, Node):
                     if operand._level < level and id(operand) not in also:
@@ -283,6 +286,8 @@ class Linearization:
 
         None is no cotangent; what it alone would reach gets no message, while 0.0 is a number.
         """
+        if self._is_plain():
+            return self._sent(self.outputs, cotangents, self.inputs, ENGINE.send_back)
         sums = _Sums()
         results: dict[int, list[Any]] = {}
         last = -1
@@ -381,6 +386,8 @@ class Linearization:
         Raises:
             NoForwardMode: if a change comes to an operation with a pull-back.
         """
+        if self._is_plain():
+            return self._sent(self.inputs, tangents, self.outputs, ENGINE.send_forward)
         sums = _Sums()
         for number, tangent in zip(self._numbers(self.inputs), tangents, strict=True):
             if number >= 0 and tangent is not None:
@@ -404,6 +411,25 @@ class Linearization:
                     change = sums.values[source]
                     self._send(sums, number, node, local, change, sums.conditions.get(source))
         return [sums.total(number) for number in self._numbers(self.outputs)]
+
+    def _is_plain(self) -> bool:
+        """Whether the engine in C can take the passes: no message has a condition or is looked at."""
+        recorded = PROGRESS.recorder is not None or PROGRESS.structural
+        odd = self.pulls or (self._picks and recorded) or not self.live
+        return ENGINE is not None and not (odd or detecting_anomaly() or raising_domain_errors())
+
+    def _sent(
+        self, starts: Sequence[Any], changes: Sequence[Any], ends: Sequence[Any], send: Any
+    ) -> list[Any]:
+        """What comes to some nodes of changes of others, by a pass of the engine in C."""
+        sums: list[Any] = [None] * len(self.order)
+        for number, change in zip(self._numbers(starts), changes, strict=True):
+            if number >= 0 and change is not None:
+                before = sums[number]
+                sums[number] = change if before is None else plus(before, change)
+        send(self.order, self.positions, self.sources, self._locals, sums, self.local_grads)
+        totals = [0.0 if number < 0 else sums[number] for number in self._numbers(ends)]
+        return [0.0 if x is None else x + 0.0 if isinstance(x, float) else x for x in totals]
 
     def _send(
         self, sums: _Sums, to: int, node: Node, local: Any, change: Any, condition: Any
