@@ -380,9 +380,7 @@ class Node:
 
     def __round__(self, digits: Any = None) -> Node:
         if digits is None:
-            from chainrule.whole import rounded_half_even
-
-            return rounded_half_even(self)
+            return whole.rounded_half_even(self)
         return apply(rules.round_half_even, (self, digits))
 
     def __floor__(self) -> Node:
@@ -450,9 +448,7 @@ class Node:
 
     def __int__(self) -> int:
         """The whole part, which has no derivative to lose; where ``compile`` traces, by guards."""
-        from chainrule.whole import whole_part
-
-        return whole_part(self)
+        return whole.whole_part(self)
 
     def __complex__(self) -> complex:
         raise TypeError("a node is real; use node.data to leave the graph")
@@ -587,15 +583,15 @@ class Node:
 
     def floor(self) -> Node:
         """The whole number below, with derivative 0."""
-        return _whole(rules.floor, self)
+        return whole.rounded(rules.floor, self)
 
     def ceil(self) -> Node:
         """The whole number above, with derivative 0."""
-        return _whole(rules.ceil, self)
+        return whole.rounded(rules.ceil, self)
 
     def trunc(self) -> Node:
         """The whole part, with derivative 0."""
-        return _whole(rules.trunc, self)
+        return whole.rounded(rules.trunc, self)
 
     def sigmoid(self) -> Node:
         """1 / (1 + exp(-self))."""
@@ -963,12 +959,6 @@ def _unary(operation: Operation, x: Node) -> Node:
     return OperationNode(operation, operation.evaluate((x._number,)), x, None, None)
 
 
-def _whole(operation: Operation, x: Node) -> Node:
-    from chainrule.whole import rounded
-
-    return rounded(operation, x)
-
-
 def apply(operation: Operation, operands: Sequence[object]) -> Node:
     """The node that an operation gives for operands of which at least one is a node.
 
@@ -984,7 +974,7 @@ def apply(operation: Operation, operands: Sequence[object]) -> Node:
         if operation is rules.tanh:
             return TanhNode(first)
         if operation in (rules.floor, rules.ceil, rules.trunc):
-            return _whole(operation, first)
+            return whole.rounded(operation, first)
         _check_differentiable(operation, 0)
         return _unary(operation, first)
     if operation.builtin and operation.symbol in _OPERATORS:
@@ -1102,6 +1092,8 @@ def _hand_over() -> None:
         compared=_compared,
         fill=_fill,
         set_parents=_set_parents,
+        sorted_nodes=Node.sorted_nodes,
+        backward=Node.backward,
         data_of_traced=_data_of_traced,
         grad_of_traced=_grad_of_traced,
         hash_of_traced=_hash_of_traced,
@@ -1126,3 +1118,5 @@ def _hand_over() -> None:
 
 if ENGINE is not None:
     _hand_over()
+
+from chainrule import whole  # noqa: E402 (it is made of the classes above)
