@@ -6,6 +6,9 @@ float and handed nodes it gives a node: gradients of gradients come from the sam
 
 Each formula is the textbook derivative, arranged so that it does not cancel or overflow where the
 result is an ordinary number (``1 / ((1 - x) (1 + x))``, not ``1 / (1 - x**2)``).
+
+The engine in C has the values once more, by name (``_engine/rules.c``); the local gradients it
+takes from here, traced once. What it has no row for, it treats like a user's operation.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 from chainrule import ieee, special
 from chainrule.domain import check_domain, raising_domain_errors, without_domain_errors
 from chainrule.engine import ENGINE
+from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
 
 
@@ -59,7 +63,7 @@ class OperationBase:
     native = False
     """Whether no Python runs in it."""
 
-    __call__ = called
+    __call__ = boundary(called)
     evaluate = evaluated
 
 
@@ -87,6 +91,7 @@ class Operation(OperationBase):
         ValueError: if the name is empty.
     """
 
+    @boundary
     def __init__(
         self,
         name: str,
