@@ -735,7 +735,8 @@ def test_no_cycles(name: str) -> None:
         result = KEEPING[name]()
         del result
         gc.collect()
-        kept = [x for x in gc.garbage if isinstance(x, Node) or "Linearization" in repr(type(x))]
+        found = [*gc.garbage, *gc.get_referents(*gc.garbage)]  # plain nodes are not in it by themselves
+        kept = [x for x in found if isinstance(x, Node) or "Linearization" in repr(type(x))]
     finally:
         gc.set_debug(flags)
         gc.garbage.clear()
@@ -762,14 +763,13 @@ def _cycle() -> list[Any]:
 
 def test_errors_free_their_graph() -> None:
     """Once the error is gone, so is the graph."""
-    gc.collect()
 
-    def count() -> int:
-        return sum(isinstance(x, Node) for x in gc.get_objects())
+    def fail(times: int) -> int:
+        for _ in range(times):
+            with contextlib.suppress(TypeError):
+                grad(lambda x: [x * k for k in range(1000)])(2.0)
+        gc.collect()
+        return sys.getallocatedblocks()
 
-    before = count()
-    for _ in range(3):
-        with contextlib.suppress(TypeError):
-            grad(lambda x: [x * k for k in range(1000)])(2.0)
-    gc.collect()
-    assert count() <= before + 10
+    before = fail(3)
+    assert fail(3) < before + 500
