@@ -72,6 +72,7 @@ typedef struct {
 } OperationBase;
 
 extern PyTypeObject OperationBaseType;
+PyObject *evaluated(PyObject *operation, PyObject *numbers); /* by Python */
 int add_operation(PyObject *module);
 
 #endif
