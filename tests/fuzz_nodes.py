@@ -48,7 +48,7 @@ INTERNAL = (
 )
 SPECIAL = (
     *("__class__", "__dict__", "__doc__", "__module__", "__weakref__", "__slots__", "__init__"),
-    *("__array_priority__", "__hash__", "__reduce__", "__mypyc_attrs__", "backward", "_apply"),
+    *("__array_priority__", "__hash__", "__reduce__", "backward", "_apply"),
 )
 METHODS = ("relu", "tanh", "exp", "log", "sqrt", "sin", "local_grads", "sorted_nodes", "zero")
 DUNDERS = (

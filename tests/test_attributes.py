@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,16 +18,22 @@ from typing import Any
 
 import pytest
 
-from chainrule import Node
+from chainrule import Node, rules
 from chainrule import math as cm
 from chainrule.annotations import Annotation
+from chainrule.comparing import ConditionNode, InvertedNode
+from chainrule.compiler.indices import IndexNode
 from chainrule.compiler.tape import Tape, TapeBuilder
 from chainrule.differentiation import Linearization, fresh_input
-from chainrule.node import BinaryOpNode, ConditionNode, OperationNode, PowOp, ReLUNode, TanhNode
+from chainrule.engine import ENGINE
+from chainrule.node import BinaryOpNode, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.rules import Operation, less
+from chainrule.whole import WholeNode
 
-SETUP = Path(__file__).parent.parent / "setup.py"
-MODULES = re.findall(r'^    "([\w/]+)",$', SETUP.read_text(), re.MULTILINE)
+MODULES = (
+    *("annotations", "comparing", "copying", "differentiation", "node", "rules", "whole"),
+    *("compiler.indices", "compiler.outcomes", "compiler.tape"),
+)
 
 
 class Odd:
@@ -55,6 +61,9 @@ MAKERS: dict[type, Callable[[], Any]] = {
     ReLUNode: lambda: ReLUNode(x()),
     TanhNode: lambda: TanhNode(x()),
     PowOp: lambda: x() ** 2,
+    WholeNode: lambda: round(x()),
+    IndexNode: lambda: IndexNode.of(x(), 7),
+    InvertedNode: lambda: ~ConditionNode(less, 1.0, x(), None, 3.0),
     ConditionNode: lambda: ConditionNode(less, 1.0, x(), None, 3.0),
     Annotation: lambda: Annotation("a", ("b",), None),
     Operation: lambda: Operation("f", lambda x: x, [lambda y, x: 1.0]),
@@ -65,14 +74,14 @@ MAKERS: dict[type, Callable[[], Any]] = {
 
 
 def classes() -> list[type]:
-    """All classes of the modules that are compiled."""
-    found = []
-    for name in MODULES:
-        module = importlib.import_module("chainrule." + name.replace("/", "."))
+    """All classes of nodes, and of what works on them."""
+    found: dict[type, None] = {}
+    modules = [importlib.import_module(f"chainrule.{name}") for name in MODULES]
+    for module in modules if ENGINE is None else [*modules, ENGINE]:
         for value in vars(module).values():
-            if inspect.isclass(value) and value.__module__ == module.__name__:
-                found.append(value)
-    return found
+            if inspect.isclass(value) and value.__module__.startswith("chainrule."):
+                found[value] = None
+    return list(found)
 
 
 def made(kind: type) -> Any:
@@ -187,7 +196,44 @@ def test_no_attribute_crashes(kind: type) -> None:
     assert done.returncode == 0, f"{kind.__name__}: {last} {done.stderr[-800:]}"
 
 
-@pytest.mark.parametrize("name", ["data", "grad", "name", "_rest", "_parents", "_annotation"])
+def try_operands() -> None:
+    """Make nodes of operations with all kinds of operands, and use them; run in a process."""
+    node, user = x(), Operation("user", lambda *xs: 1.0, lambda y, *xs: [1.0] * len(xs))
+    rests = (None, 2.0, "a", (), (node,), (node, 2.0), (node, node, 2.0), (node, "a", 2.0), [node])
+    for operation in (rules.add, rules.exp, rules.tanh, rules.where, rules.fsum, user, "a", None):
+        for a, b, rest in itertools.product((None, node, 1.0), (None, node, 1.0), rests):
+            print(operation, a, b, rest, flush=True)
+            try:
+                made = OperationNode(operation, 1.0, a, b, rest)  # type: ignore[arg-type]
+            except (TypeError, AttributeError):
+                continue
+            use(made)
+            for others in ((), (1.0,), (node,), (node, 1.0), (node, node, node), (1.0, 1.0), "ab"):
+                try:
+                    made._replace(others)
+                except TypeError:
+                    continue
+                use(made)
+
+
+def test_no_operands_crash() -> None:
+    """Of operations made, or given others, without those functions that check them."""
+    code = "import test_attributes as t; t.try_operands()"
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout.splitlines()[-1:], done.stderr[-800:])
+
+
+INSIDE = [] if ENGINE is None else ["_a", "_rest", "_annotation", "_number", "_serial"]
+
+
+@pytest.mark.parametrize("name", ["data", "grad", "name", "_parents", *INSIDE])
 def test_deleting_is_an_attribute_error(name: str) -> None:
     """Of a leaf and of an operation, and nothing has changed."""
     script = f"""
@@ -199,6 +245,8 @@ for node in (x, x * x, x ** 2, x.exp()):
         del node.{name}
     except AttributeError as error:
         assert "{name}" in str(error), error
+    except TypeError as error:  # of a plain number in C
+        assert "{name}" in {INSIDE}, error
     else:
         raise SystemExit("no error")
     assert before == (node.data, node.grad, node.name, node._parents)

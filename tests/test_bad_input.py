@@ -20,7 +20,6 @@ from chainrule import (
     ReLUNode,
     TanhNode,
     TracedValueError,
-    build_info,
     check_grads,
     grad,
     group,
@@ -189,16 +188,16 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "node + object": (
         lambda: X + object(),
         TypeError,
-        r"unsupported operand .*'Node' and 'object'",
+        r"unsupported operand .*Node' and 'object'",
     ),
     "node * huge": (lambda: X * HUGE, ValueError, r"\*: int of 1329 bits is too large for a float"),
     "array of text + node": (lambda: np.array(["a"]) + X, TypeError, r"str"),
-    "node < text": (lambda: X < "2", TypeError, r"'<' not supported .*'Node' and 'str'"),
+    "node < text": (lambda: X < "2", TypeError, r"'<' not supported .*Node' and 'str'"),
     # Leaving the graph
     "float(node)": (lambda: float(X), TypeError, r"not turned into a float.*node\.data"),
     "complex(node)": (lambda: complex(X), TypeError, r"node\.data"),
     "math.exp(node)": (lambda: math.exp(X), TypeError, r"use chainrule\.math\.exp in place"),
-    "range(node)": (lambda: range(X), TypeError, r"'Node' object cannot be interpreted as an int"),
+    "range(node)": (lambda: range(X), TypeError, r"Node' object cannot be interpreted as an int"),
     # The classes of the table
     "BinaryOpNode of a number": (lambda: BinaryOpNode(1, X, "+"), TypeError, r"node.*int"),  # type: ignore[arg-type]
     "BinaryOpNode of a number on the right": (
@@ -226,9 +225,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "subclass of TanhNode": (
         subclassing(TanhNode),
         TypeError,
-        r"interpreted classes cannot inherit from compiled"
-        if build_info()["compiled"]
-        else r"Mine: subclass Node, not the class of an operation",
+        r"Mine: subclass Node, not the class of an operation",
     ),
     # Backpropagation
     "seed of text": (lambda: X.backward("a"), TypeError, rf"backward takes {NUMBER} as seed.*'a'"),

@@ -3,7 +3,9 @@
 ``rules.called`` is the reference, and what C leaves to Python.
 """
 
+import gc
 import math
+import sys
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -72,10 +74,30 @@ def test_what_cannot_be(name: str) -> None:
         assert outcome(operation, *operands) == outcome(called, operation, *operands)
 
 
+@every_operation
+def test_nothing_is_kept(name: str) -> None:
+    """A call holds on to nothing, whatever comes of it."""
+    operation = OPERATIONS[name]
+    draw = REFERENCES[name].ordinary
+    assert draw is not None
+    numbers = list(draw(Random(name)))
+    node, text = Node(1.5), "no number"
+    held = [operation, node, text]
+    before = [sys.getrefcount(x) for x in held]
+    for _ in range(10):
+        for first in (node, text, 1.5, 2):
+            outcome(operation, *numbers[:-1], first)
+            outcome(operation, first, *numbers[1:])
+            outcome(operation, *[first] * len(numbers))
+            outcome(operation, *[first] * 9)
+    gc.collect()
+    assert [sys.getrefcount(x) for x in held] == before
+
+
 def test_keywords() -> None:
     """An operation has none."""
     with pytest.raises(TypeError, match="unexpected keyword argument 'x'"):
-        rules.exp(x=1.0)
+        rules.exp(x=1.0)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

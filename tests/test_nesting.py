@@ -359,15 +359,11 @@ LEAVING: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     ),
     "math": (lambda x: math.sin(x), TracedValueError, r"float\(\) of a traced value at {line}"),
     "complex": (lambda x: complex(x), TypeError, r"a node is real"),
-    "range": (
-        lambda x: range(x),
-        TypeError,
-        r"'[\w.]*Node' object cannot be interpreted as an int",
-    ),
+    "range": (lambda x: range(x), TypeError, r"'\w*Node' object cannot be interpreted as an int"),
     "index": (
         lambda x: [1, 2][x],
         TypeError,
-        r"list indices must be integers or slices, not [\w.]*No",
+        r"list indices must be integers or slices, not \w*No",
     ),
     "backward": (
         lambda x: (x * x).backward(),
@@ -739,10 +735,7 @@ def test_no_cycles(name: str) -> None:
         result = KEEPING[name]()
         del result
         gc.collect()
-        found = [
-            *gc.garbage,
-            *gc.get_referents(*gc.garbage),
-        ]  # few nodes are known to the collector
+        found = [*gc.garbage, *gc.get_referents(*gc.garbage)]  # plain nodes are not in it by themselves
         kept = [x for x in found if isinstance(x, Node) or "Linearization" in repr(type(x))]
     finally:
         gc.set_debug(flags)
@@ -770,15 +763,13 @@ def _cycle() -> list[Any]:
 
 def test_errors_free_their_graph() -> None:
     """Once the error is gone, so is the graph."""
-    followed = Operation("followed", lambda x: x, [lambda y, x: 1.0])  # by the collector
-    gc.collect()
 
-    def count() -> int:
-        return sum(isinstance(x, Node) for x in gc.get_objects())
+    def fail(times: int) -> int:
+        for _ in range(times):
+            with contextlib.suppress(TypeError):
+                grad(lambda x: [x * k for k in range(1000)])(2.0)
+        gc.collect()
+        return sys.getallocatedblocks()
 
-    before = count()
-    for _ in range(3):
-        with contextlib.suppress(TypeError):
-            grad(lambda x: [followed(x) for _ in range(1000)])(2.0)
-    gc.collect()
-    assert count() <= before + 10
+    before = fail(3)
+    assert fail(3) < before + 500

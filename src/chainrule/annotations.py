@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chainrule import forking
 from chainrule.engine import ENGINE
+from chainrule.tracebacks import boundary
 
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager  # it is a decorator too
@@ -93,6 +94,7 @@ FILES_OF_CELLS: Final[dict[str, str]] = {}
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+@boundary
 def group(name: str) -> _GeneratorContextManager[None]:
     """Gather the nodes made inside a ``with`` block under a name; pictures can fold them.
 

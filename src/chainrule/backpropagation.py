@@ -17,6 +17,7 @@ from chainrule.forking import take_around_forks
 from chainrule.node import _STATE, Node, _values
 from chainrule.rules import to_float
 from chainrule.text import equation
+from chainrule.tracebacks import boundary
 
 _WRITING: Final = threading.RLock()  # gradients on nodes are of one pass at a time
 take_around_forks(lambda: _WRITING)
@@ -145,7 +146,7 @@ def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
         if _is_leaf(node):
             closed = id(node) in known
         else:
-            native = node._operation is not None and node._operation.native
+            native = node._operation is not None and node._operation.builtin
             closed = native and all(x._level >= root._level for x in node._parents)
         if not closed:
             return False
@@ -253,6 +254,7 @@ def _number(x: Any) -> float:
     return x._number if isinstance(x, Node) else to_float(x, "a pulled back cotangent")
 
 
+@boundary
 def zero_grad(nodes: Node | Iterable[Any]) -> None:
     """Set the gradients of nodes to 0: a node, or any nesting of lists, tuples and arrays of them.
 

@@ -43,7 +43,7 @@ def _new(
     node._number, node._grad, stale = numbers
     if stale:
         node._serial = -1  # older than any operand, so that backward looks at the values
-    node._keep(node._rest, annotation)
+    node._annotation = annotation
     return node
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from chainrule import rules, trees
-from chainrule.differentiation import fresh_input, set_operands
+from chainrule.differentiation import fresh_input
 from chainrule.handover import called
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
@@ -189,7 +189,7 @@ def _without(stood_for: dict[int, Node], values: Sequence[Any]) -> list[Any]:
             if isinstance(operand, Node) and id(operand) not in stood_for:
                 waiting.append(operand)
             operands.append(stood_for.get(id(operand), operand))
-        set_operands(node, operands)
+        node._replace(operands)
     return [stood_for.get(id(value), value) for value in values]
 
 

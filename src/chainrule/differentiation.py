@@ -70,7 +70,7 @@ def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
             operands.append(operand)
         if moving:
             node._level = outer
-            set_operands(node, operands)
+            node._replace(operands)
         else:
             fixed.add(id(node))
     released: list[Any] = []
@@ -79,22 +79,6 @@ def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
             v = v._number if id(v) in fixed else stood_for.get(id(v), v)
         released.append(v)
     return released
-
-
-def set_operands(node: Node, operands: list[Any]) -> None:
-    """Give a node other operands, as many as it has."""
-    if isinstance(node._rest, tuple):
-        node._rest = tuple(operands)
-        return
-    first = operands[0]
-    node._a = first if isinstance(first, Node) else None
-    if not isinstance(first, Node):
-        node._rest = first
-    if len(operands) > 1:
-        second = operands[1]
-        node._b = second if isinstance(second, Node) else None
-        if not isinstance(second, Node):
-            node._rest = second
 
 
 _NEVER = "never"  # the condition of what was not picked, where a pattern is wanted

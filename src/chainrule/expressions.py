@@ -103,7 +103,7 @@ def symbol(name: str) -> Expression:
 
 
 Step = float | int | tuple[str, int]
-"""A number, the place of an operand (-1 for the value), or an operation and its operands' number."""
+"""A number, the place of an operand (-1 for the value), or an operation of so many operands."""
 
 
 def programs(operation: Operation) -> tuple[list[Step] | None, ...]:

@@ -178,7 +178,7 @@ class Node:
     def name(self, name: str | None) -> None:
         _check_name(name)
         old = self._annotation
-        self._keep(self._rest, Annotation(name, (), None) if old is None else old.named(name))
+        self._annotation = Annotation(name, (), None) if old is None else old.named(name)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -195,9 +195,19 @@ class Node:
         """The operation that made the node; None for leaves and users' own subclasses."""
         return self._operation
 
-    def _keep(self, rest: object, annotation: Annotation | None) -> None:
-        self._rest = rest
-        self._annotation = annotation
+    def _replace(self, operands: Sequence[Any]) -> None:
+        """Put others in the place of its operands, as many as there are."""
+        if isinstance(self._rest, tuple):
+            self._rest = tuple(operands)
+            return
+        self._a, self._b, self._rest = None, None, None
+        for i, operand in enumerate(operands):
+            if not isinstance(operand, Node):
+                self._rest = operand
+            elif i == 0:
+                self._a = operand
+            else:
+                self._b = operand
 
     @property
     def operands(self) -> tuple[Any, ...]:
@@ -220,6 +230,7 @@ class Node:
     def _parents(self, parents: Sequence[Node]) -> None:
         _set_parents(self, parents)
 
+    @boundary
     def _local_grad(self, parent: Node) -> Any:
         """∂self/∂parent; for an operand that occurs twice, by its first position.
 
@@ -369,9 +380,7 @@ class Node:
 
     def __round__(self, digits: Any = None) -> Node:
         if digits is None:
-            from chainrule.whole import rounded_half_even
-
-            return rounded_half_even(self)
+            return whole.rounded_half_even(self)
         return apply(rules.round_half_even, (self, digits))
 
     def __floor__(self) -> Node:
@@ -439,9 +448,7 @@ class Node:
 
     def __int__(self) -> int:
         """The whole part, which has no derivative to lose; where ``compile`` traces, by guards."""
-        from chainrule.whole import whole_part
-
-        return whole_part(self)
+        return whole.whole_part(self)
 
     def __complex__(self) -> complex:
         raise TypeError("a node is real; use node.data to leave the graph")
@@ -576,15 +583,15 @@ class Node:
 
     def floor(self) -> Node:
         """The whole number below, with derivative 0."""
-        return _whole(rules.floor, self)
+        return whole.rounded(rules.floor, self)
 
     def ceil(self) -> Node:
         """The whole number above, with derivative 0."""
-        return _whole(rules.ceil, self)
+        return whole.rounded(rules.ceil, self)
 
     def trunc(self) -> Node:
         """The whole part, with derivative 0."""
-        return _whole(rules.trunc, self)
+        return whole.rounded(rules.trunc, self)
 
     def sigmoid(self) -> Node:
         """1 / (1 + exp(-self))."""
@@ -705,7 +712,7 @@ def _set_parents(node: Node, parents: object) -> None:
     """Give a user's own node other parents."""
     if node._operation is not None:
         raise ValueError("the operands of an operation can't be changed; compute it again")
-    node._keep(_checked_parents(parents), node._annotation)
+    node._rest = _checked_parents(parents)
 
 
 def _check_name(name: object) -> None:
@@ -728,7 +735,7 @@ def _enter_contexts(node: Node, name: str | None) -> None:
         for operand in node.operands:
             if isinstance(operand, ConditionNode):
                 operand.asked = True
-    node._keep(node._rest, new_annotation(name))
+    node._annotation = new_annotation(name)
     if not math.isfinite(node._number):
         _check_value(node)
 
@@ -850,6 +857,7 @@ class BinaryOpNode(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node, y: Node, op: str) -> None:
         _check_nodes(x, y)
         operation = operator_of(op)
@@ -866,6 +874,7 @@ class ReLUNode(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
         OperationNode.__init__(self, rules.relu, rules.relu.value(x._number), x, None, None)
@@ -876,6 +885,7 @@ class TanhNode(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
         OperationNode.__init__(self, rules.tanh, rules.tanh.value(x._number), x, None, None)
@@ -886,6 +896,7 @@ class PowOp(OperationNode):
 
     __slots__ = ()
 
+    @boundary
     def __init__(self, x: Node, n: float) -> None:
         _check_nodes(x)
         exponent = to_float(n, "**")
@@ -948,12 +959,6 @@ def _unary(operation: Operation, x: Node) -> Node:
     return OperationNode(operation, operation.evaluate((x._number,)), x, None, None)
 
 
-def _whole(operation: Operation, x: Node) -> Node:
-    from chainrule.whole import rounded
-
-    return rounded(operation, x)
-
-
 def apply(operation: Operation, operands: Sequence[object]) -> Node:
     """The node that an operation gives for operands of which at least one is a node.
 
@@ -969,7 +974,7 @@ def apply(operation: Operation, operands: Sequence[object]) -> Node:
         if operation is rules.tanh:
             return TanhNode(first)
         if operation in (rules.floor, rules.ceil, rules.trunc):
-            return _whole(operation, first)
+            return whole.rounded(operation, first)
         _check_differentiable(operation, 0)
         return _unary(operation, first)
     if operation.builtin and operation.symbol in _OPERATORS:
@@ -1075,7 +1080,7 @@ def _hand_over() -> None:
     """Let the engine's classes take the place of those above, with all that they lack.
 
     They have what is frequent: the attributes, making and freeing, ``data``, ``grad``, operands,
-    ``_keep``, operators, comparisons, ``__bool__``, ``__hash__``, the methods of operations of one
+    operators, comparisons, ``__bool__``, ``__hash__``, the methods of operations of one
     operand. Each other method, property or constant of a class above is set on the engine's class,
     and is the same function on both engines. What is rare in the engine's methods comes back to
     here through the hooks.
@@ -1087,6 +1092,8 @@ def _hand_over() -> None:
         compared=_compared,
         fill=_fill,
         set_parents=_set_parents,
+        sorted_nodes=Node.sorted_nodes,
+        backward=Node.backward,
         data_of_traced=_data_of_traced,
         grad_of_traced=_grad_of_traced,
         hash_of_traced=_hash_of_traced,
@@ -1111,3 +1118,5 @@ def _hand_over() -> None:
 
 if ENGINE is not None:
     _hand_over()
+
+from chainrule import whole  # noqa: E402 (it is made of the classes above)

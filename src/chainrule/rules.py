@@ -17,6 +17,7 @@ from typing import Any
 from chainrule import ieee, special
 from chainrule.domain import check_domain, raising_domain_errors, without_domain_errors
 from chainrule.engine import ENGINE
+from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
 
 
@@ -39,6 +40,18 @@ def called(operation: Operation, *operands: Any) -> Any:
     return value
 
 
+def evaluated(operation: Operation, numbers: Sequence[float]) -> float:
+    """The value of an operation for numbers.
+
+    Raises:
+        TypeError: if a user's function gives no number.
+    """
+    value = operation.value(*numbers)
+    if isinstance(value, float):
+        return float(value)
+    return to_float(value, f"the value of {operation.name}", "must be a real number")
+
+
 class OperationBase:
     """What can be called on numbers and nodes."""
 
@@ -47,7 +60,8 @@ class OperationBase:
     native = False
     """Whether no Python runs in it."""
 
-    __call__ = called
+    __call__ = boundary(called)
+    evaluate = evaluated
 
 
 if ENGINE is not None:
@@ -74,6 +88,7 @@ class Operation(OperationBase):
         ValueError: if the name is empty.
     """
 
+    @boundary
     def __init__(
         self,
         name: str,
@@ -182,17 +197,6 @@ class Operation(OperationBase):
             found.append(function(y, *operands))
         return found
 
-    def evaluate(self, numbers: Sequence[float]) -> float:
-        """The value for numbers.
-
-        Raises:
-            TypeError: if a user's function gives no number.
-        """
-        value = self.value(*numbers)
-        if isinstance(value, float):
-            return float(value)
-        return to_float(value, f"the value of {self.name}", "must be a real number")
-
 
 def to_float(x: object, what: str, rule: str = "takes real numbers and nodes") -> float:
     """The float equal to a real number; ``what`` and ``rule`` are for the message.
@@ -205,7 +209,7 @@ def to_float(x: object, what: str, rule: str = "takes real numbers and nodes") -
         return float(x)
     if isinstance(x, (int, Real)):
         try:
-            return float(x)  # type: ignore[arg-type]
+            return float(x)
         except OverflowError:
             raise ValueError(f"{what}: {described(x)} is too large for a float") from None
     hint = ""
@@ -274,41 +278,41 @@ INV_LOG_10 = 0.4342944819032518
 TWO_OVER_SQRT_PI = 1.1283791670955126
 
 # Arithmetic
-add = _rule("add", lambda a, b: a + b, _one, _one, symbol="+")
-subtract = _rule("subtract", lambda a, b: a - b, _one, lambda y, a, b: -1.0, symbol="-")
-multiply = _rule(
+add: Operation = _rule("add", lambda a, b: a + b, _one, _one, symbol="+")
+subtract: Operation = _rule("subtract", lambda a, b: a - b, _one, lambda y, a, b: -1.0, symbol="-")
+multiply: Operation = _rule(
     "multiply",
     lambda a, b: a * b,
     lambda y, a, b: b,
     lambda y, a, b: a,
     symbol="*",
 )
-divide = _rule(
+divide: Operation = _rule(
     "divide",
     ieee.divide,
     lambda y, a, b: divide(1.0, b),
     lambda y, a, b: -divide(y, b),
     symbol="/",
 )
-azmul = _rule(  # a * b, but 0 for 0 times infinity
+azmul: Operation = _rule(  # a * b, but 0 for 0 times infinity
     "azmul", ieee.azmul, lambda y, a, b: b, lambda y, a, b: a
 )
-message = _rule(  # global_grad * local_grad; 0 where nothing is reached
+message: Operation = _rule(  # global_grad * local_grad; 0 where nothing is reached
     "message",
     ieee.message,
     _zero,
     lambda y, reached, global_grad, local_grad: where(reached, local_grad, 0.0),
     lambda y, reached, global_grad, local_grad: where(reached, global_grad, 0.0),
 )
-negative = _rule("negative", lambda x: -x, lambda y, x: -1.0, symbol="neg")
-power = _rule(
+negative: Operation = _rule("negative", lambda x: -x, lambda y, x: -1.0, symbol="neg")
+power: Operation = _rule(
     "power",
     ieee.power,
     lambda y, x, n: power_term(n, x, n, 1.0),
     lambda y, x, n: power_term(log(x), x, n, 0.0),
     symbol="**",
 )
-power_term = _rule(  # c * x ** (n - k), k a plain number
+power_term: Operation = _rule(  # c * x ** (n - k), k a plain number
     "power_term",
     ieee.power_term,
     lambda y, c, x, n, k: power_term(1.0, x, n, k),
@@ -316,45 +320,45 @@ power_term = _rule(  # c * x ** (n - k), k a plain number
     lambda y, c, x, n, k: power_term(azmul(c, log(x)), x, n, k),
     None,
 )
-mod = _rule("mod", ieee.mod, _one, lambda y, a, b: -floor_divide(a, b), symbol="%")
-fmod = _rule("fmod", ieee.fmod, _one, _minus_quotient)
-remainder = _rule("remainder", ieee.remainder, _one, _minus_quotient)
-floor_divide = _rule("floor_divide", ieee.floor_divide, _zero, _zero, symbol="//")
-fma = _rule("fma", ieee.fma, lambda y, a, b, c: b, lambda y, a, b, c: a, _one)
-fsum = _variadic("fsum", ieee.fsum, lambda y, *xs: [1.0] * len(xs))
-ldexp = _rule("ldexp", ieee.ldexp, lambda y, x, n: ldexp(1.0, n), None)
+mod: Operation = _rule("mod", ieee.mod, _one, lambda y, a, b: -floor_divide(a, b), symbol="%")
+fmod: Operation = _rule("fmod", ieee.fmod, _one, _minus_quotient)
+remainder: Operation = _rule("remainder", ieee.remainder, _one, _minus_quotient)
+floor_divide: Operation = _rule("floor_divide", ieee.floor_divide, _zero, _zero, symbol="//")
+fma: Operation = _rule("fma", ieee.fma, lambda y, a, b, c: b, lambda y, a, b, c: a, _one)
+fsum: Operation = _variadic("fsum", ieee.fsum, lambda y, *xs: [1.0] * len(xs))
+ldexp: Operation = _rule("ldexp", ieee.ldexp, lambda y, x, n: ldexp(1.0, n), None)
 
 # Exponentials and logarithms
-exp = _rule("exp", ieee.exp, lambda y, x: y)
-exp2 = _rule("exp2", ieee.exp2, lambda y, x: y * LOG_2)
-expm1 = _rule("expm1", ieee.expm1, lambda y, x: exp(x))
-log = _rule("log", ieee.log, lambda y, x: divide(1.0, nonnegative(x)))
-log2 = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, nonnegative(x)))
-log10 = _rule("log10", ieee.log10, lambda y, x: divide(INV_LOG_10, nonnegative(x)))
-log1p = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, nonnegative(1.0 + x)))
-sqrt = _rule("sqrt", ieee.sqrt, lambda y, x: divide(0.5, nonnegative(y)))
-cbrt = _rule("cbrt", ieee.cbrt, lambda y, x: divide(1.0, 3.0 * y * y))
+exp: Operation = _rule("exp", ieee.exp, lambda y, x: y)
+exp2: Operation = _rule("exp2", ieee.exp2, lambda y, x: y * LOG_2)
+expm1: Operation = _rule("expm1", ieee.expm1, lambda y, x: exp(x))
+log: Operation = _rule("log", ieee.log, lambda y, x: divide(1.0, nonnegative(x)))
+log2: Operation = _rule("log2", ieee.log2, lambda y, x: divide(INV_LOG_2, nonnegative(x)))
+log10: Operation = _rule("log10", ieee.log10, lambda y, x: divide(INV_LOG_10, nonnegative(x)))
+log1p: Operation = _rule("log1p", ieee.log1p, lambda y, x: divide(1.0, nonnegative(1.0 + x)))
+sqrt: Operation = _rule("sqrt", ieee.sqrt, lambda y, x: divide(0.5, nonnegative(y)))
+cbrt: Operation = _rule("cbrt", ieee.cbrt, lambda y, x: divide(1.0, 3.0 * y * y))
 
 # Trigonometry, angles in radians
-sin = _rule("sin", ieee.sin, lambda y, x: cos(x))
-cos = _rule("cos", ieee.cos, lambda y, x: -sin(x))
-tan = _rule("tan", ieee.tan, lambda y, x: 1.0 + y * y)
-asin = _rule("asin", ieee.asin, lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x))))
-acos = _rule("acos", ieee.acos, lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x))))
-atan = _rule("atan", ieee.atan, lambda y, x: divide(1.0, 1.0 + x * x))
-atan2 = _rule(
+sin: Operation = _rule("sin", ieee.sin, lambda y, x: cos(x))
+cos: Operation = _rule("cos", ieee.cos, lambda y, x: -sin(x))
+tan: Operation = _rule("tan", ieee.tan, lambda y, x: 1.0 + y * y)
+asin: Operation = _rule("asin", ieee.asin, lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x))))
+acos: Operation = _rule("acos", ieee.acos, lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x))))
+atan: Operation = _rule("atan", ieee.atan, lambda y, x: divide(1.0, 1.0 + x * x))
+atan2: Operation = _rule(
     "atan2",
     ieee.atan2,
     lambda a, y, x: over_squares(x, x, y),
     lambda a, y, x: over_squares(-y, x, y),
 )
-hypot = _variadic("hypot", ieee.hypot, lambda y, *xs: _hypot_grads(y, xs))
-over_norm = _variadic(  # p / hypot(*xs)
+hypot: Operation = _variadic("hypot", ieee.hypot, lambda y, *xs: _hypot_grads(y, xs))
+over_norm: Operation = _variadic(  # p / hypot(*xs)
     "over_norm",
     ieee.over_norm,
     lambda y, p, *xs: [over_norm(1.0, *xs), *[-azmul(y, over_squares(x, *xs)) for x in xs]],
 )
-over_squares = _variadic(  # p / hypot(*xs)**2
+over_squares: Operation = _variadic(  # p / hypot(*xs)**2
     "over_squares",
     ieee.over_squares,
     lambda y, p, *xs: [
@@ -372,62 +376,72 @@ def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
 
 
 # Hyperbolic functions
-sinh = _rule("sinh", ieee.sinh, lambda y, x: cosh(x))
-cosh = _rule("cosh", ieee.cosh, lambda y, x: sinh(x))
-tanh = _rule("tanh", ieee.tanh, lambda y, x: sech2(x))
-sech2 = _rule("sech2", ieee.sech2, lambda y, x: -2.0 * tanh(x) * y)  # 1 - tanh(x)**2
-asinh = _rule("asinh", ieee.asinh, lambda y, x: divide(1.0, hypot(1.0, x)))
-acosh = _rule("acosh", ieee.acosh, lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)))
-atanh = _rule("atanh", ieee.atanh, lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x))))
+sinh: Operation = _rule("sinh", ieee.sinh, lambda y, x: cosh(x))
+cosh: Operation = _rule("cosh", ieee.cosh, lambda y, x: sinh(x))
+tanh: Operation = _rule("tanh", ieee.tanh, lambda y, x: sech2(x))
+sech2: Operation = _rule("sech2", ieee.sech2, lambda y, x: -2.0 * tanh(x) * y)  # 1 - tanh(x)**2
+asinh: Operation = _rule("asinh", ieee.asinh, lambda y, x: divide(1.0, hypot(1.0, x)))
+acosh: Operation = _rule(
+    "acosh", ieee.acosh, lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0))
+)
+atanh: Operation = _rule(
+    "atanh", ieee.atanh, lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x)))
+)
 
 # Kinks and steps
-relu = _rule("relu", ieee.relu, lambda y, x: step(x))
-absolute = _rule("absolute", abs, lambda y, x: sign(x), symbol="abs")
-maximum = _rule(
+relu: Operation = _rule("relu", ieee.relu, lambda y, x: step(x))
+absolute: Operation = _rule("absolute", abs, lambda y, x: sign(x), symbol="abs")
+maximum: Operation = _rule(
     "maximum", ieee.maximum, lambda y, a, b: greater(a, b), lambda y, a, b: greater(b, a)
 )
-minimum = _rule(
+minimum: Operation = _rule(
     "minimum", ieee.minimum, lambda y, a, b: greater(b, a), lambda y, a, b: greater(a, b)
 )
-copysign = _rule("copysign", ieee.copysign, lambda y, x, s: sign(x) * copysign(1.0, s), _zero)
-where = _rule(
+copysign: Operation = _rule(
+    "copysign", ieee.copysign, lambda y, x, s: sign(x) * copysign(1.0, s), _zero
+)
+where: Operation = _rule(
     "where",
     lambda condition, a, b: a if condition else b,
     _zero,
     lambda y, condition, a, b: not_equal(condition, 0.0),
     lambda y, condition, a, b: equal(condition, 0.0),
 )
-less = _rule("less", ieee.less, _zero, _zero, symbol="<")
-less_equal = _rule("less_equal", ieee.less_equal, _zero, _zero, symbol="<=")
-equal = _rule("equal", ieee.equal, _zero, _zero, symbol="==")
-not_equal = _rule("not_equal", ieee.not_equal, _zero, _zero, symbol="!=")
-nonnegative = _rule("nonnegative", ieee.nonnegative, _one)
-sign = _rule("sign", ieee.sign, _zero)
-step = _rule("step", ieee.step, _zero)
-greater = _rule("greater", ieee.greater, _zero, _zero)
-floor = _rule("floor", ieee.floor, _zero)
-ceil = _rule("ceil", ieee.ceil, _zero)
-trunc = _rule("trunc", ieee.trunc, _zero)
-round_half_even = _rule("round", ieee.round_half_even, _zero, None)
-stop_gradient = _rule("stop_gradient", ieee.identity, _zero)
-identity = _rule("identity", ieee.identity, _one)
-gather = _variadic(  # table[index]
+less: Operation = _rule("less", ieee.less, _zero, _zero, symbol="<")
+less_equal: Operation = _rule("less_equal", ieee.less_equal, _zero, _zero, symbol="<=")
+equal: Operation = _rule("equal", ieee.equal, _zero, _zero, symbol="==")
+not_equal: Operation = _rule("not_equal", ieee.not_equal, _zero, _zero, symbol="!=")
+nonnegative: Operation = _rule("nonnegative", ieee.nonnegative, _one)
+sign: Operation = _rule("sign", ieee.sign, _zero)
+step: Operation = _rule("step", ieee.step, _zero)
+greater: Operation = _rule("greater", ieee.greater, _zero, _zero)
+floor: Operation = _rule("floor", ieee.floor, _zero)
+ceil: Operation = _rule("ceil", ieee.ceil, _zero)
+trunc: Operation = _rule("trunc", ieee.trunc, _zero)
+round_half_even: Operation = _rule("round", ieee.round_half_even, _zero, None)
+stop_gradient: Operation = _rule("stop_gradient", ieee.identity, _zero)
+identity: Operation = _rule("identity", ieee.identity, _one)
+gather: Operation = _variadic(  # table[index]
     "gather",
     ieee.gather,
     lambda y, index, *table: [0.0, *[equal(index, float(i)) for i in range(len(table))]],
 )
 
 # Activations and special functions
-sigmoid = _rule("sigmoid", ieee.sigmoid, lambda y, x: 0.25 * sech2(0.5 * x))
-softplus = _rule("softplus", ieee.softplus, lambda y, x: sigmoid(x))
-erf = _rule("erf", special.erf, lambda y, x: TWO_OVER_SQRT_PI * gaussian(x))
-erfc = _rule("erfc", special.erfc, lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x))
-gaussian = _rule("gaussian", special.gaussian, lambda y, x: -2.0 * azmul(y, x))  # exp(-x**2)
-norm_cdf = _rule("norm_cdf", special.norm_cdf, lambda y, x: norm_pdf(x))
-norm_pdf = _rule("norm_pdf", special.norm_pdf, lambda y, x: -azmul(y, x))
-gamma = _rule("gamma", special.gamma, lambda y, x: y * polygamma(0.0, x))
-lgamma = _rule("lgamma", special.lgamma, lambda y, x: polygamma(0.0, x))
-polygamma = _rule("polygamma", special.polygamma, None, lambda y, n, x: polygamma(n + 1.0, x))
+sigmoid: Operation = _rule("sigmoid", ieee.sigmoid, lambda y, x: 0.25 * sech2(0.5 * x))
+softplus: Operation = _rule("softplus", ieee.softplus, lambda y, x: sigmoid(x))
+erf: Operation = _rule("erf", special.erf, lambda y, x: TWO_OVER_SQRT_PI * gaussian(x))
+erfc: Operation = _rule("erfc", special.erfc, lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x))
+gaussian: Operation = _rule(
+    "gaussian", special.gaussian, lambda y, x: -2.0 * azmul(y, x)
+)  # exp(-x**2)
+norm_cdf: Operation = _rule("norm_cdf", special.norm_cdf, lambda y, x: norm_pdf(x))
+norm_pdf: Operation = _rule("norm_pdf", special.norm_pdf, lambda y, x: -azmul(y, x))
+gamma: Operation = _rule("gamma", special.gamma, lambda y, x: y * polygamma(0.0, x))
+lgamma: Operation = _rule("lgamma", special.lgamma, lambda y, x: polygamma(0.0, x))
+polygamma: Operation = _rule(
+    "polygamma", special.polygamma, None, lambda y, n, x: polygamma(n + 1.0, x)
+)
 
 for _picking in (where, gather, relu, absolute, maximum, minimum, copysign, message):
     _picking.picks = True
@@ -436,6 +450,6 @@ for _picking in (where, gather, relu, absolute, maximum, minimum, copysign, mess
 if ENGINE is not None:
     from chainrule.expressions import programs
 
-    ENGINE.set_call(Operation, called)
+    ENGINE.set_call(Operation, called, evaluated)
     for _operation in OPERATIONS.values():
         ENGINE.register(_operation, programs(_operation))

@@ -42,10 +42,9 @@ def boundary(function: Callable[P, R]) -> Callable[P, R]:
 def boundaries(kind: type[R]) -> type[R]:
     """A class whose public methods, operators and settable properties are boundaries."""
     for name, member in list(vars(kind).items()):
-        own = name.startswith("_") and not name.endswith("__")
-        if isinstance(member, FunctionType) and not own:
+        if isinstance(member, FunctionType) and (name[0] != "_" or name.endswith("__")):
             setattr(kind, name, boundary(member))
-        elif isinstance(member, property) and member.fget and member.fset and not own:
+        elif isinstance(member, property) and member.fget and member.fset:
             bounded = property(boundary(member.fget), boundary(member.fset))
             bounded.__set_name__(kind, name)  # type: ignore[attr-defined]
             setattr(kind, name, bounded)

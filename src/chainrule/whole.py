@@ -121,7 +121,7 @@ def rounded_half_even(x: Node) -> WholeNode:
 def _with_line(node: WholeNode) -> WholeNode:
     """Where a transformation follows it, a step remembers its line: it ends a derivative."""
     if node._level > 0 and node.line is None:
-        node._keep(node._rest, Annotation(node.name, node.groups, here()))
+        node._annotation = Annotation(node.name, node.groups, here())
     return node
 
 

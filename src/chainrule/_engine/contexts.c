@@ -259,7 +259,7 @@ static PyMethodDef FUNCTIONS[] = {
 
 int add_contexts(PyObject *module) {
     if (PyType_Ready(&ActiveType) < 0 || PyModule_AddFunctions(module, FUNCTIONS) < 0) return -1;
-    PyObject *active = _PyObject_New(&ActiveType);
+    PyObject *active = PyObject_New(PyObject, &ActiveType);
     int done = active == NULL ? -1 : PyModule_AddObjectRef(module, "ACTIVE", active);
     Py_XDECREF(active);
     return done;

@@ -10,21 +10,21 @@ enum { EXACT = 766 }; /* decimals behind the first digit that write any float ex
 static double rounded_size(double x, int digits) {
     char *text = PyOS_double_to_string(fabs(x), 'e', EXACT, 0, NULL);
     if (text == NULL) return POSITIVE_NAN;
-    /* One place of room for a carry, then "d.ddd…e±dd" as the digits of a whole number */
-    char digit[EXACT + 32];
-    digit[0] = '0';
-    digit[1] = text[0];
-    memcpy(digit + 2, text + 2, EXACT);
+    /* One place of room for a carry, then "d.ddd…e±dd" as the figures of a whole number */
+    char figure[EXACT + 32];
+    figure[0] = '0';
+    figure[1] = text[0];
+    memcpy(figure + 2, text + 2, EXACT);
     int exponent = (int)strtol(text + EXACT + 3, NULL, 10);
     PyMem_Free(text);
     int kept = exponent + 1 + digits; /* how many digits stay, after the place of the carry */
     if (kept > EXACT) return fabs(x);
     if (kept < 0) return 0.0;
-    char *end = digit + 1 + kept;
+    char *end = figure + 1 + kept;
     bool up = *end > '5';
     if (*end == '5') {
         up = (end[-1] - '0') % 2 == 1;
-        for (const char *rest = end + 1; rest <= digit + EXACT + 1 && !up; rest++) up = *rest != '0';
+        for (const char *rest = end + 1; rest <= figure + EXACT + 1 && !up; rest++) up = *rest != '0';
     }
     if (up) {
         char *last = end - 1;
@@ -32,7 +32,7 @@ static double rounded_size(double x, int digits) {
         ++*last;
     }
     snprintf(end, 16, "e%d", -digits);
-    double size = PyOS_string_to_double(digit, NULL, NULL);
+    double size = PyOS_string_to_double(figure, NULL, NULL);
     return size < 0.0 ? POSITIVE_NAN : size; /* -1 with an error */
 }
 

@@ -9,6 +9,7 @@
 enum { DIGITS = 68 };
 typedef struct {
     int64_t digit[DIGITS];
+    int low, high; /* the digits in use: from low on, before high */
 } ExactSum;
 
 void exact_start(ExactSum *sum);

@@ -103,7 +103,9 @@ static inline int look_up(PyObject *code, int offset, PyObject *groups, PyObject
 int annotation_here(PyObject *groups, PyObject **annotation) {
     PyFrameObject *frame = PyEval_GetFrame();
     *annotation = NULL;
-    if (frame == NULL) { /* no Python runs in this thread */
+    if (frame == NULL) {
+        if (PyEval_GetGlobals() != NULL) return PyErr_NoMemory(), -1; /* for the frame */
+        /* else no Python runs in this thread */
         Py_XINCREF(groups);
         *annotation = groups;
         return 0;
@@ -118,8 +120,8 @@ int annotation_here(PyObject *groups, PyObject **annotation) {
                 Py_DECREF(code);
                 Py_SETREF(frame, caller);
                 continue;
-            } /* else there is no other code than the package's */
-            *annotation = annotation_at(code, offset, groups);
+            } /* else there is no memory, or no other code than the package's */
+            if (!PyErr_Occurred()) *annotation = annotation_at(code, offset, groups);
             if (*annotation == NULL) done = -1;
         }
         Py_DECREF(code);

@@ -1,5 +1,6 @@
 /* What a node is: how it is made, what it holds, and how it is freed. The twin of node.py. */
 #include "engine.h"
+#include "rules.h"
 #include <structmember.h>
 
 PyTypeObject *NodeType, *OperationNodeType;
@@ -163,6 +164,29 @@ PyObject *new_with_constant(int code, double number, Node *a, Node *b, double co
     return finished(node);
 }
 
+/* Whether operands are as an operation has them: a node or two, or a node and a number, or a tuple of more.
+   Of what Python hands over; 0, or -1 with an error. */
+static int check_operands(int code, Node *a, Node *b, PyObject *rest) {
+    Py_ssize_t count = (a != NULL) + (b != NULL) + (rest != Py_None);
+    bool tuple = PyTuple_Check(rest), right = rest == Py_None || PyFloat_Check(rest);
+    if (tuple) {
+        count = PyTuple_GET_SIZE(rest);
+        right = a == NULL && b == NULL && (count > 2 || code == LEAF);
+        for (Py_ssize_t i = 0; right && i < count; i++) {
+            PyObject *operand = PyTuple_GET_ITEM(rest, i);
+            right = is_node(operand) || (PyFloat_Check(operand) && code != LEAF);
+        }
+    } else if (code == LEAF) {
+        right = count == 0;
+    } else {
+        right = right && 0 < count && count <= 2 && (a != NULL || (b != NULL && rest != Py_None));
+    }
+    if (right && (code == LEAF || code == USER || takes(code, count))) return 0;
+    PyErr_SetString(PyExc_TypeError, "these are not the operands of such a node; make operations with"
+                                     " operators and functions");
+    return -1;
+}
+
 /* Set the rest of the operands (a float, a tuple or None), the annotation, and a user's operation. */
 static int keep_all(Node *node, PyObject *rest, PyObject *annotation, PyObject *operation) {
     bool constant = rest != Py_None && PyFloat_Check(rest);
@@ -268,6 +292,7 @@ static PyObject *operation_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         return PyErr_Format(PyExc_TypeError, "%.100s takes no keyword arguments", type->tp_name);
     if (!PyArg_ParseTuple(args, "OdOOO:OperationNode", &operation, &number, &x, &y, &rest)) return NULL;
     if (operand_or_none(x, &a) < 0 || operand_or_none(y, &b) < 0) return NULL;
+    if (check_operands(code_of(operation), a, b, rest) < 0) return NULL;
     return new_operation(type, operation, number, a, b, rest);
 }
 
@@ -434,15 +459,6 @@ static PyObject *get_operand(PyObject *self, void *field) {
     return Py_NewRef(operand == NULL ? Py_None : (PyObject *)operand);
 }
 
-static int set_operand(PyObject *self, PyObject *value, void *field) {
-    Node **place = (Node **)((char *)self + (size_t)field), *before = *place, *operand;
-    if (deleted(value, "operand") || operand_or_none(value, &operand) < 0) return -1;
-    Py_XINCREF(operand);
-    *place = operand;
-    Py_XDECREF(before);
-    return 0;
-}
-
 static PyObject *get_rest(PyObject *self, void *closure) {
     Node *node = (Node *)self;
     PyObject *rest = rest_of(node);
@@ -453,7 +469,7 @@ static PyObject *get_rest(PyObject *self, void *closure) {
 static int set_rest(PyObject *self, PyObject *value, void *closure) {
     Node *node = (Node *)self;
     PyObject *annotation = annotation_of(node);
-    if (deleted(value, "_rest")) return -1;
+    if (deleted(value, "_rest") || check_operands(node->code, node->a, node->b, value) < 0) return -1;
     return keep(node, value, annotation == NULL ? Py_None : annotation);
 }
 
@@ -464,6 +480,39 @@ static PyObject *get_annotation(PyObject *self, void *closure) {
 
 static int set_annotation_of(PyObject *self, PyObject *value, void *closure) {
     return deleted(value, "_annotation") ? -1 : set_annotation((Node *)self, value);
+}
+
+/* _replace(operands): other operands, as many as there are, kept in the same way. */
+PyObject *node_replace(PyObject *self, PyObject *given) {
+    Node *node = (Node *)self, *places[] = {NULL, NULL}, *before[] = {node->a, node->b};
+    PyObject *annotation = annotation_of(node), *rest = Py_None;
+    PyObject *operands = PySequence_Tuple(given);
+    Py_ssize_t count = operands == NULL ? 0 : PyTuple_GET_SIZE(operands);
+    if (operands == NULL) return NULL;
+    bool right = count == operand_count(node);
+    for (Py_ssize_t i = 0; right && i < count; i++) {
+        PyObject *operand = PyTuple_GET_ITEM(operands, i);
+        if (!is_node(operand)) rest = operand;
+        else if (((Node *)operand)->flags & ~node->flags & MAY_CYCLE) right = false;
+        else if (i < 2) places[i] = (Node *)operand;
+    }
+    if (rest_of(node) != NULL) {
+        rest = operands;
+        places[0] = places[1] = NULL;
+    }
+    if (!right) PyErr_SetString(PyExc_TypeError, "these can't be the operands of this node");
+    if (right && (right = check_operands(node->code, places[0], places[1], rest) == 0)) {
+        Py_XINCREF(places[0]);
+        Py_XINCREF(places[1]);
+        right = keep(node, rest, annotation == NULL ? Py_None : annotation) == 0;
+        if (right) {
+            node->a = places[0];
+            node->b = places[1];
+        }
+        for (int i = 0; i < 2; i++) Py_XDECREF(right ? before[i] : places[i]);
+    }
+    Py_DECREF(operands);
+    return right ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *get_operands(PyObject *self, void *closure) {
@@ -506,8 +555,8 @@ static PyGetSetDef ATTRIBUTES[] = {
     {"operands", get_operands, NULL, NULL, NULL},
     {"operation", get_operation, NULL, NULL, NULL},
     {"_operation", get_operation, NULL, NULL, NULL},
-    {"_a", get_operand, set_operand, NULL, (void *)offsetof(Node, a)},
-    {"_b", get_operand, set_operand, NULL, (void *)offsetof(Node, b)},
+    {"_a", get_operand, NULL, NULL, (void *)offsetof(Node, a)},
+    {"_b", get_operand, NULL, NULL, (void *)offsetof(Node, b)},
     {"_rest", get_rest, set_rest, NULL, NULL},
     {"_annotation", get_annotation, set_annotation_of, NULL, NULL},
     {"_parents", get_parents, set_parents, NULL, NULL},
@@ -519,7 +568,7 @@ static PyMemberDef MEMBERS[] = {
     {"_grad", T_DOUBLE, offsetof(Node, grad), 0, NULL},
     {"_serial", T_LONGLONG, offsetof(Node, serial), 0, NULL},
     {"_level", T_LONGLONG, offsetof(Node, level), 0, NULL},
-    {"_pending", T_INT, offsetof(Node, pending), 0, NULL},
+    {"_pending", T_INT, offsetof(Node, pending), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -535,7 +584,9 @@ static PyTypeObject *add_class(PyObject *module, const char *name, PyTypeObject 
                                PyType_Slot *slots) {
     PyType_Spec spec = {.name = name, .basicsize = sizeof(Node), .flags = flags, .slots = slots};
     PyObject *type = PyType_FromSpecWithBases(&spec, (PyObject *)base);
-    if (type != NULL && PyModule_AddObjectRef(module, strrchr(name, '.') + 1, type) < 0) Py_CLEAR(type);
+    const char *last = strrchr(name, '.') + 1;
+    if (type != NULL && PyModule_AddObjectRef(module, last, type) < 0) Py_CLEAR(type);
+    if (type != NULL) ((PyTypeObject *)type)->tp_name = last; /* in messages, as of a class of Python */
     return (PyTypeObject *)type;
 }
 

@@ -6,14 +6,11 @@
 
 #include <stddef.h>
 
-static PyObject *CALLED; /* of Python: (operation, *operands) */
+static PyObject *CALLED;    /* of Python: (operation, *operands) */
+static PyObject *EVALUATED; /* of Python: (operation, numbers) */
 
-/* Python's answer. */
+/* Python's answer to a call. */
 static PyObject *called(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    if (CALLED == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the table is not complete");
-        return NULL;
-    }
     PyObject *few[8], **all = n < 8 ? few : PyMem_Malloc((size_t)(n + 1) * sizeof *all);
     if (all == NULL) return PyErr_NoMemory();
     all[0] = self;
@@ -41,7 +38,12 @@ static bool is_engines(PyObject *x) { return Py_TYPE(x)->tp_dealloc == node_deal
 /* A node from operands of which one or more are nodes; NULL without an error: Python's to answer. */
 static PyObject *node_from(int code, PyObject *const *args, const double *x, Py_ssize_t n) {
     const Row *row = &TABLE[code];
-    if (code == FLOOR || code == CEIL || code == TRUNC) return NULL; /* whole numbers */
+    if (code == FLOOR || code == CEIL || code == TRUNC) { /* whole numbers are of a class of Python's */
+        PyObject *given[] = {row->operation, PyTuple_Pack(1, args[0])};
+        PyObject *whole = given[1] == NULL ? NULL : call_hook(HOOKS.apply, given, 2);
+        Py_XDECREF(given[1]);
+        return whole;
+    }
     if (row->count != ANY)
         for (Py_ssize_t i = 0; i < n; i++)
             if (row->rules[i].length == 0 && is_engines(args[i])) return NULL; /* must be a number */
@@ -100,6 +102,25 @@ static PyObject *call(PyObject *self, PyObject *const *args, size_t nargsf, PyOb
     return called(self, args, n);
 }
 
+PyObject *evaluated(PyObject *operation, PyObject *numbers) {
+    PyObject *args[] = {operation, numbers};
+    return call_hook(EVALUATED, args, 2);
+}
+
+/* evaluate(numbers): the value of floats. */
+static PyObject *evaluate(PyObject *self, PyObject *numbers) {
+    int code = ((OperationBase *)self)->code;
+    double x[MOST_OPERANDS], value;
+    bool few = code != USER && PyTuple_Check(numbers) && PyTuple_GET_SIZE(numbers) == TABLE[code].count;
+    for (Py_ssize_t i = 0; few && i < TABLE[code].count; i++) {
+        few = PyFloat_Check(PyTuple_GET_ITEM(numbers, i));
+        if (few) x[i] = PyFloat_AS_DOUBLE(PyTuple_GET_ITEM(numbers, i));
+    }
+    if (few && TABLE[code].value.one != NULL)
+        return rule_value(code, x, TABLE[code].count, &value) < 0 ? NULL : PyFloat_FromDouble(value);
+    return evaluated(self, numbers);
+}
+
 static PyObject *new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     OperationBase *self = (OperationBase *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
@@ -117,6 +138,8 @@ static PyObject *get_native(PyObject *self, void *unused) {
     return PyBool_FromLong(properties_of(((OperationBase *)self)->code) & NATIVE);
 }
 
+static PyMethodDef OPERATION_METHODS[] = {{"evaluate", evaluate, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+
 static PyGetSetDef ATTRIBUTES[] = {
     {"code", get_code, NULL, "Its row in the engine's table; 0 of a user's.", NULL},
     {"native", get_native, NULL, "Whether no Python runs in it.", NULL},
@@ -131,19 +154,23 @@ PyTypeObject OperationBaseType = {
     .tp_new = new,
     .tp_call = PyVectorcall_Call,
     .tp_vectorcall_offset = offsetof(OperationBase, call),
+    .tp_methods = OPERATION_METHODS,
     .tp_getset = ATTRIBUTES,
 };
 
-/* set_call(Operation, called): the class of rules.py, and what it does in Python with what is rare here. */
+/* set_call(Operation, called, evaluated): the class of rules.py, and the functions that this file is a twin
+   of, for what is rare. */
 static PyObject *set_call(PyObject *module, PyObject *args) {
-    PyObject *type, *function;
-    if (!PyArg_ParseTuple(args, "O!O", &PyType_Type, &type, &function)) return NULL;
+    PyObject *type, *call_function, *evaluate_function;
+    if (!PyArg_ParseTuple(args, "O!OO", &PyType_Type, &type, &call_function, &evaluate_function)) return NULL;
 #if PY_VERSION_HEX < 0x030C0000 /* before, a class of Python inherited a call, but not that it is fast */
     if (((PyTypeObject *)type)->tp_call == PyVectorcall_Call)
         ((PyTypeObject *)type)->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
 #endif
-    Py_INCREF(function);
-    Py_XSETREF(CALLED, function);
+    Py_INCREF(call_function);
+    Py_XSETREF(CALLED, call_function);
+    Py_INCREF(evaluate_function);
+    Py_XSETREF(EVALUATED, evaluate_function);
     Py_RETURN_NONE;
 }
 

@@ -86,13 +86,10 @@ static PyObject *node_absolute(PyObject *self) { return apply_unary(ABSOLUTE, (N
 UNARIES(DEFINE)
 #undef DEFINE
 
-static PyObject *node_keep(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    if (n != 2) return PyErr_Format(PyExc_TypeError, "_keep takes the rest of the operands and an annotation");
-    return keep((Node *)self, args[0], args[1]) < 0 ? NULL : Py_NewRef(Py_None);
-}
-
 PyMethodDef NODE_METHODS[] = {
-    {"_keep", (PyCFunction)(void (*)(void))node_keep, METH_FASTCALL, NULL},
+    {"_replace", node_replace, METH_O, NULL},
+    {"sorted_nodes", node_sorted_nodes, METH_NOARGS, NULL},
+    {"backward", (PyCFunction)(void (*)(void))node_backward, METH_FASTCALL | METH_KEYWORDS, NULL},
 #define METHOD(method, code) {#method, node_##method, METH_NOARGS, NULL},
     UNARIES(METHOD)
 #undef METHOD

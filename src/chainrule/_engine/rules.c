@@ -143,7 +143,7 @@ double native_value(const Row *row, const double *x, Py_ssize_t count) {
     }
 }
 
-/* The value by the operation's Python function. */
+/* The value by Python. */
 static int python_value(const Row *row, const double *x, Py_ssize_t count, double *value) {
     PyObject *numbers = PyTuple_New(count);
     for (Py_ssize_t i = 0; numbers != NULL && i < count; i++) {
@@ -151,13 +151,8 @@ static int python_value(const Row *row, const double *x, Py_ssize_t count, doubl
         if (number == NULL) Py_CLEAR(numbers);
         else PyTuple_SET_ITEM(numbers, i, number);
     }
-    PyObject *result = NULL;
-    if (numbers != NULL) {
-        PyObject *evaluate = PyObject_GetAttrString(row->operation, "evaluate");
-        if (evaluate != NULL) result = call_hook(evaluate, &numbers, 1);
-        Py_XDECREF(evaluate);
-        Py_DECREF(numbers);
-    }
+    PyObject *result = numbers == NULL ? NULL : evaluated(row->operation, numbers);
+    Py_XDECREF(numbers);
     if (result == NULL) return -1;
     *value = PyFloat_AsDouble(result);
     Py_DECREF(result);

@@ -73,6 +73,7 @@ typedef struct {
 } OperationBase;
 
 extern PyTypeObject OperationBaseType;
+PyObject *evaluated(PyObject *operation, PyObject *numbers); /* by Python */
 int add_operation(PyObject *module);
 
 #endif
