@@ -86,6 +86,7 @@ class Graph:
         found = linearization(self.inputs, self.outputs, self.level)
         assert type(found) is (LinearizationOfNumbers if COMPILED else Linearization)
         assert unmarked(self.nodes)
+        assert all(node._grad == 0.0 for node in self.nodes)
         return found
 
     def reference(self) -> Linearization:

@@ -397,7 +397,7 @@ class Linearization:
         return [sums.total(number) for number in self._numbers(self.outputs)]
 
     def _is_plain(self) -> bool:
-        """Whether the engine in C can take the passes: no message has a condition or is looked at."""
+        """Whether C can take the passes: no message has a condition, and none is looked at."""
         recorded = PROGRESS.recorder is not None or PROGRESS.structural
         odd = self.pulls or (self._picks and recorded) or not self.live
         return ENGINE is not None and not (odd or detecting_anomaly() or raising_domain_errors())
