@@ -43,7 +43,7 @@ SECONDS = 20
 
 PUBLIC = ("data", "grad", "name", "groups", "line", "operation", "operands", "n")
 INTERNAL = (
-    *("_data", "_grad", "_pending", "_operation", "_a", "_b", "_extra", "_rest", "_clock"),
+    *("_number", "_grad", "_pending", "_operation", "_a", "_b", "_rest", "_serial"),
     *("_level", "_annotation", "_parents", "_op"),
 )
 SPECIAL = (

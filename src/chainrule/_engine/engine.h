@@ -84,6 +84,8 @@ PyObject *new_binary(int code, double number, Node *a, Node *b);
 PyObject *new_with_constant(int code, double number, Node *a, Node *b, double constant);
 PyObject *new_from_tuple(int code, double number, PyObject *operands);
 PyObject *node_replace(PyObject *self, PyObject *operands); /* the method _replace */
+/* Set the rest of the operands (a float, a tuple of all, or None) and the annotation (or None). */
+int keep(Node *node, PyObject *rest, PyObject *annotation);
 /* Give a node another annotation (None for none); -1 with an error. */
 int set_annotation(Node *node, PyObject *annotation);
 
