@@ -365,7 +365,7 @@ def test_sorted_nodes_is_a_topological_order(program: Program) -> None:
 @example_count
 @given(programs)
 def test_both_ways_to_backpropagate_agree(program: Program) -> None:
-    """In place, below a user's operation, and in the reference; to the last bit, and twice the same."""
+    """In place, below a user's operation, and in the reference: the same bits, and twice."""
     root, _ = program.root()
     order = root.sorted_nodes()
     found = gradients(order, 1.0)

@@ -157,7 +157,7 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
         double g = pass.grads[i];
         if (!IS_LEAF(order[i])) order[i]->grad = is_unreached(g) ? 0.0 : g;
-        else if (!is_unreached(g)) order[i]->grad += g;
+        else order[i]->grad += g; /* -0.0 changes nothing */
     }
     end_pass(&pass);
     return done;
