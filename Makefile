@@ -2,13 +2,17 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.[ch]' -o -name '*.csv' -o -path '*/assets/*')
+SOURCES := pyproject.toml setup.py MANIFEST.in \
+	$(shell find src -name '*.py' -o -name '*.[ch]' -o -name '*.csv' -o -path '*/assets/*')
 
-# What runs once more with the reference in Python, which runs where there is no C compiler; and with
-# the engine in C on the machine's other Pythons.
-ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input compiled_programs copying \
-	custom_gradient deep docs drawing limits math nesting node plain_programs random_graphs rules series \
-	transforms twins vmap zeros)
+# What runs once more with the reference in Python, which runs where there is no C compiler.
+ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input compiled_programs contexts copying \
+	custom_gradient deep docs drawing engine_rules limits lines math nesting node plain_programs \
+	random_graphs recording rules series transforms twins vmap walk zeros)
+
+# And with the engine in C on the machine's other Pythons: without the programs for the compiler.
+PYTHONS_TESTS := tests/test_build.py::test_this_installation $(filter-out \
+	$(patsubst %,tests/test_%.py,compiled_programs docs plain_programs series),$(ENGINE_TESTS))
 
 # A finding ends the process. Leaks are not among them: Python itself keeps much to its end.
 SANITIZERS := -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -24,8 +28,7 @@ test: .venv/test
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist worksteal
 	CHAINRULE_PURE=1 $(BIN)/pytest -n auto --dist worksteal -m "not whole" $(ENGINE_TESTS)
-	$(BIN)/python tests/pythons.py .venv/pythons tests/test_build.py::test_this_installation \
-		$(filter-out tests/test_docs.py,$(ENGINE_TESTS))
+	$(BIN)/python tests/pythons.py .venv/pythons $(PYTHONS_TESTS)
 
 sanitize: .venv/test
 	CC=gcc CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" \

@@ -40,8 +40,8 @@ def find() -> Iterator[tuple[str, Path]]:
             waiting.setdefault(path.name, []).append(path)
     for name, paths in sorted(waiting.items()):
         works = (path for path in paths if call(path, "-c", "import ensurepip, venv", quiet=True))
-        if path := next(works, None):
-            yield name, path
+        if found := next(works, None):
+            yield name, found
         else:
             print(f"{name}: does not run or makes no environments, not tested")
 

@@ -17,6 +17,7 @@ from references import REFERENCES
 import chainrule as cr
 from chainrule import Node, rules
 from chainrule.rules import OPERATIONS, Operation, called
+from chainrule.tracebacks import SWITCH
 
 every_operation = pytest.mark.parametrize("name", OPERATIONS)
 
@@ -98,6 +99,16 @@ def test_keywords() -> None:
     """An operation has none."""
     with pytest.raises(TypeError, match="unexpected keyword argument 'x'"):
         rules.exp(x=1.0)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("operands", [("2",), (None,), (1.0, 2.0), (10**400,), ()])
+def test_tracebacks(operands: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error is shown at the user's line."""
+    monkeypatch.delenv(SWITCH, raising=False)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        rules.exp(*operands)
+    frames = [entry.frame.f_globals["__name__"] for entry in caught.traceback]
+    assert frames == [__name__]
 
 
 @pytest.mark.parametrize(

@@ -203,5 +203,6 @@ def test_every_lock_is_known_to_forks() -> None:
     assert made == {
         "forking.py:made",
         "backpropagation.py:_WRITING",
+        "node.py:_SETTING",
         "compiler/machine.py:_importing",
     }

@@ -23,7 +23,6 @@ from chainrule import math as cm
 from chainrule.annotations import record_lines
 from chainrule.compiler import recording as module
 from chainrule.compiler.recording import (
-    ABSENT,
     GUARD,
     INPUT,
     LEAF,
@@ -44,7 +43,8 @@ def _reference(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The class in Python, whichever engine runs; it takes the serial numbers of new nodes."""
     monkeypatch.setattr(engine, "ENGINE", None)
     spec = importlib.util.spec_from_file_location("recording_reference", module.__file__)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     reference = importlib.util.module_from_spec(spec)
     sys.modules["recording_reference"] = reference
     spec.loader.exec_module(reference)
@@ -161,6 +161,7 @@ def arrays(recorded: Any) -> list[Any]:
 def test_both_engines_record_the_same_and_what_was_computed(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Random graphs, a root after another, with guards; evaluated, rows give the values."""
     rng = Random(seed)
     outside = [Node(rng.gauss(0.0, 1.0)) for _ in range(3)]
     with run(*[rng.gauss(0.0, 1.0) for _ in range(3)]) as (inputs, level):
@@ -193,6 +194,7 @@ def test_both_engines_record_the_same_and_what_was_computed(
 
 
 def test_codes_are_those_of_the_operations(kind: Any) -> None:
+    """Of every operation of the table, whatever it is applied to."""
     with run(0.5) as ((x,), level):
         recorded = kind([x], level)
         for code, operation in OPERATION_OF.items():
@@ -204,6 +206,7 @@ def test_codes_are_those_of_the_operations(kind: Any) -> None:
 
 
 def test_rows_in_the_order_in_which_the_nodes_were_made(kind: Any) -> None:
+    """Inputs, captured nodes, then all others and the guards; what follows fits."""
     w = Node(5.0)
     with run(2.0, 3.0) as ((x, y), level):
         recorded = kind([x, y], level)
@@ -228,6 +231,7 @@ def test_rows_in_the_order_in_which_the_nodes_were_made(kind: Any) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_order_of_all_rows_and_guards(seed: int, kind: Any) -> None:
+    """Rows go by serial numbers, and a guard comes after what was made before it was asked."""
     rng = Random(seed)
     with run(1.0, 2.0) as (inputs, level):
         recorded = kind(inputs, level)
@@ -257,6 +261,7 @@ def test_order_of_all_rows_and_guards(seed: int, kind: Any) -> None:
 
 @pytest.mark.parametrize("gap", [1, 100, 10_000])
 def test_nodes_far_apart(gap: int, kind: Any) -> None:
+    """Others are made in between, and gone: in neighbouring pages, or with empty ones between."""
     with run(1.0, 2.0) as ((x, y), level):
         recorded = kind([x, y], level)
         nodes: list[Node] = [x]
@@ -270,6 +275,7 @@ def test_nodes_far_apart(gap: int, kind: Any) -> None:
 
 
 def test_old_and_new_nodes_are_recorded_together(kind: Any) -> None:
+    """They are few in a long range."""
     with run(1.0) as ((x,), level):
         recorded = kind([x], level)
         early = [x + float(i) for i in range(5)]
@@ -281,6 +287,7 @@ def test_old_and_new_nodes_are_recorded_together(kind: Any) -> None:
 
 
 def test_what_is_older_than_the_inputs_is_a_constant(kind: Any) -> None:
+    """It can't depend on them."""
     with run() as ((), level):
         before = Node(3.0) * 2.0
         x = fresh_input(1.0, level)
@@ -293,6 +300,7 @@ def test_what_is_older_than_the_inputs_is_a_constant(kind: Any) -> None:
 
 
 def test_without_inputs(kind: Any) -> None:
+    """What follows depends on captured nodes alone."""
     w = Node(2.0)
     with run() as ((), level):
         recorded = kind((), level)
@@ -304,6 +312,7 @@ def test_without_inputs(kind: Any) -> None:
 
 
 def test_inputs_of_a_lower_level_and_a_whole_graph(kind: Any) -> None:
+    """At level 0 nothing is from outside; inputs may be of any level, and are kept."""
     x, y = Node(2.0), Node(3.0)
     recorded = kind([x], 0)
     assert recorded.record(x * cm.exp(x + 1.0)) == 3
@@ -317,6 +326,7 @@ def test_inputs_of_a_lower_level_and_a_whole_graph(kind: Any) -> None:
 
 
 def test_captured_nodes_are_kept_and_looked_up_by_identity(kind: Any) -> None:
+    """Thousands of them, some of them known before."""
     with run(1.0) as ((x,), level):
         recorded = kind([x], level)
         for i in range(2000):
@@ -335,11 +345,21 @@ def test_captured_nodes_are_kept_and_looked_up_by_identity(kind: Any) -> None:
 
 
 def test_views(kind: Any) -> None:
+    """Read-only, without copies; nothing moves under them."""
     with run(1.0) as ((x,), level):
         recorded = kind([x], level)
-        assert recorded.notes.tolist() == recorded.constants.tolist() == recorded.pool.tolist() == []
+        assert (
+            recorded.notes.tolist() == recorded.constants.tolist() == recorded.pool.tolist() == []
+        )
         recorded.record(cm.hypot(x, x * 2.0, 3.0))
-        expected = {"codes": "H", "left": "i", "right": "i", "notes": "i", "constants": "d", "pool": "i"}
+        expected = {
+            "codes": "H",
+            "left": "i",
+            "right": "i",
+            "notes": "i",
+            "constants": "d",
+            "pool": "i",
+        }
         for name, form in expected.items():
             view = getattr(recorded, name)
             assert isinstance(view, memoryview)
@@ -377,6 +397,8 @@ class Mine(Node):
 
 
 def test_users_subclasses(kind: Any) -> None:
+    """A leaf is a leaf; with parents it is refused, and leaves nothing behind."""
+
     class Leaf(Node):
         """A leaf."""
 
@@ -392,6 +414,7 @@ def test_users_subclasses(kind: Any) -> None:
 
 
 def test_what_a_recording_refuses(kind: Any) -> None:
+    """What is no node, and guards on what is no row."""
     with run(1.0) as ((x,), level):
         recorded = kind([x], level)
         for wrong in (None, 1, "x", [x]):
@@ -404,6 +427,7 @@ def test_what_a_recording_refuses(kind: Any) -> None:
 
 
 def test_values_of_ended_transformations() -> None:
+    """As often as they are used."""
     kept: list[Any] = []
     grad(lambda x: kept.append(x * 2.0) or x)(1.0)
     with run(1.0) as ((x,), level):
@@ -417,6 +441,7 @@ def test_values_of_ended_transformations() -> None:
 
 
 def test_nodes_need_not_stay_alive(kind: Any) -> None:
+    """New ones where others were in memory are others."""
     with run(1.0) as ((x,), level):
         recorded = kind([x], level)
         expected = []
@@ -438,6 +463,7 @@ def long_chain(x: Node, count: int) -> Node:
 
 
 def test_memory_of_a_recording() -> None:
+    """At most 32 bytes a node, at any time."""
     with run(0.5) as ((x,), level):
         y = long_chain(x, 100_000)
         gc.collect()
@@ -469,6 +495,7 @@ def failing(make: Callable[[], Any], after: int) -> bool:
 
 
 def test_out_of_memory() -> None:
+    """MemoryError at any allocation, in any call; the next goes on as if nothing had been."""
     outside = [Node(float(i)) for i in range(40)]
     with run(0.5, 0.25) as (inputs, level):
         rng = Random(0)

@@ -124,7 +124,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "data": lambda: setattr(Node(1.0), "data", "a"),
     "data of an operation": lambda: setattr(Node(1.0) * 2.0, "data", 1.0),
     "float": lambda: float(Node(1.0)),
-    "function of NumPy": lambda: np.exp(Node(1.0), 2),
+    "function of NumPy": lambda: np.exp(Node(1.0), 2),  # type: ignore[call-overload]
     "grad": lambda: setattr(Node(1.0), "grad", "a"),
     "gradient": lambda: chainrule.grad(lambda x: (x, x))(1.0),
     "lanes": lambda: chainrule.vmap(lambda x: x)(1.0),
@@ -195,7 +195,7 @@ def inner(x: Any) -> Any:
     raise LookupError("the user's")
 
 
-odd = Operation("odd", lambda x: x, [lambda y, x: inner(x)])
+odd: Any = Operation("odd", lambda x: x, [lambda y, x: inner(x)])
 
 
 picky = Operation("picky", lambda x: x if x > 0 else inner(x), [lambda y, x: 1.0])

@@ -146,7 +146,7 @@ def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
         if _is_leaf(node):
             closed = id(node) in known
         else:
-            native = node._operation is not None and node._operation.native
+            native = node._operation is not None and node._operation.builtin
             closed = native and all(x._level >= root._level for x in node._parents)
         if not closed:
             return False

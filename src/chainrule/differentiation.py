@@ -18,6 +18,7 @@ import numpy
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
 from chainrule.backpropagation import topological
+from chainrule.domain import raising_domain_errors
 from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply
 from chainrule.rules import to_float
@@ -37,7 +38,7 @@ def fresh_input(value: object, level: int) -> Node:
     return node
 
 
-def release(inputs: Sequence[Node], values: Sequence[Any], level: int) -> list[Any]:
+def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
     The nodes that stood for others at its inputs drop out of the graph, and what depends on no node
@@ -186,6 +187,7 @@ class Linearization:
         self.live = bool(outside)
         self.stray: Node | None = None
         self.pulls = False
+        self._picks = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
         self._index: dict[int, int] = {}  # by id, the numbers
         self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
@@ -212,8 +214,9 @@ class Linearization:
                 continue
             operation = node._operation
             operands = node.operands
-            if operation is not None and operation.pull_back is not None:
-                self.pulls = True
+            if operation is not None:
+                self.pulls |= operation.pull_back is not None
+                self._picks |= operation.picks
             for i, operand in enumerate(operands):
                 if isinstance(operand, Node):
                     if operand._level < level and id(operand) not in also:
@@ -240,7 +243,7 @@ class Linearization:
     def closed(self, values: Sequence[Any]) -> list[Any]:
         """Values after the level is closed: nodes if they outlive it, else numbers."""
         if self.live:
-            return release(self.inputs, values, self.level)
+            return release(self.inputs, [*values], self.level)
         return as_numbers(values, self.level)
 
     def kept(self, values: Sequence[Any]) -> list[Any]:
@@ -267,6 +270,8 @@ class Linearization:
 
         None is no cotangent; what it alone would reach gets no message, while 0.0 is a number.
         """
+        if self._is_plain():
+            return self._sent(self.outputs, cotangents, self.inputs, ENGINE.send_back)
         sums = _Sums()
         results: dict[int, list[Any]] = {}
         last = -1
@@ -322,7 +327,7 @@ class Linearization:
                     heapq.heappush(heap, -source)
             if number in sums.values:
                 self._send_back(number, sums, results)
-        return dict(sorted(found.items()))
+        return found
 
     def _send_back(self, number: int, sums: _Sums, results: dict[int, list[Any]]) -> None:
         """Send the messages of a node; ``results`` holds what comes to one with several results."""
@@ -365,6 +370,8 @@ class Linearization:
         Raises:
             NoForwardMode: if a change comes to an operation with a pull-back.
         """
+        if self._is_plain():
+            return self._sent(self.inputs, tangents, self.outputs, ENGINE.send_forward)
         sums = _Sums()
         for number, tangent in zip(self._numbers(self.inputs), tangents, strict=True):
             if number >= 0 and tangent is not None:
@@ -388,6 +395,25 @@ class Linearization:
                     change = sums.values[source]
                     self._send(sums, number, node, local, change, sums.conditions.get(source))
         return [sums.total(number) for number in self._numbers(self.outputs)]
+
+    def _is_plain(self) -> bool:
+        """Whether C can take the passes: no message has a condition, and none is looked at."""
+        recorded = PROGRESS.recorder is not None or PROGRESS.structural
+        odd = self.pulls or (self._picks and recorded) or not self.live
+        return ENGINE is not None and not (odd or detecting_anomaly() or raising_domain_errors())
+
+    def _sent(
+        self, starts: Sequence[Any], changes: Sequence[Any], ends: Sequence[Any], send: Any
+    ) -> list[Any]:
+        """What comes to some nodes of changes of others, by a pass of the engine in C."""
+        sums: list[Any] = [None] * len(self.order)
+        for number, change in zip(self._numbers(starts), changes, strict=True):
+            if number >= 0 and change is not None:
+                before = sums[number]
+                sums[number] = change if before is None else plus(before, change)
+        send(self.order, self.positions, self.sources, self._locals, sums, self.local_grads)
+        totals = [0.0 if number < 0 else sums[number] for number in self._numbers(ends)]
+        return [0.0 if x is None else x + 0.0 if isinstance(x, float) else x for x in totals]
 
     def _send(
         self, sums: _Sums, to: int, node: Node, local: Any, change: Any, condition: Any
@@ -569,3 +595,7 @@ def times(change: Any, local_grad: Any) -> Any:
         if local_grad == -1.0:
             return -change
     return change * local_grad
+
+
+if ENGINE is not None:
+    release = ENGINE.release

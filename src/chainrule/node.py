@@ -1092,6 +1092,8 @@ def _hand_over() -> None:
         compared=_compared,
         fill=_fill,
         set_parents=_set_parents,
+        sorted_nodes=Node.sorted_nodes,
+        backward=Node.backward,
         data_of_traced=_data_of_traced,
         grad_of_traced=_grad_of_traced,
         hash_of_traced=_hash_of_traced,

@@ -6,6 +6,9 @@ float and handed nodes it gives a node: gradients of gradients come from the sam
 
 Each formula is the textbook derivative, arranged so that it does not cancel or overflow where the
 result is an ordinary number (``1 / ((1 - x) (1 + x))``, not ``1 / (1 - x**2)``).
+
+The engine in C has the values once more, by name (``_engine/rules.c``); the local gradients it
+takes from here, traced once. What it has no row for, it treats like a user's operation.
 """
 
 from __future__ import annotations

@@ -209,6 +209,8 @@ def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
         TypeError: if argnums is not a whole number or several.
         ValueError: if there is no such argument, or one is named twice.
     """
+    if type(argnums) is int and 0 <= argnums < len(args):
+        return [argnums]
     wanted = [argnums] if isinstance(argnums, int) else list(argnums)
     positions = []
     for i in wanted:

@@ -6,6 +6,7 @@ leaves are numbers, nodes, and NumPy arrays of either.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -16,10 +17,12 @@ import optree
 
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
-from chainrule.node import Node
+from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.rules import described, to_float
 
 Shape = tuple[int, ...]
+
+_PLAIN = frozenset([float, Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp])
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class Layout:
 
     def unflatten(self, values: Sequence[Any]) -> Any:
         """The tree that holds some numbers or nodes, in order."""
+        if self is NUMBER:
+            return values[0]
+        if len(self.shapes) <= FEW and self is _numbers(len(self.shapes)):
+            return tuple(values)
         leaves: list[Any] = []
         start = 0
         for shape in self.shapes:
@@ -89,6 +96,22 @@ class Layout:
         for i in self.truths:
             leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
+
+
+NUMBER = Layout(optree.tree_structure(0.0, none_is_leaf=True, namespace="chainrule"), (None,))
+"""The layout of a number."""
+
+
+FEW = 16
+"""Tuples of up to so many numbers, as most arguments are, are flattened without a look inside."""
+
+
+@functools.cache
+def _numbers(count: int) -> Layout:
+    """The layout of a tuple of so many numbers."""
+    tree = (0.0,) * count
+    structure = optree.tree_structure(tree, none_is_leaf=True, namespace="chainrule")
+    return Layout(structure, (None,) * count)
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,6 +155,8 @@ def array_of(values: Sequence[Any], shape: Shape) -> Any:
 
 def as_arrays_of(tree: Any, original: Any) -> Any:
     """A tree whose arrays of nodes are of the classes that they have in another one like it."""
+    if type(original) in _PLAIN:
+        return tree
     arrays = [
         (i, like) for i, like in enumerate(leaves_of(original)[0]) if isinstance(like, NodeArray)
     ]
@@ -162,6 +187,10 @@ def flatten(
     Raises:
         TypeError: if a leaf is neither number, node nor array of them; ``what`` names the tree.
     """
+    if type(tree) in _PLAIN:
+        return [tree], NUMBER
+    if type(tree) is tuple and len(tree) <= FEW and _PLAIN.issuperset(map(type, tree)):
+        return list(tree), _numbers(len(tree))
     leaves, structure = leaves_of(tree)
     values: list[Any] = []
     shapes: list[Shape | None] = []

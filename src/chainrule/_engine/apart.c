@@ -60,10 +60,8 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
             if (operand != NULL) *place++ = operand->pending;
         }
         pass->counts[i] = (int32_t)(place - first);
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        order[i]->pending = 0;
         pass->grads[i] = -0.0;
+        order[i]->pending = 0; /* those that it is an operand of came before */
     }
     return 0;
 }

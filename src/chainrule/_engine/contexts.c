@@ -1,10 +1,10 @@
 /* What new nodes take from where they are made: the level of a trace, groups, a line, checks. The twin of
-   _enter_contexts in node.py, and of ACTIVE in annotations.py. */
+   _enter_contexts in node.py, and of _Active in annotations.py. */
 #include "engine.h"
 #include <math.h>
 
-/* Context variables, and how many contexts are open that set them, in all threads: one that nobody has set is
-   not asked, which would cost more than the rest. */
+/* Context variables, and how many contexts are open that set them, in all threads: one that nobody has set
+   is not asked, which would cost more than the rest. */
 
 static struct Variable {
     PyObject *variable;
@@ -144,13 +144,13 @@ static PyObject *annotation_class; /* Annotation of annotations.py */
 static PyObject *check;            /* (node): raise for a value that is not finite */
 
 static PyObject *set_context_hooks(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"groups", "lines", "anomaly", "raising", "annotation", "check", "package", "condition",
-                            NULL};
+    static char *names[] = {"groups", "lines",   "anomaly",   "raising", "annotation",
+                            "check",  "package", "condition", NULL};
     PyObject **kept[] = {&groups.variable,  &lines.variable, &anomaly.variable,
                          &raising.variable, &annotation_class, &check};
     PyObject *given[6] = {NULL}, *package = NULL, *condition = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOUO!", names, &given[0], &given[1], &given[2], &given[3],
-                                     &given[4], &given[5], &package, &PyType_Type, &condition))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOUO!", names, &given[0], &given[1], &given[2],
+                                     &given[3], &given[4], &given[5], &package, &PyType_Type, &condition))
         return NULL;
     for (int i = 0; i < N_VARIABLES; i++)
         if (given[i] != NULL && !PyContextVar_CheckExact(given[i]))
@@ -172,10 +172,12 @@ PyObject *new_annotation(PyObject *name, PyObject *grouped, PyObject *place) {
         PyErr_SetString(PyExc_RuntimeError, "the engine has no class of annotations");
         return NULL;
     }
-    PyObject *names = grouped == NULL ? PyTuple_New(0) : PyObject_GetAttrString(grouped, "groups"), *made = NULL;
-    if (names != NULL)
-        made = PyObject_CallFunctionObjArgs(annotation_class, name ? name : Py_None, names, place ? place : Py_None, NULL);
-    Py_XDECREF(names);
+    PyObject *names = grouped == NULL ? PyTuple_New(0) : PyObject_GetAttrString(grouped, "groups");
+    if (names == NULL) return NULL;
+    if (name == NULL) name = Py_None;
+    if (place == NULL) place = Py_None;
+    PyObject *made = PyObject_CallFunctionObjArgs(annotation_class, name, names, place, NULL);
+    Py_DECREF(names);
     return made;
 }
 
@@ -233,12 +235,11 @@ int enter_contexts(Node *node) {
 
 /* A name comes in addition. */
 int set_name(Node *node, PyObject *name) {
-    PyObject *old = annotation_of(node), *place = NULL;
-    if (old != NULL && (place = PyObject_GetAttrString(old, "_place")) == NULL) return -1;
-    PyObject *annotation = new_annotation(name, old, place);
+    PyObject *old = annotation_of(node), *annotation;
+    if (old != NULL) annotation = PyObject_CallMethod(old, "named", "O", name);
+    else annotation = new_annotation(name, NULL, NULL);
     int done = annotation == NULL ? -1 : attach(node, annotation);
     Py_XDECREF(annotation);
-    Py_XDECREF(place);
     return done;
 }
 

@@ -84,6 +84,8 @@ PyObject *new_binary(int code, double number, Node *a, Node *b);
 PyObject *new_with_constant(int code, double number, Node *a, Node *b, double constant);
 PyObject *new_from_tuple(int code, double number, PyObject *operands);
 PyObject *node_replace(PyObject *self, PyObject *operands); /* the method _replace */
+/* Set the rest of the operands (a float, a tuple of all, or None) and the annotation (or None). */
+int keep(Node *node, PyObject *rest, PyObject *annotation);
 /* Give a node another annotation (None for none); -1 with an error. */
 int set_annotation(Node *node, PyObject *annotation);
 
@@ -162,6 +164,9 @@ Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t lev
 /* The functions of backpropagation.py; -1 with an error. */
 int backward(Node *root, double seed);
 int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs); /* 1: sent, 0: not */
+/* The methods of Node. */
+PyObject *node_sorted_nodes(PyObject *self, PyObject *unused);
+PyObject *node_backward(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
 
 /* contexts.c: what new nodes take from where they are made */
 
@@ -201,6 +206,7 @@ bool is_operator(int code);
     H(compared)          /* (node, other, symbol): with a traced node, in a context, or with what is no number */ \
     H(fill)              /* (node, data, parents, name, **unknown): a leaf of anything but a float alone */ \
     H(set_parents)       /* (node, parents) */ \
+    H(sorted_nodes) H(backward) /* the methods, where there are levels, contexts, or odd seeds */ \
     H(data_of_traced) H(grad_of_traced) H(hash_of_traced) /* (node): in a context, or with a level */ \
     H(data_to_set) H(grad_to_set) /* (node, value): the float, for all but a leaf and a float */ \
     H(operator_of)       /* (symbol): the operation */ \
@@ -215,6 +221,8 @@ extern struct Hooks {
 /* A call of a hook; the frames of the package are taken out of its error's traceback. */
 PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n);
 PyObject *call_hook_with(PyObject *function, PyObject *args, PyObject *kwargs);
+/* Take the frames of the package out of the traceback of the error that is set. Returns NULL. */
+PyObject *failed(void);
 
 /* Each file adds its types and functions to the module; -1 with an error. */
 int add_nodes(PyObject *module);      /* node.c */

@@ -13,15 +13,6 @@ typedef struct { /* a linearization in the making */
     double few[FEW];
 } Builder;
 
-/* While edges are collected the number of a node stands in place of its gradient: what depends on an
-   input of a transformation has none that could be read. No Python runs until it is 0 again. */
-static inline void set_number(Node *node, int64_t number) { memcpy(&node->grad, &number, sizeof number); }
-static inline int32_t number_of(const Node *node) {
-    int64_t number;
-    memcpy(&number, &node->grad, sizeof number);
-    return (int32_t)number;
-}
-
 /* Memory for one more item of an array that grows; -1 with an error. */
 static int reserve(void *array, Py_ssize_t *capacity, Py_ssize_t wanted, size_t size) {
     if (wanted <= *capacity) return 0;
@@ -68,7 +59,7 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
         Node *operand = operand_node(node, i);
         if (operand == NULL) continue;
         if (operand->level < builder->level) return 0;
-        Edge edge = {0.0, number_of(operand), true, known};
+        Edge edge = {0.0, (int32_t)number_of(operand), true, known};
         if (known) {
             if (code >= OTHERS && ignores(code, i)) continue;
             edge.local = local_gradient(code, i, node->number, x, count);
@@ -121,7 +112,6 @@ static Node **nodes_among(PyObject *objects, Py_ssize_t n) {
 
 int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level) {
     *graph = (Graph){.level = level};
-    if (CONTEXTS && recorded_level() != 0) return 0;
     graph->n_inputs = PyList_GET_SIZE(inputs);
     graph->n_outputs = PyList_GET_SIZE(outputs);
     if ((graph->inputs = nodes_among(inputs, graph->n_inputs)) == NULL) return -1;
@@ -159,10 +149,10 @@ static int collect(Linearization *self, const Graph *graph) {
     self->count = graph->count;
     for (Py_ssize_t i = 0; i < self->n_inputs; i++) set_number(graph->inputs[i], -1);
     int done = add_all(&builder, graph->order);
-    for (Py_ssize_t i = 0; i < self->n_inputs; i++) self->inputs[i] = number_of(graph->inputs[i]);
+    for (Py_ssize_t i = 0; i < self->n_inputs; i++) self->inputs[i] = (int32_t)number_of(graph->inputs[i]);
     for (Py_ssize_t i = 0; i < self->n_outputs; i++) {
         Node *output = graph->outputs[i];
-        self->outputs[i] = output != NULL && output->level == graph->level ? number_of(output) : -1;
+        self->outputs[i] = output != NULL && output->level == graph->level ? (int32_t)number_of(output) : -1;
     }
     for (Py_ssize_t i = 0; i < self->n_inputs; i++) graph->inputs[i]->grad = 0.0;
     for (Py_ssize_t i = 0; i < self->count; i++) graph->order[i]->grad = 0.0;
@@ -300,5 +290,7 @@ int add_passes(PyObject *module) {
     if (LinearizationType == NULL) return -1;
     if (PyModule_AddObjectRef(module, "Linearization", (PyObject *)LinearizationType) < 0) return -1;
     if (PyModule_AddFunctions(module, IN_PLACE_FUNCTIONS) < 0) return -1;
+    if (PyModule_AddFunctions(module, RELEASE_FUNCTIONS) < 0) return -1;
+    if (PyModule_AddFunctions(module, NODE_PASS_FUNCTIONS) < 0) return -1;
     return PyModule_AddFunctions(module, FUNCTIONS);
 }

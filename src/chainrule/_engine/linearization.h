@@ -31,13 +31,22 @@ typedef struct { /* what a function of numbers has computed */
     Node **order;             /* all in between: children before parents */
 } Graph;
 
+/* While a file here is at work on a graph, the number of a node stands in place of its gradient: what
+   depends on an input of a transformation has none that could be read. No Python runs until it is back. */
+static inline void set_number(Node *node, int64_t number) { memcpy(&node->grad, &number, sizeof number); }
+static inline int64_t number_of(const Node *node) {
+    int64_t number;
+    memcpy(&number, &node->grad, sizeof number);
+    return number;
+}
+
 /* linearization.c: read it from lists of inputs and outputs: 1, 0 if nodes outlive, -1 with an error.
    No Python runs from then on. To be freed in each case. */
 int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level);
 void free_graph(Graph *graph);
 
-/* in_place.c */
-extern PyMethodDef IN_PLACE_FUNCTIONS[];
+/* in_place.c, release.c, node_passes.c */
+extern PyMethodDef IN_PLACE_FUNCTIONS[], RELEASE_FUNCTIONS[], NODE_PASS_FUNCTIONS[];
 
 /* passes.c: the methods */
 extern PyMethodDef PASS_METHODS[];

@@ -1,5 +1,5 @@
-/* Where in the user's code a node is made: one annotation for all the nodes made at a place, from whose code and
-   offset the line is told when it is asked for (see Annotation in annotations.py). */
+/* Where in the user's code a node is made: one annotation for all the nodes made at a place, from whose
+   code and offset the line is told when it is asked for (see Annotation in annotations.py). */
 #include "engine.h"
 #include <frameobject.h>
 
@@ -35,7 +35,8 @@ static int n_places = 0;
 
 /* Where a place is, or would be. */
 static inline Place *slot_of(PyObject *code, int offset, PyObject *groups) {
-    uint64_t key = ((uint64_t)(uintptr_t)code >> 4) + ((uint64_t)(uintptr_t)groups << 7) + ((uint64_t)offset << 20);
+    uint64_t key = ((uint64_t)(uintptr_t)code >> 4) + ((uint64_t)(uintptr_t)groups << 7);
+    key += (uint64_t)offset << 20;
     uint32_t i = (uint32_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - BITS));
     for (;; i = (i + 1) % SLOTS) {
         Place *slot = &places[i];
@@ -84,7 +85,7 @@ static PyObject *annotation_at(PyObject *code, int offset, PyObject *groups) {
     return annotation;
 }
 
-/* What is known of a place, or found out now: *annotation is a new reference, or NULL for code of this package. */
+/* What is known of a place, or found out now: *annotation is a new reference, NULL for the package's code. */
 static inline int look_up(PyObject *code, int offset, PyObject *groups, PyObject **annotation) {
     Place *known = places == NULL ? NULL : slot_of(code, offset, groups);
     if (known != NULL && known->code != NULL) {

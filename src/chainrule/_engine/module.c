@@ -3,8 +3,7 @@
 
 struct Hooks HOOKS;
 
-/* Take the frames of the package out of the traceback of the error that is set. */
-static PyObject *failed(void) {
+PyObject *failed(void) {
     PyObject *type, *error, *traceback;
     if (HOOKS.keep_users_frames == NULL) return NULL;
     PyErr_Fetch(&type, &error, &traceback);

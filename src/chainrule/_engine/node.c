@@ -230,7 +230,7 @@ static int keep_all(Node *node, PyObject *rest, PyObject *annotation, PyObject *
     return 0;
 }
 
-static int keep(Node *node, PyObject *rest, PyObject *annotation) {
+int keep(Node *node, PyObject *rest, PyObject *annotation) {
     return keep_all(node, rest, annotation, node->extra == EXTRA_MORE ? node->more->operation : NULL);
 }
 

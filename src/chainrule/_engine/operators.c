@@ -88,6 +88,8 @@ UNARIES(DEFINE)
 
 PyMethodDef NODE_METHODS[] = {
     {"_replace", node_replace, METH_O, NULL},
+    {"sorted_nodes", node_sorted_nodes, METH_NOARGS, NULL},
+    {"backward", (PyCFunction)(void (*)(void))node_backward, METH_FASTCALL | METH_KEYWORDS, NULL},
 #define METHOD(method, code) {#method, node_##method, METH_NOARGS, NULL},
     UNARIES(METHOD)
 #undef METHOD

@@ -5,8 +5,6 @@
    computes on floats, in the same order. */
 #include "rules.h"
 
-enum { DEPTH = 16 }; /* of the stack */
-
 /* One step, and the change of the stack's depth by it; -1 with an error. */
 static int read_step(Step *step, PyObject *given, int operands, int *depth) {
     *step = (Step){NUMBER, 0, 0.0};

@@ -16,6 +16,7 @@ enum { /* codes after those of engine.h, in the order of rules.py */
 };
 
 enum { ANY = -1, MOST_OPERANDS = 4 }; /* of a row that is not for any number of operands */
+enum { DEPTH = 16 };                     /* of the stack of a program */
 
 typedef struct { /* a step of a program: a number goes onto a stack, or an operation on the last few */
     int16_t kind; /* a code, or one of: */

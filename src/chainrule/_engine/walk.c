@@ -78,15 +78,15 @@ int count_edges(Walk *walk, Node *const *roots, Py_ssize_t n_roots, int64_t leve
         if (node->serial < walk->oldest) walk->oldest = node->serial;
         if (node_runs_python(node)) walk->runs_python = true;
         if (rest != NULL) {
-            if (count_rest(walk, rest, level) < 0) goto failed;
+            if (count_rest(walk, rest, level) < 0) goto no_memory;
             continue;
         }
-        if (walk->capacity - walk->count < 2 && reserve(walk, 2) < 0) goto failed;
+        if (walk->capacity - walk->count < 2 && reserve(walk, 2) < 0) goto no_memory;
         if (node->a != NULL) count_edge(walk, node->a, level);
         if (node->b != NULL) count_edge(walk, node->b, level);
     }
     return 0;
-failed:
+no_memory:
     clear_marks(walk);
     end_walk(walk);
     return -1;

@@ -84,6 +84,32 @@ static PyObject *is_stale_function(PyObject *module, PyObject *x) {
     return stale < 0 ? NULL : PyBool_FromLong(stale);
 }
 
+/* Methods of Node: for plain nodes outside of contexts; else Python's. */
+
+PyObject *node_sorted_nodes(PyObject *self, PyObject *unused) {
+    if (((Node *)self)->level || CONTEXTS) return PyObject_CallOneArg(HOOKS.sorted_nodes, self);
+    PyObject *nodes = sorted_nodes(NULL, self);
+    return nodes != NULL ? nodes : failed();
+}
+
+PyObject *node_backward(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) {
+    Node *root = (Node *)self;
+    double seed = 1.0;
+    bool plain = n == 0 || (n == 1 && PyFloat_CheckExact(args[0]));
+    if (root->level || CONTEXTS || names != NULL || !plain) {
+        Py_ssize_t all = n + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+        PyObject **given = PyMem_Malloc((size_t)(all + 1) * sizeof(PyObject *));
+        if (given == NULL) return PyErr_NoMemory();
+        given[0] = self;
+        for (Py_ssize_t i = 0; i < all; i++) given[i + 1] = args[i];
+        PyObject *done = PyObject_Vectorcall(HOOKS.backward, given, (size_t)n + 1, names);
+        PyMem_Free(given);
+        return done;
+    }
+    if (n == 1) seed = PyFloat_AS_DOUBLE(args[0]);
+    return backward(root, seed) < 0 ? failed() : Py_NewRef(Py_None);
+}
+
 static PyMethodDef FUNCTIONS[] = {
     {"sorted_nodes", sorted_nodes, METH_O, NULL},
     {"topological", topological, METH_VARARGS, NULL},

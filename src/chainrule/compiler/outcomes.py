@@ -25,19 +25,29 @@ COMBINED = ("multiply", "maximum", "subtract")  # & and | of conditions, and 1 -
 Operand = int | float
 """A value of the tape, or a constant."""
 
-Key = tuple[bool, Operand]
-"""An operand as a key: whether it is a constant (0 and 0.0 are equal otherwise), and which."""
+Range = tuple[float, float, bool]
+"""Where a value lies if it is not NaN, from low to high, and whether it may be NaN."""
+
+ANYTHING: Range = (-math.inf, math.inf, True)
+TRUTH: Range = (0.0, 1.0, False)
 
 
-class Range(NamedTuple):
-    """Where a value lies if it is not NaN, and whether it may be NaN."""
+class Comparison(NamedTuple):
+    """What is known of two operands before they are compared.
 
-    low: float = -math.inf
-    high: float = math.inf
-    nan: bool = True
+    Attributes:
+        x: the first operand.
+        y: the second.
+        a: the range of the first.
+        b: the range of the second.
+        possible: the relations in which the first may stand to the second.
+    """
 
-
-ANYTHING = Range()
+    x: Operand
+    y: Operand
+    a: Range
+    b: Range
+    possible: int
 
 
 class Outcomes:
@@ -50,8 +60,10 @@ class Outcomes:
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
         self._known: dict[int, bool] = {}
-        self._relations: dict[tuple[Key, Key], int] = {}
+        self._relations: dict[tuple[int, int], int] = {}  # of two values, the first less
+        self._to_numbers: dict[tuple[int, float], int] = {}  # of a value to a constant
         self._ranges: dict[int, Range] = {}
+        self._last: tuple[int, Comparison] | None = None  # a condition that was just looked at
 
     def decided(self, condition: int) -> bool | None:
         """The outcome of a condition, None if it may come out either way."""
@@ -86,7 +98,9 @@ class Outcomes:
         operation = self._tape.operations[condition]
         if operation not in HOLDS:
             return None
-        possible = self._possible(*self._compared(condition))
+        comparison = self._compared(condition)
+        self._last = condition, comparison
+        possible = comparison.possible
         holds = HOLDS[operation]
         if possible & holds == 0 and possible:
             return False
@@ -101,7 +115,7 @@ class Outcomes:
                 continue
             self._known[value] = outcome
             number = 1.0 if outcome else 0.0
-            self._ranges[value] = Range(number, number, False)
+            self._ranges[value] = number, number, False
             operation = self._tape.operations[value]
             operands = self._tape.operands[value]
             if operation == "subtract":
@@ -109,18 +123,24 @@ class Outcomes:
             elif operation in COMBINED and outcome == (operation == "multiply"):
                 pending.extend((operand, outcome) for operand in operands)
             elif operation in HOLDS:
-                self._narrow(operation, *self._compared(value), outcome)
+                last = self._last
+                compared = last[1] if last and last[0] == value else self._compared(value)
+                self._narrow(HOLDS[operation], compared, outcome)
+            self._last = None
 
-    def _compared(self, condition: int) -> tuple[Operand, Operand]:
+    def _compared(self, condition: int) -> Comparison:
         """What a condition compares, constants as numbers; signs on both sides cancel."""
-        a, b = self._tape.operands[condition]
-        x, y = self._operand(a), self._operand(b)
-        u, v = self._without_sign(x), self._without_sign(y)
-        return (x, y) if u is None or v is None else (v, u)
-
-    def _operand(self, value: int) -> Operand:
-        number = self._tape.constants.get(value)
-        return value if number is None else number
+        constants = self._tape.constants
+        u, v = self._tape.operands[condition]
+        x: Operand = constants.get(u, u)
+        y: Operand = constants.get(v, v)
+        minus_x = self._without_sign(x)
+        if minus_x is not None:
+            minus_y = self._without_sign(y)
+            if minus_y is not None:
+                x, y = minus_y, minus_x
+        a, b = self._range(x), self._range(y)
+        return Comparison(x, y, a, b, self._possible(x, y, a, b))
 
     def _without_sign(self, x: Operand) -> Operand | None:
         if isinstance(x, float):
@@ -130,47 +150,52 @@ class Outcomes:
         return None
 
     def _range(self, x: Operand) -> Range:
-        if not isinstance(x, float):
-            found = self._ranges.get(x)
-            if found is None:
-                found = Range(0.0, 1.0, False) if self._tape.operations[x] in HOLDS else ANYTHING
-            return found
-        return Range(x, x, False) if x == x else Range(math.inf, -math.inf, True)
+        if isinstance(x, float):
+            return (x, x, False) if x == x else (math.inf, -math.inf, True)
+        found = self._ranges.get(x)
+        if found is None:
+            return TRUTH if self._tape.operations[x] in HOLDS else ANYTHING
+        return found
 
-    def _possible(self, x: Operand, y: Operand) -> int:
-        """The relations in which two operands may stand."""
-        u, v = _key(x), _key(y)
-        if u == v:
+    def _possible(self, x: Operand, y: Operand, a: Range, b: Range) -> int:
+        """The relations in which two operands in some ranges may stand."""
+        if isinstance(y, float):
+            possible = self._to_numbers.get((x, y), ALL)  # type: ignore[arg-type]
+        elif isinstance(x, float):
+            possible = _mirrored(self._to_numbers.get((y, x), ALL))
+        elif x == y:
             possible = EQUAL | UNORDERED
-        elif u > v:
-            possible = _mirrored(self._relations.get((v, u), ALL))
+        elif x < y:
+            possible = self._relations.get((x, y), ALL)
         else:
-            possible = self._relations.get((u, v), ALL)
-        a, b = self._range(x), self._range(y)
-        if not a.low < b.high:
+            possible = _mirrored(self._relations.get((y, x), ALL))
+        low, high, nan = a
+        from_, to, other_nan = b
+        if not low < to:
             possible &= ~LESS
-        if not a.high > b.low:
+        if not high > from_:
             possible &= ~GREATER
-        if max(a.low, b.low) > min(a.high, b.high):
+        if from_ > high or low > to or low > high or from_ > to:
             possible &= ~EQUAL
-        return possible if a.nan or b.nan else possible & ~UNORDERED
+        return possible if nan or other_nan else possible & ~UNORDERED
 
-    def _narrow(self, operation: str, x: Operand, y: Operand, outcome: bool) -> None:
-        """Leave the relations that fit an outcome."""
-        holds = HOLDS[operation]
-        left = self._possible(x, y) & (holds if outcome else ~holds)
-        u, v = _key(x), _key(y)
-        if u > v:
-            self._relations[v, u] = _mirrored(left)
+    def _narrow(self, holds: int, compared: Comparison, outcome: bool) -> None:
+        """Leave the relations that fit an outcome of what holds under some of them."""
+        x, y, a, b, possible = compared
+        left = possible & (holds if outcome else ~holds)
+        mirrored = _mirrored(left)
+        if isinstance(y, float):
+            self._to_numbers[x, y] = left  # type: ignore[index]
+        elif isinstance(x, float):
+            self._to_numbers[y, x] = mirrored
+        elif x <= y:
+            self._relations[x, y] = left
         else:
-            self._relations[u, v] = left
-        a, b = self._range(x), self._range(y)
-        self._set_range(x, _narrowed(a, b, left))
-        self._set_range(y, _narrowed(b, a, _mirrored(left)))
-
-    def _set_range(self, x: Operand, found: Range) -> None:
+            self._relations[y, x] = mirrored
         if not isinstance(x, float):
-            self._ranges[x] = found
+            self._ranges[x] = _narrowed(a, b, left)
+        if not isinstance(y, float):
+            self._ranges[y] = _narrowed(b, a, mirrored)
 
 
 def _combined(operation: str, u: bool | None, v: bool | None) -> bool | None:
@@ -183,10 +208,6 @@ def _combined(operation: str, u: bool | None, v: bool | None) -> bool | None:
     if u or v:
         return True
     return False if u is False and v is False else None
-
-
-def _key(x: Operand) -> Key:
-    return isinstance(x, float), x
 
 
 def _mirrored(relations: int) -> int:
@@ -202,17 +223,18 @@ def _mirrored(relations: int) -> int:
 def _narrowed(a: Range, b: Range, relations: int) -> Range:
     """The range of the first of two operands that stand in one of some relations."""
     low, high, nan = a
+    from_, to, other_nan = b
     if not relations & UNORDERED:
         nan = False
-    elif b.nan:
+    elif other_nan:
         return a  # the second may be NaN, and the first anything
     if not relations & GREATER:
-        high = min(high, b.high if relations & EQUAL else math.nextafter(b.high, -math.inf))
+        high = min(high, to if relations & EQUAL else math.nextafter(to, -math.inf))
     if not relations & LESS:
-        low = max(low, b.low if relations & EQUAL else math.nextafter(b.low, math.inf))
-    if not relations & EQUAL and b.low == b.high:
-        if low == b.low:
+        low = max(low, from_ if relations & EQUAL else math.nextafter(from_, math.inf))
+    if not relations & EQUAL and from_ == to:
+        if low == from_:
             low = math.nextafter(low, math.inf)
-        if high == b.high:
+        if high == from_:
             high = math.nextafter(high, -math.inf)
-    return Range(low, high, nan)
+    return low, high, nan

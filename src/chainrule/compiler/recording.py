@@ -116,6 +116,12 @@ class Recording:
         """The operands of operations with more than two, as int32."""
         return memoryview(self._columns.pool).toreadonly()
 
+    def after(self, row: int, constant: int) -> tuple[list[tuple[int, int, int]], list[float]]:
+        """The rows and the constants that have come after so many of them."""
+        columns = self._columns
+        rows = zip(columns.codes[row:], columns.left[row:], columns.right[row:], strict=True)
+        return list(rows), columns.constants[constant:].tolist()
+
     # Recording
 
     def record(self, root: object) -> int:

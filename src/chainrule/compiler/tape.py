@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from chainrule import rules
@@ -30,7 +30,6 @@ from chainrule.rules import OPERATIONS, Operation
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 _COMMUTATIVE: Final = frozenset(["add", "multiply", "equal", "not_equal"])
-_CHUNK: Final = 10_000  # rows that are turned into objects at a time
 
 _PLAIN, _NUMBER, _ODD = 0, 1, 2
 """What a value is that + - * / take: any; a constant; negated or a constant that may simplify."""
@@ -39,6 +38,7 @@ _DIRECT: Final = {  # codes of operations that need no simplification of plain v
     code: operation.name
     for code, operation in OPERATION_OF.items()
     if operation.name in ("add", "subtract", "multiply", "divide")
+    or operation.name in ("less", "less_equal", "equal", "not_equal")
     or (
         operation.name in COMPILED
         and len(operation.local_grads) == 1
@@ -46,11 +46,12 @@ _DIRECT: Final = {  # codes of operations that need no simplification of plain v
         and operation not in (rules.negative, rules.identity, rules.stop_gradient)
     )
 }
-_COMMUTING: Final = [code for code, name in _DIRECT.items() if name in _COMMUTATIVE]
+_COMMUTING: Final = frozenset(code for code, name in _DIRECT.items() if name in _COMMUTATIVE)
 _DIVIDE: Final = next(code for code, name in _DIRECT.items() if name == "divide")
-_SAME: Final = [
-    code for code, op in OPERATION_OF.items() if op in (rules.identity, rules.stop_gradient)
-]
+_SAME: Final = frozenset(  # codes of rows that are what their operand is
+    [LEAF, GUARD]
+    + [code for code, op in OPERATION_OF.items() if op in (rules.identity, rules.stop_gradient)]
+)
 
 
 class Tape:
@@ -341,20 +342,10 @@ class TapeBuilder:
         del self._recording, self._values, self._numbers, self._direct
 
     def _enter(self) -> None:
-        """Enter what the recording has that is new."""
-        recording = self._recording
-        numbers = self._numbers
-        constants = recording.constants[len(numbers) :].tolist()
-        numbers += map(self.tape.constant, constants)
-        start, stop = len(self._values), len(recording)
-        for i in range(start, stop, _CHUNK):
-            part = slice(i, min(i + _CHUNK, stop))
-            columns = recording.codes[part], recording.left[part], recording.right[part]
-            self._enter_rows(zip(*[column.tolist() for column in columns], strict=True))
-
-    def _enter_rows(self, rows: Iterable[tuple[int, int, int]]) -> None:
-        """Enter rows; most of them need no simplification, and go a short way."""
+        """Enter what the recording has that is new; most rows need no simplification."""
         tape, values, numbers = self.tape, self._values, self._numbers
+        rows, constants = self._recording.after(len(values), len(numbers))
+        numbers += map(tape.constant, constants)
         operations, all_operands, plainness = tape.operations, tape.operands, tape.plainness
         direct = self._direct
         for code, left, right in rows:
@@ -385,14 +376,15 @@ class TapeBuilder:
         """The value of any other row."""
         values, numbers, recording = self._values, self._numbers, self._recording
         if code == INPUT:
-            self.tape.n_inputs = max(self.tape.n_inputs, left + 1)
+            self.tape.n_inputs = max(self.tape.n_inputs, left + 1)  # captured ones come to them
             return self.tape.input(left)
-        if code == GUARD or code == LEAF or right == ABSENT and code in _SAME:
+        if code in _SAME:
             return values[left] if left >= 0 else numbers[~left]
         given = [left] if right == ABSENT else [left, right]
         if code & POOLED:
             given = recording.pool[left : left + right + (code == USER)].tolist()
-        operation = recording.operations[given.pop(0)] if code == USER else OPERATION_OF[code & ~POOLED]
+        user = recording.operations[given.pop(0)] if code == USER else None
+        operation = user or OPERATION_OF[code & ~POOLED]
         operands = tuple([values[i] if i >= 0 else numbers[~i] for i in given])
         return self.tape.apply(operation, operands)
 

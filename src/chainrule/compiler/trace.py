@@ -86,12 +86,14 @@ class Recorder:
         value = self.recording.value(condition)
         decided = self._outcomes.decided(value)
         if decided is not None:
+            self.recording.guard(condition, decided)
             return decided
         number = len(self.guards)
         if number < len(self.forced):
             outcome = self.forced[number]
         self._outcomes.note(value, outcome)
         self.guards.append((value, outcome))
+        self.recording.guard(condition, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands

@@ -1,0 +1,175 @@
+/* Passes over a linearization whose local gradients are nodes: what Linearization does in
+   differentiation.py where no message has a condition. Its lists are worked on in place. */
+#include "linearization.h"
+
+typedef struct {
+    PyObject *order, *positions, *sources, *locals; /* of the Linearization */
+    PyObject *sums;        /* what has come to the nodes: floats, nodes or None */
+    PyObject *local_grads; /* (number): what the table does not have, kept in the locals by it */
+} Pass;
+
+static PyObject *operand_at(Node *node, Py_ssize_t position) {
+    Node *operand = operand_node(node, position);
+    return operand != NULL ? Py_NewRef((PyObject *)operand) : PyFloat_FromDouble(operand_number(node, position));
+}
+
+/* The local gradient by an operand: its program, run on nodes. */
+static PyObject *run_on_nodes(const Rule *rule, Node *node) {
+    PyObject *stack[DEPTH];
+    int depth = 0;
+    for (const Step *step = rule->steps, *end = step + rule->length; step < end; step++) {
+        PyObject *made;
+        switch (step->kind) {
+        case NUMBER: made = PyFloat_FromDouble(step->number); break;
+        case OPERAND: made = operand_at(node, step->count); break;
+        case VALUE: made = Py_NewRef((PyObject *)node); break;
+        default:
+            depth -= step->count;
+            made = PyObject_Vectorcall(TABLE[step->kind].operation, stack + depth, (size_t)step->count, NULL);
+            for (int i = 0; i < step->count; i++) Py_DECREF(stack[depth + i]);
+        }
+        if (made == NULL) {
+            while (depth > 0) Py_DECREF(stack[--depth]);
+            return NULL;
+        }
+        stack[depth++] = made;
+    }
+    return stack[0];
+}
+
+static PyObject *local_grad_of(Node *node, Py_ssize_t position) {
+    switch (node->code) {
+    case ADD: return PyFloat_FromDouble(1.0);
+    case MULTIPLY: return operand_at(node, 1 - position);
+    default: return run_on_nodes(&TABLE[node->code].rules[position], node);
+    }
+}
+
+/* Whether the table has a program for each local gradient of a node. */
+static bool has_programs(const Node *node, PyObject *positions) {
+    if (node->code == LEAF || node->code == USER || TABLE[node->code].count == ANY) return false;
+    for (Py_ssize_t k = 0; k < PyList_GET_SIZE(positions); k++)
+        if (TABLE[node->code].rules[PyLong_AsSsize_t(PyList_GET_ITEM(positions, k))].length == 0) return false;
+    return true;
+}
+
+/* The local gradients of a node, computed once: a list (borrowed), or NULL with an error. */
+static PyObject *locals_of(const Pass *pass, Py_ssize_t number) {
+    if (PyList_GET_ITEM(pass->locals, number) != Py_None) return PyList_GET_ITEM(pass->locals, number);
+    Node *node = (Node *)PyList_GET_ITEM(pass->order, number);
+    PyObject *positions = PyList_GET_ITEM(pass->positions, number), *grads;
+    if (has_programs(node, positions)) {
+        grads = PyList_New(PyList_GET_SIZE(positions));
+        for (Py_ssize_t k = 0; grads != NULL && k < PyList_GET_SIZE(positions); k++) {
+            PyObject *grad = local_grad_of(node, PyLong_AsSsize_t(PyList_GET_ITEM(positions, k)));
+            if (grad == NULL) Py_CLEAR(grads);
+            else PyList_SET_ITEM(grads, k, grad);
+        }
+        if (grads == NULL || PyList_SetItem(pass->locals, number, grads) < 0) return NULL;
+        return grads;
+    }
+    PyObject *given = PyLong_FromSsize_t(number);
+    grads = given == NULL ? NULL : PyObject_CallOneArg(pass->local_grads, given);
+    Py_XDECREF(given);
+    Py_XDECREF(grads); /* the locals hold it */
+    return grads;
+}
+
+static inline bool is_float(PyObject *x, double value) {
+    return PyFloat_Check(x) && PyFloat_AS_DOUBLE(x) == value;
+}
+
+/* The twins of `times` and `plus` of differentiation.py. */
+
+static PyObject *times(PyObject *change, PyObject *local) {
+    if (PyFloat_Check(change)) {
+        if (is_float(change, 1.0)) return Py_NewRef(local);
+    } else {
+        if (is_float(local, 1.0)) return Py_NewRef(change);
+        if (is_float(local, -1.0)) return PyNumber_Negative(change);
+    }
+    return PyNumber_Multiply(change, local);
+}
+
+static PyObject *plus(PyObject *x, PyObject *y) {
+    if (is_float(x, 0.0)) return Py_NewRef(y);
+    if (is_node(x) && is_node(y)) {
+        Node *a = (Node *)x, *b = (Node *)y;
+        return new_binary(ADD, a->number + b->number, a, b);
+    }
+    return is_float(y, 0.0) ? Py_NewRef(x) : PyNumber_Add(x, y);
+}
+
+/* Add a message to a sum; takes the message's reference. -1 with an error. */
+static int add_to(const Pass *pass, Py_ssize_t number, PyObject *message) {
+    PyObject *before = PyList_GET_ITEM(pass->sums, number);
+    if (message != NULL && before != Py_None) Py_SETREF(message, plus(before, message));
+    return message == NULL ? -1 : PyList_SetItem(pass->sums, number, message);
+}
+
+/* Whether an operand is sent a message: see Operation.deciding. */
+static bool is_sent(Node *node, PyObject *local) {
+    if (!(properties_of(node->code) & PICKS)) return true;
+    double decider = node->code == MESSAGE  ? operand_number(node, 0)
+                     : is_node(local)       ? ((Node *)local)->number
+                                            : PyFloat_AS_DOUBLE(local);
+    return decider != 0.0;
+}
+
+static Py_ssize_t source_at(const Pass *pass, Py_ssize_t number, Py_ssize_t k) {
+    return PyLong_AsSsize_t(PyList_GET_ITEM(PyList_GET_ITEM(pass->sources, number), k));
+}
+
+/* Reverse mode at a node. */
+static int send_back(const Pass *pass, Py_ssize_t number) {
+    PyObject *change = PyList_GET_ITEM(pass->sums, number);
+    Py_ssize_t n = PyList_GET_SIZE(PyList_GET_ITEM(pass->positions, number));
+    if (change == Py_None || n == 0) return 0;
+    PyObject *locals = locals_of(pass, number);
+    if (locals == NULL) return -1;
+    for (Py_ssize_t k = 0; k < n; k++) {
+        PyObject *local = PyList_GET_ITEM(locals, k);
+        if (!is_sent((Node *)PyList_GET_ITEM(pass->order, number), local)) continue;
+        if (add_to(pass, source_at(pass, number, k), times(change, local)) < 0) return -1;
+    }
+    return 0;
+}
+
+/* Forward mode at a node. */
+static int send_forward(const Pass *pass, Py_ssize_t number) {
+    Py_ssize_t n = PyList_GET_SIZE(PyList_GET_ITEM(pass->positions, number));
+    bool moving = false;
+    for (Py_ssize_t k = 0; k < n; k++)
+        moving |= PyList_GET_ITEM(pass->sums, source_at(pass, number, k)) != Py_None;
+    if (!moving) return 0;
+    PyObject *locals = locals_of(pass, number);
+    if (locals == NULL) return -1;
+    for (Py_ssize_t k = 0; k < n; k++) {
+        PyObject *local = PyList_GET_ITEM(locals, k);
+        PyObject *change = PyList_GET_ITEM(pass->sums, source_at(pass, number, k));
+        if (change == Py_None || !is_sent((Node *)PyList_GET_ITEM(pass->order, number), local)) continue;
+        if (add_to(pass, number, times(change, local)) < 0) return -1;
+    }
+    return 0;
+}
+
+static PyObject *send(PyObject *args, bool forward) {
+    Pass pass;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!O!O", &PyList_Type, &pass.order, &PyList_Type, &pass.positions,
+                          &PyList_Type, &pass.sources, &PyList_Type, &pass.locals, &PyList_Type, &pass.sums,
+                          &pass.local_grads))
+        return NULL;
+    Py_ssize_t n = PyList_GET_SIZE(pass.order);
+    for (Py_ssize_t i = 0; i < n; i++)
+        if ((forward ? send_forward(&pass, i) : send_back(&pass, n - 1 - i)) < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *send_all_back(PyObject *module, PyObject *args) { return send(args, false); }
+static PyObject *send_all_forward(PyObject *module, PyObject *args) { return send(args, true); }
+
+PyMethodDef NODE_PASS_FUNCTIONS[] = {
+    {"send_back", send_all_back, METH_VARARGS, "Reverse mode on nodes: see chainrule.differentiation."},
+    {"send_forward", send_all_forward, METH_VARARGS, "Forward mode on nodes."},
+    {NULL, NULL, 0, NULL},
+};

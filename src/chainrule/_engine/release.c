@@ -1,0 +1,166 @@
+/* Closing a level: the twin of `release` in differentiation.py. Its nodes go on without its inputs. */
+#include "linearization.h"
+
+enum { MOVING, FIXED, STANDING }; /* what a node is to those computed from it */
+
+typedef struct {   /* of a node of the level */
+    double grad;   /* its own: its number in the order stands there */
+    int64_t level; /* that it will have */
+    int state;
+} Mark;
+
+typedef struct {
+    int64_t level, floor; /* what a trace records stays in the trace */
+    Py_ssize_t count;
+    Node **order; /* references: children before parents */
+    Mark *marks;
+} Closing;
+
+/* The mark of a node, NULL if it is from outside. */
+static inline Mark *mark_of(const Closing *closing, const Node *node) {
+    return node->level >= closing->level ? &closing->marks[number_of(node)] : NULL;
+}
+
+/* What takes the place of an operand: a node, or NULL for its number. Its level goes into *outer. */
+static Node *follower(const Closing *closing, Node *operand, int64_t *outer) {
+    const Mark *mark = mark_of(closing, operand);
+    if (mark != NULL && mark->state == FIXED) return NULL;
+    int64_t level = mark != NULL ? mark->level : operand->level;
+    if (level > *outer) *outer = level;
+    return mark != NULL && mark->state == STANDING ? operand->a : operand;
+}
+
+static int replace_in_tuple(const Closing *closing, Node *node, PyObject *rest, int64_t *outer) {
+    Py_ssize_t n = PyTuple_GET_SIZE(rest);
+    PyObject *operands = PyTuple_New(n), *annotation = annotation_of(node);
+    for (Py_ssize_t i = 0; operands != NULL && i < n; i++) {
+        PyObject *operand = PyTuple_GET_ITEM(rest, i), *now = operand;
+        if (is_node(operand)) {
+            now = (PyObject *)follower(closing, (Node *)operand, outer);
+            if (now == NULL && node->code == LEAF) now = operand; /* a user's own has nodes alone */
+        }
+        now = now == NULL ? PyFloat_FromDouble(((Node *)operand)->number) : Py_NewRef(now);
+        if (now == NULL) Py_CLEAR(operands);
+        else PyTuple_SET_ITEM(operands, i, now);
+    }
+    if (operands == NULL) return -1;
+    int done = keep(node, operands, annotation == NULL ? Py_None : annotation);
+    Py_DECREF(operands);
+    return done;
+}
+
+/* Put what follows in the place of an operand: another node, or a constant. */
+static int replace_one(const Closing *closing, Node *node, Node **place, int64_t *outer) {
+    Node *operand = *place;
+    if (operand == NULL) return 0;
+    Node *now = follower(closing, operand, outer);
+    if (now == operand) return 0;
+    if (now == NULL) {
+        PyObject *number = PyFloat_FromDouble(operand->number), *annotation = annotation_of(node);
+        int done = number == NULL ? -1 : keep(node, number, annotation == NULL ? Py_None : annotation);
+        Py_XDECREF(number);
+        if (done < 0) return -1;
+    }
+    *place = (Node *)Py_XNewRef((PyObject *)now);
+    Py_DECREF(operand);
+    return 0;
+}
+
+static bool is_moving(const Closing *closing, const Node *node) {
+    for (Py_ssize_t i = 0, n = operand_count(node); i < n; i++) {
+        const Node *operand = operand_node(node, i);
+        const Mark *mark = operand == NULL ? NULL : mark_of(closing, operand);
+        if (operand != NULL && (mark == NULL || mark->state != FIXED)) return true;
+    }
+    return false;
+}
+
+/* Close the level for a node whose operands it is closed for. */
+static int close_node(const Closing *closing, Node *node, Mark *mark) {
+    mark->level = closing->floor;
+    if (mark->state == STANDING) {
+        if (node->a->level > mark->level) mark->level = node->a->level;
+        return 0;
+    }
+    if (!is_moving(closing, node)) {
+        mark->level = node->level;
+        mark->state = FIXED;
+        return 0;
+    }
+    PyObject *rest = rest_of(node);
+    if (rest != NULL) return replace_in_tuple(closing, node, rest, &mark->level);
+    if (replace_one(closing, node, &node->a, &mark->level) < 0) return -1;
+    return replace_one(closing, node, &node->b, &mark->level);
+}
+
+/* The nodes of the level that some values depend on; -1 with an error. */
+static int begin(Closing *closing, PyObject *inputs, PyObject *values) {
+    Py_ssize_t n = PyList_GET_SIZE(values), n_roots = 0;
+    Node **roots = PyMem_New(Node *, n + 1);
+    if (roots == NULL) return PyErr_NoMemory(), -1;
+    for (Py_ssize_t i = n; i-- > 0;) {
+        PyObject *value = PyList_GET_ITEM(values, i);
+        if (is_node(value) && ((Node *)value)->level >= closing->level) roots[n_roots++] = (Node *)value;
+    }
+    if (n_roots) closing->count = topological_order(roots, n_roots, closing->level, &closing->order);
+    PyMem_Free(roots);
+    if (closing->count < 0) return closing->count = 0, -1;
+    for (Py_ssize_t i = 0; i < closing->count; i++) Py_INCREF(closing->order[i]);
+    closing->marks = PyMem_New(Mark, closing->count + 1);
+    if (closing->marks == NULL) return PyErr_NoMemory(), -1;
+    for (Py_ssize_t i = 0; i < closing->count; i++) {
+        Node *node = closing->order[i];
+        closing->marks[i] = (Mark){node->grad, node->level, MOVING};
+        set_number(node, i);
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(inputs); i++) {
+        Node *input = (Node *)PyList_GET_ITEM(inputs, i); /* it may not be in the order */
+        int64_t place = input->a == NULL ? -1 : number_of(input);
+        if (place >= 0 && place < closing->count && closing->order[place] == input)
+            closing->marks[place].state = STANDING;
+    }
+    return 0;
+}
+
+/* What values are after that: a list. */
+static PyObject *released(const Closing *closing, PyObject *values) {
+    Py_ssize_t n = PyList_GET_SIZE(values);
+    PyObject *list = PyList_New(n);
+    for (Py_ssize_t i = 0; list != NULL && i < n; i++) {
+        PyObject *value = PyList_GET_ITEM(values, i);
+        Node *node = (Node *)value;
+        const Mark *mark = is_node(value) ? mark_of(closing, node) : NULL;
+        if (mark != NULL && mark->state == STANDING) value = (PyObject *)node->a;
+        value = mark != NULL && mark->state == FIXED ? PyFloat_FromDouble(node->number) : Py_NewRef(value);
+        if (value == NULL) Py_CLEAR(list);
+        else PyList_SET_ITEM(list, i, value);
+    }
+    return list;
+}
+
+static PyObject *release(PyObject *module, PyObject *args) {
+    PyObject *inputs, *values, *result = NULL;
+    Closing closing = {.floor = CONTEXTS ? recorded_level() : 0};
+    long long level;
+    if (!PyArg_ParseTuple(args, "O!O!L:release", &PyList_Type, &inputs, &PyList_Type, &values, &level)) return NULL;
+    closing.level = level;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(inputs); i++)
+        if (!is_node(PyList_GET_ITEM(inputs, i))) return PyErr_Format(PyExc_TypeError, "inputs are nodes");
+    int done = begin(&closing, inputs, values);
+    for (Py_ssize_t i = closing.count; done == 0 && i-- > 0;)
+        done = close_node(&closing, closing.order[i], &closing.marks[i]);
+    if (done == 0) result = released(&closing, values);
+    for (Py_ssize_t i = 0; closing.marks != NULL && i < closing.count; i++) {
+        closing.order[i]->grad = closing.marks[i].grad;
+        if (result != NULL) closing.order[i]->level = closing.marks[i].level;
+    }
+    for (Py_ssize_t i = 0; i < closing.count; i++) Py_DECREF(closing.order[i]); /* Python may run */
+    PyMem_Free(closing.order);
+    PyMem_Free(closing.marks);
+    return result;
+}
+
+PyMethodDef RELEASE_FUNCTIONS[] = {
+    {"release", release, METH_VARARGS, "Close a level: see chainrule.differentiation."},
+    {NULL, NULL, 0, NULL},
+};
