@@ -181,28 +181,6 @@ PyObject *new_annotation(PyObject *name, PyObject *grouped, PyObject *place) {
     return made;
 }
 
-/* Attach an annotation to a node, instead of the one it has. */
-static int attach(Node *node, PyObject *annotation) {
-    PyObject *before = annotation_of(node);
-    if (node->extra == EXTRA_CONSTANT || node->extra == EXTRA_REST) {
-        More *more = PyMem_Malloc(sizeof(More));
-        if (more == NULL) return PyErr_NoMemory(), -1;
-        *more = (More){.rest = rest_of(node), .has_constant = has_constant(node)};
-        if (more->has_constant) more->constant = constant_of(node);
-        node->more = more;
-        node->extra = EXTRA_MORE;
-    }
-    Py_INCREF(annotation);
-    if (node->extra == EXTRA_MORE) {
-        node->more->annotation = annotation;
-    } else {
-        node->annotation = annotation;
-        node->extra = EXTRA_ANNOTATION;
-    }
-    Py_XDECREF(before);
-    return 0;
-}
-
 static int annotate(Node *node, bool with_line) {
     PyObject *annotation, *grouped;
     int done = ask(&groups, &grouped);
@@ -212,7 +190,7 @@ static int annotate(Node *node, bool with_line) {
     } else {
         annotation = grouped; /* shared by all nodes of these groups */
     }
-    if (annotation != NULL) done = attach(node, annotation);
+    if (annotation != NULL) done = set_annotation_of(node, annotation);
     Py_XDECREF(annotation);
     return done;
 }
@@ -238,7 +216,7 @@ int set_name(Node *node, PyObject *name) {
     PyObject *old = annotation_of(node), *annotation;
     if (old != NULL) annotation = PyObject_CallMethod(old, "named", "O", name);
     else annotation = new_annotation(name, NULL, NULL);
-    int done = annotation == NULL ? -1 : attach(node, annotation);
+    int done = annotation == NULL ? -1 : set_annotation_of(node, annotation);
     Py_XDECREF(annotation);
     return done;
 }

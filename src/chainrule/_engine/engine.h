@@ -10,6 +10,7 @@
 #include <Python.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <structmember.h>
 
 #ifdef _MSC_VER
 #define THREAD_LOCAL __declspec(thread)
@@ -29,12 +30,18 @@ typedef struct {         /* what few nodes have */
     bool has_constant;
 } More;
 
+typedef struct { /* what a node has that has these two */
+    PyObject *annotation;
+    double constant;
+} Noted;
+
 enum { /* what `extra` is */
     EXTRA_NONE,
     EXTRA_CONSTANT,   /* the number among two operands */
     EXTRA_REST,       /* a tuple of all operands: of more than two, or of a user's own subclass */
     EXTRA_ANNOTATION, /* name, groups and line */
-    EXTRA_MORE,       /* several of these, or a user's operation */
+    EXTRA_NOTED,      /* a constant and an annotation */
+    EXTRA_MORE,       /* several of these otherwise, or a user's operation */
 };
 
 enum { /* flags */
@@ -56,6 +63,7 @@ struct Node {
         double constant;
         PyObject *rest;
         PyObject *annotation;
+        Noted *noted;
         More *more;
     };
     int64_t serial; /* grows with each node made and each number set: see node.py */
@@ -66,12 +74,16 @@ struct Node {
     uint8_t flags;
 };
 
-extern PyTypeObject *NodeType, *OperationNodeType;
+extern PyTypeObject *NodeType, *OperationNodeType, *BinaryOpNodeType, *ReLUNodeType, *TanhNodeType, *PowOpType;
 extern int64_t SERIAL;   /* the last that was given */
 extern int64_t LAST_SET; /* the last that a node got as its number was set */
 
 bool is_subclass_node(PyObject *x);
 void node_dealloc(PyObject *self);
+int node_traverse(PyObject *self, visitproc visit, void *arg);
+int node_clear(PyObject *self);
+int node_is_gc(PyObject *self);
+void forget(Node *node); /* operands, annotation and operation: it becomes a leaf */
 
 /* Whether an object is a node. */
 static inline bool is_node(PyObject *x) {
@@ -83,24 +95,35 @@ PyObject *new_unary(int code, double number, Node *a);
 PyObject *new_binary(int code, double number, Node *a, Node *b);
 PyObject *new_with_constant(int code, double number, Node *a, Node *b, double constant);
 PyObject *new_from_tuple(int code, double number, PyObject *operands);
-PyObject *node_replace(PyObject *self, PyObject *operands); /* the method _replace */
-/* Set the rest of the operands (a float, a tuple of all, or None) and the annotation (or None). */
-int keep(Node *node, PyObject *rest, PyObject *annotation);
-/* Give a node another annotation (None for none); -1 with an error. */
-int set_annotation(Node *node, PyObject *annotation);
+/* A node of any class of operations, with operands as OperationNode takes them, which are checked. */
+PyObject *new_operation(PyTypeObject *type, PyObject *operation, double number, Node *a, Node *b, PyObject *rest);
+int check_operands(int code, Node *a, Node *b, PyObject *rest);
+/* The steps: a node without its rest, unknown to the collector and to contexts, and what completes it. */
+Node *make_node(PyTypeObject *type, int code, double number, Node *a, Node *b, uint8_t cycle);
+PyObject *finished_node(Node *node);
+/* Set the rest of the operands (a float, a tuple of all, or None); -1 with an error. */
+int set_rest_of(Node *node, PyObject *rest);
+/* Give a node another annotation, or none (NULL); -1 with an error. */
+int set_annotation_of(Node *node, PyObject *annotation);
+/* _replace(operands): other operands, as many as there are, kept in the same way. */
+PyObject *node_replace(PyObject *self, PyObject *operands);
 
 /* The operands in order, nodes and constants, whatever they are kept in. */
 static inline PyObject *rest_of(const Node *node) {
     return node->extra == EXTRA_REST ? node->rest : node->extra == EXTRA_MORE ? node->more->rest : NULL;
 }
 static inline bool has_constant(const Node *node) {
-    return node->extra == EXTRA_CONSTANT || (node->extra == EXTRA_MORE && node->more->has_constant);
+    return node->extra == EXTRA_CONSTANT || node->extra == EXTRA_NOTED ||
+           (node->extra == EXTRA_MORE && node->more->has_constant);
 }
 static inline double constant_of(const Node *node) {
-    return node->extra == EXTRA_MORE ? node->more->constant : node->constant;
+    return node->extra == EXTRA_NOTED  ? node->noted->constant
+           : node->extra == EXTRA_MORE ? node->more->constant
+                                       : node->constant;
 }
 static inline PyObject *annotation_of(const Node *node) {
     return node->extra == EXTRA_ANNOTATION ? node->annotation
+           : node->extra == EXTRA_NOTED    ? node->noted->annotation
            : node->extra == EXTRA_MORE     ? node->more->annotation
                                            : NULL;
 }
@@ -126,6 +149,11 @@ static inline double operand_number(const Node *node, Py_ssize_t i) {
 }
 /* A leaf: neither an operation's node, nor a user's own with parents. */
 #define IS_LEAF(node) ((node)->code == LEAF && rest_of(node) == NULL)
+
+/* attributes.c: what Python reads and sets of a node */
+
+extern PyGetSetDef NODE_ATTRIBUTES[];
+extern PyMemberDef NODE_MEMBERS[];
 
 /* rules.c: the table. A code is a row's place in it. */
 
@@ -225,7 +253,7 @@ PyObject *call_hook_with(PyObject *function, PyObject *args, PyObject *kwargs);
 PyObject *failed(void);
 
 /* Each file adds its types and functions to the module; -1 with an error. */
-int add_nodes(PyObject *module);      /* node.c */
+int add_classes(PyObject *module);    /* classes.c */
 int add_rules(PyObject *module);      /* rules.c */
 int add_walk(PyObject *module);       /* walk.c */
 int add_passes(PyObject *module);     /* passes.c */

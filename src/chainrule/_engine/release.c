@@ -32,7 +32,7 @@ static Node *follower(const Closing *closing, Node *operand, int64_t *outer) {
 
 static int replace_in_tuple(const Closing *closing, Node *node, PyObject *rest, int64_t *outer) {
     Py_ssize_t n = PyTuple_GET_SIZE(rest);
-    PyObject *operands = PyTuple_New(n), *annotation = annotation_of(node);
+    PyObject *operands = PyTuple_New(n);
     for (Py_ssize_t i = 0; operands != NULL && i < n; i++) {
         PyObject *operand = PyTuple_GET_ITEM(rest, i), *now = operand;
         if (is_node(operand)) {
@@ -44,7 +44,7 @@ static int replace_in_tuple(const Closing *closing, Node *node, PyObject *rest, 
         else PyTuple_SET_ITEM(operands, i, now);
     }
     if (operands == NULL) return -1;
-    int done = keep(node, operands, annotation == NULL ? Py_None : annotation);
+    int done = set_rest_of(node, operands);
     Py_DECREF(operands);
     return done;
 }
@@ -56,8 +56,8 @@ static int replace_one(const Closing *closing, Node *node, Node **place, int64_t
     Node *now = follower(closing, operand, outer);
     if (now == operand) return 0;
     if (now == NULL) {
-        PyObject *number = PyFloat_FromDouble(operand->number), *annotation = annotation_of(node);
-        int done = number == NULL ? -1 : keep(node, number, annotation == NULL ? Py_None : annotation);
+        PyObject *number = PyFloat_FromDouble(operand->number);
+        int done = number == NULL ? -1 : set_rest_of(node, number);
         Py_XDECREF(number);
         if (done < 0) return -1;
     }
