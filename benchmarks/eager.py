@@ -30,7 +30,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from eager_peers import OPERATIONS_PER_STEP, PEERS, A, Result, X, Y
+from eager_peers import OPERATIONS_PER_STEP, PEERS, A, X, Y
 
 HERE = Path(__file__).resolve().parent
 SIZES = (30_000, 300_000)
@@ -73,7 +73,7 @@ class Cell:
         return median(self.memory) / self.operations
 
 
-def expected(steps: int) -> Result:
+def expected(steps: int) -> tuple[float, float, float]:
     """The result on plain floats, with the derivatives carried forward by hand."""
     a, by_x, by_y = A, 0.0, 0.0
     for _ in range(steps):
@@ -82,7 +82,7 @@ def expected(steps: int) -> Result:
         by_x = slope * (a + X * by_x)
         by_y = slope * (1.0 + X * by_y)
         a = following
-    return Result(a, by_x, by_y)
+    return a, by_x, by_y
 
 
 def build_limit(folder: Path) -> str:
@@ -136,8 +136,8 @@ def measure(cell: Cell, runs: int, path: Path) -> None:
     measured = json.loads(done.stdout)
     right = expected(cell.operations // OPERATIONS_PER_STEP)
     for result in measured["results"]:
-        pairs = [(x, y) for x, y in zip(result, right, strict=True) if x is not None]
-        if not all(math.isclose(got, want, rel_tol=TOLERANCE) for got, want in pairs):
+        pairs = zip(result, right, strict=True)
+        if not all(x is None or math.isclose(x, y, rel_tol=TOLERANCE) for x, y in pairs):
             cell.problem = f"wrong result {result}, not {list(right)}"
             return
     cell.build_ns += measured["build_ns"]

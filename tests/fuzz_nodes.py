@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -43,12 +44,12 @@ SECONDS = 20
 
 PUBLIC = ("data", "grad", "name", "groups", "line", "operation", "operands", "n")
 INTERNAL = (
-    *("_number", "_grad", "_pending", "_operation", "_a", "_b", "_rest", "_serial"),
-    *("_level", "_annotation", "_parents", "_op"),
+    *("_number", "_grad", "_pending", "_operation", "_a", "_b", "_rest", "_serial", "_level"),
+    *("_annotation", "_parents", "_op", "_replace", "_keep", "_extra"),
 )
 SPECIAL = (
     *("__class__", "__dict__", "__doc__", "__module__", "__weakref__", "__slots__", "__init__"),
-    *("__array_priority__", "__hash__", "__reduce__", "backward", "_apply"),
+    *("__array_priority__", "__hash__", "__reduce__", "__del__", "backward", "_apply"),
 )
 METHODS = ("relu", "tanh", "exp", "log", "sqrt", "sin", "local_grads", "sorted_nodes", "zero")
 DUNDERS = (
@@ -113,6 +114,13 @@ class Odd:
         return 3.5
 
 
+def cyclic(x: Any) -> Any:
+    """A node that refers to what is computed from it."""
+    node: Any = Doubled(x)
+    node.cache = node * x + 1.0
+    return node
+
+
 def _backward(x: Any) -> None:
     x.backward()
 
@@ -164,6 +172,7 @@ class Sequence:
         """Take some steps."""
         steps = [self.get, self.set, self.set, self.delete, self.delete, self.operate, self.call]
         steps += [self.backward, self.duplicate, self.make, self.draw, self.save, self.again]
+        steps += [self.close, self.collect, self.meanwhile, self.inside]
         for _ in range(self.random.randint(4, 14)):
             self.attempt(self.random.choice(steps))
         for x in list(self.pool):
@@ -345,6 +354,52 @@ class Sequence:
                 lambda: type(other).__init__(x, *args),
             )
         return f"{type(x).__name__}.__init__ again", lambda: x.__init__(*args)
+
+    def close(self) -> tuple[str, Callable[[], Any]]:
+        """Make a cycle: of a user's node, or of an operation's function."""
+        x = self.node()
+        if self.random.random() < 0.5:
+            return f"a cycle of {type(x).__name__}", lambda: cyclic(x)
+        kept: list[Any] = []
+        own = cr.Operation("own", lambda a: a + 1.0, [lambda y, a: 1.0 + len(kept)])
+        return f"a cycle of an operation of {type(x).__name__}", lambda: kept.append(own(x))
+
+    def collect(self) -> tuple[str, Callable[[], Any]]:
+        """Collect cycles, after some objects are dropped."""
+        for _ in range(self.random.randint(0, 3)):
+            if len(self.pool) > 5:
+                del self.pool[self.random.randrange(len(self.pool))]
+        return "collect", lambda: gc.collect(self.random.randrange(3)) and None
+
+    def meanwhile(self) -> tuple[str, Callable[[], Any]]:
+        """Two threads on the same objects."""
+        first, second = self.random.sample([self.operate, self.call, self.backward, self.set], 2)
+        (text, action), (other_text, other) = first(), second()
+
+        def both() -> None:
+            thread = threading.Thread(target=lambda: self.guarded(other))
+            thread.start()
+            self.guarded(action)
+            thread.join()
+
+        return f"{text} meanwhile {other_text}", both
+
+    def inside(self) -> tuple[str, Callable[[], Any]]:
+        """Something in a context, or in a local gradient in the middle of a pass."""
+        step = self.random.choice([self.operate, self.call, self.backward, self.set, self.duplicate])
+        text, action = step()
+        contexts = [cr.detect_anomaly, cr.record_lines, cr.domain_errors, lambda: cr.group("g")]
+        if self.random.random() < 0.5:
+            context = self.random.choice(contexts)
+
+            def run() -> Any:
+                with context():
+                    return action()
+
+            return f"{text} in a context", run
+        x = self.node()
+        own = cr.Operation("own", lambda a: a, [lambda y, a: 1.0 if self.guarded(action) else 2.0])
+        return f"{text} in a pass over {type(x).__name__}", lambda: (own(x) * x).backward()
 
     def draw(self) -> tuple[str, Callable[[], Any]]:
         """Draw, with odd options, names and groups."""

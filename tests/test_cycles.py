@@ -324,3 +324,23 @@ def test_compiled_functions_that_hold_nodes() -> None:
     end = weakref.ref(make())
     gc.collect()
     assert end() is None
+
+
+def test_a_plain_node_with_a_users_own_as_parent() -> None:
+    """It can be part of a cycle; one that was made without parents can't become so in C."""
+    x = cr.Node(2.0)
+    plain = cr.Node(1.0)
+
+    def make() -> Any:
+        node: Any = Scaled(x)
+        node.cache = cr.Node(1.0, (node,)), cr.Node(1.0, parents=[node])
+        if COMPILED:
+            with pytest.raises(TypeError, match="a user's own as a parent"):
+                plain._parents = (node,)
+        return node
+
+    end = weakref.ref(make())
+    gc.collect()
+    assert end() is None
+    plain._parents = (x,)
+    assert plain._parents == (x,)

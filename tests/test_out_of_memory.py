@@ -7,6 +7,7 @@ over the same graph is right: no mark is left on a node, no gradient half sent.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pickle
@@ -16,9 +17,12 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from node_cases import CASES, ERRORS, Pool, polynomial, raising
+from node_cases import CASES, ERRORS, HALF, Action, Pool, polynomial, raising
 
 import chainrule as cr
+from chainrule.backpropagation import send_gradients
+from chainrule.differentiation import Linearization, fresh_input, release
+from chainrule.tracing import transformation
 
 COMPILED = cr.build_info()["compiled"]
 PARTS = 6
@@ -35,7 +39,55 @@ OF_PYTHON = (
 )
 """What Python itself says where it has no memory for an error that it raises or looks up."""
 
-ACTIONS = {
+
+
+@contextlib.contextmanager
+def level_of(*numbers: float) -> Iterator[tuple[list[cr.Node], int]]:
+    """The inputs of a transformation, and its level."""
+    with transformation("grad") as level:
+        yield [fresh_input(number, level) for number in numbers], level
+
+
+def sent(pool: Pool) -> object:
+    """The gradient of numbers, in place."""
+    with level_of(0.75, 0.5) as (inputs, level):
+        y = polynomial(*inputs)
+        assert level
+        return send_gradients(y, inputs), [x._grad for x in inputs]
+
+
+def pulled(pool: Pool) -> object:
+    """Backwards through a graph of numbers, with users' operations in it."""
+    with level_of(0.75, 0.5) as (inputs, level):
+        y = polynomial(*inputs) + HALF(inputs[0])
+        return Linearization(inputs, [y, inputs[0] * 2.0], level).pull_back([1.0, None])
+
+
+def pulled_of_nodes(pool: Pool) -> object:
+    """The same where derivatives are nodes, that outlive the level."""
+    with level_of(0.75) as (inputs, level):
+        y = polynomial(inputs[0], pool.y)
+        found = Linearization(inputs, [y], level).pull_back([1.0])
+        return release(inputs, [y, *found], level)
+
+
+def pushed(pool: Pool) -> object:
+    """Forwards."""
+    with level_of(0.75, 0.5) as (inputs, level):
+        y = polynomial(*inputs)
+        return Linearization(inputs, [y, 2.0], level).push_forward([1.0, None])
+
+
+def second(pool: Pool) -> object:
+    """A level within a level."""
+    with level_of(0.75) as ([x], outer), level_of(0.5) as (inputs, level):
+        y = polynomial(inputs[0], x)
+        found = release(inputs, Linearization(inputs, [y], level).pull_back([1.0]), level)
+        return Linearization([x], found, outer).pull_back([1.0])
+
+
+ACTIONS: dict[str, Action] = {
+    **{f.__name__: f for f in (sent, pulled, pulled_of_nodes, pushed, second)},
     **CASES,
     **{
         f"error: {name}": raising(kind, action)

@@ -236,17 +236,20 @@ def test_picks_and_what_is_not_reached() -> None:
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 40])
 def test_matrices_of_any_size(size: int) -> None:
     """As many rows and columns as there are: also none, and more than take one pass."""
-    f = lambda xs: [x * y for x, y in pairwise(xs)] + [2.0]  # noqa: E731
+
+    def f(xs: Any) -> Any:
+        return np.array([x * y for x, y in pairwise(xs)] + [2.0])
+
     xs = np.linspace(-1.0, 2.0, size)
-    dense = jacobian(lambda xs: np.array(f(xs)))(xs)
+    dense = jacobian(f)(xs)
     wanted = np.zeros((max(size, 1), size))
     for i in range(size - 1):
         wanted[i, i : i + 2] = xs[i + 1], xs[i]
     assert dense.tolist() == wanted.tolist()
     for mode in (cr.jacfwd, cr.jacrev):
-        assert mode(lambda xs: np.array(f(xs)))(xs).tolist() == wanted.tolist()
+        assert mode(f)(xs).tolist() == wanted.tolist()
     if size:
-        sparse = jacobian(lambda xs: np.array(f(xs)), sparse=True)(xs)
+        sparse = jacobian(f, sparse=True)(xs)
         assert sparse.toarray().tolist() == wanted.tolist()
     dense[:] = 1.0  # the result is the caller's
 
@@ -268,9 +271,9 @@ def test_functions_are_kept() -> None:
         assert pull_back(g) == pytest.approx([g * w for w in wanted], rel=1e-15)
     assert grad(lambda g: pull_back(g * g)[0])(3.0) == pytest.approx(6 * wanted[0], rel=1e-15)
     assert jvp(lambda g: pull_back(g)[1], (3.0,), (2.0,))[1] == pytest.approx(2 * wanted[1])
-    g = Node(4.0)
-    pull_back(g)[0].backward()
-    assert g.grad == pytest.approx(wanted[0], rel=1e-15)
+    cotangent = Node(4.0)
+    pull_back(cotangent)[0].backward()
+    assert cotangent.grad == pytest.approx(wanted[0], rel=1e-15)
     assert cr.compile(lambda g: pull_back(g)[1])(2.0) == pytest.approx(2 * wanted[1], rel=1e-15)
 
 
@@ -297,11 +300,6 @@ def test_what_outlives_is_followed() -> None:
 
 class Wrong(Exception):
     """Raised by a user's local gradient."""
-
-
-def raising(y: Any, x: Any) -> Any:
-    """A local gradient."""
-    raise Wrong
 
 
 def test_errors_in_users_local_gradients() -> None:
@@ -353,8 +351,13 @@ class Own(Node):
 
 def test_a_users_local_gradient_is_computed_once() -> None:
     """However often the function is pulled back through."""
-    calls = []
-    counted = Operation("counted", lambda x: 2 * x, [lambda y, x: calls.append(x) or 2.0])
+    calls: list[float] = []
+
+    def local_grad(y: Any, x: Any) -> float:
+        calls.append(x)
+        return 2.0
+
+    counted = Operation("counted", lambda x: 2 * x, [local_grad])
     _, pull_back = vjp(lambda x: counted(x) + counted(3 * x), 1.0)
     assert [pull_back(1.0), pull_back(2.0)] == [(8.0,), (16.0,)]
     assert calls == [1.0, 3.0]

@@ -98,7 +98,11 @@ class Layout:
         return unflatten(self.structure, leaves)
 
 
-NUMBER = Layout(optree.tree_structure(0.0, none_is_leaf=True, namespace="chainrule"), (None,))
+def _structure(tree: Any) -> Any:
+    return optree.tree_structure(tree, none_is_leaf=True, namespace="chainrule")
+
+
+NUMBER = Layout(_structure(0.0), (None,))
 """The layout of a number."""
 
 
@@ -109,9 +113,7 @@ FEW = 16
 @functools.cache
 def _numbers(count: int) -> Layout:
     """The layout of a tuple of so many numbers."""
-    tree = (0.0,) * count
-    structure = optree.tree_structure(tree, none_is_leaf=True, namespace="chainrule")
-    return Layout(structure, (None,) * count)
+    return Layout(_structure((0.0,) * count), (None,) * count)
 
 
 @dataclass(frozen=True, repr=False)

@@ -344,14 +344,19 @@ static int operation_init(PyObject *self, PyObject *args, PyObject *kwargs) { re
 
 /* A leaf, or a user's own node: blank from `new`, filled by `init`, which may come again. */
 
-static PyObject *leaf(PyTypeObject *type, double number) {
-    bool own = type == NodeType;
+static PyObject *leaf(PyTypeObject *type, double number, bool parents) {
+    bool own = type == NodeType && !parents; /* its parents may be part of a cycle */
     Node *node = make(type, LEAF, number, NULL, NULL, own ? 0 : MAY_CYCLE);
     if (node != NULL && !own) PyObject_GC_Track(node);
     return (PyObject *)node;
 }
 
-static PyObject *node_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) { return leaf(type, 0.0); }
+static PyObject *node_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *parents = PyTuple_GET_SIZE(args) > 1 ? PyTuple_GET_ITEM(args, 1)
+                        : kwargs != NULL           ? PyDict_GetItemString(kwargs, "parents")
+                                                   : NULL;
+    return leaf(type, 0.0, parents != NULL && !(PyTuple_Check(parents) && PyTuple_GET_SIZE(parents) == 0));
+}
 
 static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     Node *node = (Node *)self;
@@ -379,7 +384,7 @@ static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
 static PyObject *node_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names) {
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
     if (type == (PyObject *)NodeType && n == 1 && names == NULL && PyFloat_CheckExact(args[0])) {
-        Node *node = (Node *)leaf(NodeType, PyFloat_AS_DOUBLE(args[0]));
+        Node *node = (Node *)leaf(NodeType, PyFloat_AS_DOUBLE(args[0]), false);
         return node == NULL ? NULL : finished(node);
     }
     PyObject *tuple = PyTuple_New(n), *kwargs = NULL, *self = NULL;
@@ -470,6 +475,13 @@ static int set_rest(PyObject *self, PyObject *value, void *closure) {
     Node *node = (Node *)self;
     PyObject *annotation = annotation_of(node);
     if (deleted(value, "_rest") || check_operands(node->code, node->a, node->b, value) < 0) return -1;
+    for (Py_ssize_t i = 0; PyTuple_Check(value) && i < PyTuple_GET_SIZE(value); i++) {
+        PyObject *operand = PyTuple_GET_ITEM(value, i);
+        if (!is_node(operand) || !(((Node *)operand)->flags & ~node->flags & MAY_CYCLE)) continue;
+        PyErr_SetString(PyExc_TypeError, "a node made without parents can't be given a user's own as a parent;"
+                                         " make a new one");
+        return -1;
+    }
     return keep(node, value, annotation == NULL ? Py_None : annotation);
 }
 
