@@ -15,6 +15,7 @@ from typing import Any
 
 from chainrule.annotations import Annotation
 from chainrule.backpropagation import is_stale
+from chainrule.engine import ENGINE
 from chainrule.node import Node, apply
 from chainrule.rules import Operation
 from chainrule.traced import followed, leaving
@@ -104,6 +105,10 @@ def deepcopy_node(root: Node, memo: dict[int, Any]) -> Node:
         return root
     nodes = _not_done(root, memo)
     for node in nodes:
+        twin = None if ENGINE is None else ENGINE.copy_of(node, memo)
+        if twin is not None:
+            memo[id(node)] = twin
+            continue
         operands = tuple([memo[id(x)] if isinstance(x, Node) else x for x in node.operands])
         kind, operation, numbers, annotation = _parts(node)
         memo[id(node)] = _new(kind, operation, operands, numbers, annotation)
@@ -111,8 +116,8 @@ def deepcopy_node(root: Node, memo: dict[int, Any]) -> Node:
         state = _state(node)
         if state:
             _set_state(memo[id(node)], copy.deepcopy(state, memo))
-    twin: Node = memo[id(root)]
-    return twin
+    copied: Node = memo[id(root)]
+    return copied
 
 
 class _Dump:

@@ -255,7 +255,8 @@ PyObject *failed(void);
 /* Each file adds its types and functions to the module; -1 with an error. */
 int add_classes(PyObject *module);    /* classes.c */
 int add_rules(PyObject *module);      /* rules.c */
-int add_walk(PyObject *module);       /* walk.c */
+int add_walk(PyObject *module);       /* walk_functions.c */
+int add_copying(PyObject *module);    /* copying.c */
 int add_passes(PyObject *module);     /* passes.c */
 int add_recording(PyObject *module);  /* recording.c */
 int add_contexts(PyObject *module);   /* contexts.c */
