@@ -124,14 +124,14 @@ def backward(root: Node, seed: float) -> None:
     order = sorted_nodes(root)
     for node in order:
         _check_fresh(node)
-    grads = gradients(order, seed)
+    arrived: dict[int, list[float]] = {}
+    grads = gradients(order, seed, arrived)
     with _WRITING:
         for node in order:
-            g = grads.get(id(node))
             if not _is_leaf(node):
-                node._grad = 0.0 if g is None else g
-            elif g is not None:
-                node._grad += g
+                node._grad = grads.get(id(node), 0.0)
+            for message in arrived.get(id(node), ()):
+                node._grad += message
 
 
 def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
@@ -162,10 +162,21 @@ def _is_leaf(node: Node) -> bool:
     return node._operation is None and node._rest is None
 
 
-def gradients(order: Sequence[Node], seed: float) -> dict[int, float]:
-    """The gradients of what messages reach, by the ids of the nodes: the first is the root."""
+def gradients(
+    order: Sequence[Node], seed: float, arrived: dict[int, list[float]] | None = None
+) -> dict[int, float]:
+    """The gradients of what messages reach, by the ids of the nodes: the first is the root.
+
+    Args:
+        order: the graph in topological order.
+        seed: the gradient of the root.
+        arrived: gets the messages to each leaf, which are added to what it holds one by one, as
+            where a pass goes on in the nodes.
+    """
     anomaly = detecting_anomaly()
     grads: dict[int, float] = {id(order[0]): seed + 0.0}
+    if arrived is not None and _is_leaf(order[0]):
+        arrived[id(order[0])] = [seed + 0.0]
     results: dict[int, list[float]] = {}
     for node in order:
         g = grads.get(id(node))
@@ -174,6 +185,8 @@ def gradients(order: Sequence[Node], seed: float) -> dict[int, float]:
             if anomaly and not math.isfinite(total):
                 _raise_anomaly(node, parent, results.get(id(node), [g])[0], local, total)
             grads[id(parent)] = total
+            if arrived is not None and _is_leaf(parent):
+                arrived.setdefault(id(parent), []).append(sent + 0.0)
     return grads
 
 

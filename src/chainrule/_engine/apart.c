@@ -8,10 +8,17 @@
 #include <math.h>
 
 typedef struct {
+    int32_t place;
+    double message;
+} Arrived;
+
+typedef struct {
     Node *const *order;
     double *grads;      /* by place in the order */
     int32_t *operands;  /* the places of the operands that are nodes, node by node */
     int32_t *counts;    /* how many of these each node has */
+    Arrived *arrived;   /* the messages to leaves, which are added to what they hold one by one */
+    Py_ssize_t n_arrived, capacity;
     PyObject *results;  /* of custom_gradient's functions of several results: see _sent_by */
     double *x;          /* the numbers of the operands of one node */
     Py_ssize_t widest;
@@ -25,17 +32,22 @@ static void end_pass(Pass *pass) {
     PyMem_Free(pass->grads);
     PyMem_Free(pass->operands);
     PyMem_Free(pass->counts);
+    PyMem_Free(pass->arrived);
     PyMem_Free(pass->x);
     Py_XDECREF(pass->results);
     Py_XDECREF(pass->sent_by);
 }
 
 static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly) {
-    Py_ssize_t edges = 0, widest = 1;
+    Py_ssize_t edges = 0, to_leaves = 1, widest = 1; /* the root may be a leaf */
     for (Py_ssize_t i = 0; i < n; i++) {
         Py_ssize_t count = operand_count(order[i]);
         edges += count;
         if (count > widest) widest = count;
+        for (Py_ssize_t j = 0; j < count; j++) {
+            Node *operand = operand_node(order[i], j);
+            to_leaves += operand != NULL && IS_LEAF(operand);
+        }
     }
     *pass = (Pass){.order = order, .widest = widest, .anomaly = anomaly};
     pass->sent_by = reference("_sent_by");
@@ -43,9 +55,11 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
     pass->grads = PyMem_Malloc((size_t)n * sizeof(double));
     pass->operands = PyMem_Malloc((size_t)(edges + 1) * sizeof(int32_t));
     pass->counts = PyMem_Malloc((size_t)n * sizeof(int32_t));
+    pass->arrived = PyMem_Malloc((size_t)to_leaves * sizeof(Arrived));
+    pass->capacity = to_leaves;
     pass->x = PyMem_Malloc((size_t)widest * sizeof(double));
     pass->results = PyDict_New();
-    if (!pass->grads || !pass->operands || !pass->counts || !pass->x || !pass->results) {
+    if (!pass->grads || !pass->operands || !pass->counts || !pass->arrived || !pass->x || !pass->results) {
         end_pass(pass);
         PyErr_NoMemory();
         return -1;
@@ -83,6 +97,19 @@ static int raise_anomaly(const Pass *pass, const From *from, Node *operand, doub
     return -1;
 }
 
+/* Note a message to a leaf; -1 with an error. */
+static int note_arrival(Pass *pass, int32_t place, double message) {
+    if (pass->n_arrived == pass->capacity) { /* a user's code sends more than one over an edge */
+        Py_ssize_t capacity = 2 * pass->capacity;
+        Arrived *larger = PyMem_Realloc(pass->arrived, (size_t)capacity * sizeof(Arrived));
+        if (larger == NULL) return PyErr_NoMemory(), -1;
+        pass->arrived = larger;
+        pass->capacity = capacity;
+    }
+    pass->arrived[pass->n_arrived++] = (Arrived){.place = place, .message = message};
+    return 0;
+}
+
 /* Add a message to the gradient of an operand; -1 with an error. One that is no operand, as a user's
    code has changed the graph meanwhile, gets nothing. */
 static int add_message(Pass *pass, From *from, Node *operand, double local, double message) {
@@ -93,6 +120,7 @@ static int add_message(Pass *pass, From *from, Node *operand, double local, doub
         double total = pass->grads[place] + (message + 0.0);
         if (pass->anomaly && !isfinite(total)) return raise_anomaly(pass, from, operand, local, total);
         pass->grads[place] = total;
+        if (IS_LEAF(operand)) return note_arrival(pass, place, message + 0.0);
         return 0;
     }
     return 0;
@@ -145,6 +173,7 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     From from = {.operands = pass.operands};
     int done = 0;
     pass.grads[0] = seed + 0.0;
+    if (IS_LEAF(order[0])) done = note_arrival(&pass, 0, seed + 0.0);
     for (Py_ssize_t i = 0; i < n && done == 0; i++) {
         bool reached = !is_unreached(pass.grads[i]);
         from.place = i;
@@ -157,8 +186,9 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
         double g = pass.grads[i];
         if (!IS_LEAF(order[i])) order[i]->grad = is_unreached(g) ? 0.0 : g;
-        else order[i]->grad += g; /* -0.0 changes nothing */
     }
+    for (Py_ssize_t i = 0; i < pass.n_arrived && done == 0; i++)
+        order[pass.arrived[i].place]->grad += pass.arrived[i].message;
     end_pass(&pass);
     return done;
 }
