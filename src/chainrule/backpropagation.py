@@ -124,14 +124,15 @@ def backward(root: Node, seed: float) -> None:
     order = sorted_nodes(root)
     for node in order:
         _check_fresh(node)
-    grads = gradients(order, seed)
+    to_leaves: dict[int, list[float]] = {id(node): [] for node in order if _is_leaf(node)}
+    grads = gradients(order, seed, to_leaves)
     with _WRITING:
         for node in order:
-            g = grads.get(id(node))
-            if not _is_leaf(node):
-                node._grad = 0.0 if g is None else g
-            elif g is not None:
-                node._grad += g
+            if id(node) not in to_leaves:
+                node._grad = grads.get(id(node), 0.0)
+                continue
+            for message in to_leaves[id(node)]:  # one by one, as a pass in place adds them
+                node._grad += message
 
 
 def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
@@ -152,7 +153,7 @@ def send_gradients(root: Node, inputs: Sequence[Node]) -> bool:
             return False
     if detecting_anomaly():
         return False
-    grads = gradients(order, 1.0)
+    grads = gradients(order, 1.0, {})
     for x in inputs:
         x._grad = grads.get(id(x), 0.0)
     return True
@@ -162,10 +163,20 @@ def _is_leaf(node: Node) -> bool:
     return node._operation is None and node._rest is None
 
 
-def gradients(order: Sequence[Node], seed: float) -> dict[int, float]:
-    """The gradients of what messages reach, by the ids of the nodes: the first is the root."""
+def gradients(
+    order: Sequence[Node], seed: float, to_leaves: dict[int, list[float]]
+) -> dict[int, float]:
+    """The gradients of what messages reach, by the ids of the nodes: the first is the root.
+
+    Args:
+        order: the nodes.
+        seed: the gradient of the root.
+        to_leaves: by the ids of leaves, where the messages to them are put in their order.
+    """
     anomaly = detecting_anomaly()
     grads: dict[int, float] = {id(order[0]): seed + 0.0}
+    if id(order[0]) in to_leaves:
+        to_leaves[id(order[0])].append(seed + 0.0)
     results: dict[int, list[float]] = {}
     for node in order:
         g = grads.get(id(node))
@@ -174,6 +185,8 @@ def gradients(order: Sequence[Node], seed: float) -> dict[int, float]:
             if anomaly and not math.isfinite(total):
                 _raise_anomaly(node, parent, results.get(id(node), [g])[0], local, total)
             grads[id(parent)] = total
+            if id(parent) in to_leaves:
+                to_leaves[id(parent)].append(sent + 0.0)
     return grads
 
 

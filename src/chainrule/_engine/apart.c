@@ -7,16 +7,25 @@
 
 #include <math.h>
 
+enum { A_LEAF = -1 };
+
+typedef struct { /* a message to a leaf, by its place in the order */
+    int32_t place;
+    double sent;
+} ToLeaf;
+
 typedef struct {
     Node *const *order;
     double *grads;      /* by place in the order */
     int32_t *operands;  /* the places of the operands that are nodes, node by node */
-    int32_t *counts;    /* how many of these each node has */
+    int32_t *counts;    /* how many of these each node has; A_LEAF of leaves */
     PyObject *results;  /* of custom_gradient's functions of several results: see _sent_by */
     double *x;          /* the numbers of the operands of one node */
     Py_ssize_t widest;
     PyObject *sent_by;  /* the function of backpropagation.py */
     bool anomaly;       /* whether one is an error */
+    ToLeaf *to_leaves;  /* added in the end one by one, as a pass in place adds them */
+    Py_ssize_t n_to_leaves, capacity;
 } Pass;
 
 static bool is_unreached(double g) { return g == 0.0 && signbit(g); }
@@ -26,6 +35,7 @@ static void end_pass(Pass *pass) {
     PyMem_Free(pass->operands);
     PyMem_Free(pass->counts);
     PyMem_Free(pass->x);
+    PyMem_Free(pass->to_leaves);
     Py_XDECREF(pass->results);
     Py_XDECREF(pass->sent_by);
 }
@@ -59,7 +69,7 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
             Node *operand = operand_node(order[i], j);
             if (operand != NULL) *place++ = operand->pending;
         }
-        pass->counts[i] = (int32_t)(place - first);
+        pass->counts[i] = IS_LEAF(order[i]) ? A_LEAF : (int32_t)(place - first);
         pass->grads[i] = -0.0;
         order[i]->pending = 0; /* those that it is an operand of came before */
     }
@@ -83,6 +93,20 @@ static int raise_anomaly(const Pass *pass, const From *from, Node *operand, doub
     return -1;
 }
 
+/* Note a message to the node at a place if it is a leaf; -1 with an error. */
+static int note_leaf(Pass *pass, int32_t place, double sent) {
+    if (pass->counts[place] != A_LEAF) return 0;
+    if (pass->n_to_leaves == pass->capacity) {
+        Py_ssize_t capacity = pass->capacity ? 2 * pass->capacity : 16;
+        ToLeaf *grown = PyMem_Realloc(pass->to_leaves, (size_t)capacity * sizeof(ToLeaf));
+        if (grown == NULL) return PyErr_NoMemory(), -1;
+        pass->to_leaves = grown;
+        pass->capacity = capacity;
+    }
+    pass->to_leaves[pass->n_to_leaves++] = (ToLeaf){place, sent + 0.0};
+    return 0;
+}
+
 /* Add a message to the gradient of an operand; -1 with an error. One that is no operand, as a user's
    code has changed the graph meanwhile, gets nothing. */
 static int add_message(Pass *pass, From *from, Node *operand, double local, double message) {
@@ -93,7 +117,7 @@ static int add_message(Pass *pass, From *from, Node *operand, double local, doub
         double total = pass->grads[place] + (message + 0.0);
         if (pass->anomaly && !isfinite(total)) return raise_anomaly(pass, from, operand, local, total);
         pass->grads[place] = total;
-        return 0;
+        return note_leaf(pass, place, message);
     }
     return 0;
 }
@@ -143,21 +167,22 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     Pass pass;
     if (begin_pass(&pass, order, n, anomaly) < 0) return -1;
     From from = {.operands = pass.operands};
-    int done = 0;
+    int done = note_leaf(&pass, 0, seed);
     pass.grads[0] = seed + 0.0;
     for (Py_ssize_t i = 0; i < n && done == 0; i++) {
         bool reached = !is_unreached(pass.grads[i]);
         from.place = i;
-        from.count = pass.counts[i];
+        from.count = pass.counts[i] == A_LEAF ? 0 : pass.counts[i];
         from.next = 0;
         if (order[i]->code == USER || (reached && node_runs_python(order[i]))) done = send_by_python(&pass, &from);
         else if (reached && !IS_LEAF(order[i])) done = send_by_table(&pass, &from);
         from.operands += from.count;
     }
-    for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
-        double g = pass.grads[i];
-        if (!IS_LEAF(order[i])) order[i]->grad = is_unreached(g) ? 0.0 : g;
-        else order[i]->grad += g; /* -0.0 changes nothing */
+    if (done == 0) { /* no Python runs here */
+        for (Py_ssize_t i = 0; i < n; i++)
+            if (pass.counts[i] != A_LEAF) order[i]->grad = is_unreached(pass.grads[i]) ? 0.0 : pass.grads[i];
+        for (Py_ssize_t i = 0; i < pass.n_to_leaves; i++)
+            order[pass.to_leaves[i].place]->grad += pass.to_leaves[i].sent;
     }
     end_pass(&pass);
     return done;
