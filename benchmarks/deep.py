@@ -1,9 +1,9 @@
 """Time and memory of one very deep graph: build, sort, backward, copy, pickle, free.
 
-Run it with ``python benchmarks/deep.py``, or ``--operations 30000000 --no-copies``. Python's garbage
-collector is paused, as it should be while millions of objects are made that all live on. The engine
-in C keeps to limits, or the program ends with status 1: 84 bytes for a node, 16 more for each while
-sorting, and 24 GiB in all.
+Run it with ``python benchmarks/deep.py``, or ``--operations 30000000 --no-copies``. Python's
+garbage collector is paused, as it should be while millions of objects are made that all live on.
+The engine in C keeps to limits, or the program ends with status 1: 84 bytes for a node, 16 more for
+each while sorting, and 24 GiB in all.
 """
 
 from __future__ import annotations

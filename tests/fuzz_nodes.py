@@ -386,7 +386,9 @@ class Sequence:
 
     def inside(self) -> tuple[str, Callable[[], Any]]:
         """Something in a context, or in a local gradient in the middle of a pass."""
-        step = self.random.choice([self.operate, self.call, self.backward, self.set, self.duplicate])
+        step = self.random.choice(
+            [self.operate, self.call, self.backward, self.set, self.duplicate]
+        )
         text, action = step()
         contexts = [cr.detect_anomaly, cr.record_lines, cr.domain_errors, lambda: cr.group("g")]
         if self.random.random() < 0.5:

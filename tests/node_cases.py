@@ -258,7 +258,10 @@ def _operations() -> None:
     FOREIGN["custom_gradient"] = lambda p: custom(p.x, p.y)
     FOREIGN["backward of custom_gradient"] = lambda p: p.custom.backward()
     ERRORS["a user's value that is no number"] = (TypeError, lambda p: NO_NUMBER(p.x))
-    ERRORS["a user's local gradient that is no number"] = (TypeError, lambda p: NO_SLOPE(p.x).backward())
+    ERRORS["a user's local gradient that is no number"] = (
+        TypeError,
+        lambda p: NO_SLOPE(p.x).backward(),
+    )
 
 
 def _nodes() -> None:

@@ -157,7 +157,16 @@ def after_backward(x: Any) -> Any:
 
 
 MAKERS = [own_cache, long_cache, wide_cache, constant_first, parents_set, plain_with_parents]
-MAKERS += [two, operation, operation_as_attribute, custom, several_results, copied, pickled, after_backward]
+MAKERS += [
+    two,
+    operation,
+    operation_as_attribute,
+    custom,
+    several_results,
+    copied,
+    pickled,
+    after_backward,
+]
 
 
 def live_nodes() -> int:

@@ -1,8 +1,8 @@
 """What users' code and signals can do in the middle of a walk, a build, or the freeing of a graph.
 
 A user's local gradient may drop nodes of the graph that is walked, change it, walk it again, make
-nodes, set data, or raise. A signal's handler may do the same between any two steps. Nothing crashes,
-no mark is left, and the next pass is right.
+nodes, set data, or raise. A signal's handler may do the same between any two steps. Nothing
+crashes, no mark is left, and the next pass is right.
 """
 
 from __future__ import annotations
@@ -302,6 +302,7 @@ class Shooting:
         self.passes, self.raised = 0, 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Do something of it."""
         if self.busy:  # it may come while it is here
             return
         kind = self.random.random()

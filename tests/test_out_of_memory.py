@@ -40,7 +40,6 @@ OF_PYTHON = (
 """What Python itself says where it has no memory for an error that it raises or looks up."""
 
 
-
 @contextlib.contextmanager
 def level_of(*numbers: float) -> Iterator[tuple[list[cr.Node], int]]:
     """The inputs of a transformation, and its level."""
@@ -89,10 +88,7 @@ def second(pool: Pool) -> object:
 ACTIONS: dict[str, Action] = {
     **{f.__name__: f for f in (sent, pulled, pulled_of_nodes, pushed, second)},
     **CASES,
-    **{
-        f"error: {name}": raising(kind, action)
-        for name, (kind, action) in ERRORS.items()
-    },
+    **{f"error: {name}": raising(kind, action) for name, (kind, action) in ERRORS.items()},
 }
 
 

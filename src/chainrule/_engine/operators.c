@@ -79,7 +79,7 @@ static PyObject *node_absolute(PyObject *self) { return apply_unary(ABSOLUTE, (N
     U(relu, RELU) U(tanh, TANH) U(exp, EXP) U(exp2, EXP2) U(expm1, EXPM1) U(log, LOG) U(log2, LOG2) U(log10, LOG10) \
     U(log1p, LOG1P) U(sqrt, SQRT) U(cbrt, CBRT) U(sin, SIN) U(cos, COS) U(tan, TAN) U(arcsin, ASIN) U(arccos, ACOS) \
     U(arctan, ATAN) U(sinh, SINH) U(cosh, COSH) U(arcsinh, ASINH) U(arccosh, ACOSH) U(arctanh, ATANH) U(sign, SIGN) \
-    U(sigmoid, SIGMOID) U(softplus, SOFTPLUS) U(fabs, ABSOLUTE)
+    U(sigmoid, SIGMOID) U(softplus, SOFTPLUS)
 
 #define DEFINE(method, code) \
     static PyObject *node_##method(PyObject *self, PyObject *unused) { return apply_unary(code, (Node *)self); }
