@@ -17,9 +17,10 @@ from references import REFERENCES
 
 import chainrule
 from chainrule import Node, Operation, Recording, cli, explore, group, record_lines
-from chainrule.explorer.formulas import Expression, as_text, form_of, operand_names, textbook, value
+from chainrule.explorer.formulas import as_text, form_of, operand_names, textbook, value
 from chainrule.explorer.layout import lay_out
 from chainrule.explorer.tree import FEW, WHOLE, Group, tree_of
+from chainrule.expressions import Expression
 from chainrule.rules import OPERATIONS
 
 every_operation = pytest.mark.parametrize("name", OPERATIONS)

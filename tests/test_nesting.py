@@ -735,7 +735,8 @@ def test_no_cycles(name: str) -> None:
         result = KEEPING[name]()
         del result
         gc.collect()
-        found = [*gc.garbage, *gc.get_referents(*gc.garbage)]  # plain nodes are not in it by themselves
+        # Plain nodes, which the collector does not know, are only found by what refers to them.
+        found = [*gc.garbage, *gc.get_referents(*gc.garbage)]
         kept = [x for x in found if isinstance(x, Node) or "Linearization" in repr(type(x))]
     finally:
         gc.set_debug(flags)
