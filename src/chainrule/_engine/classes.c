@@ -93,7 +93,9 @@ static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     if (node->a != NULL || node->b != NULL || node->extra != EXTRA_NONE || node->code != LEAF) forget(node);
     node->grad = 0.0;
     node->level = 0;
+    bool last = node->serial == SERIAL;
     node->serial = ++SERIAL;
+    if (!last) LAST_SET = SERIAL; /* something may have been computed from what it was */
     if (data != NULL && PyFloat_CheckExact(data)) {
         node->number = PyFloat_AS_DOUBLE(data);
         return CONTEXTS ? enter_contexts(node) : 0;
@@ -109,10 +111,12 @@ static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     return done == NULL ? -1 : 0;
 }
 
-/* Node(2.0) alone, without the two steps above. */
-static PyObject *node_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names) {
+/* Node(2.0) alone, without the two steps above; unless Python has put other functions in their place. */
+static PyObject *node_vectorcall(PyObject *class, PyObject *const *args, size_t nargsf, PyObject *names) {
+    PyTypeObject *type = (PyTypeObject *)class;
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    if (type == (PyObject *)NodeType && n == 1 && names == NULL && PyFloat_CheckExact(args[0])) {
+    bool own = type->tp_new == node_new && type->tp_init == node_init;
+    if (own && n == 1 && names == NULL && PyFloat_CheckExact(args[0])) {
         Node *node = (Node *)leaf(NodeType, PyFloat_AS_DOUBLE(args[0]), false);
         return node == NULL ? NULL : finished_node(node);
     }
@@ -124,8 +128,12 @@ static PyObject *node_vectorcall(PyObject *type, PyObject *const *args, size_t n
         for (Py_ssize_t i = 0; kwargs != NULL && i < PyTuple_GET_SIZE(names); i++)
             if (PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), args[n + i]) < 0) Py_CLEAR(kwargs);
     }
-    if (names == NULL || kwargs != NULL) self = node_new((PyTypeObject *)type, tuple, kwargs);
-    if (self != NULL && node_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
+    if ((names == NULL || kwargs != NULL) && Py_EnterRecursiveCall(" while making a node") == 0) {
+        self = type->tp_new(type, tuple, kwargs);
+        bool blank = self != NULL && PyObject_TypeCheck(self, type);
+        if (blank && Py_TYPE(self)->tp_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
+        Py_LeaveRecursiveCall();
+    }
     Py_DECREF(tuple);
     Py_XDECREF(kwargs);
     return self;
@@ -175,8 +183,14 @@ static PyObject *set_docs(PyObject *module, PyObject *docs) {
     Py_RETURN_NONE;
 }
 
+static PyObject *after_fork_in_child(PyObject *module, PyObject *unused) {
+    free_in_child();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef FUNCTIONS[] = {
     {"set_docs", set_docs, METH_O, NULL},
+    {"after_fork_in_child", after_fork_in_child, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
