@@ -155,7 +155,8 @@ def called(
         width = rng.randint(2, 4)
         index = rng.choice([node(), float(rng.randrange(width))])
         return index, node(), *[operand() for _ in range(width - 1)]
-    count = rng.randint(2, 5) if operation.variadic else len(operation.local_grads)
+    many = rng.choice((2, 3, 3, 4, 5, 12))
+    count = many if operation.variadic else len(operation.local_grads)
     operands = [operand() for _ in range(count)]
     operands[rng.randrange(count)] = node()
     if not operation.variadic:

@@ -350,6 +350,8 @@ def _passes() -> None:
     CASES["build and backward"] = lambda p: polynomial(p.x, p.y).backward()
     CASES["backward without users' code"] = lambda p: p.root.backward()
     CASES["zero_grad"] = lambda p: cr.zero_grad([p.x, [p.y, (p.z,)], p.array])
+    CASES["backward of a wide sum"] = lambda p: cm.fsum([p.x, p.y, 1.0] * 10).backward()
+    CASES["backward of a wide norm"] = lambda p: cm.hypot(*[p.x, p.y] * 10, HALF(p.z)).backward()
     CASES["a fan"] = lambda p: sum([p.x * 2.0 for _ in range(50)], start=p.y).backward()
     ERRORS["backward of text"] = (TypeError, lambda p: p.root.backward(TEXT))
     ERRORS["backward of two seeds"] = (TypeError, lambda p: p.root.backward(1.0, 2.0))
