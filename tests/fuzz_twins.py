@@ -8,6 +8,7 @@ runs one.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import itertools
 import math
@@ -64,7 +65,7 @@ class Cubed(cr.Node):
         super().__init__(x.data * x.data * x.data, (x,))
 
     def _local_grad(self, parent: cr.Node) -> float:
-        return 3.0 * parent.data * parent.data
+        return float(3.0 * parent.data * parent.data)
 
 
 def own(a: float, b: float) -> float:
@@ -258,7 +259,7 @@ def graph_lines(seed: int) -> Iterator[str]:
     root, other = nodes[-1], rng.choice(nodes)
     yield f"order {order(root)} {order(other)}"
     for start, seed_ in ((root, 1.0), (other, rng.choice((*SPECIAL, -0.1))), (root, -3.0)):
-        yield attempted("backward", lambda start=start, seed_=seed_: start.backward(seed_))
+        yield attempted("backward", functools.partial(start.backward, seed_))
         yield "grads " + shown(grads())
     with cr.detect_anomaly():
         yield attempted("anomaly", root.backward).split(" at ")[0]

@@ -94,7 +94,9 @@ def test_the_last_reference_to_a_parent_is_dropped() -> None:
         ends: list[Any] = []
         taken: list[Any] = []
 
-        def drop(node: Any, drop_all: bool = drop_all, x: Any = x, ends: list[Any] = ends) -> None:
+        def drop(
+            node: Any, drop_all: bool = drop_all, x: Any = x, ends: Any = ends, taken: Any = taken
+        ) -> None:
             node._parents = () if drop_all else (x,)
             gc.collect()
             taken.extend(cr.Node(3.0) * 2.0 for _ in range(3_000))  # in the memory of others

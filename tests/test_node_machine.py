@@ -221,7 +221,7 @@ class NodeMachine(RuleBasedStateMachine):
     @rule(data=floats)
     def slotted(self, data: float) -> None:
         """A leaf of a user's class."""
-        node = Slotted(data)
+        node: Any = Slotted(data)
         node.note = node * 2.0
         self.add(node, Twin(data, self.tick()))
 
