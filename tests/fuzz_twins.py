@@ -100,7 +100,7 @@ def drawn(seed: int) -> tuple[list[float], list[Step]]:
     def number() -> float:
         if rng.random() < special:
             return rng.choice(SPECIAL)
-        return rng.choice((-1.0, 1.0)) * 2.0 ** rng.uniform(-3.0, 2.0)
+        return float(rng.choice((-1.0, 1.0)) * 2.0 ** rng.uniform(-3.0, 2.0))
 
     inputs = [number() for _ in range(rng.randint(1, 4))]
     steps: list[Step] = []
