@@ -202,3 +202,21 @@ def test_what_is_handed_over_is_checked() -> None:
     ):
         with pytest.raises(TypeError):
             hand_over()
+
+
+def test_a_program_that_shrinks_while_it_is_read() -> None:
+    """It is read as it was given."""
+    if ENGINE is None:
+        return
+
+    class Two:
+        """The number of operands."""
+
+        def __index__(self) -> int:
+            steps.clear()
+            return 2
+
+    steps: list[Any] = [0, 0, ("add", Two()), "no step"]
+    with pytest.raises(ValueError, match="'no step'"):
+        ENGINE.register(rules.stop_gradient, (steps,))
+    assert steps == []

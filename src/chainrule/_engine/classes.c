@@ -145,7 +145,7 @@ static PyObject *node_vectorcall(PyObject *class, PyObject *const *args, size_t 
 #define PREFIX "chainrule.node."
 #define COMMON \
     {Py_tp_dealloc, node_dealloc}, {Py_tp_traverse, node_traverse}, {Py_tp_clear, node_clear}, \
-        {Py_tp_is_gc, node_is_gc}
+        {Py_tp_is_gc, node_is_gc}, {Py_tp_free, node_free}
 
 static PyTypeObject *add_class(PyObject *module, const char *name, PyTypeObject *base, unsigned flags,
                                PyType_Slot *slots) {
@@ -204,7 +204,7 @@ int add_classes(PyObject *module) {
         {Py_tp_getset, NODE_ATTRIBUTES},
         {Py_tp_members, NODE_MEMBERS},
     };
-    add_operator_slots(node + 9);
+    add_operator_slots(node + 10);
     PyType_Slot operation[] = {COMMON, {Py_tp_new, operation_new}, {Py_tp_init, operation_init}, {0, NULL}};
     PyType_Slot binary[] = {COMMON, {Py_tp_new, binary_new}, {0, NULL}};
     PyType_Slot relu[] = {COMMON, {Py_tp_new, relu_new}, {0, NULL}};

@@ -80,6 +80,7 @@ extern int64_t LAST_SET; /* the last that a node got as its number was set */
 
 bool is_subclass_node(PyObject *x);
 void node_dealloc(PyObject *self);
+void node_free(void *self);
 void free_in_child(void); /* after a fork: the thread that was freeing nodes may not be there any more */
 int node_traverse(PyObject *self, visitproc visit, void *arg);
 int node_clear(PyObject *self);

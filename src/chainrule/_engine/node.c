@@ -68,6 +68,21 @@ void forget(Node *node) {
     }
 }
 
+/* The memory of a node. As no class of Python has this in its tp_free, `node.__class__ = UsersOwn`, which
+   would need a header, is a TypeError. */
+void node_free(void *self) {
+    Node *node = self;
+    if (node->flags & HAS_HEADER) {
+        PyObject_GC_Del(node);
+    } else if (n_free < MOST_FREE) {
+        node->next = free_nodes;
+        free_nodes = node;
+        n_free++;
+    } else {
+        PyObject_Free(node);
+    }
+}
+
 /* Freeing a node frees its parents: one after the other, as a long chain would overflow the stack if
    each freed the next. */
 #ifdef Py_GIL_DISABLED
@@ -90,15 +105,7 @@ void node_dealloc(PyObject *self) {
         waiting = node->next;
         PyTypeObject *type = Py_TYPE(node);
         forget(node);
-        if (node->flags & HAS_HEADER) {
-            PyObject_GC_Del(node);
-        } else if (n_free < MOST_FREE) {
-            node->next = free_nodes;
-            free_nodes = node;
-            n_free++;
-        } else {
-            PyObject_Free(node);
-        }
+        node_free(node);
         Py_DECREF(type);
     }
     freeing = false;
