@@ -180,8 +180,8 @@ def test_a_keyword_that_python_uses_itself() -> None:
             Node(2.0, **{name: 1})
 
 
-def test_another_init_and_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for any class, they are called where somebody puts them into the place of Node's own."""
+def test_another_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of any class, it is called where somebody puts it into the place of Node's own."""
     made: list[Any] = []
     init = Node.__init__
 

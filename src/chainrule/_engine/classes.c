@@ -111,11 +111,12 @@ static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     return done == NULL ? -1 : 0;
 }
 
-/* Node(2.0) alone, without the two steps above; unless Python has put other functions in their place. */
+/* Node(2.0) alone, without the two steps above; unless Python has put another __init__ in the place of ours.
+   (Of another __new__ Python would not go back to ours.) */
 static PyObject *node_vectorcall(PyObject *class, PyObject *const *args, size_t nargsf, PyObject *names) {
     PyTypeObject *type = (PyTypeObject *)class;
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    bool own = type->tp_new == node_new && type->tp_init == node_init;
+    bool own = type == NodeType && type->tp_init == node_init;
     if (own && n == 1 && names == NULL && PyFloat_CheckExact(args[0])) {
         Node *node = (Node *)leaf(NodeType, PyFloat_AS_DOUBLE(args[0]), false);
         return node == NULL ? NULL : finished_node(node);
@@ -129,9 +130,8 @@ static PyObject *node_vectorcall(PyObject *class, PyObject *const *args, size_t 
             if (PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), args[n + i]) < 0) Py_CLEAR(kwargs);
     }
     if ((names == NULL || kwargs != NULL) && Py_EnterRecursiveCall(" while making a node") == 0) {
-        self = type->tp_new(type, tuple, kwargs);
-        bool blank = self != NULL && PyObject_TypeCheck(self, type);
-        if (blank && Py_TYPE(self)->tp_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
+        self = node_new(type, tuple, kwargs);
+        if (self != NULL && type->tp_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
         Py_LeaveRecursiveCall();
     }
     Py_DECREF(tuple);
