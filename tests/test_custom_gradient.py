@@ -18,6 +18,7 @@ from chainrule import (
     check_grads,
     compile,
     custom_gradient,
+    detect_anomaly,
     draw_graph,
     explore,
     grad,
@@ -558,6 +559,30 @@ def test_other_bad_input() -> None:
                 call()
             assert caught.value is error
             assert not PROGRESS.names
+
+
+def _backward(f: Callable[[Any], Any]) -> None:
+    f(Node(1.0)).backward()
+
+
+@pytest.mark.parametrize("way", [_backward, lambda f: grad(f)(1.0)], ids=["backward", "grad"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_anomalies_in_what_is_pulled_back(way: Callable[[Any], Any], count: int) -> None:
+    """Named with the gradient that was pulled back, of several results the first one's."""
+
+    @custom_gradient
+    def odd(x: Any) -> Any:
+        if count == 1:
+            return 2 * x, lambda g: (g * math.inf,)
+        return (2 * x, 3 * x), lambda g: (g[0] * math.inf,)
+
+    def f(x: Any) -> Any:
+        y = odd(x)
+        return 3 * y if count == 1 else 3 * y[0] + y[1]
+
+    said = r" inf .*: (global gradient )?3\.0 times local gradient nan"
+    with detect_anomaly(), pytest.raises(FloatingPointError, match=said):
+        way(f)
 
 
 def test_graphs_are_freed() -> None:

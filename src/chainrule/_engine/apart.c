@@ -92,7 +92,8 @@ static int raise_anomaly(const Pass *pass, const From *from, Node *operand, doub
     PyObject *function = reference("_raise_anomaly");
     Node *node = pass->order[from->place];
     if (function != NULL)
-        Py_XDECREF(PyObject_CallFunction(function, "OOddd", node, operand, pass->grads[from->place], local, total));
+        Py_XDECREF(PyObject_CallFunction(function, "OOOddd", node, operand, pass->results, pass->grads[from->place],
+                                         local, total));
     Py_XDECREF(function);
     return -1;
 }
