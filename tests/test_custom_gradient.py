@@ -561,6 +561,29 @@ def test_other_bad_input() -> None:
             assert not PROGRESS.names
 
 
+def test_pulling_back_later_with_a_captured_weight() -> None:
+    """What depends on the inputs alone, beside what depends on a node, is numbers when vjp is over."""
+    weight = Node(3.0)
+    squared = custom_gradient(lambda x: (x * x, lambda g: (2 * x * g,)))
+
+    @custom_gradient
+    def product(x: Any, y: Any) -> Any:
+        return (x * y, x - y), lambda g: (g[0] * y + g[1], g[0] * x - g[1])
+
+    def f(x: Any) -> Any:
+        a, b = product(squared(x), 2.0 * x)
+        return [a + b * weight, product(x, weight)[0]]
+
+    value, pull_back = vjp(f, 2.0)
+    assert [y.data for y in value] == [16.0, 6.0]
+    for g in (1.0, 3.0):
+        (found,) = pull_back([g, 0.5])
+        assert found.data == g * (24.0 + 2 * 3.0) + 1.5
+        weight.grad = 0.0
+        found.backward()
+        assert weight.grad == 2 * g + 0.5
+
+
 def _backward(f: Callable[[Any], Any]) -> None:
     f(Node(1.0)).backward()
 

@@ -188,6 +188,7 @@ class Linearization:
         self.stray: Node | None = None
         self.pulls = False
         self._picks = False
+        self._is_closed = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
         self._index: dict[int, int] = {}  # by id, the numbers
         self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
@@ -255,11 +256,18 @@ class Linearization:
         ]
         locals_ = [grad for number, _ in edges for grad in self.local_grads(number)]
         closed = self.closed([*values, *locals_])
+        self._is_closed = True
         start = len(values)
         for number, count in edges:
             self._locals[number] = closed[start : start + count]
             start += count
         return closed[: len(values)]
+
+    def _followed(self, x: Any) -> Any:
+        """An operand or local gradient, but the number of a node that nothing follows (any more)."""
+        if isinstance(x, Node) and (not self.live or (self._is_closed and x._level >= self.level)):
+            return x._number
+        return x
 
     def _pulls_back(self, number: int) -> bool:
         operation = self.order[number]._operation
@@ -341,9 +349,7 @@ class Linearization:
         condition = sums.conditions.get(number)
         if operation is not None and operation.pull_back is not None:
             cotangents = results.get(number)
-            operands = node.operands[1:]
-            if not self.live:
-                operands = tuple([x._number if isinstance(x, Node) else x for x in operands])
+            operands = tuple([self._followed(x) for x in node.operands[1:]])
             pulled = operation.pull_back([adjoint] if cotangents is None else cotangents, operands)
             for source, i in zip(sources, positions, strict=True):
                 sent = pulled[i - 1]
@@ -425,9 +431,7 @@ class Linearization:
         operation = node._operation
         picking = False
         if operation is not None and operation.picks:
-            decider = operation.deciding(local, node.operands)
-            if not self.live and isinstance(decider, Node):
-                decider = decider._number
+            decider = self._followed(operation.deciding(local, node.operands))
             if not _is_computed_anew(decider):
                 if (decider._number if isinstance(decider, Node) else decider) == 0.0:
                     if not PROGRESS.structural:
