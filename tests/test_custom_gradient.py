@@ -562,7 +562,7 @@ def test_other_bad_input() -> None:
 
 
 def test_pulling_back_later_with_a_captured_weight() -> None:
-    """What depends on the inputs alone, beside what depends on a node, is numbers when vjp is over."""
+    """What depends on the inputs alone, beside what depends on a node, is numbers after vjp."""
     weight = Node(3.0)
     squared = custom_gradient(lambda x: (x * x, lambda g: (2 * x * g,)))
 

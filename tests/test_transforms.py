@@ -872,7 +872,7 @@ def test_local_gradients_that_are_nodes(name: str) -> None:
 
 
 def test_pulling_back_through_nodes_later() -> None:
-    """Local gradients that are nodes are computed as a function is run, not as it is pulled back."""
+    """Local gradients that are nodes are computed as the function runs, not as it pulls back."""
     weight, asked = Node(3.0), []
     scaled = Operation("scaled", lambda x: 3.0 * x, [lambda y, x: asked.append(x) or weight])
     value, pull_back = vjp(lambda x: (scaled(x) * x, x + 1.0), 2.0)

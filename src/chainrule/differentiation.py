@@ -264,7 +264,7 @@ class Linearization:
         return closed[: len(values)]
 
     def _followed(self, x: Any) -> Any:
-        """An operand or local gradient, but the number of a node that nothing follows (any more)."""
+        """An operand or local gradient; the number of a node that nothing follows any more."""
         if isinstance(x, Node) and (not self.live or (self._is_closed and x._level >= self.level)):
             return x._number
         return x

@@ -2,7 +2,7 @@
 
    The gradients are kept apart from the nodes until all are known. So a user's code may raise in the
    middle, drop nodes, walk the same graph, and two threads may do this on one graph. The caller holds
-   the nodes. As everywhere, -0.0 is the gradient of what no message has reached. */
+   the nodes. */
 #include "walk.h"
 
 #include <math.h>
@@ -26,8 +26,6 @@ typedef struct {
     bool anomaly;       /* whether one is an error */
 } Pass;
 
-static bool is_unreached(double g) { return g == 0.0 && signbit(g); }
-
 static void end_pass(Pass *pass) {
     PyMem_Free(pass->grads);
     PyMem_Free(pass->operands);
@@ -39,7 +37,14 @@ static void end_pass(Pass *pass) {
 }
 
 static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly) {
-    Py_ssize_t edges = 0, to_leaves = 1, widest = 1; /* the root may be a leaf */
+    *pass = (Pass){.order = order, .anomaly = anomaly};
+    pass->sent_by = reference("_sent_by");
+    pass->results = pass->sent_by == NULL ? NULL : PyDict_New();
+    if (pass->results == NULL) {
+        end_pass(pass);
+        return -1;
+    }
+    Py_ssize_t edges = 0, to_leaves = 1, widest = 1; /* the root may be a leaf; no Python runs from here on */
     for (Py_ssize_t i = 0; i < n; i++) {
         Py_ssize_t count = operand_count(order[i]);
         edges += count;
@@ -49,23 +54,20 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
             to_leaves += operand != NULL && IS_LEAF(operand);
         }
     }
-    *pass = (Pass){.order = order, .widest = widest, .anomaly = anomaly};
-    pass->sent_by = reference("_sent_by");
-    if (pass->sent_by == NULL) return -1;
     pass->grads = PyMem_Malloc((size_t)n * sizeof(double));
     pass->operands = PyMem_Malloc((size_t)(edges + 1) * sizeof(int32_t));
     pass->counts = PyMem_Malloc((size_t)n * sizeof(int32_t));
     pass->arrived = PyMem_Malloc((size_t)to_leaves * sizeof(Arrived));
     pass->capacity = to_leaves;
     pass->x = PyMem_Malloc((size_t)widest * sizeof(double));
-    pass->results = PyDict_New();
-    if (!pass->grads || !pass->operands || !pass->counts || !pass->arrived || !pass->x || !pass->results) {
+    pass->widest = widest;
+    if (!pass->grads || !pass->operands || !pass->counts || !pass->arrived || !pass->x) {
         end_pass(pass);
         PyErr_NoMemory();
         return -1;
     }
     int32_t *place = pass->operands;
-    for (Py_ssize_t i = 0; i < n; i++) order[i]->pending = (int32_t)i; /* no Python runs here */
+    for (Py_ssize_t i = 0; i < n; i++) order[i]->pending = (int32_t)i;
     for (Py_ssize_t i = 0; i < n; i++) {
         int32_t *first = place;
         Py_ssize_t count = operand_count(order[i]);
@@ -74,7 +76,7 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
             if (operand != NULL) *place++ = operand->pending;
         }
         pass->counts[i] = (int32_t)(place - first);
-        pass->grads[i] = -0.0;
+        pass->grads[i] = NOTHING;
         order[i]->pending = 0; /* those that it is an operand of came before */
     }
     return 0;
@@ -130,7 +132,7 @@ static int add_message(Pass *pass, From *from, Node *operand, double local, doub
 /* What Python says that a node sends: a list of operands, local gradients, messages. */
 static int send_by_python(Pass *pass, From *from) {
     double g = pass->grads[from->place];
-    PyObject *given = is_unreached(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
+    PyObject *given = is_nothing(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
     if (given == NULL) return -1;
     PyObject *messages =
         PyObject_CallFunctionObjArgs(pass->sent_by, pass->order[from->place], given, pass->results, NULL);
@@ -155,7 +157,7 @@ static int send_by_table(Pass *pass, From *from) {
         PyErr_SetString(PyExc_RuntimeError, "the graph was changed while backward ran");
         return -1;
     }
-    for (Py_ssize_t i = 0; i < n; i++) pass->x[i] = operand_number(node, i);
+    read_operands(node, n, pass->x);
     int done = 0;
     for (Py_ssize_t i = 0; done == 0 && i < n; i++) {
         double local, sent;
@@ -176,7 +178,7 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     pass.grads[0] = seed + 0.0;
     if (IS_LEAF(order[0])) done = note_arrival(&pass, 0, seed + 0.0);
     for (Py_ssize_t i = 0; i < n && done == 0; i++) {
-        bool reached = !is_unreached(pass.grads[i]);
+        bool reached = !is_nothing(pass.grads[i]);
         from.place = i;
         from.count = pass.counts[i];
         from.next = 0;
@@ -186,7 +188,7 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     }
     for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
         double g = pass.grads[i];
-        if (!IS_LEAF(order[i])) order[i]->grad = is_unreached(g) ? 0.0 : g;
+        if (!IS_LEAF(order[i])) order[i]->grad = is_nothing(g) ? 0.0 : g;
     }
     for (Py_ssize_t i = 0; i < pass.n_arrived && done == 0; i++)
         order[pass.arrived[i].place]->grad += pass.arrived[i].message;
