@@ -15,7 +15,7 @@ PYTHONS_TESTS := tests/test_build.py::test_this_installation $(filter-out \
 	$(patsubst %,tests/test_%.py,compiled_programs docs plain_programs series),$(ENGINE_TESTS))
 
 # A finding ends the process. Leaks are not among them: Python itself keeps much to its end.
-SANITIZERS := -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZERS := -g -DMOST_FREE=0 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 .PHONY: demo test sanitize bench pictures clean
 

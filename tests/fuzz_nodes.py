@@ -390,7 +390,12 @@ class Sequence:
             [self.operate, self.call, self.backward, self.set, self.duplicate]
         )
         text, action = step()
-        contexts = [cr.detect_anomaly, cr.record_lines, cr.domain_errors, lambda: cr.group("g")]
+        contexts: list[Any] = [
+            cr.detect_anomaly,
+            cr.record_lines,
+            cr.domain_errors,
+            lambda: cr.group("g"),
+        ]
         if self.random.random() < 0.5:
             context = self.random.choice(contexts)
 

@@ -8,6 +8,7 @@ runs one.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import itertools
 import math
@@ -64,7 +65,7 @@ class Cubed(cr.Node):
         super().__init__(x.data * x.data * x.data, (x,))
 
     def _local_grad(self, parent: cr.Node) -> float:
-        return 3.0 * parent.data * parent.data
+        return float(3.0 * parent.data * parent.data)
 
 
 def own(a: float, b: float) -> float:
@@ -99,7 +100,7 @@ def drawn(seed: int) -> tuple[list[float], list[Step]]:
     def number() -> float:
         if rng.random() < special:
             return rng.choice(SPECIAL)
-        return rng.choice((-1.0, 1.0)) * 2.0 ** rng.uniform(-3.0, 2.0)
+        return float(rng.choice((-1.0, 1.0)) * 2.0 ** rng.uniform(-3.0, 2.0))
 
     inputs = [number() for _ in range(rng.randint(1, 4))]
     steps: list[Step] = []
@@ -155,7 +156,8 @@ def called(
         width = rng.randint(2, 4)
         index = rng.choice([node(), float(rng.randrange(width))])
         return index, node(), *[operand() for _ in range(width - 1)]
-    count = rng.randint(2, 5) if operation.variadic else len(operation.local_grads)
+    many = rng.choice((2, 3, 3, 4, 5, 12))
+    count = many if operation.variadic else len(operation.local_grads)
     operands = [operand() for _ in range(count)]
     operands[rng.randrange(count)] = node()
     if not operation.variadic:
@@ -257,7 +259,7 @@ def graph_lines(seed: int) -> Iterator[str]:
     root, other = nodes[-1], rng.choice(nodes)
     yield f"order {order(root)} {order(other)}"
     for start, seed_ in ((root, 1.0), (other, rng.choice((*SPECIAL, -0.1))), (root, -3.0)):
-        yield attempted("backward", lambda start=start, seed_=seed_: start.backward(seed_))
+        yield attempted("backward", functools.partial(start.backward, seed_))
         yield "grads " + shown(grads())
     with cr.detect_anomaly():
         yield attempted("anomaly", root.backward).split(" at ")[0]

@@ -260,9 +260,10 @@ def test_finalizers_see_whole_nodes() -> None:
 
     class Noisy(Scaled):
         def __del__(self) -> None:
-            order = self.cache.sorted_nodes()
-            self.cache.backward()
-            seen.append((len(order), self.data, self.cache.data, self.grad))
+            cache = vars(self)["cache"]
+            order = cache.sorted_nodes()
+            cache.backward()
+            seen.append((len(order), self.data, cache.data, self.grad))
 
     class Phoenix(Scaled):
         def __del__(self) -> None:

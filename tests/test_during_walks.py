@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -78,6 +77,12 @@ def assert_whole(root: Any, *nodes: Any) -> None:
     assert not any(getattr(node, "_pending", 0) for node in (*order, *nodes))
 
 
+def assert_untouched(nodes: list[Any]) -> None:
+    """New nodes, which may have got the memory of dropped ones, are what they were made as."""
+    assert all(node.grad == 0.0 and node.operands[0].grad == 0.0 for node in nodes)
+    assert all(node.data == 6.0 for node in nodes)
+
+
 # What users' code does in the middle
 
 
@@ -87,11 +92,14 @@ def test_the_last_reference_to_a_parent_is_dropped() -> None:
         x = cr.Node(2.0)
         dropped = chain(x)
         ends: list[Any] = []
+        taken: list[Any] = []
 
-        def drop(node: Any, drop_all: bool = drop_all, x: Any = x, ends: list[Any] = ends) -> None:
+        def drop(
+            node: Any, drop_all: bool = drop_all, x: Any = x, ends: Any = ends, taken: Any = taken
+        ) -> None:
             node._parents = () if drop_all else (x,)
             gc.collect()
-            [cr.Node(float(i)) * 2.0 for i in range(5_000)].clear()  # take the memory of others
+            taken.extend(cr.Node(3.0) * 2.0 for _ in range(3_000))  # in the memory of others
             ends.append(node)
 
         node = Calling(Calling(dropped, 1.0, lambda _: None), 3.0, drop)
@@ -102,7 +110,8 @@ def test_the_last_reference_to_a_parent_is_dropped() -> None:
         assert root.grad == 1.0
         assert node.grad == 2.0
         assert x.grad in (0.0, 6.0)
-        assert_whole(root, x)
+        assert_whole(root, x, *taken)
+        assert_untouched(taken)
         node.call = lambda _: None
         before = x.grad
         root.backward()
@@ -113,19 +122,19 @@ def test_a_part_of_the_graph_further_down_is_dropped() -> None:
     """Of which nothing else holds a node, before the walk has come to it."""
     x = cr.Node(1.0)
     low = Calling(chain(x), 1.0, lambda _: None)
-    end = weakref.ref(Calling(low, 1.0, lambda _: None))
-    del end
+    taken: list[Any] = []
     middle = chain(low)
 
     def drop() -> None:
         low._parents = (x,)
         gc.collect()
-        [chain(cr.Node(1.0), 100) for _ in range(20)].clear()
+        taken.extend(cr.Node(3.0) * 2.0 for _ in range(3_000))
 
     root = operation(drop, 2.0)(middle) + 0.0
     root.backward()
     assert x.grad in (0.0, 2.0)
-    assert_whole(root, x, low)
+    assert_whole(root, x, low, *taken)
+    assert_untouched(taken)
     x.grad = 0.0
     root.backward()
     assert x.grad == 2.0
@@ -135,18 +144,20 @@ def test_the_root_is_dropped() -> None:
     """All that holds the graph is dropped in the middle of a pass over it."""
     x = cr.Node(1.0)
     kept: list[Any] = []
+    taken: list[Any] = []
     calls: list[int] = []
 
     def drop() -> None:
         calls.append(len(kept))
         kept.clear()
         gc.collect()
-        [cr.Node(1.0) * 2.0 for _ in range(5_000)].clear()
+        taken.extend(cr.Node(3.0) * 2.0 for _ in range(3_000))
 
     kept.append(chain(operation(drop, 2.0)(chain(x))))
     kept[0].backward()
     assert calls == [1]
     assert x.grad == 2.0
+    assert_untouched(taken)
     (x * 1.0).backward()
     assert x.grad == 3.0
 
@@ -216,6 +227,23 @@ def test_parents_are_added_in_the_middle() -> None:
         root.backward()
     except (ValueError, RuntimeError):
         assert x.grad == y.grad == 0.0
+    assert_whole(root, x, y)
+
+
+def test_a_leaf_gets_parents_in_the_middle() -> None:
+    """It is in this pass what it was when the pass began: it adds its messages once."""
+    x, y = cr.Node(1.0), cr.Node(1.0)
+    leaf: Any = Calling(x, 3.0, lambda _: None)
+    leaf._parents = ()
+    leaf.grad = 10.0
+
+    def change() -> None:
+        leaf._parents = (y,)
+
+    root = operation(change)(leaf * 2.0) + leaf
+    root.backward()
+    assert leaf.grad == 13.0
+    assert y.grad == 0.0
     assert_whole(root, x, y)
 
 

@@ -221,7 +221,7 @@ class NodeMachine(RuleBasedStateMachine):
     @rule(data=floats)
     def slotted(self, data: float) -> None:
         """A leaf of a user's class."""
-        node = Slotted(data)
+        node: Any = Slotted(data)
         node.note = node * 2.0
         self.add(node, Twin(data, self.tick()))
 
@@ -334,6 +334,27 @@ class NodeMachine(RuleBasedStateMachine):
             return
         node.data = data
         twin.number, twin.serial = float(data), self.tick()
+
+    @rule(i=places, j=st.integers(0, 100), data=floats)
+    def set_data_below(self, i: int, j: int, data: float) -> None:
+        """Of a leaf that a node was computed from, then a pass."""
+        node, _ = self.at(i)
+        order = node.sorted_nodes()
+        leaves = [x for x in order if self.twin_of[id(x)].operation is None]
+        leaf = leaves[j % len(leaves)] if leaves else node
+        if leaves:
+            leaf.data = data
+            twin = self.twin_of[id(leaf)]
+            twin.number, twin.serial = data, self.tick()
+        self.backward(i, 1.0, False)
+
+    @rule(name=st.sampled_from(["fsum", "hypot"]), some=st.lists(places, min_size=9, max_size=12))
+    def wide(self, name: str, some: list[int]) -> None:
+        """An operation of many operands."""
+        pairs = [self.at(i) for i in some]
+        self.result(
+            OPERATIONS[name](*[node for node, _ in pairs], 2.0), name, *[u for _, u in pairs], 2.0
+        )
 
     @rule(i=places, grad=numbers)
     def set_grad(self, i: int, grad: Any) -> None:

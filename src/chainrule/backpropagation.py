@@ -124,13 +124,14 @@ def backward(root: Node, seed: float) -> None:
     order = sorted_nodes(root)
     for node in order:
         _check_fresh(node)
-    arrived: dict[int, list[float]] = {}
+    arrived: dict[int, list[float]] = {id(node): [] for node in order if _is_leaf(node)}
     grads = gradients(order, seed, arrived)
     with _WRITING:
         for node in order:
-            if not _is_leaf(node):
+            if id(node) not in arrived:
                 node._grad = grads.get(id(node), 0.0)
-            for message in arrived.get(id(node), ()):
+                continue
+            for message in arrived[id(node)]:
                 node._grad += message
 
 
@@ -170,13 +171,13 @@ def gradients(
     Args:
         order: the graph in topological order.
         seed: the gradient of the root.
-        arrived: gets the messages to each leaf, which are added to what it holds one by one, as
-            where a pass goes on in the nodes.
+        arrived: by the ids of the leaves, gets the messages to each, which are added to what it
+            holds one by one, as where a pass goes on in the nodes.
     """
     anomaly = detecting_anomaly()
     grads: dict[int, float] = {id(order[0]): seed + 0.0}
-    if arrived is not None and _is_leaf(order[0]):
-        arrived[id(order[0])] = [seed + 0.0]
+    if arrived is not None and id(order[0]) in arrived:
+        arrived[id(order[0])].append(seed + 0.0)
     results: dict[int, list[float]] = {}
     for node in order:
         g = grads.get(id(node))
@@ -185,8 +186,8 @@ def gradients(
             if anomaly and not math.isfinite(total):
                 _raise_anomaly(node, parent, results, g, local, total)
             grads[id(parent)] = total
-            if arrived is not None and _is_leaf(parent):
-                arrived.setdefault(id(parent), []).append(sent + 0.0)
+            if arrived is not None and id(parent) in arrived:
+                arrived[id(parent)].append(sent + 0.0)
     return grads
 
 

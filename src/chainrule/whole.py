@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from chainrule import rules
 from chainrule.annotations import ACTIVE, Annotation, here
+from chainrule.engine import ENGINE
 from chainrule.node import Node, OperationNode, operator_of, with_other
 from chainrule.rules import Operation, to_float
 from chainrule.shortcuts import note_comparison
@@ -193,3 +194,7 @@ def found_by_guards(node: Node) -> int:
         else:
             low = middle
     return -low if negative else low
+
+
+if ENGINE is not None:
+    ENGINE.set_whole(WholeNode)

@@ -12,11 +12,13 @@ typedef struct {
     double message;
 } Arrived;
 
+enum { A_LEAF = -1 };
+
 typedef struct {
     Node *const *order;
     double *grads;      /* by place in the order */
     int32_t *operands;  /* the places of the operands that are nodes, node by node */
-    int32_t *counts;    /* how many of these each node has */
+    int32_t *counts;    /* how many of these each node has; A_LEAF of what began the pass as a leaf */
     Arrived *arrived;   /* the messages to leaves, which are added to what they hold one by one */
     Py_ssize_t n_arrived, capacity;
     PyObject *results;  /* of custom_gradient's functions of several results: see _sent_by */
@@ -37,6 +39,7 @@ static void end_pass(Pass *pass) {
 }
 
 static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly) {
+    Py_ssize_t edges = 0, to_leaves = 1, widest = 1; /* the root may be a leaf */
     *pass = (Pass){.order = order, .anomaly = anomaly};
     pass->sent_by = reference("_sent_by");
     pass->results = pass->sent_by == NULL ? NULL : PyDict_New();
@@ -44,7 +47,7 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
         end_pass(pass);
         return -1;
     }
-    Py_ssize_t edges = 0, to_leaves = 1, widest = 1; /* the root may be a leaf; no Python runs from here on */
+    /* From here on no Python runs, not even a finalizer: nothing changes the graph. */
     for (Py_ssize_t i = 0; i < n; i++) {
         Py_ssize_t count = operand_count(order[i]);
         edges += count;
@@ -54,13 +57,13 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
             to_leaves += operand != NULL && IS_LEAF(operand);
         }
     }
+    pass->widest = widest;
     pass->grads = PyMem_Malloc((size_t)n * sizeof(double));
     pass->operands = PyMem_Malloc((size_t)(edges + 1) * sizeof(int32_t));
     pass->counts = PyMem_Malloc((size_t)n * sizeof(int32_t));
     pass->arrived = PyMem_Malloc((size_t)to_leaves * sizeof(Arrived));
     pass->capacity = to_leaves;
     pass->x = PyMem_Malloc((size_t)widest * sizeof(double));
-    pass->widest = widest;
     if (!pass->grads || !pass->operands || !pass->counts || !pass->arrived || !pass->x) {
         end_pass(pass);
         PyErr_NoMemory();
@@ -75,7 +78,7 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
             Node *operand = operand_node(order[i], j);
             if (operand != NULL) *place++ = operand->pending;
         }
-        pass->counts[i] = (int32_t)(place - first);
+        pass->counts[i] = IS_LEAF(order[i]) ? A_LEAF : (int32_t)(place - first);
         pass->grads[i] = NOTHING;
         order[i]->pending = 0; /* those that it is an operand of came before */
     }
@@ -123,7 +126,7 @@ static int add_message(Pass *pass, From *from, Node *operand, double local, doub
         double total = pass->grads[place] + (message + 0.0);
         if (pass->anomaly && !isfinite(total)) return raise_anomaly(pass, from, operand, local, total);
         pass->grads[place] = total;
-        if (IS_LEAF(operand)) return note_arrival(pass, place, message + 0.0);
+        if (pass->counts[place] == A_LEAF) return note_arrival(pass, place, message + 0.0);
         return 0;
     }
     return 0;
@@ -176,11 +179,11 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     From from = {.operands = pass.operands};
     int done = 0;
     pass.grads[0] = seed + 0.0;
-    if (IS_LEAF(order[0])) done = note_arrival(&pass, 0, seed + 0.0);
+    if (pass.counts[0] == A_LEAF) done = note_arrival(&pass, 0, seed + 0.0);
     for (Py_ssize_t i = 0; i < n && done == 0; i++) {
         bool reached = !is_nothing(pass.grads[i]);
         from.place = i;
-        from.count = pass.counts[i];
+        from.count = pass.counts[i] == A_LEAF ? 0 : pass.counts[i];
         from.next = 0;
         if (order[i]->code == USER || (reached && node_runs_python(order[i]))) done = send_by_python(&pass, &from);
         else if (reached && !IS_LEAF(order[i])) done = send_by_table(&pass, &from);
@@ -188,7 +191,7 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     }
     for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
         double g = pass.grads[i];
-        if (!IS_LEAF(order[i])) order[i]->grad = is_nothing(g) ? 0.0 : g;
+        if (pass.counts[i] != A_LEAF) order[i]->grad = is_nothing(g) ? 0.0 : g;
     }
     for (Py_ssize_t i = 0; i < pass.n_arrived && done == 0; i++)
         order[pass.arrived[i].place]->grad += pass.arrived[i].message;

@@ -222,6 +222,7 @@ void set_package(PyObject *prefix); /* with what the names of this package's fil
 extern PyMethodDef NODE_METHODS[];
 void add_operator_slots(PyType_Slot *slots);      /* to the slots of Node */
 PyObject *apply_unary(int code, Node *a);         /* the node of an operation of one operand */
+PyObject *apply_whole(int code, Node *a);         /* of floor, ceil or trunc */
 /* Whether two nodes give a BinaryOpNode. */
 bool is_operator(int code);
 
@@ -254,6 +255,7 @@ PyObject *failed(void);
 
 /* Each file adds its types and functions to the module; -1 with an error. */
 int add_classes(PyObject *module);    /* classes.c */
+int add_operators(PyObject *module);  /* operators.c */
 int add_rules(PyObject *module);      /* rules.c */
 int add_walk(PyObject *module);       /* walk_functions.c */
 int add_copying(PyObject *module);    /* copying.c */

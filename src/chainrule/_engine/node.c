@@ -10,19 +10,27 @@ bool is_subclass_node(PyObject *x) {
 }
 
 /* Memory. Nodes that cannot be part of a cycle have no header of the garbage collector, which then
-   never looks at them. A few of those that were freed are kept for the next ones. */
+   never looks at them. Those that were freed are kept for the next ones, up to 20 MB of them: the memory
+   of a graph that is built anew again and again (as in training) then stays mapped. */
 
+#ifndef MOST_FREE
 #ifdef Py_GIL_DISABLED
-enum { MOST_FREE = 0 };
+#define MOST_FREE 0
 #else
-enum { MOST_FREE = 4096 };
+#define MOST_FREE 262144
 #endif
-static Node *free_nodes[MOST_FREE + 1];
+#endif
+static Node *free_nodes = NULL; /* linked by `next` */
 static int n_free = 0;
 
 static inline Node *without_header(PyTypeObject *type) {
-    Node *node = n_free > 0 ? free_nodes[--n_free] : PyObject_Malloc(sizeof(Node));
-    if (node == NULL) return (Node *)PyErr_NoMemory();
+    Node *node = free_nodes;
+    if (node != NULL) {
+        free_nodes = node->next;
+        n_free--;
+    } else if ((node = PyObject_Malloc(sizeof(Node))) == NULL) {
+        return (Node *)PyErr_NoMemory();
+    }
     PyObject_Init((PyObject *)node, type);
     node->flags = 0;
     return node;
@@ -81,9 +89,15 @@ void node_dealloc(PyObject *self) {
         waiting = node->next;
         PyTypeObject *type = Py_TYPE(node);
         forget(node);
-        if (node->flags & HAS_HEADER) PyObject_GC_Del(node);
-        else if (n_free < MOST_FREE) free_nodes[n_free++] = node;
-        else PyObject_Free(node);
+        if (node->flags & HAS_HEADER) {
+            PyObject_GC_Del(node);
+        } else if (n_free < MOST_FREE) {
+            node->next = free_nodes;
+            free_nodes = node;
+            n_free++;
+        } else {
+            PyObject_Free(node);
+        }
         Py_DECREF(type);
     }
     freeing = false;

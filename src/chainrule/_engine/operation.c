@@ -38,12 +38,7 @@ static bool is_engines(PyObject *x) { return Py_TYPE(x)->tp_dealloc == node_deal
 /* A node from operands of which one or more are nodes; NULL without an error: Python's to answer. */
 static PyObject *node_from(int code, PyObject *const *args, const double *x, Py_ssize_t n) {
     const Row *row = &TABLE[code];
-    if (code == FLOOR || code == CEIL || code == TRUNC) { /* whole numbers are of a class of Python's */
-        PyObject *given[] = {row->operation, PyTuple_Pack(1, args[0])};
-        PyObject *whole = given[1] == NULL ? NULL : call_hook(HOOKS.apply, given, 2);
-        Py_XDECREF(given[1]);
-        return whole;
-    }
+    if (code == FLOOR || code == CEIL || code == TRUNC) return apply_whole(code, (Node *)args[0]);
     if (row->count != ANY)
         for (Py_ssize_t i = 0; i < n; i++)
             if (row->rules[i].length == 0 && is_engines(args[i])) return NULL; /* must be a number */

@@ -70,6 +70,29 @@ PyObject *apply_unary(int code, Node *a) {
     return new_unary(code, number, a);
 }
 
+PyTypeObject *WholeNodeType; /* the class of whole.py */
+
+static PyObject *set_whole(PyObject *module, PyObject *type) {
+    if (!PyType_Check(type)) return PyErr_Format(PyExc_TypeError, "set_whole takes a class");
+    Py_INCREF(type);
+    Py_XSETREF(WholeNodeType, (PyTypeObject *)type);
+    Py_RETURN_NONE;
+}
+
+/* floor, ceil and trunc give whole numbers; where a trace or a transformation looks on, Python makes them. */
+PyObject *apply_whole(int code, Node *a) {
+    double number;
+    if (a->level || CONTEXTS || WholeNodeType == NULL) {
+        PyObject *operand = (PyObject *)a, *operands = PyTuple_Pack(1, operand);
+        PyObject *args[] = {operation_at(code), operands};
+        PyObject *node = operands == NULL ? NULL : call_hook(HOOKS.apply, args, 2);
+        Py_XDECREF(operands);
+        return node;
+    }
+    if (rule_value(code, &a->number, 1, &number) < 0) return NULL;
+    return new_operation(WholeNodeType, operation_at(code), number, a, NULL, Py_None);
+}
+
 static PyObject *node_negative(PyObject *self) { return new_unary(NEGATIVE, -((Node *)self)->number, (Node *)self); }
 static PyObject *node_positive(PyObject *self) { return Py_NewRef(self); }
 static PyObject *node_absolute(PyObject *self) { return apply_unary(ABSOLUTE, (Node *)self); }
@@ -86,7 +109,17 @@ static PyObject *node_absolute(PyObject *self) { return apply_unary(ABSOLUTE, (N
 UNARIES(DEFINE)
 #undef DEFINE
 
+static PyObject *node_floor(PyObject *self, PyObject *unused) { return apply_whole(FLOOR, (Node *)self); }
+static PyObject *node_ceil(PyObject *self, PyObject *unused) { return apply_whole(CEIL, (Node *)self); }
+static PyObject *node_trunc(PyObject *self, PyObject *unused) { return apply_whole(TRUNC, (Node *)self); }
+
 PyMethodDef NODE_METHODS[] = {
+    {"floor", node_floor, METH_NOARGS, NULL},
+    {"ceil", node_ceil, METH_NOARGS, NULL},
+    {"trunc", node_trunc, METH_NOARGS, NULL},
+    {"__floor__", node_floor, METH_NOARGS, NULL},
+    {"__ceil__", node_ceil, METH_NOARGS, NULL},
+    {"__trunc__", node_trunc, METH_NOARGS, NULL},
     {"_replace", node_replace, METH_O, NULL},
     {"sorted_nodes", node_sorted_nodes, METH_NOARGS, NULL},
     {"backward", (PyCFunction)(void (*)(void))node_backward, METH_FASTCALL | METH_KEYWORDS, NULL},
@@ -161,3 +194,7 @@ void add_operator_slots(PyType_Slot *slots) {
     };
     memcpy(slots, operators, sizeof operators);
 }
+
+static PyMethodDef FUNCTIONS[] = {{"set_whole", set_whole, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+
+int add_operators(PyObject *module) { return PyModule_AddFunctions(module, FUNCTIONS); }
