@@ -18,6 +18,7 @@ from chainrule import (
     check_grads,
     compile,
     custom_gradient,
+    detect_anomaly,
     draw_graph,
     explore,
     grad,
@@ -558,6 +559,53 @@ def test_other_bad_input() -> None:
                 call()
             assert caught.value is error
             assert not PROGRESS.names
+
+
+def test_pulling_back_later_with_a_captured_weight() -> None:
+    """What depends on the inputs alone, beside what depends on a node, is numbers after vjp."""
+    weight = Node(3.0)
+    squared = custom_gradient(lambda x: (x * x, lambda g: (2 * x * g,)))
+
+    @custom_gradient
+    def product(x: Any, y: Any) -> Any:
+        return (x * y, x - y), lambda g: (g[0] * y + g[1], g[0] * x - g[1])
+
+    def f(x: Any) -> Any:
+        a, b = product(squared(x), 2.0 * x)
+        return [a + b * weight, product(x, weight)[0]]
+
+    value, pull_back = vjp(f, 2.0)
+    assert [y.data for y in value] == [16.0, 6.0]
+    for g in (1.0, 3.0):
+        (found,) = pull_back([g, 0.5])
+        assert found.data == g * (24.0 + 2 * 3.0) + 1.5
+        weight.grad = 0.0
+        found.backward()
+        assert weight.grad == 2 * g + 0.5
+
+
+def _backward(f: Callable[[Any], Any]) -> None:
+    f(Node(1.0)).backward()
+
+
+@pytest.mark.parametrize("way", [_backward, lambda f: grad(f)(1.0)], ids=["backward", "grad"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_anomalies_in_what_is_pulled_back(way: Callable[[Any], Any], count: int) -> None:
+    """Named with the gradient that was pulled back, of several results the first one's."""
+
+    @custom_gradient
+    def odd(x: Any) -> Any:
+        if count == 1:
+            return 2 * x, lambda g: (g * math.inf,)
+        return (2 * x, 3 * x), lambda g: (g[0] * math.inf,)
+
+    def f(x: Any) -> Any:
+        y = odd(x)
+        return 3 * y if count == 1 else 3 * y[0] + y[1]
+
+    said = r" inf .*: (global gradient )?3\.0 times local gradient nan"
+    with detect_anomaly(), pytest.raises(FloatingPointError, match=said):
+        way(f)
 
 
 def test_graphs_are_freed() -> None:

@@ -193,6 +193,17 @@ def test_both_engines_record_the_same_and_what_was_computed(
                 assert bits(values[row]) == bits(node._number)
 
 
+def test_notes_begin_with_the_first_row(kind: Any) -> None:
+    """Where only the first of many rows has an annotation, and nothing came before it."""
+    recorded = kind([], 0)
+    node: Any = Node(2.0, name="first")
+    for _ in range(3000):
+        node = node * 1.0
+    assert recorded.record(node) == 3000
+    assert recorded.notes.tolist() == [0] + 3000 * [-1]
+    assert recorded.left.tolist() == [-1, *range(3000)]
+
+
 def test_codes_are_those_of_the_operations(kind: Any) -> None:
     """Of every operation of the table, whatever it is applied to."""
     with run(0.5) as ((x,), level):

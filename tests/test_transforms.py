@@ -859,6 +859,30 @@ def test_operations_of_users() -> None:
     assert jvp(count, (1.0,), (0.1,))[1] == 0.1 * 3
 
 
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_local_gradients_that_are_nodes(name: str) -> None:
+    """Computed with a weight, say: the derivative of a function of numbers is a node then."""
+    weight = Node(3.0)
+    scaled = Operation("scaled", lambda x: x * weight.data, [lambda y, x: weight])
+    found = DERIVATIVES[name](lambda x: scaled(x) * x * x)(2.0)
+    assert isinstance(found, Node)
+    assert found.data == 36.0
+    found.backward()
+    assert weight.grad == 4.0  # what it is computed with, as a node
+
+
+def test_pulling_back_through_nodes_later() -> None:
+    """Local gradients that are nodes are computed as the function runs, not as it pulls back."""
+    weight = Node(3.0)
+    scaled = Operation("scaled", lambda x: 3.0 * x, [lambda y, x: weight])
+    value, pull_back = vjp(lambda x: (scaled(x) * x, x + 1.0), 2.0)
+    assert value == (12.0, 3.0)
+    weight = Node(100.0)
+    (found,) = pull_back((1.0, 0.5))
+    assert found.data == 12.5
+    assert jacobian(lambda x: [scaled(x), x], sparse=True)(2.0).toarray()[0, 0].data == 100.0
+
+
 @pytest.mark.parametrize("answer", ["2", None, 2j, [1.0]])
 def test_local_gradients_that_are_no_numbers(answer: Any) -> None:
     """The same error as in plain backpropagation."""

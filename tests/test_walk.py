@@ -1,5 +1,6 @@
 """Walks over graphs when something goes wrong in the middle: memory ends, cycles, users' code."""
 
+import builtins
 import gc
 import importlib
 import random
@@ -178,6 +179,24 @@ def test_losing_its_own_parents(doing: Callable[..., Node]) -> None:
     upper.backward()
     assert (x.grad, upper.grad) == (4.0, 1.0)
     assert lower._parents == ()
+
+
+def test_parents_changed_before_the_first_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As backward is prepared: by an import hook here, or by whatever the collector frees."""
+    x = Node(3.0)
+    y: Any = Doing(x, id)
+    root = y * 1.0
+    ordinary = builtins.__import__
+
+    def changing(*args: Any, **kwargs: Any) -> Any:
+        y._parents = (x,) * 100_000
+        return ordinary(*args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", changing)
+    root.backward()
+    monkeypatch.undo()
+    assert x.grad in (2.0, 200_000.0)
+    assert unmarked([x, y, root])
 
 
 @both

@@ -184,7 +184,7 @@ def gradients(
         for parent, local, sent in _sent_by(node, g, results):
             total = grads.get(id(parent), 0.0) + sent
             if anomaly and not math.isfinite(total):
-                _raise_anomaly(node, parent, results.get(id(node), [g])[0], local, total)
+                _raise_anomaly(node, parent, results, g, local, total)
             grads[id(parent)] = total
             if arrived is not None and id(parent) in arrived:
                 arrived[id(parent)].append(sent + 0.0)
@@ -214,7 +214,15 @@ def _sent_by(node: Node, g: float | None, results: dict[int, list[float]]) -> li
     return []
 
 
-def _raise_anomaly(node: Node, parent: Node, g: float | None, local: float, total: float) -> None:
+def _raise_anomaly(
+    node: Node,
+    parent: Node,
+    results: dict[int, list[float]],
+    g: float | None,
+    local: float,
+    total: float,
+) -> None:
+    (g, *_) = results.get(id(node), [g])
     raise FloatingPointError(
         f"gradient {total} of {parent!r} from {_origin(node)}: global gradient"
         f" {g} times local gradient {local}"

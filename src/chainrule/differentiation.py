@@ -188,6 +188,7 @@ class Linearization:
         self.stray: Node | None = None
         self.pulls = False
         self._picks = False
+        self._is_closed = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
         self._index: dict[int, int] = {}  # by id, the numbers
         self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
@@ -255,11 +256,18 @@ class Linearization:
         ]
         locals_ = [grad for number, _ in edges for grad in self.local_grads(number)]
         closed = self.closed([*values, *locals_])
+        self._is_closed = True
         start = len(values)
         for number, count in edges:
             self._locals[number] = closed[start : start + count]
             start += count
         return closed[: len(values)]
+
+    def _followed(self, x: Any) -> Any:
+        """An operand or local gradient; the number of a node that nothing follows any more."""
+        if isinstance(x, Node) and (not self.live or (self._is_closed and x._level >= self.level)):
+            return x._number
+        return x
 
     def _pulls_back(self, number: int) -> bool:
         operation = self.order[number]._operation
@@ -341,12 +349,13 @@ class Linearization:
         condition = sums.conditions.get(number)
         if operation is not None and operation.pull_back is not None:
             cotangents = results.get(number)
-            operands = node.operands[1:]
-            if not self.live:
-                operands = tuple([x._number if isinstance(x, Node) else x for x in operands])
+            operands = tuple([self._followed(x) for x in node.operands[1:]])
             pulled = operation.pull_back([adjoint] if cotangents is None else cotangents, operands)
             for source, i in zip(sources, positions, strict=True):
                 sent = pulled[i - 1]
+                if detecting_anomaly():
+                    first = adjoint if cotangents is None else cotangents[0]
+                    _check_finite(sent, node, first, math.nan)
                 if condition is not None:
                     reached = 0.0 if condition is _NEVER else condition
                     sent = rules.where(reached, sent, 0.0)
@@ -422,9 +431,7 @@ class Linearization:
         operation = node._operation
         picking = False
         if operation is not None and operation.picks:
-            decider = operation.deciding(local, node.operands)
-            if not self.live and isinstance(decider, Node):
-                decider = decider._number
+            decider = self._followed(operation.deciding(local, node.operands))
             if not _is_computed_anew(decider):
                 if (decider._number if isinstance(decider, Node) else decider) == 0.0:
                     if not PROGRESS.structural:
@@ -451,8 +458,8 @@ class Linearization:
 class LinearizationOfNumbers:
     """A linearization of a graph that depends on no node from outside, with its passes in C.
 
-    The Python class takes over where cotangents or tangents are nodes, and where what comes to a
-    node is to be looked at. What the two have in common is documented there.
+    The Python class takes over where cotangents, tangents or local gradients are nodes, and where
+    what comes to a node is to be looked at. What the two have in common is documented there.
     """
 
     live = False
@@ -479,37 +486,46 @@ class LinearizationOfNumbers:
 
     def kept(self, values: Sequence[Any]) -> list[Any]:
         """The same, with the local gradients computed."""
-        self._passes.compute_local_grads()
+        try:
+            self._passes.compute_local_grads()
+        except _NodesWanted:
+            return self._reference().kept(values)
         return as_numbers(values, self.level)
 
     def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
         """Reverse mode."""
-        if not detecting_anomaly():
-            pulled = self._passes.pull_back(cotangents)
-            if pulled is not NotImplemented:
-                return pulled  # type: ignore[no-any-return]
-        return self._reference().pull_back(cotangents)
+        return self._passed("pull_back", cotangents)  # type: ignore[no-any-return]
 
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
         """Forward mode."""
-        if not detecting_anomaly():
-            pushed = self._passes.push_forward(tangents)
-            if pushed is not NotImplemented:
-                return pushed  # type: ignore[no-any-return]
-        return self._reference().push_forward(tangents)
+        return self._passed("push_forward", tangents)  # type: ignore[no-any-return]
 
     def jacobian(self, forward: bool) -> Any:
         """The matrix."""
-        if detecting_anomaly():
-            return self._reference().jacobian(forward)
-        entries = numpy.frombuffer(self._passes.jacobian(forward), numpy.float64)
-        return entries.reshape(len(self.outputs), len(self.inputs))
+        matrix = self._passed("jacobian", forward)
+        if isinstance(matrix, bytearray):
+            entries = numpy.frombuffer(matrix, numpy.float64)
+            return entries.reshape(len(self.outputs), len(self.inputs))
+        return matrix
 
     def sparse_rows(self) -> list[dict[int, Any]]:
         """What of it is not 0 by the structure of the graph."""
-        if detecting_anomaly():
-            return self._reference().sparse_rows()
-        return self._passes.sparse_rows()  # type: ignore[no-any-return]
+        return self._passed("sparse_rows")  # type: ignore[no-any-return]
+
+    def _passed(self, name: str, *args: Any) -> Any:
+        """What a pass in C gives, or the Python class where that must take over."""
+        if not detecting_anomaly():
+            try:
+                passed = getattr(self._passes, name)(*args)
+            except _NodesWanted:
+                passed = NotImplemented
+            if passed is not NotImplemented:
+                return passed
+        return getattr(self._reference(), name)(*args)
+
+
+class _NodesWanted(Exception):
+    """Raised where a local gradient is a node, as a user's can be, and C would take a number."""
 
 
 def as_numbers(values: Sequence[Any], level: int) -> list[Any]:
@@ -547,7 +563,10 @@ def _local_grads(node: Node, positions: list[int], live: bool) -> list[Any]:
 def _computed_local_grads(node: Node) -> list[Any]:
     """The local gradients of a node that C can't compute, by its operands in order."""
     positions = [i for i, operand in enumerate(node.operands) if isinstance(operand, Node)]
-    return _local_grads(node, positions, live=False)
+    grads = _local_grads(node, positions, live=False)
+    if any(isinstance(grad, Node) for grad in grads):
+        raise _NodesWanted
+    return grads
 
 
 def _is_computed_anew(x: Any) -> bool:

@@ -2,7 +2,7 @@
 
    The gradients are kept apart from the nodes until all are known. So a user's code may raise in the
    middle, drop nodes, walk the same graph, and two threads may do this on one graph. The caller holds
-   the nodes. As everywhere, -0.0 is the gradient of what no message has reached. */
+   the nodes. */
 #include "walk.h"
 
 #include <math.h>
@@ -27,8 +27,6 @@ typedef struct {
     PyObject *sent_by;  /* the function of backpropagation.py */
     bool anomaly;       /* whether one is an error */
 } Pass;
-
-static bool is_unreached(double g) { return g == 0.0 && signbit(g); }
 
 static void end_pass(Pass *pass) {
     PyMem_Free(pass->grads);
@@ -81,7 +79,7 @@ static int begin_pass(Pass *pass, Node *const *order, Py_ssize_t n, bool anomaly
             if (operand != NULL) *place++ = operand->pending;
         }
         pass->counts[i] = IS_LEAF(order[i]) ? A_LEAF : (int32_t)(place - first);
-        pass->grads[i] = -0.0;
+        pass->grads[i] = NOTHING;
         order[i]->pending = 0; /* those that it is an operand of came before */
     }
     return 0;
@@ -99,7 +97,8 @@ static int raise_anomaly(const Pass *pass, const From *from, Node *operand, doub
     PyObject *function = reference("_raise_anomaly");
     Node *node = pass->order[from->place];
     if (function != NULL)
-        Py_XDECREF(PyObject_CallFunction(function, "OOddd", node, operand, pass->grads[from->place], local, total));
+        Py_XDECREF(PyObject_CallFunction(function, "OOOddd", node, operand, pass->results, pass->grads[from->place],
+                                         local, total));
     Py_XDECREF(function);
     return -1;
 }
@@ -136,7 +135,7 @@ static int add_message(Pass *pass, From *from, Node *operand, double local, doub
 /* What Python says that a node sends: a list of operands, local gradients, messages. */
 static int send_by_python(Pass *pass, From *from) {
     double g = pass->grads[from->place];
-    PyObject *given = is_unreached(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
+    PyObject *given = is_nothing(g) ? Py_NewRef(Py_None) : PyFloat_FromDouble(g);
     if (given == NULL) return -1;
     PyObject *messages =
         PyObject_CallFunctionObjArgs(pass->sent_by, pass->order[from->place], given, pass->results, NULL);
@@ -161,7 +160,7 @@ static int send_by_table(Pass *pass, From *from) {
         PyErr_SetString(PyExc_RuntimeError, "the graph was changed while backward ran");
         return -1;
     }
-    for (Py_ssize_t i = 0; i < n; i++) pass->x[i] = operand_number(node, i);
+    read_operands(node, n, pass->x);
     int done = 0;
     for (Py_ssize_t i = 0; done == 0 && i < n; i++) {
         double local, sent;
@@ -182,7 +181,7 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     pass.grads[0] = seed + 0.0;
     if (pass.counts[0] == A_LEAF) done = note_arrival(&pass, 0, seed + 0.0);
     for (Py_ssize_t i = 0; i < n && done == 0; i++) {
-        bool reached = !is_unreached(pass.grads[i]);
+        bool reached = !is_nothing(pass.grads[i]);
         from.place = i;
         from.count = pass.counts[i] == A_LEAF ? 0 : pass.counts[i];
         from.next = 0;
@@ -192,7 +191,7 @@ int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly) 
     }
     for (Py_ssize_t i = 0; i < n && done == 0; i++) { /* no Python runs here */
         double g = pass.grads[i];
-        if (pass.counts[i] != A_LEAF) order[i]->grad = is_unreached(g) ? 0.0 : g;
+        if (pass.counts[i] != A_LEAF) order[i]->grad = is_nothing(g) ? 0.0 : g;
     }
     for (Py_ssize_t i = 0; i < pass.n_arrived && done == 0; i++)
         order[pass.arrived[i].place]->grad += pass.arrived[i].message;

@@ -2,12 +2,9 @@
    backpropagation.py, whose gradients are kept apart from the nodes (see apart.c).
 
    The second pass sends each node's gradient to its operands. Nothing in it can fail, and nobody can
-   look on. -0.0 marks a gradient that no message has reached: messages are never -0.0, nor are their
-   sums with it, as 0.0 is added to them. */
+   look on. NOTHING marks a gradient that no message has reached. */
 #include "functions.h"
 #include "walk.h"
-
-#include <math.h>
 
 /* Follow an edge to a node: whether it was the last one, of an operation. At the first one, before it
    is sent anything, clear its gradient. To tell the first from the others, the edges left are counted
@@ -20,7 +17,7 @@ static inline bool is_last_edge(Node *operand) {
     int32_t left = operand->pending;
     if (left > 0) {
         left = -left;
-        operand->grad = -0.0;
+        operand->grad = NOTHING;
     }
     operand->pending = ++left;
     return left == 0;
@@ -29,7 +26,7 @@ static inline bool is_last_edge(Node *operand) {
 /* The messages of an operation that has no case in `send`. x has room for its operands. */
 static void send_by_table(Node *node, double g, double *x) {
     Py_ssize_t n = operand_count(node);
-    for (Py_ssize_t i = 0; i < n; i++) x[i] = operand_number(node, i);
+    read_operands(node, n, x);
     for (Py_ssize_t i = 0; i < n; i++) {
         double local, message;
         Node *operand = operand_node(node, i);
@@ -42,7 +39,7 @@ static void send_by_table(Node *node, double g, double *x) {
 static inline void send(Node *node, double *x) {
     double g = node->grad;
     Node *a = node->a, *b = node->b;
-    if (g == 0.0 && signbit(g)) {
+    if (g == 0.0 && is_nothing(g)) { /* the first is quicker */
         node->grad = 0.0;
         return;
     }
@@ -90,7 +87,7 @@ static inline void send(Node *node, double *x) {
    The list of nodes that are ready is kept in the walk's array. */
 static void send_all(Walk *walk, Node *root, double seed, double *x) {
     Node **ready = walk->nodes, *node = root;
-    if (node->code != LEAF) node->grad = -0.0;
+    if (node->code != LEAF) node->grad = NOTHING;
     node->pending = 0;
     node->grad += seed + 0.0;
     if (node->code == LEAF) return;

@@ -10,7 +10,7 @@ typedef struct {
 } Operands;
 
 /* The operands of a node as numbers; NULL with an error. */
-static const double *read_operands(Operands *self, const Node *node, Py_ssize_t count) {
+static const double *operands_of(Operands *self, const Node *node, Py_ssize_t count) {
     if (count > self->capacity) {
         double *larger = PyMem_Realloc(self->operands == self->few ? NULL : self->operands,
                                        (size_t)count * sizeof *larger);
@@ -18,7 +18,7 @@ static const double *read_operands(Operands *self, const Node *node, Py_ssize_t 
         self->operands = larger;
         self->capacity = count;
     }
-    for (Py_ssize_t i = 0; i < count; i++) self->operands[i] = operand_number(node, i);
+    read_operands(node, count, self->operands);
     return self->operands;
 }
 
@@ -26,7 +26,7 @@ static const double *read_operands(Operands *self, const Node *node, Py_ssize_t 
 static int push_by_table(Node *node, Operands *operands) {
     int code = node->code;
     Py_ssize_t count = operand_count(node);
-    const double *x = read_operands(operands, node, count);
+    const double *x = operands_of(operands, node, count);
     if (x == NULL) return -1;
     double tangent = NOTHING;
     for (Py_ssize_t i = 0; i < count; i++) {

@@ -53,7 +53,7 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
     double *x = builder->operands;
     int code = node->code;
     bool known = (properties_of(code) & NATIVE) != 0;
-    for (Py_ssize_t i = 0; known && i < count; i++) x[i] = operand_number(node, i);
+    if (known) read_operands(node, count, x);
     Py_ssize_t before = builder->n_edges;
     for (Py_ssize_t i = 0; i < count; i++) {
         Node *operand = operand_node(node, i);

@@ -2,7 +2,7 @@
 #ifndef CHAINRULE_LINEARIZATION_H
 #define CHAINRULE_LINEARIZATION_H
 
-#include "rules.h"
+#include "messages.h"
 
 typedef struct {    /* from a node to an operand in the graph */
     double local;   /* the local gradient */
@@ -54,23 +54,9 @@ extern PyMethodDef PASS_METHODS[];
 /* linearization.c: compute the local gradients of a node from Python; -1 with an error. */
 int compute_local_grads(Linearization *self, Py_ssize_t number);
 
-/* The sum of no messages: as in backward, messages and their sums never are -0.0, as 0.0 is added. */
-static const double NOTHING = -0.0;
-
-static inline bool is_nothing(double sum) {
-    uint64_t bits;
-    memcpy(&bits, &sum, sizeof bits);
-    return bits == (uint64_t)1 << 63;
-}
-
 /* What comes with one sum along an edge: nothing if that has reached it. */
 static inline double sent(double sum, double local) {
     return is_nothing(sum) ? NOTHING : sum * local + 0.0;
-}
-
-/* The local gradient of a native row's node by an operand: whether a message goes to it or along it. */
-static inline bool picked(int code, double local, const double *x) {
-    return !(properties_of(code) & PICKS) || (code == MESSAGE ? x[0] : local) != 0.0;
 }
 
 #endif

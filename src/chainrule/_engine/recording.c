@@ -28,10 +28,10 @@ int reserve_rows(Recording *r, Py_ssize_t n) {
     return 0;
 }
 
-/* As the first annotation comes: the rows before have none. */
+/* As the first annotation comes: the rows before have none, and those for which there is room may have none. */
 static int start_notes(Recording *r) {
     Column *notes = r->columns[NOTES];
-    if (notes->count > 0 || n_rows(r) == 0) return reserve(notes, 1);
+    if (notes->count > 0) return 0;
     if (reserve(notes, r->columns[CODES]->capacity) < 0) return -1;
     while (notes->count < n_rows(r)) ints(notes)[notes->count++] = -1;
     return 0;

@@ -24,7 +24,7 @@ int is_stale(Node *node) {
     Py_ssize_t n = operand_count(node);
     if (n > 8) x = PyMem_Malloc((size_t)n * sizeof(double));
     if (x == NULL) return PyErr_NoMemory(), -1;
-    for (Py_ssize_t i = 0; i < n; i++) x[i] = operand_number(node, i);
+    read_operands(node, n, x);
     int changed = rule_value(node->code, x, n, &value);
     if (changed == 0) changed = value != node->number && (value == value || node->number == node->number);
     if (x != few) PyMem_Free(x);

@@ -2,7 +2,7 @@
 #ifndef CHAINRULE_WALK_H
 #define CHAINRULE_WALK_H
 
-#include "rules.h"
+#include "messages.h"
 
 /* What the first pass has found. One array is all the memory of a walk: all nodes that the first pass
    has come to are in it, so that their marks can be cleared when memory ends; the second pass keeps its
@@ -59,9 +59,8 @@ static inline bool message_to(const Node *node, Py_ssize_t position, double g, c
     int code = node->code;
     if (ignores(code, position)) return false;
     *local = local_gradient(code, position, node->number, x, n);
-    if (properties_of(code) & PICKS && (code == MESSAGE ? x[0] : *local) == 0.0) return false;
     *message = g * *local;
-    return true;
+    return picked(code, *local, x);
 }
 
 #endif

@@ -20,12 +20,16 @@ static Node *const *nodes_of(PyObject *iterable, PyObject **items, Py_ssize_t *n
     return (Node *const *)((PyTupleObject *)*items)->ob_item;
 }
 
-/* A list of the nodes of an order, which it ends. */
+/* A list of the nodes of an order, which it ends. Making a list can run the collector, and so Python. */
 static PyObject *list_of(Node **order, Py_ssize_t n, bool reversed) {
     if (n < 0) return NULL;
+    for (Py_ssize_t i = 0; i < n; i++) Py_INCREF(order[i]);
     PyObject *list = PyList_New(n);
-    for (Py_ssize_t i = 0; list != NULL && i < n; i++)
-        PyList_SET_ITEM(list, i, Py_NewRef((PyObject *)order[reversed ? n - 1 - i : i]));
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *node = (PyObject *)order[reversed ? n - 1 - i : i];
+        if (list != NULL) PyList_SET_ITEM(list, i, node);
+        else Py_DECREF(node);
+    }
     PyMem_Free(order);
     return list;
 }
