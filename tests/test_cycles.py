@@ -374,7 +374,7 @@ def test_a_plain_node_cannot_become_a_users_own() -> None:
                 node.__class__ = Own
             with pytest.raises(TypeError, match="__class__"):
                 node.__class__ = WholeNode
-    own = Own(1.0)
+    own: Any = Own(1.0)
     own.__class__ = Other
     assert type(own) is Other
     del own

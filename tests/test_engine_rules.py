@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from references import EDGES, REFERENCES
@@ -189,13 +189,13 @@ def test_what_is_handed_over_is_checked() -> None:
     """Operands that must be numbers; classes of what is no node."""
     if ENGINE is None:
         return
-    x = Node(2.0)
+    x, made = Node(2.0), cast(Any, OperationNode)
     for operation in (rules.ldexp, rules.round_half_even):
-        assert OperationNode(operation, 1.0, x, None, 2.0).operands == (x, 2.0)
+        assert made(operation, 1.0, x, None, 2.0).operands == (x, 2.0)
         with pytest.raises(TypeError):
-            OperationNode(operation, 1.0, x, x, None)
+            made(operation, 1.0, x, x, None)
         with pytest.raises(TypeError):
-            OperationNode(operation, 1.0, None, x, 2.0)
+            made(operation, 1.0, None, x, 2.0)
     for hand_over in (
         lambda: ENGINE.set_context_hooks(condition=int),
         lambda: ENGINE.set_whole(int),

@@ -175,9 +175,10 @@ def test_comparisons_with_numpys_numbers_give_a_bool(number: Any) -> None:
 
 def test_a_keyword_that_python_uses_itself() -> None:
     """It is unknown, like any other."""
+    call: Any = Node
     for name in ("self", "node"):
         with pytest.raises(TypeError, match=f"no argument '{name}'"):
-            Node(2.0, **{name: 1})
+            call(2.0, **{name: 1})
 
 
 def test_another_init(monkeypatch: pytest.MonkeyPatch) -> None:
