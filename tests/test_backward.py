@@ -649,6 +649,29 @@ def test_data_set_after_use(i: int) -> None:
     assert x.grad == 2 * before[2]
 
 
+@pytest.mark.parametrize("i", range(len(operations_on(Node(2.0)))))
+def test_a_leaf_filled_again_after_use(i: int) -> None:
+    """Its data is set by that: what was computed from it is stale."""
+    x = Node(2.0)
+    y = operations_on(x)[i]
+    Node.__init__(x, 2.5)
+    with pytest.raises(ValueError, match="was changed after"):
+        y.backward()
+    Node.__init__(x, 2.0)
+    y.backward()
+
+
+def test_a_result_filled_again_after_use() -> None:
+    """It is a leaf from then on, with another value."""
+    x = Node(2.0)
+    y = x.exp()
+    z = y * y
+    Node.__init__(y, 3.0)
+    assert y.operands == ()
+    with pytest.raises(ValueError, match="was changed after multiply"):
+        z.backward()
+
+
 def test_data_set_and_computed_again() -> None:
     """A training loop; other graphs made before are not concerned."""
     x, other = Node(2.0), Node(3.0)

@@ -19,7 +19,10 @@ from memory import blocks_in_use
 from node_cases import HALF, Scaled
 
 import chainrule as cr
+from chainrule import Node
 from chainrule import math as cm
+from chainrule.engine import ENGINE
+from chainrule.whole import WholeNode
 
 COMPILED = cr.build_info()["compiled"]
 
@@ -355,3 +358,25 @@ def test_a_plain_node_with_a_users_own_as_parent() -> None:
     assert end() is None
     plain._parents = (x,)
     assert plain._parents == (x,)
+
+
+def test_a_plain_node_cannot_become_a_users_own() -> None:
+    """It has no room for what the collector needs; between classes of one kind it can."""
+
+    class Own(Node):
+        __slots__ = ()
+
+    class Other(Node):
+        __slots__ = ()
+
+    if ENGINE is not None:
+        for node in (Node(1.0), Node(1.0).exp(), Node(1.0) * 2.0):
+            with pytest.raises(TypeError, match="__class__"):
+                node.__class__ = Own
+            with pytest.raises(TypeError, match="__class__"):
+                node.__class__ = WholeNode
+    own = Own(1.0)
+    own.__class__ = Other
+    assert type(own) is Other
+    del own
+    gc.collect()

@@ -26,6 +26,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import math as cm
+from chainrule.engine import ENGINE
 
 LONG = 400
 
@@ -436,3 +437,56 @@ def test_signals(seed: int) -> None:
 
 if __name__ == "__main__":
     shot_at(int(sys.argv[1]))
+
+
+# Outside of walks
+
+
+def test_operands_are_replaced_in_the_middle() -> None:
+    """By what is asked for the other operands: each is let go once."""
+    for rounds in range(1, 4):
+        a, b, c, d = (cr.Node(float(i)) for i in range(4))
+        y = a + b
+        counts = [sys.getrefcount(node) for node in (a, b, c, d)]
+
+        def others(y: Any = y, c: Any = c, d: Any = d, n: int = rounds) -> Any:
+            for _ in range(n):
+                y._replace((c, d))
+            yield c
+            yield d
+
+        y._replace(others())
+        del others
+        assert y.operands == (c, d)
+        now = [sys.getrefcount(node) for node in (a, b, c, d)]
+        assert now == [counts[0] - 1, counts[1] - 1, counts[2] + 1, counts[3] + 1]
+
+
+def test_a_memo_that_changes_in_the_middle() -> None:
+    """As one of its keys runs Python where it is compared."""
+    a, b = cr.Node(1.0), cr.Node(2.0)
+    y = a * b
+    memo: dict[Any, Any] = {}
+    kept: list[Any] = []
+
+    class Key:
+        """Equal to nothing; drops the copy of a node."""
+
+        armed = False
+
+        def __hash__(self) -> int:
+            return hash(id(b))
+
+        def __eq__(self, other: object) -> bool:
+            if self.armed and memo.pop(id(a), None) is not None:
+                kept.extend([cr.Node(9.0) for _ in range(4)])  # in its memory, perhaps
+            return False
+
+    key = Key()
+    memo.update({id(a): cr.Node(5.0), key: 0})
+    memo[id(b)] = cr.Node(6.0)
+    key.armed = True
+    if ENGINE is not None:
+        twin = ENGINE.copy_of(y, memo)
+        assert kept
+        assert [x.data for x in twin.operands] == [5.0, 6.0]

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from references import EDGES, REFERENCES
 
-from chainrule import rules
+from chainrule import Node, rules
 from chainrule.engine import ENGINE
+from chainrule.node import OperationNode
 from chainrule.rules import OPERATIONS, Operation
 
 SLOW = ("gamma", "lgamma", "polygamma")  # by mpmath, in Python
@@ -174,3 +175,48 @@ def test_numbers_that_are_no_floats(x: float) -> None:
     """An int is taken for the float that it is equal to."""
     assert rules.tanh(x) == math.tanh(x)
     assert rules.atan2(x, 2) == math.atan2(x, 2)
+
+
+@pytest.mark.parametrize("index", [-0.5, 0.0, -0.0, 0.5, -1.0])
+def test_an_index_into_an_empty_table(index: float) -> None:
+    """There is no element, at whichever index."""
+    for look_up in (lambda: value("gather", (index,)), lambda: rules.gather(index)):
+        with pytest.raises(IndexError):
+            look_up()
+
+
+def test_what_is_handed_over_is_checked() -> None:
+    """Operands that must be numbers; classes of what is no node."""
+    if ENGINE is None:
+        return
+    x = Node(2.0)
+    for operation in (rules.ldexp, rules.round_half_even):
+        assert OperationNode(operation, 1.0, x, None, 2.0).operands == (x, 2.0)
+        with pytest.raises(TypeError):
+            OperationNode(operation, 1.0, x, x, None)
+        with pytest.raises(TypeError):
+            OperationNode(operation, 1.0, None, x, 2.0)
+    for hand_over in (
+        lambda: ENGINE.set_context_hooks(condition=int),
+        lambda: ENGINE.set_whole(int),
+    ):
+        with pytest.raises(TypeError):
+            hand_over()
+
+
+def test_a_program_that_shrinks_while_it_is_read() -> None:
+    """It is read as it was given."""
+    if ENGINE is None:
+        return
+
+    class Two:
+        """The number of operands."""
+
+        def __index__(self) -> int:
+            steps.clear()
+            return 2
+
+    steps: list[Any] = [0, 0, ("add", Two()), "no step"]
+    with pytest.raises(ValueError, match="'no step'"):
+        ENGINE.register(rules.stop_gradient, (steps,))
+    assert steps == []

@@ -206,3 +206,50 @@ def test_every_lock_is_known_to_forks() -> None:
         "node.py:_SETTING",
         "compiler/machine.py:_importing",
     }
+
+
+FREEING = """
+import os, threading
+from chainrule import Node
+
+class Finalized(Node):
+    def __init__(self, x, finalize):
+        super().__init__(x)
+        self.finalize = finalize
+    def __del__(self):
+        self.finalize()
+
+inside, go_on = threading.Event(), threading.Event()
+
+def finalize():
+    inside.set()
+    go_on.wait()
+
+def freeing():
+    y = Finalized(1.0, finalize) * 2.0
+    del y
+
+thread = threading.Thread(target=freeing)
+thread.start()
+inside.wait()
+child = os.fork()
+if not child:
+    freed = []
+    y = Finalized(1.0, lambda: freed.append(True)) * 2.0
+    del y
+    os._exit(0 if freed else 1)
+failed = os.waitpid(child, 0)[1]
+go_on.set()
+thread.join()
+assert not failed
+"""
+
+
+def test_children_free_nodes_that_another_thread_was_freeing() -> None:
+    """Of a parent whose thread stands in a finalizer."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FREEING],
+        check=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": PATHS},
+    )

@@ -135,6 +135,69 @@ def test_data_and_grad_of_a_leaf_can_be_set(number: Any) -> None:
     assert x.data == x.grad == float(number)
 
 
+class OddFloat(float):
+    """Not what its own conversion says, as everywhere in Python's arithmetic."""
+
+    def __float__(self) -> float:
+        return 7.0
+
+
+class OddInt(int):
+    """Likewise."""
+
+    def __float__(self) -> float:
+        return 7.0
+
+
+@pytest.mark.parametrize("number", [OddFloat(3.0), OddInt(3)])
+def test_a_subclass_of_float_or_int_is_its_value(number: Any) -> None:
+    """However a node meets it."""
+    x = Node(2.0)
+    assert (x + number).data == (number + x).data == 5.0
+    assert (x**number).data == 8.0
+    assert Node(number).data == 3.0
+    assert type(Node(number).data) is float
+    assert cm.atan2(x, number).data == math.atan2(2.0, 3.0)
+    assert chainrule.rules.atan2(x, number).data == math.atan2(2.0, 3.0)
+    x.data = number
+    x.grad = number
+    assert (x.data, x.grad) == (3.0, 3.0)
+    x.backward(number)
+    assert x.grad == 6.0
+
+
+@pytest.mark.parametrize("number", [np.float64(3.0), np.int64(3), np.float32(3.0), np.bool_(True)])
+def test_comparisons_with_numpys_numbers_give_a_bool(number: Any) -> None:
+    """Python's, not NumPy's, which is no bool."""
+    x = Node(2.0)
+    assert all(type(holds) is bool for holds in (x < number, x >= number, x == number, x != number))
+
+
+def test_a_keyword_that_python_uses_itself() -> None:
+    """It is unknown, like any other."""
+    for name in ("self", "node"):
+        with pytest.raises(TypeError, match=f"no argument '{name}'"):
+            Node(2.0, **{name: 1})
+
+
+def test_another_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of any class, it is called where somebody puts it into the place of Node's own."""
+    made: list[Any] = []
+    init = Node.__init__
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> None:
+        made.append(self)
+        init(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "__init__", counted)
+        nodes = [Node(1.0), Node(2), Node(3.0, name="x")]
+    assert list(map(id, made)) == list(map(id, nodes))
+    assert [node.data for node in nodes] == [1.0, 2.0, 3.0]
+    Node(4.0)
+    assert len(made) == 3
+
+
 def test_data_in_place() -> None:
     """A step of gradient descent as the seed writes it."""
     x = Node(1.0)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
+from chainrule.engine import ENGINE
+
 Take = Callable[[], AbstractContextManager[Any]]
 
 _around: Final[list[Take]] = []
@@ -59,6 +61,8 @@ def _after_in_child() -> None:
         if not made._is_owned():
             made._at_fork_reinit()
     _local.taken.close()
+    if ENGINE is not None:
+        ENGINE.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

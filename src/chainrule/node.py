@@ -118,11 +118,13 @@ class Node:
 
     def __init__(
         self,
+        /,
         data: SupportsFloat,
         parents: Sequence[Node] = (),
         name: str | None = None,
         **unknown: NoReturn,
     ) -> None:
+        again = hasattr(self, "_serial")
         self._operation: Operation | None = None
         self._a: Node | None = None
         self._b: Node | None = None
@@ -131,6 +133,9 @@ class Node:
         self._number = 0.0
         self._grad = 0.0
         self._serial = next(_SERIALS)
+        if again:  # what was computed from it had another number
+            with _SETTING:
+                self._serial = _STATE.last_set = next(_SERIALS)
         self._level = 0
         _fill(self, data, parents, name, **unknown)
 
@@ -665,6 +670,7 @@ class Node:
 
 def _fill(
     node: Node,
+    /,
     data: SupportsFloat,
     parents: Sequence[Node] = (),
     name: str | None = None,
@@ -1050,7 +1056,7 @@ def _compared(node: Node, other: Any, symbol: str) -> Any:
 
         return compared(operation, other, node) if swapped else compared(operation, node, other)
     if not isinstance(other, Node):
-        return function(node._number, other)
+        return bool(function(node._number, other))  # NumPy's numbers give a bool of theirs
     if symbol == "==":
         return node is other
     if symbol == "!=":

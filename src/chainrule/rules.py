@@ -209,10 +209,10 @@ def to_float(x: object, what: str, rule: str = "takes real numbers and nodes") -
         ValueError: if x is a whole number too large for a float.
     """
     if isinstance(x, float):
-        return float(x)
+        return float.__float__(x)  # a subclass is the number that Python's arithmetic takes it for
     if isinstance(x, (int, Real)):
         try:
-            return float(x)
+            return int.__float__(x) if isinstance(x, int) else float(x)
         except OverflowError:
             raise ValueError(f"{what}: {described(x)} is too large for a float") from None
     hint = ""

@@ -93,7 +93,9 @@ static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     if (node->a != NULL || node->b != NULL || node->extra != EXTRA_NONE || node->code != LEAF) forget(node);
     node->grad = 0.0;
     node->level = 0;
+    bool last = node->serial == SERIAL;
     node->serial = ++SERIAL;
+    if (!last) LAST_SET = SERIAL; /* something may have been computed from what it was */
     if (data != NULL && PyFloat_CheckExact(data)) {
         node->number = PyFloat_AS_DOUBLE(data);
         return CONTEXTS ? enter_contexts(node) : 0;
@@ -109,10 +111,13 @@ static int node_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     return done == NULL ? -1 : 0;
 }
 
-/* Node(2.0) alone, without the two steps above. */
-static PyObject *node_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names) {
+/* Node(2.0) alone, without the two steps above; unless Python has put another __init__ in the place of ours.
+   (Of another __new__ Python would not go back to ours.) */
+static PyObject *node_vectorcall(PyObject *class, PyObject *const *args, size_t nargsf, PyObject *names) {
+    PyTypeObject *type = (PyTypeObject *)class;
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    if (type == (PyObject *)NodeType && n == 1 && names == NULL && PyFloat_CheckExact(args[0])) {
+    bool own = type == NodeType && type->tp_init == node_init;
+    if (own && n == 1 && names == NULL && PyFloat_CheckExact(args[0])) {
         Node *node = (Node *)leaf(NodeType, PyFloat_AS_DOUBLE(args[0]), false);
         return node == NULL ? NULL : finished_node(node);
     }
@@ -124,8 +129,11 @@ static PyObject *node_vectorcall(PyObject *type, PyObject *const *args, size_t n
         for (Py_ssize_t i = 0; kwargs != NULL && i < PyTuple_GET_SIZE(names); i++)
             if (PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), args[n + i]) < 0) Py_CLEAR(kwargs);
     }
-    if (names == NULL || kwargs != NULL) self = node_new((PyTypeObject *)type, tuple, kwargs);
-    if (self != NULL && node_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
+    if ((names == NULL || kwargs != NULL) && Py_EnterRecursiveCall(" while making a node") == 0) {
+        self = node_new(type, tuple, kwargs);
+        if (self != NULL && type->tp_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
+        Py_LeaveRecursiveCall();
+    }
     Py_DECREF(tuple);
     Py_XDECREF(kwargs);
     return self;
@@ -137,7 +145,7 @@ static PyObject *node_vectorcall(PyObject *type, PyObject *const *args, size_t n
 #define PREFIX "chainrule.node."
 #define COMMON \
     {Py_tp_dealloc, node_dealloc}, {Py_tp_traverse, node_traverse}, {Py_tp_clear, node_clear}, \
-        {Py_tp_is_gc, node_is_gc}
+        {Py_tp_is_gc, node_is_gc}, {Py_tp_free, node_free}
 
 static PyTypeObject *add_class(PyObject *module, const char *name, PyTypeObject *base, unsigned flags,
                                PyType_Slot *slots) {
@@ -178,9 +186,15 @@ static PyObject *set_docs(PyObject *module, PyObject *docs) {
 /* kept_nodes(): how many freed nodes are kept for the next, for tests that count what is not freed. */
 static PyObject *kept_nodes_function(PyObject *module, PyObject *unused) { return PyLong_FromSsize_t(kept_nodes()); }
 
+static PyObject *after_fork_in_child(PyObject *module, PyObject *unused) {
+    free_in_child();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef FUNCTIONS[] = {
     {"set_docs", set_docs, METH_O, NULL},
     {"kept_nodes", kept_nodes_function, METH_NOARGS, NULL},
+    {"after_fork_in_child", after_fork_in_child, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -194,7 +208,7 @@ int add_classes(PyObject *module) {
         {Py_tp_getset, NODE_ATTRIBUTES},
         {Py_tp_members, NODE_MEMBERS},
     };
-    add_operator_slots(node + 9);
+    add_operator_slots(node + 10);
     PyType_Slot operation[] = {COMMON, {Py_tp_new, operation_new}, {Py_tp_init, operation_init}, {0, NULL}};
     PyType_Slot binary[] = {COMMON, {Py_tp_new, binary_new}, {0, NULL}};
     PyType_Slot relu[] = {COMMON, {Py_tp_new, relu_new}, {0, NULL}};

@@ -155,6 +155,8 @@ static PyObject *set_context_hooks(PyObject *module, PyObject *args, PyObject *k
     for (int i = 0; i < N_VARIABLES; i++)
         if (given[i] != NULL && !PyContextVar_CheckExact(given[i]))
             return PyErr_Format(PyExc_TypeError, "%s is no context variable", names[i]);
+    if (condition != NULL && !PyType_IsSubtype((PyTypeObject *)condition, NodeType))
+        return PyErr_Format(PyExc_TypeError, "a condition is a node");
     if (condition != NULL && add_marks((PyTypeObject *)condition) < 0) return NULL;
     for (int i = 0; i < 6; i++)
         if (given[i] != NULL) {
@@ -213,9 +215,10 @@ int enter_contexts(Node *node) {
 
 /* A name comes in addition. */
 int set_name(Node *node, PyObject *name) {
-    PyObject *old = annotation_of(node), *annotation;
+    PyObject *old = Py_XNewRef(annotation_of(node)), *annotation;
     if (old != NULL) annotation = PyObject_CallMethod(old, "named", "O", name);
     else annotation = new_annotation(name, NULL, NULL);
+    Py_XDECREF(old);
     int done = annotation == NULL ? -1 : set_annotation_of(node, annotation);
     Py_XDECREF(annotation);
     return done;

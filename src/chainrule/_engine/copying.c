@@ -1,12 +1,13 @@
 /* Copies of the most frequent nodes, the twin of _new in copying.py. */
 #include "walk.h"
 
-/* The copy of an operand (borrowed) by its id in a memo; NULL without an error if there is none. */
+/* The copy of an operand by its id in a memo, a new reference; NULL without an error if there is none.
+   A memo that a user gives can have keys whose comparison runs Python. */
 static PyObject *copied(PyObject *memo, PyObject *operand) {
     PyObject *key = PyLong_FromVoidPtr(operand);
     PyObject *found = key == NULL ? NULL : PyDict_GetItemWithError(memo, key);
     Py_XDECREF(key);
-    return found != NULL && is_node(found) ? found : NULL;
+    return found != NULL && is_node(found) ? Py_NewRef(found) : NULL;
 }
 
 /* All operands of a node in a tuple, with copies in the place of nodes. */
@@ -15,32 +16,39 @@ static PyObject *copied_rest(PyObject *memo, PyObject *rest) {
     PyObject *twins = PyTuple_New(n);
     for (Py_ssize_t i = 0; twins != NULL && i < n; i++) {
         PyObject *operand = PyTuple_GET_ITEM(rest, i);
-        if (is_node(operand)) operand = copied(memo, operand);
+        operand = is_node(operand) ? copied(memo, operand) : Py_NewRef(operand);
         if (operand == NULL) Py_CLEAR(twins);
-        else PyTuple_SET_ITEM(twins, i, Py_NewRef(operand));
+        else PyTuple_SET_ITEM(twins, i, operand);
     }
     return twins;
 }
 
 static PyObject *twin_of(const Node *node, PyObject *memo) {
-    PyObject *rest = rest_of(node);
-    if (node->code == LEAF) {
-        PyObject *number = PyFloat_FromDouble(node->number);
-        PyObject *twin = number == NULL ? NULL : PyObject_CallOneArg((PyObject *)NodeType, number);
-        Py_XDECREF(number);
-        return twin;
-    }
-    if (rest != NULL) {
+    PyObject *rest = Py_XNewRef(rest_of(node)), *twin = NULL;
+    int code = node->code; /* read before Python runs, which may change the node */
+    bool constant = has_constant(node);
+    double number = node->number, value = constant ? constant_of(node) : 0.0;
+    Node *a = NULL, *b = NULL;
+    if (code == LEAF) {
+        PyObject *data = PyFloat_FromDouble(number);
+        twin = data == NULL ? NULL : PyObject_CallOneArg((PyObject *)NodeType, data);
+        Py_XDECREF(data);
+    } else if (rest != NULL) {
         PyObject *operands = copied_rest(memo, rest);
-        PyObject *twin = operands == NULL ? NULL : new_from_tuple(node->code, node->number, operands);
+        twin = operands == NULL ? NULL : new_from_tuple(code, number, operands);
         Py_XDECREF(operands);
-        return twin;
+    } else {
+        PyObject *left = (PyObject *)node->a, *right = (PyObject *)node->b;
+        if (left != NULL) a = (Node *)copied(memo, left);
+        if (right != NULL && (left == NULL || a != NULL)) b = (Node *)copied(memo, right);
+        bool found = (left == NULL || a != NULL) && (right == NULL || b != NULL);
+        if (found && constant) twin = new_with_constant(code, number, a, b, value);
+        else if (found) twin = b == NULL ? new_unary(code, number, a) : new_binary(code, number, a, b);
     }
-    Node *a = node->a == NULL ? NULL : (Node *)copied(memo, (PyObject *)node->a);
-    Node *b = node->b == NULL ? NULL : (Node *)copied(memo, (PyObject *)node->b);
-    if ((node->a != NULL && a == NULL) || (node->b != NULL && b == NULL)) return NULL;
-    if (has_constant(node)) return new_with_constant(node->code, node->number, a, b, constant_of(node));
-    return b == NULL ? new_unary(node->code, node->number, a) : new_binary(node->code, node->number, a, b);
+    Py_XDECREF(rest);
+    Py_XDECREF(a);
+    Py_XDECREF(b);
+    return twin;
 }
 
 /* copy_of(node, memo): a new node on the copies of its operands; None where Python has to make it: of

@@ -81,6 +81,8 @@ extern int64_t LAST_SET; /* the last that a node got as its number was set */
 Py_ssize_t kept_nodes(void); /* how many freed nodes are kept for the next */
 bool is_subclass_node(PyObject *x);
 void node_dealloc(PyObject *self);
+void node_free(void *self);
+void free_in_child(void); /* after a fork: the thread that was freeing nodes may not be there any more */
 int node_traverse(PyObject *self, visitproc visit, void *arg);
 int node_clear(PyObject *self);
 int node_is_gc(PyObject *self);
@@ -89,6 +91,19 @@ void forget(Node *node); /* operands, annotation and operation: it becomes a lea
 /* Whether an object is a node. */
 static inline bool is_node(PyObject *x) {
     return Py_TYPE(x)->tp_dealloc == node_dealloc || is_subclass_node(x);
+}
+
+/* A float or an int as a number; what needs more care (other numbers, ints too large) is left to Python. */
+static inline bool is_number(PyObject *x, double *number) {
+    if (PyFloat_Check(x)) {
+        *number = PyFloat_AS_DOUBLE(x);
+        return true;
+    }
+    if (!PyLong_Check(x)) return false;
+    *number = PyLong_AsDouble(x);
+    if (*number != -1.0 || !PyErr_Occurred()) return true;
+    PyErr_Clear();
+    return false;
 }
 
 /* New references; NULL with an error. A NULL operand of `with_constant` is the constant. */

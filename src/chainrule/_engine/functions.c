@@ -117,7 +117,11 @@ int find_hypot(void) {
     Py_XSETREF(HYPOT_FUNCTION, PyObject_GetAttrString(math, "hypot"));
     Py_DECREF(math);
     if (HYPOT_FUNCTION == NULL) return -1;
-    if (PyCFunction_Check(HYPOT_FUNCTION) && PyCFunction_GET_FLAGS(HYPOT_FUNCTION) == METH_FASTCALL)
+    if (!PyCFunction_Check(HYPOT_FUNCTION)) { /* another could keep the floats, or give no float */
+        PyErr_SetString(PyExc_ImportError, "math.hypot is not Python's own");
+        return -1;
+    }
+    if (PyCFunction_GET_FLAGS(HYPOT_FUNCTION) == METH_FASTCALL)
         HYPOT_FAST = (Fast)(void (*)(void))PyCFunction_GET_FUNCTION(HYPOT_FUNCTION);
     return 0;
 }

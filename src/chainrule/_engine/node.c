@@ -14,7 +14,7 @@ bool is_subclass_node(PyObject *x) {
    of a graph that is built anew again and again (as in training) then stays mapped. */
 
 #ifndef MOST_FREE
-#ifdef Py_GIL_DISABLED
+#if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__) /* which sees uses of what was freed */
 #define MOST_FREE 0
 #else
 #define MOST_FREE 262144
@@ -70,16 +70,32 @@ void forget(Node *node) {
     }
 }
 
+/* The memory of a node. As no class of Python has this in its tp_free, `node.__class__ = UsersOwn`, which
+   would need a header, is a TypeError. */
+void node_free(void *self) {
+    Node *node = self;
+    if (node->flags & HAS_HEADER) {
+        PyObject_GC_Del(node);
+    } else if (n_free < MOST_FREE) {
+        node->next = free_nodes;
+        free_nodes = node;
+        n_free++;
+    } else {
+        PyObject_Free(node);
+    }
+}
+
 /* Freeing a node frees its parents: one after the other, as a long chain would overflow the stack if
    each freed the next. */
-void node_dealloc(PyObject *self) {
 #ifdef Py_GIL_DISABLED
-    static THREAD_LOCAL Node *waiting = NULL;
-    static THREAD_LOCAL bool freeing = false;
+static THREAD_LOCAL Node *waiting = NULL;
+static THREAD_LOCAL bool freeing = false;
 #else
-    static Node *waiting = NULL;
-    static bool freeing = false;
+static Node *waiting = NULL;
+static bool freeing = false;
 #endif
+
+void node_dealloc(PyObject *self) {
     Node *node = (Node *)self;
     if (node->flags & HAS_HEADER) PyObject_GC_UnTrack(self);
     node->next = waiting;
@@ -91,19 +107,13 @@ void node_dealloc(PyObject *self) {
         waiting = node->next;
         PyTypeObject *type = Py_TYPE(node);
         forget(node);
-        if (node->flags & HAS_HEADER) {
-            PyObject_GC_Del(node);
-        } else if (n_free < MOST_FREE) {
-            node->next = free_nodes;
-            free_nodes = node;
-            n_free++;
-        } else {
-            PyObject_Free(node);
-        }
+        node_free(node);
         Py_DECREF(type);
     }
     freeing = false;
 }
+
+void free_in_child(void) { freeing = false; }
 
 int node_is_gc(PyObject *self) { return ((Node *)self)->flags & HAS_HEADER; }
 
@@ -199,7 +209,15 @@ int check_operands(int code, Node *a, Node *b, PyObject *rest) {
     } else {
         right = right && 0 < count && count <= 2 && (a != NULL || (b != NULL && rest != Py_None));
     }
-    if (right && (code == LEAF || code == USER || takes(code, count))) return 0;
+    if (code != LEAF && code != USER) {
+        right = right && takes(code, count);
+        if (right && TABLE[code].count != ANY)
+            for (Py_ssize_t i = 0; i < count; i++) {
+                bool node = tuple ? is_node(PyTuple_GET_ITEM(rest, i)) : (i == 0 ? a : b) != NULL;
+                if (node && TABLE[code].rules[i].length == 0) right = false; /* it must be a number */
+            }
+    }
+    if (right) return 0;
     PyErr_SetString(PyExc_TypeError, "these are not the operands of such a node; make operations with"
                                      " operators and functions");
     return -1;
@@ -313,11 +331,10 @@ PyObject *new_from_tuple(int code, double number, PyObject *operands) {
 
 /* _replace(operands): other operands, as many as there are, kept in the same way. */
 PyObject *node_replace(PyObject *self, PyObject *given) {
-    Node *node = (Node *)self, *places[] = {NULL, NULL}, *before[] = {node->a, node->b};
-    PyObject *rest = Py_None;
-    PyObject *operands = PySequence_Tuple(given);
-    Py_ssize_t count = operands == NULL ? 0 : PyTuple_GET_SIZE(operands);
+    PyObject *rest = Py_None, *operands = PySequence_Tuple(given); /* Python may run */
     if (operands == NULL) return NULL;
+    Node *node = (Node *)self, *places[] = {NULL, NULL}, *before[] = {node->a, node->b};
+    Py_ssize_t count = PyTuple_GET_SIZE(operands);
     bool right = count == operand_count(node);
     for (Py_ssize_t i = 0; right && i < count; i++) {
         PyObject *operand = PyTuple_GET_ITEM(operands, i);

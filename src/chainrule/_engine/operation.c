@@ -20,19 +20,6 @@ static PyObject *called(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     return result;
 }
 
-/* Whether an object is a float or an int that is no larger than floats are. */
-static bool is_number(PyObject *x, double *number) {
-    if (PyFloat_Check(x)) {
-        *number = PyFloat_AS_DOUBLE(x);
-        return true;
-    }
-    if (!PyLong_CheckExact(x) && !PyBool_Check(x)) return false;
-    *number = PyLong_AsDouble(x);
-    if (*number != -1.0 || !PyErr_Occurred()) return true;
-    PyErr_Clear();
-    return false;
-}
-
 static bool is_engines(PyObject *x) { return Py_TYPE(x)->tp_dealloc == node_dealloc; }
 
 /* A node from operands of which one or more are nodes; NULL without an error: Python's to answer. */

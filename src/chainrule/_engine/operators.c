@@ -2,19 +2,6 @@
 #include "rules.h"
 #include "functions.h"
 
-/* A float or an int as a number; what needs more care (other numbers, ints too large) is left to Python. */
-static inline bool is_number(PyObject *x, double *number) {
-    if (PyFloat_Check(x)) {
-        *number = PyFloat_AS_DOUBLE(x);
-        return true;
-    }
-    if (!PyLong_Check(x)) return false;
-    *number = PyLong_AsDouble(x);
-    if (*number != -1.0 || !PyErr_Occurred()) return true;
-    PyErr_Clear();
-    return false;
-}
-
 static inline double value_of(int code, double u, double v) {
     switch (code) {
     case ADD: return u + v;
@@ -73,7 +60,8 @@ PyObject *apply_unary(int code, Node *a) {
 PyTypeObject *WholeNodeType; /* the class of whole.py */
 
 static PyObject *set_whole(PyObject *module, PyObject *type) {
-    if (!PyType_Check(type)) return PyErr_Format(PyExc_TypeError, "set_whole takes a class");
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, OperationNodeType))
+        return PyErr_Format(PyExc_TypeError, "set_whole takes a class of nodes");
     Py_INCREF(type);
     Py_XSETREF(WholeNodeType, (PyTypeObject *)type);
     Py_RETURN_NONE;

@@ -37,17 +37,17 @@ int read_rule(Rule *rule, PyObject *given, int operands) {
         PyErr_SetString(PyExc_TypeError, "a local gradient is a list of steps");
         return -1;
     }
-    int length = (int)PyList_GET_SIZE(given), depth = 0;
+    int length = (int)PyList_GET_SIZE(given), depth = 0, done = 0;
+    PyObject *program = PyList_AsTuple(given); /* as it is now: Python may run */
     Step *steps = PyMem_Malloc((size_t)length * sizeof *steps); /* kept as long as the module */
-    if (steps == NULL) {
-        PyErr_NoMemory();
+    if (program == NULL || steps == NULL) done = -1;
+    if (steps == NULL) PyErr_NoMemory();
+    for (int i = 0; i < length && done == 0; i++)
+        done = read_step(&steps[i], PyTuple_GET_ITEM(program, i), operands, &depth);
+    Py_XDECREF(program);
+    if (done < 0) {
+        PyMem_Free(steps);
         return -1;
-    }
-    for (int i = 0; i < length; i++) {
-        if (read_step(&steps[i], PyList_GET_ITEM(given, i), operands, &depth) < 0) {
-            PyMem_Free(steps);
-            return -1;
-        }
     }
     PyMem_Free(rule->steps);
     rule->steps = steps;

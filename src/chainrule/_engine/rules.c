@@ -17,7 +17,7 @@ static double relu(double x) { return ieee_relu(x); }
 
 /* Whether a table of so many elements has one at an index, which as in Python may count from the end. */
 static bool is_index(double index, Py_ssize_t count) {
-    return index < (double)count && trunc(index) >= -(double)count;
+    return count > 0 && index < (double)count && trunc(index) >= -(double)count;
 }
 
 /* table[index], the table from x[1] on */
@@ -293,7 +293,7 @@ static PyObject *gradient(PyObject *args, bool by_program) {
     int code = read_numbers(args, 3, &x, &count);
     if (code < 0) return NULL;
     position = PyLong_AsSsize_t(PyTuple_GET_ITEM(args, 1));
-    y = PyFloat_AsDouble(PyTuple_GET_ITEM(args, 2));
+    y = PyErr_Occurred() ? 0.0 : PyFloat_AsDouble(PyTuple_GET_ITEM(args, 2));
     const Row *row = &TABLE[code];
     if (!PyErr_Occurred() && (!(row->properties & NATIVE) || position < 0 || position >= count ||
                               (row->count != ANY && row->rules[position].length == 0)))
