@@ -15,9 +15,8 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
+from memory import blocks_in_use
 from node_cases import CASES, ERRORS, FOREIGN, FOREIGN_ERRORS, Pool, raising
-
-import chainrule as cr
 
 ACTIONS = {
     **CASES,
@@ -29,8 +28,6 @@ ACTIONS = {
 }
 LIMIT = 0.6
 """Of a block, or a reference, for each call: a leak is one. Caches and free lists take the rest."""
-FREE = 6_000
-"""More than the engine in C keeps of freed nodes."""
 CALLS = 200
 SLOW = 3e-4
 """Seconds from which on an action is not done millions of times."""
@@ -46,18 +43,6 @@ def pool() -> Iterator[Pool]:
     gc.unfreeze()
 
 
-def blocks() -> int:
-    """Blocks of memory in use, after what only the collector finds is gone.
-
-    The engine in C keeps some nodes that were freed for the next ones: so many are made and freed
-    here that it keeps as many as it ever does.
-    """
-    gc.collect()
-    if cr.build_info()["compiled"]:
-        [cr.Node(1.0) for _ in range(FREE)].clear()
-    return sys.getallocatedblocks()
-
-
 def counts(watched: list[object]) -> list[int]:
     """References to each."""
     return [sys.getrefcount(x) for x in watched]
@@ -70,10 +55,10 @@ def growth(action: Callable[[], object], watched: list[object], calls: int) -> t
     """
     rounds = []
     for _ in range(3):
-        before, references = blocks(), counts(watched)
+        before, references = blocks_in_use(), counts(watched)
         for _ in range(calls):
             action()
-        found = blocks() - before
+        found = blocks_in_use() - before
         differences = [
             abs(now - then) for now, then in zip(counts(watched), references, strict=True)
         ]
@@ -153,12 +138,12 @@ def main() -> None:
     watched = found.watched()
     names = [name for name in ACTIONS if seconds(lambda n=name: ACTIONS[n](found)) < SLOW]  # type: ignore[misc]
     each = total // len(names)
-    before, references = blocks(), counts(watched)
+    before, references = blocks_in_use(), counts(watched)
     for name in names:
         action = ACTIONS[name]
         for _ in range(each):
             action(found)
-    print(f"{len(names)} actions, {each:,} times each: {blocks() - before:+} blocks")
+    print(f"{len(names)} actions, {each:,} times each: {blocks_in_use() - before:+} blocks")
     for x, now, then in zip(watched, counts(watched), references, strict=True):
         if abs(now - then) > 10:
             print(f"{now - then:+} references to {x!r}")

@@ -183,6 +183,9 @@ static PyObject *set_docs(PyObject *module, PyObject *docs) {
     Py_RETURN_NONE;
 }
 
+/* kept_nodes(): how many freed nodes are kept for the next, for tests that count what is not freed. */
+static PyObject *kept_nodes_function(PyObject *module, PyObject *unused) { return PyLong_FromSsize_t(kept_nodes()); }
+
 static PyObject *after_fork_in_child(PyObject *module, PyObject *unused) {
     free_in_child();
     Py_RETURN_NONE;
@@ -190,6 +193,7 @@ static PyObject *after_fork_in_child(PyObject *module, PyObject *unused) {
 
 static PyMethodDef FUNCTIONS[] = {
     {"set_docs", set_docs, METH_O, NULL},
+    {"kept_nodes", kept_nodes_function, METH_NOARGS, NULL},
     {"after_fork_in_child", after_fork_in_child, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

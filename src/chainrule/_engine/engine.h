@@ -78,6 +78,7 @@ extern PyTypeObject *NodeType, *OperationNodeType, *BinaryOpNodeType, *ReLUNodeT
 extern int64_t SERIAL;   /* the last that was given */
 extern int64_t LAST_SET; /* the last that a node got as its number was set */
 
+Py_ssize_t kept_nodes(void); /* how many freed nodes are kept for the next */
 bool is_subclass_node(PyObject *x);
 void node_dealloc(PyObject *self);
 void node_free(void *self);

@@ -23,6 +23,8 @@ bool is_subclass_node(PyObject *x) {
 static Node *free_nodes = NULL; /* linked by `next` */
 static int n_free = 0;
 
+Py_ssize_t kept_nodes(void) { return n_free; }
+
 static inline Node *without_header(PyTypeObject *type) {
     Node *node = free_nodes;
     if (node != NULL) {
