@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, overload
 import numpy
 
 from chainrule import forking, trees
-from chainrule.annotations import detecting_anomaly
+from chainrule.annotations import ACTIVE, detecting_anomaly
 from chainrule.domain import raising_domain_errors
 from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
@@ -81,7 +81,8 @@ class Compiled:
         """The result for these arguments."""
         try:
             # In a transformation or trace it is part of that graph; machine code never raises.
-            if PROGRESS.names or detecting_anomaly() or raising_domain_errors():
+            raising = ACTIVE.contexts and (detecting_anomaly() or raising_domain_errors())
+            if PROGRESS.names or raising:
                 return self._plainly(args, kwargs)
             self.calls += 1
             if not kwargs:
