@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from marks import unmarked
+from threads import run_in_threads
 
 from chainrule import (
     Node,
@@ -966,36 +967,6 @@ def test_anomaly_in_other_threads_is_not_looked_for() -> None:
 
 
 # Threads
-
-
-@pytest.fixture
-def frequent_switches() -> Iterator[None]:
-    """Threads take turns as often as Python can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
-def run_in_threads(*functions: Callable[[], None]) -> None:
-    """Start all at once, wait for all, and raise what any of them raised."""
-    barrier = threading.Barrier(len(functions))
-    errors: list[BaseException] = []
-
-    def run(function: Callable[[], None]) -> None:
-        try:
-            barrier.wait()
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 @pytest.mark.usefixtures("frequent_switches")

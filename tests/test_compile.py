@@ -10,7 +10,6 @@ import pickle
 import random
 import subprocess
 import sys
-import threading
 import types
 import warnings
 from collections import OrderedDict, deque
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 import pytest
+from threads import run_in_threads
 
 import chainrule as cr
 from chainrule import Node
@@ -1439,34 +1439,10 @@ def test_joblib() -> None:
 
 def in_threads(work: Callable[[int], None], count: int = 6) -> None:
     """Run something in several threads that start at once."""
-    errors: list[BaseException] = []
-    barrier = threading.Barrier(count)
-
-    def run(i: int) -> None:
-        try:
-            barrier.wait()
-            work(i)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    run_in_threads(*[functools.partial(work, i) for i in range(count)])
 
 
-@pytest.fixture
-def _frequent_switches() -> Any:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.mark.usefixtures("_frequent_switches")
+@pytest.mark.usefixtures("frequent_switches")
 @pytest.mark.parametrize("attempt", range(5))
 def test_one_function_in_several_threads(attempt: int) -> None:
     """Its first call too, with branches and captured nodes that come up on the way."""
@@ -1495,7 +1471,7 @@ def test_one_function_in_several_threads(attempt: int) -> None:
     assert one.stats().calls == 6 * 23
 
 
-@pytest.mark.usefixtures("_frequent_switches")
+@pytest.mark.usefixtures("frequent_switches")
 def test_kinds_of_arguments_in_several_threads() -> None:
     """Plans are made aside of each other, and of another thread's eager training."""
     f = cr.compile(lambda x: x * 2.0 if isinstance(x, Node) else x.sum())

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from threads import run_in_threads
 
 import chainrule as cr
 from chainrule import Node, detect_anomaly, domain_errors, group, record_lines
@@ -21,36 +20,6 @@ from chainrule.annotations import ACTIVE, _Active
 from chainrule.comparing import ConditionNode
 from chainrule.rules import less
 from chainrule.tracing import PROGRESS
-
-
-@pytest.fixture
-def frequent_switches() -> Iterator[None]:
-    """Threads that take turns all the time."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-def run_in_threads(*functions: Callable[[], None]) -> None:
-    """Start all at once, wait for all, and raise what any of them raised."""
-    barrier = threading.Barrier(len(functions))
-    errors: list[BaseException] = []
-
-    def run(function: Callable[[], None]) -> None:
-        try:
-            barrier.wait()
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 class Slow(int):

@@ -18,12 +18,8 @@ static PyObject *get_data(PyObject *self, void *closure) {
 static int set_data(PyObject *self, PyObject *value, void *closure) {
     Node *node = (Node *)self;
     if (deleted(value, "data")) return -1;
-    if (node->code == LEAF && node->level == 0 && !CONTEXTS && PyFloat_CheckExact(value)) {
-        node->number = PyFloat_AS_DOUBLE(value);
-        LAST_SET = node->serial = ++SERIAL;
-        return 0;
-    }
-    PyObject *args[] = {self, value}, *number = call_hook(HOOKS.data_to_set, args, 2);
+    bool plain = node->code == LEAF && node->level == 0 && !CONTEXTS && PyFloat_CheckExact(value);
+    PyObject *args[] = {self, value}, *number = plain ? Py_NewRef(value) : call_hook(HOOKS.data_to_set, args, 2);
     if (number == NULL) return -1;
     node->number = PyFloat_AS_DOUBLE(number);
     LAST_SET = node->serial = ++SERIAL;
@@ -40,11 +36,8 @@ static PyObject *get_grad(PyObject *self, void *closure) {
 static int set_grad(PyObject *self, PyObject *value, void *closure) {
     Node *node = (Node *)self;
     if (deleted(value, "grad")) return -1;
-    if (node->level == 0 && !CONTEXTS && PyFloat_CheckExact(value)) {
-        node->grad = PyFloat_AS_DOUBLE(value);
-        return 0;
-    }
-    PyObject *args[] = {self, value}, *number = call_hook(HOOKS.grad_to_set, args, 2);
+    bool plain = node->level == 0 && !CONTEXTS && PyFloat_CheckExact(value);
+    PyObject *args[] = {self, value}, *number = plain ? Py_NewRef(value) : call_hook(HOOKS.grad_to_set, args, 2);
     if (number == NULL) return -1;
     node->grad = PyFloat_AS_DOUBLE(number);
     Py_DECREF(number);

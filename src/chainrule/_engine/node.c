@@ -272,13 +272,13 @@ int set_rest_of(Node *node, PyObject *rest) {
         return 0;
     }
     PyObject *annotation = Py_XNewRef(annotation_of(node));
-    Node before = {.extra = node->extra, .rest = node->rest};
+    Node before = {.extra = node->extra, .constant = node->constant}; /* the widest, so all of it */
     node->extra = tuple != NULL ? EXTRA_REST : constant ? EXTRA_CONSTANT : EXTRA_NONE;
     if (constant) node->constant = number;
     else node->rest = tuple;
     if (annotation != NULL && set_annotation_of(node, annotation) < 0) {
         node->extra = before.extra;
-        node->rest = before.rest;
+        node->constant = before.constant;
         Py_XDECREF(tuple);
         Py_DECREF(annotation);
         return -1;
@@ -290,7 +290,7 @@ int set_rest_of(Node *node, PyObject *rest) {
 
 /* A node of any class of operations, with operands as OperationNode takes them. */
 PyObject *new_operation(PyTypeObject *type, PyObject *operation, double number, Node *a, Node *b,
-                               PyObject *rest) {
+                        PyObject *rest) {
     int code = code_of(operation);
     uint8_t cycle = code == USER ? MAY_CYCLE : 0;
     int64_t level = 0;
