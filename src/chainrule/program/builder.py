@@ -1,0 +1,365 @@
+"""Building programs: equal values are shared, constants folded, and what does not change in a loop
+stands before it.
+
+Each simplification leaves the result the same to the last bit, NaN, infinities and signed zeros
+included; only small whole powers become products, which rounds once more than ``pow``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+
+from chainrule import rules
+from chainrule.rules import Operation
+
+from .form import (
+    CONSTANT,
+    INPUT,
+    Add,
+    Array,
+    Compute,
+    Derive,
+    Enter,
+    Guard,
+    Index,
+    Leave,
+    Load,
+    Loop,
+    Operand,
+    Program,
+    Segment,
+    Slice,
+    Statement,
+    Store,
+)
+from .live import without_dead
+
+COMMUTATIVE = frozenset([rules.add, rules.multiply, rules.equal, rules.not_equal])
+
+
+class _Scope:
+    """A body under construction.
+
+    Attributes:
+        body: its statements so far.
+        known: the values in it by what they are.
+        depth: how many scopes are around it.
+        place: the loop or segment it belongs to; None for the program.
+    """
+
+    def __init__(self, body: list[Statement], depth: int, place: Loop | Segment | None) -> None:
+        self.body = body
+        self.known: dict[Any, Operand] = {}
+        self.depth = depth
+        self.place = place
+
+
+class Builder:
+    """Makes a program, a statement after another.
+
+    Args:
+        n_inputs: the number of inputs.
+        final: whether nothing will be differentiated any more: ``stop_gradient`` is dropped then,
+            and powers become products, for example.
+
+    Attributes:
+        inputs: the INPUT array.
+        note: what the statements that follow get as their note.
+    """
+
+    def __init__(self, n_inputs: int, final: bool = False) -> None:
+        self.inputs = Array(INPUT, n_inputs, "x")
+        self.note: Any = None
+        self._final = final
+        self._scopes = [_Scope([], 0, None)]
+        self._depths: dict[Statement, int] = {}  # of what does not stand in the program's body
+        self._guards = 0
+
+    # Structure
+
+    @property
+    def loops(self) -> list[Loop]:
+        """The open loops, the outermost first."""
+        return [scope.place for scope in self._scopes if isinstance(scope.place, Loop)]
+
+    @contextmanager
+    def loop(self, trips: Index | int) -> Iterator[Loop]:
+        """A loop; what is built inside is its body."""
+        loop = Loop(Index(trips) if isinstance(trips, int) else trips)
+        self._open(loop.body, loop)
+        try:
+            yield loop
+        finally:
+            self._scopes.pop()
+        if loop.body:
+            self._append(loop)
+
+    @contextmanager
+    def segment(self, name: str = "") -> Iterator[Segment]:
+        """A segment; what is built inside is its body."""
+        segment = Segment(name)
+        self._open(segment.body, segment)
+        try:
+            yield segment
+        finally:
+            inner = self._scopes.pop()
+        self._append(segment)
+        outer = self._scopes[-1]
+        for statement in inner.body:  # its values can be used after it
+            self._depths[statement] = outer.depth
+        for key, value in inner.known.items():
+            outer.known.setdefault(key, value)
+
+    def _open(self, body: list[Statement], place: Loop | Segment) -> None:
+        self._scopes.append(_Scope(body, len(self._scopes), place))
+
+    def _append(self, statement: Statement, scope: _Scope | None = None) -> Any:
+        scope = self._scopes[-1] if scope is None else scope
+        statement.note = self.note
+        scope.body.append(statement)
+        if scope.depth:
+            self._depths[statement] = scope.depth
+        return statement
+
+    def finish(self, outputs: Sequence[Operand | Slice]) -> Program:
+        """The program that gives these outputs, without what they do not need."""
+        program = Program(self.inputs, self._scopes[0].body, outputs)
+        program.guards = self._guards
+        return without_dead(program)
+
+    # Arrays
+
+    def input(self, number: int) -> Operand:
+        """An input."""
+        return self.load(self.inputs, Index(number))
+
+    def load(self, array: Array, index: Index) -> Operand:
+        """An element of an array."""
+        if array.kind == CONSTANT and index.is_fixed:
+            assert array.data is not None
+            return float(array.data[index.offset])
+        scope = self._scopes[-1]
+        if array.kind in (INPUT, CONSTANT):
+            loops = index.loops()
+            depth = max((s.depth for s in self._scopes if s.place in loops), default=0)
+            scope = self._scopes[depth]
+        key = (array, index)
+        found = self._known(key)
+        if found is None:
+            found = scope.known[key] = self._append(Load(array, index), scope)
+        return found
+
+    def store(self, array: Array, index: Index, value: Operand) -> None:
+        """Write an element of a VALUES array."""
+        self._append(Store(array, index, value))
+        if isinstance(value, Statement):
+            self._scopes[-1].known[array, index] = value
+
+    def add(self, array: Array, index: Index, value: Operand) -> None:
+        """Add to an element of a SUMS array."""
+        self._append(Add(array, index, value))
+
+    def table(self, numbers: Sequence[float], name: str = "") -> Array:
+        """A CONSTANT array."""
+        return Array(CONSTANT, len(numbers), name, numpy.asarray(numbers, dtype=numpy.float64))
+
+    # Segments
+
+    def enter(self, segment: Segment, place: Index, value: Operand) -> Operand:
+        """An input of the open segment."""
+        return self._append(Enter(segment, place, value))  # type: ignore[no-any-return]
+
+    def leave(self, segment: Segment, place: Index, value: Operand) -> None:
+        """An output of the open segment."""
+        self._append(Leave(segment, place, value))
+
+    def derive(
+        self,
+        segment: Segment,
+        forward: bool,
+        given: Array,
+        given_at: Index,
+        results: Array,
+        results_at: Index,
+    ) -> None:
+        """Pull back or push forward through a segment."""
+        self._append(Derive(segment, forward, given, given_at, results, results_at))
+
+    def guard(self, condition: Operand, outcome: bool, number: Index) -> None:
+        """Go on only if a condition has an outcome."""
+        self._append(Guard(condition, outcome, number))
+        self._guards = max(self._guards, number.offset + 1)
+
+    # Values
+
+    def compute(self, operation: Operation, operands: Sequence[Operand]) -> Operand:
+        """The value of an operation, simplified."""
+        operands = tuple(operands)
+        if operation is rules.identity or (self._final and operation.passes):
+            return operands[0]
+        if operation.passes:
+            return operands[0] if isinstance(operands[0], float) else self._new(operation, operands)
+        if all([isinstance(x, float) for x in operands]):
+            return operation.evaluate(operands)
+        if operation.builtin:
+            simpler = self._simplified(operation, operands)
+            if simpler is not None:
+                return simpler
+        return self._new(operation, operands)
+
+    def _new(self, operation: Operation, operands: tuple[Operand, ...]) -> Operand:
+        key = (operation, *map(_key, operands))
+        found = self._known(key)
+        if found is None and operation in COMMUTATIVE:
+            found = self._known((operation, key[2], key[1]))
+        if found is not None:
+            return found
+        depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
+        scope = self._scopes[depth]
+        value: Operand = self._append(Compute(operation, operands), scope)
+        scope.known[key] = value
+        return value
+
+    def _known(self, key: Any) -> Operand | None:
+        for scope in reversed(self._scopes):
+            found = scope.known.get(key)
+            if found is not None:
+                return found
+        return None
+
+    def _simplified(self, operation: Operation, operands: tuple[Operand, ...]) -> Operand | None:
+        """An equal value that costs less, or None."""
+        if len(operands) == 2:
+            return self._binary(operation, *operands)
+        if operation is rules.negative:
+            return _negated(operands[0])
+        if operation is rules.where:
+            condition, a, b = operands
+            if isinstance(condition, float):
+                return a if condition else b
+            if _key(a) == _key(b):
+                return a
+            plain = _plain_condition(condition, a, b)
+            return None if plain is None else self.compute(operation, plain)
+        if operation is rules.message and isinstance(operands[0], float):
+            return 0.0 if operands[0] == 0.0 else self.compute(rules.multiply, operands[1:])
+        if operation is rules.gather and isinstance(operands[0], float):
+            return operands[1 + int(operands[0])]
+        if operation is rules.power_term and self._final:
+            return self._power_term(*operands)
+        return None
+
+    def _binary(self, operation: Operation, a: Operand, b: Operand) -> Operand | None:
+        u = a if isinstance(a, float) else None
+        v = b if isinstance(b, float) else None
+        x, y = _negated(a), _negated(b)
+        if operation is rules.multiply:
+            if u is not None:
+                a, b, v, x, y = b, a, u, y, x
+            if v is not None:
+                if v == 1.0:
+                    return a
+                if v == -1.0:
+                    return self.compute(rules.negative, (a,))
+                if x is not None:
+                    return self.compute(rules.multiply, (x, -v))
+            elif x is not None and y is not None:
+                return self.compute(rules.multiply, (x, y))
+        elif operation is rules.add:
+            if y is not None:
+                return self.compute(rules.subtract, (a, y))
+            if x is not None:
+                return self.compute(rules.subtract, (b, x))
+            if _is_zero(v, -1.0):
+                return a
+            if _is_zero(u, -1.0):
+                return b
+        elif operation is rules.subtract:
+            if y is not None:
+                return self.compute(rules.add, (a, y))
+            if _is_zero(v, 1.0):
+                return a
+        elif operation is rules.divide and v is not None:
+            if v == 1.0:
+                return a
+            if v == -1.0:
+                return self.compute(rules.negative, (a,))
+            if _is_power_of_two(v):
+                return self.compute(rules.multiply, (a, 1.0 / v))
+        elif operation is rules.azmul:
+            if (u is not None and u != 0.0) or (v is not None and math.isfinite(v)):
+                return self.compute(rules.multiply, (a, b))
+        elif operation is rules.power and v is not None and self._final:
+            return self._small_power(a, v)
+        return None
+
+    def _small_power(self, x: Operand, n: float) -> Operand | None:
+        """x ** n by products."""
+        if n == 0.0:
+            return 1.0
+        if n == 1.0:
+            return x
+        if n == -1.0:
+            return self.compute(rules.divide, (1.0, x))
+        if n in (2.0, 3.0, 4.0):
+            square = self.compute(rules.multiply, (x, x))
+            if n == 2.0:
+                return square
+            return self.compute(rules.multiply, (square, x if n == 3.0 else square))
+        return None
+
+    def _power_term(self, c: Operand, x: Operand, n: Operand, k: Operand) -> Operand | None:
+        """c x ** (n - k) by products where c is a moderate constant."""
+        if not isinstance(c, float) or not isinstance(n, float) or not isinstance(k, float):
+            return None
+        if not 1e-100 < abs(c) < 1e100:
+            return None
+        if n - k == 0.0:
+            return c
+        if n - k == 1.0:
+            return self.compute(rules.multiply, (c, x))
+        if n - k == 2.0:
+            return self.compute(rules.multiply, (self.compute(rules.multiply, (c, x)), x))
+        return None
+
+
+def _key(x: Operand) -> Any:
+    """What an operand is known by: signed zeros are told apart, all NaNs are one."""
+    if isinstance(x, float):
+        if x == 0.0:
+            return ("zero", math.copysign(1.0, x))
+        return x if x == x else "nan"
+    return x
+
+
+def _negated(x: Operand) -> Operand | None:
+    """What x is the negative of, or None."""
+    if isinstance(x, Compute) and x.operation is rules.negative:
+        return x.operands[0]
+    return None
+
+
+def _plain_condition(
+    condition: Operand, a: Operand, b: Operand
+) -> tuple[Operand, Operand, Operand] | None:
+    """The operands of where for a condition that is c == 0 or c != 0, with c for it."""
+    if isinstance(condition, Compute) and condition.operation in (rules.equal, rules.not_equal):
+        c, zero = condition.operands
+        if c == 0.0:
+            c, zero = zero, c
+        if isinstance(zero, float) and zero == 0.0:
+            return (c, b, a) if condition.operation is rules.equal else (c, a, b)
+    return None
+
+
+def _is_zero(x: float | None, sign: float) -> bool:
+    return x is not None and x == 0.0 and math.copysign(1.0, x) == sign
+
+
+def _is_power_of_two(x: float) -> bool:
+    return math.frexp(x)[0] in (0.5, -0.5) and 2.0**-1000 < abs(x) < 2.0**1000

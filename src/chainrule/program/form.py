@@ -1,0 +1,372 @@
+"""The program form: statements on numbers, arrays that hold them, and loops.
+
+A program is a list of statements, the body, which run in order. What a statement computes, a value,
+can be used by the statements after it in the same body, and inside of these. What another iteration
+of a loop reads, or what is read after it, goes through an array. Every element of an array is
+written before it is read:
+
+- an ``INPUT`` array holds the inputs;
+- a ``CONSTANT`` array, a table of numbers;
+- of a ``VALUES`` array each element is stored once, and read after that;
+- the elements of a ``SUMS`` array are 0 at first, added to, and not added to any more once they are
+  read.
+
+So no statement ever changes what another one has read, and the same statements backwards, with
+loads and stores the other way round, are the reverse pass of a program. That holds for the reverse
+pass as well, so that derivatives of any order are programs of this form.
+
+Everything holds for one lane. Where lanes are computed together, each has its own values, and all
+share loops, indices and tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy
+from numpy.typing import NDArray
+
+from chainrule.rules import Operation
+
+INPUT: Final = "input"
+CONSTANT: Final = "constant"
+VALUES: Final = "values"
+SUMS: Final = "sums"
+
+
+class Array:
+    """Numbers that are read by index.
+
+    Args:
+        kind: INPUT, CONSTANT, VALUES or SUMS.
+        size: the number of elements.
+        name: for people; need not be the only one of this name.
+        data: the elements of a CONSTANT array.
+    """
+
+    __slots__ = ("data", "kind", "name", "size")
+
+    def __init__(
+        self, kind: str, size: int, name: str = "", data: NDArray[numpy.float64] | None = None
+    ) -> None:
+        self.kind = kind
+        self.size = size
+        self.name = name
+        self.data = data
+
+
+class Table:
+    """Whole numbers that are part of an index: the same for all lanes."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: NDArray[numpy.int64]) -> None:
+        self.numbers = numbers
+
+
+class Index(NamedTuple):
+    """Which element: a whole number that depends on the iterations of the loops around.
+
+    It is offset + the sum of stride * iteration over ``strides`` + the sum of table[index] over
+    ``tables``. Iterations are counted from 0. Also the trip count of a loop is one.
+    """
+
+    offset: int = 0
+    strides: tuple[tuple[Loop, int], ...] = ()
+    tables: tuple[tuple[Table, Index], ...] = ()
+
+    def plus(self, number: int) -> Index:
+        """The index that is larger by a number."""
+        return self._replace(offset=self.offset + number)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is the same in all iterations."""
+        return not self.strides and not self.tables
+
+    def loops(self) -> set[Loop]:
+        """The loops it depends on."""
+        found = {loop for loop, _ in self.strides}
+        for _, index in self.tables:
+            found |= index.loops()
+        return found
+
+
+class Statement:
+    """What a program does at one place.
+
+    Attributes:
+        note: what the recording tells of it: its line, name and group; None for nothing.
+    """
+
+    __slots__ = ("note",)
+
+    def __init__(self) -> None:
+        self.note: Any = None
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        """The values and numbers that it uses itself, in order."""
+        return ()
+
+
+Operand: TypeAlias = "Statement | float"
+"""A value, or a number."""
+
+
+class Compute(Statement):
+    """A value: an operation on values and numbers."""
+
+    __slots__ = ("_operands", "operation")
+
+    def __init__(self, operation: Operation, operands: Sequence[Operand]) -> None:
+        super().__init__()
+        self.operation = operation
+        self._operands = tuple(operands)
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return self._operands
+
+
+class Load(Statement):
+    """A value: an element of an array."""
+
+    __slots__ = ("array", "index")
+
+    def __init__(self, array: Array, index: Index) -> None:
+        super().__init__()
+        self.array = array
+        self.index = index
+
+
+class Store(Statement):
+    """Writes an element of a VALUES array."""
+
+    __slots__ = ("array", "index", "value")
+
+    def __init__(self, array: Array, index: Index, value: Operand) -> None:
+        super().__init__()
+        self.array = array
+        self.index = index
+        self.value = value
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return (self.value,)
+
+
+class Add(Store):
+    """Adds to an element of a SUMS array."""
+
+    __slots__ = ()
+
+
+class Guard(Statement):
+    """The run goes on here only if a condition has the outcome that it had when it was recorded.
+
+    Args:
+        condition: true if it is not 0.
+        outcome: what it must be.
+        number: guards are counted in the order in which the program asks.
+    """
+
+    __slots__ = ("condition", "number", "outcome")
+
+    def __init__(self, condition: Operand, outcome: bool, number: Index) -> None:
+        super().__init__()
+        self.condition = condition
+        self.outcome = outcome
+        self.number = number
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return (self.condition,)
+
+
+class Loop(Statement):
+    """Runs a body some number of times.
+
+    Args:
+        trips: how many times; may depend on loops around.
+
+    Attributes:
+        body: the statements.
+        carries: what an iteration hands the next in a register instead of an array.
+    """
+
+    __slots__ = ("body", "carries", "name", "trips")
+
+    def __init__(self, trips: Index) -> None:
+        super().__init__()
+        self.trips = trips
+        self.body: list[Statement] = []
+        self.carries: list[Carry] = []
+        self.name = ""
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return [carry.initial for carry in self.carries]
+
+
+class Carry(Statement):
+    """A value in a loop: at first the initial one, then what the iteration before gave.
+
+    It belongs to ``carries`` of its loop, not to a body. Carries come in at the end, by a pass:
+    derivatives are taken of programs without them.
+    """
+
+    __slots__ = ("initial", "next")
+
+    def __init__(self, initial: Operand) -> None:
+        super().__init__()
+        self.initial = initial
+        self.next: Operand = initial
+
+
+class Last(Statement):
+    """A value after a loop: what the last iteration gave to a carry."""
+
+    __slots__ = ("carry", "loop")
+
+    def __init__(self, loop: Loop, carry: Carry) -> None:
+        super().__init__()
+        self.loop = loop
+        self.carry = carry
+
+
+class Segment(Statement):
+    """Statements that a transformation differentiates; they run in their place.
+
+    Its values can be used after it as if its body stood there.
+
+    Attributes:
+        body: the statements.
+        name: of the transformation.
+    """
+
+    __slots__ = ("body", "name")
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self.body: list[Statement] = []
+        self.name = name
+
+
+class Enter(Statement):
+    """A value: an input of a segment, equal to a value or number from outside it.
+
+    Args:
+        value: the value from outside.
+        segment: the segment, in whose body it stands.
+        place: which of the segment's inputs, counted from 0.
+    """
+
+    __slots__ = ("place", "segment", "value")
+
+    def __init__(self, segment: Segment, place: Index, value: Operand) -> None:
+        super().__init__()
+        self.segment = segment
+        self.place = place
+        self.value = value
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return (self.value,)
+
+
+class Leave(Statement):
+    """Names a value of a segment as its output number ``place``; stands at the segment's end."""
+
+    __slots__ = ("place", "segment", "value")
+
+    def __init__(self, segment: Segment, place: Index, value: Operand) -> None:
+        super().__init__()
+        self.segment = segment
+        self.place = place
+        self.value = value
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return (self.value,)
+
+
+class Derive(Statement):
+    """Cotangents pulled back, or tangents pushed forward, through a segment that has run.
+
+    Args:
+        segment: an earlier one, in the same body or one around.
+        forward: whether tangents of its inputs are pushed forward to its outputs; else cotangents
+            of its outputs are pulled back to its inputs.
+        given: VALUES: the cotangents or tangents; elements that nothing stores are no message.
+        results: VALUES: what comes to the inputs, or the changes of the outputs; 0 for nothing.
+        given_at, results_at: where these begin, in the arrays.
+    """
+
+    __slots__ = ("forward", "given", "given_at", "results", "results_at", "segment")
+
+    def __init__(
+        self,
+        segment: Segment,
+        forward: bool,
+        given: Array,
+        given_at: Index,
+        results: Array,
+        results_at: Index,
+    ) -> None:
+        super().__init__()
+        self.segment = segment
+        self.forward = forward
+        self.given = given
+        self.given_at = given_at
+        self.results = results
+        self.results_at = results_at
+
+
+class Slice(NamedTuple):
+    """Outputs that lie in an array, one after another."""
+
+    array: Array
+    start: int
+    count: int
+
+
+class Program:
+    """A program.
+
+    Args:
+        inputs: the INPUT array.
+        body: the statements.
+        outputs: what it gives: values of the body, numbers, and elements of arrays, in order.
+
+    Attributes:
+        guards: the number of guards that it asks in a run.
+    """
+
+    def __init__(
+        self, inputs: Array, body: list[Statement], outputs: Sequence[Operand | Slice]
+    ) -> None:
+        self.inputs = inputs
+        self.body = body
+        self.outputs = list(outputs)
+        self.guards = 0
+
+    def __str__(self) -> str:
+        """The program to read."""
+        from chainrule.program.printer import text
+
+        return text(self)
+
+
+def statements(body: Sequence[Statement]) -> Iterator[Statement]:
+    """All statements of a body and of the bodies in it, in order, a loop before its body."""
+    stack = [iter(body)]
+    while stack:
+        for statement in stack[-1]:
+            yield statement
+            if isinstance(statement, (Loop, Segment)):
+                stack.append(iter(statement.body))
+                break
+        else:
+            stack.pop()
