@@ -87,6 +87,11 @@ class Builder:
         """The open loops, the outermost first."""
         return [scope.place for scope in self._scopes if isinstance(scope.place, Loop)]
 
+    @property
+    def depth(self) -> int:
+        """How many loops and segments are open."""
+        return len(self._scopes) - 1
+
     @contextmanager
     def loop(self, trips: Index | int) -> Iterator[Loop]:
         """A loop; what is built inside is its body."""
@@ -112,8 +117,12 @@ class Builder:
             inner = self._scopes.pop()
         self._place(segment)
         outer = self._scopes[-1]
-        for statement in inner.body:  # its values can be used after it
-            self._depths[statement] = outer.depth
+        opened = [inner.body]
+        for body in opened:  # its values can be used after it
+            for statement in body:
+                self._depths[statement] = outer.depth
+                if isinstance(statement, Segment):
+                    opened.append(statement.body)
         for key, value in inner.known.items():
             outer.known.setdefault(key, value)
 
@@ -143,16 +152,25 @@ class Builder:
         """An input."""
         return self.load(self.inputs, Index(number))
 
-    def load(self, array: Array, index: Index) -> Operand:
-        """An element of an array."""
+    def load(self, array: Array, index: Index, since: int | None = None) -> Operand:
+        """An element of an array.
+
+        Args:
+            array: the array.
+            index: which element.
+            since: the depth of the outermost scope that was opened when what is read of the array
+                had been written already.
+        """
         if array.kind == CONSTANT and index.is_fixed:
             assert array.data is not None
             return float(array.data[index.offset])
         scope = self._scopes[-1]
         if array.kind in (INPUT, CONSTANT):
+            since = 0
+        if since is not None and since < scope.depth:
             loops = index.loops()
             depth = max((s.depth for s in self._scopes if s.place in loops), default=0)
-            scope = self._scopes[depth]
+            scope = self._scopes[max(depth, since)]
         key = (array, index)
         found = self._known(key)
         if found is None:
@@ -162,8 +180,7 @@ class Builder:
     def store(self, array: Array, index: Index, value: Operand) -> None:
         """Write an element of a VALUES array."""
         self._append(Store(array, index, value))
-        if isinstance(value, Statement):
-            self._scopes[-1].known[array, index] = value
+        self._scopes[-1].known[array, index] = value
 
     def add(self, array: Array, index: Index, value: Operand) -> None:
         """Add to an element of a SUMS array."""
@@ -179,9 +196,9 @@ class Builder:
         """An input of the open segment."""
         return self._append(Enter(segment, place, value))  # type: ignore[no-any-return]
 
-    def leave(self, segment: Segment, place: Index, value: Operand) -> None:
+    def leave(self, segment: Segment, place: Index, value: Operand) -> Leave:
         """An output of the open segment."""
-        self._append(Leave(segment, place, value))
+        return self._append(Leave(segment, place, value))  # type: ignore[no-any-return]
 
     def derive(
         self,
