@@ -22,17 +22,24 @@ share loops, indices and tables.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
 
 from chainrule.rules import Operation
 
+if TYPE_CHECKING:
+    from chainrule.annotations import Annotation
+
 INPUT: Final = "input"
 CONSTANT: Final = "constant"
 VALUES: Final = "values"
 SUMS: Final = "sums"
+
+
+class ProgramError(ValueError):
+    """Raised where a program breaks a rule of the form."""
 
 
 class Array:
@@ -97,13 +104,13 @@ class Statement:
     """What a program does at one place.
 
     Attributes:
-        note: what the recording tells of it: its line, name and group; None for nothing.
+        note: what the recording tells of it: its line, name and groups; None for nothing.
     """
 
     __slots__ = ("note",)
 
     def __init__(self) -> None:
-        self.note: Any = None
+        self.note: Annotation | None = None
 
     @property
     def operands(self) -> Sequence[Operand]:
@@ -127,6 +134,7 @@ class Compute(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """What the operation takes, in order."""
         return self._operands
 
 
@@ -154,6 +162,7 @@ class Store(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The value."""
         return (self.value,)
 
 
@@ -182,6 +191,7 @@ class Guard(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The condition."""
         return (self.condition,)
 
 
@@ -207,6 +217,7 @@ class Loop(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """What its carries begin with."""
         return [carry.initial for carry in self.carries]
 
 
@@ -273,6 +284,7 @@ class Enter(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The value."""
         return (self.value,)
 
 
@@ -289,6 +301,7 @@ class Leave(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The value."""
         return (self.value,)
 
 
@@ -329,7 +342,7 @@ class Slice(NamedTuple):
 
     array: Array
     start: int
-    count: int
+    size: int
 
 
 class Program:
