@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from chainrule import rules
 from chainrule.annotations import users_line
+from chainrule.backends.llvm.vector_math import COMPILED
 from chainrule.compiler.recording import (
     ABSENT,
     GUARD,
@@ -24,7 +25,6 @@ from chainrule.compiler.recording import (
     USER,
     Recording,
 )
-from chainrule.compiler.vector_math import COMPILED
 from chainrule.node import Node
 from chainrule.rules import OPERATIONS, Operation
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
