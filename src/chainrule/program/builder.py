@@ -17,6 +17,7 @@ from chainrule import rules
 from chainrule.annotations import Annotation
 from chainrule.rules import Operation
 
+from . import nests
 from .form import (
     CONSTANT,
     INPUT,
@@ -215,7 +216,8 @@ class Builder:
     def guard(self, condition: Operand, outcome: bool, number: Index) -> None:
         """Go on only if a condition has an outcome."""
         self._append(Guard(condition, outcome, number))
-        self._guards = max(self._guards, number.offset + 1)
+        last = nests.numbers(number, self.loops).max(initial=-1)
+        self._guards = max(self._guards, int(last) + 1)
 
     # Values
 

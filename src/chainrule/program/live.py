@@ -5,6 +5,7 @@ from __future__ import annotations
 from .form import (
     Array,
     Derive,
+    Enter,
     Guard,
     Last,
     Leave,
@@ -38,6 +39,7 @@ class _Needed:
     def __init__(self) -> None:
         self.statements: set[Statement] = set()
         self.arrays: set[Array] = set()
+        self.segments: set[Segment] = set()  # whose derivative is
 
     def value(self, x: Operand) -> None:
         """Need an operand."""
@@ -52,7 +54,7 @@ class _Needed:
                 continue
             if isinstance(statement, Segment):
                 self.visit(statement.body)
-                if any(x in self.statements for x in statement.body):
+                if statement in self.segments or any(x in self.statements for x in statement.body):
                     self.statements.add(statement)
                 continue
             if not self._asked(statement):
@@ -66,7 +68,7 @@ class _Needed:
                 self.statements.add(statement.carry)
             elif isinstance(statement, Derive):
                 self.arrays.add(statement.given)
-                self.statements.add(statement.segment)
+                self.segments.add(statement.segment)
 
     def _asked(self, statement: Statement) -> bool:
         if isinstance(statement, Guard):
@@ -75,15 +77,18 @@ class _Needed:
             return statement.array in self.arrays
         if isinstance(statement, Derive):
             return statement.results in self.arrays
-        if isinstance(statement, Leave):
-            return statement.segment in self.statements
+        if isinstance(statement, (Enter, Leave)) and statement.segment in self.segments:
+            return True
         return statement in self.statements
+
+    def _size(self) -> int:
+        return len(self.statements) + len(self.arrays) + len(self.segments)
 
     def _visit_loop(self, loop: Loop) -> None:
         """An iteration may ask for what the one before has stored or handed on."""
         size = -1
-        while size != len(self.statements) + len(self.arrays):
-            size = len(self.statements) + len(self.arrays)
+        while size != self._size():
+            size = self._size()
             for carry in loop.carries:
                 if carry in self.statements:
                     self.value(carry.next)
