@@ -110,7 +110,7 @@ class _Given:
                 continue
             path = around + self._paths.get(end, ())[outside:]
             at = nests.added(derive.given_at, end.place)
-            asked = stored[at.offset] if at.is_fixed else stored[nests.numbers(at, path)]
+            asked = stored[nests.numbers(at, path) if path else at.offset]
             if asked.all():
                 found[end] = True
             elif asked.any():
