@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from chainrule import rules
+from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
     INPUT,
@@ -25,7 +24,7 @@ from chainrule.program.form import (
     statements,
 )
 
-from .rebuild import Rebuild
+from .rebuild import Rebuilding
 
 
 def expanded(program: Program, final: bool = False) -> Program:
@@ -34,22 +33,29 @@ def expanded(program: Program, final: bool = False) -> Program:
     Only what goes in and out of ``Derive`` still lies in arrays. Outputs that are parts of arrays
     become values one by one.
     """
-    return _Expand(program, final).result()
+    return _Expansion(program, final).finished()
 
 
-class _Expand(Rebuild):
+class _Expansion(Rebuilding):
     def __init__(self, program: Program, final: bool) -> None:
-        super().__init__(program, final)
+        super().__init__(program, Builder(program.inputs.size, final))
         self._iteration: dict[Loop, int] = {}
         self._elements: dict[tuple[Array, int], Operand] = {}
         derives = [x for x in statements(program.body) if isinstance(x, Derive)]
         self._kept = {array for x in derives for array in (x.given, x.results)}
 
-    def output(self, x: Operand | Slice) -> Sequence[Operand | Slice]:
-        """The elements of a part of an array."""
-        if isinstance(x, Slice):
-            return [self._element(x.array, x.start + i) for i in range(x.size)]
-        return super().output(x)
+    def finished(self) -> Program:
+        """The whole program, without loops."""
+        self.body(self.program.body)
+        outputs: list[Operand | Slice] = []
+        for x in self.program.outputs:
+            if isinstance(x, Slice):
+                outputs += [self._element(x.array, x.start + i) for i in range(x.size)]
+            else:
+                outputs.append(self.value(x))
+        result = self.builder.finish(outputs)
+        result.guards = self.program.guards
+        return result
 
     def statement(self, x: Statement) -> None:
         """Keep the elements of arrays as values."""
@@ -57,23 +63,23 @@ class _Expand(Rebuild):
             self.values[x] = self._element(x.array, self._place(x.index))
         elif isinstance(x, Add):
             place = x.array, self._place(x.index)
-            terms = self._elements.get(place, 0.0), self.operand(x.value)
+            terms = self._elements.get(place, 0.0), self.value(x.value)
             self._elements[place] = self.builder.compute(rules.add, terms)
         elif isinstance(x, Store) and x.array not in self._kept:
-            self._elements[x.array, self._place(x.index)] = self.operand(x.value)
+            self._elements[x.array, self._place(x.index)] = self.value(x.value)
         elif isinstance(x, Last):
-            self.values[x] = self.operand(x.carry)
+            self.values[x] = self.value(x.carry)
         else:
             super().statement(x)
 
     def loop(self, loop: Loop) -> None:
         """Go through the body as often as it runs."""
-        carried = [self.operand(carry.initial) for carry in loop.carries]
+        carried = [self.value(carry.initial) for carry in loop.carries]
         for iteration in range(self._place(loop.trips)):
             self._iteration[loop] = iteration
             self.values.update(zip(loop.carries, carried, strict=True))
             self.body(loop.body)
-            carried = [self.operand(carry.next) for carry in loop.carries]
+            carried = [self.value(carry.next) for carry in loop.carries]
         self.values.update(zip(loop.carries, carried, strict=True))
 
     def index(self, index: Index) -> Index:

@@ -1,4 +1,4 @@
-"""A program through a builder once more, which simplifies it. Other passes derive from this."""
+"""Programs built again, statement by statement: what passes that change some of them start from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
-    INPUT,
+    SUMS,
     Add,
+    Array,
     Compute,
     Derive,
     Enter,
@@ -18,7 +19,6 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Program,
-    ProgramError,
     Segment,
     Slice,
     Statement,
@@ -34,92 +34,123 @@ def rebuilt(program: Program, final: bool = False) -> Program:
         program: one without carries; it stays as it is, but shares its arrays with the result.
         final: whether nothing will be differentiated any more; see :class:`Builder`.
     """
-    return Rebuild(program, final).result()
+    return Rebuilding(program, Builder(program.inputs.size, final)).finished()
 
 
-class Rebuild:
-    """Goes through a program and makes another one.
+class Rebuilding:
+    """Builds the statements of a program with another builder.
+
+    Args:
+        program: the program; it stays as it is.
+        builder: has as many inputs.
 
     Attributes:
-        program: the program that there is.
-        builder: makes the other one.
-        values: what stands for the values there are.
-        segments: what stands for the segments there are.
+        values: the new values, by the old ones.
+        loops: the iterations of the new loops as indices, by the old loops.
+        segments: the new segments, by the old ones.
+        arrays: the new arrays, by the old ones, where they are others.
     """
 
-    def __init__(self, program: Program, final: bool = False) -> None:
+    def __init__(self, program: Program, builder: Builder) -> None:
         self.program = program
-        self.builder = Builder(program.inputs.size, final)
-        self.builder.inputs.name = program.inputs.name
+        self.builder = builder
         self.values: dict[Statement, Operand] = {}
+        self.loops: dict[Loop, Index] = {}
         self.segments: dict[Segment, Segment] = {}
-        self._iterations: dict[Loop, Index] = {}
+        self.arrays: dict[Array, Array] = {program.inputs: builder.inputs}
 
-    def result(self) -> Program:
-        """The other program."""
+    def finished(self) -> Program:
+        """The whole program, built again."""
         self.body(self.program.body)
-        outputs = [y for x in self.program.outputs for y in self.output(x)]
+        outputs: list[Operand | Slice] = []
+        for output in self.program.outputs:
+            if isinstance(output, Slice):
+                outputs.append(output._replace(array=self.array(output.array)))
+            else:
+                outputs.append(self.value(output))
         result = self.builder.finish(outputs)
         result.guards = self.program.guards
         return result
 
-    def output(self, x: Operand | Slice) -> Sequence[Operand | Slice]:
-        """What stands for an output."""
-        return [x if isinstance(x, Slice) else self.operand(x)]
+    def value(self, x: Operand) -> Operand:
+        """The new value of an old one."""
+        return self.values[x] if isinstance(x, Statement) else x
+
+    def array(self, array: Array) -> Array:
+        """The new array in the place of an old one."""
+        return self.arrays.get(array, array)
+
+    def index(self, index: Index) -> Index:
+        """An index, by the new loops."""
+        return index if index.is_fixed else substituted(index, self.loops)
 
     def body(self, body: Sequence[Statement]) -> None:
-        """Go through statements."""
+        """Build the statements of a body."""
         for statement in body:
             self.builder.note = statement.note
             self.statement(statement)
 
-    def statement(self, x: Statement) -> None:
-        """Go through a statement."""
+    def statement(self, statement: Statement) -> None:
+        """Build a statement."""
         builder = self.builder
-        if isinstance(x, Compute):
-            operands = [self.operand(y) for y in x.operands]
-            self.values[x] = builder.compute(x.operation, operands)
-        elif isinstance(x, Load):
-            array = builder.inputs if x.array.kind == INPUT else x.array
-            self.values[x] = builder.load(array, self.index(x.index))
-        elif isinstance(x, Add):
-            builder.add(x.array, self.index(x.index), self.operand(x.value))
-        elif isinstance(x, Store):
-            builder.store(x.array, self.index(x.index), self.operand(x.value))
-        elif isinstance(x, Loop):
-            self.loop(x)
-        elif isinstance(x, Guard):
-            builder.guard(self.operand(x.condition), x.outcome, self.index(x.number))
-        elif isinstance(x, Segment):
-            with builder.segment(x.name) as segment:
-                self.segments[x] = segment
-                self.body(x.body)
-        elif isinstance(x, Enter):
-            segment, place = self.segments[x.segment], self.index(x.place)
-            self.values[x] = builder.enter(segment, place, self.operand(x.value))
-        elif isinstance(x, Leave):
-            segment, place = self.segments[x.segment], self.index(x.place)
-            builder.leave(segment, place, self.operand(x.value))
-        elif isinstance(x, Derive):
-            segment = self.segments[x.segment]
-            given_at, results_at = self.index(x.given_at), self.index(x.results_at)
-            builder.derive(segment, x.forward, x.given, given_at, x.results, results_at)
+        if isinstance(statement, Compute):
+            operands = [self.value(x) for x in statement.operands]
+            self.values[statement] = builder.compute(statement.operation, operands)
+        elif isinstance(statement, Load):
+            index = self.index(statement.index)
+            self.values[statement] = builder.load(self.array(statement.array), index)
+        elif isinstance(statement, Store):
+            array, index = self.array(statement.array), self.index(statement.index)
+            adding = isinstance(statement, Add) or array.kind == SUMS
+            (builder.add if adding else builder.store)(array, index, self.value(statement.value))
+        elif isinstance(statement, Loop):
+            self.loop(statement)
+        elif isinstance(statement, Segment):
+            self.segment(statement)
+        elif isinstance(statement, Enter):
+            self.enter(statement)
+        elif isinstance(statement, Leave):
+            self.leave(statement)
+        elif isinstance(statement, Derive):
+            self.derive(statement)
+        elif isinstance(statement, Guard):
+            condition = self.value(statement.condition)
+            builder.guard(condition, statement.outcome, self.index(statement.number))
         else:
-            raise ProgramError(f"{type(x).__name__} in a program that is to be rebuilt")
+            raise TypeError(f"{type(statement).__name__} is not for programs that are rebuilt")
 
     def loop(self, loop: Loop) -> None:
-        """Go through a loop."""
-        if loop.carries:
-            raise ProgramError("carries in a program that is to be rebuilt")
+        """Build a loop."""
+        assert not loop.carries, "carries come in at the end"
         with self.builder.loop(self.index(loop.trips)) as new:
             new.name = loop.name
-            self._iterations[loop] = Index(0, ((new, 1),))
+            self.loops[loop] = Index(0, ((new, 1),))
             self.body(loop.body)
 
-    def operand(self, x: Operand) -> Operand:
-        """What stands for an operand."""
-        return self.values[x] if isinstance(x, Statement) else x
+    def segment(self, segment: Segment) -> None:
+        """Build a segment."""
+        with self.builder.segment(segment.name) as new:
+            self.segments[segment] = new
+            self.body(segment.body)
 
-    def index(self, index: Index) -> Index:
-        """An index in the loops of the other program."""
-        return substituted(index, self._iterations)
+    def enter(self, enter: Enter) -> None:
+        """Build an input of a segment."""
+        segment = self.segments[enter.segment]
+        value = self.value(enter.value)
+        self.values[enter] = self.builder.enter(segment, self.index(enter.place), value)
+
+    def leave(self, leave: Leave) -> None:
+        """Build an output of a segment."""
+        segment = self.segments[leave.segment]
+        self.builder.leave(segment, self.index(leave.place), self.value(leave.value))
+
+    def derive(self, derive: Derive) -> None:
+        """Build what a transformation does with a segment."""
+        self.builder.derive(
+            self.segments[derive.segment],
+            derive.forward,
+            self.array(derive.given),
+            self.index(derive.given_at),
+            self.array(derive.results),
+            self.index(derive.results_at),
+        )

@@ -99,6 +99,11 @@ class Builder:
         """The open loops, the outermost first."""
         return [scope.place for scope in self._scopes if isinstance(scope.place, Loop)]
 
+    @property
+    def depth(self) -> int:
+        """How many loops and segments are open."""
+        return len(self._scopes) - 1
+
     @contextmanager
     def loop(self, trips: Index | int) -> Iterator[Loop]:
         """A loop; what is built inside is its body."""
@@ -125,8 +130,12 @@ class Builder:
             inner = self._scopes.pop()
         self._place(segment)
         outer = self._scopes[-1]
-        for statement in _straight(inner.body):  # its values can be used after it
-            self._depths[statement] = outer.depth
+        opened = [inner.body]
+        for body in opened:  # its values can be used after it
+            for statement in body:
+                self._depths[statement] = outer.depth
+                if isinstance(statement, Segment):
+                    opened.append(statement.body)
         for key, value in inner.known.items():
             outer.known.setdefault(key, value)
 
@@ -228,9 +237,9 @@ class Builder:
         """An input of the open segment."""
         return self._append(Enter(segment, place, value))  # type: ignore[no-any-return]
 
-    def leave(self, segment: Segment, place: Index, value: Operand) -> None:
+    def leave(self, segment: Segment, place: Index, value: Operand) -> Leave:
         """An output of the open segment."""
-        self._append(Leave(segment, place, value))
+        return self._append(Leave(segment, place, value))  # type: ignore[no-any-return]
 
     def derive(
         self,
@@ -385,14 +394,6 @@ class Builder:
         if n - k == 2.0:
             return self.compute(rules.multiply, (self.compute(rules.multiply, (c, x)), x))
         return None
-
-
-def _straight(body: Sequence[Statement]) -> Iterator[Statement]:
-    """The statements of a body, and of the segments in it."""
-    for statement in body:
-        yield statement
-        if isinstance(statement, Segment):
-            yield from _straight(statement.body)
 
 
 def _key(x: Operand) -> Any:
