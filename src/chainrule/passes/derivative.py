@@ -124,7 +124,7 @@ class Derivative:
         at = nests.added(ends.given_at, self.primal.index(place))
         value: Operand
         if ends.number is None:
-            value = self.builder.load(ends.given, at, since=self.primal.depth)
+            value = self.builder.load(ends.given, at)
         else:
             value = ends.number
         mask = ends.masks[x]

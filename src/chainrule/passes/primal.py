@@ -41,9 +41,6 @@ class Primal:
         builder: makes the statements.
         region: the region, which has run.
         iterations: of its loops, in the loops of the derivative that stand for them.
-
-    Attributes:
-        depth: of the scope in which the derivative is built.
     """
 
     def __init__(self, builder: Builder, region: Region, iterations: Mapping[Loop, Index]) -> None:
@@ -51,7 +48,6 @@ class Primal:
         self._region = region
         self._iterations = iterations
         self._indices: dict[Index, Index] = {}
-        self.depth = builder.depth
         self._at_hand: dict[Statement, Operand] = {}
 
     def index(self, index: Index) -> Index:
@@ -92,7 +88,7 @@ class Primal:
         return self._loaded(*stored[x])
 
     def _loaded(self, array: Array, index: Index) -> Operand:
-        return self._builder.load(array, self.index(index), since=self.depth)
+        return self._builder.load(array, self.index(index))
 
     def _cost(self, x: Operand, most: int = MOST) -> int:
         """How many cheap operations it takes to compute a value again; more than most for more."""

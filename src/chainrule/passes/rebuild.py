@@ -27,6 +27,16 @@ from chainrule.program.form import (
 from chainrule.program.nests import substituted
 
 
+def rebuilt(program: Program, final: bool = False) -> Program:
+    """The program with equal values shared, constants folded, loops left by what is constant.
+
+    Args:
+        program: one without carries; it stays as it is, but shares its arrays with the result.
+        final: whether nothing will be differentiated any more; see :class:`Builder`.
+    """
+    return Rebuilding(program, Builder(program.inputs.size, final)).finished()
+
+
 class Rebuilding:
     """Builds the statements of a program with another builder.
 
@@ -58,7 +68,9 @@ class Rebuilding:
                 outputs.append(output._replace(array=self.array(output.array)))
             else:
                 outputs.append(self.value(output))
-        return self.builder.finish(outputs)
+        result = self.builder.finish(outputs)
+        result.guards = self.program.guards
+        return result
 
     def value(self, x: Operand) -> Operand:
         """The new value of an old one."""
