@@ -3,7 +3,7 @@
 Run it with ``python benchmarks/recording.py``. First ``a = tanh(a * x + y)``, as in eager.py, with
 and without lines: nanoseconds a node for building and for recording, and bytes a node of the
 recording, what it holds and the most it ever held. Then a program with a branch in each step, with
-its derivatives: milliseconds of the run, of recording it, of making the tape, and of the kernel.
+its derivatives: milliseconds of the run, of recording it, of making the program, and of the kernel.
 Each figure is the median of several runs of processor time, and the least of them.
 """
 
@@ -21,10 +21,11 @@ from typing import Any, TypeVar
 
 from chainrule import Node, build_info, record_lines, value_and_grad
 from chainrule import math as cm
+from chainrule.compiler.bridge import FlatTape
 from chainrule.compiler.kernel import Kernel
+from chainrule.compiler.recorded import Recorded
 from chainrule.compiler.recording import Recording
 from chainrule.compiler.sites import PlainSites
-from chainrule.compiler.tape import TapeBuilder
 from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import fresh_input
 from chainrule.tracing import recording
@@ -96,7 +97,7 @@ def measure_stages(steps: int, derivatives: bool, runs: int) -> None:
     """Print a row of the table of stages."""
     random = Random(0)
     point = [1.0, 0.04, 1.0, 0.04, 0.1, -0.7] + [random.gauss(0.0, 1.0) for _ in range(2 * steps)]
-    times: dict[str, list[int]] = {"run": [], "record": [], "tape": [], "kernel": []}
+    times: dict[str, list[int]] = {"run": [], "record": [], "program": [], "kernel": []}
 
     def function(inputs: list[Any]) -> list[Any]:
         if not derivatives:
@@ -115,13 +116,13 @@ def measure_stages(steps: int, derivatives: bool, runs: int) -> None:
             recorded = Recording(inputs, level)
             spent = sum([timed(recorded.record, y)[1] for y in outputs])
             times["record"].append(spent)
-            builder = TapeBuilder(inputs, level)
-            both = sum([timed(builder.value, y)[1] for y in outputs])
-            times["tape"].append(both - spent)
-            builder.close(outputs, recorder.guards[:0])
-            times["kernel"].append(timed(Kernel, builder.tape, (), False)[1])
-        rows, values = len(recorded), len(builder.tape.operations)
-        del inputs, outputs, recorded, builder, recorder
+            entered = Recorded(inputs, level)
+            both = sum([timed(entered.value, y)[1] for y in outputs])
+            times["program"].append(both - spent)
+            entered.close(outputs)
+            times["kernel"].append(timed(Kernel, FlatTape(entered.program), (), False)[1])
+        rows, values = len(recorded), len(entered.program.body)
+        del inputs, outputs, recorded, entered, recorder
         gc.collect()
     gc.enable()
     cells = " | ".join(shown(each, 1e6) for each in times.values())
@@ -140,7 +141,7 @@ def main() -> None:
     for operations in (30_000, 300_000, 3_000_000):
         for lines in (False, True):
             measure_nodes(operations, lines, arguments.runs)
-    print("\n| derivatives | rows | values of the tape | run, ms | record | tape | kernel |")
+    print("\n| derivatives | rows | statements | run, ms | record | program | kernel |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for derivatives in (False, True):
         measure_stages(arguments.steps, derivatives, arguments.runs)

@@ -452,7 +452,7 @@ def traced(f: Callable[..., Any]) -> str:
     from chainrule.compiler.trace import Trace
 
     trace = Trace(lambda xs: f(*xs), [0.5, 0.25], list, [0, 1])
-    return str(trace.recording.tape)
+    return str(trace.program)
 
 
 def raising(kind: Any, action: Action) -> Action:

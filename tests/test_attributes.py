@@ -23,7 +23,7 @@ from chainrule import math as cm
 from chainrule.annotations import Annotation
 from chainrule.comparing import ConditionNode, InvertedNode
 from chainrule.compiler.indices import IndexNode
-from chainrule.compiler.tape import Tape, TapeBuilder
+from chainrule.compiler.recorded import Recorded
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, OperationNode, PowOp, ReLUNode, TanhNode
@@ -32,7 +32,7 @@ from chainrule.whole import WholeNode
 
 MODULES = (
     *("annotations", "comparing", "copying", "differentiation", "node", "rules", "whole"),
-    *("compiler.indices", "compiler.outcomes", "compiler.tape"),
+    *("compiler.indices", "compiler.outcomes", "compiler.recorded"),
 )
 
 
@@ -67,9 +67,8 @@ MAKERS: dict[type, Callable[[], Any]] = {
     ConditionNode: lambda: ConditionNode(less, 1.0, x(), None, 3.0),
     Annotation: lambda: Annotation("a", ("b",), None),
     Operation: lambda: Operation("f", lambda x: x, [lambda y, x: 1.0]),
-    Tape: lambda: Tape(1),
     Linearization: lambda: Linearization([fresh_input(2.0, 1)], [1.0], 1),
-    TapeBuilder: lambda: TapeBuilder([x()], 1),
+    Recorded: lambda: Recorded([x()], 1),
 }
 
 

@@ -22,6 +22,7 @@ from chainrule import Node, Operation, engine, grad, group, rules
 from chainrule import math as cm
 from chainrule.annotations import record_lines
 from chainrule.compiler import recording as module
+from chainrule.compiler.recorded import Recorded
 from chainrule.compiler.recording import (
     GUARD,
     INPUT,
@@ -32,7 +33,6 @@ from chainrule.compiler.recording import (
     Recording,
     operands_of,
 )
-from chainrule.compiler.tape import TapeBuilder
 from chainrule.differentiation import fresh_input
 from chainrule.node import apply
 from chainrule.rules import OPERATIONS
@@ -461,13 +461,13 @@ def test_values_of_ended_transformations() -> None:
 
     grad(keeping)(1.0)
     with run(1.0) as ((x,), level):
-        builder = TapeBuilder([x], level)
+        recorded = Recorded([x], level)
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
-            builder.value(x * kept[0])
+            recorded.value(x * kept[0])
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
-            builder.value(x * kept[0])
+            recorded.value(x * kept[0])
         with pytest.raises(TracedValueError, match="the result is a value of another"):
-            builder.close([kept[0]], [])
+            recorded.close([kept[0]])
 
 
 def test_nodes_need_not_stay_alive(kind: Any) -> None:

@@ -78,7 +78,7 @@ class FastLanes:
                 for leaf, arg in zip(plan.leaves, args, strict=True)
             )
             and path.constant is None
-            and not path.tape.guards
+            and not path.guarded
         )
 
     def __call__(self, args: tuple[Any, ...]) -> Any:

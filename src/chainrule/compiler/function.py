@@ -263,7 +263,7 @@ class Compiled:
 
     @boundary
     def tape(self) -> str:
-        """The recorded programs to read, one value a line.
+        """The recorded programs to read, one statement a line.
 
         Raises:
             CompileError: if the function has not been called yet.
@@ -272,7 +272,7 @@ class Compiled:
         for plan in self._plans.values():
             for path in plan.paths.all():
                 head = f"after {len(path.prefix)} guards:\n" if path.prefix else ""
-                texts.append(head + str(path.tape))
+                texts.append(head + str(path.program))
         if not texts:
             raise CompileError("there is no tape yet: call the compiled function first")
         return "\n\n".join(texts)
@@ -296,7 +296,7 @@ class Stats:
         calls: how often it was called.
         plans: kinds of arguments it was compiled for.
         traces: recorded paths through the function.
-        nodes: values on their tapes, all together.
+        nodes: statements of their programs, all together.
         trace_seconds: time spent running the function on nodes.
         compile_seconds: time spent making machine code.
         lanes: lanes computed at a time.

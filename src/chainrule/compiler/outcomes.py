@@ -10,20 +10,20 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from .tape import Tape
+from chainrule import rules
+from chainrule.program.form import Compute, Operand, Statement
+from chainrule.rules import Operation
 
 LESS, EQUAL, GREATER, UNORDERED = 1, 2, 4, 8
 ALL = LESS | EQUAL | GREATER | UNORDERED
 HOLDS = {  # the relations under which a comparison holds
-    "less": LESS,
-    "less_equal": LESS | EQUAL,
-    "equal": EQUAL,
-    "not_equal": LESS | GREATER | UNORDERED,
+    rules.less: LESS,
+    rules.less_equal: LESS | EQUAL,
+    rules.equal: EQUAL,
+    rules.not_equal: LESS | GREATER | UNORDERED,
 }
-COMBINED = ("multiply", "maximum", "subtract")  # & and | of conditions, and 1 - condition: not
-
-Operand = int | float
-"""A value of the tape, or a constant."""
+COMBINED = (rules.multiply, rules.maximum, rules.subtract)
+"""& and | of conditions, and 1 - condition: not."""
 
 Range = tuple[float, float, bool]
 """Where a value lies if it is not NaN, from low to high, and whether it may be NaN."""
@@ -51,124 +51,108 @@ class Comparison(NamedTuple):
 
 
 class Outcomes:
-    """The outcomes so far.
+    """The outcomes so far."""
 
-    Args:
-        tape: holds the conditions and what they compare; it grows.
-    """
+    def __init__(self) -> None:
+        self._known: dict[Statement, bool] = {}
+        self._relations: dict[tuple[Statement, Statement], int] = {}
+        self._to_numbers: dict[tuple[Statement, float], int] = {}  # of a value to a number
+        self._ranges: dict[Statement, Range] = {}
+        self._last: tuple[Statement, Comparison] | None = None  # a condition just looked at
 
-    def __init__(self, tape: Tape) -> None:
-        self._tape = tape
-        self._known: dict[int, bool] = {}
-        self._relations: dict[tuple[int, int], int] = {}  # of two values, the first less
-        self._to_numbers: dict[tuple[int, float], int] = {}  # of a value to a constant
-        self._ranges: dict[int, Range] = {}
-        self._last: tuple[int, Comparison] | None = None  # a condition that was just looked at
-
-    def decided(self, condition: int) -> bool | None:
+    def decided(self, condition: Operand) -> bool | None:
         """The outcome of a condition, None if it may come out either way."""
         found = self._simple(condition)
-        if found is not None or self._tape.operations[condition] not in COMBINED:
+        if found is not None or not _is_combined(condition):
             return found
-        parts: set[int] = set()
+        found_of: dict[Operand, bool | None] = {}
         pending = [condition]
         while pending:
-            part = pending.pop()
-            if part in parts or self._simple(part) is not None:
+            part = pending[-1]
+            if part in found_of:
+                pending.pop()
                 continue
-            if self._tape.operations[part] in COMBINED:
-                parts.add(part)
-                pending.extend(self._tape.operands[part])
-        found_of: dict[int, bool | None] = {}
-        for part in sorted(parts):  # operands come before what is computed from them
-            a, b = self._tape.operands[part]
-            u = found_of[a] if a in parts else self._simple(a)
-            v = found_of[b] if b in parts else self._simple(b)
-            found_of[part] = _combined(self._tape.operations[part], u, v)
+            found = self._simple(part)
+            if found is None and _is_combined(part):
+                assert isinstance(part, Compute)
+                waiting = [x for x in part.operands if x not in found_of]
+                if waiting:
+                    pending.extend(waiting)
+                    continue
+                a, b = part.operands
+                found = _combined(part.operation, found_of[a], found_of[b])
+            found_of[part] = found
         return found_of[condition]
 
-    def _simple(self, condition: int) -> bool | None:
+    def _simple(self, condition: Operand) -> bool | None:
         """The outcome of a constant, of a condition that has been asked, or of a comparison."""
-        number = self._tape.constants.get(condition)
-        if number is not None:
-            return number != 0.0
+        if isinstance(condition, float):
+            return condition != 0.0
         known = self._known.get(condition)
         if known is not None:
             return known
-        operation = self._tape.operations[condition]
-        if operation not in HOLDS:
+        if not isinstance(condition, Compute) or condition.operation not in HOLDS:
             return None
         comparison = self._compared(condition)
         self._last = condition, comparison
         possible = comparison.possible
-        holds = HOLDS[operation]
+        holds = HOLDS[condition.operation]
         if possible & holds == 0 and possible:
             return False
         return True if possible & ~holds == 0 and possible else None
 
-    def note(self, condition: int, outcome: bool) -> None:
+    def note(self, condition: Operand, outcome: bool) -> None:
         """Take an outcome for given."""
         pending = [(condition, outcome)]
         while pending:
             value, outcome = pending.pop()
-            if value in self._tape.constants or value in self._known:
+            if isinstance(value, float) or value in self._known:
                 continue
             self._known[value] = outcome
             number = 1.0 if outcome else 0.0
             self._ranges[value] = number, number, False
-            operation = self._tape.operations[value]
-            operands = self._tape.operands[value]
-            if operation == "subtract":
-                pending.append((operands[1], not outcome))
-            elif operation in COMBINED and outcome == (operation == "multiply"):
-                pending.extend((operand, outcome) for operand in operands)
+            if not isinstance(value, Compute):
+                continue
+            operation = value.operation
+            if operation is rules.subtract:
+                pending.append((value.operands[1], not outcome))
+            elif operation in COMBINED and outcome == (operation is rules.multiply):
+                pending.extend((operand, outcome) for operand in value.operands)
             elif operation in HOLDS:
                 last = self._last
-                compared = last[1] if last and last[0] == value else self._compared(value)
+                compared = last[1] if last and last[0] is value else self._compared(value)
                 self._narrow(HOLDS[operation], compared, outcome)
             self._last = None
 
-    def _compared(self, condition: int) -> Comparison:
-        """What a condition compares, constants as numbers; signs on both sides cancel."""
-        constants = self._tape.constants
-        u, v = self._tape.operands[condition]
-        x: Operand = constants.get(u, u)
-        y: Operand = constants.get(v, v)
-        minus_x = self._without_sign(x)
+    def _compared(self, condition: Compute) -> Comparison:
+        """What a condition compares; signs on both sides cancel."""
+        x, y = condition.operands
+        minus_x = _without_sign(x)
         if minus_x is not None:
-            minus_y = self._without_sign(y)
+            minus_y = _without_sign(y)
             if minus_y is not None:
                 x, y = minus_y, minus_x
         a, b = self._range(x), self._range(y)
         return Comparison(x, y, a, b, self._possible(x, y, a, b))
-
-    def _without_sign(self, x: Operand) -> Operand | None:
-        if isinstance(x, float):
-            return -x
-        if self._tape.operations[x] == "negative":
-            return self._tape.operands[x][0]
-        return None
 
     def _range(self, x: Operand) -> Range:
         if isinstance(x, float):
             return (x, x, False) if x == x else (math.inf, -math.inf, True)
         found = self._ranges.get(x)
         if found is None:
-            return TRUTH if self._tape.operations[x] in HOLDS else ANYTHING
+            return TRUTH if isinstance(x, Compute) and x.operation in HOLDS else ANYTHING
         return found
 
     def _possible(self, x: Operand, y: Operand, a: Range, b: Range) -> int:
         """The relations in which two operands in some ranges may stand."""
-        if isinstance(y, float):
-            possible = self._to_numbers.get((x, y), ALL)  # type: ignore[arg-type]
-        elif isinstance(x, float):
-            possible = _mirrored(self._to_numbers.get((y, x), ALL))
-        elif x == y:
+        if isinstance(x, float):
+            possible = _mirrored(self._to_numbers.get((y, x), ALL))  # type: ignore[arg-type]
+        elif isinstance(y, float):
+            possible = self._to_numbers.get((x, y), ALL)
+        elif x is y:
             possible = EQUAL | UNORDERED
-        elif x < y:
-            possible = self._relations.get((x, y), ALL)
         else:
-            possible = _mirrored(self._relations.get((y, x), ALL))
+            possible = self._relations.get((x, y), ALL)
         low, high, nan = a
         from_, to, other_nan = b
         if not low < to:
@@ -184,13 +168,12 @@ class Outcomes:
         x, y, a, b, possible = compared
         left = possible & (holds if outcome else ~holds)
         mirrored = _mirrored(left)
-        if isinstance(y, float):
-            self._to_numbers[x, y] = left  # type: ignore[index]
-        elif isinstance(x, float):
-            self._to_numbers[y, x] = mirrored
-        elif x <= y:
-            self._relations[x, y] = left
+        if isinstance(x, float):
+            self._to_numbers[y, x] = mirrored  # type: ignore[index]
+        elif isinstance(y, float):
+            self._to_numbers[x, y] = left
         else:
+            self._relations[x, y] = left
             self._relations[y, x] = mirrored
         if not isinstance(x, float):
             self._ranges[x] = _narrowed(a, b, left)
@@ -198,10 +181,22 @@ class Outcomes:
             self._ranges[y] = _narrowed(b, a, mirrored)
 
 
-def _combined(operation: str, u: bool | None, v: bool | None) -> bool | None:
-    if operation == "subtract":
+def _is_combined(x: Operand) -> bool:
+    return isinstance(x, Compute) and x.operation in COMBINED
+
+
+def _without_sign(x: Operand) -> Operand | None:
+    if isinstance(x, float):
+        return -x
+    if isinstance(x, Compute) and x.operation is rules.negative:
+        return x.operands[0]
+    return None
+
+
+def _combined(operation: Operation, u: bool | None, v: bool | None) -> bool | None:
+    if operation is rules.subtract:
         return None if v is None else not v
-    if operation == "multiply":
+    if operation is rules.multiply:
         if u is False or v is False:
             return False
         return True if u and v else None

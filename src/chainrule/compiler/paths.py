@@ -15,10 +15,12 @@ import numpy
 
 from chainrule import forking
 from chainrule.node import Node
+from chainrule.program.form import Program, statements
 
+from .bridge import FlatTape
 from .kernel import Kernel, reduce_lanes
 from .memory import address_of
-from .tape import Tape, pruned
+from .recorded import going_on
 from .trace import Trace
 
 Prefix = tuple[bool, ...]
@@ -36,6 +38,11 @@ class Path:
         trace: the trace.
         prefix: the outcomes that are known to hold.
         uniform: for each of the trace's inputs whether all lanes share it; None without lanes.
+
+    Attributes:
+        program: the trace's program without the guards of the prefix.
+        guarded: whether a guard is left in it.
+        constant: the outputs, if no input decides them.
     """
 
     def __init__(self, trace: Trace, prefix: Prefix, uniform: Sequence[bool] | None) -> None:
@@ -44,13 +51,13 @@ class Path:
         self._uniform = uniform
         self._lock = forking.lock()
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
-        tape = trace.recording.tape
-        own = tape.guards[len(prefix) :]
-        self.tape: Tape = pruned(tape, tape.outputs, own)
-        constants = self.tape.constants
-        self.constant: list[float] | None = None  # the outputs, if no input decides them
-        if not own and all(value in constants for value in self.tape.outputs):
-            self.constant = [constants[value] for value in self.tape.outputs]
+        self.program: Program = going_on(trace.program, len(prefix), trace.program.outputs)
+        self.guarded = len(trace.path) > len(prefix)
+        self.constant: list[float] | None = None
+        if not self.guarded:
+            numbers = [x for x in self.program.outputs if isinstance(x, float)]
+            if len(numbers) == len(self.program.outputs):
+                self.constant = numbers
 
     def kernel(self, reduce: tuple[bool, ...] = ()) -> Kernel:
         """The machine code, compiled at its first use."""
@@ -61,7 +68,7 @@ class Path:
                 if found is None:
                     lanes = self._uniform is not None
                     uniform = self._uniform if self._uniform is not None else ()
-                    found = Kernel(self.tape, uniform, lanes, reduce)
+                    found = Kernel(FlatTape(self.program), uniform, lanes, reduce)
                     self._kernels[reduce] = found
         return found
 
@@ -124,7 +131,7 @@ class Paths:
                 raise TooManyTraces
             trace = self._record(inputs(), prefix)
             self.traces += 1
-            self.nodes += len(trace.recording.tape)
+            self.nodes += sum(1 for _ in statements(trace.program.body))
             found = self._paths[prefix] = self._path(trace, prefix)
             parent = self._paths.get(root)
             if parent is not None and prefix != root:
@@ -167,7 +174,7 @@ def run_point(
     prefix: Prefix = ()
     while True:
         path = paths.at(prefix, inputs)
-        outputs = numpy.empty(len(path.tape.outputs))
+        outputs = numpy.empty(len(path.program.outputs))
         status = path.kernel().call(address, address_of(outputs))
         if status == 0:
             return path.trace, outputs

@@ -104,7 +104,7 @@ class Plan:
         return self.paths.captured
 
     def _uniform(self, trace: Trace) -> list[bool]:
-        return [*self._shared, *[True] * len(trace.recording.captured)]
+        return [*self._shared, *[True] * len(trace.captured)]
 
     def _record(self, paths: Paths, point: Sequence[float], prefix: Prefix) -> Trace:
         """Run the function on nodes."""
@@ -150,7 +150,7 @@ class Plan:
                 f" whatever branch they take; it was {self.layout}, and is {trace.layout} on"
                 " another path"
             )
-        captured = trace.recording.captured
+        captured = trace.captured
         used = [op for op in trace.operations if not any(op is known for known in self._operations)]
         if self.watch is None or used or len(captured) > len(paths.captured):
             self._operations += used

@@ -24,6 +24,7 @@ from .draws import Draws
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
+from .recorded import going_on
 from .sites import PlainSites
 from .trace import Restart, Trace
 
@@ -72,7 +73,7 @@ class Program:
         return Paths(self._record, self._uniform, self._max_traces)
 
     def _uniform(self, trace: Trace) -> list[bool]:
-        return [False] * self.n_inputs + [True] * len(trace.recording.captured)
+        return [False] * self.n_inputs + [True] * len(trace.captured)
 
     def _record(self, point: Sequence[float], prefix: Prefix) -> Trace:
         """Run the function on nodes."""
@@ -110,7 +111,7 @@ class Program:
                 "the result must have one structure and shape whatever branch is taken; it was"
                 f" {self.layout}, and is {trace.layout} on another path"
             )
-        captured = trace.recording.captured
+        captured = trace.captured
         if len(captured) > len(self.captured):
             first = self.paths.traces == 0
             _check_apart(captured[len(self.captured) :], self.parameters)
@@ -120,8 +121,8 @@ class Program:
             if not first:
                 raise Restart
         if self.gradient:  # by the parameters, not by what else comes from outside
-            tape = trace.recording.tape
-            tape.outputs = tape.outputs[: 1 + len(self.parameters)]
+            outputs = trace.program.outputs[: 1 + len(self.parameters)]
+            trace.program = going_on(trace.program, 0, outputs)
         return trace
 
     def set_parameters(self, values: Array) -> None:

@@ -17,8 +17,8 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .outcomes import Outcomes
+from .recorded import Recorded
 from .sites import PlainSites, Site, site_of
-from .tape import TapeBuilder
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -41,15 +41,13 @@ class Recorder:
         plain: where comparisons are plain bools.
 
     Attributes:
-        recording: the tape so far.
-        guards: the conditions that have been asked, and were not decided by others, as values of
-            the tape, with their outcomes.
+        recorded: the program so far; its guards are the conditions that have been asked, and were
+            not decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
     """
 
     def __init__(self, forced: Sequence[bool], plain: PlainSites) -> None:
         self.forced = forced
-        self.guards: list[tuple[int, bool]] = []
         self.shortcuts: list[str] = []
         self._plain = plain
         self._asked = 0
@@ -63,9 +61,9 @@ class Recorder:
             self.operations.append(operation)
 
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
-        """Start the tape."""
-        self.recording = TapeBuilder(inputs, level, captured)
-        self._outcomes = Outcomes(self.recording.tape)
+        """Start the program."""
+        self.recorded = Recorded(inputs, level, captured)
+        self._outcomes = Outcomes()
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
@@ -83,17 +81,18 @@ class Recorder:
             raise CompileError(
                 f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
             )
-        value = self.recording.value(condition)
+        recorded = self.recorded
+        value = recorded.value(condition)
         decided = self._outcomes.decided(value)
         if decided is not None:
-            self.recording.guard(condition, decided)
+            recorded.asked(condition, decided)
             return decided
-        number = len(self.guards)
+        number = len(recorded.guards)
         if number < len(self.forced):
             outcome = self.forced[number]
         self._outcomes.note(value, outcome)
-        self.guards.append((value, outcome))
-        self.recording.guard(condition, outcome)
+        recorded.guard(value, outcome)
+        recorded.asked(condition, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands
@@ -126,15 +125,16 @@ class Recorder:
 
 
 class Trace:
-    """What a run recorded: the tape and the path it took.
+    """What a run recorded: a program and the path it took.
 
     Attributes:
+        program: the program.
+        captured: the nodes from outside that it uses; they are inputs after the given ones.
         path: the outcomes of the guards.
         layout: the structure of the result.
-        recording: the tape and the captured nodes.
         operations: the user's that it used.
-        n_results: how many of the tape's outputs are the result; the others are its derivatives by
-            the nodes among the inputs.
+        n_results: how many of the program's outputs are the result; the others are its derivatives
+            by the nodes among the inputs.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
     """
 
@@ -169,22 +169,23 @@ class Trace:
                         raise
                 if not recorder.not_asked():
                     self.n_results = len(outputs)
-                    recorded = recorder.recording
+                    recorded = recorder.recorded
                     for y in outputs:
                         recorded.value(y)
                     if derivatives and (live or recorded.captured):
                         parents = [inputs[i] for i in live]
                         recorder.note_parents([*parents, *recorded.captured], level)
                         outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
-                    recorded.close(outputs, recorder.guards)
+                    recorded.close(outputs)
                     break
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        self.recording = recorded
+        self.program = recorded.program
+        self.captured = recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
-        self.path = tuple(outcome for _, outcome in recorder.guards)
+        self.path = tuple(recorded.guards)
 
 
 def _derivatives(
