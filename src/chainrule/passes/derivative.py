@@ -123,10 +123,7 @@ class Derivative:
         ends = self.ends
         at = nests.added(ends.given_at, self.primal.index(place))
         value: Operand
-        if ends.number is None:
-            value = self.builder.load(ends.given, at)
-        else:
-            value = ends.number
+        value = self.builder.load(ends.given, at) if ends.number is None else ends.number
         mask = ends.masks[x]
         if mask is None:
             return Message(value)
@@ -220,4 +217,4 @@ class Derivative:
                 self.iterations[loop] = nests.added(trips.plus(-1), Index(0, ((new, -1),)))
             yield new
         del self.iterations[loop]
-        self.primal.left(loop)
+        self.primal.left()

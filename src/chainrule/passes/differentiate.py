@@ -8,16 +8,17 @@ of the same form, so that derivatives of any order are taken in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy
 
 from chainrule.passes.derivative import Ends
 from chainrule.passes.local_gradients import LocalGradients, Untraceable
+from chainrule.passes.paths import Path, paths
 from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.rebuild import Rebuilding
-from chainrule.passes.region import Path, Region
+from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -27,7 +28,6 @@ from chainrule.program.form import (
     Derive,
     Enter,
     Leave,
-    Loop,
     Program,
     Segment,
     Statement,
@@ -71,7 +71,7 @@ class _Given:
         self._ends: dict[Segment, list[Enter | Leave]] = {}
         self._is_given: dict[Derive, dict[Enter | Leave, bool]] = {}
         stores: dict[Array, list[Store]] = {}
-        for statement, path in _with_paths(program.body):
+        for statement, path in paths(program.body):
             if path:
                 self._paths[statement] = path
             if isinstance(statement, Derive):
@@ -81,7 +81,7 @@ class _Given:
                 self._ends.setdefault(statement.segment, []).append(statement)
         if not self.derives:
             return
-        for statement, _ in _with_paths(program.body):
+        for statement, _ in paths(program.body):
             if isinstance(statement, Store) and statement.array in stores:
                 stores[statement.array].append(statement)
         self._stored = {array: self._elements(array, found) for array, found in stores.items()}
@@ -110,7 +110,7 @@ class _Given:
                 continue
             path = around + self._paths.get(end, ())[outside:]
             at = nests.added(derive.given_at, end.place)
-            asked = stored[at.offset] if at.is_fixed else stored[nests.numbers(at, path)]
+            asked = stored[nests.numbers(at, path) if path else at.offset]
             if asked.all():
                 found[end] = True
             elif asked.any():
@@ -122,16 +122,6 @@ class _Given:
         """The ends of a transformation that are given something, with masks."""
         mask = self.masks.get(derive.given)
         return {x: None if always else mask for x, always in self._is_given[derive].items()}
-
-
-def _with_paths(body: Sequence[Statement], path: Path = ()) -> Iterator[tuple[Statement, Path]]:
-    """All statements, with the loops around them."""
-    for statement in body:
-        yield statement, path
-        if isinstance(statement, Loop):
-            yield from _with_paths(statement.body, (*path, statement))
-        elif isinstance(statement, Segment):
-            yield from _with_paths(statement.body, path)
 
 
 class _Differentiation(Rebuilding):

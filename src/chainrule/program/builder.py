@@ -218,6 +218,13 @@ class Builder:
         self._written(array)
         self._scopes[-1].known[array, index] = value
 
+    def keep(self, loop: Loop, value: Statement, array: Array, index: Index) -> None:
+        """Write what a loop that has been built computes to a VALUES array as well."""
+        store = Store(array, index, value)
+        store.note = value.note
+        loop.body.append(store)
+        self._written(array)
+
     def add(self, array: Array, index: Index, value: Operand) -> None:
         """Add to an element of a SUMS array."""
         self._append(Add(array, index, value))
