@@ -1,5 +1,4 @@
-"""Building programs: equal values are shared, constants folded, and what does not change in a loop
-stands before it.
+"""Building programs: equal values are shared, constants folded, loops left by what is constant.
 
 Each simplification leaves the result the same to the last bit, NaN, infinities and signed zeros
 included; only small whole powers become products, which rounds once more than ``pow``.
@@ -204,8 +203,9 @@ class Builder:
             return operands[0]
         if operation.passes:
             return operands[0] if isinstance(operands[0], float) else self._new(operation, operands)
-        if all([isinstance(x, float) for x in operands]):
-            return operation.evaluate(operands)
+        numbers = [x for x in operands if isinstance(x, float)]
+        if len(numbers) == len(operands):
+            return operation.evaluate(numbers)
         if operation.builtin:
             simpler = self._simplified(operation, operands)
             if simpler is not None:

@@ -35,6 +35,10 @@ VALUES: Final = "values"
 SUMS: Final = "sums"
 
 
+class ProgramError(ValueError):
+    """Raised where a program breaks a rule of the form."""
+
+
 class Array:
     """Numbers that are read by index.
 
@@ -127,6 +131,7 @@ class Compute(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """What the operation takes, in order."""
         return self._operands
 
 
@@ -154,6 +159,7 @@ class Store(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The value."""
         return (self.value,)
 
 
@@ -182,6 +188,7 @@ class Guard(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The condition."""
         return (self.condition,)
 
 
@@ -207,6 +214,7 @@ class Loop(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """What its carries begin with."""
         return [carry.initial for carry in self.carries]
 
 
@@ -273,6 +281,7 @@ class Enter(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The value."""
         return (self.value,)
 
 
@@ -289,6 +298,7 @@ class Leave(Statement):
 
     @property
     def operands(self) -> Sequence[Operand]:
+        """The value."""
         return (self.value,)
 
 
@@ -329,7 +339,7 @@ class Slice(NamedTuple):
 
     array: Array
     start: int
-    count: int
+    size: int
 
 
 class Program:

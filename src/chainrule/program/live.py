@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .form import (
     Array,
-    Carry,
     Derive,
     Guard,
     Last,

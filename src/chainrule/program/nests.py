@@ -1,0 +1,199 @@
+"""Nested loops: their iterations in order, and indices as numbers over all of them.
+
+An *instance* of a statement is one time that it runs; instances are numbered from 0 in the order in
+which they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy
+from numpy.typing import NDArray
+
+from .form import Index, Loop, ProgramError, Table
+
+Numbers = NDArray[numpy.int64]
+
+
+def added(a: Index, b: Index) -> Index:
+    """The sum of two indices."""
+    strides = dict(a.strides)
+    for loop, stride in b.strides:
+        strides[loop] = strides.get(loop, 0) + stride
+    kept = tuple([(loop, stride) for loop, stride in strides.items() if stride])
+    return Index(a.offset + b.offset, kept, a.tables + b.tables)
+
+
+def scaled(index: Index, factor: int) -> Index:
+    """An index times a number."""
+    if factor == 1:
+        return index
+    if factor == 0:
+        return Index()
+    return Index(
+        index.offset * factor,
+        tuple([(loop, stride * factor) for loop, stride in index.strides]),
+        tuple([(Table(table.numbers * factor), inner) for table, inner in index.tables]),
+    )
+
+
+def substituted(index: Index, replacements: Mapping[Loop, Index]) -> Index:
+    """An index with the iterations of some loops replaced by indices."""
+    if not any(loop in replacements for loop in index.loops()):
+        return index
+    result = Index(index.offset)
+    for loop, stride in index.strides:
+        result = added(result, scaled(replacements.get(loop, Index(0, ((loop, 1),))), stride))
+    tables = tuple([(table, substituted(inner, replacements)) for table, inner in index.tables])
+    return result._replace(tables=result.tables + tables)
+
+
+def iterations(loops: Sequence[Loop]) -> dict[Loop, Numbers]:
+    """The iterations of each of some nested loops, in all instances of the innermost body.
+
+    Args:
+        loops: the outermost first. Trip counts depend on no other loops.
+
+    Raises:
+        ProgramError: if a trip count is negative or depends on another loop.
+    """
+    found: dict[Loop, Numbers] = {}
+    count = 1
+    for loop in loops:
+        trips = _trips(loop, found, count)
+        for outer in found:
+            found[outer] = numpy.repeat(found[outer], trips)
+        ends = numpy.cumsum(trips)
+        count = int(ends[-1]) if len(ends) else 0
+        found[loop] = numpy.arange(count, dtype=numpy.int64) - numpy.repeat(ends - trips, trips)
+    return found
+
+
+def count(loops: Sequence[Loop]) -> int:
+    """The number of instances of what stands in nested loops; see :func:`iterations`."""
+    product = 1
+    varying = []
+    for place, loop in enumerate(loops):
+        if loop.trips.is_fixed and not _asked(loop, loops[place + 1 :]):
+            product *= int(_trips(loop, {}, 1)[0])
+        else:
+            varying.append(loop)
+    if not varying:
+        return product
+    found = iterations(varying[:-1])
+    length = len(found[varying[-2]]) if len(varying) > 1 else 1
+    return product * int(_trips(varying[-1], found, length).sum())
+
+
+def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:
+    """An index as a number for each instance of what stands in nested loops.
+
+    Args:
+        index: depends on these loops only.
+        loops: the outermost first.
+    """
+    found = iterations(loops)
+    length = len(found[loops[-1]]) if loops else 1
+    return _evaluated(index, found, length)
+
+
+def instance(loops: Sequence[Loop]) -> Index:
+    """The number of the instance of what stands in nested loops, as an index.
+
+    It has strides where trip counts do not vary, else tables of how many instances are before.
+    """
+    total = Index()
+    for depth, loop in enumerate(loops):
+        total = added(total, _before(loops[: depth + 1], loops[depth + 1 :], loop))
+    return total
+
+
+def _before(around: Sequence[Loop], inside: Sequence[Loop], loop: Loop) -> Index:
+    """How many instances come before an iteration of a loop, of those with the same outer ones.
+
+    Args:
+        around: the loops around its body, it included.
+        inside: those in it, around what is counted.
+        loop: the loop, last of ``around``.
+    """
+    varying = [outer for outer in around if _asked(outer, inside)]
+    if not varying:
+        return Index(0, ((loop, count(inside)),))
+    needed = _closure({loop, *varying}, around)
+    nest = [outer for outer in around if outer in needed]
+    if varying == [loop]:  # the same in each run of the loop: the longest has it all
+        longest = numbers(loop.trips, nest[:-1]).max(initial=0)
+        nest = [loop]
+        found = {loop: numpy.arange(longest, dtype=numpy.int64)}
+    else:
+        found = iterations(nest)
+    each = _counts(inside, found, len(found[loop]))
+    before = numpy.cumsum(each) - each
+    first = numpy.where(found[loop] == 0, _range(before), 0)
+    before -= before[numpy.maximum.accumulate(first)]
+    at = Index(0, ((loop, 1),)) if nest == [loop] else instance(nest)
+    return Index(0, (), ((Table(before), at),))
+
+
+def _counts(inside: Sequence[Loop], outer: dict[Loop, Numbers], length: int) -> Numbers:
+    """How many instances nested loops have, for each iteration of loops around them."""
+    found = dict(outer)
+    parents = _range(numpy.empty(length))
+    product = numpy.ones(length, dtype=numpy.int64)
+    for place, loop in enumerate(inside):
+        trips = _trips(loop, found, len(parents))
+        if not _asked(loop, inside[place + 1 :]):
+            product = product * trips
+            continue
+        for other in found:
+            found[other] = numpy.repeat(found[other], trips)
+        parents, product = numpy.repeat(parents, trips), numpy.repeat(product, trips)
+        ends = numpy.cumsum(trips)
+        found[loop] = _range(parents) - numpy.repeat(ends - trips, trips)
+    sums = numpy.zeros(length, dtype=numpy.int64)
+    numpy.add.at(sums, parents, product)
+    return sums
+
+
+def _closure(wanted: set[Loop], loops: Sequence[Loop]) -> set[Loop]:
+    """Some of nested loops and all that their trip counts hang on."""
+    needed = set(wanted)
+    for loop in reversed(loops):
+        if loop in needed:
+            needed |= loop.trips.loops()
+    return needed
+
+
+def _asked(loop: Loop, inside: Sequence[Loop]) -> bool:
+    """Whether trip counts of some loops hang on a loop."""
+    return any(loop in other.trips.loops() for other in inside)
+
+
+def _range(like: NDArray[numpy.generic]) -> Numbers:
+    return numpy.arange(len(like), dtype=numpy.int64)
+
+
+def _trips(loop: Loop, found: Mapping[Loop, Numbers], length: int) -> Numbers:
+    """The trip counts of a loop."""
+    trips = _evaluated(loop.trips, found, length)
+    if (trips < 0).any():
+        raise ProgramError(f"a loop of {trips.min()} iterations")
+    return trips
+
+
+def _evaluated(index: Index, found: Mapping[Loop, Numbers], length: int) -> Numbers:
+    """An index for each of some iterations of loops."""
+    result = numpy.full(length, index.offset, dtype=numpy.int64)
+    for loop, stride in index.strides:
+        if loop not in found:
+            raise ProgramError("an index depends on a loop that is not around it")
+        result += stride * found[loop]
+    for table, inner in index.tables:
+        places = _evaluated(inner, found, length)
+        size = len(table.numbers)
+        wrong = (places < 0) | (places >= size)
+        if wrong.any():
+            raise ProgramError(f"read of [{places[wrong][0]}] of an index table of {size}")
+        result += table.numbers[places]
+    return result
