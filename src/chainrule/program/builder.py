@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from chainrule import rules
+from chainrule.annotations import Annotation
 from chainrule.rules import Operation
 
 from .form import (
@@ -73,7 +74,7 @@ class Builder:
 
     def __init__(self, n_inputs: int, final: bool = False) -> None:
         self.inputs = Array(INPUT, n_inputs, "x")
-        self.note: Any = None
+        self.note: Annotation | None = None
         self._final = final
         self._scopes = [_Scope([], 0, None)]
         self._depths: dict[Statement, int] = {}  # of what does not stand in the program's body
@@ -90,24 +91,26 @@ class Builder:
     def loop(self, trips: Index | int) -> Iterator[Loop]:
         """A loop; what is built inside is its body."""
         loop = Loop(Index(trips) if isinstance(trips, int) else trips)
+        loop.note = self.note
         self._open(loop.body, loop)
         try:
             yield loop
         finally:
             self._scopes.pop()
         if loop.body:
-            self._append(loop)
+            self._place(loop)
 
     @contextmanager
     def segment(self, name: str = "") -> Iterator[Segment]:
         """A segment; what is built inside is its body."""
         segment = Segment(name)
+        segment.note = self.note
         self._open(segment.body, segment)
         try:
             yield segment
         finally:
             inner = self._scopes.pop()
-        self._append(segment)
+        self._place(segment)
         outer = self._scopes[-1]
         for statement in inner.body:  # its values can be used after it
             self._depths[statement] = outer.depth
@@ -118,8 +121,11 @@ class Builder:
         self._scopes.append(_Scope(body, len(self._scopes), place))
 
     def _append(self, statement: Statement, scope: _Scope | None = None) -> Any:
-        scope = self._scopes[-1] if scope is None else scope
         statement.note = self.note
+        return self._place(statement, scope)
+
+    def _place(self, statement: Statement, scope: _Scope | None = None) -> Any:
+        scope = self._scopes[-1] if scope is None else scope
         scope.body.append(statement)
         if scope.depth:
             self._depths[statement] = scope.depth

@@ -22,12 +22,15 @@ share loops, indices and tables.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
 
 from chainrule.rules import Operation
+
+if TYPE_CHECKING:
+    from chainrule.annotations import Annotation
 
 INPUT: Final = "input"
 CONSTANT: Final = "constant"
@@ -101,13 +104,13 @@ class Statement:
     """What a program does at one place.
 
     Attributes:
-        note: what the recording tells of it: its line, name and group; None for nothing.
+        note: what the recording tells of it: its line, name and groups; None for nothing.
     """
 
     __slots__ = ("note",)
 
     def __init__(self) -> None:
-        self.note: Any = None
+        self.note: Annotation | None = None
 
     @property
     def operands(self) -> Sequence[Operand]:
