@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from test_kernel import Draft, run_rows
 
-from chainrule.compiler import cache
+from chainrule.backends.llvm import cache
+from chainrule.backends.llvm.machine import Machine
 from chainrule.compiler.kernel import Kernel
-from chainrule.compiler.machine import Machine
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs the permissions of POSIX")
 
@@ -90,7 +90,7 @@ def test_what_differs_is_compiled(
 PROGRAM = """
 import sys
 import numpy as np
-from chainrule.compiler.machine import Machine
+from chainrule.backends.llvm.machine import Machine
 from test_cache import draft
 from test_kernel import call, run_rows
 from chainrule.compiler.kernel import Kernel

@@ -114,7 +114,7 @@ HOLDING = """
 import os, signal, sys, threading
 from chainrule import forking
 from chainrule.backpropagation import _WRITING as passes
-from chainrule.compiler import machine
+from chainrule.backends.llvm import machine
 
 kind = sys.argv[1]
 llvm = machine.binding().ffi.lib._lock

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import chainrule
-from chainrule.compiler.machine import binding, machine
+from chainrule.backends.llvm.machine import binding, machine
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
 

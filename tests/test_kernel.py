@@ -26,11 +26,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from references import REFERENCES
 
-from chainrule.compiler import machine as machine_module
+from chainrule.backends.llvm import machine as machine_module
+from chainrule.backends.llvm.machine import machine
+from chainrule.backends.llvm.vector_math import CALLED_BACK, LIBRARY, SWEEPS, path
 from chainrule.compiler.kernel import Kernel, Regular, Result, reduce_lanes
 from chainrule.compiler.lower import lower
-from chainrule.compiler.machine import machine
-from chainrule.compiler.vector_math import CALLED_BACK, LIBRARY, SWEEPS, path
 from chainrule.rules import OPERATIONS, Operation
 
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ import pytest
 
 import chainrule
 from chainrule import compile, grad, math, nn, value_and_grad, vmap
-from chainrule.compiler import machine as machine_module
-from chainrule.compiler.machine import Machine
+from chainrule.backends.llvm import machine as machine_module
+from chainrule.backends.llvm.machine import Machine
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
 

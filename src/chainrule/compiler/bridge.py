@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chainrule.compiler.vector_math import COMPILED
+from chainrule.backends.llvm.vector_math import COMPILED
 from chainrule.program.form import Compute, Guard, Load, Operand, Program
 from chainrule.rules import Operation
 

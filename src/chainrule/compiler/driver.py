@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from chainrule.compiler.assembly import Procedure
-from chainrule.compiler.layout import BLOCK, HANDLE, POSITIONS, SLOT
-from chainrule.compiler.machine import ir
-from chainrule.compiler.transfer import Segment, write_load, write_store
+from chainrule.backends.llvm.assembly import Procedure
+from chainrule.backends.llvm.layout import BLOCK, HANDLE, POSITIONS, SLOT
+from chainrule.backends.llvm.machine import ir
+from chainrule.backends.llvm.transfer import Segment, write_load, write_store
 
 ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
 DONE: Final = -1  # result of run: no unit is left

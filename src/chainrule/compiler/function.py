@@ -13,6 +13,7 @@ import numpy
 
 from chainrule import forking, trees
 from chainrule.annotations import ACTIVE, detecting_anomaly
+from chainrule.backends.llvm.layout import BLOCK
 from chainrule.domain import raising_domain_errors
 from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
@@ -24,7 +25,6 @@ from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import leaf_of
 from .fast import FastCall, FastLanes
-from .layout import BLOCK
 from .paths import TooManyTraces
 from .peel import peeled
 from .pickling import reduced

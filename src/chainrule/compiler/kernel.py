@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
+from chainrule.backends.llvm.callback import EVERY_LANE, Errors, collected_errors, raise_first
+from chainrule.backends.llvm.layout import BLOCK
+from chainrule.backends.llvm.machine import Machine, machine
+from chainrule.backends.llvm.threads import together
+from chainrule.backends.llvm.transfer import Segment
 from chainrule.compiler import driver
-from chainrule.compiler.callback import EVERY_LANE, Errors, collected_errors, raise_first
 from chainrule.compiler.driver import Call
-from chainrule.compiler.layout import BLOCK
 from chainrule.compiler.lower import TapeLike
-from chainrule.compiler.machine import Machine, machine
 from chainrule.compiler.memory import address_of
 from chainrule.compiler.objects import Order, shared_function
-from chainrule.compiler.threads import together
-from chainrule.compiler.transfer import Segment
 from chainrule.compiler.variant import Variant
 
 CHUNK: Final = 1024  # lanes that are added up at a time

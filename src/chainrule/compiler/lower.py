@@ -15,9 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from chainrule.compiler.layout import HEADER_SLOTS, SLOT
-from chainrule.compiler.machine import Machine
-from chainrule.compiler.vector_math import ALIASES, CALLED_BACK, INSTRUCTIONS, INTRINSICS, SWEEPS
+from chainrule.backends.llvm.layout import HEADER_SLOTS, SLOT
+from chainrule.backends.llvm.machine import Machine
+from chainrule.backends.llvm.vector_math import (
+    ALIASES,
+    CALLED_BACK,
+    INSTRUCTIONS,
+    INTRINSICS,
+    SWEEPS,
+)
 from chainrule.rules import Operation
 
 PIECE_COST: Final = 400  # instructions of a piece, about

@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from chainrule.compiler import cache
+from chainrule.backends.llvm import cache
+from chainrule.backends.llvm.machine import Machine
+from chainrule.backends.llvm.threads import executor
 from chainrule.compiler.lower import Program, TapeLike, lower
-from chainrule.compiler.machine import Machine
-from chainrule.compiler.threads import executor
 
 LONG_TAPE: Final = 10_000  # values of a tape that is worth a second thread for compiling
 

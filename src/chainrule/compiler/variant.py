@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
-from chainrule.compiler.callback import CallbackTable, operation_named
+from chainrule.backends.llvm.callback import CallbackTable, operation_named
+from chainrule.backends.llvm.layout import BLOCK, SLOT
+from chainrule.backends.llvm.vector_math import provide
 from chainrule.compiler.driver import Code
-from chainrule.compiler.layout import BLOCK, SLOT
 from chainrule.compiler.lower import Program
 from chainrule.compiler.objects import Order, object_code
-from chainrule.compiler.vector_math import provide
 
 Table = NDArray[np.int64]
 Workspace = tuple[int, NDArray[np.uint8]]

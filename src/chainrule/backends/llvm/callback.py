@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from chainrule import forking
-from chainrule.compiler.layout import HANDLE, POSITIONS
-from chainrule.compiler.vectors import Function, Vector
+from chainrule.backends.llvm.layout import HANDLE, POSITIONS
+from chainrule.backends.llvm.vectors import Function, Vector
 from chainrule.rules import OPERATIONS, Operation
 
 PYTHON: Final = "cr.python"  # the symbol of the function below

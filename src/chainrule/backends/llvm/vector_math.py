@@ -15,9 +15,9 @@ from inspect import signature
 from typing import Any, Final
 
 from chainrule import forking, ieee, special
-from chainrule.compiler import cache, callback
-from chainrule.compiler.machine import Machine, ir, libmvec
-from chainrule.compiler.vectors import Function, Mask, Vector
+from chainrule.backends.llvm import cache, callback
+from chainrule.backends.llvm.machine import Machine, ir, libmvec
+from chainrule.backends.llvm.vectors import Function, Mask, Vector
 
 Formula = Callable[..., Vector]
 

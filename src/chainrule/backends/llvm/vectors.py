@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule.compiler.assembly import Procedure
-from chainrule.compiler.layout import SLOT
-from chainrule.compiler.machine import ir
+from chainrule.backends.llvm.assembly import Procedure
+from chainrule.backends.llvm.layout import SLOT
+from chainrule.backends.llvm.machine import ir
 
 
 class Mask:

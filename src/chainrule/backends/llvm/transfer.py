@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from chainrule.compiler.assembly import Procedure
-from chainrule.compiler.layout import BLOCK, SLOT
+from chainrule.backends.llvm.assembly import Procedure
+from chainrule.backends.llvm.layout import BLOCK, SLOT
 
 _SLOT_SHIFT: Final = 6  # 2**6 bytes
 

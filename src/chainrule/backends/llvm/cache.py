@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from chainrule._version import __version__
-from chainrule.compiler.machine import binding
+from chainrule.backends.llvm.machine import binding
 from chainrule.files import replace_file
 
 VARIABLE: Final = "CHAINRULE_CACHE"

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chainrule.compiler.layout import BLOCK
+from chainrule.backends.llvm.layout import BLOCK
 from chainrule.forking import take_around_forks
 from chainrule.tracing import NotCompilable
 

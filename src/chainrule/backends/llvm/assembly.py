@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from chainrule.compiler.layout import BLOCK
-from chainrule.compiler.machine import ir
+from chainrule.backends.llvm.layout import BLOCK
+from chainrule.backends.llvm.machine import ir
 
 
 class Procedure:
