@@ -365,13 +365,14 @@ def has_right(code: int) -> bool:
     return code < MARKS
 
 
-def operands_of(recording: Recording, row: int) -> list[int]:
-    """The operands of a row that is an operation's."""
-    code, left, right = recording.codes[row], recording.left[row], recording.right[row]
+def given_to(code: int, left: int, right: int, pool: Any) -> list[int]:
+    """The operands of a row."""
     if code & POOLED:
         start = left + (code == USER)
-        return recording.pool[start : start + right].tolist()
-    return [left] if right == ABSENT else [left, right]
+        return list(pool[start : start + right])
+    if not has_left(code):
+        return []
+    return [left] if right == ABSENT or not has_right(code) else [left, right]
 
 
 def text(recording: Recording) -> str:
@@ -399,7 +400,8 @@ def text(recording: Recording) -> str:
                 if code == USER
                 else OPERATION_OF[code & ~POOLED]
             )
-            operands = [shown(operand) for operand in operands_of(recording, row)]
+            given = given_to(code, left, right, recording.pool)
+            operands = [shown(operand) for operand in given]
             if len(operands) == 2 and not operation.symbol.isidentifier():
                 said = f" {operation.symbol} ".join(operands)
             else:
