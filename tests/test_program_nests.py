@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy
 import pytest
+from random_forms import random_index
 
 from chainrule.program.form import Index, Loop, ProgramError, Table
 from chainrule.program.nests import (
@@ -18,30 +19,14 @@ from chainrule.program.nests import (
 )
 
 
-def random_index(rng: random.Random, loops: dict[Loop, int], low: int, high: int) -> Index:
-    """An index with numbers from low to high, given the most iterations that loops have."""
-    index = Index(rng.randint(low, high))
-    for loop, most in loops.items():
-        step = rng.choice([0, 0, 1, 2])
-        if step and index.offset + step * most <= high:
-            index = added(index, Index(0, ((loop, step),)))
-            high -= step * most
-        elif rng.random() < 0.3:
-            table = Table(numpy.array([rng.randint(0, high - index.offset) for _ in range(most)]))
-            if most:
-                high -= int(table.numbers.max())
-                index = added(index, Index(0, (), ((table, Index(0, ((loop, 1),))),)))
-    return index
-
-
 def random_nest(rng: random.Random) -> list[Loop]:
     """Loops whose trip counts hang on those around them."""
-    loops: dict[Loop, int] = {}
+    loops: list[Loop] = []
     for _ in range(rng.randint(1, 5)):
-        most = rng.randint(0, 4)
-        around = {loop: n for loop, n in loops.items() if rng.random() < 0.5}
-        loops[Loop(random_index(rng, around, 0, most))] = most
-    return list(loops)
+        fixed = rng.random() < 0.3
+        trips = Index(rng.randint(0, 4)) if fixed else random_index(rng, 6, loops)
+        loops.append(Loop(trips))
+    return loops
 
 
 def value(index: Index, at: dict[Loop, int]) -> int:
@@ -71,8 +56,7 @@ def test_all_instances(seed: int) -> None:
     for loop in loops:
         assert found[loop].tolist() == [at[loop] for at in visits]
     assert numbers(instance(loops), loops).tolist() == list(range(len(visits)))
-    a = random_index(rng, dict.fromkeys(loops, 4), 0, 20)
-    b = random_index(rng, dict.fromkeys(loops, 4), 0, 20)
+    a, b = random_index(rng, 20, loops), random_index(rng, 9, loops)
     assert numbers(a, loops).tolist() == [value(a, at) for at in visits]
     total = added(scaled(a, 3), scaled(b, -2))
     assert numbers(total, loops).tolist() == [3 * value(a, at) - 2 * value(b, at) for at in visits]
@@ -82,11 +66,9 @@ def test_all_instances(seed: int) -> None:
 def test_substituted(seed: int) -> None:
     """An index with other indices in the place of iterations."""
     rng = random.Random(seed)
-    old = {Loop(Index(4)): 4 for _ in range(2)}
-    new = {Loop(Index(3)): 3 for _ in range(2)}
-    kept = {Loop(Index(2)): 2}
-    index = random_index(rng, {**old, **kept}, 0, 12)
-    replacements = {loop: random_index(rng, new, 0, 3) for loop in old}
+    old, new, kept = [[Loop(Index(n)), Loop(Index(n))] for n in (4, 3, 2)]
+    index = random_index(rng, 12, [*old, *kept])
+    replacements = {loop: random_index(rng, 4, new) for loop in old}
     replaced = substituted(index, replacements)
     for at in visited([*new, *kept]):
         before = {loop: value(replacements[loop], at) for loop in old}

@@ -269,7 +269,7 @@ class Enter(Statement):
     """A value: an input of a segment, equal to a value or number from outside it.
 
     Args:
-        value: the value from outside.
+        value: the value from outside; or a Load in the segment of an element from outside.
         segment: the segment, in whose body it stands.
         place: which of the segment's inputs, counted from 0.
     """

@@ -79,7 +79,7 @@ def count(loops: Sequence[Loop]) -> int:
             product *= int(_trips(loop, {}, 1)[0])
         else:
             varying.append(loop)
-    if not varying:
+    if not varying or product == 0:
         return product
     found = iterations(varying[:-1])
     length = len(found[varying[-2]]) if len(varying) > 1 else 1
@@ -104,6 +104,8 @@ def instance(loops: Sequence[Loop]) -> Index:
     It has strides where trip counts do not vary, else tables of how many instances are before.
     """
     total = Index()
+    if count(loops) == 0:
+        return total
     for depth, loop in enumerate(loops):
         total = added(total, _before(loops[: depth + 1], loops[depth + 1 :], loop))
     return total
@@ -143,23 +145,30 @@ def _counts(inside: Sequence[Loop], outer: dict[Loop, Numbers], length: int) -> 
     product = numpy.ones(length, dtype=numpy.int64)
     for place, loop in enumerate(inside):
         trips = _trips(loop, found, len(parents))
-        if not _asked(loop, inside[place + 1 :]):
+        asked = _asked(loop, inside[place + 1 :])
+        times = trips if asked else (trips > 0).astype(numpy.int64)
+        if not asked:
             product = product * trips
-            continue
         for other in found:
-            found[other] = numpy.repeat(found[other], trips)
-        parents, product = numpy.repeat(parents, trips), numpy.repeat(product, trips)
-        ends = numpy.cumsum(trips)
-        found[loop] = _range(parents) - numpy.repeat(ends - trips, trips)
+            found[other] = numpy.repeat(found[other], times)
+        parents, product = numpy.repeat(parents, times), numpy.repeat(product, times)
+        ends = numpy.cumsum(times)
+        found[loop] = _range(parents) - numpy.repeat(ends - times, times)
     sums = numpy.zeros(length, dtype=numpy.int64)
     numpy.add.at(sums, parents, product)
     return sums
 
 
 def _closure(wanted: set[Loop], loops: Sequence[Loop]) -> set[Loop]:
-    """Some of nested loops and all that their trip counts hang on."""
+    """Some of nested loops, all that their trip counts hang on, and those that may have no trips.
+
+    Where these have none, indices in them may be anything.
+    """
     needed = set(wanted)
-    for loop in reversed(loops):
+    for depth, loop in reversed([*enumerate(loops)]):
+        varies = loop not in needed and not loop.trips.is_fixed
+        if varies and numbers(loop.trips, loops[:depth]).min(initial=1) < 1:
+            needed.add(loop)
         if loop in needed:
             needed |= loop.trips.loops()
     return needed
