@@ -13,6 +13,7 @@ import pytest
 import recorded_programs
 import smooth_programs
 import test_zeros
+import transformed_programs
 from random_forms import PICKS, ROUGH, SMOOTH, random_inputs, random_program
 from recorded_programs import recorded
 from rolled_programs import (
@@ -34,6 +35,8 @@ from rolled_programs import (
 import chainrule as cr
 from chainrule import Node, rules
 from chainrule import math as cm
+from chainrule.compiler.sites import PlainSites
+from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.flat import flat
@@ -44,6 +47,7 @@ from chainrule.program.form import SUMS, Derive, Program, Slice, statements
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 from chainrule.rules import Operation
+from chainrule.tracing import recording
 
 
 def outputs(p: Program, xs: Sequence[float]) -> list[float]:
@@ -171,6 +175,39 @@ def test_size_does_not_follow_the_run(f: Any, sizes: Sequence[tuple[int, ...]]) 
         p = rolled_of(functools.partial(_last, f, size), xs)
         found.append([sum(1 for _ in statements(q.body)) for q in (p, with_gradients(p, range(3)))])
     assert found[0] == found[1]
+
+
+# Recorded transformations
+
+
+def with_segments(f: Callable[[Any], Any], xs: Sequence[float]) -> Program:
+    """The program of a run, in which transformations are segments."""
+    recorder = Recorder((), PlainSites(), segments=True)
+    with recording(recorder) as level:
+        inputs = [fresh_input(x, level) for x in xs]
+        recorder.begin(inputs, level, ())
+        values = f(inputs)
+        rows = recorder.recorded._recording
+        return flat(rows, [recorder.recorded.record(y) for y in values])
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_recorded_transformations(seed: int) -> None:
+    """Transformations inside each other, in a run at other numbers than they are recorded at."""
+    f = transformed_programs.program(seed)
+    d = differentiated(with_segments(f, (0.5, -0.75, 1.25)), final=seed % 2 == 0)
+    for xs in ((0.5, -0.75, 1.25), (0.0, 0.0, 0.0), (-1.5, 2.0, 0.25)):
+        assert_close(outputs(d, xs), numbers(f([*xs])))
+
+
+@pytest.mark.parametrize("way", test_zeros.WAYS)
+def test_zeros_by_recorded_transformations(way: str) -> None:
+    """What is 0, infinite or not picked, differentiated in one way, or two in turn."""
+    for case in [*test_zeros.SMOOTH, *test_zeros.NOT_PICKED]:
+        f = test_zeros.derivative(case.f, case.order, way, "eager")
+        p = with_segments(lambda xs, f=f: [f(xs[0])], [case.x])
+        (found,) = outputs(differentiated(p), [case.x])
+        case.check(found)
 
 
 # Zeros and kinks
