@@ -85,7 +85,7 @@ class Program:
                 (),
                 prefix,
                 self.captured,
-                self.gradient,
+                len(self.parameters) if self.gradient else 0,
                 self._plain,
             )
         except Restart:
@@ -119,8 +119,6 @@ class Program:
             self.captured = captured
             if not first:
                 raise Restart
-        if self.gradient:  # by the parameters, not by what else comes from outside
-            del trace.program.outputs[1 + len(self.parameters) :]
         return trace
 
     def set_parameters(self, values: Array) -> None:
