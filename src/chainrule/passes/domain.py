@@ -125,7 +125,8 @@ class Domain:
 
     def guess(self, numbers: Numbers, places: Numbers, prefer: tuple[int, ...]) -> Affine | None:
         """As ``affine``; a stride of a loop of which these instances tell nothing is taken from
-        ``prefer``."""
+        ``prefer``.
+        """
         found = self._strides(numbers, places)
         if found is None:
             return None

@@ -18,7 +18,7 @@ import numpy
 
 from chainrule.compiler.recording import Recording
 from chainrule.program.builder import Builder
-from chainrule.program.form import CONSTANT, VALUES, Array, Index, Operand, Program, Slice
+from chainrule.program.form import VALUES, Array, Index, Operand, Program, Slice
 
 from .domain import Domain, Indices, Numbers
 from .flat import flat
