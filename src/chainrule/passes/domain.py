@@ -124,13 +124,9 @@ class Domain:
         return None if strides is None else Affine(*strides[:2])
 
     def guess(self, numbers: Numbers, places: Numbers, prefer: tuple[int, ...]) -> Affine | None:
-<<<<<<< HEAD
-        """As ``affine`` for some instances; a stride that they do not tell is the preferred one."""
-=======
         """As ``affine``; a stride of a loop of which these instances tell nothing is taken from
         ``prefer``.
         """
->>>>>>> program
         found = self._strides(numbers, places)
         if found is None:
             return None
@@ -293,7 +289,7 @@ class Indices:
 
     @staticmethod
     def _place(domain: Domain, shape: tuple[int, ...]) -> Index:
-        """Where an element of an array stands whose axes are the loops; some have length 1."""
+        """Where an element of an array of a shape stands, by the loops of those axes longer than 1."""
         strides = []
         size = 1
         for inner, length in reversed([*zip(domain.chain, shape, strict=True)]):
