@@ -92,6 +92,19 @@ class Domain:
         """The numbers of all instances."""
         return numpy.arange(self.count)
 
+    def has(self, iterations: list[Numbers]) -> bool:
+        """Whether any of some iterations, numbers for each loop around, is one of its instances."""
+        instances = numpy.zeros(len(iterations[0]), dtype=numpy.int64)
+        there = numpy.ones(len(instances), dtype=bool)
+        for domain, numbers in zip(self.chain, iterations, strict=True):
+            trips = domain.trips[instances]
+            there &= (numbers >= 0) & (numbers < trips)
+            if not there.any():
+                return False
+            first = numpy.cumsum(domain.trips) - domain.trips
+            instances = numpy.where(there, first[instances] + numbers, 0)
+        return True
+
     # Affine numbers
 
     @cached_property
