@@ -116,13 +116,11 @@ def measure_stages(steps: int, derivatives: bool, runs: int) -> None:
             recorded = Recording(inputs, level)
             spent = sum([timed(recorded.record, y)[1] for y in outputs])
             times["record"].append(spent)
-            entered = Recorded(inputs, level)
-            both = sum([timed(entered.value, y)[1] for y in outputs])
+            program, both = timed(Recorded(inputs, level).program, outputs)
             times["program"].append(both - spent)
-            entered.close(outputs)
-            times["kernel"].append(timed(Kernel, FlatTape(entered.program), (), False)[1])
-        rows, values = len(recorded), len(entered.program.body)
-        del inputs, outputs, recorded, entered, recorder
+            times["kernel"].append(timed(Kernel, FlatTape(program), (), False)[1])
+        rows, values = len(recorded), len(program.body)
+        del inputs, outputs, recorded, program, recorder
         gc.collect()
     gc.enable()
     cells = " | ".join(shown(each, 1e6) for each in times.values())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from chainrule.backends.llvm.vector_math import COMPILED
+from chainrule.program.builder import Builder
 from chainrule.program.form import Compute, Guard, Load, Operand, Program
 from chainrule.rules import Operation
 
@@ -55,3 +59,25 @@ class FlatTape:
         name = f"{operation.name}#{len(self.user)}"
         self.user[name] = operation
         return name
+
+
+def going_on(program: Program, guards: int, outputs: Sequence[Any]) -> Program:
+    """A program without its first guards, of which it is known that they hold, for good.
+
+    Args:
+        program: a program without loops.
+        guards: how many of them.
+        outputs: those that are still wanted.
+    """
+    builder = Builder(program.inputs.size, final=True)
+    values: dict[Any, Operand] = {}
+    for statement in program.body:
+        builder.note = statement.note
+        operands = [values.get(x, x) for x in statement.operands]
+        if isinstance(statement, Compute):
+            values[statement] = builder.compute(statement.operation, operands)
+        elif isinstance(statement, Load):
+            values[statement] = builder.load(builder.inputs, statement.index)
+        elif isinstance(statement, Guard) and statement.number.offset >= guards:
+            builder.guard(operands[0], statement.outcome, statement.number)
+    return builder.finish([values.get(x, x) for x in outputs])

@@ -17,10 +17,9 @@ from chainrule import forking
 from chainrule.node import Node
 from chainrule.program.form import Program, statements
 
-from .bridge import FlatTape
+from .bridge import FlatTape, going_on
 from .kernel import Kernel, reduce_lanes
 from .memory import address_of
-from .recorded import going_on
 from .trace import Trace
 
 Prefix = tuple[bool, ...]

@@ -24,7 +24,6 @@ from .draws import Draws
 from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
-from .recorded import going_on
 from .sites import PlainSites
 from .trace import Restart, Trace
 
@@ -121,8 +120,7 @@ class Program:
             if not first:
                 raise Restart
         if self.gradient:  # by the parameters, not by what else comes from outside
-            outputs = trace.program.outputs[: 1 + len(self.parameters)]
-            trace.program = going_on(trace.program, 0, outputs)
+            del trace.program.outputs[1 + len(self.parameters) :]
         return trace
 
     def set_parameters(self, values: Array) -> None:

@@ -18,6 +18,7 @@ from chainrule.trees import flatten
 
 from .outcomes import Outcomes
 from .recorded import Recorded
+from .segments import recorded_linearization
 from .sites import PlainSites, Site, site_of
 
 MAX_GUARDS = 1_000_000
@@ -39,17 +40,19 @@ class Recorder:
         forced: outcomes that the first comparisons must have, whatever the values: the path so far
             of the lanes for which the trace is recorded, as their kernel has found it.
         plain: where comparisons are plain bools.
+        segments: whether transformations are segments of the recording.
 
     Attributes:
-        recorded: the program so far; its guards are the conditions that have been asked, and were
-            not decided by others.
+        recorded: the rows so far; its guards are the conditions that have been asked, and were not
+            decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
     """
 
-    def __init__(self, forced: Sequence[bool], plain: PlainSites) -> None:
+    def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
         self.forced = forced
         self.shortcuts: list[str] = []
         self._plain = plain
+        self._segments = segments
         self._asked = 0
         self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
@@ -60,8 +63,16 @@ class Recorder:
         if not any(operation is known for known in self.operations):
             self.operations.append(operation)
 
+    def linearization(
+        self, began: Node, inputs: Sequence[Node], outputs: Sequence[Any], level: int
+    ) -> Any:
+        """The linearization of a function in the trace, if it can be a segment of the recording."""
+        if not self._segments:
+            return None
+        return recorded_linearization(self.recorded, began, inputs, outputs, level)
+
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
-        """Start the program."""
+        """Start the recording."""
         self.recorded = Recorded(inputs, level, captured)
         self._outcomes = Outcomes()
 
@@ -85,14 +96,12 @@ class Recorder:
         value = recorded.value(condition)
         decided = self._outcomes.decided(value)
         if decided is not None:
-            recorded.asked(condition, decided)
             return decided
         number = len(recorded.guards)
         if number < len(self.forced):
             outcome = self.forced[number]
         self._outcomes.note(value, outcome)
-        recorded.guard(value, outcome)
-        recorded.asked(condition, outcome)
+        recorded.guard(condition, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands
@@ -171,17 +180,16 @@ class Trace:
                     self.n_results = len(outputs)
                     recorded = recorder.recorded
                     for y in outputs:
-                        recorded.value(y)
+                        recorded.record(y)
                     if derivatives and (live or recorded.captured):
                         parents = [inputs[i] for i in live]
                         recorder.note_parents([*parents, *recorded.captured], level)
                         outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
-                    recorded.close(outputs)
+                    self.program = recorded.program(outputs)
                     break
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        self.program = recorded.program
         self.captured = recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts

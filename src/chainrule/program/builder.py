@@ -33,6 +33,7 @@ from .form import (
     Loop,
     Operand,
     Program,
+    ProgramError,
     Segment,
     Slice,
     Statement,
@@ -49,15 +50,25 @@ class _Scope:
     Attributes:
         body: its statements so far.
         known: the values in it by what they are.
+        written: the arrays that something in it, or in a body in it, has written to.
         depth: how many scopes are around it.
         place: the loop or segment it belongs to; None for the program.
+        runs: whether it is known to run each time that the body around it does.
     """
 
-    def __init__(self, body: list[Statement], depth: int, place: Loop | Segment | None) -> None:
+    def __init__(
+        self,
+        body: list[Statement],
+        depth: int,
+        place: Loop | Segment | None = None,
+        runs: bool = True,
+    ) -> None:
         self.body = body
         self.known: dict[Any, Operand] = {}
+        self.written: set[Array] = set()
         self.depth = depth
         self.place = place
+        self.runs = runs
 
 
 class Builder:
@@ -77,7 +88,7 @@ class Builder:
         self.inputs = Array(INPUT, n_inputs, "x")
         self.note: Annotation | None = None
         self._final = final
-        self._scopes = [_Scope([], 0, None)]
+        self._scopes = [_Scope([], 0)]
         self._depths: dict[Statement, int] = {}  # of what does not stand in the program's body
         self._guards = 0
 
@@ -88,12 +99,18 @@ class Builder:
         """The open loops, the outermost first."""
         return [scope.place for scope in self._scopes if isinstance(scope.place, Loop)]
 
+    @property
+    def depth(self) -> int:
+        """How many loops and segments are open."""
+        return len(self._scopes) - 1
+
     @contextmanager
     def loop(self, trips: Index | int) -> Iterator[Loop]:
         """A loop; what is built inside is its body."""
         loop = Loop(Index(trips) if isinstance(trips, int) else trips)
         loop.note = self.note
-        self._open(loop.body, loop)
+        runs = bool((self._numbers(loop.trips) > 0).all())
+        self._open(loop.body, loop, runs)
         try:
             yield loop
         finally:
@@ -113,13 +130,23 @@ class Builder:
             inner = self._scopes.pop()
         self._place(segment)
         outer = self._scopes[-1]
-        for statement in inner.body:  # its values can be used after it
-            self._depths[statement] = outer.depth
+        opened = [inner.body]
+        for body in opened:  # its values can be used after it
+            for statement in body:
+                self._depths[statement] = outer.depth
+                if isinstance(statement, Segment):
+                    opened.append(statement.body)
         for key, value in inner.known.items():
             outer.known.setdefault(key, value)
 
-    def _open(self, body: list[Statement], place: Loop | Segment) -> None:
-        self._scopes.append(_Scope(body, len(self._scopes), place))
+    def _open(self, body: list[Statement], place: Loop | Segment, runs: bool = True) -> None:
+        self._scopes.append(_Scope(body, len(self._scopes), place, runs))
+
+    def _numbers(self, index: Index) -> nests.Numbers:
+        """An index in all instances of the open scope."""
+        if index.is_fixed:
+            return numpy.array([index.offset])
+        return nests.numbers(index, self.loops)
 
     def _append(self, statement: Statement, scope: _Scope | None = None) -> Any:
         statement.note = self.note
@@ -148,27 +175,57 @@ class Builder:
         """An element of an array."""
         if array.kind == CONSTANT and index.is_fixed:
             assert array.data is not None
+            self._check_place(array, index.offset)
             return float(array.data[index.offset])
-        scope = self._scopes[-1]
-        if array.kind in (INPUT, CONSTANT):
-            loops = index.loops()
-            depth = max((s.depth for s in self._scopes if s.place in loops), default=0)
-            scope = self._scopes[depth]
         key = (array, index)
         found = self._known(key)
         if found is None:
+            scope = self._scopes[-1] if len(self._scopes) == 1 else self._outermost(array, index)
             found = scope.known[key] = self._append(Load(array, index), scope)
         return found
+
+    def _outermost(self, array: Array, index: Index) -> _Scope:
+        """The outermost scope in which an element is the same, and there."""
+        loops = index.loops()
+        depth = len(self._scopes) - 1
+        while depth > 0:
+            scope = self._scopes[depth]
+            if scope.place in loops or array in scope.written:
+                break
+            if not scope.runs and not self._exists(array, index, depth):
+                break
+            depth -= 1
+        return self._scopes[depth]
+
+    def _exists(self, array: Array, index: Index, depth: int) -> bool:
+        """Whether an element can be read in all iterations of the loops out to a depth."""
+        if array.kind not in (INPUT, CONSTANT):
+            return False
+        loops = [s.place for s in self._scopes[:depth] if isinstance(s.place, Loop)]
+        try:
+            places = nests.numbers(index, loops)
+        except ProgramError:  # a table of the index has not
+            return False
+        return bool(((places >= 0) & (places < array.size)).all())
+
+    def _check_place(self, array: Array, place: int) -> None:
+        if not 0 <= place < array.size:
+            raise ProgramError(f"element {place} of a table of {array.size}")
 
     def store(self, array: Array, index: Index, value: Operand) -> None:
         """Write an element of a VALUES array."""
         self._append(Store(array, index, value))
-        if isinstance(value, Statement):
-            self._scopes[-1].known[array, index] = value
+        self._written(array)
+        self._scopes[-1].known[array, index] = value
 
     def add(self, array: Array, index: Index, value: Operand) -> None:
         """Add to an element of a SUMS array."""
         self._append(Add(array, index, value))
+        self._written(array)
+
+    def _written(self, array: Array) -> None:
+        for scope in self._scopes:
+            scope.written.add(array)
 
     def table(self, numbers: Sequence[float], name: str = "") -> Array:
         """A CONSTANT array."""
@@ -180,9 +237,9 @@ class Builder:
         """An input of the open segment."""
         return self._append(Enter(segment, place, value))  # type: ignore[no-any-return]
 
-    def leave(self, segment: Segment, place: Index, value: Operand) -> None:
+    def leave(self, segment: Segment, place: Index, value: Operand) -> Leave:
         """An output of the open segment."""
-        self._append(Leave(segment, place, value))
+        return self._append(Leave(segment, place, value))  # type: ignore[no-any-return]
 
     def derive(
         self,
@@ -195,11 +252,12 @@ class Builder:
     ) -> None:
         """Pull back or push forward through a segment."""
         self._append(Derive(segment, forward, given, given_at, results, results_at))
+        self._written(results)
 
     def guard(self, condition: Operand, outcome: bool, number: Index) -> None:
         """Go on only if a condition has an outcome."""
         self._append(Guard(condition, outcome, number))
-        last = nests.numbers(number, self.loops).max(initial=-1)
+        last = self._numbers(number).max(initial=-1)
         self._guards = max(self._guards, int(last) + 1)
 
     # Values
@@ -207,10 +265,10 @@ class Builder:
     def compute(self, operation: Operation, operands: Sequence[Operand]) -> Operand:
         """The value of an operation, simplified."""
         operands = tuple(operands)
-        if operation is rules.identity or (self._final and operation.passes):
+        if operation is rules.identity:
             return operands[0]
-        if operation.passes:
-            return operands[0] if isinstance(operands[0], float) else self._new(operation, operands)
+        if self._final and (operation.passes or operation is rules.stop_gradient):
+            return operands[0]
         numbers = [x for x in operands if isinstance(x, float)]
         if len(numbers) == len(operands):
             return operation.evaluate(numbers)
@@ -228,6 +286,8 @@ class Builder:
         if found is not None:
             return found
         depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
+        if operation is rules.gather or not operation.builtin:  # can raise, where it does not run
+            depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
         scope = self._scopes[depth]
         value: Operand = self._append(Compute(operation, operands), scope)
         scope.known[key] = value
@@ -257,7 +317,7 @@ class Builder:
         if operation is rules.message and isinstance(operands[0], float):
             return 0.0 if operands[0] == 0.0 else self.compute(rules.multiply, operands[1:])
         if operation is rules.gather and isinstance(operands[0], float):
-            return operands[1 + int(operands[0])]
+            return operands[1:][int(operands[0])]
         if operation is rules.power_term and self._final:
             return self._power_term(*operands)
         return None

@@ -1,9 +1,12 @@
-"""Dead statements: what no output, guard or needed array asks for."""
+"""Dead statements: what no output or guard asks for."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from .form import (
     Array,
+    Carry,
     Derive,
     Enter,
     Guard,
@@ -11,100 +14,87 @@ from .form import (
     Leave,
     Load,
     Loop,
-    Operand,
     Program,
     Segment,
     Slice,
     Statement,
     Store,
+    statements,
 )
 
 
 def without_dead(program: Program) -> Program:
     """The program with only what its outputs and guards need; it is changed in place."""
-    needed = _Needed()
+    needed = _Needed(program.body)
     for output in program.outputs:
-        if isinstance(output, Slice):
-            needed.arrays.add(output.array)
-        else:
-            needed.value(output)
-    needed.visit(program.body)
-    _keep(program.body, needed.statements)
+        needed.add(output.array if isinstance(output, Slice) else output)
+    needed.follow()
+    _keep(program.body, needed.found)
     return program
 
 
 class _Needed:
-    """What is needed so far: statements, and the arrays that are read."""
+    """What is needed: statements, and arrays that are read.
 
-    def __init__(self) -> None:
-        self.statements: set[Statement] = set()
-        self.arrays: set[Array] = set()
-        self.segments: set[Segment] = set()  # whose derivative is
+    An array needs all that writes to it, and a segment that is differentiated its inputs and
+    outputs.
 
-    def value(self, x: Operand) -> None:
-        """Need an operand."""
-        if isinstance(x, Statement):
-            self.statements.add(x)
+    Attributes:
+        found: all that is known to be needed.
+    """
 
-    def visit(self, body: list[Statement]) -> None:
-        """Go through a body backwards, so that each statement comes after what asks for it."""
-        for statement in reversed(body):
-            if isinstance(statement, Loop):
-                self._visit_loop(statement)
-                continue
-            if isinstance(statement, Segment):
-                self.visit(statement.body)
-                if statement in self.segments or any(x in self.statements for x in statement.body):
-                    self.statements.add(statement)
-                continue
-            if not self._asked(statement):
-                continue
-            self.statements.add(statement)
-            for x in statement.operands:
-                self.value(x)
-            if isinstance(statement, Load):
-                self.arrays.add(statement.array)
-            elif isinstance(statement, Last):
-                self.statements.add(statement.carry)
-            elif isinstance(statement, Derive):
-                self.arrays.add(statement.given)
-                self.segments.add(statement.segment)
+    def __init__(self, body: list[Statement]) -> None:
+        self.found: set[object] = set()
+        self._pending: list[object] = []
+        self._sources: dict[Array | Segment, list[Statement]] = defaultdict(list)
+        for x in statements(body):
+            if isinstance(x, Guard):
+                self.add(x)
+            elif isinstance(x, Store):
+                self._sources[x.array].append(x)
+            elif isinstance(x, Derive):
+                self._sources[x.results].append(x)
+            elif isinstance(x, (Enter, Leave)):
+                self._sources[x.segment].append(x)
 
-    def _asked(self, statement: Statement) -> bool:
-        if isinstance(statement, Guard):
-            return True
-        if isinstance(statement, Store):
-            return statement.array in self.arrays
-        if isinstance(statement, Derive):
-            return statement.results in self.arrays
-        if isinstance(statement, (Enter, Leave)) and statement.segment in self.segments:
-            return True
-        return statement in self.statements
+    def add(self, x: object) -> None:
+        """Need a statement or an array; numbers are there anyway."""
+        if not isinstance(x, float) and x not in self.found:
+            self.found.add(x)
+            self._pending.append(x)
 
-    def _size(self) -> int:
-        return len(self.statements) + len(self.arrays) + len(self.segments)
-
-    def _visit_loop(self, loop: Loop) -> None:
-        """An iteration may ask for what the one before has stored or handed on."""
-        size = -1
-        while size != self._size():
-            size = self._size()
-            for carry in loop.carries:
-                if carry in self.statements:
-                    self.value(carry.next)
-                    self.value(carry.initial)
-            self.visit(loop.body)
-        asked = any(x in self.statements for x in loop.body)
-        if asked or any(carry in self.statements for carry in loop.carries):
-            self.statements.add(loop)
+    def follow(self) -> None:
+        """Need what all that is needed needs."""
+        while self._pending:
+            x = self._pending.pop()
+            if isinstance(x, Statement):
+                for operand in x.operands:
+                    self.add(operand)
+            if isinstance(x, (Array, Segment)):
+                for source in self._sources[x]:
+                    self.add(source)
+            elif isinstance(x, Load):
+                self.add(x.array)
+            elif isinstance(x, Carry):
+                self.add(x.initial)
+                self.add(x.next)
+            elif isinstance(x, Last):
+                self.add(x.carry)
+            elif isinstance(x, Derive):
+                self.add(x.given)
+                self.add(x.segment)
 
 
-def _keep(body: list[Statement], needed: set[Statement]) -> None:
-    """Take out what is not needed."""
-    body[:] = [statement for statement in body if statement in needed]
-    for statement in body:
-        if isinstance(statement, Loop):
-            statement.carries = [carry for carry in statement.carries if carry in needed]
-            _keep(statement.body, needed)
-        elif isinstance(statement, Segment):
-            _keep(statement.body, needed)
+def _keep(body: list[Statement], needed: set[object]) -> None:
+    """Take out what is not needed, and loops and segments without anything in them."""
+    kept: list[Statement] = []
+    for x in body:
+        if isinstance(x, (Loop, Segment)):
+            _keep(x.body, needed)
+            if isinstance(x, Loop):
+                x.carries = [carry for carry in x.carries if carry in needed]
+            if x.body or (isinstance(x, Loop) and x.carries):
+                kept.append(x)
+        elif x in needed:
+            kept.append(x)
+    body[:] = kept

@@ -1,0 +1,267 @@
+"""A kernel: a program as machine code, and its calls."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule import forking
+from chainrule.compiler.memory import address_of
+from chainrule.program.form import Program, Slice
+
+from . import driver
+from .callback import EVERY_LANE, Errors, collected_errors, raise_first
+from .driver import Call
+from .layout import BLOCK
+from .loaded import Loaded
+from .machine import Machine, machine
+from .objects import Order, shared_function
+from .threads import together
+from .transfer import Segment
+
+CHUNK: Final = 1024  # lanes that are added up at a time
+WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
+_CHUNK_BLOCKS: Final = CHUNK // BLOCK
+_EMPTY_CALL: Final = [0] * Call.FIELDS
+_CALL_SIZE: Final = 8 * Call.FIELDS
+_SEGMENT_SIZE: Final = 8 * Segment.FIELDS
+
+Regular = tuple[int, int, int, int]
+"""Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
+to lane, in bytes."""
+
+
+class Result(NamedTuple):
+    """What a call for lanes gives, apart from the outputs in memory.
+
+    Args:
+        status: for each lane 0, or 1 plus the number of the first guard that failed; None if there
+            are no guards.
+        sums: the outputs that are added up over the lanes; None if there are none.
+    """
+
+    status: NDArray[np.int32] | None
+    sums: NDArray[np.float64] | None
+
+
+class Kernel:
+    """A program compiled to machine code.
+
+    Args:
+        program: the program, differentiated and simplified.
+        uniform: for each input whether it is the same for all lanes.
+        lanes: whether it computes many lanes with ``run``, or a single point with ``call``.
+        reduce: for each output whether ``run`` adds it up over the lanes; by default none. A slice
+            counts as the outputs in it.
+
+    Attributes:
+        reduce: for each output whether it is added up.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        uniform: Sequence[bool],
+        lanes: bool = True,
+        reduce: Sequence[bool] = (),
+    ) -> None:
+        target = machine()
+        count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
+        none = [False] * count
+        self.reduce = list(reduce) or none
+        self._n_inputs = program.inputs.size
+        self._run: Any = _run_function(target) if lanes else None
+        self._call: Any = None if lanes else _call_function(target)
+        self._loaded = Loaded(Order(program, list(uniform), lanes, self.reduce, target))
+        self._stores_all = Order(program, list(uniform), lanes, none, target)
+        self._storing: Loaded | None = None if any(self.reduce) else self._loaded
+        self._lock = forking.lock()
+
+    @property
+    def compile_seconds(self) -> float:
+        """How long compiling took so far: some code is compiled when it is needed."""
+        loaded = {self._loaded, self._storing or self._loaded}
+        return sum(code.compile_seconds for code in loaded)
+
+    def call(self, inputs: int, outputs: int) -> int:
+        """Compute a single point.
+
+        Args:
+            inputs: address of the inputs.
+            outputs: address for the outputs.
+
+        Returns:
+            0, or 1 plus the number of the first guard that failed: then there are no outputs.
+        """
+        loaded = self._loaded
+        if loaded.is_plain:
+            status: int = self._call(loaded.address, inputs, outputs)
+            if status >= 0:
+                return status
+        loaded.check_memory(1)
+        with collected_errors() as errors:
+            status = self._call(loaded.address, inputs, outputs)
+        if status == driver.NO_MEMORY:
+            raise MemoryError("no memory for the workspace of a compiled function")
+        raise_first(errors, lambda position: status == 0)
+        return status
+
+    def run(
+        self,
+        inputs: Sequence[Regular],
+        outputs: Sequence[Regular],
+        lanes: int,
+        index: NDArray[np.int64] | None = None,
+        threads: int = 1,
+        materialize: bool = False,
+    ) -> Result:
+        """Compute many lanes.
+
+        Args:
+            inputs: where the inputs lie: segments that cover all of them in order.
+            outputs: the same for the outputs that are not added up.
+            lanes: the number of lanes.
+            index: numbers of the lanes to compute, by default all in order. Inputs and outputs of
+                a lane lie at its number.
+            threads: the most threads to use.
+            materialize: store all outputs, also those that are otherwise added up.
+        """
+        index_address = 0
+        if index is not None:
+            index = np.ascontiguousarray(index, dtype=np.int64)
+            index_address = address_of(index)
+            lanes = len(index)
+        loaded = self._loaded_for_storing() if materialize else self._loaded
+        code = loaded.code
+        units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
+        table = array("q", _EMPTY_CALL)
+        _add_segments(table, inputs, self._n_inputs)
+        _add_segments(table, outputs, len(code.outputs))
+        address = table.buffer_info()[0]
+        table[Call.INPUTS] = address + _CALL_SIZE
+        table[Call.INPUT_SEGMENTS] = len(inputs)
+        table[Call.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
+        table[Call.OUTPUT_SEGMENTS] = len(outputs)
+        table[Call.LANES] = lanes
+        table[Call.INDEX] = index_address
+        table[Call.UNITS] = units
+        table[Call.UNIT_BLOCKS] = unit_blocks
+        status = sums = None
+        if code.guards:
+            status = np.zeros(lanes, dtype=np.int32)
+            table[Call.STATUS] = address_of(status)
+        if code.sum_count:
+            sums = np.zeros((units, code.sum_count))
+            table[Call.SUMS] = address_of(sums)
+        workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
+        workers = loaded.check_memory(workers)
+        if workers > 1:
+            results = together(workers, lambda: self._work(loaded, address))
+            errors = [error for found in results for error in found]
+        else:
+            errors = self._work(loaded, address)
+        if errors:
+            raise_first(errors, lambda position: _held(status, position))
+        return Result(status, None if sums is None else _sum_units(sums))
+
+    def _loaded_for_storing(self) -> Loaded:
+        """The code that adds nothing up."""
+        if self._storing is None:
+            with self._lock:
+                if self._storing is None:
+                    self._storing = Loaded(self._stores_all)
+        return self._storing
+
+    def _work(self, loaded: Loaded, call: int) -> Errors:
+        """Work through units until none is left; gives the errors in callbacks."""
+        workspace = loaded.take_workspace()
+        with collected_errors() as errors:
+            self._run(loaded.address, call, workspace[0])
+        loaded.give_back(workspace)
+        return errors
+
+    def reduce_lanes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up outputs over the lanes, to the last bit as ``run`` does.
+
+        Args:
+            values: an array (outputs, lanes).
+        """
+        return reduce_lanes(values)
+
+
+def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up each row: in chunks of 1024, in a chunk in eight interleaved sums."""
+    rows, lanes = values.shape
+    units = max(1, -(-lanes // CHUNK))
+    padded = np.zeros((rows, units * CHUNK))
+    padded[:, :lanes] = values
+    blocks = padded.reshape(rows, units, _CHUNK_BLOCKS, BLOCK)
+    with np.errstate(all="ignore"):
+        parts = np.zeros((rows, units, BLOCK))
+        for k in range(_CHUNK_BLOCKS):
+            parts += blocks[:, :, k]
+        while parts.shape[2] > 1:
+            half = parts.shape[2] // 2
+            parts = parts[:, :, :half] + parts[:, :, half:]
+    return _sum_units(parts[:, :, 0].T)
+
+
+def _sum_units(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up the sums of the chunks, in order."""
+    total: NDArray[np.float64]
+    if len(sums) == 1:
+        total = sums[0]
+        return total
+    total = np.zeros(sums.shape[1])
+    with np.errstate(all="ignore"):
+        for row in sums:
+            total += row
+    return total
+
+
+def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
+    """Number of the pieces of work that threads take, and their size in blocks."""
+    blocks = -(-lanes // BLOCK)
+    size = _CHUNK_BLOCKS
+    if not reduced and threads > 1:
+        size = min(size, max(1, blocks // (4 * threads)))
+    return -(-blocks // size), size
+
+
+def _add_segments(table: array[int], given: Sequence[Regular], total: int) -> None:
+    """Add segments, which must cover all inputs or outputs, to the driver's table."""
+    place = 0
+    for address, count, element_stride, lane_stride in given:
+        table.extend((address, count, element_stride, lane_stride, place))
+        place += count
+    if place != total:
+        raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
+
+
+def _held(status: NDArray[np.int32] | None, position: int) -> bool:
+    """Whether the guards of a lane hold, or those of any lane."""
+    if status is None:
+        return True
+    return bool((status == 0).any() if position == EVERY_LANE else status[position] == 0)
+
+
+@functools.cache
+def _run_function(target: Machine) -> Any:
+    """The driver's function ``run``."""
+    pointer = ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
+    return kind(shared_function(target, "run", lambda: driver.lanes_driver(target.width)))
+
+
+@functools.cache
+def _call_function(target: Machine) -> Any:
+    """The driver's function ``call``."""
+    pointer = ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)
+    return kind(shared_function(target, "call", driver.point_driver))

@@ -1,0 +1,223 @@
+"""What pulling back and pushing forward have in common: arrays of changes, with conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy
+
+from chainrule import rules
+from chainrule.passes.local_gradients import Instantiation, LocalGradients
+from chainrule.passes.messages import Message, flag, sent
+from chainrule.passes.primal import Primal
+from chainrule.passes.reach import Reach
+from chainrule.passes.region import Region
+from chainrule.program import nests
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    CONSTANT,
+    SUMS,
+    VALUES,
+    Array,
+    Compute,
+    Index,
+    Loop,
+    Operand,
+    Statement,
+)
+
+
+class Ends(NamedTuple):
+    """Where changes are given, and where what comes of them goes.
+
+    Attributes:
+        forward: whether tangents of the inputs are given, or cotangents of the outputs.
+        given: the array of them.
+        given_at: where they begin.
+        results: the array of what comes.
+        results_at: where that begins.
+        number: the one number that is given everywhere, if it is one.
+        masks: of inputs or outputs that are given something: 0 where they are not, by the elements
+            of ``given``; None if they always are.
+    """
+
+    forward: bool
+    given: Array
+    given_at: Index
+    results: Array
+    results_at: Index
+    number: float | None
+    masks: Mapping[Statement, Array | None]
+
+
+class Changes:
+    """The changes of an array: adjoints or tangents, with flags where they have conditions.
+
+    Args:
+        array: holds them.
+        flags: SUMS: how many messages have come to each; CONSTANT: 1 where some have; or None where
+            nobody asks.
+        first: where those of an instance of the transformation begin.
+    """
+
+    def __init__(self, array: Array, flags: Array | None, first: Index) -> None:
+        self.array = array
+        self.flags = flags
+        self.first = first
+
+    def load(self, builder: Builder, index: Index, always: bool) -> Message:
+        """The change of an element."""
+        at = nests.added(self.first, index)
+        value = builder.load(self.array, at)
+        if always or self.flags is None:
+            return Message(value)
+        return Message(value, builder.load(self.flags, at))
+
+    def add(self, builder: Builder, index: Index, message: Message) -> None:
+        """Add to the change of an element."""
+        at = nests.added(self.first, index)
+        builder.add(self.array, at, message.value)
+        self.mark(builder, index, message)
+
+    def store(self, builder: Builder, index: Index, value: Operand) -> None:
+        """Write the change of an element; 0 for none."""
+        builder.store(self.array, nests.added(self.first, index), value)
+
+    def mark(self, builder: Builder, index: Index, message: Message) -> None:
+        """Note that a message has come to an element."""
+        if self.flags is not None and self.flags.kind == SUMS:
+            at = nests.added(self.first, index)
+            builder.add(self.flags, at, flag(builder, message.condition))
+
+
+class Derivative:
+    """A pass through a region.
+
+    Args:
+        builder: makes the statements.
+        region: the region.
+        local_gradients: the formulas of all passes.
+        ends: where it starts and where its results go.
+    """
+
+    def __init__(
+        self, builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
+    ) -> None:
+        self.builder = builder
+        self.region = region
+        self.ends = ends
+        self.iterations: dict[Loop, Index] = {}
+        self.primal = Primal(builder, region, self.iterations)
+        self.reach = Reach(
+            region, {x: mask is None for x, mask in ends.masks.items()}, ends.forward
+        )
+        self._local_gradients = local_gradients
+        self._around = tuple(builder.loops)
+        self._changes: dict[Array, Changes] = {}
+        self._instances: dict[tuple[Loop, ...], Index] = {}
+
+    def given(self, x: Statement, place: Index) -> Message:
+        """The change that is given of an input or output."""
+        ends = self.ends
+        at = nests.added(ends.given_at, self.primal.index(place))
+        value: Operand
+        if ends.number is None:
+            value = self.builder.load(ends.given, at)
+        else:
+            value = ends.number
+        mask = ends.masks[x]
+        if mask is None:
+            return Message(value)
+        condition = self.builder.load(mask, at)
+        if ends.number is not None:
+            value = self.builder.compute(rules.where, (condition, value, 0.0))
+        return Message(value, condition)
+
+    def result(self, place: Index, value: Operand) -> None:
+        """Give what comes to an input or output."""
+        at = nests.added(self.ends.results_at, self.primal.index(place))
+        self.builder.store(self.ends.results, at, value)
+
+    def instance(self, loops: tuple[Loop, ...]) -> Index:
+        """The number of an iteration of nested loops."""
+        found = self._instances.get(loops)
+        if found is None:
+            found = self._instances[loops] = nests.instance(loops)
+        return found
+
+    def changes(self, array: Array) -> Changes:
+        """The changes of an array of the region."""
+        found = self._changes.get(array)
+        if found is None:
+            found = self._changes[array] = self._new_changes(array)
+        return found
+
+    def _new_changes(self, array: Array) -> Changes:
+        reach = self.reach
+        kind = SUMS
+        if self.ends.forward and array.kind == VALUES and reach.is_covered(array):
+            kind = VALUES
+        loops = self._own_loops(array)
+        size, number = nests.count(loops), self.instance(loops)
+        first = nests.scaled(number, array.size)
+        name = f"{'change' if self.ends.forward else 'adjoint'} of {array.name}".strip()
+        flags = None
+        if reach.is_flagged(array):
+            mask = reach.mask(array)
+            if mask is None:
+                flags = Array(SUMS, array.size * size, "reached")
+            else:
+                data = numpy.tile(mask.astype(numpy.float64), size)
+                flags = Array(CONSTANT, array.size * size, "reached", data)
+        return Changes(Array(kind, array.size * size, name), flags, first)
+
+    def _own_loops(self, array: Array) -> tuple[Loop, ...]:
+        """The loops around in each of whose iterations the array has changes of their own."""
+        if array in self.reach.separate:
+            return self._around
+        own = self._around[len(self.region.around) :]
+        if any(loop.trips.loops() - {*own} for loop in own):
+            return self._around
+        return own
+
+    def sent(
+        self, statement: Compute, message: Message, local: Instantiation, position: int
+    ) -> Message | None:
+        """What a message becomes by way of an operand of a statement."""
+        operation = statement.operation
+        term = self._local_gradients.of(operation, statement.operands).result(
+            operation.name, position
+        )
+        grad = local.build(term)
+        decider: Operand | None = None
+        if operation is rules.message:
+            decider = self.primal.value(statement.operands[0])
+        elif operation.picks:
+            decider = grad
+        return sent(self.builder, message, grad, decider)
+
+    def local(self, statement: Compute) -> Instantiation:
+        """The local gradients of a statement."""
+        operands = statement.operands
+
+        def known(place: int) -> Operand:
+            return self.primal.value(statement if place == -1 else operands[-2 - place])
+
+        formulas = self._local_gradients.of(statement.operation, operands)
+        return Instantiation(formulas, known, self.builder.compute)
+
+    @contextmanager
+    def loop(self, loop: Loop) -> Iterator[Loop]:
+        """A loop that stands for one of the region, forwards or backwards."""
+        trips = self.primal.index(loop.trips)
+        with self.builder.loop(trips) as new:
+            new.name = loop.name
+            if self.ends.forward:
+                self.iterations[loop] = Index(0, ((new, 1),))
+            else:
+                self.iterations[loop] = nests.added(trips.plus(-1), Index(0, ((new, -1),)))
+            yield new
+        del self.iterations[loop]
+        self.primal.left(loop)

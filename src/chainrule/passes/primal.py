@@ -1,0 +1,118 @@
+"""Values of a segment as its derivative needs them: in scope, loaded, or computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chainrule import rules
+from chainrule.passes.region import Region
+from chainrule.program import nests
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    VALUES,
+    Array,
+    Compute,
+    Enter,
+    Index,
+    Load,
+    Loop,
+    Operand,
+    Statement,
+    Store,
+)
+from chainrule.program.nests import substituted
+
+CHEAP = frozenset(
+    [
+        *(rules.add, rules.subtract, rules.multiply, rules.negative, rules.absolute),
+        *(rules.less, rules.less_equal, rules.equal, rules.not_equal, rules.where, rules.message),
+        *(rules.maximum, rules.minimum, rules.relu, rules.step, rules.greater, rules.sign),
+    ]
+)
+"""Operations that cost no more than a load."""
+MOST = 2
+"""As many of them are computed again rather than kept."""
+
+
+class Primal:
+    """The values of a region, where statements of its derivative are built.
+
+    Args:
+        builder: makes the statements.
+        region: the region, which has run.
+        iterations: of its loops, in the loops of the derivative that stand for them.
+    """
+
+    def __init__(self, builder: Builder, region: Region, iterations: Mapping[Loop, Index]) -> None:
+        self._builder = builder
+        self._region = region
+        self._iterations = iterations
+        self._indices: dict[Index, Index] = {}
+        self._at_hand: dict[Statement, Operand] = {}
+
+    def index(self, index: Index) -> Index:
+        """An index of the region for the same iterations in the derivative."""
+        if index.is_fixed:
+            return index
+        found = self._indices.get(index)
+        if found is None:
+            found = self._indices[index] = substituted(index, self._iterations)
+        return found
+
+    def left(self, loop: Loop) -> None:
+        """What is at hand in a loop is so no more."""
+        paths = self._region.paths
+        self._indices.clear()
+        self._at_hand = {x: y for x, y in self._at_hand.items() if loop not in paths[x]}
+
+    def value(self, x: Operand) -> Operand:
+        """An operand of a statement of the region."""
+        if not isinstance(x, Statement) or x not in self._region.paths:
+            return x
+        found = self._at_hand.get(x)
+        if found is None:
+            found = self._at_hand[x] = self._found(x)
+        return found
+
+    def _found(self, x: Statement) -> Operand:
+        stored = self._region.stored
+        if isinstance(x, Load):
+            return self._loaded(x.array, x.index)
+        if isinstance(x, Enter):
+            return self.value(x.value)
+        assert isinstance(x, Compute)
+        if x not in stored:
+            if self._cost(x) <= MOST:
+                return self._builder.compute(x.operation, [self.value(y) for y in x.operands])
+            stored[x] = self._kept(x)
+        return self._loaded(*stored[x])
+
+    def _loaded(self, array: Array, index: Index) -> Operand:
+        return self._builder.load(array, self.index(index))
+
+    def _cost(self, x: Operand, most: int = MOST) -> int:
+        """How many cheap operations it takes to compute a value again; more than most for more."""
+        if not isinstance(x, Statement) or x not in self._region.paths:
+            return 0
+        if isinstance(x, Load) or x in self._region.stored:
+            return 0
+        if isinstance(x, Enter):
+            return self._cost(x.value, most)
+        assert isinstance(x, Compute)
+        if most == 0 or x.operation not in CHEAP:
+            return most + 1
+        cost = 1
+        for y in x.operands:
+            cost += self._cost(y, most - cost)
+            if cost > most:
+                break
+        return cost
+
+    def _kept(self, x: Statement) -> tuple[Array, Index]:
+        """Keep a value in an array where it is computed."""
+        loops = self._region.loops_around(x)
+        array, index = Array(VALUES, nests.count(loops), "kept"), nests.instance(loops)
+        store = Store(array, index, x)
+        store.note = x.note
+        loops[-1].body.append(store)
+        return array, index
