@@ -160,8 +160,8 @@ def numeric_passes(
     )
     if passes is None or any(has_ended(outside) for outside in levels):
         return None
-    numbers = LinearizationOfNumbers(inputs, outputs, level, passes)
-    return numbers, bool(levels)
+    live = bool(levels) or any(x._operation is not None for x in inputs)
+    return LinearizationOfNumbers(inputs, outputs, level, passes), live
 
 
 def push_tangents(

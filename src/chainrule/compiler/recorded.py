@@ -14,6 +14,7 @@ from chainrule.program.form import VALUES, Array, Index, Operand, Program
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 from .recording import (
+    ABSENT,
     BEGIN,
     END,
     ENTER,
@@ -136,7 +137,7 @@ class Recorded:
         self.segments += 1
         mark = self._recording.mark
         entered = [self.record(x.operands[0] if x.operands else x._number) for x in inputs]
-        mark(BEGIN, number, node=began)
+        mark(BEGIN, number, ABSENT, began)
         for place, (x, operand) in enumerate(zip(inputs, entered, strict=True)):
             mark(ENTER, operand, place, x)
         left = [self.record(y) for y in outputs]
@@ -164,7 +165,7 @@ class Recorded:
         mark(PUSH if forward else PULL, segment)
         nodes = [fresh_input(x, self._level) for x in results]
         for place, node in enumerate(nodes):
-            mark(RESULT, place, node=node)
+            mark(RESULT, place, ABSENT, node)
         return nodes
 
     # The program

@@ -103,6 +103,8 @@ class RecordedLinearization:
     def _of_nodes(self) -> Linearization:
         if self._nodes is None:
             self._nodes = Linearization(self._inputs, self._outputs, self._level)
+        if self._is_closed:
+            self._nodes.keep()
         return self._nodes
 
     def _derived(self, forward: bool, given: Sequence[Any]) -> list[Any]:

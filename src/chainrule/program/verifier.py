@@ -173,6 +173,8 @@ class _Structure:
             raise ProgramError(f"the index of {user} depends on a loop that is not around it")
 
     def _array(self, array: Array, kinds: Sequence[str], user: str) -> None:
+        if array.size < 0:
+            raise ProgramError(f"{user} takes {_said(array)}, of a negative size")
         if array.kind not in kinds:
             raise ProgramError(f"{user} takes no {array.kind} array, {_said(array)}")
         if array.kind == INPUT and array is not self.program.inputs:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
-from chainrule.compiler.memory import address_of
 from chainrule.program.form import Program, Slice
 
 from . import driver
+from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
 from .driver import Call
 from .layout import BLOCK
