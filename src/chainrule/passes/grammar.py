@@ -67,7 +67,7 @@ class Grammar:
         return int(numpy.asarray(self.sizes)[self.tokens].sum())
 
     def contents(self) -> tuple[Numbers, Numbers, Numbers]:
-        """Where the items of each loop begin among all loops' items, how many they are, and these."""
+        """Where each loop's items begin among those of all loops, how many there are, and all."""
         return tuple(  # type: ignore[return-value]
             numpy.concatenate([*parts, numpy.zeros(0, dtype=numpy.int64)])
             for parts in (self._firsts, self._lengths, self._children)
@@ -192,7 +192,11 @@ class Grammar:
                     if tuple(tokens[phase : phase + period].tolist()) == body:
                         return int(phase)
             crossing = self._crossing(start, min(length, 3 * period), period, allowed)
-            allowed = allowed[numpy.lexsort((allowed, crossing + 2 * (allowed > free)))]
+            # The last iteration of a loop is more often like the others than the first one.
+            cost = crossing + 2 * (allowed > free)
+            if free and trips > 2:
+                cost += self._strange(start, length, period)[numpy.minimum(allowed, free)]
+            allowed = allowed[numpy.lexsort((-allowed, cost))]
         return int(allowed[0]) if len(allowed) else None
 
     def _crossing(self, start: int, length: int, period: int, phases: Numbers) -> Numbers:
@@ -209,6 +213,33 @@ class Grammar:
         numpy.add.at(changes, last_use[used] + 1, -1)
         alive = numpy.cumsum(changes)  # made before a row, and used at it or after
         return alive[rows[period + phases] - first]  # type: ignore[no-any-return]
+
+    def _strange(self, start: int, length: int, period: int) -> Numbers:
+        """How many operands at the ends of a run are not as those of other iterations.
+
+        Tokens may agree by chance before the first and after the last iteration. Given for each
+        phase up to the number of items that no phase can take.
+        """
+        free = length % period
+        found = numpy.zeros(free + 1, dtype=numpy.int64)
+        items = numpy.arange(free)
+        for first, step in ((start, period), (start + length - free, -period)):
+            rows = [self._rows[first + i * step + items] for i in range(3)]
+            ends = [self._rows[first + i * step + items + 1] for i in range(3)]
+            plain = numpy.logical_and.reduce([b - a == 1 for a, b in zip(rows, ends, strict=True)])
+            wrong = numpy.zeros(free, dtype=numpy.int64)
+            for column in self._operands.columns:
+                read = [column[x].astype(numpy.int64) for x in rows]
+                # What the first iteration reads from before the loop is no sign.
+                there = plain & (read[0] >= (self._rows[start] if step > 0 else 0))
+                wrong += there & (read[0] - 2 * read[1] + read[2] != 0)
+            # With a later phase fewer of the first items are taken, and more of the last ones.
+            found += (
+                numpy.append(numpy.cumsum(wrong[::-1])[::-1], 0)
+                if step > 0
+                else (numpy.append(0, numpy.cumsum(wrong)))
+            )
+        return found
 
     # Changes of the sequence
 
@@ -305,11 +336,11 @@ class Operands:
     """
 
     def __init__(self, columns: Sequence[Ints]) -> None:
-        self._columns = columns
+        self.columns = columns
 
     def between(self, first: int, end: int) -> list[Ints]:
         """The operands of some rows."""
-        return [column[first:end] for column in self._columns]
+        return [column[first:end] for column in self.columns]
 
 
 def _runs(back: Ints, m: int) -> tuple[Numbers, Numbers, Numbers]:
@@ -324,13 +355,13 @@ def _runs(back: Ints, m: int) -> tuple[Numbers, Numbers, Numbers]:
 
 
 def _without_overlaps(starts: Numbers, lengths: Numbers, periods: Numbers) -> Numbers:
-    """Which of some stretches to take, so that none overlap: those with the shortest periods."""
+    """Which of some stretches to take, so that none overlap: of short periods, then long ones."""
     ends = starts + lengths
     if (starts[1:] >= ends[:-1]).all():
         return numpy.arange(len(starts))
     taken = numpy.zeros(int(ends.max(initial=0)), dtype=bool)
     chosen = []
-    for number in numpy.lexsort((starts, periods)).tolist():
+    for number in numpy.lexsort((starts, -lengths, periods)).tolist():
         stretch = taken[starts[number] : ends[number]]
         if not stretch.any():
             stretch[:] = True

@@ -105,20 +105,15 @@ class Nest:
             start = self._firsts[loops] - (ends - lengths)
             children = self._children[numpy.repeat(start, lengths) + numpy.arange(ends[-1])]
         longest = int(trips.max())
-        if longest * self._grammar.sizes[token] <= UNROLLED or longest == 1:
-            if (trips == longest).all():
-                body = body * longest
-                table = children.reshape(-1, len(body))
-                return [
-                    node
-                    for place, inner in enumerate(body)
-                    for node in self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
-                ]
+        small = longest == 1 or longest * self._grammar.sizes[token] <= UNROLLED
+        unrolled = small and bool((trips == longest).all())
+        if unrolled:
+            body = body * longest
         table = children.reshape(-1, len(body))
         nodes: list[Written | Repeated] = []
         for place, inner in enumerate(body):
             nodes += self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
-        return [Repeated(trips, nodes)]
+        return nodes if unrolled else [Repeated(trips, nodes)]
 
     def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
         for node in body:
@@ -150,13 +145,13 @@ class Nest:
                 numbers += self.instance[operand]
                 if domain.affine(numbers) is not None:
                     continue
-                found = _split(numbers, domain)
+                found = split(numbers, domain)
                 if found is not None:
                     return found
         return None
 
 
-def _split(numbers: Numbers, domain: Domain) -> tuple[Numbers, Numbers] | None:
+def split(numbers: Numbers, domain: Domain) -> tuple[Numbers, Numbers] | None:
     """The trip counts of two loops in which numbers are affine in the inner one."""
     if not len(domain.trips) or len(numbers) < 4:
         return None

@@ -73,13 +73,18 @@ class Shared:
     Args:
         members: the written rows that have all their values in it.
         reads: the operands that read it.
+
+    Attributes:
+        array: the array.
+        kept: what is stored.
+        homes: of written rows, and -1 for inputs, where each value can be read.
     """
 
     def __init__(self, nest: Nest, members: list[Written], reads: list[Read], name: str) -> None:
         self._nest = nest
         self._members = {member.number: member for member in members}
         self.reads = reads
-        self._home: dict[int, Kept] = {}  # of members
+        self.homes: dict[int, Kept] = {}  # of members
         self._keys = numpy.zeros(0, dtype=numpy.uint64)  # of the coordinates in use, sorted
         self._rows = numpy.zeros(0, dtype=numpy.int64)  # whose values stand there
         self.kept: list[Kept] = []
@@ -134,7 +139,7 @@ class Shared:
         kept = Kept(owner, instances, coordinates)
         self.kept.append(kept)
         if owner in self._members:
-            self._home[owner] = kept
+            self.homes[owner] = kept
         return True
 
     def _spread(self) -> None:
@@ -157,7 +162,7 @@ class Shared:
             numpy.zeros(len(read.operands), dtype=numpy.int64) for _ in range(self._dimensions)
         ]
         for owner in read.owners:
-            home = self._home.get(owner)
+            home = self.homes.get(owner)
             if home is None:
                 continue
             chosen = read.which == owner
@@ -169,17 +174,14 @@ class Shared:
             return False
         fits = []
         for axis, numbers in enumerate(coordinates):
-            prefer = [0] * len(read.domain.chain)
-            if self._seed.chain:
-                for loop, domain in enumerate(read.domain.chain):
-                    prefer[loop] = int(domain is self._seed.chain[axis])
-            fit = read.domain.guess(numbers[places], places, tuple(prefer))
+            prefer = self._preferred(read.domain, axis)
+            fit = read.domain.guess(numbers[places], places, prefer)
             if fit is None:
                 return False
             fits.append(fit)
         guessed = [read.domain.values(fit) for fit in fits]
         for owner in read.owners:
-            if owner in self._home:
+            if owner in self.homes:
                 continue
             chosen = numpy.flatnonzero(read.which == owner)
             at = [numbers[chosen] for numbers in guessed]
@@ -187,6 +189,15 @@ class Shared:
                 return False
         read.fits = fits
         return True
+
+    def _preferred(self, domain: Domain, axis: int) -> tuple[int, ...]:
+        """The strides of loops of which nothing else tells: iterations stand side by side."""
+        if axis >= len(self._seed.chain):
+            return (0,) * len(domain.chain)
+        prefer = [int(inner is self._seed.chain[axis]) for inner in domain.chain]
+        if axis == self._dimensions - 1 and not any(x in self._seed.chain for x in domain.chain):
+            prefer[-1] = 1
+        return tuple(prefer)
 
     def _place(self, owner: int, instances: Numbers, coordinates: list[Numbers]) -> bool:
         """Place values of a written row or inputs, so that all of that row's have a place."""
@@ -211,10 +222,8 @@ class Shared:
         everywhere = []
         for axis, numbers in enumerate(coordinates):
             numbers = numbers[order][new]
-            prefer = [0] * len(written.domain.chain)
-            for loop, domain in enumerate(written.domain.chain):
-                prefer[loop] = int(domain is self._seed.chain[axis]) if self._seed.chain else 0
-            fit = written.domain.guess(numbers, instances, tuple(prefer))
+            prefer = self._preferred(written.domain, axis)
+            fit = written.domain.guess(numbers, instances, prefer)
             if fit is None:
                 return False
             everywhere.append(written.domain.values(fit))
@@ -237,7 +246,7 @@ class Shared:
         self._factors_of = factors
         if self.size > _ROOMY * needed + 64:
             self.size = 0
-            self.kept, self._home = [], {}
+            self.kept, self.homes = [], {}
             for read in self.reads:
                 read.fits = None
         for kept in self.kept:
@@ -245,12 +254,12 @@ class Shared:
                 f * x for f, x in zip(factors, kept.coordinates, strict=True)
             )
         for number, member in self._members.items():
-            if number not in self._home:
+            if number not in self.homes:
                 self._append(number, member.domain)
         for read in self.reads:
             if read.fits is None:
                 for owner in read.owners:
-                    if owner >= 0 and owner not in self._home:
+                    if owner >= 0 and owner not in self.homes:
                         self._append(owner, self._nest.written[owner].domain)
         numbers = [
             self._nest.instance[
@@ -263,7 +272,7 @@ class Shared:
             inputs = numpy.unique(numpy.concatenate(numbers)).astype(numpy.int64)
             kept = Kept(-1, inputs, [], self.size + numpy.arange(len(inputs)))
             self.kept.append(kept)
-            self._home[-1] = kept
+            self.homes[-1] = kept
             self.size += len(inputs)
 
     @property
@@ -283,7 +292,7 @@ class Shared:
             places, size = domain.instances, domain.count
         kept = Kept(owner, None, [], self.size + places)
         self.kept.append(kept)
-        self._home[owner] = kept
+        self.homes[owner] = kept
         self.size += size
 
     def find(self, read: Read, indices: Indices) -> None:
@@ -303,7 +312,7 @@ class Shared:
         instance = self._nest.instance[read.operands]
         places = numpy.empty(len(instance), dtype=numpy.int64)
         for owner in read.owners:
-            home = self._home[owner]
+            home = self.homes[owner]
             chosen = slice(None) if read.which is None else read.which == owner
             if owner < 0:
                 assert home.instances is not None

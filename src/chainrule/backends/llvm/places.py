@@ -166,7 +166,9 @@ class Places:
             self.of[load] = Place(piece)
         elif load.array.kind == CONSTANT:
             assert load.array.data is not None
-            self.same[load] = float(load.array.data[load.index.offset])
+            at = load.index.offset
+            runs = 0 <= at < load.array.size  # else it stands where nothing runs
+            self.same[load] = float(load.array.data[at]) if runs else 0.0
         else:
             slot = self._arrays[load.array] + load.index.offset * self._step
             self.of[load] = Place(None, slot, load.array)
