@@ -241,9 +241,9 @@ class _Promotion(Rebuilding):
         if known is not None:
             return known
         written = self._written.get(array)
-        if index.is_fixed and written is not None and 0 <= index.offset < array.size:
-            if not written[index.offset]:
-                return 0.0
+        exists = index.is_fixed and 0 <= index.offset < array.size
+        if exists and written is not None and not written[index.offset]:
+            return 0.0
         return self.builder.load(array, self.index(index))
 
     def _store(self, store: Store, group: Group) -> None:

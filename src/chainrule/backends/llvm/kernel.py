@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chainrule import forking
 from chainrule.compiler.memory import address_of
+from chainrule.passes.inline import inlined
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
@@ -73,7 +74,7 @@ class Kernel:
         reduce: Sequence[bool] = (),
     ) -> None:
         target = machine()
-        program = promoted(program)
+        program = promoted(inlined(program))
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none
