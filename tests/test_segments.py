@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from transformed_programs import program
 
+import chainrule as cr
 from chainrule.compiler.recording import (
     BEGIN,
     END,
@@ -86,3 +87,13 @@ def check_marks(rows: Any) -> None:
         before = code
     assert not open_
     assert not expected
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_compiled(seed: int) -> None:
+    """The derivatives of the segments, by the program: the same as eagerly, at zeros too."""
+    function = program(seed)
+    compiled = cr.compile(lambda *xs: function(xs))
+    for point in POINTS:
+        for x, y in zip(compiled(*point), function(list(point)), strict=True):
+            assert math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-9) or (x != x and y != y)

@@ -124,7 +124,13 @@ class Domain:
         return None if strides is None else Affine(*strides[:2])
 
     def guess(self, numbers: Numbers, places: Numbers, prefer: tuple[int, ...]) -> Affine | None:
+<<<<<<< HEAD
         """As ``affine`` for some instances; a stride that they do not tell is the preferred one."""
+=======
+        """As ``affine``; a stride of a loop of which these instances tell nothing is taken from
+        ``prefer``.
+        """
+>>>>>>> jit
         found = self._strides(numbers, places)
         if found is None:
             return None

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
-from chainrule.compiler.memory import address_of
 from chainrule.passes.inline import inlined
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
 from . import driver
+from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
 from .driver import Call
 from .layout import BLOCK
