@@ -26,6 +26,7 @@ from chainrule.backends.llvm.machine import machine
 from chainrule.program.form import Compute, Program, Slice, statements
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
+from chainrule.rules import Operation
 
 Floats = NDArray[np.float64]
 
@@ -43,11 +44,9 @@ MACHINES = {
 }
 
 
-def exact_program(seed: int, guards: bool = True, n_inputs: int = 4) -> Program:
+def exact_program(seed: int, operations: Sequence[Operation] = EXACT) -> Program:
     """A random program of exact operations."""
-    program = random_program(
-        seed, EXACT, (*PLAIN_NUMBERS, *SPECIAL_NUMBERS), n_inputs=n_inputs, guards=guards
-    )
+    program = random_program(seed, operations, (*PLAIN_NUMBERS, *SPECIAL_NUMBERS), guards=True)
     # what keeps values bounded is not exact
     for statement in statements(program.body):
         if isinstance(statement, Compute) and statement.operation in (rules.tanh, rules.sin):

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy
+from numpy.typing import NDArray
 
 from chainrule import rules
 from chainrule.program import nests
@@ -114,7 +115,7 @@ class _Promotion(Rebuilding):
         self._of: dict[Statement, Group] = {}
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
-        self._elements: dict[Array, nests.Numbers] = {}  # of SUMS arrays that are added to once
+        self._written: dict[Array, NDArray[numpy.bool_]] = {}  # elements of SUMS arrays
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
         self._recurrences: dict[Loop, list[Recurrence]] = defaultdict(list)
@@ -167,12 +168,12 @@ class _Promotion(Rebuilding):
         for array, found in groups.items():
             if array.size > LARGEST:
                 continue
-            places = [self._numbers(group) for group in found]
-            total = sum(map(len, places))
-            every = numpy.unique(numpy.concatenate(places))
-            exist = not total or (every[0] >= 0 and every[-1] < array.size)  # where nothing runs
-            if exist and len(every) == total:
-                self._elements[array] = every
+            places = numpy.concatenate([self._numbers(group) for group in found])
+            if len(places) and (places.min() < 0 or places.max() >= array.size):
+                continue  # an index where nothing runs
+            times = numpy.bincount(places, minlength=array.size)
+            if times.max(initial=0) <= 1:
+                self._written[array] = times > 0
                 for group in found:
                     group.summed = True
 
@@ -239,8 +240,10 @@ class _Promotion(Rebuilding):
         known = self._known.get((array, index))
         if known is not None:
             return known
-        if index.is_fixed and array in self._elements and index.offset not in self._elements[array]:
-            return 0.0  # nobody adds to it
+        written = self._written.get(array)
+        exists = index.is_fixed and 0 <= index.offset < array.size
+        if exists and written is not None and not written[index.offset]:
+            return 0.0
         return self.builder.load(array, self.index(index))
 
     def _store(self, store: Store, group: Group) -> None:

@@ -221,7 +221,7 @@ class _Lowering:
             self._arrays[array] = self._memory.take(array.size)
 
     def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
-        """A body with SUMS arrays set to 0 before they are used; in the last one, all that are left."""
+        """A body with SUMS arrays set to 0 before they are used; the last one has all the rest."""
         left = self._left
         if not left:
             return body

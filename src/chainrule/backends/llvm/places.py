@@ -19,6 +19,7 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
+from chainrule.rules import Operation
 
 from .guards import RELATIONS
 from .pieces import Nest, Piece, Unit
@@ -200,6 +201,10 @@ def compared(condition: Operand, asked: Any) -> Sequence[Operand]:
     return (condition, 0.0)
 
 
+def _is_comparison(operation: Operation) -> bool:
+    return operation.builtin and operation.name in RELATIONS
+
+
 def _only_asked(program: Program) -> set[Statement]:
     """Comparisons that only guards ask for."""
     found: set[Any] = set()
@@ -207,10 +212,8 @@ def _only_asked(program: Program) -> set[Statement]:
         return found
     for statement in statements(program.body):
         if isinstance(statement, Guard):
-            condition = statement.condition
-            if isinstance(condition, Compute) and condition.operation.builtin:
-                if condition.operation.name in RELATIONS:
-                    found.add(condition)
+            found.add(statement.condition)
+    found = {x for x in found if isinstance(x, Compute) and _is_comparison(x.operation)}
     if found:
         for statement in statements(program.body):
             if not isinstance(statement, Guard):
