@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 
 from chainrule import Node, build_info, record_lines, value_and_grad
 from chainrule import math as cm
-from chainrule.compiler.bridge import FlatTape
-from chainrule.compiler.kernel import Kernel
+from chainrule.backends.llvm.kernel import Kernel
 from chainrule.compiler.recorded import Recorded
 from chainrule.compiler.recording import Recording
 from chainrule.compiler.sites import PlainSites
 from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import fresh_input
+from chainrule.passes.going_on import going_on
+from chainrule.program.form import Program
 from chainrule.tracing import recording
 
 T = TypeVar("T")
@@ -93,6 +94,11 @@ def walk(inputs: list[Any], steps: int) -> Any:
     return s
 
 
+def kernel(program: Program) -> Kernel:
+    """Its machine code, for a single point."""
+    return Kernel(going_on(program, 0), (), lanes=False)
+
+
 def measure_stages(steps: int, derivatives: bool, runs: int) -> None:
     """Print a row of the table of stages."""
     random = Random(0)
@@ -116,13 +122,11 @@ def measure_stages(steps: int, derivatives: bool, runs: int) -> None:
             recorded = Recording(inputs, level)
             spent = sum([timed(recorded.record, y)[1] for y in outputs])
             times["record"].append(spent)
-            entered = Recorded(inputs, level)
-            both = sum([timed(entered.value, y)[1] for y in outputs])
+            program, both = timed(Recorded(inputs, level).program, outputs)
             times["program"].append(both - spent)
-            entered.close(outputs)
-            times["kernel"].append(timed(Kernel, FlatTape(entered.program), (), False)[1])
-        rows, values = len(recorded), len(entered.program.body)
-        del inputs, outputs, recorded, entered, recorder
+            times["kernel"].append(timed(kernel, program)[1])
+        rows, values = len(recorded), len(program.body)
+        del inputs, outputs, recorded, program, recorder
         gc.collect()
     gc.enable()
     cells = " | ".join(shown(each, 1e6) for each in times.values())

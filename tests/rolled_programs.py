@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from chainrule.differentiation import Linearization, fresh_input
+from chainrule.passes.rebuild import Rebuilding
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
-    INPUT,
     SUMS,
     VALUES,
     Add,
     Array,
     Compute,
+    Derive,
+    Enter,
     Guard,
     Index,
+    Leave,
     Load,
     Loop,
     Operand,
     Program,
+    Segment,
     Slice,
     Statement,
     Store,
@@ -145,7 +150,10 @@ def program(f: Function, size: int, count: int = 1) -> Program:
 
 
 def on_nodes(program: Program) -> Callable[[Sequence[Any]], list[Any]]:
-    """The function that a program without segments computes, of nodes or numbers."""
+    """The function that a program computes, of nodes or numbers.
+
+    Transformations in it are taken of the graph of nodes, as they are outside of programs.
+    """
 
     def function(xs: Sequence[Any]) -> list[Any]:
         run = _Run(program, xs)
@@ -161,6 +169,8 @@ class _Run:
         self.values: dict[Statement, Any] = {}
         self.iterations: dict[Loop, int] = {}
         self.elements: dict[tuple[Array, int], Any] = {}
+        self.entered: dict[Segment, dict[int, Any]] = {}
+        self.left: dict[Segment, dict[int, Any]] = {}
         for i, x in enumerate(xs):
             self.elements[program.inputs, i] = x
 
@@ -199,8 +209,27 @@ class _Run:
                 for k in range(self.number(s.trips)):
                     self.iterations[s] = k
                     self.body(s.body)
-            else:
-                assert isinstance(s, Guard)
+            elif isinstance(s, Segment):
+                self.entered[s], self.left[s] = {}, {}
+                self.body(s.body)
+            elif isinstance(s, Enter):
+                value = self.value(s.value)
+                self.values[s] = fresh_input(value, 0)
+                self.entered[s.segment][self.number(s.place)] = self.values[s]
+            elif isinstance(s, Leave):
+                self.left[s.segment][self.number(s.place)] = self.value(s.value)
+            elif isinstance(s, Derive):
+                self.derive(s)
+
+    def derive(self, s: Derive) -> None:
+        entered, left = self.entered[s.segment], self.left[s.segment]
+        graph = Linearization([*entered.values()], [*left.values()], 0)
+        given, results = self.number(s.given_at), self.number(s.results_at)
+        starts, ends = (entered, left) if s.forward else (left, entered)
+        changes = [self.elements.get((s.given, given + place)) for place in starts]
+        found = graph.push_forward(changes) if s.forward else graph.pull_back(changes)
+        for place, change in zip(ends, found, strict=True):
+            self.elements[s.results, results + place] = change
 
     def outputs(self) -> list[Any]:
         found = []
@@ -212,4 +241,35 @@ class _Run:
         return found
 
 
-assert INPUT
+class _Embedding(Rebuilding):
+    """Builds a program into another one, with elements of a view for its inputs."""
+
+    def __init__(self, program: Program, builder: Builder, x: View) -> None:
+        super().__init__(program, builder)
+        self._x = x
+
+    def array(self, array: Array) -> Array:
+        if array.kind in (VALUES, SUMS) and array not in self.arrays:
+            self.arrays[array] = Array(array.kind, array.size, array.name)
+        return super().array(array)
+
+    def statement(self, statement: Statement) -> None:
+        if isinstance(statement, Load) and statement.array is self.program.inputs:
+            self.values[statement] = load(self.builder, self._x, self.index(statement.index))
+        elif not isinstance(statement, Guard):
+            super().statement(statement)
+
+
+def function_of(program: Program) -> Function:
+    """The function that a program computes, for programs that are built: its first output."""
+
+    def function(b: Builder, x: View) -> Operand:
+        assert not b.loops
+        embedding = _Embedding(program, b, x)
+        embedding.body(program.body)
+        output = program.outputs[0]
+        if isinstance(output, Slice):
+            return b.load(embedding.array(output.array), Index(output.start))
+        return embedding.value(output)
+
+    return function

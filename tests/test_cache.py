@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from test_kernel import Draft, run_rows
+from test_kernel import compiled as kernel
 
 from chainrule.backends.llvm import cache
 from chainrule.backends.llvm.machine import Machine
-from chainrule.compiler.kernel import Kernel
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs the permissions of POSIX")
 
@@ -58,11 +58,11 @@ def draft(constant: float = 2.0) -> Draft:
 def test_a_second_kernel_compiles_nothing(directory: Path, compiled: list[str]) -> None:
     """Nor does it compute anything else."""
     points = np.array([[0.0, 1.0], [0.5, 2.0], [3.0, 2.0]])
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     assert compiled
-    first, _ = run_rows(Kernel(draft(), [False] * 2), points)
+    first, _ = run_rows(kernel(draft(), [False] * 2), points)
     compiled.clear()
-    second, result = run_rows(Kernel(draft(), [False] * 2), points)
+    second, result = run_rows(kernel(draft(), [False] * 2), points)
     assert not compiled
     assert result.status is not None
     assert result.status.tolist() == [0, 0, 1]
@@ -74,7 +74,7 @@ def test_what_differs_is_compiled(
     change: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that the code depends on is part of its name."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     compiled.clear()
     tape = draft(3.0 if change == "constant" else 2.0)
     if change == "output":
@@ -83,7 +83,7 @@ def test_what_differs_is_compiled(
         tape.guards = [(value, not outcome) for value, outcome in tape.guards]
     if change == "machine":
         monkeypatch.setenv("CHAINRULE_VECTOR_MATH", "none")
-    Kernel(tape, [change == "uniform", False], lanes=change != "lanes")
+    kernel(tape, [change == "uniform", False], lanes=change != "lanes")
     assert compiled
 
 
@@ -92,16 +92,15 @@ import sys
 import numpy as np
 from chainrule.backends.llvm.machine import Machine
 from test_cache import draft
-from test_kernel import call, run_rows
-from chainrule.compiler.kernel import Kernel
+from test_kernel import call, compiled, run_rows
 
 def refuse(self, text, level):
     raise AssertionError("compiled")
 
 if sys.argv[1] == "warm":
     Machine.compile = refuse
-values, _ = run_rows(Kernel(draft(), [False] * 2), np.array([[0.0, np.inf], [0.5, 2.0]]))
-status, alone = call(Kernel(draft(), [], lanes=False), [0.5, 2.0])
+values, _ = run_rows(compiled(draft(), [False] * 2), np.array([[0.0, np.inf], [0.5, 2.0]]))
+status, alone = call(compiled(draft(), [], lanes=False), [0.5, 2.0])
 print(values.tolist(), status, alone.tolist())
 """
 
@@ -134,7 +133,7 @@ def tape_files(directory: Path) -> list[Path]:
 def test_a_damaged_file_is_refused(damage: str, directory: Path, compiled: list[str]) -> None:
     """It is compiled again, and written anew."""
     points = np.array([[0.5, 2.0]])
-    expected, _ = run_rows(Kernel(draft(), [False] * 2), points)
+    expected, _ = run_rows(kernel(draft(), [False] * 2), points)
     files = tape_files(directory)
     largest = max(files, key=lambda path: path.stat().st_size)
     content = largest.read_bytes()
@@ -147,24 +146,24 @@ def test_a_damaged_file_is_refused(damage: str, directory: Path, compiled: list[
     elif damage == "empty":
         largest.write_bytes(b"")
     elif damage == "renamed":
-        Kernel(draft(5.0), [False] * 2)
+        kernel(draft(5.0), [False] * 2)
         other = next(path for path in tape_files(directory) if path not in files)
         largest.write_bytes(other.read_bytes())
     else:
         (directory / "key").write_bytes(os.urandom(32))
     compiled.clear()
     with pytest.warns(RuntimeWarning, match="changed since"):
-        values, _ = run_rows(Kernel(draft(), [False] * 2), points)
+        values, _ = run_rows(kernel(draft(), [False] * 2), points)
     assert compiled
     assert np.array_equal(values, expected, equal_nan=True)
     compiled.clear()
-    Kernel(draft(), [False] * 2)  # written anew
+    kernel(draft(), [False] * 2)  # written anew
     assert not compiled
 
 
 def test_the_directory_is_made_private(directory: Path) -> None:
     """And all that is in it."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
     assert not [path for path in directory.iterdir() if "." in path.name]  # nothing left over
@@ -176,7 +175,7 @@ def test_an_open_directory_is_an_error(mode: int, directory: Path) -> None:
     directory.mkdir()
     directory.chmod(mode)
     with pytest.raises(PermissionError, match="make it private"):
-        Kernel(draft(), [False] * 2)
+        kernel(draft(), [False] * 2)
 
 
 def test_a_directory_of_another_user_is_an_error(
@@ -186,23 +185,23 @@ def test_a_directory_of_another_user_is_an_error(
     directory.mkdir(mode=0o700)
     monkeypatch.setattr(os, "geteuid", lambda: directory.stat().st_uid + 1)
     with pytest.raises(PermissionError, match="another user"):
-        Kernel(draft(), [False] * 2)
+        kernel(draft(), [False] * 2)
 
 
 def test_an_open_key_is_an_error(directory: Path) -> None:
     """Others could read it."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     (directory / "key").chmod(0o644)
     with pytest.raises(PermissionError, match="key is open"):
-        Kernel(draft(), [False] * 2)
+        kernel(draft(), [False] * 2)
 
 
 def test_a_damaged_key_is_an_error(directory: Path) -> None:
     """Nothing could be checked."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     (directory / "key").write_bytes(b"short")
     with pytest.raises(PermissionError, match="damaged"):
-        Kernel(draft(), [False] * 2)
+        kernel(draft(), [False] * 2)
 
 
 def make_socket(path: Path) -> None:
@@ -236,7 +235,7 @@ def works(texts: list[str], kept: bool) -> None:
         texts.clear()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            values, _ = run_rows(Kernel(draft(), [False] * 2), points)
+            values, _ = run_rows(kernel(draft(), [False] * 2), points)
         assert values[0, 0] == 0.5 * np.exp(2.0) + 2.0
         assert {w.category for w in caught} <= {RuntimeWarning}
         assert bool(caught) == bool(texts) == (round == 0 or not kept)
@@ -247,7 +246,7 @@ def test_something_else_in_place_of_an_entry(
     kind: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not followed, not waited for, and written anew if it can be."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     monkeypatch.chdir(directory)
     for path in tape_files(directory):
         path.unlink()
@@ -260,7 +259,7 @@ def test_something_else_in_place_of_the_key(
     kind: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing can be checked."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     monkeypatch.chdir(directory)
     Path("key").unlink()
     KINDS[kind](Path("key"))
@@ -345,7 +344,7 @@ def test_a_read_only_cache_is_read(
     directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a disk that nothing can be written to, what is there is used."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
     original = os.open
 
     def refuse(path: Any, flags: int, *arguments: Any, **more: Any) -> int:
@@ -357,19 +356,19 @@ def test_a_read_only_cache_is_read(
     compiled.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Kernel(draft(), [False] * 2)
+        kernel(draft(), [False] * 2)
     assert not compiled
     with pytest.warns(RuntimeWarning, match="nothing kept"):
-        Kernel(draft(8.0), [False] * 2)
+        kernel(draft(8.0), [False] * 2)
 
 
 def test_a_full_disk_stops_nobody(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code that can't be kept still runs."""
-    Kernel(draft(), [False] * 2)
+    kernel(draft(), [False] * 2)
 
     def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cache, "_write", full)
     with pytest.warns(RuntimeWarning, match="No space left"):
-        Kernel(draft(7.0), [False] * 2)
+        kernel(draft(7.0), [False] * 2)

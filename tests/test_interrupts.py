@@ -17,7 +17,7 @@ PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__
 INTERRUPTED = """
 import faulthandler, os, random, signal, sys, threading, time
 import numpy as np
-import chainrule.compiler.objects as objects
+import chainrule.backends.llvm.objects as objects
 from chainrule import Node, compile, grad, math, value_and_grad, vmap
 
 faulthandler.dump_traceback_later(240, exit=True)
@@ -39,7 +39,7 @@ def shoot(delay, done):
 
 for _ in range(12):
     count, factor = random.choice([3, 30, 200]), random.random() * 0.9
-    objects.LONG_TAPE = random.choice([0, 10_000])  # 0: other threads compile, too
+    objects.LONG = random.choice([0, 10_000])  # 0: other threads compile, too
     f = stepping(count, factor)
     point, lanes = compile(value_and_grad(f)), compile(vmap(grad(f)), threads=2)
     done = threading.Event()

@@ -27,10 +27,20 @@ from numpy.typing import NDArray
 from references import REFERENCES
 
 from chainrule.backends.llvm import machine as machine_module
+from chainrule.backends.llvm.kernel import Kernel, Regular, Result, reduce_lanes
 from chainrule.backends.llvm.machine import machine
 from chainrule.backends.llvm.vector_math import CALLED_BACK, LIBRARY, SWEEPS, path
-from chainrule.compiler.kernel import Kernel, Regular, Result, reduce_lanes
-from chainrule.compiler.lower import lower
+from chainrule.program.form import (
+    INPUT,
+    Array,
+    Compute,
+    Guard,
+    Index,
+    Load,
+    Operand,
+    Program,
+    Statement,
+)
 from chainrule.rules import OPERATIONS, Operation
 
 Floats = NDArray[np.float64]
@@ -60,7 +70,7 @@ SPECIAL = (
 
 
 class Draft:
-    """A tape under construction, with the fields that the lowering reads."""
+    """A program under construction, as a list of operations."""
 
     def __init__(self, n_inputs: int) -> None:
         self.operations: list[str] = []
@@ -92,11 +102,43 @@ class Draft:
             if name == "input":
                 values.append(point[operands[0]])
             elif name == "constant":
-                values.append(self.constants[i])
+                values.append(float(self.constants[i]))
             else:
                 operation = self.user.get(name) or OPERATIONS[name]
                 values.append(operation.evaluate([values[a] for a in operands]))
         return values
+
+    def program(self) -> Program:
+        """The program, as it is: nothing is shared or folded."""
+        inputs = Array(INPUT, self.n_inputs, "x")
+        body: list[Statement] = []
+        values: list[Operand] = []
+        guards = list(enumerate(self.guards))
+        for i, (name, operands) in enumerate(zip(self.operations, self.operands, strict=True)):
+            if name == "constant":
+                values.append(float(self.constants[i]))
+            else:
+                statement: Statement
+                if name == "input":
+                    statement = Load(inputs, Index(operands[0]))
+                else:
+                    operation = self.user.get(name) or OPERATIONS[name]
+                    statement = Compute(operation, [values[a] for a in operands])
+                body.append(statement)
+                values.append(statement)
+            while guards and guards[0][1][0] <= i:  # as soon as it and those before are known
+                number, (value, outcome) = guards.pop(0)
+                body.append(Guard(values[value], outcome, Index(number)))
+        program = Program(inputs, body, [values[value] for value in self.outputs])
+        program.guards = len(self.guards)
+        return program
+
+
+def compiled(
+    draft: Draft, uniform: Sequence[bool], lanes: bool = True, reduce: Sequence[bool] = ()
+) -> Kernel:
+    """The kernel of a draft."""
+    return Kernel(draft.program(), uniform, lanes, reduce)
 
 
 def run_rows(kernel: Kernel, points: Floats, threads: int = 1) -> tuple[Floats, Result]:
@@ -194,8 +236,8 @@ def test_operation(name: str) -> None:
     for count, points in operands_of(name, 200 if operation.native else 10).items():
         draft = Draft(count)
         draft.outputs = [draft.add(name, *range(count))]
-        lanes = Kernel(draft, [False] * count)
-        single = Kernel(draft, [], lanes=False)
+        lanes = compiled(draft, [False] * count)
+        single = compiled(draft, [], lanes=False)
         values, _ = run_rows(lanes, np.array(points, dtype=np.float64).reshape(len(points), count))
         for point, value in zip(points, values[:, 0], strict=True):
             expected = operation.evaluate(point)
@@ -214,7 +256,7 @@ def test_round_to_decimals() -> None:
     digits = draft.constant(2.0)
     draft.outputs = [draft.add("round", 0, digits), draft.add("round", 0, draft.constant(0.0))]
     points = np.array([[2.675], [0.125], [-0.004], [2.5], [-0.5]])
-    values, _ = run_rows(Kernel(draft, [False]), points)
+    values, _ = run_rows(compiled(draft, [False]), points)
     assert values.tolist() == [[round(x, 2), round(x, 0)] for x in points[:, 0].tolist()]
 
 
@@ -226,7 +268,7 @@ UNARY = ("negative", "exp", "sqrt", "sin", "relu", "absolute", "tanh", "stop_gra
 
 @st.composite
 def drafts(draw: st.DrawFn, exact: bool = False) -> Draft:
-    """A random tape of three inputs."""
+    """A random program of three inputs."""
     draft = Draft(3)
     for number in draw(st.lists(st.sampled_from(SPECIAL), max_size=2)):
         draft.constant(number)
@@ -260,8 +302,8 @@ def points_for(seed: int, lanes: int, inputs: int = 3) -> Floats:
 def test_exact_programs_are_bit_for_bit_eager(draft: Draft, lanes: int, seed: int) -> None:
     """Values and guards of programs without transcendental functions."""
     points = points_for(seed, lanes)
-    values, result = run_rows(Kernel(draft, [False] * 3), points)
-    single = Kernel(draft, [], lanes=False)
+    values, result = run_rows(compiled(draft, [False] * 3), points)
+    single = compiled(draft, [], lanes=False)
     for lane in range(lanes):
         eager = draft.values(points[lane].tolist())
         failed = [k for k, (v, held) in enumerate(draft.guards) if (eager[v] == 1.0) != held]
@@ -286,9 +328,9 @@ def test_a_value_depends_on_nothing_but_its_inputs(
     """Not on its lane, on the number of lanes, on what is uniform, on being computed alone."""
     points = points_for(seed, 19)
     points[:, uniform] = points[0, uniform]
-    kernel = Kernel(draft, [False] * 3)
+    kernel = compiled(draft, [False] * 3)
     values, result = run_rows(kernel, points)
-    single = Kernel(draft, [], lanes=False)
+    single = compiled(draft, [], lanes=False)
     held = np.ones(19, dtype=bool) if result.status is None else result.status == 0
     for lane in range(19):
         alone, _ = run_rows(kernel, points[lane : lane + 1])
@@ -300,7 +342,7 @@ def test_a_value_depends_on_nothing_but_its_inputs(
     columns = np.ascontiguousarray(points.T)
     out = np.empty((len(draft.outputs), 19))
     inputs = [(columns[k].ctypes.data, 1, 8, 0 if uniform[k] else 8) for k in range(3)]
-    shared = Kernel(draft, uniform).run(
+    shared = compiled(draft, uniform).run(
         inputs, [(out.ctypes.data, len(draft.outputs), 19 * 8, 8)], 19
     )
     if result.status is not None and shared.status is not None:
@@ -309,7 +351,7 @@ def test_a_value_depends_on_nothing_but_its_inputs(
 
 
 @pytest.mark.usefixtures("any_machine")
-def test_a_long_tape_is_cut_into_pieces() -> None:
+def test_a_long_program_is_cut_into_pieces() -> None:
     """Values that pass from piece to piece, with and without a prologue."""
     rng = Random(5)
     draft = Draft(6)
@@ -325,8 +367,7 @@ def test_a_long_tape_is_cut_into_pieces() -> None:
     points = points_for(1, 21, 6)
     for uniform in ([False] * 6, [True, True, True, True, True, False]):
         points[:, uniform] = points[0, uniform]
-        kernel = Kernel(draft, uniform)
-        assert kernel._variant.program.pieces > 5
+        kernel = compiled(draft, uniform)
         out = np.empty((21, 50))
         result = kernel.run(
             [(points[:, k:].ctypes.data, 1, 8, 0 if uniform[k] else 48) for k in range(6)],
@@ -334,7 +375,7 @@ def test_a_long_tape_is_cut_into_pieces() -> None:
             21,
         )
         assert result.status is not None
-        single = Kernel(draft, [], lanes=False)
+        single = compiled(draft, [], lanes=False)
         for lane in range(21):
             eager = draft.values(points[lane].tolist())
             failed = [k for k, (v, held) in enumerate(draft.guards) if (eager[v] == 1.0) != held]
@@ -361,7 +402,7 @@ def sums_and_differences(count: int) -> Draft:
 @pytest.mark.usefixtures("any_machine")
 def test_layouts(lanes: int, count: int) -> None:
     """Inputs and outputs in all orders, all lanes or some."""
-    kernel = Kernel(sums_and_differences(count), [False] * count)
+    kernel = compiled(sums_and_differences(count), [False] * count)
     points = np.arange(lanes * count, dtype=np.float64).reshape(lanes, count)
     expected = 2.0 * points[:, ::-1]
     wide = np.zeros((lanes, 2 * count))
@@ -398,7 +439,7 @@ def test_several_segments() -> None:
     a, b = np.arange(40.0).reshape(20, 2), np.arange(20.0) ** 2
     shared = np.array([3.0])
     x, y = np.empty((20, 3)), np.empty((2, 20))
-    Kernel(draft, [False, False, True, False]).run(
+    compiled(draft, [False, False, True, False]).run(
         [segment(a), (shared.ctypes.data, 1, 8, 0), (b.ctypes.data, 1, 8, 8)],
         [segment(x), segment(y.T)],
         20,
@@ -412,7 +453,7 @@ def test_several_segments() -> None:
 
 def test_segments_must_cover_everything() -> None:
     """Too few are an error."""
-    kernel = Kernel(sums_and_differences(3), [False] * 3)
+    kernel = compiled(sums_and_differences(3), [False] * 3)
     a = np.zeros((4, 3))
     with pytest.raises(ValueError, match="2 of 3"):
         kernel.run([segment(a[:, :2])], [segment(a)], 4)
@@ -425,7 +466,7 @@ def test_no_lanes() -> None:
     draft = sums_and_differences(2)
     draft.guards = [(draft.add("less", 0, 1), True)]
     a = np.zeros((0, 2))
-    result = Kernel(draft, [False] * 2, reduce=[True, True]).run([segment(a)], [], 0)
+    result = compiled(draft, [False] * 2, reduce=[True, True]).run([segment(a)], [], 0)
     assert result.status is not None
     assert result.status.shape == (0,)
     assert result.sums is not None
@@ -439,10 +480,10 @@ def test_no_lanes() -> None:
 @pytest.mark.usefixtures("any_machine")
 def test_sums(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same to the last bit with several threads and from stored values."""
-    monkeypatch.setattr("chainrule.compiler.kernel.WORTH_A_THREAD", 0)
+    monkeypatch.setattr("chainrule.backends.llvm.kernel.WORTH_A_THREAD", 0)
     draft = Draft(2)
     draft.outputs = [draft.add("multiply", 0, 1), draft.add("exp", 0), draft.add("divide", 1, 0)]
-    kernel = Kernel(draft, [False] * 2, reduce=[True, False, True])
+    kernel = compiled(draft, [False] * 2, reduce=[True, False, True])
     points = np.random.default_rng(lanes).standard_normal((lanes, 2))
     _, one = run_rows(kernel, points)
     _, two = run_rows(kernel, points, threads=3)
@@ -464,7 +505,7 @@ def test_lanes_that_fill_a_block_are_not_added() -> None:
     """A sum over one lane is that lane."""
     draft = Draft(1)
     draft.outputs = [draft.add("divide", draft.constant(1.0), 0)]
-    kernel = Kernel(draft, [False], reduce=[True])
+    kernel = compiled(draft, [False], reduce=[True])
     _, result = run_rows(kernel, np.array([[4.0]]))
     assert result.sums is not None
     assert result.sums.tolist() == [0.25]
@@ -484,10 +525,10 @@ def test_status_is_the_first_guard_that_fails() -> None:
     draft.guards = [(first, True), (second, True), (draft.add("equal", 0, 1), False)]
     draft.outputs = [late]
     points = np.array([[a, b] for a in (-1.0, 1.0, NAN) for b in (-1.0, 1.0, NAN)])
-    _, result = run_rows(Kernel(draft, [False] * 2), points)
+    _, result = run_rows(compiled(draft, [False] * 2), points)
     assert result.status is not None
     assert result.status.tolist() == [1, 1, 1, 2, 3, 1, 1, 1, 1]
-    single = Kernel(draft, [], lanes=False)
+    single = compiled(draft, [], lanes=False)
     assert [call(single, point)[0] for point in points.tolist()] == result.status.tolist()
 
 
@@ -496,7 +537,7 @@ def test_guards_on_uniform_values() -> None:
     draft = Draft(1)
     draft.guards = [(draft.add("less", draft.constant(0.0), 0), True)]
     draft.outputs = [draft.constant(1.0)]
-    kernel = Kernel(draft, [True])
+    kernel = compiled(draft, [True])
     out = np.empty((3, 1))
     for number, status in ((1.0, 0), (-1.0, 1)):
         x = np.array([number])
@@ -510,7 +551,7 @@ def test_guards_on_uniform_values() -> None:
 
 @pytest.mark.usefixtures("any_machine")
 def test_messages() -> None:
-    """What is not reached sends 0, though the fast code does not look."""
+    """What is not reached sends 0."""
     draft = Draft(3)
     sent = draft.add("message", 0, 1, 2)
     draft.outputs = [draft.add("add", sent, sent)]
@@ -518,20 +559,12 @@ def test_messages() -> None:
     points = np.array(rows * 100)
     expected = np.array([[0.0], [-0.0], [0.0], [INF], [NAN], [NAN]] * 100)
     for reduce in ([False], [True]):
-        kernel = Kernel(draft, [False] * 3, reduce=reduce)
-        assert kernel._variant._careful is None
-        ordinary, _ = run_rows(kernel, np.ones((9, 3)))
-        assert kernel._variant._careful is None
-        for _ in range(2):  # the second time with the careful code right away
-            values, result = run_rows(kernel, points)
-            if result.sums is not None:
-                assert same_bits(result.sums, reduce_lanes(expected.T))
-            else:
-                assert same_bits(values, expected)
-        assert kernel._variant.address != kernel._variant._code.ctypes.data
-        finite, _ = run_rows(kernel, np.ones((9, 3)))
-        assert same_bits(finite, ordinary)
-    single = Kernel(draft, [], lanes=False)
+        values, result = run_rows(compiled(draft, [False] * 3, reduce=reduce), points)
+        if result.sums is not None:
+            assert same_bits(result.sums, reduce_lanes(expected.T))
+        else:
+            assert same_bits(values, expected)
+    single = compiled(draft, [], lanes=False)
     for point, value in zip(points[:6].tolist(), expected[:6], strict=True):
         assert same_bits(call(single, point)[1], value)
 
@@ -552,22 +585,22 @@ def test_messages_where_nan_would_not_be_seen(consumer: str) -> None:
     draft.outputs = [draft.add(consumer, *operands)]
     point = [0.0, 0.0, INF]
     expected = draft.values(point)[-1]
-    values, _ = run_rows(Kernel(draft, [False] * 3), np.array([point]))
+    values, _ = run_rows(compiled(draft, [False] * 3), np.array([point]))
     assert values.tolist() == [[expected]]
-    assert call(Kernel(draft, [], lanes=False), point)[1].tolist() == [expected]
+    assert call(compiled(draft, [], lanes=False), point)[1].tolist() == [expected]
 
 
-def test_a_nan_in_a_condition_is_not_seen() -> None:
-    """The fast code of a message does not look at its condition; that of another one may."""
+def test_a_message_as_a_condition() -> None:
+    """Of other messages."""
     draft = Draft(4)
     condition = draft.add("message", 0, 1, 2)
-    fast = draft.add("message", condition, 1, 3)
+    sent = draft.add("message", condition, 1, 3)
     kept = draft.add("message", condition, 1, 2)
-    draft.outputs = [fast, draft.add("less", kept, draft.constant(1.0))]
+    draft.outputs = [sent, draft.add("less", kept, draft.constant(1.0))]
     point = [0.0, 0.0, INF, 5.0]
-    values, _ = run_rows(Kernel(draft, [False] * 4), np.array([point]))
+    values, _ = run_rows(compiled(draft, [False] * 4), np.array([point]))
     assert values.tolist() == [[0.0, 1.0]]
-    assert call(Kernel(draft, [], lanes=False), point)[1].tolist() == [0.0, 1.0]
+    assert call(compiled(draft, [], lanes=False), point)[1].tolist() == [0.0, 1.0]
 
 
 def test_a_message_before_a_guard() -> None:
@@ -577,11 +610,11 @@ def test_a_message_before_a_guard() -> None:
     draft.outputs = [sent]
     draft.guards = [(draft.add("less", sent, draft.constant(1.0)), True)]
     points = np.array([[0.0, 0.0, INF], [1.0, 2.0, 1.0]])
-    values, result = run_rows(Kernel(draft, [False] * 3), points)
+    values, result = run_rows(compiled(draft, [False] * 3), points)
     assert result.status is not None
     assert result.status.tolist() == [0, 1]
     assert values[0].tolist() == [0.0]
-    status, alone = call(Kernel(draft, [], lanes=False), [0.0, 0.0, INF])
+    status, alone = call(compiled(draft, [], lanes=False), [0.0, 0.0, INF])
     assert (status, alone.tolist()) == (0, [0.0])
 
 
@@ -589,26 +622,12 @@ def test_messages_of_uniform_values() -> None:
     """In the part that is computed once."""
     draft = Draft(4)
     draft.outputs = [draft.add("add", draft.add("message", 0, 1, 2), 3)]
-    kernel = Kernel(draft, [True, True, True, False])
+    kernel = compiled(draft, [True, True, True, False])
     shared, x = np.array([0.0, 0.0, INF]), np.arange(20.0)
     out = np.empty((20, 1))
     for _ in range(2):
         kernel.run([(shared.ctypes.data, 3, 8, 0), (x.ctypes.data, 1, 8, 8)], [segment(out)], 20)
         assert np.array_equal(out[:, 0], x)
-
-
-def test_conditions_of_fast_messages_cost_nothing() -> None:
-    """What only they need is computed in the careful code alone, also where that calls back."""
-    draft = Draft(3)
-    condition = draft.add("where", draft.add("exp", 0), 0, 1)
-    kept = draft.add("multiply", draft.add("message", condition, 1, 2), 2)
-    draft.outputs = [kept]
-    texts: list[str] = []
-    lower(draft, [False] * 3, True, [False], machine(), False, texts.append)
-    assert "exp" not in "".join(texts)
-    texts.clear()
-    lower(draft, [False] * 3, True, [False], machine(), True, texts.append)
-    assert "exp" in "".join(texts)
 
 
 # Tables
@@ -634,7 +653,7 @@ def test_gather() -> None:
             (points.ctypes.data, 1, 8, 40),
             (points[:, 1:].ctypes.data, 4, 8, 0 if uniform[1] else 40),
         ]
-        Kernel(draft, uniform).run(inputs, [segment(out)], 40)
+        compiled(draft, uniform).run(inputs, [segment(out)], 40)
         for point, values in zip(points.tolist(), out, strict=True):
             eager = draft.values(point)
             assert values.tolist() == [eager[v] for v in draft.outputs]
@@ -646,9 +665,9 @@ def test_an_index_outside_does_no_harm() -> None:
     draft.outputs = [draft.add("gather", 0, 1, 2, 3)]
     wild = [-1.0, 3.0, NAN, INF, -INF, 1e300, 2.0**63, -5e-324, 2.0]
     points = np.array([[x, 1.0, 2.0, 4.0] for x in wild])
-    values, _ = run_rows(Kernel(draft, [False] * 4), points)
+    values, _ = run_rows(compiled(draft, [False] * 4), points)
     assert values[-1] == 4.0
-    single = Kernel(draft, [], lanes=False)
+    single = compiled(draft, [], lanes=False)
     assert [call(single, p)[1][0] for p in points.tolist()][-1] == 4.0
 
 
@@ -675,14 +694,14 @@ def with_user_operation(guarded: bool) -> Draft:
 @pytest.mark.usefixtures("any_machine")
 def test_user_operation() -> None:
     """Values, and exceptions."""
-    kernel = Kernel(with_user_operation(False), [False])
+    kernel = compiled(with_user_operation(False), [False])
     values, _ = run_rows(kernel, np.arange(10.0).reshape(10, 1))
     assert values[:, 0].tolist() == [2 * x + 1 for x in range(10)]
     with pytest.raises(ZeroDivisionError, match="too large: 11"):
         run_rows(kernel, np.arange(20.0).reshape(20, 1))
     values, _ = run_rows(kernel, np.arange(10.0).reshape(10, 1))
     assert values[:, 0].tolist() == [2 * x + 1 for x in range(10)]
-    single = Kernel(with_user_operation(False), [], lanes=False)
+    single = compiled(with_user_operation(False), [], lanes=False)
     status, alone = call(single, [3.0])
     assert (status, alone.tolist()) == (0, [7.0])
     with pytest.raises(ZeroDivisionError, match="too large: 12"):
@@ -692,12 +711,12 @@ def test_user_operation() -> None:
 def test_errors_where_guards_fail_do_not_count() -> None:
     """The lane does not belong to this trace."""
     values, result = run_rows(
-        Kernel(with_user_operation(True), [False]), np.array([[1.0], [20.0], [2.0]])
+        compiled(with_user_operation(True), [False]), np.array([[1.0], [20.0], [2.0]])
     )
     assert result.status is not None
     assert result.status.tolist() == [0, 1, 0]
     assert values[[0, 2], 0].tolist() == [3.0, 5.0]
-    assert call(Kernel(with_user_operation(True), [], lanes=False), [20.0])[0] == 1
+    assert call(compiled(with_user_operation(True), [], lanes=False), [20.0])[0] == 1
 
 
 def test_a_uniform_user_operation_is_called_once() -> None:
@@ -712,7 +731,7 @@ def test_a_uniform_user_operation_is_called_once() -> None:
     draft.user["counted"] = Operation("counted", counted, [lambda y, x: 1.0])
     draft.outputs = [draft.add("counted", 0)]
     x, out = np.array([5.0]), np.empty((30, 1))
-    Kernel(draft, [True]).run([(x.ctypes.data, 1, 8, 0)], [segment(out)], 30)
+    compiled(draft, [True]).run([(x.ctypes.data, 1, 8, 0)], [segment(out)], 30)
     assert (out == 5.0).all()
     assert set(calls) == {5.0}
     assert len(calls) <= 4  # once a register of the block
@@ -723,12 +742,12 @@ def test_errors_in_uniform_user_operations() -> None:
     draft = with_user_operation(False)
     x, out = np.array([50.0]), np.empty((9, 1))
     with pytest.raises(ZeroDivisionError):
-        Kernel(draft, [True]).run([(x.ctypes.data, 1, 8, 0)], [segment(out)], 9)
+        compiled(draft, [True]).run([(x.ctypes.data, 1, 8, 0)], [segment(out)], 9)
 
 
 def test_errors_of_kernels_in_callbacks() -> None:
     """A callback that runs a kernel with callbacks keeps its own errors."""
-    inner = Kernel(with_user_operation(False), [], lanes=False)
+    inner = compiled(with_user_operation(False), [], lanes=False)
 
     def twice(x: float) -> float:
         if x == 0.0:
@@ -738,7 +757,7 @@ def test_errors_of_kernels_in_callbacks() -> None:
     draft = Draft(1)
     draft.user["twice"] = Operation("twice", twice, [lambda y, x: 2.0])
     draft.outputs = [draft.add("twice", 0)]
-    kernel = Kernel(draft, [False])
+    kernel = compiled(draft, [False])
     values, _ = run_rows(kernel, np.array([[1.0], [2.0]]))
     assert values[:, 0].tolist() == [3.0, 5.0]
     with pytest.raises(KeyError, match="outer"):
@@ -758,7 +777,7 @@ def test_the_user_interrupts_a_callback() -> None:
     draft.guards = [(draft.add("less", 0, draft.constant(0.0)), True)]
     draft.outputs = [draft.add("interrupted", 0)]
     with pytest.raises(KeyboardInterrupt):
-        run_rows(Kernel(draft, [False]), np.array([[1.0], [-1.0]]))
+        run_rows(compiled(draft, [False]), np.array([[1.0], [-1.0]]))
 
 
 # Threads
@@ -766,12 +785,12 @@ def test_the_user_interrupts_a_callback() -> None:
 
 def test_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and status."""
-    monkeypatch.setattr("chainrule.compiler.kernel.WORTH_A_THREAD", 0)
+    monkeypatch.setattr("chainrule.backends.llvm.kernel.WORTH_A_THREAD", 0)
     draft = Draft(2)
     draft.user["doubled"] = Operation("doubled", lambda x: 2 * x, [lambda y, x: 2.0])
     draft.outputs = [draft.add("sin", draft.add("multiply", 0, 1)), draft.add("doubled", 1)]
     draft.guards = [(draft.add("less", 0, 1), True)]
-    kernel = Kernel(draft, [False] * 2)
+    kernel = compiled(draft, [False] * 2)
     points = np.random.default_rng(0).standard_normal((3001, 2))
     one, first = run_rows(kernel, points)
     many, second = run_rows(kernel, points, threads=4)
@@ -784,15 +803,15 @@ def test_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exception of the first lane is raised."""
-    monkeypatch.setattr("chainrule.compiler.kernel.WORTH_A_THREAD", 0)
-    kernel = Kernel(with_user_operation(False), [False])
+    monkeypatch.setattr("chainrule.backends.llvm.kernel.WORTH_A_THREAD", 0)
+    kernel = compiled(with_user_operation(False), [False])
     points = np.zeros((3000, 1))
     points[[1000, 2900], 0] = [11.0, 12.0]
     with pytest.raises(ZeroDivisionError, match="11"):
         run_rows(kernel, points, threads=4)
 
 
-def test_a_long_tape_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_program_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling in another thread gives the same code."""
     draft = Draft(1)
     x = 0
@@ -800,22 +819,22 @@ def test_a_long_tape_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
         x = draft.add("add" if k % 3 else "sin", *([x, 0] if k % 3 else [x]))
     draft.outputs = [x]
     points = np.array([[0.3], [0.4]])
-    values, _ = run_rows(Kernel(draft, [False]), points)
-    monkeypatch.setattr("chainrule.compiler.objects.LONG_TAPE", 0)
-    again, _ = run_rows(Kernel(draft, [False]), points)
+    values, _ = run_rows(compiled(draft, [False]), points)
+    monkeypatch.setattr("chainrule.backends.llvm.objects.LONG", 0)
+    again, _ = run_rows(compiled(draft, [False]), points)
     assert same_bits(values, again)
 
 
 FORK = """
 import os
 import numpy as np
-from test_kernel import Draft, Kernel, run_rows
-import chainrule.compiler.kernel as module
+from test_kernel import Draft, compiled, run_rows
+import chainrule.backends.llvm.kernel as module
 
 module.WORTH_A_THREAD = 0
 draft = Draft(1)
 draft.outputs = [draft.add("exp", 0)]
-kernel = Kernel(draft, [False])
+kernel = compiled(draft, [False])
 points = np.zeros((5000, 1))
 run_rows(kernel, points, threads=2)
 child = os.fork()
@@ -877,7 +896,7 @@ def test_without_libmvec(monkeypatch: pytest.MonkeyPatch) -> None:
         assert machine().variant == ""
         draft = Draft(1)
         draft.outputs = [draft.add("exp", 0)]
-        values, _ = run_rows(Kernel(draft, [False]), np.array([[1.0]]))
+        values, _ = run_rows(compiled(draft, [False]), np.array([[1.0]]))
         assert units(values[0, 0], math.e) <= 1.0
     finally:
         machine_module.libmvec.cache_clear()

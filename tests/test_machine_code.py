@@ -72,7 +72,7 @@ def test_much_memory_is_mapped(gigabytes: int, seed: int) -> None:
 
 WRITING = """
 import sys, threading
-from chainrule.compiler import driver
+from chainrule.backends.llvm import driver
 
 inside, written = threading.Event(), threading.Event()
 
@@ -237,7 +237,7 @@ def test_a_failure_in_careful_code(
 
 def test_a_failure_in_a_long_function(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other threads compile its modules; none of them goes on with what the others lack."""
-    monkeypatch.setattr("chainrule.compiler.objects.LONG_TAPE", 0)
+    monkeypatch.setattr("chainrule.backends.llvm.objects.LONG", 0)
 
     def long(x: Any) -> Any:
         for _ in range(3000):

@@ -15,7 +15,7 @@ import pytest
 
 from chainrule import Node, nn
 from chainrule import math as cm
-from chainrule.compiler import take
+from chainrule.compiler.indices import take
 from chainrule.compiler.session import Program, Session
 from chainrule.engine import COMPILED
 

@@ -31,7 +31,7 @@ from chainrule.compiler.recording import (
     POOLED,
     USER,
     Recording,
-    operands_of,
+    given_to,
 )
 from chainrule.differentiation import fresh_input
 from chainrule.node import apply
@@ -141,7 +141,8 @@ def evaluated(recorded: Any, inputs: list[float]) -> list[float]:
         else:
             user = recorded.operations[recorded.pool[left]] if code == USER else None
             operation = user or OPERATION_OF[code & ~POOLED]
-            values.append(operation.evaluate([value(x) for x in operands_of(recorded, row)]))
+            given = given_to(code, left, recorded.right[row], recorded.pool)
+            values.append(operation.evaluate([value(x) for x in given]))
     return values
 
 
@@ -463,11 +464,11 @@ def test_values_of_ended_transformations() -> None:
     with run(1.0) as ((x,), level):
         recorded = Recorded([x], level)
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
-            recorded.value(x * kept[0])
+            recorded.record(x * kept[0])
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
-            recorded.value(x * kept[0])
+            recorded.record(x * kept[0])
         with pytest.raises(TracedValueError, match="the result is a value of another"):
-            recorded.close([kept[0]])
+            recorded.program([kept[0]])
 
 
 def test_nodes_need_not_stay_alive(kind: Any) -> None:

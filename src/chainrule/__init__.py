@@ -23,7 +23,9 @@ from chainrule.tracing import TracedValueError
 if TYPE_CHECKING:
     from chainrule import nn
     from chainrule.arrays import NodeArray, array
-    from chainrule.compiler import CompileError, compile, take
+    from chainrule.compiler.function import compile
+    from chainrule.compiler.indices import take
+    from chainrule.compiler.trace import CompileError
     from chainrule.custom import custom_gradient
     from chainrule.drawing import draw_graph, trace
     from chainrule.explorer import Explorer, Recording, explore
@@ -89,7 +91,9 @@ __all__ = [
 # Rooms that are loaded at their first use, as they need NumPy and more: most of the time to import.
 _ROOMS = {
     "arrays": ("NodeArray", "array"),
-    "compiler": ("CompileError", "compile", "take"),
+    "compiler.function": ("compile",),
+    "compiler.indices": ("take",),
+    "compiler.trace": ("CompileError",),
     "custom": ("custom_gradient",),
     "drawing": ("draw_graph", "trace"),
     "explorer": ("Explorer", "Recording", "explore"),

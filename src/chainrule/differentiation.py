@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy
@@ -139,6 +140,30 @@ def linearization(inputs: Sequence[Node], outputs: Sequence[Any], level: int) ->
     return Linearization(inputs, outputs, level)
 
 
+def numeric_passes(
+    inputs: Sequence[Node], outputs: Sequence[Any], level: int
+) -> tuple[LinearizationOfNumbers | Linearization, bool] | None:
+    """The linearization of a function at the numbers that its nodes have, whatever outlives it.
+
+    Returns:
+        it, and whether nodes outlive the transformation; None where an operation has a pull-back,
+        or a value of a transformation that has ended is used.
+    """
+    if ENGINE is None:
+        graph = Linearization(inputs, outputs, level)
+        live = graph.live
+        graph.live = False
+        return None if graph.pulls or graph.stray is not None else (graph, live)
+    levels: set[int] = set()
+    passes = ENGINE.linearization(
+        [*inputs], [*outputs], level, partial(_numeric_local_grads, level), levels
+    )
+    if passes is None or any(has_ended(outside) for outside in levels):
+        return None
+    live = bool(levels) or any(x._operation is not None for x in inputs)
+    return LinearizationOfNumbers(inputs, outputs, level, passes), live
+
+
 def push_tangents(
     inputs: Sequence[Node], outputs: Sequence[Any], level: int, tangents: Sequence[Any]
 ) -> list[Any] | None:
@@ -167,6 +192,7 @@ class Linearization:
         sources: by node, the numbers of these operands.
         live: whether it depends on nodes that outlive the transformation.
         stray: a value of a transformation that has ended, if there is one.
+        is_closed: whether the level is closed.
         pulls: whether operations in it have a pull-back in place of local gradients.
     """
 
@@ -188,7 +214,7 @@ class Linearization:
         self.stray: Node | None = None
         self.pulls = False
         self._picks = False
-        self._is_closed = False
+        self.is_closed = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
         self._index: dict[int, int] = {}  # by id, the numbers
         self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
@@ -238,6 +264,8 @@ class Linearization:
         if found is not None:
             return found
         grads = _local_grads(self.order[number], self.positions[number], self.live)
+        if self.is_closed or not self.live:
+            grads = [self._followed(grad) for grad in grads]
         self._locals[number] = grads
         return grads
 
@@ -256,16 +284,22 @@ class Linearization:
         ]
         locals_ = [grad for number, _ in edges for grad in self.local_grads(number)]
         closed = self.closed([*values, *locals_])
-        self._is_closed = True
+        self.is_closed = True
         start = len(values)
         for number, count in edges:
             self._locals[number] = closed[start : start + count]
             start += count
         return closed[: len(values)]
 
+    def keep(self) -> None:
+        """Compute all local gradients."""
+        for number, positions in enumerate(self.positions):
+            if positions and not self._pulls_back(number):
+                self.local_grads(number)
+
     def _followed(self, x: Any) -> Any:
         """An operand or local gradient; the number of a node that nothing follows any more."""
-        if isinstance(x, Node) and (not self.live or (self._is_closed and x._level >= self.level)):
+        if isinstance(x, Node) and (not self.live or (self.is_closed and x._level >= self.level)):
             return x._number
         return x
 
@@ -487,10 +521,14 @@ class LinearizationOfNumbers:
     def kept(self, values: Sequence[Any]) -> list[Any]:
         """The same, with the local gradients computed."""
         try:
-            self._passes.compute_local_grads()
+            self.keep()
         except _NodesWanted:
             return self._reference().kept(values)
         return as_numbers(values, self.level)
+
+    def keep(self) -> None:
+        """Compute all local gradients."""
+        self._passes.compute_local_grads()
 
     def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
         """Reverse mode."""
@@ -567,6 +605,14 @@ def _computed_local_grads(node: Node) -> list[Any]:
     if any(isinstance(grad, Node) for grad in grads):
         raise _NodesWanted
     return grads
+
+
+def _numeric_local_grads(level: int, node: Node) -> list[float]:
+    """Its local gradients by its operands from a level on, as numbers."""
+    positions = [
+        i for i, x in enumerate(node.operands) if isinstance(x, Node) and x._level >= level
+    ]
+    return as_numbers(_local_grads(node, positions, live=False), 0)
 
 
 def _is_computed_anew(x: Any) -> bool:

@@ -43,6 +43,16 @@ class Recorder(Protocol):
     def uses(self, operation: Any) -> None:
         """Note that the program uses an operation of the user's."""
 
+    def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> Any:
+        """The linearization of a function in the trace; None for the one outside of traces.
+
+        Args:
+            began: a node that was made just before the inputs.
+            inputs: the nodes that a transformation has made for its inputs.
+            outputs: what has come of them.
+            level: the level of the transformation.
+        """
+
 
 class _Progress(threading.local):
     """The transformations in progress in a thread."""

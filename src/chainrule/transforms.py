@@ -35,6 +35,7 @@ from chainrule.sparse import sparse_matrix
 from chainrule.tracebacks import boundary
 from chainrule.tracing import (
     LEFTOVER,
+    PROGRESS,
     TracedValueError,
     has_ended,
     pattern_kept,
@@ -105,6 +106,7 @@ class _Call:
             "; say with argnums which arguments to differentiate by",
         )
         check_current(values, name)
+        self._began = None if PROGRESS.recorder is None else Node(0.0)
         self.inputs = [fresh_input(value, level) for value in values]
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
@@ -126,7 +128,12 @@ class _Call:
     def graph(self) -> Any:
         """The linearization: what is between the inputs and the outputs."""
         if self._graph is None:
-            self._graph = linearization(self.inputs, self.outputs, self.level)
+            if self._began is not None and PROGRESS.recorder is not None:
+                self._graph = PROGRESS.recorder.linearization(
+                    self._began, self.inputs, self.outputs, self.level
+                )
+            if self._graph is None:
+                self._graph = linearization(self.inputs, self.outputs, self.level)
             if self._graph.stray is not None:
                 raise TracedValueError(
                     f"{self._name} at {users_line()}: the function uses {LEFTOVER}"
@@ -152,7 +159,7 @@ class _Call:
     def finish(self, *trees_of_values: Sequence[Any]) -> list[list[Any]]:
         """Values after the level is closed: nodes if they outlive it, else numbers."""
         values = [value for group in trees_of_values for value in group]
-        if self.aux is not None:  # this may depend on other nodes than outputs
+        if self.aux is not None and not self.graph.live:  # this may depend on others than outputs
             values = release(self.inputs, values, self.level)
         else:
             values = self.graph.closed(values)

@@ -277,6 +277,7 @@ int add_walk(PyObject *module);       /* walk_functions.c */
 int add_copying(PyObject *module);    /* copying.c */
 int add_passes(PyObject *module);     /* passes.c */
 int add_recording(PyObject *module);  /* recording.c */
+int add_repeats(PyObject *module);    /* repeats.c */
 int add_contexts(PyObject *module);   /* contexts.c */
 
 #endif

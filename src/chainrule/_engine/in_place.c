@@ -121,7 +121,7 @@ static PyObject *push_tangents(PyObject *module, PyObject *args) {
     int anomaly = detecting_anomaly();
     if (anomaly != 0) return anomaly < 0 ? NULL : Py_NewRef(Py_None);
     Graph graph;
-    int done = read_graph(&graph, inputs, outputs, level);
+    int done = read_graph(&graph, inputs, outputs, level, false);
     if (done == 1) done = push_all(&graph, tangents);
     if (done == 1) result = PyList_New(graph.n_outputs);
     for (Py_ssize_t i = 0; result != NULL && i < graph.n_outputs; i++) {

@@ -6,7 +6,7 @@ enum { FEW = 8 }; /* operands that need no memory of their own */
 
 typedef struct { /* a linearization in the making */
     Linearization *self;
-    int64_t level;
+    int64_t level, outside; /* and that of the node from outside that was last met */
     Py_ssize_t n_edges, capacity, unknown_capacity;
     double *operands; /* of the node at hand */
     Py_ssize_t operands_capacity;
@@ -36,6 +36,15 @@ static int add_edge(Builder *builder, Edge edge) {
     return 0;
 }
 
+/* Note the level of a node from outside; -1 with an error. */
+static int note_level(Builder *builder, int64_t level) {
+    if (level == builder->outside) return 0;
+    PyObject *number = PyLong_FromLongLong(builder->outside = level);
+    int done = number == NULL ? -1 : PySet_Add(builder->self->levels, number);
+    Py_XDECREF(number);
+    return done;
+}
+
 /* The edges of a node: 1, 0 if an operand is from outside, or -1 with an error. */
 static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
     Linearization *self = builder->self;
@@ -58,7 +67,11 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
     for (Py_ssize_t i = 0; i < count; i++) {
         Node *operand = operand_node(node, i);
         if (operand == NULL) continue;
-        if (operand->level < builder->level) return 0;
+        if (operand->level < builder->level) {
+            if (self->levels == NULL) return 0;
+            if (note_level(builder, operand->level) < 0) return -1;
+            continue;
+        }
         Edge edge = {0.0, (int32_t)number_of(operand), true, known};
         if (known) {
             if (code >= OTHERS && ignores(code, i)) continue;
@@ -110,14 +123,14 @@ static Node **nodes_among(PyObject *objects, Py_ssize_t n) {
     return nodes;
 }
 
-int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level) {
+int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level, bool outside) {
     *graph = (Graph){.level = level};
     graph->n_inputs = PyList_GET_SIZE(inputs);
     graph->n_outputs = PyList_GET_SIZE(outputs);
     if ((graph->inputs = nodes_among(inputs, graph->n_inputs)) == NULL) return -1;
     if ((graph->outputs = nodes_among(outputs, graph->n_outputs)) == NULL) return -1;
     for (Py_ssize_t i = 0; i < graph->n_inputs; i++) /* one that stands for a node outlives */
-        if (graph->inputs[i] == NULL || !IS_LEAF(graph->inputs[i])) return 0;
+        if (graph->inputs[i] == NULL || !(outside || IS_LEAF(graph->inputs[i]))) return 0;
     Node **roots = PyMem_New(Node *, graph->n_outputs + 1);
     if (roots == NULL) {
         PyErr_NoMemory();
@@ -128,7 +141,7 @@ int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level)
     for (Py_ssize_t i = graph->n_outputs; i-- > 0;) {
         Node *output = graph->outputs[i];
         if (output != NULL && output->level == level) roots[n_roots++] = output;
-        else if (output != NULL && output->level != 0) known = false;
+        else if (output != NULL && output->level != 0 && !(outside && output->level < level)) known = false;
     }
     if (known && n_roots) graph->count = topological_order(roots, n_roots, level, &graph->order);
     PyMem_Free(roots);
@@ -144,7 +157,7 @@ void free_graph(Graph *graph) {
 
 /* Collects the graph between inputs and outputs: 1, 0 if there are operands from outside, -1. */
 static int collect(Linearization *self, const Graph *graph) {
-    Builder builder = {.self = self, .level = graph->level};
+    Builder builder = {.self = self, .level = graph->level, .outside = -1};
     builder.operands = builder.few;
     self->count = graph->count;
     for (Py_ssize_t i = 0; i < self->n_inputs; i++) set_number(graph->inputs[i], -1);
@@ -205,6 +218,7 @@ int compute_local_grads(Linearization *self, Py_ssize_t number) {
 static int traverse(Linearization *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->local_grads);
+    Py_VISIT(self->levels);
     for (Py_ssize_t i = 0; i < self->n_unknown; i++) Py_VISIT(self->unknown_nodes[i]);
     return 0;
 }
@@ -214,6 +228,7 @@ static int clear(Linearization *self) {
     self->n_unknown = 0;
     for (Py_ssize_t i = 0; i < n; i++) Py_DECREF(self->unknown_nodes[i]);
     Py_CLEAR(self->local_grads);
+    Py_CLEAR(self->levels);
     return 0;
 }
 
@@ -233,20 +248,22 @@ static void dealloc(Linearization *self) {
 
 static PyTypeObject *LinearizationType;
 
-/* linearization(inputs, outputs, level, local_grads): None if it takes nodes. */
+/* linearization(inputs, outputs, level, local_grads, levels): None if it takes nodes. To a set of levels those
+   of nodes from outside are added, and these are constants. */
 static PyObject *linearization(PyObject *module, PyObject *args) {
-    PyObject *inputs, *outputs, *local_grads;
+    PyObject *inputs, *outputs, *local_grads, *levels = NULL;
     long long level;
-    if (!PyArg_ParseTuple(args, "O!O!LO:linearization", &PyList_Type, &inputs, &PyList_Type, &outputs, &level,
-                          &local_grads))
+    if (!PyArg_ParseTuple(args, "O!O!LO|O!:linearization", &PyList_Type, &inputs, &PyList_Type, &outputs, &level,
+                          &local_grads, &PySet_Type, &levels))
         return NULL;
     Linearization *self = PyObject_GC_New(Linearization, LinearizationType);
     if (self == NULL) return NULL;
     memset((char *)self + sizeof(PyObject), 0, sizeof *self - sizeof(PyObject));
     self->local_grads = Py_NewRef(local_grads);
+    self->levels = Py_XNewRef(levels);
     PyObject_GC_Track(self);
     Graph graph;
-    int done = read_graph(&graph, inputs, outputs, level);
+    int done = read_graph(&graph, inputs, outputs, level, levels != NULL);
     if (done == 1) {
         self->n_inputs = graph.n_inputs;
         self->n_outputs = graph.n_outputs;

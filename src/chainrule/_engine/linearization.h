@@ -22,6 +22,7 @@ typedef struct {
     int32_t *unknown;     /* their numbers, growing */
     Node **unknown_nodes; /* references */
     PyObject *local_grads; /* gives the local gradients of such a node, as a list of floats */
+    PyObject *levels;      /* those of nodes from outside, if these are constants: a set; else NULL */
 } Linearization;
 
 typedef struct { /* what a function of numbers has computed */
@@ -41,8 +42,9 @@ static inline int64_t number_of(const Node *node) {
 }
 
 /* linearization.c: read it from lists of inputs and outputs: 1, 0 if nodes outlive, -1 with an error.
-   No Python runs from then on. To be freed in each case. */
-int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level);
+   With outside, what is of a lower level is a constant. No Python runs from then on. To be freed in each
+   case. */
+int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level, bool outside);
 void free_graph(Graph *graph);
 
 /* in_place.c, release.c, node_passes.c */

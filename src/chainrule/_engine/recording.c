@@ -254,3 +254,27 @@ PyObject *guard(PyObject *self, PyObject *args) {
     *row = (int32_t)n_rows(r);
     Py_RETURN_NONE;
 }
+
+PyObject *mark(PyObject *self, PyObject *args) {
+    Recording *r = (Recording *)self;
+    PyObject *node = Py_None;
+    int code, left, right = ABSENT;
+    if (!PyArg_ParseTuple(args, "ii|iO:mark", &code, &left, &right, &node)) return NULL;
+    if (code < MARKS || code >= GUARD || code == INPUT) return PyErr_Format(PyExc_ValueError, "no mark is %d", code);
+    if (has_left(code) && left >= n_rows(r)) return PyErr_Format(PyExc_ValueError, "there is no row %d", left);
+    if (node != Py_None && !is_node(node)) return PyErr_Format(PyExc_TypeError, "a mark stands where a node does");
+    if (node != Py_None && ((Node *)node)->serial < r->first)
+        return PyErr_Format(PyExc_ValueError, "a mark is not older than the inputs");
+    if (reserve_rows(r, 1) < 0) return NULL;
+    int32_t *row = new_row_of(r, node == Py_None ? ++SERIAL : ((Node *)node)->serial);
+    if (row == NULL) return NULL;
+    if (*row > 0) {
+        shorts(r->columns[CODES])[*row - 1] = (uint16_t)code;
+        ints(r->columns[LEFT])[*row - 1] = left;
+        ints(r->columns[RIGHT])[*row - 1] = right;
+    } else {
+        add_row(r, code, left, right, -1);
+        *row = (int32_t)n_rows(r);
+    }
+    return PyLong_FromLong(*row - 1);
+}

@@ -4,7 +4,7 @@
 
 #include "columns.h"
 
-enum { INPUT = 0x7FFE, GUARD = 0x7FFF, POOLED = 0x8000 }; /* codes of rows, besides those of operations */
+enum { MARKS = 0x7FF0, INPUT = 0x7FFE, GUARD = 0x7FFF, POOLED = 0x8000 }; /* codes, besides those of operations */
 #define ABSENT INT32_MIN
 #define FAILED INT32_MIN /* instead of an operand or place, with an error */
 
@@ -27,6 +27,10 @@ typedef struct {
 } Recording;
 
 enum { PAGE_BITS = 8, PAGE = 1 << PAGE_BITS };
+
+/* Which operands of a row without a pool are operands, and not numbers: see compiler/recording.py. */
+static inline bool has_left(int code) { return code < MARKS || (code & 8 && code != INPUT); }
+static inline bool has_right(int code) { return code < MARKS; }
 
 /* Where the row of a serial number stands, NULL if there is no such page. */
 static inline int32_t *row_of(const Recording *r, int64_t serial) {
@@ -54,6 +58,7 @@ int reserve_rows(Recording *r, Py_ssize_t n);
 int32_t capture(Recording *r, Node *node); /* take a node from outside as an input; its row, or FAILED */
 PyObject *record(PyObject *self, PyObject *root);
 PyObject *guard(PyObject *self, PyObject *args);
+PyObject *mark(PyObject *self, PyObject *args);
 
 /* recording_order.c */
 

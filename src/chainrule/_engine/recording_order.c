@@ -13,9 +13,9 @@ static void rename_operands(Recording *r, const int32_t *moved) {
         if (codes[i] & POOLED) {
             int32_t start = left[i] + (codes[i] == USER);
             for (int32_t k = start; k < start + right[i]; k++) pool[k] = moved_to(moved, pool[k]);
-        } else if (codes[i] != INPUT) {
-            left[i] = moved_to(moved, left[i]);
-            if (codes[i] != GUARD) right[i] = moved_to(moved, right[i]);
+        } else {
+            if (has_left(codes[i])) left[i] = moved_to(moved, left[i]);
+            if (has_right(codes[i])) right[i] = moved_to(moved, right[i]);
         }
     }
     for (size_t i = 0; i < r->outside.size; i++)

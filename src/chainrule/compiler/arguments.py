@@ -10,13 +10,13 @@ import numpy
 
 from chainrule import trees
 from chainrule.annotations import users_line
+from chainrule.backends.llvm.addresses import address_of
 from chainrule.handover import handed_array
 from chainrule.node import Node
 from chainrule.rules import described, to_float
 from chainrule.tracing import LEFTOVER, NotCompilable, TracedValueError
 
 from .indices import IndexArray, IndexNode, TracedArray
-from .memory import address_of
 from .statics import EXACT, exactly
 
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy
 
+from chainrule.backends.llvm.addresses import address_of
+
 from .arguments import element_stride
-from .memory import address_of
 from .plan import Plan
 
 _FLOAT64 = numpy.dtype(numpy.float64)

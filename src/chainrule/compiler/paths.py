@@ -14,13 +14,12 @@ from typing import Any
 import numpy
 
 from chainrule import forking
+from chainrule.backends.llvm.addresses import address_of
+from chainrule.backends.llvm.kernel import Kernel, reduce_lanes
 from chainrule.node import Node
-from chainrule.program.form import Program, statements
+from chainrule.passes.going_on import going_on
+from chainrule.program.form import Program, Slice, statements
 
-from .bridge import FlatTape
-from .kernel import Kernel, reduce_lanes
-from .memory import address_of
-from .recorded import going_on
 from .trace import Trace
 
 Prefix = tuple[bool, ...]
@@ -42,6 +41,7 @@ class Path:
     Attributes:
         program: the trace's program without the guards of the prefix.
         guarded: whether a guard is left in it.
+        n_outputs: how many numbers it gives.
         constant: the outputs, if no input decides them.
     """
 
@@ -51,7 +51,8 @@ class Path:
         self._uniform = uniform
         self._lock = forking.lock()
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
-        self.program: Program = going_on(trace.program, len(prefix), trace.program.outputs)
+        self.program: Program = going_on(trace.program, len(prefix))
+        self.n_outputs = sum(x.size if isinstance(x, Slice) else 1 for x in self.program.outputs)
         self.guarded = len(trace.path) > len(prefix)
         self.constant: list[float] | None = None
         if not self.guarded:
@@ -68,7 +69,7 @@ class Path:
                 if found is None:
                     lanes = self._uniform is not None
                     uniform = self._uniform if self._uniform is not None else ()
-                    found = Kernel(FlatTape(self.program), uniform, lanes, reduce)
+                    found = Kernel(self.program, uniform, lanes, reduce)
                     self._kernels[reduce] = found
         return found
 
@@ -79,7 +80,7 @@ class Path:
 
     def after(self, status: int) -> Prefix:
         """The prefix of a lane for which the kernel's guard number ``status - 1`` failed."""
-        number = len(self.prefix) + status - 1
+        number = status - 1
         return (*self.trace.path[:number], not self.trace.path[number])
 
 
@@ -174,7 +175,7 @@ def run_point(
     prefix: Prefix = ()
     while True:
         path = paths.at(prefix, inputs)
-        outputs = numpy.empty(len(path.program.outputs))
+        outputs = numpy.empty(path.n_outputs)
         status = path.kernel().call(address, address_of(outputs))
         if status == 0:
             return path.trace, outputs

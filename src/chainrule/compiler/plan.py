@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy
 
 from chainrule import forking, trees
+from chainrule.backends.llvm.addresses import address_of
 from chainrule.lanes import Vmap
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
@@ -22,7 +23,6 @@ from chainrule.transforms import Gradient, Transformed, handed_to
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .captures import Watch
 from .draws import Draws
-from .memory import address_of
 from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
 from .results import LaneResult
 from .sites import PlainSites

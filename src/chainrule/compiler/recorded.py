@@ -1,33 +1,43 @@
-"""What a run has recorded so far, as a program."""
+"""What a run has recorded so far: rows, what its guards compare, and segments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from chainrule.annotations import users_line
+from chainrule.differentiation import fresh_input
 from chainrule.node import Node
+from chainrule.passes.flat import flat
 from chainrule.program.builder import Builder
-from chainrule.program.form import Guard, Index, Operand, Program
-from chainrule.program.live import without_dead
+from chainrule.program.form import VALUES, Array, Index, Operand, Program
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 from .recording import (
     ABSENT,
-    GUARD,
+    BEGIN,
+    END,
+    ENTER,
+    GIVE,
     INPUT,
     LEAF,
+    LEAVE,
     OPERATION_OF,
     POOLED,
+    PULL,
+    PUSH,
+    RESULT,
     USER,
     Recording,
+    given_to,
 )
-
-_SAME: Final = frozenset([LEAF, GUARD])  # codes of rows that are what their operand is
 
 
 class Recorded:
-    """A recording, entered into a program as it grows; equal expressions are one value of it.
+    """The recording of a run.
+
+    What conditions depend on is entered into a program meanwhile: equal expressions are one value
+    of it, so that what one outcome says about the next can be seen.
 
     Args:
         inputs: the input nodes of the trace, in order.
@@ -37,22 +47,22 @@ class Recorded:
     Attributes:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
         guards: the outcomes of the guards.
-        program: the program, once it is closed.
+        segments: how many there are.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
-        self._builder = Builder(len(inputs), final=True)
         self._recording = Recording(inputs, level, captured)
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
-        self.program: Program
+        self.segments = 0
+        self._level = level
         self._followed = 0  # of the captured, those that can be
-        self._values: list[Operand] = []  # by row
-        self._numbers: list[float] = []
-        self._enter()
+        self._builder = Builder(len(inputs), final=True)
+        self._results = Array(VALUES, 0)  # what stands for values of derivatives
+        self._values: dict[int, Operand] = {}  # by row
 
-    def value(self, root: object) -> Operand:
-        """The value that a number or a node is, entered with all it depends on.
+    def record(self, root: object) -> int:
+        """A number or node as an operand, recorded with all it depends on.
 
         Raises:
             TypeError: if it depends on a node whose value is computed in Python.
@@ -63,74 +73,106 @@ class Recorded:
             if has_ended(node._level):
                 raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             self._followed += 1
-        self._enter()
-        return self._values[operand] if operand >= 0 else self._numbers[~operand]
+        return operand
 
-    def asked(self, condition: Node, outcome: bool) -> None:
-        """Note that a condition has been asked, now."""
-        operand = self._recording.record(condition)
-        if operand >= 0:
-            self._recording.guard(operand, outcome)
+    # Guards
 
-    def guard(self, condition: Operand, outcome: bool) -> None:
-        """Let the program go on only with an outcome."""
-        self._builder.guard(condition, outcome, Index(len(self.guards)))
+    def value(self, condition: Node) -> Operand:
+        """What is known of a condition."""
+        operand = self.record(condition)
+        recording = self._recording
+        with (
+            recording.codes as codes,
+            recording.left as left,
+            recording.right as right,
+            recording.constants as constants,
+            recording.pool as pool,
+        ):
+            values = self._values
+
+            def value_of(x: int) -> Operand:
+                return values[x] if x >= 0 else constants[~x]
+
+            waiting = [operand] if operand >= 0 else []
+            while waiting:
+                row = waiting[-1]
+                code = codes[row]
+                given = given_to(code, left[row], right[row], pool)
+                missing = [x for x in given if x >= 0 and x not in values]
+                if missing:
+                    waiting += missing
+                    continue
+                waiting.pop()
+                if row in values:
+                    continue
+                if code == INPUT:
+                    value = self._builder.input(left[row])
+                elif code == RESULT:
+                    value = self._builder.load(self._results, Index(row))
+                elif code in (LEAF, ENTER):
+                    value = value_of(given[0])
+                else:
+                    user = recording.operations[pool[left[row]]] if code == USER else None
+                    operation = user or OPERATION_OF[code & ~POOLED]
+                    value = self._builder.compute(operation, [value_of(x) for x in given])
+                values[row] = value
+            return value_of(operand)
+
+    def guard(self, condition: Node, outcome: bool) -> None:
+        """Let the program go on only with an outcome of a condition that was just asked for."""
+        self._recording.guard(self._recording.record(condition), outcome)
         self.guards.append(outcome)
 
-    def close(self, outputs: Sequence[Any]) -> None:
-        """Say what the program gives: nodes and numbers."""
+    # Segments
+
+    def segment(self, began: Node, inputs: Sequence[Node], outputs: Sequence[Any]) -> int:
+        """Note what stands between inputs and outputs as a segment; gives its number.
+
+        Args:
+            began: a node that was made just before the inputs.
+            inputs: the nodes that stand for its inputs.
+            outputs: nodes and numbers.
+        """
+        number = self.segments
+        self.segments += 1
+        mark = self._recording.mark
+        entered = [self.record(x.operands[0] if x.operands else x._number) for x in inputs]
+        mark(BEGIN, number, ABSENT, began)
+        for place, (x, operand) in enumerate(zip(inputs, entered, strict=True)):
+            mark(ENTER, operand, place, x)
+        left = [self.record(y) for y in outputs]
+        for place, operand in enumerate(left):
+            mark(LEAVE, operand, place)
+        mark(END, number)
+        return number
+
+    def derived(
+        self, segment: int, forward: bool, given: Sequence[Any], results: Sequence[Any]
+    ) -> list[Node]:
+        """Note that a derivative of a segment is taken; gives nodes of what comes.
+
+        Args:
+            segment: its number.
+            forward: whether tangents are pushed forward; else cotangents are pulled back.
+            given: these; None for no message.
+            results: what comes: numbers, and nodes for what outer transformations are to follow.
+        """
+        mark = self._recording.mark
+        operands = [None if x is None else self.record(x) for x in given]
+        for place, operand in enumerate(operands):
+            if operand is not None:
+                mark(GIVE, operand, place)
+        mark(PUSH if forward else PULL, segment)
+        nodes = [fresh_input(x, self._level) for x in results]
+        for place, node in enumerate(nodes):
+            mark(RESULT, place, ABSENT, node)
+        return nodes
+
+    # The program
+
+    def program(self, outputs: Sequence[Any]) -> Program:
+        """The program that gives nodes and numbers."""
         for y in outputs:
             if isinstance(y, Node) and has_ended(y._level):
                 raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        self.program = self._builder.finish([self.value(y) for y in outputs])
-        del self._recording, self._builder, self._values, self._numbers
-
-    def _enter(self) -> None:
-        """Enter what the recording has that is new."""
-        values, numbers = self._values, self._numbers
-        rows, constants = self._recording.after(len(values), len(numbers))
-        numbers += constants
-        compute = self._builder.compute
-        inputs = self._builder.inputs
-        for code, left, right in rows:
-            if code & POOLED:
-                given = self._recording.pool[left : left + right + (code == USER)].tolist()
-                if code == USER:
-                    operation = self._recording.operations[given.pop(0)]
-                else:
-                    operation = OPERATION_OF[code ^ POOLED]
-                operands = [values[i] if i >= 0 else numbers[~i] for i in given]
-                values.append(compute(operation, operands))
-                continue
-            if code == INPUT:
-                inputs.size = max(inputs.size, left + 1)  # captured ones come to them
-                values.append(self._builder.input(left))
-                continue
-            a = values[left] if left >= 0 else numbers[~left]
-            if code in _SAME:
-                values.append(a)
-            elif right == ABSENT:
-                values.append(compute(OPERATION_OF[code], (a,)))
-            else:
-                b = values[right] if right >= 0 else numbers[~right]
-                values.append(compute(OPERATION_OF[code], (a, b)))
-
-
-def going_on(program: Program, guards: int, outputs: Sequence[Any]) -> Program:
-    """A program without its first guards, of which it is known that they hold.
-
-    Args:
-        program: a program without loops.
-        guards: how many of them.
-        outputs: those that are still wanted.
-    """
-    body = [
-        statement
-        for statement in program.body
-        if not isinstance(statement, Guard) or statement.number.offset >= guards
-    ]
-    if len(body) == len(program.body) and outputs == program.outputs:
-        return program
-    shorter = Program(program.inputs, body, outputs)
-    shorter.guards = program.guards
-    return without_dead(shorter)
+        return flat(self._recording, [self.record(y) for y in outputs])

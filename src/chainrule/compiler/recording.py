@@ -15,6 +15,9 @@ from chainrule.node import _SERIALS, Node
 from chainrule.rules import OPERATIONS, Operation
 
 LEAF: Final = 0
+MARKS: Final = 0x7FF0
+BEGIN, END, PULL, PUSH, RESULT = range(MARKS, MARKS + 5)
+ENTER, LEAVE, GIVE = range(MARKS + 8, MARKS + 11)
 INPUT: Final = 0x7FFE
 GUARD: Final = 0x7FFF
 POOLED: Final = 0x8000
@@ -29,6 +32,10 @@ OPERATION_OF: Final = {
     code: OPERATIONS[name] for code, name in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS)), 1)
 }
 """The operations of the table by their codes: the most frequent ones, then the others in order."""
+_MARKS: Final = {
+    **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
+    **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
+}
 _CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
 
 
@@ -44,6 +51,16 @@ class Recording:
     - GUARD: ``left`` was asked for its truth, and ``right``, 1 or 0, was the answer;
     - POOLED in an operation's code: ``right`` operands stand in the pool from ``left`` on;
     - USER: likewise for a user's operation; before the first operand stands its place among these.
+
+    Others concern segments, the functions inside a run that a transformation differentiates:
+
+    - BEGIN and END of a segment, ``left`` its number;
+    - ENTER, a value: directly after BEGIN, for each of its inputs, ``left`` what the value is equal
+      to, and ``right`` counts them;
+    - LEAVE: directly before END, likewise for each of its outputs;
+    - PULL or PUSH: cotangents are pulled back, or tangents pushed forward, through the segment
+      ``left``; before it GIVE for each of these that there is, ``left`` the cotangent or tangent,
+      ``right`` its place; after it RESULT for each of what comes, a value, ``left`` its place.
 
     Rows of one call of ``record`` stand in the order in which the nodes were made, those of a later
     call after them; ``in_order`` puts all in this order.
@@ -156,6 +173,38 @@ class Recording:
             raise ValueError(f"the condition of a guard is a row, not {condition}")
         self._columns.append(GUARD, condition, int(outcome), -1)
         self._rows[next(_SERIALS)] = len(self) - 1
+
+    def mark(self, code: int, left: int, right: int = ABSENT, node: Node | None = None) -> int:
+        """Add a row that concerns a segment; gives its number.
+
+        Args:
+            code: BEGIN, END, PULL, PUSH, RESULT, ENTER, LEAVE or GIVE.
+            left: its first operand or number.
+            right: its second.
+            node: where it stands in the order; by default after all that was made so far. If the
+                node has a row, that becomes this one.
+
+        Raises:
+            TypeError: if it is no node.
+            ValueError: if there is no such code or row, or the node is older than the inputs.
+            BufferError: while a view of an array is held.
+        """
+        if not MARKS <= code < GUARD or code == INPUT:
+            raise ValueError(f"no mark is {code}")
+        if has_left(code) and left >= len(self):
+            raise ValueError(f"there is no row {left}")
+        if node is not None and not isinstance(node, Node):
+            raise TypeError("a mark stands where a node does")
+        if node is not None and node._serial < self._first:
+            raise ValueError("a mark is not older than the inputs")
+        serial = next(_SERIALS) if node is None else node._serial
+        row = self._rows.get(serial)
+        if row is None:
+            self._columns.append(code, left, right, -1)
+            row = self._rows[serial] = len(self) - 1
+        else:
+            self._columns.put(row, code, left, right)
+        return row
 
     def in_order(self, operands: Sequence[int] = ()) -> list[int]:
         """Put all rows in the order in which their nodes were made, inputs first.
@@ -278,6 +327,10 @@ class _Columns:
             self.cut(size)
             raise
 
+    def put(self, row: int, code: int, left: int, right: int) -> None:
+        """Let a row be another one."""
+        self.codes[row], self.left[row], self.right[row] = code, left, right
+
     def cut(self, size: int) -> None:
         """Leave only the first rows."""
         for column in (self.codes, self.left, self.right, self.notes):
@@ -295,20 +348,31 @@ class _Columns:
                 start = left + (code == USER)
                 for i in range(start, start + right):
                     new.pool[i] = moved.get(new.pool[i], new.pool[i])
-            elif code != INPUT:
-                left = moved.get(left, left)
-                right = right if code == GUARD else moved.get(right, right)
+            else:
+                left = moved.get(left, left) if has_left(code) else left
+                right = moved.get(right, right) if has_right(code) else right
             new.append(code, left, right, self.notes[row] if self.notes else -1)
         return new
 
 
-def operands_of(recording: Recording, row: int) -> list[int]:
-    """The operands of a row that is an operation's."""
-    code, left, right = recording.codes[row], recording.left[row], recording.right[row]
+def has_left(code: int) -> bool:
+    """Whether the first operand of a row without a pool is an operand, and not a number."""
+    return code < MARKS or (code & 8 != 0 and code != INPUT)
+
+
+def has_right(code: int) -> bool:
+    """Whether the second one is."""
+    return code < MARKS
+
+
+def given_to(code: int, left: int, right: int, pool: Any) -> list[int]:
+    """The operands of a row."""
     if code & POOLED:
         start = left + (code == USER)
-        return recording.pool[start : start + right].tolist()
-    return [left] if right == ABSENT else [left, right]
+        return list(pool[start : start + right])
+    if not has_left(code):
+        return []
+    return [left] if right == ABSENT or not has_right(code) else [left, right]
 
 
 def text(recording: Recording) -> str:
@@ -323,7 +387,10 @@ def text(recording: Recording) -> str:
         if code == GUARD:
             lines.append(f"guard {shown(left)} is {'true' if right else 'false'}")
             continue
-        if code == INPUT:
+        if code in _MARKS:
+            place = f" {right}" if right != ABSENT else ""
+            said = f"{_MARKS[code]}{place} {shown(left) if has_left(code) else left}"
+        elif code == INPUT:
             said = f"input {left}"
         elif code == LEAF:
             said = shown(left)
@@ -333,7 +400,8 @@ def text(recording: Recording) -> str:
                 if code == USER
                 else OPERATION_OF[code & ~POOLED]
             )
-            operands = [shown(operand) for operand in operands_of(recording, row)]
+            given = given_to(code, left, right, recording.pool)
+            operands = [shown(operand) for operand in given]
             if len(operands) == 2 and not operation.symbol.isidentifier():
                 said = f" {operation.symbol} ".join(operands)
             else:

@@ -15,16 +15,15 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import forking, trees
+from chainrule.backends.llvm.addresses import address_of
 from chainrule.node import Node
 from chainrule.tracebacks import warn
 from chainrule.tracing import NotCompilable
 
 from .arguments import Packed, inputs_to_arguments, leaf_of
 from .draws import Draws
-from .memory import address_of
 from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
 from .plan import thread_count
-from .recorded import going_on
 from .sites import PlainSites
 from .trace import Restart, Trace
 
@@ -86,7 +85,7 @@ class Program:
                 (),
                 prefix,
                 self.captured,
-                self.gradient,
+                len(self.parameters) if self.gradient else 0,
                 self._plain,
             )
         except Restart:
@@ -120,9 +119,6 @@ class Program:
             self.captured = captured
             if not first:
                 raise Restart
-        if self.gradient:  # by the parameters, not by what else comes from outside
-            outputs = trace.program.outputs[: 1 + len(self.parameters)]
-            trace.program = going_on(trace.program, 0, outputs)
         return trace
 
     def set_parameters(self, values: Array) -> None:

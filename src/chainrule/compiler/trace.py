@@ -11,6 +11,8 @@ from chainrule.annotations import users_frame, users_line
 from chainrule.comparing import ConditionNode, held_equality
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.node import Node
+from chainrule.passes.differentiate import Untraceable, differentiated
+from chainrule.passes.gradients import with_gradients
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
@@ -18,6 +20,7 @@ from chainrule.trees import flatten
 
 from .outcomes import Outcomes
 from .recorded import Recorded
+from .segments import recorded_linearization
 from .sites import PlainSites, Site, site_of
 
 MAX_GUARDS = 1_000_000
@@ -39,17 +42,19 @@ class Recorder:
         forced: outcomes that the first comparisons must have, whatever the values: the path so far
             of the lanes for which the trace is recorded, as their kernel has found it.
         plain: where comparisons are plain bools.
+        segments: whether transformations are segments of the recording, else derivatives are nodes.
 
     Attributes:
-        recorded: the program so far; its guards are the conditions that have been asked, and were
-            not decided by others.
+        recorded: the rows so far; its guards are the conditions that have been asked, and were not
+            decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
     """
 
-    def __init__(self, forced: Sequence[bool], plain: PlainSites) -> None:
+    def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
         self.forced = forced
         self.shortcuts: list[str] = []
         self._plain = plain
+        self.segments = segments
         self._asked = 0
         self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
@@ -60,8 +65,16 @@ class Recorder:
         if not any(operation is known for known in self.operations):
             self.operations.append(operation)
 
+    def linearization(
+        self, began: Node, inputs: Sequence[Node], outputs: Sequence[Any], level: int
+    ) -> Any:
+        """The linearization of a function in the trace, if it can be a segment of the recording."""
+        if not self.segments:
+            return None
+        return recorded_linearization(self.recorded, began, inputs, outputs, level)
+
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
-        """Start the program."""
+        """Start the recording."""
         self.recorded = Recorded(inputs, level, captured)
         self._outcomes = Outcomes()
 
@@ -85,14 +98,12 @@ class Recorder:
         value = recorded.value(condition)
         decided = self._outcomes.decided(value)
         if decided is not None:
-            recorded.asked(condition, decided)
             return decided
         number = len(recorded.guards)
         if number < len(self.forced):
             outcome = self.forced[number]
         self._outcomes.note(value, outcome)
-        recorded.guard(value, outcome)
-        recorded.asked(condition, outcome)
+        recorded.guard(condition, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands
@@ -127,6 +138,16 @@ class Recorder:
 class Trace:
     """What a run recorded: a program and the path it took.
 
+    Args:
+        function: what is run.
+        point: the numbers of its inputs.
+        make_inputs: makes its arguments of nodes.
+        live: the inputs by which its results are differentiated.
+        forced: see :class:`Recorder`.
+        captured: nodes from outside that are known already; they come first.
+        by_captured: by how many of the captured nodes they are differentiated, by default all.
+        plain: where comparisons are plain bools.
+
     Attributes:
         program: the program.
         captured: the nodes from outside that it uses; they are inputs after the given ones.
@@ -146,53 +167,72 @@ class Trace:
         live: Sequence[int],
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
-        derivatives: bool = True,
+        by_captured: int | None = None,
         plain: PlainSites | None = None,
     ) -> None:
+        self._function = function
+        self._point = point
+        self._make_inputs = make_inputs
+        self._live = live
+        self._by_captured = by_captured
         if plain is None:
             plain = PlainSites()
+        segments = True
         while True:
-            recorder = Recorder(forced, plain)
-            with _collector_paused(), recording(recorder) as level:
-                inputs = [fresh_input(x, level) for x in point]
-                recorder.begin(inputs, level, captured)
-                try:
-                    result = function(make_inputs(inputs))
-                    outputs, self.layout = flatten(
-                        result, "compile: the function's result", truths=True
-                    )
-                    for y in outputs:
-                        if isinstance(y, ConditionNode):
-                            y.asked = True
-                except Exception:
-                    if not recorder.not_asked():
-                        raise
-                if not recorder.not_asked():
-                    self.n_results = len(outputs)
-                    recorded = recorder.recorded
-                    for y in outputs:
-                        recorded.value(y)
-                    if derivatives and (live or recorded.captured):
-                        parents = [inputs[i] for i in live]
-                        recorder.note_parents([*parents, *recorded.captured], level)
-                        outputs = outputs + _derivatives(parents, outputs, recorded.captured, level)
-                    recorded.close(outputs)
+            recorder = Recorder(forced, plain, segments)
+            try:
+                if self._run(recorder, captured):
                     break
+            except Untraceable:
+                segments = False
+                continue
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        self.program = recorded.program
-        self.captured = recorded.captured
+        self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
-        self.path = tuple(recorded.guards)
+        self.path = tuple(recorder.recorded.guards)
+
+    def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
+        """Run the function; gives whether that went well, or comparisons must be plain bools."""
+        with _collector_paused(), recording(recorder) as level:
+            inputs = [fresh_input(x, level) for x in self._point]
+            recorder.begin(inputs, level, captured)
+            try:
+                result = self._function(self._make_inputs(inputs))
+                outputs, self.layout = flatten(
+                    result, "compile: the function's result", truths=True
+                )
+                for y in outputs:
+                    if isinstance(y, ConditionNode):
+                        y.asked = True
+            except Exception:
+                if not recorder.not_asked():
+                    raise
+            if recorder.not_asked():
+                return False
+            self.n_results = len(outputs)
+            recorded = recorder.recorded
+            for y in outputs:
+                recorded.record(y)
+            nodes = recorded.captured[: self._by_captured]
+            parents = [*[inputs[i] for i in self._live], *nodes]
+            recorder.note_parents(parents, level)
+            if parents and not recorder.segments:
+                outputs = outputs + _derivatives(parents, len(self._live), outputs, level)
+            program = recorded.program(outputs)
+            if parents and recorder.segments:
+                places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
+                self.program = with_gradients(program, places)
+            else:
+                self.program = differentiated(program)
+            return True
 
 
-def _derivatives(
-    live: Sequence[Node], outputs: list[Any], captured: list[Node], level: int
-) -> list[Any]:
-    """The gradient of each output by the live inputs and the captured nodes, row by row."""
-    graph = Linearization(live, outputs, level, captured)
+def _derivatives(parents: Sequence[Node], live: int, outputs: list[Any], level: int) -> list[Any]:
+    """The gradient of each output by the live inputs and captured nodes, row by row, as nodes."""
+    graph = Linearization(parents[:live], outputs, level, parents[live:])
     graph.live = True  # the local gradients depend on the inputs of each call
     rows: list[Any] = []
     for k in range(len(outputs)):

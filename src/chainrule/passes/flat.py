@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from chainrule.compiler.recording import (
     ABSENT,
+    BEGIN,
+    END,
+    ENTER,
+    GIVE,
     GUARD,
     INPUT,
     LEAF,
+    LEAVE,
     OPERATION_OF,
     POOLED,
+    PULL,
+    PUSH,
+    RESULT,
     USER,
     Recording,
+    has_left,
 )
 from chainrule.program.builder import Builder
-from chainrule.program.form import Index, Operand, Program
+from chainrule.program.form import VALUES, Array, Index, Operand, Program, Segment
 
 
 def flat(recording: Recording, outputs: Sequence[int]) -> Program:
@@ -35,6 +45,7 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
     annotations = [*recording.annotations, None]  # the last for -1
     n_inputs = codes.count(INPUT)
     builder = Builder(n_inputs)
+    segments = Segments(builder)
     values: list[Operand] = []
     n_guards = 0
 
@@ -51,6 +62,8 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
             builder.guard(operand(a), bool(b), Index(n_guards))
             n_guards += 1
             value = 0.0
+        elif code in (BEGIN, END, ENTER, LEAVE, GIVE, PULL, PUSH, RESULT):
+            value = segments.value(code, a, operand(a) if has_left(code) else 0.0, b)
         elif code == USER:
             operation = recording.operations[pool[a]]
             value = builder.compute(operation, [operand(x) for x in pool[a + 1 : a + 1 + b]])
@@ -63,3 +76,62 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
             value = builder.compute(OPERATION_OF[code], [operand(a), operand(b)])
         values.append(value)
     return builder.finish([operand(x) for x in outputs])
+
+
+class Segments:
+    """The segments of a recording on the way into a program.
+
+    Args:
+        builder: of the program.
+    """
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._open: list[tuple[ExitStack, _Counted]] = []
+        self._known: dict[int, _Counted] = {}  # by number
+        self._given: dict[int, Operand] = {}  # by place, for the derivative that comes next
+        self._results = Array(VALUES, 0)  # of the last derivative
+
+    def value(self, code: int, number: int, operand: Operand, place: int) -> Operand:
+        """The value of a row that concerns segments, 0.0 where it has none."""
+        builder = self._builder
+        if code == BEGIN:
+            stack = ExitStack()
+            counted = self._known[number] = _Counted(stack.enter_context(builder.segment()))
+            self._open.append((stack, counted))
+        elif code == END:
+            self._open.pop()[0].close()
+        elif code == ENTER:
+            counted = self._open[-1][1]
+            counted.inputs += 1
+            return builder.enter(counted.segment, Index(place), operand)
+        elif code == LEAVE:
+            counted = self._open[-1][1]
+            counted.outputs += 1
+            builder.leave(counted.segment, Index(place), operand)
+        elif code == GIVE:
+            self._given[place] = operand
+        elif code == RESULT:
+            return builder.load(self._results, Index(number))
+        else:
+            self._derive(self._known[number], code == PUSH)
+        return 0.0
+
+    def _derive(self, counted: _Counted, forward: bool) -> None:
+        sizes = (counted.inputs, counted.outputs)
+        n_given, n_results = sizes if forward else reversed(sizes)
+        given = Array(VALUES, n_given, "given")
+        self._results = Array(VALUES, n_results, "results")
+        for place, operand in self._given.items():
+            self._builder.store(given, Index(place), operand)
+        self._given = {}
+        self._builder.derive(counted.segment, forward, given, Index(), self._results, Index())
+
+
+class _Counted:
+    """A segment with the number of its inputs and outputs."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.inputs = 0
+        self.outputs = 0

@@ -76,9 +76,9 @@ class _PullBack(Derivative):
 
     def _statement(self, statement: Statement) -> None:
         if isinstance(statement, Leave):
-            assert isinstance(statement.value, Statement)
-            if statement.value in self.reach.some:
-                self._add(statement.value, self.given(statement, statement.place))
+            y = statement.value
+            if isinstance(y, Statement) and y in self.reach.some:
+                self._add(y, self.given(statement, statement.place))
             return
         if isinstance(statement, Store):
             index = self.primal.index(statement.index)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chainrule import rules
 from chainrule.passes.local_gradients import LocalGradients
+from chainrule.passes.paths import Path
 from chainrule.program import nests
 from chainrule.program.form import (
     VALUES,
@@ -24,9 +25,6 @@ from chainrule.program.form import (
     Store,
 )
 from chainrule.program.nests import Numbers
-
-Path = tuple[Loop, ...]
-"""Loops, one in another, the outermost first."""
 
 Source = tuple[int, Statement, bool]
 """Of an operand: its position, its value, and whether it is picked whatever the values are."""

@@ -23,11 +23,13 @@ from .form import (
     INPUT,
     Add,
     Array,
+    Carry,
     Compute,
     Derive,
     Enter,
     Guard,
     Index,
+    Last,
     Leave,
     Load,
     Loop,
@@ -115,7 +117,7 @@ class Builder:
             yield loop
         finally:
             self._scopes.pop()
-        if loop.body:
+        if loop.body or loop.carries:
             self._place(loop)
 
     @contextmanager
@@ -218,10 +220,32 @@ class Builder:
         self._written(array)
         self._scopes[-1].known[array, index] = value
 
+    def keep(self, loop: Loop, value: Statement, array: Array, index: Index) -> None:
+        """Write what a loop that has been built computes to a VALUES array as well."""
+        store = Store(array, index, value)
+        store.note = value.note
+        loop.body.append(store)
+        self._written(array)
+
     def add(self, array: Array, index: Index, value: Operand) -> None:
         """Add to an element of a SUMS array."""
         self._append(Add(array, index, value))
         self._written(array)
+
+    def know(self, array: Array, index: Index, value: Operand) -> None:
+        """Take a value instead of loading this element again in the open body."""
+        self._scopes[-1].known[array, index] = value
+
+    def carry(self, carry: Carry) -> None:
+        """Let the open loop have a carry."""
+        loop = self._scopes[-1].place
+        assert isinstance(loop, Loop)
+        loop.carries.append(carry)
+        self._depths[carry] = self.depth
+
+    def last(self, loop: Loop, carry: Carry) -> Operand:
+        """What the last iteration of a loop gave to a carry."""
+        return self._append(Last(loop, carry))  # type: ignore[no-any-return]
 
     def _written(self, array: Array) -> None:
         for scope in self._scopes:

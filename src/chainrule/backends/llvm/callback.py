@@ -157,6 +157,15 @@ def gather(f: Function) -> Vector:
 
     An index outside is taken as 0: a guard has failed there.
     """
+    return _gathered(f, f.step, 8)
+
+
+def gather_numbers(f: Function) -> Vector:
+    """Read a table of numbers that are the same for all lanes, which lie side by side."""
+    return _gathered(f, 8, 0)
+
+
+def _gathered(f: Function, step: int, lane_step: int) -> Vector:
     b = f.b
     index, table, count = f.args
     end = b.sitofp(count, f.double)
@@ -165,5 +174,5 @@ def gather(f: Function) -> Vector:
     for lane, x in enumerate(f.lanes(index)):
         inside = b.and_(b.fcmp_ordered(">=", x, zero), b.fcmp_ordered("<", x, end))
         k = b.fptosi(b.select(inside, x, zero), f.i64)
-        found.append(f.load(f.double, f.at(table, b.mul(k, f.number(f.step))), 8 * lane))
+        found.append(f.load(f.double, f.at(table, b.mul(k, f.number(step))), lane_step * lane))
     return f.from_lanes(found)

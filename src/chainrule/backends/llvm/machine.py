@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,19 +66,34 @@ class Machine:
         """LLVM's code generator."""
         return _target_machine(self.triple, self.cpu, self.features, level)
 
-    def compile(self, text: str, level: int) -> bytes:
+    def compile(self, text: str, level: int, parts: Sequence[str] | None = None) -> bytes:
         """Object code of a module of LLVM's assembly language.
+
+        Args:
+            text: the module.
+            level: how much LLVM's code generator is to optimize it: 0, or 2.
+            parts: modules with functions that it calls and that become part of it; then it is
+                optimized before code is generated. None: it is not.
 
         Raises:
             NotCompilable: if LLVM fails.
         """
         with _failures():
             llvm = binding()
-            module = llvm.parse_assembly(text, llvm.create_context())
+            context = llvm.create_context()
+            module = llvm.parse_assembly(text, context)
             generators = _local.__dict__.setdefault("generators", {})
             generator = generators.get((self, level))
             if generator is None:  # making one takes longer than compiling a small module
                 generator = generators[self, level] = self.target_machine(level)
+            if parts is not None:
+                for part in parts:
+                    module.link_in(llvm.parse_assembly(part, context))
+                module.triple = self.triple
+                module.data_layout = str(generator.target_data)
+                options = llvm.create_pipeline_tuning_options(speed_level=level)
+                builder = llvm.create_pass_builder(generator, options)
+                builder.getModulePassManager().run(module, builder)
             code: bytes = generator.emit_object(module)
             return code
 

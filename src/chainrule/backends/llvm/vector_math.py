@@ -15,9 +15,10 @@ from inspect import signature
 from typing import Any, Final
 
 from chainrule import forking, ieee, special
-from chainrule.backends.llvm import cache, callback
+from chainrule.backends.llvm import cache, callback, guards
 from chainrule.backends.llvm.machine import Machine, ir, libmvec
 from chainrule.backends.llvm.vectors import Function, Mask, Vector
+from chainrule.rules import Operation
 
 Formula = Callable[..., Vector]
 
@@ -481,13 +482,38 @@ def path(operation: str, machine: Machine) -> str:
 _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
     **SWEEPS,
     "gather": callback.gather,
+    "gather_numbers": callback.gather_numbers,
     "callback": callback.call_user,
 }
+
+PURE: Final = frozenset([*FORMULAS, *LIBRARY])
+"""Functions whose value depends on nothing but their operands, and that change nothing."""
+
+INLINED: Final = frozenset(
+    [
+        *("azmul", "message", "where", "less", "less_equal", "equal", "not_equal", "greater"),
+        *("maximum", "minimum", "relu", "step", "sign", "nonnegative"),
+        *guards.FUNCTIONS,
+    ]
+)
+"""Functions that are better than a call of them, in code that LLVM optimizes."""
 
 COMPILED: Final = frozenset(
     [*INSTRUCTIONS, *ALIASES, *INTRINSICS, *LIBRARY, *CALLED_BACK, *FORMULAS, *SWEEPS, "gather"]
 )
 """The operations of the table that this file knows; others are computed as the user's are."""
+
+
+def called_back(operation: Operation) -> bool:
+    """Whether Python computes an operation."""
+    name = operation.name
+    return not operation.builtin or name not in COMPILED or name in CALLED_BACK
+
+
+def takes_memory(operation: Operation) -> bool:
+    """Whether its function gets operands in memory."""
+    return operation.name in SWEEPS or operation.name == "gather" or called_back(operation)
+
 
 _lock = forking.lock()
 _addresses: dict[str, int] = {}
@@ -532,9 +558,16 @@ def _address(name: str, operation: str, width: int, machine: Machine) -> int:
 
 
 def function_text(
-    operation: str, width: int, machine: Machine
+    operation: str, width: int, machine: Machine, inline: bool = False
 ) -> tuple[str, list[tuple[str, int]]]:
-    """A vector function in LLVM's assembly language, and the others that it needs."""
+    """A vector function in LLVM's assembly language, and the others that it needs.
+
+    Args:
+        operation: what it computes.
+        width: the lanes of its vectors.
+        machine: what to compile for.
+        inline: whether it becomes a part of its callers.
+    """
     needed: list[tuple[str, int]] = []
 
     def name_of(other: str, lanes: int) -> str:
@@ -543,8 +576,14 @@ def function_text(
 
     module = ir().Module(name=operation)
     name = symbol(operation, width, machine)
-    f = Function(module, name, width, machine.fused, _parameters(operation), name_of)
-    if operation in FORMULAS:
+    result = "b" if operation in guards.FUNCTIONS else "v"
+    f = Function(module, name, width, machine.fused, result + _parameters(operation), name_of)
+    if inline:
+        f.function.linkage = "linkonce_odr"
+        f.function.attributes.add("alwaysinline")
+    if operation in guards.FUNCTIONS:
+        guards.write(f, operation)
+    elif operation in FORMULAS:
         f.give(FORMULAS[operation](*f.vectors()))
     elif operation in LIBRARY:
         f.give(_library_call(f, operation, machine))
@@ -559,7 +598,10 @@ def _parameters(operation: str) -> str:
         return "v" * len(signature(FORMULAS[operation]).parameters)
     if operation in LIBRARY:
         return "vv" if operation in _TWO_OPERANDS else "v"
-    return {"gather": "vpi", "callback": "pipii"}.get(operation, "pi")
+    if operation in guards.FUNCTIONS:
+        return "pvvii"
+    others = {"gather": "vpi", "gather_numbers": "vpi", "callback": "pipii"}
+    return others.get(operation, "pi")
 
 
 def _library_function(operation: str, width: int, machine: Machine) -> int:

@@ -133,7 +133,8 @@ class Function(Procedure):
         name: its name.
         width: the number of lanes; 1 for numbers instead of vectors.
         fused: whether x * y + z is one instruction.
-        parameters: the types of its parameters: v a vector, and the letters of Procedure.
+        types: the types of its result and its parameters: v a vector, and the letters of
+            Procedure.
         name_of: gives the name of another vector function, by operation and width.
     """
 
@@ -143,7 +144,7 @@ class Function(Procedure):
         name: str,
         width: int,
         fused: bool,
-        parameters: str,
+        types: str,
         name_of: Callable[[str, int], str],
     ) -> None:
         self.width = width
@@ -153,8 +154,8 @@ class Function(Procedure):
         self.integers = self._widened(ir().IntType(64))
         self.bits = self._widened(ir().IntType(1))
         self.step = SLOT if width > 1 else 8  # bytes from one operand in memory to the next
-        types = [self.type if letter == "v" else letter for letter in parameters]
-        super().__init__(module, name, self.type, types)
+        result, *parameters = [self.type if letter == "v" else letter for letter in types]
+        super().__init__(module, name, result, parameters)
 
     def _widened(self, scalar: Any) -> Any:
         return ir().VectorType(scalar, self.width) if self.width > 1 else scalar

@@ -1,4 +1,4 @@
-"""A kernel: a tape as machine code, and its calls."""
+"""A kernel: a program as machine code, and its calls."""
 
 from __future__ import annotations
 
@@ -12,30 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
-from chainrule.backends.llvm.callback import EVERY_LANE, Errors, collected_errors, raise_first
-from chainrule.backends.llvm.layout import BLOCK
-from chainrule.backends.llvm.machine import Machine, machine
-from chainrule.backends.llvm.threads import together
-from chainrule.backends.llvm.transfer import Segment
-from chainrule.compiler import driver
-from chainrule.compiler.driver import Call
-from chainrule.compiler.lower import TapeLike
-from chainrule.compiler.memory import address_of
-from chainrule.compiler.objects import Order, shared_function
-from chainrule.compiler.variant import Variant
+from chainrule.passes.inline import inlined
+from chainrule.passes.promote import promoted
+from chainrule.program.form import Program, Slice
+
+from . import driver
+from .addresses import address_of
+from .callback import EVERY_LANE, Errors, collected_errors, raise_first
+from .driver import Call
+from .layout import BLOCK
+from .loaded import Loaded
+from .machine import Machine, machine
+from .objects import Order, shared_function
+from .threads import together
+from .transfer import Segment
 
 CHUNK: Final = 1024  # lanes that are added up at a time
-WORTH_A_THREAD: Final = 2_000_000  # values times lanes below which one thread is faster
+WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
 _EMPTY_CALL: Final = [0] * Call.FIELDS
 _CALL_SIZE: Final = 8 * Call.FIELDS
 _SEGMENT_SIZE: Final = 8 * Segment.FIELDS
-# Plain numbers, as looking at a member of an enumeration takes a while.
-_INPUTS, _INPUT_SEGMENTS = int(Call.INPUTS), int(Call.INPUT_SEGMENTS)
-_OUTPUTS, _OUTPUT_SEGMENTS = int(Call.OUTPUTS), int(Call.OUTPUT_SEGMENTS)
-_LANES, _INDEX, _STATUS = int(Call.LANES), int(Call.INDEX), int(Call.STATUS)
-_UNITS, _UNIT_BLOCKS = int(Call.UNITS), int(Call.UNIT_BLOCKS)
-_SUMS, _CAREFUL = int(Call.SUMS), int(Call.CAREFUL)
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -56,13 +53,14 @@ class Result(NamedTuple):
 
 
 class Kernel:
-    """A tape compiled to machine code.
+    """A program compiled to machine code.
 
     Args:
-        tape: the program, simplified.
+        program: the program, differentiated; without segments.
         uniform: for each input whether it is the same for all lanes.
         lanes: whether it computes many lanes with ``run``, or a single point with ``call``.
-        reduce: for each output whether ``run`` adds it up over the lanes; by default none.
+        reduce: for each output whether ``run`` adds it up over the lanes; by default none. A slice
+            counts as the outputs in it.
 
     Attributes:
         reduce: for each output whether it is added up.
@@ -70,28 +68,29 @@ class Kernel:
 
     def __init__(
         self,
-        tape: TapeLike,
+        program: Program,
         uniform: Sequence[bool],
         lanes: bool = True,
         reduce: Sequence[bool] = (),
     ) -> None:
         target = machine()
-        none = [False] * len(tape.outputs)
+        program = promoted(inlined(program))
+        count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
+        none = [False] * count
         self.reduce = list(reduce) or none
-        self._n_inputs = tape.n_inputs
-        self._values = len(tape.operations)
+        self._n_inputs = program.inputs.size
         self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
-        self._variant = Variant(Order(tape, list(uniform), lanes, self.reduce, target))
-        self._stores_all = Order(tape, list(uniform), lanes, none, target)
-        self._stored: Variant | None = None if any(self.reduce) else self._variant
+        self._loaded = Loaded(Order(program, list(uniform), lanes, self.reduce, target))
+        self._stores_all = Order(program, list(uniform), lanes, none, target)
+        self._storing: Loaded | None = None if any(self.reduce) else self._loaded
         self._lock = forking.lock()
 
     @property
     def compile_seconds(self) -> float:
         """How long compiling took so far: some code is compiled when it is needed."""
-        variants = {self._variant, self._stored or self._variant}
-        return sum(variant.compile_seconds for variant in variants)
+        loaded = {self._loaded, self._storing or self._loaded}
+        return sum(code.compile_seconds for code in loaded)
 
     def call(self, inputs: int, outputs: int) -> int:
         """Compute a single point.
@@ -101,29 +100,18 @@ class Kernel:
             outputs: address for the outputs.
 
         Returns:
-            0, or 1 plus the number of the first guard that failed: then the outputs mean nothing.
+            0, or 1 plus the number of the first guard that failed: then there are no outputs.
         """
-        variant = self._variant
-        if variant.callbacks is not None:
-            return self._call_with_callbacks(inputs, outputs)
-        status: int = self._call(variant.address, inputs, outputs)
-        if status < 0:
-            status = self._call_carefully(status, inputs, outputs)
-        return status
-
-    def _call_carefully(self, status: int, inputs: int, outputs: int) -> int:
-        if status == driver.CAREFUL:
-            status = self._call(self._variant.compile_careful(), inputs, outputs)
+        loaded = self._loaded
+        if loaded.is_plain:
+            status: int = self._call(loaded.address, inputs, outputs)
+            if status >= 0:
+                return status
+        loaded.check_memory(1)
+        with collected_errors() as errors:
+            status = self._call(loaded.address, inputs, outputs)
         if status == driver.NO_MEMORY:
             raise MemoryError("no memory for the workspace of a compiled function")
-        return status
-
-    def _call_with_callbacks(self, inputs: int, outputs: int) -> int:
-        with collected_errors() as errors:
-            status: int = self._call(self._variant.address, inputs, outputs)
-            if status < 0:
-                errors.clear()
-                status = self._call_carefully(status, inputs, outputs)
         raise_first(errors, lambda position: status == 0)
         return status
 
@@ -152,66 +140,54 @@ class Kernel:
             index = np.ascontiguousarray(index, dtype=np.int64)
             index_address = address_of(index)
             lanes = len(index)
-        variant = self._storing_variant() if materialize else self._variant
-        program = variant.program
-        units, unit_blocks = _units(lanes, program.sum_count > 0, threads)
+        loaded = self._loaded_for_storing() if materialize else self._loaded
+        code = loaded.code
+        units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
         table = array("q", _EMPTY_CALL)
         _add_segments(table, inputs, self._n_inputs)
-        _add_segments(table, outputs, len(program.outputs))
+        _add_segments(table, outputs, len(code.outputs))
         address = table.buffer_info()[0]
-        table[_INPUTS] = address + _CALL_SIZE
-        table[_INPUT_SEGMENTS] = len(inputs)
-        table[_OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
-        table[_OUTPUT_SEGMENTS] = len(outputs)
-        table[_LANES] = lanes
-        table[_INDEX] = index_address
-        table[_UNITS] = units
-        table[_UNIT_BLOCKS] = unit_blocks
+        table[Call.INPUTS] = address + _CALL_SIZE
+        table[Call.INPUT_SEGMENTS] = len(inputs)
+        table[Call.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
+        table[Call.OUTPUT_SEGMENTS] = len(outputs)
+        table[Call.LANES] = lanes
+        table[Call.INDEX] = index_address
+        table[Call.UNITS] = units
+        table[Call.UNIT_BLOCKS] = unit_blocks
         status = sums = None
-        if program.guards:
+        if code.guards:
             status = np.zeros(lanes, dtype=np.int32)
-            table[_STATUS] = address_of(status)
-        if program.sum_count:
-            sums = np.zeros((units, program.sum_count))
-            table[_SUMS] = address_of(sums)
-        workers = min(threads, units) if self._values * lanes >= WORTH_A_THREAD else 1
+            table[Call.STATUS] = address_of(status)
+        if code.sum_count:
+            sums = np.zeros((units, code.sum_count))
+            table[Call.SUMS] = address_of(sums)
+        workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
+        workers = loaded.check_memory(workers)
         if workers > 1:
-            results = together(workers, lambda: self._work(variant, address))
+            results = together(workers, lambda: self._work(loaded, address))
             errors = [error for found in results for error in found]
         else:
-            errors = self._work(variant, address)
-        if table[_CAREFUL] * 8 * BLOCK > lanes:
-            variant.prefer_careful()
+            errors = self._work(loaded, address)
         if errors:
             raise_first(errors, lambda position: _held(status, position))
         return Result(status, None if sums is None else _sum_units(sums))
 
-    def _storing_variant(self) -> Variant:
+    def _loaded_for_storing(self) -> Loaded:
         """The code that adds nothing up."""
-        if self._stored is None:
+        if self._storing is None:
             with self._lock:
-                if self._stored is None:
-                    self._stored = Variant(self._stores_all)
-        return self._stored
+                if self._storing is None:
+                    self._storing = Loaded(self._stores_all)
+        return self._storing
 
-    def _work(self, variant: Variant, call: int) -> Errors:
+    def _work(self, loaded: Loaded, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
-        workspace = variant.take_workspace()
-        if variant.callbacks is None:
-            self._work_in(variant, workspace[0], call)
-            errors: Errors = []
-        else:
-            with collected_errors() as errors:
-                self._work_in(variant, workspace[0], call)
-        variant.give_back(workspace)
+        workspace = loaded.take_workspace()
+        with collected_errors() as errors:
+            self._run(loaded.address, call, workspace[0])
+        loaded.give_back(workspace)
         return errors
-
-    def _work_in(self, variant: Variant, workspace: int, call: int) -> None:
-        code = variant.address
-        unit = self._run(code, call, workspace, -1)
-        while unit != driver.DONE:
-            variant.compile_careful()
-            unit = self._run(code, call, workspace, unit)
 
     def reduce_lanes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up outputs over the lanes, to the last bit as ``run`` does.
@@ -282,7 +258,7 @@ def _held(status: NDArray[np.int32] | None, position: int) -> bool:
 def _run_function(target: Machine) -> Any:
     """The driver's function ``run``."""
     pointer = ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer, ctypes.c_int64)
+    kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
     return kind(shared_function(target, "run", lambda: driver.lanes_driver(target.width)))
 
 

@@ -1,0 +1,315 @@
+"""The loops around the code of a program: they are the same for all, and compiled once.
+
+``run`` works through the lanes of a call, block by block: it loads the inputs of eight lanes into
+the workspace, calls the program's code, and stores or adds up the outputs. ``call`` does the same
+for a single point. What they work on stands in tables of 64-bit numbers, with the fields below.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .assembly import Procedure
+from .layout import BLOCK, HANDLE, POSITIONS, SLOT, STATUS
+from .machine import ir
+from .transfer import Segment, write_load, write_store
+
+ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
+NO_MEMORY: Final = -1  # result of call
+
+
+class Code:
+    """Fields of the table that describes a kernel."""
+
+    PROLOGUE: Final = 0  # address, 0 for none
+    MAIN: Final = 1
+    NUMBERS: Final = 2  # address of the numbers that the code reads
+    OUTPUTS: Final = 3  # address of the offsets of the outputs
+    OUTPUT_COUNT: Final = 4
+    INPUT_OFFSET: Final = 5
+    INPUT_COUNT: Final = 6
+    SIZE: Final = 7  # of the workspace
+    HANDLE: Final = 8
+    CONSTANTS: Final = 9  # address of pairs (offset, number)
+    CONSTANT_COUNT: Final = 10
+    SUMS: Final = 11  # offset of the sums of a unit, one after the other, followed by as many slots
+    SUM_COUNT: Final = 12
+    ADDED: Final = 13  # address of pairs (offset of a value, that of the sum it is added to)
+    ADDED_COUNT: Final = 14
+    FIELDS: Final = 15
+
+
+class Call:
+    """Fields of the table that describes one call of a kernel for lanes."""
+
+    INPUTS: Final = 0  # address of the segments of the inputs
+    INPUT_SEGMENTS: Final = 1
+    OUTPUTS: Final = 2  # address of the segments of the outputs
+    OUTPUT_SEGMENTS: Final = 3
+    LANES: Final = 4
+    INDEX: Final = 5  # address of the numbers of the lanes, 0: all in order
+    STATUS: Final = 6  # address of the status of the lanes, 0: nobody asks
+    NEXT: Final = 7  # the next unit that no thread has taken yet
+    UNITS: Final = 8
+    UNIT_BLOCKS: Final = 9  # blocks in a unit
+    SUMS: Final = 10  # address of the sums of each unit
+    FIELDS: Final = 11
+
+
+def lanes_driver(width: int) -> str:
+    """The module with ``run``, in LLVM's assembly language.
+
+    Args:
+        width: how many lanes the code computes at a time.
+    """
+    module = ir().Module(name="lanes")
+    load_segment = write_load(module)
+    store_segment = write_store(module)
+    _Run(Procedure(module, "run", None, "ppp"), width, load_segment, store_segment)
+    return str(module)
+
+
+def point_driver() -> str:
+    """The module with ``call``, in LLVM's assembly language."""
+    module = ir().Module(name="point")
+    _write_call(Procedure(module, "call", "i", "ppp"))
+    return str(module)
+
+
+def _run_code(
+    f: Procedure, code: Any, which: int, workspace: Any, offsets: range, step: int
+) -> None:
+    """Run the prologue or the rest, if there is such code, on all lanes of a block."""
+    b = f.b
+    address = f.address(code, which)
+    numbers = f.address(code, Code.NUMBERS)
+    with b.if_then(b.icmp_signed("!=", b.ptrtoint(address, f.i64), f.number(0))):
+        for offset in offsets:
+            status = f.at(workspace, STATUS * step + offset)
+            f.call_address(address, [f.at(workspace, offset), numbers, status])
+
+
+class _Run:
+    """Writes ``run``, which works through units of blocks until none is left.
+
+    It takes the kernel, the call and the workspace.
+    """
+
+    def __init__(self, f: Procedure, width: int, load_segment: Any, store_segment: Any) -> None:
+        self.f = f
+        self.offsets = range(0, SLOT, 8 * width)
+        self.load_segment = load_segment
+        self.store_segment = store_segment
+        self.code, self.call, self.workspace = f.args
+        self.doubles, self.integers = f.vector_type(f.double), f.vector_type(f.i64)
+        self.none = f.constant(self.integers, -1)
+        self.zeros = f.constant(self.doubles, 0.0)
+        self.numbers = f.local(self.integers, align=SLOT)  # of the lanes of the block
+        self.lanes = f.field(self.call, Call.LANES)
+        self.index = f.field(self.call, Call.INDEX)
+        self.slots = f.at(self.workspace, f.field(self.code, Code.INPUT_OFFSET))
+        self.outputs = f.address(self.code, Code.OUTPUTS)
+        self.sum_count = f.field(self.code, Code.SUM_COUNT)
+        self.sums = f.at(self.workspace, f.field(self.code, Code.SUMS))  # of the unit
+        self.kept = f.at(self.sums, self._slot(self.sum_count))  # those of full blocks
+        self.adds = f.b.icmp_signed(">", self.sum_count, f.number(0))
+        self._begin()
+        self._units()
+
+    def _slot(self, k: Any) -> Any:
+        """The offset of slot k."""
+        return self.f.b.shl(k, self.f.number(6))
+
+    def _begin(self) -> None:
+        """Load what is the same for all lanes, and run the prologue."""
+        f = self.f
+        f.store(f.constant(self.integers, 0), self.numbers, align=SLOT)
+        self._load_inputs(True, f.constant(f.bit, 0))
+        handle = f.splat(f.field(self.code, Code.HANDLE))
+        f.store(handle, self.workspace, HANDLE * SLOT, align=SLOT)
+        f.store(self.none, self.workspace, POSITIONS * SLOT, align=SLOT)
+        self._run(Code.PROLOGUE)
+
+    def _run(self, which: int) -> None:
+        _run_code(self.f, self.code, which, self.workspace, self.offsets, SLOT)
+
+    def _load_inputs(self, uniform: bool, consecutive: Any) -> None:
+        f, b = self.f, self.f.b
+        segments = f.address(self.call, Call.INPUTS)
+        with f.loop(f.field(self.call, Call.INPUT_SEGMENTS)) as s:
+            segment = f.at(segments, b.mul(s, f.number(8 * Segment.FIELDS)))
+            stride = f.field(segment, Segment.LANE_STRIDE)
+            wanted = b.icmp_signed("==" if uniform else "!=", stride, f.number(0))
+            with b.if_then(wanted):
+                b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
+
+    def _units(self) -> None:
+        """Take units until none is left."""
+        f, b = self.f, self.f.b
+        next_unit = b.append_basic_block()
+        work = b.append_basic_block()
+        finished = b.append_basic_block()
+        b.branch(next_unit)
+        b.position_at_end(next_unit)
+        counter = f.at(self.call, 8 * Call.NEXT)
+        unit = b.atomic_rmw("add", counter, f.number(1), "monotonic")
+        b.cbranch(b.icmp_signed("<", unit, f.field(self.call, Call.UNITS)), work, finished)
+        b.position_at_end(finished)
+        b.ret_void()
+        b.position_at_end(work)
+        with f.loop(self.sum_count) as r:
+            f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
+        unit_blocks = f.field(self.call, Call.UNIT_BLOCKS)
+        first_block = b.mul(unit, unit_blocks)
+        with f.loop(unit_blocks) as k:
+            first = b.shl(b.add(first_block, k), f.number(3))
+            with b.if_then(b.icmp_signed("<", first, self.lanes)):
+                self._block(first)
+        self._add_up(unit)
+        b.branch(next_unit)
+
+    def _block(self, first: Any) -> None:
+        """Compute a block of lanes, from position ``first`` on."""
+        f, b = self.f, self.f.b
+        left = b.sub(self.lanes, first)
+        full = b.icmp_signed(">=", left, f.number(BLOCK))
+        valid = b.select(full, f.number(BLOCK), left)
+        steps = f.constant(self.integers, list(range(BLOCK)))
+        positions = b.add(f.splat(first), steps)
+        is_valid = b.icmp_signed("<", positions, f.splat(self.lanes))
+        consecutive = self._number_lanes(positions, is_valid, full)
+        self._load_inputs(False, consecutive)
+        holds = f.constant(self.integers, 0)
+        f.store(holds, self.workspace, STATUS * SLOT, align=SLOT)
+        partial = b.and_(self.adds, b.not_(full))
+        with b.if_then(partial):
+            self._keep_sums()
+        self._run(Code.MAIN)
+        status = f.load(self.integers, self.workspace, STATUS * SLOT, align=SLOT)
+        self._report(first, valid)
+        with b.if_then(f.any(b.icmp_signed("==", status, holds))):
+            self._store_outputs(consecutive, valid)
+        self._add()
+        with b.if_then(partial):
+            self._add_valid(is_valid)
+
+    def _keep_sums(self) -> None:
+        """Put the sums aside, and begin others at 0."""
+        f = self.f
+        with f.loop(self.sum_count) as r:
+            total = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
+            f.store(total, self.kept, self._slot(r), align=SLOT)
+            f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
+
+    def _add(self) -> None:
+        """Add what the code has not added to the sums."""
+        f, b = self.f, self.f.b
+        rows = f.address(self.code, Code.ADDED)
+        with f.loop(f.field(self.code, Code.ADDED_COUNT)) as k:
+            row = f.at(rows, b.shl(k, f.number(4)))
+            value = f.load(self.doubles, self.workspace, f.field(row, 0), align=SLOT)
+            place = f.at(self.workspace, f.field(row, 1))
+            f.store(b.fadd(f.load(self.doubles, place, align=SLOT), value), place, align=SLOT)
+
+    def _add_valid(self, is_valid: Any) -> None:
+        """Add the valid lanes of a partial block to the sums that were put aside."""
+        f, b = self.f, self.f.b
+        with f.loop(self.sum_count) as r:
+            total = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
+            kept = f.load(self.doubles, self.kept, self._slot(r), align=SLOT)
+            total = b.fadd(kept, b.select(is_valid, total, self.zeros))
+            f.store(total, self.sums, self._slot(r), align=SLOT)
+
+    def _number_lanes(self, positions: Any, is_valid: Any, full: Any) -> Any:
+        """Find the numbers of the lanes; gives whether they are consecutive."""
+        f, b = self.f, self.f.b
+        marked = b.select(is_valid, positions, self.none)
+        f.store(marked, self.workspace, POSITIONS * SLOT, align=SLOT)
+        last = f.splat(b.sub(self.lanes, f.number(1)))  # fills the block
+        f.store(b.select(is_valid, positions, last), self.numbers, align=SLOT)
+        in_order = b.icmp_signed("==", self.index, f.number(0))
+        with b.if_then(b.not_(in_order)):
+            index = b.inttoptr(self.index, f.pointer)
+            for lane in range(0, SLOT, 8):
+                place = b.shl(f.load(f.i64, self.numbers, lane), f.number(3))
+                f.store(f.load(f.i64, index, place), self.numbers, lane)
+        return b.and_(full, in_order)
+
+    def _report(self, first: Any, valid: Any) -> None:
+        """Store the status of the lanes."""
+        f, b = self.f, self.f.b
+        address = f.field(self.call, Call.STATUS)
+        with b.if_then(b.icmp_signed("!=", address, f.number(0))):
+            table = b.inttoptr(address, f.pointer)
+            with f.loop(valid) as lane:
+                offset = b.add(b.shl(lane, f.number(3)), f.number(STATUS * SLOT))
+                status = b.trunc(f.load(f.i64, self.workspace, offset), f.i32)
+                f.store(status, table, b.shl(b.add(first, lane), f.number(2)), align=4)
+
+    def _store_outputs(self, consecutive: Any, valid: Any) -> None:
+        f, b = self.f, self.f.b
+        segments = f.address(self.call, Call.OUTPUTS)
+        with f.loop(f.field(self.call, Call.OUTPUT_SEGMENTS)) as s:
+            segment = f.at(segments, b.mul(s, f.number(8 * Segment.FIELDS)))
+            given = [segment, self.workspace, self.outputs, self.numbers, consecutive, valid]
+            b.call(self.store_segment, given)
+
+    def _add_up(self, unit: Any) -> None:
+        """Add up the eight sums of each output, in halves."""
+        f, b = self.f, self.f.b
+        table = f.address(self.call, Call.SUMS)
+        first = b.mul(unit, self.sum_count)
+        with f.loop(self.sum_count) as r:
+            part = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
+            half = BLOCK // 2
+            while half:
+                low = f.shuffle(part, part, list(range(half)))
+                high = f.shuffle(part, part, list(range(half, 2 * half)))
+                part = b.fadd(low, high)
+                half //= 2
+            f.store(f.element(part, 0), table, b.shl(b.add(first, r), f.number(3)))
+
+
+def _write_call(f: Procedure) -> None:
+    """Write ``call``, which computes a single point.
+
+    It takes the kernel and the addresses of inputs and outputs. It returns 0, the number of the
+    first guard that fails plus 1, or NO_MEMORY.
+    """
+    b = f.b
+    code, inputs, outputs = f.args
+    malloc = f.declare("malloc", "p", "i")
+    free = f.declare("free", None, "p")
+    size = f.field(code, Code.SIZE)
+    workspace_at = f.local(f.pointer)
+    small = b.icmp_signed("<=", size, f.number(ON_STACK))
+    f.choose(
+        (small, lambda: b.store(f.local(f.byte, size, align=16), workspace_at)),
+        default=lambda: b.store(b.call(malloc, [size]), workspace_at),
+    )
+    workspace = f.load(f.pointer, workspace_at)
+    with b.if_then(b.icmp_signed("==", b.ptrtoint(workspace, f.i64), f.number(0))):
+        b.ret(f.number(NO_MEMORY))
+    f.store(f.number(0), workspace, 8 * POSITIONS)
+    f.store(f.field(code, Code.HANDLE), workspace, 8 * HANDLE)
+    f.store(f.number(0), workspace, 8 * STATUS)
+    constants = f.address(code, Code.CONSTANTS)
+    with f.loop(f.field(code, Code.CONSTANT_COUNT)) as k:
+        row = f.at(constants, b.shl(k, f.number(4)))
+        f.store(f.load(f.double, row, 8), workspace, f.load(f.i64, row))
+    first = f.at(workspace, f.field(code, Code.INPUT_OFFSET))
+    with f.loop(f.field(code, Code.INPUT_COUNT)) as k:
+        offset = b.shl(k, f.number(3))
+        f.store(f.load(f.double, inputs, offset), first, offset)
+    _run_code(f, code, Code.MAIN, workspace, range(1), 8)
+    result = f.load(f.i64, workspace, 8 * STATUS)
+    offsets = f.address(code, Code.OUTPUTS)
+    holds = b.icmp_signed("==", result, f.number(0))
+    count = b.select(holds, f.field(code, Code.OUTPUT_COUNT), f.number(0))
+    with f.loop(count) as k:
+        offset = b.shl(k, f.number(3))
+        value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))
+        f.store(value, outputs, offset)
+    with b.if_then(b.not_(small)):
+        b.call(free, [workspace])
+    b.ret(result)

@@ -1,0 +1,129 @@
+"""A program's code in memory, with what the driver needs to run it."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .callback import CallbackTable
+from .driver import Code
+from .layout import BLOCK, SLOT
+from .lowering import operations_of
+from .memory import available_memory, readable
+from .objects import Order, object_code
+from .vector_math import provide
+
+Table = NDArray[np.int64]
+Workspace = tuple[int, NDArray[np.uint8]]
+"""The address of a workspace, and the memory it lies in."""
+
+LARGE: Final = 1 << 25  # bytes of a workspace that is not kept between calls
+
+
+class Loaded:
+    """A program's machine code in memory; it stays as long as this object.
+
+    Args:
+        order: what to compile.
+
+    Attributes:
+        code: what the code consists of.
+        compile_seconds: how long compiling took.
+        address: that of the driver's table for this code.
+        is_plain: whether a call can do without preparation.
+    """
+
+    def __init__(self, order: Order) -> None:
+        start = time.perf_counter()
+        machine = order.machine
+        self.code, self._numbers, objects = object_code(order)
+        code = self.code
+        imports = provide(code.functions, machine.width if order.lanes else 1, machine)
+        names = [name for name in ("prologue", "main") if getattr(code, name)]
+        self._functions = machine.load(objects, names, imports)
+        self._pool: list[Workspace] = []
+        self._callbacks: CallbackTable | None = None
+        if code.calls_back:
+            self._callbacks = CallbackTable(operations_of(order.program))
+        self._outputs = _table(code.outputs)
+        self._added = _table(field for row in code.added for field in row)
+        self._constants = _table(
+            field for offset, number in code.constants for field in (offset, _bits(number))
+        )
+        self._table = self._describe(order.program.inputs.size)
+        self.address: int = self._table.ctypes.data
+        self.is_plain = not code.calls_back and code.size < LARGE
+        self.compile_seconds = time.perf_counter() - start
+
+    def _describe(self, n_inputs: int) -> Table:
+        """The table that describes the code to the driver."""
+        code = self.code
+        table = np.zeros(Code.FIELDS, dtype=np.int64)
+        table[Code.PROLOGUE] = self._functions["prologue"] if code.prologue else 0
+        table[Code.MAIN] = self._functions["main"] if code.main else 0
+        table[Code.NUMBERS] = self._numbers.ctypes.data
+        table[Code.OUTPUTS] = self._outputs.ctypes.data
+        table[Code.OUTPUT_COUNT] = len(code.outputs)
+        table[Code.INPUT_OFFSET] = code.inputs
+        table[Code.INPUT_COUNT] = n_inputs
+        table[Code.SIZE] = code.size
+        table[Code.HANDLE] = 0 if self._callbacks is None else self._callbacks.handle
+        table[Code.CONSTANTS] = self._constants.ctypes.data
+        table[Code.CONSTANT_COUNT] = len(code.constants)
+        table[Code.SUMS] = code.sums
+        table[Code.SUM_COUNT] = code.sum_count
+        table[Code.ADDED] = self._added.ctypes.data
+        table[Code.ADDED_COUNT] = len(code.added)
+        return table
+
+    def check_memory(self, workers: int) -> int:
+        """How many of some threads there is memory for.
+
+        Raises:
+            MemoryError: if there is not enough for one.
+        """
+        size = self.code.size
+        if size < LARGE:
+            return workers
+        available = available_memory()
+        if size > available:
+            raise MemoryError(
+                f"a run of this function needs {readable(size)} for the values that its loops"
+                f" keep; {readable(available)} are available"
+            )
+        return max(1, min(workers, available // size))
+
+    def take_workspace(self) -> Workspace:
+        """A workspace that nobody uses, with the constants in it."""
+        try:
+            return self._pool.pop()
+        except IndexError:
+            pass
+        memory = np.empty(self.code.size + SLOT, dtype=np.uint8)
+        address = -(-memory.ctypes.data // SLOT) * SLOT
+        start = address - memory.ctypes.data
+        slots = memory[start : start + self.code.size].view(np.float64).reshape(-1, BLOCK)
+        if self.code.constants:
+            offsets, numbers = zip(*self.code.constants, strict=True)
+            slots[np.array(offsets) // SLOT] = np.array(numbers)[:, np.newaxis]
+        return address, memory
+
+    def give_back(self, workspace: Workspace) -> None:
+        """Keep a workspace for the next one who needs it, unless it is large."""
+        if self.code.size < LARGE:
+            self._pool.append(workspace)
+
+
+def _table(numbers: Iterable[int]) -> Table:
+    return np.array(list(numbers), dtype=np.int64)
+
+
+def _bits(number: float) -> int:
+    """The bits of a float64 as a whole number."""
+    bits: int = struct.unpack("<q", struct.pack("<d", number))[0]
+    return bits

@@ -1,0 +1,271 @@
+"""From a program to LLVM's assembly language.
+
+The functions get the address of a workspace, in which each value that another function reads has a
+slot; slots are used again after the last function that reads them. Arrays lie there too, an element
+a slot. They also get the addresses of tables and of the status of the lanes, and the iterations of
+the loops around. Functions with guards tell whether guards have failed in all lanes: then nothing
+goes on.
+
+In code that LLVM does not optimize, only + - * / are instructions, loads and stores aside.
+Everything else is a call of a vector function (see vector_math), because LLVM's fast instruction
+selection translates just these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chainrule.program.form import (
+    CONSTANT,
+    SUMS,
+    Array,
+    Compute,
+    Load,
+    Operand,
+    Program,
+    Slice,
+    Statement,
+    Store,
+    statements,
+)
+from chainrule.rules import Operation
+
+from .data import Data
+from .layout import HEADER_SLOTS, SLOT
+from .machine import Machine
+from .modules import Module, Text
+from .parts import split
+from .pieces import cut, work
+from .places import Places
+from .vector_math import ALIASES, called_back, takes_memory
+from .writer import Memory, Writer, Zero
+
+
+@dataclass
+class Code:
+    """What the code of a program consists of, and where the workspace holds what.
+
+    Offsets are in bytes from the start of the workspace.
+
+    Args:
+        prologue: whether there is a function ``prologue``, which computes what is the same for all
+            lanes.
+        main: whether there is a function ``main``, which computes the rest.
+        size: bytes of the workspace.
+        constants: offsets and numbers to put there.
+        inputs: offset of the first input; the others follow, a slot each.
+        outputs: offsets of the outputs that are not added up.
+        sums: offset of the first sum of an output over the lanes; the others follow, and then as
+            many slots for the driver.
+        sum_count: number of sums.
+        added: offsets of values that the driver adds up, each with that of its sum. The other sums
+            are formed by ``main``.
+        guards: whether there are guards.
+        functions: the vector functions it calls.
+        calls_back: whether it calls back for operations.
+        work: instructions of a run, about.
+    """
+
+    prologue: bool
+    main: bool
+    size: int
+    constants: list[tuple[int, float]]
+    inputs: int
+    outputs: list[int]
+    sums: int
+    sum_count: int
+    added: list[tuple[int, int]]
+    guards: bool
+    functions: list[str]
+    calls_back: bool
+    work: float
+
+
+def operations_of(program: Program) -> list[Operation]:
+    """The operations that its code may call back for, in the order of their numbers."""
+    found: dict[Operation, None] = {}
+    for statement in statements(program.body):
+        if type(statement) is Compute and called_back(statement.operation):
+            found[statement.operation] = None
+    return list(found)
+
+
+def lower(
+    program: Program,
+    uniform: Sequence[bool],
+    lanes: bool,
+    reduce: Sequence[bool],
+    machine: Machine,
+    take: Callable[[Text], None],
+) -> tuple[Code, Data]:
+    """Code for a program, and the numbers that it reads.
+
+    Args:
+        program: the program, differentiated and simplified.
+        uniform: for each input whether it is the same for all lanes.
+        lanes: whether to compute blocks of lanes, else a single point.
+        reduce: for each output whether it is added up over the lanes.
+        machine: what to compile for.
+        take: gets the modules, each as soon as it is written.
+    """
+    return _Lowering(program, uniform, lanes, reduce, machine, take).lower()
+
+
+class _Lowering:
+    """What is decided about a program before its functions are written."""
+
+    def __init__(
+        self,
+        program: Program,
+        uniform: Sequence[bool],
+        lanes: bool,
+        reduce: Sequence[bool],
+        machine: Machine,
+        take: Callable[[Text], None],
+    ) -> None:
+        self._program = program
+        self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
+        width = machine.width if lanes else 1
+        self._modules = [Module(width, machine, level, take) for level in (0, 2)]
+        self._arrays: dict[Array, int] = {}
+        self._scratch = self._survey()
+        bodies = split(program, uniform) if lanes else ([], program.body)
+        self._left = [array for array in self._arrays if array.kind == SUMS]
+        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
+        self._uniform = set(bodies[0])
+        self._sums: dict[Operand, list[int]] = {}
+        self._outputs: list[Operand | Slice] = []
+        self._added: list[tuple[Operand | Slice, int]] = []
+        self._sum_count = sum(reduce)
+        self._sums_at = self._memory.take(2 * self._sum_count)
+        self._sort_outputs(reduce)
+
+    def lower(self) -> tuple[Code, Data]:
+        """Write the functions."""
+        program, memory = self._program, self._memory
+        kept = [x for x in self._outputs if not isinstance(x, Slice)]
+        kept += [x for x, _ in self._added if not isinstance(x, Slice)]
+        places = Places(program, self._parts, self._arrays, memory.step, kept)
+        data = Data()
+        numbers = {operation: k for k, operation in enumerate(operations_of(program))}
+        writer = Writer(
+            places, memory, self._arrays, data, self._scratch, self._modules, self._sums, numbers
+        )
+        prologue, main = self._parts
+        if prologue.parts:
+            writer.part(prologue, "prologue")
+        if main.parts:
+            writer.part(main, "main")
+        for module in self._modules:
+            module.finish()
+        functions = set().union(*[module.functions for module in self._modules])
+
+        def offsets(x: Operand | Slice) -> list[int]:
+            if isinstance(x, Slice):
+                if x.array.kind == CONSTANT:
+                    assert x.array.data is not None
+                    given = x.array.data[x.start : x.start + x.size]
+                    return [memory.number(float(number)).slot for number in given]
+                first = self._arrays[x.array] + x.start * memory.step
+                return list(range(first, first + x.size * memory.step, memory.step))
+            place = places.find(x)
+            if place is None:
+                number = places.same.get(x, x) if isinstance(x, Statement) else x
+                assert isinstance(number, float)
+                place = memory.number(number)
+            return [place.slot]
+
+        outputs = [offset for x in self._outputs for offset in offsets(x)]
+        added = [
+            (offset, first + k * memory.step)
+            for x, first in self._added
+            for k, offset in enumerate(offsets(x))
+        ]
+        code = Code(
+            prologue=bool(prologue.parts),
+            main=bool(main.parts),
+            size=memory.size,
+            constants=memory.constants,
+            inputs=self._arrays[program.inputs],
+            outputs=outputs,
+            sums=self._sums_at,
+            sum_count=self._sum_count,
+            added=added,
+            guards=program.guards > 0,
+            functions=sorted(functions),
+            calls_back=bool(numbers),
+            work=work(program.body),
+        )
+        return code, data
+
+    def _survey(self) -> int:
+        """Give all arrays their place, and room to operands; gives the place of the latter."""
+        program, memory = self._program, self._memory
+        arrays = self._arrays
+        arrays[program.inputs] = memory.take(program.inputs.size)
+        most = 0
+        for statement in statements(program.body):
+            if type(statement) is Compute:
+                if len(statement.operands) > most and takes_memory(statement.operation):
+                    most = len(statement.operands)
+            elif isinstance(statement, (Load, Store)):
+                self._place(statement.array)
+        for output in program.outputs:
+            if isinstance(output, Slice):
+                self._place(output.array)
+        return memory.take(most)
+
+    def _place(self, array: Array) -> None:
+        if array not in self._arrays and array.kind != CONSTANT:
+            self._arrays[array] = self._memory.take(array.size)
+
+    def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
+        """A body with SUMS arrays set to 0 before they are used; the last one has all the rest."""
+        left = self._left
+        if not left:
+            return body
+        result: list[Statement] = []
+        for statement in body:
+            for inner in statements([statement]):
+                if isinstance(inner, (Load, Store)) and inner.array in left:
+                    left.remove(inner.array)
+                    result.append(Zero(inner.array))
+            result.append(statement)
+        if last:
+            result.extend([Zero(array) for array in left])
+        return result
+
+    def _sort_outputs(self, reduce: Sequence[bool]) -> None:
+        """Tell outputs that are stored, that are added up as they come, and others."""
+        step = self._memory.step
+        place = 0
+        at = self._sums_at
+        for output in self._program.outputs:
+            size = output.size if isinstance(output, Slice) else 1
+            added = reduce[place : place + size]
+            place += size
+            if not any(added):
+                self._outputs.append(output)
+            elif not isinstance(output, Slice):
+                if self._is_written(output):
+                    self._sums.setdefault(output, []).append(at)
+                else:
+                    self._added.append((output, at))
+                at += step
+            else:
+                for k in range(size):
+                    part = Slice(output.array, output.start + k, 1)
+                    if added[k]:
+                        self._added.append((part, at))
+                        at += step
+                    else:
+                        self._outputs.append(part)
+
+    def _is_written(self, output: Operand) -> bool:
+        """Whether the code that computes it for a block can add it up."""
+        return (
+            type(output) is Compute
+            and output not in self._uniform
+            and not (output.operation.builtin and output.operation.name in ALIASES)
+        )

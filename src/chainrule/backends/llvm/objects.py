@@ -1,0 +1,241 @@
+"""From a program to object code: compiled, or kept from an earlier process."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.program.form import (
+    Add,
+    Array,
+    Compute,
+    Guard,
+    Index,
+    Last,
+    Load,
+    Loop,
+    Program,
+    Slice,
+    Statement,
+    Store,
+    Table,
+    statements,
+)
+from chainrule.rules import Operation
+
+from . import cache
+from .lowering import Code, lower
+from .machine import Machine
+from .modules import Text
+from .threads import executor
+from .vector_math import function_text
+
+LONG: Final = 10_000  # statements of a program that is worth a second thread for compiling
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to compile.
+
+    Args:
+        program: the program.
+        uniform: for each input whether it is the same for all lanes.
+        lanes: whether to compute blocks of lanes, else a single point.
+        reduce: for each output whether it is added up over the lanes.
+        machine: what to compile for.
+    """
+
+    program: Program
+    uniform: Sequence[bool]
+    lanes: bool
+    reduce: Sequence[bool]
+    machine: Machine
+
+
+def object_code(order: Order) -> tuple[Code, NDArray[np.uint8], list[bytes]]:
+    """The code of a program, the numbers that it reads, and its object code."""
+    name = _name(order) if cache.is_on() else ""
+    entry = cache.get(name) if name else None
+    if entry is not None:
+        description, (numbers, *objects) = entry
+        return Code(**description), np.frombuffer(numbers, np.uint8), objects
+    count = sum(1 for _ in statements(order.program.body))
+    modules = _Modules(order.machine, order.machine.width if order.lanes else 1, count > LONG)
+    code, data = lower(
+        order.program, order.uniform, order.lanes, order.reduce, order.machine, modules.take
+    )
+    memory = data.memory()
+    objects = modules.objects()
+    if name:
+        cache.put(name, (asdict(code), [memory.tobytes(), *objects]))
+    return code, memory, objects
+
+
+def shared_function(machine: Machine, name: str, write: Callable[[], str]) -> int:
+    """A function that all kernels use; it stays for the life of the process.
+
+    Args:
+        machine: what to compile for.
+        name: its name.
+        write: gives its module, in LLVM's assembly language.
+
+    Returns:
+        its address.
+    """
+    key = cache.name_of(b"shared", repr((machine, name)).encode())
+    entry = cache.get(key)
+    if entry is None:
+        entry = {}, [machine.compile(write(), 2)]
+        cache.put(key, entry)
+    code = machine.load(entry[1], [name], {})
+    _loaded.append(code)
+    return code[name]
+
+
+_loaded: list[Any] = []
+
+
+class _Modules:
+    """Modules on the way to object code.
+
+    Args:
+        machine: what to compile for.
+        width: lanes of a vector.
+        ahead: whether another thread compiles modules while the next ones are written.
+    """
+
+    def __init__(self, machine: Machine, width: int, ahead: bool) -> None:
+        self.machine = machine
+        self.width = width
+        self.ahead = ahead
+        self.texts: dict[int, Text] = {}  # of those that nobody has begun to compile
+        self.futures: list[Future[bytes]] = []
+
+    def take(self, text: Text) -> None:
+        """Compile a module, soon or later."""
+        number = len(self.futures) if self.ahead else len(self.texts)
+        self.texts[number] = text
+        if self.ahead:
+            self.futures.append(executor().submit(self._compile, number))
+
+    def _compile(self, number: int) -> bytes:
+        text = self.texts.pop(number)
+        if not text.level:
+            return self.machine.compile(text.text, 0)
+        parts = [
+            function_text(operation, self.width, self.machine, inline=True)[0]
+            for operation in text.inlined
+        ]
+        return self.machine.compile(text.text, text.level, parts)
+
+    def objects(self) -> list[bytes]:
+        """The object code of all modules, in order."""
+        if not self.ahead:
+            return [self._compile(number) for number in sorted(self.texts)]
+        return [
+            self._compile(number) if future.cancel() else future.result()
+            for number, future in enumerate(self.futures)
+        ]
+
+
+def _name(order: Order) -> str:
+    """The name in the cache: all that determines the code."""
+    flags = (order.lanes, list(order.uniform), list(order.reduce))
+    whole = (flags, canonical(order.program))
+    version = 2  # of marshal's format: without references, which depend on more than the values
+    return cache.name_of(b"program", repr(order.machine).encode(), marshal.dumps(whole, version))
+
+
+def canonical(program: Program) -> list[Any]:
+    """A program as numbers and text: the same for programs that have the same code."""
+    return _Canonical().program(program)
+
+
+class _Canonical:
+    """Numbers what it meets in the order in which it does."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}  # of values, loops, arrays, tables, users' operations
+        self._rows: list[Any] = []
+
+    def program(self, program: Program) -> list[Any]:
+        """What is written of a program."""
+        self._array(program.inputs)
+        self._body(program.body)
+        outputs = [
+            (self._array(x.array), x.start, x.size) if isinstance(x, Slice) else self._operand(x)
+            for x in program.outputs
+        ]
+        return [self._rows, outputs, program.guards]
+
+    def _new(self, thing: Any) -> int:
+        number = self._numbers[thing] = len(self._numbers)
+        return number
+
+    def _operand(self, x: Any) -> Any:
+        return self._numbers[x] if isinstance(x, Statement) else float(x)
+
+    def _operation(self, operation: Operation) -> Any:
+        if operation.builtin:
+            return operation.name
+        return self._numbers[operation] if operation in self._numbers else self._new(operation)
+
+    def _array(self, array: Array) -> int:
+        number = self._numbers.get(array)
+        if number is None:
+            number = self._new(array)
+            data = None if array.data is None else np.asarray(array.data, np.float64).tobytes()
+            self._rows.append(("array", array.kind, array.size, data))
+        return number
+
+    def _table(self, table: Table) -> int:
+        number = self._numbers.get(table)
+        if number is None:
+            number = self._new(table)
+            self._rows.append(("table", np.asarray(table.numbers, np.int64).tobytes()))
+        return number
+
+    def _index(self, index: Index) -> Any:
+        if index.is_fixed:
+            return index.offset
+        return (
+            index.offset,
+            [(self._numbers[loop], stride) for loop, stride in index.strides],
+            [(self._table(table), self._index(inner)) for table, inner in index.tables],
+        )
+
+    def _body(self, body: Sequence[Statement]) -> None:
+        rows = self._rows
+        for statement in body:
+            if isinstance(statement, Compute):
+                operands = [self._operand(x) for x in statement.operands]
+                rows.append((self._operation(statement.operation), operands))
+                self._new(statement)
+            elif isinstance(statement, Loop):
+                self._new(statement)
+                initial = [self._operand(carry.initial) for carry in statement.carries]
+                for carry in statement.carries:
+                    self._new(carry)
+                rows.append(("loop", self._index(statement.trips), initial))
+                self._body(statement.body)
+                rows.append(("end", [self._operand(carry.next) for carry in statement.carries]))
+            elif isinstance(statement, Load):
+                rows.append(("load", self._array(statement.array), self._index(statement.index)))
+                self._new(statement)
+            elif isinstance(statement, Store):
+                kind = "+=" if isinstance(statement, Add) else "="
+                element = self._array(statement.array), self._index(statement.index)
+                rows.append((kind, *element, self._operand(statement.value)))
+            elif isinstance(statement, Last):
+                rows.append(("last", self._operand(statement.carry)))
+                self._new(statement)
+            else:
+                assert isinstance(statement, Guard), statement
+                condition = self._operand(statement.condition)
+                rows.append(("?", condition, statement.outcome, self._index(statement.number)))

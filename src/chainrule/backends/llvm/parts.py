@@ -1,0 +1,138 @@
+"""What is the same for all lanes: it is computed once for a call, before the blocks of lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy
+
+from chainrule.program.form import (
+    INPUT,
+    Array,
+    Compute,
+    Guard,
+    Index,
+    Last,
+    Load,
+    Loop,
+    Operand,
+    Program,
+    Statement,
+    Store,
+)
+
+
+def split(program: Program, uniform: Sequence[bool]) -> tuple[list[Statement], list[Statement]]:
+    """The program's body as two: what is the same for all lanes, and the rest.
+
+    A loop goes as a whole: to the rest if anything in it is not the same, or is a guard.
+
+    Args:
+        program: the program.
+        uniform: for each input whether it is the same for all lanes.
+    """
+    if not any(uniform):
+        return [], program.body
+    before: set[Array] | None = None
+    search = _Search(uniform)
+    while before != search.arrays:  # a loop may read what is stored further down
+        before = set(search.arrays)
+        search.body(program.body)
+    varying = search.varying
+    return (
+        [x for x in program.body if x not in varying],
+        [x for x in program.body if x in varying],
+    )
+
+
+class _Search:
+    """What is known so far not to be the same for all lanes: statements, and arrays."""
+
+    def __init__(self, uniform: Sequence[bool]) -> None:
+        self.varying: set[Statement] = set()
+        self.arrays: set[Array] = set()
+        self._different = numpy.cumsum([0, *[not same for same in uniform]])
+
+    def body(self, body: Sequence[Statement]) -> bool:
+        """Go through statements; whether some of them vary."""
+        varying = self.varying
+        found = False
+        for statement in body:
+            if type(statement) is Compute:
+                differs = False
+                for x in statement.operands:
+                    if x in varying:
+                        differs = True
+                        break
+            elif isinstance(statement, Loop):
+                differs = self._loop(statement)
+            else:
+                differs = self._differs(statement)
+            if differs:
+                varying.add(statement)
+                found = True
+        return found
+
+    def _loop(self, loop: Loop) -> bool:
+        changed = True
+        while changed:  # an iteration hands on to the next
+            differs = self.body(loop.body)
+            changed = False
+            for carry in loop.carries:
+                if carry not in self.varying and self._vary(carry.initial, carry.next):
+                    self.varying.add(carry)
+                    changed = True
+        if differs or any(carry in self.varying for carry in loop.carries):
+            self._all(loop)
+            return True
+        return False
+
+    def _all(self, loop: Loop) -> None:
+        """A loop that varies does so as a whole."""
+        self.varying.update(loop.body, loop.carries)
+        for statement in loop.body:
+            if isinstance(statement, Store):
+                self.arrays.add(statement.array)
+            elif isinstance(statement, Loop):
+                self._all(statement)
+
+    def _differs(self, statement: Statement) -> bool:
+        if isinstance(statement, Load):
+            if statement.array.kind == INPUT:
+                return self._inputs_differ(statement.index)
+            return statement.array in self.arrays
+        if isinstance(statement, Store):
+            if statement.array in self.arrays or self._vary(statement.value):
+                self.arrays.add(statement.array)
+                return True
+            return False
+        if isinstance(statement, Last):
+            return statement.carry in self.varying
+        return isinstance(statement, Guard) or self._vary(*statement.operands)
+
+    def _vary(self, *operands: Operand) -> bool:
+        return any(x in self.varying for x in operands)
+
+    def _inputs_differ(self, index: Index) -> bool:
+        low, high = bounds(index)
+        low, high = max(low, 0), min(high, len(self._different) - 2)
+        return low <= high and bool(self._different[high + 1] - self._different[low])
+
+
+def bounds(index: Index) -> tuple[int, int]:
+    """The least and the largest number that an index may be; turned round if it is never asked."""
+    low = high = index.offset
+    for loop, stride in index.strides:
+        last = bounds(loop.trips)[1] - 1
+        if last < 0:
+            return 1, 0
+        low += min(0, stride * last)
+        high += max(0, stride * last)
+    for table, inner in index.tables:
+        first, last = bounds(inner)
+        numbers = table.numbers[max(first, 0) : last + 1]
+        if not len(numbers):
+            return 1, 0
+        low += int(numbers.min())
+        high += int(numbers.max())
+    return low, high

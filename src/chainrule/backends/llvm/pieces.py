@@ -1,0 +1,166 @@
+"""Cutting a program into functions.
+
+A piece is a function of some hundred instructions: LLVM's compile time is linear in their number,
+and its stack small. A loop is part of a piece if it is not long; then LLVM optimizes the piece.
+A long loop becomes a function that calls others, the pieces of its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from chainrule.program.form import Carry, Compute, Guard, Index, Load, Loop, Statement, Store
+
+from .vector_math import INSTRUCTIONS, INTRINSICS
+
+PIECE_COST: Final = 400  # instructions of a piece, about
+CALL_COST: Final = 3
+LOOP_COST: Final = 5
+WHOLE_LOOP: Final = 1500  # instructions of a loop that is not cut
+BESIDE_LOOP: Final = 60  # instructions in a piece before or after its loops
+OPTIMIZED: Final = 6000  # instructions of all pieces that are optimized, the first ones
+
+
+class Piece:
+    """Statements that become one function.
+
+    Attributes:
+        body: the statements.
+        cost: the number of instructions, about.
+        straight: the number of those since the last loop in it, or since its start.
+        optimized: whether LLVM is to optimize it.
+        outer: what it is a part of.
+        place: which part of that.
+    """
+
+    __slots__ = ("body", "cost", "optimized", "outer", "place", "straight")
+
+    def __init__(self, outer: Nest, place: int) -> None:
+        self.outer = outer
+        self.place = place
+        self.body: list[Statement] = []
+        self.cost = 0
+        self.straight = 0
+        self.optimized = False
+
+    def takes(self, cost: int, is_loop: bool) -> bool:
+        """Whether there is room for a statement."""
+        if is_loop:
+            return self.straight <= BESIDE_LOOP and self.cost + cost <= WHOLE_LOOP
+        return (self.straight if self.optimized else self.cost) + cost <= (
+            BESIDE_LOOP if self.optimized else PIECE_COST
+        )
+
+
+class Nest:
+    """A long loop, or a whole part of the program: it becomes a function that calls its parts.
+
+    Attributes:
+        loop: None for a part of the program.
+        parts: what is called, in order.
+        outer: what it is a part of, None for a part of the program.
+        place: which part of that.
+    """
+
+    __slots__ = ("loop", "outer", "parts", "place")
+
+    def __init__(self, loop: Loop | None = None, outer: Nest | None = None, place: int = 0) -> None:
+        self.loop = loop
+        self.outer = outer
+        self.place = place
+        self.parts: list[Unit] = []
+
+    @property
+    def loops(self) -> list[Loop]:
+        """The loops around its parts, the outermost first."""
+        outer = [] if self.outer is None else self.outer.loops
+        return outer if self.loop is None else [*outer, self.loop]
+
+
+Unit: TypeAlias = "Piece | Nest"
+
+
+def cut(body: Sequence[Statement]) -> Nest:
+    """Cut a part of a program into pieces."""
+    cutter = _Cutter()
+    nest = Nest()
+    cutter.cut(body, nest)
+    return nest
+
+
+class _Cutter:
+    def __init__(self) -> None:
+        self._left = OPTIMIZED
+        self._costs: dict[Loop, int] = {}
+
+    def cut(self, body: Sequence[Statement], nest: Nest) -> None:
+        """Fill a nest with the pieces of its body."""
+        parts = nest.parts
+        piece: Piece | None = None
+        for statement in body:
+            if type(statement) is Compute:  # nearly all of a long program
+                cost, is_loop = _compute_cost(statement), False
+            else:
+                cost, is_loop = self._cost(statement), isinstance(statement, Loop)
+                if isinstance(statement, Loop) and cost > WHOLE_LOOP:
+                    inner = Nest(statement, nest, len(parts))
+                    self.cut(statement.body, inner)
+                    parts.append(inner)
+                    piece = None
+                    continue
+            if piece is None or not piece.takes(cost, is_loop):
+                piece = Piece(nest, len(parts))
+                parts.append(piece)
+            piece.body.append(statement)
+            piece.cost += cost
+            piece.straight += cost
+            if is_loop:
+                piece.straight = 0
+                if self._left > 0:
+                    piece.optimized = True
+                self._left -= cost
+
+    def _cost(self, statement: Statement) -> int:
+        if isinstance(statement, Compute):
+            return _compute_cost(statement)
+        if isinstance(statement, Loop):
+            cost = self._costs.get(statement)
+            if cost is None:
+                cost = sum([self._cost(x) for x in statement.body]) + LOOP_COST
+                cost += len(statement.carries)
+                self._costs[statement] = cost
+            return cost
+        if isinstance(statement, (Load, Carry)):
+            return 1
+        return CALL_COST if isinstance(statement, (Guard, Store)) else 0
+
+
+def _compute_cost(statement: Compute) -> int:
+    name = statement.operation.name
+    if name in INSTRUCTIONS or name in INTRINSICS:
+        return 1
+    return CALL_COST + 2 * len(statement.operands)
+
+
+def work(body: Sequence[Statement]) -> float:
+    """The number of instructions of a run, about."""
+    total = 0.0
+    for statement in body:
+        if type(statement) is Compute:
+            total += _compute_cost(statement)
+        elif isinstance(statement, Loop):
+            total += mean(statement.trips) * (work(statement.body) + LOOP_COST)
+        else:
+            total += CALL_COST
+    return total
+
+
+def mean(index: Index) -> float:
+    """What an index is on average, about."""
+    result = float(index.offset)
+    for loop, stride in index.strides:
+        result += stride * mean(loop.trips) / 2
+    for table, _ in index.tables:
+        result += float(table.numbers.mean()) if len(table.numbers) else 0.0
+    return result

@@ -1,0 +1,583 @@
+"""Writes the functions of a program in LLVM's assembly language."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from chainrule import rules
+from chainrule.program.form import (
+    CONSTANT,
+    Add,
+    Array,
+    Compute,
+    Guard,
+    Index,
+    Last,
+    Load,
+    Loop,
+    Operand,
+    Statement,
+    Store,
+    statements,
+)
+
+from .data import Data
+from .modules import Module
+from .pieces import Nest, Piece
+from .places import Place, Places, compared
+from .vector_math import INSTRUCTIONS, INTRINSICS, SWEEPS, called_back
+
+MOST_SCOPES: Final = 30  # arrays of a function that LLVM is told about
+
+
+class Zero(Statement):
+    """Sets the elements of a SUMS array to 0."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        super().__init__()
+        self.array = array
+
+
+class Memory:
+    """The workspace under construction.
+
+    Attributes:
+        step: bytes of a slot.
+        size: bytes.
+        constants: numbers in it, with their offsets.
+    """
+
+    def __init__(self, step: int, header: int) -> None:
+        self.step = step
+        self.size = header * step
+        self.constants: list[tuple[int, float]] = []
+        self._free: list[int] = []
+        self._known: dict[bytes, Place] = {}
+
+    def take(self, count: int) -> int:
+        """The offset of some slots that nobody has used."""
+        offset = self.size
+        self.size += count * self.step
+        return offset
+
+    def slot(self) -> int:
+        """The offset of a slot."""
+        return self._free.pop() if self._free else self.take(1)
+
+    def give_back(self, places: Iterable[Place]) -> None:
+        """Let the slots of some places be used again."""
+        self._free.extend([place.slot for place in places])
+
+    def keep_all(self) -> None:
+        """Let no slot be used again that is in use so far."""
+        self._free.clear()
+
+    def number(self, x: float) -> Place:
+        """The place of a number."""
+        bits = struct.pack("<d", x)
+        place = self._known.get(bits)
+        if place is None:
+            place = self._known[bits] = Place(None, self.take(1))
+            self.constants.append((place.slot, x))
+        return place
+
+
+class Writer:
+    """Writes functions.
+
+    Args:
+        places: where values are kept.
+        memory: the workspace.
+        arrays: offsets of the arrays in the workspace.
+        data: the numbers that the code reads.
+        scratch: offset of the slots for operands in memory.
+        modules: get the functions that LLVM is not to optimize, and the others.
+        sums: offsets of the sums that values are added to.
+        numbers: of the operations that Python computes.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        memory: Memory,
+        arrays: dict[Array, int],
+        data: Data,
+        scratch: int,
+        modules: Sequence[Module],
+        sums: dict[Operand, list[int]],
+        numbers: dict[rules.Operation, int],
+    ) -> None:
+        self._places = places
+        self._memory = memory
+        self._arrays = arrays
+        self._data = data
+        self._scratch = scratch
+        self._modules = modules
+        self._module = straight = modules[0]
+        self._sums = sums
+        self._numbers = numbers
+        self._wide = memory.step > 8
+        self._type = straight.type
+        self._width = straight.width
+        self._tail = f",align {8 * straight.width}"
+        self._uniform = False  # whether this is the prologue
+        self._functions = 0  # that are called by others
+        self._moment = 0  # counts functions and calls: what has a slot is then loaded again
+        self._region = 0  # counts functions and ends of loops: registers are not known after them
+        self._number = 0  # of LLVM's next value
+        self._label = 0  # counts loops and guards of a function
+        self._block = ""
+        self._lines: list[str] = []
+        self._counters: dict[Loop, str] = {}
+        self._keys: list[object] = []  # what memory of the function consists of
+
+    def part(self, nest: Nest, name: str) -> None:
+        """Write the prologue, or the rest."""
+        self._uniform = name == "prologue"
+        if len(nest.parts) == 1 and isinstance(nest.parts[0], Piece):
+            self._piece(nest.parts[0], name)
+        else:
+            self._nest(nest, name)
+        if self._uniform:
+            self._memory.keep_all()
+
+    # Functions
+
+    def _nest(self, nest: Nest, name: str) -> bool:
+        """Write a function that calls others; whether it may tell to stop."""
+        loop = nest.loop
+        memory, of = self._memory, self._places.of
+        if loop is not None:
+            for carry in loop.carries:
+                of[carry].slot = memory.slot()
+        called: list[tuple[str, bool]] = []
+        for part in nest.parts:
+            inner = f"f{self._functions}"
+            self._functions += 1
+            if isinstance(part, Nest):
+                called.append((inner, self._nest(part, inner)))
+            else:
+                called.append((inner, self._piece(part, inner)))
+            memory.give_back(self._places.dying.get(part, ()))
+        stops = any(stop for _, stop in called)
+        around = [] if nest.outer is None else nest.outer.loops
+        self._begin(name, around, stops, self._modules[0])
+        if loop is None:
+            self._calls(called, around)
+        else:
+            self._outer_loop(loop, called, around)
+        self._end(stops)
+        self._module.cost += 4 * len(called)
+        return stops
+
+    def _outer_loop(
+        self, loop: Loop, called: Sequence[tuple[str, bool]], around: Sequence[Loop]
+    ) -> None:
+        of = self._places.of
+        carries = [of[carry] for carry in loop.carries]
+        self._copy([carry.initial for carry in loop.carries], carries)
+        with self._loop(loop):
+            self._calls(called, [*around, loop])
+            self._copy([carry.next for carry in loop.carries], carries)
+
+    def _copy(self, values: Sequence[Operand], places: Sequence[Place]) -> None:
+        """Store values in slots, once all are read."""
+        registers = [self._operand(x) for x in values]
+        for register, place in zip(registers, places, strict=True):
+            self._store(register, place)
+
+    def _calls(self, called: Sequence[tuple[str, bool]], loops: Sequence[Loop]) -> None:
+        """Call functions, as long as none says to stop."""
+        given = ",".join(["ptr %w,ptr %d,ptr %s", *[f"i64 {self._counters[x]}" for x in loops]])
+        kinds = ",".join(["ptr,ptr,ptr", *["i64"] * len(loops)])
+        for name, stops in called:
+            result = "i1" if stops else "void"
+            self._module.declare(name, result, kinds)
+            self._lines.append(f"call {result} @{name}({given})")
+            self._moment += 1
+            if stops:
+                self._stop_if(self._new())
+
+    def _piece(self, piece: Piece, name: str) -> bool:
+        """Write a function of statements; whether it may tell to stop."""
+        stops = any(isinstance(x, Guard) for x in statements(piece.body))
+        around = piece.outer.loops
+        self._begin(name, around, stops, self._modules[piece.optimized])
+        if piece.optimized:
+            self._keys = self._memory_of(piece)
+        self._body(piece.body)
+        self._end(stops)
+        self._module.cost += piece.cost
+        return stops
+
+    def _memory_of(self, piece: Piece) -> list[object]:
+        found: dict[object, None] = {"values": None}
+        for statement in statements(piece.body):
+            if isinstance(statement, (Load, Store, Zero)):
+                found[statement.array] = None
+            for x in statement.operands:
+                place = self._places.of.get(x) if isinstance(x, Statement) else None
+                if place is not None and place.array is not None:
+                    found[place.array] = None
+        return list(found)[:MOST_SCOPES]
+
+    def _begin(self, name: str, around: Sequence[Loop], stops: bool, module: Module) -> None:
+        module.begin(name)
+        self._module = module
+        self._lines = module.lines
+        self._moment += 1
+        self._region += 1
+        self._number = self._label = 0
+        self._block = "e"
+        self._keys = []
+        self._counters = {loop: f"%i{k}" for k, loop in enumerate(around)}
+        counters = "".join([f",i64 %i{k}" for k in range(len(around))])
+        self._lines.append(
+            f"define {'i1' if stops else 'void'} @{name}"
+            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{{\ne:"
+        )
+
+    def _end(self, stops: bool) -> None:
+        self._lines.append("ret i1 false\nstop:\nret i1 true}" if stops else "ret void}")
+
+    def _new(self) -> str:
+        """LLVM's name of the value that the line just written gives."""
+        self._number += 1
+        return f"%{self._number - 1}"
+
+    def _stop_if(self, condition: str) -> None:
+        label = f"g{self._label}"
+        self._label += 1
+        self._lines.append(f"br i1 {condition},label %stop,label %{label}\n{label}:")
+        self._block = label
+
+    # Statements
+
+    def _body(self, body: Sequence[Statement]) -> None:
+        asked, same, of = self._places.asked, self._places.same, self._places.of
+        for statement in body:
+            if type(statement) is Compute:
+                if statement not in asked and statement not in same:
+                    self._compute(statement)
+                    self._keep(statement, of[statement], self._new())
+            elif isinstance(statement, Loop):
+                self._inner_loop(statement)
+            elif isinstance(statement, Load):
+                if statement not in same and of[statement].home is not None:
+                    register = self._load(statement.array, statement.index)
+                    self._keep(statement, of[statement], register)
+            elif isinstance(statement, Store):
+                self._write(statement)
+            elif isinstance(statement, Guard):
+                self._guard(statement)
+            elif isinstance(statement, Last):
+                if statement not in same:
+                    self._keep(statement, of[statement], of[statement.carry].register)
+            else:
+                assert isinstance(statement, Zero), statement
+                self._zero(statement.array)
+
+    def _keep(self, statement: Statement, place: Place, register: str) -> None:
+        """Note where a value is; put it into a slot if others read it."""
+        place.register = register
+        place.since = self._moment
+        if place.kept or place.reader is not None:
+            place.slot = self._memory.slot()
+            self._store(register, place)
+        if statement in self._sums:
+            self._add_to_sums(register, self._sums[statement])
+
+    def _inner_loop(self, loop: Loop) -> None:
+        """Write a loop with its body."""
+        of = self._places.of
+        carries = [of[carry] for carry in loop.carries]
+        initial = [self._operand(carry.initial) for carry in loop.carries]
+        with self._loop(loop, initial, carries) as following:
+            self._body(loop.body)
+            following += [self._operand(carry.next) for carry in loop.carries]
+        for place in carries:
+            place.since = self._moment
+
+    @contextmanager
+    def _loop(
+        self, loop: Loop, initial: Sequence[str] = (), carries: Sequence[Place] = ()
+    ) -> Iterator[list[str]]:
+        """Write a loop; inside its body is written, and what carries are next is given."""
+        lines = self._lines
+        trips = self._index(loop.trips)
+        before, label = self._block, self._label
+        self._label += 1
+        lines.append(f"br label %h{label}\nh{label}:")
+        head = len(lines)
+        lines += [""] * (1 + len(carries))  # written when it is known what follows
+        counter = self._new()
+        for place in carries:
+            place.register = self._new()
+            place.since = self._moment
+        lines.append(f"icmp slt i64 {counter},{trips}")
+        lines.append(f"br i1 {self._new()},label %b{label},label %x{label}\nb{label}:")
+        self._block = f"b{label}"
+        self._counters[loop] = counter
+        following: list[str] = []
+        yield following
+        lines.append(f"add nuw nsw i64 {counter},1")
+        lines[head] = f"phi i64[0,%{before}],[{self._new()},%{self._block}]"
+        for k, (first, then) in enumerate(zip(initial, following, strict=True), 1):
+            lines[head + k] = f"phi {self._type}[{first},%{before}],[{then},%{self._block}]"
+        lines.append(f"br label %h{label}\nx{label}:")
+        self._block = f"x{label}"
+        self._moment += 1  # what was loaded in the body is not there after it
+        self._region += 1
+        del self._counters[loop]
+
+    def _guard(self, guard: Guard) -> None:
+        condition = guard.condition
+        operands = compared(condition, self._places.asked)
+        relation = "not_equal"
+        if condition in self._places.asked:
+            assert isinstance(condition, Compute)
+            relation = condition.operation.name
+        x, y = [self._operand(operand) for operand in operands]
+        kind = self._type
+        name = self._module.function(f"guard_{relation}", f"ptr,{kind},{kind},i64,i64", "i1")
+        number = self._index(guard.number)
+        self._lines.append(
+            f"call i1 {name}(ptr %s,{kind} {x},{kind} {y},i64 {number},i64 {int(guard.outcome)})"
+        )
+        if not self._module.optimizes:
+            self._moment += 1
+        self._stop_if(self._new())
+
+    # Arrays
+
+    def _index(self, index: Index, step: int = 1, start: int = 0) -> str:
+        """LLVM's name of a whole number: an index times a step, and some more."""
+        lines = self._lines
+        constant = start + index.offset * step
+        terms = []
+        for loop, stride in index.strides:
+            lines.append(f"mul nsw i64 {self._counters[loop]},{stride * step}")
+            terms.append(self._new())
+        for table, inner in index.tables:
+            place, size = self._data.indices(table)
+            at = self._index(inner, size, place)
+            lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+            lines.append(f"load i{8 * size},ptr {self._new()},align {size}")
+            number = self._new()
+            if size == 4:
+                lines.append(f"sext i32 {number} to i64")
+                number = self._new()
+            if step != 1:
+                lines.append(f"mul nsw i64 {number},{step}")
+                number = self._new()
+            terms.append(number)
+        if not terms:
+            return str(constant)
+        total = terms[0]
+        for term in terms[1:]:
+            lines.append(f"add nsw i64 {total},{term}")
+            total = self._new()
+        if constant:
+            lines.append(f"add nsw i64 {total},{constant}")
+            total = self._new()
+        return total
+
+    def _element(self, array: Array, index: Index) -> str:
+        """LLVM's name of the address of an element."""
+        at = self._index(index, self._memory.step, self._arrays[array])
+        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
+        return self._new()
+
+    def _load(self, array: Array, index: Index) -> str:
+        lines = self._lines
+        if array.kind == CONSTANT:
+            at = self._index(index, 8, self._data.constants(array))
+            lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+            lines.append(f"load double,ptr {self._new()},align 8")
+            return self._splat(self._new())
+        address = self._element(array, index)
+        lines.append(f"load {self._type},ptr {address}{self._tail}{self._scopes(array)}")
+        return self._new()
+
+    def _splat(self, number: str) -> str:
+        """LLVM's name of the vector of equal numbers."""
+        if self._width == 1:
+            return number
+        kind = self._type
+        zeros = f"<{self._width} x i32> zeroinitializer"
+        self._lines.append(f"insertelement {kind} poison,double {number},i32 0")
+        self._lines.append(f"shufflevector {kind} {self._new()},{kind} poison,{zeros}")
+        return self._new()
+
+    def _write(self, store: Store) -> None:
+        value = self._operand(store.value)
+        address = self._element(store.array, store.index)
+        tail = f"{self._tail}{self._scopes(store.array)}"
+        if isinstance(store, Add):
+            self._lines.append(f"load {self._type},ptr {address}{tail}")
+            self._lines.append(f"fadd {self._type} {self._new()},{value}")
+            value = self._new()
+        self._lines.append(f"store {self._type} {value},ptr {address}{tail}")
+
+    def _zero(self, array: Array) -> None:
+        """Set all elements of an array to 0."""
+        step, start = self._memory.step, self._arrays[array]
+        if self._width * 8 == step:
+            self._module.declare("llvm.memset.p0.i64", "void", "ptr,i8,i64,i1")
+            address = self._address_of(start)
+            self._lines.append(
+                f"call void @llvm.memset.p0.i64(ptr align 8 {address},i8 0,"
+                f"i64 {array.size * step},i1 false)"
+            )
+            self._moment += 1
+            return
+        loop = Loop(Index(array.size))
+        with self._loop(loop):
+            address = self._element(array, Index(0, ((loop, 1),)))
+            self._lines.append(f"store {self._type} zeroinitializer,ptr {address}{self._tail}")
+
+    def _scopes(self, key: object) -> str:
+        """What tells LLVM what a load or store does not overlap."""
+        if not self._keys or key not in self._keys:
+            return ""
+        return self._module.scopes(key, [x for x in self._keys if x is not key])
+
+    # Values
+
+    def _operand(self, x: Operand) -> str:
+        """LLVM's name of a value or number, loaded if need be."""
+        if self._places.same:
+            x = self._places.same.get(x, x)  # type: ignore[arg-type]
+        if isinstance(x, Statement):
+            place = self._places.of[x]
+        elif self._module.optimizes:
+            (bits,) = struct.unpack("<Q", struct.pack("<d", x))
+            number = f"0x{bits:016X}"
+            return number if self._width == 1 else f"splat(double {number})"
+        else:
+            place = self._memory.number(x)
+        if place.slot >= 0 and place.since != self._moment:
+            address = self._address(place)
+            scopes = self._scopes(place.array or "values") if self._keys else ""
+            self._lines.append(f"load {self._type},ptr {address}{self._tail}{scopes}")
+            place.register = self._new()
+            place.since = self._moment
+        return place.register
+
+    def _store(self, register: str, place: Place) -> None:
+        address = self._address(place)
+        scopes = self._scopes("values") if self._keys else ""
+        self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}{scopes}")
+
+    def _address(self, place: Place) -> str:
+        """LLVM's name of the address of a slot."""
+        if self._module.optimizes:  # it will see that two addresses are the same
+            return self._address_of(place.slot)
+        if place.addressed != self._region:
+            place.address = self._address_of(place.slot)
+            place.addressed = self._region
+        return place.address
+
+    def _address_of(self, offset: int) -> str:
+        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {offset}")
+        return self._new()
+
+    def _add_to_sums(self, register: str, sums: Sequence[int]) -> None:
+        """Add a value to some sums."""
+        for offset in sums:
+            address = self._address_of(offset)
+            self._lines.append(f"load {self._type},ptr {address}{self._tail}")
+            self._lines.append(f"fadd {self._type} {self._new()},{register}")
+            total = self._new()
+            self._lines.append(f"store {self._type} {total},ptr {address}{self._tail}")
+
+    def _compute(self, statement: Compute) -> None:
+        """Write what computes a value: LLVM's next one."""
+        operation = statement.operation
+        operands = statement.operands
+        name = operation.name if operation.builtin else ""
+        instruction = INSTRUCTIONS.get(name)
+        if instruction is not None:
+            if len(operands) == 2:
+                x, y = self._operand(operands[0]), self._operand(operands[1])
+            elif self._module.optimizes:
+                self._lines.append(f"fneg {self._type} {self._operand(operands[0])}")
+                return
+            else:
+                x, y = self._operand(-0.0), self._operand(operands[0])
+            self._lines.append(f"{instruction} {self._type} {x},{y}")
+        elif name == "round" and operands[1] == 0.0:
+            self._call("round_to_whole", operands[:1])
+        elif name == "hypot" and len(operands) == 2:
+            self._call("hypot2", operands)
+        elif name == "gather":
+            self._gather(operands)
+        elif name in SWEEPS:
+            self._call_in_memory(name, operands)
+        elif called_back(operation):
+            self._call_back(operation, operands)
+        else:
+            self._call(name, operands)
+
+    def _call(self, name: str, operands: Sequence[Operand]) -> None:
+        """Write a call of a function of vectors."""
+        kind = self._type
+        given = ",".join([f"{kind} {self._operand(x)}" for x in operands])
+        function = self._module.function(name, ",".join([kind] * len(operands)))
+        self._lines.append(f"call {kind} {function}({given})")
+        if name not in INTRINSICS and not self._module.optimizes:
+            self._moment += 1
+
+    def _call_in_memory(self, name: str, operands: Sequence[Operand]) -> None:
+        """Write a call of a function that gets operands in consecutive slots."""
+        address = self._address_of(self._line_up(operands))
+        function = self._module.function(name, "ptr,i64")
+        self._lines.append(f"call {self._type} {function}(ptr {address},i64 {len(operands)})")
+        self._moment += 1
+
+    def _call_back(self, operation: rules.Operation, operands: Sequence[Operand]) -> None:
+        """Write a call of Python."""
+        address = self._address_of(self._line_up(operands))
+        function = self._module.function("callback", "ptr,i64,ptr,i64,i64")
+        self._lines.append(
+            f"call {self._type} {function}(ptr %w,i64 {self._numbers[operation]},"
+            f"ptr {address},i64 {len(operands)},i64 {int(self._uniform)})"
+        )
+        self._moment += 1
+
+    def _gather(self, operands: Sequence[Operand]) -> None:
+        index, *table = operands
+        numbers = [self._places.same.get(x, x) for x in table]  # type: ignore[arg-type]
+        if all(isinstance(x, float) for x in numbers):
+            name = "gather_numbers"
+            at = self._data.numbers(numbers)  # type: ignore[arg-type]
+            self._lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+            address = self._new()
+        else:
+            name = "gather"
+            address = self._address_of(self._line_up(table))
+        x = self._operand(index)
+        function = self._module.function(name, f"{self._type},ptr,i64")
+        self._lines.append(
+            f"call {self._type} {function}({self._type} {x},ptr {address},i64 {len(table)})"
+        )
+        self._moment += 1
+
+    def _line_up(self, values: Sequence[Operand]) -> int:
+        """The offset of consecutive slots with some values, where they are or copied."""
+        step = self._memory.step
+        places = [self._places.find(x) for x in values]
+        slots = [-1 if place is None else place.slot for place in places]
+        first = slots[0] if slots else -1
+        if first >= 0 and slots == list(range(first, first + len(slots) * step, step)):
+            return first
+        for k, x in enumerate(values):
+            register = self._operand(x)
+            address = self._address_of(self._scratch + k * step)
+            self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}")
+        return self._scratch

@@ -1,0 +1,152 @@
+"""Transformations in a trace: what they derive is recorded, not traced through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule.differentiation import (
+    Linearization,
+    LinearizationOfNumbers,
+    fresh_input,
+    numeric_passes,
+    release,
+)
+from chainrule.node import Node
+from chainrule.tracing import PROGRESS
+from chainrule.trees import array_of
+
+from .recorded import Recorded
+
+
+class RecordedLinearization:
+    """The linearization of a function in a trace, as a segment of the recording.
+
+    What is pulled back or pushed forward through it comes from the recording, which does not follow
+    the graph of a result any further. The numbers that the results have at the moment come from a
+    pass of numbers. Only where another transformation is open inside the trace, which may follow
+    them, the results stand for nodes that :class:`Linearization` makes.
+
+    Args:
+        recorded: the recording.
+        began: a node that was made just before the inputs.
+        inputs: as for a linearization.
+        outputs: likewise.
+        level: likewise.
+        numbers: the linearization of numbers.
+    """
+
+    live = True
+    pulls = False
+    stray = None
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        began: Node,
+        inputs: Sequence[Node],
+        outputs: Sequence[Any],
+        level: int,
+        numbers: LinearizationOfNumbers | Linearization,
+    ) -> None:
+        self._recorded = recorded
+        self._inputs = [*inputs]
+        self._outputs = [*outputs]
+        self._level = level
+        self._numbers = numbers
+        self._segment = recorded.segment(began, inputs, outputs)
+        self._around = [other for other in PROGRESS.names if other != level]
+        self._nodes: Linearization | None = None
+        self._is_closed = False
+        self._waiting: list[Node] = []  # results that stand for nodes of the level
+
+    def closed(self, values: Sequence[Any]) -> list[Any]:
+        """Values after the level is closed."""
+        waiting, self._waiting = self._waiting, []
+        stood_for = [result.operands[0] for result in waiting]
+        released: list[Any] = release(self._inputs, [*values, *stood_for], self._level)
+        floor = PROGRESS.recorded_level
+        for result, shadow in zip(waiting, released[len(values) :], strict=True):
+            if not isinstance(shadow, Node):
+                shadow = fresh_input(shadow, floor)
+            result._replace([shadow])
+            result._level = max(floor, shadow._level)
+        self._is_closed = True
+        return released[: len(values)]
+
+    def kept(self, values: Sequence[Any]) -> list[Any]:
+        """Like :meth:`closed`; the passes can be used after that as well."""
+        self._numbers.keep()
+        nodes = self._of_nodes()
+        closed = self.closed(values)
+        nodes.is_closed = True
+        return closed
+
+    def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
+        """Reverse mode."""
+        return self._derived(False, cotangents)
+
+    def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
+        """Forward mode."""
+        return self._derived(True, tangents)
+
+    def jacobian(self, forward: bool) -> Any:
+        """The matrix."""
+        n_in, n_out = len(self._inputs), len(self._outputs)
+        given = n_in if forward else n_out
+        units = [[1.0 if i == k else None for i in range(given)] for k in range(given)]
+        rows = [self._derived(forward, unit) for unit in units]
+        if forward:
+            rows = [[column[k] for column in rows] for k in range(n_out)]
+        return array_of(self.closed([x for row in rows for x in row]), (n_out, n_in))
+
+    def _of_nodes(self) -> Linearization:
+        if self._nodes is None:
+            self._nodes = Linearization(self._inputs, self._outputs, self._level)
+        if self._is_closed:
+            self._nodes.keep()
+        return self._nodes
+
+    def _derived(self, forward: bool, given: Sequence[Any]) -> list[Any]:
+        open_ = PROGRESS.names
+        if any(level not in open_ for level in self._around):  # the segment is part of another one
+            return _passed(self._of_nodes(), forward, given)
+        trace = PROGRESS.recorded_level
+        results: list[Any]
+        if any(level > trace and level != self._level for level in open_):
+            results = _passed(self._of_nodes(), forward, given)
+        else:
+            numbers = [x._number if isinstance(x, Node) else x for x in given]
+            results = _passed(self._numbers, forward, numbers)
+        nodes = self._recorded.derived(self._segment, forward, given, results)
+        for node, result in zip(nodes, results, strict=True):
+            if isinstance(result, Node):
+                if self._is_closed:
+                    node._level = max(trace, result._level)
+                else:
+                    self._waiting.append(node)
+        return nodes  # type: ignore[return-value]
+
+
+def _passed(graph: Any, forward: bool, given: Sequence[Any]) -> list[Any]:
+    passed: list[Any] = graph.push_forward(given) if forward else graph.pull_back(given)
+    return passed
+
+
+def recorded_linearization(
+    recorded: Recorded, began: Node, inputs: Sequence[Node], outputs: Sequence[Any], level: int
+) -> Any:
+    """The linearization of a function in a trace; None where it must be one of nodes.
+
+    So it is where a pattern is wanted, or an operation has a pull-back; and where nothing outlives
+    the transformation, or nothing comes from its inputs.
+    """
+    if PROGRESS.structural or not any(isinstance(y, Node) and y._level >= level for y in outputs):
+        return None
+    found = numeric_passes(inputs, outputs, level)
+    if found is None:
+        return None
+    numbers, live = found
+    if not live:
+        return numbers
+    return RecordedLinearization(recorded, began, inputs, outputs, level, numbers)

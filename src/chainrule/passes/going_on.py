@@ -1,0 +1,43 @@
+"""The rest of a program: what is left to do where its first guards are known to hold."""
+
+from __future__ import annotations
+
+from chainrule.passes.paths import Path, paths
+from chainrule.passes.rebuild import Rebuilding
+from chainrule.program import nests
+from chainrule.program.builder import Builder
+from chainrule.program.form import Guard, Program, Statement
+
+
+def going_on(program: Program, guards: int) -> Program:
+    """A program without its first guards, of which it is known that they hold, built for good.
+
+    Args:
+        program: one without segments; it stays as it is.
+        guards: how many of them.
+    """
+    return _GoingOn(program, guards).finished()
+
+
+class _GoingOn(Rebuilding):
+    """Builds a program again without guards that are known to hold.
+
+    In a loop, a guard stays if it is not known of all its instances.
+    """
+
+    def __init__(self, program: Program, guards: int) -> None:
+        super().__init__(program, Builder(program.inputs.size, final=True))
+        self._known: set[Statement] = set()
+        if guards:
+            for statement, path in paths(program.body):
+                if isinstance(statement, Guard) and _most(statement, path) < guards:
+                    self._known.add(statement)
+
+    def statement(self, statement: Statement) -> None:
+        if statement not in self._known:
+            super().statement(statement)
+
+
+def _most(guard: Guard, path: Path) -> int:
+    """The greatest of its numbers."""
+    return int(nests.numbers(guard.number, path).max(initial=-1))

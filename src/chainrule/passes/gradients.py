@@ -1,0 +1,161 @@
+"""A program with the gradients of its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy
+
+from chainrule.passes.differentiate import differentiated
+from chainrule.passes.paths import paths
+from chainrule.passes.rebuild import Rebuilding
+from chainrule.program import nests
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    VALUES,
+    Array,
+    Index,
+    Load,
+    Operand,
+    Program,
+    Segment,
+    Slice,
+    Statement,
+    statements,
+)
+
+
+def with_gradients(program: Program, places: Sequence[int], final: bool = False) -> Program:
+    """A program that gives the gradient of each of its outputs as well.
+
+    Args:
+        program: the program.
+        places: the elements of the INPUT array to differentiate by; each once.
+        final: whether nothing will be differentiated any more: see Builder.
+
+    Returns:
+        A program whose outputs are those of the program; then, for each of them, its derivatives by
+        these inputs.
+
+    Raises:
+        Untraceable: as ``differentiated``.
+    """
+    if any(isinstance(statement, Segment) for statement in statements(program.body)):
+        program = differentiated(program)
+    whole = _Whole(program, Builder(program.inputs.size), places).with_derivatives()
+    return differentiated(whole, final)
+
+
+class _Whole(Rebuilding):
+    """Builds a program as a segment, which some inputs enter.
+
+    Inputs that are loaded in loops are copied to an array first.
+    """
+
+    def __init__(self, program: Program, builder: Builder, places: Sequence[int]) -> None:
+        super().__init__(program, builder)
+        self._places = {element: place for place, element in enumerate(places)}
+        self._copies = Array(VALUES, program.inputs.size, "x")
+        self._copied = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
+        self._entered: dict[int, Operand] = {}
+        self._through_copies: set[Statement] = set()
+        straight = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
+        wanted = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
+        wanted[list(places)] = True
+        for statement, path in paths(program.body):
+            if isinstance(statement, Load) and statement.array is program.inputs:
+                elements = nests.numbers(statement.index, path)
+                if not path:
+                    straight[elements] = True
+                elif wanted[elements].any():
+                    self._through_copies.add(statement)
+                    self._copied[elements] = True
+        if self._through_copies:
+            self._copied |= wanted & ~straight
+
+    def with_derivatives(self) -> Program:
+        """The program, with a transformation for each output."""
+        builder = self.builder
+        with builder.segment("gradient") as segment:
+            self._enter(segment)
+            self.body(self.program.body)
+            outputs = [
+                output._replace(array=self.array(output.array))
+                if isinstance(output, Slice)
+                else self.value(output)
+                for output in self.program.outputs
+            ]
+            count = self._leave(segment, outputs)
+        for row in range(count):
+            given = Array(VALUES, count, "given")
+            results = Array(VALUES, len(self._places), "gradient")
+            builder.store(given, Index(row), 1.0)
+            builder.derive(segment, False, given, Index(), results, Index())
+            if self._through_copies:
+                outputs.append(Slice(results, 0, results.size))
+            else:
+                outputs += [builder.load(results, Index(k)) for k in range(results.size)]
+        return builder.finish(outputs)
+
+    def _enter(self, segment: Segment) -> None:
+        """Let the inputs enter, those that lie side by side in a loop."""
+        builder, inputs = self.builder, self.builder.inputs
+        for start, size, place in self._runs():
+            if size == 1:
+                value = builder.load(inputs, Index(start))
+                if place is not None:
+                    value = builder.enter(segment, Index(place), value)
+                    self._entered[start] = value
+                if self._copied[start]:
+                    builder.store(self._copies, Index(start), value)
+                continue
+            with builder.loop(size) as loop:
+                at = Index(start, ((loop, 1),))
+                value = builder.load(inputs, at)
+                if place is not None:
+                    value = builder.enter(segment, at.plus(place - start), value)
+                builder.store(self._copies, at, value)
+
+    def _runs(self) -> list[tuple[int, int, int | None]]:
+        """Inputs that enter or are copied: the first of some, their number, and its place."""
+        found: list[tuple[int, int, int | None]] = []
+        copied = set(numpy.flatnonzero(self._copied).tolist())
+        for element in sorted(copied.union(self._places)):
+            place = self._places.get(element)
+            if found and element in copied:
+                start, size, first = found[-1]
+                follows = place is None if first is None else place == first + size
+                if start + size == element and start in copied and follows:
+                    found[-1] = (start, size + 1, first)
+                    continue
+            found.append((element, 1, place))
+        return found
+
+    def _leave(self, segment: Segment, outputs: Sequence[Operand | Slice]) -> int:
+        """Let the outputs leave; gives their number."""
+        builder = self.builder
+        count = 0
+        for output in outputs:
+            if not isinstance(output, Slice):
+                builder.leave(segment, Index(count), output)
+                count += 1
+                continue
+            with builder.loop(output.size) as loop:
+                value = builder.load(output.array, Index(output.start, ((loop, 1),)))
+                builder.leave(segment, Index(count, ((loop, 1),)), value)
+            count += output.size
+        return count
+
+    def statement(self, statement: Statement) -> None:
+        if isinstance(statement, Load) and statement.array is self.program.inputs:
+            index = self.index(statement.index)
+            if statement in self._through_copies:
+                self.values[statement] = self.builder.load(self._copies, index)
+                return
+            if index.is_fixed and index.offset in self._places:
+                entered = self._entered.get(index.offset)
+                if entered is None:
+                    entered = self.builder.load(self._copies, index)
+                self.values[statement] = entered
+                return
+        super().statement(statement)

@@ -1,0 +1,379 @@
+"""Finding repetitions: a sequence of tokens becomes loops and nests of loops.
+
+The shortest period that repeats becomes a loop first, then the search goes on in the shortened
+sequence, in which a loop is one item whatever its trip count. So what repeats with inner loops of
+different lengths is found as well. Where a body that is known as a loop stands alone, it is that
+loop with one trip.
+
+Periods are proposed by distances. Between a power of two, m, and twice that, the shortest period is
+how far back the same m items in a row stood last: were they nearer, a shorter period would repeat.
+A sequence without repetitions costs a few passes, as its longer stretches soon stand only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy
+from numpy.typing import NDArray
+
+from .repeats import Ints, named_pairs
+
+Numbers = NDArray[numpy.int64]
+
+WORTH = 8
+"""A loop is made where it saves as many rows."""
+
+
+class Grammar:
+    """A sequence of items: tokens, and loops over items.
+
+    Args:
+        tokens: the sequence.
+        brackets: the tokens that open and close a bracket, or None. A loop has both ends of a
+            bracket in its body, or neither.
+        operands: of the rows that the tokens stand for.
+
+    Attributes:
+        tokens: the tokens of the items; those of loops have a body in ``bodies``.
+        items: their numbers: a place in the given sequence, or ``length + number`` for a loop.
+        length: of the given sequence.
+        bodies: of the loops, by token: the tokens of an iteration.
+        sizes: how many rows are to be written for each token.
+    """
+
+    def __init__(self, tokens: Ints, brackets: tuple[int, int] | None, operands: Operands) -> None:
+        self.length = len(tokens)
+        self.tokens = tokens.copy()
+        self.items = numpy.arange(self.length)
+        self.bodies: dict[int, tuple[int, ...]] = {}
+        self._first_loop = int(tokens.max(initial=-1)) + 1
+        self.sizes = [1] * self._first_loop
+        self._rows = numpy.arange(self.length + 1)  # where items begin, and the end
+        self._operands = operands
+        self._brackets = brackets
+        self._tokens_of: dict[tuple[int, ...], int] = {}
+        self._known: dict[tuple[int, ...], list[tuple[int, ...]]] = {}  # bodies by sorted tokens
+        self._firsts: list[Numbers] = []  # of loops: where their items begin in the children
+        self._lengths: list[Numbers] = []  # of loops: how many items
+        self._children: list[Numbers] = []
+        self._n_loops = self._n_children = 0
+        self._reduce()
+        self._loosen()
+
+    @property
+    def written(self) -> int:
+        """How many rows are to be written."""
+        return int(numpy.asarray(self.sizes)[self.tokens].sum())
+
+    def contents(self) -> tuple[Numbers, Numbers, Numbers]:
+        """Where each loop's items begin among those of all loops, how many there are, and all."""
+        return tuple(  # type: ignore[return-value]
+            numpy.concatenate([*parts, numpy.zeros(0, dtype=numpy.int64)])
+            for parts in (self._firsts, self._lengths, self._children)
+        )
+
+    # The search
+
+    def _reduce(self) -> None:
+        """Make loops until nothing repeats."""
+        while self._reduce_once():
+            pass
+
+    def _reduce_once(self) -> bool:
+        count, names, back = named_pairs(self.tokens, 0)
+        m = 1
+        while m <= len(self.tokens) // 2 and count < len(names):
+            if self._collapse(names, back, m):
+                return True
+            count, names, back = named_pairs(names, m)
+            m *= 2
+        return False
+
+    def _loosen(self) -> None:
+        """Take lone operations for loops of one trip where that lets much more repeat."""
+        single = [token for token, body in self.bodies.items() if len(body) == 1]
+        if not single or len(self.tokens) < LONG:
+            return
+        before = dict(vars(self))
+        self.tokens, self.items = self.tokens.copy(), self.items.copy()
+        for name in ("sizes", "_firsts", "_lengths", "_children"):
+            setattr(self, name, list(before[name]))
+        for name in ("bodies", "_tokens_of"):
+            setattr(self, name, dict(before[name]))
+        self._known = {key: list(bodies) for key, bodies in self._known.items()}
+        written = self.written
+        for token in single:
+            self._absorb(token)
+        self._reduce()
+        if self.written > written - max(written // 4, WORTH):
+            vars(self).update(before)
+
+    def _collapse(self, names: Ints, back: Ints, m: int) -> bool:
+        """Make loops of periods from m to 2 m - 1.
+
+        Args:
+            names: of m items in a row each.
+            back: how far back the same m items stood last.
+            m: a power of two.
+        """
+        starts, lengths, periods = _runs(back, m)
+        if not len(starts):
+            return False
+        if not self.bodies:
+            size = periods  # no loops yet
+        else:
+            before = numpy.append(0, numpy.cumsum(numpy.asarray(self.sizes)[self.tokens]))
+            size = before[starts + periods] - before[starts]
+        worth = (lengths // periods - 1) * size >= WORTH
+        starts, lengths, periods = starts[worth], lengths[worth], periods[worth]
+        found = []
+        taken = _without_overlaps(starts, lengths, periods)
+        starts, lengths, periods = starts[taken], lengths[taken], periods[taken]
+        for period in numpy.unique(periods).tolist():
+            chosen = periods == period
+            found += self._aligned(starts[chosen], lengths[chosen], period, names, m)
+        where = numpy.concatenate([numpy.zeros(0, dtype=numpy.int64), *[x[0] for x in found]])
+        if not len(where):
+            return False
+        order = numpy.argsort(where)
+        sizes = numpy.concatenate([numbers[1] for numbers in found])[order]
+        tokens = numpy.concatenate([numbers[2] for numbers in found])[order]
+        self._replace(where[order], sizes, tokens)
+        self._merge()
+        for token in numpy.unique(tokens).tolist():
+            if len(self.bodies[token]) > 1:
+                self._absorb(token)
+        return True
+
+    def _aligned(
+        self, starts: Numbers, lengths: Numbers, period: int, names: Ints, m: int
+    ) -> list[tuple[Numbers, Numbers, Numbers]]:
+        """Choose where iterations begin: starts, numbers of items and tokens of loops.
+
+        Runs with the same items in another rotation become loops with the same body.
+        """
+        places = starts[:, None] + numpy.arange(period)
+        grams = names[places].astype(numpy.int64) << 32
+        grams |= names[places + (period - m)]
+        classes, which = numpy.unique(grams.min(axis=1), return_inverse=True)
+        found = []
+        for number in range(len(classes)):
+            members = numpy.flatnonzero(which == number)
+            longest = members[numpy.argmax(lengths[members])]
+            phase = self._phase(int(starts[longest]), int(lengths[longest]), period)
+            if phase is None:
+                continue
+            first = starts[longest] + phase
+            token = self._token(tuple(self.tokens[first : first + period].tolist()))
+            phases = numpy.argmax(grams[members] == grams[longest, phase], axis=1)
+            trips = (lengths[members] - phases) // period
+            some = trips > 0
+            at = starts[members][some] + phases[some]
+            found.append((at, trips[some] * period, numpy.full(len(at), token)))
+        return found
+
+    def _phase(self, start: int, length: int, period: int) -> int | None:
+        """Which item of a run begins an iteration, from 0; None if no loop can be made."""
+        tokens = self.tokens[start : start + 2 * period]
+        free = length % period
+        trips = length // period
+        last = free if trips < 3 else period - 1
+        allowed = numpy.arange(min(last, period - 1) + 1)
+        if self._brackets is not None:
+            depth = numpy.cumsum(
+                (tokens == self._brackets[0]).astype(int) - (tokens == self._brackets[1])
+            )
+            depth = numpy.concatenate([[0], depth])
+            if depth[period] != 0:
+                return None
+            allowed = allowed[depth[allowed] == depth[:period].min()]
+        if len(allowed) > 1:
+            known = self._known.get(tuple(sorted(tokens[:period].tolist())), ())
+            for body in known:
+                for phase in allowed.tolist():
+                    if tuple(tokens[phase : phase + period].tolist()) == body:
+                        return int(phase)
+            crossing = self._crossing(start, min(length, 3 * period), period, allowed)
+            # The last iteration of a loop is more often like the others than the first one.
+            cost = crossing + 2 * (allowed > free)
+            if free and trips > 2:
+                cost += self._strange(start, length, period)[numpy.minimum(allowed, free)]
+            allowed = allowed[numpy.lexsort((-allowed, cost))]
+        return int(allowed[0]) if len(allowed) else None
+
+    def _crossing(self, start: int, length: int, period: int, phases: Numbers) -> Numbers:
+        """How many values cross from an iteration to the next, for each phase."""
+        rows = self._rows[start : start + length + 1]
+        first, end = int(rows[0]), int(rows[-1])
+        last_use = numpy.full(end - first, -1, dtype=numpy.int64)
+        for operands in self._operands.between(first, end):
+            consumers = numpy.flatnonzero((operands >= first) & (operands < end))
+            numpy.maximum.at(last_use, operands[consumers] - first, consumers)
+        used = numpy.flatnonzero(last_use >= 0)
+        changes = numpy.zeros(end - first + 1, dtype=numpy.int64)
+        numpy.add.at(changes, used + 1, 1)
+        numpy.add.at(changes, last_use[used] + 1, -1)
+        alive = numpy.cumsum(changes)  # made before a row, and used at it or after
+        return alive[rows[period + phases] - first]  # type: ignore[no-any-return]
+
+    def _strange(self, start: int, length: int, period: int) -> Numbers:
+        """How many operands at the ends of a run are not as those of other iterations.
+
+        Tokens may agree by chance before the first and after the last iteration. Given for each
+        phase up to the number of items that no phase can take.
+        """
+        free = length % period
+        found = numpy.zeros(free + 1, dtype=numpy.int64)
+        items = numpy.arange(free)
+        for first, step in ((start, period), (start + length - free, -period)):
+            rows = [self._rows[first + i * step + items] for i in range(3)]
+            ends = [self._rows[first + i * step + items + 1] for i in range(3)]
+            plain = numpy.logical_and.reduce([b - a == 1 for a, b in zip(rows, ends, strict=True)])
+            wrong = numpy.zeros(free, dtype=numpy.int64)
+            for column in self._operands.columns:
+                read = [column[x].astype(numpy.int64) for x in rows]
+                # What the first iteration reads from before the loop is no sign.
+                there = plain & (read[0] >= (self._rows[start] if step > 0 else 0))
+                wrong += there & (read[0] - 2 * read[1] + read[2] != 0)
+            # With a later phase fewer of the first items are taken, and more of the last ones.
+            found += (
+                numpy.append(numpy.cumsum(wrong[::-1])[::-1], 0)
+                if step > 0
+                else (numpy.append(0, numpy.cumsum(wrong)))
+            )
+        return found
+
+    # Changes of the sequence
+
+    def _token(self, body: tuple[int, ...]) -> int:
+        """The token of the loop with a body."""
+        token = self._tokens_of.get(body)
+        if token is None:
+            token = self._tokens_of[body] = len(self.sizes)
+            self.sizes.append(sum([self.sizes[x] for x in body]))
+            self.bodies[token] = body
+            self._known.setdefault(tuple(sorted(body)), []).append(body)
+        return token
+
+    def _replace(self, starts: Numbers, lengths: Numbers, tokens: Numbers) -> None:
+        """Let stretches of items become loops; they do not overlap and are in order."""
+        marks = numpy.zeros(len(self.tokens) + 1, dtype=numpy.int8)
+        numpy.add.at(marks, starts, 1)
+        numpy.add.at(marks, starts + lengths, -1)
+        inside = numpy.cumsum(marks[:-1], dtype=numpy.int8).astype(bool)
+        numbers = self._loops(self.items[inside], lengths)
+        kept = ~inside
+        kept[starts] = True
+        self.tokens[starts] = tokens
+        self.items[starts] = numbers
+        self.tokens, self.items = self.tokens[kept], self.items[kept]
+        self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
+
+    def _loops(self, children: Numbers, lengths: Numbers) -> Numbers:
+        """Items for loops over items that stand one loop's after another's."""
+        self._children.append(children)
+        self._lengths.append(lengths)
+        self._firsts.append(self._n_children + numpy.cumsum(lengths) - lengths)
+        numbers = self.length + self._n_loops + numpy.arange(len(lengths))
+        self._n_loops += len(lengths)
+        self._n_children += len(children)
+        return numbers
+
+    def _merge(self) -> None:
+        """Let loops with the same body that follow one another be one."""
+        tokens = self.tokens
+        same = (tokens[1:] == tokens[:-1]) & (tokens[1:] >= self._first_loop)
+        if not same.any():
+            return
+        changes = numpy.diff(numpy.concatenate([[0], same.astype(numpy.int8), [0]]))
+        starts, ends = numpy.flatnonzero(changes == 1), numpy.flatnonzero(changes == -1) + 1
+        firsts, lengths, children = self.contents()
+        self._firsts, self._lengths, self._children = [firsts], [lengths], [children]
+        inside = numpy.zeros(len(tokens) + 1, dtype=numpy.int8)
+        numpy.add.at(inside, starts, 1)
+        numpy.add.at(inside, ends, -1)
+        merged = self.items[numpy.cumsum(inside[:-1], dtype=numpy.int8).astype(bool)] - self.length
+        each = lengths[merged]
+        places = numpy.repeat(firsts[merged], each) + _within(each)
+        counts = numpy.add.reduceat(each, numpy.cumsum(ends - starts) - (ends - starts))
+        numbers = self._loops(children[places], counts)
+        kept = numpy.ones(len(tokens), dtype=bool)
+        kept[1:] = ~same
+        self.items[starts] = numbers
+        self.tokens, self.items = tokens[kept], self.items[kept]
+        self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
+
+    def _absorb(self, token: int) -> None:
+        """Let the body of a loop where it stands alone be that loop with one trip."""
+        body = self.bodies[token]
+        n = len(self.tokens) - len(body) + 1
+        places = numpy.flatnonzero(self.tokens[: max(n, 0)] == body[0])
+        for ahead, other in enumerate(body[1:], 1):
+            if not len(places):
+                return
+            places = places[self.tokens[places + ahead] == other]
+        if not len(places):
+            return
+        if (numpy.diff(places) < len(body)).any():
+            apart, end = [], -1
+            for place in places.tolist():
+                if place >= end:
+                    apart.append(place)
+                    end = place + len(body)
+            places = numpy.asarray(apart)
+        lengths = numpy.full(len(places), len(body))
+        self._replace(places, lengths, numpy.full(len(places), token))
+        self._merge()
+
+
+LONG = 32
+"""A sequence with as many items is still long."""
+
+
+class Operands:
+    """What the rows of a sequence depend on.
+
+    Args:
+        columns: for each operand the rows that are read, negative for anything else.
+    """
+
+    def __init__(self, columns: Sequence[Ints]) -> None:
+        self.columns = columns
+
+    def between(self, first: int, end: int) -> list[Ints]:
+        """The operands of some rows."""
+        return [column[first:end] for column in self.columns]
+
+
+def _runs(back: Ints, m: int) -> tuple[Numbers, Numbers, Numbers]:
+    """Repetitions with a period from m to 2 m - 1: where they begin, lengths and periods."""
+    ends = numpy.flatnonzero(back[1:] != back[:-1]) + 1
+    starts = numpy.concatenate([[0], ends])
+    ends = numpy.append(ends, len(back))
+    periods = back[starts].astype(numpy.int64)
+    found = (periods >= m) & (periods < 2 * m) & (ends - starts + m - 1 >= periods)
+    starts, ends, periods = starts[found], ends[found], periods[found]
+    return starts - periods, ends - starts + m - 1 + periods, periods
+
+
+def _without_overlaps(starts: Numbers, lengths: Numbers, periods: Numbers) -> Numbers:
+    """Which of some stretches to take, so that none overlap: of short periods, then long ones."""
+    ends = starts + lengths
+    if (starts[1:] >= ends[:-1]).all():
+        return numpy.arange(len(starts))
+    taken = numpy.zeros(int(ends.max(initial=0)), dtype=bool)
+    chosen = []
+    for number in numpy.lexsort((starts, -lengths, periods)).tolist():
+        stretch = taken[starts[number] : ends[number]]
+        if not stretch.any():
+            stretch[:] = True
+            chosen.append(number)
+    return numpy.sort(numpy.asarray(chosen, dtype=numpy.int64))
+
+
+def _within(lengths: Numbers) -> Numbers:
+    """0, 1, ... for each of some lengths, one after another."""
+    ends = numpy.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return numpy.arange(total) - numpy.repeat(ends - lengths, lengths)

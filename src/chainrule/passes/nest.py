@@ -1,0 +1,195 @@
+"""Rows as a nest of loops: each row that is written, with all the rows that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy
+
+from .domain import Domain, Numbers
+from .grammar import Grammar
+from .repeats import Ints
+from .rows import Rows
+
+UNROLLED = 24
+"""A loop of always the same few trips is not worth it where these are so many rows."""
+
+
+class Written:
+    """A row that is written once.
+
+    Args:
+        rows: the rows it stands for, in the order of their instances.
+
+    Attributes:
+        domain: its instances.
+        number: its place among all written rows, in order.
+        operands: for each operand what the instances read; see :class:`Rows`.
+    """
+
+    __slots__ = ("domain", "number", "operands", "rows")
+
+    def __init__(self, rows: Numbers) -> None:
+        self.rows = rows
+        self.domain: Domain = ROOT
+        self.number = -1
+        self.operands: list[Ints] = []
+
+
+class Repeated:
+    """A loop.
+
+    Args:
+        trips: for each of its instances.
+        body: what an iteration does.
+    """
+
+    __slots__ = ("body", "domains", "trips")
+
+    def __init__(self, trips: Numbers, body: list[Written | Repeated]) -> None:
+        self.trips = trips
+        self.body = body
+        self.domains: list[Domain] = []  # of its body, and of one around it where it is split
+
+
+ROOT = Domain(None, numpy.ones(1, dtype=numpy.int64))
+
+
+class Nest:
+    """The rows of a recording in loops.
+
+    Attributes:
+        body: of the program.
+        written: the written rows, in order.
+        owner: which written row each row and input belongs to, -1 for inputs.
+        instance: and which instance it is; of an input its number.
+        n_rows: the number of rows.
+    """
+
+    def __init__(self, rows: Rows, grammar: Grammar) -> None:
+        self._firsts, self._lengths, self._children = grammar.contents()
+        self._grammar = grammar
+        self.body: list[Written | Repeated] = []
+        for token, item in zip(grammar.tokens.tolist(), grammar.items, strict=True):
+            self.body += self._nodes(token, item.reshape(1))
+        self.written = [*_written(self.body)]
+        self.n_rows = len(rows)
+        size = len(rows) + rows.n_inputs
+        self.owner = numpy.full(size, -1, dtype=numpy.int32)
+        self.instance = numpy.empty(size, dtype=numpy.int32)
+        self.instance[len(rows) :] = numpy.arange(rows.n_inputs)
+        for number, written in enumerate(self.written):
+            written.number = number
+            written.operands = rows.operands(written.rows)
+            if len(written.rows) == 1:
+                row = int(written.rows[0])
+                self.owner[row], self.instance[row] = number, 0
+            else:
+                self.owner[written.rows] = number
+                self.instance[written.rows] = numpy.arange(len(written.rows))
+        self._set_domains(self.body, ROOT)
+
+    def _nodes(self, token: int, items: Numbers) -> list[Written | Repeated]:
+        """What a token stands for; ``items`` are its instances."""
+        body = self._grammar.bodies.get(token)
+        if body is None:
+            return [Written(items)]
+        loops = items - self._grammar.length
+        lengths = self._lengths[loops]
+        trips = lengths // len(body)
+        if len(loops) == 1:
+            first = int(self._firsts[loops[0]])
+            children = self._children[first : first + int(lengths[0])]
+        else:
+            ends = numpy.cumsum(lengths)
+            start = self._firsts[loops] - (ends - lengths)
+            children = self._children[numpy.repeat(start, lengths) + numpy.arange(ends[-1])]
+        longest = int(trips.max())
+        small = longest == 1 or longest * self._grammar.sizes[token] <= UNROLLED
+        unrolled = small and bool((trips == longest).all())
+        if unrolled:
+            body = body * longest
+        table = children.reshape(-1, len(body))
+        nodes: list[Written | Repeated] = []
+        for place, inner in enumerate(body):
+            nodes += self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
+        return nodes if unrolled else [Repeated(trips, nodes)]
+
+    def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
+        for node in body:
+            if isinstance(node, Written):
+                node.domain = domain
+                continue
+            inner = Domain(domain, node.trips)
+            node.domains = [inner]
+            runs = self._rows_of_table(node, inner)
+            if runs is not None:
+                outer_trips, trips = runs
+                outer = Domain(domain, outer_trips)
+                inner = Domain(outer, trips)
+                node.domains = [outer, inner]
+            self._set_domains(node.body, inner)
+
+    def _rows_of_table(self, loop: Repeated, domain: Domain) -> tuple[Numbers, Numbers] | None:
+        """Where a loop runs through two indices at once: trip counts of two loops instead.
+
+        An operand that is affine between jumps tells: ``x[i] * y[j]`` for all i and j.
+        """
+        for node in loop.body:
+            if not isinstance(node, Written):
+                continue
+            for operand in node.operands:
+                if operand[0] < 0:
+                    continue
+                if _evenly(self.instance[operand], domain):
+                    continue
+                numbers = self.owner[operand].astype(numpy.int64) << 40  # apart from one another
+                numbers += self.instance[operand]
+                if domain.affine(numbers) is not None:
+                    continue
+                found = split(numbers, domain)
+                if found is not None:
+                    return found
+        return None
+
+
+def _evenly(numbers: Ints, domain: Domain) -> bool:
+    """Whether numbers are affine in the only loop around: seen at once."""
+    step = numpy.diff(numbers) if len(domain.chain) == 1 else numbers[:0]
+    return len(step) > 0 and bool((step == step[0]).all())
+
+
+def split(numbers: Numbers, domain: Domain) -> tuple[Numbers, Numbers] | None:
+    """The trip counts of two loops in which numbers are affine in the inner one."""
+    if not len(domain.trips) or len(numbers) < 4:
+        return None
+    step = numpy.diff(numbers)
+    begins = numpy.zeros(len(numbers), dtype=bool)
+    first = domain.iterations[-1] == 0
+    begins[first] = True
+    # The stride is the most frequent step, and what follows another one begins a run.
+    inside = ~first[1:]
+    if not inside.any():
+        return None
+    values, counts = numpy.unique(step[inside], return_counts=True)
+    stride = values[numpy.argmax(counts)]
+    begins[1:] |= step != stride
+    starts = numpy.flatnonzero(begins)
+    if 2 * len(starts) > len(numbers) or len(starts) == int(numpy.count_nonzero(first)):
+        return None
+    trips = numpy.diff(numpy.append(starts, len(numbers)))
+    outer_trips = numpy.bincount(domain.up[starts], minlength=len(domain.trips))
+    outer = Domain(domain.parent, outer_trips)
+    # Only where the runs are regular: of one length, or by an affine function. Two runs of
+    # other lengths are no loops, but the first iterations and the others.
+    if (trips != trips[0]).any() and (outer_trips.max() < 3 or outer.affine(trips) is None):
+        return None
+    return outer_trips, trips
+
+
+def _written(body: Sequence[Written | Repeated]) -> Iterator[Written]:
+    for node in body:
+        if isinstance(node, Written):
+            yield node
+        else:
+            yield from _written(node.body)

@@ -1,0 +1,149 @@
+"""The outputs of a rolled program: as few slices of arrays as may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import numpy
+
+from chainrule.program.builder import Builder
+from chainrule.program.form import VALUES, Array, Index, Operand, Slice
+
+from .copies import copy_elements
+from .domain import Indices, Numbers
+from .nest import ROOT, Nest
+from .repeats import Ints
+
+FEW = 8
+"""So many outputs or stretches of them are given one by one."""
+
+
+class Outputs:
+    """Where the outputs come from, decided before the loops that compute them are written.
+
+    Values of a written row that lie in an array one after another are a slice of it. Where all
+    instances are outputs, the row stores them in an array of the outputs as well; others are
+    copied there after all loops.
+
+    Args:
+        nest: what computes them.
+        operands: they, numbered as in ``Rows``.
+        homes: of written rows whose values stand in an array: this, and their elements.
+
+    Attributes:
+        stores: written rows, and where to store their values.
+        homeless: written rows that need a place in an array.
+    """
+
+    def __init__(
+        self, nest: Nest, operands: Ints, homes: Mapping[int, tuple[Array, Numbers]]
+    ) -> None:
+        self.stores: list[tuple[int, Array, Numbers]] = []
+        self.homeless: list[int] = []
+        self._nest = nest
+        self._operands = operands
+        self._homes = homes
+        self._parts: list[Slice | _Copied | int] = []
+        self._owners = self._owners_in_loops()
+        changes = numpy.flatnonzero(numpy.diff(self._owners)) + 1
+        stretches = [0, *changes.tolist(), len(operands)]
+        if len(stretches) > FEW + 1:
+            stretches = [0, len(operands)]
+        for first, end in pairwise(stretches):
+            self._plan(first, end)
+
+    def _owners_in_loops(self) -> Numbers:
+        """The written row of each output that is computed in a loop, -1 for others."""
+        nest = self._nest
+        owners = numpy.full(len(self._operands), -1, dtype=numpy.int64)
+        values = self._operands >= 0
+        owners[values] = nest.owner[self._operands[values]]
+        looped = numpy.asarray([*(x.domain is not ROOT for x in nest.written), False])
+        owners[~looped[owners]] = -1
+        return owners
+
+    def _plan(self, first: int, end: int) -> None:
+        """Decide for a stretch of outputs."""
+        owners = self._owners[first:end]
+        if end - first < FEW or (owners == -1).all():
+            self._parts += self._operands[first:end].tolist()
+            self._find_homes(owners)
+            return
+        whole = self._slice(first, end)
+        if whole is not None:
+            self._parts.append(whole)
+            return
+        part = _Copied(Array(VALUES, end - first, "y"), [])
+        for owner in numpy.unique(owners).tolist():
+            places = numpy.flatnonzero(owners == owner)
+            operands = self._operands[first:end][places]
+            if owner >= 0:
+                instances = self._nest.instance[operands]
+                count = self._nest.written[owner].domain.count
+                if (numpy.bincount(instances, minlength=count) == 1).all():
+                    self.stores.append((owner, part.array, places[numpy.argsort(instances)]))
+                    continue
+                self._find_homes(numpy.asarray([owner]))
+            part.copied.append((owner, operands, places))
+        self._parts.append(part)
+
+    def _slice(self, first: int, end: int) -> Slice | None:
+        """Outputs that stand in an array one after another already."""
+        owner = int(self._owners[first])
+        if owner not in self._homes or (self._owners[first:end] != owner).any():
+            return None
+        array, places = self._homes[owner]
+        places = places[self._nest.instance[self._operands[first:end]]]
+        if (numpy.diff(places) != 1).any():
+            return None
+        return Slice(array, int(places[0]), len(places))
+
+    def _find_homes(self, owners: Numbers) -> None:
+        for owner in numpy.unique(owners).tolist():
+            if owner >= 0 and owner not in self._homes and owner not in self.homeless:
+                self.homeless.append(owner)
+
+    def write(
+        self, builder: Builder, indices: Indices, values: list[Operand], constants: Numbers
+    ) -> Iterator[Operand | Slice]:
+        """The outputs, after all loops."""
+
+        def single(operand: int) -> Operand:
+            if operand < 0:
+                return float(constants[~operand])
+            owner, instance = int(self._nest.owner[operand]), int(self._nest.instance[operand])
+            if owner < 0:
+                return builder.input(instance)
+            if self._nest.written[owner].domain is ROOT:
+                return values[owner]
+            array, places = self._homes[owner]
+            return builder.load(array, Index(int(places[instance])))
+
+        for part in self._parts:
+            if isinstance(part, int):
+                yield single(part)
+                continue
+            if isinstance(part, _Copied):
+                for owner, operands, places in part.copied:
+                    if owner >= 0:
+                        array, elements = self._homes[owner]
+                        elements = elements[self._nest.instance[operands]]
+                        copy_elements(builder, indices, array, elements, part.array, places)
+                        continue
+                    inputs = operands >= self._nest.n_rows
+                    numbers = operands[inputs].astype(numpy.int64) - self._nest.n_rows
+                    to = places[inputs]
+                    copy_elements(builder, indices, builder.inputs, numbers, part.array, to)
+                    for operand, place in zip(operands[~inputs], places[~inputs], strict=True):
+                        builder.store(part.array, Index(int(place)), single(int(operand)))
+                part = Slice(part.array, 0, part.array.size)
+            yield part
+
+
+class _Copied:
+    """Outputs that are brought together in an array."""
+
+    def __init__(self, array: Array, copied: list[tuple[int, Ints, Numbers]]) -> None:
+        self.array = array
+        self.copied = copied

@@ -1,0 +1,223 @@
+"""Rolling: from a recording to a program in which repeated stretches are loops.
+
+The user's loops are found again in the list of operations that a run has made. Nothing is moved:
+the program runs the same operations on the same operands in the same order, so no dependences need
+to be analysed for it to be right.
+
+What an operand of a written row reads is data: numbers, which become a constant or a table of them;
+values of the same iteration, or of one around; inputs; else elements of an array in which these
+values are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+
+from chainrule.compiler.recording import Recording
+from chainrule.program.builder import Builder
+from chainrule.program.form import Array, Operand, Program
+
+from .copies import copy_elements
+from .domain import Domain, Indices, Numbers
+from .flat import flat
+from .grammar import Grammar, Operands
+from .nest import Nest, Repeated, Written
+from .outputs import Outputs
+from .placing import Read, Shared, shared_arrays
+from .repeats import Ints
+from .rows import Rows
+
+SHORT = 256
+"""A recording of so many rows stays flat: its code is small enough, and faster than loops."""
+
+GAIN = 2
+"""Loops must make it shorter by this factor."""
+
+
+def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
+    """The program of a recording, with loops where it pays.
+
+    Args:
+        recording: its rows are put in order.
+        outputs: what the program gives, as ``record`` gave it.
+
+    Returns:
+        A program whose guards are numbered in the order of the recording's.
+    """
+    if len(recording) <= SHORT:
+        return flat(recording, outputs)
+    outputs = recording.in_order(outputs)
+    rows = Rows(recording)
+    grammar = Grammar(rows.tokens, None, Operands(rows.columns))
+    if grammar.written * GAIN > len(rows):
+        return flat(recording, outputs)
+    return _Writer(rows, Nest(rows, grammar)).program(outputs)
+
+
+@dataclass(eq=False)
+class _Value:
+    """An operand: the value of a written row, in the same iteration or one around."""
+
+    owner: int
+
+
+@dataclass(eq=False)
+class _Input:
+    """An operand: inputs, by their numbers."""
+
+    numbers: Numbers
+
+
+_Source = _Value | _Input | Read | float | numpy.ndarray
+
+
+class _Writer:
+    """Writes the program of a nest."""
+
+    def __init__(self, rows: Rows, nest: Nest) -> None:
+        self._rows = rows
+        self._nest = nest
+        self._indices = Indices()
+        self._builder = Builder(rows.n_inputs)
+        self._reads: list[Read] = []
+        self._sources = [
+            [self._source(written, operand) for operand in written.operands]
+            for written in nest.written
+        ]
+        self._values: list[Operand] = [0.0] * len(nest.written)
+        self._guards = rows.guards()
+        self._tables: dict[bytes, Array] = {}
+        self._stores: dict[int, list[tuple[Array, Numbers]]] = {}
+        self._homes: dict[int, tuple[Array, Numbers]] = {}
+        self._array_of: dict[Read, Shared] = {}
+
+    def program(self, outputs: Sequence[int]) -> Program:
+        """The program that gives these outputs."""
+        self._place()
+        operands = self._rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
+        given = Outputs(self._nest, operands, self._homes)
+        for owner in given.homeless:
+            self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
+        for owner, array, places in given.stores:
+            self._stores.setdefault(owner, []).append((array, places))
+        self._body(self._nest.body)
+        self._builder.note = None
+        constants = self._rows.constants
+        result = given.write(self._builder, self._indices, self._values, constants)
+        return self._builder.finish([*result])
+
+    def _place(self) -> None:
+        """Lay out the arrays."""
+        for shared in shared_arrays(self._nest, self._reads):
+            self._add_array(shared)
+
+    def _add_array(self, shared: Shared) -> None:
+        """Take an array: what is stored there, and what reads it."""
+        for read in shared.reads:
+            self._array_of[read] = shared
+        for owner, home in shared.homes.items():
+            self._homes[owner] = shared.array, home.places
+        for kept in shared.kept:
+            if kept.owner >= 0:
+                self._stores.setdefault(kept.owner, []).append((shared.array, kept.places))
+                continue
+            assert kept.instances is not None
+            copy_elements(
+                self._builder,
+                self._indices,
+                self._builder.inputs,
+                kept.instances,
+                shared.array,
+                kept.places,
+            )
+
+    # Where operands come from
+
+    def _source(self, written: Written, operand: Ints) -> _Source:
+        """Where an operand's values come from."""
+        nest, rows = self._nest, self._rows
+        first = int(operand[0])
+        if first < 0:
+            numbers = rows.constants[~operand]
+            bits = numbers.view(numpy.int64)
+            return float(numbers[0]) if (bits == bits[0]).all() else numbers
+        owners = nest.owner[operand]
+        owner = int(owners[0])
+        if len(owners) == 1 or (owners == owner).all():
+            if owner < 0:
+                return _Input(nest.instance[operand].astype(numpy.int64))
+            source = nest.written[owner]
+            instances = written.domain.instances_of(source.domain)
+            if instances is not None and (nest.instance[operand] == instances).all():
+                return _Value(owner)
+            read = Read(written.domain, operand, [owner], None)
+        else:
+            present = numpy.flatnonzero(numpy.bincount(owners + 1)) - 1
+            read = Read(written.domain, operand, present.tolist(), owners)
+        self._reads.append(read)
+        return read
+
+    def _operand(self, source: _Source, domain: Domain) -> Operand:
+        """The operand in the program, inside the loops of its domain."""
+        if isinstance(source, float):
+            return source
+        if isinstance(source, _Value):
+            return self._values[source.owner]
+        if isinstance(source, _Input):
+            index = self._indices.index(domain, source.numbers)
+            return self._builder.load(self._builder.inputs, index)
+        if isinstance(source, Read):
+            if source.array is None:
+                self._array_of[source].find(source, self._indices)
+            assert source.array is not None
+            return self._builder.load(source.array, source.index)
+        bits, place = self._indices.looked_up(domain, source.view(numpy.int64))
+        return self._builder.load(self._table(bits.view(numpy.float64)), place)
+
+    def _table(self, numbers: numpy.ndarray) -> Array:
+        """A table of constants; equal ones are one."""
+        key = numbers.tobytes()
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = self._builder.table(numbers)
+        return table
+
+    # Statements
+
+    def _body(self, body: Sequence[Written | Repeated]) -> None:
+        for node in body:
+            if isinstance(node, Written):
+                self._write(node)
+            else:
+                self._loop(node, node.domains)
+
+    def _loop(self, node: Repeated, domains: Sequence[Domain]) -> None:
+        domain = domains[0]
+        assert domain.parent is not None
+        trips = self._indices.index(domain.parent, domain.trips)
+        self._builder.note = None
+        with self._builder.loop(trips) as loop:
+            domain.loop = loop
+            if len(domains) > 1:
+                self._loop(node, domains[1:])
+            else:
+                self._body(node.body)
+
+    def _write(self, written: Written) -> None:
+        """The statements of a written row."""
+        builder, domain = self._builder, written.domain
+        row = int(written.rows[0])
+        builder.note = self._rows.note(row)
+        operands = [self._operand(source, domain) for source in self._sources[written.number]]
+        operation = self._rows.operation(row)
+        if operation is None:
+            number = self._indices.index(domain, self._guards[written.rows])
+            builder.guard(operands[0], self._rows.outcome(row), number)
+            return
+        value = builder.compute(operation, operands)
+        self._values[written.number] = value
+        for array, places in self._stores.get(written.number, ()):
+            builder.store(array, self._indices.index(domain, places), value)

@@ -1,0 +1,154 @@
+"""The rows of a recording, ready to be rolled: tokens, and operands by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from chainrule.compiler.recording import (
+    ABSENT,
+    GUARD,
+    INPUT,
+    LEAF,
+    OPERATION_OF,
+    POOLED,
+    USER,
+    Recording,
+)
+from chainrule.rules import Operation
+
+from .repeats import Ints
+
+
+class Rows:
+    """The rows of a recording that do something: without inputs and leaves.
+
+    An operand is the number of an earlier of these rows, or ``len(rows) + number`` for an input; a
+    negative one, ``~operand``, is the number of a constant.
+
+    Args:
+        recording: its rows are in order.
+
+    Attributes:
+        tokens: what each row does: rows that do the same to values and constants in the same places
+            have the same one.
+        constants: the constants.
+        n_inputs: the number of inputs.
+        columns: the first operands of each row, ABSENT where there is none.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        codes = numpy.asarray(recording.codes)
+        left, right = numpy.asarray(recording.left), numpy.asarray(recording.right)
+        self.constants = numpy.array(recording.constants)
+        self._recording = recording
+        self._notes = numpy.asarray(recording.notes)
+        inputs, leaves = codes == INPUT, codes == LEAF
+        self._kept = numpy.flatnonzero(~(inputs | leaves))
+        self.n_inputs = int(numpy.count_nonzero(inputs))
+        whole = len(codes) - len(self._kept) == self.n_inputs  # inputs come first
+        kept = slice(self.n_inputs, None) if whole else self._kept
+        self._places = numpy.empty(len(codes), dtype=numpy.int32)
+        self._places[self._kept] = numpy.arange(len(self._kept))
+        self._places[inputs] = len(self._kept) + left[inputs]
+        self._places[leaves] = left[leaves]
+        self._codes, self._left, self._right = codes[kept], left[kept], right[kept]
+        self._pool = numpy.asarray(recording.pool)
+        self._pooled = numpy.flatnonzero(self._codes & POOLED)
+        self.columns = self._first_operands()
+        self.tokens, self._examples = self._tokens()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def placed(self, operands: Ints) -> Ints:
+        """Operands of the recording by their numbers here."""
+        if not len(self._places):
+            return operands
+        return numpy.where(operands >= 0, self._places[numpy.maximum(operands, 0)], operands)
+
+    def operation(self, row: int) -> Operation | None:
+        """The operation of a row; None for a guard."""
+        code = int(self._codes[row])
+        if code == GUARD:
+            return None
+        if code == USER:
+            operation: Operation = self._recording.operations[self._pool[self._left[row]]]
+            return operation
+        return OPERATION_OF[code & ~POOLED]
+
+    def outcome(self, row: int) -> bool:
+        """What the condition of a guard was."""
+        return bool(self._right[row])
+
+    def operands(self, rows: NDArray[numpy.integer[Any]]) -> list[Ints]:
+        """The operands of rows with the same token, one after another."""
+        code = int(self._codes[rows[0]])
+        if code & POOLED:
+            start = self._left[rows] + (code == USER)
+            count = int(self._right[rows[0]])
+            return [self.placed(self._pool[start + i]) for i in range(count)]
+        two = code != GUARD and self._right[rows[0]] != ABSENT
+        return [column[rows] for column in self.columns[: 1 + two]]
+
+    def note(self, row: int) -> Any:
+        """What is known of a row: its name, group and line."""
+        if not len(self._notes):
+            return None
+        place = int(self._notes[self._kept[row]])
+        return None if place < 0 else self._recording.annotations[place]
+
+    def guards(self) -> NDArray[numpy.int64]:
+        """How many guards come before each row."""
+        asked = self._codes == GUARD
+        return numpy.cumsum(asked) - asked
+
+    def _first_operands(self) -> list[Ints]:
+        """The operands of plain rows, and the first ones of others."""
+        plain_right = (self._codes != GUARD) & (self._right != ABSENT)
+        left = self.placed(self._left)
+        right = numpy.where(plain_right, self.placed(self._right), ABSENT)
+        columns = [left, right]
+        pooled = self._pooled
+        if len(pooled):
+            columns.append(numpy.full(len(self), ABSENT, dtype=numpy.int32))
+            start = self._left[pooled] + (self._codes[pooled] == USER)
+            for i, column in enumerate(columns):
+                there = self._right[pooled] > i
+                column[pooled] = ABSENT
+                column[pooled[there]] = self.placed(self._pool[start[there] + i])
+        return columns
+
+    def _tokens(self) -> tuple[Ints, Ints]:
+        """The tokens of all rows, and a row of each token."""
+        keys = self._codes.astype(numpy.int64) << 3
+        keys |= (self.columns[0] < 0) | (self.columns[1] < 0).astype(numpy.int64) << 1
+        keys |= (self.columns[1] != ABSENT).astype(numpy.int64) << 2
+        asked = numpy.flatnonzero(self._codes == GUARD)
+        keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
+        keys[self._pooled] = 0
+        next_key = 1 << 19
+        starts = self._left[self._pooled]
+        counts = self._right[self._pooled]
+        codes = self._codes[self._pooled]
+        for code, count in {*zip(codes.tolist(), counts.tolist(), strict=True)}:
+            chosen = numpy.flatnonzero((codes == code) & (counts == count))
+            start = starts[chosen]
+            kinds = numpy.empty((len(chosen), count + (code == USER)), dtype=numpy.int32)
+            for i in range(kinds.shape[1]):
+                given = self._pool[start + i]
+                user = code == USER and i == 0
+                kinds[:, i] = given if user else self.placed(given) < 0
+            _, names = numpy.unique(kinds, axis=0, return_inverse=True)
+            names = names.reshape(-1)
+            keys[self._pooled[chosen]] = next_key + names
+            next_key += int(names.max()) + 1
+        present = numpy.zeros(next_key, dtype=bool)
+        present[keys] = True
+        numbers = numpy.cumsum(present, dtype=numpy.int32) - 1
+        tokens = numbers[keys].astype(numpy.int32)
+        examples = numpy.zeros(int(present.sum()), dtype=numpy.int32)
+        examples[tokens] = numpy.arange(len(tokens))
+        return tokens, examples
