@@ -304,11 +304,12 @@ class Builder:
 
     def _new(self, operation: Operation, operands: tuple[Operand, ...]) -> Operand:
         key = (operation, *map(_key, operands))
-        found = self._known(key)
-        if found is None and operation in COMMUTATIVE:
-            found = self._known((operation, key[2], key[1]))
-        if found is not None:
-            return found
+        if self._final:
+            found = self._known(key)
+            if found is None and operation in COMMUTATIVE:
+                found = self._known((operation, key[2], key[1]))
+            if found is not None:
+                return found
         depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
         if operation is rules.gather or not operation.builtin:  # can raise, where it does not run
             depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
