@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from chainrule.compiler.recording import Recording
+from chainrule.compiler.recording import BEGIN, END, GUARD, MARKS, Recording
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 
@@ -29,6 +29,7 @@ from .outputs import Outputs
 from .placing import Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import Rows
+from .segments import IrregularError, Segments
 
 SHORT = 256
 """A recording of so many rows stays flat: its code is small enough, and faster than loops."""
@@ -51,10 +52,14 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
         return flat(recording, outputs)
     outputs = recording.in_order(outputs)
     rows = Rows(recording)
-    grammar = Grammar(rows.tokens, None, Operands(rows.columns))
-    if grammar.written * GAIN > len(rows):
-        return flat(recording, outputs)
-    return _Writer(rows, Nest(rows, grammar)).program(outputs)
+    brackets = rows.token(BEGIN), rows.token(END)
+    grammar = Grammar(rows.tokens, brackets, Operands(rows.columns))
+    if grammar.written * GAIN <= len(rows):
+        try:
+            return _Writer(rows, Nest(rows, grammar)).program(outputs)
+        except IrregularError:
+            pass
+    return flat(recording, outputs)
 
 
 @dataclass(eq=False)
@@ -82,6 +87,7 @@ class _Writer:
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
+        self._segments = Segments(self._builder, self._indices, rows, nest)
         self._reads: list[Read] = []
         self._sources = [
             [self._source(written, operand) for operand in written.operands]
@@ -212,12 +218,15 @@ class _Writer:
         row = int(written.rows[0])
         builder.note = self._rows.note(row)
         operands = [self._operand(source, domain) for source in self._sources[written.number]]
-        operation = self._rows.operation(row)
-        if operation is None:
+        code = self._rows.code(row)
+        if code == GUARD:
             number = self._indices.index(domain, self._guards[written.rows])
-            builder.guard(operands[0], self._rows.outcome(row), number)
+            builder.guard(operands[0], bool(self._rows.right(written.rows[:1])[0]), number)
             return
-        value = builder.compute(operation, operands)
+        if MARKS <= code < GUARD:
+            value = self._segments.write(written, operands)
+        else:
+            value = builder.compute(self._rows.operation(row), operands)
         self._values[written.number] = value
         for array, places in self._stores.get(written.number, ()):
             builder.store(array, self._indices.index(domain, places), value)
