@@ -47,11 +47,11 @@ class Rows:
     """
 
     def __init__(self, recording: Recording) -> None:
-        codes = numpy.asarray(recording.codes)
-        left, right = numpy.asarray(recording.left), numpy.asarray(recording.right)
+        codes = numpy.array(recording.codes)
+        left, right = numpy.array(recording.left), numpy.array(recording.right)
         self.constants = numpy.array(recording.constants)
         self._recording = recording
-        self._notes = numpy.asarray(recording.notes)
+        self._notes = numpy.array(recording.notes)
         inputs, leaves = codes == INPUT, codes == LEAF
         self._kept = numpy.flatnonzero(~(inputs | leaves))
         self.n_inputs = int(numpy.count_nonzero(inputs))
@@ -62,7 +62,7 @@ class Rows:
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
         self._codes, self._left, self._right = codes[kept], left[kept], right[kept]
-        self._pool = numpy.asarray(recording.pool)
+        self._pool = numpy.array(recording.pool)
         self._pooled = numpy.flatnonzero(self._codes & POOLED)
         self.columns = self._first_operands()
         self.tokens = self._tokens()
