@@ -47,7 +47,7 @@ def written(program: Program) -> int:
 def rolling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rolls whatever can be, as usual and down to the smallest loop."""
     monkeypatch.setattr(roll, "SHORT", 0)
-    monkeypatch.setattr(roll, "GAIN", 0)
+    monkeypatch.setattr(roll, "SHARE", 0.0)
     monkeypatch.setattr(grammar, "WORTH", request.param[0])
     monkeypatch.setattr(nest, "UNROLLED", request.param[1])
 
@@ -113,9 +113,7 @@ def test_loop_programs(seed: int) -> None:
 def test_guards(seed: int) -> None:
     """A guard that fails has the number that it has in the recording."""
     source = loop_program(seed)
-    recording, outputs, _ = recorded(
-        lambda x: source.function(FUNCTIONS)(*x), source.points[0]
-    )
+    recording, outputs, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
     plain, loops = flat(recording, outputs), rolled(recording, outputs)
     assert plain.guards == loops.guards
     for point in source.points[1:]:
@@ -166,9 +164,9 @@ def descent(x: Sequence[Any]) -> list[Any]:
     """Gradient descent."""
     p = [*x]
     for _ in range(12):
-        g = cr.grad(
-            lambda q: sum((q[i + 1] - q[i] ** 2) ** 2 + (1 - q[i]) ** 2 for i in range(2))
-        )(p)
+        g = cr.grad(lambda q: sum((q[i + 1] - q[i] ** 2) ** 2 + (1 - q[i]) ** 2 for i in range(2)))(
+            p
+        )
         p = [a - 0.01 * b for a, b in zip(p, g, strict=True)]
     return p
 
@@ -310,7 +308,9 @@ def test_nothing_repeats() -> None:
     def function(x: Sequence[Node]) -> Any:
         values: list[Any] = [*x]
         for _ in range(2000):
-            f = random.choice([cm.sin, cm.tanh, cm.exp, cm.cos, lambda y: -y, lambda y: 0.5 * y])
+            f: Any = random.choice(
+                [cm.sin, cm.tanh, cm.exp, cm.cos, lambda y: -y, lambda y: 0.5 * y]
+            )
             values.append(f(cm.tanh(random.choice(values[-50:])) + random.choice(values)))
         return sum(random.sample(values, 20))
 
@@ -382,9 +382,7 @@ def test_sequences(seed: int) -> None:
 def test_order(seed: int) -> None:
     """The rows run in the order in which they were recorded, and each once."""
     source = loop_program(seed)
-    recording, outputs, _ = recorded(
-        lambda x: source.function(FUNCTIONS)(*x), source.points[0]
-    )
+    recording, outputs, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
     recording.in_order(outputs)
     rows = Rows(recording)
     found = nest.Nest(rows, Grammar(rows.tokens, (-1, -1), Operands(rows.columns)))

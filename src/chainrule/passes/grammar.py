@@ -215,7 +215,7 @@ class Grammar:
         numpy.add.at(changes, used + 1, 1)
         numpy.add.at(changes, last_use[used] + 1, -1)
         alive = numpy.cumsum(changes)  # made before a row, and used at it or after
-        return alive[rows[period + phases] - first]  # type: ignore[no-any-return]
+        return alive[rows[period + phases] - first]
 
     def _strange(self, start: int, length: int, period: int) -> Numbers:
         """How many operands at the ends of a run are not as those of other iterations.

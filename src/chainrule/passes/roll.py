@@ -24,7 +24,7 @@ from .copies import copy_elements
 from .domain import Domain, Indices, Numbers
 from .flat import flat
 from .grammar import Grammar, Operands
-from .nest import Nest, Repeated, Written
+from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Read, Shared, shared_arrays
 from .repeats import Ints
@@ -32,10 +32,10 @@ from .rows import Rows
 from .segments import IrregularError, Segments
 
 SHORT = 256
-"""A recording of so many rows stays flat: its code is small enough, and faster than loops."""
+"""Loops must save as many rows: short code is compiled soon, and faster than loops."""
 
-GAIN = 2
-"""Loops must make it shorter by this factor."""
+SHARE = 0.25
+"""And this share of all rows."""
 
 
 def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
@@ -48,13 +48,13 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    if len(recording) <= SHORT:
+    if len(recording) < SHORT:
         return flat(recording, outputs)
     outputs = recording.in_order(outputs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
     grammar = Grammar(rows.tokens, brackets, Operands(rows.columns))
-    if grammar.written * GAIN <= len(rows):
+    if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
         try:
             return _Writer(rows, Nest(rows, grammar)).program(outputs)
         except IrregularError:
@@ -188,7 +188,7 @@ class _Writer:
         key = numbers.tobytes()
         table = self._tables.get(key)
         if table is None:
-            table = self._tables[key] = self._builder.table(numbers)
+            table = self._tables[key] = self._builder.table(numbers.tolist())
         return table
 
     # Statements
@@ -204,7 +204,7 @@ class _Writer:
         domain = domains[0]
         assert domain.parent is not None
         trips = self._indices.index(domain.parent, domain.trips)
-        self._builder.note = None
+        self._builder.note = self._rows.note(first_row(node))
         with self._builder.loop(trips) as loop:
             domain.loop = loop
             if len(domains) > 1:

@@ -80,21 +80,24 @@ class Rows:
         """The code of a row, as in the recording."""
         return int(self._codes[row])
 
-    def codes(self, rows: NDArray[numpy.integer[Any]]) -> NDArray[numpy.uint16]:
+    def codes(self, rows: Any) -> NDArray[numpy.uint16]:
         """The codes of rows."""
-        return self._codes[rows]
+        codes: NDArray[numpy.uint16] = self._codes[rows]
+        return codes
 
     def of_code(self, *codes: int) -> NDArray[numpy.int64]:
         """The rows of some codes, in order."""
         return numpy.flatnonzero(numpy.isin(self._codes, codes))
 
-    def left(self, rows: NDArray[numpy.integer[Any]]) -> Ints:
+    def left(self, rows: Any) -> Ints:
         """The first column of rows in which that is no operand."""
-        return self._left[rows]
+        left: Ints = self._left[rows]
+        return left
 
-    def right(self, rows: NDArray[numpy.integer[Any]]) -> Ints:
+    def right(self, rows: Any) -> Ints:
         """The second column of rows in which that is no operand."""
-        return self._right[rows]
+        right: Ints = self._right[rows]
+        return right
 
     def token(self, code: int) -> int:
         """The token of rows of a code that has one only, -1 if there are none."""
@@ -109,7 +112,7 @@ class Rows:
             return operation
         return OPERATION_OF[code & ~POOLED]
 
-    def operands(self, rows: NDArray[numpy.integer[Any]]) -> list[Ints]:
+    def operands(self, rows: Any) -> list[Ints]:
         """The operands of rows with the same token, one after another."""
         code = int(self._codes[rows[0]])
         if code & POOLED:
@@ -131,7 +134,8 @@ class Rows:
     def guards(self) -> NDArray[numpy.int64]:
         """How many guards come before each row."""
         asked = self._codes == GUARD
-        return numpy.cumsum(asked) - asked
+        before: NDArray[numpy.int64] = numpy.cumsum(asked) - asked
+        return before
 
     def _first_operands(self) -> list[Ints]:
         """The operands of plain rows, and the first ones of others."""
@@ -182,7 +186,8 @@ class Rows:
         present = numpy.zeros(next_key, dtype=bool)
         present[keys] = True
         numbers = numpy.cumsum(present, dtype=numpy.int32) - 1
-        return numbers[keys]
+        tokens: Ints = numbers[keys]
+        return tokens
 
 
 def _is_special(code: Any) -> Any:
