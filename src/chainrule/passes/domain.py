@@ -92,6 +92,19 @@ class Domain:
         """The numbers of all instances."""
         return numpy.arange(self.count)
 
+    def has(self, iterations: list[Numbers]) -> bool:
+        """Whether any of some iterations, numbers for each loop around, is one of its instances."""
+        instances = numpy.zeros(len(iterations[0]), dtype=numpy.int64)
+        there = numpy.ones(len(instances), dtype=bool)
+        for domain, numbers in zip(self.chain, iterations, strict=True):
+            trips = domain.trips[instances]
+            there &= (numbers >= 0) & (numbers < trips)
+            if not there.any():
+                return False
+            first = numpy.cumsum(domain.trips) - domain.trips
+            instances = numpy.where(there, first[instances] + numbers, 0)
+        return True
+
     # Affine numbers
 
     @cached_property
@@ -120,55 +133,39 @@ class Domain:
             numbers: of all instances, or of those in ``places``.
             places: some instances, ascending, or None for all.
         """
-        strides = self._strides(numbers, places)
-        return None if strides is None else Affine(*strides[:2])
+        return self._fitted(numbers, places, (0,) * len(self.chain))
 
     def guess(self, numbers: Numbers, places: Numbers, prefer: tuple[int, ...]) -> Affine | None:
-<<<<<<< HEAD
         """As ``affine`` for some instances; a stride that they do not tell is the preferred one."""
-=======
-        """As ``affine``; a stride of a loop of which these instances tell nothing is taken from
-        ``prefer``.
-        """
->>>>>>> jit
-        found = self._strides(numbers, places)
-        if found is None:
-            return None
-        offset, strides, known = found
-        chosen = list(strides)
-        for loop, iterations in enumerate(self.iterations):
-            if not known[loop] and prefer[loop]:
-                chosen[loop] = prefer[loop]
-                offset -= prefer[loop] * int(iterations[places[0]])
-        return Affine(offset, tuple(chosen))
+        found = self._fitted(numbers, places, prefer)
+        return found or self._fitted(numbers, places, (0,) * len(self.chain))
 
-    def _strides(
-        self, numbers: Numbers, places: Numbers | None
-    ) -> tuple[int, tuple[int, ...], list[bool]] | None:
+    def _fitted(
+        self, numbers: Numbers, places: Numbers | None, prefer: tuple[int, ...]
+    ) -> Affine | None:
+        strides = [*prefer]
         if not len(numbers):
-            return 0, (0,) * len(self.iterations), [False] * len(self.iterations)
+            return Affine(0, prefer)
         steps = self._steps if places is None else self._steps_among(places)
-        strides = [0] * len(steps)
+        some = slice(None) if places is None else places
         rest = numbers
+        for loop, step in enumerate(steps):
+            if step is None and prefer[loop]:
+                rest = rest - prefer[loop] * self.iterations[loop][some]
         for loop in reversed(range(len(steps))):
             step = steps[loop]
             if step is None:
                 continue
-            iterations = self.iterations[loop]
-            if places is not None:
-                iterations = iterations[places]
+            iterations = self.iterations[loop][some]
             a, b = step
             apart = int(iterations[b]) - int(iterations[a])
-            stride, left = divmod(int(rest[b]) - int(rest[a]), apart)
+            strides[loop], left = divmod(int(rest[b]) - int(rest[a]), apart)
             if left:
                 return None
-            if stride:
-                strides[loop] = stride
-                rest = rest - stride * iterations
+            if strides[loop]:
+                rest = rest - strides[loop] * iterations
         offset = int(rest[0])
-        if not (rest == offset).all():
-            return None
-        return offset, tuple(strides), [step is not None for step in steps]
+        return Affine(offset, tuple(strides)) if (rest == offset).all() else None
 
     def values(self, affine: Affine) -> Numbers:
         """An affine function for all instances."""

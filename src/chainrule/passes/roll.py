@@ -1,8 +1,8 @@
 """Rolling: from a recording to a program in which repeated stretches are loops.
 
-The user's loops are found again in the list of operations that a run has made. Nothing is moved: the
-program runs the same operations on the same operands in the same order, so no dependences need to
-be analysed for it to be right.
+The user's loops are found again in the list of operations that a run has made. Nothing is moved:
+the program runs the same operations on the same operands in the same order, so no dependences need
+to be analysed for it to be right.
 
 What an operand of a written row reads is data: numbers, which become a constant or a table of them;
 values of the same iteration, or of one around; inputs; else elements of an array in which these
@@ -18,12 +18,14 @@ import numpy
 
 from chainrule.compiler.recording import Recording
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Index, Operand, Program, Slice
+from chainrule.program.form import Array, Operand, Program
 
+from .copies import copy_elements
 from .domain import Domain, Indices, Numbers
 from .flat import flat
 from .grammar import Grammar, Operands
-from .nest import ROOT, Nest, Repeated, Written
+from .nest import Nest, Repeated, Written
+from .outputs import Outputs
 from .placing import Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import Rows
@@ -88,26 +90,49 @@ class _Writer:
         self._values: list[Operand] = [0.0] * len(nest.written)
         self._guards = rows.guards()
         self._tables: dict[bytes, Array] = {}
-        self._stores: dict[int, list[tuple[Shared, Numbers]]] = {}
+        self._stores: dict[int, list[tuple[Array, Numbers]]] = {}
+        self._homes: dict[int, tuple[Array, Numbers]] = {}
+        self._array_of: dict[Read, Shared] = {}
 
     def program(self, outputs: Sequence[int]) -> Program:
         """The program that gives these outputs."""
-        given = _Outputs(self._nest, self._rows, outputs)
-        self._reads += given.reads
-        shared = shared_arrays(self._nest, self._reads)
-        self._home: dict[Read, Shared] = {}
-        for each in shared:
-            for read in each.reads:
-                self._home[read] = each
-            for kept in each.kept:
-                if kept.owner < 0:
-                    assert kept.instances is not None
-                    self._copy_inputs(each, kept.instances, kept.places)
-                else:
-                    self._stores.setdefault(kept.owner, []).append((each, kept.places))
+        self._place()
+        operands = self._rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
+        given = Outputs(self._nest, operands, self._homes)
+        for owner in given.homeless:
+            self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
+        for owner, array, places in given.stores:
+            self._stores.setdefault(owner, []).append((array, places))
         self._body(self._nest.body)
         self._builder.note = None
-        return self._builder.finish(self._outputs(given))
+        constants = self._rows.constants
+        result = given.write(self._builder, self._indices, self._values, constants)
+        return self._builder.finish([*result])
+
+    def _place(self) -> None:
+        """Lay out the arrays."""
+        for shared in shared_arrays(self._nest, self._reads):
+            self._add_array(shared)
+
+    def _add_array(self, shared: Shared) -> None:
+        """Take an array: what is stored there, and what reads it."""
+        for read in shared.reads:
+            self._array_of[read] = shared
+        for owner, home in shared.homes.items():
+            self._homes[owner] = shared.array, home.places
+        for kept in shared.kept:
+            if kept.owner >= 0:
+                self._stores.setdefault(kept.owner, []).append((shared.array, kept.places))
+                continue
+            assert kept.instances is not None
+            copy_elements(
+                self._builder,
+                self._indices,
+                self._builder.inputs,
+                kept.instances,
+                shared.array,
+                kept.places,
+            )
 
     # Where operands come from
 
@@ -146,7 +171,7 @@ class _Writer:
             return self._builder.load(self._builder.inputs, index)
         if isinstance(source, Read):
             if source.array is None:
-                self._home[source].find(source, self._indices)
+                self._array_of[source].find(source, self._indices)
             assert source.array is not None
             return self._builder.load(source.array, source.index)
         bits, place = self._indices.looked_up(domain, source.view(numpy.int64))
@@ -194,104 +219,5 @@ class _Writer:
             return
         value = builder.compute(operation, operands)
         self._values[written.number] = value
-        for shared, places in self._stores.get(written.number, ()):
-            builder.store(shared.array, self._indices.index(domain, places), value)
-
-    def _copy_inputs(self, shared: Shared, numbers: Numbers, places: Numbers) -> None:
-        """Store inputs in an array, before all else."""
-        order = numpy.argsort(places, kind="stable")
-        numbers, places = numbers[order], places[order]
-        self._copied(numbers, places, self._builder.inputs, shared.array)
-
-    def _copied(self, numbers: Numbers, places: Numbers, source: Array, target: Array) -> None:
-        """Copy elements of one array to another."""
-        builder = self._builder
-        for first, end in _stretches(numbers, places):
-            if end - first < 8:
-                for number, place in zip(numbers[first:end], places[first:end], strict=True):
-                    value = builder.load(source, Index(int(number)))
-                    builder.store(target, Index(int(place)), value)
-                continue
-            with builder.loop(end - first) as loop:
-                domain = Domain(ROOT, numpy.full(1, end - first))
-                domain.loop = loop
-                at = self._indices.index(domain, numbers[first:end])
-                value = builder.load(source, at)
-                to = self._indices.index(domain, places[first:end])
-                builder.store(target, to, value)
-
-    def _outputs(self, given: _Outputs) -> list[Operand | Slice]:
-        """The outputs in the program."""
-        result: list[Operand | Slice] = []
-        for first, end in given.stretches:
-            read = given.read_of.get(first)
-            operands = given.operands[first:end]
-            if read is None:
-                result += [self._output(int(operand)) for operand in operands]
-                continue
-            places = self._home[read].places(read)
-            if (numpy.diff(places) == 1).all():
-                array = self._home[read].array
-                result.append(Slice(array, int(places[0]), len(places)))
-            elif len(places) < 8:
-                array = self._home[read].array
-                result += [self._builder.load(array, Index(int(place))) for place in places]
-            else:
-                target = Array(VALUES, len(places), "y")
-                source = self._home[read].array
-                self._copied(places, numpy.arange(len(places)), source, target)
-                result.append(Slice(target, 0, len(places)))
-        return result
-
-    def _output(self, operand: int) -> Operand:
-        """An output that is a number, an input or a value of the program's body."""
-        if operand < 0:
-            return float(self._rows.constants[~operand])
-        owner = int(self._nest.owner[operand])
-        if owner < 0:
-            return self._builder.input(int(self._nest.instance[operand]))
-        return self._values[owner]
-
-
-class _Outputs:
-    """Outputs in stretches: of values of one written row in loops, and others.
-
-    Attributes:
-        operands: the outputs, numbered as in ``Rows``.
-        stretches: the first and the end of each.
-        read_of: what reads the stretch that begins there, if it is of values in loops.
-        reads: these.
-    """
-
-    def __init__(self, nest: Nest, rows: Rows, outputs: Sequence[int]) -> None:
-        self.operands = rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
-        owners = [int(nest.owner[x]) if x >= 0 else -1 for x in self.operands]
-        looped = [o if o >= 0 and nest.written[o].domain is not ROOT else -1 for o in owners]
-        self.stretches: list[tuple[int, int]] = []
-        self.read_of: dict[int, Read] = {}
-        first = 0
-        for end in range(1, len(looped) + 1):
-            if end < len(looped) and looped[end] == looped[first]:
-                continue
-            self.stretches.append((first, end))
-            if looped[first] >= 0:
-                domain = Domain(ROOT, numpy.full(1, end - first))
-                read = Read(domain, self.operands[first:end], [looped[first]], None)
-                self.read_of[first] = read
-            first = end
-        self.reads = list(self.read_of.values())
-
-
-def _stretches(numbers: Numbers, places: Numbers) -> list[tuple[int, int]]:
-    """The first and end of stretches in which both advance by the same steps."""
-    found = []
-    first, n = 0, len(numbers)
-    steps = numpy.stack([numpy.diff(numbers), numpy.diff(places)])
-    changes = numpy.flatnonzero((steps[:, 1:] != steps[:, :-1]).any(axis=0)) + 1
-    if 8 * len(changes) > n:  # not worth a loop for each
-        return [(0, n)]
-    for end in [*changes.tolist(), n]:
-        if end > first:
-            found.append((first, min(end + 1, n)))
-            first = min(end + 1, n)
-    return found
+        for array, places in self._stores.get(written.number, ()):
+            builder.store(array, self._indices.index(domain, places), value)
