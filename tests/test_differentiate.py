@@ -13,6 +13,7 @@ import pytest
 import recorded_programs
 import smooth_programs
 import test_zeros
+import transformed_programs
 from random_forms import PICKS, ROUGH, SMOOTH, random_inputs, random_program
 from recorded_programs import recorded
 from rolled_programs import (
@@ -34,16 +35,19 @@ from rolled_programs import (
 import chainrule as cr
 from chainrule import Node, rules
 from chainrule import math as cm
+from chainrule.compiler.sites import PlainSites
+from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.flat import flat
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
-from chainrule.program.form import SUMS, Derive, Program, Slice, statements
+from chainrule.program.form import SUMS, Derive, Index, Program, Slice, statements
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 from chainrule.rules import Operation
+from chainrule.tracing import recording
 
 
 def outputs(p: Program, xs: Sequence[float]) -> list[float]:
@@ -92,14 +96,19 @@ def test_random_gradients(seed: int) -> None:
     d = with_gradients(p, places)
     for k in range(3):
         xs = random_inputs(seed + k, p, special=k == 2)
-        inputs = [fresh_input(Node(x), 0) for x in xs]
-        values = on_nodes(p)(inputs)
-        graph = Linearization(inputs, values, 0)
-        expected = [*values]
-        for row in range(len(values)):
-            pulled = graph.pull_back([1.0 if row == i else None for i in range(len(values))])
-            expected += [pulled[place] for place in places]
-        assert_close(outputs(d, xs), numbers(expected), 1e-7)
+        assert_close(outputs(d, xs), with_gradients_of_run(p, places, xs), 1e-7)
+
+
+def with_gradients_of_run(p: Program, places: Sequence[int], xs: Sequence[float]) -> list[float]:
+    """What with_gradients is to give, from the graph of a run."""
+    inputs = [fresh_input(Node(x), 0) for x in xs]
+    values = on_nodes(p)(inputs)
+    graph = Linearization(inputs, values, 0)
+    expected = [*values]
+    for row in range(len(values)):
+        pulled = graph.pull_back([1.0 if row == i else None for i in range(len(values))])
+        expected += [pulled[place] for place in places]
+    return numbers(expected)
 
 
 def _slices(p: Program) -> list[Slice]:
@@ -171,6 +180,39 @@ def test_size_does_not_follow_the_run(f: Any, sizes: Sequence[tuple[int, ...]]) 
         p = rolled_of(functools.partial(_last, f, size), xs)
         found.append([sum(1 for _ in statements(q.body)) for q in (p, with_gradients(p, range(3)))])
     assert found[0] == found[1]
+
+
+# Recorded transformations
+
+
+def with_segments(f: Callable[[Any], Any], xs: Sequence[float]) -> Program:
+    """The program of a run, in which transformations are segments."""
+    recorder = Recorder((), PlainSites(), segments=True)
+    with recording(recorder) as level:
+        inputs = [fresh_input(x, level) for x in xs]
+        recorder.begin(inputs, level, ())
+        values = f(inputs)
+        rows = recorder.recorded._recording
+        return flat(rows, [recorder.recorded.record(y) for y in values])
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_recorded_transformations(seed: int) -> None:
+    """Transformations inside each other, in a run at other numbers than they are recorded at."""
+    f = transformed_programs.program(seed)
+    d = differentiated(with_segments(f, (0.5, -0.75, 1.25)), final=seed % 2 == 0)
+    for xs in ((0.5, -0.75, 1.25), (0.0, 0.0, 0.0), (-1.5, 2.0, 0.25)):
+        assert_close(outputs(d, xs), numbers(f([*xs])))
+
+
+@pytest.mark.parametrize("way", test_zeros.WAYS)
+def test_zeros_by_recorded_transformations(way: str) -> None:
+    """What is 0, infinite or not picked, differentiated in one way, or two in turn."""
+    for case in [*test_zeros.SMOOTH, *test_zeros.NOT_PICKED]:
+        f = test_zeros.derivative(case.f, case.order, way, "eager")
+        p = with_segments(lambda xs, f=f: [f(xs[0])], [case.x])
+        (found,) = outputs(differentiated(p), [case.x])
+        case.check(found)
 
 
 # Zeros and kinks
@@ -365,3 +407,47 @@ def test_same_program_each_time() -> None:
     """Nothing hangs on the order of sets."""
     texts = {str(differentiated(random_program(6, segments=True))) for _ in range(3)}
     assert len(texts) == 1
+
+
+# What random programs seldom have
+
+
+def test_conditions_that_cancel() -> None:
+    """Two messages with conditions 1 and -1 have come, though the sum of both is 0."""
+    b = Builder(1)
+    kept, total = room(b, 1, "kept"), room(b, 1, "total", SUMS)
+    store(b, kept, 0, b.compute(rules.sqrt, (b.input(0),)))
+    shift = b.table([1.0, -1.0])
+    with b.loop(2) as i:
+        moved = b.compute(rules.add, (load(b, kept, Index(0)), b.load(shift, each(i))))
+        add(b, total, 0, b.compute(rules.absolute, (moved,)))
+    p = b.finish([load(b, total, 0)])
+    for x in (0.0, 0.25):
+        expected = cr.grad(lambda xs: on_nodes(p)(xs)[0])([x])
+        assert_close(outputs(with_gradients(p, [0]), [x])[1:], expected)
+    assert math.isnan(outputs(with_gradients(p, [0]), [0.0])[1])
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_values_of_earlier_instances_are_constants(forward: bool) -> None:
+    """A segment in a loop reads what the one before has stored, without its derivative by that."""
+    b = Builder(5)
+    path, out = room(b, 5, "path"), room(b, 4, "out")
+    store(b, path, 0, b.input(0))
+    with b.loop(4) as k:
+        given, results = room(b, 1, "given"), room(b, 1, "results")
+        with b.segment() as segment:
+            x = b.enter(segment, Index(0), b.load(b.inputs, each(k, 1, 1)))
+            store(b, path, each(k, 1, 1), b.compute(rules.sqrt, (x,)))
+            before = load(b, path, each(k))
+            y = b.compute(rules.multiply, (x, b.compute(rules.sqrt, (before,))))
+            b.leave(segment, Index(0), b.compute(rules.sin, (y,)))
+        store(b, given, 0, 1.0)
+        b.derive(segment, forward, given.array, given.first, results.array, results.first)
+        store(b, out, each(k), load(b, results, 0))
+    p = b.finish([Slice(out.array, 0, 4)])
+    for xs in ([0.5, 1.0, 2.0, 0.75, -1.0], [0.5, 0.0, 2.0, 0.75, 1.0]):
+        expected = numbers(on_nodes(p)([Node(x) for x in xs]))
+        assert_close(outputs(differentiated(p), xs), expected)
+        whole = with_gradients_of_run(p, range(5), xs)
+        assert_close(outputs(with_gradients(p, range(5)), xs), whole)

@@ -57,8 +57,8 @@ class Changes:
 
     Args:
         array: holds them.
-        flags: SUMS: how many messages have come to each; CONSTANT: 1 where some have; or None where
-            nobody asks.
+        flags: SUMS: how many messages have come to each; CONSTANT: 1 where some have, in each
+            instance; or None where nobody asks.
         first: where those of an instance of the transformation begin.
     """
 
@@ -69,10 +69,10 @@ class Changes:
 
     def load(self, builder: Builder, index: Index, always: bool) -> Message:
         """The change of an element."""
-        at = nests.added(self.first, index)
-        value = builder.load(self.array, at)
+        value = builder.load(self.array, nests.added(self.first, index))
         if always or self.flags is None:
             return Message(value)
+        at = index if self.flags.kind == CONSTANT else nests.added(self.first, index)
         return Message(value, builder.load(self.flags, at))
 
     def add(self, builder: Builder, index: Index, message: Message) -> None:
@@ -166,8 +166,7 @@ class Derivative:
             if mask is None:
                 flags = Array(SUMS, array.size * size, "reached")
             else:
-                data = numpy.tile(mask.astype(numpy.float64), size)
-                flags = Array(CONSTANT, array.size * size, "reached", data)
+                flags = Array(CONSTANT, array.size, "reached", mask.astype(numpy.float64))
         return Changes(Array(kind, array.size * size, name), flags, first)
 
     def _own_loops(self, array: Array) -> tuple[Loop, ...]:

@@ -45,7 +45,7 @@ class Grammar:
     def __init__(self, tokens: Ints, brackets: tuple[int, int] | None, operands: Operands) -> None:
         self.length = len(tokens)
         self.tokens = tokens.copy()
-        self.items = numpy.arange(self.length, dtype=numpy.int64)
+        self.items = numpy.arange(self.length)
         self.bodies: dict[int, tuple[int, ...]] = {}
         self._first_loop = int(tokens.max(initial=-1)) + 1
         self.sizes = [1] * self._first_loop
@@ -120,8 +120,11 @@ class Grammar:
         starts, lengths, periods = _runs(back, m)
         if not len(starts):
             return False
-        before = numpy.concatenate([[0], numpy.cumsum(numpy.asarray(self.sizes)[self.tokens])])
-        size = before[starts + periods] - before[starts]
+        if not self.bodies:
+            size = periods  # no loops yet
+        else:
+            before = numpy.append(0, numpy.cumsum(numpy.asarray(self.sizes)[self.tokens]))
+            size = before[starts + periods] - before[starts]
         worth = (lengths // periods - 1) * size >= WORTH
         starts, lengths, periods = starts[worth], lengths[worth], periods[worth]
         found = []

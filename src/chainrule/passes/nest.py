@@ -141,6 +141,8 @@ class Nest:
             for operand in node.operands:
                 if operand[0] < 0:
                     continue
+                if _evenly(self.instance[operand], domain):
+                    continue
                 numbers = self.owner[operand].astype(numpy.int64) << 40  # apart from one another
                 numbers += self.instance[operand]
                 if domain.affine(numbers) is not None:
@@ -149,6 +151,12 @@ class Nest:
                 if found is not None:
                     return found
         return None
+
+
+def _evenly(numbers: Ints, domain: Domain) -> bool:
+    """Whether numbers are affine in the only loop around: seen at once."""
+    step = numpy.diff(numbers) if len(domain.chain) == 1 else numbers[:0]
+    return len(step) > 0 and bool((step == step[0]).all())
 
 
 def split(numbers: Numbers, domain: Domain) -> tuple[Numbers, Numbers] | None:

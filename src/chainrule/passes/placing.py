@@ -95,7 +95,8 @@ class Shared:
             for number, member in enumerate(sorted(members, key=lambda x: int(x.rows[0]))):
                 self._keep(member.number, None, [numpy.full(1, number)], member.rows)
         else:
-            self._keep(seed.number, None, list(seed.domain.iterations), seed.rows)
+            self.kept.append(Kept(seed.number, None, list(seed.domain.iterations)))
+            self.homes[seed.number] = self.kept[0]
         self._spread()
         self._number()
         self.array = Array(VALUES, self.size, name)
@@ -113,6 +114,8 @@ class Shared:
         sorted_keys, sorted_rows = keys[order], rows[order]
         equal = sorted_keys[1:] == sorted_keys[:-1]
         if (equal & (sorted_rows[1:] != sorted_rows[:-1])).any():
+            return False
+        if self._taken_by_seed(coordinates):
             return False
         at = numpy.searchsorted(self._keys, sorted_keys)
         inside = at < len(self._keys)
@@ -141,6 +144,10 @@ class Shared:
         if owner in self._members:
             self.homes[owner] = kept
         return True
+
+    def _taken_by_seed(self, coordinates: list[Numbers]) -> bool:
+        """Whether some coordinates are iterations of the first row, whose values stand there."""
+        return bool(self._seed.chain) and self._seed.has(coordinates)
 
     def _spread(self) -> None:
         """Let operands tell where else values belong, while any does."""

@@ -40,21 +40,22 @@ class Rows:
     """
 
     def __init__(self, recording: Recording) -> None:
-        codes = numpy.array(recording.codes, dtype=numpy.uint16)
-        left, right = numpy.array(recording.left), numpy.array(recording.right)
+        codes = numpy.asarray(recording.codes)
+        left, right = numpy.asarray(recording.left), numpy.asarray(recording.right)
         self.constants = numpy.array(recording.constants)
         self._recording = recording
-        self._notes = numpy.array(recording.notes)
+        self._notes = numpy.asarray(recording.notes)
         inputs, leaves = codes == INPUT, codes == LEAF
         self._kept = numpy.flatnonzero(~(inputs | leaves))
         self.n_inputs = int(numpy.count_nonzero(inputs))
+        whole = len(codes) - len(self._kept) == self.n_inputs  # inputs come first
+        kept = slice(self.n_inputs, None) if whole else self._kept
         self._places = numpy.empty(len(codes), dtype=numpy.int32)
         self._places[self._kept] = numpy.arange(len(self._kept))
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
-        self._codes = codes[self._kept]
-        self._left, self._right = left[self._kept], right[self._kept]
-        self._pool = numpy.array(recording.pool)
+        self._codes, self._left, self._right = codes[kept], left[kept], right[kept]
+        self._pool = numpy.asarray(recording.pool)
         self._pooled = numpy.flatnonzero(self._codes & POOLED)
         self.columns = self._first_operands()
         self.tokens, self._examples = self._tokens()
