@@ -26,7 +26,7 @@ from .flat import flat
 from .grammar import Grammar, Operands
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
-from .placing import Read, Shared, shared_arrays
+from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import Rows
 from .segments import IrregularError, Segments
@@ -99,6 +99,7 @@ class _Writer:
         self._stores: dict[int, list[tuple[Array, Numbers]]] = {}
         self._homes: dict[int, tuple[Array, Numbers]] = {}
         self._array_of: dict[Read, Shared] = {}
+        self._before: dict[Domain, list[tuple[Array, Kept]]] = {}
 
     def program(self, outputs: Sequence[int]) -> Program:
         """The program that gives these outputs."""
@@ -132,6 +133,9 @@ class _Writer:
                 continue
             assert kept.instances is not None
             inputs = kept.instances < self._rows.n_inputs
+            if kept.before is not None and (inputs == inputs[0]).all():
+                self._before.setdefault(kept.before, []).append((shared.array, kept))
+                continue
             for chosen in (inputs, ~inputs):
                 if chosen.any():
                     self._copy(shared.array, kept.instances[chosen], kept.places[chosen])
@@ -152,9 +156,7 @@ class _Writer:
         nest, rows = self._nest, self._rows
         first = int(operand[0])
         if first < 0:
-            numbers = rows.constants[~operand]
-            bits = numbers.view(numpy.int64)
-            return float(numbers[0]) if (bits == bits[0]).all() else numbers
+            return _numbers(rows.constants[~operand])
         owners = nest.owner[operand]
         owner = int(owners[0])
         if len(owners) == 1 or (owners == owner).all():
@@ -215,12 +217,26 @@ class _Writer:
         assert domain.parent is not None
         trips = self._indices.index(domain.parent, domain.trips)
         self._builder.note = self._rows.note(first_row(node))
+        for array, kept in self._before.get(domain, ()):
+            self._begin(domain.parent, array, kept)
         with self._builder.loop(trips) as loop:
             domain.loop = loop
             if len(domains) > 1:
                 self._loop(node, domains[1:])
             else:
                 self._body(node.body)
+
+    def _begin(self, domain: Domain, array: Array, kept: Kept) -> None:
+        """Store what a recurrence begins with."""
+        assert kept.instances is not None
+        numbers = kept.instances - self._rows.n_inputs
+        source: _Source
+        if numbers.max() < 0:
+            source = _Input(kept.instances)
+        else:
+            source = _numbers(self._rows.numbers[0][numbers])
+        value = self._operand(source, domain)
+        self._builder.store(array, self._indices.index(domain, kept.places), value)
 
     def _write(self, written: Written) -> None:
         """The statements of a written row."""
@@ -240,3 +256,9 @@ class _Writer:
         self._values[written.number] = value
         for array, places in self._stores.get(written.number, ()):
             builder.store(array, self._indices.index(domain, places), value)
+
+
+def _numbers(numbers: numpy.ndarray) -> float | numpy.ndarray:
+    """Numbers that an operand reads; one if it is always the same."""
+    bits = numbers.view(numpy.int64)
+    return float(numbers[0]) if (bits == bits[0]).all() else numbers
