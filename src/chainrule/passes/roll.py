@@ -24,6 +24,7 @@ from .copies import copy_elements
 from .domain import Domain, Indices, Numbers
 from .flat import flat
 from .grammar import Grammar, Operands
+from .lasts import Lasts
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Kept, Read, Shared, shared_arrays
@@ -56,7 +57,7 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
     grammar = Grammar(rows.tokens, rows.loose, brackets, Operands(rows.columns))
     if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
         try:
-            return _Writer(rows, Nest(rows, grammar)).program(outputs)
+            return _Writer(rows, Nest(rows, grammar), outputs).program()
         except IrregularError:
             pass
     return flat(recording, outputs)
@@ -82,11 +83,15 @@ _Source = _Value | _Input | Read | float | numpy.ndarray
 class _Writer:
     """Writes the program of a nest."""
 
-    def __init__(self, rows: Rows, nest: Nest) -> None:
+    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int]) -> None:
         self._rows = rows
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
+        self._lasts = Lasts(nest)
+        self._outputs = self._lasts.of_outputs(
+            rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
+        )
         self._segments = Segments(self._builder, self._indices, rows, nest)
         self._reads: list[Read] = []
         self._sources = [
@@ -101,11 +106,10 @@ class _Writer:
         self._array_of: dict[Read, Shared] = {}
         self._before: dict[Domain, list[tuple[Array, Kept]]] = {}
 
-    def program(self, outputs: Sequence[int]) -> Program:
-        """The program that gives these outputs."""
+    def program(self) -> Program:
+        """The program."""
         self._place()
-        operands = self._rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
-        given = Outputs(self._nest, operands, self._homes)
+        given = Outputs(self._nest, self._outputs, self._homes)
         for owner in given.homeless:
             self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
         for owner, array, places in given.stores:
@@ -225,6 +229,10 @@ class _Writer:
                 self._loop(node, domains[1:])
             else:
                 self._body(node.body)
+        self._builder.note = None
+        for last in self._lasts.after.get(domain, ()):
+            (source,) = self._sources[last.number]
+            self._finish(last, self._operand(source, last.domain))
 
     def _begin(self, domain: Domain, array: Array, kept: Kept) -> None:
         """Store what a recurrence begins with."""
@@ -253,9 +261,13 @@ class _Writer:
             value = self._segments.write(written, operands)
         else:
             value = builder.compute(self._rows.operation(row), operands)
+        self._finish(written, value)
+
+    def _finish(self, written: Written, value: Operand) -> None:
+        """Store a value where it is read."""
         self._values[written.number] = value
         for array, places in self._stores.get(written.number, ()):
-            builder.store(array, self._indices.index(domain, places), value)
+            self._builder.store(array, self._indices.index(written.domain, places), value)
 
 
 def _numbers(numbers: numpy.ndarray) -> float | numpy.ndarray:
