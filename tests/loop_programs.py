@@ -145,7 +145,7 @@ class _Writer:
             self.assignment(depth + 1, counters)
 
     def loop(self, depth: int, counters: list[str]) -> None:
-        counter = "ijklmnop"[min(self.loops, 7)]
+        counter = f"i{self.loops}"
         self.loops += 1
         trips = self.random.choice([2, 3, 4, 6, 9])
         before = self.cost

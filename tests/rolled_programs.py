@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from chainrule.differentiation import Linearization, fresh_input
+from chainrule.passes.rebuild import Rebuilding
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -17,6 +18,7 @@ from chainrule.program.form import (
     Compute,
     Derive,
     Enter,
+    Guard,
     Index,
     Leave,
     Load,
@@ -237,3 +239,37 @@ class _Run:
             else:
                 found.append(self.value(output))
         return found
+
+
+class _Embedding(Rebuilding):
+    """Builds a program into another one, with elements of a view for its inputs."""
+
+    def __init__(self, program: Program, builder: Builder, x: View) -> None:
+        super().__init__(program, builder)
+        self._x = x
+
+    def array(self, array: Array) -> Array:
+        if array.kind in (VALUES, SUMS) and array not in self.arrays:
+            self.arrays[array] = Array(array.kind, array.size, array.name)
+        return super().array(array)
+
+    def statement(self, statement: Statement) -> None:
+        if isinstance(statement, Load) and statement.array is self.program.inputs:
+            self.values[statement] = load(self.builder, self._x, self.index(statement.index))
+        elif not isinstance(statement, Guard):
+            super().statement(statement)
+
+
+def function_of(program: Program) -> Function:
+    """The function that a program computes, for programs that are built: its first output."""
+
+    def function(b: Builder, x: View) -> Operand:
+        assert not b.loops
+        embedding = _Embedding(program, b, x)
+        embedding.body(program.body)
+        output = program.outputs[0]
+        if isinstance(output, Slice):
+            return b.load(embedding.array(output.array), Index(output.start))
+        return embedding.value(output)
+
+    return function

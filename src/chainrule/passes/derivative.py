@@ -57,8 +57,8 @@ class Changes:
 
     Args:
         array: holds them.
-        flags: SUMS: how many messages have come to each; CONSTANT: 1 where some have; or None where
-            nobody asks.
+        flags: SUMS: how many messages have come to each; CONSTANT: 1 where some have, in each
+            instance; or None where nobody asks.
         first: where those of an instance of the transformation begin.
     """
 
@@ -69,10 +69,10 @@ class Changes:
 
     def load(self, builder: Builder, index: Index, always: bool) -> Message:
         """The change of an element."""
-        at = nests.added(self.first, index)
-        value = builder.load(self.array, at)
+        value = builder.load(self.array, nests.added(self.first, index))
         if always or self.flags is None:
             return Message(value)
+        at = index if self.flags.kind == CONSTANT else nests.added(self.first, index)
         return Message(value, builder.load(self.flags, at))
 
     def add(self, builder: Builder, index: Index, message: Message) -> None:
@@ -123,10 +123,7 @@ class Derivative:
         ends = self.ends
         at = nests.added(ends.given_at, self.primal.index(place))
         value: Operand
-        if ends.number is None:
-            value = self.builder.load(ends.given, at)
-        else:
-            value = ends.number
+        value = self.builder.load(ends.given, at) if ends.number is None else ends.number
         mask = ends.masks[x]
         if mask is None:
             return Message(value)
@@ -169,8 +166,7 @@ class Derivative:
             if mask is None:
                 flags = Array(SUMS, array.size * size, "reached")
             else:
-                data = numpy.tile(mask.astype(numpy.float64), size)
-                flags = Array(CONSTANT, array.size * size, "reached", data)
+                flags = Array(CONSTANT, array.size, "reached", mask.astype(numpy.float64))
         return Changes(Array(kind, array.size * size, name), flags, first)
 
     def _own_loops(self, array: Array) -> tuple[Loop, ...]:
@@ -220,4 +216,4 @@ class Derivative:
                 self.iterations[loop] = nests.added(trips.plus(-1), Index(0, ((new, -1),)))
             yield new
         del self.iterations[loop]
-        self.primal.left(loop)
+        self.primal.left()

@@ -8,7 +8,7 @@ of the same form, so that derivatives of any order are taken in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy
 
@@ -19,19 +19,23 @@ from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.region import Region
+from chainrule.passes.single_terms import sums_of_one_term
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
     SUMS,
+    VALUES,
     Array,
     Derive,
     Enter,
+    Index,
     Leave,
     Program,
     Segment,
     Statement,
     Store,
+    statements,
 )
 
 __all__ = ["Untraceable", "differentiated"]
@@ -70,46 +74,47 @@ class _Given:
         self._paths: dict[Statement, Path] = {}
         self._ends: dict[Segment, list[Enter | Leave]] = {}
         self._is_given: dict[Derive, dict[Enter | Leave, bool]] = {}
-        stores: dict[Array, list[Store]] = {}
         for statement, path in paths(program.body):
             if path:
                 self._paths[statement] = path
             if isinstance(statement, Derive):
                 self.derives.append(statement)
-                stores.setdefault(statement.given, [])
             elif isinstance(statement, (Enter, Leave)):
                 self._ends.setdefault(statement.segment, []).append(statement)
         if not self.derives:
             return
-        for statement, _ in paths(program.body):
-            if isinstance(statement, Store) and statement.array in stores:
-                stores[statement.array].append(statement)
-        self._stored = {array: self._elements(array, found) for array, found in stores.items()}
-        for array, found in stores.items():
-            numbers = [x.value for x in found if isinstance(x.value, float)]
-            if found and len(numbers) == len(found) and len({*map(repr, numbers)}) == 1:
-                self.numbers[array] = numbers[0]
+        self._stored = {
+            derive.given: numpy.zeros(derive.given.size, dtype=numpy.bool_)
+            for derive in self.derives
+        }
+        self._find_stored(program)
         for derive in self.derives:
-            self._find(derive)
+            self._find_given(derive)
 
-    def _elements(self, array: Array, stores: Sequence[Store]) -> numpy.ndarray:
-        stored = numpy.zeros(array.size, dtype=numpy.bool_)
-        for x in stores:
-            stored[nests.numbers(x.index, self._paths.get(x, ()))] = True
-        return stored
+    def _find_stored(self, program: Program) -> None:
+        """Find the elements of given arrays that something stores, and whether numbers alone."""
+        values: dict[Array, set[str | None]] = {array: set() for array in self._stored}
+        for statement in statements(program.body):
+            if isinstance(statement, Store) and statement.array in values:
+                path = self._paths.get(statement, ())
+                self._stored[statement.array][nests.numbers(statement.index, path)] = True
+                is_number = isinstance(statement.value, float)
+                values[statement.array].add(repr(statement.value) if is_number else None)
+            elif isinstance(statement, Derive) and statement.results in values:
+                kind = Leave if statement.forward else Enter
+                for _, at, path in self._places(statement, kind, statement.results_at):
+                    self._stored[statement.results][nests.numbers(at, path)] = True
+                values[statement.results].add(None)
+        for array, found in values.items():
+            if len(found) == 1 and None not in found:
+                self.numbers[array] = float(found.pop() or 0.0)
 
-    def _find(self, derive: Derive) -> None:
+    def _find_given(self, derive: Derive) -> None:
         """Find which of the ends of a transformation are given something."""
         stored = self._stored[derive.given]
-        wanted = Enter if derive.forward else Leave
-        around = self._paths.get(derive, ())
-        outside = len(self._paths.get(derive.segment, ()))
         found = self._is_given[derive] = {}
-        for end in self._ends.get(derive.segment, ()):
-            if not isinstance(end, wanted):
-                continue
-            path = around + self._paths.get(end, ())[outside:]
-            at = nests.added(derive.given_at, end.place)
+        kind = Enter if derive.forward else Leave
+        for end, at, path in self._places(derive, kind, derive.given_at):
             asked = stored[nests.numbers(at, path) if path else at.offset]
             if asked.all():
                 found[end] = True
@@ -117,6 +122,17 @@ class _Given:
                 found[end] = False
                 data = stored.astype(numpy.float64)
                 self.masks[derive.given] = Array(CONSTANT, len(data), "given", data)
+
+    def _places(
+        self, derive: Derive, kind: type[Enter] | type[Leave], first: Index
+    ) -> Iterator[tuple[Enter | Leave, Index, Path]]:
+        """Inputs or outputs of a transformation: their places in an array, in nested loops."""
+        around = self._paths.get(derive, ())
+        outside = len(self._paths.get(derive.segment, ()))
+        for end in self._ends.get(derive.segment, ()):
+            if isinstance(end, kind):
+                path = around + self._paths.get(end, ())[outside:]
+                yield end, nests.added(first, end.place), path
 
     def ends(self, derive: Derive) -> dict[Enter | Leave, Array | None]:
         """The ends of a transformation that are given something, with masks."""
@@ -174,7 +190,12 @@ class _Differentiation(Rebuilding):
 
 
 class _Opening(Rebuilding):
-    """Builds a program again without segments."""
+    """Builds a program again without segments, and without sums of one term."""
+
+    def __init__(self, program: Program, builder: Builder) -> None:
+        super().__init__(program, builder)
+        for array in sums_of_one_term(program):
+            self.arrays[array] = Array(VALUES, array.size, array.name)
 
     def segment(self, segment: Segment) -> None:
         self.body(segment.body)

@@ -21,6 +21,7 @@ from chainrule.program.form import (
     Segment,
     Slice,
     Statement,
+    statements,
 )
 
 
@@ -39,8 +40,9 @@ def with_gradients(program: Program, places: Sequence[int], final: bool = False)
     Raises:
         Untraceable: as ``differentiated``.
     """
-    opened = differentiated(program)
-    whole = _Whole(opened, Builder(program.inputs.size), places).with_derivatives()
+    if any(isinstance(statement, Segment) for statement in statements(program.body)):
+        program = differentiated(program)
+    whole = _Whole(program, Builder(program.inputs.size), places).with_derivatives()
     return differentiated(whole, final)
 
 
@@ -57,14 +59,19 @@ class _Whole(Rebuilding):
         self._copied = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
         self._entered: dict[int, Operand] = {}
         self._through_copies: set[Statement] = set()
+        straight = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
         wanted = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
         wanted[list(places)] = True
         for statement, path in paths(program.body):
-            if isinstance(statement, Load) and statement.array is program.inputs and path:
+            if isinstance(statement, Load) and statement.array is program.inputs:
                 elements = nests.numbers(statement.index, path)
-                if wanted[elements].any():
+                if not path:
+                    straight[elements] = True
+                elif wanted[elements].any():
                     self._through_copies.add(statement)
                     self._copied[elements] = True
+        if self._through_copies:
+            self._copied |= wanted & ~straight
 
     def with_derivatives(self) -> Program:
         """The program, with a transformation for each output."""

@@ -18,7 +18,6 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Statement,
-    Store,
 )
 from chainrule.program.nests import substituted
 
@@ -48,7 +47,6 @@ class Primal:
         self._region = region
         self._iterations = iterations
         self._indices: dict[Index, Index] = {}
-        self._at_hand: dict[Statement, Operand] = {}
 
     def index(self, index: Index) -> Index:
         """An index of the region for the same iterations in the derivative."""
@@ -59,22 +57,14 @@ class Primal:
             found = self._indices[index] = substituted(index, self._iterations)
         return found
 
-    def left(self, loop: Loop) -> None:
-        """What is at hand in a loop is so no more."""
-        paths = self._region.paths
+    def left(self) -> None:
+        """A loop is over: what was known of its indices holds no more."""
         self._indices.clear()
-        self._at_hand = {x: y for x, y in self._at_hand.items() if loop not in paths[x]}
 
     def value(self, x: Operand) -> Operand:
         """An operand of a statement of the region."""
         if not isinstance(x, Statement) or x not in self._region.paths:
             return x
-        found = self._at_hand.get(x)
-        if found is None:
-            found = self._at_hand[x] = self._found(x)
-        return found
-
-    def _found(self, x: Statement) -> Operand:
         stored = self._region.stored
         if isinstance(x, Load):
             return self._loaded(x.array, x.index)
@@ -112,7 +102,5 @@ class Primal:
         """Keep a value in an array where it is computed."""
         loops = self._region.loops_around(x)
         array, index = Array(VALUES, nests.count(loops), "kept"), nests.instance(loops)
-        store = Store(array, index, x)
-        store.note = x.note
-        loops[-1].body.append(store)
+        self._builder.keep(loops[-1], x, array, index)
         return array, index

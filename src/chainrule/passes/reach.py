@@ -89,8 +89,8 @@ class Reach:
         while size != len(arrays):
             size = len(arrays)
             for statement in region.order if self.forward else reversed(region.order):
-                is_asked = isinstance(statement, self._receivers) and statement in region.sources
-                if is_asked and statement.array in arrays:
+                is_receiver = isinstance(statement, self._receivers)
+                if is_receiver and statement in region.sources and _array(statement) in arrays:
                     found.add(statement)
                 self._send(statement, found, False)
                 if isinstance(statement, self._senders) and statement in found:
@@ -128,9 +128,10 @@ class Reach:
         elif statement in found:
             if isinstance(statement, Leave):
                 y = statement.value
-                if isinstance(y, Statement) and y in region.sources:
-                    if not always or region.always_runs(statement, y):
-                        found.add(y)
+                if not isinstance(y, Statement) or y not in region.sources:
+                    return
+                if not always or region.always_runs(statement, y):
+                    found.add(y)
                 return
             for _, x, certain in region.sources[statement]:
                 if not always or (certain and region.always_runs(statement, x)):
@@ -165,3 +166,8 @@ class Reach:
             owner[self._at(x)] = numbers
         found = zip(accesses, owners, strict=True)
         return any(bool((owner[self._at(x)] != numbers).any()) for x, numbers in found)
+
+
+def _array(x: Statement) -> Array:
+    assert isinstance(x, (Load, Store))
+    return x.array

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     SUMS,
-    Add,
     Array,
     Compute,
     Derive,
@@ -101,8 +100,8 @@ class Rebuilding:
             self.values[statement] = builder.load(self.array(statement.array), index)
         elif isinstance(statement, Store):
             array, index = self.array(statement.array), self.index(statement.index)
-            adding = isinstance(statement, Add) or array.kind == SUMS
-            (builder.add if adding else builder.store)(array, index, self.value(statement.value))
+            write = builder.add if array.kind == SUMS else builder.store
+            write(array, index, self.value(statement.value))
         elif isinstance(statement, Loop):
             self.loop(statement)
         elif isinstance(statement, Segment):

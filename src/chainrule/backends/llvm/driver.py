@@ -304,11 +304,12 @@ def _write_call(f: Procedure) -> None:
     _run_code(f, code, Code.MAIN, workspace, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
     offsets = f.address(code, Code.OUTPUTS)
-    with b.if_then(b.icmp_signed("==", result, f.number(0))):
-        with f.loop(f.field(code, Code.OUTPUT_COUNT)) as k:
-            offset = b.shl(k, f.number(3))
-            value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))
-            f.store(value, outputs, offset)
+    holds = b.icmp_signed("==", result, f.number(0))
+    count = b.select(holds, f.field(code, Code.OUTPUT_COUNT), f.number(0))
+    with f.loop(count) as k:
+        offset = b.shl(k, f.number(3))
+        value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))
+        f.store(value, outputs, offset)
     with b.if_then(b.not_(small)):
         b.call(free, [workspace])
     b.ret(result)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
+from chainrule.passes.inline import inlined
+from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
 from . import driver
@@ -54,7 +56,7 @@ class Kernel:
     """A program compiled to machine code.
 
     Args:
-        program: the program, differentiated and simplified.
+        program: the program, differentiated; without segments.
         uniform: for each input whether it is the same for all lanes.
         lanes: whether it computes many lanes with ``run``, or a single point with ``call``.
         reduce: for each output whether ``run`` adds it up over the lanes; by default none. A slice
@@ -72,6 +74,7 @@ class Kernel:
         reduce: Sequence[bool] = (),
     ) -> None:
         target = machine()
+        program = promoted(inlined(program))
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none

@@ -115,7 +115,8 @@ class _Search:
 
     def _inputs_differ(self, index: Index) -> bool:
         low, high = bounds(index)
-        return bool(self._different[high + 1] - self._different[low]) if low <= high else False
+        low, high = max(low, 0), min(high, len(self._different) - 2)
+        return low <= high and bool(self._different[high + 1] - self._different[low])
 
 
 def bounds(index: Index) -> tuple[int, int]:

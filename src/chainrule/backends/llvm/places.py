@@ -19,6 +19,7 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
+from chainrule.rules import Operation
 
 from .guards import RELATIONS
 from .pieces import Nest, Piece, Unit
@@ -166,7 +167,9 @@ class Places:
             self.of[load] = Place(piece)
         elif load.array.kind == CONSTANT:
             assert load.array.data is not None
-            self.same[load] = float(load.array.data[load.index.offset])
+            at = load.index.offset
+            runs = 0 <= at < load.array.size  # else it stands where nothing runs
+            self.same[load] = float(load.array.data[at]) if runs else 0.0
         else:
             slot = self._arrays[load.array] + load.index.offset * self._step
             self.of[load] = Place(None, slot, load.array)
@@ -198,6 +201,10 @@ def compared(condition: Operand, asked: Any) -> Sequence[Operand]:
     return (condition, 0.0)
 
 
+def _is_comparison(operation: Operation) -> bool:
+    return operation.builtin and operation.name in RELATIONS
+
+
 def _only_asked(program: Program) -> set[Statement]:
     """Comparisons that only guards ask for."""
     found: set[Any] = set()
@@ -205,10 +212,8 @@ def _only_asked(program: Program) -> set[Statement]:
         return found
     for statement in statements(program.body):
         if isinstance(statement, Guard):
-            condition = statement.condition
-            if isinstance(condition, Compute) and condition.operation.builtin:
-                if condition.operation.name in RELATIONS:
-                    found.add(condition)
+            found.add(statement.condition)
+    found = {x for x in found if isinstance(x, Compute) and _is_comparison(x.operation)}
     if found:
         for statement in statements(program.body):
             if not isinstance(statement, Guard):

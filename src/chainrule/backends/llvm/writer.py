@@ -409,10 +409,9 @@ class Writer:
         if self._width == 1:
             return number
         kind = self._type
+        zeros = f"<{self._width} x i32> zeroinitializer"
         self._lines.append(f"insertelement {kind} poison,double {number},i32 0")
-        self._lines.append(
-            f"shufflevector {kind} {self._new()},{kind} poison,<{self._width} x i32> zeroinitializer"
-        )
+        self._lines.append(f"shufflevector {kind} {self._new()},{kind} poison,{zeros}")
         return self._new()
 
     def _write(self, store: Store) -> None:
@@ -573,13 +572,10 @@ class Writer:
         """The offset of consecutive slots with some values, where they are or copied."""
         step = self._memory.step
         places = [self._places.find(x) for x in values]
-        first = places[0] if places else None
-        if first is not None and first.slot >= 0:
-            if all(
-                place is not None and place.slot == first.slot + k * step
-                for k, place in enumerate(places)
-            ):
-                return first.slot
+        slots = [-1 if place is None else place.slot for place in places]
+        first = slots[0] if slots else -1
+        if first >= 0 and slots == list(range(first, first + len(slots) * step, step)):
+            return first
         for k, x in enumerate(values):
             register = self._operand(x)
             address = self._address_of(self._scratch + k * step)

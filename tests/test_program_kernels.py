@@ -1,0 +1,275 @@
+"""Machine code of programs with loops, against the reference interpreter."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from random_forms import (
+    PICKS,
+    PLAIN_NUMBERS,
+    ROUGH,
+    SMOOTH,
+    SPECIAL_NUMBERS,
+    bits,
+    random_inputs,
+    random_program,
+)
+
+from chainrule import rules
+from chainrule.backends.llvm.kernel import Kernel, Result, reduce_lanes
+from chainrule.backends.llvm.machine import machine
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    VALUES,
+    Array,
+    Compute,
+    Index,
+    Load,
+    Operand,
+    Program,
+    Slice,
+    statements,
+)
+from chainrule.program.interpreter import interpret
+from chainrule.program.verifier import verify
+from chainrule.rules import Operation
+
+Floats = NDArray[np.float64]
+
+EXACT = (
+    *(rules.add, rules.subtract, rules.multiply, rules.add, rules.multiply, rules.divide),
+    *(rules.negative, rules.sqrt, rules.relu, rules.absolute, rules.maximum, rules.minimum),
+    *(rules.where, rules.less, rules.equal, rules.gather, rules.message, rules.azmul),
+)
+"""Operations that are as eager ones to the last bit."""
+
+MACHINES = {
+    "host": ("", ""),
+    "avx2": ("haswell", ""),
+    "sse2": ("x86-64", "none"),
+}
+
+
+def exact_program(seed: int, operations: Sequence[Operation] = EXACT) -> Program:
+    """A random program of exact operations."""
+    program = random_program(seed, operations, (*PLAIN_NUMBERS, *SPECIAL_NUMBERS), guards=True)
+    # what keeps values bounded is not exact
+    for statement in statements(program.body):
+        if isinstance(statement, Compute) and statement.operation in (rules.tanh, rules.sin):
+            statement.operation = rules.relu
+    return program
+
+
+def points_for(program: Program, seed: int, lanes: int) -> Floats:
+    """Inputs for some lanes."""
+    rows = [random_inputs(seed + lane, program, lane % 3 == 0) for lane in range(lanes)]
+    return np.array(rows, dtype=np.float64).reshape(lanes, program.inputs.size)
+
+
+def run(
+    kernel: Kernel,
+    points: Floats,
+    uniform: Sequence[bool] = (),
+    index: Sequence[int] | None = None,
+    threads: int = 1,
+    materialize: bool = False,
+) -> tuple[Floats, Result]:
+    """Outputs (lanes, outputs) for inputs (lanes, inputs)."""
+    lanes, count = points.shape
+    stored = len(kernel.reduce) if materialize else kernel.reduce.count(False)
+    out = np.full((lanes, stored), 7.25)
+    segments = [(points.ctypes.data, count, 8, 8 * count)]
+    if any(uniform):
+        segments = [
+            (points[:, k:].ctypes.data, 1, 8, 0 if same else 8 * count)
+            for k, same in enumerate(uniform)
+        ]
+    result = kernel.run(
+        segments,
+        [(out.ctypes.data, stored, 8, 8 * stored)],
+        lanes,
+        None if index is None else np.array(index, dtype=np.int64),
+        threads,
+        materialize,
+    )
+    return out, result
+
+
+def call(kernel: Kernel, point: Floats) -> tuple[int, Floats]:
+    """Status and outputs at a point."""
+    given = np.ascontiguousarray(point)
+    out = np.full(len(kernel.reduce), 7.25)
+    return kernel.call(given.ctypes.data, out.ctypes.data), out
+
+
+def expected_of(program: Program, points: Floats) -> list[tuple[int, list[str]]]:
+    """Status and outputs of each lane, by the interpreter."""
+    found = []
+    for point in points.tolist():
+        outputs, failed = interpret(program, point)
+        found.append((0 if failed is None else failed + 1, bits(outputs)))
+    return found
+
+
+def status_of(result: Result, lane: int) -> int:
+    """The status of a lane."""
+    return 0 if result.status is None else int(result.status[lane])
+
+
+@pytest.fixture(params=MACHINES)
+def any_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine, or a weaker one that it can simulate."""
+    cpu, vector_math = MACHINES[request.param]
+    if cpu and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("not an x86 machine")
+    if cpu == "haswell" and machine().width < 4:
+        pytest.skip("a machine without AVX2")
+    monkeypatch.setenv("CHAINRULE_CPU", cpu)
+    monkeypatch.setenv("CHAINRULE_VECTOR_MATH", vector_math)
+
+
+def check(program: Program, seed: int) -> None:
+    """Compare all ways to run a program with the interpreter, to the last bit."""
+    verify(program)
+    rng = Random(seed)
+    points = points_for(program, seed, 11)
+    uniform = [rng.random() < 0.5 for _ in range(program.inputs.size)]
+    points[:, uniform] = points[0, uniform]
+    expected = expected_of(program, points)
+    single = Kernel(program, [], lanes=False)
+    for point, (status, outputs) in zip(points, expected, strict=True):
+        found, values = call(single, point)
+        assert found == status
+        if not status:
+            assert bits(values.tolist()) == outputs
+    for same in ([False] * len(uniform), uniform):
+        kernel = Kernel(program, same)
+        values, result = run(kernel, points, same)
+        chosen = rng.sample(range(11), rng.randint(1, 11))
+        some, of_some = run(kernel, points, same, chosen)
+        for lane, (status, outputs) in enumerate(expected):
+            assert status_of(result, lane) == status
+            if not status:
+                assert bits(values[lane].tolist()) == outputs
+        for place, lane in enumerate(chosen):
+            assert status_of(of_some, place) == expected[lane][0]
+            if not expected[lane][0]:
+                assert bits(some[lane].tolist()) == expected[lane][1]
+    check_sums(program, points, uniform, rng)
+
+
+def check_sums(program: Program, points: Floats, uniform: list[bool], rng: Random) -> None:
+    """Sums over the lanes are those of the stored outputs."""
+    count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
+    reduce = [rng.random() < 0.5 for _ in range(count)]
+    kernel = Kernel(program, uniform, reduce=reduce)
+    some, result = run(kernel, points, uniform)
+    every, _ = run(kernel, points, uniform, materialize=True)
+    if result.status is not None and result.status.any():
+        return
+    sums = reduce_lanes(np.ascontiguousarray(every[:, reduce].T))
+    if result.sums is not None:
+        assert bits(result.sums.tolist()) == bits(sums.tolist())
+    stored = every[:, [not added for added in reduce]]
+    assert [bits(row) for row in some.tolist()] == [bits(row) for row in stored.tolist()]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_programs(seed: int) -> None:
+    """Random programs, in all ways."""
+    check(exact_program(seed), seed)
+
+
+@pytest.mark.parametrize("optimized", [0, 10**9])
+@pytest.mark.parametrize("seed", range(72, 92))
+def test_programs_cut_into_pieces(
+    seed: int, optimized: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all loops were long: values pass from function to function."""
+    limits = {"PIECE_COST": 9, "WHOLE_LOOP": 25, "BESIDE_LOOP": 4, "OPTIMIZED": optimized}
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"chainrule.backends.llvm.pieces.{name}", limit)
+    check(exact_program(seed), seed)
+
+
+@pytest.mark.usefixtures("any_machine")
+@pytest.mark.parametrize("seed", range(60, 72))
+def test_programs_on_machines(seed: int) -> None:
+    """Random programs on other machines."""
+    check(exact_program(seed), seed)
+
+
+@pytest.mark.usefixtures("any_machine")
+@pytest.mark.parametrize("seed", range(100, 115))
+def test_a_value_depends_on_nothing_but_its_inputs(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on its lane, on being computed alone, nor on how the program is cut."""
+    program = random_program(seed, (*SMOOTH, *PICKS, *ROUGH), guards=True)
+    points = points_for(program, seed, 19)
+    lanes = Kernel(program, [False] * program.inputs.size)
+    single = Kernel(program, [], lanes=False)
+    monkeypatch.setattr("chainrule.backends.llvm.pieces.OPTIMIZED", 0)
+    monkeypatch.setattr("chainrule.backends.llvm.pieces.WHOLE_LOOP", 30)
+    cut = Kernel(program, [False] * program.inputs.size)
+    values, result = run(lanes, points)
+    others, of_others = run(cut, points, threads=2)
+    for lane, point in enumerate(points):
+        status, alone = call(single, point)
+        assert status == status_of(result, lane) == status_of(of_others, lane)
+        if not status:
+            assert bits(alone.tolist()) == bits(values[lane].tolist())
+            assert bits(alone.tolist()) == bits(others[lane].tolist())
+
+
+@pytest.mark.usefixtures("any_machine")
+def test_a_map_in_a_single_point() -> None:
+    """LLVM may compute several iterations at a time: to the last bit as one by one."""
+    count = 37
+    builder = Builder(count)
+    found = Array(VALUES, count, "y")
+    with builder.loop(count) as loop:
+        at = Index(0, ((loop, 1),))
+        x = builder.load(builder.inputs, at)
+        y: Operand = x
+        for operation in (rules.sin, rules.exp, rules.tanh, rules.sigmoid, rules.erf, rules.log1p):
+            y = builder.compute(rules.add, (builder.compute(operation, (y,)), x))
+        y = builder.compute(rules.power, (builder.compute(rules.absolute, (y,)), x))
+        builder.store(found, at, y)
+    program = builder.finish([Slice(found, 0, count)])
+    numbers = np.random.default_rng(0).normal(size=(1, count))
+    numbers[0, :4] = 0.0, np.inf, np.nan, -np.inf
+    status, alone = call(Kernel(program, [], lanes=False), numbers[0])
+    assert status == 0
+    lanes, _ = run(Kernel(program, [False] * count), numbers)
+    assert bits(alone.tolist()) == bits(lanes[0].tolist())
+    one = Builder(1)
+    single = Kernel(one.finish([as_values(program, one)]), [], lanes=False)
+    assert bits([float(call(single, x)[1][0]) for x in numbers.T]) == bits(alone.tolist())
+
+
+def as_values(program: Program, builder: Builder) -> Operand:
+    """The operations of the body of a program's only loop, on one input."""
+    values: dict[object, Operand] = {}
+    for x in statements(program.body):
+        if isinstance(x, Load):
+            values[x] = builder.input(0)
+        elif isinstance(x, Compute):
+            values[x] = builder.compute(x.operation, [values.get(y, y) for y in x.operands])  # type: ignore[misc]
+    return list(values.values())[-1]
+
+
+@pytest.mark.parametrize("seed", range(120, 160))
+def test_smooth_programs(seed: int) -> None:
+    """About what eager code gives."""
+    program = random_program(seed, SMOOTH)
+    points = points_for(program, seed, 3)[1:]
+    single = Kernel(program, [], lanes=False)
+    for point in points:
+        expected, _ = interpret(program, point.tolist())
+        np.testing.assert_allclose(call(single, point)[1], expected, rtol=1e-9, atol=1e-9)

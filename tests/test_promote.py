@@ -1,0 +1,168 @@
+"""Promotion: what iterations hand on in carries instead of arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_forms import (
+    PICKS,
+    PLAIN_NUMBERS,
+    ROUGH,
+    SMOOTH,
+    SPECIAL_NUMBERS,
+    bits,
+    random_inputs,
+    random_program,
+)
+from test_program_kernels import EXACT, exact_program
+
+from chainrule import rules
+from chainrule.backends.llvm.kernel import Kernel
+from chainrule.passes.promote import promoted
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    SUMS,
+    VALUES,
+    Array,
+    Index,
+    Load,
+    Loop,
+    Operand,
+    Program,
+    Slice,
+    Store,
+    statements,
+)
+from chainrule.program.interpreter import interpret
+from chainrule.program.verifier import verify
+
+
+def arrays_of(program: Program) -> set[str]:
+    """The names of the arrays that a program writes to."""
+    return {x.array.name for x in statements(program.body) if isinstance(x, Store)}
+
+
+def same(program: Program, numbers: list[float]) -> Program:
+    """The promoted program, if it gives the same to the last bit."""
+    result = promoted(program)
+    verify(result)
+    expected, found = interpret(program, numbers), interpret(result, numbers)
+    assert expected[1] == found[1]
+    assert bits(expected[0]) == bits(found[0])
+    return result
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_programs(seed: int) -> None:
+    """Random programs, ordinary and special numbers."""
+    program = random_program(
+        seed,
+        (*SMOOTH, *PICKS, *ROUGH),
+        SPECIAL_NUMBERS if seed % 3 == 0 else PLAIN_NUMBERS,
+        guards=seed % 2 == 0,
+    )
+    same(program, random_inputs(seed, program))
+    same(program, random_inputs(seed + 1000, program, special=True))
+
+
+@pytest.mark.parametrize("seed", range(200, 230))
+@pytest.mark.parametrize("cut", [False, True])
+def test_code(seed: int, cut: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machine code of promoted programs is that of the programs."""
+    if cut:
+        monkeypatch.setattr("chainrule.backends.llvm.pieces.WHOLE_LOOP", 20)
+        monkeypatch.setattr("chainrule.backends.llvm.pieces.PIECE_COST", 9)
+    # A message that is not reached is taken to be 0: its global gradient is.
+    operations = [x for x in EXACT if x is not rules.message]
+    program = exact_program(seed, operations)
+    numbers = np.array(random_inputs(seed, program))
+    results = []
+    for each in (program, promoted(program)):
+        kernel = Kernel(each, [], lanes=False)
+        out = np.zeros(len(kernel.reduce))
+        status = kernel.call(numbers.ctypes.data, out.ctypes.data)
+        results.append((status, bits(out.tolist())))
+    assert results[0] == results[1]
+
+
+def recurrence(distance: int, steps: int) -> Program:
+    """Each element is the sum of the one before and the one at a distance."""
+    builder = Builder(distance)
+    array = Array(VALUES, steps + distance, "x")
+    for k in range(distance):
+        builder.store(array, Index(k), builder.input(k))
+    with builder.loop(steps) as loop:
+        i = Index(0, ((loop, 1),))
+        terms = builder.load(array, i), builder.load(array, i.plus(distance - 1))
+        builder.store(array, i.plus(distance), builder.compute(rules.add, terms))
+    return builder.finish([builder.load(array, Index(steps + distance - 1))])
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3, 4])
+def test_recurrences_need_no_array(distance: int) -> None:
+    """Elements of some iterations before are in carries; that after the loop is the last one."""
+    result = same(recurrence(distance, 9), [float(k + 1) for k in range(distance)])
+    assert not arrays_of(result)
+
+
+def test_recurrences_over_more_iterations_stay() -> None:
+    """Of a loop that may end before what it hands on would be read, too."""
+    assert arrays_of(same(recurrence(5, 9), [1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert arrays_of(same(recurrence(3, 2), [1.0, 2.0, 3.0]))
+
+
+def test_sums_of_several_loops() -> None:
+    """A sum that goes on from loop to loop needs no array."""
+    builder = Builder(3)
+    array = Array(SUMS, 1, "total")
+    for trips in (3, 0, 4):
+        with builder.loop(trips) as outer, builder.loop(Index(1, ((outer, 1),))) as loop:
+            x = builder.load(builder.inputs, Index(0, ((loop, 0),)))
+            builder.add(array, Index(), builder.compute(rules.multiply, (x, x)))
+        builder.add(array, Index(), builder.input(1))
+    result = same(builder.finish([builder.load(array, Index())]), [0.1, 0.7, 0.3])
+    assert not arrays_of(result)
+
+
+def test_elements_that_several_iterations_add_to() -> None:
+    """They stay in memory, where each addition finds the one before."""
+    builder = Builder(3)
+    array = Array(SUMS, 3, "sums")
+    with builder.loop(2), builder.loop(3) as loop:
+        i = Index(0, ((loop, 1),))
+        builder.add(array, i, builder.load(builder.inputs, i))
+    result = same(builder.finish([Slice(array, 0, 3)]), [0.1, 0.7, 0.3])
+    assert arrays_of(result) == {"sums"}
+
+
+def test_what_is_read_later_is_kept() -> None:
+    """Arrays that other loops read, beside the carries."""
+    builder = Builder(1)
+    array = Array(VALUES, 6, "x")
+    builder.store(array, Index(), builder.input(0))
+    with builder.loop(5) as loop:
+        i = Index(0, ((loop, 1),))
+        x = builder.compute(rules.sin, (builder.load(array, i),))
+        builder.store(array, i.plus(1), x)
+    total = Array(SUMS, 1, "total")
+    with builder.loop(6) as loop:
+        builder.add(total, Index(), builder.load(array, Index(5, ((loop, -1),))))
+    result = same(builder.finish([builder.load(total, Index())]), [0.3])
+    assert arrays_of(result) == {"x"}
+    first = next(x for x in result.body if isinstance(x, Loop))
+    assert not any(isinstance(x, Load) for x in first.body)
+
+
+def test_reached_conditions() -> None:
+    """A condition that is handed on unchanged is one value."""
+    builder = Builder(2)
+    flags = Array(SUMS, 8, "reached")
+    start: Operand = builder.compute(rules.less, (builder.input(0), builder.input(1)))
+    builder.add(flags, Index(7), start)
+    with builder.loop(7) as loop:
+        at = Index(7, ((loop, -1),))
+        is_set = builder.compute(rules.not_equal, (builder.load(flags, at), 0.0))
+        builder.add(flags, at.plus(-1), is_set)
+    program = builder.finish([builder.load(flags, Index(0))])
+    for numbers in ([1.0, 2.0], [2.0, 1.0]):
+        assert not arrays_of(same(program, numbers))
