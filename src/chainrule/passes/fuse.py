@@ -1,4 +1,4 @@
-"""Fusion: loops that run as often become one, where one reads what the other has stored just before.
+"""Fusion: loops that run as often become one, where one reads what the other has just stored.
 
 Tangents pushed forward through a loop are computed by a second one, which reads what the first has
 kept; in one loop nothing has to be kept. An iteration of the second must not need what later
@@ -35,7 +35,7 @@ NEAR = 4
 
 
 def fuse(program: Program) -> bool:
-    """Fuse the loops of a program without segments and carries, in place; whether there were any."""
+    """Fuse loops of a program without segments and carries, in place; gives whether it did."""
     return _fuse_in(program.body, ())
 
 
@@ -136,7 +136,7 @@ def _moving(items: Sequence[_Item], before: int, place: int) -> list[_Item] | No
 
 
 def _fits(first: Loop, second: Loop, around: Path) -> bool:
-    """Whether each iteration of the second loop needs the first no further, and some nearly as far."""
+    """Whether the second loop never reads ahead of the first, and sometimes close behind it."""
     trips = nests.numbers(first.trips, around)
     if not numpy.array_equal(trips, nests.numbers(second.trips, around)):
         return False
