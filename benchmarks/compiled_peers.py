@@ -16,7 +16,15 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from compiled_cases import asian, black_scholes, network, rosenbrock, small
+from compiled_cases import (
+    asian,
+    black_scholes,
+    cheap_gradients,
+    network,
+    plain_loops,
+    rosenbrock,
+    small,
+)
 from compiled_cases.common import Case, Peer, Setting, difference
 from compiled_cases.libraries import STARTS
 
@@ -28,6 +36,12 @@ CASES = {
     "e": rosenbrock.CASE,
     "f": small.CASE,
     "g": network.CASE,
+    "h": plain_loops.LSTM_CASE,
+    "i": plain_loops.HAND_CASE,
+    "j": plain_loops.DETERMINANT_CASE,
+    "k": cheap_gradients.SINES_CASE,
+    "l": cheap_gradients.PRODUCT_CASE,
+    "m": cheap_gradients.RECURRENCE_CASE,
 }
 WARM_UP_RUNS = 2
 FEWEST_RUNS, MOST_RUNS = 3, 1_000

@@ -46,5 +46,5 @@ def operations(steps: int) -> int:
 
 
 PLAIN = Option(paths=8192)
-LONG = Option(paths=64)
+LONG = Option(paths=8)
 KNOCK_OUT = Option(paths=8192, knock_out=True)
