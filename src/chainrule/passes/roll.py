@@ -53,7 +53,7 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
     outputs = recording.in_order(outputs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
-    grammar = Grammar(rows.tokens, brackets, Operands(rows.columns))
+    grammar = Grammar(rows.tokens, rows.loose, brackets, Operands(rows.columns))
     if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
         try:
             return _Writer(rows, Nest(rows, grammar)).program(outputs)
@@ -131,14 +131,19 @@ class _Writer:
                 self._stores.setdefault(kept.owner, []).append((shared.array, kept.places))
                 continue
             assert kept.instances is not None
-            copy_elements(
-                self._builder,
-                self._indices,
-                self._builder.inputs,
-                kept.instances,
-                shared.array,
-                kept.places,
-            )
+            inputs = kept.instances < self._rows.n_inputs
+            for chosen in (inputs, ~inputs):
+                if chosen.any():
+                    self._copy(shared.array, kept.instances[chosen], kept.places[chosen])
+
+    def _copy(self, array: Array, instances: Numbers, places: Numbers) -> None:
+        """Store inputs or numbers in an array before all else."""
+        source = self._builder.inputs
+        if instances[0] >= self._rows.n_inputs:
+            numbers, _ = self._rows.numbers
+            used, instances = numpy.unique(instances - self._rows.n_inputs, return_inverse=True)
+            source = self._table(numbers[used])
+        copy_elements(self._builder, self._indices, source, instances, array, places)
 
     # Where operands come from
 
@@ -154,7 +159,12 @@ class _Writer:
         owner = int(owners[0])
         if len(owners) == 1 or (owners == owner).all():
             if owner < 0:
-                return _Input(nest.instance[operand].astype(numpy.int64))
+                numbers = nest.instance[operand].astype(numpy.int64)
+                if numbers.max() < rows.n_inputs:
+                    return _Input(numbers)
+                read = Read(written.domain, operand, [owner], None)
+                self._reads.append(read)
+                return read
             source = nest.written[owner]
             instances = written.domain.instances_of(source.domain)
             if instances is not None and (nest.instance[operand] == instances).all():
