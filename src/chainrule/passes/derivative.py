@@ -114,9 +114,22 @@ class Derivative:
             region, {x: mask is None for x, mask in ends.masks.items()}, ends.forward
         )
         self._local_gradients = local_gradients
+        self.primal.expect(self._needed())
         self._around = tuple(builder.loops)
         self._changes: dict[Array, Changes] = {}
         self._instances: dict[tuple[Loop, ...], Index] = {}
+
+    def _needed(self) -> Iterator[Statement]:
+        """The values in loops that local gradients are computed from."""
+        for x in self.region.paths:
+            if not isinstance(x, Compute) or x not in self.reach.some:
+                continue
+            formulas = self._local_gradients.of(x.operation, x.operands)
+            for position, _, _ in self.region.sources[x]:
+                for place in formulas.needs(x.operation.name, position):
+                    value = x if place == -1 else x.operands[-2 - place]
+                    if isinstance(value, Statement):
+                        yield value
 
     def given(self, x: Statement, place: Index) -> Message:
         """The change that is given of an input or output."""
