@@ -202,7 +202,7 @@ class Shared:
         if axis >= len(self._seed.chain):
             return (0,) * len(domain.chain)
         prefer = [int(inner is self._seed.chain[axis]) for inner in domain.chain]
-        if axis == self._dimensions - 1 and not any(x in self._seed.chain for x in domain.chain):
+        if axis == self._dimensions - 1 and domain.chain[-1] not in self._seed.chain:
             prefer[-1] = 1
         return tuple(prefer)
 
