@@ -73,7 +73,9 @@ def test_several_labels() -> None:
 
 def test_regression_of_one_and_of_several_targets() -> None:
     """The shape of the predictions is that of the targets."""
-    one = MLPRegressor((16,), learning_rate_init=0.01, random_state=0).fit(X, X[:, 0] ** 2)
+    one = MLPRegressor(hidden_layer_sizes=(16,), learning_rate_init=0.01, random_state=0).fit(
+        X, X[:, 0] ** 2
+    )
     assert one.score(X, X[:, 0] ** 2) > 0.8
     two = MLPRegressor(**SMALL).fit(X, X[:, :2])
     assert two.predict(X).shape == (120, 2)

@@ -12,6 +12,7 @@ from .losses import (
     hinge,
     huber,
     mean_squared_error,
+    poisson,
 )
 from .module import Module
 from .optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
@@ -53,6 +54,7 @@ __all__ = [
     "plot_loss",
     "plot_network",
     "plot_regions",
+    "poisson",
     "predict",
     "save",
     "ungrouped",

@@ -38,6 +38,8 @@ def checked_samples(X: Any, y: Any, loss: Loss) -> tuple[Any, Any]:
             raise ValueError(
                 f"binary_cross_entropy takes targets 0 and 1 (or between), not {low:g} to {high:g}"
             )
+    elif loss is LOSSES["poisson"] and targets.min() < 0:
+        raise ValueError(f"poisson takes targets from 0 up (counts), not {targets.min():g}")
     elif loss is cross_entropy:
         return inputs, _checked_labels(targets)
     if loss in LOSSES.values():
@@ -70,6 +72,15 @@ def checked_weights(weights: Any, n_samples: int) -> Any:
     if array.min() < 0 or not array.any():
         raise ValueError("sample_weight: the weights are numbers from 0 up, not all of them 0")
     return array
+
+
+def balanced(weights: Any) -> Any:
+    """Weights times the power of two that makes the largest one at least 1/2 and less than 1.
+
+    Only their ratios count, which it doesn't change by a bit; sums of them no longer overflow.
+    """
+    _, exponent = numpy.frexp(weights.max())
+    return numpy.ldexp(weights, -exponent)
 
 
 def _checked(name: str, data: Any) -> Any:
