@@ -163,6 +163,10 @@ LOSSES: list[tuple[Callable[[Any, Any], Any], Any, Any, float]] = [
     (nn.cross_entropy, [0.0, 0.0, 0.0], 1, math.log(3.0)),
     (nn.cross_entropy, [1000.0, 0.0], 1, 1000.0),
     (nn.cross_entropy, [-1000.0, -1001.0], 0, math.log1p(math.exp(-1.0))),
+    (nn.poisson, 0.5, 2.0, math.exp(0.5) - 1.0 + 2.0 * math.log(2.0) - 2.0),
+    (nn.poisson, 0.5, 0.0, math.exp(0.5)),
+    (nn.poisson, [0.5, 0.0], [0.0, 1.0], 0.5 * math.exp(0.5)),
+    (nn.poisson, -800.0, 0.0, 0.0),
 ]
 
 

@@ -27,6 +27,7 @@ TARGETS: dict[str, Any] = {
     "hinge": np.where(X[:, 0] > X[:, 1], 1, -1),
     "binary_cross_entropy": X[:, 0] > X[:, 1],
     "cross_entropy": (X[:, 0] > 0) + 1 * (X[:, 1] > 0),
+    "poisson": np.floor(np.exp(X[:, 0])),
 }
 
 
@@ -460,6 +461,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.fit(Empty(), X, Y), ValueError, r"Empty\(0 parameters\) has no parameters"),
     (lambda: nn.fit(MODEL, X, Y, loss="hinge"), ValueError, "hinge takes targets -1 and 1, not"),
     (lambda: nn.fit(MODEL, X, 5 * Y, loss="binary_cross_entropy"), ValueError, "targets 0 and 1"),
+    (lambda: nn.fit(MODEL, X, Y, loss="poisson"), ValueError, "poisson takes targets from 0 up"),
     (lambda: nn.fit(THREE, X, Y, loss="cross_entropy"), ValueError, "labels that are whole"),
     (lambda: nn.fit(THREE, X, [3] * 40, loss="cross_entropy"), ValueError, "labels are 0 to 2"),
     (lambda: nn.fit(THREE, X, [-1] * 40, loss="cross_entropy"), ValueError, "labels are -1 to -1"),

@@ -109,6 +109,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "nn.plot_loss": lambda: nn.plot_loss(1),  # type: ignore[arg-type]
     "nn.plot_network": lambda: nn.plot_network(1),  # type: ignore[arg-type]
     "nn.plot_regions": lambda: nn.plot_regions(nn.MLP(1, [1]), X[:, :1], Y),
+    "nn.poisson": lambda: nn.poisson([1.0], [1.0, 2.0]),
     "nn.predict": lambda: nn.predict(1, X),  # type: ignore[arg-type]
     "nn.save": lambda: nn.save(1, "x.safetensors"),  # type: ignore[arg-type]
 }

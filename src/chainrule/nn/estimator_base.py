@@ -92,7 +92,7 @@ class Network(LayerWeights, Parameters, ABC):
         first = not hasattr(self, "model_") or not (self.warm_start or partial)
         samples = list(self._checked(X, y, first, partial, classes))
         if sample_weight is not None:
-            samples.append(_checked_weight(sample_weight, samples[0]))
+            samples.append(_checked_weights(sample_weight, samples[0]))
         random = check_random_state(self.random_state)
         if first:
             self._start(sizes, samples[1].shape[1], random)
@@ -123,7 +123,7 @@ class Network(LayerWeights, Parameters, ABC):
         self.n_iter_ = 0
         self.t_ = 0
         self._optimizer: tuple[Any, Optimizer] | None = None
-        self._first_values = self._best_values = _values(self.model_)
+        self._first_values = self._good_values = self._best_values = _values(self.model_)
         self._forget_progress()
 
     def _go_on(self, sizes: list[int], n_outputs: int) -> None:
@@ -176,6 +176,7 @@ class Network(LayerWeights, Parameters, ABC):
                     order = shuffle(order, random_state=random)
                 before = objective.values.copy()
                 self.loss_ = self._epoch(objective, optimizer, order, batch)
+                self._good_values = before
                 self.loss_curve_.append(self.loss_)
                 self.n_iter_ = epoch + 1
                 self.t_ += objective.size
@@ -201,9 +202,12 @@ class Network(LayerWeights, Parameters, ABC):
                 UserWarning,
             )
         except DivergenceError:
-            objective.values[:] = before
-            assert self._optimizer is not None
-            self._optimizer = None if state is None else (self._optimizer[0], state)
+            objective.values[:] = self._sound_values(objective, before)
+            if state is None or not numpy.array_equal(objective.values, before):
+                self._optimizer = None
+            else:
+                assert self._optimizer is not None
+                self._optimizer = self._optimizer[0], state
             raise
         finally:
             objective.give_back()
@@ -229,23 +233,41 @@ class Network(LayerWeights, Parameters, ABC):
         mean = total / seen
         if not numpy.isfinite(objective.values).all():
             raise self._diverged(math.nan, optimizer)
-        if mean > EXPLODED and mean > EXPLODED * self._first_loss(objective):
+        if self._exploded(mean, objective):
             raise self._diverged(mean, optimizer)
         return mean
 
-    def _first_loss(self, objective: Objective) -> float:
-        """The loss of the network's first weights on these samples."""
+    def _exploded(self, loss: float, objective: Objective) -> bool:
+        """Whether a loss is far above that of the network's first weights on these samples."""
+        if not loss > EXPLODED:
+            return not math.isfinite(loss)
+        return loss > EXPLODED * abs(self._loss_at(self._first_values, objective))
+
+    def _loss_at(self, values: Array, objective: Objective) -> float:
+        """The loss of some weights."""
         now = objective.values.copy()
-        objective.values[:] = self._first_values
+        objective.values[:] = values
         loss = objective().loss
         objective.values[:] = now
         return loss
+
+    def _sound_values(self, objective: Objective, before: Array) -> Array:
+        """The last weights known to be good, from which a smaller learning rate can go on.
+
+        A step that is too long shows in the loss of the epoch after it, which begins with what it
+        led to.
+        """
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            for values in (before, self._good_values, self._first_values):
+                if not self._exploded(self._loss_at(values, objective), objective):
+                    return values
+        return before
 
     def _diverged(self, loss: float, optimizer: Optimizer) -> DivergenceError:
         return DivergenceError(
             f"training diverged: the loss is {loss:g} in epoch {self.n_iter_ + 1}; the learning"
             f" rate was {optimizer.rate:g}, a smaller learning_rate_init may help. The network has"
-            " the weights from the start of the epoch"
+            " the last weights with a good loss"
         )
 
     def _optimizer_to_use(self, partial: bool) -> Optimizer:
@@ -353,10 +375,10 @@ def dense(X: Any) -> Any:
     return X.toarray() if hasattr(X, "toarray") else X
 
 
-def _checked_weight(sample_weight: Any, X: Any) -> Any:
+def _checked_weights(sample_weight: Any, X: Any) -> Any:
     weights = _check_sample_weight(sample_weight, X, dtype=numpy.float64, ensure_non_negative=True)
-    if not weights.any():
-        raise ValueError("sample_weight: all weights are 0, so that no sample counts")
+    if not weights.any():  # what older versions of scikit-learn let pass
+        raise ValueError("sample_weight: the weights are all zero, so that no sample counts")
     return weights
 
 

@@ -176,13 +176,13 @@ class MLPClassifier(ClassifierMixin, Network):  # type: ignore[misc]
             return
         found = unique_labels(y)
         unknown = numpy.setdiff1d(found, self.classes_)
-        if unknown.size:
-            raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes_}")
-        if not some and len(found) < len(self.classes_):
+        if not some and (unknown.size or len(found) < len(self.classes_)):
             raise ValueError(
                 f"warm_start needs the classes of the fit before, {self.classes_}, and y has"
                 f" {found}"
             )
+        if unknown.size:
+            raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes_}")
 
     @property
     def _is_multilabel(self) -> bool:

@@ -98,8 +98,8 @@ def fit(
         model: a :class:`Module`: a function of one row of X.
         X: inputs, a row (or a number, or an array) for each sample; whole numbers are look-ups.
         y: targets, a number or a row for each sample.
-        loss: "mean_squared_error", "huber", "hinge", "binary_cross_entropy", "cross_entropy", or a
-            function of prediction and target that gives one number.
+        loss: "mean_squared_error", "huber", "hinge", "binary_cross_entropy", "cross_entropy",
+            "poisson", or a function of prediction and target that gives one number.
         optimizer: "sgd", "adam", "adamw", or an :class:`Optimizer`, which goes on where it is.
         learning_rate: for an optimizer given by name: a number or a schedule.
         epochs: how often to go through the data.
