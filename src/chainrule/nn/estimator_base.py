@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, shuffle
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from chainrule.tracebacks import warn
@@ -164,7 +164,7 @@ class Network(LayerWeights, Parameters, ABC):
         """By steps on batches."""
         batch = self._batch(objective.size)
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
-            self._begin_progress()
+            self._begin_progress(objective)
         optimizer = self._optimizer_to_use(partial)
         order = numpy.arange(objective.size)
         self.n_iter_ = 0
@@ -173,9 +173,10 @@ class Network(LayerWeights, Parameters, ABC):
         try:
             for epoch in range(1 if partial else self.max_iter):
                 if self.shuffle:
-                    order = shuffle(order, random_state=random)
+                    order = order[random.permutation(objective.size)]
                 before = objective.values.copy()
-                self.loss_ = self._epoch(objective, optimizer, order, batch)
+                with numpy.errstate(over="ignore", invalid="ignore"):  # a DivergenceError tells it
+                    self.loss_ = self._epoch(objective, optimizer, order, batch)
                 self._good_values = before
                 self.loss_curve_.append(self.loss_)
                 self.n_iter_ = epoch + 1
@@ -220,13 +221,12 @@ class Network(LayerWeights, Parameters, ABC):
         total, seen = 0.0, 0
         for start in range(0, objective.size, batch):
             index = order[start : start + batch] if batch < objective.size else None
-            if not objective.total(index):  # samples of weight 0 are none
+            found = objective(index)
+            if found is None:  # samples of weight 0 are none
                 continue
-            with numpy.errstate(over="ignore", invalid="ignore"):  # it is noticed below
-                found = objective(index)
-                if not math.isfinite(found.loss):
-                    raise self._diverged(found.loss, optimizer)
-                optimizer.update(objective.values, found.gradient)
+            if not math.isfinite(found.loss):
+                raise self._diverged(found.loss, optimizer)
+            optimizer.update(objective.values, found.gradient)
             length = len(order[start : start + batch])
             total += found.loss * length
             seen += length
@@ -247,9 +247,10 @@ class Network(LayerWeights, Parameters, ABC):
         """The loss of some weights."""
         now = objective.values.copy()
         objective.values[:] = values
-        loss = objective().loss
+        found = objective()
+        assert found is not None
         objective.values[:] = now
-        return loss
+        return found.loss
 
     def _sound_values(self, objective: Objective, before: Array) -> Array:
         """The last weights known to be good, from which a smaller learning rate can go on.
@@ -327,14 +328,14 @@ class Network(LayerWeights, Parameters, ABC):
         for name in _OF_STOCHASTIC_SOLVERS:
             self.__dict__.pop(name, None)
 
-    def _begin_progress(self) -> None:
+    def _begin_progress(self, objective: Objective) -> None:
         if not hasattr(self, "loss_curve_"):
             self.loss_curve_: list[float] = []
         self._epochs_without_progress = 0
         self.best_loss_: float | None = None if self.early_stopping else math.inf
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.best_validation_score_ = -math.inf if self.early_stopping else None
-        self._best_values = _values(self.model_)
+        self._best_values = objective.values.copy()
 
     def _note_progress(self, objective: Objective, held_out: Any) -> None:
         """Judge by the score on the validation samples, else by the loss."""

@@ -73,19 +73,20 @@ class Objective:
         function = LOSSES[LOSS_NAMES[loss]]
         arrays = [*checked_samples(X, y, function)]
         self._weights: Any = None
-        self._alpha = alpha
         if len(samples) > 2:
             self._weights = balanced(samples[2])
-            self._alpha *= float(self._weights.max() / samples[2].max())  # their scale counts here
+            alpha *= float(self._weights.max() / samples[2].max())  # for which their scale counts
             arrays.append(self._weights)
         self._parameters = model.parameters()
         self._steps = steps_of(model, function, arrays, self._parameters, None)
         self.values: Array = self._steps.values
         self.values[:] = [node.data for node in self._parameters]
-        biases = {id(neuron.bias) for layer in model.layers for neuron in layer.neurons}
-        self._decaying: Array = numpy.array(
-            [0.0 if id(node) in biases else 1.0 for node in self._parameters]
-        )
+        self._decay: Array | None = None  # the factor of the penalty for each parameter
+        if alpha:
+            biases = {id(neuron.bias) for layer in model.layers for neuron in layer.neurons}
+            decays = [0.0 if id(node) in biases else alpha for node in self._parameters]
+            self._decay = numpy.array(decays)
+            self._pull: Array = numpy.empty(len(decays))
         # The losses here are means over the outputs, and whole squares.
         self._factor = float(outputs) if loss != "log_loss" else 1.0
         self._shown = 1.0
@@ -93,30 +94,26 @@ class Objective:
             self._factor *= 0.5
             self._shown = 1.0 / outputs
 
-    def total(self, index: Any = None) -> float:
-        """The weight of the samples of a batch, in the scale that they are balanced to.
+    def __call__(self, index: Any = None) -> Evaluation | None:
+        """The objective on a batch; None where all its samples have the weight 0.
 
         Args:
             index: the numbers of the samples, an int64 array; by default all.
         """
         if self._weights is None:
-            return float(self.size if index is None else len(index))
-        return float((self._weights if index is None else self._weights[index]).sum())
-
-    def __call__(self, index: Any = None) -> Evaluation:
-        """The objective on a batch of a positive total weight."""
-        total = self.total(index)
-        mean, gradient = self._steps.step(index, total)
-        if self._factor != 1.0:
-            mean *= self._factor
-            gradient *= self._factor
-        if not self._alpha:
+            total = self.size if index is None else len(index)
+        else:
+            total = float((self._weights if index is None else self._weights[index]).sum())
+            if not total:
+                return None
+        mean, gradient = self._steps.step(index, total / self._factor)
+        if self._decay is None:
             return Evaluation(mean * self._shown, mean, gradient)
-        weights = self.values * self._decaying
-        decay = self._alpha / total
-        penalty = 0.5 * decay * float(weights @ weights)
-        weights *= decay
-        gradient += weights
+        pull = self._pull
+        numpy.multiply(self.values, self._decay, out=pull)
+        penalty = 0.5 / total * float(numpy.vdot(pull, self.values))
+        pull *= 1.0 / total
+        gradient += pull
         return Evaluation(mean * self._shown + penalty, mean + penalty, gradient)
 
     def give_back(self) -> None:

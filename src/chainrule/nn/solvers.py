@@ -141,6 +141,7 @@ def lbfgs(
     def at(point: Array) -> tuple[float, Array]:
         objective.values[:] = point
         found = objective()
+        assert found is not None  # not all weights of samples are 0
         return found.objective, found.gradient
 
     result = minimize(
@@ -151,5 +152,7 @@ def lbfgs(
         options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
     )
     objective.values[:] = result.x
+    found = objective()
+    assert found is not None
     why = None if result.status == 0 else str(result.message)
-    return objective().loss, min(int(result.nit), max_iter), why
+    return found.loss, min(int(result.nit), max_iter), why
