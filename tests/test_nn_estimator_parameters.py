@@ -451,6 +451,22 @@ def test_data_that_can_not_be_used(call: Any, message: str) -> None:
         call()
 
 
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
+def test_going_on_with_a_pruned_network(options: dict[str, Any]) -> None:
+    """A weight that is a number stays what it is, in coefs_ too, and can be set there."""
+    model = regressor(warm_start=True, **options).fit(X, Y)
+    model.model_.layers[0].neurons[1].weights[2] = 0.0
+    model.fit(X, Y)
+    if not options:
+        model.partial_fit(X, Y)
+    assert model.coefs_[0][2, 1] == 0.0
+    assert np.count_nonzero(model.coefs_[0]) == 8
+    hidden = np.maximum(X @ model.coefs_[0] + model.intercepts_[0], 0.0)
+    assert np.allclose(hidden @ model.coefs_[1][:, 0] + model.intercepts_[1], model.predict(X))
+    model.coefs_ = [np.ones((3, 3)), np.ones((3, 1))]
+    assert model.coefs_[0].sum() == 9.0
+
+
 def test_what_can_not_be_used_leaves_the_estimator_as_it_was() -> None:
     """One that was not fitted stays so; another has its classes and network."""
     model = classifier()

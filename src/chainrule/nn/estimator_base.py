@@ -103,7 +103,10 @@ class Network(LayerWeights, Parameters, ABC):
             samples, held_out = self._split(samples, random)
         loss, self.out_activation_ = self._loss_and_output()
         alpha = 0.0 if self.solver == "adamw" else self.alpha  # it decays weights by itself
-        return Objective(self.model_, loss, samples, alpha), held_out, random
+        objective = Objective(self.model_, loss, samples, alpha)
+        if len(objective.values) != len(self._first_values):  # some were put in or taken out
+            self._begin(objective.values.copy())
+        return objective, held_out, random
 
     def _start(self, sizes: list[int], n_outputs: int, random: Any) -> None:
         """A new network, with first weights by Glorot and Bengio (2010), biases too."""
@@ -122,8 +125,12 @@ class Network(LayerWeights, Parameters, ABC):
         self.n_layers_ = len(sizes) + 2
         self.n_iter_ = 0
         self.t_ = 0
+        self._begin(numpy.array([node.data for node in self.model_.parameters()]))
+
+    def _begin(self, values: Array) -> None:
+        """Note the weights that training begins with."""
+        self._first_values = self._good_values = self._best_values = values
         self._optimizer: tuple[Any, Optimizer] | None = None
-        self._first_values = self._good_values = self._best_values = _values(self.model_)
         self._forget_progress()
 
     def _go_on(self, sizes: list[int], n_outputs: int) -> None:
@@ -390,7 +397,3 @@ def _copied(optimizer: Optimizer) -> Optimizer:
         if isinstance(value, numpy.ndarray):
             setattr(other, name, value.copy())
     return other
-
-
-def _values(model: MLP) -> Array:
-    return numpy.array([node.data for node in model.parameters()])
