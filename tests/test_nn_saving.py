@@ -268,10 +268,11 @@ def one_tensor(kind: str, shape: list[Any], size: int) -> bytes:
     return raw({"__metadata__": {"format": "chainrule-1"}, "a": entry}, b"\0" * size)
 
 
+ENTRIES: list[Any] = [None, [], 5, {}, {"format": 1}, {"format": None}, {"dtype": "F64"}]
 HEADERS = [
-    *({"__metadata__": x} for x in (None, [], 5, {}, {"format": 1}, {"format": None})),
+    *({"__metadata__": entry} for entry in ENTRIES),
+    *({"a": entry} for entry in ENTRIES),
     *(b"[]", b"null", b"1", b'"a"', b"{\xff}", b'{"a":' * 5000, b'{"__metadata__":' * 5000),
-    *({"a": x} for x in (None, [], {}, {"dtype": "F64"})),
     {"__metadata__": {"format": "chainrule-1", "digest": "\ud800"}},
 ]
 KINDS = ["F64", "F32", "BF16", "F8_E4M3", "F4", "F8_E8M0", "C64", "BOOL", "U8", "X", ""]

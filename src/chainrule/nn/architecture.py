@@ -79,8 +79,8 @@ def built(description: Any, n_parameters: int | None = None) -> MLP:
     """
     if not isinstance(description, dict) or description.get("kind") != "MLP":
         raise ValueError(f"this is no architecture of a network: {described(description)}")
-    n_in, sizes = description.get("n_in"), description.get("sizes")
-    activation = description.get("activation")
+    n_in: Any = description.get("n_in")
+    sizes, activation = description.get("sizes"), description.get("activation")
     if not _is_size(n_in):
         raise ValueError(f"n_in is a whole number from 1 up, not {described(n_in)}")
     if not isinstance(sizes, list) or not sizes or not all(map(_is_size, sizes)):
@@ -98,7 +98,7 @@ def built(description: Any, n_parameters: int | None = None) -> MLP:
         )
     model = MLP(n_in, sizes, activation, seed=0)
     for (i, j, k), value in numbers.items():
-        neuron: Any = model.layers[i].neurons[j]
+        neuron = model.layers[i].neurons[j]
         if k < len(neuron.weights):
             neuron.weights[k] = value
         else:
