@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import numpy
 from numpy.typing import NDArray
 
-from chainrule import forking
+from chainrule import forking, trees
 from chainrule.compiler.arguments import leaf_of
 from chainrule.compiler.session import Program, Session
 from chainrule.keywords import with_nearest_names
@@ -123,7 +123,7 @@ def steps_of(
     """
     function = loss_of_sample(model, loss, len(samples) > 2)
     if program is None:
-        program = _kept_program(model, loss, samples)
+        program = _kept_program(model, loss, samples, parameters)
     if program is None:
         program = Program(function, samples, parameters)
     return SafeSteps(program, function, samples, parameters, threads)
@@ -157,8 +157,11 @@ class Predictor:
     def __call__(self, X: Any) -> Array:
         """The outputs: an array (samples,), or (samples, outputs) if there are several.
 
+        Those in nested lists, arrays and dicts come one after the other, of a dict by sorted keys.
+
         Raises:
-            TypeError: if X holds no numbers.
+            TypeError: if X holds no numbers or is masked, or an output is none, or is not like that
+                of another sample.
             ValueError: if X is empty or not finite, or does not fit the model.
         """
         samples = [checked_inputs(X)]
@@ -170,15 +173,29 @@ class Predictor:
             except NotCompilable as error:
                 warn(f"the model runs eagerly: {error}")
                 self._compile = False
-        rows = _plain(samples[0])
+        return self._eagerly(_plain(samples[0]))
+
+    def _eagerly(self, rows: Any) -> Array:
+        results: list[list[float]] = []
+        layout: trees.Layout | None = None
         with ungrouped():
-            results = [_data(self.model(row)) for row in rows]
-        return numpy.array(results, dtype=numpy.float64)
+            for row in rows:
+                outputs, found = trees.flatten(self.model(row), "the output", truths=True)
+                if layout is None:
+                    layout = found
+                elif found != layout:
+                    raise TypeError(
+                        "the output must have one structure and shape for all samples; it was"
+                        f" {layout}, and is {found} for another"
+                    )
+                results.append([x.data if isinstance(x, Node) else x for x in outputs])
+        assert layout is not None
+        return _joined(numpy.array(results, dtype=numpy.float64), layout)
 
     def _compiled(self, key: Any, samples: list[Any], parameters: list[Node]) -> Array:
         program = self._programs.get(key)
         if program is None or program.parameters != parameters:
-            program = _kept_program(self.model, None, samples)
+            program = _kept_program(self.model, None, samples, parameters)
             if program is None:
                 program = Program(self.model, samples, parameters, gradient=False)
                 self._programs[key] = program
@@ -186,7 +203,13 @@ class Predictor:
         session.values[:] = [node.data for node in parameters]
         results = session.evaluate()
         assert program.layout is not None
-        return results[:, 0] if program.layout.is_number else results
+        return _joined(results, program.layout)
+
+
+def _joined(rows: Array, layout: trees.Layout) -> Array:
+    """The numbers of all samples, without an axis for them where each has but one."""
+    single = layout.structure.is_leaf() and not layout.shapes[0]
+    return rows[:, 0] if single else rows
 
 
 @boundary
@@ -200,12 +223,14 @@ _programs: OrderedDict[Any, Program] = OrderedDict()
 _lock = forking.lock()
 
 
-def _kept_program(model: Any, loss: Loss | None, samples: Sequence[Any]) -> Program | None:
+def _kept_program(
+    model: Any, loss: Loss | None, samples: Sequence[Any], parameters: Sequence[Node]
+) -> Program | None:
     """The program of all networks of an architecture; None if it is not that kind of model.
 
     It belongs to a network of its own, so that it neither keeps nor changes the user's.
     """
-    described = architecture(model)
+    described = architecture(model, parameters)
     if described is None or not (loss is None or loss in LOSSES.values()):
         return None
     leaves = tuple(leaf_of(array, 0, False) for array in samples)
@@ -249,9 +274,3 @@ def _number(value: Any) -> Any:
         f"a loss is one number for each sample; this one gave {type(value).__name__}: add up, or"
         " take the mean"
     )
-
-
-def _data(output: Any) -> Any:
-    if hasattr(output, "__len__"):
-        return [_data(part) for part in output]
-    return output.data if isinstance(output, Node) else float(output)

@@ -83,7 +83,23 @@ def balanced(weights: Any) -> Any:
     return numpy.ldexp(weights, -exponent)
 
 
+def refuse_masked(name: str, data: Any) -> None:
+    """Raise TypeError if something is masked: the numbers behind a mask would count as any others.
+
+    Args:
+        name: of the data, for the message.
+        data: an array, or a list of them.
+    """
+    parts = data if isinstance(data, (list, tuple)) else [data]
+    if any(isinstance(part, numpy.ma.MaskedArray) and numpy.ma.is_masked(part) for part in parts):
+        raise TypeError(
+            f"{name} is a masked array, and its masked numbers would count as any others; leave"
+            f" these samples out, or give {name}.filled(value)"
+        )
+
+
 def _checked(name: str, data: Any) -> Any:
+    refuse_masked(name, data)
     array = numpy.asarray(data)
     if array.dtype == object:
         try:
