@@ -22,6 +22,8 @@ from ._choices import chosen, not_negative, positive
 from .schedules import Constant, Schedule, schedule
 
 Array = NDArray[numpy.float64]
+SMALLEST: Final = 1e-290
+"""A number below it, or what it is the sum of, may have lost digits."""
 
 
 class Optimizer(ABC):
@@ -52,23 +54,69 @@ class Optimizer(ABC):
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        self.schedule = schedule(self.default_rate if learning_rate is None else learning_rate)
+        self.schedule = self.default_rate if learning_rate is None else learning_rate
         self.weight_decay = not_negative("weight_decay", weight_decay)
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        self._constant = isinstance(self.schedule, Constant)
-        self._rate = self.schedule(0) if self._constant else 0.0
         self.reset()
 
     def reset(self) -> None:
         """Forget all steps."""
         self.steps = 0
         self._size = -1
+        self._arrays: list[str] = []
+        self._course: tuple[Array, Array] | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate by the number of the step; a number may be set too."""
+        return self._schedule
+
+    @schedule.setter
+    @boundary
+    def schedule(self, rate: float | Schedule) -> None:
+        self._schedule = schedule(rate)
+        self._constant = isinstance(self._schedule, Constant)
+        self._rate = self._schedule(0) if self._constant else 0.0
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        return self._rate if self._constant else self.schedule(self.steps)
+        return self._rate if self._constant else self._schedule(self.steps)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that steps change: :meth:`restore` goes back to it."""
+        kept = vars(self).copy()
+        for name in self._arrays:
+            kept[name] = kept[name].copy()
+        return kept
+
+    def _find_arrays(self) -> None:
+        found = vars(self).items()
+        self._arrays = [name for name, v in found if isinstance(v, numpy.ndarray) and v.size]
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where the optimizer was when :meth:`state` gave that; it is used up by it."""
+        vars(self).update(state)
+
+    def origin(self, values: Array) -> Array:
+        """The parameters that the training began with which goes on from these.
+
+        Calls of ``fit`` with one optimizer are one training as long as nobody else sets them.
+        """
+        if self._course is not None:
+            began, left = self._course
+            if numpy.array_equal(left, values):
+                return began
+        return values.copy()
+
+    def leave(self, origin: Array, values: Array) -> None:
+        """Note where a training began and where it is, for :meth:`origin`."""
+        self._course = origin, values.copy()
+
+    def overflowed(self) -> bool:
+        """Whether the state is no longer finite: the parameters could not move again."""
+        return False
 
     @boundary
     def update(self, values: Array, gradient: Array) -> None:
@@ -89,13 +137,12 @@ class Optimizer(ABC):
                 )
             self._size = len(values)
             self._start(len(values))
+            self._find_arrays()
         if self.clip_value is not None:
             numpy.clip(gradient, -self.clip_value, self.clip_value, out=gradient)
         if self.clip_norm is not None:
-            norm = math.sqrt(float(gradient @ gradient))
-            if norm > self.clip_norm:
-                gradient *= self.clip_norm / norm
-        rate = self._rate if self._constant else self.schedule(self.steps)
+            _shorten(gradient, self.clip_norm)
+        rate = self._rate if self._constant else self._schedule(self.steps)
         self._move(values, gradient, rate)
         self.steps += 1
 
@@ -116,7 +163,7 @@ class Optimizer(ABC):
         """Change the values in place; the gradient is free to be overwritten."""
 
     def __repr__(self) -> str:
-        rate = f"{self._rate:g}" if self._constant else repr(self.schedule)
+        rate = f"{self._rate:g}" if self._constant else repr(self._schedule)
         return f"{type(self).__name__}({rate})"
 
 
@@ -162,6 +209,9 @@ class SGD(Optimizer):
             gradient += self.weight_decay * values
         if self.momentum:
             velocity = self._velocity
+            if len(velocity) != len(values):  # there was no momentum until now
+                velocity = self._velocity = numpy.zeros(len(values))
+                self._find_arrays()
             velocity *= self.momentum
             velocity += gradient
             gradient = gradient + self.momentum * velocity if self.nesterov else velocity
@@ -208,6 +258,10 @@ class Adam(Optimizer):
         self._square = numpy.zeros(size)
         self._scratch = numpy.empty(size)
 
+    def overflowed(self) -> bool:
+        """Whether the square of a gradient was infinite: divided by its root a step is 0."""
+        return self._size > 0 and not all_finite(self._square)
+
     def _move(self, values: Array, gradient: Array, rate: float) -> None:
         beta, beta2 = self.betas
         mean, square, scratch = self._mean, self._square, self._scratch
@@ -223,11 +277,11 @@ class Adam(Optimizer):
         gradient *= gradient
         gradient *= 1.0 - beta2
         square += gradient
+        unbias = math.sqrt(1.0 - beta2**step)  # of the root: into the numbers, not the array
         numpy.sqrt(square, out=scratch)
-        scratch *= 1.0 / math.sqrt(1.0 - beta2**step)
-        scratch += self.epsilon
+        scratch += self.epsilon * unbias
         numpy.divide(mean, scratch, out=scratch)
-        scratch *= rate / (1.0 - beta**step)
+        scratch *= rate * unbias / (1.0 - beta**step)
         if self._decoupled and self.weight_decay:
             scratch += (rate * self.weight_decay) * values
         values -= scratch
@@ -281,3 +335,28 @@ def _below_1(what: str, value: Any) -> float:
     if number >= 1.0:
         raise ValueError(f"{what} is below 1, not {number:g}")
     return number
+
+
+def _shorten(gradient: Array, longest: float) -> None:
+    """Scale a gradient, in place, to a norm of at most ``longest``."""
+    square = float(numpy.vdot(gradient, gradient))  # unlike dot it overflows without a warning
+    if SMALLEST < square < math.inf:
+        ratio = longest / math.sqrt(square)
+        if ratio >= 1.0:
+            return
+        if ratio > SMALLEST:
+            gradient *= ratio
+            return
+    largest = float(numpy.abs(gradient).max(initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return  # a NaN or infinity stays, so that it is noticed
+    scaled = gradient / largest
+    norm = math.sqrt(float(scaled @ scaled))
+    if norm > longest / largest:
+        gradient[:] = scaled * (longest / norm)
+
+
+def all_finite(array: Array) -> bool:
+    """Whether no element is NaN or infinite."""
+    # The sum of squares tells it faster, unless that overflows.
+    return math.isfinite(numpy.vdot(array, array)) or bool(numpy.isfinite(array).all())

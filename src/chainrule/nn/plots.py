@@ -12,8 +12,8 @@ import numpy
 from chainrule.tracebacks import boundary
 
 from .evaluation import predict
+from .history import History
 from .layers import MLP
-from .training import History
 
 FINE = 200
 MOST_DRAWN = 24
