@@ -1,6 +1,8 @@
 """Training that explodes is an error, whatever the optimizer; training that works is none."""
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -175,6 +177,48 @@ def test_an_optimizer_of_ones_own_goes_back() -> None:
     with pytest.raises(nn.DivergenceError, match="epoch 0"):
         nn.fit(model, data, data, optimizer=optimizer, epochs=9, batch_size=2)
     assert (all_of(optimizer), optimizer.largest) == before
+
+
+@pytest.mark.parametrize("calls", [1, 500])
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov"])
+def test_the_advice_can_be_followed(name: str, calls: int) -> None:
+    """The first loss that is too large may be that of the weights that the epoch began with."""
+    model, optimizer = nn.MLP(1, [1], seed=0), OPTIMIZERS[name](1.2 if name == "sgd" else 12.0)
+    data = np.linspace(-1.0, 1.0, 20)
+
+    def call() -> None:
+        nn.fit(model, data, data, optimizer=optimizer, epochs=500 // calls, batch_size=20)
+
+    with pytest.raises(nn.DivergenceError, match="were at the start of the epoch before"):
+        exhaust(call)
+    assert np.mean((nn.predict(model, data) - data) ** 2) <= 1e5
+    optimizer.schedule = 0.1
+    history = nn.fit(model, data, data, optimizer=optimizer, epochs=1000, batch_size=20)
+    assert history.loss[-1] < 1e-6
+
+
+def test_going_back_to_the_start_of_training() -> None:
+    """Where neither this epoch nor the one before began with a sound loss."""
+    model, optimizer = nn.MLP(1, [1], seed=0), nn.SGD(0.1, momentum=0.9)
+    data = np.linspace(-1.0, 1.0, 20)
+    before = weights(model)
+    first = nn.predict(model, data)
+    nn.fit(model, data, data, optimizer=optimizer, epochs=5)
+    with pytest.raises(nn.DivergenceError, match="were at the start of training"):
+        nn.fit(model, data, first, optimizer=optimizer, loss=lambda p, t: 1e12 * (p - t) ** 2)
+    assert weights(model) == before
+    assert optimizer.steps == 0
+
+
+def test_copies_of_an_optimizer_begin_a_training() -> None:
+    """They and pickles hold no weights of places to go back to."""
+    model, optimizer = nn.MLP(1, [1], seed=0), nn.Adam()
+    data = np.linspace(-1.0, 1.0, 20)
+    nn.fit(model, data, data, optimizer=optimizer, epochs=2)
+    for other in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert (optimizer.course is not None, other.course) == (True, None)
+        assert all_of(other) == all_of(optimizer)
+        nn.fit(model, data, data, optimizer=other, epochs=2)
 
 
 # Several calls are one training

@@ -105,16 +105,22 @@ def test_weights_set_where_training_stops_stay() -> None:
     assert weights(model)[:2] == [5.0, 6.0]
 
 
-def test_an_epoch_that_diverges_goes_back_to_weights_set_in_a_callback() -> None:
-    """They are what that epoch began with."""
+@pytest.mark.parametrize(("value", "place"), [(3.0, "the epoch"), (1e9, "the epoch before")])
+def test_an_epoch_that_diverges_goes_back_to_weights_set_in_a_callback(
+    value: float, place: str
+) -> None:
+    """They are what that epoch began with; unless they are what is wrong."""
 
-    def explode(history: nn.History, model: nn.Module) -> None:
-        model.parameters()[-1].data = 1e9
+    def change(history: nn.History, model: nn.Module) -> None:
+        model.parameters()[-1].data = value
+        optimizer.schedule = 1e50
 
-    model = network()
-    with pytest.raises(nn.DivergenceError, match="epoch 1"):
-        nn.fit(model, X, Y, epochs=5, callbacks=[explode])
-    assert weights(model)[-1] == 1e9
+    model, optimizer = network(), nn.Adam()
+    before = weights(model)
+    with pytest.raises(nn.DivergenceError, match=rf"epoch 1.* at the start of {place}$"):
+        nn.fit(model, X, Y, epochs=5, callbacks=[change], optimizer=optimizer)
+    assert (weights(model)[-1] == 3.0) == (value == 3.0)
+    assert (weights(model) == before) == (value != 3.0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -44,6 +44,12 @@ class Optimizer(ABC):
     """
 
     default_rate: ClassVar[float]
+    _changing: ClassVar[tuple[str, ...] | None] = None
+    """The attributes that steps change, besides their number; None for all, which takes longer."""
+
+    def __init_subclass__(cls) -> None:
+        if "_changing" not in vars(cls):  # what a subclass adds is part of its state
+            cls._changing = None
 
     @boundary
     def __init__(
@@ -64,8 +70,7 @@ class Optimizer(ABC):
         """Forget all steps."""
         self.steps = 0
         self._size = -1
-        self._arrays: list[str] = []
-        self._course: tuple[Array, Array] | None = None
+        self.course: Any = None  # of the training: see course.py
 
     @property
     def schedule(self) -> Schedule:
@@ -86,33 +91,23 @@ class Optimizer(ABC):
 
     def state(self) -> dict[str, Any]:
         """A copy of all that steps change: :meth:`restore` goes back to it."""
-        kept = vars(self).copy()
-        for name in self._arrays:
-            kept[name] = kept[name].copy()
+        kept: dict[str, Any] = {"steps": self.steps, "_size": self._size}
+        if self._changing is None:
+            for name, value in vars(self).items():
+                if name != "course":
+                    kept[name] = _copied(value)
+        elif self._size >= 0:
+            for name in self._changing:
+                kept[name] = getattr(self, name).copy()
         return kept
 
-    def _find_arrays(self) -> None:
-        found = vars(self).items()
-        self._arrays = [name for name, v in found if isinstance(v, numpy.ndarray) and v.size]
-
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where the optimizer was when :meth:`state` gave that; it is used up by it."""
-        vars(self).update(state)
+        """Go back to where the optimizer was when :meth:`state` gave that."""
+        for name, value in state.items():
+            setattr(self, name, _copied(value))
 
-    def origin(self, values: Array) -> Array:
-        """The parameters that the training began with which goes on from these.
-
-        Calls of ``fit`` with one optimizer are one training as long as nobody else sets them.
-        """
-        if self._course is not None:
-            began, left = self._course
-            if numpy.array_equal(left, values):
-                return began
-        return values.copy()
-
-    def leave(self, origin: Array, values: Array) -> None:
-        """Note where a training began and where it is, for :meth:`origin`."""
-        self._course = origin, values.copy()
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "course": None}  # copies and pickles need not go back
 
     def overflowed(self) -> bool:
         """Whether the state is no longer finite: the parameters could not move again."""
@@ -137,7 +132,6 @@ class Optimizer(ABC):
                 )
             self._size = len(values)
             self._start(len(values))
-            self._find_arrays()
         if self.clip_value is not None:
             numpy.clip(gradient, -self.clip_value, self.clip_value, out=gradient)
         if self.clip_norm is not None:
@@ -180,6 +174,7 @@ class SGD(Optimizer):
     """
 
     default_rate = 0.1
+    _changing = ("_velocity",)
 
     @boundary
     @with_nearest_names
@@ -211,7 +206,6 @@ class SGD(Optimizer):
             velocity = self._velocity
             if len(velocity) != len(values):  # there was no momentum until now
                 velocity = self._velocity = numpy.zeros(len(values))
-                self._find_arrays()
             velocity *= self.momentum
             velocity += gradient
             gradient = gradient + self.momentum * velocity if self.nesterov else velocity
@@ -231,6 +225,7 @@ class Adam(Optimizer):
     """
 
     default_rate = 0.001
+    _changing = ("_mean", "_square")
     _decoupled: ClassVar[bool] = False
 
     @boundary
@@ -294,6 +289,7 @@ class AdamW(Adam):
     """
 
     _decoupled = True
+    _changing = Adam._changing
 
     @boundary
     @with_nearest_names
@@ -335,6 +331,10 @@ def _below_1(what: str, value: Any) -> float:
     if number >= 1.0:
         raise ValueError(f"{what} is below 1, not {number:g}")
     return number
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, numpy.ndarray) else value
 
 
 def _shorten(gradient: Array, longest: float) -> None:

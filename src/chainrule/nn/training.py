@@ -15,6 +15,7 @@ from chainrule.keywords import with_nearest_names
 from chainrule.tracebacks import boundary, warn
 
 from ._choices import count, not_negative
+from .course import Array, Place, course_of
 from .evaluation import EagerSteps, Steps, loss_of_sample, steps_of
 from .history import DivergenceError, History
 from .initialization import Seed, generator
@@ -99,7 +100,8 @@ def fit(
             becomes NaN or infinite, or the mean loss of an epoch is above 1e5 times what it is for
             the first weights (1e5 where that is below 1), whatever the optimizer. Calls with one
             optimizer have the same first weights as long as training alone sets the weights. Model
-            and optimizer are then as they were at the start of that epoch.
+            and optimizer are then as they were at the start of that epoch or, if the loss was too
+            large there, at that of the epoch before or of the training.
     """
     run = _Training(model, loss, optimizer, learning_rate)
     run.epochs = count("epochs", epochs)
@@ -140,8 +142,8 @@ class _Training:
         self.random = generator(0)
         self.weights: Any = None
         self.validation: Steps | None = None
-        self.first_loss: float | None = None  # of the first weights; known once it is needed
-        self.diverged = False
+        self.limit: float | None = None  # of the loss; known once it is needed
+        self.sound: Place | None = None  # what it goes back to when it has diverged
         self.errors = numpy.geterr()
 
     def take_data(
@@ -237,8 +239,8 @@ class _Training:
         """Train."""
         history = self.history
         values, optimizer = self.steps.values, self.optimizer
-        self.origin = optimizer.origin(values)
-        best = self.safe = values.copy()
+        self.course = course_of(optimizer, values)
+        best = values
         best_score = counted = math.inf
         improved = 0  # the last epoch that was better by min_delta than the last such one
         try:
@@ -268,6 +270,8 @@ class _Training:
                         break
             if self.callbacks and len(history.loss) > 1:
                 self._check_parameters()
+            if self.patience is not None and history.stopped != "callback":
+                values[:] = best
         except KeyboardInterrupt:
             history.stopped = "interrupted"
             warn(
@@ -276,13 +280,11 @@ class _Training:
                 UserWarning,
             )
         finally:
-            if self.diverged:
-                values[:] = self.safe
-                optimizer.restore(self.safe_state)
-            elif self.patience is not None and history.stopped in ("epochs", "patience"):
-                values[:] = best
+            if self.sound is not None:
+                values[:], state = self.sound
+                optimizer.restore(state)
             self._return_weights()
-            optimizer.leave(self.origin, values)
+            self.course.left = values.copy()
             if bar is not None:
                 bar.close()
         return history
@@ -291,7 +293,7 @@ class _Training:
         """Go through the data once; gives the mean loss."""
         steps, optimizer, history = self.steps, self.optimizer, self.history
         values = steps.values
-        self.safe, self.safe_state = values.copy(), optimizer.state()
+        self.course.begin_epoch(optimizer, values)
         total = 0.0
         whole = 0.0
         for index in self._batches():
@@ -316,20 +318,28 @@ class _Training:
             self._diverged(epoch, "a weight is no longer finite")
         if optimizer.overflowed():
             self._diverged(epoch, f"the loss is {mean:g}, and the square of a gradient infinite")
-        if mean > EXPLODED and mean > EXPLODED * abs(self._first_loss()):
+        if mean > EXPLODED and mean > self._limit():
             self._diverged(epoch, f"the loss is {mean:g}")
         return mean
 
-    def _first_loss(self) -> float:
-        """The mean loss, on these data, of the weights that training began with."""
-        if self.first_loss is None:
-            steps = self.steps
-            now = steps.values.copy()
-            steps.values[:] = self.origin
-            total = None if self.weights is None else float(self.weights.sum())
-            self.first_loss, _ = steps.step(None, total)
+    def _limit(self) -> float:
+        """The mean loss from which on training has exploded."""
+        if self.limit is None:
+            first = abs(self._loss_of(self.course.origin[0]))
+            self.limit = EXPLODED * max(1.0, first) if math.isfinite(first) else math.inf
+        return self.limit
+
+    def _loss_of(self, weights: Array) -> float:
+        """The mean loss of some weights on the samples of training."""
+        steps = self.steps
+        now = steps.values.copy()
+        steps.values[:] = weights
+        total = None if self.weights is None else float(self.weights.sum())
+        try:
+            loss, _ = steps.step(None, total)
+        finally:
             steps.values[:] = now
-        return self.first_loss
+        return loss
 
     def _validate(self, epoch: int) -> float:
         """The mean loss on the validation data."""
@@ -347,7 +357,10 @@ class _Training:
 
     def _diverged(self, epoch: int, what: str, more: str = "") -> NoReturn:
         """Raise DivergenceError."""
-        self.diverged = True
+        self.sound = self.course.epoch
+        place, self.sound = self.course.sound_place(
+            lambda weights: math.isfinite(loss := self._loss_of(weights)) and loss <= self._limit()
+        )
         steps, rate = self.history.steps, self.optimizer.rate
         if steps:
             advice = f"the learning rate was {rate:g}, a smaller one may help{more}"
@@ -355,7 +368,7 @@ class _Training:
             advice = "that is before the first step: look at the first weights, data and loss"
         raise DivergenceError(
             f"training diverged: {what} at step {steps} (epoch {epoch}); {advice}. Model and"
-            " optimizer are as they were at the start of the epoch"
+            f" optimizer are as they were at {place}"
         )
 
     def _batches(self) -> Iterator[Any]:
