@@ -226,7 +226,9 @@ def test_an_explosion_in_chunks_is_noticed(solver: str) -> None:
 def test_a_chunk_that_can_not_be_learned_changes_nothing(solver: str) -> None:
     """Weights and optimizer are as before it."""
     one, two = (regressor(solver=solver).partial_fit(X, Y).partial_fit(X, Y) for _ in range(2))
-    with pytest.raises(nn.DivergenceError, match="the loss is inf in epoch 1"):
+    with pytest.raises(
+        nn.DivergenceError, match=r"the loss is inf in epoch 1; .* first weights is inf"
+    ):
         one.partial_fit(X, 1e200 * Y)
     assert np.array_equal(weights(one), weights(two))
     assert np.array_equal(weights(one.partial_fit(X, Y)), weights(two.partial_fit(X, Y)))
@@ -449,6 +451,21 @@ def test_data_that_can_not_be_used(call: Any, message: str) -> None:
     """An error that says why."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_masked_data() -> None:
+    """What is behind a mask is no data."""
+    masked = np.ma.array(X, mask=X > 1.0)
+    model = regressor().fit(X, Y)
+    calls: list[Callable[[], Any]] = [
+        lambda: regressor().fit(masked, Y),
+        lambda: regressor().fit(X, masked[:, 0]),
+        lambda: classifier().partial_fit(masked, CLASSES, classes=[0, 1, 2]),
+        lambda: model.predict(masked),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="is a masked array"):
+            call()
 
 
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])

@@ -6,10 +6,9 @@ the same first weights, validation samples and order of samples, and so the same
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy
 from sklearn.exceptions import ConvergenceWarning
@@ -19,15 +18,17 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from chainrule.tracebacks import warn
 
+from .course import Course
 from .estimator_parameters import Parameters
 from .estimator_weights import LayerWeights
-from .evaluation import Predictor
+from .evaluation import Predictor, outputs_of
+from .history import DivergenceError
 from .layers import MLP
 from .objective import Array, Objective
-from .optimizers import Optimizer
-from .samples import balanced
+from .optimizers import Optimizer, all_finite
+from .samples import balanced, refuse_masked
 from .solvers import MomentumSGD, lbfgs, new_optimizer
-from .training import EXPLODED, DivergenceError
+from .training import EXPLODED
 
 _OF_STOCHASTIC_SOLVERS = (
     "loss_curve_",
@@ -89,6 +90,8 @@ class Network(LayerWeights, Parameters, ABC):
                 "partial_fit does not support early_stopping=True: one round has nothing to stop;"
                 " use fit, or early_stopping=False"
             )
+        refuse_masked("X", X)
+        refuse_masked("y", y)
         first = not hasattr(self, "model_") or not (self.warm_start or partial)
         samples = list(self._checked(X, y, first, partial, classes))
         if sample_weight is not None:
@@ -104,8 +107,8 @@ class Network(LayerWeights, Parameters, ABC):
         loss, self.out_activation_ = self._loss_and_output()
         alpha = 0.0 if self.solver == "adamw" else self.alpha  # it decays weights by itself
         objective = Objective(self.model_, loss, samples, alpha)
-        if len(objective.values) != len(self._first_values):  # some were put in or taken out
-            self._begin(objective.values.copy())
+        if len(objective.values) != self._n_parameters:  # some were put in or taken out
+            self._begin(len(objective.values))
         return objective, held_out, random
 
     def _start(self, sizes: list[int], n_outputs: int, random: Any) -> None:
@@ -125,12 +128,13 @@ class Network(LayerWeights, Parameters, ABC):
         self.n_layers_ = len(sizes) + 2
         self.n_iter_ = 0
         self.t_ = 0
-        self._begin(numpy.array([node.data for node in self.model_.parameters()]))
+        self._begin(len(self.model_.parameters()))
 
-    def _begin(self, values: Array) -> None:
-        """Note the weights that training begins with."""
-        self._first_values = self._good_values = self._best_values = values
+    def _begin(self, n_parameters: int) -> None:
+        """Forget how the network was trained."""
+        self._n_parameters = n_parameters
         self._optimizer: tuple[Any, Optimizer] | None = None
+        self._course: Course | None = None
         self._forget_progress()
 
     def _go_on(self, sizes: list[int], n_outputs: int) -> None:
@@ -173,24 +177,26 @@ class Network(LayerWeights, Parameters, ABC):
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
             self._begin_progress(objective)
         optimizer = self._optimizer_to_use(partial)
+        if self._course is None:
+            self._course = Course(optimizer, objective.values)
+        outputs = (
+            None if held_out is None else outputs_of(self.model_, held_out[0], objective.parameters)
+        )
         order = numpy.arange(objective.size)
         self.n_iter_ = 0
-        before = objective.values.copy()
-        state = _copied(optimizer) if partial else None
         try:
             for epoch in range(1 if partial else self.max_iter):
                 if self.shuffle:
                     order = order[random.permutation(objective.size)]
-                before = objective.values.copy()
+                self._course.begin_epoch(optimizer, objective.values)
                 with numpy.errstate(over="ignore", invalid="ignore"):  # a DivergenceError tells it
                     self.loss_ = self._epoch(objective, optimizer, order, batch)
-                self._good_values = before
                 self.loss_curve_.append(self.loss_)
                 self.n_iter_ = epoch + 1
                 self.t_ += objective.size
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                self._note_progress(objective, held_out)
+                self._note_progress(objective, outputs, held_out)
                 if isinstance(optimizer, MomentumSGD):
                     optimizer.after_epoch(self.t_)
                 if self._epochs_without_progress > self.n_iter_no_change:
@@ -209,14 +215,6 @@ class Network(LayerWeights, Parameters, ABC):
                 " of the last step",
                 UserWarning,
             )
-        except DivergenceError:
-            objective.values[:] = self._sound_values(objective, before)
-            if state is None or not numpy.array_equal(objective.values, before):
-                self._optimizer = None
-            else:
-                assert self._optimizer is not None
-                self._optimizer = self._optimizer[0], state
-            raise
         finally:
             objective.give_back()
         if self.early_stopping:
@@ -232,50 +230,58 @@ class Network(LayerWeights, Parameters, ABC):
             if found is None:  # samples of weight 0 are none
                 continue
             if not math.isfinite(found.loss):
-                raise self._diverged(found.loss, optimizer)
+                self._diverged(f"the loss is {found.loss:g}", objective, optimizer)
             optimizer.update(objective.values, found.gradient)
             length = len(order[start : start + batch])
             total += found.loss * length
             seen += length
         mean = total / seen
-        if not numpy.isfinite(objective.values).all():
-            raise self._diverged(math.nan, optimizer)
-        if self._exploded(mean, objective):
-            raise self._diverged(mean, optimizer)
+        if not all_finite(objective.values):
+            self._diverged("a weight is no longer finite", objective, optimizer)
+        if optimizer.overflowed():
+            self._diverged("the square of a gradient is infinite", objective, optimizer)
+        if not self._is_sound(mean, objective):
+            self._diverged(f"the loss is {mean:g}", objective, optimizer)
         return mean
 
-    def _exploded(self, loss: float, objective: Objective) -> bool:
-        """Whether a loss is far above that of the network's first weights on these samples."""
-        if not loss > EXPLODED:
-            return not math.isfinite(loss)
-        return loss > EXPLODED * abs(self._loss_at(self._first_values, objective))
+    def _is_sound(self, loss: float, objective: Objective) -> bool:
+        """Whether a loss is finite, and not far above that of the first weights on the samples."""
+        if loss <= EXPLODED:
+            return True
+        return math.isfinite(loss) and not loss > EXPLODED * self._first_loss(objective)
 
-    def _loss_at(self, values: Array, objective: Objective) -> float:
-        """The loss of some weights."""
-        now = objective.values.copy()
-        objective.values[:] = values
-        found = objective()
-        assert found is not None
-        objective.values[:] = now
-        return found.loss
+    def _first_loss(self, objective: Objective) -> float:
+        """The loss of the first weights on the samples."""
+        if objective.first_loss is None:
+            assert self._course is not None
+            objective.first_loss = _loss_at(self._course.origin[0], objective)
+        return objective.first_loss
 
-    def _sound_values(self, objective: Objective, before: Array) -> Array:
-        """The last weights known to be good, from which a smaller learning rate can go on.
+    def _diverged(self, what: str, objective: Objective, optimizer: Optimizer) -> NoReturn:
+        """Go back to weights with a sound loss, and say it.
 
-        A step that is too long shows in the loss of the epoch after it, which begins with what it
-        led to.
+        Raises:
+            DivergenceError: always.
         """
-        with numpy.errstate(over="ignore", invalid="ignore"):
-            for values in (before, self._good_values, self._first_values):
-                if not self._exploded(self._loss_at(values, objective), objective):
-                    return values
-        return before
-
-    def _diverged(self, loss: float, optimizer: Optimizer) -> DivergenceError:
-        return DivergenceError(
-            f"training diverged: the loss is {loss:g} in epoch {self.n_iter_ + 1}; the learning"
-            f" rate was {optimizer.rate:g}, a smaller learning_rate_init may help. The network has"
-            " the last weights with a good loss"
+        assert self._course is not None
+        assert self._optimizer is not None
+        name, place = self._course.sound_place(
+            lambda values: self._is_sound(_loss_at(values, objective), objective)
+        )
+        first = self._first_loss(objective)
+        rate = optimizer.rate
+        objective.values[:] = place[0]
+        if place is self._course.epoch:
+            optimizer.restore(place[1])
+        else:  # it may be the state of another optimizer
+            self._optimizer = None
+        if math.isfinite(first):
+            advice = f"the learning rate was {rate:g}, a smaller learning_rate_init may help"
+        else:
+            advice = f"that of the first weights is {first:g}: scale the inputs and targets"
+        raise DivergenceError(
+            f"training diverged: {what} in epoch {self.n_iter_ + 1}; {advice}. The weights are"
+            f" those of {name}"
         )
 
     def _optimizer_to_use(self, partial: bool) -> Optimizer:
@@ -344,7 +350,7 @@ class Network(LayerWeights, Parameters, ABC):
         self.best_validation_score_ = -math.inf if self.early_stopping else None
         self._best_values = objective.values.copy()
 
-    def _note_progress(self, objective: Objective, held_out: Any) -> None:
+    def _note_progress(self, objective: Objective, outputs: Any, held_out: Any) -> None:
         """Judge by the score on the validation samples, else by the loss."""
         if held_out is None:
             assert self.best_loss_ is not None
@@ -353,10 +359,9 @@ class Network(LayerWeights, Parameters, ABC):
         else:
             assert self.validation_scores_ is not None
             assert self.best_validation_score_ is not None
-            objective.give_back()
-            inputs, targets, *weights = held_out
-            outputs = Predictor(self.model_)(inputs)
-            score = self._score_of_outputs(outputs, targets, weights[0] if weights else None)
+            _, targets, *weights = held_out
+            found = outputs(objective.values)
+            score = self._score_of_outputs(found, targets, weights[0] if weights else None)
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
@@ -369,6 +374,7 @@ class Network(LayerWeights, Parameters, ABC):
     def _outputs(self, X: Any) -> Any:
         """What the network gives for inputs, before the function of the outputs."""
         check_is_fitted(self)
+        refuse_masked("X", X)
         X = dense(validate_data(self, X, accept_sparse=True, dtype=numpy.float64, reset=False))
         return Predictor(self.model_)(X)
 
@@ -390,10 +396,11 @@ def _checked_weights(sample_weight: Any, X: Any) -> Any:
     return weights
 
 
-def _copied(optimizer: Optimizer) -> Optimizer:
-    """An optimizer of the same state."""
-    other = copy.copy(optimizer)
-    for name, value in vars(other).items():
-        if isinstance(value, numpy.ndarray):
-            setattr(other, name, value.copy())
-    return other
+def _loss_at(values: Array, objective: Objective) -> float:
+    """The loss of some weights on all samples of training."""
+    now = objective.values.copy()
+    objective.values[:] = values
+    found = objective()
+    objective.values[:] = now
+    assert found is not None
+    return found.loss

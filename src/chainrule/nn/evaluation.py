@@ -219,6 +219,33 @@ def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
     return Predictor(model, compile)(X)
 
 
+def outputs_of(model: Module, X: Any, parameters: Sequence[Node]) -> Callable[[Array], Array]:
+    """The outputs of a model for some samples: a function of the parameters' values.
+
+    As long as it is in use the model must not be changed but for these values.
+    """
+    samples = [checked_inputs(X)]
+    session: Session | None = None
+
+    def at(values: Array) -> Array:
+        nonlocal session
+        try:
+            if session is None:
+                program = _kept_program(model, None, samples, parameters)
+                if program is None:
+                    program = Program(model, samples, parameters, gradient=False)
+                session = Session(program, samples)
+            session.values[:] = values
+            rows = session.evaluate()
+            assert session.program.layout is not None
+            return _joined(rows, session.program.layout)
+        except NotCompilable:  # the training has told it
+            set_data(parameters, values)
+            return Predictor(model, compile=False)(X)
+
+    return at
+
+
 _programs: OrderedDict[Any, Program] = OrderedDict()
 _lock = forking.lock()
 

@@ -54,8 +54,10 @@ class Objective:
         alpha: the factor of the penalty.
 
     Attributes:
-        values: the parameters, in order; to be changed in place.
+        parameters: the network's nodes.
+        values: their values, in order; to be changed in place.
         size: the number of samples.
+        first_loss: what the loss on all of them was when training began, where that is known.
 
     Raises:
         ValueError: if the targets are none that the loss knows.
@@ -77,14 +79,15 @@ class Objective:
             self._weights = balanced(samples[2])
             alpha *= float(self._weights.max() / samples[2].max())  # for which their scale counts
             arrays.append(self._weights)
-        self._parameters = model.parameters()
-        self._steps = steps_of(model, function, arrays, self._parameters, None)
+        self.first_loss: float | None = None
+        self.parameters = model.parameters()
+        self._steps = steps_of(model, function, arrays, self.parameters, None)
         self.values: Array = self._steps.values
-        self.values[:] = [node.data for node in self._parameters]
+        self.values[:] = [node.data for node in self.parameters]
         self._decay: Array | None = None  # the factor of the penalty for each parameter
         if alpha:
             biases = {id(neuron.bias) for layer in model.layers for neuron in layer.neurons}
-            decays = [0.0 if id(node) in biases else alpha for node in self._parameters]
+            decays = [0.0 if id(node) in biases else alpha for node in self.parameters]
             self._decay = numpy.array(decays)
             self._pull: Array = numpy.empty(len(decays))
         # The losses here are means over the outputs, and whole squares.
@@ -118,6 +121,6 @@ class Objective:
 
     def give_back(self) -> None:
         """Set the network's nodes to the values, and their gradients to 0."""
-        set_data(self._parameters, self.values)
-        for node in self._parameters:
+        set_data(self.parameters, self.values)
+        for node in self.parameters:
             node.grad = 0.0

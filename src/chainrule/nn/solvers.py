@@ -51,6 +51,7 @@ class MomentumSGD(Optimizer):
     """
 
     default_rate = 0.001
+    _changing = ("_velocity",)  # the rate falls between epochs
 
     def __init__(
         self, learning_rate: Any, *, momentum: float, nesterov: bool, kind: str, power: float
@@ -94,6 +95,8 @@ class UncorrectedAdam(Adam):
 
     Kingma and Ba (2015) give this form at the end of their section 2.
     """
+
+    _changing = Adam._changing
 
     def __init__(self, learning_rate: Any, *, betas: tuple[float, float], epsilon: float) -> None:
         super().__init__(learning_rate, betas=betas, epsilon=epsilon)
