@@ -62,7 +62,7 @@ class EagerSteps:
         with ungrouped():
             for i in chosen:
                 mean = mean + _number(self._function(*[array[i] for array in self._samples]))
-        mean = mean / (total or len(chosen))
+        mean = mean / (len(chosen) if total is None else total)
         if not isinstance(mean, Node):
             return float(mean), numpy.zeros(len(self._parameters))
         mean.backward()

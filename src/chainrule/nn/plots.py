@@ -13,9 +13,9 @@ from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
 from .evaluation import predict
+from .history import History
 from .layers import MLP
 from .samples import refuse_masked
-from .training import History
 
 FINE = 200
 MOST_DRAWN = 24

@@ -87,6 +87,15 @@ def refuse_masked(name: str, data: Any) -> None:
         )
 
 
+def balanced(weights: Any) -> Any:
+    """Weights times the power of two that makes the largest one at least 1/2 and less than 1.
+
+    Only their ratios count, which it doesn't change by a bit; sums of them no longer overflow.
+    """
+    _, exponent = numpy.frexp(weights.max())
+    return numpy.ldexp(weights, -exponent)
+
+
 def _checked(name: str, data: Any) -> Any:
     refuse_masked(name, data)
     array = numpy.asarray(data)
