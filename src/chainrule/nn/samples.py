@@ -72,6 +72,15 @@ def checked_weights(weights: Any, n_samples: int) -> Any:
     return array
 
 
+def balanced(weights: Any) -> Any:
+    """Weights times the power of two that makes the largest one at least 1/2 and less than 1.
+
+    Only their ratios count, which it doesn't change by a bit; sums of them no longer overflow.
+    """
+    _, exponent = numpy.frexp(weights.max())
+    return numpy.ldexp(weights, -exponent)
+
+
 def refuse_masked(name: str, data: Any) -> None:
     """Raise TypeError if something is masked: the numbers behind a mask would count as any others.
 
@@ -85,15 +94,6 @@ def refuse_masked(name: str, data: Any) -> None:
             f"{name} is a masked array, and its masked numbers would count as any others; leave"
             f" these samples out, or give {name}.filled(value)"
         )
-
-
-def balanced(weights: Any) -> Any:
-    """Weights times the power of two that makes the largest one at least 1/2 and less than 1.
-
-    Only their ratios count, which it doesn't change by a bit; sums of them no longer overflow.
-    """
-    _, exponent = numpy.frexp(weights.max())
-    return numpy.ldexp(weights, -exponent)
 
 
 def _checked(name: str, data: Any) -> Any:
