@@ -16,7 +16,7 @@ from chainrule import Node, nn
 
 
 @given(specs())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_parameters_of_random_modules(spec: Spec) -> None:
     """Each once, in one order, under one name; two of one name are refused by name."""
     made = built(spec)
@@ -37,7 +37,7 @@ def test_parameters_of_random_modules(spec: Spec) -> None:
 
 
 @given(specs())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_random_modules_are_saved_and_loaded(spec: Spec) -> None:
     """All bits of every parameter, into another module of the kind; else the save is refused."""
     made, other = built(spec), built(spec)

@@ -226,7 +226,7 @@ NUMBERS = st.lists(st.lists(st.integers(-1, 2) | st.floats(), min_size=4, max_si
     st.sampled_from([*nn.ACTIVATIONS]) | ANYTHING,
     NUMBERS | ANYTHING,
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_random_architectures(kind: Any, n_in: Any, sizes: Any, relu: Any, numbers: Any) -> None:
     """They are the network of the weights, or a SavedFileError."""
     description = {"kind": kind, "n_in": n_in, "sizes": sizes, "activation": relu}

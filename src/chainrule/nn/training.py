@@ -408,7 +408,8 @@ class _Training:
         if len(now) != len(self.parameters) or any(map(is_not, now, self.parameters)):
             raise ValueError(
                 f"a callback took parameters out of {self.model!r} or put others in, which are not"
-                " trained; set the data of those that are there: node.data = 0.0"
+                " trained; set the data of those that are there (node.data = 0.0), or change the"
+                " model between calls of fit"
             )
 
     def _return_weights(self) -> None:
