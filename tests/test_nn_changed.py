@@ -254,3 +254,12 @@ def test_a_pruned_network_is_copied_and_drawn() -> None:
         assert len(shown) == 12 + 12 + 3
         assert shown[3] == shown[4] == shown[5] == 0.0  # of the neuron of which nothing is left
         assert any(shown)
+
+
+def test_a_network_with_other_layers_is_drawn() -> None:
+    """As it is now, not as it was made."""
+    model = network()
+    model.layers.append(nn.Layer(1, 2, "identity", seed=0))
+    model.n_in = 9
+    (lines, *_) = nn.plot_network(model, gradients=False).collections
+    assert len(lines.get_array()) == 12 + 12 + 3 + 2

@@ -179,6 +179,32 @@ def test_an_optimizer_of_ones_own_goes_back() -> None:
     assert (all_of(optimizer), optimizer.largest) == before
 
 
+class Nested(nn.Optimizer):
+    """An optimizer of one's own, with its state in containers."""
+
+    default_rate = 0.1
+
+    def _start(self, size: int) -> None:
+        self.sums: dict[str, Any] = {"gradients": [np.zeros(size)], "lengths": []}
+
+    def _move(self, values: Any, gradient: Any, rate: float) -> None:
+        self.sums["gradients"][0] += gradient
+        self.sums["lengths"].append(float(gradient @ gradient))
+        values -= rate * self.sums["gradients"][0]
+
+
+def test_a_state_in_containers_goes_back() -> None:
+    """What changes in lists and dicts, in any nesting, too."""
+    model, optimizer = nn.MLP(1, [1], seed=0), Nested(0.01)
+    data = np.linspace(-1.0, 1.0, 20)
+    nn.fit(model, data, data, optimizer=optimizer, epochs=3)
+    before = repr(optimizer.sums)
+    optimizer.schedule = 1e9
+    with pytest.raises(nn.DivergenceError, match="epoch 0"):
+        nn.fit(model, data, data, optimizer=optimizer, epochs=9, batch_size=2)
+    assert repr(optimizer.sums) == before
+
+
 @pytest.mark.parametrize("calls", [1, 500])
 @pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov"])
 def test_the_advice_can_be_followed(name: str, calls: int) -> None:

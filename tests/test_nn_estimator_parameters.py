@@ -18,6 +18,7 @@ from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
 
 from chainrule import nn
+from chainrule.nn import estimator_base
 from chainrule.nn.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -344,7 +345,12 @@ def test_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_an_interrupt_keeps_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("early", "kept"), [(False, "the weights of the last step"), (True, "the best weights")]
+)
+def test_an_interrupt_keeps_what_was_learned(
+    monkeypatch: pytest.MonkeyPatch, early: bool, kept: str
+) -> None:
     """With a warning."""
     calls: list[int] = []
     step = nn.Adam.update
@@ -356,11 +362,27 @@ def test_an_interrupt_keeps_what_was_learned(monkeypatch: pytest.MonkeyPatch) ->
         step(*arguments)
 
     monkeypatch.setattr(nn.Adam, "update", interrupting)
-    model = regressor()
-    with pytest.warns(UserWarning, match="interrupted in epoch 3"):
+    model = regressor(early_stopping=early)
+    with pytest.warns(UserWarning, match=f"interrupted in epoch 3; the network has {kept}"):
         model.fit(X, Y)
     assert (model.n_iter_, len(model.loss_curve_)) == (2, 2)
     assert model.predict(X).shape == (60,)
+
+
+def test_an_interrupt_before_training_leaves_the_estimator_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was not fitted stays so."""
+
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    model = regressor()
+    before = dict(vars(model))
+    monkeypatch.setattr(estimator_base, "Objective", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert vars(model) == before
 
 
 def test_warnings() -> None:
@@ -403,6 +425,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"warm_start": 1}, TypeError, "warm_start is True or False, not int 1"),
     ({"early_stopping": None}, TypeError, "early_stopping is True or False"),
     ({"nesterovs_momentum": "no"}, TypeError, "nesterovs_momentum is True or False"),
+    ({"verbose": "no"}, TypeError, "verbose is a whole number, not str 'no'"),
+    ({"verbose": -1}, ValueError, "verbose is a whole number from 0 up, not -1"),
     ({"loss": "absolute"}, ValueError, "there is no loss 'absolute'"),
     ({"loss": (16,)}, TypeError, r"write|MLPRegressor\(hidden_layer_sizes=\.\.\.\)"),
 ]

@@ -308,6 +308,16 @@ def test_a_long_name_is_cut_in_messages(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 1000
 
 
+def test_a_network_of_many_layers_is_cut_in_messages(tmp_path: Path) -> None:
+    """As it may be a file that says how many there are."""
+    description = {"kind": "MLP", "n_in": 1, "sizes": [1] * 500, "activation": "tanh"}
+    tensors = {"a": np.zeros(1000)}
+    path = forged(tmp_path / "a", tensors, architecture=json.dumps(description))
+    with pytest.raises(nn.SavedFileError, match=r"of another model than MLP\(1, \[1, 1") as caught:
+        nn.load(path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_numbers_of_other_types(tmp_path: Path) -> None:
     """Of kinds that NumPy knows and of those that it does not."""
     path = forged(tmp_path / "a", {name: x.astype(np.float32) for name, x in UNIT.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -105,6 +106,22 @@ def test_weights_set_where_training_stops_stay() -> None:
     assert weights(model)[:2] == [5.0, 6.0]
 
 
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+@pytest.mark.filterwarnings("ignore:training was interrupted")
+def test_weights_set_before_an_error_in_a_callback_stay(error: type[BaseException]) -> None:
+    """As those of the last step do."""
+
+    def fail(history: nn.History, model: nn.Module) -> None:
+        model.parameters()[0].data = 5.0
+        raise error
+
+    model, other = network(), network()
+    with contextlib.suppress(OSError):
+        nn.fit(model, X, Y, epochs=5, callbacks=[fail])
+    nn.fit(other, X, Y, epochs=1)
+    assert weights(model) == [5.0, *weights(other)[1:]]
+
+
 @pytest.mark.parametrize(("value", "place"), [(3.0, "the epoch"), (1e9, "the epoch before")])
 def test_an_epoch_that_diverges_goes_back_to_weights_set_in_a_callback(
     value: float, place: str
@@ -152,6 +169,9 @@ CHANGES: dict[str, Callable[[Any], None]] = {
     "another node": lambda model: model.layers[0].neurons[0].weights.__setitem__(0, Node(0.0)),
     "a node more": lambda model: setattr(model, "scale", Node(1.0)),
     "a layer less": lambda model: model.layers.pop(),
+    "a layer less, of no numbers": lambda model: setattr(
+        model.layers.pop().neurons[0].bias, "data", math.nan
+    ),
 }
 
 
@@ -295,6 +315,15 @@ def test_a_part_of_weight_0(side: str, compiled: bool) -> None:
         )
     assert weights(model) == before
     nn.fit(model, X, Y, sample_weight=given, epochs=1, validation=(X, Y), compile=compiled)
+
+
+def test_a_pair_may_be_a_list() -> None:
+    """The same as a tuple."""
+    losses = [
+        nn.fit(network(), X, Y, epochs=2, validation=pair).validation_loss
+        for pair in ((X, Y), [X, Y])
+    ]
+    assert losses[0] == losses[1]
 
 
 def test_a_part_given_by_a_number_of_numpy() -> None:

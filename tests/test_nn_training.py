@@ -478,6 +478,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.fit(MODEL, X, Y, validation=1.5), ValueError, "a part between 0 and 1, not 1.5"),
     (lambda: nn.fit(MODEL, X, Y, validation=0.001), ValueError, "leaves none on one side"),
     (lambda: nn.fit(MODEL, X, Y, validation=(X,)), ValueError, r"validation is a pair \(X, y\)"),  # type: ignore[arg-type]
+    (lambda: nn.fit(MODEL, X, Y, validation=X), ValueError, "between 0 and 1, not ndarray$"),  # type: ignore[arg-type]
     (lambda: nn.fit(MODEL, X, Y, validation=(X[:, :1], Y)), ValueError, "validation data's X has"),
     (lambda: nn.fit(MODEL, X, Y, validation=(NAN, Y)), ValueError, "holds nan"),
     (lambda: nn.fit(MODEL, X, Y, sample_weight=[1.0]), ValueError, r"has the shape \(1,\)"),

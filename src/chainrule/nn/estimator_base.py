@@ -18,17 +18,16 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from chainrule.tracebacks import warn
 
-from .course import Course
+from .course import Course, DivergenceCheck
 from .estimator_parameters import Parameters
 from .estimator_weights import LayerWeights
 from .evaluation import Predictor, outputs_of
 from .history import DivergenceError
 from .layers import MLP
-from .objective import Array, Objective
-from .optimizers import Optimizer, all_finite
+from .objective import Objective
+from .optimizers import Optimizer
 from .samples import balanced, refuse_masked
 from .solvers import MomentumSGD, lbfgs, new_optimizer
-from .training import EXPLODED
 
 _OF_STOCHASTIC_SOLVERS = (
     "loss_curve_",
@@ -72,7 +71,7 @@ class Network(LayerWeights, Parameters, ABC):
         before = dict(vars(self))
         try:
             objective, held_out, random = self._prepared(X, y, sample_weight, partial, classes)
-        except Exception:
+        except BaseException:
             self.__dict__ = before
             raise
         if self.solver == "lbfgs":
@@ -179,6 +178,7 @@ class Network(LayerWeights, Parameters, ABC):
         optimizer = self._optimizer_to_use(partial)
         if self._course is None:
             self._course = Course(optimizer, objective.values)
+        check = DivergenceCheck(self._course, objective.values, objective.mean_loss)
         outputs = (
             None if held_out is None else outputs_of(self.model_, held_out[0], objective.parameters)
         )
@@ -190,7 +190,7 @@ class Network(LayerWeights, Parameters, ABC):
                     order = order[random.permutation(objective.size)]
                 self._course.begin_epoch(optimizer, objective.values)
                 with numpy.errstate(over="ignore", invalid="ignore"):  # a DivergenceError tells it
-                    self.loss_ = self._epoch(objective, optimizer, order, batch)
+                    self.loss_ = self._epoch(objective, optimizer, check, order, batch)
                 self.loss_curve_.append(self.loss_)
                 self.n_iter_ = epoch + 1
                 self.t_ += objective.size
@@ -210,9 +210,9 @@ class Network(LayerWeights, Parameters, ABC):
                         ConvergenceWarning,
                     )
         except KeyboardInterrupt:
+            kept = "best weights" if self.early_stopping else "weights of the last step"
             warn(
-                f"training was interrupted in epoch {self.n_iter_ + 1}; the network has the weights"
-                " of the last step",
+                f"training was interrupted in epoch {self.n_iter_ + 1}; the network has the {kept}",
                 UserWarning,
             )
         finally:
@@ -221,7 +221,14 @@ class Network(LayerWeights, Parameters, ABC):
             objective.values[:] = self._best_values
             objective.give_back()
 
-    def _epoch(self, objective: Objective, optimizer: Optimizer, order: Any, batch: int) -> float:
+    def _epoch(
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        check: DivergenceCheck,
+        order: Any,
+        batch: int,
+    ) -> float:
         """Go through the samples once; gives the mean loss."""
         total, seen = 0.0, 0
         for start in range(0, objective.size, batch):
@@ -230,48 +237,30 @@ class Network(LayerWeights, Parameters, ABC):
             if found is None:  # samples of weight 0 are none
                 continue
             if not math.isfinite(found.loss):
-                self._diverged(f"the loss is {found.loss:g}", objective, optimizer)
+                self._diverged(f"the loss is {found.loss:g}", objective, optimizer, check)
             optimizer.update(objective.values, found.gradient)
             length = len(order[start : start + batch])
             total += found.loss * length
             seen += length
         mean = total / seen
-        if not all_finite(objective.values):
-            self._diverged("a weight is no longer finite", objective, optimizer)
-        if optimizer.overflowed():
-            self._diverged("the square of a gradient is infinite", objective, optimizer)
-        if not self._is_sound(mean, objective):
-            self._diverged(f"the loss is {mean:g}", objective, optimizer)
+        fault = check.fault(mean, optimizer)
+        if fault is not None:
+            self._diverged(fault, objective, optimizer, check)
         return mean
 
-    def _is_sound(self, loss: float, objective: Objective) -> bool:
-        """Whether a loss is finite, and not far above that of the first weights on the samples."""
-        if loss <= EXPLODED:
-            return True
-        return math.isfinite(loss) and not loss > EXPLODED * self._first_loss(objective)
-
-    def _first_loss(self, objective: Objective) -> float:
-        """The loss of the first weights on the samples."""
-        if objective.first_loss is None:
-            assert self._course is not None
-            objective.first_loss = _loss_at(self._course.origin[0], objective)
-        return objective.first_loss
-
-    def _diverged(self, what: str, objective: Objective, optimizer: Optimizer) -> NoReturn:
+    def _diverged(
+        self, what: str, objective: Objective, optimizer: Optimizer, check: DivergenceCheck
+    ) -> NoReturn:
         """Go back to weights with a sound loss, and say it.
 
         Raises:
             DivergenceError: always.
         """
-        assert self._course is not None
-        assert self._optimizer is not None
-        name, place = self._course.sound_place(
-            lambda values: self._is_sound(_loss_at(values, objective), objective)
-        )
-        first = self._first_loss(objective)
+        name, place = check.sound_place()
+        first = check.first_loss()
         rate = optimizer.rate
         objective.values[:] = place[0]
-        if place is self._course.epoch:
+        if place is check.course.epoch:
             optimizer.restore(place[1])
         else:  # it may be the state of another optimizer
             self._optimizer = None
@@ -394,13 +383,3 @@ def _checked_weights(sample_weight: Any, X: Any) -> Any:
     if not weights.any():  # what older versions of scikit-learn let pass
         raise ValueError("sample_weight: the weights are all zero, so that no sample counts")
     return weights
-
-
-def _loss_at(values: Array, objective: Objective) -> float:
-    """The loss of some weights on all samples of training."""
-    now = objective.values.copy()
-    objective.values[:] = values
-    found = objective()
-    objective.values[:] = now
-    assert found is not None
-    return found.loss

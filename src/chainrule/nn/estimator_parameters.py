@@ -98,6 +98,8 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
             fraction(name, getattr(self, name))
         for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
             flag(name, getattr(self, name))
+        if not isinstance(self.verbose, (bool, numpy.bool_)):
+            count("verbose", self.verbose, 0)
         hidden = self.hidden_layer_sizes
         return [
             count("a size in hidden_layer_sizes", n)

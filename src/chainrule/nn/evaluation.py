@@ -56,8 +56,6 @@ class EagerSteps:
         """The mean loss over samples and its gradient."""
         chosen = self._all if index is None else index.tolist()
         set_data(self._parameters, self.values)
-        for node in self._parameters:
-            node.grad = 0.0
         mean: Any = 0.0
         with ungrouped():
             for i in chosen:
@@ -280,9 +278,10 @@ def _kept_program(
 
 
 def set_data(nodes: Sequence[Node], values: Array) -> None:
-    """Give leaf nodes their values."""
+    """Give leaf nodes their values, and gradients of 0."""
     for node, value in zip(nodes, values.tolist(), strict=True):
         node.data = value
+        node.grad = 0.0
 
 
 def _plain(array: Any) -> Any:

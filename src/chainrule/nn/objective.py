@@ -57,7 +57,6 @@ class Objective:
         parameters: the network's nodes.
         values: their values, in order; to be changed in place.
         size: the number of samples.
-        first_loss: what the loss on all of them was when training began, where that is known.
 
     Raises:
         ValueError: if the targets are none that the loss knows.
@@ -79,7 +78,6 @@ class Objective:
             self._weights = balanced(samples[2])
             alpha *= float(self._weights.max() / samples[2].max())  # for which their scale counts
             arrays.append(self._weights)
-        self.first_loss: float | None = None
         self.parameters = model.parameters()
         self._steps = steps_of(model, function, arrays, self.parameters, None)
         self.values: Array = self._steps.values
@@ -119,8 +117,12 @@ class Objective:
         gradient += pull
         return Evaluation(mean * self._shown + penalty, mean + penalty, gradient)
 
+    def mean_loss(self) -> float:
+        """The loss on all samples, as it is shown."""
+        found = self()
+        assert found is not None  # not all weights of samples are 0
+        return found.loss
+
     def give_back(self) -> None:
         """Set the network's nodes to the values, and their gradients to 0."""
         set_data(self.parameters, self.values)
-        for node in self.parameters:
-            node.grad = 0.0

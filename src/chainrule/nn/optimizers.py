@@ -334,7 +334,14 @@ def _below_1(what: str, value: Any) -> float:
 
 
 def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, numpy.ndarray) else value
+    """A copy of an array, also in lists, tuples and dicts; other objects as they are."""
+    if isinstance(value, numpy.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
+    if type(value) is dict:
+        return {key: _copied(part) for key, part in value.items()}
+    return value
 
 
 def _shorten(gradient: Array, longest: float) -> None:

@@ -123,7 +123,8 @@ def plot_network(model: MLP, ax: Any = None, gradients: bool = True) -> Any:
     if not isinstance(model, MLP):
         raise TypeError(f"plot_network draws an MLP, not {type(model).__name__}")
     ax = _axes(ax)
-    widths = [model.n_in, *model.sizes]
+    first = model.layers[0].neurons[0]
+    widths = [len(first.weights), *[len(layer.neurons) for layer in model.layers]]
     drawn = [_drawn(width) for width in widths]
     heights = [_heights(rows) for rows in drawn]
     lines, numbers = [], []

@@ -135,11 +135,11 @@ def _put(model: Module, tensors: Mapping[str, Any], path: Any) -> None:
             parts.append(f"it has no {_some(missing)}")
         if extra:
             parts.append(f"the model has no {_some(extra)}")
-        raise SavedFileError(f"{path} is of another model than {model!r}: {'; '.join(parts)}")
+        raise SavedFileError(f"{path} is of another model than {_cut(model)}: {'; '.join(parts)}")
     for name, (_, shape) in wanted.items():
         if tensors[name].shape != shape or tensors[name].dtype != numpy.float64:
             raise SavedFileError(
-                f"{path} is of another model than {model!r}: {name} is"
+                f"{path} is of another model than {_cut(model)}: {name} is"
                 f" {tensors[name].dtype} {tensors[name].shape}, not float64 {shape}"
             )
     for name, (nodes, _) in wanted.items():
@@ -197,7 +197,12 @@ def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(name if len(name) <= 80 else name[:77] + "..." for name in names[:3]) + more
+    return ", ".join(map(_cut, names[:3])) + more
+
+
+def _cut(what: object) -> str:
+    text = str(what)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _safetensors() -> Any:

@@ -155,7 +155,5 @@ def lbfgs(
         options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
     )
     objective.values[:] = result.x
-    found = objective()
-    assert found is not None
     why = None if result.status == 0 else str(result.message)
-    return found.loss, min(int(result.nit), max_iter), why
+    return objective.mean_loss(), min(int(result.nit), max_iter), why

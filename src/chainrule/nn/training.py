@@ -15,8 +15,8 @@ from chainrule.keywords import with_nearest_names
 from chainrule.tracebacks import boundary, warn
 
 from ._choices import count, not_negative
-from .course import Array, Place, course_of
-from .evaluation import EagerSteps, Steps, loss_of_sample, steps_of
+from .course import Array, DivergenceCheck, Place, course_of
+from .evaluation import EagerSteps, Steps, loss_of_sample, set_data, steps_of
 from .history import DivergenceError, History
 from .initialization import Seed, generator
 from .losses import Loss, cross_entropy
@@ -28,9 +28,6 @@ from .progress import progress_bar, show
 from .samples import balanced, check_classes, checked_samples, checked_weights
 
 DEFAULT_BATCH: Final = 32
-EXPLODED: Final = 1e5
-"""How many times its first value (or 1, if that is larger) the mean loss of an epoch may be."""
-
 
 Callback = Callable[[History, Module], Any]
 
@@ -49,7 +46,7 @@ def fit(
     batch_size: int | None = None,
     shuffle: bool = True,
     seed: Seed = 0,
-    validation: float | tuple[Any, Any] | None = None,
+    validation: float | tuple[Any, Any] | list[Any] | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     sample_weight: Any = None,
@@ -142,7 +139,6 @@ class _Training:
         self.random = generator(0)
         self.weights: Any = None
         self.validation: Steps | None = None
-        self.limit: float | None = None  # of the loss; known once it is needed
         self.sound: Place | None = None  # what it goes back to when it has diverged
         self.errors = numpy.geterr()
 
@@ -151,7 +147,7 @@ class _Training:
         X: Any,
         y: Any,
         sample_weight: Any,
-        validation: float | tuple[Any, Any] | None,
+        validation: float | tuple[Any, Any] | list[Any] | None,
     ) -> None:
         """Check the data."""
         inputs, targets = checked_samples(X, y, self.loss)
@@ -159,7 +155,7 @@ class _Training:
         if sample_weight is not None:
             samples.append(balanced(checked_weights(sample_weight, len(inputs))))
         held_out: list[Any] | None = None
-        if isinstance(validation, tuple):
+        if isinstance(validation, (tuple, list)):
             if len(validation) != 2:
                 raise ValueError("validation is a pair (X, y), or a part between 0 and 1")
             held_out = list(checked_samples(*validation, self.loss))
@@ -187,7 +183,8 @@ class _Training:
         is_number = isinstance(part, Real) and not isinstance(part, bool)
         share = float(part) if is_number else math.nan
         if not 0.0 < share < 1.0:
-            raise ValueError(f"validation is a pair (X, y), or a part between 0 and 1, not {part}")
+            given = part if is_number else type(part).__name__
+            raise ValueError(f"validation is a pair (X, y), or a part between 0 and 1, not {given}")
         n = len(samples[0])
         held = round(n * share)
         if not 0 < held < n:
@@ -239,7 +236,7 @@ class _Training:
         """Train."""
         history = self.history
         values, optimizer = self.steps.values, self.optimizer
-        self.course = course_of(optimizer, values)
+        self.check = DivergenceCheck(course_of(optimizer, values), values, self._mean_loss)
         best = values
         best_score = counted = math.inf
         improved = 0  # the last epoch that was better by min_delta than the last such one
@@ -284,7 +281,7 @@ class _Training:
                 values[:], state = self.sound
                 optimizer.restore(state)
             self._return_weights()
-            self.course.left = values.copy()
+            self.check.course.left = values.copy()
             if bar is not None:
                 bar.close()
         return history
@@ -293,7 +290,7 @@ class _Training:
         """Go through the data once; gives the mean loss."""
         steps, optimizer, history = self.steps, self.optimizer, self.history
         values = steps.values
-        self.course.begin_epoch(optimizer, values)
+        self.check.course.begin_epoch(optimizer, values)
         total = 0.0
         whole = 0.0
         for index in self._batches():
@@ -312,33 +309,14 @@ class _Training:
             total += loss * size
             whole += size
         mean = total / whole
-        if not math.isfinite(mean):
-            self._diverged(epoch, f"the loss is {mean:g}")
-        if not all_finite(values):
-            self._diverged(epoch, "a weight is no longer finite")
-        if optimizer.overflowed():
-            self._diverged(epoch, f"the loss is {mean:g}, and the square of a gradient infinite")
-        if mean > EXPLODED and mean > self._limit():
-            self._diverged(epoch, f"the loss is {mean:g}")
+        fault = self.check.fault(mean, optimizer)
+        if fault is not None:
+            self._diverged(epoch, fault)
         return mean
 
-    def _limit(self) -> float:
-        """The mean loss from which on training has exploded."""
-        if self.limit is None:
-            first = abs(self._loss_of(self.course.origin[0]))
-            self.limit = EXPLODED * max(1.0, first) if math.isfinite(first) else math.inf
-        return self.limit
-
-    def _loss_of(self, weights: Array) -> float:
-        """The mean loss of some weights on the samples of training."""
-        steps = self.steps
-        now = steps.values.copy()
-        steps.values[:] = weights
-        total = None if self.weights is None else float(self.weights.sum())
-        try:
-            loss, _ = steps.step(None, total)
-        finally:
-            steps.values[:] = now
+    def _mean_loss(self) -> float:
+        """The mean loss on the samples of training."""
+        loss, _ = self.steps.step(None, None if self.weights is None else float(self.weights.sum()))
         return loss
 
     def _validate(self, epoch: int) -> float:
@@ -357,10 +335,8 @@ class _Training:
 
     def _diverged(self, epoch: int, what: str, more: str = "") -> NoReturn:
         """Raise DivergenceError."""
-        self.sound = self.course.epoch
-        place, self.sound = self.course.sound_place(
-            lambda weights: math.isfinite(loss := self._loss_of(weights)) and loss <= self._limit()
-        )
+        self.sound = self.check.course.epoch
+        place, self.sound = self.check.sound_place()
         steps, rate = self.history.steps, self.optimizer.rate
         if steps:
             advice = f"the learning rate was {rate:g}, a smaller one may help{more}"
@@ -384,12 +360,16 @@ class _Training:
     def _called_to_stop(self, epoch: int) -> bool:
         """Call the callbacks, and take over the weights that they set."""
         self._return_weights()
-        with numpy.errstate(**self.errors):
-            answers = [callback(self.history, self.model) for callback in self.callbacks]
-            stop = any(list(map(_truth, answers)))
-        n = len(self.parameters)
-        found = numpy.fromiter(map(_data, self.parameters), numpy.float64, n)
+        try:
+            with numpy.errstate(**self.errors):
+                answers = [callback(self.history, self.model) for callback in self.callbacks]
+                stop = any(list(map(_truth, answers)))
+        except BaseException:
+            self.steps.values[:] = self._found_weights()
+            raise
+        found = self._found_weights()
         if not all_finite(found):
+            self._check_parameters()
             name, node = next(
                 pair for pair in self.model.named_parameters() if not math.isfinite(pair[1].data)
             )
@@ -413,9 +393,11 @@ class _Training:
             )
 
     def _return_weights(self) -> None:
-        for node, value in zip(self.parameters, self.steps.values.tolist(), strict=True):
-            node.data = value
-            node.grad = 0.0
+        set_data(self.parameters, self.steps.values)
+
+    def _found_weights(self) -> Array:
+        """What the nodes hold now."""
+        return numpy.fromiter(map(_data, self.parameters), numpy.float64, len(self.parameters))
 
 
 _data = attrgetter("data")
