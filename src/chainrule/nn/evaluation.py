@@ -198,10 +198,15 @@ class Predictor:
                 program = Program(self.model, samples, parameters, gradient=False)
                 self._programs[key] = program
         session = Session(program, samples, self._threads)
-        session.values[:] = [node.data for node in parameters]
-        results = session.evaluate()
-        assert program.layout is not None
-        return _joined(results, program.layout)
+        return _evaluated(session, [node.data for node in parameters])
+
+
+def _evaluated(session: Session, values: Any) -> Array:
+    """What a session of a model gives for some values of the parameters."""
+    session.values[:] = values
+    rows = session.evaluate()
+    assert session.program.layout is not None
+    return _joined(rows, session.program.layout)
 
 
 def _joined(rows: Array, layout: trees.Layout) -> Array:
@@ -233,10 +238,7 @@ def outputs_of(model: Module, X: Any, parameters: Sequence[Node]) -> Callable[[A
                 if program is None:
                     program = Program(model, samples, parameters, gradient=False)
                 session = Session(program, samples)
-            session.values[:] = values
-            rows = session.evaluate()
-            assert session.program.layout is not None
-            return _joined(rows, session.program.layout)
+            return _evaluated(session, values)
         except NotCompilable:  # the training has told it
             set_data(parameters, values)
             return Predictor(model, compile=False)(X)

@@ -158,7 +158,7 @@ class _Training:
         if isinstance(validation, (tuple, list)):
             if len(validation) != 2:
                 raise ValueError("validation is a pair (X, y), or a part between 0 and 1")
-            held_out = list(checked_samples(*validation, self.loss))
+            held_out = list(checked_samples(validation[0], validation[1], self.loss))
             for name, a, b in zip("Xy", samples, held_out, strict=False):
                 if a.shape[1:] != b.shape[1:]:
                     raise ValueError(
