@@ -484,6 +484,8 @@ def test_masked_data() -> None:
     calls: list[Callable[[], Any]] = [
         lambda: regressor().fit(masked, Y),
         lambda: regressor().fit(X, masked[:, 0]),
+        lambda: regressor().fit(X, Y, abs(masked[:, 0])),
+        lambda: regressor().partial_fit(X, Y, abs(masked[:, 0])),
         lambda: classifier().partial_fit(masked, CLASSES, classes=[0, 1, 2]),
         lambda: model.predict(masked),
     ]

@@ -101,6 +101,8 @@ MODEL = nn.MLP(2, [1], seed=0)
         (lambda: nn.predict(MODEL, MASKED), "X"),
         (lambda: nn.predict(MODEL, MASKED, compile=False), "X"),
         (lambda: nn.predict(MODEL, [*MASKED]), "X"),
+        (lambda: nn.predict(sum, [[[1.0, 2.0], [3.0, 4.0]], [*MASKED[3:]]]), "X"),
+        (lambda: nn.predict(MODEL, [[np.ma.masked, 1.0]]), "X"),
         (lambda: nn.fit(MODEL, MASKED, X[:, 0]), "X"),
         (lambda: nn.fit(MODEL, X, TARGETS), "y"),
         (lambda: nn.fit(MODEL, X, X[:, 0], sample_weight=abs(TARGETS)), "sample_weight"),

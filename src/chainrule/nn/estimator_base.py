@@ -89,8 +89,8 @@ class Network(LayerWeights, Parameters, ABC):
                 "partial_fit does not support early_stopping=True: one round has nothing to stop;"
                 " use fit, or early_stopping=False"
             )
-        refuse_masked("X", X)
-        refuse_masked("y", y)
+        for name, data in (("X", X), ("y", y), ("sample_weight", sample_weight)):
+            refuse_masked(name, data)
         first = not hasattr(self, "model_") or not (self.warm_start or partial)
         samples = list(self._checked(X, y, first, partial, classes))
         if sample_weight is not None:

@@ -88,14 +88,22 @@ def refuse_masked(name: str, data: Any) -> None:
 
     Args:
         name: of the data, for the message.
-        data: an array, or a list of them.
+        data: an array, or nested lists of them.
     """
-    parts = data if isinstance(data, (list, tuple)) else [data]
-    if any(isinstance(part, numpy.ma.MaskedArray) and numpy.ma.is_masked(part) for part in parts):
+    if _hides(data):
         raise TypeError(
             f"{name} is a masked array, and its masked numbers would count as any others; leave"
             f" these samples out, or give {name}.filled(value)"
         )
+
+
+def _hides(data: Any) -> bool:
+    """Whether something of the data is masked."""
+    if isinstance(data, numpy.ma.MaskedArray):
+        return bool(numpy.ma.is_masked(data))
+    if not isinstance(data, (list, tuple)) or not data:
+        return False
+    return isinstance(data[0], (list, tuple, numpy.ndarray)) and any(map(_hides, data))
 
 
 def _checked(name: str, data: Any) -> Any:
