@@ -86,12 +86,12 @@ class Watch:
     def _watch_reads(self, operation: Operation) -> None:
         """Watch what the functions of an operation read: globals, closure cells, defaults."""
         todo: list[Any] = [operation.value, *operation.local_grads]
-        seen: set[int] = set()
+        seen: dict[int, Any] = {}  # by id; kept, so that no two have one id
         while todo:
             holder = todo.pop()
             if id(holder) in seen:
                 continue
-            seen.add(id(holder))
+            seen[id(holder)] = holder
             if not _is_code(holder):
                 self._watch_state(operation, partial(_itself, holder))
                 if callable(holder):
