@@ -32,6 +32,11 @@ def lstm_data(length: int) -> tuple[Array, Array, Array]:
     return weights, state, sequence
 
 
+def sigmoid_by_numpy(x: Any) -> Any:
+    """Of complex numbers too."""
+    return 1.0 / (1.0 + np.exp(-x))
+
+
 def lstm_by_numpy(weights: Any, state: Array, sequence: Array) -> Any:
     """The loss for rows of weights."""
     gates = weights[:, : LSTM_SIZES[0]].reshape(-1, LAYERS, 2, 4, UNITS)
@@ -39,14 +44,13 @@ def lstm_by_numpy(weights: Any, state: Array, sequence: Array) -> Any:
     hidden = [np.broadcast_to(h, (len(weights), UNITS)).astype(complex) for h, _ in state]
     cell = [np.broadcast_to(c, (len(weights), UNITS)).astype(complex) for _, c in state]
     total: Any = 0.0
-    sigmoid = lambda x: 1.0 / (1.0 + np.exp(-x))  # noqa: E731
     for now, following in itertools.pairwise(sequence):
         x = now * extra[:, 0]
         for k in range(LAYERS):
             w, b = gates[:, k, 0], gates[:, k, 1]
-            forget = sigmoid(x * w[:, 0] + b[:, 0])
-            entry = sigmoid(hidden[k] * w[:, 1] + b[:, 1])
-            exit_ = sigmoid(x * w[:, 2] + b[:, 2])
+            forget = sigmoid_by_numpy(x * w[:, 0] + b[:, 0])
+            entry = sigmoid_by_numpy(hidden[k] * w[:, 1] + b[:, 1])
+            exit_ = sigmoid_by_numpy(x * w[:, 2] + b[:, 2])
             change = np.tanh(hidden[k] * w[:, 3] + b[:, 3])
             cell[k] = cell[k] * forget + entry * change
             hidden[k] = exit_ * np.tanh(cell[k])
@@ -254,7 +258,8 @@ def load_hand_vmap(setting: Setting) -> Build:
     bones, residual = hand_residuals(import_module("chainrule.math"), data)
 
     def residuals(pose: Any, weights: Any, vertex: Any, target: Any) -> list[Any]:
-        return residual(bones(pose), weights, vertex, target)
+        found: list[Any] = residual(bones(pose), weights, vertex, target)
+        return found
 
     given = data["pose"], data["weights"], data["vertices"], data["targets"]
 
