@@ -18,7 +18,7 @@ from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed, handed_to
 
-MAX_UNROLLED = 1000
+MAX_UNROLLED = 100_000
 """The lanes that a trace takes one after another where vmap is not outermost."""
 
 Reduction = Literal["sum", "mean"] | None

@@ -239,7 +239,9 @@ class Plan:
         n_nodes = len(self.live) + len(captured)
         if not self.lanes:
             inputs = packed.contiguous()
-            trace, outputs = run_point(paths, lambda: packed.at(0), address_of(inputs))
+            trace, outputs = run_point(
+                paths, lambda: packed.at(0), address_of(inputs), patient=not n_nodes
+            )
             if not n_nodes:
                 return trace.layout.unflatten_numbers(outputs)
             numbers: list[Any] = outputs[: trace.n_results].tolist()
