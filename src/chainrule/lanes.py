@@ -179,6 +179,8 @@ def move_lanes(stacked: Any, axis: int) -> Any:
     Raises:
         ValueError: if the array has no such axis.
     """
+    if axis == 0:
+        return stacked
     if not -stacked.ndim <= axis < stacked.ndim:
         raise ValueError(
             f"vmap: out_axes names axis {axis} of a result of {stacked.ndim} axes, lanes included"

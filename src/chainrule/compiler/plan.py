@@ -226,8 +226,7 @@ class Plan:
         if path.constant is None:
             added: tuple[bool, ...] = ()
             if self.lanes:
-                result = self._lane_result(len(self.live) + len(self.paths.captured))
-                added = result.added if result.any_added else ()
+                added = self._lane_result(len(self.live) + len(self.paths.captured)).reduce
             path.kernel(added)
 
     def _run(self, values: Sequence[Any], lanes: int) -> Any:
