@@ -382,7 +382,6 @@ def test_calls_again(reduce: Any, kind: str) -> None:
         *[(1.5, table[:5]), (1.5, np.asfortranarray(table)), (1.5, table[::-2])],
         *[
             (1.5, table[:, ::-1]),
-            (1.5, table.astype(np.float32)),
             (1.5, np.repeat(table, 2, 1)[:, ::2]),
         ],
         *[(4.5, table + 0.5), (1.5, table), (2, table), (1.5, np.ones((3, 3)))],
