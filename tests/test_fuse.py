@@ -51,6 +51,8 @@ def two_loops(random: Random) -> Program:
             if random.random() < 0.5:
                 add(b, both, random_index(random, 3, b.loops), x)
         between = random.choice([0.5, load(b, kept, 0), load(b, first, 0), b.input(1)])
+        if random.random() < 0.3:
+            add(b, results, 0, b.input(2))
         with b.loop(trips if random.random() < 0.9 else trips + 1) as j:
             at = random_index(random, trips, b.loops)
             if random.random() < 0.6 and j.trips == Index(trips):

@@ -56,10 +56,13 @@ def differentiated(program: Program, final: bool = False) -> Program:
     if given.derives:
         builder = Builder(program.inputs.size)
         program = _Differentiation(program, builder, given).finished()
+    return opened(program, final)
+
+
+def opened(program: Program, final: bool) -> Program:
+    """A program with derivatives, without segments, and with as few loops and sums as can be."""
     program = _Opening(program, Builder(program.inputs.size, final)).finished()
-    if given.derives and fuse(program):
-        program = rebuilt(program, final)
-    return program
+    return rebuilt(program, final) if fuse(program) else program
 
 
 class _Given:

@@ -1,4 +1,4 @@
-"""Fusion: loops that run as often become one, where one reads what the other has stored just before.
+"""Fusion: loops that run as often become one, where one reads what the other has just stored.
 
 Tangents pushed forward through a loop are computed by a second one, which reads what the first has
 kept; in one loop nothing has to be kept. An iteration of the second must not need what later
@@ -35,27 +35,29 @@ NEAR = 4
 
 
 def fuse(program: Program) -> bool:
-    """Fuse the loops of a program without segments and carries, in place; whether there were any."""
+    """Fuse loops of a program without segments and carries, in place; gives whether it did."""
     return _fuse_in(program.body, ())
 
 
 def _fuse_in(body: list[Statement], around: Path) -> bool:
     """Fuse loops of a body, then loops in these."""
     found = False
-    items = [_Item(statement) for statement in body]
-    place = 0
-    while place < len(items):
-        if isinstance(items[place].statement, Loop):
-            for before in _loops_before(items, place):
-                if _fused(items, before, place, around):
-                    found = True
-                    place -= 1
-                    break
-        place += 1
-    body[:] = [item.statement for item in items]
-    for statement in body:
-        if isinstance(statement, Loop):
-            found |= _fuse_in(statement.body, (*around, statement))
+    loops = [statement for statement in body if isinstance(statement, Loop)]
+    if len(loops) > 1:
+        items = [_Item(statement) for statement in body]
+        place = 0
+        while place < len(items):
+            if isinstance(items[place].statement, Loop):
+                for before in _loops_before(items, place):
+                    if _fused(items, before, place, around):
+                        found = True
+                        place -= 1
+                        break
+            place += 1
+        body[:] = [item.statement for item in items]
+        loops = [statement for statement in body if isinstance(statement, Loop)]
+    for loop in loops:
+        found |= _fuse_in(loop.body, (*around, loop))
     return found
 
 
@@ -136,7 +138,7 @@ def _moving(items: Sequence[_Item], before: int, place: int) -> list[_Item] | No
 
 
 def _fits(first: Loop, second: Loop, around: Path) -> bool:
-    """Whether each iteration of the second loop needs the first no further, and some nearly as far."""
+    """Whether the second loop never reads ahead of the first, and sometimes close behind it."""
     trips = nests.numbers(first.trips, around)
     if not numpy.array_equal(trips, nests.numbers(second.trips, around)):
         return False
@@ -148,7 +150,8 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
             if x.array not in last:
                 last[x.array] = numpy.full(x.array.size, -1, dtype=numpy.int64)
             times = nests.numbers(nests.added(clock, Index(0, ((first, 1),))), path)
-            numpy.maximum.at(last[x.array], nests.numbers(x.index, path), times)
+            places = nests.numbers(x.index, path)
+            last[x.array][places] = numpy.maximum(last[x.array][places], times)  # times ascend
     is_near = False
     for x, path in paths(second.body, (*around, second)):
         if isinstance(x, (Load, Store)) and x.array in last:  # sums keep the order of their terms
