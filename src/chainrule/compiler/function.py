@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -25,7 +26,7 @@ from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import leaf_of
 from .fast import FastCall, FastLanes
-from .paths import TooManyTraces
+from .paths import NotYet, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
@@ -114,6 +115,11 @@ class Compiled:
             result = plan.run(leaves, lanes)
         except (TooManyTraces, NotCompilable) as error:
             return self._eagerly(self._reason(error), args, kwargs)
+        except NotYet as rare:
+            start = time.perf_counter()
+            result = self._plainly(args, kwargs)
+            rare.paths.ran_eagerly(rare.prefix, time.perf_counter() - start)
+            return result
         if not kwargs and not self.check:
             for kind in (FastCall, FastLanes):
                 if kind.fits(plan, args):
