@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -97,7 +97,7 @@ class Writer:
         data: the numbers that the code reads.
         scratch: offset of the slots for operands in memory.
         modules: get the functions that LLVM is not to optimize, and the others.
-        sums: offsets of the sums that values are added to.
+        sums: offsets of the sums that values are added to, and arrays that are sums themselves.
         numbers: of the operations that Python computes.
     """
 
@@ -109,7 +109,7 @@ class Writer:
         data: Data,
         scratch: int,
         modules: Sequence[Module],
-        sums: dict[Operand, list[int]],
+        sums: Mapping[Operand | Array, list[int]],
         numbers: dict[rules.Operation, int],
     ) -> None:
         self._places = places
@@ -420,7 +420,7 @@ class Writer:
         value = self._operand(store.value)
         address = self._element(store.array, store.index)
         tail = f"{self._tail}{self._scopes(store.array)}"
-        if isinstance(store, Add):
+        if isinstance(store, Add) or store.array in self._sums:
             self._lines.append(f"load {self._type},ptr {address}{tail}")
             self._lines.append(f"fadd {self._type} {self._new()},{value}")
             value = self._new()
