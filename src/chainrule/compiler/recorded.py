@@ -8,7 +8,6 @@ from typing import Any
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_input
 from chainrule.node import Node
-from chainrule.passes.flat import flat
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Index, Operand, Program
@@ -176,5 +175,4 @@ class Recorded:
         for y in outputs:
             if isinstance(y, Node) and has_ended(y._level):
                 raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        form = flat if self.segments else rolled
-        return form(self._recording, [self.record(y) for y in outputs])
+        return rolled(self._recording, [self.record(y) for y in outputs])

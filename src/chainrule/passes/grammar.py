@@ -62,7 +62,7 @@ class Grammar:
         self._lengths: list[Numbers] = []  # of loops: how many items
         self._children: list[Numbers] = []
         self._n_loops = self._n_children = 0
-        self._loose = loose.tolist()
+        self._loose = loose.tolist()[: self._first_loop]
         self._loose_of: dict[tuple[int, ...], int] = {}
         self._reduce()
         self._loosen()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from chainrule import rules
 from chainrule.compiler.recording import (
     ABSENT,
     BEGIN,
@@ -25,7 +26,6 @@ from chainrule.compiler.recording import (
     Recording,
     has_left,
 )
-from chainrule import rules
 from chainrule.rules import Operation
 
 from .repeats import Ints

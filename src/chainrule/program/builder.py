@@ -298,11 +298,12 @@ class Builder:
             if simpler is not None:
                 return simpler
         name = (operation, *([key(x) for x in operands] if numbers else operands))
-        found = self._known(name)
-        if found is None and operation in COMMUTATIVE:
-            found = self._known((operation, name[2], name[1]))
-        if found is not None:
-            return found
+        if self._final:  # what is differentiated stays as it was written, also to the last bit
+            found = self._known(name)
+            if found is None and operation in COMMUTATIVE:
+                found = self._known((operation, name[2], name[1]))
+            if found is not None:
+                return found
         scope = self._scopes[self._depth(operation, operands)]
         value: Operand = self._append(Compute(operation, operands), scope)
         scope.known[name] = value

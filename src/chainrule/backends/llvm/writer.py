@@ -125,6 +125,8 @@ class Writer:
         self._type = straight.type
         self._width = straight.width
         self._tail = f",align {8 * straight.width}"
+        # Vectors on the stack that lie in two lines of the cache would take several times as long.
+        self._aligned = f" alignstack({8 * straight.width})" if straight.width > 2 else ""
         self._uniform = False  # whether this is the prologue
         self._functions = 0  # that are called by others
         self._moment = 0  # counts functions and calls: what has a slot is then loaded again
@@ -153,7 +155,7 @@ class Writer:
         loop = nest.loop
         memory, of = self._memory, self._places.of
         if loop is not None:
-            for carry in loop.carries:
+            for carry in self._places.carries[loop]:
                 of[carry].slot = memory.slot()
         called: list[tuple[str, bool]] = []
         for part in nest.parts:
@@ -179,11 +181,11 @@ class Writer:
         self, loop: Loop, called: Sequence[tuple[str, bool]], around: Sequence[Loop]
     ) -> None:
         of = self._places.of
-        carries = [of[carry] for carry in loop.carries]
-        self._copy([carry.initial for carry in loop.carries], carries)
+        carries = [of[carry] for carry in self._places.carries[loop]]
+        self._copy([carry.initial for carry in self._places.carries[loop]], carries)
         with self._loop(loop):
             self._calls(called, [*around, loop])
-            self._copy([carry.next for carry in loop.carries], carries)
+            self._copy([carry.next for carry in self._places.carries[loop]], carries)
 
     def _copy(self, values: Sequence[Operand], places: Sequence[Place]) -> None:
         """Store values in slots, once all are read."""
@@ -239,7 +241,7 @@ class Writer:
         counters = "".join([f",i64 %i{k}" for k in range(len(around))])
         self._lines.append(
             f"define {'i1' if stops else 'void'} @{name}"
-            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{{\ne:"
+            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{self._aligned}{{\ne:"
         )
 
     def _end(self, stops: bool) -> None:
@@ -264,44 +266,44 @@ class Writer:
             if type(statement) is Compute:
                 if statement not in asked and statement not in same:
                     self._compute(statement)
-                    self._keep(statement, of[statement], self._new())
+                    register = self._new()
+                    self._keep(of[statement], register)
+                    if statement in self._sums:
+                        self._add_to_sums(register, self._sums[statement])
             elif isinstance(statement, Loop):
                 self._inner_loop(statement)
             elif isinstance(statement, Load):
                 if statement not in same and of[statement].home is not None:
                     register = self._load(statement.array, statement.index)
-                    self._keep(statement, of[statement], register)
+                    self._keep(of[statement], register)
             elif isinstance(statement, Store):
                 self._write(statement)
             elif isinstance(statement, Guard):
                 self._guard(statement)
             elif isinstance(statement, Last):
-                if statement not in same:
-                    self._keep(statement, of[statement], of[statement.carry].register)
+                pass  # the carry itself
             else:
                 assert isinstance(statement, Zero), statement
                 self._zero(statement.array)
 
-    def _keep(self, statement: Statement, place: Place, register: str) -> None:
+    def _keep(self, place: Place, register: str) -> None:
         """Note where a value is; put it into a slot if others read it."""
         place.register = register
         place.since = self._moment
         if place.kept or place.reader is not None:
             place.slot = self._memory.slot()
             self._store(register, place)
-        if statement in self._sums:
-            self._add_to_sums(register, self._sums[statement])
 
     def _inner_loop(self, loop: Loop) -> None:
         """Write a loop with its body."""
         of = self._places.of
-        carries = [of[carry] for carry in loop.carries]
-        initial = [self._operand(carry.initial) for carry in loop.carries]
+        carries = [of[carry] for carry in self._places.carries[loop]]
+        initial = [self._operand(carry.initial) for carry in self._places.carries[loop]]
         with self._loop(loop, initial, carries) as following:
             self._body(loop.body)
-            following += [self._operand(carry.next) for carry in loop.carries]
-        for place in carries:
-            place.since = self._moment
+            following += [self._operand(carry.next) for carry in self._places.carries[loop]]
+        for place in carries:  # the last values
+            self._keep(place, place.register)
 
     @contextmanager
     def _loop(
