@@ -416,6 +416,16 @@ def test_same_program_each_time() -> None:
 # What random programs seldom have
 
 
+def test_inputs_as_outputs() -> None:
+    """Outputs that are inputs, alone and as elements of their array."""
+    b = Builder(4)
+    p = b.finish([Slice(b.inputs, 1, 2), b.input(3), b.compute(rules.sin, (b.input(2),))])
+    xs = [0.5, 1.0, 2.0, 3.0]
+    for places in ([0, 2, 3], [3, 1], []):
+        expected = with_gradients_of_run(p, places, xs)
+        assert_close(outputs(with_gradients(p, places), xs), expected)
+
+
 def test_conditions_that_cancel() -> None:
     """Two messages with conditions 1 and -1 have come, though the sum of both is 0."""
     b = Builder(1)
