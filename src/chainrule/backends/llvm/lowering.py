@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from chainrule.program.form import (
     CONSTANT,
     SUMS,
+    VALUES,
     Array,
     Compute,
     Load,
@@ -130,18 +131,18 @@ class _Lowering:
         self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
         width = machine.width if lanes else 1
         self._modules = [Module(width, machine, level, take) for level in (0, 2)]
-        self._arrays: dict[Array, int] = {}
-        self._scratch = self._survey()
         bodies = split(program, uniform) if lanes else ([], program.body)
-        self._left = [array for array in self._arrays if array.kind == SUMS]
-        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
         self._uniform = set(bodies[0])
-        self._sums: dict[Operand, list[int]] = {}
+        self._arrays: dict[Array, int] = {}
+        self._sums: dict[Operand | Array, list[int]] = {}
         self._outputs: list[Operand | Slice] = []
         self._added: list[tuple[Operand | Slice, int]] = []
         self._sum_count = sum(reduce)
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(reduce)
+        self._scratch = self._survey()
+        self._left = [array for array in self._arrays if array.kind == SUMS]
+        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
         """Write the functions."""
@@ -257,6 +258,10 @@ class _Lowering:
                 else:
                     self._added.append((output, at))
                 at += step
+            elif all(added) and self._can_be_sums(output):
+                self._arrays[output.array] = at  # each element is the sum of those of all blocks
+                self._sums[output.array] = [at]
+                at += size * step
             else:
                 for k in range(size):
                     part = Slice(output.array, output.start + k, 1)
@@ -265,6 +270,21 @@ class _Lowering:
                         at += step
                     else:
                         self._outputs.append(part)
+
+    def _can_be_sums(self, part: Slice) -> bool:
+        """Whether what is stored to an array, whole, is read by nobody else."""
+        array = part.array
+        if array.kind != VALUES or (part.start, part.size) != (0, array.size):
+            return False
+        if sum([isinstance(x, Slice) and x.array is array for x in self._program.outputs]) > 1:
+            return False
+        for top in self._program.body:
+            for x in statements([top]):
+                if isinstance(x, Load) and x.array is array:
+                    return False
+                if isinstance(x, Store) and x.array is array and top in self._uniform:
+                    return False
+        return True
 
     def _is_written(self, output: Operand) -> bool:
         """Whether the code that computes it for a block can add it up."""

@@ -176,11 +176,24 @@ def binding() -> Any:
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        _set_options(llvm)
         for library in ("libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase.dll"):
             with contextlib.suppress(RuntimeError):  # usually Python has loaded it
                 llvm.load_library_permanently(library)
                 break
         return llvm
+
+
+def _set_options(llvm: Any) -> None:
+    """Let loops that add up be computed several iterations at a time, the sum still in order.
+
+    LLVM has a default for each kind of processor and a setting for all of the process, which may
+    be given once. It changes no results. A version that does not know it would end the process.
+    """
+    known = 16 <= llvm.llvm_version_info[0] <= 22
+    if known and not hasattr(llvm, "_ordered_reductions"):
+        llvm._ordered_reductions = True
+        llvm.set_option("chainrule", "-force-ordered-reductions")
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -97,7 +97,7 @@ class Writer:
         data: the numbers that the code reads.
         scratch: offset of the slots for operands in memory.
         modules: get the functions that LLVM is not to optimize, and the others.
-        sums: offsets of the sums that values are added to.
+        sums: offsets of the sums that values are added to, and arrays that are sums themselves.
         numbers: of the operations that Python computes.
     """
 
@@ -109,7 +109,7 @@ class Writer:
         data: Data,
         scratch: int,
         modules: Sequence[Module],
-        sums: dict[Operand, list[int]],
+        sums: Mapping[Operand | Array, list[int]],
         numbers: dict[rules.Operation, int],
     ) -> None:
         self._places = places
@@ -125,6 +125,8 @@ class Writer:
         self._type = straight.type
         self._width = straight.width
         self._tail = f",align {8 * straight.width}"
+        # Vectors on the stack that lie in two lines of the cache would take several times as long.
+        self._aligned = f" alignstack({8 * straight.width})" if straight.width > 2 else ""
         self._uniform = False  # whether this is the prologue
         self._functions = 0  # that are called by others
         self._moment = 0  # counts functions and calls: what has a slot is then loaded again
@@ -239,7 +241,7 @@ class Writer:
         counters = "".join([f",i64 %i{k}" for k in range(len(around))])
         self._lines.append(
             f"define {'i1' if stops else 'void'} @{name}"
-            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{{\ne:"
+            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{self._aligned}{{\ne:"
         )
 
     def _end(self, stops: bool) -> None:
@@ -418,7 +420,7 @@ class Writer:
         value = self._operand(store.value)
         address = self._element(store.array, store.index)
         tail = f"{self._tail}{self._scopes(store.array)}"
-        if isinstance(store, Add):
+        if isinstance(store, Add) or store.array in self._sums:
             self._lines.append(f"load {self._type},ptr {address}{tail}")
             self._lines.append(f"fadd {self._type} {self._new()},{value}")
             value = self._new()
