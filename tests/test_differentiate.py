@@ -205,12 +205,16 @@ def test_recorded_transformations(seed: int) -> None:
         assert_close(outputs(d, xs), numbers(f([*xs])))
 
 
+def _at_first(f: Callable[[Any], Any], xs: Any) -> list[Any]:
+    return [f(xs[0])]
+
+
 @pytest.mark.parametrize("way", test_zeros.WAYS)
 def test_zeros_by_recorded_transformations(way: str) -> None:
     """What is 0, infinite or not picked, differentiated in one way, or two in turn."""
     for case in [*test_zeros.SMOOTH, *test_zeros.NOT_PICKED]:
         f = test_zeros.derivative(case.f, case.order, way, "eager")
-        p = with_segments(lambda xs, f=f: [f(xs[0])], [case.x])
+        p = with_segments(functools.partial(_at_first, f), [case.x])
         (found,) = outputs(differentiated(p), [case.x])
         case.check(found)
 

@@ -74,7 +74,7 @@ class Vmap(Transformed):
                 continue
             if not isinstance(axis, int) or isinstance(axis, bool):
                 raise TypeError(f"vmap: an axis is a whole number or None, not {described(axis)}")
-            if isinstance(leaf, numpy.ma.MaskedArray):
+            if type(leaf) is not numpy.ndarray and isinstance(leaf, numpy.ma.MaskedArray):
                 raise TypeError("vmap: lanes of a masked array would lose the mask; use .filled()")
             if not isinstance(leaf, numpy.ndarray):
                 raise TypeError(

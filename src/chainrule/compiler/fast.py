@@ -24,6 +24,7 @@ class FastCall:
     """A call with floats alone for a single point, with as little as possible around the code."""
 
     def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         path = plan.paths.at((), lambda: [])
         self._call = path.kernel().call
         self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
@@ -59,6 +60,7 @@ class FastLanes:
 
     def __init__(self, plan: Plan) -> None:
         assert plan.result is not None
+        self.plan = plan
         self._result = plan.result
         self._kernel = plan.paths.at((), lambda: []).kernel(plan.result.added)
         self._leaves = plan.leaves

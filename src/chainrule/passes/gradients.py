@@ -6,15 +6,20 @@ from collections.abc import Sequence
 
 import numpy
 
-from chainrule.passes.differentiate import differentiated
+from chainrule.passes.derivative import Ends
+from chainrule.passes.differentiate import differentiated, opened
+from chainrule.passes.local_gradients import LocalGradients
 from chainrule.passes.paths import paths
+from chainrule.passes.pull import pull_back
 from chainrule.passes.rebuild import Rebuilding
+from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     VALUES,
     Array,
     Index,
+    Leave,
     Load,
     Operand,
     Program,
@@ -43,7 +48,7 @@ def with_gradients(program: Program, places: Sequence[int], final: bool = False)
     if any(isinstance(statement, Segment) for statement in statements(program.body)):
         program = differentiated(program)
     whole = _Whole(program, Builder(program.inputs.size), places).with_derivatives()
-    return differentiated(whole, final)
+    return opened(whole, final)
 
 
 class _Whole(Rebuilding):
@@ -74,7 +79,7 @@ class _Whole(Rebuilding):
             self._copied |= wanted & ~straight
 
     def with_derivatives(self) -> Program:
-        """The program, with a transformation for each output."""
+        """The program, and what is pulled back of each output."""
         builder = self.builder
         with builder.segment("gradient") as segment:
             self._enter(segment)
@@ -85,17 +90,24 @@ class _Whole(Rebuilding):
                 else self.value(output)
                 for output in self.program.outputs
             ]
-            count = self._leave(segment, outputs)
-        for row in range(count):
-            given = Array(VALUES, count, "given")
+            leaves = self._leave(segment, outputs)
+        local_gradients = LocalGradients()
+        region = Region(segment, (), local_gradients)
+        given = Array(VALUES, len(leaves), "given")  # nothing is read of it: all is 1
+        for row, leave in enumerate(leaves):
             results = Array(VALUES, len(self._places), "gradient")
-            builder.store(given, Index(row), 1.0)
-            builder.derive(segment, False, given, Index(), results, Index())
+            mask = None
+            if not leave.place.is_fixed:
+                mask = builder.table([float(k == row) for k in range(len(leaves))])
+            ends = Ends(False, given, Index(), results, Index(), 1.0, {leave: mask})
+            pull_back(builder, region, local_gradients, ends)
             if self._through_copies:
                 outputs.append(Slice(results, 0, results.size))
             else:
                 outputs += [builder.load(results, Index(k)) for k in range(results.size)]
-        return builder.finish(outputs)
+        program = builder.finish(outputs)
+        program.guards = self.program.guards
+        return program
 
     def _enter(self, segment: Segment) -> None:
         """Let the inputs enter, those that lie side by side in a loop."""
@@ -131,20 +143,20 @@ class _Whole(Rebuilding):
             found.append((element, 1, place))
         return found
 
-    def _leave(self, segment: Segment, outputs: Sequence[Operand | Slice]) -> int:
-        """Let the outputs leave; gives their number."""
+    def _leave(self, segment: Segment, outputs: Sequence[Operand | Slice]) -> list[Leave]:
+        """Let the outputs leave; gives by which statement each does."""
         builder = self.builder
-        count = 0
+        leaves: list[Leave] = []
         for output in outputs:
+            count = len(leaves)
             if not isinstance(output, Slice):
-                builder.leave(segment, Index(count), output)
-                count += 1
-                continue
-            with builder.loop(output.size) as loop:
-                value = builder.load(output.array, Index(output.start, ((loop, 1),)))
-                builder.leave(segment, Index(count, ((loop, 1),)), value)
-            count += output.size
-        return count
+                leaves.append(builder.leave(segment, Index(count), output))
+            elif output.size:
+                with builder.loop(output.size) as loop:
+                    value = builder.load(output.array, Index(output.start, ((loop, 1),)))
+                    leave = builder.leave(segment, Index(count, ((loop, 1),)), value)
+                leaves += [leave] * output.size
+        return leaves
 
     def statement(self, statement: Statement) -> None:
         if isinstance(statement, Load) and statement.array is self.program.inputs:

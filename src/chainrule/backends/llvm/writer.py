@@ -125,6 +125,8 @@ class Writer:
         self._type = straight.type
         self._width = straight.width
         self._tail = f",align {8 * straight.width}"
+        # Vectors on the stack that lie in two lines of the cache would take several times as long.
+        self._aligned = f" alignstack({8 * straight.width})" if straight.width > 2 else ""
         self._uniform = False  # whether this is the prologue
         self._functions = 0  # that are called by others
         self._moment = 0  # counts functions and calls: what has a slot is then loaded again
@@ -239,7 +241,7 @@ class Writer:
         counters = "".join([f",i64 %i{k}" for k in range(len(around))])
         self._lines.append(
             f"define {'i1' if stops else 'void'} @{name}"
-            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{{\ne:"
+            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{self._aligned}{{\ne:"
         )
 
     def _end(self, stops: bool) -> None:
