@@ -39,6 +39,7 @@ class Reach:
         some: the statements that messages come to.
         always: those in whose every instance one comes, whatever the values are.
         separate: arrays of which different instances of the region access the same element.
+        gates: values by which alone a pass backwards goes on: see :meth:`_gates`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Reach:
         self._receivers = Load if forward else Store
         self.separate = {array for array in region.accesses if self._is_shared(array)}
         self.some = self._reached(starts)
+        self.gates = set() if forward else self._gates(starts)
         self._given_up: set[Statement] = set()
         self._certain = self._reached_certainly(starts)
         self.always = {x for x, instances in self._certain.items() if instances is True}
@@ -109,6 +111,31 @@ class Reach:
                 break
         return found
 
+    def _gates(self, starts: Iterable[Statement]) -> set[Statement]:
+        """Values such that nothing else waits to send messages when a pass backwards is there.
+
+        A condition of what has come to one is a condition of all that follows, so that it is enough
+        to ask it at the end.
+        """
+        region = self.region
+        ahead = len([*starts])
+        waiting: set[Statement] = set()
+        found: set[Statement] = set()
+        for x in reversed(region.order):
+            if x in region.paths or (isinstance(x, (Load, Store)) and x in self.some):
+                break
+            if isinstance(x, Leave):
+                if x in self.some:
+                    ahead -= 1
+                    if isinstance(x.value, Statement) and x.value in self.some:
+                        waiting.add(x.value)
+            elif x in waiting:
+                waiting.remove(x)
+                if not waiting and not ahead:
+                    found.add(x)
+                waiting.update([y for _, y, _ in region.sources[x]])
+        return found
+
     def _reached_certainly(
         self, starts: Mapping[Statement, Instances]
     ) -> dict[Statement, Instances]:
@@ -158,7 +185,7 @@ class Reach:
                     found[y] = _either(found.get(y, False), self._outside(found[x], x, y))
             elif x in found:
                 for _, y, certain in sources[x]:
-                    if certain:
+                    if certain or y in self.gates:
                         found[y] = _either(found.get(y, False), self._outside(found[x], x, y))
             if x in self._given_up:
                 found[x] = False
@@ -205,7 +232,7 @@ class Reach:
         found = set(self._given_up)
         for x in self.region.order:
             for _, y, certain in self.region.sources.get(x, ()):
-                if not certain and x in self.some and y in self.some:
+                if not certain and x in self.some and y in self.some and y not in self.gates:
                     found.add(x if self.forward else y)
         return found
 
