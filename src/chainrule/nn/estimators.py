@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
-from chainrule import ieee
+from chainrule import rules
 from chainrule.tracebacks import boundary, warn
 
 from .evaluation import Predictor
@@ -274,7 +274,7 @@ class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
             logits = logits - logits.max(axis=1, keepdims=True)
             powers = numpy.exp(logits)
             return powers / powers.sum(axis=1, keepdims=True)
-        share = numpy.array([ieee.sigmoid(x) for x in logits.ravel().tolist()])
+        share = numpy.array([rules.sigmoid(x) for x in logits.ravel().tolist()])
         if self._multilabel:
             return share.reshape(len(logits), -1)
         return numpy.column_stack([1.0 - share, share])

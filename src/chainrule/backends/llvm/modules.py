@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from .machine import Machine
-from .vector_math import INLINED, INTRINSICS, PURE, symbol
+from .vector_math import INTRINSICS, is_pure, is_short, symbol
 
 MODULE_COST: Final = 6400  # instructions of a module, about
 
@@ -105,11 +105,11 @@ class Module:
                 known = self.declare(name, self.type, parameters)
             else:
                 attributes = ""
-                if self.optimizes and operation in INLINED:
+                if self.optimizes and is_short(operation):
                     self._inlined.append(operation)
                 else:
                     self.functions.add(operation)
-                if self.optimizes and operation in PURE:
+                if self.optimizes and is_pure(operation):
                     attributes = " nounwind willreturn memory(none)"
                 name = symbol(operation, self.width, self._machine)
                 known = self.declare(name, result or self.type, parameters, attributes)
