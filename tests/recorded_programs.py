@@ -41,7 +41,7 @@ def recorded(
     Returns:
         The recording, the outputs as operands of it, and their values.
     """
-    comparisons = _Comparisons()
+    comparisons: Any = _Comparisons()
     with recording(comparisons) as level:
         inputs = [fresh_input(float(number), level) for number in numbers]
         rows = comparisons.rows = Recording(inputs, level)

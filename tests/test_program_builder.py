@@ -327,7 +327,7 @@ def test_no_load_where_the_element_may_not_exist(kind: str) -> None:
     b = Builder(4)
     array = b.inputs if kind == INPUT else b.table([1.0, 2.0, 3.0, 4.0])
     if kind == VALUES:
-        array = Array(VALUES, 4, "w")
+        array = Array(VALUES, 5, "w")  # of which one element is never stored
         with b.loop(4) as loop:
             b.store(array, Index(0, ((loop, 1),)), 2.0)
     sums = Array(SUMS, 1, "d")
@@ -492,6 +492,7 @@ def test_segments_keep_what_their_derivative_needs() -> None:
     verify(program)
     (segment,) = (x for x in program.body if isinstance(x, Segment))
     assert [type(x) for x in segment.body] == [Enter, Enter, Compute, Leave, Leave]
+    assert [x.array for x in program.body if isinstance(x, Store)] == [given]
 
 
 @pytest.mark.parametrize("seed", range(100))

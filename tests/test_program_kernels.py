@@ -23,7 +23,18 @@ from random_forms import (
 from chainrule import rules
 from chainrule.backends.llvm.kernel import Kernel, Result, reduce_lanes
 from chainrule.backends.llvm.machine import machine
-from chainrule.program.form import Compute, Program, Slice, statements
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    VALUES,
+    Array,
+    Compute,
+    Index,
+    Load,
+    Operand,
+    Program,
+    Slice,
+    statements,
+)
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 from chainrule.rules import Operation
@@ -214,6 +225,43 @@ def test_a_value_depends_on_nothing_but_its_inputs(
         if not status:
             assert bits(alone.tolist()) == bits(values[lane].tolist())
             assert bits(alone.tolist()) == bits(others[lane].tolist())
+
+
+@pytest.mark.usefixtures("any_machine")
+def test_a_map_in_a_single_point() -> None:
+    """LLVM may compute several iterations at a time: to the last bit as one by one."""
+    count = 37
+    builder = Builder(count)
+    found = Array(VALUES, count, "y")
+    with builder.loop(count) as loop:
+        at = Index(0, ((loop, 1),))
+        x = builder.load(builder.inputs, at)
+        y: Operand = x
+        for operation in (rules.sin, rules.exp, rules.tanh, rules.sigmoid, rules.erf, rules.log1p):
+            y = builder.compute(rules.add, (builder.compute(operation, (y,)), x))
+        y = builder.compute(rules.power, (builder.compute(rules.absolute, (y,)), x))
+        builder.store(found, at, y)
+    program = builder.finish([Slice(found, 0, count)])
+    numbers = np.random.default_rng(0).normal(size=(1, count))
+    numbers[0, :4] = 0.0, np.inf, np.nan, -np.inf
+    status, alone = call(Kernel(program, [], lanes=False), numbers[0])
+    assert status == 0
+    lanes, _ = run(Kernel(program, [False] * count), numbers)
+    assert bits(alone.tolist()) == bits(lanes[0].tolist())
+    one = Builder(1)
+    single = Kernel(one.finish([as_values(program, one)]), [], lanes=False)
+    assert bits([float(call(single, x)[1][0]) for x in numbers.T]) == bits(alone.tolist())
+
+
+def as_values(program: Program, builder: Builder) -> Operand:
+    """The operations of the body of a program's only loop, on one input."""
+    values: dict[object, Operand] = {}
+    for x in statements(program.body):
+        if isinstance(x, Load):
+            values[x] = builder.input(0)
+        elif isinstance(x, Compute):
+            values[x] = builder.compute(x.operation, [values.get(y, y) for y in x.operands])  # type: ignore[misc]
+    return list(values.values())[-1]
 
 
 @pytest.mark.parametrize("seed", range(120, 160))

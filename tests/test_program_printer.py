@@ -70,7 +70,7 @@ def test_asian_option() -> None:
 def test_indices_tables_and_names() -> None:
     """Tables of numbers and in an index; arrays of no or of the same name; letters of loops."""
     b = Builder(20)
-    one, other, sums = Array(VALUES, 15, "s"), Array(VALUES, 15, "s"), Array(SUMS, 1)
+    one, other, sums = Array(VALUES, 15, "my s"), Array(VALUES, 15, "my s"), Array(SUMS, 1)
     numbers = b.table([0.5 * i for i in range(15)])
     with b.loop(5) as i, b.loop(Index(1, ((i, 1),))) as j:
         at = instance([i, j])
@@ -82,19 +82,19 @@ def test_indices_tables_and_names() -> None:
     program = b.finish([Slice(sums, 0, 1), Slice(other, 0, 15)])
     assert str(program).splitlines() == [
         "input x[20]",
-        "values s[15]",
-        "values s2[15]",
+        "values my_s[15]",
+        "values my_s2[15]",
         "table c[15] = 0.0, 0.5, 1.0, 1.5, …, 7.0",
         "sums d[1]",
         "numbers n[5] = 0, 1, 3, 6, 10",
         "for i in range(5):",
         "    for j in range(i + 1):",
-        "        s[n[i] + j] = x[3*j + 4 - i]",
-        "        s2[n[i] + j] = exp(c[n[i] + j])",
-        "        d[0] += s[i]",
+        "        my_s[n[i] + j] = x[3*j + 4 - i]",
+        "        my_s2[n[i] + j] = exp(c[n[i] + j])",
+        "        d[0] += my_s[i]",
         "for i in range(2):",
         "    d[0] += x[1 - i]",
-        "return d[0], s2[0:15]",
+        "return d[0], my_s2[0:15]",
     ]
 
 

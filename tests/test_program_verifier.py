@@ -343,7 +343,7 @@ MALFORMED: list[tuple[Callable[[], Program], str]] = [
     (lambda: _of_segment(Load_array=Array(VALUES, 1, "w")), r"read of w\[1\] at 0, which is not"),
     (lambda: _of_segment(Enter_place=Index(-1)), "Enter of place -1"),
     (_outside_its_segment, "Leave outside the body of its segment"),
-    (_entered_twice, "Enter of place 0, a second time"),
+    (_entered_twice, "Enter of place 0, twice"),
     (_enters_its_own, "Enter of a value that its own segment computes"),
     (_noted, r"Load at walk.py:7 takes element 1 of v\[1\]"),
 ]

@@ -152,7 +152,7 @@ def numeric_passes(
     if ENGINE is None:
         graph = Linearization(inputs, outputs, level)
         live = graph.live
-        graph.live = False
+        graph.live, graph.numeric = False, True
         return None if graph.pulls or graph.stray is not None else (graph, live)
     levels: set[int] = set()
     passes = ENGINE.linearization(
@@ -193,6 +193,7 @@ class Linearization:
         live: whether it depends on nodes that outlive the transformation.
         stray: a value of a transformation that has ended, if there is one.
         is_closed: whether the level is closed.
+        numeric: whether all nodes are taken as numbers, also those that outlive the transformation.
         pulls: whether operations in it have a pull-back in place of local gradients.
     """
 
@@ -215,6 +216,7 @@ class Linearization:
         self.pulls = False
         self._picks = False
         self.is_closed = False
+        self.numeric = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
         self._index: dict[int, int] = {}  # by id, the numbers
         self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
@@ -264,7 +266,7 @@ class Linearization:
         if found is not None:
             return found
         grads = _local_grads(self.order[number], self.positions[number], self.live)
-        if self.is_closed or not self.live:
+        if self.is_closed or self.numeric:
             grads = [self._followed(grad) for grad in grads]
         self._locals[number] = grads
         return grads

@@ -154,6 +154,11 @@ class Operation(OperationBase):
         local_grads = self.local_grads[0] if self.variadic else self.local_grads
         return Operation, (self.name, self.value, local_grads, self.symbol)
 
+    @property
+    def summary(self) -> str:
+        """What it computes, in a line."""
+        return (self.__doc__ or self.name).splitlines()[0]
+
     def ignores(self, position: int) -> bool:
         """Whether the local gradient by the operand at ``position`` is 0 by rule, not by value."""
         if self.variadic:

@@ -51,7 +51,7 @@ def _row(
     doc: str = "",
     *,
     symbol: str = "",
-    public: str = "",
+    public: str | None = None,
     ulps: float = 4.0,
     commutative: bool = False,
     picks: bool = False,
@@ -66,7 +66,7 @@ def _row(
         local_grads: see the class.
         doc: what it computes; by default what the value's function says.
         symbol: see the class.
-        public: the name in chainrule.math, ``"="`` for the same name.
+        public: the name in chainrule.math, empty if it is not there; by default the same name.
         ulps: a property, as are those that follow.
         commutative: a property.
         picks: a property.
@@ -76,7 +76,7 @@ def _row(
     operation = Operation(name, value, local_grads, symbol)
     operation.builtin = True
     operation.__doc__ = doc or value.__doc__
-    operation.public = name if public == "=" else public
+    operation.public = name if public is None else public
     operation.ulps = ulps
     operation.commutative = commutative
     operation.picks = picks
@@ -179,6 +179,7 @@ add: Operation = _row(
     symbol="+",
     ulps=0.5,
     commutative=True,
+    public="",
 )
 subtract: Operation = _row(
     "subtract",
@@ -187,6 +188,7 @@ subtract: Operation = _row(
     "a - b.",
     symbol="-",
     ulps=0.5,
+    public="",
 )
 multiply: Operation = _row(
     "multiply",
@@ -196,6 +198,7 @@ multiply: Operation = _row(
     symbol="*",
     ulps=0.5,
     commutative=True,
+    public="",
 )
 divide: Operation = _row(
     "divide",
@@ -203,6 +206,7 @@ divide: Operation = _row(
     [lambda y, a, b: divide(1.0, b), lambda y, a, b: -divide(y, b)],
     symbol="/",
     ulps=0.5,
+    public="",
 )
 azmul: Operation = _row(
     "azmul",
@@ -210,6 +214,7 @@ azmul: Operation = _row(
     [lambda y, a, b: b, lambda y, a, b: a],
     "a * b, but 0 for 0 times infinity: for an a that vanishes faster than b grows.",
     ulps=0.5,
+    public="",
 )
 message: Operation = _row(
     "message",
@@ -222,9 +227,10 @@ message: Operation = _row(
     ulps=0.5,
     picks=True,
     conditional=True,
+    public="",
 )
 negative: Operation = _row(
-    "negative", lambda x: -x, [lambda y, x: -1.0], "-x.", symbol="neg", ulps=0.0
+    "negative", lambda x: -x, [lambda y, x: -1.0], "-x.", symbol="neg", ulps=0.0, public=""
 )
 power: Operation = _row(
     "power",
@@ -242,47 +248,30 @@ power_term: Operation = _row(
         lambda y, c, x, n, k: power_term(azmul(c, log(x)), x, n, k),
         None,
     ],
+    public="",
 )
-mod: Operation = _row("mod", _mod, [one, lambda y, a, b: -floor_divide(a, b)], symbol="%", ulps=0.5)
-fmod: Operation = _row("fmod", ieee.fmod, [one, _minus_quotient], public="=", ulps=0.5)
-remainder: Operation = _row(
-    "remainder", ieee.remainder, [one, _minus_quotient], public="=", ulps=0.5
+mod: Operation = _row(
+    "mod", _mod, [one, lambda y, a, b: -floor_divide(a, b)], symbol="%", ulps=0.5, public=""
 )
-floor_divide: Operation = _row("floor_divide", _floor_divide, [zero, zero], symbol="//", ulps=0.5)
-fma: Operation = _row(
-    "fma",
-    ieee.fma,
-    [lambda y, a, b, c: b, lambda y, a, b, c: a, one],
-    public="=",
-    ulps=0.5,
+fmod: Operation = _row("fmod", ieee.fmod, [one, _minus_quotient], ulps=0.5)
+remainder: Operation = _row("remainder", ieee.remainder, [one, _minus_quotient], ulps=0.5)
+floor_divide: Operation = _row(
+    "floor_divide", _floor_divide, [zero, zero], symbol="//", ulps=0.5, public=""
 )
+fma: Operation = _row("fma", ieee.fma, [lambda y, a, b, c: b, lambda y, a, b, c: a, one], ulps=0.5)
 fsum: Operation = _row("fsum", ieee.fsum, lambda y, *xs: [1.0] * len(xs), ulps=0.5)
-ldexp: Operation = _row(
-    "ldexp", ieee.ldexp, [lambda y, x, n: ldexp(1.0, n), None], public="=", ulps=0.5
-)
+ldexp: Operation = _row("ldexp", ieee.ldexp, [lambda y, x, n: ldexp(1.0, n), None], ulps=0.5)
 
 # Exponentials and logarithms
-exp: Operation = _row("exp", ieee.exp, [lambda y, x: y], public="=")
-exp2: Operation = _row(
-    "exp2", lambda x: power(2.0, x), [lambda y, x: y * LOG_2], "2 ** x.", public="="
-)
-expm1: Operation = _row("expm1", ieee.expm1, [lambda y, x: exp(x)], public="=")
+exp: Operation = _row("exp", ieee.exp, [lambda y, x: y])
+exp2: Operation = _row("exp2", lambda x: power(2.0, x), [lambda y, x: y * LOG_2], "2 ** x.")
+expm1: Operation = _row("expm1", ieee.expm1, [lambda y, x: exp(x)])
 log: Operation = _row("log", ieee.log, [lambda y, x: divide(1.0, nonnegative(x))])
-log2: Operation = _row(
-    "log2", ieee.log2, [lambda y, x: divide(INV_LOG_2, nonnegative(x))], public="="
-)
-log10: Operation = _row(
-    "log10", ieee.log10, [lambda y, x: divide(INV_LOG_10, nonnegative(x))], public="="
-)
-log1p: Operation = _row(
-    "log1p", ieee.log1p, [lambda y, x: divide(1.0, nonnegative(1.0 + x))], public="="
-)
-sqrt: Operation = _row(
-    "sqrt", ieee.sqrt, [lambda y, x: divide(0.5, nonnegative(y))], public="=", ulps=0.5
-)
-cbrt: Operation = _row(
-    "cbrt", ieee.cbrt, [lambda y, x: divide(1.0, 3.0 * y * y)], public="=", ulps=1.0
-)
+log2: Operation = _row("log2", ieee.log2, [lambda y, x: divide(INV_LOG_2, nonnegative(x))])
+log10: Operation = _row("log10", ieee.log10, [lambda y, x: divide(INV_LOG_10, nonnegative(x))])
+log1p: Operation = _row("log1p", ieee.log1p, [lambda y, x: divide(1.0, nonnegative(1.0 + x))])
+sqrt: Operation = _row("sqrt", ieee.sqrt, [lambda y, x: divide(0.5, nonnegative(y))], ulps=0.5)
+cbrt: Operation = _row("cbrt", ieee.cbrt, [lambda y, x: divide(1.0, 3.0 * y * y)], ulps=1.0)
 
 # Trigonometry, angles in radians
 
@@ -294,27 +283,23 @@ def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
     return [over_norm(x, *xs) for x in xs]
 
 
-sin: Operation = _row("sin", ieee.sin, [lambda y, x: cos(x)], public="=")
-cos: Operation = _row("cos", ieee.cos, [lambda y, x: -sin(x)], public="=")
-tan: Operation = _row("tan", ieee.tan, [lambda y, x: 1.0 + y * y], public="=")
-asin: Operation = _row(
-    "asin", ieee.asin, [lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))], public="="
-)
-acos: Operation = _row(
-    "acos", ieee.acos, [lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x)))], public="="
-)
-atan: Operation = _row("atan", ieee.atan, [lambda y, x: divide(1.0, 1.0 + x * x)], public="=")
+sin: Operation = _row("sin", ieee.sin, [lambda y, x: cos(x)])
+cos: Operation = _row("cos", ieee.cos, [lambda y, x: -sin(x)])
+tan: Operation = _row("tan", ieee.tan, [lambda y, x: 1.0 + y * y])
+asin: Operation = _row("asin", ieee.asin, [lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))])
+acos: Operation = _row("acos", ieee.acos, [lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x)))])
+atan: Operation = _row("atan", ieee.atan, [lambda y, x: divide(1.0, 1.0 + x * x)])
 atan2: Operation = _row(
     "atan2",
     ieee.atan2,
     [lambda a, y, x: over_squares(x, x, y), lambda a, y, x: over_squares(-y, x, y)],
-    public="=",
 )
-hypot: Operation = _row("hypot", ieee.hypot, lambda y, *xs: _hypot_grads(y, xs), public="=")
+hypot: Operation = _row("hypot", ieee.hypot, lambda y, *xs: _hypot_grads(y, xs))
 over_norm: Operation = _row(
     "over_norm",
     ieee.over_norm,
     lambda y, p, *xs: [over_norm(1.0, *xs), *[-azmul(y, over_squares(x, *xs)) for x in xs]],
+    public="",
 )
 over_squares: Operation = _row(
     "over_squares",
@@ -323,6 +308,7 @@ over_squares: Operation = _row(
         over_squares(1.0, *xs),
         *[-2.0 * azmul(y, over_squares(x, *xs)) for x in xs],
     ],
+    public="",
 )
 
 # Hyperbolic functions
@@ -334,22 +320,16 @@ def _sech2(x: Any) -> Any:
     return 4.0 * e / (1.0 + e * (2.0 + e))
 
 
-sinh: Operation = _row("sinh", ieee.sinh, [lambda y, x: cosh(x)], public="=")
-cosh: Operation = _row("cosh", ieee.cosh, [lambda y, x: sinh(x)], public="=")
-tanh: Operation = _row("tanh", ieee.tanh, [lambda y, x: sech2(x)], public="=")
-sech2: Operation = _row("sech2", _sech2, [lambda y, x: -2.0 * tanh(x) * y])
-asinh: Operation = _row("asinh", ieee.asinh, [lambda y, x: divide(1.0, hypot(1.0, x))], public="=")
+sinh: Operation = _row("sinh", ieee.sinh, [lambda y, x: cosh(x)])
+cosh: Operation = _row("cosh", ieee.cosh, [lambda y, x: sinh(x)])
+tanh: Operation = _row("tanh", ieee.tanh, [lambda y, x: sech2(x)])
+sech2: Operation = _row("sech2", _sech2, [lambda y, x: -2.0 * tanh(x) * y], public="")
+asinh: Operation = _row("asinh", ieee.asinh, [lambda y, x: divide(1.0, hypot(1.0, x))])
 acosh: Operation = _row(
-    "acosh",
-    ieee.acosh,
-    [lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0))],
-    public="=",
+    "acosh", ieee.acosh, [lambda y, x: divide(1.0, sqrt(x - 1.0) * sqrt(x + 1.0))]
 )
 atanh: Operation = _row(
-    "atanh",
-    ieee.atanh,
-    [lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x)))],
-    public="=",
+    "atanh", ieee.atanh, [lambda y, x: divide(1.0, nonnegative((1.0 - x) * (1.0 + x)))]
 )
 
 # Kinks and steps
@@ -368,7 +348,6 @@ relu: Operation = _row(
     lambda x: where(less_equal(x, 0.0), 0.0, x),
     [lambda y, x: step(x)],
     "x above 0, else 0; NaN for NaN.",
-    public="=",
     ulps=0.0,
     picks=True,
 )
@@ -386,7 +365,6 @@ maximum: Operation = _row(
     "maximum",
     ieee.maximum,
     [lambda y, a, b: greater(a, b), lambda y, a, b: greater(b, a)],
-    public="=",
     ulps=0.0,
     picks=True,
 )
@@ -394,7 +372,6 @@ minimum: Operation = _row(
     "minimum",
     ieee.minimum,
     [lambda y, a, b: greater(b, a), lambda y, a, b: greater(a, b)],
-    public="=",
     ulps=0.0,
     picks=True,
 )
@@ -402,7 +379,6 @@ copysign: Operation = _row(
     "copysign",
     ieee.copysign,
     [lambda y, x, s: sign(x) * copysign(1.0, s), zero],
-    public="=",
     ulps=0.0,
     picks=True,
 )
@@ -418,11 +394,15 @@ where: Operation = _row(
     ulps=0.0,
     picks=True,
 )
-less: Operation = _row("less", ieee.less, [zero, zero], symbol="<", ulps=0.0)
-less_equal: Operation = _row("less_equal", ieee.less_equal, [zero, zero], symbol="<=", ulps=0.0)
-equal: Operation = _row("equal", ieee.equal, [zero, zero], symbol="==", ulps=0.0, commutative=True)
+less: Operation = _row("less", ieee.less, [zero, zero], symbol="<", ulps=0.0, public="")
+less_equal: Operation = _row(
+    "less_equal", ieee.less_equal, [zero, zero], symbol="<=", ulps=0.0, public=""
+)
+equal: Operation = _row(
+    "equal", ieee.equal, [zero, zero], symbol="==", ulps=0.0, commutative=True, public=""
+)
 not_equal: Operation = _row(
-    "not_equal", ieee.not_equal, [zero, zero], symbol="!=", ulps=0.0, commutative=True
+    "not_equal", ieee.not_equal, [zero, zero], symbol="!=", ulps=0.0, commutative=True, public=""
 )
 nonnegative: Operation = _row(
     "nonnegative",
@@ -430,14 +410,16 @@ nonnegative: Operation = _row(
     [one],
     "x, with 0.0 for -0.0 and NaN below: where log and sqrt are defined.",
     ulps=0.0,
+    public="",
 )
-sign: Operation = _row("sign", _sign, [zero], "-1, 0 or 1; NaN for NaN.", public="=", ulps=0.0)
+sign: Operation = _row("sign", _sign, [zero], "-1, 0 or 1; NaN for NaN.", ulps=0.0)
 step: Operation = _row(
     "step",
     lambda x: where(less(0.0, x), 1.0, where(equal(x, x), 0.0, x)),
     [zero],
     "1 above 0, else 0; NaN for NaN.",
     ulps=0.0,
+    public="",
 )
 greater: Operation = _row(
     "greater",
@@ -445,14 +427,14 @@ greater: Operation = _row(
     [zero, zero],
     "1 where a > b, 1/2 where they are equal, else 0; NaN if either is NaN.",
     ulps=0.0,
+    public="",
 )
-floor: Operation = _row("floor", ieee.floor, [zero], public="=", ulps=0.0)
+floor: Operation = _row("floor", ieee.floor, [zero], ulps=0.0)
 ceil: Operation = _row(
     "ceil",
     lambda x: -floor(-x),
     [zero],
     "The smallest whole number not below x, as a float.",
-    public="=",
     ulps=0.0,
 )
 trunc: Operation = _row(
@@ -460,19 +442,13 @@ trunc: Operation = _row(
     lambda x: copysign(floor(absolute(x)), x),
     [zero],
     "The whole part of x, as a float.",
-    public="=",
     ulps=0.0,
 )
-round_half_even: Operation = _row("round", ieee.round_half_even, [zero, None], ulps=0.5)
+round_half_even: Operation = _row("round", ieee.round_half_even, [zero, None], ulps=0.5, public="")
 stop_gradient: Operation = _row(
-    "stop_gradient",
-    lambda x: x,
-    [zero],
-    "x, whose gradient is not sent on.",
-    public="=",
-    ulps=0.0,
+    "stop_gradient", lambda x: x, [zero], "x, whose gradient is not sent on.", ulps=0.0
 )
-identity: Operation = _row("identity", lambda x: x, [one], "x.", ulps=0.0)
+identity: Operation = _row("identity", lambda x: x, [one], "x.", ulps=0.0, public="")
 gather: Operation = _row(
     "gather",
     ieee.gather,
@@ -480,6 +456,7 @@ gather: Operation = _row(
     ulps=0.0,
     picks=True,
     looks_up=True,
+    public="",
 )
 
 # Activations and special functions
@@ -520,28 +497,22 @@ def _norm_cdf(x: Any) -> Any:
     return 0.5 * where(less(absolute(x), 100.0), near, erfc(-x))
 
 
-sigmoid: Operation = _row("sigmoid", _sigmoid, [lambda y, x: 0.25 * sech2(0.5 * x)], public="=")
+sigmoid: Operation = _row("sigmoid", _sigmoid, [lambda y, x: 0.25 * sech2(0.5 * x)])
 softplus: Operation = _row(
     "softplus",
     lambda x: relu(x) + log1p(exp(-absolute(x))),
     [lambda y, x: sigmoid(x)],
     "log(1 + exp(x)) without overflow.",
-    public="=",
 )
-erf: Operation = _row("erf", special.erf, [lambda y, x: TWO_OVER_SQRT_PI * gaussian(x)], public="=")
-erfc: Operation = _row(
-    "erfc", special.erfc, [lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x)], public="="
-)
-gaussian: Operation = _row("gaussian", _gaussian, [lambda y, x: -2.0 * azmul(y, x)])
-norm_cdf: Operation = _row("norm_cdf", _norm_cdf, [lambda y, x: norm_pdf(x)], public="=")
-norm_pdf: Operation = _row("norm_pdf", _norm_pdf, [lambda y, x: -azmul(y, x)], public="=")
-gamma: Operation = _row("gamma", special.gamma, [lambda y, x: y * polygamma(0.0, x)], public="=")
-lgamma: Operation = _row("lgamma", special.lgamma, [lambda y, x: polygamma(0.0, x)], public="=")
+erf: Operation = _row("erf", special.erf, [lambda y, x: TWO_OVER_SQRT_PI * gaussian(x)])
+erfc: Operation = _row("erfc", special.erfc, [lambda y, x: -TWO_OVER_SQRT_PI * gaussian(x)])
+gaussian: Operation = _row("gaussian", _gaussian, [lambda y, x: -2.0 * azmul(y, x)], public="")
+norm_cdf: Operation = _row("norm_cdf", _norm_cdf, [lambda y, x: norm_pdf(x)])
+norm_pdf: Operation = _row("norm_pdf", _norm_pdf, [lambda y, x: -azmul(y, x)])
+gamma: Operation = _row("gamma", special.gamma, [lambda y, x: y * polygamma(0.0, x)])
+lgamma: Operation = _row("lgamma", special.lgamma, [lambda y, x: polygamma(0.0, x)])
 polygamma: Operation = _row(
-    "polygamma",
-    special.polygamma,
-    [None, lambda y, n, x: polygamma(n + 1.0, x)],
-    public="=",
+    "polygamma", special.polygamma, [None, lambda y, n, x: polygamma(n + 1.0, x)]
 )
 
 
@@ -557,7 +528,9 @@ def _finish() -> None:
             continue
         value = formula(operation)
         if value is not None:
-            operation.evaluate = function_of_floats(value, len(operation.local_grads))
+            operation.evaluate = function_of_floats(  # type: ignore[method-assign,assignment]
+                value, len(operation.local_grads)
+            )
 
 
 _finish()

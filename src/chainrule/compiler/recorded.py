@@ -9,6 +9,7 @@ from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_input
 from chainrule.node import Node
 from chainrule.passes.flat import flat
+from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Index, Operand, Program
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
@@ -175,4 +176,5 @@ class Recorded:
         for y in outputs:
             if isinstance(y, Node) and has_ended(y._level):
                 raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        return flat(self._recording, [self.record(y) for y in outputs])
+        form = flat if self.segments else rolled
+        return form(self._recording, [self.record(y) for y in outputs])

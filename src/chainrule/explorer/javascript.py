@@ -76,7 +76,8 @@ def _definition(operation: Operation, value: Expression) -> str:
     """The function for an operation whose value is an expression of others."""
     operands = [f"x{i}" for i in range(len(operation.local_grads))]
     names = {name: name for name in operands}
-    lines, found = [], {}
+    lines: list[str] = []
+    found: dict[int, str] = {}
     for x in value.in_order():
         if x.operation is None:
             found[id(x)] = javascript(x, names)

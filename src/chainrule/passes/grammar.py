@@ -30,7 +30,7 @@ class Grammar:
 
     Args:
         tokens: the sequence.
-        brackets: the tokens that open and close a bracket, or None. A loop has both ends of a
+        brackets: the tokens that open and close a bracket, -1 for none. A loop has both ends of a
             bracket in its body, or neither.
         operands: of the rows that the tokens stand for.
 
@@ -42,7 +42,7 @@ class Grammar:
         sizes: how many rows are to be written for each token.
     """
 
-    def __init__(self, tokens: Ints, brackets: tuple[int, int] | None, operands: Operands) -> None:
+    def __init__(self, tokens: Ints, brackets: tuple[int, int], operands: Operands) -> None:
         self.length = len(tokens)
         self.tokens = tokens.copy()
         self.items = numpy.arange(self.length)
@@ -180,7 +180,7 @@ class Grammar:
         trips = length // period
         last = free if trips < 3 else period - 1
         allowed = numpy.arange(min(last, period - 1) + 1)
-        if self._brackets is not None:
+        if self._brackets[0] >= 0:
             depth = numpy.cumsum(
                 (tokens == self._brackets[0]).astype(int) - (tokens == self._brackets[1])
             )
@@ -215,7 +215,7 @@ class Grammar:
         numpy.add.at(changes, used + 1, 1)
         numpy.add.at(changes, last_use[used] + 1, -1)
         alive = numpy.cumsum(changes)  # made before a row, and used at it or after
-        return alive[rows[period + phases] - first]  # type: ignore[no-any-return]
+        return alive[rows[period + phases] - first]
 
     def _strange(self, start: int, length: int, period: int) -> Numbers:
         """How many operands at the ends of a run are not as those of other iterations.

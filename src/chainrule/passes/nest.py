@@ -187,6 +187,13 @@ def split(numbers: Numbers, domain: Domain) -> tuple[Numbers, Numbers] | None:
     return outer_trips, trips
 
 
+def first_row(node: Written | Repeated) -> int:
+    """The first row of a loop."""
+    while isinstance(node, Repeated):
+        node = node.body[0]
+    return int(node.rows[0])
+
+
 def _written(body: Sequence[Written | Repeated]) -> Iterator[Written]:
     for node in body:
         if isinstance(node, Written):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from chainrule.compiler.recording import Recording
+from chainrule.compiler.recording import BEGIN, END, GUARD, MARKS, Recording
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 
@@ -24,17 +24,18 @@ from .copies import copy_elements
 from .domain import Domain, Indices, Numbers
 from .flat import flat
 from .grammar import Grammar, Operands
-from .nest import Nest, Repeated, Written
+from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import Rows
+from .segments import IrregularError, Segments
 
 SHORT = 256
-"""A recording of so many rows stays flat: its code is small enough, and faster than loops."""
+"""Loops must save as many rows: short code is compiled soon, and faster than loops."""
 
-GAIN = 2
-"""Loops must make it shorter by this factor."""
+SHARE = 0.25
+"""And this share of all rows."""
 
 
 def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
@@ -47,14 +48,18 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    if len(recording) <= SHORT:
+    if len(recording) < SHORT:
         return flat(recording, outputs)
     outputs = recording.in_order(outputs)
     rows = Rows(recording)
-    grammar = Grammar(rows.tokens, None, Operands(rows.columns))
-    if grammar.written * GAIN > len(rows):
-        return flat(recording, outputs)
-    return _Writer(rows, Nest(rows, grammar)).program(outputs)
+    brackets = rows.token(BEGIN), rows.token(END)
+    grammar = Grammar(rows.tokens, brackets, Operands(rows.columns))
+    if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
+        try:
+            return _Writer(rows, Nest(rows, grammar)).program(outputs)
+        except IrregularError:
+            pass
+    return flat(recording, outputs)
 
 
 @dataclass(eq=False)
@@ -82,6 +87,7 @@ class _Writer:
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
+        self._segments = Segments(self._builder, self._indices, rows, nest)
         self._reads: list[Read] = []
         self._sources = [
             [self._source(written, operand) for operand in written.operands]
@@ -182,7 +188,7 @@ class _Writer:
         key = numbers.tobytes()
         table = self._tables.get(key)
         if table is None:
-            table = self._tables[key] = self._builder.table(numbers)
+            table = self._tables[key] = self._builder.table(numbers.tolist())
         return table
 
     # Statements
@@ -198,7 +204,7 @@ class _Writer:
         domain = domains[0]
         assert domain.parent is not None
         trips = self._indices.index(domain.parent, domain.trips)
-        self._builder.note = None
+        self._builder.note = self._rows.note(first_row(node))
         with self._builder.loop(trips) as loop:
             domain.loop = loop
             if len(domains) > 1:
@@ -212,12 +218,15 @@ class _Writer:
         row = int(written.rows[0])
         builder.note = self._rows.note(row)
         operands = [self._operand(source, domain) for source in self._sources[written.number]]
-        operation = self._rows.operation(row)
-        if operation is None:
+        code = self._rows.code(row)
+        if code == GUARD:
             number = self._indices.index(domain, self._guards[written.rows])
-            builder.guard(operands[0], self._rows.outcome(row), number)
+            builder.guard(operands[0], bool(self._rows.right(written.rows[:1])[0]), number)
             return
-        value = builder.compute(operation, operands)
+        if MARKS <= code < GUARD:
+            value = self._segments.write(written, operands)
+        else:
+            value = builder.compute(self._rows.operation(row), operands)
         self._values[written.number] = value
         for array, places in self._stores.get(written.number, ()):
             builder.store(array, self._indices.index(domain, places), value)

@@ -9,13 +9,20 @@ from numpy.typing import NDArray
 
 from chainrule.compiler.recording import (
     ABSENT,
+    BEGIN,
+    END,
     GUARD,
     INPUT,
     LEAF,
+    MARKS,
     OPERATION_OF,
     POOLED,
+    PULL,
+    PUSH,
+    RESULT,
     USER,
     Recording,
+    has_left,
 )
 from chainrule.rules import Operation
 
@@ -40,11 +47,11 @@ class Rows:
     """
 
     def __init__(self, recording: Recording) -> None:
-        codes = numpy.asarray(recording.codes)
-        left, right = numpy.asarray(recording.left), numpy.asarray(recording.right)
+        codes = numpy.array(recording.codes)
+        left, right = numpy.array(recording.left), numpy.array(recording.right)
         self.constants = numpy.array(recording.constants)
         self._recording = recording
-        self._notes = numpy.asarray(recording.notes)
+        self._notes = numpy.array(recording.notes)
         inputs, leaves = codes == INPUT, codes == LEAF
         self._kept = numpy.flatnonzero(~(inputs | leaves))
         self.n_inputs = int(numpy.count_nonzero(inputs))
@@ -55,10 +62,10 @@ class Rows:
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
         self._codes, self._left, self._right = codes[kept], left[kept], right[kept]
-        self._pool = numpy.asarray(recording.pool)
+        self._pool = numpy.array(recording.pool)
         self._pooled = numpy.flatnonzero(self._codes & POOLED)
         self.columns = self._first_operands()
-        self.tokens, self._examples = self._tokens()
+        self.tokens = self._tokens()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -69,28 +76,52 @@ class Rows:
             return operands
         return numpy.where(operands >= 0, self._places[numpy.maximum(operands, 0)], operands)
 
-    def operation(self, row: int) -> Operation | None:
-        """The operation of a row; None for a guard."""
+    def code(self, row: int) -> int:
+        """The code of a row, as in the recording."""
+        return int(self._codes[row])
+
+    def codes(self, rows: Any) -> NDArray[numpy.uint16]:
+        """The codes of rows."""
+        codes: NDArray[numpy.uint16] = self._codes[rows]
+        return codes
+
+    def of_code(self, *codes: int) -> NDArray[numpy.int64]:
+        """The rows of some codes, in order."""
+        return numpy.flatnonzero(numpy.isin(self._codes, codes))
+
+    def left(self, rows: Any) -> Ints:
+        """The first column of rows in which that is no operand."""
+        left: Ints = self._left[rows]
+        return left
+
+    def right(self, rows: Any) -> Ints:
+        """The second column of rows in which that is no operand."""
+        right: Ints = self._right[rows]
+        return right
+
+    def token(self, code: int) -> int:
+        """The token of rows of a code that has one only, -1 if there are none."""
+        rows = numpy.flatnonzero(self._codes == code)
+        return int(self.tokens[rows[0]]) if len(rows) else -1
+
+    def operation(self, row: int) -> Operation:
+        """The operation of a row that has one."""
         code = int(self._codes[row])
-        if code == GUARD:
-            return None
         if code == USER:
             operation: Operation = self._recording.operations[self._pool[self._left[row]]]
             return operation
         return OPERATION_OF[code & ~POOLED]
 
-    def outcome(self, row: int) -> bool:
-        """What the condition of a guard was."""
-        return bool(self._right[row])
-
-    def operands(self, rows: NDArray[numpy.integer[Any]]) -> list[Ints]:
+    def operands(self, rows: Any) -> list[Ints]:
         """The operands of rows with the same token, one after another."""
         code = int(self._codes[rows[0]])
         if code & POOLED:
             start = self._left[rows] + (code == USER)
             count = int(self._right[rows[0]])
             return [self.placed(self._pool[start + i]) for i in range(count)]
-        two = code != GUARD and self._right[rows[0]] != ABSENT
+        if _is_special(code):
+            return [self.columns[0][rows]] if has_left(code) else []
+        two = self._right[rows[0]] != ABSENT
         return [column[rows] for column in self.columns[: 1 + two]]
 
     def note(self, row: int) -> Any:
@@ -103,12 +134,17 @@ class Rows:
     def guards(self) -> NDArray[numpy.int64]:
         """How many guards come before each row."""
         asked = self._codes == GUARD
-        return numpy.cumsum(asked) - asked
+        before: NDArray[numpy.int64] = numpy.cumsum(asked) - asked
+        return before
 
     def _first_operands(self) -> list[Ints]:
         """The operands of plain rows, and the first ones of others."""
-        plain_right = (self._codes != GUARD) & (self._right != ABSENT)
+        special = _is_special(self._codes)
+        plain_right = ~special & (self._right != ABSENT)
         left = self.placed(self._left)
+        for code in numpy.unique(self._codes[special]).tolist():
+            if not has_left(code):
+                left[self._codes == code] = ABSENT
         right = numpy.where(plain_right, self.placed(self._right), ABSENT)
         columns = [left, right]
         pooled = self._pooled
@@ -121,14 +157,16 @@ class Rows:
                 column[pooled[there]] = self.placed(self._pool[start[there] + i])
         return columns
 
-    def _tokens(self) -> tuple[Ints, Ints]:
-        """The tokens of all rows, and a row of each token."""
+    def _tokens(self) -> Ints:
+        """The tokens of all rows."""
         keys = self._codes.astype(numpy.int64) << 3
         keys |= (self.columns[0] < 0) | (self.columns[1] < 0).astype(numpy.int64) << 1
         keys |= (self.columns[1] != ABSENT).astype(numpy.int64) << 2
         asked = numpy.flatnonzero(self._codes == GUARD)
         keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
         keys[self._pooled] = 0
+        for code in (RESULT, PULL, PUSH, BEGIN, END):
+            keys[self._codes == code] = code << 3
         next_key = 1 << 19
         starts = self._left[self._pooled]
         counts = self._right[self._pooled]
@@ -148,7 +186,10 @@ class Rows:
         present = numpy.zeros(next_key, dtype=bool)
         present[keys] = True
         numbers = numpy.cumsum(present, dtype=numpy.int32) - 1
-        tokens = numbers[keys].astype(numpy.int32)
-        examples = numpy.zeros(int(present.sum()), dtype=numpy.int32)
-        examples[tokens] = numpy.arange(len(tokens))
-        return tokens, examples
+        tokens: Ints = numbers[keys]
+        return tokens
+
+
+def _is_special(code: Any) -> Any:
+    """Whether a code is no operation's."""
+    return (code >= MARKS) & (code < POOLED)

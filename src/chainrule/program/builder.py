@@ -1,12 +1,7 @@
-"""Building programs: equal values are shared, constants folded, loops left by what is constant.
-
-Each simplification leaves the result the same to the last bit, NaN, infinities and signed zeros
-included; only small whole powers become products, which rounds once more than ``pow``.
-"""
+"""Building programs: equal values are shared, constants folded, loops left by what is constant."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,8 +37,7 @@ from .form import (
     Store,
 )
 from .live import without_dead
-
-COMMUTATIVE = frozenset([rules.add, rules.multiply, rules.equal, rules.not_equal])
+from .simplify import FINAL_SIMPLIFICATIONS, SIMPLIFICATIONS, key
 
 
 class _Scope:
@@ -90,6 +84,7 @@ class Builder:
         self.inputs = Array(INPUT, n_inputs, "x")
         self.note: Annotation | None = None
         self._final = final
+        self._simplifications = FINAL_SIMPLIFICATIONS if final else SIMPLIFICATIONS
         self._scopes = [_Scope([], 0)]
         self._depths: dict[Statement, int] = {}  # of what does not stand in the program's body
         self._guards = 0
@@ -138,8 +133,8 @@ class Builder:
                 self._depths[statement] = outer.depth
                 if isinstance(statement, Segment):
                     opened.append(statement.body)
-        for key, value in inner.known.items():
-            outer.known.setdefault(key, value)
+        for name_of_value, value in inner.known.items():
+            outer.known.setdefault(name_of_value, value)
 
     def _open(self, body: list[Statement], place: Loop | Segment, runs: bool = True) -> None:
         self._scopes.append(_Scope(body, len(self._scopes), place, runs))
@@ -179,11 +174,10 @@ class Builder:
             assert array.data is not None
             self._check_place(array, index.offset)
             return float(array.data[index.offset])
-        key = (array, index)
-        found = self._known(key)
+        found = self._known((array, index))
         if found is None:
             scope = self._scopes[-1] if len(self._scopes) == 1 else self._outermost(array, index)
-            found = scope.known[key] = self._append(Load(array, index), scope)
+            found = scope.known[array, index] = self._append(Load(array, index), scope)
         return found
 
     def _outermost(self, array: Array, index: Index) -> _Scope:
@@ -296,162 +290,34 @@ class Builder:
         numbers = [x for x in operands if isinstance(x, float)]
         if len(numbers) == len(operands):
             return operation.evaluate(numbers)
-        if operation.builtin:
-            simpler = self._simplified(operation, operands)
+        simplification = self._simplifications.get(operation)
+        if simplification is not None:
+            simpler = simplification(self.compute, *operands)
             if simpler is not None:
                 return simpler
-        return self._new(operation, operands)
-
-    def _new(self, operation: Operation, operands: tuple[Operand, ...]) -> Operand:
-        key = (operation, *map(_key, operands))
-        found = self._known(key)
-        if found is None and operation in COMMUTATIVE:
-            found = self._known((operation, key[2], key[1]))
+        name = (operation, *([key(x) for x in operands] if numbers else operands))
+        found = self._known(name)
+        if found is None and operation.commutative:
+            found = self._known((operation, name[2], name[1]))
         if found is not None:
             return found
-        depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
-        if operation is rules.gather or not operation.builtin:  # can raise, where it does not run
-            depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
-        scope = self._scopes[depth]
+        scope = self._scopes[self._depth(operation, operands)]
         value: Operand = self._append(Compute(operation, operands), scope)
-        scope.known[key] = value
+        scope.known[name] = value
         return value
 
-    def _known(self, key: Any) -> Operand | None:
+    def _depth(self, operation: Operation, operands: Sequence[Operand]) -> int:
+        """Of the outermost scope in which a value can be computed."""
+        if len(self._scopes) == 1:
+            return 0
+        depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
+        if operation.looks_up or not operation.builtin:  # can raise, where it does not run
+            depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
+        return depth
+
+    def _known(self, name: Any) -> Operand | None:
         for scope in reversed(self._scopes):
-            found = scope.known.get(key)
+            found = scope.known.get(name)
             if found is not None:
                 return found
         return None
-
-    def _simplified(self, operation: Operation, operands: tuple[Operand, ...]) -> Operand | None:
-        """An equal value that costs less, or None."""
-        if len(operands) == 2:
-            return self._binary(operation, *operands)
-        if operation is rules.negative:
-            return _negated(operands[0])
-        if operation is rules.where:
-            condition, a, b = operands
-            if isinstance(condition, float):
-                return a if condition else b
-            if _key(a) == _key(b):
-                return a
-            plain = _plain_condition(condition, a, b)
-            return None if plain is None else self.compute(operation, plain)
-        if operation is rules.message and isinstance(operands[0], float):
-            return 0.0 if operands[0] == 0.0 else self.compute(rules.multiply, operands[1:])
-        if operation is rules.gather and isinstance(operands[0], float):
-            return operands[1:][int(operands[0])]
-        if operation is rules.power_term and self._final:
-            return self._power_term(*operands)
-        return None
-
-    def _binary(self, operation: Operation, a: Operand, b: Operand) -> Operand | None:
-        u = a if isinstance(a, float) else None
-        v = b if isinstance(b, float) else None
-        x, y = _negated(a), _negated(b)
-        if operation is rules.multiply:
-            if u is not None:
-                a, b, v, x, y = b, a, u, y, x
-            if v is not None:
-                if v == 1.0:
-                    return a
-                if v == -1.0:
-                    return self.compute(rules.negative, (a,))
-                if x is not None:
-                    return self.compute(rules.multiply, (x, -v))
-            elif x is not None and y is not None:
-                return self.compute(rules.multiply, (x, y))
-        elif operation is rules.add:
-            if y is not None:
-                return self.compute(rules.subtract, (a, y))
-            if x is not None:
-                return self.compute(rules.subtract, (b, x))
-            if _is_zero(v, -1.0):
-                return a
-            if _is_zero(u, -1.0):
-                return b
-        elif operation is rules.subtract:
-            if y is not None:
-                return self.compute(rules.add, (a, y))
-            if _is_zero(v, 1.0):
-                return a
-        elif operation is rules.divide and v is not None:
-            if v == 1.0:
-                return a
-            if v == -1.0:
-                return self.compute(rules.negative, (a,))
-            if _is_power_of_two(v):
-                return self.compute(rules.multiply, (a, 1.0 / v))
-        elif operation is rules.azmul:
-            if (u is not None and u != 0.0) or (v is not None and math.isfinite(v)):
-                return self.compute(rules.multiply, (a, b))
-        elif operation is rules.power and v is not None and self._final:
-            return self._small_power(a, v)
-        return None
-
-    def _small_power(self, x: Operand, n: float) -> Operand | None:
-        """x ** n by products."""
-        if n == 0.0:
-            return 1.0
-        if n == 1.0:
-            return x
-        if n == -1.0:
-            return self.compute(rules.divide, (1.0, x))
-        if n in (2.0, 3.0, 4.0):
-            square = self.compute(rules.multiply, (x, x))
-            if n == 2.0:
-                return square
-            return self.compute(rules.multiply, (square, x if n == 3.0 else square))
-        return None
-
-    def _power_term(self, c: Operand, x: Operand, n: Operand, k: Operand) -> Operand | None:
-        """c x ** (n - k) by products where c is a moderate constant."""
-        if not isinstance(c, float) or not isinstance(n, float) or not isinstance(k, float):
-            return None
-        if not 1e-100 < abs(c) < 1e100:
-            return None
-        if n - k == 0.0:
-            return c
-        if n - k == 1.0:
-            return self.compute(rules.multiply, (c, x))
-        if n - k == 2.0:
-            return self.compute(rules.multiply, (self.compute(rules.multiply, (c, x)), x))
-        return None
-
-
-def _key(x: Operand) -> Any:
-    """What an operand is known by: signed zeros are told apart, all NaNs are one."""
-    if isinstance(x, float):
-        if x == 0.0:
-            return ("zero", math.copysign(1.0, x))
-        return x if x == x else "nan"
-    return x
-
-
-def _negated(x: Operand) -> Operand | None:
-    """What x is the negative of, or None."""
-    if isinstance(x, Compute) and x.operation is rules.negative:
-        return x.operands[0]
-    return None
-
-
-def _plain_condition(
-    condition: Operand, a: Operand, b: Operand
-) -> tuple[Operand, Operand, Operand] | None:
-    """The operands of where for a condition that is c == 0 or c != 0, with c for it."""
-    if isinstance(condition, Compute) and condition.operation in (rules.equal, rules.not_equal):
-        c, zero = condition.operands
-        if c == 0.0:
-            c, zero = zero, c
-        if isinstance(zero, float) and zero == 0.0:
-            return (c, b, a) if condition.operation is rules.equal else (c, a, b)
-    return None
-
-
-def _is_zero(x: float | None, sign: float) -> bool:
-    return x is not None and x == 0.0 and math.copysign(1.0, x) == sign
-
-
-def _is_power_of_two(x: float) -> bool:
-    return math.frexp(x)[0] in (0.5, -0.5) and 2.0**-1000 < abs(x) < 2.0**1000

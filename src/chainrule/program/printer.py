@@ -98,6 +98,7 @@ class _Printer:
         """The name of an array, table or segment, which is no other's."""
         found = self._names.get(thing)
         if found is None:
+            wish = re.sub(r"\W+", "_", wish)
             wish = wish or {CONSTANT: "c", SUMS: "d"}.get(getattr(thing, "kind", ""), "v")
             found, count = wish, 1
             while found in self._taken:

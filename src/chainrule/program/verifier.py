@@ -256,21 +256,23 @@ def _check_guards(structure: _Structure, times: dict[Statement, Numbers]) -> Non
 def _check_places(structure: _Structure) -> None:
     """Each input and output of a segment has a place of its own."""
     for kind in (Enter, Leave):
-        of_segments: dict[Segment, list[Statement]] = defaultdict(list)
+        of_segments: dict[Segment, list[Enter | Leave]] = defaultdict(list)
         for statement in structure.around:
             if isinstance(statement, kind):
                 of_segments[statement.segment].append(statement)
         for segment, members in of_segments.items():
             run = instance(structure.around[segment])
-            seen = set()
-            for x in members:
-                assert isinstance(x, (Enter, Leave))
-                loops = structure.around[x]
-                places = numbers(x.place, loops).tolist()
-                for pair in zip(numbers(run, loops).tolist(), places, strict=True):
-                    if pair in seen or pair[1] < 0:
-                        raise ProgramError(f"{kind.__name__} of place {pair[1]}, a second time")
-                    seen.add(pair)
+            around = [structure.around[x] for x in members]
+            runs = numpy.concatenate([numbers(run, loops) for loops in around])
+            places = numpy.concatenate(
+                [numbers(x.place, loops) for x, loops in zip(members, around, strict=True)]
+            )
+            order = numpy.lexsort((places, runs))
+            same = (numpy.diff(runs[order]) == 0) & (numpy.diff(places[order]) == 0)
+            if same.any() or (places < 0).any():
+                wrong = places[order][1:][same] if same.any() else places[places < 0]
+                times = "twice" if same.any() else "once"
+                raise ProgramError(f"{kind.__name__} of place {wrong[0]}, {times}")
 
 
 def _check_elements(structure: _Structure, times: dict[Statement, Numbers]) -> None:

@@ -44,6 +44,7 @@ class Loaded:
         self.code, self._numbers, objects = object_code(order)
         code = self.code
         imports = provide(code.functions, machine.width if order.lanes else 1, machine)
+        imports.update(provide(code.vector_functions, machine.width, machine))
         names = [name for name in ("prologue", "main") if getattr(code, name)]
         self._functions = machine.load(objects, names, imports)
         self._pool: list[Workspace] = []

@@ -63,6 +63,7 @@ class Code:
             are formed by ``main``.
         guards: whether there are guards.
         functions: the vector functions it calls.
+        vector_functions: those that it calls for vectors, though it computes a single point.
         calls_back: whether it calls back for operations.
         work: instructions of a run, about.
     """
@@ -78,6 +79,7 @@ class Code:
     added: list[tuple[int, int]]
     guards: bool
     functions: list[str]
+    vector_functions: list[str]
     calls_back: bool
     work: float
 
@@ -160,6 +162,7 @@ class _Lowering:
         for module in self._modules:
             module.finish()
         functions = set().union(*[module.functions for module in self._modules])
+        for_vectors = set().union(*[module.vector_functions for module in self._modules])
 
         def offsets(x: Operand | Slice) -> list[int]:
             if isinstance(x, Slice):
@@ -194,6 +197,7 @@ class _Lowering:
             added=added,
             guards=program.guards > 0,
             functions=sorted(functions),
+            vector_functions=sorted(for_vectors),
             calls_back=bool(numbers),
             work=work(program.body),
         )

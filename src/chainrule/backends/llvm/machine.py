@@ -66,7 +66,9 @@ class Machine:
         """LLVM's code generator."""
         return _target_machine(self.triple, self.cpu, self.features, level)
 
-    def compile(self, text: str, level: int, parts: Sequence[str] | None = None) -> bytes:
+    def compile(
+        self, text: str, level: int, parts: Sequence[str] | None = None, unroll: bool = True
+    ) -> bytes:
         """Object code of a module of LLVM's assembly language.
 
         Args:
@@ -74,6 +76,7 @@ class Machine:
             level: how much LLVM's code generator is to optimize it: 0, or 2.
             parts: modules with functions that it calls and that become part of it; then it is
                 optimized before code is generated. None: it is not.
+            unroll: whether to write several iterations of a loop one after the other.
 
         Raises:
             NotCompilable: if LLVM fails.
@@ -92,6 +95,7 @@ class Machine:
                 module.triple = self.triple
                 module.data_layout = str(generator.target_data)
                 options = llvm.create_pipeline_tuning_options(speed_level=level)
+                options.loop_unrolling = unroll
                 builder = llvm.create_pass_builder(generator, options)
                 builder.getModulePassManager().run(module, builder)
             code: bytes = generator.emit_object(module)

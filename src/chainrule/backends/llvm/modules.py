@@ -39,7 +39,8 @@ class Module:
     Attributes:
         lines: of the functions.
         cost: instructions in them, about.
-        functions: the vector functions that all modules of this writer call, to be provided.
+        functions: the vector functions that all its modules call, to be provided.
+        vector_functions: those that they may call for vectors, where they compute a single point.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Module:
         self._take = take
         self.type = "double" if width == 1 else f"<{width} x double>"
         self.functions: set[str] = set()
+        self.vector_functions: set[str] = set()
         self._begin()
 
     def _begin(self) -> None:
@@ -59,6 +61,7 @@ class Module:
         self._declarations: list[str] = []
         self._known: dict[str, str] = {}
         self._inlined: list[str] = []
+        self._used: list[str] = []
         self._metadata: list[str] = []
         self._scopes: dict[object, int] = {}
         self._lists: dict[str, int] = {}
@@ -78,6 +81,11 @@ class Module:
         """Hand over what is there."""
         if self.lines:
             metadata = [f"!{number} = {text}" for number, text in enumerate(self._metadata)]
+            used = f"[{len(self._used)} x ptr][{','.join(self._used)}]"
+            if self._used:
+                self._declarations.append(
+                    f'@llvm.compiler.used = appending global {used},section "llvm.metadata"'
+                )
             text = "\n".join([*self._declarations, *self.lines, *metadata])
             self._take(Text(text, self._level, self._inlined))
             self._begin()
@@ -109,12 +117,28 @@ class Module:
                     self._inlined.append(operation)
                 else:
                     self.functions.add(operation)
+                name = symbol(operation, self.width, self._machine)
                 if self.optimizes and is_pure(operation):
                     attributes = " nounwind willreturn memory(none)"
-                name = symbol(operation, self.width, self._machine)
+                    if self.width == 1 and not is_short(operation):
+                        attributes += self._vector_variant(operation, name, parameters)
                 known = self.declare(name, result or self.type, parameters, attributes)
             self._known[operation] = known
         return known
+
+    def _vector_variant(self, operation: str, name: str, parameters: str) -> str:
+        """An attribute that tells LLVM what to call for the iterations of a loop together.
+
+        The function for vectors gives the same to the last bit in each lane.
+        """
+        width = self._machine.width
+        vector = symbol(operation, width, self._machine)
+        kind = f"<{width} x double>"
+        self.vector_functions.add(operation)
+        self.declare(vector, kind, parameters.replace("double", kind))
+        self._used.append(f"ptr @{vector}")  # else LLVM drops it before it looks
+        letters = "v" * (1 + parameters.count(","))
+        return f' "vector-function-abi-variant"="_ZGV_LLVM_N{width}{letters}_{name}({vector})"'
 
     def scopes(self, own: object, others: Iterable[object]) -> str:
         """What to append to a load or store, so that LLVM knows what it does not overlap.

@@ -132,7 +132,8 @@ class _Modules:
             function_text(operation, self.width, self.machine, inline=True)[0]
             for operation in text.inlined
         ]
-        return self.machine.compile(text.text, text.level, parts)
+        unroll = self.width == 1  # vectors keep the processor busy without
+        return self.machine.compile(text.text, text.level, parts, unroll)
 
     def objects(self) -> list[bytes]:
         """The object code of all modules, in order."""

@@ -1,0 +1,178 @@
+"""Segments of a recording, and what is derived of them, in a rolled program."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy
+
+from chainrule.compiler.recording import (
+    BEGIN,
+    END,
+    ENTER,
+    GIVE,
+    LEAVE,
+    PULL,
+    PUSH,
+    RESULT,
+)
+from chainrule.program.builder import Builder
+from chainrule.program.form import VALUES, Array, Operand, Segment
+
+from .domain import Indices, Numbers
+from .nest import Nest, Written
+from .rows import Rows
+
+
+class IrregularError(Exception):
+    """Derivatives of segments that other iterations have run."""
+
+
+class Segments:
+    """Writes the rows of segments.
+
+    Derivatives that give or take the same written rows share arrays; each of their instances has
+    its stretch there.
+
+    Args:
+        builder: of the program.
+        indices: makes its indices.
+        rows, nest: what is written.
+
+    Raises:
+        IrregularError: if an instance derives what another iteration has run.
+    """
+
+    def __init__(self, builder: Builder, indices: Indices, rows: Rows, nest: Nest) -> None:
+        self._builder = builder
+        self._indices = indices
+        self._rows = rows
+        self._nest = nest
+        self._open: list[tuple[ExitStack, Segment]] = []
+        self._segments: dict[int, Segment] = {}  # by the written rows that begin them
+        self._derives = rows.of_code(PULL, PUSH)
+        self._begins: dict[int, int] = {}  # for each written derivative what begins its segment
+        if len(self._derives):
+            self._find_segments()
+            self._share_arrays()
+
+    def _find_segments(self) -> None:
+        """What the derivatives are of, and how many inputs and outputs that has."""
+        rows, nest = self._rows, self._nest
+        begins, ends = rows.of_code(BEGIN), rows.of_code(END)
+        begin_of = numpy.empty(len(begins), dtype=numpy.int64)
+        begin_of[rows.left(begins)] = begins
+        end_of = numpy.empty(len(begins), dtype=numpy.int64)
+        end_of[rows.left(ends)] = ends
+        numbers = rows.left(self._derives)
+        first, last = begin_of[numbers], end_of[numbers]
+        inputs, outputs = rows.of_code(ENTER), rows.of_code(LEAVE)
+        n_inputs = _run_lengths(inputs, first, 1)
+        n_outputs = _run_lengths(outputs, last, -1)
+        forward = rows.codes(self._derives) == PUSH
+        self._n_given = numpy.where(forward, n_inputs, n_outputs)
+        self._n_results = numpy.where(forward, n_outputs, n_inputs)
+        for number in numpy.unique(nest.owner[self._derives]).tolist():
+            written = nest.written[number]
+            of = first[numpy.searchsorted(self._derives, written.rows)]
+            owners = numpy.unique(nest.owner[of])
+            begin = nest.written[int(owners[0])]
+            instances = written.domain.instances_of(begin.domain)
+            if len(owners) > 1 or instances is None or (nest.instance[of] != instances).any():
+                raise IrregularError
+            self._begins[number] = begin.number
+
+    def _share_arrays(self) -> None:
+        """Which written derivatives share arrays, and where each instance has its stretch."""
+        rows, nest = self._rows, self._nest
+        group = {number: number for number in self._begins}
+        for marks, side in ((rows.of_code(GIVE), "left"), (rows.of_code(RESULT), "right")):
+            derives = self._derive_of(marks, side)
+            pairs = numpy.stack([nest.owner[marks], nest.owner[derives]])
+            first: dict[int, int] = {}
+            for mark, derive in numpy.unique(pairs, axis=1).T.tolist():
+                other = first.setdefault(mark, derive)
+                if group[other] != group[derive]:
+                    old, new = group[derive], group[other]
+                    for number in group:
+                        if group[number] == old:
+                            group[number] = new
+        self._given: dict[int, Array] = {}
+        self._results: dict[int, Array] = {}
+        self._given_at = numpy.zeros(len(self._derives), dtype=numpy.int64)
+        self._results_at = numpy.zeros(len(self._derives), dtype=numpy.int64)
+        groups = numpy.asarray([group[x] for x in nest.owner[self._derives].tolist()])
+        for number in numpy.unique(groups).tolist():
+            members = numpy.flatnonzero(groups == number)
+            for sizes, places, arrays, name in (
+                (self._n_given, self._given_at, self._given, "given"),
+                (self._n_results, self._results_at, self._results, "results"),
+            ):
+                size = int(sizes[members].max())
+                places[members] = numpy.arange(len(members)) * size
+                array = Array(VALUES, len(members) * size, name)
+                for derive in group:
+                    if group[derive] == number:
+                        arrays[derive] = array
+
+    def _derive_of(self, marks: Numbers, side: str) -> Numbers:
+        """The derivatives that come after given values, or before results."""
+        places = numpy.searchsorted(self._derives, marks)
+        return self._derives[places if side == "left" else places - 1]
+
+    def write(self, written: Written, operands: list[Operand]) -> Operand:
+        """The statement of a row; gives its value, 0.0 where it has none."""
+        builder, indices, domain = self._builder, self._indices, written.domain
+        rows = written.rows
+        code = self._rows.code(int(rows[0]))
+        if code == BEGIN:
+            stack = ExitStack()
+            segment = stack.enter_context(builder.segment())
+            self._open.append((stack, segment))
+            self._segments[written.number] = segment
+        elif code == END:
+            self._open.pop()[0].close()
+        elif code in (ENTER, LEAVE):
+            place = indices.index(domain, self._rows.right(rows).astype(numpy.int64))
+            segment = self._open[-1][1]
+            if code == ENTER:
+                return builder.enter(segment, place, operands[0])
+            builder.leave(segment, place, operands[0])
+        elif code == GIVE:
+            derives = self._derive_of(rows, "left")
+            at = self._given_at[numpy.searchsorted(self._derives, derives)]
+            array = self._given[int(self._nest.owner[derives[0]])]
+            place = indices.index(domain, at + self._rows.right(rows))
+            builder.store(array, place, operands[0])
+        elif code == RESULT:
+            derives = self._derive_of(rows, "right")
+            at = self._results_at[numpy.searchsorted(self._derives, derives)]
+            array = self._results[int(self._nest.owner[derives[0]])]
+            return builder.load(array, indices.index(domain, at + self._rows.left(rows)))
+        else:
+            places = numpy.searchsorted(self._derives, rows)
+            number = written.number
+            builder.derive(
+                self._segments[self._begins[number]],
+                code == PUSH,
+                self._given[number],
+                indices.index(domain, self._given_at[places]),
+                self._results[number],
+                indices.index(domain, self._results_at[places]),
+            )
+        return 0.0
+
+
+def _run_lengths(marks: Numbers, starts: Numbers, step: int) -> Numbers:
+    """How many of some rows stand in a row directly after others, or before them."""
+    if not len(marks):
+        return numpy.zeros(len(starts), dtype=numpy.int64)
+    if step < 0:
+        return _run_lengths(-marks[::-1], -starts, 1)
+    # A run of consecutive rows has one number for each of its rows less their places.
+    runs = marks - numpy.arange(len(marks))
+    first = numpy.searchsorted(marks, starts + 1)
+    there = first < len(marks)
+    there[there] = marks[first[there]] == starts[there] + 1
+    ends = numpy.searchsorted(runs, runs[numpy.minimum(first, len(marks) - 1)], side="right")
+    return numpy.where(there, ends - first, 0)

@@ -1,0 +1,322 @@
+"""Programs from what a file holds, of which nothing is taken for granted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy
+
+from chainrule.annotations import Annotation
+from chainrule.rules import OPERATIONS
+
+from .form import (
+    CONSTANT,
+    INPUT,
+    SUMS,
+    VALUES,
+    Add,
+    Array,
+    Carry,
+    Compute,
+    Derive,
+    Enter,
+    Guard,
+    Index,
+    Last,
+    Leave,
+    Load,
+    Loop,
+    Operand,
+    Program,
+    ProgramError,
+    Segment,
+    Slice,
+    Statement,
+    Store,
+    Table,
+)
+
+LARGEST: Final = 2**25
+"""The most elements of arrays, and the most statements that run, of programs that are read.
+
+Checking them takes memory and time in proportion.
+"""
+MOST_TERMS: Final = 64
+"""The most strides and tables of an index, so that no index can overflow."""
+
+_SPECIAL: Final = {"nan": numpy.nan, "inf": numpy.inf, "-inf": -numpy.inf}
+T = TypeVar("T")
+
+
+def program_of(content: Any) -> Program:
+    """The program of what :func:`chainrule.program.writing.content_of` has made.
+
+    The form of each statement is checked, what they do together is left to the verifier.
+
+    Raises:
+        ProgramError: if something else is given, or a program too large to be verified.
+    """
+    return _Reader().program(content)
+
+
+class _Reader:
+    """Finds what names and numbers stand for."""
+
+    def __init__(self) -> None:
+        self._arrays: list[Array] = []
+        self._tables: list[Table] = []
+        self._notes: list[Annotation] = []
+        self._values: list[Statement] = []
+        self._loops: list[Loop] = []
+        self._segments: list[Segment] = []
+        self._most: dict[Loop, int] = {}  # the most iterations that a loop can have at a time
+        self._runs = 1  # the most times that the open body can run
+        self._total = 0  # the most statements that can run
+        self._ends: dict[Segment, int] = {}  # the most inputs and outputs in all runs
+        self._kinds: dict[str, Callable[[Any], Statement]] = {
+            "compute": self._compute,
+            "load": self._load,
+            "store": self._store,
+            "add": self._add,
+            "guard": self._guard,
+            "loop": self._loop,
+            "last": self._last,
+            "segment": self._segment,
+            "enter": self._enter,
+            "leave": self._leave,
+            "derive": self._derive,
+        }
+
+    def program(self, content: dict[str, Any]) -> Program:
+        self._arrays = [self._array(x) for x in _field(content, "arrays", list)]
+        if not self._arrays or self._arrays[0].kind != INPUT:
+            raise ProgramError("its first array is not that of the inputs")
+        if sum(array.size for array in self._arrays) > LARGEST:
+            raise ProgramError(f"its arrays have more than {LARGEST:,} elements")
+        for numbers in _field(content, "tables", list):
+            table = [_small(x) for x in _checked(numbers, list, "an index table")]
+            self._tables.append(Table(numpy.array(table, dtype=numpy.int64)))
+        self._notes = [_note(x) for x in _field(content, "notes", list)]
+        body = self._body(_field(content, "body", list))
+        outputs: list[Operand | Slice] = []
+        for x in _field(content, "outputs", list):
+            if isinstance(x, list):
+                array, start, size = (_checked(y, int, "an output") for y in _three(x))
+                outputs.append(Slice(_at(self._arrays, array, "array"), start, size))
+            else:
+                outputs.append(self._operand(x))
+        program = Program(self._arrays[0], body, outputs)
+        program.guards = _field(content, "guards", int)
+        return program
+
+    def _array(self, x: Any) -> Array:
+        kind, size, name = _field(x, "kind", str), _field(x, "size", int), _field(x, "name", str)
+        if kind not in (INPUT, CONSTANT, VALUES, SUMS) or size < 0:
+            raise ProgramError(f"it has an array of kind {kind!r} and size {size}")
+        if kind != CONSTANT:
+            return Array(kind, size, name)
+        numbers = [_real(y) for y in _field(x, "data", list)]
+        return Array(kind, size, name, numpy.array(numbers, dtype=numpy.float64))
+
+    def _operand(self, x: Any) -> Operand:
+        if isinstance(x, str) and x.startswith("%"):
+            digits = x[1:]
+            if digits.isascii() and digits.isdecimal() and len(digits) < 12:
+                return _at(self._values, int(digits), "value")
+            raise ProgramError(f"{_shown(x)} names no value")
+        return _real(x)
+
+    def _index(self, x: Any) -> Index:
+        if type(x) is int:
+            return Index(_small(x))
+        strides = [_checked(y, list, "a stride") for y in _field(x, "strides", list)]
+        tables = [_checked(y, list, "a table of an index") for y in _field(x, "tables", list)]
+        if len(strides) + len(tables) > MOST_TERMS:
+            raise ProgramError(f"it has an index of {len(strides) + len(tables)} terms")
+        return Index(
+            _small(_field(x, "offset", int)),
+            tuple([(_at(self._loops, y, "loop"), _small(z)) for y, z in map(_two, strides)]),
+            tuple([(_at(self._tables, y, "table"), self._index(z)) for y, z in map(_two, tables)]),
+        )
+
+    def _body(self, body: list[Any]) -> list[Statement]:
+        return [self._statement(x) for x in body]
+
+    def _statement(self, x: Any) -> Statement:
+        self._count(self._runs)
+        kind = _field(x, "do", str)
+        make = self._kinds.get(kind)
+        if make is None:
+            raise ProgramError(f"it has a statement {_shown(kind)}")
+        statement = make(x)
+        if "note" in x:
+            statement.note = _at(self._notes, x["note"], "note")
+        if isinstance(statement, (Compute, Load, Last, Enter)):
+            self._values.append(statement)
+        return statement
+
+    def _compute(self, x: Any) -> Compute:
+        name = _field(x, "operation", str)
+        operation = OPERATIONS.get(name)
+        if operation is None:
+            raise ProgramError(f"there is no operation {_shown(name)}")
+        return Compute(operation, [self._operand(y) for y in _field(x, "operands", list)])
+
+    def _load(self, x: Any) -> Load:
+        return Load(self._array_of(x, "array"), self._index_of(x, "index"))
+
+    def _store(self, x: Any) -> Store:
+        value = self._operand(_field(x, "value"))
+        return Store(self._array_of(x, "array"), self._index_of(x, "index"), value)
+
+    def _add(self, x: Any) -> Add:
+        value = self._operand(_field(x, "value"))
+        return Add(self._array_of(x, "array"), self._index_of(x, "index"), value)
+
+    def _guard(self, x: Any) -> Guard:
+        condition = self._operand(_field(x, "condition"))
+        return Guard(condition, _field(x, "outcome", bool), self._index_of(x, "number"))
+
+    def _loop(self, x: Any) -> Loop:
+        loop = Loop(self._index_of(x, "trips"))
+        loop.name = _field(x, "name", str)
+        loop.carries = [Carry(self._operand(y)) for y in _field(x, "initial", list)]
+        self._most[loop] = self._largest(loop.trips)
+        runs = self._runs
+        self._runs *= max(self._most[loop], 1)
+        self._count(self._runs)
+        self._loops.append(loop)
+        self._values += loop.carries
+        loop.body = self._body(_field(x, "body", list))
+        following = [self._operand(y) for y in _field(x, "next", list)]
+        if len(following) != len(loop.carries):
+            raise ProgramError("it has a loop with carries without a next value")
+        for carry, value in zip(loop.carries, following, strict=True):
+            carry.next = value
+        self._runs = runs
+        return loop
+
+    def _count(self, runs: int) -> None:
+        """Count statements that run."""
+        self._total += runs
+        if self._total > LARGEST:
+            raise ProgramError(f"more than {LARGEST:,} statements of it can run")
+
+    def _largest(self, index: Index) -> int:
+        """No less than an index can be."""
+        total = index.offset
+        for loop, stride in index.strides:
+            total += max(stride * (self._most[loop] - 1), 0)
+        for table, _ in index.tables:
+            total += int(table.numbers.max(initial=0))
+        return total
+
+    def _last(self, x: Any) -> Last:
+        loop = _at(self._loops, _field(x, "loop", int), "loop")
+        return Last(loop, _at(loop.carries, _field(x, "carry", int), "carry"))
+
+    def _segment(self, x: Any) -> Segment:
+        segment = Segment(_field(x, "name", str))
+        self._segments.append(segment)
+        self._ends[segment] = 0
+        segment.body = self._body(_field(x, "body", list))
+        return segment
+
+    def _enter(self, x: Any) -> Enter:
+        value = self._operand(_field(x, "value"))
+        return Enter(self._end(x), self._index_of(x, "place"), value)
+
+    def _leave(self, x: Any) -> Leave:
+        value = self._operand(_field(x, "value"))
+        return Leave(self._end(x), self._index_of(x, "place"), value)
+
+    def _end(self, x: Any) -> Segment:
+        """The segment of which something is an input or output."""
+        segment = self._segment_of(x)
+        self._ends[segment] += self._runs
+        return segment
+
+    def _derive(self, x: Any) -> Derive:
+        segment = self._segment_of(x)
+        self._count(self._runs * self._ends[segment])
+        return Derive(
+            segment,
+            _field(x, "forward", bool),
+            self._array_of(x, "given"),
+            self._index_of(x, "given_at"),
+            self._array_of(x, "results"),
+            self._index_of(x, "results_at"),
+        )
+
+    def _array_of(self, x: Any, key: str) -> Array:
+        return _at(self._arrays, _field(x, key, int), "array")
+
+    def _segment_of(self, x: Any) -> Segment:
+        return _at(self._segments, _field(x, "segment", int), "segment")
+
+    def _index_of(self, x: Any, key: str) -> Index:
+        return self._index(_field(x, key))
+
+
+def _field(x: Any, key: str, kind: type[Any] = object) -> Any:
+    if not isinstance(x, dict):
+        raise ProgramError(f"{_shown(x)} stands where something with {key!r} is expected")
+    if key not in x:
+        raise ProgramError(f"{key!r} is missing in {_shown(x)}")
+    return _checked(x[key], kind, repr(key))
+
+
+def _checked(x: Any, kind: type[Any], what: str) -> Any:
+    if not isinstance(x, kind) or (kind is int and isinstance(x, bool)):
+        raise ProgramError(f"{what} is {_shown(x)}")
+    return x
+
+
+def _real(x: Any) -> float:
+    if isinstance(x, str) and x in _SPECIAL:
+        return _SPECIAL[x]
+    if isinstance(x, (int, float)) and not isinstance(x, bool):
+        return float(x)
+    raise ProgramError(f"{_shown(x)} is no number")
+
+
+def _small(x: Any) -> int:
+    """A whole number of an index: small enough for sums of some to be exact."""
+    if type(x) is not int or not -(2**31) < x < 2**31:
+        raise ProgramError(f"{_shown(x)} is no number of an index")
+    return x
+
+
+def _two(x: list[Any]) -> tuple[Any, Any]:
+    if len(x) != 2:
+        raise ProgramError(f"{_shown(x)} is no pair")
+    return x[0], x[1]
+
+
+def _three(x: list[Any]) -> list[Any]:
+    if len(x) != 3:
+        raise ProgramError(f"{_shown(x)} is no part of an array")
+    return x
+
+
+def _at(things: Sequence[T], place: Any, what: str) -> T:
+    if type(place) is not int or not 0 <= place < len(things):
+        raise ProgramError(f"there is no {what} {_shown(place)}")
+    return things[place]
+
+
+def _note(x: Any) -> Annotation:
+    if not isinstance(x, list) or len(x) != 3 or not isinstance(x[1], list):
+        raise ProgramError(f"{_shown(x)} is no note")
+    name, groups, line = x
+    if not all(isinstance(y, str) for y in groups) or not all(
+        y is None or isinstance(y, str) for y in (name, line)
+    ):
+        raise ProgramError(f"{_shown(x)} is no note")
+    return Annotation(name, tuple(groups), line)
+
+
+def _shown(x: Any) -> str:
+    text = repr(x) if not isinstance(x, int) or abs(x) < 10**40 else "a number of many digits"
+    return text if len(text) <= 60 else text[:57] + "..."

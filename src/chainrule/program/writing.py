@@ -1,0 +1,145 @@
+"""Programs as lists, dictionaries, texts and numbers, which a file can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .form import (
+    Array,
+    Carry,
+    Compute,
+    Derive,
+    Enter,
+    Guard,
+    Index,
+    Last,
+    Leave,
+    Load,
+    Loop,
+    Operand,
+    Program,
+    ProgramError,
+    Segment,
+    Slice,
+    Statement,
+    Store,
+    Table,
+)
+
+
+def content_of(program: Program) -> dict[str, Any]:
+    """A program as what JSON can hold; see :mod:`chainrule.program.reading` for the way back.
+
+    Raises:
+        ProgramError: if it has operations of a user's.
+    """
+    return _Writer().program(program)
+
+
+class _Writer:
+    """Names values, and numbers loops, segments, arrays, index tables and notes."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[Array, int] = {}
+        self._tables: dict[Table, int] = {}
+        self._values: dict[Statement, str] = {}
+        self._loops: dict[Loop, int] = {}
+        self._segments: dict[Segment, int] = {}
+        self._notes: dict[tuple[Any, ...], int] = {}
+
+    def program(self, program: Program) -> dict[str, Any]:
+        self._array(program.inputs)
+        body = self._body(program.body)
+        outputs: list[Any] = [
+            [self._array(x.array), x.start, x.size] if isinstance(x, Slice) else self._operand(x)
+            for x in program.outputs
+        ]
+        return {
+            "arrays": [self._described(array) for array in self._arrays],
+            "tables": [table.numbers.tolist() for table in self._tables],
+            "notes": [*self._notes],
+            "body": body,
+            "outputs": outputs,
+            "guards": program.guards,
+        }
+
+    def _described(self, array: Array) -> dict[str, Any]:
+        found: dict[str, Any] = {"kind": array.kind, "size": array.size, "name": array.name}
+        if array.data is not None:
+            found["data"] = [_number(x) for x in array.data.tolist()]
+        return found
+
+    def _array(self, array: Array) -> int:
+        return self._arrays.setdefault(array, len(self._arrays))
+
+    def _operand(self, x: Operand) -> Any:
+        if isinstance(x, Statement):
+            return self._values[x]
+        return _number(float(x))
+
+    def _index(self, index: Index) -> Any:
+        if index.is_fixed:
+            return index.offset
+        return {
+            "offset": index.offset,
+            "strides": [[self._loops[loop], stride] for loop, stride in index.strides],
+            "tables": [
+                [self._tables.setdefault(table, len(self._tables)), self._index(inner)]
+                for table, inner in index.tables
+            ],
+        }
+
+    def _body(self, body: Sequence[Statement]) -> list[dict[str, Any]]:
+        return [self._statement(x) for x in body]
+
+    def _statement(self, x: Statement) -> dict[str, Any]:
+        found: dict[str, Any] = {"do": type(x).__name__.lower()}
+        if x.note is not None:
+            note = (x.note.name, x.note.groups, x.note.line)
+            found["note"] = self._notes.setdefault(note, len(self._notes))
+        if isinstance(x, Compute):
+            if not x.operation.builtin:
+                raise ProgramError(
+                    f"a program with {x.operation.name}, an operation of a user's, can't be"
+                    " written: it is a Python function"
+                )
+            found["operation"] = x.operation.name
+            found["operands"] = [self._operand(y) for y in x.operands]
+        elif isinstance(x, (Load, Store)):
+            found.update(array=self._array(x.array), index=self._index(x.index))
+            if isinstance(x, Store):
+                found["value"] = self._operand(x.value)
+        elif isinstance(x, Guard):
+            found.update(condition=self._operand(x.condition), outcome=x.outcome)
+            found["number"] = self._index(x.number)
+        elif isinstance(x, Loop):
+            found.update(name=x.name, trips=self._index(x.trips))
+            found["initial"] = [self._operand(carry.initial) for carry in x.carries]
+            self._loops[x] = len(self._loops)
+            for carry in x.carries:
+                self._define(carry)
+            found["body"] = self._body(x.body)
+            found["next"] = [self._operand(carry.next) for carry in x.carries]
+        elif isinstance(x, Last):
+            found.update(loop=self._loops[x.loop], carry=x.loop.carries.index(x.carry))
+        elif isinstance(x, Segment):
+            self._segments[x] = len(self._segments)
+            found.update(name=x.name, body=self._body(x.body))
+        elif isinstance(x, (Enter, Leave)):
+            found.update(segment=self._segments[x.segment], place=self._index(x.place))
+            found["value"] = self._operand(x.value)
+        elif isinstance(x, Derive):
+            found.update(segment=self._segments[x.segment], forward=x.forward)
+            found.update(given=self._array(x.given), given_at=self._index(x.given_at))
+            found.update(results=self._array(x.results), results_at=self._index(x.results_at))
+        self._define(x)
+        return found
+
+    def _define(self, x: Statement) -> None:
+        if isinstance(x, (Compute, Load, Carry, Last, Enter)):
+            self._values[x] = f"%{len(self._values)}"
+
+
+def _number(x: float) -> float | str:
+    return x if x - x == 0.0 else repr(x)

@@ -1,0 +1,418 @@
+"""Rolling: the loops of programs found again in what a run has recorded."""
+
+from __future__ import annotations
+
+import signal
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+import numpy
+import pytest
+from loop_programs import loop_program
+from recorded_programs import PROGRAMS, recorded
+from test_segments import POINTS, run
+from transformed_programs import program as transformed_program
+
+import chainrule as cr
+from chainrule import Node
+from chainrule import math as cm
+from chainrule.passes import grammar, nest, repeats, roll
+from chainrule.passes.differentiate import differentiated
+from chainrule.passes.flat import flat
+from chainrule.passes.grammar import Grammar, Operands
+from chainrule.passes.repeats import named_pairs
+from chainrule.passes.roll import rolled
+from chainrule.passes.rows import Rows
+from chainrule.program.form import Loop, Program, statements
+from chainrule.program.interpreter import interpret
+from chainrule.program.verifier import verify
+
+FUNCTIONS = {name: getattr(cm, name) for name in ("sin", "cos", "tanh", "exp", "sqrt")}
+
+
+def bits(numbers: Sequence[float]) -> list[bytes]:
+    """Floats to compare to the last bit."""
+    return [struct.pack("d", x) for x in numbers]
+
+
+def written(program: Program) -> int:
+    """How many statements there are."""
+    return len([*statements(program.body)])
+
+
+@pytest.fixture(params=[(8, 24), (1, 0)], ids=["usual", "eager"])
+def rolling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rolls whatever can be, as usual and down to the smallest loop."""
+    monkeypatch.setattr(roll, "SHORT", 0)
+    monkeypatch.setattr(roll, "SHARE", 0.0)
+    monkeypatch.setattr(grammar, "WORTH", request.param[0])
+    monkeypatch.setattr(nest, "UNROLLED", request.param[1])
+
+
+@contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """Skip over what runs for too long."""
+
+    def give_up(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# Programs
+
+
+WRITTEN = {
+    **{"nbody": 110, "cholesky": 35, "soft_dtw": 55, "lstm": 95, "network": 60, "heston": 50},
+    **{"fourier": 170, "binomial_tree": 35, "garch": 40, "lorenz": 32, "asian": 36, "outer": 20},
+    **{"pairs": 8, "rosenbrock": 28, "matrix_product": 55, "fibonacci": 12},
+}
+"""How many statements each program has at most."""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs(name: str) -> None:
+    """They are short, and give what was recorded to the last bit."""
+    function, n_inputs = PROGRAMS[name]
+    random = Random(1)
+    numbers = [random.uniform(-1.0, 1.0) for _ in range(n_inputs)]
+    recording, outputs, values = recorded(function, numbers)
+    program = rolled(recording, outputs)
+    verify(program)
+    found, failed = interpret(program, numbers)
+    assert failed is None
+    assert bits(found) == bits(values)
+    assert written(program) <= WRITTEN[name]
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("seed", [x for x in range(60) if x != 35])  # 35 runs for very long
+def test_loop_programs(seed: int) -> None:
+    """Nested loops that break and continue, overwritten variables, triangular bounds, branches."""
+    source = loop_program(seed)
+    point = source.points[0]
+    recording, outputs, values = recorded(lambda x: source.function(FUNCTIONS)(*x), point)
+    program = rolled(recording, outputs)
+    verify(program)
+    found, failed = interpret(program, point)
+    assert failed is None
+    assert bits(found) == bits(values)
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("seed", range(20))
+def test_guards(seed: int) -> None:
+    """A guard that fails has the number that it has in the recording."""
+    source = loop_program(seed)
+    recording, outputs, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
+    plain, loops = flat(recording, outputs), rolled(recording, outputs)
+    assert plain.guards == loops.guards
+    for point in source.points[1:]:
+        found, failed = interpret(loops, point)
+        expected, expected_failed = interpret(plain, point)
+        assert failed == expected_failed
+        assert bits(found) == bits(expected)
+
+
+# Outputs
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("seed", range(30))
+def test_outputs(seed: int) -> None:
+    """Any outputs, in any order."""
+    random = Random(seed)
+
+    def function(x: Sequence[Node]) -> list[Any]:
+        found: list[Any] = [*x, 1.5]
+        for step in (1, 3):
+            values = [x[0]]
+            for i in range(random.randint(1, 30)):
+                values.append(cm.sin(values[-1] * x[(step * i) % len(x)]))
+            found += values
+            pairs = [a * b for a in values for b in values[: random.randint(1, 9)]]
+            found += pairs
+        size = random.randint(1, 2 * len(found))
+        kind = random.randrange(5)
+        if kind == 0:
+            return [random.choice(found) for _ in range(size)]
+        if kind == 1:
+            return found[:: random.choice([1, 2, -1])]
+        start = random.randrange(len(found))
+        return found[start : start + size]
+
+    numbers = [random.uniform(-1.0, 1.0) for _ in range(6)]
+    recording, outputs, values = recorded(function, numbers)
+    program = rolled(recording, outputs)
+    verify(program)
+    assert bits(interpret(program, numbers)[0]) == bits(values)
+
+
+# Segments
+
+
+def descent(x: Sequence[Any]) -> list[Any]:
+    """Gradient descent."""
+    p = [*x]
+    for _ in range(12):
+        g = cr.grad(lambda q: sum((q[i + 1] - q[i] ** 2) ** 2 + (1 - q[i]) ** 2 for i in range(2)))(
+            p
+        )
+        p = [a - 0.01 * b for a, b in zip(p, g, strict=True)]
+    return p
+
+
+def newton(x: Sequence[Any]) -> list[Any]:
+    """Newton's method, with a value beside the derivative."""
+    y = x[0]
+    for _ in range(15):
+        value, slope = cr.value_and_grad(lambda t: cm.exp(t) * t - x[1] * x[1])(y)
+        y = y - 0.1 * value / (3.0 + cm.tanh(slope))
+    return [y]
+
+
+def forces(x: Sequence[Any]) -> list[Any]:
+    """Gradients in two loops, of functions that read what changes."""
+    position, velocity = [*x], [*x]
+    for _ in range(8):
+        for i in range(3):
+            others = [p for j, p in enumerate(position) if j != i]
+            f = cr.grad(lambda a: sum((a - p) ** 2 * cm.tanh(a) for p in others))  # noqa: B023
+            velocity[i] = velocity[i] - 0.01 * f(position[i])
+        position = [a + 0.01 * b for a, b in zip(position, velocity, strict=True)]
+    return position
+
+
+def nested(x: Sequence[Any]) -> list[Any]:
+    """Gradients of gradients."""
+    y = x[0]
+    for _ in range(12):
+        y = y - 0.1 * cr.grad(lambda t: cr.grad(lambda s: cm.sin(s * t) * x[1])(t) * t)(y)
+    return [y]
+
+
+def loop_inside(x: Sequence[Any]) -> list[Any]:
+    """The gradient of a loop, in a loop."""
+
+    def f(t: Any) -> Any:
+        s = t
+        for _ in range(20):
+            s = cm.sin(s * t) + x[1]
+        return s
+
+    y = x[0]
+    for _ in range(10):
+        y = y - 0.1 * cr.grad(f)(y)
+    return [y]
+
+
+def pushes(x: Sequence[Any]) -> list[Any]:
+    """Tangents, pushed forward."""
+    y = x[0]
+    for _ in range(12):
+        y, change = cr.jvp(lambda t: cm.sin(t) * x[1], (y,), (x[2],))
+        y = y + change
+    return [y]
+
+
+def pulls(x: Sequence[Any]) -> list[Any]:
+    """Many cotangents for one run."""
+    y, pull = cr.vjp(lambda t: cm.sin(t) * x[1], x[0])
+    for _ in range(12):
+        y = y + pull(y * 0.1)[0]
+    return [y]
+
+
+def later(x: Sequence[Any]) -> list[Any]:
+    """Cotangents pulled back through what other iterations have run."""
+    runs = [cr.vjp(lambda t: cm.sin(t) * x[1], x[0] + 0.1 * i) for i in range(12)]
+    return [pull(y)[0] for y, pull in reversed(runs)]
+
+
+def triangular(x: Sequence[Any]) -> list[Any]:
+    """Gradients of more and more terms."""
+    return [
+        cr.grad(lambda t: sum(cm.sin(t * x[j % 3]) for j in range(i)))(x[0])  # noqa: B023
+        for i in range(1, 10)
+    ]
+
+
+LOOPS_OF_SEGMENTS = (
+    descent, newton, forces, nested, loop_inside, pushes, pulls, later, triangular
+)  # fmt: skip
+
+
+def check_derivatives(function: Callable[..., Any], point: Sequence[float]) -> Program:
+    """Rolled and then differentiated it gives what it gives without loops."""
+    values, recording = run(function, point)
+    _, recording, outputs = _recorded(function, point)
+    expected, _ = interpret(differentiated(flat(recording, outputs)), point)
+    program = rolled(recording, outputs)
+    verify(program)
+    found, failed = interpret(differentiated(program), point)
+    assert failed is None
+    numpy.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    numpy.testing.assert_allclose(found, values, rtol=1e-9, atol=1e-12)
+    return program
+
+
+def _recorded(function: Callable[..., Any], point: Sequence[float]) -> tuple[Any, Any, list[int]]:
+    found: list[int] = []
+    from chainrule.compiler.sites import PlainSites
+    from chainrule.compiler.trace import Recorder
+    from chainrule.differentiation import fresh_input
+    from chainrule.tracing import recording as begun
+
+    recorder = Recorder((), PlainSites(), segments=True)
+    with begun(recorder) as level:
+        inputs = [fresh_input(x, level) for x in point]
+        recorder.begin(inputs, level, ())
+        outputs = function(inputs)
+        rows = recorder.recorded._recording
+        found = rows.in_order([recorder.recorded.record(y) for y in outputs])
+    return outputs, rows, found
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("function", LOOPS_OF_SEGMENTS)
+def test_loops_of_segments(function: Callable[..., Any]) -> None:
+    """Transformations in loops stand in loops."""
+    program = check_derivatives(function, POINTS[0])
+    if function is not later:
+        assert any(isinstance(x, Loop) for x in program.body)
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("seed", range(30))
+def test_transformed_programs(seed: int) -> None:
+    """Transformations inside each other, with little that repeats."""
+    check_derivatives(transformed_program(seed), POINTS[0])
+
+
+# Where nothing repeats
+
+
+def test_nothing_repeats() -> None:
+    """A program without repetitions stays flat."""
+    random = Random(0)
+
+    def function(x: Sequence[Node]) -> Any:
+        values: list[Any] = [*x]
+        for _ in range(2000):
+            f: Any = random.choice(
+                [cm.sin, cm.tanh, cm.exp, cm.cos, lambda y: -y, lambda y: 0.5 * y]
+            )
+            values.append(f(cm.tanh(random.choice(values[-50:])) + random.choice(values)))
+        return sum(random.sample(values, 20))
+
+    numbers = [0.1, 0.2]
+    recording, outputs, values = recorded(function, numbers)
+    program = rolled(recording, outputs)
+    assert bits(interpret(program, numbers)[0]) == bits(values)
+
+
+def test_short() -> None:
+    """A short program stays flat."""
+    recording, outputs, _ = recorded(lambda x: sum(y * y for y in x), [1.0] * 20)
+    assert not any(isinstance(x, Loop) for x in rolled(recording, outputs).body)
+
+
+# Sequences
+
+
+def sequence(random: Random) -> list[int]:
+    """Random tokens with loops in loops."""
+
+    def body(depth: int) -> list[int]:
+        found: list[int] = []
+        for _ in range(random.randint(1, 4)):
+            if depth < 3 and random.random() < 0.4:
+                inner = body(depth + 1)
+                varied = random.random() < 0.5
+                for _ in range(random.randint(2, 6)):
+                    found += inner * (random.randint(0, 3) if varied else 1)
+            else:
+                found += [random.randrange(6) for _ in range(random.randint(1, 4))]
+        return found
+
+    return body(0) * random.randint(1, 5)
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("seed", range(100))
+def test_sequences(seed: int) -> None:
+    """Loops written out are the sequence again."""
+    random = Random(seed)
+    tokens = numpy.asarray(sequence(random) + sequence(random), dtype=numpy.int32)
+    rows = numpy.arange(len(tokens), dtype=numpy.int32)
+    operands = Operands([rows - 1, numpy.maximum(rows - random.randint(1, 9), -1)])
+    found = Grammar(tokens, (-1, -1), operands)
+    firsts, lengths, children = found.contents()
+
+    def expanded(token: int, item: int) -> list[int]:
+        body = found.bodies.get(token)
+        if body is None:
+            assert tokens[item] == token
+            return [item]
+        number = item - found.length
+        first, length = int(firsts[number]), int(lengths[number])
+        assert length % len(body) == 0
+        result = []
+        for place, child in enumerate(children[first : first + length].tolist()):
+            result += expanded(body[place % len(body)], child)
+        return result
+
+    result = []
+    for token, item in zip(found.tokens.tolist(), found.items.tolist(), strict=True):
+        result += expanded(token, item)
+    assert result == rows.tolist()
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("seed", range(20))
+def test_order(seed: int) -> None:
+    """The rows run in the order in which they were recorded, and each once."""
+    source = loop_program(seed)
+    recording, outputs, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
+    recording.in_order(outputs)
+    rows = Rows(recording)
+    found = nest.Nest(rows, Grammar(rows.tokens, (-1, -1), Operands(rows.columns)))
+    counts: dict[Any, int] = {}
+    order: list[int] = []
+
+    def write(body: Sequence[Any]) -> None:
+        for node in body:
+            number = counts.get(node, 0)
+            counts[node] = number + 1
+            if isinstance(node, nest.Written):
+                order.append(int(node.rows[number]))
+                continue
+            for _ in range(int(node.trips[number])):
+                write(node.body)
+
+    write(found.body)
+    assert order == [*range(len(rows))]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_named_pairs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine and the reference say the same."""
+    random = numpy.random.default_rng(seed)
+    numbers = random.integers(0, 2 + 50 * seed, 1 + 300 * seed).astype(numpy.int32)
+    for ahead in (0, 1, 2, 8):
+        found = named_pairs(numbers, ahead)
+        with monkeypatch.context() as patch:
+            patch.setattr(repeats, "ENGINE", None)
+            expected = named_pairs(numbers, ahead)
+        assert found[0] == expected[0]
+        assert found[1].tolist() == expected[1].tolist()
+        assert found[2].tolist() == expected[2].tolist()
