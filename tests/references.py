@@ -256,10 +256,10 @@ def unary(
 
 
 def jumps(value: Exact) -> Reference:
-    """A function of one operand with derivative 0: given and giving floats, exactly."""
+    """A function of one operand with derivative 0: of floats, exactly."""
     halves = near(*(k + 0.5 for k in range(-5, 6)), *map(float, range(-5, 6)), 2.0**52)
     return Reference(
-        value,
+        lambda x: value(float(x)),
         (constant(0.0),),
         each(one_of(ANY, halves)),
         [(x,) for x in (*EDGES, 2.5, -2.5, 2.0**52 + 0.5, 2.0**53)],
@@ -1265,3 +1265,13 @@ REFERENCES: dict[str, Reference] = {
         ordinary=with_numbers(each(ORDINARY), (0.0, 1.0, 2.0), 0),
     ),
 }
+
+
+def exact(name: str, *operands: Any) -> tuple[Any, list[Any]]:
+    """The value of an operation and its local gradients, None for plain numbers.
+
+    Operands are floats, or mpmath's numbers where all digits are to count.
+    """
+    reference = REFERENCES[name]
+    grads = [reference.grad(i) for i in range(len(operands))]
+    return reference.value(*operands), [None if grad is None else grad(*operands) for grad in grads]
