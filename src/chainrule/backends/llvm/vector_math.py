@@ -87,11 +87,10 @@ _TWO_OPERANDS: Final = ("atan2", "power", "hypot2", "c_fmod", "remainder")
 def message(reached: Vector, global_grad: Vector, local_grad: Vector) -> Vector:
     """The product, but 0 where it is NaN and nothing is reached.
 
-    There the global gradient is 0, so that the local one alone decides. It is known early, while
-    loops wait for the global gradient.
+    Either factor may be infinite there: what is reached may hang on this very message.
     """
     product = global_grad * local_grad
-    return (reached.equals(0.0) & ~local_grad.is_finite()).select(0.0, product)
+    return (reached.equals(0.0) & product.is_nan()).select(0.0, product)
 
 
 def less(a: Vector, b: Vector) -> Vector:
