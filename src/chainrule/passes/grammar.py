@@ -198,7 +198,9 @@ class Grammar:
                 return None
             allowed = allowed[depth[allowed] == depth[:period].min()]
         if len(allowed) > 1:
-            known = self._known.get(tuple(sorted(tokens[:period].tolist())), ())
+            known = self._known.get(tuple(sorted(tokens[:period].tolist())), [])
+            if len(allowed) * period > LARGE**2:
+                known = []
             for body in known:
                 for phase in allowed.tolist():
                     if tuple(tokens[phase : phase + period].tolist()) == body:
@@ -207,7 +209,9 @@ class Grammar:
             # The last iteration of a loop is more often like the others than the first one.
             cost = crossing + 2 * (allowed > free)
             if period < LARGE and (tokens >= self._first_loop).any():
-                cost -= 3 * numpy.asarray([self._begins_empty(start + x, period) for x in allowed])
+                cost -= 3 * numpy.asarray(
+                    [self._begins_empty(start + x, period) for x in allowed.tolist()]
+                )
             if free and trips > 2:
                 cost += self._strange(start, length, period)[numpy.minimum(allowed, free)]
             allowed = allowed[numpy.lexsort((-allowed, cost))]
