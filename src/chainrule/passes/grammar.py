@@ -230,7 +230,12 @@ class Grammar:
         numpy.add.at(changes, used + 1, 1)
         numpy.add.at(changes, last_use[used] + 1, -1)
         alive = numpy.cumsum(changes)  # made before a row, and used at it or after
-        return alive[rows[period + phases] - first]
+        found = alive[rows[period + phases] - first]
+        if length >= 3 * period and rows[2 * period] - rows[period] != rows[period] - first:
+            # In a triangle later iterations have more: what an iteration adds is no sign.
+            growth = int(alive[rows[2 * period] - first] - alive[rows[period] - first])
+            found = found - numpy.maximum(growth, 0) * phases // period
+        return found  # type: ignore[no-any-return]
 
     def _strange(self, start: int, length: int, period: int) -> Numbers:
         """How many operands at the ends of a run are not as those of other iterations.
