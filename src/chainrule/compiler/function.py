@@ -296,12 +296,14 @@ class Compiled:
         """What has been done: traces, nodes, compile time."""
         plans = list(self._plans.values())
         paths = [path for plan in plans for path in plan.paths.all()]
+        traces = {path.trace for path in paths}
         return Stats(
             calls=self.calls,
             plans=len(plans),
             traces=sum(plan.paths.traces for plan in plans),
             nodes=sum(plan.paths.nodes for plan in plans),
-            trace_seconds=sum(plan.trace_seconds for plan in plans),
+            trace_seconds=sum(plan.trace_seconds for plan in plans)
+            + sum(trace.program_seconds for trace in traces),
             compile_seconds=sum(path.compile_seconds for path in paths),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager for plan in plans),
@@ -344,7 +346,7 @@ class Stats:
         plans: kinds of arguments it is compiled for; those it has code for, as with what follows.
         traces: recorded paths through the function.
         nodes: statements of their programs, all together.
-        trace_seconds: time spent running the function on nodes.
+        trace_seconds: time spent running the function on nodes, and making programs of that.
         compile_seconds: time spent making machine code.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead.

@@ -8,6 +8,7 @@ lane, that lane belongs to the prefix that ends with the other outcome.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel, reduce_lanes
 from chainrule.node import Node
 from chainrule.passes.going_on import going_on
-from chainrule.program.form import Program, Slice, statements
+from chainrule.program.form import Program
 
 from .trace import Trace
 
@@ -59,10 +60,7 @@ class Path:
         uniform: for each of the trace's inputs whether all lanes share it; None without lanes.
 
     Attributes:
-        program: the trace's program without the guards of the prefix.
-        guarded: whether a guard is left in it.
-        n_outputs: how many numbers it gives.
-        constant: the outputs, if no input decides them.
+        guarded: whether a guard is left.
     """
 
     def __init__(self, trace: Trace, prefix: Prefix, uniform: Sequence[bool] | None) -> None:
@@ -71,14 +69,22 @@ class Path:
         self._uniform = uniform
         self._lock = forking.lock()
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
-        self.program: Program = going_on(trace.program, len(prefix))
-        self.n_outputs = sum(x.size if isinstance(x, Slice) else 1 for x in self.program.outputs)
         self.guarded = len(trace.path) > len(prefix)
-        self.constant: list[float] | None = None
-        if not self.guarded:
-            numbers = [x for x in self.program.outputs if isinstance(x, float)]
-            if len(numbers) == len(self.program.outputs):
-                self.constant = numbers
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The trace's program without the guards of the prefix."""
+        return going_on(self.trace.program, len(self.prefix))
+
+    @functools.cached_property
+    def constant(self) -> list[float] | None:
+        """The outputs, if no input decides them."""
+        if self.guarded:
+            return None
+        if self.trace.constant is not None:
+            return self.trace.constant
+        numbers = [x for x in self.program.outputs if isinstance(x, float)]
+        return numbers if len(numbers) == len(self.program.outputs) else None
 
     def kernel(self, reduce: tuple[bool, ...] = ()) -> Kernel:
         """The machine code, compiled at its first use."""
@@ -129,9 +135,13 @@ class Paths:
         self._paths: dict[Prefix, Path] = {}
         self.captured: Sequence[Node] = ()
         self.traces = 0
-        self.nodes = 0
         self._seconds = 0.0  # that recording took
         self._saved: dict[Prefix, float] = {}  # that a trace would have saved, by path
+
+    @property
+    def nodes(self) -> int:
+        """The statements of all programs."""
+        return sum(trace.size for trace in {path.trace for path in self.all()})
 
     def all(self) -> list[Path]:
         """The paths so far."""
@@ -171,7 +181,6 @@ class Paths:
             trace = self._record(inputs(), prefix)
             self._seconds += time.perf_counter() - start
             self.traces += 1
-            self.nodes += sum(1 for _ in statements(trace.program.body))
             found = self._paths[prefix] = self._path(trace, prefix)
             parent = self._paths.get(root)
             if parent is not None and prefix != root:
@@ -231,7 +240,7 @@ def run_point(
     prefix: Prefix = ()
     while True:
         path = paths.at(prefix, inputs, patient=patient)
-        outputs = numpy.empty(path.n_outputs)
+        outputs = numpy.empty(path.trace.n_outputs)
         status = path.kernel().call(address, address_of(outputs))
         if status == 0:
             return path.trace, outputs

@@ -39,7 +39,7 @@ from .modules import Module, Text
 from .parts import split
 from .pieces import cut, work
 from .places import Places
-from .vector_math import ALIASES, called_back, takes_memory
+from .vector_math import called_back, copies, takes_memory
 from .writer import Memory, Writer, Zero
 
 
@@ -294,7 +294,5 @@ class _Lowering:
     def _is_written(self, output: Operand) -> bool:
         """Whether the code that computes it for a block can add it up."""
         return (
-            type(output) is Compute
-            and output not in self._uniform
-            and not (output.operation.builtin and output.operation.name in ALIASES)
+            type(output) is Compute and output not in self._uniform and not copies(output.operation)
         )

@@ -25,7 +25,7 @@ from chainrule.program.form import (
     Store,
 )
 
-from .vector_math import INLINED, INSTRUCTIONS, INTRINSICS, PURE
+from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure, is_short
 
 if TYPE_CHECKING:
     from .writer import Writer
@@ -111,7 +111,7 @@ def _leads_to(x: Operand, carry: Carry) -> bool:
 
 def _is_call(x: Compute) -> bool:
     name = x.operation.name
-    return name not in INSTRUCTIONS and name not in INTRINSICS and name not in INLINED
+    return name not in INSTRUCTIONS and name not in INTRINSICS and not is_short(name)
 
 
 def _are_independent(loop: Loop, body: list[Statement]) -> bool:
@@ -121,7 +121,7 @@ def _are_independent(loop: Loop, body: list[Statement]) -> bool:
     for x in body:
         if isinstance(x, Compute):
             name = x.operation.name
-            known = name in INSTRUCTIONS or name in INTRINSICS or name in PURE
+            known = name in INSTRUCTIONS or name in INTRINSICS or is_pure(name)
             if not x.operation.builtin or not known or name == "hypot":
                 return False
         elif isinstance(x, (Load, Store)):

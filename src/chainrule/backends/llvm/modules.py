@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from .machine import Machine
-from .vector_math import INLINED, INTRINSICS, PURE, symbol
+from .vector_math import INTRINSICS, is_pure, is_short, symbol
 
 MODULE_COST: Final = 6400  # instructions of a module, about
 
@@ -113,12 +113,12 @@ class Module:
                 known = self.declare(f"llvm.{INTRINSICS[operation]}.{kind}", result, parameters)
             else:
                 attributes = ""
-                if self.optimizes and operation in INLINED:
+                if self.optimizes and is_short(operation):
                     self._inlined.append((operation, width))
                 else:
                     self.functions.add((operation, width))
                 name = symbol(operation, width, self._machine)
-                if self.optimizes and operation in PURE:
+                if self.optimizes and is_pure(operation):
                     attributes = " nounwind willreturn memory(none)"
                 known = self.declare(name, result, parameters, attributes)
             self._functions[operation, width] = known
