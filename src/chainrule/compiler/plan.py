@@ -226,8 +226,7 @@ class Plan:
         if path.constant is None:
             added: tuple[bool, ...] = ()
             if self.lanes:
-                result = self._lane_result(len(self.live) + len(self.paths.captured))
-                added = result.added if result.any_added else ()
+                added = self._lane_result(len(self.live) + len(self.paths.captured)).reduce
             path.kernel(added)
 
     def _run(self, values: Sequence[Any], lanes: int) -> Any:
@@ -239,7 +238,9 @@ class Plan:
         n_nodes = len(self.live) + len(captured)
         if not self.lanes:
             inputs = packed.contiguous()
-            trace, outputs = run_point(paths, lambda: packed.at(0), address_of(inputs))
+            trace, outputs = run_point(
+                paths, lambda: packed.at(0), address_of(inputs), patient=not n_nodes
+            )
             if not n_nodes:
                 return trace.layout.unflatten_numbers(outputs)
             numbers: list[Any] = outputs[: trace.n_results].tolist()
