@@ -14,7 +14,7 @@ an ordinary number (``1 / ((1 - x) (1 + x))``, not ``1 / (1 - x**2)``). In an ex
 of a ``where`` are computed; the side that is not picked may be anything.
 
 The engine in C has most values once more, by name (``_engine/rules.c``); the local gradients it
-takes from here, traced once. What it has no row for, it treats like a user's operation.
+takes from here, traced once, and the values of expressions that it does not have.
 """
 
 from __future__ import annotations
@@ -518,14 +518,16 @@ polygamma: Operation = _row(
 
 def _finish() -> None:
     """Hand the table to the engine; without it, compute expressions without calls of operations."""
-    from chainrule.expressions import formula, function_of_floats, programs
+    from chainrule.expressions import formula, function_of_floats, programs, value_program
 
     if ENGINE is not None:
         ENGINE.set_call(Operation, called, evaluated)
+        for operation in OPERATIONS.values():
+            ENGINE.add_row(operation.name, -1 if operation.variadic else len(operation.local_grads))
+        for operation in OPERATIONS.values():
+            ENGINE.register(operation, programs(operation), value_program(operation))
+        return
     for operation in OPERATIONS.values():
-        if ENGINE is not None:
-            ENGINE.register(operation, programs(operation))
-            continue
         value = formula(operation)
         if value is not None:
             operation.evaluate = function_of_floats(  # type: ignore[method-assign,assignment]
