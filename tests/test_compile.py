@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import inspect
 import math
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import types
 import warnings
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ import chainrule as cr
 from chainrule import Node
 from chainrule import math as crmath
 from chainrule.compiler import trace as trace_module
-from chainrule.compiler.function import MAX_STATIC_PLANS
+from chainrule.compiler.function import MAX_PLANS, MAX_STATIC_PLANS
 from chainrule.tracing import PROGRESS
 
 
@@ -1332,6 +1334,98 @@ def test_tape() -> None:
     second = f.tape().split("\n\n")[1]
     assert second.startswith("after 1 guards:\n")
     assert [second.count(word) for word in ("guard ", " + ", " * ", "exp")] == [0, 0, 0, 1]
+
+
+# Specializations
+
+
+def test_specializations_are_dropped() -> None:
+    """Those that were not used for longest, with their code; those in use are kept."""
+    f = cr.compile(lambda x, n: x * n)
+    first = weakref.ref(f._planned((2.0, -1), {})[0])
+    assert f(2.0, -1) == -2.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for n in range(2 * MAX_PLANS):
+            assert f(2.0, n) == 2.0 * n
+            assert f(2.0, 0) == 0.0
+    assert f.stats().plans == f.stats().traces == MAX_PLANS
+    gc.collect()
+    assert first() is None
+    assert f(2.0, 0) == 0.0
+    assert f.stats().plans == MAX_PLANS  # that one was kept
+    assert f(3.0, -1) == -3.0
+
+
+def test_compiling_must_pay() -> None:
+    """Paths that are rarely taken run eagerly at first; one that is taken often is compiled."""
+
+    def f(x: Any) -> Any:
+        while x > 1.0:
+            x = x * 0.99
+        return x * x
+
+    compiled = cr.compile(cr.value_and_grad(f))
+    points = [1.0 / 0.99**k * 1.0001 for k in range(200)]
+    for x in points:
+        assert compiled(x) == pytest.approx(cr.value_and_grad(f)(x), rel=1e-13)
+    assert compiled.stats().traces < 100
+    assert not compiled.stats().eager
+    for _ in range(1000):
+        before = compiled.stats().traces
+        assert compiled(points[-1]) == pytest.approx(cr.value_and_grad(f)(points[-1]), rel=1e-13)
+    assert compiled.stats().traces == before  # it has its own by now
+    assert before < 100
+
+
+@pytest.mark.parametrize("kind", ["point", "lanes", "sums", "captured"])
+def test_prepare(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call that follows has nothing to trace or compile, whatever its numbers are."""
+    weight = Node(3.0)
+
+    def of_one(x: Any, n: int) -> Any:
+        return (weight if kind == "captured" else 3.0) * x * x + n
+
+    made = {
+        "lanes": cr.vmap(cr.value_and_grad(of_one), in_axes=(0, None)),
+        "sums": cr.value_and_grad(cr.vmap(of_one, in_axes=(0, None), reduce="sum")),
+    }.get(kind, cr.value_and_grad(of_one))
+    f = cr.compile(made)
+    number: Any = 0.0 if kind in ("point", "captured") else np.zeros(3)
+    f.prepare(number, 1)
+    assert (f.stats().calls, f.stats().traces) == (0, 1)
+    seconds = f.stats().compile_seconds
+    assert seconds > 0.0
+    point: Any = number + 2.0
+    found, slope = f(point, 1)
+    expected, expected_slope = made(point, 1)
+    np.testing.assert_allclose(np.vectorize(float_of)(found), np.vectorize(float_of)(expected))
+    np.testing.assert_allclose(
+        np.vectorize(float_of)(slope), np.vectorize(float_of)(expected_slope)
+    )
+    assert (f.stats().traces, f.stats().compile_seconds) == (1, seconds)
+    f.prepare(number, 2)
+    assert f.stats().plans == 2
+
+
+def float_of(x: Any) -> float:
+    """The number of a node or number."""
+    return x.data if isinstance(x, Node) else float(x)
+
+
+def test_prepare_of_what_is_not_compiled() -> None:
+    """It warns as the call would, and does nothing inside a transformation."""
+    f = cr.compile(lambda x: x if x > 0.0 else -x, max_traces=1)
+    f.prepare(1.0)
+    assert f.stats().traces == 1
+
+    def g(x: Any) -> Any:
+        f.prepare(x)
+        return x * x
+
+    assert cr.grad(g)(3.0) == 6.0
+    with pytest.warns(RuntimeWarning, match="runs eagerly"):
+        cr.compile(cr.vmap(lambda x: x)).prepare(np.array([1.0, "x"], dtype=object))
 
 
 # Copies and other processes

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import graphviz
+import numpy as np
 import pytest
 
 from chainrule import Node, draw_graph, group, trace
@@ -250,6 +251,9 @@ def test_groups_are_framed_and_folded() -> None:
     assert "layer 1 | 16 nodes" in folded
     assert "layer 2 | 8 nodes" in folded
     assert "subgraph" not in folded
+    assert draw_graph(loss, fold=np.True_).source == folded  # type: ignore[arg-type]
+    unfolded = draw_graph(loss, fold=np.False_).source  # type: ignore[arg-type]
+    assert unfolded == draw_graph(loss).source
     edges = EDGE.findall(folded)
     assert len(edges) == len(set(edges)) == 3
     one = draw_graph(loss, fold="layer 1").source

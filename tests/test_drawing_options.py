@@ -168,7 +168,7 @@ def test_dpi() -> None:
     drawing.attr(dpi=288)
     for double in (
         draw_graph(y, dpi=288).pipe("png"),
-        draw_graph(y).pipe("png", dpi=288),
+        draw_graph(y).pipe("png", dpi=np.int64(288)),  # type: ignore[arg-type]
         drawing.pipe("png"),
     ):
         for a, b in zip(size(double), plain, strict=True):
@@ -177,7 +177,7 @@ def test_dpi() -> None:
         assert (
             drawing.pipe(format) == draw_graph(y).pipe(format, dpi=7) == draw_graph(y).pipe(format)
         )
-    for bad in (0, -1, math.nan, "300", True):
+    for bad in (0, -1, math.nan, "300", True, np.True_):
         with pytest.raises(ValueError, match="dpi is a number of pixels an inch"):
             draw_graph(y, dpi=bad)  # type: ignore[arg-type]
 
@@ -241,7 +241,7 @@ def test_attributes_hold_for_what_is_drawn_already() -> None:
     y = unit()
     drawing = draw_graph(y)
     drawing.attr("node", color="blue", penwidth=2.5)
-    drawing.attr("edge", {"color": "green"}, headclip=True)
+    drawing.attr("edge", {"color": "green"}, headclip=np.True_)
     drawing.attr("graph", rankdir="TB", labelloc="t")
     svg = drawing.pipe("svg", encoding="utf-8")
     assert 'stroke="black"' not in svg

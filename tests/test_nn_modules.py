@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import Node, check_grads, compile, draw_graph, grad, nn
+from chainrule import Node, check_grads, compile, draw_graph, grad, jvp, nn, vmap
 from chainrule.nn.losses import loss as loss_named
 
 
@@ -113,6 +113,55 @@ def test_activations(name: str) -> None:
     assert all(math.isfinite(slope) for slope in extreme)
 
 
+SLOPES_AT_ZERO = {
+    "identity": 1.0, "relu": 0.0, "leaky_relu": 0.01, "elu": 1.0, "silu": 0.5, "gelu": 0.5,
+    "tanh": 1.0, "sigmoid": 0.25, "softplus": 0.5,
+}  # fmt: skip
+
+
+def test_the_slopes_at_zero_are_those_of_all() -> None:
+    """No activation is left out."""
+    assert SLOPES_AT_ZERO.keys() == nn.ACTIVATIONS.keys()
+
+
+@pytest.mark.parametrize("name", nn.ACTIVATIONS)
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_the_slope_of_activations_at_zero(name: str, zero: float) -> None:
+    """The derivative where there is one, else that of the negative side; in every mode."""
+    function = nn.ACTIVATIONS[name]
+    slope = SLOPES_AT_ZERO[name]
+    node = Node(zero)
+    function(node).backward()
+    points = np.array([zero, -1.0, 1.0])
+    assert (
+        node.grad
+        == grad(function)(zero)
+        == jvp(function, (zero,), (1.0,))[1]
+        == compile(grad(function))(zero)
+        == vmap(grad(function))(points)[0]
+        == compile(vmap(grad(function)))(points)[0]
+        == slope
+    )
+    h = 1e-8
+    assert (function(zero) - function(-h)) / h == pytest.approx(slope, abs=1e-7)
+    if name not in ("relu", "leaky_relu"):  # whose sides differ
+        assert (function(h) - function(zero)) / h == pytest.approx(slope, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", nn.ACTIVATIONS)
+def test_a_network_whose_sums_are_zero_is_trained_alike(name: str) -> None:
+    """Compiled and eager take the same slope at 0, with weights of any kind."""
+    results = []
+    for compiled in (True, False):
+        model = nn.MLP(2, [3, 1], name, seed=2)
+        for neuron in model.layers[0].neurons:
+            neuron.weights[1].data = -neuron.weights[0].data
+        X = np.array([[1.0, 1.0], [-2.0, -2.0], [0.0, 0.0], [1.0, 0.5]])
+        nn.fit(model, X, [1.0, 2.0, 3.0, 4.0], epochs=2, optimizer="sgd", compile=compiled)
+        results.append([p.data for p in model.parameters()])
+    assert results[0] == pytest.approx(results[1], rel=1e-12)
+
+
 def test_an_activation_of_ones_own() -> None:
     """Any function of a number will do."""
     model = nn.MLP(1, [1, 1], lambda x: x * x, seed=0)
@@ -163,6 +212,10 @@ LOSSES: list[tuple[Callable[[Any, Any], Any], Any, Any, float]] = [
     (nn.cross_entropy, [0.0, 0.0, 0.0], 1, math.log(3.0)),
     (nn.cross_entropy, [1000.0, 0.0], 1, 1000.0),
     (nn.cross_entropy, [-1000.0, -1001.0], 0, math.log1p(math.exp(-1.0))),
+    (nn.poisson, 0.5, 2.0, math.exp(0.5) - 1.0 + 2.0 * math.log(2.0) - 2.0),
+    (nn.poisson, 0.5, 0.0, math.exp(0.5)),
+    (nn.poisson, [0.5, 0.0], [0.0, 1.0], 0.5 * math.exp(0.5)),
+    (nn.poisson, -800.0, 0.0, 0.0),
 ]
 
 
@@ -184,8 +237,6 @@ def test_cross_entropy_with_a_label_that_is_data() -> None:
     """The label is an index that compiled code looks up."""
     logits = np.array([0.3, -1.0, 2.0])
     labels = np.array([2, 0])
-    from chainrule import vmap
-
     compiled = compile(vmap(lambda z, label: nn.cross_entropy(list(z), label), in_axes=(None, 0)))
     expected = [nn.cross_entropy(logits.tolist(), label) for label in (2, 0)]
     assert np.allclose(compiled(logits, labels), expected, rtol=1e-14)

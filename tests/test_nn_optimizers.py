@@ -74,6 +74,66 @@ def test_clipping() -> None:
     assert values.tolist() == [-3.0, 3.5]
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e-300, 1e-160, 1e-10, 1e100, 1e155, 1e200, 1.7e308])
+@pytest.mark.parametrize("longest", [1e-300, 1e-5, 1.0, 1e200])
+def test_clipping_of_gradients_of_any_size(size: float, longest: float) -> None:
+    """Also of such whose square overflows, or is rounded to 0; the direction stays."""
+    values = np.zeros(3)
+    nn.SGD(1.0, clip_norm=longest).update(values, size * np.array([0.6, -0.8, 0.0]))
+    expected = min(size, longest) * np.array([-0.6, 0.8, 0.0])
+    assert values == pytest.approx(expected, rel=1e-3 if size == 1e-320 else 1e-14, abs=0.0)
+
+
+def test_clipping_of_many_large_elements() -> None:
+    """The norm itself is infinite."""
+    values = np.zeros(400)
+    nn.SGD(1.0, clip_norm=2.0).update(values, np.full(400, -1.7e308))
+    assert values == pytest.approx(np.full(400, 0.1), rel=1e-14)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_clipping_hides_no_gradient_that_is_none(bad: float) -> None:
+    """What is NaN or infinite stays so."""
+    values = np.zeros(2)
+    nn.SGD(1.0, clip_norm=1.0).update(values, np.array([bad, 0.5]))
+    assert not math.isfinite(values[0])
+    nn.SGD(1.0, clip_norm=1.0).update(values, np.zeros(2))
+    assert values[1] == -0.5
+
+
+def test_a_state_that_is_restored() -> None:
+    """Steps after it are those after the copy was made."""
+    for make in (lambda: nn.SGD(0.1), lambda: nn.SGD(0.1, momentum=0.5), nn.Adam, nn.AdamW):
+        optimizer: nn.Optimizer = make()
+        new = optimizer.state()
+        first = moved(optimizer)
+        state = optimizer.state()
+        second = moved(optimizer)
+        optimizer.restore(state)
+        assert optimizer.steps == len(GRADIENTS)
+        assert np.array_equal(moved(optimizer), second)
+        optimizer.restore(new)
+        assert optimizer.steps == 0
+        assert np.array_equal(moved(optimizer), first)
+
+
+def test_settings_may_change_between_steps() -> None:
+    """The learning rate, as a number or a schedule, and momentum where there was none."""
+    optimizer = nn.SGD(1.0)
+    values = np.zeros(2)
+    optimizer.update(values, np.ones(2))
+    optimizer.schedule = 0.5
+    assert (optimizer.rate, repr(optimizer)) == (0.5, "SGD(0.5)")
+    optimizer.momentum = 0.5
+    optimizer.update(values, np.ones(2))
+    optimizer.schedule = lambda step: 0.1 * step
+    optimizer.update(values, np.ones(2))
+    assert values == pytest.approx(np.full(2, -1.0 - 0.5 - 0.2 * 1.5))
+    with pytest.raises(ValueError, match="a learning rate is a number above 0"):
+        optimizer.schedule = -1.0
+    assert optimizer.rate == pytest.approx(0.3)
+
+
 def test_nodes_in_a_loop_of_ones_own() -> None:
     """An optimizer moves any list of leaf nodes."""
     weights = [Node(3.0), Node(-1.0)]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chainrule import Node, nn
+from chainrule.nn.saving import _digest
 
 X = np.random.default_rng(0).normal(size=(10, 2))
 
@@ -133,29 +138,194 @@ def test_another_architecture_is_an_error(file: Path, model: nn.MLP, message: st
     assert weights(model) == before
 
 
-@pytest.mark.parametrize(
-    "description",
-    [
-        {"kind": "Tree"},
-        {"kind": "MLP", "n_in": 2, "sizes": [], "activation": "relu"},
-        {"kind": "MLP", "n_in": 2, "sizes": [4, "3"], "activation": "relu"},
-        {"kind": "MLP", "n_in": -1, "sizes": [4, 3], "activation": "relu"},
-        {"kind": "MLP", "n_in": 2, "sizes": [4, 3], "activation": "os.system"},
-        {"kind": "MLP", "n_in": 2, "sizes": [4, 3], "activation": None},
-        [1, 2],
-    ],
-)
-def test_an_impossible_architecture_is_an_error(tmp_path: Path, description: Any) -> None:
-    """Even with a right digest: a name is looked up in a table, never run."""
-    from chainrule.nn.saving import _digest
+def forged(path: Path, tensors: dict[str, Any], **metadata: str) -> Path:
+    """A file with some text beside its tensors and the right digest of it all."""
+    whole = {"format": "chainrule-1", **metadata}
+    whole["digest"] = _digest(tensors, whole)
+    path.write_bytes(safetensors.numpy.save(tensors, whole))
+    return path
 
-    tensors = {"a": np.zeros(1)}
-    metadata = {"format": "chainrule-1", "architecture": json.dumps(description)}
-    metadata["digest"] = _digest(tensors, metadata)
-    path = tmp_path / "a"
-    safetensors.numpy.save_file(tensors, path, metadata)
-    with pytest.raises(nn.SavedFileError):
+
+UNIT = {"layers.0.neurons.0.weights": np.ones(1), "layers.0.neurons.0.bias": np.ones(())}
+"""The tensors of a network of one neuron with one input."""
+
+ARCHITECTURE = {"kind": "MLP", "n_in": 1, "sizes": [1], "activation": "relu"}
+
+HUGE = 10**15
+
+ARCHITECTURES: list[tuple[Any, str]] = [
+    ({"kind": "Tree"}, "no architecture of a network: dict"),
+    ({"kind": ["MLP"]}, "no architecture of a network: dict"),
+    ([1, 2], r"no architecture of a network: list \[1, 2\]"),
+    (None, "no architecture of a network: NoneType"),
+    ("MLP", "no architecture of a network: str 'MLP'"),
+    ({**ARCHITECTURE, "sizes": []}, r"sizes of a network are a list of whole .*, not list \[\]"),
+    ({**ARCHITECTURE, "sizes": {"0": 1}}, "sizes of a network are a list"),
+    ({**ARCHITECTURE, "sizes": [4, "3"]}, "sizes of a network are a list"),
+    ({**ARCHITECTURE, "sizes": [1.0]}, "sizes of a network are a list"),
+    ({**ARCHITECTURE, "sizes": [True]}, "sizes of a network are a list"),
+    ({**ARCHITECTURE, "sizes": [10**4000]}, "sizes of a network are a list"),
+    ({**ARCHITECTURE, "n_in": -1}, "n_in is a whole number from 1 up, not int -1"),
+    ({**ARCHITECTURE, "n_in": "1"}, "n_in is a whole number from 1 up, not str '1'"),
+    ({**ARCHITECTURE, "n_in": None}, "n_in is a whole number"),
+    ({**ARCHITECTURE, "activation": "os.system"}, "no activation str 'os.system'"),
+    ({**ARCHITECTURE, "activation": None}, "no activation NoneType"),
+    ({**ARCHITECTURE, "activation": ["relu"]}, "no activation list"),
+    ({**ARCHITECTURE, "n_in": HUGE}, f"has {HUGE + 1} parameters, and there are 2"),
+    ({**ARCHITECTURE, "sizes": [HUGE]}, f"has {2 * HUGE} parameters, and there are 2"),
+    ({**ARCHITECTURE, "sizes": [HUGE, HUGE, 1]}, "parameters, and there are 2"),
+    ({**ARCHITECTURE, "sizes": [1] * 100_000}, "has 200000 parameters, and there are 2"),
+    ({**ARCHITECTURE, "numbers": 5}, "numbers is a list of places and values, not int 5"),
+    ({**ARCHITECTURE, "numbers": [[0, 0, 0]]}, "a number is given with its place, not as list"),
+    ({**ARCHITECTURE, "numbers": [[0, 0, 0, 1]]}, "a number is given with its place, not as list"),
+    ({**ARCHITECTURE, "numbers": [[0, 0, 2, 1.0]]}, "no such place for a number in a network"),
+    ({**ARCHITECTURE, "numbers": [[0, 0, -1, 1.0]]}, "no such place for a number in a network"),
+    ({**ARCHITECTURE, "numbers": [[0, 0, 0, 1.0]] * 2}, "no such place for a number"),
+    ({**ARCHITECTURE, "numbers": [[0, 0, 0, 1.0]]}, "has 1 parameters, and there are 2"),
+]
+
+
+@pytest.mark.parametrize(("description", "message"), ARCHITECTURES)
+def test_an_impossible_architecture_is_an_error(
+    tmp_path: Path, description: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even with a right digest: nothing is made, and a name is looked up in a table, never run."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("a network is made")
+
+    monkeypatch.setattr(nn.MLP, "__init__", fail)
+    path = forged(tmp_path / "a", UNIT, architecture=json.dumps(description))
+    with pytest.raises(nn.SavedFileError, match=message):
         nn.load(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, '{"kind":' * 100_000, "9" * 5000, "[1]]", "\0"]
+)
+def test_an_architecture_that_is_no_json(tmp_path: Path, text: str) -> None:
+    """However deeply it is nested."""
+    path = forged(tmp_path / "a", UNIT, architecture=text)
+    with pytest.raises(nn.SavedFileError, match="its architecture is no JSON"):
+        nn.load(path)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+SIZES = st.lists(st.integers(-1, 3) | ANYTHING, max_size=3) | ANYTHING
+NUMBERS = st.lists(st.lists(st.integers(-1, 2) | st.floats(), min_size=4, max_size=4))
+
+
+@given(
+    st.sampled_from(["MLP"]) | ANYTHING,
+    st.integers(-1, 3) | ANYTHING,
+    SIZES,
+    st.sampled_from([*nn.ACTIVATIONS]) | ANYTHING,
+    NUMBERS | ANYTHING,
+)
+@settings(max_examples=300, deadline=None)
+def test_random_architectures(kind: Any, n_in: Any, sizes: Any, relu: Any, numbers: Any) -> None:
+    """They are the network of the weights, or a SavedFileError."""
+    description = {"kind": kind, "n_in": n_in, "sizes": sizes, "activation": relu}
+    description["numbers"] = numbers
+    with tempfile.TemporaryDirectory() as folder:
+        path = forged(Path(folder) / "a", UNIT, architecture=json.dumps(description))
+        with suppress(nn.SavedFileError):
+            assert weights(nn.load(path)) == [1.0, 1.0]
+
+
+def test_an_architecture_of_other_weights(tmp_path: Path) -> None:
+    """As many parameters, in other places."""
+    description = {**ARCHITECTURE, "sizes": [1, 1], "numbers": [[0, 0, 0, 1.0], [1, 0, 1, 2.0]]}
+    path = forged(tmp_path / "a", UNIT, architecture=json.dumps(description))
+    with pytest.raises(nn.SavedFileError, match=r"it has no layers.1.neurons.0.weights; the model"):
+        nn.load(path)
+
+
+@pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": "x\ny"}])
+def test_a_file_that_does_not_say_its_model(tmp_path: Path, model: dict[str, str]) -> None:
+    """It has no architecture either; its weights can be used."""
+    path = forged(tmp_path / "a", UNIT, **model)
+    with pytest.raises(nn.SavedFileError, match="the weights of some model and no architecture"):
+        nn.load(path)
+    other = nn.MLP(1, [1])
+    nn.load_weights(other, path)
+    assert weights(other) == [1.0, 1.0]
+
+
+def raw(header: Any, data: bytes = b"") -> bytes:
+    """A safetensors file of a header, which may be anything."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def one_tensor(kind: str, shape: list[Any], size: int) -> bytes:
+    """A file of one tensor whose kind and shape may not fit its bytes."""
+    entry = {"dtype": kind, "shape": shape, "data_offsets": [0, size]}
+    return raw({"__metadata__": {"format": "chainrule-1"}, "a": entry}, b"\0" * size)
+
+
+ENTRIES: list[Any] = [None, [], 5, {}, {"format": 1}, {"format": None}, {"dtype": "F64"}]
+HEADERS = [
+    *({"__metadata__": entry} for entry in ENTRIES),
+    *({"a": entry} for entry in ENTRIES),
+    *(b"[]", b"null", b"1", b'"a"', b"{\xff}", b'{"a":' * 5000, b'{"__metadata__":' * 5000),
+    {"__metadata__": {"format": "chainrule-1", "digest": "\ud800"}},
+]
+KINDS = ["F64", "F32", "BF16", "F8_E4M3", "F4", "F8_E8M0", "C64", "BOOL", "U8", "X", ""]
+SHAPES: list[tuple[list[Any], int]] = [
+    ([0], 0), ([], 8), ([1], 8), ([8], 8), ([16], 8), ([-1], 8), ([1.5], 8), (["1"], 8),
+    ([0, 2**62, 2**62], 0), ([2**40, 2**40], 8), ([2**63], 8), ([1] * 200, 8),
+]  # fmt: skip
+
+
+def test_forged_headers(tmp_path: Path) -> None:
+    """Whatever stands there, it is a SavedFileError that names the file, and the model stays."""
+    path = tmp_path / "a"
+    model = nn.MLP(1, [1], seed=0)
+    before = weights(model)
+    files = [raw(header) for header in HEADERS]
+    files.append(safetensors.numpy.save({"a" * 10**5: np.zeros(1)}, {"format": "chainrule-1"}))
+    files += [one_tensor(kind, shape, size) for kind in KINDS for shape, size in SHAPES]
+    for data in files:
+        path.write_bytes(data)
+        for call in (lambda: nn.load(path), lambda: nn.load_weights(model, path)):
+            with pytest.raises(nn.SavedFileError) as caught:
+                call()
+            assert str(caught.value).startswith(str(path))
+            assert len(str(caught.value)) < 1000
+    assert weights(model) == before
+
+
+def test_a_long_name_is_cut_in_messages(tmp_path: Path) -> None:
+    """Of a tensor that the model does not have."""
+    path = forged(tmp_path / "a", {"a" * 10**5: np.zeros(1)})
+    with pytest.raises(nn.SavedFileError, match="the model has no aaa") as caught:
+        nn.load_weights(nn.MLP(1, [1]), path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_network_of_many_layers_is_cut_in_messages(tmp_path: Path) -> None:
+    """As it may be a file that says how many there are."""
+    description = {"kind": "MLP", "n_in": 1, "sizes": [1] * 500, "activation": "tanh"}
+    tensors = {"a": np.zeros(1000)}
+    path = forged(tmp_path / "a", tensors, architecture=json.dumps(description))
+    with pytest.raises(nn.SavedFileError, match=r"of another model than MLP\(1, \[1, 1") as caught:
+        nn.load(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_numbers_of_other_types(tmp_path: Path) -> None:
+    """Of kinds that NumPy knows and of those that it does not."""
+    path = forged(tmp_path / "a", {name: x.astype(np.float32) for name, x in UNIT.items()})
+    with pytest.raises(nn.SavedFileError, match=r"weights is float32 \(1,\), not float64 \(1,\)"):
+        nn.load_weights(nn.MLP(1, [1]), path)
+    path.write_bytes(one_tensor("F8_E4M3", [1], 1))
+    with pytest.raises(nn.SavedFileError, match="numbers of type 'F8_E4M3', not of float64"):
+        nn.load_weights(nn.MLP(1, [1]), path)
 
 
 def test_files_of_others(tmp_path: Path) -> None:

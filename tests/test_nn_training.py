@@ -27,6 +27,7 @@ TARGETS: dict[str, Any] = {
     "hinge": np.where(X[:, 0] > X[:, 1], 1, -1),
     "binary_cross_entropy": X[:, 0] > X[:, 1],
     "cross_entropy": (X[:, 0] > 0) + 1 * (X[:, 1] > 0),
+    "poisson": np.floor(np.exp(X[:, 0])),
 }
 
 
@@ -267,15 +268,18 @@ def test_a_real_interrupt() -> None:
 
 def test_an_error_in_a_callback_leaves_a_usable_model() -> None:
     """It is raised, and the weights are those of the last step."""
-    model = nn.MLP(2, [4, 1], "tanh", seed=1)
 
     def fail(history: nn.History, model: nn.Module) -> None:
-        raise OSError("disk full")
+        if len(history.loss) == 2:
+            raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
-        nn.fit(model, X, TARGETS["huber"], epochs=4, batch_size=16, learning_rate=0.05,
-               callbacks=[fail])  # fmt: skip
-    assert weights(model) == weights(trained(epochs=1)[0])
+    for patience in (None, 1):
+        model = nn.MLP(2, [4, 1], "tanh", seed=1)
+        with pytest.raises(OSError, match="disk full"):
+            nn.fit(model, X, TARGETS["huber"], epochs=4, batch_size=16, learning_rate=0.05,
+                   callbacks=[fail], validation=(X[:3], [9.0, -9.0, 9.0]),
+                   patience=patience)  # fmt: skip
+        assert weights(model) == weights(trained(epochs=2)[0])
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -460,6 +464,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.fit(Empty(), X, Y), ValueError, r"Empty\(0 parameters\) has no parameters"),
     (lambda: nn.fit(MODEL, X, Y, loss="hinge"), ValueError, "hinge takes targets -1 and 1, not"),
     (lambda: nn.fit(MODEL, X, 5 * Y, loss="binary_cross_entropy"), ValueError, "targets 0 and 1"),
+    (lambda: nn.fit(MODEL, X, Y, loss="poisson"), ValueError, "poisson takes targets from 0 up"),
     (lambda: nn.fit(THREE, X, Y, loss="cross_entropy"), ValueError, "labels that are whole"),
     (lambda: nn.fit(THREE, X, [3] * 40, loss="cross_entropy"), ValueError, "labels are 0 to 2"),
     (lambda: nn.fit(THREE, X, [-1] * 40, loss="cross_entropy"), ValueError, "labels are -1 to -1"),
@@ -473,6 +478,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.fit(MODEL, X, Y, validation=1.5), ValueError, "a part between 0 and 1, not 1.5"),
     (lambda: nn.fit(MODEL, X, Y, validation=0.001), ValueError, "leaves none on one side"),
     (lambda: nn.fit(MODEL, X, Y, validation=(X,)), ValueError, r"validation is a pair \(X, y\)"),  # type: ignore[arg-type]
+    (lambda: nn.fit(MODEL, X, Y, validation=X), ValueError, "between 0 and 1, not ndarray$"),  # type: ignore[arg-type]
     (lambda: nn.fit(MODEL, X, Y, validation=(X[:, :1], Y)), ValueError, "validation data's X has"),
     (lambda: nn.fit(MODEL, X, Y, validation=(NAN, Y)), ValueError, "holds nan"),
     (lambda: nn.fit(MODEL, X, Y, sample_weight=[1.0]), ValueError, r"has the shape \(1,\)"),

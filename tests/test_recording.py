@@ -24,11 +24,19 @@ from chainrule.annotations import record_lines
 from chainrule.compiler import recording as module
 from chainrule.compiler.recorded import Recorded
 from chainrule.compiler.recording import (
+    ABSENT,
+    BEGIN,
+    END,
+    ENTER,
+    GIVE,
     GUARD,
     INPUT,
     LEAF,
+    LEAVE,
     OPERATION_OF,
     POOLED,
+    PULL,
+    RESULT,
     USER,
     Recording,
     given_to,
@@ -71,6 +79,9 @@ class Recorder:
 
     def uses(self, operation: Any) -> None:
         """Nothing."""
+
+    def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> None:
+        """None: derivatives are nodes."""
 
 
 @contextmanager
@@ -452,6 +463,57 @@ def test_what_a_recording_refuses(kind: Any) -> None:
         assert len(recorded) == 1
 
 
+def test_marks(kind: Any) -> None:
+    """Rows that concern segments, where nodes stand or after them, in place of theirs or new."""
+    with run(0.5, 2.0) as ((x, y), level):
+        recorded = kind([x, y], level)
+        began, entered = Node(0.0), fresh_input(x, level)
+        inside = cm.sin(entered) * y
+        assert recorded.record(cm.exp(entered)) == 3
+        assert recorded.mark(ENTER, 0, 0, entered) == 2  # what was an identity
+        assert recorded.mark(BEGIN, 0, ABSENT, began) == 4
+        left = recorded.record(inside)
+        assert [recorded.mark(LEAVE, left, 0), recorded.mark(END, 0)] == [7, 8]
+        assert [recorded.mark(GIVE, recorded.record(1.0), 0), recorded.mark(PULL, 0)] == [9, 10]
+        result = Node(1.0)
+        result._level = level
+        assert recorded.mark(RESULT, 0, ABSENT, result) == 11
+        (last,) = recorded.in_order([recorded.record(result + x)])
+        assert str(recorded).splitlines() == [
+            "%0 = input 0",
+            "%1 = input 1",
+            "%2 = begin 0",
+            "%3 = enter 0 %0",
+            "%4 = sin(%3)",
+            "%5 = %4 * %1",
+            "%6 = exp(%3)",
+            "%7 = leave 0 %5",
+            "%8 = end 0",
+            "%9 = give 0 1.0",
+            "%10 = pull 0",
+            "%11 = result 0",
+            "%12 = %11 + %0",
+        ]
+        assert last == 12
+
+
+def test_marks_that_are_refused(kind: Any) -> None:
+    """Other codes, rows that are not there, what is no node or too old."""
+    older = Node(1.0)
+    with run(0.5) as ((x,), level):
+        recorded = kind([x], level)
+        for code in (0, 1, INPUT, GUARD, USER):
+            with pytest.raises(ValueError, match=f"no mark is {code}"):
+                recorded.mark(code, 0)
+        with pytest.raises(ValueError, match="there is no row 1"):
+            recorded.mark(ENTER, 1, 0)
+        with pytest.raises(ValueError, match="a mark is not older than the inputs"):
+            recorded.mark(BEGIN, 0, ABSENT, older)
+        with pytest.raises(TypeError, match="a mark stands where a node does"):
+            recorded.mark(BEGIN, 0, ABSENT, 1.0)
+        assert len(recorded) == 1
+
+
 def test_values_of_ended_transformations() -> None:
     """As often as they are used."""
     kept: list[Any] = []
@@ -468,7 +530,7 @@ def test_values_of_ended_transformations() -> None:
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
             recorded.record(x * kept[0])
         with pytest.raises(TracedValueError, match="the result is a value of another"):
-            recorded.program([kept[0]])
+            recorded.operands([kept[0]])
 
 
 def test_nodes_need_not_stay_alive(kind: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import os
 import re
@@ -109,6 +110,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "nn.plot_loss": lambda: nn.plot_loss(1),  # type: ignore[arg-type]
     "nn.plot_network": lambda: nn.plot_network(1),  # type: ignore[arg-type]
     "nn.plot_regions": lambda: nn.plot_regions(nn.MLP(1, [1]), X[:, :1], Y),
+    "nn.poisson": lambda: nn.poisson([1.0], [1.0, 2.0]),
     "nn.predict": lambda: nn.predict(1, X),  # type: ignore[arg-type]
     "nn.save": lambda: nn.save(1, "x.safetensors"),  # type: ignore[arg-type]
 }
@@ -294,6 +296,52 @@ def test_causes_and_contexts() -> None:
         assert not own(modules_of(error.__traceback__))
         error = error.__context__
     assert kinds == ["TracedValueError", "RuntimeError", "LookupError"]
+
+
+class ValidationError(Exception):
+    """A user's error that calls something else of its own ``exceptions``."""
+
+    exceptions: Any = 3
+
+
+class Expanding(Exception):
+    """One that makes what it calls ``exceptions`` when it is asked."""
+
+    @property
+    def exceptions(self) -> list[Expanding]:
+        """Another one, each time."""
+        return [Expanding()]
+
+
+@pytest.mark.parametrize("kind", [ValidationError, Expanding])
+def test_errors_with_an_attribute_called_exceptions(kind: type[Exception]) -> None:
+    """They come as they are: these are no parts of a group."""
+
+    def failing(x: Any) -> Any:
+        raise kind("mine")
+
+    error = error_of(lambda: chainrule.grad(failing)(1.0))
+    assert type(error) is kind
+    assert not own(modules_of(error.__traceback__))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no groups of exceptions")
+def test_groups_of_exceptions() -> None:
+    """The exceptions in a group have no frames of the package either."""
+    group = getattr(builtins, "ExceptionGroup")  # noqa: B009
+
+    def grouped(x: Any) -> Any:
+        try:
+            return chainrule.grad(fails)(x)
+        except LookupError as error:
+            raise group("several", [error, group("more", [error])]) from None
+
+    error: Any = error_of(lambda: chainrule.grad(grouped)(1.0))
+    parts = [error, *error.exceptions, *error.exceptions[1].exceptions]
+    assert [type(part).__name__ for part in parts] == [
+        "ExceptionGroup", "LookupError", "ExceptionGroup", "LookupError",
+    ]  # fmt: skip
+    assert not any(own(modules_of(part.__traceback__)) for part in parts)
 
 
 def test_endless_recursion_through_transformations() -> None:

@@ -13,8 +13,16 @@ from chainrule import math as cm
 
 Function = Callable[[Sequence[Any]], Any]
 
-UNARY = (cm.sin, cm.tanh, cm.exp, cm.relu, lambda x: x * x, lambda x: -x, abs)
-BINARY = (
+UNARY: tuple[Callable[[Any], Any], ...] = (
+    cm.sin,
+    cm.tanh,
+    cm.exp,
+    cm.relu,
+    lambda x: x * x,
+    lambda x: -x,
+    abs,
+)
+BINARY: tuple[Callable[[Any, Any], Any], ...] = (
     lambda x, y: x + y,
     lambda x, y: x - y,
     lambda x, y: x * y,

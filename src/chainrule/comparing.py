@@ -185,6 +185,12 @@ def negated(condition: Any) -> Any:
     return _noted(ConditionNode(rules.subtract, value, None, condition, 1.0))
 
 
+def is_truth(x: object) -> bool:
+    """Whether it is a truth value, of Python or of NumPy, which is not imported for that."""
+    kind = type(x)
+    return kind is bool or (kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"))
+
+
 def as_condition(x: object) -> Any:
     """What ``where`` picks by, for a comparison, or comparisons combined by ``& | ^ ~``.
 
@@ -199,7 +205,7 @@ def as_condition(x: object) -> Any:
         return negated(x._b)
     if type(x) is int and -2 <= x <= 1:
         return x % 2 == 1
-    if type(x).__module__ == "numpy" and type(x).__name__ in ("bool", "bool_"):
+    if is_truth(x):
         return bool(x)
     raise TypeError(
         f"where takes a comparison such as x > 0, not {type(x).__name__}; for arrays use np.where"

@@ -18,7 +18,7 @@ from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed, handed_to
 
-MAX_UNROLLED = 1000
+MAX_UNROLLED = 100_000
 """The lanes that a trace takes one after another where vmap is not outermost."""
 
 Reduction = Literal["sum", "mean"] | None
@@ -74,7 +74,7 @@ class Vmap(Transformed):
                 continue
             if not isinstance(axis, int) or isinstance(axis, bool):
                 raise TypeError(f"vmap: an axis is a whole number or None, not {described(axis)}")
-            if isinstance(leaf, numpy.ma.MaskedArray):
+            if type(leaf) is not numpy.ndarray and isinstance(leaf, numpy.ma.MaskedArray):
                 raise TypeError("vmap: lanes of a masked array would lose the mask; use .filled()")
             if not isinstance(leaf, numpy.ndarray):
                 raise TypeError(
@@ -179,6 +179,8 @@ def move_lanes(stacked: Any, axis: int) -> Any:
     Raises:
         ValueError: if the array has no such axis.
     """
+    if axis == 0:
+        return stacked
     if not -stacked.ndim <= axis < stacked.ndim:
         raise ValueError(
             f"vmap: out_axes names axis {axis} of a result of {stacked.ndim} axes, lanes included"

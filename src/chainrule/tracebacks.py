@@ -7,6 +7,7 @@ variable ``CHAINRULE_TRACEBACKS`` is ``full``, everything stays.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import os
 import sys
@@ -20,6 +21,7 @@ R = TypeVar("R")
 
 SWITCH: Final = "CHAINRULE_TRACEBACKS"
 _PACKAGE: Final = __name__.partition(".")[0]
+_GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", ())  # of Python 3.11 and later
 _KEPT_APART: Final = sys.version_info < (3, 11)  # a bare raise brings the old traceback back
 
 
@@ -59,15 +61,17 @@ def keep_users_frames(error: BaseException) -> None:
     if os.environ.get(SWITCH) == "full":
         return
     try:
-        seen: set[int] = set()
+        seen: dict[int, BaseException] = {}  # by id; kept, so that no two have one id
         waiting: list[BaseException | None] = [error]
         while waiting:
             found = waiting.pop()
             if found is None or id(found) in seen:
                 continue
-            seen.add(id(found))
+            seen[id(found)] = found
             found.__traceback__ = users_frames(found.__traceback__)
-            waiting += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
+            waiting += [found.__cause__, found.__context__]
+            if isinstance(found, _GROUP):  # others may call anything of theirs "exceptions"
+                waiting += found.exceptions
     except RecursionError:
         pass  # there was no room for it at this depth; a boundary further out will do it
 

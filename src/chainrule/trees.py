@@ -229,7 +229,7 @@ def _is_truth(leaf: object) -> bool:
 
 
 def _elements(array: Any, what: str, advice: str) -> list[Any]:
-    if isinstance(array, numpy.ma.MaskedArray):
+    if type(array) is not numpy.ndarray and isinstance(array, numpy.ma.MaskedArray):
         raise TypeError(
             f"{what} holds a masked array, not numbers, nodes or arrays of them{advice}"
         )

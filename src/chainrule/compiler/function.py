@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -25,13 +26,15 @@ from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import leaf_of
 from .fast import FastCall, FastLanes
-from .paths import TooManyTraces
+from .paths import NotYet, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
 from .statics import Order
 from .trace import CompileError
 
+MAX_PLANS = 128
+"""Kinds of arguments for which code is kept: beyond, that goes which was not used for longest."""
 MAX_STATIC_PLANS = 16
 """Recompilations over a static number after which a warning says to pass a float."""
 
@@ -64,6 +67,7 @@ class Compiled:
         self.label = getattr(function, "__name__", None) or type(function).__name__
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
+        self._latest: Plan | None = None
         self._fast: dict[tuple[type, ...], FastCall | FastLanes] = {}
         self._lock = forking.lock()
         self._warned: set[str] = set()
@@ -104,6 +108,32 @@ class Compiled:
             raise
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            plan, leaves, lanes = self._planned(args, kwargs)
+            if plan.eager:
+                return self._plainly(args, kwargs)
+            result = plan.run(leaves, lanes)
+        except (TooManyTraces, NotCompilable) as error:
+            return self._eagerly(self._reason(error), args, kwargs)
+        except NotYet as rare:
+            start = time.perf_counter()
+            result = self._plainly(args, kwargs)
+            rare.paths.ran_eagerly(rare.prefix, time.perf_counter() - start)
+            return result
+        if not kwargs and not self.check:
+            for kind in (FastCall, FastLanes):
+                if kind.fits(plan, args):
+                    self._fast[tuple(map(type, args))] = kind(plan)
+        return result
+
+    def _planned(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Plan, list[Any], int]:
+        """The plan for some arguments, their leaves, and how many lanes they have.
+
+        Raises:
+            NotCompilable: if arguments of the kind can't be laid out for machine code.
+        """
         leaves, structure = trees.leaves_of((args, kwargs))
         form = self._forms.get(structure)
         if form is None:
@@ -113,36 +143,50 @@ class Compiled:
         if self.vmap is not None:
             axes = form.axes[: form.positional] + axes_by_keyword(leaves[form.positional :])
             lanes = self._lanes(args, kwargs, leaves, axes)
-        try:
-            key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated))
-        except NotCompilable as error:
-            return self._eagerly(str(error), args, kwargs)
+        key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated))
         key = (structure, form.order.of(args, kwargs), key_leaves)
         plan = self._plans.get(key)
-        if plan is None or (plan.watch is not None and plan.watch.changed()):
+        if plan is None or plan is not self._latest or plan.is_outdated:
             with self._lock:
-                plan = self._plans.get(key)
-                if plan is None or (plan.watch is not None and plan.watch.changed()):
+                plan = self._plans.pop(key, None)
+                if plan is None or plan.is_outdated:
                     plan = Plan(self, key_leaves, structure, form.by_argument)
-                    self._plans[key] = plan
                     self._fast.clear()
-                    self._warn_of_statics()
-        if plan.eager:
-            return self._plainly(args, kwargs)
+                self._plans[key] = self._latest = plan  # the one used last comes last
+                self._drop_plans()
+                self._warn_of_statics()
+        return plan, leaves, lanes
+
+    def _drop_plans(self) -> None:
+        """Let the code go that was not used for longest."""
+        if len(self._plans) > MAX_PLANS:
+            used = {fast.plan for fast in self._fast.values()}
+            oldest = next((key for key, plan in self._plans.items() if plan not in used), None)
+            self._plans.pop(oldest, None)
+
+    def _reason(self, error: Exception) -> str:
+        """Why it runs eagerly."""
+        return str(error) or (
+            f"it takes more than {self.max_traces} paths (max_traces); where(condition, a, b),"
+            " maximum and minimum of chainrule.math choose without a path of their own"
+        )
+
+    @boundary
+    def prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Compile ahead, for calls with arguments like these.
+
+        The function is traced for the path that these arguments take, and compiled; nothing is
+        computed. What counts besides is what a call compiles for: the structure of the arguments,
+        shapes, and the values of those that are static.
+        """
+        if PROGRESS.names:
+            return
         try:
-            result = plan.run(leaves, lanes)
+            plan, leaves, _ = self._planned(args, kwargs)
+            if not plan.eager:
+                plan.prepare(leaves)
         except (TooManyTraces, NotCompilable) as error:
-            plan.eager = True
-            why = str(error) or (
-                f"it takes more than {self.max_traces} paths (max_traces); where(condition, a, b),"
-                " maximum and minimum of chainrule.math choose without a path of their own"
-            )
-            return self._eagerly(why, args, kwargs)
-        if not kwargs and not self.check:
-            for kind in (FastCall, FastLanes):
-                if kind.fits(plan, args):
-                    self._fast[tuple(map(type, args))] = kind(plan)
-        return result
+            self._warn_eagerly(self._reason(error))
 
     def _form(self, args: tuple[Any, ...], count: int, order: Order) -> Form:
         """What the structure of the arguments says about each of their leaves."""
@@ -199,8 +243,11 @@ class Compiled:
 
     def _eagerly(self, why: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result without compiling, with one warning that says why."""
-        self._warn(why, f"{self!r} runs eagerly: {why}")
+        self._warn_eagerly(why)
         return self._plainly(args, kwargs)
+
+    def _warn_eagerly(self, why: str) -> None:
+        self._warn(why, f"{self!r} runs eagerly: {why}")
 
     def _plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of the function itself."""
@@ -249,12 +296,14 @@ class Compiled:
         """What has been done: traces, nodes, compile time."""
         plans = list(self._plans.values())
         paths = [path for plan in plans for path in plan.paths.all()]
+        traces = {path.trace for path in paths}
         return Stats(
             calls=self.calls,
             plans=len(plans),
             traces=sum(plan.paths.traces for plan in plans),
             nodes=sum(plan.paths.nodes for plan in plans),
-            trace_seconds=sum(plan.trace_seconds for plan in plans),
+            trace_seconds=sum(plan.trace_seconds for plan in plans)
+            + sum(trace.program_seconds for trace in traces),
             compile_seconds=sum(path.compile_seconds for path in paths),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager for plan in plans),
@@ -294,10 +343,10 @@ class Stats:
 
     Attributes:
         calls: how often it was called.
-        plans: kinds of arguments it was compiled for.
+        plans: kinds of arguments it is compiled for; those it has code for, as with what follows.
         traces: recorded paths through the function.
         nodes: statements of their programs, all together.
-        trace_seconds: time spent running the function on nodes.
+        trace_seconds: time spent running the function on nodes, and making programs of that.
         compile_seconds: time spent making machine code.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead.

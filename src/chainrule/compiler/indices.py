@@ -228,6 +228,10 @@ def checked(result: Node, bound: int) -> IndexNode:
     return IndexNode.of(result, bound)
 
 
+_PLAIN: Final = frozenset([int, slice])
+"""Types of keys that hold no index."""
+
+
 class TracedArray(NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
 
@@ -239,6 +243,8 @@ class TracedArray(NodeArray):
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
+        if _PLAIN.issuperset(map(type, keys)):
+            return super().__getitem__(key)
         if any(isinstance(k, WholeNode) for k in keys):
             keys = tuple([_index(k) for k in keys])
             key = keys if isinstance(key, tuple) else keys[0]

@@ -23,7 +23,7 @@ from chainrule.transforms import Gradient, Transformed, handed_to
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .captures import Watch
 from .draws import Draws
-from .paths import Outputs, Paths, Prefix, run_lanes, run_point, run_reduced
+from .paths import Outputs, Paths, Prefix, TooManyTraces, run_lanes, run_point, run_reduced
 from .results import LaneResult
 from .sites import PlainSites
 from .statics import State
@@ -186,18 +186,48 @@ class Plan:
             )
         return taken_apart(result)
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the function is bound to other nodes than those that it was compiled for."""
+        return self.watch is not None and self.watch.changed()
+
     def run(self, values: Sequence[Any], lanes: int) -> Any:
-        """The result for the leaves of a call."""
+        """The result for the leaves of a call.
+
+        Raises:
+            NotCompilable: if it can't be compiled.
+            TooManyTraces: if it takes too many paths.
+        """
+        return self._with(values, lambda: self._run(values, lanes))
+
+    def prepare(self, values: Sequence[Any]) -> None:
+        """Compile for the path that the leaves of a call take, or their first lane."""
+        self._with(values, lambda: self._prepare(values))
+
+    def _with(self, values: Sequence[Any], run: Callable[[], Any]) -> Any:
+        """What a run gives for the leaves of a call, once nothing has to be recorded anew."""
         outer = getattr(self._call, "values", None)
         self._call.values = values
         try:
             while True:
                 try:
-                    return self._run(values, lanes)
+                    return run()
                 except Restart:
                     continue
+                except (TooManyTraces, NotCompilable):
+                    self.eager = True
+                    raise
         finally:
             self._call.values = outer
+
+    def _prepare(self, values: Sequence[Any]) -> None:
+        packed = Packed(self.leaves, values)
+        path = self.paths.at((), lambda: packed.at(0))
+        if path.constant is None:
+            added: tuple[bool, ...] = ()
+            if self.lanes:
+                added = self._lane_result(len(self.live) + len(self.paths.captured)).reduce
+            path.kernel(added)
 
     def _run(self, values: Sequence[Any], lanes: int) -> Any:
         packed = Packed(self.leaves, values)
@@ -208,7 +238,9 @@ class Plan:
         n_nodes = len(self.live) + len(captured)
         if not self.lanes:
             inputs = packed.contiguous()
-            trace, outputs = run_point(paths, lambda: packed.at(0), address_of(inputs))
+            trace, outputs = run_point(
+                paths, lambda: packed.at(0), address_of(inputs), patient=not n_nodes
+            )
             if not n_nodes:
                 return trace.layout.unflatten_numbers(outputs)
             numbers: list[Any] = outputs[: trace.n_results].tolist()
@@ -232,10 +264,7 @@ class Plan:
 
     def _run_lanes(self, paths: Paths, packed: Packed, lanes: int, n_nodes: int) -> Any:
         owner = self.owner
-        if self.result is None or self.result.n_nodes != n_nodes:
-            assert self.layout is not None
-            self.result = LaneResult(self.layout, self._lane_axes(), n_nodes)
-        result = self.result
+        result = self._lane_result(n_nodes)
         outputs = Outputs(result.kept, lanes)
         inputs = packed.segments
         if result.any_added:
@@ -250,6 +279,12 @@ class Plan:
         nodes = [*packed.nodes, *paths.captured]
         as_nodes = functools.partial(self._as_nodes, nodes=nodes) if n_nodes else None
         return result.assembled(sums, outputs.arrays, lanes, as_nodes)
+
+    def _lane_result(self, n_nodes: int) -> LaneResult:
+        if self.result is None or self.result.n_nodes != n_nodes:
+            assert self.layout is not None
+            self.result = LaneResult(self.layout, self._lane_axes(), n_nodes)
+        return self.result
 
     def _lane_axes(self) -> list[int | None]:
         """For each leaf of the result the axis of the lanes; None if they are added up.

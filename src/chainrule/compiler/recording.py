@@ -135,6 +135,23 @@ class Recording:
         rows = zip(columns.codes[row:], columns.left[row:], columns.right[row:], strict=True)
         return list(rows), columns.constants[constant:].tolist()
 
+    def row(self, number: int) -> tuple[int, Any, Any]:
+        """A row: its code and operands, constants as floats, None where there is none.
+
+        Raises:
+            IndexError: if there is no such row.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no row {number}")
+        columns = self._columns
+        code, left, right = columns.codes[number], columns.left[number], columns.right[number]
+        constants = columns.constants
+        shown = [
+            None if x == ABSENT else x if x >= 0 or not is_operand else constants[~x]
+            for x, is_operand in ((left, has_left(code)), (right, has_right(code)))
+        ]
+        return code, shown[0], shown[1]
+
     # Recording
 
     def record(self, root: object) -> int:

@@ -125,7 +125,7 @@ class RecordedLinearization:
                     node._level = max(trace, result._level)
                 else:
                     self._waiting.append(node)
-        return nodes  # type: ignore[return-value]
+        return nodes
 
 
 def _passed(graph: Any, forward: bool, given: Sequence[Any]) -> list[Any]:

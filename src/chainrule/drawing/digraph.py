@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import graphviz
 
+from chainrule.comparing import is_truth
 from chainrule.drawing.attributes import KNOWN, check_attribute
 from chainrule.drawing.render import FORMATS, check_fonts, check_format, render_dot
 from chainrule.files import write_atomically
@@ -48,7 +50,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
             check_attribute(kind, name)
         for name, value in values.items():
             if value is not None:
-                target[name] = str(value).lower() if isinstance(value, bool) else str(value)
+                target[name] = str(value).lower() if is_truth(value) else str(value)
 
     @boundary
     def pipe(
@@ -197,8 +199,8 @@ def set_options(drawing: GraphDrawing, dpi: float | None, transparent: bool | No
         ValueError: if dpi is not above 0.
     """
     if dpi is not None:
-        if isinstance(dpi, bool) or not isinstance(dpi, (int, float)) or not 0 < dpi < 10_000:
+        if isinstance(dpi, bool) or not isinstance(dpi, Real) or not 0 < dpi < 10_000:
             raise ValueError(f"dpi is a number of pixels an inch, such as 300, not {dpi!r}")
-        drawing.attr(dpi=dpi)
+        drawing.attr(dpi=f"{float(dpi):.10g}")
     if transparent is not None:
         drawing.graph_attr["bgcolor"] = "transparent" if transparent else "white"

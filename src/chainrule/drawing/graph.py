@@ -8,6 +8,7 @@ from typing import Literal
 
 import graphviz
 
+from chainrule.comparing import is_truth
 from chainrule.drawing.digraph import GraphDrawing, set_options
 from chainrule.drawing.render import check_format
 from chainrule.drawing.selection import depths, fold_path, require_roots, sorted_below
@@ -123,6 +124,8 @@ class _Picture:
     ) -> None:
         self.total = len(nodes)
         kept = None if max_depth is None else depths(roots, max_depth)
+        if is_truth(fold):
+            fold = bool(fold)
         folded = fold if isinstance(fold, bool) else {fold} if isinstance(fold, str) else set(fold)
         self.number: dict[Node, int] = {}
         self.shown: list[Node] = []

@@ -3,6 +3,7 @@
 from .activations import ACTIVATIONS
 from .evaluation import Predictor, predict
 from .grouping import ungrouped
+from .history import DivergenceError, History
 from .initialization import INITIALIZATIONS
 from .layers import MLP, Layer, Neuron
 from .losses import (
@@ -12,13 +13,14 @@ from .losses import (
     hinge,
     huber,
     mean_squared_error,
+    poisson,
 )
 from .module import Module
 from .optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
 from .plots import plot_fit, plot_loss, plot_network, plot_regions
 from .saving import SavedFileError, load, load_weights, save
 from .schedules import Constant, Cosine, Step, WarmUp
-from .training import DivergenceError, History, fit
+from .training import fit
 
 __all__ = [
     "ACTIVATIONS",
@@ -53,6 +55,7 @@ __all__ = [
     "plot_loss",
     "plot_network",
     "plot_regions",
+    "poisson",
     "predict",
     "save",
     "ungrouped",

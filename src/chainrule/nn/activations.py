@@ -1,4 +1,8 @@
-"""Activation functions, by name or any function of a number or node."""
+"""Activation functions, by name or any function of a number or node.
+
+At 0 all have their derivative but two, which have none there: relu's is taken as 0 and leaky_relu's
+as 0.01, those of the negative side, as in PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,13 @@ def identity(x: Any) -> Any:
 
 def leaky_relu(x: Any) -> Any:
     """The value x where it is positive, a hundredth of it elsewhere."""
-    return math.maximum(x, 0.01 * x)
+    return math.where(x > 0, x, 0.01 * x)
 
 
 def elu(x: Any) -> Any:
     """The value x where it is positive, exp(x) - 1 elsewhere."""
-    return math.where(x > 0, x, math.expm1(math.minimum(x, 0.0)))
+    positive = x > 0
+    return math.where(positive, x, math.expm1(math.where(positive, 0.0, x)))  # never overflows
 
 
 def silu(x: Any) -> Any:

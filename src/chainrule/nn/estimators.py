@@ -1,27 +1,27 @@
-"""MLPClassifier and MLPRegressor with the conventions of scikit-learn.
+"""MLPClassifier and MLPRegressor: scikit-learn's networks, with compiled training.
 
-Parameters and attributes are called as in scikit-learn's own classes of these names. Networks of
-the same sizes share their machine code, so that a grid search compiles once for each.
+Parameters and attributes are those of scikit-learn's own classes of these names, and so are the
+numbers. Networks of the same sizes share their machine code, so that a grid search compiles once
+for each.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.base import ClassifierMixin, RegressorMixin
+    from sklearn.metrics import accuracy_score, r2_score
     from sklearn.preprocessing import LabelBinarizer
-    from sklearn.utils import check_random_state
-    from sklearn.utils.multiclass import check_classification_targets, type_of_target
-    from sklearn.utils.validation import (
-        _check_sample_weight,
-        check_is_fitted,
-        column_or_1d,
-        validate_data,
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import (
+        check_classification_targets,
+        type_of_target,
+        unique_labels,
     )
+    from sklearn.utils.validation import column_or_1d, validate_data
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"the estimators need scikit-learn: pip install 'chainrule[learn]' ({error})",
@@ -29,255 +29,203 @@ except ModuleNotFoundError as error:
     ) from None
 
 from chainrule import rules
-from chainrule.tracebacks import boundary, warn
+from chainrule.tracebacks import boundary
 
-from .evaluation import Predictor
-from .layers import MLP
-from .optimizers import SGD, Adam, AdamW, Optimizer
-from .training import fit as train
+from ._choices import named
+from .estimator_base import Network, dense
+from .solvers import STOCHASTIC
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
+REGRESSION_LOSSES: Final = ("squared_error", "poisson")
 
-class _Network(BaseEstimator):  # type: ignore[misc]
-    """What classifier and regressor share."""
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate_init: Any = 0.001,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-
-    def _start(self, n_outputs: int) -> None:
-        """A new network and optimizer."""
-        hidden = self.hidden_layer_sizes
-        sizes = [int(n) for n in hidden] if numpy.iterable(hidden) else [int(hidden)]
-        random = check_random_state(self.random_state)
-        seed = int(random.randint(2**31 - 1))
-        activation = "sigmoid" if self.activation == "logistic" else self.activation
-        self.model_ = MLP(self.n_features_in_, [*sizes, n_outputs], activation, seed=seed)
-        self.n_outputs_ = n_outputs
-        self.n_layers_ = len(sizes) + 2
-        self.loss_curve_: list[float] = []
-        self.n_iter_ = 0
-        self._random = numpy.random.default_rng(seed)
-        self._optimizer: Optimizer | None = None
-
-    def _batch(self, n_samples: int) -> int:
-        if self.batch_size == "auto":
-            return min(200, n_samples)
-        return min(int(self.batch_size), n_samples)
-
-    def _new_optimizer(self, batch: float) -> Optimizer:
-        decay = self.alpha / batch if batch > 0 else 0.0
-        if self.solver == "sgd":
-            momentum = self.momentum
-            return SGD(
-                self.learning_rate_init,
-                momentum=momentum,
-                nesterov=momentum > 0,
-                weight_decay=decay,
-            )
-        if self.solver == "adamw":
-            return AdamW(self.learning_rate_init, weight_decay=self.alpha)
-        if self.solver == "adam":
-            return Adam(self.learning_rate_init, weight_decay=decay)
-        raise ValueError(f'solver is "adam", "adamw" or "sgd", not {self.solver!r}')
-
-    def _train(self, X: Any, y: Any, loss: str, sample_weight: Any, partial: bool) -> None:
-        """Go on training the network."""
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        batch = self._batch(len(X))
-        if self._optimizer is None:
-            whole = len(X) if sample_weight is None else float(sample_weight.sum())
-            self._optimizer = self._new_optimizer(batch * whole / len(X))
-        validation: Any = None
-        if self.early_stopping and not partial:
-            validation = float(self.validation_fraction)
-            batch = self._batch(len(X) - round(len(X) * validation))
-        history = train(
-            self.model_,
-            X,
-            y,
-            loss=loss,
-            optimizer=self._optimizer,
-            epochs=1 if partial else self.max_iter,
-            batch_size=batch,
-            shuffle=self.shuffle,
-            seed=self._random,
-            validation=validation,
-            patience=None if partial else self.n_iter_no_change,
-            min_delta=self.tol if numpy.isfinite(self.tol) else 0.0,
-            sample_weight=sample_weight,
-            progress=bool(self.verbose),
+def _is_stochastic(estimator: Network) -> bool:
+    """Whether there is ``partial_fit``: otherwise say why not."""
+    if estimator.solver not in STOCHASTIC:
+        raise AttributeError(
+            f"partial_fit is there for the solvers {', '.join(STOCHASTIC)}, not for"
+            f" {estimator.solver!r}, which takes all samples at once"
         )
-        self.loss_curve_.extend(history.loss)
-        self.loss_ = history.loss[-1] if history.loss else numpy.nan
-        self.n_iter_ = self.n_iter_ + 1 if partial else len(history.loss)
-        self.t_ = len(X) * self.n_iter_
-        if validation is not None:
-            self.validation_losses_ = history.validation_loss
-        if not partial and history.stopped == "epochs":
-            warn(
-                f"{self.max_iter} epochs (max_iter) were not enough for the loss to settle",
-                ConvergenceWarning,
-            )
-
-    def _outputs(self, X: Any) -> Any:
-        check_is_fitted(self)
-        X = _dense(validate_data(self, X, accept_sparse=True, dtype=numpy.float64, reset=False))
-        return Predictor(self.model_)(X)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
+    return True
 
 
-class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
+class MLPClassifier(ClassifierMixin, Network):  # type: ignore[misc]
     """A network that classifies: logistic for two classes and for several labels, else softmax.
 
+    What is minimised is the mean cross-entropy of a batch, several labels added up, and
+    alpha/2 times the sum of the squared weights, without biases, divided by the batch's size.
+
     Args:
-        hidden_layer_sizes: neurons of each hidden layer.
-        activation: of the hidden layers: any name or function that :class:`MLP` takes.
-        solver: "adam", "adamw" or "sgd".
-        alpha: weight decay; for "adam" and "sgd" it is divided by the size of a batch.
-        batch_size: samples a step; "auto" is the least of 200 and all.
-        learning_rate_init: the learning rate, or a schedule.
-        max_iter: the most epochs.
+        hidden_layer_sizes: neurons of each hidden layer; none for a linear model.
+        activation: of the hidden layers: any name or function that :class:`MLP` takes, and
+            "logistic".
+        solver: "adam", "sgd", "lbfgs" by SciPy, or "adamw".
+        alpha: the strength of the penalty; of "adamw" the weight decay, apart from the gradient
+            and also of biases, with no penalty.
+        batch_size: samples a step; "auto" is the least of 200 and all. Not for "lbfgs".
+        learning_rate: of "sgd": "constant"; "invscaling": learning_rate_init divided by
+            (1 + samples seen) to the power power_t; "adaptive": divided by 5 wherever training
+            would stop, down to 1e-6.
+        learning_rate_init: the learning rate, or a schedule. Not for "lbfgs".
+        power_t: the exponent of "invscaling".
+        max_iter: the most epochs, or iterations of "lbfgs".
         shuffle: whether each epoch has another order.
         random_state: for first weights, order, and validation samples.
-        tol: the least improvement of the loss that counts.
-        verbose: whether to show a progress bar.
-        warm_start: whether ``fit`` goes on from where it was.
-        momentum: of "sgd", Nesterov's.
-        early_stopping: whether to hold out validation samples and judge by the loss on these.
+        tol: the least improvement that counts; for "lbfgs" the largest element of the gradient at
+            which it ends.
+        verbose: whether to print the loss of each epoch.
+        warm_start: whether ``fit`` goes on with the weights there are, by a new optimizer of the
+            parameters as they are now.
+        momentum: of "sgd".
+        nesterovs_momentum: whether that is Nesterov's.
+        early_stopping: whether to hold out validation samples, judge by the score on these, and go
+            back to the best weights. Not for "lbfgs".
         validation_fraction: which part.
-        n_iter_no_change: epochs without improvement after which training stops.
+        beta_1: what "adam" and "adamw" keep of the mean of gradients.
+        beta_2: what they keep of the mean of their squares.
+        epsilon: what they add to its root.
+        n_iter_no_change: how many epochs in a row may bring no improvement, or infinity.
+        max_fun: the most evaluations of "lbfgs".
 
     Attributes:
         classes_: the classes.
         model_: the :class:`MLP`.
-        loss_curve_: the loss of each epoch.
+        coefs_: the weights of each layer, an array (inputs, outputs): read-only copies. Set the
+            attribute to change them.
+        intercepts_: the biases of each layer, in the same way.
+        loss_: the loss of the last epoch, penalty included.
+        loss_curve_: that of each epoch, also of earlier calls that training went on from. This and
+            the next three are not there after "lbfgs".
+        best_loss_: the least of them; None with early_stopping.
+        validation_scores_: the score on the validation samples after each epoch; None without.
+        best_validation_score_: the best of them; None without.
+        n_iter_: the epochs or iterations of the last call.
+        t_: how many samples were trained on.
+        n_layers_: the number of layers with the inputs.
+        n_outputs_: the number of outputs.
+        out_activation_: "logistic" or "softmax".
     """
 
     @boundary
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPClassifier:
-        """Train on samples and their classes."""
-        again = self.warm_start and hasattr(self, "model_")
-        X, y = validate_data(
-            self, X, y, accept_sparse=True, multi_output=True, dtype=numpy.float64, reset=not again
-        )
-        check_classification_targets(y)
-        if again and set(numpy.unique(y)) != set(self.classes_):
-            raise ValueError(
-                f"warm_start needs the classes of the fit before, {self.classes_}, and y has"
-                f" {numpy.unique(y)}"
-            )
-        if not again:
-            self._take_classes(y)
-        self._train(_dense(X), self._targets(y), self._loss, sample_weight, False)
+        """Train on samples and their classes.
+
+        Args:
+            X: inputs, an array or sparse array with a row for each sample.
+            y: the class of each sample, or a row of 0 and 1 for each with a column for each label.
+            sample_weight: how much each sample counts, a number from 0 up.
+
+        Raises:
+            TypeError: if a parameter is of the wrong kind.
+            ValueError: if a parameter or the data can't be used.
+            DivergenceError: if the loss or a weight becomes NaN or infinite, or the loss of an
+                epoch is above 1e5 times what it was for the first weights (1e5 below 1).
+        """
+        self._fit(X, y, sample_weight)
         return self
 
+    @available_if(_is_stochastic)  # type: ignore[untyped-decorator]
     @boundary
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> MLPClassifier:
-        """Go through some samples once; the first call is told all classes."""
-        first = not hasattr(self, "model_")
-        X, y = validate_data(
-            self, X, y, accept_sparse=True, multi_output=True, dtype=numpy.float64, reset=first
-        )
-        check_classification_targets(y)
-        if first:
+        """Go through some samples once; the first call is told all classes.
+
+        Raises as :meth:`fit` does.
+        """
+        if not hasattr(self, "model_"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            labels = type_of_target(y).startswith("multilabel")
-            self._take_classes(y if labels else numpy.unique(classes))
         elif classes is not None and not numpy.array_equal(numpy.unique(classes), self.classes_):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was:"
                 f" {self.classes_!r}"
             )
-        self._train(_dense(X), self._targets(y), self._loss, sample_weight, True)
+        self._fit(X, y, sample_weight, True, classes)
         return self
 
-    def _take_classes(self, y: Any) -> None:
-        self._label_binarizer = LabelBinarizer().fit(y)
-        self.classes_ = self._label_binarizer.classes_
-        kind = self._label_binarizer.y_type_
-        self._multilabel = kind.startswith("multilabel")
-        several = self._multilabel or len(self.classes_) > 2
-        self._loss = "cross_entropy" if kind == "multiclass" else "binary_cross_entropy"
-        self.out_activation_ = "softmax" if kind == "multiclass" else "logistic"
-        self._start(len(self.classes_) if several else 1)
-
-    def _targets(self, y: Any) -> Any:
-        if self._multilabel:
-            return _dense(y).astype(numpy.float64)
+    def _checked(self, X: Any, y: Any, first: bool, partial: bool, classes: Any) -> tuple[Any, Any]:
+        X, y = validate_data(
+            self, X, y, accept_sparse=True, multi_output=True, dtype=numpy.float64, reset=first
+        )
+        check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        unknown = numpy.setdiff1d(y, self.classes_)
+        multilabel = type_of_target(y).startswith("multilabel")
+        if first:
+            of = numpy.unique(classes) if partial and not multilabel else y
+            self._label_binarizer = LabelBinarizer().fit(of)
+            self.classes_ = self._label_binarizer.classes_
+        self._check_known(y, multilabel, first or partial)
+        return dense(X), self._label_binarizer.transform(y).astype(bool)
+
+    def _check_known(self, y: Any, multilabel: bool, some: bool) -> None:
+        """Raise ValueError if y does not fit the classes: all of them, or some."""
+        if multilabel != self._is_multilabel:
+            kinds = "a class for each sample", "a row of 0 and 1 for each label"
+            raise ValueError(
+                f"training goes on, and y was {kinds[self._is_multilabel]}; it can't be"
+                f" {kinds[multilabel]} now"
+            )
+        if multilabel:
+            if y.shape[1] != len(self.classes_):
+                raise ValueError(
+                    f"training goes on with {len(self.classes_)} labels, and y has {y.shape[1]}"
+                )
+            return
+        found = unique_labels(y)
+        unknown = numpy.setdiff1d(found, self.classes_)
+        if not some and (unknown.size or len(found) < len(self.classes_)):
+            raise ValueError(
+                f"warm_start needs the classes of the fit before, {self.classes_}, and y has"
+                f" {found}"
+            )
         if unknown.size:
             raise ValueError(f"y has classes {unknown} that are not in classes_, {self.classes_}")
-        labels = numpy.searchsorted(self.classes_, y)
-        return labels if self._loss == "cross_entropy" else labels.astype(numpy.float64)
+
+    @property
+    def _is_multilabel(self) -> bool:
+        return str(self._label_binarizer.y_type_).startswith("multilabel")
+
+    def _loss_and_output(self) -> tuple[str, str]:
+        if self._label_binarizer.y_type_ == "multiclass":
+            return "log_loss", "softmax"
+        return "binary_log_loss", "logistic"
+
+    def _strata(self, targets: Any) -> Any:
+        return targets if targets.shape[1] == 1 else None
+
+    def _score_of_outputs(self, outputs: Any, targets: Any, sample_weight: Any) -> float:
+        if not numpy.isfinite(outputs).all():
+            return numpy.nan
+        truth = self._label_binarizer.inverse_transform(targets)
+        return float(accuracy_score(truth, self._decided(outputs), sample_weight=sample_weight))
 
     @boundary
     def predict(self, X: Any) -> Any:
-        """The most probable class of each sample."""
-        logits = self._outputs(X)
-        if self._multilabel:
-            return (logits.reshape(len(logits), -1) > 0).astype(int)
-        if logits.ndim == 1:
-            positive = (logits > 0).astype(int)
-            return self.classes_[numpy.minimum(positive, len(self.classes_) - 1)]
-        return self.classes_[logits.argmax(axis=1)]
+        """The most probable class of each sample.
+
+        Several labels are rows of 0 and 1, sparse if those of the training were.
+        """
+        return self._decided(self._outputs(X))
+
+    def _decided(self, logits: Any) -> Any:
+        return self._label_binarizer.inverse_transform(self._shares(logits))
+
+    def _shares(self, logits: Any) -> Any:
+        """The probability of each class or label; of two classes that of the second."""
+        if self.out_activation_ == "softmax":
+            powers = numpy.exp(logits - logits.max(axis=1, keepdims=True))
+            return powers / powers.sum(axis=1, keepdims=True)
+        shares = numpy.array([rules.sigmoid(x) for x in logits.ravel().tolist()])
+        return shares.reshape(logits.shape)
 
     @boundary
     def predict_proba(self, X: Any) -> Any:
         """The probability of each class for each sample."""
-        logits = self._outputs(X)
-        if self.out_activation_ == "softmax":
-            logits = logits - logits.max(axis=1, keepdims=True)
-            powers = numpy.exp(logits)
-            return powers / powers.sum(axis=1, keepdims=True)
-        share = numpy.array([rules.sigmoid(x) for x in logits.ravel().tolist()])
-        if self._multilabel:
-            return share.reshape(len(logits), -1)
-        return numpy.column_stack([1.0 - share, share])
+        shares = self._shares(self._outputs(X))
+        return numpy.column_stack([1.0 - shares, shares]) if shares.ndim == 1 else shares
 
     @boundary
     def predict_log_proba(self, X: Any) -> Any:
@@ -291,29 +239,92 @@ class MLPClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         return tags
 
 
-class MLPRegressor(RegressorMixin, _Network):  # type: ignore[misc]
-    """A network that predicts numbers, one or several, with the least squared error.
+class MLPRegressor(RegressorMixin, Network):  # type: ignore[misc]
+    """A network that predicts numbers, one or several.
 
-    Parameters are those of :class:`MLPClassifier`.
+    What is minimised is the mean of half the squared error of a batch, or of half the Poisson
+    deviance, several targets added up, and the penalty of :class:`MLPClassifier`. The squared error
+    that ``loss_`` and ``loss_curve_`` show is the mean over the targets.
+
+    Args:
+        loss: "squared_error" or "poisson", for counts: targets from 0 up, whose logarithm is what
+            the network learns.
+        hidden_layer_sizes: this and all others as for :class:`MLPClassifier`.
 
     Attributes:
-        model_: the :class:`MLP`.
-        loss_curve_: the loss of each epoch.
+        model_: the :class:`MLP`; this and all others are those of :class:`MLPClassifier`.
+        out_activation_: "identity", or "exp" for "poisson".
     """
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: Any = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )
+        self.loss = loss
 
     @boundary
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Train on samples and their targets."""
-        self._fit(X, y, sample_weight, not (self.warm_start and hasattr(self, "model_")), False)
+        """Train on samples and their targets; the arguments are those of a classifier's fit."""
+        self._fit(X, y, sample_weight)
         return self
 
+    @available_if(_is_stochastic)  # type: ignore[untyped-decorator]
     @boundary
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """Go through some samples once."""
-        self._fit(X, y, sample_weight, not hasattr(self, "model_"), True)
+        self._fit(X, y, sample_weight, True)
         return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, first: bool, partial: bool) -> None:
+    def _checked(self, X: Any, y: Any, first: bool, partial: bool, classes: Any) -> tuple[Any, Any]:
         X, y = validate_data(
             self,
             X,
@@ -324,24 +335,44 @@ class MLPRegressor(RegressorMixin, _Network):  # type: ignore[misc]
             dtype=numpy.float64,
             reset=first,
         )
-        y = y.astype(numpy.float64)
+        y = dense(y).astype(numpy.float64)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if first:
-            self.out_activation_ = "identity"
-            self._start(1 if y.ndim == 1 else y.shape[1])
-        self._train(_dense(X), y, "mean_squared_error", sample_weight, partial)
+        return dense(X), y.reshape(len(y), -1)
+
+    def _checked_parameters(self) -> list[int]:
+        if not isinstance(self.loss, str):
+            raise TypeError(
+                f"loss is one of {', '.join(REGRESSION_LOSSES)}, not {self.loss!r}; the sizes of"
+                " hidden layers are MLPRegressor(hidden_layer_sizes=...)"
+            )
+        named("loss", self.loss, REGRESSION_LOSSES)
+        return super()._checked_parameters()
+
+    def _loss_and_output(self) -> tuple[str, str]:
+        return self.loss, "exp" if self.loss == "poisson" else "identity"
+
+    def _strata(self, targets: Any) -> Any:
+        return None
+
+    def _score_of_outputs(self, outputs: Any, targets: Any, sample_weight: Any) -> float:
+        predicted = self._predicted(outputs)
+        if not numpy.isfinite(predicted).all():
+            return numpy.nan
+        return float(r2_score(targets, predicted, sample_weight=sample_weight))
 
     @boundary
     def predict(self, X: Any) -> Any:
         """The prediction for each sample."""
-        return self._outputs(X)
+        return self._predicted(self._outputs(X))
+
+    def _predicted(self, outputs: Any) -> Any:
+        if self.out_activation_ != "exp":
+            return outputs
+        with numpy.errstate(over="ignore"):
+            return numpy.exp(outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _dense(X: Any) -> Any:
-    return X.toarray() if hasattr(X, "toarray") else X

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import numpy
 from numpy.typing import NDArray
 
-from chainrule import forking
+from chainrule import forking, trees
 from chainrule.compiler.arguments import leaf_of
 from chainrule.compiler.session import Program, Session
 from chainrule.keywords import with_nearest_names
@@ -56,13 +56,11 @@ class EagerSteps:
         """The mean loss over samples and its gradient."""
         chosen = self._all if index is None else index.tolist()
         set_data(self._parameters, self.values)
-        for node in self._parameters:
-            node.grad = 0.0
         mean: Any = 0.0
         with ungrouped():
             for i in chosen:
                 mean = mean + _number(self._function(*[array[i] for array in self._samples]))
-        mean = mean / (total or len(chosen))
+        mean = mean / (len(chosen) if total is None else total)
         if not isinstance(mean, Node):
             return float(mean), numpy.zeros(len(self._parameters))
         mean.backward()
@@ -123,7 +121,7 @@ def steps_of(
     """
     function = loss_of_sample(model, loss, len(samples) > 2)
     if program is None:
-        program = _kept_program(model, loss, samples)
+        program = _kept_program(model, loss, samples, parameters)
     if program is None:
         program = Program(function, samples, parameters)
     return SafeSteps(program, function, samples, parameters, threads)
@@ -157,8 +155,11 @@ class Predictor:
     def __call__(self, X: Any) -> Array:
         """The outputs: an array (samples,), or (samples, outputs) if there are several.
 
+        Those in nested lists, arrays and dicts come one after the other, of a dict by sorted keys.
+
         Raises:
-            TypeError: if X holds no numbers.
+            TypeError: if X holds no numbers or is masked, or an output is none, or is not like that
+                of another sample.
             ValueError: if X is empty or not finite, or does not fit the model.
         """
         samples = [checked_inputs(X)]
@@ -170,23 +171,48 @@ class Predictor:
             except NotCompilable as error:
                 warn(f"the model runs eagerly: {error}")
                 self._compile = False
-        rows = _plain(samples[0])
+        return self._eagerly(_plain(samples[0]))
+
+    def _eagerly(self, rows: Any) -> Array:
+        results: list[list[float]] = []
+        layout: trees.Layout | None = None
         with ungrouped():
-            results = [_data(self.model(row)) for row in rows]
-        return numpy.array(results, dtype=numpy.float64)
+            for row in rows:
+                outputs, found = trees.flatten(self.model(row), "the output", truths=True)
+                if layout is None:
+                    layout = found
+                elif found != layout:
+                    raise TypeError(
+                        "the output must have one structure and shape for all samples; it was"
+                        f" {layout}, and is {found} for another"
+                    )
+                results.append([x.data if isinstance(x, Node) else x for x in outputs])
+        assert layout is not None
+        return _joined(numpy.array(results, dtype=numpy.float64), layout)
 
     def _compiled(self, key: Any, samples: list[Any], parameters: list[Node]) -> Array:
         program = self._programs.get(key)
         if program is None or program.parameters != parameters:
-            program = _kept_program(self.model, None, samples)
+            program = _kept_program(self.model, None, samples, parameters)
             if program is None:
                 program = Program(self.model, samples, parameters, gradient=False)
                 self._programs[key] = program
         session = Session(program, samples, self._threads)
-        session.values[:] = [node.data for node in parameters]
-        results = session.evaluate()
-        assert program.layout is not None
-        return results[:, 0] if program.layout.is_number else results
+        return _evaluated(session, [node.data for node in parameters])
+
+
+def _evaluated(session: Session, values: Any) -> Array:
+    """What a session of a model gives for some values of the parameters."""
+    session.values[:] = values
+    rows = session.evaluate()
+    assert session.program.layout is not None
+    return _joined(rows, session.program.layout)
+
+
+def _joined(rows: Array, layout: trees.Layout) -> Array:
+    """The numbers of all samples, without an axis for them where each has but one."""
+    single = layout.structure.is_leaf() and not layout.shapes[0]
+    return rows[:, 0] if single else rows
 
 
 @boundary
@@ -196,16 +222,42 @@ def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
     return Predictor(model, compile)(X)
 
 
+def outputs_of(model: Module, X: Any, parameters: Sequence[Node]) -> Callable[[Array], Array]:
+    """The outputs of a model for some samples: a function of the parameters' values.
+
+    As long as it is in use the model must not be changed but for these values.
+    """
+    samples = [checked_inputs(X)]
+    session: Session | None = None
+
+    def at(values: Array) -> Array:
+        nonlocal session
+        try:
+            if session is None:
+                program = _kept_program(model, None, samples, parameters)
+                if program is None:
+                    program = Program(model, samples, parameters, gradient=False)
+                session = Session(program, samples)
+            return _evaluated(session, values)
+        except NotCompilable:  # the training has told it
+            set_data(parameters, values)
+            return Predictor(model, compile=False)(X)
+
+    return at
+
+
 _programs: OrderedDict[Any, Program] = OrderedDict()
 _lock = forking.lock()
 
 
-def _kept_program(model: Any, loss: Loss | None, samples: Sequence[Any]) -> Program | None:
+def _kept_program(
+    model: Any, loss: Loss | None, samples: Sequence[Any], parameters: Sequence[Node]
+) -> Program | None:
     """The program of all networks of an architecture; None if it is not that kind of model.
 
     It belongs to a network of its own, so that it neither keeps nor changes the user's.
     """
-    described = architecture(model)
+    described = architecture(model, parameters)
     if described is None or not (loss is None or loss in LOSSES.values()):
         return None
     leaves = tuple(leaf_of(array, 0, False) for array in samples)
@@ -228,9 +280,10 @@ def _kept_program(model: Any, loss: Loss | None, samples: Sequence[Any]) -> Prog
 
 
 def set_data(nodes: Sequence[Node], values: Array) -> None:
-    """Give leaf nodes their values."""
+    """Give leaf nodes their values, and gradients of 0."""
     for node, value in zip(nodes, values.tolist(), strict=True):
         node.data = value
+        node.grad = 0.0
 
 
 def _plain(array: Any) -> Any:
@@ -249,9 +302,3 @@ def _number(value: Any) -> Any:
         f"a loss is one number for each sample; this one gave {type(value).__name__}: add up, or"
         " take the mean"
     )
-
-
-def _data(output: Any) -> Any:
-    if hasattr(output, "__len__"):
-        return [_data(part) for part in output]
-    return output.data if isinstance(output, Node) else float(output)

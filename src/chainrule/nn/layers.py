@@ -19,6 +19,9 @@ from .module import Module
 class Neuron(Module):
     """activation(w0 x0 + w1 x1 + … + b).
 
+    A number that is put in the place of a weight or of the bias, such as 0.0 for one that is
+    pruned, stays what it is: it is no parameter.
+
     Args:
         weights: the first values of the weights.
         activation: its name, or a function.
@@ -33,8 +36,8 @@ class Neuron(Module):
     def __init__(self, weights: Sequence[float], activation: str | Activation = "tanh") -> None:
         if not len(weights):
             raise ValueError("Neuron: there are no weights")
-        self.weights = [Node(value, name=f"w{i}") for i, value in enumerate(weights)]
-        self.bias = Node(0.0, name="b")
+        self.weights: list[Any] = [Node(x, name=f"w{i}") for i, x in enumerate(weights)]
+        self.bias: Any = Node(0.0, name="b")
         self.activation = activation
         self.uses = _function(activation)
 

@@ -84,12 +84,26 @@ def cross_entropy(logits: Any, label: Any) -> Any:
     return math.log(sum(powers[1:], powers[0])) + (largest - take(logits, label))
 
 
+@boundary
+def poisson(log_rate: Any, count: Any) -> Any:
+    """Half the Poisson deviance of a count, a target from 0 up, whose expectation is exp(log_rate).
+
+    It is exp(log_rate) - count · log_rate, -log of the probability, above the least that it can
+    be for this count. Of several outputs it is the mean.
+    """
+    if not hasattr(log_rate, "__len__"):
+        return _half_deviance(log_rate, _one(count, "the target"))
+    _check_lengths(log_rate, count)
+    return _mean([_half_deviance(x, y) for x, y in zip(log_rate, count, strict=True)])
+
+
 LOSSES: Final[dict[str, Loss]] = {
     "mean_squared_error": mean_squared_error,
     "huber": huber(),
     "hinge": hinge,
     "binary_cross_entropy": binary_cross_entropy,
     "cross_entropy": cross_entropy,
+    "poisson": poisson,
 }
 
 
@@ -105,6 +119,11 @@ def loss(choice: str | Loss) -> Loss:
 
 def _squared(x: Any) -> Any:
     return x * x
+
+
+def _half_deviance(log_rate: Any, count: Any) -> Any:
+    safe = math.where(count > 0, count, 1.0)  # 0 · log(0) is 0
+    return math.exp(log_rate) - count * log_rate + (count * math.log(safe) - count)
 
 
 def _mean_of_pairs(function: Callable[[Any], Any], prediction: Any, target: Any) -> Any:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import UserDict, UserList, deque
 from collections.abc import Iterator
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy
 
 from chainrule.backpropagation import zero_grad
+from chainrule.compiler.reach import slots_of
 from chainrule.node import Node
 
 
 class Module(ABC):
     """Something with parameters: leaf nodes in its attributes, in any nesting of containers.
 
-    A subclass keeps leaf nodes, other modules, and lists, tuples, dicts and arrays of these in its
-    attributes, in any way, and says in ``__call__`` what it computes.
+    A subclass keeps leaf nodes, other modules, and lists, tuples, deques, dicts and arrays of these
+    in its attributes, in any way, and says in ``__call__`` what it computes. Sets, which have no
+    order, and objects of other classes are not looked into.
     """
 
     @abstractmethod
@@ -26,9 +31,21 @@ class Module(ABC):
     def named_parameters(self) -> Iterator[tuple[str, Node]]:
         """The parameters with the way to them, such as ``layers.0.neurons.2.bias``.
 
-        A node that occurs twice, a shared weight, is one parameter, under its first name.
+        The order is that of attributes and elements. A node that occurs twice, a shared weight, is
+        one parameter, under its first name.
+
+        Raises:
+            ValueError: if two parameters have one name, as the keys 1 and "1" of a dict give.
         """
-        return _found(self)
+        named: dict[str, Node] = {}
+        for name, node in _found(self):
+            if name in named:
+                raise ValueError(
+                    f"two parameters of {type(self).__name__} have the name {name!r}: keys are"
+                    " taken as text and joined by dots; give a key or attribute another name"
+                )
+            named[name] = node
+        return iter(named.items())
 
     def parameters(self) -> list[Node]:
         """The parameters, in a fixed order."""
@@ -45,35 +62,48 @@ class Module(ABC):
 
 def _found(root: Module) -> Iterator[tuple[str, Node]]:
     """The leaf nodes below a module with their names, without recursion, each once."""
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # by id; kept, so that what is made on the way takes no id of these
     stack: list[tuple[str, Any]] = [("", root)]
     while stack:
-        name, value = stack.pop()
+        way, value = stack.pop()
+        if id(value) in seen:
+            continue
         if isinstance(value, Node):
-            if id(value) not in seen and not value.operands:
-                seen.add(id(value))
-                yield name, value
+            if not value.operands:
+                seen[id(value)] = value
+                yield way[1:], value
             continue
-        parts = _parts(value)
-        if not parts or id(value) in seen:
-            continue
-        seen.add(id(value))
-        prefix = f"{name}." if name else ""
-        stack.extend((f"{prefix}{key}", part) for key, part in reversed(parts))
+        parts = _parts(value, way)
+        if parts:
+            seen[id(value)] = value
+            stack.extend(reversed(parts))
 
 
-def _parts(value: Any) -> list[tuple[str, Any]]:
-    """What a module or container holds, by name."""
+def _parts(value: Any, way: str) -> list[tuple[str, Any]]:
+    """What a module or container holds, each with the way to it: ``.name`` or ``.number`` more.
+
+    To an element of an array it is one number for each axis, none if it has no axes.
+    """
+    if isinstance(value, (list, tuple, deque, UserList)):
+        return [(f"{way}.{i}", part) for i, part in enumerate(value)]
     if isinstance(value, Module):
-        return [(key, part) for key, part in vars(value).items() if _may_hold(part)]
-    if isinstance(value, dict):
-        return [(str(key), part) for key, part in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [(str(i), part) for i, part in enumerate(value)]
-    if isinstance(value, numpy.ndarray) and value.dtype == object:
-        return [(str(i), part) for i, part in enumerate(value.tolist())]
+        return [(f"{way}.{name}", part) for name, part in _attributes(value)]
+    if isinstance(value, (dict, UserDict, MappingProxyType)):
+        return [(f"{way}.{key}", part) for key, part in value.items()]
+    if isinstance(value, (numpy.ndarray, numpy.void)) and value.dtype.hasobject:
+        array = numpy.asarray(value)  # what a masked array hides is there all the same
+        if array.dtype.names is not None:
+            return [(f"{way}.{field}", array[field]) for field in array.dtype.names]
+        return [(".".join([way, *map(str, at)]), part) for at, part in numpy.ndenumerate(array)]
     return []
 
 
-def _may_hold(value: Any) -> bool:
-    return isinstance(value, (Node, Module, dict, list, tuple, numpy.ndarray))
+def _attributes(module: Module) -> list[tuple[str, Any]]:
+    """The attributes of a module, those that classes keep in slots first."""
+    slots = [name for name in _slots(type(module)) if hasattr(module, name)]
+    return [*[(name, getattr(module, name)) for name in slots], *vars(module).items()]
+
+
+@lru_cache(maxsize=1000)
+def _slots(kind: type) -> list[str]:
+    return [name for base in reversed(kind.__mro__) for name in slots_of(base)]

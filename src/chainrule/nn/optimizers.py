@@ -22,6 +22,8 @@ from ._choices import chosen, not_negative, positive
 from .schedules import Constant, Schedule, schedule
 
 Array = NDArray[numpy.float64]
+SMALLEST: Final = 1e-290
+"""A number below it, or what it is the sum of, may have lost digits."""
 
 
 class Optimizer(ABC):
@@ -42,6 +44,12 @@ class Optimizer(ABC):
     """
 
     default_rate: ClassVar[float]
+    _changing: ClassVar[tuple[str, ...] | None] = None
+    """The attributes that steps change, besides their number; None for all, which takes longer."""
+
+    def __init_subclass__(cls) -> None:
+        if "_changing" not in vars(cls):  # what a subclass adds is part of its state
+            cls._changing = None
 
     @boundary
     def __init__(
@@ -52,23 +60,58 @@ class Optimizer(ABC):
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        self.schedule = schedule(self.default_rate if learning_rate is None else learning_rate)
+        self.schedule = self.default_rate if learning_rate is None else learning_rate
         self.weight_decay = not_negative("weight_decay", weight_decay)
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        self._constant = isinstance(self.schedule, Constant)
-        self._rate = self.schedule(0) if self._constant else 0.0
         self.reset()
 
     def reset(self) -> None:
         """Forget all steps."""
         self.steps = 0
         self._size = -1
+        self.course: Any = None  # of the training: see course.py
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate by the number of the step; a number may be set too."""
+        return self._schedule
+
+    @schedule.setter
+    @boundary
+    def schedule(self, rate: float | Schedule) -> None:
+        self._schedule = schedule(rate)
+        self._constant = isinstance(self._schedule, Constant)
+        self._rate = self._schedule(0) if self._constant else 0.0
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        return self._rate if self._constant else self.schedule(self.steps)
+        return self._rate if self._constant else self._schedule(self.steps)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that steps change: :meth:`restore` goes back to it."""
+        kept: dict[str, Any] = {"steps": self.steps, "_size": self._size}
+        if self._changing is None:
+            for name, value in vars(self).items():
+                if name != "course":
+                    kept[name] = _copied(value)
+        elif self._size >= 0:
+            for name in self._changing:
+                kept[name] = getattr(self, name).copy()
+        return kept
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where the optimizer was when :meth:`state` gave that."""
+        for name, value in state.items():
+            setattr(self, name, _copied(value))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "course": None}  # copies and pickles need not go back
+
+    def overflowed(self) -> bool:
+        """Whether the state is no longer finite: the parameters could not move again."""
+        return False
 
     @boundary
     def update(self, values: Array, gradient: Array) -> None:
@@ -92,10 +135,8 @@ class Optimizer(ABC):
         if self.clip_value is not None:
             numpy.clip(gradient, -self.clip_value, self.clip_value, out=gradient)
         if self.clip_norm is not None:
-            norm = math.sqrt(float(gradient @ gradient))
-            if norm > self.clip_norm:
-                gradient *= self.clip_norm / norm
-        rate = self._rate if self._constant else self.schedule(self.steps)
+            _shorten(gradient, self.clip_norm)
+        rate = self._rate if self._constant else self._schedule(self.steps)
         self._move(values, gradient, rate)
         self.steps += 1
 
@@ -116,7 +157,7 @@ class Optimizer(ABC):
         """Change the values in place; the gradient is free to be overwritten."""
 
     def __repr__(self) -> str:
-        rate = f"{self._rate:g}" if self._constant else repr(self.schedule)
+        rate = f"{self._rate:g}" if self._constant else repr(self._schedule)
         return f"{type(self).__name__}({rate})"
 
 
@@ -133,6 +174,7 @@ class SGD(Optimizer):
     """
 
     default_rate = 0.1
+    _changing = ("_velocity",)
 
     @boundary
     @with_nearest_names
@@ -162,6 +204,8 @@ class SGD(Optimizer):
             gradient += self.weight_decay * values
         if self.momentum:
             velocity = self._velocity
+            if len(velocity) != len(values):  # there was no momentum until now
+                velocity = self._velocity = numpy.zeros(len(values))
             velocity *= self.momentum
             velocity += gradient
             gradient = gradient + self.momentum * velocity if self.nesterov else velocity
@@ -181,6 +225,7 @@ class Adam(Optimizer):
     """
 
     default_rate = 0.001
+    _changing = ("_mean", "_square")
     _decoupled: ClassVar[bool] = False
 
     @boundary
@@ -208,6 +253,10 @@ class Adam(Optimizer):
         self._square = numpy.zeros(size)
         self._scratch = numpy.empty(size)
 
+    def overflowed(self) -> bool:
+        """Whether the square of a gradient was infinite: divided by its root a step is 0."""
+        return self._size > 0 and not all_finite(self._square)
+
     def _move(self, values: Array, gradient: Array, rate: float) -> None:
         beta, beta2 = self.betas
         mean, square, scratch = self._mean, self._square, self._scratch
@@ -223,11 +272,11 @@ class Adam(Optimizer):
         gradient *= gradient
         gradient *= 1.0 - beta2
         square += gradient
+        unbias = math.sqrt(1.0 - beta2**step)  # of the root: into the numbers, not the array
         numpy.sqrt(square, out=scratch)
-        scratch *= 1.0 / math.sqrt(1.0 - beta2**step)
-        scratch += self.epsilon
+        scratch += self.epsilon * unbias
         numpy.divide(mean, scratch, out=scratch)
-        scratch *= rate / (1.0 - beta**step)
+        scratch *= rate * unbias / (1.0 - beta**step)
         if self._decoupled and self.weight_decay:
             scratch += (rate * self.weight_decay) * values
         values -= scratch
@@ -240,6 +289,7 @@ class AdamW(Adam):
     """
 
     _decoupled = True
+    _changing = Adam._changing
 
     @boundary
     @with_nearest_names
@@ -281,3 +331,39 @@ def _below_1(what: str, value: Any) -> float:
     if number >= 1.0:
         raise ValueError(f"{what} is below 1, not {number:g}")
     return number
+
+
+def _copied(value: Any) -> Any:
+    """A copy of an array, also in lists, tuples and dicts; other objects as they are."""
+    if isinstance(value, numpy.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
+    if type(value) is dict:
+        return {key: _copied(part) for key, part in value.items()}
+    return value
+
+
+def _shorten(gradient: Array, longest: float) -> None:
+    """Scale a gradient, in place, to a norm of at most ``longest``."""
+    square = float(numpy.vdot(gradient, gradient))  # unlike dot it overflows without a warning
+    if SMALLEST < square < math.inf:
+        ratio = longest / math.sqrt(square)
+        if ratio >= 1.0:
+            return
+        if ratio > SMALLEST:
+            gradient *= ratio
+            return
+    largest = float(numpy.abs(gradient).max(initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return  # a NaN or infinity stays, so that it is noticed
+    scaled = gradient / largest
+    norm = math.sqrt(float(scaled @ scaled))
+    if norm > longest / largest:
+        gradient[:] = scaled * (longest / norm)
+
+
+def all_finite(array: Array) -> bool:
+    """Whether no element is NaN or infinite."""
+    # The sum of squares tells it faster, unless that overflows.
+    return math.isfinite(numpy.vdot(array, array)) or bool(numpy.isfinite(array).all())

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy
 
+from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
 from .evaluation import predict
+from .history import History
 from .layers import MLP
-from .training import History
+from .samples import refuse_masked
 
 FINE = 200
 MOST_DRAWN = 24
@@ -45,6 +47,8 @@ def plot_fit(model: Any, X: Any, y: Any, ax: Any = None) -> Any:
     Raises:
         ValueError: if samples have more than one input or target.
     """
+    refuse_masked("X", X)
+    refuse_masked("y", y)
     inputs, targets = numpy.asarray(X, float), numpy.asarray(y, float)
     flat, heights = inputs.ravel(), targets.ravel()
     if flat.size != len(inputs) or heights.size != len(targets):
@@ -71,6 +75,8 @@ def plot_regions(model: Any, X: Any, y: Any, ax: Any = None) -> Any:
     Raises:
         ValueError: if samples do not have two inputs.
     """
+    refuse_masked("X", X)
+    refuse_masked("y", y)
     inputs = numpy.asarray(X, float)
     if inputs.ndim != 2 or inputs.shape[1] != 2:
         raise ValueError(f"plot_regions takes samples of two inputs, not of shape {inputs.shape}")
@@ -117,7 +123,8 @@ def plot_network(model: MLP, ax: Any = None, gradients: bool = True) -> Any:
     if not isinstance(model, MLP):
         raise TypeError(f"plot_network draws an MLP, not {type(model).__name__}")
     ax = _axes(ax)
-    widths = [model.n_in, *model.sizes]
+    first = model.layers[0].neurons[0]
+    widths = [len(first.weights), *[len(layer.neurons) for layer in model.layers]]
     drawn = [_drawn(width) for width in widths]
     heights = [_heights(rows) for rows in drawn]
     lines, numbers = [], []
@@ -126,7 +133,7 @@ def plot_network(model: MLP, ax: Any = None, gradients: bool = True) -> Any:
             for i, x in heights[at].items():
                 weight = layer.neurons[j].weights[i]
                 lines.append([(at, x), (at + 1, y)])
-                numbers.append(weight.grad if gradients else weight.data)
+                numbers.append(_number(weight, gradients))
     sizes = numpy.abs(numbers)
     largest = float(sizes.max()) or 1.0
     collection = LineCollection(
@@ -150,6 +157,13 @@ def plot_network(model: MLP, ax: Any = None, gradients: bool = True) -> Any:
     what = "gradient of the weight" if gradients else "weight"
     ax.figure.colorbar(collection, ax=ax, label=what, shrink=0.8)
     return ax
+
+
+def _number(weight: Any, gradient: bool) -> float:
+    """The gradient or the value of a weight; a plain number in its place has no gradient."""
+    if isinstance(weight, Node):
+        return weight.grad if gradient else weight.data
+    return 0.0 if gradient else float(weight)
 
 
 def _drawn(width: int) -> list[int]:

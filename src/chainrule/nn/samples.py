@@ -38,6 +38,8 @@ def checked_samples(X: Any, y: Any, loss: Loss) -> tuple[Any, Any]:
             raise ValueError(
                 f"binary_cross_entropy takes targets 0 and 1 (or between), not {low:g} to {high:g}"
             )
+    elif loss is LOSSES["poisson"] and targets.min() < 0:
+        raise ValueError(f"poisson takes targets from 0 up (counts), not {targets.min():g}")
     elif loss is cross_entropy:
         return inputs, _checked_labels(targets)
     if loss in LOSSES.values():
@@ -72,7 +74,40 @@ def checked_weights(weights: Any, n_samples: int) -> Any:
     return array
 
 
+def balanced(weights: Any) -> Any:
+    """Weights times the power of two that makes the largest one at least 1/2 and less than 1.
+
+    Only their ratios count, which it doesn't change by a bit; sums of them no longer overflow.
+    """
+    _, exponent = numpy.frexp(weights.max())
+    return numpy.ldexp(weights, -exponent)
+
+
+def refuse_masked(name: str, data: Any) -> None:
+    """Raise TypeError if something is masked: the numbers behind a mask would count as any others.
+
+    Args:
+        name: of the data, for the message.
+        data: an array, or nested lists of them.
+    """
+    if _hides(data):
+        raise TypeError(
+            f"{name} is a masked array, and its masked numbers would count as any others; leave"
+            f" these samples out, or give {name}.filled(value)"
+        )
+
+
+def _hides(data: Any) -> bool:
+    """Whether something of the data is masked."""
+    if isinstance(data, numpy.ma.MaskedArray):
+        return bool(numpy.ma.is_masked(data))
+    if not isinstance(data, (list, tuple)) or not data:
+        return False
+    return isinstance(data[0], (list, tuple, numpy.ndarray)) and any(map(_hides, data))
+
+
 def _checked(name: str, data: Any) -> Any:
+    refuse_masked(name, data)
     array = numpy.asarray(data)
     if array.dtype == object:
         try:

@@ -2,7 +2,8 @@
 
 Loading reads numbers and text and never executes anything. Parameters of one innermost list are one
 tensor of the file, such as ``layers.0.neurons.2.weights``. A digest of names and numbers stands
-beside the architecture, so that an altered file is noticed.
+beside the architecture, so that an altered file is noticed. It is no signature: whoever writes a
+file can give it the right one, so that all that a file says is checked before anything is made.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .layers import MLP
 from .module import Module
 
 FORMAT: Final = "chainrule-1"
+RESERVED: Final = "__metadata__"  # what safetensors calls the text beside the tensors
 
 
 class SavedFileError(ValueError):
@@ -35,10 +37,12 @@ class SavedFileError(ValueError):
 def save(model: Module, path: str | os.PathLike[str]) -> Path:
     """Write a model's weights, and the architecture of an :class:`MLP`, to a safetensors file.
 
+    The architecture includes numbers in the place of weights, such as 0.0 for one that was pruned.
     The file is complete or not there at all: it is written beside the place and then moved.
 
     Raises:
         ModuleNotFoundError: if safetensors is not installed.
+        ValueError: if two parameters have one name, or a name can't be that of a tensor.
         OSError: if the file can't be written.
     """
     if not isinstance(model, Module):
@@ -72,11 +76,15 @@ def load(path: str | os.PathLike[str]) -> MLP:
     text = metadata.get("architecture")
     if text is None:
         raise SavedFileError(
-            f"{path} holds the weights of a {metadata['model']} and no architecture; make the"
-            " model and use load_weights(model, path)"
+            f"{path} holds the weights of {_kind(metadata)} and no architecture; make the model and"
+            " use load_weights(model, path)"
         )
     try:
-        model = built(json.loads(text))
+        description = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SavedFileError(f"{path}: its architecture is no JSON: {error}") from None
+    try:
+        model = built(description, sum(array.size for array in tensors.values()))
     except ValueError as error:
         raise SavedFileError(f"{path}: {error}") from None
     _put(model, tensors, path)
@@ -104,8 +112,10 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, str]]
     try:
         tensors = library.numpy.load(data)
         length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (library.SafetensorError, ValueError, KeyError) as error:
+        metadata = json.loads(data[8 : 8 + length]).get(RESERVED) or {}
+    except KeyError as error:
+        raise SavedFileError(f"{path} holds numbers of type {error}, not of float64") from None
+    except (library.SafetensorError, ValueError) as error:
         raise SavedFileError(f"{path} is no complete safetensors file: {error}") from None
     if metadata.get("format") != FORMAT:
         raise SavedFileError(f"{path} was not written by chainrule, or by another version of it")
@@ -125,11 +135,11 @@ def _put(model: Module, tensors: Mapping[str, Any], path: Any) -> None:
             parts.append(f"it has no {_some(missing)}")
         if extra:
             parts.append(f"the model has no {_some(extra)}")
-        raise SavedFileError(f"{path} is of another model than {model!r}: {'; '.join(parts)}")
+        raise SavedFileError(f"{path} is of another model than {_cut(model)}: {'; '.join(parts)}")
     for name, (_, shape) in wanted.items():
         if tensors[name].shape != shape or tensors[name].dtype != numpy.float64:
             raise SavedFileError(
-                f"{path} is of another model than {model!r}: {name} is"
+                f"{path} is of another model than {_cut(model)}: {name} is"
                 f" {tensors[name].dtype} {tensors[name].shape}, not float64 {shape}"
             )
     for name, (nodes, _) in wanted.items():
@@ -139,16 +149,37 @@ def _put(model: Module, tensors: Mapping[str, Any], path: Any) -> None:
 
 def _tensors(model: Module) -> dict[str, tuple[list[Node], tuple[int, ...]]]:
     """The parameters gathered by the list they are in: nodes and shape, by name."""
+    named = dict(model.named_parameters())
     lists: dict[str, list[Node]] = {}
     found: dict[str, tuple[list[Node], tuple[int, ...]]] = {}
-    for name, node in model.named_parameters():
+    for name, node in named.items():
         head, _, last = name.rpartition(".")
-        if last.isdecimal() and int(last) == len(lists.get(head, ())):
+        if head and head not in named and last == str(len(lists.get(head, ()))):
             lists.setdefault(head, []).append(node)
             found[head] = lists[head], (len(lists[head]),)
         else:
             found[name] = [node], ()
+    for name in found:
+        if name == RESERVED or not _is_text(name):
+            raise ValueError(
+                f"a parameter of {type(model).__name__} is called {name!r}, which can't be the name"
+                " of a tensor in a file; give its key or attribute another name"
+            )
     return found
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written: half of a pair of surrogates can't."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(metadata: Mapping[str, str]) -> str:
+    """What model a file says that it is of."""
+    return f"a {metadata['model']}" if metadata.get("model", "").isidentifier() else "some model"
 
 
 def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
@@ -166,7 +197,12 @@ def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return ", ".join(map(_cut, names[:3])) + more
+
+
+def _cut(what: object) -> str:
+    text = str(what)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _safetensors() -> Any:

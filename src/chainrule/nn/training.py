@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from numbers import Real
+from operator import attrgetter, is_not
+from typing import Any, Final, NoReturn
 
 import numpy
 
@@ -15,50 +15,19 @@ from chainrule.keywords import with_nearest_names
 from chainrule.tracebacks import boundary, warn
 
 from ._choices import count, not_negative
+from .course import Array, DivergenceCheck, Place, course_of
 from .evaluation import EagerSteps, Steps, loss_of_sample, set_data, steps_of
+from .history import DivergenceError, History
 from .initialization import Seed, generator
 from .losses import Loss, cross_entropy
 from .losses import loss as loss_named
 from .module import Module
-from .optimizers import Optimizer
+from .optimizers import Optimizer, all_finite
 from .optimizers import optimizer as optimizer_named
-from .samples import check_classes, checked_samples, checked_weights
+from .progress import progress_bar, show
+from .samples import balanced, check_classes, checked_samples, checked_weights
 
 DEFAULT_BATCH: Final = 32
-EXPLODED: Final = 1e5
-"""How many times its first value (or 1, if that is larger) the mean loss of an epoch may be."""
-
-
-class DivergenceError(ArithmeticError):
-    """Training whose loss is no longer finite, or 100,000 times as large as at the start."""
-
-
-@dataclass
-class History:
-    """What happened in training.
-
-    Attributes:
-        loss: the mean loss of each epoch, as it was during the epoch.
-        validation_loss: the loss on the validation data after each epoch; empty without such data.
-        seconds: the time from the call, compiling included, to the end of each epoch.
-        steps: how many updates there were.
-        best_epoch: the epoch, from 0, with the best validation loss (without validation, loss).
-        stopped: why it ended: "epochs", "patience", "callback" or "interrupted".
-    """
-
-    loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    steps: int = 0
-    best_epoch: int = -1
-    stopped: str = "epochs"
-
-    def __repr__(self) -> str:
-        last = f", loss {self.loss[-1]:.4g}" if self.loss else ""
-        if self.validation_loss:
-            last += f", validation loss {self.validation_loss[-1]:.4g}"
-        return f"History({len(self.loss)} epochs{last}, stopped by {self.stopped})"
-
 
 Callback = Callable[[History, Module], Any]
 
@@ -77,7 +46,7 @@ def fit(
     batch_size: int | None = None,
     shuffle: bool = True,
     seed: Seed = 0,
-    validation: float | tuple[Any, Any] | None = None,
+    validation: float | tuple[Any, Any] | list[Any] | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     sample_weight: Any = None,
@@ -98,8 +67,8 @@ def fit(
         model: a :class:`Module`: a function of one row of X.
         X: inputs, a row (or a number, or an array) for each sample; whole numbers are look-ups.
         y: targets, a number or a row for each sample.
-        loss: "mean_squared_error", "huber", "hinge", "binary_cross_entropy", "cross_entropy", or a
-            function of prediction and target that gives one number.
+        loss: "mean_squared_error", "huber", "hinge", "binary_cross_entropy", "cross_entropy",
+            "poisson", or a function of prediction and target that gives one number.
         optimizer: "sgd", "adam", "adamw", or an :class:`Optimizer`, which goes on where it is.
         learning_rate: for an optimizer given by name: a number or a schedule.
         epochs: how often to go through the data.
@@ -108,11 +77,12 @@ def fit(
         seed: for the order and the choice of validation samples. One seed, one result, bit for bit.
         validation: a pair (X, y), or which part of the samples to hold out.
         patience: stop after so many epochs without a better validation loss (without validation
-            data, loss), and go back to the best weights.
-        min_delta: how much better counts as better.
-        sample_weight: how much each sample counts.
-        callbacks: called after each epoch with the history and the model; one that returns True
-            stops the training.
+            data, loss), and go back to the best weights: those of ``history.best_epoch``.
+        min_delta: for patience: how much lower than at the last epoch that counted as better the
+            loss must be to count as better.
+        sample_weight: how much each sample counts, relative to the others.
+        callbacks: called after each epoch with the history and the model; one that returns
+            something true stops the training. Training goes on from weights that they set.
         progress: whether to show a bar; by default where somebody is looking.
         compile: whether to compile.
         threads: how many the compiled code may use.
@@ -123,9 +93,12 @@ def fit(
     Raises:
         TypeError: if an argument is of the wrong kind, or the loss gives no number.
         ValueError: if data, sizes or names do not fit.
-        DivergenceError: if the loss or a weight becomes NaN or infinite, or the mean loss of an
-            epoch is above 1e5 times what it was for the first weights (1e5 where that was below 1),
-            whatever the optimizer. The model then has the weights from the start of that epoch.
+        DivergenceError: if the loss, also on the validation data, a weight or the optimizer's state
+            becomes NaN or infinite, or the mean loss of an epoch is above 1e5 times what it is for
+            the first weights (1e5 where that is below 1), whatever the optimizer. Calls with one
+            optimizer have the same first weights as long as training alone sets the weights. Model
+            and optimizer are then as they were at the start of that epoch or, if the loss was too
+            large there, at that of the epoch before or of the training.
     """
     run = _Training(model, loss, optimizer, learning_rate)
     run.epochs = count("epochs", epochs)
@@ -139,7 +112,7 @@ def fit(
     run.take_data(X, y, sample_weight, validation)
     run.take_batch_size(batch_size)
     run.compile(compile, threads)
-    return run.go(_bar(run.epochs, progress))
+    return run.go(progress_bar(run.epochs, progress))
 
 
 class _Training:
@@ -166,25 +139,26 @@ class _Training:
         self.random = generator(0)
         self.weights: Any = None
         self.validation: Steps | None = None
-        self.first_loss: float | None = None  # of the first weights; known once it is needed
+        self.sound: Place | None = None  # what it goes back to when it has diverged
+        self.errors = numpy.geterr()
 
     def take_data(
         self,
         X: Any,
         y: Any,
         sample_weight: Any,
-        validation: float | tuple[Any, Any] | None,
+        validation: float | tuple[Any, Any] | list[Any] | None,
     ) -> None:
         """Check the data."""
         inputs, targets = checked_samples(X, y, self.loss)
         samples = [inputs, targets]
         if sample_weight is not None:
-            samples.append(checked_weights(sample_weight, len(inputs)))
+            samples.append(balanced(checked_weights(sample_weight, len(inputs))))
         held_out: list[Any] | None = None
-        if isinstance(validation, tuple):
+        if isinstance(validation, (tuple, list)):
             if len(validation) != 2:
                 raise ValueError("validation is a pair (X, y), or a part between 0 and 1")
-            held_out = list(checked_samples(*validation, self.loss))
+            held_out = list(checked_samples(validation[0], validation[1], self.loss))
             for name, a, b in zip("Xy", samples, held_out, strict=False):
                 if a.shape[1:] != b.shape[1:]:
                     raise ValueError(
@@ -206,14 +180,24 @@ class _Training:
         self.samples, self.held_out = samples, held_out
 
     def _split(self, samples: list[Any], part: Any) -> tuple[list[Any], list[Any]]:
-        if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0 < part < 1:
-            raise ValueError(f"validation is a pair (X, y), or a part between 0 and 1, not {part}")
+        is_number = isinstance(part, Real) and not isinstance(part, bool)
+        share = float(part) if is_number else math.nan
+        if not 0.0 < share < 1.0:
+            given = part if is_number else type(part).__name__
+            raise ValueError(f"validation is a pair (X, y), or a part between 0 and 1, not {given}")
         n = len(samples[0])
-        held = round(n * part)
+        held = round(n * share)
         if not 0 < held < n:
             raise ValueError(f"validation={part} of {n} samples leaves none on one side")
         order = self.random.permutation(n)
-        return [a[order[held:]] for a in samples], [a[order[:held]] for a in samples]
+        kept, held_out = ([a[i] for a in samples] for i in (order[held:], order[:held]))
+        for sides, what in ((kept, "trains on"), (held_out, "holds out")):
+            if len(sides) > 2 and not sides[2].any():
+                raise ValueError(
+                    f"validation={part} {what} {len(sides[0])} samples, each of which has the"
+                    " weight 0; leave such samples out, or give a pair (X, y) for validation"
+                )
+        return kept, held_out
 
     def _check_classes(self, samples: list[Any], held_out: list[Any] | None) -> None:
         output = self.model(samples[0][0])
@@ -251,32 +235,40 @@ class _Training:
     def go(self, bar: Any) -> History:
         """Train."""
         history = self.history
-        self.safe = self.steps.values.copy()  # weights of which the loss is known to be finite
-        self.best = self.first = self.safe
-        best = math.inf
-        diverged = False
+        values, optimizer = self.steps.values, self.optimizer
+        self.check = DivergenceCheck(course_of(optimizer, values), values, self._mean_loss)
+        best = values
+        best_score = counted = math.inf
+        improved = 0  # the last epoch that was better by min_delta than the last such one
         try:
-            for epoch in range(self.epochs):
-                history.loss.append(self._epoch(epoch))
-                score = history.loss[-1]
-                if self.validation is not None:
-                    self.validation.values[:] = self.steps.values
-                    score, _ = self.validation.step(None, self.validation_total)
-                    history.validation_loss.append(score)
-                history.seconds.append(time.perf_counter() - self.start)
-                if score < best - self.min_delta or history.best_epoch < 0:
-                    best = score
-                    history.best_epoch = epoch
-                    if self.patience is not None:
-                        self.best = self.steps.values.copy()
-                if bar is not None:
-                    _show(bar, history)
-                if self._called_to_stop():
-                    history.stopped = "callback"
-                    break
-                if self.patience is not None and epoch - history.best_epoch >= self.patience:
-                    history.stopped = "patience"
-                    break
+            # What overflows is told by a DivergenceError, not by NumPy's warnings.
+            with numpy.errstate(over="ignore", invalid="ignore"):
+                for epoch in range(self.epochs):
+                    history.loss.append(self._epoch(epoch))
+                    score = history.loss[-1]
+                    if self.validation is not None:
+                        score = self._validate(epoch)
+                        history.validation_loss.append(score)
+                    history.seconds.append(time.perf_counter() - self.start)
+                    if score < best_score:
+                        best_score = score
+                        history.best_epoch = epoch
+                        if self.patience is not None:
+                            best = values.copy()
+                    if score < counted - self.min_delta:
+                        counted, improved = score, epoch
+                    if bar is not None:
+                        show(bar, history)
+                    if self.callbacks and self._called_to_stop(epoch):
+                        history.stopped = "callback"
+                        break
+                    if self.patience is not None and epoch - improved >= self.patience:
+                        history.stopped = "patience"
+                        break
+            if self.callbacks and len(history.loss) > 1:
+                self._check_parameters()
+            if self.patience is not None and history.stopped != "callback":
+                values[:] = best
         except KeyboardInterrupt:
             history.stopped = "interrupted"
             warn(
@@ -284,15 +276,12 @@ class _Training:
                 " of the last one",
                 UserWarning,
             )
-        except DivergenceError:
-            diverged = True
-            raise
         finally:
-            if diverged:
-                self.steps.values[:] = self.safe
-            elif self.patience is not None and history.stopped in ("epochs", "patience"):
-                self.steps.values[:] = self.best
+            if self.sound is not None:
+                values[:], state = self.sound
+                optimizer.restore(state)
             self._return_weights()
+            self.check.course.left = values.copy()
             if bar is not None:
                 bar.close()
         return history
@@ -301,7 +290,7 @@ class _Training:
         """Go through the data once; gives the mean loss."""
         steps, optimizer, history = self.steps, self.optimizer, self.history
         values = steps.values
-        self.safe = values.copy()
+        self.check.course.begin_epoch(optimizer, values)
         total = 0.0
         whole = 0.0
         for index in self._batches():
@@ -314,35 +303,48 @@ class _Training:
                     continue
             loss, gradient = steps.step(index, weight)
             if not math.isfinite(loss):
-                self._diverged(epoch, loss)
+                self._diverged(epoch, f"the loss is {loss:g}")
             optimizer.update(values, gradient)
             history.steps += 1
             total += loss * size
             whole += size
         mean = total / whole
-        if not numpy.isfinite(values).all():
-            self._diverged(epoch, math.nan)
-        if mean > EXPLODED and mean > EXPLODED * abs(self._first_loss()):
-            self._diverged(epoch, mean)
+        fault = self.check.fault(mean, optimizer)
+        if fault is not None:
+            self._diverged(epoch, fault)
         return mean
 
-    def _first_loss(self) -> float:
-        """The mean loss of the weights that training began with."""
-        if self.first_loss is None:
-            steps = self.steps
-            now = steps.values.copy()
-            steps.values[:] = self.first
-            total = None if self.weights is None else float(self.weights.sum())
-            self.first_loss, _ = steps.step(None, total)
-            steps.values[:] = now
-        return self.first_loss
+    def _mean_loss(self) -> float:
+        """The mean loss on the samples of training."""
+        loss, _ = self.steps.step(None, None if self.weights is None else float(self.weights.sum()))
+        return loss
 
-    def _diverged(self, epoch: int, loss: float) -> None:
+    def _validate(self, epoch: int) -> float:
+        """The mean loss on the validation data."""
+        assert self.validation is not None
+        self.validation.values[:] = self.steps.values
+        loss, _ = self.validation.step(None, self.validation_total)
+        if not math.isfinite(loss):
+            self._diverged(
+                epoch,
+                f"the loss on the validation data is {loss:g}",
+                f", if the model and the loss are defined for them (on the others it is"
+                f" {self.history.loss[-1]:g})",
+            )
+        return loss
+
+    def _diverged(self, epoch: int, what: str, more: str = "") -> NoReturn:
         """Raise DivergenceError."""
+        self.sound = self.check.course.epoch
+        place, self.sound = self.check.sound_place()
+        steps, rate = self.history.steps, self.optimizer.rate
+        if steps:
+            advice = f"the learning rate was {rate:g}, a smaller one may help{more}"
+        else:  # the learning rate has had no influence
+            advice = "that is before the first step: look at the first weights, data and loss"
         raise DivergenceError(
-            f"training diverged: the loss is {loss:g} at step {self.history.steps} (epoch {epoch});"
-            f" the learning rate was {self.optimizer.rate:g}, a smaller one may help. The model has"
-            " the weights from the start of the epoch"
+            f"training diverged: {what} at step {steps} (epoch {epoch}); {advice}. Model and"
+            f" optimizer are as they were at {place}"
         )
 
     def _batches(self) -> Iterator[Any]:
@@ -355,51 +357,58 @@ class _Training:
         for start in range(0, self.size, self.batch):
             yield order[start : start + self.batch]
 
-    def _called_to_stop(self) -> bool:
-        if not self.callbacks:
-            return False
+    def _called_to_stop(self, epoch: int) -> bool:
+        """Call the callbacks, and take over the weights that they set."""
         self._return_weights()
-        answers = [callback(self.history, self.model) for callback in self.callbacks]
-        return any(answer is True for answer in answers)
+        try:
+            with numpy.errstate(**self.errors):
+                answers = [callback(self.history, self.model) for callback in self.callbacks]
+                stop = any(list(map(_truth, answers)))
+        except BaseException:
+            self.steps.values[:] = self._found_weights()
+            raise
+        found = self._found_weights()
+        if not all_finite(found):
+            self._check_parameters()
+            name, node = next(
+                pair for pair in self.model.named_parameters() if not math.isfinite(pair[1].data)
+            )
+            raise ValueError(f"a callback set {name} to {node.data}; weights are finite numbers")
+        self.steps.values[:] = found
+        if epoch == 0:
+            self._check_parameters()
+        return stop
+
+    def _check_parameters(self) -> None:
+        """Raise ValueError if callbacks took parameters out of the model, or put others in.
+
+        As this takes time, it is done after the first epoch and at the end.
+        """
+        now = self.model.parameters()
+        if len(now) != len(self.parameters) or any(map(is_not, now, self.parameters)):
+            raise ValueError(
+                f"a callback took parameters out of {self.model!r} or put others in, which are not"
+                " trained; set the data of those that are there (node.data = 0.0), or change the"
+                " model between calls of fit"
+            )
 
     def _return_weights(self) -> None:
         set_data(self.parameters, self.steps.values)
-        for node in self.parameters:
-            node.grad = 0.0
+
+    def _found_weights(self) -> Array:
+        """What the nodes hold now."""
+        return numpy.fromiter(map(_data, self.parameters), numpy.float64, len(self.parameters))
 
 
-def _bar(epochs: int, progress: bool | None) -> Any:
-    """A progress bar, or None where none is wanted."""
-    if progress is None:
-        progress = sys.stderr.isatty() or _in_notebook()
-        if not progress:
-            return None
-        try:
-            from tqdm.auto import tqdm
-        except ModuleNotFoundError:
-            return None
-    elif not progress:
-        return None
-    else:
-        try:
-            from tqdm.auto import tqdm
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "the progress bar needs tqdm: pip install 'chainrule[learn]'", name="tqdm"
-            ) from None
-    return tqdm(total=epochs, unit="epoch", leave=True)
+_data = attrgetter("data")
 
 
-def _in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return shell is not None and "IPKernelApp" in shell.config
-
-
-def _show(bar: Any, history: History) -> None:
-    text = f"loss {history.loss[-1]:.4g}"
-    if history.validation_loss:
-        text += f", validation {history.validation_loss[-1]:.4g}"
-    bar.set_postfix_str(text, refresh=False)
-    bar.update()
+def _truth(answer: Any) -> bool:
+    """Whether a callback's answer stops the training."""
+    try:
+        return bool(answer)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "a callback returns True to stop the training, or nothing; this one returned"
+            f" {type(answer).__name__}: {error}"
+        ) from None

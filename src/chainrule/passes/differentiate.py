@@ -13,11 +13,12 @@ from collections.abc import Iterator
 import numpy
 
 from chainrule.passes.derivative import Ends
+from chainrule.passes.fuse import fuse
 from chainrule.passes.local_gradients import LocalGradients, Untraceable
 from chainrule.passes.paths import Path, paths
 from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
-from chainrule.passes.rebuild import Rebuilding
+from chainrule.passes.rebuild import Rebuilding, rebuilt
 from chainrule.passes.region import Region
 from chainrule.passes.single_terms import sums_of_one_term
 from chainrule.program import nests
@@ -55,7 +56,13 @@ def differentiated(program: Program, final: bool = False) -> Program:
     if given.derives:
         builder = Builder(program.inputs.size)
         program = _Differentiation(program, builder, given).finished()
-    return _Opening(program, Builder(program.inputs.size, final)).finished()
+    return opened(program, final)
+
+
+def opened(program: Program, final: bool) -> Program:
+    """A program with derivatives, without segments, and with as few loops and sums as can be."""
+    program = _Opening(program, Builder(program.inputs.size, final)).finished()
+    return rebuilt(program, final) if fuse(program) else program
 
 
 class _Given:

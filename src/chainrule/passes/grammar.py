@@ -22,7 +22,7 @@ from .repeats import Ints, named_pairs
 Numbers = NDArray[numpy.int64]
 
 WORTH = 8
-"""A loop is made where it saves as many rows."""
+"""A loop is made where it saves as many rows, or its body has half as many."""
 
 
 class Grammar:
@@ -30,6 +30,8 @@ class Grammar:
 
     Args:
         tokens: the sequence.
+        loose: for each token one that stands for all that may be different in the first iterations
+            of a loop.
         brackets: the tokens that open and close a bracket, -1 for none. A loop has both ends of a
             bracket in its body, or neither.
         operands: of the rows that the tokens stand for.
@@ -42,7 +44,9 @@ class Grammar:
         sizes: how many rows are to be written for each token.
     """
 
-    def __init__(self, tokens: Ints, brackets: tuple[int, int], operands: Operands) -> None:
+    def __init__(
+        self, tokens: Ints, loose: Ints, brackets: tuple[int, int], operands: Operands
+    ) -> None:
         self.length = len(tokens)
         self.tokens = tokens.copy()
         self.items = numpy.arange(self.length)
@@ -58,6 +62,8 @@ class Grammar:
         self._lengths: list[Numbers] = []  # of loops: how many items
         self._children: list[Numbers] = []
         self._n_loops = self._n_children = 0
+        self._loose = loose.tolist()[: self._first_loop]
+        self._loose_of: dict[tuple[int, ...], int] = {}
         self._reduce()
         self._loosen()
 
@@ -99,7 +105,8 @@ class Grammar:
         self.tokens, self.items = self.tokens.copy(), self.items.copy()
         for name in ("sizes", "_firsts", "_lengths", "_children"):
             setattr(self, name, list(before[name]))
-        for name in ("bodies", "_tokens_of"):
+        self._loose = list(self._loose)
+        for name in ("bodies", "_tokens_of", "_loose_of"):
             setattr(self, name, dict(before[name]))
         self._known = {key: list(bodies) for key, bodies in self._known.items()}
         written = self.written
@@ -125,7 +132,7 @@ class Grammar:
         else:
             before = numpy.append(0, numpy.cumsum(numpy.asarray(self.sizes)[self.tokens]))
             size = before[starts + periods] - before[starts]
-        worth = (lengths // periods - 1) * size >= WORTH
+        worth = ((lengths // periods - 1) * size >= WORTH) | (2 * size >= WORTH)
         starts, lengths, periods = starts[worth], lengths[worth], periods[worth]
         found = []
         taken = _without_overlaps(starts, lengths, periods)
@@ -144,6 +151,8 @@ class Grammar:
         for token in numpy.unique(tokens).tolist():
             if len(self.bodies[token]) > 1:
                 self._absorb(token)
+                self._absorb_before(token)
+                self._absorb_empty(token)
         return True
 
     def _aligned(
@@ -197,6 +206,8 @@ class Grammar:
             crossing = self._crossing(start, min(length, 3 * period), period, allowed)
             # The last iteration of a loop is more often like the others than the first one.
             cost = crossing + 2 * (allowed > free)
+            if period < LARGE and (tokens >= self._first_loop).any():
+                cost -= 3 * numpy.asarray([self._begins_empty(start + x, period) for x in allowed])
             if free and trips > 2:
                 cost += self._strange(start, length, period)[numpy.minimum(allowed, free)]
             allowed = allowed[numpy.lexsort((-allowed, cost))]
@@ -253,6 +264,8 @@ class Grammar:
             token = self._tokens_of[body] = len(self.sizes)
             self.sizes.append(sum([self.sizes[x] for x in body]))
             self.bodies[token] = body
+            loose = tuple([self._loose[x] for x in body])
+            self._loose.append(self._loose_of.setdefault(loose, token))
             self._known.setdefault(tuple(sorted(body)), []).append(body)
         return token
 
@@ -284,6 +297,13 @@ class Grammar:
         """Let loops with the same body that follow one another be one."""
         tokens = self.tokens
         same = (tokens[1:] == tokens[:-1]) & (tokens[1:] >= self._first_loop)
+        near = numpy.flatnonzero(
+            (tokens[1:] >= self._first_loop) & (tokens[:-1] >= self._first_loop)
+        )
+        for place in near[~same[near]].tolist():
+            first, second = int(tokens[place]), int(tokens[place + 1])
+            if self._loose[first] == self._loose[second] and self.sizes[first] > 1:
+                same[place] = True
         if not same.any():
             return
         changes = numpy.diff(numpy.concatenate([[0], same.astype(numpy.int8), [0]]))
@@ -301,6 +321,7 @@ class Grammar:
         kept = numpy.ones(len(tokens), dtype=bool)
         kept[1:] = ~same
         self.items[starts] = numbers
+        tokens[starts] = tokens[ends - 1]
         self.tokens, self.items = tokens[kept], self.items[kept]
         self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
 
@@ -326,9 +347,82 @@ class Grammar:
         self._replace(places, lengths, numpy.full(len(places), token))
         self._merge()
 
+    def _absorb_before(self, token: int) -> None:
+        """Let iterations before a loop that are only loosely the same belong to it."""
+        body = self.bodies[token]
+        loose = numpy.asarray(self._loose)
+        while True:
+            places = numpy.flatnonzero(self.tokens == token) - len(body)
+            places = places[places >= 0]
+            for ahead, other in enumerate(body):
+                if len(places):
+                    places = places[loose[self.tokens[places + ahead]] == loose[other]]
+            if not len(places):
+                return
+            lengths = numpy.full(len(places), len(body))
+            self._replace(places, lengths, numpy.full(len(places), token))
+            self._merge()
+
+    def _begins_empty(self, start: int, period: int) -> bool:
+        """Whether an iteration without any of its inner loops stands before a place."""
+        body = self.tokens[start : start + period]
+        plain = body[body < self._first_loop]
+        if not 1 < len(plain) < period or body[0] >= self._first_loop or start < len(plain):
+            return False
+        return bool((self.tokens[start - len(plain) : start] == plain).all())
+
+    def _absorb_empty(self, token: int) -> None:
+        """Let an iteration before a loop whose inner loops do not run belong to it.
+
+        That is so where the trips of the inner loops grow from 1, or evenly from 0.
+        """
+        body = numpy.asarray(self.bodies[token])
+        inner = body >= self._first_loop
+        plain = body[~inner]
+        if not 1 < len(plain) < len(body):
+            return
+        loops = numpy.flatnonzero(self.tokens == token)
+        loops = loops[loops >= len(plain)]
+        for ahead, other in enumerate(plain.tolist()):
+            loops = loops[self.tokens[loops - len(plain) + ahead] == other]
+        if not len(loops):
+            return
+        firsts, lengths, children = self.contents()
+        each = self.items[loops] - self.length
+        for place in numpy.flatnonzero(inner).tolist():
+            size = len(self.bodies[int(body[place])])
+            at = firsts[each] + place
+            first = lengths[children[at] - self.length] // size
+            several = lengths[each] > len(body)
+            at = numpy.where(several, at + len(body), at)
+            second = numpy.where(several, lengths[children[at] - self.length] // size, 2)
+            grows = second == 2 * first
+            loops, each = loops[grows], each[grows]
+        if not len(loops):
+            return
+        starts = loops - len(plain)
+        items = numpy.empty((len(loops), len(body)), dtype=numpy.int64)
+        items[:, ~inner] = self.items[starts[:, None] + numpy.arange(len(plain))]
+        none = numpy.zeros(0, dtype=numpy.int64)
+        for place in numpy.flatnonzero(inner).tolist():
+            items[:, place] = self._loops(none, numpy.zeros(len(loops), dtype=numpy.int64))
+        numbers = self._loops(items.ravel(), numpy.full(len(loops), len(body)))
+        kept = numpy.ones(len(self.tokens), dtype=bool)
+        for ahead in range(1, len(plain)):
+            kept[starts + ahead] = False
+        self.tokens[starts] = token
+        self.items[starts] = numbers
+        self.tokens, self.items = self.tokens[kept], self.items[kept]
+        self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
+        self._merge()
+
 
 LONG = 32
 """A sequence with as many items is still long."""
+
+
+LARGE = 256
+"""A body of so many items is large."""
 
 
 class Operands:

@@ -36,6 +36,26 @@ class Formulas:
     ) -> None:
         self.steps = steps
         self.results = results
+        self._needs: dict[int, frozenset[int]] = {}
+
+    def needs(self, name: str, position: int) -> frozenset[int]:
+        """What the local gradient by an operand is computed from: -1 and -2 - i as above."""
+        found = self._needs.get(position)
+        if found is None:
+            places: set[int] = set()
+            waiting = [self.result(name, position)]
+            seen: set[Term] = set()
+            while waiting:
+                term = waiting.pop()
+                if isinstance(term, float) or term in seen:
+                    continue
+                seen.add(term)
+                if term < 0:
+                    places.add(term)
+                else:
+                    waiting.extend(self.steps[term][1])
+            found = self._needs[position] = frozenset(places)
+        return found
 
     def result(self, name: str, position: int) -> Term:
         """The local gradient by an operand.

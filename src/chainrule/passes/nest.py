@@ -11,6 +11,9 @@ from .grammar import Grammar
 from .repeats import Ints
 from .rows import Rows
 
+APART = 1 << 40
+"""Between the numbers of values of different written rows."""
+
 UNROLLED = 24
 """A loop of always the same few trips is not worth it where these are so many rows."""
 
@@ -61,7 +64,8 @@ class Nest:
     Attributes:
         body: of the program.
         written: the written rows, in order.
-        owner: which written row each row and input belongs to, -1 for inputs.
+        owner: which written row each row and input belongs to, -1 for inputs. Numbers that an
+            operand reads besides values count as inputs after the others.
         instance: and which instance it is; of an input its number.
         n_rows: the number of rows.
     """
@@ -73,14 +77,24 @@ class Nest:
         for token, item in zip(grammar.tokens.tolist(), grammar.items, strict=True):
             self.body += self._nodes(token, item.reshape(1))
         self.written = [*_written(self.body)]
-        self.n_rows = len(rows)
+        self.n_rows, self.n_inputs = len(rows), rows.n_inputs
         size = len(rows) + rows.n_inputs
+        for written in self.written:
+            written.operands = rows.operands(written.rows)
+            if len(written.rows) > 1:
+                for i, operand in enumerate(written.operands):
+                    constant = operand < 0
+                    if constant[0] != constant[-1] or (constant != constant[0]).any():
+                        numbers, which = rows.numbers
+                        size = len(rows) + rows.n_inputs + len(numbers)
+                        at = len(rows) + rows.n_inputs + which[~operand[constant]]
+                        written.operands[i] = operand.copy()
+                        written.operands[i][constant] = at
         self.owner = numpy.full(size, -1, dtype=numpy.int32)
         self.instance = numpy.empty(size, dtype=numpy.int32)
-        self.instance[len(rows) :] = numpy.arange(rows.n_inputs)
+        self.instance[len(rows) :] = numpy.arange(size - len(rows))
         for number, written in enumerate(self.written):
             written.number = number
-            written.operands = rows.operands(written.rows)
             if len(written.rows) == 1:
                 row = int(written.rows[0])
                 self.owner[row], self.instance[row] = number, 0
@@ -120,37 +134,50 @@ class Nest:
             if isinstance(node, Written):
                 node.domain = domain
                 continue
-            inner = Domain(domain, node.trips)
-            node.domains = [inner]
-            runs = self._rows_of_table(node, inner)
-            if runs is not None:
-                outer_trips, trips = runs
-                outer = Domain(domain, outer_trips)
-                inner = Domain(outer, trips)
-                node.domains = [outer, inner]
-            self._set_domains(node.body, inner)
+            node.domains = self._domains(node, domain)
+            self._set_domains(node.body, node.domains[-1])
 
-    def _rows_of_table(self, loop: Repeated, domain: Domain) -> tuple[Numbers, Numbers] | None:
-        """Where a loop runs through two indices at once: trip counts of two loops instead.
+    def _domains(self, loop: Repeated, around: Domain) -> list[Domain]:
+        """The instances of a loop's body; of those around it too where it is split.
 
-        An operand that is affine between jumps tells: ``x[i] * y[j]`` for all i and j.
+        A loop that runs through several indices at once becomes loops in loops: ``x[i] * y[j]`` for
+        all i and j, and sums one after another. An operand that is affine between jumps tells; best
+        one that reads what the loop itself computes.
         """
+        domain = Domain(around, loop.trips)
+        inside = {node.number for node in loop.body if isinstance(node, Written)}
+        own: list[Numbers] = []
+        others: list[Numbers] = []
         for node in loop.body:
             if not isinstance(node, Written):
                 continue
             for operand in node.operands:
-                if operand[0] < 0:
+                if operand[0] < 0 or _evenly(self.instance[operand], domain):
                     continue
-                if _evenly(self.instance[operand], domain):
-                    continue
-                numbers = self.owner[operand].astype(numpy.int64) << 40  # apart from one another
-                numbers += self.instance[operand]
-                if domain.affine(numbers) is not None:
-                    continue
-                found = split(numbers, domain)
-                if found is not None:
-                    return found
-        return None
+                owner = self.owner[operand]
+                numbers = owner.astype(numpy.int64) * APART + self.instance[operand]
+                is_own = int(owner[-1]) in inside
+                (own if is_own else others).append(numbers)
+        found: list[Numbers] = []
+        operands = own + others
+        while True:
+            runs = None
+            for numbers in operands:
+                if domain.affine(numbers) is None:
+                    runs = split(numbers, domain)
+                if runs is not None:
+                    break
+            if runs is None:
+                break
+            outer_trips, trips = runs
+            starts = numpy.cumsum(trips) - trips
+            operands = [numbers[starts] for numbers in operands]
+            domain = Domain(around, outer_trips)
+            found.append(trips)
+        domains = [domain]
+        for trips in reversed(found):
+            domains.append(Domain(domains[-1], trips))
+        return domains
 
 
 def _evenly(numbers: Ints, domain: Domain) -> bool:
@@ -174,6 +201,9 @@ def split(numbers: Numbers, domain: Domain) -> tuple[Numbers, Numbers] | None:
     values, counts = numpy.unique(step[inside], return_counts=True)
     stride = values[numpy.argmax(counts)]
     begins[1:] |= step != stride
+    # What a sum begins with is of another row than its values: it begins their run.
+    alone = begins[:-1] & begins[1:] & (numpy.abs(step) > APART // 2)
+    begins[1:] &= ~(alone & ~first[1:])
     starts = numpy.flatnonzero(begins)
     if 2 * len(starts) > len(numbers) or len(starts) == int(numpy.count_nonzero(first)):
         return None

@@ -131,7 +131,8 @@ class Outputs:
                         elements = elements[self._nest.instance[operands]]
                         copy_elements(builder, indices, array, elements, part.array, places)
                         continue
-                    inputs = operands >= self._nest.n_rows
+                    inputs = operands >= 0
+                    inputs[inputs] = self._nest.owner[operands[inputs]] < 0
                     numbers = operands[inputs].astype(numpy.int64) - self._nest.n_rows
                     to = places[inputs]
                     copy_elements(builder, indices, builder.inputs, numbers, part.array, to)

@@ -59,12 +59,14 @@ class Kept:
         instances: which of its values, None for all; of inputs their numbers.
         coordinates: where they stand.
         places: their elements, once known.
+        before: inputs may be stored just before the loop of this domain, one each time.
     """
 
     owner: int
     instances: Numbers | None
     coordinates: list[Numbers]
     places: Numbers = field(default_factory=lambda: numpy.zeros(0, dtype=numpy.int64))
+    before: Domain | None = None
 
 
 class Shared:
@@ -88,15 +90,16 @@ class Shared:
         self._keys = numpy.zeros(0, dtype=numpy.uint64)  # of the coordinates in use, sorted
         self._rows = numpy.zeros(0, dtype=numpy.int64)  # whose values stand there
         self.kept: list[Kept] = []
-        seed = max(members, key=lambda x: (x.domain.count, len(x.domain.chain), -x.number))
-        self._seed = seed.domain
-        self._dimensions = max(len(seed.domain.chain), 1)
-        if seed.domain is ROOT:
+        by_count = sorted(members, key=lambda x: (x.domain.count, len(x.domain.chain), -x.number))
+        self._seed = by_count[-1].domain if members else ROOT
+        self._dimensions = max(len(self._seed.chain), 1)
+        if self._seed is ROOT:
             for number, member in enumerate(sorted(members, key=lambda x: int(x.rows[0]))):
                 self._keep(member.number, None, [numpy.full(1, number)], member.rows)
         else:
-            self.kept.append(Kept(seed.number, None, list(seed.domain.iterations)))
-            self.homes[seed.number] = self.kept[0]
+            seed = by_count[-1].number
+            self.kept.append(Kept(seed, None, list(self._seed.iterations)))
+            self.homes[seed] = self.kept[0]
         self._spread()
         self._number()
         self.array = Array(VALUES, self.size, name)
@@ -194,15 +197,27 @@ class Shared:
             at = [numbers[chosen] for numbers in guessed]
             if not self._place(owner, instance[chosen].astype(numpy.int64), at):
                 return False
+            if owner < 0:
+                self._note_beginning(read.domain, chosen)
         read.fits = fits
         return True
+
+    def _note_beginning(self, domain: Domain, chosen: Numbers) -> None:
+        """Note if the inputs that were placed last are what the first iterations of a loop read."""
+        kept = self.kept[-1]
+        if kept.owner >= 0 or not domain.chain or len(kept.coordinates[0]) != len(chosen):
+            return
+        assert domain.parent is not None
+        first = domain.iterations[-1][chosen] == 0
+        if len(chosen) == domain.parent.count and first.all():
+            kept.before = domain
 
     def _preferred(self, domain: Domain, axis: int) -> tuple[int, ...]:
         """The strides of loops of which nothing else tells: iterations stand side by side."""
         if axis >= len(self._seed.chain):
             return (0,) * len(domain.chain)
         prefer = [int(inner is self._seed.chain[axis]) for inner in domain.chain]
-        if axis == self._dimensions - 1 and not any(x in self._seed.chain for x in domain.chain):
+        if axis == self._dimensions - 1 and domain.chain[-1] not in self._seed.chain:
             prefer[-1] = 1
         return tuple(prefer)
 
@@ -240,8 +255,10 @@ class Shared:
 
     def _number(self) -> None:
         """Give all coordinates their elements, and the rest elements after these."""
-        lowest = [min(int(x.coordinates[i].min()) for x in self.kept) for i in self._axes]
-        highest = [max(int(x.coordinates[i].max()) for x in self.kept) for i in self._axes]
+        lowest = [min([int(x.coordinates[i].min()) for x in self.kept] or [0]) for i in self._axes]
+        highest = [
+            max([int(x.coordinates[i].max()) for x in self.kept] or [-1]) for i in self._axes
+        ]
         extents = [high - low + 1 for low, high in zip(lowest, highest, strict=True)]
         needed = sum(len(x.coordinates[0]) for x in self.kept)
         self.size = 1
@@ -353,8 +370,12 @@ def shared_arrays(nest: Nest, reads: Sequence[Read]) -> list[Shared]:
         return number
 
     mains = []
+    alone = []
     for read in reads:
         owners = [nest.written[owner] for owner in read.owners if owner >= 0]
+        if not owners:
+            alone.append(Shared(nest, [], [read], f"c{len(alone)}"))
+            continue
         main = max(owners, key=lambda x: (len(x.domain.chain), x.domain.count))
         mains.append(main)
         for other in owners:
@@ -362,13 +383,14 @@ def shared_arrays(nest: Nest, reads: Sequence[Read]) -> list[Shared]:
                 group[found(other.number)] = found(main.number)
     members: dict[int, dict[int, Written]] = {}
     readers: dict[int, list[Read]] = {}
-    for read, main in zip(reads, mains, strict=True):
+    others = [read for read in reads if max(read.owners) >= 0]
+    for read, main in zip(others, mains, strict=True):
         place = found(main.number)
         readers.setdefault(place, []).append(read)
         for owner in read.owners:
             if owner >= 0 and found(owner) == place:
                 members.setdefault(place, {})[owner] = nest.written[owner]
-    return [
+    return alone + [
         Shared(nest, list(members[place].values()), readers[place], f"v{number}")
         for number, place in enumerate(readers)
     ]

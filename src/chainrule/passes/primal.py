@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from chainrule import rules
 from chainrule.passes.region import Region
@@ -47,6 +47,13 @@ class Primal:
         self._region = region
         self._iterations = iterations
         self._indices: dict[Index, Index] = {}
+        self._to_keep: set[Statement] = set()
+
+    def expect(self, values: Iterable[Statement]) -> None:
+        """Prepare for values that will be asked for: those that cost much will be kept."""
+        for x in values:
+            if isinstance(x, Compute) and x.operation not in CHEAP:
+                self._to_keep.add(x)
 
     def index(self, index: Index) -> Index:
         """An index of the region for the same iterations in the derivative."""
@@ -72,7 +79,7 @@ class Primal:
             return self.value(x.value)
         assert isinstance(x, Compute)
         if x not in stored:
-            if self._cost(x) <= MOST:
+            if x not in self._to_keep and self._cost(x) <= MOST:
                 return self._builder.compute(x.operation, [self.value(y) for y in x.operands])
             stored[x] = self._kept(x)
         return self._loaded(*stored[x])
@@ -84,7 +91,7 @@ class Primal:
         """How many cheap operations it takes to compute a value again; more than most for more."""
         if not isinstance(x, Statement) or x not in self._region.paths:
             return 0
-        if isinstance(x, Load) or x in self._region.stored:
+        if isinstance(x, Load) or x in self._region.stored or x in self._to_keep:
             return 0
         if isinstance(x, Enter):
             return self._cost(x.value, most)

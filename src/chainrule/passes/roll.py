@@ -24,9 +24,10 @@ from .copies import copy_elements
 from .domain import Domain, Indices, Numbers
 from .flat import flat
 from .grammar import Grammar, Operands
+from .lasts import Lasts
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
-from .placing import Read, Shared, shared_arrays
+from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import Rows
 from .segments import IrregularError, Segments
@@ -53,10 +54,10 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
     outputs = recording.in_order(outputs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
-    grammar = Grammar(rows.tokens, brackets, Operands(rows.columns))
+    grammar = Grammar(rows.tokens, rows.loose, brackets, Operands(rows.columns))
     if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
         try:
-            return _Writer(rows, Nest(rows, grammar)).program(outputs)
+            return _Writer(rows, Nest(rows, grammar), outputs).program()
         except IrregularError:
             pass
     return flat(recording, outputs)
@@ -82,11 +83,15 @@ _Source = _Value | _Input | Read | float | numpy.ndarray
 class _Writer:
     """Writes the program of a nest."""
 
-    def __init__(self, rows: Rows, nest: Nest) -> None:
+    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int]) -> None:
         self._rows = rows
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
+        self._lasts = Lasts(nest)
+        self._outputs = self._lasts.of_outputs(
+            rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
+        )
         self._segments = Segments(self._builder, self._indices, rows, nest)
         self._reads: list[Read] = []
         self._sources = [
@@ -99,12 +104,12 @@ class _Writer:
         self._stores: dict[int, list[tuple[Array, Numbers]]] = {}
         self._homes: dict[int, tuple[Array, Numbers]] = {}
         self._array_of: dict[Read, Shared] = {}
+        self._before: dict[Domain, list[tuple[Array, Kept]]] = {}
 
-    def program(self, outputs: Sequence[int]) -> Program:
-        """The program that gives these outputs."""
+    def program(self) -> Program:
+        """The program."""
         self._place()
-        operands = self._rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
-        given = Outputs(self._nest, operands, self._homes)
+        given = Outputs(self._nest, self._outputs, self._homes)
         for owner in given.homeless:
             self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
         for owner, array, places in given.stores:
@@ -131,14 +136,22 @@ class _Writer:
                 self._stores.setdefault(kept.owner, []).append((shared.array, kept.places))
                 continue
             assert kept.instances is not None
-            copy_elements(
-                self._builder,
-                self._indices,
-                self._builder.inputs,
-                kept.instances,
-                shared.array,
-                kept.places,
-            )
+            inputs = kept.instances < self._rows.n_inputs
+            if kept.before is not None and (inputs == inputs[0]).all():
+                self._before.setdefault(kept.before, []).append((shared.array, kept))
+                continue
+            for chosen in (inputs, ~inputs):
+                if chosen.any():
+                    self._copy(shared.array, kept.instances[chosen], kept.places[chosen])
+
+    def _copy(self, array: Array, instances: Numbers, places: Numbers) -> None:
+        """Store inputs or numbers in an array before all else."""
+        source = self._builder.inputs
+        if instances[0] >= self._rows.n_inputs:
+            numbers, _ = self._rows.numbers
+            used, instances = numpy.unique(instances - self._rows.n_inputs, return_inverse=True)
+            source = self._table(numbers[used])
+        copy_elements(self._builder, self._indices, source, instances, array, places)
 
     # Where operands come from
 
@@ -147,14 +160,17 @@ class _Writer:
         nest, rows = self._nest, self._rows
         first = int(operand[0])
         if first < 0:
-            numbers = rows.constants[~operand]
-            bits = numbers.view(numpy.int64)
-            return float(numbers[0]) if (bits == bits[0]).all() else numbers
+            return _numbers(rows.constants[~operand])
         owners = nest.owner[operand]
         owner = int(owners[0])
         if len(owners) == 1 or (owners == owner).all():
             if owner < 0:
-                return _Input(nest.instance[operand].astype(numpy.int64))
+                numbers = nest.instance[operand].astype(numpy.int64)
+                if numbers.max() < rows.n_inputs:
+                    return _Input(numbers)
+                read = Read(written.domain, operand, [owner], None)
+                self._reads.append(read)
+                return read
             source = nest.written[owner]
             instances = written.domain.instances_of(source.domain)
             if instances is not None and (nest.instance[operand] == instances).all():
@@ -205,12 +221,30 @@ class _Writer:
         assert domain.parent is not None
         trips = self._indices.index(domain.parent, domain.trips)
         self._builder.note = self._rows.note(first_row(node))
+        for array, kept in self._before.get(domain, ()):
+            self._begin(domain.parent, array, kept)
         with self._builder.loop(trips) as loop:
             domain.loop = loop
             if len(domains) > 1:
                 self._loop(node, domains[1:])
             else:
                 self._body(node.body)
+        self._builder.note = None
+        for last in self._lasts.after.get(domain, ()):
+            (source,) = self._sources[last.number]
+            self._finish(last, self._operand(source, last.domain))
+
+    def _begin(self, domain: Domain, array: Array, kept: Kept) -> None:
+        """Store what a recurrence begins with."""
+        assert kept.instances is not None
+        numbers = kept.instances - self._rows.n_inputs
+        source: _Source
+        if numbers.max() < 0:
+            source = _Input(kept.instances)
+        else:
+            source = _numbers(self._rows.numbers[0][numbers])
+        value = self._operand(source, domain)
+        self._builder.store(array, self._indices.index(domain, kept.places), value)
 
     def _write(self, written: Written) -> None:
         """The statements of a written row."""
@@ -227,6 +261,16 @@ class _Writer:
             value = self._segments.write(written, operands)
         else:
             value = builder.compute(self._rows.operation(row), operands)
+        self._finish(written, value)
+
+    def _finish(self, written: Written, value: Operand) -> None:
+        """Store a value where it is read."""
         self._values[written.number] = value
         for array, places in self._stores.get(written.number, ()):
-            builder.store(array, self._indices.index(domain, places), value)
+            self._builder.store(array, self._indices.index(written.domain, places), value)
+
+
+def _numbers(numbers: numpy.ndarray) -> float | numpy.ndarray:
+    """Numbers that an operand reads; one if it is always the same."""
+    bits = numbers.view(numpy.int64)
+    return float(numbers[0]) if (bits == bits[0]).all() else numbers

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
 
+from chainrule import rules
 from chainrule.compiler.recording import (
     ABSENT,
     BEGIN,
@@ -41,6 +43,8 @@ class Rows:
     Attributes:
         tokens: what each row does: rows that do the same to values and constants in the same places
             have the same one.
+        loose: for each token one that stands for it and for those that do the same to numbers
+            where it takes values, and the other way round; only sums and products have others.
         constants: the constants.
         n_inputs: the number of inputs.
         columns: the first operands of each row, ABSENT where there is none.
@@ -66,6 +70,7 @@ class Rows:
         self._pooled = numpy.flatnonzero(self._codes & POOLED)
         self.columns = self._first_operands()
         self.tokens = self._tokens()
+        self.loose = self._loose()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -188,6 +193,28 @@ class Rows:
         numbers = numpy.cumsum(present, dtype=numpy.int32) - 1
         tokens: Ints = numbers[keys]
         return tokens
+
+    def _loose(self) -> Ints:
+        examples = numpy.zeros(int(self.tokens.max(initial=-1)) + 1, dtype=numpy.int64)
+        examples[self.tokens] = numpy.arange(len(self))
+        loose = numpy.arange(len(examples), dtype=numpy.int32)
+        for code in _LOOSE:
+            alike = numpy.flatnonzero(self._codes[examples] == code)
+            loose[alike] = alike[:1]
+        return loose
+
+    @cached_property
+    def numbers(self) -> tuple[NDArray[numpy.float64], NDArray[numpy.int64]]:
+        """The different constants, and which of them each constant is."""
+        bits, which = numpy.unique(self.constants.view(numpy.int64), return_inverse=True)
+        return bits.view(numpy.float64), which.reshape(-1)
+
+
+_LOOSE = [
+    code
+    for code, operation in OPERATION_OF.items()
+    if operation in (rules.add, rules.subtract, rules.multiply)
+]
 
 
 def _is_special(code: Any) -> Any:

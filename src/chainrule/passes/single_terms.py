@@ -30,7 +30,7 @@ def sums_of_one_term(program: Program) -> list[Array]:
     for array, terms in added.items():
         counts = numpy.zeros(array.size, dtype=numpy.int64)
         for term, path in terms:
-            numpy.add.at(counts, nests.numbers(term.index, path), 1)
+            counts += numpy.bincount(nests.numbers(term.index, path), minlength=array.size)
         if counts.max(initial=0) > 1:
             continue
         elements = [nests.numbers(x.index, path) for x, path in read.get(array, ())]

@@ -1,4 +1,4 @@
-"""Building programs: equal values are shared, constants folded, loops left by what is constant."""
+"""Building programs: constants are folded, loops left by what is constant, equal values shared."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class Builder:
 
     Args:
         n_inputs: the number of inputs.
-        final: whether nothing will be differentiated any more: ``stop_gradient`` is dropped then,
-            and powers become products, for example.
+        final: whether nothing will be differentiated any more: then equal values are shared,
+            ``stop_gradient`` is dropped, and powers become products.
 
     Attributes:
         inputs: the INPUT array.
@@ -295,16 +295,16 @@ class Builder:
             simpler = simplification(self.compute, *operands)
             if simpler is not None:
                 return simpler
+        scope = self._scopes[self._depth(operation, operands)]
+        if not self._final:  # a sum of messages has the terms that the user's program says
+            return self._append(Compute(operation, operands), scope)  # type: ignore[no-any-return]
         name = (operation, *([key(x) for x in operands] if numbers else operands))
         found = self._known(name)
         if found is None and operation.commutative:
             found = self._known((operation, name[2], name[1]))
-        if found is not None:
-            return found
-        scope = self._scopes[self._depth(operation, operands)]
-        value: Operand = self._append(Compute(operation, operands), scope)
-        scope.known[name] = value
-        return value
+        if found is None:
+            found = scope.known[name] = self._append(Compute(operation, operands), scope)
+        return found
 
     def _depth(self, operation: Operation, operands: Sequence[Operand]) -> int:
         """Of the outermost scope in which a value can be computed."""

@@ -354,7 +354,7 @@ class Program:
         outputs: what it gives: values of the body, numbers, and elements of arrays, in order.
 
     Attributes:
-        guards: the number of guards that it asks in a run.
+        guards: larger than the number of any of its guards.
     """
 
     def __init__(

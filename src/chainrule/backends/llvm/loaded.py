@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.program.form import Program, Store, statements
+
 from .callback import CallbackTable
 from .driver import Code
 from .layout import BLOCK, SLOT
@@ -41,10 +43,13 @@ class Loaded:
     def __init__(self, order: Order) -> None:
         start = time.perf_counter()
         machine = order.machine
+        self._program = order.program
         self.code, self._numbers, objects = object_code(order)
         code = self.code
-        imports = provide(code.functions, machine.width if order.lanes else 1, machine)
-        imports.update(provide(code.vector_functions, machine.width, machine))
+        imports: dict[str, int] = {}
+        for width in {width for _, width in code.functions}:
+            wanted = [name for name, lanes in code.functions if lanes == width]
+            imports.update(provide(wanted, width, machine))
         names = [name for name in ("prologue", "main") if getattr(code, name)]
         self._functions = machine.load(objects, names, imports)
         self._pool: list[Workspace] = []
@@ -94,8 +99,8 @@ class Loaded:
         available = available_memory()
         if size > available:
             raise MemoryError(
-                f"a run of this function needs {readable(size)} for the values that its loops"
-                f" keep; {readable(available)} are available"
+                f"a run of this function needs {readable(size)} of memory"
+                f"{largest_array(self._program)}; {readable(available)} are available"
             )
         return max(1, min(workers, available // size))
 
@@ -118,6 +123,17 @@ class Loaded:
         """Keep a workspace for the next one who needs it, unless it is large."""
         if self.code.size < LARGE:
             self._pool.append(workspace)
+
+
+def largest_array(program: Program) -> str:
+    """For a message: what most of the memory is for."""
+    stores = [x for x in statements(program.body) if isinstance(x, Store)]
+    if not stores:
+        return ""
+    largest = max(stores, key=lambda x: x.array.size)
+    line = next((x.note.line for x in stores if x.array is largest.array and x.note), None)
+    where = f" ({line})" if line else ""
+    return f", much of it for {largest.array.size:,} values that a loop keeps{where}"
 
 
 def _table(numbers: Iterable[int]) -> Table:

@@ -96,6 +96,8 @@ class Machine:
                 module.data_layout = str(generator.target_data)
                 options = llvm.create_pipeline_tuning_options(speed_level=level)
                 options.loop_unrolling = unroll
+                # LLVM's assertions end the process where its two models of cost disagree.
+                options.loop_vectorization = options.slp_vectorization = False
                 builder = llvm.create_pass_builder(generator, options)
                 builder.getModulePassManager().run(module, builder)
             code: bytes = generator.emit_object(module)

@@ -8,6 +8,7 @@ from typing import Any
 from chainrule.program.form import (
     CONSTANT,
     Array,
+    Carry,
     Compute,
     Guard,
     Last,
@@ -78,6 +79,7 @@ class Places:
     Attributes:
         of: the places.
         same: what is equal to another value or to a number.
+        carries: those of each loop that are not the same as something else.
         asked: comparisons that only guards ask for: no value is made of them.
         dying: for units the values that are read for the last time in them.
     """
@@ -93,6 +95,7 @@ class Places:
         self._arrays = arrays
         self._step = step
         self.of: dict[Statement, Place] = {}
+        self.carries: dict[Loop, list[Carry]] = {}
         self.same: dict[Statement, Operand] = {}
         self.asked = _only_asked(program)
         for part in parts:
@@ -114,7 +117,8 @@ class Places:
     def _nest(self, nest: Nest) -> None:
         loop = nest.loop
         if loop is not None:
-            for carry in loop.carries:
+            self._find_carries(loop)
+            for carry in self.carries[loop]:
                 self._use([carry.initial], nest)
                 place = self.of[carry] = Place(nest)
                 place.reader = nest
@@ -124,8 +128,22 @@ class Places:
             else:
                 self._body(part.body, part)
         if loop is not None:
-            for carry in loop.carries:
-                self._use([carry.next], nest)
+            self._use([carry.next for carry in self.carries[loop]], nest)
+
+    def _find_carries(self, loop: Loop) -> None:
+        """Find carries that do not change, or are the same as others."""
+        known: dict[Any, Carry] = {}
+        kept = []
+        for carry in loop.carries:
+            initial = self.same.get(carry.initial, carry.initial)  # type: ignore[arg-type]
+            first = known.setdefault((_key(initial), _key(carry.next)), carry)
+            if carry.next is carry:
+                self.same[carry] = initial
+            elif first is not carry:
+                self.same[carry] = first
+            else:
+                kept.append(carry)
+        self.carries[loop] = kept
 
     def _body(self, body: Sequence[Statement], piece: Piece) -> None:
         of = self.of
@@ -139,20 +157,16 @@ class Places:
                 self._use(statement.operands, piece)
                 of[statement] = Place(piece)
             elif isinstance(statement, Loop):
-                self._use(statement.operands, piece)
-                for carry in statement.carries:
+                self._find_carries(statement)
+                for carry in self.carries[statement]:
+                    self._use([carry.initial], piece)
                     of[carry] = Place(piece)
                 self._body(statement.body, piece)
-                for carry in statement.carries:
-                    self._use([carry.next], piece)
+                self._use([carry.next for carry in self.carries[statement]], piece)
             elif isinstance(statement, Load):
                 self._load(statement, piece)
             elif isinstance(statement, Last):
-                home = of[statement.carry].home
-                if isinstance(home, Nest):
-                    self._alias(statement, statement.carry)
-                else:
-                    of[statement] = Place(piece)
+                self._alias(statement, statement.carry)
             elif isinstance(statement, Guard):
                 self._use(compared(statement.condition, self.asked), piece)
             else:
@@ -199,6 +213,10 @@ def compared(condition: Operand, asked: Any) -> Sequence[Operand]:
     if isinstance(condition, Compute) and condition in asked:
         return condition.operands
     return (condition, 0.0)
+
+
+def _key(x: Operand) -> Any:
+    return (x.hex(), "number") if isinstance(x, float) else x
 
 
 def _is_comparison(operation: Operation) -> bool:
