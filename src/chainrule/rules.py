@@ -285,6 +285,36 @@ def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
 
 sin: Operation = _row("sin", ieee.sin, [lambda y, x: cos(x)])
 cos: Operation = _row("cos", ieee.cos, [lambda y, x: -sin(x)])
+
+
+def _half_turns(x: Any) -> tuple[Any, Any]:
+    """What x is beyond the nearest whole number, and 1 or -1 for an even or odd one."""
+    rest = remainder(x, 1.0)
+    return rest, 1.0 - 2.0 * absolute(remainder(stop_gradient(x - rest), 2.0))
+
+
+def _sinc(x: Any) -> Any:
+    """sin(pi x) / (pi x), and 1 at 0, accurate near its zeros too."""
+    rest, sign = _half_turns(x)
+    return where(x, divide(sign * sin(math.pi * rest), math.pi * x), 1.0)
+
+
+def _sinc_grad(y: Any, x: Any) -> Any:
+    """(cos(pi x) - y) / x; near 0, where that cancels, the Taylor series, to order 39.
+
+    At its own zeros, the extrema of sinc, the error is as large as that of the two terms.
+    """
+    near, square = 0.0, x * x
+    for k in range(20, 0, -1):
+        size = 2 * k * math.pi ** (2 * k) / math.factorial(2 * k + 1)
+        near = near * square + math.copysign(size, 0.5 - k % 2)
+    rest, sign = _half_turns(x)
+    zeros = sin(math.pi * (0.5 - absolute(rest)))  # cos(pi rest), accurate where that is small
+    cosine = sign * where(less(absolute(rest), 0.25), cos(math.pi * rest), zeros)
+    return where(less(absolute(x), 0.5), near * x, divide(cosine - y, x))
+
+
+sinc: Operation = _row("sinc", _sinc, [_sinc_grad])
 tan: Operation = _row("tan", ieee.tan, [lambda y, x: 1.0 + y * y])
 asin: Operation = _row("asin", ieee.asin, [lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))])
 acos: Operation = _row("acos", ieee.acos, [lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x)))])
