@@ -94,6 +94,11 @@ def walk(inputs: list[Any], steps: int) -> Any:
     return s
 
 
+def whole_program(recorded: Recorded, outputs: list[Any]) -> Program:
+    """The program of a recording."""
+    return recorded.program(recorded.operands(outputs))
+
+
 def kernel(program: Program) -> Kernel:
     """Its machine code, for a single point."""
     return Kernel(going_on(program, 0), (), lanes=False)
@@ -122,7 +127,7 @@ def measure_stages(steps: int, derivatives: bool, runs: int) -> None:
             recorded = Recording(inputs, level)
             spent = sum([timed(recorded.record, y)[1] for y in outputs])
             times["record"].append(spent)
-            program, both = timed(Recorded(inputs, level).program, outputs)
+            program, both = timed(whole_program, Recorded(inputs, level), outputs)
             times["program"].append(both - spent)
             times["kernel"].append(timed(kernel, program)[1])
         rows, values = len(recorded), len(program.body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
+import numpy
 
 
 class Second:
@@ -18,7 +18,7 @@ class Second:
 
     def through(self, value: float, first: float, second: float) -> Second:
         """A function of it, by its derivatives."""
-        outer = np.outer(self.gradient, self.gradient)
+        outer = numpy.outer(self.gradient, self.gradient)
         return Second(value, first * self.gradient, first * self.hessian + second * outer)
 
     def __add__(self, other: Any) -> Second:
@@ -33,7 +33,7 @@ class Second:
     def __mul__(self, other: Any) -> Second:
         if not isinstance(other, Second):
             return Second(self.value * other, self.gradient * other, self.hessian * other)
-        cross = np.outer(self.gradient, other.gradient)
+        cross = numpy.outer(self.gradient, other.gradient)
         return Second(
             self.value * other.value,
             self.gradient * other.value + other.gradient * self.value,
@@ -45,24 +45,21 @@ class Second:
     def __neg__(self) -> Second:
         return self * -1.0
 
-    def __sub__(self, other: Any) -> Second:
-        difference: Second = self + -other
-        return difference
+    def __sub__(self, other: Any) -> Any:
+        return self + -other
 
-    def __rsub__(self, other: Any) -> Second:
-        difference: Second = -self + other
-        return difference
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
 
-    def __truediv__(self, other: Any) -> Second:
+    def __truediv__(self, other: Any) -> Any:
         if not isinstance(other, Second):
             return Second(self.value / other, self.gradient / other, self.hessian / other)
         v = other.value
         return self * other.through(1.0 / v, -1.0 / v**2, 2.0 / v**3)
 
-    def __rtruediv__(self, other: Any) -> Second:
+    def __rtruediv__(self, other: Any) -> Any:
         v = self.value
-        quotient: Second = self.through(1.0 / v, -1.0 / v**2, 2.0 / v**3) * other
-        return quotient
+        return self.through(1.0 / v, -1.0 / v**2, 2.0 / v**3) * other
 
     def __lt__(self, other: Any) -> bool:
         return self.value < _value(other)
@@ -77,8 +74,8 @@ def _value(x: Any) -> float:
 
 def second_variables(*xs: float) -> list[Second]:
     """The variables at a point."""
-    eye = np.eye(len(xs))
-    return [Second(x, eye[i], np.zeros_like(eye)) for i, x in enumerate(xs)]
+    eye = numpy.eye(len(xs))
+    return [Second(x, eye[i], numpy.zeros_like(eye)) for i, x in enumerate(xs)]
 
 
 def _function(value: Any, first: Any, second: Any) -> Any:

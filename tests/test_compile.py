@@ -1366,6 +1366,46 @@ def test_specializations_are_dropped() -> None:
     assert f(3.0, -1) == -3.0
 
 
+def test_compiling_must_pay() -> None:
+    """Paths that are rarely taken run eagerly at first; one that is taken often is compiled."""
+
+    def f(x: Any) -> Any:
+        while x > 1.0:
+            x = x * 0.99
+        return x * x
+
+    compiled = cr.compile(cr.value_and_grad(f))
+    points = [1.0 / 0.99**k * 1.0001 for k in range(200)]
+    for x in points:
+        assert compiled(x) == pytest.approx(cr.value_and_grad(f)(x), rel=1e-13)
+    assert compiled.stats().traces < 100
+    assert not compiled.stats().eager
+    for _ in range(1000):
+        before = compiled.stats().traces
+        assert compiled(points[-1]) == pytest.approx(cr.value_and_grad(f)(points[-1]), rel=1e-13)
+    assert compiled.stats().traces == before  # it has its own by now
+    assert before < 100
+
+
+@pytest.mark.parametrize("reduce", [None, "sum"])
+def test_compiling_must_pay_for_lanes(reduce: Any) -> None:
+    """Lanes on paths that few take run eagerly, and each has its result where it belongs."""
+
+    def f(x: Any, k: int) -> Any:
+        while x > 1.0:
+            x = x * 0.99 + 0.0 * k
+        return x * x
+
+    mapped = cr.vmap(f, in_axes=(0, None), reduce=reduce)
+    made = cr.value_and_grad(mapped) if reduce else cr.vmap(cr.value_and_grad(f), (0, None))
+    points = np.random.default_rng(3).permutation([1.0 / 0.99**k * 1.0001 for k in range(200)])
+    compiled = cr.compile(made)
+    for x in (points, points[::-1], points[:1]):
+        for found, expected in zip(compiled(x, 1), made(x, 1), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert compiled.stats().traces < 120
+
+
 @pytest.mark.parametrize("kind", ["point", "lanes", "sums", "captured"])
 def test_prepare(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call that follows has nothing to trace or compile, whatever its numbers are."""

@@ -188,7 +188,7 @@ def _operations(program: Program) -> list[str]:
 
 def test_equal_values_are_one() -> None:
     """Of operations that commute in either order; of others in one."""
-    b = Builder(2)
+    b = Builder(2, final=True)
     x, y = b.input(0), b.input(1)
     assert b.input(0) is x
     for operation in (rules.add, rules.multiply, rules.equal, rules.not_equal):
@@ -198,9 +198,17 @@ def test_equal_values_are_one() -> None:
         assert b.compute(operation, (x, y)) is not b.compute(operation, (y, x))
 
 
+def test_what_is_differentiated_is_not_shared() -> None:
+    """Gradients have the terms that the user's program has; elements are loaded once."""
+    b = Builder(1)
+    x = b.input(0)
+    assert b.input(0) is x
+    assert b.compute(rules.exp, (x,)) is not b.compute(rules.exp, (x,))
+
+
 def test_zeros_are_two_and_nans_are_one() -> None:
     """A constant 0.0 is not -0.0."""
-    b = Builder(1)
+    b = Builder(1, final=True)
     x = b.input(0)
     assert b.compute(rules.multiply, (x, 0.0)) is not b.compute(rules.multiply, (x, -0.0))
     assert b.compute(rules.multiply, (x, NAN)) is b.compute(rules.multiply, (x, -NAN))
@@ -209,7 +217,7 @@ def test_zeros_are_two_and_nans_are_one() -> None:
 def test_operations_of_users_are_told_apart() -> None:
     """By what they are, not by name; they are computed once, and for constants at once."""
     one, other = [chainrule.Operation("f", lambda x: x, [lambda y, x: 1.0]) for _ in range(2)]
-    b = Builder(1)
+    b = Builder(1, final=True)
     x = b.input(0)
     assert b.compute(one, (x,)) is b.compute(one, (x,))
     assert b.compute(one, (x,)) is not b.compute(other, (x,))
@@ -406,7 +414,7 @@ def test_values_of_nested_segments_can_be_used_after_them() -> None:
 
 def test_the_input_of_a_segment_is_a_value_of_its_own() -> None:
     """What is computed of it is not what is computed of the same value outside."""
-    b = Builder(1)
+    b = Builder(1, final=True)
     outside = b.compute(rules.exp, (b.input(0),))
     with b.segment() as segment:
         entered = b.enter(segment, Index(), b.input(0))

@@ -151,7 +151,7 @@ def test_forged() -> None:
     """Whatever stands in the place of something: a well-formed program comes of it, or an error."""
     rng = random.Random(0)
     good = 0
-    for seed in range(1500):
+    for seed in range(800):
         content = json.loads(written(random_program(seed % 50, size=3, segments=seed % 2 == 0)))
         places = _places(content["program"])
         for _ in range(rng.choice([1, 1, 2])):
@@ -194,7 +194,7 @@ def test_forged() -> None:
                     isinstance(x, Compute) and x.operation is rules.gather
                     for x in statements(program.body)
                 )
-    assert good > 100
+    assert good > 50
 
 
 def _small() -> Any:

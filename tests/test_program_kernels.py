@@ -32,6 +32,7 @@ from chainrule.backends.llvm.machine import machine
 from chainrule.backends.llvm.objects import canonical
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    CONSTANT,
     SUMS,
     VALUES,
     Array,
@@ -289,6 +290,41 @@ def test_smooth_programs(seed: int) -> None:
     for point in points:
         expected, _ = interpret(program, point.tolist())
         np.testing.assert_allclose(call(single, point)[1], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.usefixtures("any_machine")
+@pytest.mark.parametrize("lanes", [1, 8, 13, 1030])
+def test_sums_of_arrays(lanes: int) -> None:
+    """Arrays whose elements are added up over the lanes, read by others or not, uniform or not."""
+    builder = Builder(3)
+    arrays = [Array(VALUES, 4, name) for name in "abc"]
+    with builder.loop(4) as loop:
+        at, k = Index(0, ((loop, 1),)), builder.load(builder.inputs, Index(0))
+        x = builder.load(builder.inputs, Index(1))
+        for array, operands in zip(arrays[:2], ((x, k), (x, x)), strict=True):
+            y = builder.compute(rules.multiply, operands)
+            builder.store(array, at, builder.compute(rules.add, (y, builder.load(TABLE, at))))
+    with builder.loop(4) as loop:  # runs once for all lanes
+        at, k = Index(0, ((loop, 1),)), builder.load(builder.inputs, Index(0))
+        builder.store(arrays[2], at, builder.compute(rules.add, (k, builder.load(TABLE, at))))
+    read = builder.load(arrays[1], Index(2))
+    outputs = [Slice(arrays[0], 0, 4), Slice(arrays[1], 0, 4), Slice(arrays[2], 0, 4)]
+    program = builder.finish([*outputs, read, Slice(arrays[0], 0, 4), Slice(arrays[0], 1, 2)])
+    program = builder.finish([*outputs, read]) if lanes % 2 else program
+    points = np.random.default_rng(lanes).normal(size=(lanes, 3))
+    points[:, 0] = points[0, 0]
+    uniform = [True, False, False]
+    count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
+    kernel = Kernel(program, uniform, reduce=[True] * count)
+    for _ in range(2):
+        _, result = run(kernel, points, uniform)
+        every, _ = run(kernel, points, uniform, materialize=True)
+        expected = reduce_lanes(np.ascontiguousarray(every.T))
+        assert result.sums is not None
+        assert bits(result.sums.tolist()) == bits(expected.tolist())
+
+
+TABLE = Array(CONSTANT, 4, "table", np.array([0.1, -0.2, 0.3, 5.0]))
 
 
 def test_more_memory_than_there_is() -> None:

@@ -151,6 +151,44 @@ def test_what_is_read_later_is_kept() -> None:
     assert not any(isinstance(x, Load) for x in first.body)
 
 
+def test_copies() -> None:
+    """An array of another's elements, in order, is the other; also of inputs, and of copies."""
+    builder = Builder(6)
+    first, second, third = (
+        Array(VALUES, size, name) for size, name in ((6, "a"), (8, "b"), (6, "c"))
+    )
+    with builder.loop(6) as loop:
+        at = Index(0, ((loop, 1),))
+        builder.store(first, at, builder.load(builder.inputs, at))
+    with builder.loop(6) as loop:
+        at = Index(5, ((loop, -1),))
+        builder.store(second, at.plus(2), builder.load(first, at))
+    with builder.loop(6) as loop:
+        at = Index(0, ((loop, 1),))
+        x = builder.load(second, at.plus(2))
+        builder.store(third, at, builder.compute(rules.sin, (x,)))
+    program = builder.finish([Slice(second, 3, 4), Slice(third, 0, 6)])
+    assert arrays_of(same(program, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])) == {"c"}
+
+
+def test_what_is_not_only_a_copy_stays() -> None:
+    """In another order, of two arrays, or of values as well."""
+    builder = Builder(6)
+    names = ["reversed", "mixed", "partly", "shifted"]
+    arrays = {name: Array(VALUES, 7, name) for name in names}
+    with builder.loop(6) as loop:
+        at, back = Index(0, ((loop, 1),)), Index(5, ((loop, -1),))
+        x = builder.load(builder.inputs, at)
+        for name, index in (("reversed", back), ("mixed", at), ("partly", at), ("shifted", at)):
+            builder.store(arrays[name], index, x)
+    for name in ("reversed", "mixed"):
+        builder.store(arrays[name], Index(6), builder.load(arrays["partly"], Index(2)))
+    for name, x in (("partly", builder.compute(rules.sin, (builder.input(0),))), ("shifted", 1.0)):
+        builder.store(arrays[name], Index(6), x)
+    program = builder.finish([Slice(arrays[name], 0, 7) for name in names])
+    assert arrays_of(same(program, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])) == set(names)
+
+
 def test_reached_conditions() -> None:
     """A condition that is handed on unchanged is one value."""
     builder = Builder(2)

@@ -239,7 +239,7 @@ def _points(count: int) -> list[tuple[float, ...]]:
     return [tuple(map(float, random.uniform(0.25, 1.4, count))) for _ in range(11)]
 
 
-_CASES: list[tuple[Callable[..., Any], Callable[..., Sequence[float]], int]] = [
+_PROGRAMS: list[tuple[Callable[..., Any], Callable[..., Sequence[float]], int]] = [
     (overwritten, _overwritten_slope, 1),
     (nested_ranges, _nested_ranges_slope, 2),
     (before_and_after, _before_and_after_slope, 2),
@@ -254,7 +254,7 @@ _CASES: list[tuple[Callable[..., Any], Callable[..., Sequence[float]], int]] = [
     (until_converged, _until_converged_slope, 1),
     (walk_of_many_steps, _walk_of_many_steps_slope, 1),
 ]
-CASES: dict[str, Case] = {f.__name__: (f, slope, _points(count)) for f, slope, count in _CASES}
+CASES: dict[str, Case] = {f.__name__: (f, slope, _points(n)) for f, slope, n in _PROGRAMS}
 
 
 @pytest.mark.parametrize("name", CASES)

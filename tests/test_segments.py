@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from transformed_programs import program
 
@@ -97,3 +98,75 @@ def test_compiled(seed: int) -> None:
     for point in POINTS:
         for x, y in zip(compiled(*point), function(list(point)), strict=True):
             assert math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-9) or (x != x and y != y)
+
+
+def newton(x: Any, steps: int = 40) -> Any:
+    """Minimizes a function by its derivatives, as far as these say."""
+
+    def f(z: Any) -> Any:
+        return cr.math.cosh(z - 0.5) + 0.1 * z * z
+
+    for _ in range(steps):
+        slope, bend = cr.grad(f)(x), cr.grad(cr.grad(f))(x)
+        if abs(slope) < 1e-9:
+            break
+        x = x - slope / bend if bend > 1.05 else x - 0.5 * slope
+    return x
+
+
+def test_guards_on_derivatives() -> None:
+    """Branches that hang on derivatives, in a loop and by lane; differentiated around, too."""
+    points = [0.1, 2.0, -3.0, 0.5, 4.0]
+    compiled, lanes = cr.compile(newton), cr.compile(cr.vmap(newton))
+    slopes = cr.compile(cr.value_and_grad(newton))
+    for x in points:
+        assert math.isclose(compiled(x), newton(x), rel_tol=1e-12)
+        for found, right in zip(slopes(x), cr.value_and_grad(newton)(x), strict=True):
+            assert math.isclose(found, right, rel_tol=1e-9, abs_tol=1e-9)
+    np.testing.assert_allclose(lanes(np.array(points)), [newton(x) for x in points], rtol=1e-12)
+
+
+def test_segments_that_are_nodes() -> None:
+    """Sparse matrices and custom gradients around, inside and beside others."""
+
+    @cr.custom_gradient
+    def square(x: Any) -> Any:
+        return x * x, lambda g: g * 2.0 * x
+
+    def f(x: Any, y: Any) -> Any:
+        def inner(a: Any) -> Any:
+            return square(a) * y + cr.grad(lambda b: b * b * b * a)(y)
+
+        def outer(a: Any) -> Any:
+            return cr.grad(inner)(a) * a + cr.grad(lambda b: cr.math.sin(b) * a)(a)
+
+        return cr.value_and_grad(outer)(x)
+
+    def matrix(z: Any) -> Any:
+        def g(z: Any) -> Any:
+            return cr.grad(lambda a: a[0] * a[0] * z[1] + cr.math.exp(a[1]))(z)[0] * z[2]
+
+        return cr.hessian(g, sparse=True)(z)
+
+    for x, y in ((0.5, 1.5), (0.0, -2.0)):
+        for found, right in zip(cr.compile(f)(x, y), f(x, y), strict=True):
+            assert math.isclose(found, right, rel_tol=1e-12)
+    z = np.array([0.5, 1.5, -1.0])
+    np.testing.assert_allclose(cr.compile(matrix)(z).toarray(), matrix(z).toarray(), rtol=1e-12)
+
+
+def test_what_is_pulled_back_after_its_surroundings() -> None:
+    """A segment that stands in another one is not used once that is closed: nodes are."""
+    kept: list[Any] = []
+
+    def inner(x: Any) -> Any:
+        value, pull_back = cr.vjp(lambda a: a * a * x, x)
+        kept.append(pull_back)
+        return value
+
+    def f(x: Any) -> Any:
+        kept.clear()
+        slope = cr.grad(inner)(x)
+        return slope + cr.stop_gradient(kept[0](3.0)[0])
+
+    assert cr.compile(f)(1.5) == 3.0 * 1.5**2 + 3.0 * (2.0 * 1.5 * 1.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import optree
 import pytest
 from references import same
 
@@ -356,3 +357,37 @@ def test_errors_of_the_function() -> None:
         vmap(lambda x: {"other": x}["mine"])(POINTS)
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         vmap(lambda x, y: x)(POINTS)
+
+
+@pytest.mark.parametrize("reduce", [None, "sum", "mean"])
+@pytest.mark.parametrize("kind", ["value", "gradient", "both", "of lanes alone"])
+def test_calls_again(reduce: Any, kind: str) -> None:
+    """Calls that are like the one before, or nearly, give what a first call gives."""
+
+    def f(w: Any, x: Any) -> Any:
+        y = w * x[0] * x[1]
+        return y * y if y > 0.5 else -y
+
+    mapped = vmap(f, in_axes=(None, 0), reduce=reduce)
+    of_lane = vmap(grad(f, argnums=1), in_axes=(None, 0), out_axes=1)
+    made = {
+        "value": mapped,
+        "gradient": grad(mapped) if reduce else of_lane,
+        "both": value_and_grad(mapped, argnums=(0, 1)) if reduce else of_lane,
+        "of lanes alone": grad(mapped, argnums=1) if reduce else of_lane,
+    }[kind]
+    table = np.linspace(-1.0, 0.3, 24).reshape(12, 2)
+    calls = [
+        *[(1.5, table), (1.5, table), (-2.5, table + 0.0)],
+        *[(1.5, table[:5]), (1.5, np.asfortranarray(table)), (1.5, table[::-2])],
+        *[
+            (1.5, table[:, ::-1]),
+            (1.5, np.repeat(table, 2, 1)[:, ::2]),
+        ],
+        *[(4.5, table + 0.5), (1.5, table), (2, table), (1.5, np.ones((3, 3)))],
+    ]
+    compiled = compile(made)
+    for point in calls:
+        found = np.concatenate([np.ravel(x) for x in optree.tree_leaves(compiled(*point))])
+        expected = np.concatenate([np.ravel(x) for x in optree.tree_leaves(made(*point))])
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)

@@ -32,8 +32,8 @@ def lstm_data(length: int) -> tuple[Array, Array, Array]:
     return weights, state, sequence
 
 
-def sigmoid_by_numpy(x: Any) -> Any:
-    """Of complex numbers too."""
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)) of complex arrays."""
     return 1.0 / (1.0 + np.exp(-x))
 
 
@@ -48,9 +48,9 @@ def lstm_by_numpy(weights: Any, state: Array, sequence: Array) -> Any:
         x = now * extra[:, 0]
         for k in range(LAYERS):
             w, b = gates[:, k, 0], gates[:, k, 1]
-            forget = sigmoid_by_numpy(x * w[:, 0] + b[:, 0])
-            entry = sigmoid_by_numpy(hidden[k] * w[:, 1] + b[:, 1])
-            exit_ = sigmoid_by_numpy(x * w[:, 2] + b[:, 2])
+            forget = sigmoid(x * w[:, 0] + b[:, 0])
+            entry = sigmoid(hidden[k] * w[:, 1] + b[:, 1])
+            exit_ = sigmoid(x * w[:, 2] + b[:, 2])
             change = np.tanh(hidden[k] * w[:, 3] + b[:, 3])
             cell[k] = cell[k] * forget + entry * change
             hidden[k] = exit_ * np.tanh(cell[k])

@@ -18,7 +18,7 @@ from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Transformed, handed_to
 
-MAX_UNROLLED = 1000
+MAX_UNROLLED = 100_000
 """The lanes that a trace takes one after another where vmap is not outermost."""
 
 Reduction = Literal["sum", "mean"] | None
@@ -125,7 +125,7 @@ class Vmap(Transformed):
         layout = None
         for lane in range(lanes):
             point = [
-                leaf if axis is None else _lane_of(leaf, axis, lane)
+                leaf if axis is None else lane_of(leaf, axis, lane)
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
             own_args, own_kwargs = trees.unflatten(structure, point)
@@ -179,6 +179,8 @@ def move_lanes(stacked: Any, axis: int) -> Any:
     Raises:
         ValueError: if the array has no such axis.
     """
+    if axis == 0:
+        return stacked
     if not -stacked.ndim <= axis < stacked.ndim:
         raise ValueError(
             f"vmap: out_axes names axis {axis} of a result of {stacked.ndim} axes, lanes included"
@@ -186,7 +188,7 @@ def move_lanes(stacked: Any, axis: int) -> Any:
     return numpy.moveaxis(stacked, 0, axis)
 
 
-def _lane_of(array: Any, axis: int, lane: int) -> Any:
+def lane_of(array: Any, axis: int, lane: int) -> Any:
     """One lane of an array; a plain number or node if nothing else is left."""
     if array.dtype == object and not isinstance(array, NodeArray):
         array = array.view(NodeArray)

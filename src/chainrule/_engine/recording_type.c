@@ -168,7 +168,29 @@ static PyGetSetDef ATTRIBUTES[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+/* An operand of a row for Python: a row's number, a constant, None where there is none. */
+static PyObject *shown(const Recording *r, int32_t operand, bool is_operand) {
+    if (operand == ABSENT) return Py_NewRef(Py_None);
+    if (!is_operand || operand >= 0) return PyLong_FromLong(operand);
+    return PyFloat_FromDouble(doubles(r->columns[CONSTANTS])[~operand]);
+}
+
+static PyObject *row_at(PyObject *self, PyObject *number) {
+    Recording *r = (Recording *)self;
+    Py_ssize_t row = PyLong_AsSsize_t(number);
+    if (row == -1 && PyErr_Occurred()) return NULL;
+    if (row < 0 || row >= n_rows(r)) return PyErr_Format(PyExc_IndexError, "there is no row %zd", row);
+    int code = shorts(r->columns[CODES])[row];
+    PyObject *left = shown(r, ints(r->columns[LEFT])[row], has_left(code));
+    PyObject *right = shown(r, ints(r->columns[RIGHT])[row], has_right(code));
+    PyObject *result = left && right ? Py_BuildValue("iOO", code, left, right) : NULL;
+    Py_XDECREF(left);
+    Py_XDECREF(right);
+    return result;
+}
+
 static PyMethodDef METHODS[] = {
+    {"row", row_at, METH_O, "A row: its code and operands, constants as floats, None where there is none."},
     {"record", record, METH_O, "Take a node or number, with all that it depends on; gives it as an operand."},
     {"guard", guard, METH_VARARGS, "Note that a row was asked for its truth, after all the nodes made so far."},
     {"mark", mark, METH_VARARGS, "Add a row that concerns a segment, or let a node's row be one; gives its number."},

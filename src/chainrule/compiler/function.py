@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -25,7 +26,7 @@ from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import leaf_of
 from .fast import FastCall, FastLanes
-from .paths import TooManyTraces
+from .paths import NotYet, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
@@ -114,6 +115,11 @@ class Compiled:
             result = plan.run(leaves, lanes)
         except (TooManyTraces, NotCompilable) as error:
             return self._eagerly(self._reason(error), args, kwargs)
+        except NotYet as rare:
+            start = time.perf_counter()
+            result = self._plainly(args, kwargs)
+            rare.paths.ran_eagerly(rare.prefix, time.perf_counter() - start)
+            return result
         if not kwargs and not self.check:
             for kind in (FastCall, FastLanes):
                 if kind.fits(plan, args):
@@ -290,12 +296,14 @@ class Compiled:
         """What has been done: traces, nodes, compile time."""
         plans = list(self._plans.values())
         paths = [path for plan in plans for path in plan.paths.all()]
+        traces = {path.trace for path in paths}
         return Stats(
             calls=self.calls,
             plans=len(plans),
             traces=sum(plan.paths.traces for plan in plans),
             nodes=sum(plan.paths.nodes for plan in plans),
-            trace_seconds=sum(plan.trace_seconds for plan in plans),
+            trace_seconds=sum(plan.trace_seconds for plan in plans)
+            + sum(trace.program_seconds for trace in traces),
             compile_seconds=sum(path.compile_seconds for path in paths),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager for plan in plans),
@@ -338,7 +346,7 @@ class Stats:
         plans: kinds of arguments it is compiled for; those it has code for, as with what follows.
         traces: recorded paths through the function.
         nodes: statements of their programs, all together.
-        trace_seconds: time spent running the function on nodes.
+        trace_seconds: time spent running the function on nodes, and making programs of that.
         compile_seconds: time spent making machine code.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead.

@@ -8,6 +8,8 @@ lane, that lane belongs to the prefix that ends with the other outcome.
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,16 +20,37 @@ from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel, reduce_lanes
 from chainrule.node import Node
 from chainrule.passes.going_on import going_on
-from chainrule.program.form import Program, Slice, statements
+from chainrule.program.form import Program
 
 from .trace import Trace
 
+SOON = 32
+"""Traces that are recorded at once; another path waits until that pays."""
+MOST_SPENT = 1000
+"""Paths of which it is known how long runs took that went without a trace."""
+
 Prefix = tuple[bool, ...]
 Segments = list[tuple[int, int, int, int]]
+Eager = Callable[[int], Sequence[float]]
+"""Gives the outputs for a lane by running the function itself."""
 
 
 class TooManyTraces(Exception):
     """There are more paths through a function than it may record."""
+
+
+class NotYet(Exception):
+    """It does not pay yet to compile the path that a call takes.
+
+    Args:
+        paths: the traces.
+        prefix: the path.
+    """
+
+    def __init__(self, paths: Paths, prefix: Prefix) -> None:
+        super().__init__()
+        self.paths = paths
+        self.prefix = prefix
 
 
 class Path:
@@ -39,10 +62,7 @@ class Path:
         uniform: for each of the trace's inputs whether all lanes share it; None without lanes.
 
     Attributes:
-        program: the trace's program without the guards of the prefix.
-        guarded: whether a guard is left in it.
-        n_outputs: how many numbers it gives.
-        constant: the outputs, if no input decides them.
+        guarded: whether a guard is left.
     """
 
     def __init__(self, trace: Trace, prefix: Prefix, uniform: Sequence[bool] | None) -> None:
@@ -51,14 +71,22 @@ class Path:
         self._uniform = uniform
         self._lock = forking.lock()
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
-        self.program: Program = going_on(trace.program, len(prefix))
-        self.n_outputs = sum(x.size if isinstance(x, Slice) else 1 for x in self.program.outputs)
         self.guarded = len(trace.path) > len(prefix)
-        self.constant: list[float] | None = None
-        if not self.guarded:
-            numbers = [x for x in self.program.outputs if isinstance(x, float)]
-            if len(numbers) == len(self.program.outputs):
-                self.constant = numbers
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The trace's program without the guards of the prefix."""
+        return going_on(self.trace.program, len(self.prefix))
+
+    @functools.cached_property
+    def constant(self) -> list[float] | None:
+        """The outputs, if no input decides them."""
+        if self.guarded:
+            return None
+        if self.trace.constant is not None:
+            return self.trace.constant
+        numbers = [x for x in self.program.outputs if isinstance(x, float)]
+        return numbers if len(numbers) == len(self.program.outputs) else None
 
     def kernel(self, reduce: tuple[bool, ...] = ()) -> Kernel:
         """The machine code, compiled at its first use."""
@@ -109,17 +137,37 @@ class Paths:
         self._paths: dict[Prefix, Path] = {}
         self.captured: Sequence[Node] = ()
         self.traces = 0
-        self.nodes = 0
+        self._seconds = 0.0  # that recording took
+        self._spent: dict[Prefix, float] = {}  # seconds that runs without a trace took, by path
+        self._run_seconds = 0.0  # that the last of these took
+
+    @property
+    def nodes(self) -> int:
+        """The statements of all programs."""
+        return sum(trace.size for trace in {path.trace for path in self.all()})
 
     def all(self) -> list[Path]:
         """The paths so far."""
         return list(self._paths.values())
 
-    def at(self, prefix: Prefix, inputs: Callable[[], Sequence[float]], root: Prefix = ()) -> Path:
+    def at(
+        self,
+        prefix: Prefix,
+        inputs: Callable[[], Sequence[float]],
+        root: Prefix = (),
+        patient: bool = False,
+    ) -> Path:
         """The path for a prefix, recorded with some lane's inputs if there is none yet.
+
+        Args:
+            prefix: the outcomes so far.
+            inputs: gives the inputs of a lane.
+            root: the path on which a guard has failed.
+            patient: whether to wait until it pays.
 
         Raises:
             TooManyTraces: if it would be one too many.
+            NotYet: if it does not pay yet.
         """
         found = self._paths.get(prefix)
         if found is not None:
@@ -130,14 +178,37 @@ class Paths:
                 return found
             if self.traces >= self._limit:
                 raise TooManyTraces
+            if patient and not self.pays(prefix):
+                raise NotYet(self, prefix)
+            start = time.perf_counter()
             trace = self._record(inputs(), prefix)
+            self._seconds += time.perf_counter() - start
             self.traces += 1
-            self.nodes += sum(1 for _ in statements(trace.program.body))
             found = self._paths[prefix] = self._path(trace, prefix)
             parent = self._paths.get(root)
             if parent is not None and prefix != root:
                 self._prefer_longer(parent, trace)
             return found
+
+    def pays(self, prefix: Prefix, runs: int = 1) -> bool:
+        """Whether to record a path for so many runs of the function.
+
+        It is once all runs that took the path last as long as a trace with its code takes.
+        """
+        if prefix in self._paths or self.traces < SOON:
+            return True
+        seconds = self._seconds + sum(
+            path.compile_seconds + path.trace.program_seconds for path in self.all()
+        )
+        spent = self._spent.get(prefix, 0.0) + runs * self._run_seconds
+        return spent >= seconds / self.traces
+
+    def ran_eagerly(self, prefix: Prefix, seconds: float, runs: int = 1) -> None:
+        """Note how long runs took that went without a trace of their path."""
+        if len(self._spent) >= MOST_SPENT:
+            self._spent.clear()
+        self._spent[prefix] = self._spent.get(prefix, 0.0) + seconds
+        self._run_seconds = seconds / runs
 
     def _path(self, trace: Trace, prefix: Prefix) -> Path:
         return Path(trace, prefix, None if self._uniform is None else self._uniform(trace))
@@ -163,7 +234,7 @@ class Paths:
 
 
 def run_point(
-    paths: Paths, inputs: Callable[[], Sequence[float]], address: int
+    paths: Paths, inputs: Callable[[], Sequence[float]], address: int, patient: bool
 ) -> tuple[Trace, Any]:
     """Compute a single point; gives the trace that it followed, and the outputs.
 
@@ -171,11 +242,15 @@ def run_point(
         paths: the traces.
         inputs: gives the inputs as numbers, for recording.
         address: where the inputs lie, one after another.
+        patient: whether a path that is new waits until a trace pays.
+
+    Raises:
+        NotYet: if it waits.
     """
     prefix: Prefix = ()
     while True:
-        path = paths.at(prefix, inputs)
-        outputs = numpy.empty(path.n_outputs)
+        path = paths.at(prefix, inputs, patient=patient)
+        outputs = numpy.empty(path.trace.n_outputs)
         status = path.kernel().call(address, address_of(outputs))
         if status == 0:
             return path.trace, outputs
@@ -215,11 +290,15 @@ def run_lanes(
     outputs: Outputs,
     threads: int,
     reduce: tuple[bool, ...] = (),
+    eager: Eager | None = None,
 ) -> None:
-    """Compute all lanes, each by the trace that it follows."""
+    """Compute all lanes, each by the trace that it follows; few ones by running the function."""
     pending: list[tuple[Prefix, Any]] = [((), None)]
     while pending:
         prefix, index = pending.pop()
+        if eager is not None and index is not None and not paths.pays(prefix, len(index)):
+            _run_eagerly(paths, prefix, index, outputs, eager)
+            continue
         first = 0 if index is None else int(index[0])
         path = paths.at(prefix, lambda lane=first: inputs_of(lane))  # type: ignore[misc]
         if path.constant is not None:
@@ -235,7 +314,16 @@ def run_lanes(
             continue
         codes = status[failed]
         numbers = failed if index is None else index[failed]
-        pending.extend(_regrouped(paths, path, codes, numbers, inputs_of, outputs))
+        patient = eager is not None
+        pending.extend(_regrouped(paths, path, codes, numbers, inputs_of, outputs, patient))
+
+
+def _run_eagerly(paths: Paths, prefix: Prefix, lanes: Any, outputs: Outputs, eager: Eager) -> None:
+    """Compute some lanes one after another."""
+    start = time.perf_counter()
+    for lane in lanes.tolist():
+        outputs.fill([lane], numpy.array([eager(lane)]))
+    paths.ran_eagerly(prefix, time.perf_counter() - start, len(lanes))
 
 
 def _regrouped(
@@ -245,6 +333,7 @@ def _regrouped(
     lanes: Any,
     inputs_of: Callable[[int], Sequence[float]],
     outputs: Outputs,
+    patient: bool,
 ) -> list[tuple[Prefix, Any]]:
     """The lanes that left a trace, by the prefix they follow; constant ones are done at once."""
     order = numpy.argsort(codes, kind="stable")
@@ -257,6 +346,9 @@ def _regrouped(
     for code, group in zip(codes[starts].tolist(), groups, strict=True):
         prefix = path.after(code)
         lane = int(group[0])
+        if patient and not paths.pays(prefix, len(group)):
+            pending.append((prefix, group))
+            continue
         next_path = paths.at(prefix, lambda lane=lane: inputs_of(lane), path.prefix)  # type: ignore[misc]
         if next_path.constant is not None:
             constant.append(next_path.constant)
@@ -279,6 +371,7 @@ def run_reduced(
     reduce: tuple[bool, ...],
     outputs: Outputs,
     threads: int,
+    eager: Eager | None = None,
 ) -> Any:
     """Compute all lanes and add up some of the outputs; gives the sums of these.
 
@@ -291,7 +384,7 @@ def run_reduced(
         if status is None or not status.any():
             return sums
     every = Outputs([len(reduce)], lanes)
-    run_lanes(paths, inputs_of, segments, lanes, every, threads, reduce)
+    run_lanes(paths, inputs_of, segments, lanes, every, threads, reduce, eager)
     table = every.arrays[0]
     columns = [k for k, r in enumerate(reduce) if not r]
     outputs.fill(slice(None), table[:, columns])

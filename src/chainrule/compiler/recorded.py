@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_input
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Index, Operand, Program
+from chainrule.program.form import VALUES, Array, Compute, Index, Operand, Program
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 from .recording import (
@@ -29,8 +30,26 @@ from .recording import (
     RESULT,
     USER,
     Recording,
-    given_to,
+    has_left,
+    has_right,
 )
+
+_DIRECT: Final = {  # operations that are not simpler than they stand, of values that are plain
+    code: operation
+    for code, operation in OPERATION_OF.items()
+    if operation in (rules.add, rules.subtract, rules.multiply, rules.divide)
+    or operation in (rules.less, rules.less_equal, rules.equal, rules.not_equal)
+    or operation in (rules.exp, rules.log, rules.sqrt, rules.sin, rules.cos, rules.tanh)
+}
+_COMPARISONS: Final = frozenset(  # which take numbers as well
+    code
+    for code, operation in _DIRECT.items()
+    if operation in (rules.less, rules.less_equal, rules.equal, rules.not_equal)
+)
+
+
+def _is_negative(x: Operand) -> bool:
+    return isinstance(x, Compute) and x.operation is rules.negative
 
 
 class Recorded:
@@ -60,6 +79,10 @@ class Recorded:
         self._builder = Builder(len(inputs), final=True)
         self._results = Array(VALUES, 0)  # what stands for values of derivatives
         self._values: dict[int, Operand] = {}  # by row
+        self._plain: dict[int, Operand] = {}  # the same, but for numbers and what is negated
+        self._n_inputs = len(inputs)
+        self._constants: list[float] = []
+        self._known: dict[tuple[int, Operand, Operand | None], Operand] = {}  # by operation
 
     def record(self, root: object) -> int:
         """A number or node as an operand, recorded with all it depends on.
@@ -79,44 +102,79 @@ class Recorded:
 
     def value(self, condition: Node) -> Operand:
         """What is known of a condition."""
+        values, plain, known = self._values, self._plain, self._known
+        first = len(self._recording)
         operand = self.record(condition)
-        recording = self._recording
-        with (
-            recording.codes as codes,
-            recording.left as left,
-            recording.right as right,
-            recording.constants as constants,
-            recording.pool as pool,
-        ):
-            values = self._values
-
-            def value_of(x: int) -> Operand:
-                return values[x] if x >= 0 else constants[~x]
-
-            waiting = [operand] if operand >= 0 else []
-            while waiting:
-                row = waiting[-1]
-                code = codes[row]
-                given = given_to(code, left[row], right[row], pool)
-                missing = [x for x in given if x >= 0 and x not in values]
-                if missing:
-                    waiting += missing
+        if operand < 0:
+            return condition._number
+        if not values:
+            for number in range(self._n_inputs):
+                values[number] = plain[number] = self._builder.input(number)
+        constants = self._constants
+        rows, new = self._recording.after(first, len(constants))
+        constants += new
+        for row, (code, left, right) in enumerate(rows, first):
+            if code in _DIRECT:
+                a = plain.get(left)
+                b = None if right == ABSENT else plain.get(right)
+                if code in _COMPARISONS:
+                    a = constants[~left] if left < 0 else a
+                    b = constants[~right] if right < 0 else b
+                if a is not None and (b is not None or right == ABSENT):
+                    name = (code, a, b)
+                    value = known.get(name)
+                    if value is None:
+                        operands = (a,) if b is None else (a, b)
+                        value = known[name] = Compute(_DIRECT[code], operands)
+                    values[row] = plain[row] = value
                     continue
+            self._enter(row)
+        if operand not in values:
+            self._enter(operand)
+        return values[operand]
+
+    def _enter(self, row: int) -> None:
+        """Give a row its value, and all rows that it depends on."""
+        values = self._values
+        waiting = [row]
+        while waiting:
+            row = waiting[-1]
+            code, left, right = self._recording.row(row)
+            operands: list[Operand] = []
+            for x in self._given(code, left, right):
+                operand = values.get(x) if type(x) is int else x
+                if operand is None:
+                    waiting.append(x)
+                    break
+                operands.append(operand)
+            else:
                 waiting.pop()
-                if row in values:
-                    continue
-                if code == INPUT:
-                    value = self._builder.input(left[row])
-                elif code == RESULT:
-                    value = self._builder.load(self._results, Index(row))
-                elif code in (LEAF, ENTER):
-                    value = value_of(given[0])
-                else:
-                    user = recording.operations[pool[left[row]]] if code == USER else None
-                    operation = user or OPERATION_OF[code & ~POOLED]
-                    value = self._builder.compute(operation, [value_of(x) for x in given])
-                values[row] = value
-            return value_of(operand)
+                value = values[row] = self._entered(row, code, left, operands)
+                if not isinstance(value, float) and not _is_negative(value):
+                    self._plain[row] = value
+
+    def _given(self, code: int, left: int, right: int) -> list[int | float]:
+        """The operands of a row."""
+        if code & POOLED:
+            start = left + (code == USER)
+            given = self._recording.pool[start : start + right].tolist()
+            constants = self._recording.constants
+            return [x if x >= 0 else constants[~x] for x in given]
+        if not has_left(code):
+            return []
+        return [left] if right is None or not has_right(code) else [left, right]
+
+    def _entered(self, row: int, code: int, left: int, operands: list[Operand]) -> Operand:
+        """The value of a row whose operands are known."""
+        if code == INPUT:
+            return self._builder.input(left)
+        if code == RESULT:
+            return self._builder.load(self._results, Index(row))
+        if code in (LEAF, ENTER):
+            return operands[0]
+        recording = self._recording
+        user = recording.operations[recording.pool[left]] if code == USER else None
+        return self._builder.compute(user or OPERATION_OF[code & ~POOLED], operands)
 
     def guard(self, condition: Node, outcome: bool) -> None:
         """Let the program go on only with an outcome of a condition that was just asked for."""
@@ -170,9 +228,20 @@ class Recorded:
 
     # The program
 
-    def program(self, outputs: Sequence[Any]) -> Program:
-        """The program that gives nodes and numbers."""
+    def operands(self, outputs: Sequence[Any]) -> list[int | float]:
+        """Nodes and numbers that the program is to give: numbers, and operands that are none.
+
+        Raises:
+            TracedValueError: if one belongs to a transformation that has ended.
+        """
         for y in outputs:
             if isinstance(y, Node) and has_ended(y._level):
                 raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        return rolled(self._recording, [self.record(y) for y in outputs])
+        operands = [self.record(y) for y in outputs]
+        constants = self._recording.constants
+        return [x if x >= 0 else constants[~x] for x in operands]
+
+    def program(self, outputs: Sequence[int | float]) -> Program:
+        """The program that gives what :meth:`operands` gave."""
+        operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
+        return rolled(self._recording, operands)

@@ -24,14 +24,10 @@ POOLED: Final = 0x8000
 USER: Final = 0xFFFF
 ABSENT: Final = -(2**31)
 
-_FIRST: Final = (
-    *("add", "subtract", "multiply", "divide", "power", "negative", "relu", "tanh"),
-    *("exp", "log", "sqrt", "sin", "cos"),
-)
-OPERATION_OF: Final = {
-    code: OPERATIONS[name] for code, name in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS)), 1)
-}
-"""The operations of the table by their codes: the most frequent ones, then the others in order."""
+OPERATION_OF: Final[dict[int, Operation]] = {
+    operation.code: operation for operation in OPERATIONS.values() if operation.code
+} or dict(enumerate(OPERATIONS.values(), 1))
+"""Operations of the table by their codes: those of the engine; it takes others for the user's."""
 _MARKS: Final = {
     **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
@@ -138,6 +134,23 @@ class Recording:
         columns = self._columns
         rows = zip(columns.codes[row:], columns.left[row:], columns.right[row:], strict=True)
         return list(rows), columns.constants[constant:].tolist()
+
+    def row(self, number: int) -> tuple[int, Any, Any]:
+        """A row: its code and operands, constants as floats, None where there is none.
+
+        Raises:
+            IndexError: if there is no such row.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no row {number}")
+        columns = self._columns
+        code, left, right = columns.codes[number], columns.left[number], columns.right[number]
+        constants = columns.constants
+        shown = [
+            None if x == ABSENT else x if x >= 0 or not is_operand else constants[~x]
+            for x, is_operand in ((left, has_left(code)), (right, has_right(code)))
+        ]
+        return code, shown[0], shown[1]
 
     # Recording
 

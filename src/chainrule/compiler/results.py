@@ -22,6 +22,7 @@ class LaneResult:
     Attributes:
         added: for each output of the kernel whether it is added up over the lanes: the result's
             numbers, then their derivatives by the nodes.
+        reduce: the same for the kernel: empty if it adds nothing up.
         kept: the widths of the arrays over the lanes: one for each leaf that is not added up, then
             one for the derivatives of all of these.
     """
@@ -37,6 +38,7 @@ class LaneResult:
         self._n_sums = sum(flags)
         self.any_added = any(flags)
         self.added = tuple(flags + [flag for flag in flags for _ in range(n_nodes)])
+        self.reduce = self.added if self.any_added else ()
         self.kept = [size for axis, size in zip(axes, self._sizes, strict=True) if axis is not None]
         if n_nodes and self.kept:
             self.kept.append(sum(self.kept) * n_nodes)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.comparing import ConditionNode, held_equality
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
+from chainrule.program.form import Program, statements
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
@@ -149,7 +152,7 @@ class Trace:
         plain: where comparisons are plain bools.
 
     Attributes:
-        program: the program.
+        program_seconds: the time that making the program took.
         captured: the nodes from outside that it uses; they are inputs after the given ones.
         path: the outcomes of the guards.
         layout: the structure of the result.
@@ -175,6 +178,9 @@ class Trace:
         self._make_inputs = make_inputs
         self._live = live
         self._by_captured = by_captured
+        self._lock = forking.lock()
+        self._program: Program | None = None
+        self.program_seconds = 0.0
         if plain is None:
             plain = PlainSites()
         segments = True
@@ -189,6 +195,7 @@ class Trace:
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
+        del self._function, self._make_inputs
         self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
@@ -221,13 +228,49 @@ class Trace:
             recorder.note_parents(parents, level)
             if parents and not recorder.segments:
                 outputs = outputs + _derivatives(parents, len(self._live), outputs, level)
-            program = recorded.program(outputs)
             if parents and recorder.segments:
-                places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
-                self.program = with_gradients(program, places)
+                self._places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
             else:
-                self.program = differentiated(program)
+                self._places = []
+            self._outputs = recorded.operands(outputs)
+            self._recorded = recorded
+            if recorder.operations:  # whose derivatives may have to be nodes
+                self.program  # noqa: B018
             return True
+
+    @property
+    def constant(self) -> list[float] | None:
+        """The outputs, where it is known without a program that no input decides them."""
+        numbers = [x for x in self._outputs if isinstance(x, float)]
+        if len(numbers) < len(self._outputs):
+            return None
+        return numbers + [0.0] * (len(numbers) * len(self._places))
+
+    @property
+    def n_outputs(self) -> int:
+        """How many numbers the program gives: the result, and its derivatives by nodes."""
+        return len(self._outputs) * (1 + len(self._places))
+
+    @property
+    def program(self) -> Program:
+        """The program, made once it is wanted."""
+        with self._lock:
+            if self._program is None:
+                start = time.perf_counter()
+                with _collector_paused():
+                    program = self._recorded.program(self._outputs)
+                    if self._places:
+                        self._program = with_gradients(program, self._places)
+                    else:
+                        self._program = differentiated(program)
+                del self._recorded
+                self.program_seconds = time.perf_counter() - start
+            return self._program
+
+    @property
+    def size(self) -> int:
+        """How many statements the program has, if it has been made."""
+        return 0 if self._program is None else sum(1 for _ in statements(self._program.body))
 
 
 def _derivatives(parents: Sequence[Node], live: int, outputs: list[Any], level: int) -> list[Any]:

@@ -59,24 +59,29 @@ class _Whole(Rebuilding):
 
     def __init__(self, program: Program, builder: Builder, places: Sequence[int]) -> None:
         super().__init__(program, builder)
-        self._places = {element: place for place, element in enumerate(places)}
-        self._copies = Array(VALUES, program.inputs.size, "x")
-        self._copied = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
+        size = program.inputs.size
+        self._count = len(places)
+        self._places = numpy.full(size, -1, dtype=numpy.int64)  # of inputs that enter
+        self._places[list(places)] = numpy.arange(len(places))
+        self._copies = Array(VALUES, size, "x")
+        self._copied = numpy.zeros(size, dtype=numpy.bool_)
         self._entered: dict[int, Operand] = {}
         self._through_copies: set[Statement] = set()
-        straight = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
-        wanted = numpy.zeros(program.inputs.size, dtype=numpy.bool_)
-        wanted[list(places)] = True
+        enter = self._places >= 0
+        straight = numpy.zeros(size, dtype=numpy.bool_)
         for statement, path in paths(program.body):
             if isinstance(statement, Load) and statement.array is program.inputs:
                 elements = nests.numbers(statement.index, path)
                 if not path:
                     straight[elements] = True
-                elif wanted[elements].any():
+                elif enter[elements].any():
                     self._through_copies.add(statement)
                     self._copied[elements] = True
-        if self._through_copies:
-            self._copied |= wanted & ~straight
+        for output in program.outputs:
+            if isinstance(output, Slice) and output.array is program.inputs:
+                self._copied[output.start : output.start + output.size] = True
+        if self._copied.any():
+            self._copied |= enter & ~straight
 
     def with_derivatives(self) -> Program:
         """The program, and what is pulled back of each output."""
@@ -85,9 +90,7 @@ class _Whole(Rebuilding):
             self._enter(segment)
             self.body(self.program.body)
             outputs = [
-                output._replace(array=self.array(output.array))
-                if isinstance(output, Slice)
-                else self.value(output)
+                self._slice(output) if isinstance(output, Slice) else self.value(output)
                 for output in self.program.outputs
             ]
             leaves = self._leave(segment, outputs)
@@ -95,13 +98,13 @@ class _Whole(Rebuilding):
         region = Region(segment, (), local_gradients)
         given = Array(VALUES, len(leaves), "given")  # nothing is read of it: all is 1
         for row, leave in enumerate(leaves):
-            results = Array(VALUES, len(self._places), "gradient")
+            results = Array(VALUES, self._count, "gradient")
             mask = None
             if not leave.place.is_fixed:
                 mask = builder.table([float(k == row) for k in range(len(leaves))])
             ends = Ends(False, given, Index(), results, Index(), 1.0, {leave: mask})
             pull_back(builder, region, local_gradients, ends)
-            if self._through_copies:
+            if self._copied.any():
                 outputs.append(Slice(results, 0, results.size))
             else:
                 outputs += [builder.load(results, Index(k)) for k in range(results.size)]
@@ -109,13 +112,18 @@ class _Whole(Rebuilding):
         program.guards = self.program.guards
         return program
 
+    def _slice(self, output: Slice) -> Slice:
+        """Outputs of an array; inputs are given by their copies."""
+        is_input = output.array is self.program.inputs
+        return output._replace(array=self._copies if is_input else self.array(output.array))
+
     def _enter(self, segment: Segment) -> None:
         """Let the inputs enter, those that lie side by side in a loop."""
         builder, inputs = self.builder, self.builder.inputs
         for start, size, place in self._runs():
             if size == 1:
                 value = builder.load(inputs, Index(start))
-                if place is not None:
+                if place >= 0:
                     value = builder.enter(segment, Index(place), value)
                     self._entered[start] = value
                 if self._copied[start]:
@@ -124,24 +132,24 @@ class _Whole(Rebuilding):
             with builder.loop(size) as loop:
                 at = Index(start, ((loop, 1),))
                 value = builder.load(inputs, at)
-                if place is not None:
+                if place >= 0:
                     value = builder.enter(segment, at.plus(place - start), value)
                 builder.store(self._copies, at, value)
 
-    def _runs(self) -> list[tuple[int, int, int | None]]:
-        """Inputs that enter or are copied: the first of some, their number, and its place."""
-        found: list[tuple[int, int, int | None]] = []
-        copied = set(numpy.flatnonzero(self._copied).tolist())
-        for element in sorted(copied.union(self._places)):
-            place = self._places.get(element)
-            if found and element in copied:
-                start, size, first = found[-1]
-                follows = place is None if first is None else place == first + size
-                if start + size == element and start in copied and follows:
-                    found[-1] = (start, size + 1, first)
-                    continue
-            found.append((element, 1, place))
-        return found
+    def _runs(self) -> list[tuple[int, int, int]]:
+        """Inputs that enter or are copied: the first of some, their number, and its place or -1."""
+        places = self._places
+        found = numpy.flatnonzero(self._copied | (places >= 0))
+        if not len(found):
+            return []
+        left, right = found[:-1], found[1:]
+        joined = (right == left + 1) & self._copied[left] & self._copied[right]
+        entering = (places[left] >= 0) | (places[right] >= 0)
+        joined &= ~entering | ((places[left] >= 0) & (places[right] == places[left] + 1))
+        starts = numpy.append(0, numpy.flatnonzero(~joined) + 1)
+        sizes = numpy.diff(numpy.append(starts, len(found)))
+        firsts = found[starts]
+        return list(zip(firsts.tolist(), sizes.tolist(), places[firsts].tolist(), strict=True))
 
     def _leave(self, segment: Segment, outputs: Sequence[Operand | Slice]) -> list[Leave]:
         """Let the outputs leave; gives by which statement each does."""
@@ -164,7 +172,7 @@ class _Whole(Rebuilding):
             if statement in self._through_copies:
                 self.values[statement] = self.builder.load(self._copies, index)
                 return
-            if index.is_fixed and index.offset in self._places:
+            if index.is_fixed and self._places[index.offset] >= 0:
                 entered = self._entered.get(index.offset)
                 if entered is None:
                     entered = self.builder.load(self._copies, index)

@@ -33,6 +33,7 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Program,
+    Slice,
     Statement,
     Store,
     Table,
@@ -55,7 +56,12 @@ def promoted(program: Program) -> Program:
     loops = [x for x in statements(program.body) if isinstance(x, Loop)]
     if not loops or any(loop.carries for loop in loops):
         return program
-    return _Promotion(program).finished()
+    indices = Indices()
+    copies = _copies(program, indices)
+    outputs = [copies.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
+    same = Program(program.inputs, program.body, outputs)
+    same.guards = program.guards
+    return _Promotion(same, indices, copies).finished()
 
 
 class Group:
@@ -107,9 +113,10 @@ class Recurrence:
 
 
 class _Promotion(Rebuilding):
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, indices: Indices, copies: Copies) -> None:
         super().__init__(program, Builder(program.inputs.size, final=True))
-        self._indices = _Indices()
+        self._indices = indices
+        self._copies = copies
         self._around: dict[Statement, tuple[Loop, ...]] = {}
         self._groups: dict[tuple[Array, Index], Group] = {}
         self._of: dict[Statement, Group] = {}
@@ -137,7 +144,7 @@ class _Promotion(Rebuilding):
             self._around[x] = around
             if isinstance(x, Loop):
                 self._survey(x.body, (*around, x))
-            elif isinstance(x, Store):
+            elif isinstance(x, Store) and x.array not in self._copies:
                 self._join(x, around)
 
     def _join(self, store: Store, around: tuple[Loop, ...]) -> None:
@@ -185,16 +192,16 @@ class _Promotion(Rebuilding):
 
     def _find_recurrence(self, load: Load) -> None:
         """Whether earlier iterations of the innermost loop that it hangs on have stored it."""
-        if load.array.kind not in (VALUES, SUMS):
+        array, index = self._copies.original(load.array, load.index)
+        if array.kind not in (VALUES, SUMS):
             return
-        index = self._indices.canonical(load.index)
         asked = index.loops()
         loop = next((x for x in reversed(self._around[load]) if x in asked), None)
         stride = dict(index.strides).get(loop, 0) if loop is not None else 0
         if loop is None or not stride or any(loop in x.loops() for _, x in index.tables):
             return
         for distance in range(1, FARTHEST + 1):
-            group = self._groups.get((load.array, index.plus(distance * stride)))
+            group = self._groups.get((array, index.plus(distance * stride)))
             if group is not None and group.place is loop:
                 self._hand_on(loop, group, stride, distance)
                 return
@@ -224,6 +231,8 @@ class _Promotion(Rebuilding):
 
     def statement(self, statement: Statement) -> None:
         """Build a statement."""
+        if isinstance(statement, Store) and statement.array in self._copies:
+            return
         if isinstance(statement, Load) and statement.array.kind in (VALUES, SUMS):
             self.values[statement] = self._load(statement.array, statement.index)
         elif isinstance(statement, Store) and statement in self._of:
@@ -236,7 +245,7 @@ class _Promotion(Rebuilding):
                     self.values[statement] = x
 
     def _load(self, array: Array, index: Index) -> Operand:
-        index = self._indices.canonical(index)
+        array, index = self._copies.original(array, index)
         known = self._known.get((array, index))
         if known is not None:
             return known
@@ -244,7 +253,7 @@ class _Promotion(Rebuilding):
         exists = index.is_fixed and 0 <= index.offset < array.size
         if exists and written is not None and not written[index.offset]:
             return 0.0
-        return self.builder.load(array, self.index(index))
+        return self.builder.load(self.array(array), self.index(index))
 
     def _store(self, store: Store, group: Group) -> None:
         """Keep what is stored; put a sum into its array when it is complete."""
@@ -343,7 +352,63 @@ class _Promotion(Rebuilding):
                 self._flags.add(carry)
 
 
-class _Indices:
+class Copies:
+    """Arrays whose elements are those of others.
+
+    Args:
+        found: by array the one whose elements it has, and how much further they are there.
+        indices: writes indices.
+    """
+
+    def __init__(self, found: dict[Array, tuple[Array, int]], indices: Indices) -> None:
+        self._found = found
+        self._indices = indices
+
+    def __contains__(self, array: Array) -> bool:
+        return array in self._found
+
+    def original(self, array: Array, index: Index) -> tuple[Array, Index]:
+        """Where an element comes from."""
+        while array in self._found:
+            array, shift = self._found[array]
+            index = index.plus(shift)
+        return array, self._indices.canonical(index)
+
+    def slice(self, part: Slice) -> Slice:
+        """Where a part of an array comes from."""
+        array, first = self.original(part.array, Index(part.start))
+        return Slice(array, first.offset, part.size)
+
+
+def _copies(program: Program, indices: Indices) -> Copies:
+    """Find arrays that nothing is stored to but the elements of another, in order."""
+    sources: dict[Array, set[tuple[Array, int] | None]] = defaultdict(set)
+    for x in statements(program.body):
+        if isinstance(x, Store):
+            sources[x.array].add(_source(x, indices))
+    found: dict[Array, tuple[Array, int]] = {}
+    for array, from_ in sources.items():
+        source = from_.pop() if len(from_) == 1 else None
+        if source is not None:
+            first = source[0]
+            while first in found and first is not array:
+                first = found[first][0]
+            if first is not array:
+                found[array] = source
+    return Copies(found, indices)
+
+
+def _source(store: Store, indices: Indices) -> tuple[Array, int] | None:
+    """The array whose element is stored, and how much further it is there."""
+    load = store.value
+    if isinstance(store, Add) or not isinstance(load, Load):
+        return None
+    here, there = indices.canonical(store.index), indices.canonical(load.index)
+    shift = there.offset - here.offset
+    return (load.array, shift) if here.plus(shift) == there else None
+
+
+class Indices:
     """Writes equal indices in one way."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from chainrule.program.nests import substituted
 
 
 def rebuilt(program: Program, final: bool = False) -> Program:
-    """The program with equal values shared, constants folded, loops left by what is constant.
+    """The program with constants folded, loops left by what is constant, equal values shared.
 
     Args:
         program: one without carries; it stays as it is, but shares its arrays with the result.

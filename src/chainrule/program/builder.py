@@ -1,4 +1,4 @@
-"""Building programs: equal values are shared, constants folded, loops left by what is constant."""
+"""Building programs: constants are folded, loops left by what is constant, equal values shared."""
 
 from __future__ import annotations
 
@@ -39,8 +39,6 @@ from .form import (
 from .live import without_dead
 from .simplify import FINAL_SIMPLIFICATIONS, SIMPLIFICATIONS, key
 
-COMMUTATIVE = frozenset([rules.add, rules.multiply, rules.equal, rules.not_equal])
-
 
 class _Scope:
     """A body under construction.
@@ -74,8 +72,8 @@ class Builder:
 
     Args:
         n_inputs: the number of inputs.
-        final: whether nothing will be differentiated any more: ``stop_gradient`` is dropped then,
-            and powers become products, for example.
+        final: whether nothing will be differentiated any more: then equal values are shared,
+            ``stop_gradient`` is dropped, and powers become products.
 
     Attributes:
         inputs: the INPUT array.
@@ -297,24 +295,23 @@ class Builder:
             simpler = simplification(self.compute, *operands)
             if simpler is not None:
                 return simpler
-        name = (operation, *([key(x) for x in operands] if numbers else operands))
-        if self._final:  # what is differentiated stays as it was written, also to the last bit
-            found = self._known(name)
-            if found is None and operation in COMMUTATIVE:
-                found = self._known((operation, name[2], name[1]))
-            if found is not None:
-                return found
         scope = self._scopes[self._depth(operation, operands)]
-        value: Operand = self._append(Compute(operation, operands), scope)
-        scope.known[name] = value
-        return value
+        if not self._final:  # a sum of messages has the terms that the user's program says
+            return self._append(Compute(operation, operands), scope)  # type: ignore[no-any-return]
+        name = (operation, *([key(x) for x in operands] if numbers else operands))
+        found = self._known(name)
+        if found is None and operation.commutative:
+            found = self._known((operation, name[2], name[1]))
+        if found is None:
+            found = scope.known[name] = self._append(Compute(operation, operands), scope)
+        return found
 
     def _depth(self, operation: Operation, operands: Sequence[Operand]) -> int:
         """Of the outermost scope in which a value can be computed."""
         if len(self._scopes) == 1:
             return 0
         depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
-        if operation is rules.gather or not operation.builtin:  # can raise, where it does not run
+        if operation.looks_up or not operation.builtin:  # can raise, where it does not run
             depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
         return depth
 

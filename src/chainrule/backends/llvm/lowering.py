@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from chainrule.program.form import (
     CONSTANT,
     SUMS,
+    VALUES,
     Array,
     Compute,
     Load,
@@ -38,7 +39,7 @@ from .modules import Module, Text
 from .parts import split
 from .pieces import cut, work
 from .places import Places
-from .vector_math import ALIASES, called_back, takes_memory
+from .vector_math import called_back, copies, takes_memory
 from .writer import Memory, Writer, Zero
 
 
@@ -62,8 +63,7 @@ class Code:
         added: offsets of values that the driver adds up, each with that of its sum. The other sums
             are formed by ``main``.
         guards: whether there are guards.
-        functions: the vector functions it calls.
-        vector_functions: those that it calls for vectors, though it computes a single point.
+        functions: the vector functions it calls, with the lanes of their vectors.
         calls_back: whether it calls back for operations.
         work: instructions of a run, about.
     """
@@ -78,8 +78,7 @@ class Code:
     sum_count: int
     added: list[tuple[int, int]]
     guards: bool
-    functions: list[str]
-    vector_functions: list[str]
+    functions: list[tuple[str, int]]
     calls_back: bool
     work: float
 
@@ -127,21 +126,22 @@ class _Lowering:
         take: Callable[[Text], None],
     ) -> None:
         self._program = program
+        self._together = 1 if lanes else machine.width  # iterations of maps
         self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
         width = machine.width if lanes else 1
         self._modules = [Module(width, machine, level, take) for level in (0, 2)]
-        self._arrays: dict[Array, int] = {}
-        self._scratch = self._survey()
         bodies = split(program, uniform) if lanes else ([], program.body)
-        self._left = [array for array in self._arrays if array.kind == SUMS]
-        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
         self._uniform = set(bodies[0])
-        self._sums: dict[Operand, list[int]] = {}
+        self._arrays: dict[Array, int] = {}
+        self._sums: dict[Operand | Array, list[int]] = {}
         self._outputs: list[Operand | Slice] = []
         self._added: list[tuple[Operand | Slice, int]] = []
         self._sum_count = sum(reduce)
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(reduce)
+        self._scratch = self._survey()
+        self._left = [array for array in self._arrays if array.kind == SUMS]
+        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
         """Write the functions."""
@@ -152,7 +152,15 @@ class _Lowering:
         data = Data()
         numbers = {operation: k for k, operation in enumerate(operations_of(program))}
         writer = Writer(
-            places, memory, self._arrays, data, self._scratch, self._modules, self._sums, numbers
+            places,
+            memory,
+            self._arrays,
+            data,
+            self._scratch,
+            self._modules,
+            self._sums,
+            numbers,
+            self._together,
         )
         prologue, main = self._parts
         if prologue.parts:
@@ -161,8 +169,7 @@ class _Lowering:
             writer.part(main, "main")
         for module in self._modules:
             module.finish()
-        functions = set().union(*[module.functions for module in self._modules])
-        for_vectors = set().union(*[module.vector_functions for module in self._modules])
+        functions = self._modules[0].functions | self._modules[1].functions
 
         def offsets(x: Operand | Slice) -> list[int]:
             if isinstance(x, Slice):
@@ -197,7 +204,6 @@ class _Lowering:
             added=added,
             guards=program.guards > 0,
             functions=sorted(functions),
-            vector_functions=sorted(for_vectors),
             calls_back=bool(numbers),
             work=work(program.body),
         )
@@ -257,6 +263,10 @@ class _Lowering:
                 else:
                     self._added.append((output, at))
                 at += step
+            elif all(added) and self._can_be_sums(output):
+                self._arrays[output.array] = at  # each element is the sum of those of all blocks
+                self._sums[output.array] = [at]
+                at += size * step
             else:
                 for k in range(size):
                     part = Slice(output.array, output.start + k, 1)
@@ -266,10 +276,23 @@ class _Lowering:
                     else:
                         self._outputs.append(part)
 
+    def _can_be_sums(self, part: Slice) -> bool:
+        """Whether what is stored to an array, whole, is read by nobody else."""
+        array = part.array
+        if array.kind != VALUES or (part.start, part.size) != (0, array.size):
+            return False
+        if sum([isinstance(x, Slice) and x.array is array for x in self._program.outputs]) > 1:
+            return False
+        for top in self._program.body:
+            for x in statements([top]):
+                if isinstance(x, Load) and x.array is array:
+                    return False
+                if isinstance(x, Store) and x.array is array and top in self._uniform:
+                    return False
+        return True
+
     def _is_written(self, output: Operand) -> bool:
         """Whether the code that computes it for a block can add it up."""
         return (
-            type(output) is Compute
-            and output not in self._uniform
-            and not (output.operation.builtin and output.operation.name in ALIASES)
+            type(output) is Compute and output not in self._uniform and not copies(output.operation)
         )
