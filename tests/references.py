@@ -56,7 +56,6 @@ class Reference:
             that is a plain number. One function of the position and the operands if variadic.
         inputs: a random tuple of operands.
         edges: tuples of operands at the edges.
-        ulps: the error allowed, in units in the last place; 0.5 is correct rounding.
         through_value: positions whose gradient is computed from the value, so that it may underflow
             or overflow where the value itself does.
         ordinary: random operands around which the function is smooth and far from any edge.
@@ -66,7 +65,6 @@ class Reference:
     grads: tuple[Exact | None, ...] | Exact
     inputs: Callable[[Random], tuple[float, ...]]
     edges: Sequence[tuple[float, ...]]
-    ulps: float = 4.0
     through_value: tuple[int, ...] = ()
     ordinary: Callable[[Random], tuple[float, ...]] | None = None
 
@@ -221,7 +219,6 @@ def unary(
     at: Conventions = (),
     domain: tuple[float, float] = (-INF, INF),
     edges: Sequence[float] = (),
-    ulps: float = 4.0,
     through_value: bool = False,
 ) -> Reference:
     """A function of one operand.
@@ -234,7 +231,6 @@ def unary(
         at: points where a convention decides: the point, the value, the gradient.
         domain: outside it, and for NaN, value and gradient are NaN.
         edges: more points to test.
-        ulps: see Reference.
         through_value: see Reference.
     """
 
@@ -254,21 +250,19 @@ def unary(
         (lambda x: expected(x, 2, grad),),
         lambda rng: (inputs(rng),),
         [(x,) for x in points],
-        ulps,
         (0,) if through_value else (),
         lambda rng: (ordinary(rng),),
     )
 
 
 def jumps(value: Exact) -> Reference:
-    """A function of one operand with derivative 0: given and giving floats, exactly."""
+    """A function of one operand with derivative 0: of floats, exactly."""
     halves = near(*(k + 0.5 for k in range(-5, 6)), *map(float, range(-5, 6)), 2.0**52)
     return Reference(
-        value,
+        lambda x: value(float(x)),
         (constant(0.0),),
         each(one_of(ANY, halves)),
         [(x,) for x in (*EDGES, 2.5, -2.5, 2.0**52 + 0.5, 2.0**53)],
-        0.0,
         (),
         each(uniform(1.1, 1.4)),
     )
@@ -531,6 +525,13 @@ def atan2_grad_x(y: float, x: float) -> Any:
     return over_squares(-y, x, y)
 
 
+def sinc_grad(x: Any) -> Any:
+    """(cos(pi x) - sinc(x)) / x."""
+    if abs(x) < 1e-10:
+        return -(mp.pi**2) * x / 3 + mp.pi**4 * x**3 / 30
+    return (mp.cospi(x) - mp.sincpi(x)) / x
+
+
 # Kinks
 
 
@@ -553,7 +554,6 @@ def compares(outcome: Callable[[float, float], bool]) -> Reference:
         (constant(0.0), constant(0.0)),
         CLOSE,
         tuples(PAIR_EDGES, 2),
-        0.0,
         ordinary=ORDINARY_2,
     )
 
@@ -749,7 +749,6 @@ REFERENCES: dict[str, Reference] = {
         (constant(1.0), constant(1.0)),
         CLOSE,
         tuples(PAIR_EDGES, 2),
-        0.5,
         ordinary=ORDINARY_2,
     ),
     "subtract": Reference(
@@ -757,7 +756,6 @@ REFERENCES: dict[str, Reference] = {
         (constant(1.0), constant(-1.0)),
         CLOSE,
         tuples(PAIR_EDGES, 2),
-        0.5,
         ordinary=ORDINARY_2,
     ),
     "multiply": Reference(
@@ -765,7 +763,6 @@ REFERENCES: dict[str, Reference] = {
         (lambda a, b: b, lambda a, b: a),
         each(ANY, ANY),
         tuples(PAIR_EDGES, 2),
-        0.5,
         ordinary=ORDINARY_2,
     ),
     "divide": Reference(
@@ -781,7 +778,6 @@ REFERENCES: dict[str, Reference] = {
         (lambda a, b: b, lambda a, b: a),
         each(ANY, ANY),
         tuples(PAIR_EDGES, 2),
-        0.5,
         ordinary=ORDINARY_2,
     ),
     "negative": Reference(
@@ -789,7 +785,6 @@ REFERENCES: dict[str, Reference] = {
         (constant(-1.0),),
         each(ANY),
         tuples(EDGES, 1),
-        0.0,
         ordinary=each(ORDINARY),
     ),
     "power": Reference(
@@ -859,7 +854,6 @@ REFERENCES: dict[str, Reference] = {
         (lambda a, b, c: b, lambda a, b, c: a, constant(1.0)),
         either(each(ANY, ANY, ANY), fused_cancelling),
         tuples(TRIPLE_EDGES, 3),
-        0.5,
         ordinary=each(ORDINARY, ORDINARY, ORDINARY),
     ),
     "fsum": Reference(
@@ -867,7 +861,6 @@ REFERENCES: dict[str, Reference] = {
         lambda i, *xs: 1.0,
         either(several((1, 2, 3, 8), ANY), cancelling),
         [(), *tuples(EDGES, 1), *tuples(PAIR_EDGES, 2), *tuples((MAX, -MAX, 1.0, INF, -INF), 4)],
-        0.5,
         ordinary=several((1, 2, 3), ORDINARY),
     ),
     "ldexp": Reference(
@@ -879,7 +872,6 @@ REFERENCES: dict[str, Reference] = {
             for x in EDGES
             for n in (0.0, 1.0, -1.0, 1023.0, 1024.0, -1074.0, 9e15, -9e15, 2.5, NAN)
         ],
-        0.5,
         ordinary=with_numbers(each(ORDINARY), (-3.0, 5.0), 1),
     ),
     # Exponentials and logarithms
@@ -954,7 +946,6 @@ REFERENCES: dict[str, Reference] = {
         one_of(ANY, uniform(-1, 1)),
         at=((0.0, 0.0, INF), (-0.0, -0.0, INF), (INF, INF, 0.0), (-INF, -INF, 0.0)),
         edges=(8.0, 27.0),
-        ulps=1.0,
         ordinary=ORDINARY,
     ),
     # Trigonometry
@@ -966,6 +957,14 @@ REFERENCES: dict[str, Reference] = {
         WAVE,
         at=(*NO_WAVE, *ODD_AT_ZERO),
         ordinary=uniform(0.2, 1.3),
+    ),
+    "sinc": unary(
+        mp.sincpi,
+        sinc_grad,
+        one_of(signed(magnitudes(-1074, 0)), near(*range(-9, 10)), signed(magnitudes(53, 1024))),
+        at=((0.0, 1.0, 0.0), (-0.0, 1.0, 0.0), *NO_WAVE),
+        edges=(0.25, 0.5, 0.75, 4.0, 1e15),
+        ordinary=uniform(0.3, 1.2),
     ),
     "asin": unary(
         mp.asin,
@@ -1082,7 +1081,6 @@ REFERENCES: dict[str, Reference] = {
         (lambda x: x if x != x else float(x > 0.0),),
         each(ANY),
         tuples(EDGES, 1),
-        0.0,
         ordinary=each(one_of(ORDINARY, uniform(-2, -1))),
     ),
     "absolute": Reference(
@@ -1090,7 +1088,6 @@ REFERENCES: dict[str, Reference] = {
         (signum,),
         each(ANY),
         tuples(EDGES, 1),
-        0.0,
         ordinary=each(one_of(ORDINARY, uniform(-2, -1))),
     ),
     "maximum": Reference(
@@ -1098,7 +1095,6 @@ REFERENCES: dict[str, Reference] = {
         (greater, lambda a, b: greater(b, a)),
         CLOSE,
         tuples(PAIR_EDGES, 2),
-        0.0,
         ordinary=ORDINARY_2,
     ),
     "minimum": Reference(
@@ -1106,7 +1102,6 @@ REFERENCES: dict[str, Reference] = {
         (lambda a, b: greater(b, a), greater),
         CLOSE,
         tuples(PAIR_EDGES, 2),
-        0.0,
         ordinary=ORDINARY_2,
     ),
     "copysign": Reference(
@@ -1114,7 +1109,6 @@ REFERENCES: dict[str, Reference] = {
         (lambda x, s: signum(x) * float(np.copysign(1.0, float(s))), constant(0.0)),
         each(ANY, ANY),
         tuples(PAIR_EDGES, 2),
-        0.0,
         ordinary=each(ORDINARY, signed(ORDINARY)),
     ),
     "where": Reference(
@@ -1122,7 +1116,6 @@ REFERENCES: dict[str, Reference] = {
         (None, lambda condition, a, b: condition, lambda condition, a, b: 1.0 - condition),
         with_numbers(each(ANY, ANY), (0.0, 1.0), 0),
         [(condition, *pair) for condition in (0.0, 1.0) for pair in tuples(PAIR_EDGES, 2)],
-        0.0,
         ordinary=with_numbers(ORDINARY_2, (0.0, 1.0), 0),
     ),
     "message": Reference(  # what is not reached has a global gradient of 0
@@ -1137,7 +1130,6 @@ REFERENCES: dict[str, Reference] = {
             *[(1.0, *pair) for pair in tuples(PAIR_EDGES, 2)],
             *[(0.0, 0.0, d) for (d,) in tuples(EDGES, 1)],
         ],
-        0.5,
         ordinary=with_numbers(ORDINARY_2, (1.0,), 0),
     ),
     "less": compares(lambda a, b: a < b),
@@ -1149,7 +1141,6 @@ REFERENCES: dict[str, Reference] = {
         lambda position, index, *table: 1.0 if position == int(index + 0.5) + 1 else 0.0,
         looked_up(ANY),
         [(float(i), *table) for table in tuples(TRIPLE_EDGES, 2) for i in range(2)],
-        0.0,
         ordinary=looked_up(ORDINARY),
     ),
     "identity": Reference(
@@ -1157,7 +1148,6 @@ REFERENCES: dict[str, Reference] = {
         (constant(1.0),),
         each(ANY),
         tuples(EDGES, 1),
-        0.0,
         ordinary=each(ORDINARY),
     ),
     "nonnegative": Reference(
@@ -1165,7 +1155,6 @@ REFERENCES: dict[str, Reference] = {
         (constant(1.0),),
         each(ANY),
         tuples(EDGES, 1),
-        0.0,
         ordinary=each(ORDINARY),
     ),
     "sign": jumps(lambda x: signum(x) + 0.0),
@@ -1175,7 +1164,6 @@ REFERENCES: dict[str, Reference] = {
         (constant(0.0), constant(0.0)),
         CLOSE,
         tuples(PAIR_EDGES, 2),
-        0.0,
         ordinary=ORDINARY_2,
     ),
     "floor": jumps(lambda x: float(np.floor(x))),
@@ -1192,7 +1180,6 @@ REFERENCES: dict[str, Reference] = {
             for x in (*EDGES, 0.5, 1.5, 2.5, 2.675)
             for n in (0.0, 2.0, -2.0, 400.0, -308.0, 0.5, NAN)
         ],
-        0.5,
         ordinary=with_numbers(each(uniform(1.12, 1.14)), (0.0, 1.0), 1),
     ),
     "stop_gradient": jumps(lambda x: x),
@@ -1293,3 +1280,13 @@ REFERENCES: dict[str, Reference] = {
         ordinary=with_numbers(each(ORDINARY), (0.0, 1.0, 2.0), 0),
     ),
 }
+
+
+def exact(name: str, *operands: Any) -> tuple[Any, list[Any]]:
+    """The value of an operation and its local gradients, None for plain numbers.
+
+    Operands are floats, or mpmath's numbers where all digits are to count.
+    """
+    reference = REFERENCES[name]
+    grads = [reference.grad(i) for i in range(len(operands))]
+    return reference.value(*operands), [None if grad is None else grad(*operands) for grad in grads]

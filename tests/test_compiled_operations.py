@@ -11,6 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule import Operation, grad, hessian, vmap
 from chainrule import math as cm
+from chainrule.backends.llvm.vector_math import called_back
 
 FACTOR = 2.0
 FACTORS = {"k": 2.0}
@@ -84,17 +85,21 @@ def test_an_operation_that_hides_what_it_reads() -> None:
 
 
 def test_a_row_of_the_table_alone_compiles() -> None:
-    """It is computed in Python, with its derivatives, on lanes and with guards on it."""
-    rule, variadic = cr.rules._rule, cr.rules._variadic
-    cube = rule("test_cube", lambda x: x * x * x, lambda y, x: 3.0 * x * x)
-    total = variadic("test_total", lambda *xs: sum(xs), lambda y, *xs: [1.0] * len(xs))
+    """With its derivatives, on lanes and with guards on it; in Python what is no expression."""
+    row = cr.rules._row
+    cube = row("test_cube", lambda x: x * x * x, [lambda y, x: 3.0 * x * x])
+    root = row("test_root", lambda x: cm.hypot(x, 1.0) - x, [lambda y, x: x / (y + x) - 1.0])
+    total = row("test_total", lambda *xs: sum(xs), lambda y, *xs: [1.0] * len(xs))
+    assert [called_back(operation) for operation in (cube, root, total)] == [False, False, True]
     try:
-        f = hessian(lambda x: cube(x[0]) * total(*x) if cube(x[1]) > 1.0 else cm.exp(cube(x[0])))
+        f = hessian(
+            lambda x: cube(x[0]) * total(*x) if cube(x[1]) > 1.0 else cm.exp(cube(root(x[0])))
+        )
         for x in (np.array([0.5, 2.0]), np.array([0.5, 0.1])):
             assert cr.compile(f)(x) == pytest.approx(f(x), rel=1e-14)
         g = vmap(cr.value_and_grad(lambda x: cube(x) if total(x, x) > 1.0 else x))
         for one, other in zip(cr.compile(g)(np.arange(9.0)), g(np.arange(9.0)), strict=True):
             assert one.tolist() == other.tolist()
     finally:
-        for name in ("test_cube", "test_total"):
+        for name in ("test_cube", "test_root", "test_total"):
             del cr.rules.OPERATIONS[name]

@@ -39,12 +39,6 @@ EXACT, GENERAL, WITH_MPMATH = (3300, 3300, 1900) if COMPILED else (700, 700, 600
 if "CHAINRULE_TEST_PROGRAMS" in os.environ:
     EXACT = GENERAL = WITH_MPMATH = int(os.environ["CHAINRULE_TEST_PROGRAMS"])
 
-PLAIN = {"add", "subtract", "multiply", "divide", "negative"}
-"""Operations that all programs use."""
-COMPARISONS = {"less", "less_equal", "equal", "not_equal"}
-ELSEWHERE = {"identity", "gather", "message"}
-"""Operations that programs can't name: of the compiler, and of index arrays."""
-
 
 def examples(count: int) -> settings:
     """Hypothesis' settings for so many programs, the same ones in each run."""
@@ -306,8 +300,7 @@ def test_powers(n: float) -> None:
 
 
 def test_programs_use_every_operation() -> None:
-    """A new operation of the table needs its line among the templates."""
-    assert set(TEMPLATES) | PLAIN | COMPARISONS | ELSEWHERE == set(rules.OPERATIONS)
+    """All of the table that programs call by name."""
     named: set[str] = set()
     for seed in range(600):
         named |= program(seed, 5, exact=False).names

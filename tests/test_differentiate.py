@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -38,16 +39,24 @@ from chainrule import math as cm
 from chainrule.compiler.sites import PlainSites
 from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import Linearization, fresh_input
+from chainrule.passes import roll
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.flat import flat
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
-from chainrule.program.form import SUMS, Derive, Index, Program, Slice, Table, statements
+from chainrule.program.form import SUMS, Derive, Index, Loop, Program, Slice, Table, statements
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 from chainrule.rules import Operation
 from chainrule.tracing import recording
+
+
+@pytest.fixture(autouse=True)
+def short_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops in short recordings too."""
+    monkeypatch.setattr(roll, "SHORT", 0)
+    monkeypatch.setattr(roll, "SHARE", 0.0)
 
 
 def outputs(p: Program, xs: Sequence[float]) -> list[float]:
@@ -185,15 +194,16 @@ def test_size_does_not_follow_the_run(f: Any, sizes: Sequence[tuple[int, ...]]) 
 # Recorded transformations
 
 
-def with_segments(f: Callable[[Any], Any], xs: Sequence[float]) -> Program:
-    """The program of a run, in which transformations are segments."""
+def with_segments(f: Callable[[Any], Any], xs: Sequence[float], loops: bool = False) -> Program:
+    """The program of a run, in which transformations are segments, with loops or without."""
     recorder = Recorder((), PlainSites(), segments=True)
     with recording(recorder) as level:
         inputs = [fresh_input(x, level) for x in xs]
         recorder.begin(inputs, level, ())
         values = f(inputs)
         rows = recorder.recorded._recording
-        return flat(rows, [recorder.recorded.record(y) for y in values])
+        operands = [recorder.recorded.record(y) for y in values]
+        return rolled(rows, operands) if loops else flat(rows, operands)
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -203,6 +213,62 @@ def test_recorded_transformations(seed: int) -> None:
     d = differentiated(with_segments(f, (0.5, -0.75, 1.25)), final=seed % 2 == 0)
     for xs in ((0.5, -0.75, 1.25), (0.0, 0.0, 0.0), (-1.5, 2.0, 0.25)):
         assert_close(outputs(d, xs), numbers(f([*xs])))
+
+
+def _loss(w: Any, data: Any) -> Any:
+    return sum([(cm.tanh(w[0] * a + w[1]) - cm.relu(0.3 * a)) ** 2 for a in data])
+
+
+def _descent(x: Any) -> Any:
+    w, data = x[:2], x[3:]
+    for _ in range(6):
+        w = [a - x[2] * b for a, b in zip(w, cr.grad(_loss)(w, data), strict=True)]
+    return _loss(w, data)
+
+
+def _newton(x: Any) -> Any:
+    def f(z: Any) -> Any:
+        terms = [cm.sin(z[0] * a) * z[1] + z[1] * z[1] * a for a in x[3:]]
+        return sum(terms) + z[0] * z[0]
+
+    z = x[:2]
+    for _ in range(4):
+        g, h = cr.grad(f)(z), cr.hessian(f)(z)
+        d = h[0][0] * h[1][1] - h[0][1] * h[1][0]
+        z = [
+            z[0] - (h[1][1] * g[0] - h[0][1] * g[1]) / d * x[2],
+            z[1] - (h[0][0] * g[1] - h[1][0] * g[0]) / d * x[2],
+        ]
+    return z[0] + z[1]
+
+
+def _pushed_through_steps(x: Any) -> Any:
+    def f(a: Any, b: Any) -> Any:
+        for c in [*x[3:]] * 5:
+            a = cm.sin(a * b + c)
+        return a
+
+    return cr.jvp(f, (x[0], x[1]), (1.0, x[2]))[1]
+
+
+def _curvature(x: Any) -> Any:
+    def f(z: Any) -> Any:
+        terms = [100.0 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in pairwise(z)]
+        return sum(terms)
+
+    return sum(cr.hvp(f, (x[:5],), (x[5:],)))
+
+
+@pytest.mark.parametrize("f", [_descent, _newton, _pushed_through_steps, _curvature])
+def test_rolled_transformations(f: Callable[[Any], Any]) -> None:
+    """Transformations in loops, of loops, with loops around; and their gradients."""
+    xs = [0.4, 0.3, 0.05, -0.2, 0.7, 0.1, 0.55, -0.6, 0.35, 0.25]
+    p = with_segments(lambda xs: [f(xs)], xs, loops=True)
+    assert any(isinstance(x, Loop) for x in statements(p.body))
+    assert_close(outputs(differentiated(p), xs), f(xs))
+    d = with_gradients(p, range(10))
+    for at in (xs, [0.0 if i in (0, 4) else x for i, x in enumerate(xs)]):
+        assert_close(outputs(d, at), [f(at), *cr.grad(f)(at)])
 
 
 def _at_first(f: Callable[[Any], Any], xs: Any) -> list[Any]:
@@ -470,3 +536,20 @@ def test_values_of_earlier_instances_are_constants(forward: bool) -> None:
         assert_close(outputs(differentiated(p), xs), expected)
         whole = with_gradients_of_run(p, range(5), xs)
         assert_close(outputs(with_gradients(p, range(5)), xs), whole)
+
+
+def test_an_output_before_a_pick() -> None:
+    """What comes to an output does not hang on what a later value picks."""
+    b = Builder(1)
+    given, results = room(b, 2, "given"), room(b, 1, "results")
+    with b.segment() as segment:
+        x = b.enter(segment, Index(0), b.input(0))
+        doubled = b.compute(rules.multiply, (x, 2.0))
+        b.leave(segment, Index(1), doubled)
+        shifted = b.compute(rules.subtract, (doubled, 3.0))
+        b.leave(segment, Index(0), b.compute(rules.relu, (shifted,)))
+    for k in range(2):
+        store(b, given, k, 1.0)
+    b.derive(segment, False, given.array, given.first, results.array, results.first)
+    p = differentiated(b.finish([load(b, results, 0)]))
+    assert [outputs(p, [x]) for x in (1.0, 2.0)] == [[2.0], [4.0]]

@@ -15,7 +15,8 @@ from nbclient import NotebookClient
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from chainrule.rules import OPERATIONS
+import chainrule.math
+from chainrule.rules import OPERATIONS, Operation
 from chainrule.tracebacks import SWITCH
 
 ROOT = Path(__file__).parents[1]
@@ -103,10 +104,20 @@ def test_links(page: Path) -> None:
 
 
 def test_every_operation_is_documented() -> None:
-    """The list of operations names the whole table."""
+    """Each row says what it computes, and the help of chainrule.math what all of its do."""
+    for row in OPERATIONS.values():
+        assert row.summary.endswith("."), row
+        if row.public and isinstance(getattr(chainrule.math, row.public), Operation):
+            assert f"- {row.public}: {row.summary}\n" in (chainrule.math.__doc__ or "")
+
+
+def test_the_page_of_operations_is_of_the_table() -> None:
+    """Its tables name operations that there are."""
     text = (ROOT / "docs" / "operations.md").read_text()
-    missing = [name for name in OPERATIONS if f"`{name}`" not in text]
-    assert not missing
+    cells = re.findall(r"(?m)^\| (`[^:|]*)", text)
+    named = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert len(named) > 60
+    assert set(named) <= set(OPERATIONS)
 
 
 @pytest.mark.whole

@@ -24,6 +24,7 @@ from references import REFERENCES
 import chainrule.math as m
 from chainrule import Node, Operation, Recording, explore, group, record_lines
 from chainrule.explorer.formulas import form_of
+from chainrule.explorer.javascript import arithmetic
 from chainrule.rules import OPERATIONS
 
 CHROMIUM = next(
@@ -329,7 +330,7 @@ def calculator(browser: Browser) -> Iterator[Page]:
     """A page with the arithmetic."""
     page = browser.new_page()
     page.goto("about:blank")
-    page.add_script_tag(content=(ASSETS / "arithmetic.js").read_text(encoding="utf-8"))
+    page.add_script_tag(content=arithmetic())
     yield page
     page.close()
 

@@ -109,7 +109,7 @@ def test_value(name: str) -> None:
     operation, reference = OPERATIONS[name], REFERENCES[name]
     for operands in operands_of(name):
         off = value_error(operation, reference, operands)
-        assert off <= reference.ulps, (
+        assert off <= operation.ulps, (
             f"{name}{operands} = {operation.value(*operands)!r}, not {reference.value(*operands)}:"
             f" {off:.3g} units in the last place"
         )

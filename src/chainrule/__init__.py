@@ -8,7 +8,6 @@ from chainrule.annotations import detect_anomaly, group, record_lines
 from chainrule.backpropagation import zero_grad
 from chainrule.build import build_info
 from chainrule.domain import domain_errors
-from chainrule.math import stop_gradient
 from chainrule.node import (
     BinaryOpNode,
     Node,
@@ -17,7 +16,7 @@ from chainrule.node import (
     ReLUNode,
     TanhNode,
 )
-from chainrule.rules import Operation
+from chainrule.rules import Operation, stop_gradient
 from chainrule.tracing import TracedValueError
 
 if TYPE_CHECKING:

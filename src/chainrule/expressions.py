@@ -1,12 +1,14 @@
 """Expressions of symbols: what the functions of the table's rows give, run on symbols for numbers.
 
 A local gradient is a Python function written with the operations of the table. From its expression
-come the program that the engine runs in its place, and the formulas of the explorer.
+come the program that the engine runs in its place, and the formulas of the explorer. The value of
+a row that is no primitive is such an expression, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from chainrule import rules
 from chainrule.rules import Operation
@@ -80,6 +82,32 @@ class Expression:
         except ValueError:  # a symbol
             return False
 
+    def in_order(self) -> list[Expression]:
+        """The expressions in it, each once and after its operands; itself last."""
+        found: dict[int, Expression] = {}
+        waiting = [self]
+        while waiting:
+            last = waiting[-1]
+            missing = [x for x in last.operands if id(x) not in found]
+            if missing and id(last) not in found:
+                waiting.extend(missing)
+            else:
+                waiting.pop()
+                found[id(last)] = last
+        return list(found.values())
+
+    def listing(self) -> list[tuple[str, tuple[int, ...]]]:
+        """The expressions in it, in order: what each is, and the places of its operands."""
+        order = self.in_order()
+        places = {id(x): place for place, x in enumerate(order)}
+        return [
+            (
+                x.operation.name if x.operation else x.text,
+                tuple([places[id(y)] for y in x.operands]),
+            )
+            for x in order
+        ]
+
     def same_as(self, other: Expression) -> bool:
         """Whether both are written alike."""
         return (
@@ -102,6 +130,53 @@ def symbol(name: str) -> Expression:
     return Expression(None, text=name)
 
 
+@functools.cache
+def formula(operation: Operation) -> Expression | None:
+    """The value of a row of the table as an expression of x0, x1 and so on.
+
+    None of a primitive, whose value is a function of floats, and of any number of operands.
+    """
+    if operation.variadic:
+        return None
+    operands = [symbol(f"x{i}") for i in range(len(operation.local_grads))]
+    try:
+        found = as_expression(operation.value(*operands))
+    except Exception:  # whatever a function of floats says of symbols
+        return None
+    return None if found.operation is operation else found
+
+
+_PYTHON = {
+    "add": "{} + {}",
+    "subtract": "{} - {}",
+    "multiply": "{} * {}",
+    "negative": "-{}",
+    "absolute": "abs({})",
+    "where": "{1} if {0} else {2}",
+    "less": "1.0 if {} < {} else 0.0",
+    "less_equal": "1.0 if {} <= {} else 0.0",
+    "equal": "1.0 if {} == {} else 0.0",
+    "not_equal": "1.0 if {} != {} else 0.0",
+}
+
+
+def function_of_floats(value: Expression, count: int) -> Callable[[Sequence[float]], float]:
+    """A function of a sequence of floats that computes a formula without calling operations."""
+    scope: dict[str, object] = {}
+    lines = [f"def function(xs):\n    {''.join(f'x{i}, ' for i in range(count))} = xs"]
+    for place, (name, operands) in enumerate(value.listing()):
+        if name in _PYTHON:
+            text = _PYTHON[name].format(*[f"t{i}" for i in operands])
+        elif operands:
+            scope[name] = rules.OPERATIONS[name].evaluate
+            text = f"{name}(({''.join(f't{i}, ' for i in operands)}))"
+        else:
+            text = name if name.startswith("x") else f"float({name!r})"
+        lines.append(f"    t{place} = {text}")
+    exec("\n".join([*lines, f"    return t{place}"]), scope)
+    return scope["function"]  # type: ignore[return-value]
+
+
 Step = float | int | tuple[str, int]
 """A number, the place of an operand (-1 for the value), or an operation of so many operands."""
 
@@ -119,6 +194,22 @@ def programs(operation: Operation) -> tuple[list[Step] | None, ...]:
         None if rule is None else _postfix(as_expression(rule(y, *xs)), places)
         for rule in operation.local_grads
     )
+
+
+MOST_STEPS = 1000
+
+
+def value_program(operation: Operation) -> list[Step] | None:
+    """The value in postfix form; None of a primitive, and if that is too long."""
+    found = formula(operation)
+    if found is None:
+        return None
+    sizes: dict[int, int] = {}
+    for x in found.in_order():
+        sizes[id(x)] = 1 + sum([sizes[id(y)] for y in x.operands])
+    if sizes[id(found)] > MOST_STEPS:
+        return None
+    return _postfix(found, {f"x{i}": i for i in range(len(operation.local_grads))})
 
 
 def _postfix(expression: Expression, places: dict[str, int]) -> list[Step]:

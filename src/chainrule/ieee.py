@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 INF = math.inf
 NAN = math.nan
@@ -42,48 +43,12 @@ def _is_odd(y: float) -> bool:
     return math.isfinite(y) and math.fmod(y, 2.0) in (1.0, -1.0)
 
 
-def power_term(c: float, x: float, n: float, k: float) -> float:
-    """c * x ** (n - k) for a small whole k: what the derivatives of x ** n are made of.
-
-    A zero wins over an infinity: c over any power (x ** 0 has derivative 0), a power over the
-    infinite log(x) at x = 0, but not 0 ** 0, which is 1. The rounding error of n - k, which times
-    log(x) may be hundreds of units in the last place, is made good; a power that overflows or
-    underflows before it meets c is multiplied in by halves.
-    """
-    if c == 0.0:
-        return 0.0
-    if c != c or (x < 0.0 and not (math.isfinite(n) and n == math.floor(n))):
-        return NAN
-    base = abs(x)
-    exponent = n - k
-    magnitude = power(base, exponent)
-    if x == 0.0 or not (math.isfinite(c) and math.isfinite(x) and math.isfinite(n)):
-        result = 0.0 if magnitude == 0.0 else c * magnitude
-    else:
-        result = c * magnitude
-        if not SMALLEST_NORMAL <= magnitude <= LARGEST:
-            half = power(base, 0.5 * exponent)
-            result = c * half * half
-        shift = exponent - n
-        error = (n - (exponent - shift)) - (k + shift)
-        if error != 0.0 and math.isfinite(result):
-            result += result * (error * math.log(base))
-    whole = math.isfinite(n) and n == math.floor(n)
-    negative = math.copysign(1.0, x) < 0.0 and whole and _is_odd(n) != _is_odd(k)
-    return -result if negative else result
-
-
 def exp(x: float) -> float:
     """e ** x; infinity where it overflows."""
     try:
         return math.exp(x)
     except OverflowError:
         return INF
-
-
-def exp2(x: float) -> float:
-    """2 ** x; infinity where it overflows."""
-    return power(2.0, x)
 
 
 def expm1(x: float) -> float:
@@ -198,12 +163,6 @@ def tanh(x: float) -> float:
     return math.tanh(x)
 
 
-def sech2(x: float) -> float:
-    """1 - tanh(x)**2 without cancellation: 4 e / (1 + e)**2 with e = exp(-2 |x|)."""
-    e = math.exp(-2.0 * abs(x))
-    return 4.0 * e / (1.0 + e * (2.0 + e))
-
-
 def asinh(x: float) -> float:
     """Inverse hyperbolic sine."""
     return math.asinh(x)
@@ -259,26 +218,17 @@ def _over_power(p: float, power: int, xs: tuple[float, ...]) -> float:
     return ldexp(quotient, float(p_exponent - power * exponent))
 
 
-def exact_square(x: float) -> tuple[float, float]:
-    """x**2 as a number of at most 53 bits and a remainder, for x of moderate size."""
+def halves(x: Any) -> tuple[Any, Any]:
+    """A number of moderate size as the sum of two with half as many bits each."""
     big = SPLIT * x
     high = big - (big - x)
-    low = x - high
+    return high, x - high
+
+
+def exact_square(x: Any) -> tuple[Any, Any]:
+    """x**2 as a number of at most 53 bits and a remainder, for x of moderate size."""
+    high, low = halves(x)
     return high * high, low * (high + x)
-
-
-def azmul(x: float, y: float) -> float:
-    """x * y, but 0 for 0 times infinity: for an x that vanishes faster than y grows."""
-    return 0.0 if x == 0.0 and math.isinf(y) else x * y
-
-
-def message(reached: float, global_grad: float, local_grad: float) -> float:
-    """global_grad * local_grad of a node that is reached only under a condition.
-
-    Where it is not, its global gradient is 0 and sends 0, whatever the local gradient.
-    """
-    product = global_grad * local_grad
-    return product if reached != 0.0 or product == product else 0.0
 
 
 def less(x: float, y: float) -> float:
@@ -306,34 +256,6 @@ def gather(index: float, *table: float) -> float:
     return table[int(index)]
 
 
-def nonnegative(x: float) -> float:
-    """x, with 0.0 for -0.0 and NaN below: where log and sqrt are defined."""
-    if x > 0.0:
-        return x
-    return 0.0 if x == 0.0 else NAN
-
-
-def sign(x: float) -> float:
-    """-1, 0 or 1; NaN for NaN."""
-    if x > 0.0:
-        return 1.0
-    if x < 0.0:
-        return -1.0
-    return x + 0.0
-
-
-def step(x: float) -> float:
-    """1 above 0, else 0; NaN for NaN."""
-    if x > 0.0:
-        return 1.0
-    return x if x != x else 0.0
-
-
-def relu(x: float) -> float:
-    """x above 0, else 0; NaN for NaN."""
-    return x if x > 0.0 or x != x else 0.0
-
-
 def maximum(x: float, y: float) -> float:
     """The larger; NaN if either is NaN; 0.0 is larger than -0.0 (IEEE 754-2019 maximum)."""
     if x > y or x != x:
@@ -352,15 +274,6 @@ def minimum(x: float, y: float) -> float:
     return x if math.copysign(1.0, x) < 0.0 else y
 
 
-def greater(x: float, y: float) -> float:
-    """1 where x > y, 1/2 where they are equal, else 0; NaN if either is NaN."""
-    if x > y:
-        return 1.0
-    if x == y:
-        return 0.5
-    return 0.0 if x < y else NAN
-
-
 def copysign(x: float, y: float) -> float:
     """The magnitude of x with the sign of y."""
     return math.copysign(x, y)
@@ -369,16 +282,6 @@ def copysign(x: float, y: float) -> float:
 def floor(x: float) -> float:
     """The largest whole number not above x, as a float."""
     return math.copysign(float(math.floor(x)), x) if x - x == 0.0 else x
-
-
-def ceil(x: float) -> float:
-    """The smallest whole number not below x, as a float."""
-    return -floor(-x)
-
-
-def trunc(x: float) -> float:
-    """The whole part of x, as a float."""
-    return math.copysign(floor(abs(x)), x)
 
 
 def round_half_even(x: float, digits: float) -> float:
@@ -402,16 +305,6 @@ def _whole(x: float) -> int:
     if x != x or (math.isfinite(x) and x != math.floor(x)):
         raise ValueError(f"{x} is not whole")
     return int(max(-5000.0, min(x, 5000.0)))
-
-
-def mod(x: float, y: float) -> float:
-    """x % y with the sign of y, as Python's operator; NaN for y = 0."""
-    return x % y if y != 0.0 else NAN
-
-
-def floor_divide(x: float, y: float) -> float:
-    """x // y as Python's operator; as x / y for y = 0."""
-    return x // y if y != 0.0 else divide(x, y)
 
 
 def fmod(x: float, y: float) -> float:
@@ -456,21 +349,3 @@ def fsum(*xs: float) -> float:
         if all(math.isfinite(x) for x in xs):
             return _round_fraction(sum([Fraction(x) for x in xs], Fraction(0)))
         return sum([x for x in xs if not math.isfinite(x)])
-
-
-def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)) without overflow."""
-    if x >= 0.0:
-        return 1.0 / (1.0 + math.exp(-x))
-    e = math.exp(x)
-    return e / (1.0 + e)
-
-
-def softplus(x: float) -> float:
-    """log(1 + exp(x)) without overflow."""
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x))) if x == x else x
-
-
-def identity(x: float) -> float:
-    """x."""
-    return x

@@ -25,40 +25,17 @@ from chainrule.rules import to_float as _to_float
 from chainrule.tracebacks import boundary as _boundary
 from chainrule.tracebacks import keep_users_frames as _keep_users_frames
 
-__all__ = [
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "cbrt",
-    "ceil",
+__all__ = [  # and the table's
     "clip",
     "comb",
-    "copysign",
-    "cos",
-    "cosh",
     "degrees",
     "digamma",
     "dist",
     "dot",
     "e",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expm1",
-    "fabs",
     "factorial",
-    "floor",
-    "fma",
-    "fmod",
     "fsum",
-    "gamma",
     "gcd",
-    "hypot",
     "inf",
     "isclose",
     "isfinite",
@@ -66,90 +43,18 @@ __all__ = [
     "isnan",
     "isqrt",
     "lcm",
-    "ldexp",
-    "lgamma",
     "log",
-    "log1p",
-    "log2",
-    "log10",
     "logsumexp",
-    "maximum",
-    "minimum",
     "modf",
     "nan",
-    "norm_cdf",
-    "norm_pdf",
     "perm",
     "pi",
-    "polygamma",
-    "pow",
     "prod",
     "radians",
-    "relu",
-    "remainder",
-    "sigmoid",
-    "sign",
-    "sin",
-    "sinh",
-    "softplus",
-    "sqrt",
-    "stop_gradient",
     "sumprod",
-    "tan",
-    "tanh",
     "tau",
-    "trunc",
     "where",
 ]
-
-# Elementary operations, straight from the table of rules
-acos = _rules.acos
-acosh = _rules.acosh
-asin = _rules.asin
-asinh = _rules.asinh
-atan = _rules.atan
-atan2 = _rules.atan2
-atanh = _rules.atanh
-cbrt = _rules.cbrt
-ceil = _rules.ceil
-copysign = _rules.copysign
-cos = _rules.cos
-cosh = _rules.cosh
-erf = _rules.erf
-erfc = _rules.erfc
-exp = _rules.exp
-exp2 = _rules.exp2
-expm1 = _rules.expm1
-fabs = _rules.absolute
-floor = _rules.floor
-fma = _rules.fma
-fmod = _rules.fmod
-gamma = _rules.gamma
-hypot = _rules.hypot
-ldexp = _rules.ldexp
-lgamma = _rules.lgamma
-log10 = _rules.log10
-log1p = _rules.log1p
-log2 = _rules.log2
-maximum = _rules.maximum
-minimum = _rules.minimum
-norm_cdf = _rules.norm_cdf
-norm_pdf = _rules.norm_pdf
-polygamma = _rules.polygamma
-pow = _rules.power
-relu = _rules.relu
-remainder = _rules.remainder
-sigmoid = _rules.sigmoid
-sign = _rules.sign
-sin = _rules.sin
-sinh = _rules.sinh
-softplus = _rules.softplus
-sqrt = _rules.sqrt
-stop_gradient = _rules.stop_gradient
-tan = _rules.tan
-tanh = _rules.tanh
-trunc = _rules.trunc
-
 
 # Functions made of elementary operations
 
@@ -247,7 +152,7 @@ def logsumexp(xs: Iterable[Any]) -> Any:
     terms = list(xs)
     if not terms:
         return -_math.inf
-    largest = stop_gradient(reduce(_rules.maximum, terms))
+    largest = _rules.stop_gradient(reduce(_rules.maximum, terms))
     if isinf(largest):  # x - inf would be NaN
         if largest > 0 and sum(1 for x in terms if x == _math.inf) == 1:
             return reduce(_rules.maximum, terms)  # the others are nothing beside it
@@ -333,3 +238,20 @@ def _is(operation: _rules.Operation, a: Any, b: Any) -> Any:
 
 def _shown(x: Any) -> float:
     return x._number if isinstance(x, _Node) else _to_float(x, "chainrule.math")
+
+
+# Elementary operations, straight from the table of rules
+
+
+def __getattr__(name: str) -> _rules.Operation:  # for type checkers: they cannot see the table
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_TABLE = {row.public: row for row in _rules.OPERATIONS.values() if row.public not in ("", *__all__)}
+globals().update(_TABLE)
+__all__ += _TABLE
+__doc__ = f"""{__doc__}
+From the table of operations:
+
+{chr(10).join(f"- {name}: {row.summary}" for name, row in sorted(_TABLE.items()))}
+"""

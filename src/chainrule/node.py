@@ -867,7 +867,7 @@ class BinaryOpNode(OperationNode):
     def __init__(self, x: Node, y: Node, op: str) -> None:
         _check_nodes(x, y)
         operation = operator_of(op)
-        value = operation.value(x._number, y._number)
+        value = operation.evaluate((x._number, y._number))
         OperationNode.__init__(self, operation, value, x, y, None)
 
     @property
@@ -883,7 +883,7 @@ class ReLUNode(OperationNode):
     @boundary
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
-        OperationNode.__init__(self, rules.relu, rules.relu.value(x._number), x, None, None)
+        OperationNode.__init__(self, rules.relu, rules.relu.evaluate((x._number,)), x, None, None)
 
 
 class TanhNode(OperationNode):
@@ -894,7 +894,7 @@ class TanhNode(OperationNode):
     @boundary
     def __init__(self, x: Node) -> None:
         _check_nodes(x)
-        OperationNode.__init__(self, rules.tanh, rules.tanh.value(x._number), x, None, None)
+        OperationNode.__init__(self, rules.tanh, rules.tanh.evaluate((x._number,)), x, None, None)
 
 
 class PowOp(OperationNode):
@@ -906,7 +906,7 @@ class PowOp(OperationNode):
     def __init__(self, x: Node, n: float) -> None:
         _check_nodes(x)
         exponent = to_float(n, "**")
-        value = rules.power.value(x._number, exponent)
+        value = rules.power.evaluate((x._number, exponent))
         OperationNode.__init__(self, rules.power, value, x, None, exponent)
 
     @property
@@ -953,11 +953,11 @@ def _with_constant(node: Node, constant: float, symbol: str, swapped: bool) -> N
     """An operator between a node and a number, the number first if swapped."""
     operation = operator_of(symbol)
     if swapped:
-        value = operation.value(constant, node._number)
+        value = operation.evaluate((constant, node._number))
         return OperationNode(operation, value, None, node, constant)
     if operation is rules.power:
         return PowOp(node, constant)
-    value = operation.value(node._number, constant)
+    value = operation.evaluate((node._number, constant))
     return OperationNode(operation, value, node, None, constant)
 
 

@@ -11,13 +11,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from chainrule.ieee import INF, NAN, SPLIT, exact_square
+from chainrule.ieee import INF, NAN
 
-_SQRT_HALF = 0.7071067811865476
-_SQRT_HALF_ERROR = -4.833646656726457e-17  # sqrt(1/2) - _SQRT_HALF
-_INV_SQRT_2PI = 0.3989422804014327
-_INV_SQRT_2PI_ERROR = -6.247337834861335e-17  # 1 / sqrt(2 pi) is _INV_SQRT_2PI (1 + this)
-_TWO_OVER_SQRT_PI = 1.1283791670955126
+SQRT_HALF = 0.7071067811865476
+SQRT_HALF_ERROR = -4.833646656726457e-17  # sqrt(1/2) - SQRT_HALF
+INV_SQRT_2PI = 0.3989422804014327
+INV_SQRT_2PI_ERROR = -6.247337834861335e-17  # 1 / sqrt(2 pi) is INV_SQRT_2PI (1 + this)
 
 _local = threading.local()
 
@@ -115,40 +114,3 @@ def erf(x: float) -> float:
 def erfc(x: float) -> float:
     """1 - erf(x) without cancellation."""
     return math.erfc(x)
-
-
-def gaussian(x: float) -> float:
-    """exp(-x**2), the square taken exactly: its rounding error alone would cost x**2 / 2 units."""
-    if not abs(x) < 100.0:
-        return math.exp(-x * x)
-    high, low = exact_square(x)
-    e = math.exp(-high)
-    return e + e * math.expm1(-low)
-
-
-def norm_pdf(x: float) -> float:
-    """Density of the standard normal distribution, exp(-x**2 / 2) / sqrt(2 pi)."""
-    if not abs(x) < 100.0:
-        return math.exp(-x * x)
-    high, low = exact_square(x)
-    e = math.exp(-0.5 * high)
-    return _INV_SQRT_2PI * (e + e * (math.expm1(-0.5 * low) + _INV_SQRT_2PI_ERROR))
-
-
-def norm_cdf(x: float) -> float:
-    """Distribution function of the standard normal, erfc(-x / sqrt(2)) / 2.
-
-    The rounding error of the argument is made good by one term of the Taylor series of erfc: far
-    out on the left it would cost x**2 units in the last place.
-    """
-    if not abs(x) < 100.0:
-        return 0.5 * math.erfc(-x)
-    t = -x * _SQRT_HALF
-    big = SPLIT * x
-    xh = big - (big - x)
-    xl = x - xh
-    big = SPLIT * _SQRT_HALF
-    ch = big - (big - _SQRT_HALF)
-    cl = _SQRT_HALF - ch
-    error = ((-xh * ch - t) - xh * cl - xl * ch) - xl * cl - x * _SQRT_HALF_ERROR
-    return 0.5 * (math.erfc(t) - _TWO_OVER_SQRT_PI * gaussian(t) * error)

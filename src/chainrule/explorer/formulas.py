@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainrule import rules
+from chainrule.explorer.javascript import javascript
 from chainrule.expressions import Expression, as_expression, symbol
-from chainrule.rules import OPERATIONS, Operation
+from chainrule.rules import Operation
 
 MAX_ARITY = 64
 """With more operands, an operation is not computed in the page, only shown."""
@@ -212,36 +213,6 @@ def _number(text: str) -> tuple[str, int]:
     except ValueError:
         return text, _ATOM
     return f"{number:.6g}".replace("-", "−"), 2 if math.copysign(1.0, number) < 0 else _ATOM
-
-
-# JavaScript. Values of the table's operations are functions of arithmetic.js under their names.
-
-_OPERATORS = {"add": "+", "subtract": "-", "multiply": "*"}
-
-
-def javascript(expression: Expression, names: dict[str, str]) -> str:
-    """An expression in JavaScript; ``names`` says how the symbols are written there.
-
-    Raises:
-        ValueError: if an operation of the user's is in it.
-    """
-    operation = expression.operation
-    if operation is None:
-        text = expression.text
-        if text in names:
-            return names[text]
-        number = float(text)
-        if not math.isfinite(number):
-            return "NaN" if number != number else "Infinity" if number > 0 else "(-Infinity)"
-        return f"({text})" if text.startswith("-") else text
-    if not operation.builtin or OPERATIONS.get(operation.name) is not operation:
-        raise ValueError(f"{operation.name} is no operation of the table")
-    inner = [javascript(operand, names) for operand in expression.operands]
-    if operation.name in _OPERATORS:
-        return f"({inner[0]} {_OPERATORS[operation.name]} {inner[1]})"
-    if operation.name == "negative":
-        return f"(-{inner[0]})"
-    return f"A.{operation.name}({', '.join(inner)})"
 
 
 @dataclass(frozen=True)

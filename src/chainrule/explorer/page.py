@@ -12,19 +12,19 @@ import html
 import json
 import sys
 from array import array
-from importlib import resources
 from string import Template
 from typing import Any
 
 from chainrule.drawing.style import printable
 from chainrule.explorer.graph import Graph
+from chainrule.explorer.javascript import arithmetic, asset
 from chainrule.explorer.layout import lay_out
 from chainrule.explorer.recording import Recording
 from chainrule.explorer.tree import Group
 
 NODE_SIZE = (116.0, 56.0)
 GROUP_SIZE = (156.0, 64.0)
-SCRIPTS = ("arithmetic.js", "graph.js", "walk.js", "findings.js", "picture.js", "explorer.js")
+SCRIPTS = ("graph.js", "walk.js", "findings.js", "picture.js", "explorer.js")
 HISTORY_STEPS = 2000
 
 
@@ -42,17 +42,17 @@ def page(graph: Graph, tree: Group, title: str, unfolded: bool, history: Recordi
     script = "\n".join(
         [
             '"use strict";',
-            *[_asset(name) for name in SCRIPTS[:1]],
+            arithmetic(),
             "// Generated from the table of rules: values and local gradients of the operations.",
             f"const FORMS = [\n{codes}\n];",
-            *[_asset(name) for name in SCRIPTS[1:]],
+            *[asset(name) for name in SCRIPTS],
         ]
     )
-    style = _asset("explorer.css")
+    style = asset("explorer.css")
     data = _columns(graph) | _boxes(graph, tree)
     title = printable(title)
     data |= {"title": title, "unfolded": unfolded, "history": _replay(graph, history)}
-    return Template(_asset("page.html")).substitute(
+    return Template(asset("page.html")).substitute(
         title=html.escape(title),
         style=style,
         style_hash=_hash(style),
@@ -66,11 +66,6 @@ def as_json(data: object) -> str:
     """JSON that can stand in a script element: nothing in it ends the element."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _asset(name: str) -> str:
-    folder = resources.files(__package__).joinpath("assets")
-    return folder.joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
-from chainrule import ieee
+from chainrule import rules
 from chainrule.tracebacks import boundary
 
 from ._choices import named
@@ -218,7 +218,7 @@ class MLPClassifier(ClassifierMixin, Network):  # type: ignore[misc]
         if self.out_activation_ == "softmax":
             powers = numpy.exp(logits - logits.max(axis=1, keepdims=True))
             return powers / powers.sum(axis=1, keepdims=True)
-        shares = numpy.array([ieee.sigmoid(x) for x in logits.ravel().tolist()])
+        shares = numpy.array([rules.sigmoid(x) for x in logits.ravel().tolist()])
         return shares.reshape(logits.shape)
 
     @boundary

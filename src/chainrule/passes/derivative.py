@@ -12,7 +12,7 @@ from chainrule import rules
 from chainrule.passes.local_gradients import Instantiation, LocalGradients
 from chainrule.passes.messages import Message, flag, sent
 from chainrule.passes.primal import Primal
-from chainrule.passes.reach import Reach
+from chainrule.passes.reach import Instances, Reach
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
@@ -22,7 +22,9 @@ from chainrule.program.form import (
     VALUES,
     Array,
     Compute,
+    Enter,
     Index,
+    Leave,
     Loop,
     Operand,
     Statement,
@@ -110,14 +112,29 @@ class Derivative:
         self.ends = ends
         self.iterations: dict[Loop, Index] = {}
         self.primal = Primal(builder, region, self.iterations)
-        self.reach = Reach(
-            region, {x: mask is None for x, mask in ends.masks.items()}, ends.forward
-        )
+        self._around = tuple(builder.loops)
+        exact = all(mask is None for mask in ends.masks.values())
+        exact = exact or self._around == region.around
+        starts = {x: self._given_instances(x) for x in ends.masks}
+        self.reach = Reach(region, starts, ends.forward, exact)
         self._local_gradients = local_gradients
         self.primal.expect(self._needed())
-        self._around = tuple(builder.loops)
         self._changes: dict[Array, Changes] = {}
         self._instances: dict[tuple[Loop, ...], Index] = {}
+
+    def _given_instances(self, x: Statement) -> Instances:
+        """In which instances something is given of an input or output, in every pass."""
+        mask = self.ends.masks[x]
+        if mask is None:
+            return True
+        assert isinstance(x, (Enter, Leave))
+        assert mask.data is not None
+        loops = (*self._around, *self.region.paths.get(x, ()))
+        given = mask.data[nests.numbers(nests.added(self.ends.given_at, x.place), loops)] != 0.0
+        own = self.region.loops_around(x)
+        found = numpy.ones(nests.count(own), dtype=numpy.bool_)
+        found[nests.numbers(nests.instance(own), loops)[~given]] = False
+        return found
 
     def _needed(self) -> Iterator[Statement]:
         """The values in loops that local gradients are computed from."""

@@ -152,6 +152,7 @@ class Grammar:
             if len(self.bodies[token]) > 1:
                 self._absorb(token)
                 self._absorb_before(token)
+                self._absorb_empty(token)
         return True
 
     def _aligned(
@@ -197,7 +198,9 @@ class Grammar:
                 return None
             allowed = allowed[depth[allowed] == depth[:period].min()]
         if len(allowed) > 1:
-            known = self._known.get(tuple(sorted(tokens[:period].tolist())), ())
+            known = self._known.get(tuple(sorted(tokens[:period].tolist())), [])
+            if len(allowed) * period > LARGE**2:
+                known = []
             for body in known:
                 for phase in allowed.tolist():
                     if tuple(tokens[phase : phase + period].tolist()) == body:
@@ -205,6 +208,10 @@ class Grammar:
             crossing = self._crossing(start, min(length, 3 * period), period, allowed)
             # The last iteration of a loop is more often like the others than the first one.
             cost = crossing + 2 * (allowed > free)
+            if period < LARGE and (tokens >= self._first_loop).any():
+                cost -= 3 * numpy.asarray(
+                    [self._begins_empty(start + x, period) for x in allowed.tolist()]
+                )
             if free and trips > 2:
                 cost += self._strange(start, length, period)[numpy.minimum(allowed, free)]
             allowed = allowed[numpy.lexsort((-allowed, cost))]
@@ -223,7 +230,12 @@ class Grammar:
         numpy.add.at(changes, used + 1, 1)
         numpy.add.at(changes, last_use[used] + 1, -1)
         alive = numpy.cumsum(changes)  # made before a row, and used at it or after
-        return alive[rows[period + phases] - first]
+        found = alive[rows[period + phases] - first]
+        if length >= 3 * period and rows[2 * period] - rows[period] != rows[period] - first:
+            # In a triangle later iterations have more: what an iteration adds is no sign.
+            growth = int(alive[rows[2 * period] - first] - alive[rows[period] - first])
+            found = found - numpy.maximum(growth, 0) * phases // period
+        return found  # type: ignore[no-any-return]
 
     def _strange(self, start: int, length: int, period: int) -> Numbers:
         """How many operands at the ends of a run are not as those of other iterations.
@@ -360,9 +372,66 @@ class Grammar:
             self._replace(places, lengths, numpy.full(len(places), token))
             self._merge()
 
+    def _begins_empty(self, start: int, period: int) -> bool:
+        """Whether an iteration without any of its inner loops stands before a place."""
+        body = self.tokens[start : start + period]
+        plain = body[body < self._first_loop]
+        if not 1 < len(plain) < period or body[0] >= self._first_loop or start < len(plain):
+            return False
+        return bool((self.tokens[start - len(plain) : start] == plain).all())
+
+    def _absorb_empty(self, token: int) -> None:
+        """Let an iteration before a loop whose inner loops do not run belong to it.
+
+        That is so where the trips of the inner loops grow from 1, or evenly from 0.
+        """
+        body = numpy.asarray(self.bodies[token])
+        inner = body >= self._first_loop
+        plain = body[~inner]
+        if not 1 < len(plain) < len(body):
+            return
+        loops = numpy.flatnonzero(self.tokens == token)
+        loops = loops[loops >= len(plain)]
+        for ahead, other in enumerate(plain.tolist()):
+            loops = loops[self.tokens[loops - len(plain) + ahead] == other]
+        if not len(loops):
+            return
+        firsts, lengths, children = self.contents()
+        each = self.items[loops] - self.length
+        for place in numpy.flatnonzero(inner).tolist():
+            size = len(self.bodies[int(body[place])])
+            at = firsts[each] + place
+            first = lengths[children[at] - self.length] // size
+            several = lengths[each] > len(body)
+            at = numpy.where(several, at + len(body), at)
+            second = numpy.where(several, lengths[children[at] - self.length] // size, 2)
+            grows = second == 2 * first
+            loops, each = loops[grows], each[grows]
+        if not len(loops):
+            return
+        starts = loops - len(plain)
+        items = numpy.empty((len(loops), len(body)), dtype=numpy.int64)
+        items[:, ~inner] = self.items[starts[:, None] + numpy.arange(len(plain))]
+        none = numpy.zeros(0, dtype=numpy.int64)
+        for place in numpy.flatnonzero(inner).tolist():
+            items[:, place] = self._loops(none, numpy.zeros(len(loops), dtype=numpy.int64))
+        numbers = self._loops(items.ravel(), numpy.full(len(loops), len(body)))
+        kept = numpy.ones(len(self.tokens), dtype=bool)
+        for ahead in range(1, len(plain)):
+            kept[starts + ahead] = False
+        self.tokens[starts] = token
+        self.items[starts] = numbers
+        self.tokens, self.items = self.tokens[kept], self.items[kept]
+        self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
+        self._merge()
+
 
 LONG = 32
 """A sequence with as many items is still long."""
+
+
+LARGE = 256
+"""A body of so many items is large."""
 
 
 class Operands:

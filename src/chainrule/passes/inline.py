@@ -63,7 +63,7 @@ class _Inlining(Rebuilding):
         if body is None:
             return self.builder.compute(operation, operands)
         built: dict[int, Operand] = {}
-        for expression in _in_order(body):
+        for expression in body.in_order():
             if expression.operation is not None:
                 given = [built[id(x)] for x in expression.operands]
                 built[id(expression)] = self._compute(expression.operation, given)
@@ -101,7 +101,7 @@ def _traced(operation: Operation, numbers: Sequence[float | None]) -> Expression
     given = [symbol(f"operand {k}") if x is None else x for k, x in enumerate(numbers)]
     try:
         expression = as_expression(value(*given))
-        raises = any(_may_raise(x) for x in _in_order(expression))
+        raises = any(_may_raise(x) for x in expression.in_order())
     except Exception:  # whatever a user's function raises on symbols
         return None
     return None if raises else expression
@@ -157,21 +157,6 @@ def _is_harmless(x: Any, seen: set[int]) -> bool:
     if isinstance(x, ModuleType):
         return x in _MODULES
     return _only_computes(x, seen)
-
-
-def _in_order(expression: Expression) -> list[Expression]:
-    """The expressions in one, each once and after its operands."""
-    found: dict[int, Expression] = {}
-    waiting = [expression]
-    while waiting:
-        last = waiting[-1]
-        missing = [x for x in last.operands if id(x) not in found]
-        if missing and id(last) not in found:
-            waiting.extend(missing)
-        else:
-            waiting.pop()
-            found[id(last)] = last
-    return list(found.values())
 
 
 def _may_raise(expression: Expression) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chainrule import rules
 from chainrule.passes.derivative import Changes, Derivative, Ends
 from chainrule.passes.local_gradients import LocalGradients
 from chainrule.passes.messages import Message, combined, total
@@ -17,6 +18,7 @@ from chainrule.program.form import (
     Leave,
     Load,
     Loop,
+    Operand,
     Statement,
     Store,
 )
@@ -43,6 +45,7 @@ class _PullBack(Derivative):
         self._sums: list[dict[Statement, Message]] = [{}]  # of each body that is open
         self._from_loops: dict[Statement, Changes] = {}
         self._enters = set(region.enters)
+        self._condition: Operand | None = None  # of all that is still to be sent
 
     def run(self) -> None:
         """Build it."""
@@ -58,13 +61,19 @@ class _PullBack(Derivative):
             elif statement in self._enters:
                 assert isinstance(statement, Enter)
                 self.builder.note = statement.note
-                message = self._come(statement)
-                self.result(
-                    statement.place, 0.0 if message is None else total(self.builder, message)
-                )
+                self.result(statement.place, self._total(statement))
             elif statement in some:
                 self.builder.note = statement.note
                 self._statement(statement)
+
+    def _total(self, enter: Enter) -> Operand:
+        """What is sent back to an input."""
+        message = self._come(enter)
+        if message is None:
+            return 0.0
+        if self._condition is None:
+            return total(self.builder, message)
+        return self.builder.compute(rules.where, (self._condition, message.value, 0.0))
 
     def _loop(self, loop: Loop) -> None:
         self._sums.append({})
@@ -115,9 +124,18 @@ class _PullBack(Derivative):
             changes, number = self._outer(x)
             found = changes.load(self.builder, number, False)
             message = combined(self.builder, message, found)
-        if message is not None and x in self.reach.always:
+        if message is None:
+            if x in self.reach.gates:
+                self._condition = 0.0
+            return None
+        if x in self.reach.gates and message.condition is not None:
+            before = self._condition
+            self._condition = message.condition
+            if before is not None:
+                both = (before, message.condition, 0.0)
+                self._condition = self.builder.compute(rules.where, both)
             return Message(message.value)
-        return message
+        return Message(message.value) if x in self.reach.always else message
 
     def _outer(self, x: Statement) -> tuple[Changes, Index]:
         """Where messages from loops come to a value outside of them, and its number there."""

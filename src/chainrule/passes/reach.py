@@ -1,13 +1,14 @@
-"""Which statements the messages of a pass come to, by structure: in some instances, or in all.
+"""Which statements the messages of a pass come to, by structure: in which of their instances.
 
-Where messages always come, no condition is needed. That is found by assuming it of all statements,
-and taking it back where an instance gets no message even so, until nothing changes. An instance
-gets messages only from others that the pass has come to before, so what is left is true.
+Where messages always come, no condition is needed. That is found by assuming it of all instances,
+and taking it back where one gets no message even so, until nothing changes. An instance gets
+messages only from others that the pass has come to before, so what is left is true.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -18,6 +19,11 @@ from chainrule.program.form import Array, Leave, Load, Loop, Statement, Store
 from chainrule.program.nests import Numbers
 
 Elements = NDArray[numpy.bool_]
+Instances: TypeAlias = "bool | NDArray[numpy.bool_]"
+"""Which instances of a statement: all, none, or those that are true."""
+
+PATIENCE = 12
+"""How often what is assumed is taken back bit by bit; after that, for whole statements."""
 
 
 class Reach:
@@ -25,16 +31,20 @@ class Reach:
 
     Args:
         region: the region.
-        starts: the inputs (forward) or outputs that changes come to; whether to all instances.
+        starts: the inputs (forward) or outputs that changes come to: in which instances.
         forward: whether tangents are pushed forward, or cotangents pulled back.
+        exact: whether nothing comes to other instances of the starts.
 
     Attributes:
         some: the statements that messages come to.
         always: those in whose every instance one comes, whatever the values are.
         separate: arrays of which different instances of the region access the same element.
+        gates: values by which alone a pass backwards goes on: see :meth:`_gates`.
     """
 
-    def __init__(self, region: Region, starts: Mapping[Statement, bool], forward: bool) -> None:
+    def __init__(
+        self, region: Region, starts: Mapping[Statement, Instances], forward: bool, exact: bool
+    ) -> None:
         self.region = region
         self.forward = forward
         self._elements: dict[Load | Store, Numbers] = {}
@@ -42,12 +52,14 @@ class Reach:
         self._receivers = Load if forward else Store
         self.separate = {array for array in region.accesses if self._is_shared(array)}
         self.some = self._reached(starts)
-        certain = [statement for statement, always in starts.items() if always]
-        always, before = self.some, -1
-        while before != len(always):
-            before = len(always)
-            always = self._reached_always(certain, always)
-        self.always = always
+        self.gates = set() if forward else self._gates(starts)
+        self._given_up: set[Statement] = set()
+        self._certain = self._reached_certainly(starts)
+        self.always = {x for x, instances in self._certain.items() if instances is True}
+        vague = self._unsure()
+        if not exact:
+            vague.update(starts)
+        self._vague = self._reached(vague) if vague else vague
 
     def loops(self, ends: Iterable[Statement]) -> set[Loop]:
         """The loops around what is reached, and around the ends of the pass."""
@@ -69,9 +81,9 @@ class Reach:
     def mask(self, array: Array) -> Elements | None:
         """The elements that messages come to; None where values decide that."""
         senders = [x for x in self._sending(array) if x in self.some]
-        if array in self.separate or not all(x in self.always for x in senders):
+        if array in self.separate or any(x in self._vague for x in senders):
             return None
-        return self._accessed(array, senders)
+        return self._covered(array, self._certain)
 
     def is_covered(self, array: Array) -> bool:
         """Whether all elements that are loaded are stored, by the same instance of the region."""
@@ -92,50 +104,150 @@ class Reach:
                 is_receiver = isinstance(statement, self._receivers)
                 if is_receiver and statement in region.sources and _array(statement) in arrays:
                     found.add(statement)
-                self._send(statement, found, False)
+                self._send(statement, found)
                 if isinstance(statement, self._senders) and statement in found:
                     arrays.add(statement.array)
             if not region.paths:
                 break
         return found
 
-    def _reached_always(
-        self, starts: Iterable[Statement], assumed: set[Statement]
-    ) -> set[Statement]:
-        """What messages always come to if they do to what is assumed."""
+    def _gates(self, starts: Iterable[Statement]) -> set[Statement]:
+        """Values such that nothing else waits to send messages when a pass backwards is there.
+
+        A condition of what has come to one is a condition of all that follows, so that it is enough
+        to ask it at the end.
+        """
         region = self.region
-        found = set(starts)
-        covered: dict[Array, Elements] = {}
-        for statement in region.order if self.forward else reversed(region.order):
-            if isinstance(statement, self._receivers) and statement in assumed:
-                array = statement.array
-                if array not in covered:
-                    covered[array] = self._accessed(
-                        array, [x for x in self._sending(array) if x in assumed]
-                    )
-                if array not in self.separate and covered[array][self._at(statement)].all():
-                    found.add(statement)
-            self._send(statement, found, True)
+        ahead = len([*starts])
+        waiting: set[Statement] = set()
+        found: set[Statement] = set()
+        for x in reversed(region.order):
+            if x in region.paths or (isinstance(x, (Load, Store)) and x in self.some):
+                break
+            if isinstance(x, Leave):
+                if x in self.some:
+                    ahead -= 1
+                    if isinstance(x.value, Statement) and x.value in self.some:
+                        waiting.add(x.value)
+            elif x in waiting:
+                waiting.remove(x)
+                if not waiting and not ahead:
+                    found.add(x)
+                waiting.update([y for _, y, _ in region.sources[x]])
         return found
 
-    def _send(self, statement: Statement, found: set[Statement], always: bool) -> None:
+    def _reached_certainly(
+        self, starts: Mapping[Statement, Instances]
+    ) -> dict[Statement, Instances]:
+        """In which instances messages come to statements, whatever the values are."""
+        assumed: dict[Statement, Instances] = dict.fromkeys(self.some, True)
+        patience = PATIENCE
+        while True:
+            found = self._follow(starts, assumed)
+            changed = [
+                x
+                for accesses in self.region.accesses.values()
+                for x in accesses
+                if isinstance(x, self._senders)
+                and not _same(found.get(x, False), assumed.get(x, False))
+            ]
+            if not changed:
+                return found
+            patience -= 1
+            if patience < 0:
+                self._given_up.update(changed)
+                for x in changed:
+                    found[x] = False
+            assumed = found
+
+    def _follow(
+        self, starts: Mapping[Statement, Instances], assumed: Mapping[Statement, Instances]
+    ) -> dict[Statement, Instances]:
+        """In which instances messages come to statements, if they do to those assumed."""
+        region, sources = self.region, self.region.sources
+        found = {x: y if isinstance(y, bool) else _plain(y) for x, y in starts.items()}
+        covered: dict[Array, Elements] = {}
+        for x in region.order if self.forward else reversed(region.order):
+            if isinstance(x, self._receivers) and x in self.some:
+                array = _array(x)
+                if array in self.separate:
+                    continue
+                if array not in covered:
+                    covered[array] = self._covered(array, assumed)
+                found[x] = _plain(covered[array][self._at(x)])
+            if self.forward:
+                for _, y, certain in sources.get(x, ()):
+                    if certain and y in found:
+                        found[x] = _either(found.get(x, False), self._inside(found[y], y, x))
+            elif isinstance(x, Leave):
+                if x in found and isinstance(x.value, Statement) and x.value in sources:
+                    y = x.value
+                    found[y] = _either(found.get(y, False), self._outside(found[x], x, y))
+            elif x in found:
+                for _, y, certain in sources[x]:
+                    if certain or y in self.gates:
+                        found[y] = _either(found.get(y, False), self._outside(found[x], x, y))
+            if x in self._given_up:
+                found[x] = False
+        return found
+
+    def _covered(self, array: Array, instances: Mapping[Statement, Instances]) -> Elements:
+        """The elements that messages are sent to by some instances."""
+        result = numpy.zeros(array.size, dtype=numpy.bool_)
+        for x in self._sending(array):
+            sending = instances.get(x, False)
+            if sending is True:
+                result[self._at(x)] = True
+            elif sending is not False:
+                result[self._at(x)[sending]] = True
+        return result
+
+    def _inside(self, instances: Instances, outer: Statement, inner: Statement) -> Instances:
+        """The instances of a statement in loops whose values from outside are some."""
+        if isinstance(instances, bool) or self._are_alike(outer, inner):
+            return instances
+        return _plain(instances[self._outer_instances(outer, inner)])
+
+    def _outside(self, instances: Instances, inner: Statement, outer: Statement) -> Instances:
+        """The instances of a statement in which some of one in loops are."""
+        if instances is False or self._are_alike(outer, inner):
+            return instances
+        if instances is True and self.region.always_runs(inner, outer):
+            return True
+        numbers = self._outer_instances(outer, inner)
+        if instances is not True:
+            numbers = numbers[instances]
+        count = nests.count(self.region.loops_around(outer))
+        return _plain(numpy.bincount(numbers, minlength=count) > 0)
+
+    def _are_alike(self, x: Statement, y: Statement) -> bool:
+        return self.region.paths.get(x, ()) == self.region.paths.get(y, ())
+
+    def _outer_instances(self, outer: Statement, inner: Statement) -> Numbers:
+        number = nests.instance(self.region.loops_around(outer))
+        return self.region.numbers(number, inner)
+
+    def _unsure(self) -> set[Statement]:
+        """What messages come to by operands that are picked, perhaps."""
+        found = set(self._given_up)
+        for x in self.region.order:
+            for _, y, certain in self.region.sources.get(x, ()):
+                if not certain and x in self.some and y in self.some and y not in self.gates:
+                    found.add(x if self.forward else y)
+        return found
+
+    def _send(self, statement: Statement, found: set[Statement]) -> None:
         """Go on from a statement that is reached, or to it."""
         region = self.region
         if self.forward:
-            for _, x, certain in region.sources.get(statement, ()):
-                if x in found and (certain or not always):
-                    found.add(statement)
+            if any(x in found for _, x, _ in region.sources.get(statement, ())):
+                found.add(statement)
         elif statement in found:
             if isinstance(statement, Leave):
-                y = statement.value
-                if not isinstance(y, Statement) or y not in region.sources:
-                    return
-                if not always or region.always_runs(statement, y):
-                    found.add(y)
+                if isinstance(statement.value, Statement) and statement.value in region.sources:
+                    found.add(statement.value)
                 return
-            for _, x, certain in region.sources[statement]:
-                if not always or (certain and region.always_runs(statement, x)):
-                    found.add(x)
+            found.update([x for _, x, _ in region.sources[statement]])
 
     def _sending(self, array: Array) -> list[Load | Store]:
         return [x for x in self.region.accesses[array] if isinstance(x, self._senders)]
@@ -171,3 +283,24 @@ class Reach:
 def _array(x: Statement) -> Array:
     assert isinstance(x, (Load, Store))
     return x.array
+
+
+def _same(a: Instances, b: Instances) -> bool:
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    return numpy.array_equal(a, b)
+
+
+def _plain(instances: Elements) -> Instances:
+    """All or none as such."""
+    if instances.all():
+        return True
+    return instances if instances.any() else False
+
+
+def _either(a: Instances, b: Instances) -> Instances:
+    if a is True or b is True:
+        return True
+    if isinstance(a, bool):
+        return b
+    return a if isinstance(b, bool) else _plain(a | b)

@@ -39,8 +39,6 @@ from .form import (
 from .live import without_dead
 from .simplify import FINAL_SIMPLIFICATIONS, SIMPLIFICATIONS, key
 
-COMMUTATIVE = frozenset([rules.add, rules.multiply, rules.equal, rules.not_equal])
-
 
 class _Scope:
     """A body under construction.
@@ -302,7 +300,7 @@ class Builder:
             return self._append(Compute(operation, operands), scope)  # type: ignore[no-any-return]
         name = (operation, *([key(x) for x in operands] if numbers else operands))
         found = self._known(name)
-        if found is None and operation in COMMUTATIVE:
+        if found is None and operation.commutative:
             found = self._known((operation, name[2], name[1]))
         if found is None:
             found = scope.known[name] = self._append(Compute(operation, operands), scope)
@@ -313,7 +311,7 @@ class Builder:
         if len(self._scopes) == 1:
             return 0
         depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
-        if operation is rules.gather or not operation.builtin:  # can raise, where it does not run
+        if operation.looks_up or not operation.builtin:  # can raise, where it does not run
             depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
         return depth
 

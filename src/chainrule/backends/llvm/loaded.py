@@ -46,8 +46,10 @@ class Loaded:
         self._program = order.program
         self.code, self._numbers, objects = object_code(order)
         code = self.code
-        imports = provide(code.functions, machine.width if order.lanes else 1, machine)
-        imports.update(provide(code.vector_functions, machine.width, machine))
+        imports: dict[str, int] = {}
+        for width in {width for _, width in code.functions}:
+            wanted = [name for name, lanes in code.functions if lanes == width]
+            imports.update(provide(wanted, width, machine))
         names = [name for name in ("prologue", "main") if getattr(code, name)]
         self._functions = machine.load(objects, names, imports)
         self._pool: list[Workspace] = []

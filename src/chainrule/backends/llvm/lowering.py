@@ -39,7 +39,7 @@ from .modules import Module, Text
 from .parts import split
 from .pieces import cut, work
 from .places import Places
-from .vector_math import ALIASES, called_back, takes_memory
+from .vector_math import called_back, copies, takes_memory
 from .writer import Memory, Writer, Zero
 
 
@@ -63,8 +63,7 @@ class Code:
         added: offsets of values that the driver adds up, each with that of its sum. The other sums
             are formed by ``main``.
         guards: whether there are guards.
-        functions: the vector functions it calls.
-        vector_functions: those that it calls for vectors, though it computes a single point.
+        functions: the vector functions it calls, with the lanes of their vectors.
         calls_back: whether it calls back for operations.
         work: instructions of a run, about.
     """
@@ -79,8 +78,7 @@ class Code:
     sum_count: int
     added: list[tuple[int, int]]
     guards: bool
-    functions: list[str]
-    vector_functions: list[str]
+    functions: list[tuple[str, int]]
     calls_back: bool
     work: float
 
@@ -128,6 +126,7 @@ class _Lowering:
         take: Callable[[Text], None],
     ) -> None:
         self._program = program
+        self._together = 1 if lanes else machine.width  # iterations of maps
         self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
         width = machine.width if lanes else 1
         self._modules = [Module(width, machine, level, take) for level in (0, 2)]
@@ -153,7 +152,15 @@ class _Lowering:
         data = Data()
         numbers = {operation: k for k, operation in enumerate(operations_of(program))}
         writer = Writer(
-            places, memory, self._arrays, data, self._scratch, self._modules, self._sums, numbers
+            places,
+            memory,
+            self._arrays,
+            data,
+            self._scratch,
+            self._modules,
+            self._sums,
+            numbers,
+            self._together,
         )
         prologue, main = self._parts
         if prologue.parts:
@@ -162,8 +169,7 @@ class _Lowering:
             writer.part(main, "main")
         for module in self._modules:
             module.finish()
-        functions = set().union(*[module.functions for module in self._modules])
-        for_vectors = set().union(*[module.vector_functions for module in self._modules])
+        functions = self._modules[0].functions | self._modules[1].functions
 
         def offsets(x: Operand | Slice) -> list[int]:
             if isinstance(x, Slice):
@@ -198,7 +204,6 @@ class _Lowering:
             added=added,
             guards=program.guards > 0,
             functions=sorted(functions),
-            vector_functions=sorted(for_vectors),
             calls_back=bool(numbers),
             work=work(program.body),
         )
@@ -289,7 +294,5 @@ class _Lowering:
     def _is_written(self, output: Operand) -> bool:
         """Whether the code that computes it for a block can add it up."""
         return (
-            type(output) is Compute
-            and output not in self._uniform
-            and not (output.operation.builtin and output.operation.name in ALIASES)
+            type(output) is Compute and output not in self._uniform and not copies(output.operation)
         )

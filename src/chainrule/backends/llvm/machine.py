@@ -96,6 +96,8 @@ class Machine:
                 module.data_layout = str(generator.target_data)
                 options = llvm.create_pipeline_tuning_options(speed_level=level)
                 options.loop_unrolling = unroll
+                # LLVM's assertions end the process where its two models of cost disagree.
+                options.loop_vectorization = options.slp_vectorization = False
                 builder = llvm.create_pass_builder(generator, options)
                 builder.getModulePassManager().run(module, builder)
             code: bytes = generator.emit_object(module)
@@ -176,24 +178,11 @@ def binding() -> Any:
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        _set_options(llvm)
         for library in ("libm.so.6", "libm.so", "libSystem.dylib", "ucrtbase.dll"):
             with contextlib.suppress(RuntimeError):  # usually Python has loaded it
                 llvm.load_library_permanently(library)
                 break
         return llvm
-
-
-def _set_options(llvm: Any) -> None:
-    """Let loops that add up be computed several iterations at a time, the sum still in order.
-
-    LLVM has a default for each kind of processor and a setting for all of the process, which may
-    be given once. It changes no results. A version that does not know it would end the process.
-    """
-    known = 16 <= llvm.llvm_version_info[0] <= 22
-    if known and not hasattr(llvm, "_ordered_reductions"):
-        llvm._ordered_reductions = True
-        llvm.set_option("chainrule", "-force-ordered-reductions")
 
 
 @functools.cache

@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from .machine import Machine
-from .vector_math import INLINED, INTRINSICS, PURE, symbol
+from .vector_math import INTRINSICS, is_pure, is_short, symbol
 
 MODULE_COST: Final = 6400  # instructions of a module, about
+
+
+def vector_type(width: int) -> str:
+    """LLVM's type of a vector, or of a number."""
+    return "double" if width == 1 else f"<{width} x double>"
 
 
 class Text(NamedTuple):
@@ -17,12 +22,12 @@ class Text(NamedTuple):
     Args:
         text: in LLVM's assembly language.
         level: how much LLVM is to optimize it: 0 or 2.
-        inlined: the vector functions whose definitions belong into it.
+        inlined: the vector functions whose definitions belong into it, with their lanes.
     """
 
     text: str
     level: int
-    inlined: list[str]
+    inlined: list[tuple[str, int]]
 
 
 class Module:
@@ -39,8 +44,7 @@ class Module:
     Attributes:
         lines: of the functions.
         cost: instructions in them, about.
-        functions: the vector functions that all its modules call, to be provided.
-        vector_functions: those that they may call for vectors, where they compute a single point.
+        functions: the vector functions that all its modules call, with their lanes.
     """
 
     def __init__(
@@ -50,9 +54,8 @@ class Module:
         self._machine = machine
         self._level = level
         self._take = take
-        self.type = "double" if width == 1 else f"<{width} x double>"
-        self.functions: set[str] = set()
-        self.vector_functions: set[str] = set()
+        self.type = vector_type(width)
+        self.functions: set[tuple[str, int]] = set()
         self._begin()
 
     def _begin(self) -> None:
@@ -60,8 +63,8 @@ class Module:
         self.cost = 0
         self._declarations: list[str] = []
         self._known: dict[str, str] = {}
-        self._inlined: list[str] = []
-        self._used: list[str] = []
+        self._inlined: list[tuple[str, int]] = []
+        self._functions: dict[tuple[str, int], str] = {}
         self._metadata: list[str] = []
         self._scopes: dict[object, int] = {}
         self._lists: dict[str, int] = {}
@@ -81,11 +84,6 @@ class Module:
         """Hand over what is there."""
         if self.lines:
             metadata = [f"!{number} = {text}" for number, text in enumerate(self._metadata)]
-            used = f"[{len(self._used)} x ptr][{','.join(self._used)}]"
-            if self._used:
-                self._declarations.append(
-                    f'@llvm.compiler.used = appending global {used},section "llvm.metadata"'
-                )
             text = "\n".join([*self._declarations, *self.lines, *metadata])
             self._take(Text(text, self._level, self._inlined))
             self._begin()
@@ -97,48 +95,34 @@ class Module:
             self._declarations.append(f"declare {result} @{name}({parameters}){attributes}")
         return self._known[name]
 
-    def function(self, operation: str, parameters: str, result: str = "") -> str:
+    def function(self, operation: str, parameters: str, result: str = "", width: int = 0) -> str:
         """The name of a vector function, declared in the module.
 
         Args:
             operation: what it computes.
             parameters: their types.
             result: its type, by default that of vectors.
+            width: lanes of its vectors, by default as everywhere.
         """
-        known = self._known.get(operation)
+        width = width or self.width
+        known = self._functions.get((operation, width))
         if known is None:
+            result = result or vector_type(width)
             if operation in INTRINSICS:
-                kind = f"v{self.width}f64" if self.width > 1 else "f64"
-                name = f"llvm.{INTRINSICS[operation]}.{kind}"
-                known = self.declare(name, self.type, parameters)
+                kind = f"v{width}f64" if width > 1 else "f64"
+                known = self.declare(f"llvm.{INTRINSICS[operation]}.{kind}", result, parameters)
             else:
                 attributes = ""
-                if self.optimizes and operation in INLINED:
-                    self._inlined.append(operation)
+                if self.optimizes and is_short(operation):
+                    self._inlined.append((operation, width))
                 else:
-                    self.functions.add(operation)
-                name = symbol(operation, self.width, self._machine)
-                if self.optimizes and operation in PURE:
+                    self.functions.add((operation, width))
+                name = symbol(operation, width, self._machine)
+                if self.optimizes and is_pure(operation):
                     attributes = " nounwind willreturn memory(none)"
-                    if self.width == 1 and operation not in INLINED:
-                        attributes += self._vector_variant(operation, name, parameters)
-                known = self.declare(name, result or self.type, parameters, attributes)
-            self._known[operation] = known
+                known = self.declare(name, result, parameters, attributes)
+            self._functions[operation, width] = known
         return known
-
-    def _vector_variant(self, operation: str, name: str, parameters: str) -> str:
-        """An attribute that tells LLVM what to call for the iterations of a loop together.
-
-        The function for vectors gives the same to the last bit in each lane.
-        """
-        width = self._machine.width
-        vector = symbol(operation, width, self._machine)
-        kind = f"<{width} x double>"
-        self.vector_functions.add(operation)
-        self.declare(vector, kind, parameters.replace("double", kind))
-        self._used.append(f"ptr @{vector}")  # else LLVM drops it before it looks
-        letters = "v" * (1 + parameters.count(","))
-        return f' "vector-function-abi-variant"="_ZGV_LLVM_N{width}{letters}_{name}({vector})"'
 
     def scopes(self, own: object, others: Iterable[object]) -> str:
         """What to append to a load or store, so that LLVM knows what it does not overlap.

@@ -129,8 +129,8 @@ class _Modules:
         if not text.level:
             return self.machine.compile(text.text, 0)
         parts = [
-            function_text(operation, self.width, self.machine, inline=True)[0]
-            for operation in text.inlined
+            function_text(operation, width, self.machine, inline=True)[0]
+            for operation, width in text.inlined
         ]
         unroll = self.width == 1  # vectors keep the processor busy without
         return self.machine.compile(text.text, text.level, parts, unroll)

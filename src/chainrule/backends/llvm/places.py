@@ -24,7 +24,7 @@ from chainrule.rules import Operation
 
 from .guards import RELATIONS
 from .pieces import Nest, Piece, Unit
-from .vector_math import ALIASES
+from .vector_math import copies
 
 
 class Place:
@@ -151,7 +151,7 @@ class Places:
             if type(statement) is Compute:
                 if statement in self.asked:
                     continue
-                if statement.operation.name in ALIASES and statement.operation.builtin:
+                if copies(statement.operation):
                     self._alias(statement, statement.operands[0])
                     continue
                 self._use(statement.operands, piece)

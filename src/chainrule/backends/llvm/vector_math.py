@@ -1,5 +1,9 @@
 """Vector functions: every operation of the table on the lanes of a register, and on one number.
 
+The primitives of the table are written here, and what is faster or more accurate by hand; all other
+functions are what the value of the row says. An operation that comes to none of these is computed
+by Python.
+
 ``path`` says how each operation is computed. A function for vectors of 8 lanes is called
 ``cr.exp.8.8e``: the operation, the number of lanes, and the machine's tag. The function of the same
 name for 1 lane gives the same result to the last bit: it uses the function for vectors, wherever
@@ -9,16 +13,19 @@ more than + - * / and square roots is involved.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, Final
 
-from chainrule import forking, ieee, special
+from chainrule import forking, ieee, rules, special
 from chainrule.backends.llvm import cache, callback, guards
 from chainrule.backends.llvm.machine import Machine, ir, libmvec
 from chainrule.backends.llvm.vectors import Function, Mask, Vector
-from chainrule.rules import Operation
+from chainrule.expressions import Expression, formula
+from chainrule.rules import OPERATIONS, TWO_OVER_SQRT_PI, Operation
 
 Formula = Callable[..., Vector]
 
@@ -30,9 +37,6 @@ INSTRUCTIONS: Final = {
     "negative": "fsub",  # -0.0 - x: LLVM's fneg takes long to compile for vectors
 }
 """Operations that are one instruction."""
-
-ALIASES: Final = ("stop_gradient", "identity")
-"""Operations whose value is the operand."""
 
 INTRINSICS: Final = {
     "sqrt": "sqrt",
@@ -79,23 +83,14 @@ LIBRARY: Final = {
 
 _TWO_OPERANDS: Final = ("atan2", "power", "hypot2", "c_fmod", "remainder")
 
-CALLED_BACK: Final = ("gamma", "lgamma", "polygamma", "round")
-"""Operations that are computed by Python, lane by lane."""
-
-
-def azmul(a: Vector, b: Vector) -> Vector:
-    """a * b, but 0 for 0 times infinity."""
-    return (a.equals(0.0) & b.is_infinite()).select(0.0, a * b)
-
 
 def message(reached: Vector, global_grad: Vector, local_grad: Vector) -> Vector:
     """The product, but 0 where it is NaN and nothing is reached.
 
-    There the global gradient is 0, so that the local one alone decides. It is known early, while
-    loops wait for the global gradient.
+    Either factor may be infinite there: what is reached may hang on this very message.
     """
     product = global_grad * local_grad
-    return (reached.equals(0.0) & ~local_grad.is_finite()).select(0.0, product)
+    return (reached.equals(0.0) & product.is_nan()).select(0.0, product)
 
 
 def less(a: Vector, b: Vector) -> Vector:
@@ -133,56 +128,9 @@ def minimum(a: Vector, b: Vector) -> Vector:
     return a.function.intrinsic("minimum", a, b)
 
 
-def relu(x: Vector) -> Vector:
-    """The positive part."""
-    return (~(x <= 0.0)).select(x, 0.0)
-
-
-def sign(x: Vector) -> Vector:
-    """-1, 0 or 1."""
-    return (x > 0.0).select(1.0, (x < 0.0).select(-1.0, x + 0.0))
-
-
-def step(x: Vector) -> Vector:
-    """1 above 0, else 0."""
-    return (x > 0.0).select(1.0, x.is_nan().select(x, 0.0))
-
-
-def nonnegative(x: Vector) -> Vector:
-    """x, NaN below 0."""
-    return (x > 0.0).select(x, x.equals(0.0).select(0.0, ieee.NAN))
-
-
-def greater(a: Vector, b: Vector) -> Vector:
-    """1, 1/2 or 0 for greater, equal or less."""
-    return (a > b).select(1.0, a.equals(b).select(0.5, (a < b).select(0.0, ieee.NAN)))
-
-
 def fmod(a: Vector, b: Vector) -> Vector:
     """The remainder with the sign of a."""
     return a.function.call("c_fmod", a, b)
-
-
-def mod(a: Vector, b: Vector) -> Vector:
-    """Python's a % b."""
-    rest = a.function.call("c_fmod", a, b)
-    other_sign = (b < 0.0) ^ (rest < 0.0)
-    zero = a.function.intrinsic("copysign", 0.0, b)
-    result = rest.differs(0.0).select(other_sign.select(rest + b, rest), zero)
-    return b.equals(0.0).select(ieee.NAN, result)
-
-
-def floor_divide(a: Vector, b: Vector) -> Vector:
-    """Python's a // b; a / b for b = 0."""
-    f = a.function
-    rest = f.call("c_fmod", a, b)
-    quotient = (a - rest) / b
-    other_sign = (b < 0.0) ^ (rest < 0.0)
-    quotient = (rest.differs(0.0) & other_sign).select(quotient - 1.0, quotient)
-    whole = f.intrinsic("floor", quotient)
-    whole = (quotient - whole > 0.5).select(whole + 1.0, whole)
-    whole = quotient.differs(0.0).select(whole, f.intrinsic("copysign", 0.0, a / b))
-    return b.equals(0.0).select(a / b, whole)
 
 
 def ldexp(x: Vector, n: Vector) -> Vector:
@@ -243,7 +191,7 @@ def sigmoid(x: Vector) -> Vector:
 
 def softplus(x: Vector) -> Vector:
     """log(1 + exp(x))."""
-    return relu(x) + x.function.call("log1p", exp_down(-abs(x)))
+    return (x <= 0.0).select(0.0, x) + x.function.call("log1p", exp_down(-abs(x)))
 
 
 def multiply_add(x: Vector, y: Vector | float, z: Vector | float) -> Vector:
@@ -294,18 +242,18 @@ def norm_pdf(x: Vector) -> Vector:
     high, low = exact_square(x)
     near = abs(x) < 100.0
     e = exp_down(near.select(-0.5 * high, -x * x))
-    factor = small_expm1(-0.5 * low) + special._INV_SQRT_2PI_ERROR
-    return near.select(special._INV_SQRT_2PI * (e + e * factor), e)
+    factor = small_expm1(-0.5 * low) + special.INV_SQRT_2PI_ERROR
+    return near.select(special.INV_SQRT_2PI * (e + e * factor), e)
 
 
 def norm_cdf(x: Vector) -> Vector:
     """Distribution function of the standard normal."""
     f = x.function
     near = abs(x) < 100.0
-    t = -x * special._SQRT_HALF
-    error = -product_error(x, special._SQRT_HALF, -t) - x * special._SQRT_HALF_ERROR
+    t = -x * special.SQRT_HALF
+    error = -product_error(x, special.SQRT_HALF, -t) - x * special.SQRT_HALF_ERROR
     tail = f.call("erfc", near.select(t, -x))
-    slope = -special._TWO_OVER_SQRT_PI * exp_down(-t * t)  # a few digits are enough
+    slope = -TWO_OVER_SQRT_PI * exp_down(-t * t)  # a few digits are enough
     return 0.5 * near.select(tail + slope * error, tail)
 
 
@@ -347,23 +295,15 @@ def power_term(c: Vector, x: Vector, n: Vector, k: Vector) -> Vector:
 
 
 FORMULAS: Final[dict[str, Formula]] = {
-    "azmul": azmul,
-    "message": message,
     "less": less,
     "less_equal": less_equal,
     "equal": equal,
     "not_equal": not_equal,
     "where": where,
+    "message": message,
     "maximum": maximum,
     "minimum": minimum,
-    "relu": relu,
-    "sign": sign,
-    "step": step,
-    "nonnegative": nonnegative,
-    "greater": greater,
     "fmod": fmod,
-    "mod": mod,
-    "floor_divide": floor_divide,
     "ldexp": ldexp,
     "sech2": sech2,
     "sigmoid": sigmoid,
@@ -473,9 +413,10 @@ def path(operation: str, machine: Machine) -> str:
         "instruction", "formula" (of other operations), "libmvec", "libm", "memory" (a table that is
         read), or "Python", where no other way is as accurate.
     """
-    if operation in INSTRUCTIONS or operation in INTRINSICS or operation in ALIASES:
+    row = OPERATIONS[operation]
+    if operation in INSTRUCTIONS or operation in INTRINSICS or copies(row):
         return "instruction"
-    if operation in CALLED_BACK:
+    if called_back(row):
         return "Python"
     if operation in LIBRARY:
         found = machine.variant and hasattr(libmvec(), _vector_name(operation, machine))
@@ -490,28 +431,110 @@ _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
     "callback": callback.call_user,
 }
 
-PURE: Final = frozenset([*FORMULAS, *LIBRARY])
-"""Functions whose value depends on nothing but their operands, and that change nothing."""
-
-INLINED: Final = frozenset(
-    [
-        *("azmul", "message", "where", "less", "less_equal", "equal", "not_equal", "greater"),
-        *("maximum", "minimum", "relu", "step", "sign", "nonnegative"),
-        *guards.FUNCTIONS,
-    ]
+_OPERATORS: Final[dict[str, Formula]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "negative": operator.neg,
+}
+_BY_HAND: Final = frozenset([*INSTRUCTIONS, *INTRINSICS, *LIBRARY, *FORMULAS, *SWEEPS, "gather"])
+_SHORT: Final = (
+    "where",
+    "message",
+    "less",
+    "less_equal",
+    "equal",
+    "not_equal",
+    "maximum",
+    "minimum",
 )
-"""Functions that are better than a call of them, in code that LLVM optimizes."""
 
-COMPILED: Final = frozenset(
-    [*INSTRUCTIONS, *ALIASES, *INTRINSICS, *LIBRARY, *CALLED_BACK, *FORMULAS, *SWEEPS, "gather"]
-)
-"""The operations of the table that this file knows; others are computed as the user's are."""
+
+@functools.cache
+def expression(operation: Operation) -> Expression | None:
+    """What the function of an operation is made from: its value, as the row says it.
+
+    None of an operation that is written by hand, is the user's, or needs Python.
+    """
+    if not operation.builtin or operation.name in _BY_HAND:
+        return None
+    found = formula(operation)
+    if found is None or not all(_has_function(x) for x in found.in_order()):
+        return None
+    return found
+
+
+def _has_function(x: Expression) -> bool:
+    """Whether it is computed without operands in memory."""
+    if x.operation is None:
+        return True
+    if x.operation.name in _BY_HAND:
+        return not takes_memory(x.operation) or _is_hypot(x)
+    return expression(x.operation) is not None
+
+
+def _is_hypot(x: Expression) -> bool:
+    return x.operation is rules.hypot and len(x.operands) == 2
+
+
+def _computed(f: Function, expression: Expression, operands: Sequence[Vector]) -> Vector:
+    """The vector that an expression stands for."""
+    found: dict[int, Vector] = {}
+    for x in expression.in_order():
+        if x.operation is not None:
+            found[id(x)] = _applied(f, x, [found[id(y)] for y in x.operands])
+        else:
+            found[id(x)] = (
+                operands[int(x.text[1:])] if x.text[0] == "x" else f.vector(float(x.text))
+            )
+    return found[id(expression)]
+
+
+def _applied(f: Function, x: Expression, operands: Sequence[Vector]) -> Vector:
+    assert x.operation is not None
+    name = x.operation.name
+    if name in _OPERATORS:
+        return _OPERATORS[name](*operands)
+    if name in INTRINSICS:
+        return f.intrinsic(INTRINSICS[name], *operands)
+    if name in _SHORT:
+        return FORMULAS[name](*operands)
+    inner = expression(x.operation)
+    if inner is not None:
+        return _computed(f, inner, operands)
+    return f.call("hypot2" if _is_hypot(x) else name, *operands)
+
+
+def copies(operation: Operation) -> bool:
+    """Whether the value is the operand."""
+    found = expression(operation)
+    return found is not None and found.operation is None
+
+
+def is_short(name: str) -> bool:
+    """Whether a function is better than a call of it, in code that LLVM optimizes."""
+    if name in _SHORT or name in guards.FUNCTIONS:
+        return True
+    found = expression(OPERATIONS[name]) if name in OPERATIONS else None
+    if found is None:
+        return False
+    inner = [x.operation for x in found.in_order() if x.operation is not None]
+    return all(x.name in INSTRUCTIONS or x.name in INTRINSICS or is_short(x.name) for x in inner)
+
+
+def is_pure(name: str) -> bool:
+    """Whether a value depends on nothing but the operands, and computing it changes nothing."""
+    if name in FORMULAS or name in LIBRARY:
+        return True
+    return name in OPERATIONS and expression(OPERATIONS[name]) is not None
 
 
 def called_back(operation: Operation) -> bool:
     """Whether Python computes an operation."""
-    name = operation.name
-    return not operation.builtin or name not in COMPILED or name in CALLED_BACK
+    if not operation.builtin:
+        return True
+    return operation.name not in _BY_HAND and expression(operation) is None
 
 
 def takes_memory(operation: Operation) -> bool:
@@ -546,7 +569,9 @@ def _address(name: str, operation: str, width: int, machine: Machine) -> int:
     direct = _library_function(operation, width, machine)
     if direct:
         return direct
-    key = cache.name_of(b"function", repr((machine, operation, width)).encode())
+    row = expression(OPERATIONS[operation]) if operation in OPERATIONS else None
+    listing = [] if row is None else row.listing()
+    key = cache.name_of(b"function", repr((machine, operation, width, listing)).encode())
     entry = cache.get(key)
     if entry is None:
         text, needed = function_text(operation, width, machine)
@@ -591,8 +616,12 @@ def function_text(
         f.give(FORMULAS[operation](*f.vectors()))
     elif operation in LIBRARY:
         f.give(_library_call(f, operation, machine))
-    else:
+    elif operation in _IN_MEMORY:
         f.give(_IN_MEMORY[operation](f))
+    else:
+        value = expression(OPERATIONS[operation])
+        assert value is not None, operation
+        f.give(_computed(f, value, f.vectors()))
     return str(module), needed
 
 
@@ -604,8 +633,10 @@ def _parameters(operation: str) -> str:
         return "vv" if operation in _TWO_OPERANDS else "v"
     if operation in guards.FUNCTIONS:
         return "pvvii"
-    others = {"gather": "vpi", "gather_numbers": "vpi", "callback": "pipii"}
-    return others.get(operation, "pi")
+    if operation in _IN_MEMORY:
+        others = {"gather": "vpi", "gather_numbers": "vpi", "callback": "pipii"}
+        return others.get(operation, "pi")
+    return "v" * len(OPERATIONS[operation].local_grads)
 
 
 def _library_function(operation: str, width: int, machine: Machine) -> int:

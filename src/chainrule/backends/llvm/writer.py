@@ -25,6 +25,7 @@ from chainrule.program.form import (
 )
 
 from .data import Data
+from .maps import Map, MapWriter, as_map
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, Places, compared
@@ -99,6 +100,7 @@ class Writer:
         modules: get the functions that LLVM is not to optimize, and the others.
         sums: offsets of the sums that values are added to, and arrays that are sums themselves.
         numbers: of the operations that Python computes.
+        together: how many iterations of maps to compute at a time.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Writer:
         modules: Sequence[Module],
         sums: Mapping[Operand | Array, list[int]],
         numbers: dict[rules.Operation, int],
+        together: int,
     ) -> None:
         self._places = places
         self._memory = memory
@@ -118,15 +121,17 @@ class Writer:
         self._data = data
         self._scratch = scratch
         self._modules = modules
-        self._module = straight = modules[0]
+        self.module = straight = modules[0]
         self._sums = sums
         self._numbers = numbers
+        self._together = together
         self._wide = memory.step > 8
         self._type = straight.type
         self._width = straight.width
         self._tail = f",align {8 * straight.width}"
         # Vectors on the stack that lie in two lines of the cache would take several times as long.
-        self._aligned = f" alignstack({8 * straight.width})" if straight.width > 2 else ""
+        widest = max(straight.width, together)
+        self._aligned = f" alignstack({8 * widest})" if widest > 2 else ""
         self._uniform = False  # whether this is the prologue
         self._functions = 0  # that are called by others
         self._moment = 0  # counts functions and calls: what has a slot is then loaded again
@@ -174,7 +179,7 @@ class Writer:
         else:
             self._outer_loop(loop, called, around)
         self._end(stops)
-        self._module.cost += 4 * len(called)
+        self.module.cost += 4 * len(called)
         return stops
 
     def _outer_loop(
@@ -189,7 +194,7 @@ class Writer:
 
     def _copy(self, values: Sequence[Operand], places: Sequence[Place]) -> None:
         """Store values in slots, once all are read."""
-        registers = [self._operand(x) for x in values]
+        registers = [self.operand(x) for x in values]
         for register, place in zip(registers, places, strict=True):
             self._store(register, place)
 
@@ -199,7 +204,7 @@ class Writer:
         kinds = ",".join(["ptr,ptr,ptr", *["i64"] * len(loops)])
         for name, stops in called:
             result = "i1" if stops else "void"
-            self._module.declare(name, result, kinds)
+            self.module.declare(name, result, kinds)
             self._lines.append(f"call {result} @{name}({given})")
             self._moment += 1
             if stops:
@@ -214,7 +219,7 @@ class Writer:
             self._keys = self._memory_of(piece)
         self._body(piece.body)
         self._end(stops)
-        self._module.cost += piece.cost
+        self.module.cost += piece.cost
         return stops
 
     def _memory_of(self, piece: Piece) -> list[object]:
@@ -230,7 +235,7 @@ class Writer:
 
     def _begin(self, name: str, around: Sequence[Loop], stops: bool, module: Module) -> None:
         module.begin(name)
-        self._module = module
+        self.module = module
         self._lines = module.lines
         self._moment += 1
         self._region += 1
@@ -251,6 +256,19 @@ class Writer:
         """LLVM's name of the value that the line just written gives."""
         self._number += 1
         return f"%{self._number - 1}"
+
+    def line(self, text: str) -> str:
+        """Write what gives a value; gives LLVM's name of it."""
+        self._lines.append(text)
+        return self._new()
+
+    def append(self, text: str) -> None:
+        """Write what gives no value."""
+        self._lines.append(text)
+
+    def resolved(self, x: Operand) -> Operand:
+        """The value or number that a value is the same as."""
+        return self._places.same.get(x, x)  # type: ignore[arg-type]
 
     def _stop_if(self, condition: str) -> None:
         label = f"g{self._label}"
@@ -274,7 +292,7 @@ class Writer:
                 self._inner_loop(statement)
             elif isinstance(statement, Load):
                 if statement not in same and of[statement].home is not None:
-                    register = self._load(statement.array, statement.index)
+                    register = self.load(statement.array, statement.index)
                     self._keep(of[statement], register)
             elif isinstance(statement, Store):
                 self._write(statement)
@@ -297,21 +315,45 @@ class Writer:
     def _inner_loop(self, loop: Loop) -> None:
         """Write a loop with its body."""
         of = self._places.of
-        carries = [of[carry] for carry in self._places.carries[loop]]
-        initial = [self._operand(carry.initial) for carry in self._places.carries[loop]]
-        with self._loop(loop, initial, carries) as following:
+        kept = self._places.carries[loop]
+        carries = [of[carry] for carry in kept]
+        initial = [self.operand(carry.initial) for carry in kept]
+        start = "0"
+        found = None
+        if self._together > 1 and self.module.optimizes:
+            found = as_map(loop, kept, self._together)
+        if found is not None:
+            start, initial = self._map_loop(found, initial, carries)
+        with self._loop(loop, initial, carries, start) as following:
             self._body(loop.body)
-            following += [self._operand(carry.next) for carry in self._places.carries[loop]]
+            following += [self.operand(carry.next) for carry in kept]
         for place in carries:  # the last values
             self._keep(place, place.register)
 
+    def _map_loop(
+        self, found: Map, initial: list[str], carries: Sequence[Place]
+    ) -> tuple[str, list[str]]:
+        """Write most iterations of a map; gives that to go on with, and the carries there."""
+        trips = self._index(found.loop.trips)
+        end = self.line(f"and i64 {trips},{-self._together}")
+        with self._loop(found.loop, initial, carries, "0", end, self._together) as following:
+            registers = [place.register for place in carries]
+            following += MapWriter(self, found, self._together).write(registers)
+        return end, [place.register for place in carries]
+
     @contextmanager
     def _loop(
-        self, loop: Loop, initial: Sequence[str] = (), carries: Sequence[Place] = ()
+        self,
+        loop: Loop,
+        initial: Sequence[str] = (),
+        carries: Sequence[Place] = (),
+        start: str = "0",
+        end: str = "",
+        step: int = 1,
     ) -> Iterator[list[str]]:
         """Write a loop; inside its body is written, and what carries are next is given."""
         lines = self._lines
-        trips = self._index(loop.trips)
+        trips = end or self._index(loop.trips)
         before, label = self._block, self._label
         self._label += 1
         lines.append(f"br label %h{label}\nh{label}:")
@@ -327,8 +369,8 @@ class Writer:
         self._counters[loop] = counter
         following: list[str] = []
         yield following
-        lines.append(f"add nuw nsw i64 {counter},1")
-        lines[head] = f"phi i64[0,%{before}],[{self._new()},%{self._block}]"
+        lines.append(f"add nuw nsw i64 {counter},{step}")
+        lines[head] = f"phi i64[{start},%{before}],[{self._new()},%{self._block}]"
         for k, (first, then) in enumerate(zip(initial, following, strict=True), 1):
             lines[head + k] = f"phi {self._type}[{first},%{before}],[{then},%{self._block}]"
         lines.append(f"br label %h{label}\nx{label}:")
@@ -344,14 +386,14 @@ class Writer:
         if condition in self._places.asked:
             assert isinstance(condition, Compute)
             relation = condition.operation.name
-        x, y = [self._operand(operand) for operand in operands]
+        x, y = [self.operand(operand) for operand in operands]
         kind = self._type
-        name = self._module.function(f"guard_{relation}", f"ptr,{kind},{kind},i64,i64", "i1")
+        name = self.module.function(f"guard_{relation}", f"ptr,{kind},{kind},i64,i64", "i1")
         number = self._index(guard.number)
         self._lines.append(
             f"call i1 {name}(ptr %s,{kind} {x},{kind} {y},i64 {number},i64 {int(guard.outcome)})"
         )
-        if not self._module.optimizes:
+        if not self.module.optimizes:
             self._moment += 1
         self._stop_if(self._new())
 
@@ -389,21 +431,22 @@ class Writer:
             total = self._new()
         return total
 
-    def _element(self, array: Array, index: Index) -> str:
+    def element(self, array: Array, index: Index) -> str:
         """LLVM's name of the address of an element."""
+        if array.kind == CONSTANT:
+            at = self._index(index, 8, self._data.constants(array))
+            return self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
         at = self._index(index, self._memory.step, self._arrays[array])
         self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
         return self._new()
 
-    def _load(self, array: Array, index: Index) -> str:
+    def load(self, array: Array, index: Index) -> str:
+        """LLVM's name of an element, loaded."""
         lines = self._lines
         if array.kind == CONSTANT:
-            at = self._index(index, 8, self._data.constants(array))
-            lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
-            lines.append(f"load double,ptr {self._new()},align 8")
-            return self._splat(self._new())
-        address = self._element(array, index)
-        lines.append(f"load {self._type},ptr {address}{self._tail}{self._scopes(array)}")
+            return self._splat(self.line(f"load double,ptr {self.element(array, index)},align 8"))
+        address = self.element(array, index)
+        lines.append(f"load {self._type},ptr {address}{self._tail}{self.scopes(array)}")
         return self._new()
 
     def _splat(self, number: str) -> str:
@@ -417,9 +460,9 @@ class Writer:
         return self._new()
 
     def _write(self, store: Store) -> None:
-        value = self._operand(store.value)
-        address = self._element(store.array, store.index)
-        tail = f"{self._tail}{self._scopes(store.array)}"
+        value = self.operand(store.value)
+        address = self.element(store.array, store.index)
+        tail = f"{self._tail}{self.scopes(store.array)}"
         if isinstance(store, Add) or store.array in self._sums:
             self._lines.append(f"load {self._type},ptr {address}{tail}")
             self._lines.append(f"fadd {self._type} {self._new()},{value}")
@@ -430,7 +473,7 @@ class Writer:
         """Set all elements of an array to 0."""
         step, start = self._memory.step, self._arrays[array]
         if self._width * 8 == step:
-            self._module.declare("llvm.memset.p0.i64", "void", "ptr,i8,i64,i1")
+            self.module.declare("llvm.memset.p0.i64", "void", "ptr,i8,i64,i1")
             address = self._address_of(start)
             self._lines.append(
                 f"call void @llvm.memset.p0.i64(ptr align 8 {address},i8 0,"
@@ -440,24 +483,24 @@ class Writer:
             return
         loop = Loop(Index(array.size))
         with self._loop(loop):
-            address = self._element(array, Index(0, ((loop, 1),)))
+            address = self.element(array, Index(0, ((loop, 1),)))
             self._lines.append(f"store {self._type} zeroinitializer,ptr {address}{self._tail}")
 
-    def _scopes(self, key: object) -> str:
+    def scopes(self, key: object) -> str:
         """What tells LLVM what a load or store does not overlap."""
         if not self._keys or key not in self._keys:
             return ""
-        return self._module.scopes(key, [x for x in self._keys if x is not key])
+        return self.module.scopes(key, [x for x in self._keys if x is not key])
 
     # Values
 
-    def _operand(self, x: Operand) -> str:
+    def operand(self, x: Operand) -> str:
         """LLVM's name of a value or number, loaded if need be."""
         if self._places.same:
             x = self._places.same.get(x, x)  # type: ignore[arg-type]
         if isinstance(x, Statement):
             place = self._places.of[x]
-        elif self._module.optimizes:
+        elif self.module.optimizes:
             (bits,) = struct.unpack("<Q", struct.pack("<d", x))
             number = f"0x{bits:016X}"
             return number if self._width == 1 else f"splat(double {number})"
@@ -465,7 +508,7 @@ class Writer:
             place = self._memory.number(x)
         if place.slot >= 0 and place.since != self._moment:
             address = self._address(place)
-            scopes = self._scopes(place.array or "values") if self._keys else ""
+            scopes = self.scopes(place.array or "values") if self._keys else ""
             self._lines.append(f"load {self._type},ptr {address}{self._tail}{scopes}")
             place.register = self._new()
             place.since = self._moment
@@ -473,12 +516,12 @@ class Writer:
 
     def _store(self, register: str, place: Place) -> None:
         address = self._address(place)
-        scopes = self._scopes("values") if self._keys else ""
+        scopes = self.scopes("values") if self._keys else ""
         self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}{scopes}")
 
     def _address(self, place: Place) -> str:
         """LLVM's name of the address of a slot."""
-        if self._module.optimizes:  # it will see that two addresses are the same
+        if self.module.optimizes:  # it will see that two addresses are the same
             return self._address_of(place.slot)
         if place.addressed != self._region:
             place.address = self._address_of(place.slot)
@@ -506,12 +549,12 @@ class Writer:
         instruction = INSTRUCTIONS.get(name)
         if instruction is not None:
             if len(operands) == 2:
-                x, y = self._operand(operands[0]), self._operand(operands[1])
-            elif self._module.optimizes:
-                self._lines.append(f"fneg {self._type} {self._operand(operands[0])}")
+                x, y = self.operand(operands[0]), self.operand(operands[1])
+            elif self.module.optimizes:
+                self._lines.append(f"fneg {self._type} {self.operand(operands[0])}")
                 return
             else:
-                x, y = self._operand(-0.0), self._operand(operands[0])
+                x, y = self.operand(-0.0), self.operand(operands[0])
             self._lines.append(f"{instruction} {self._type} {x},{y}")
         elif name == "round" and operands[1] == 0.0:
             self._call("round_to_whole", operands[:1])
@@ -529,23 +572,23 @@ class Writer:
     def _call(self, name: str, operands: Sequence[Operand]) -> None:
         """Write a call of a function of vectors."""
         kind = self._type
-        given = ",".join([f"{kind} {self._operand(x)}" for x in operands])
-        function = self._module.function(name, ",".join([kind] * len(operands)))
+        given = ",".join([f"{kind} {self.operand(x)}" for x in operands])
+        function = self.module.function(name, ",".join([kind] * len(operands)))
         self._lines.append(f"call {kind} {function}({given})")
-        if name not in INTRINSICS and not self._module.optimizes:
+        if name not in INTRINSICS and not self.module.optimizes:
             self._moment += 1
 
     def _call_in_memory(self, name: str, operands: Sequence[Operand]) -> None:
         """Write a call of a function that gets operands in consecutive slots."""
         address = self._address_of(self._line_up(operands))
-        function = self._module.function(name, "ptr,i64")
+        function = self.module.function(name, "ptr,i64")
         self._lines.append(f"call {self._type} {function}(ptr {address},i64 {len(operands)})")
         self._moment += 1
 
     def _call_back(self, operation: rules.Operation, operands: Sequence[Operand]) -> None:
         """Write a call of Python."""
         address = self._address_of(self._line_up(operands))
-        function = self._module.function("callback", "ptr,i64,ptr,i64,i64")
+        function = self.module.function("callback", "ptr,i64,ptr,i64,i64")
         self._lines.append(
             f"call {self._type} {function}(ptr %w,i64 {self._numbers[operation]},"
             f"ptr {address},i64 {len(operands)},i64 {int(self._uniform)})"
@@ -563,8 +606,8 @@ class Writer:
         else:
             name = "gather"
             address = self._address_of(self._line_up(table))
-        x = self._operand(index)
-        function = self._module.function(name, f"{self._type},ptr,i64")
+        x = self.operand(index)
+        function = self.module.function(name, f"{self._type},ptr,i64")
         self._lines.append(
             f"call {self._type} {function}({self._type} {x},ptr {address},i64 {len(table)})"
         )
@@ -579,7 +622,7 @@ class Writer:
         if first >= 0 and slots == list(range(first, first + len(slots) * step, step)):
             return first
         for k, x in enumerate(values):
-            register = self._operand(x)
+            register = self.operand(x)
             address = self._address_of(self._scratch + k * step)
             self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}")
         return self._scratch

@@ -1,5 +1,5 @@
-// The values of the table's operations, each under its name. They follow IEEE 754 and agree with
-// Python's to rounding. Local gradients are not here: they are generated from the rules.
+// The values of the table's primitives, each under its name. They follow IEEE 754 and agree with
+// Python's to rounding. All other values, and local gradients, are generated from the rules.
 const A = (() => {
   const bits = new DataView(new ArrayBuffer(8));
 
@@ -54,47 +54,7 @@ const A = (() => {
     return x ** n;
   }
 
-  function power_term(c, x, n, k) {
-    if (c === 0) return 0;
-    if (c !== c || (x < 0 && !isWhole(n))) return NaN;
-    const base = Math.abs(x);
-    const exponent = n - k;
-    const magnitude = power(base, exponent);
-    let result;
-    if (x === 0 || !(Number.isFinite(c) && Number.isFinite(x) && Number.isFinite(n))) {
-      result = magnitude === 0 ? 0 : c * magnitude;
-    } else {
-      result = c * magnitude;
-      if (!(magnitude >= 2.2250738585072014e-308 && magnitude <= Number.MAX_VALUE)) {
-        const half = power(base, 0.5 * exponent);
-        result = c * half * half;
-      }
-      const shift = exponent - n;
-      const error = n - (exponent - shift) - (k + shift);
-      if (error !== 0 && Number.isFinite(result)) result += result * (error * Math.log(base));
-    }
-    const negative = negativeZero(x) && isWhole(n) && isOdd(n) !== isOdd(k);
-    return negative ? -result : result;
-  }
-
   // Remainders
-
-  function mod(a, b) {
-    if (b === 0) return NaN;
-    const rest = a % b;
-    if (rest === 0) return copysign(0, b);
-    return rest < 0 !== b < 0 ? rest + b : rest;
-  }
-
-  function floor_divide(a, b) {
-    if (b === 0) return a / b;
-    const rest = a % b;
-    let quotient = (a - rest) / b;
-    if (rest !== 0 && rest < 0 !== b < 0) quotient -= 1;
-    if (quotient === 0) return copysign(0, a / b);
-    const below = Math.floor(quotient);
-    return quotient - below > 0.5 ? below + 1 : below;
-  }
 
   function remainder(a, b) {
     if (b === 0 || a - a !== 0 || b !== b) return NaN;
@@ -180,35 +140,7 @@ const A = (() => {
     return exponent + mantissa.toString(2).length;
   }
 
-  // Exponentials, hyperbolic functions, activations
-
-  function sech2(x) {
-    const e = Math.exp(-2 * Math.abs(x));
-    return (4 * e) / (1 + e * (2 + e));
-  }
-
-  function sigmoid(x) {
-    const e = Math.exp(-Math.abs(x));
-    return x >= 0 ? 1 / (1 + e) : e / (1 + e);
-  }
-
-  const softplus = (x) => (x === x ? Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))) : x);
-
-  // The normal distribution
-
-  function gaussian(x) { // exp(-x * x), the square taken exactly
-    if (!(Math.abs(x) < 100)) return Math.exp(-x * x);
-    const [high, low] = exactSquare(x);
-    const e = Math.exp(-high);
-    return e + e * Math.expm1(-low);
-  }
-
-  function norm_pdf(x) {
-    if (!(Math.abs(x) < 100)) return Math.exp(-x * x);
-    const [high, low] = exactSquare(x);
-    const e = Math.exp(-0.5 * high);
-    return 0.3989422804014327 * (e + e * (Math.expm1(-0.5 * low) - 6.247337834861335e-17));
-  }
+  // The error function
 
   function erfSeries(x) { // 2 / sqrt(pi) exp(-x**2) (x + 2 x**3 / 3 + 4 x**5 / 15 + ...)
     let term = x;
@@ -217,13 +149,13 @@ const A = (() => {
       term *= (2 * x * x) / (2 * n + 1);
       sum += term;
     }
-    return 1.1283791670955126 * gaussian(x) * sum;
+    return 1.1283791670955126 * A.gaussian(x) * sum;
   }
 
   function erfcFraction(x) { // exp(-x**2) / sqrt(pi) / (x + 1/2 / (x + 2/2 / (x + 3/2 / ...)))
     let tail = x;
     for (let n = Math.ceil(40 + 200 / (x * x)); n > 0; n -= 1) tail = x + n / 2 / tail;
-    return (0.5641895835477563 * gaussian(x)) / tail;
+    return (0.5641895835477563 * A.gaussian(x)) / tail;
   }
 
   function erf(x) {
@@ -236,20 +168,6 @@ const A = (() => {
     if (x !== x) return x;
     if (x < 0.75) return 1 - erf(x);
     return x > 27.3 ? 0 : erfcFraction(x);
-  }
-
-  function norm_cdf(x) { // erfc(-x / sqrt(2)) / 2, the rounding error of the argument made good
-    if (!(Math.abs(x) < 100)) return 0.5 * erfc(-x);
-    const root = 0.7071067811865476;
-    const t = -x * root;
-    let big = 134217729 * x;
-    const xh = big - (big - x);
-    const xl = x - xh;
-    big = 134217729 * root;
-    const ch = big - (big - root);
-    const cl = root - ch;
-    const error = -xh * ch - t - xh * cl - xl * ch - xl * cl + x * 4.833646656726457e-17;
-    return 0.5 * (erfc(t) - 1.1283791670955126 * gaussian(t) * error);
   }
 
   // The gamma family
@@ -374,21 +292,15 @@ const A = (() => {
     subtract: (a, b) => a - b,
     multiply: (a, b) => a * b,
     divide: (a, b) => a / b,
-    azmul: (a, b) => (a === 0 && Math.abs(b) === Infinity ? 0 : a * b),
-    message: (reached, a, b) => (reached === 0 && a * b !== a * b ? 0 : a * b),
     negative: (x) => -x,
     power,
-    power_term,
-    mod,
     fmod: (a, b) => (b === 0 || Math.abs(a) === Infinity ? NaN : a % b),
     remainder,
-    floor_divide,
     fma,
     fsum,
     ldexp,
     // Exponentials and logarithms
     exp: Math.exp,
-    exp2: (x) => 2 ** x,
     expm1: Math.expm1,
     log: Math.log,
     log2: Math.log2,
@@ -410,40 +322,25 @@ const A = (() => {
     sinh: Math.sinh,
     cosh: Math.cosh,
     tanh: Math.tanh,
-    sech2,
     asinh: Math.asinh,
     acosh: Math.acosh,
     atanh: Math.atanh,
     // Kinks and steps
-    relu: (x) => (x > 0 || x !== x ? x : 0),
     absolute: Math.abs,
     maximum: (a, b) => Math.max(a, b),
     minimum: (a, b) => Math.min(a, b),
     copysign,
-    where: (condition, a, b) => (condition ? a : b),
+    where: (condition, a, b) => (condition !== 0 ? a : b),
     less: (a, b) => Number(a < b),
     less_equal: (a, b) => Number(a <= b),
     equal: (a, b) => Number(a === b),
     not_equal: (a, b) => Number(a !== b),
-    nonnegative: (x) => (x > 0 ? x : x === 0 ? 0 : NaN),
-    sign: (x) => Math.sign(x) + 0,
-    step: (x) => (x > 0 ? 1 : x !== x ? x : 0),
-    greater: (a, b) => (a > b ? 1 : a === b ? 0.5 : a < b ? 0 : NaN),
     floor: Math.floor,
-    ceil: Math.ceil,
-    trunc: Math.trunc,
     round,
-    stop_gradient: (x) => x,
-    identity: (x) => x,
     gather: (index, ...table) => table[Math.trunc(index)],
     // Activations and special functions
-    sigmoid,
-    softplus,
     erf,
     erfc,
-    gaussian,
-    norm_cdf,
-    norm_pdf,
     gamma,
     lgamma,
     polygamma,
