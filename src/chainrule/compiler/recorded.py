@@ -142,11 +142,13 @@ class Recorded:
             code, left, right = self._recording.row(row)
             operands: list[Operand] = []
             for x in self._given(code, left, right):
-                operand = values.get(x) if type(x) is int else x
-                if operand is None:
+                if isinstance(x, float):
+                    operands.append(x)
+                elif x in values:
+                    operands.append(values[x])
+                else:
                     waiting.append(x)
                     break
-                operands.append(operand)
             else:
                 waiting.pop()
                 value = values[row] = self._entered(row, code, left, operands)
