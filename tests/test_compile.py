@@ -30,6 +30,8 @@ from chainrule import Node
 from chainrule import math as crmath
 from chainrule.compiler import trace as trace_module
 from chainrule.compiler.function import MAX_PLANS, MAX_STATIC_PLANS
+from chainrule.program.files import load, save
+from chainrule.program.interpreter import interpret
 from chainrule.tracing import PROGRESS
 
 
@@ -1343,6 +1345,25 @@ def test_tape() -> None:
         "%0 = exp(x[0])",
         "return %0",
     ]
+
+
+def test_programs(tmp_path: Path) -> None:
+    """They are what the tape shows; kept in a file they give what the function gives."""
+    f = cr.compile(cr.value_and_grad(lambda x: sum(crmath.sin(y) * y for y in x)))
+    with pytest.raises(cr.CompileError, match="no tape yet: call the compiled function first"):
+        f.programs()
+    x = np.linspace(-1.0, 1.0, 200)
+    value, gradient = f(x)
+    assert [str(program) for program in f.programs()] == f.tape().split("\n\n")
+    loaded = load(save(f.programs()[0], tmp_path / "program.json"))
+    outputs, failed = interpret(loaded, x.tolist())
+    assert failed is None
+    assert np.allclose(outputs, [value, *gradient], rtol=1e-15, atol=1e-15)
+    branch = cr.compile(lambda x: x if x < 2.0 else x * x)
+    branch(1.0), branch(3.0)
+    first, second = branch.programs()
+    assert interpret(first, [3.0]) == ([], 0)
+    assert interpret(second, [3.0]) == ([9.0], None)
 
 
 # Specializations
