@@ -142,9 +142,9 @@ class Recorded:
             code, left, right = self._recording.row(row)
             operands: list[Operand] = []
             for x in self._given(code, left, right):
-                operand = values.get(x) if type(x) is int else x
+                operand = x if isinstance(x, float) else values.get(x)
                 if operand is None:
-                    waiting.append(x)
+                    waiting.append(int(x))
                     break
                 operands.append(operand)
             else:
