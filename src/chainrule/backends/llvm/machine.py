@@ -81,8 +81,8 @@ class Machine:
         Raises:
             NotCompilable: if LLVM fails.
         """
-        # Closed here: the collector of cycles, which an exception makes, might take the context first
-        # and end the process with the module.
+        # Closed here: the collector of cycles, which an exception may make, might take the context
+        # first, and end the process with the module.
         with (
             _failures(),
             binding().create_context() as context,
