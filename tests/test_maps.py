@@ -29,7 +29,7 @@ from chainrule.program.form import (
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 
-EXACT = (
+EXACT: tuple[rules.Operation, ...] = (
     *(rules.add, rules.subtract, rules.multiply, rules.divide, rules.maximum, rules.where),
     *(rules.less, rules.relu, rules.sqrt, rules.absolute, rules.negative, rules.floor),
 )

@@ -239,7 +239,7 @@ class Recorded:
         for y in outputs:
             if isinstance(y, Node) and has_ended(y._level):
                 raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = [self.record(y) for y in outputs]
+        operands = self._recording.in_order([self.record(y) for y in outputs])  # for good
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 
