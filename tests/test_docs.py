@@ -53,14 +53,14 @@ def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv(SWITCH, raising=False)
     printed = run(page, tmp_path, absent(installed(page)))
     text = page.read_text()
-    assert with_outputs(text, printed) == text, "python tests/pages.py writes what is printed"
+    assert with_outputs(text, printed) == text, "make pages writes what is printed"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables(page: Path) -> None:
     """Tables of files and of programs are up to date."""
     text = page.read_text()
-    assert with_tables(text) == text, "python tests/pages.py writes them"
+    assert with_tables(text) == text, "make pages writes them"
 
 
 def test_examples_say_what_to_install() -> None:
