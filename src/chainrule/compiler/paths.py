@@ -8,7 +8,6 @@ lane, that lane belongs to the prefix that ends with the other outcome.
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -74,12 +73,12 @@ class Path:
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
         self.guarded = len(trace.path) > len(prefix)
 
-    @functools.cached_property
+    @forking.computed_once
     def program(self) -> Program:
         """The trace's program without the guards of the prefix."""
         return going_on(self.trace.program, len(self.prefix))
 
-    @functools.cached_property
+    @forking.computed_once
     def constant(self) -> list[float] | None:
         """The outputs, if no input decides them."""
         if self.guarded:
