@@ -29,8 +29,10 @@ from chainrule.program.form import (
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 
-EXACT = (rules.add, rules.subtract, rules.multiply, rules.divide, rules.maximum, rules.where)
-EXACT += (rules.less, rules.relu, rules.sqrt, rules.absolute, rules.negative, rules.floor)
+EXACT: tuple[rules.Operation, ...] = (
+    *(rules.add, rules.subtract, rules.multiply, rules.divide, rules.maximum, rules.where),
+    *(rules.less, rules.relu, rules.sqrt, rules.absolute, rules.negative, rules.floor),
+)
 OTHERS = (rules.sin, rules.exp, rules.tanh, rules.sigmoid, rules.power, rules.hypot, rules.fmod)
 SIZE = 150  # elements of each array
 

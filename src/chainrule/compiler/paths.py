@@ -9,6 +9,7 @@ lane, that lane belongs to the prefix that ends with the other outcome.
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from chainrule.program.form import Program
 
 from .trace import Trace
 
-SOON = 32
+SOON = 16
 """Traces that are recorded at once; another path waits until that pays."""
 MOST_SPENT = 1000
 """Paths of which it is known how long runs took that went without a trace."""
@@ -140,6 +141,7 @@ class Paths:
         self._seconds = 0.0  # that recording took
         self._spent: dict[Prefix, float] = {}  # seconds that runs without a trace took, by path
         self._run_seconds = 0.0  # that the last of these took
+        self._followed = math.inf  # lanes that follow a path to its end, lately
 
     @property
     def nodes(self) -> int:
@@ -193,15 +195,24 @@ class Paths:
     def pays(self, prefix: Prefix, runs: int = 1) -> bool:
         """Whether to record a path for so many runs of the function.
 
-        It is once all runs that took the path last as long as a trace with its code takes.
+        It is once all runs that took the path last as long as a trace with its code takes; for a
+        single one, the longer the more paths there are. Before one has run, a run takes a third of
+        a trace.
         """
         if prefix in self._paths or self.traces < SOON:
             return True
         seconds = self._seconds + sum(
             path.compile_seconds + path.trace.program_seconds for path in self.all()
         )
-        spent = self._spent.get(prefix, 0.0) + runs * self._run_seconds
-        return spent >= seconds / self.traces
+        run_seconds = self._run_seconds or self._seconds / self.traces / 3.0
+        saved = min(runs, self._followed) * run_seconds
+        return self._spent.get(prefix, 0.0) + saved >= seconds / (
+            SOON if runs == 1 else self.traces
+        )
+
+    def followed(self, lanes: int) -> None:
+        """Note how many of a group of lanes have followed a path to its end."""
+        self._followed = lanes if self._followed == math.inf else (self._followed + lanes) / 2.0
 
     def ran_eagerly(self, prefix: Prefix, seconds: float, runs: int = 1) -> None:
         """Note how long runs took that went without a trace of their path."""
@@ -307,11 +318,12 @@ def run_lanes(
         count = lanes if index is None else len(index)
         kernel = path.kernel(reduce)
         status, _ = kernel.run(segments, outputs.segments, count, index, threads, materialize=True)
-        if status is None:
-            continue
-        failed = numpy.flatnonzero(status)
+        failed = () if status is None else numpy.flatnonzero(status)
+        if index is not None:
+            paths.followed(count - len(failed))
         if not len(failed):
             continue
+        assert status is not None
         codes = status[failed]
         numbers = failed if index is None else index[failed]
         patient = eager is not None
@@ -351,6 +363,7 @@ def _regrouped(
             continue
         next_path = paths.at(prefix, lambda lane=lane: inputs_of(lane), path.prefix)  # type: ignore[misc]
         if next_path.constant is not None:
+            paths.followed(len(group))
             constant.append(next_path.constant)
             constant_groups.append(group)
         else:

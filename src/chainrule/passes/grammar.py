@@ -235,7 +235,7 @@ class Grammar:
             # In a triangle later iterations have more: what an iteration adds is no sign.
             growth = int(alive[rows[2 * period] - first] - alive[rows[period] - first])
             found = found - numpy.maximum(growth, 0) * phases // period
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _strange(self, start: int, length: int, period: int) -> Numbers:
         """How many operands at the ends of a run are not as those of other iterations.

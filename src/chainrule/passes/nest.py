@@ -119,7 +119,7 @@ class Nest:
             start = self._firsts[loops] - (ends - lengths)
             children = self._children[numpy.repeat(start, lengths) + numpy.arange(ends[-1])]
         longest = int(trips.max())
-        if not longest:  # of an unrolled loop's first iteration, say
+        if longest == 0:
             return []
         small = longest == 1 or longest * self._grammar.sizes[token] <= UNROLLED
         unrolled = small and bool((trips == longest).all())

@@ -146,11 +146,12 @@ class Rows:
         """The operands of plain rows, and the first ones of others."""
         special = _is_special(self._codes)
         plain_right = ~special & (self._right != ABSENT)
-        left = self.placed(self._left)
+        last = len(self._places) - 1  # numbers that are no operands may be greater
+        left = self.placed(numpy.minimum(self._left, last))
         for code in numpy.unique(self._codes[special]).tolist():
             if not has_left(code):
                 left[self._codes == code] = ABSENT
-        right = numpy.where(plain_right, self.placed(self._right), ABSENT)
+        right = numpy.where(plain_right, self.placed(numpy.minimum(self._right, last)), ABSENT)
         columns = [left, right]
         pooled = self._pooled
         if len(pooled):
