@@ -20,16 +20,17 @@ from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
 from chainrule.rules import described
-from chainrule.tracebacks import boundary, keep_users_frames, warn
+from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import leaf_of
-from .fast import FastCall, FastLanes
+from .fast import FastLanes
 from .paths import NotYet, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
+from .small import MAX_SMALL, Dispatch
 from .statics import Order
 from .trace import CompileError
 
@@ -39,7 +40,7 @@ MAX_STATIC_PLANS = 16
 """Recompilations over a static number after which a warning says to pass a float."""
 
 
-class Compiled:
+class Compiled(Dispatch):
     """A function that runs as machine code: see :func:`compile`."""
 
     __name__: str
@@ -51,6 +52,7 @@ class Compiled:
         max_traces: int = 1000,
         threads: int | None = None,
     ) -> None:
+        super().__init__()
         if not callable(function):
             raise TypeError(f"compile takes a function, not {described(function)}")
         if isinstance(function, Compiled):
@@ -68,10 +70,9 @@ class Compiled:
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
         self._latest: Plan | None = None
-        self._fast: dict[tuple[type, ...], FastCall | FastLanes] = {}
+        self._fast: dict[tuple[type, ...], FastLanes] = {}
         self._lock = forking.lock()
         self._warned: set[str] = set()
-        self.calls = 0
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -81,31 +82,27 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The result for these arguments."""
-        try:
-            # In a transformation or trace it is part of that graph; machine code never raises.
-            raising = ACTIVE.contexts and (detecting_anomaly() or raising_domain_errors())
-            if PROGRESS.names or raising:
-                return self._plainly(args, kwargs)
-            self.calls += 1
-            if not kwargs:
-                fast = self._fast.get(tuple(map(type, args)))
-                if fast is not None:
-                    try:
-                        result = fast(args)
-                    except NotCompilable:  # no careful code to be had: the general way says so
-                        self._fast.clear()
-                        result = None
-                    if result is not None:
-                        return result
-            result = self._call(args, kwargs)
-            if self.check:
-                self._compare(result, args, kwargs)
-            return result
-        except BaseException as error:  # not a boundary, which costs a call
-            keep_users_frames(error)
-            raise
+    def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result, whatever the arguments are."""
+        # In a transformation or trace it is part of that graph; machine code never raises.
+        raising = ACTIVE.contexts and (detecting_anomaly() or raising_domain_errors())
+        if PROGRESS.names or raising:
+            return self._plainly(args, kwargs)
+        self.calls += 1
+        if not kwargs and self._fast:
+            fast = self._fast.get(tuple(map(type, args)))
+            if fast is not None:
+                try:
+                    result = fast(args)
+                except NotCompilable:  # no careful code to be had: the general way says so
+                    self._fast.clear()
+                    result = None
+                if result is not None:
+                    return result
+        result = self._call(args, kwargs)
+        if self.check:
+            self._compare(result, args, kwargs)
+        return result
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
@@ -121,10 +118,20 @@ class Compiled:
             rare.paths.ran_eagerly(rare.prefix, time.perf_counter() - start)
             return result
         if not kwargs and not self.check:
-            for kind in (FastCall, FastLanes):
-                if kind.fits(plan, args):
-                    self._fast[tuple(map(type, args))] = kind(plan)
+            if self.vmap is None:
+                self._know_small(plan)
+            elif FastLanes.fits(plan, args):
+                self._fast[tuple(map(type, args))] = FastLanes(plan)
         return result
+
+    def _know_small(self, plan: Plan) -> None:
+        """Let later calls like this one go straight to the code, if they can."""
+        old, new = plan.small, plan.small_call()
+        if new is not old or (new is not None and new not in self._small):
+            kept = [small for small in self._small if small is not old and small is not new]
+            if new is not None:
+                kept.insert(0, new)
+            self._small[:] = kept[:MAX_SMALL]
 
     def _planned(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -148,10 +155,11 @@ class Compiled:
         plan = self._plans.get(key)
         if plan is None or plan is not self._latest or plan.is_outdated:
             with self._lock:
-                plan = self._plans.pop(key, None)
+                old = plan = self._plans.pop(key, None)
                 if plan is None or plan.is_outdated:
                     plan = Plan(self, key_leaves, structure, form.by_argument)
                     self._fast.clear()
+                    self._small[:] = [x for x in self._small if x.plan is not old]
                 self._plans[key] = self._latest = plan  # the one used last comes last
                 self._drop_plans()
                 self._warn_of_statics()
@@ -161,6 +169,7 @@ class Compiled:
         """Let the code go that was not used for longest."""
         if len(self._plans) > MAX_PLANS:
             used = {fast.plan for fast in self._fast.values()}
+            used.update(small.plan for small in self._small)
             oldest = next((key for key, plan in self._plans.items() if plan not in used), None)
             self._plans.pop(oldest, None)
 

@@ -115,6 +115,21 @@ class Kernel:
         raise_first(errors, lambda position: status == 0)
         return status
 
+    @property
+    def bare(self) -> tuple[int, int] | None:
+        """The addresses of the driver's ``call`` and of the code's table, to call by address.
+
+        None where a call needs preparation. The code stays as long as this object.
+        """
+        if self._call is None or not self._loaded.is_plain:
+            return None
+        return ctypes.cast(self._call, ctypes.c_void_p).value or 0, self._loaded.address
+
+    @property
+    def work(self) -> float:
+        """Instructions of a run, about."""
+        return self._loaded.code.work
+
     def run(
         self,
         inputs: Sequence[Regular],
