@@ -24,7 +24,7 @@ from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import leaf_of
+from .arguments import leaf_of, stand_in
 from .fast import FastLanes
 from .paths import NotYet, TooManyTraces
 from .peel import peeled
@@ -34,7 +34,7 @@ from .small import MAX_SMALL, Dispatch
 from .statics import Order
 from .trace import CompileError
 
-MAX_PLANS = 128
+MAX_SPECIALIZATIONS = 128
 """Kinds of arguments for which code is kept: beyond, that goes which was not used for longest."""
 MAX_STATIC_PLANS = 16
 """Recompilations over a static number after which a warning says to pass a float."""
@@ -51,6 +51,7 @@ class Compiled(Dispatch):
         check: bool = False,
         max_traces: int = 1000,
         threads: int | None = None,
+        max_specializations: int = MAX_SPECIALIZATIONS,
     ) -> None:
         super().__init__()
         if not callable(function):
@@ -61,10 +62,15 @@ class Compiled(Dispatch):
             raise ValueError(f"compile: max_traces starts at 1, not {described(max_traces)}")
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ValueError(f"compile: threads starts at 1, not {described(threads)}")
+        if not isinstance(max_specializations, int) or max_specializations < 1:
+            raise ValueError(
+                "compile: max_specializations starts at 1, not " + described(max_specializations)
+            )
         self.function: Callable[..., Any] = function
         self.check = check
         self.max_traces = max_traces
         self.threads = threads
+        self.max_specializations = max_specializations
         self.point, self.vmap, self.outer = peeled(function)
         self.label = getattr(function, "__name__", None) or type(function).__name__
         self._forms: dict[Any, Form] = {}
@@ -167,11 +173,17 @@ class Compiled(Dispatch):
 
     def _drop_plans(self) -> None:
         """Let the code go that was not used for longest."""
-        if len(self._plans) > MAX_PLANS:
-            used = {fast.plan for fast in self._fast.values()}
+        while len(self._plans) > self.max_specializations:
+            used = {self._latest, *(fast.plan for fast in self._fast.values())}
             used.update(small.plan for small in self._small)
-            oldest = next((key for key, plan in self._plans.items() if plan not in used), None)
-            self._plans.pop(oldest, None)
+            found = next((key for key, plan in self._plans.items() if plan not in used), None)
+            if found is None:  # those that plain calls use as well
+                self._fast.clear()
+                self._small.clear()
+                continue
+            del self._plans[found]
+        if len(self._forms) > 2 * self.max_specializations:
+            self._forms.clear()
 
     def _reason(self, error: Exception) -> str:
         """Why it runs eagerly."""
@@ -186,10 +198,12 @@ class Compiled(Dispatch):
 
         The function is traced for the path that these arguments take, and compiled; nothing is
         computed. What counts besides is what a call compiles for: the structure of the arguments,
-        shapes, and the values of those that are static.
+        shapes, and the values of those that are static. An object with a ``shape`` and a ``dtype``
+        stands for an array of zeros.
         """
         if PROGRESS.names:
             return
+        args, kwargs = trees.map_leaves(stand_in, (args, kwargs))
         try:
             plan, leaves, _ = self._planned(args, kwargs)
             if not plan.eager:
@@ -339,11 +353,16 @@ class Compiled(Dispatch):
         return reduced(self)
 
     def __copy__(self) -> Compiled:
-        return Compiled(self.function, self.check, self.max_traces, self.threads)
+        return Compiled(self.function, *self.options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
         function = copy.deepcopy(self.function, memo)  # another one for a method of a copied object
-        return Compiled(function, self.check, self.max_traces, self.threads)
+        return Compiled(function, *self.options)
+
+    @property
+    def options(self) -> tuple[bool, int, int | None, int]:
+        """What it was made with besides the function."""
+        return self.check, self.max_traces, self.threads, self.max_specializations
 
 
 @dataclass(frozen=True)
@@ -400,12 +419,18 @@ def compile(
     check: bool = False,
     max_traces: int = 1000,
     threads: int | None = None,
+    max_specializations: int = MAX_SPECIALIZATIONS,
 ) -> Compiled: ...
 
 
 @overload
 def compile(
-    f: None = None, *, check: bool = False, max_traces: int = 1000, threads: int | None = None
+    f: None = None,
+    *,
+    check: bool = False,
+    max_traces: int = 1000,
+    threads: int | None = None,
+    max_specializations: int = MAX_SPECIALIZATIONS,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
@@ -417,6 +442,7 @@ def compile(
     check: bool = False,
     max_traces: int = 1000,
     threads: int | None = None,
+    max_specializations: int = MAX_SPECIALIZATIONS,
 ) -> Any:
     """A function that runs as machine code; also a decorator.
 
@@ -435,11 +461,19 @@ def compile(
         check: compute each call eagerly too, and raise CompileError on a difference.
         max_traces: paths to record before it runs eagerly, with one warning.
         threads: for the lanes; by default ``CHAINRULE_THREADS`` or all usable cores.
+        max_specializations: kinds of arguments (structures, shapes, static values) for which code
+            is kept; beyond, that goes which was not used for longest, with its memory.
 
     Raises:
         TypeError: if f is not callable; when called, if an argument hides whether it has changed,
             or the function changes one.
     """
     if f is None:
-        return functools.partial(compile, check=check, max_traces=max_traces, threads=threads)
-    return Compiled(f, check, max_traces, threads)
+        return functools.partial(
+            compile,
+            check=check,
+            max_traces=max_traces,
+            threads=threads,
+            max_specializations=max_specializations,
+        )
+    return Compiled(f, check, max_traces, threads, max_specializations)
