@@ -18,6 +18,7 @@ import numpy
 from chainrule import forking
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel, reduce_lanes
+from chainrule.debugging import Shown
 from chainrule.node import Node
 from chainrule.passes.going_on import going_on
 from chainrule.program.form import Program
@@ -83,7 +84,7 @@ class Path:
     @functools.cached_property
     def constant(self) -> list[float] | None:
         """The outputs, if no input decides them."""
-        if self.guarded:
+        if self.guarded or any(isinstance(x, Shown) for x in self.trace.operations):
             return None
         if self.trace.constant is not None:
             return self.trace.constant
