@@ -131,8 +131,8 @@ def test_without_values() -> None:
     def f(x: Any) -> Any:
         debug_print("called")
         if x > 0.0:
-            debug_print("{} of {}", 1, "two")
             return 1.0
+        debug_print("{} of {}", 1, "two")
         return x
 
     g = cr.compile(f)
@@ -140,7 +140,7 @@ def test_without_values() -> None:
         assert printed(g, x) == printed(f, x)
     lanes = cr.compile(cr.vmap(f))
     for _ in range(2):
-        assert "1 of two" in printed(lanes, np.array([1.0, -1.0]))
+        assert sorted(printed(lanes, np.array([1.0, -1.0]))) == ["1 of two", "called", "called"]
 
 
 def test_derivatives() -> None:
