@@ -86,6 +86,26 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
     return Leaf("static", value=exactly(value))
 
 
+def stand_in(leaf: Any) -> Any:
+    """An array of zeros for what has a shape and a dtype, but no numbers; else the leaf itself.
+
+    Raises:
+        TypeError: if these are none of an array.
+    """
+    if isinstance(leaf, (numpy.ndarray, numpy.generic, type, Node)):
+        return leaf
+    shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
+    if shape is None or dtype is None:
+        return leaf
+    try:
+        return numpy.broadcast_to(numpy.zeros((), dtype), shape)  # takes no memory
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"prepare: a shape of {described(shape)} and a dtype of {described(dtype)} make no"
+            f" array: {error}"
+        ) from None
+
+
 def _objects_over_lanes(array: Any) -> str:
     """Why an object array has no layout that all lanes share."""
     for x in array.ravel().tolist():

@@ -51,6 +51,8 @@ class Recorder:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
             decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
+        inputs: those of the trace.
+        printed: how often the function has called debug_print.
     """
 
     def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
@@ -78,6 +80,8 @@ class Recorder:
 
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
         """Start the recording."""
+        self.inputs = inputs
+        self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
         self._outcomes = Outcomes()
 
