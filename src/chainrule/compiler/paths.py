@@ -106,7 +106,7 @@ class Path:
                     self._kernels[reduce] = found
         return found
 
-    @functools.cached_property
+    @forking.computed_once
     def step(self) -> Any:
         """The code of a single point for plain calls; None if it can't be called by address."""
         kernel = self.kernel()
