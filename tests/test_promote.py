@@ -161,6 +161,19 @@ def test_sums_of_several_loops() -> None:
     assert not arrays_of(result)
 
 
+def test_sums_that_the_loop_itself_reads() -> None:
+    """What is complete with a loop's last iteration can be read there: not once it is over."""
+    b = Builder(2)
+    sums, values = Array(SUMS, 2, "s"), Array(VALUES, 2, "v")
+    b.add(sums, Index(1), b.input(0))
+    with b.loop(2) as i:
+        b.add(sums, Index(0), b.load(b.inputs, Index(0, ((i, 1),))))
+        b.store(values, Index(0, ((i, 1),)), b.load(sums, Index(1, ((i, -1),))))
+    program = b.finish([Slice(values, 0, 2)])
+    verify(program)
+    same(program, [1.5, 2.0])
+
+
 def test_elements_that_several_iterations_add_to() -> None:
     """They stay in memory, where each addition finds the one before."""
     builder = Builder(3)
