@@ -525,6 +525,13 @@ def atan2_grad_x(y: float, x: float) -> Any:
     return over_squares(-y, x, y)
 
 
+def sinc_grad(x: Any) -> Any:
+    """(cos(pi x) - sinc(x)) / x."""
+    if abs(x) < 1e-10:
+        return -(mp.pi**2) * x / 3 + mp.pi**4 * x**3 / 30
+    return (mp.cospi(x) - mp.sincpi(x)) / x
+
+
 # Kinks
 
 
@@ -950,6 +957,14 @@ REFERENCES: dict[str, Reference] = {
         WAVE,
         at=(*NO_WAVE, *ODD_AT_ZERO),
         ordinary=uniform(0.2, 1.3),
+    ),
+    "sinc": unary(
+        mp.sincpi,
+        sinc_grad,
+        one_of(signed(magnitudes(-1074, 0)), near(*range(-9, 10)), signed(magnitudes(53, 1024))),
+        at=((0.0, 1.0, 0.0), (-0.0, 1.0, 0.0), *NO_WAVE),
+        edges=(0.25, 0.5, 0.75, 4.0, 1e15),
+        ordinary=uniform(0.3, 1.2),
     ),
     "asin": unary(
         mp.asin,

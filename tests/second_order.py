@@ -45,19 +45,19 @@ class Second:
     def __neg__(self) -> Second:
         return self * -1.0
 
-    def __sub__(self, other: Any) -> Second:
+    def __sub__(self, other: Any) -> Any:
         return self + -other
 
-    def __rsub__(self, other: Any) -> Second:
+    def __rsub__(self, other: Any) -> Any:
         return -self + other
 
-    def __truediv__(self, other: Any) -> Second:
+    def __truediv__(self, other: Any) -> Any:
         if not isinstance(other, Second):
             return Second(self.value / other, self.gradient / other, self.hessian / other)
         v = other.value
         return self * other.through(1.0 / v, -1.0 / v**2, 2.0 / v**3)
 
-    def __rtruediv__(self, other: Any) -> Second:
+    def __rtruediv__(self, other: Any) -> Any:
         v = self.value
         return self.through(1.0 / v, -1.0 / v**2, 2.0 / v**3) * other
 

@@ -536,3 +536,20 @@ def test_values_of_earlier_instances_are_constants(forward: bool) -> None:
         assert_close(outputs(differentiated(p), xs), expected)
         whole = with_gradients_of_run(p, range(5), xs)
         assert_close(outputs(with_gradients(p, range(5)), xs), whole)
+
+
+def test_an_output_before_a_pick() -> None:
+    """What comes to an output does not hang on what a later value picks."""
+    b = Builder(1)
+    given, results = room(b, 2, "given"), room(b, 1, "results")
+    with b.segment() as segment:
+        x = b.enter(segment, Index(0), b.input(0))
+        doubled = b.compute(rules.multiply, (x, 2.0))
+        b.leave(segment, Index(1), doubled)
+        shifted = b.compute(rules.subtract, (doubled, 3.0))
+        b.leave(segment, Index(0), b.compute(rules.relu, (shifted,)))
+    for k in range(2):
+        store(b, given, k, 1.0)
+    b.derive(segment, False, given.array, given.first, results.array, results.first)
+    p = differentiated(b.finish([load(b, results, 0)]))
+    assert [outputs(p, [x]) for x in (1.0, 2.0)] == [[2.0], [4.0]]

@@ -17,6 +17,7 @@ from references import EDGES, REFERENCES
 
 from chainrule import Node, rules
 from chainrule.engine import ENGINE
+from chainrule.expressions import formula, function_of_floats
 from chainrule.node import OperationNode
 from chainrule.rules import OPERATIONS, Operation
 
@@ -120,6 +121,19 @@ def test_values_have_the_same_bits(name: str) -> None:
             assert bits(found) == bits(expected), (
                 f"{name}({hexadecimal(xs)}) = {found.hex()}, in Python {expected.hex()}"
             )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in OPERATIONS.items() if formula(row) is not None]
+)
+def test_expressions_of_floats_have_the_same_bits(name: str) -> None:
+    """What computes them without calls of operations, where there is no engine."""
+    operation = OPERATIONS[name]
+    value = formula(operation)
+    assert value is not None
+    function = function_of_floats(value, len(operation.local_grads))
+    for xs in operands_of(name):
+        assert bits(function(xs)) == bits(operation.value(*xs)), xs
 
 
 @every_native

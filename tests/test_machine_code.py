@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import chainrule
 from chainrule import compile, grad, math, nn, value_and_grad, vmap
 from chainrule.backends.llvm import machine as machine_module
 from chainrule.backends.llvm.machine import Machine
+from chainrule.tracing import NotCompilable
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
 
@@ -249,6 +251,20 @@ def test_a_failure_in_a_long_function(broken: Any, monkeypatch: pytest.MonkeyPat
         with pytest.warns(RuntimeWarning, match="runs eagerly: LLVM failed"):
             assert compile(long)(0.25) == long(0.25)
     assert compile(long)(0.25) == long(0.25)
+
+
+def test_a_failure_whose_frames_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module goes before what it lives in, whenever Python looks for cycles."""
+
+    def failing(*arguments: Any) -> Any:
+        error = RuntimeError("out of order")  # a frame of its traceback holds it: a cycle
+        raise error
+
+    monkeypatch.setattr(LLVM.TargetMachine, "emit_object", failing)
+    for _ in range(30):
+        with pytest.raises(NotCompilable, match="out of order"):
+            machine_module.machine().compile("define void @f() {\n ret void\n}", 0)
+        gc.collect()
 
 
 def test_training_where_llvm_fails(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:

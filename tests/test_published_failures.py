@@ -239,24 +239,22 @@ def _points(count: int) -> list[tuple[float, ...]]:
     return [tuple(map(float, random.uniform(0.25, 1.4, count))) for _ in range(11)]
 
 
-CASES: dict[str, Case] = {
-    f.__name__: (f, slope, _points(count))
-    for f, slope, count in [
-        (overwritten, _overwritten_slope, 1),
-        (nested_ranges, _nested_ranges_slope, 2),
-        (before_and_after, _before_and_after_slope, 2),
-        (begun_at_five, _begun_at_five_slope, 2),
-        (argmax_by_continue, _argmax_by_continue_slope, 2),
-        (reciprocal_of_sum, _reciprocal_of_sum_slope, 3),
-        (guarded_division, _guarded_division_slope, 2),
-        (two_inner_loops, _two_inner_loops_slope, 1),
-        (long_inner_loop, _long_inner_loop_slope, 1),
-        (accumulated_locally, _accumulated_locally_slope, 1),
-        (recursive_average, _recursive_average_slope, 2),
-        (until_converged, _until_converged_slope, 1),
-        (walk_of_many_steps, _walk_of_many_steps_slope, 1),
-    ]
-}
+_PROGRAMS: list[tuple[Callable[..., Any], Callable[..., Sequence[float]], int]] = [
+    (overwritten, _overwritten_slope, 1),
+    (nested_ranges, _nested_ranges_slope, 2),
+    (before_and_after, _before_and_after_slope, 2),
+    (begun_at_five, _begun_at_five_slope, 2),
+    (argmax_by_continue, _argmax_by_continue_slope, 2),
+    (reciprocal_of_sum, _reciprocal_of_sum_slope, 3),
+    (guarded_division, _guarded_division_slope, 2),
+    (two_inner_loops, _two_inner_loops_slope, 1),
+    (long_inner_loop, _long_inner_loop_slope, 1),
+    (accumulated_locally, _accumulated_locally_slope, 1),
+    (recursive_average, _recursive_average_slope, 2),
+    (until_converged, _until_converged_slope, 1),
+    (walk_of_many_steps, _walk_of_many_steps_slope, 1),
+]
+CASES: dict[str, Case] = {f.__name__: (f, slope, _points(n)) for f, slope, n in _PROGRAMS}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from chainrule.compiler.recording import (
     PUSH,
     RESULT,
 )
+from chainrule.compiler.segments import coloured
 from chainrule.compiler.sites import PlainSites
 from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import fresh_input
@@ -170,3 +172,75 @@ def test_what_is_pulled_back_after_its_surroundings() -> None:
         return slope + cr.stop_gradient(kept[0](3.0)[0])
 
     assert cr.compile(f)(1.5) == 3.0 * 1.5**2 + 3.0 * (2.0 * 1.5 * 1.5)
+
+
+def sparse_function(random: Random, size: int, outputs: int) -> Any:
+    """A function of few numbers for each of its results: neighbours, strangers, or all."""
+    picks = [
+        sorted(random.sample(range(size), random.choice((1, 2, 2, 3)))) for _ in range(outputs)
+    ]
+    if random.random() < 0.3:
+        picks[random.randrange(outputs)] = list(range(size))
+    kinds = [random.randrange(5) for _ in range(outputs)]
+
+    def f(x: Any) -> Any:
+        results = []
+        for pick, kind in zip(picks, kinds, strict=True):
+            y = x[pick[0]] * 1.0
+            for k in pick[1:]:
+                z = x[k]
+                if kind == 0:
+                    y = y * z
+                elif kind == 1:
+                    y = y + cr.math.sin(z) * y
+                elif kind == 2:
+                    y = cr.math.maximum(y, z * z)
+                elif kind == 3:
+                    y = cr.math.where(z > 0.0, y * z, y)
+                else:
+                    y = y + z
+            results.append(y)
+        return results
+
+    return f
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sparse_matrices(seed: int) -> None:
+    """The pattern is that of eager code, entries are dense ones; also with values beside them."""
+    random = Random(seed)
+    size, outputs = random.choice(((5, 5), (60, 60), (90, 7), (7, 90)))
+    f = sparse_function(random, size, outputs)
+
+    def total(x: Any) -> Any:
+        return sum(y * y for y in f(x)) if seed % 2 else sum(f(x))
+
+    def all_of_it(x: Any) -> Any:
+        slope = cr.jacobian(lambda x: np.array(f(x)), sparse=True)(x)
+        return slope, cr.grad(total)(x), cr.hessian(total, sparse=True)(x)
+
+    compiled = cr.compile(all_of_it)
+    for _ in range(3):
+        x = np.array([random.choice((0.0, random.gauss(0.0, 1.0))) for _ in range(size)])
+        found, expected = compiled(x), all_of_it(x)
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-12, atol=1e-12)
+        for mine, right in ((found[0], expected[0]), (found[2], expected[2])):
+            assert (mine.indptr.tolist(), mine.indices.tolist()) == (
+                right.indptr.tolist(),
+                right.indices.tolist(),
+            )
+            np.testing.assert_allclose(mine.data, right.data, rtol=1e-12, atol=1e-12)
+
+
+def test_colours() -> None:
+    """No two items of a group have the same colour; chains and bands need few."""
+    band = [[i, i + 1, i + 2] for i in range(50)]
+    groups: list[list[int]] = [[] for _ in range(52)]
+    for item, own in enumerate(band):
+        for group in own:
+            groups[group].append(item)
+    colours = coloured(band, groups)
+    assert max(colours) == 2
+    for items in groups:
+        assert len({colours[item] for item in items}) == len(items)
+    assert coloured([[], [0]], [[1]]) == [-1, 0]

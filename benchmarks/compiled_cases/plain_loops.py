@@ -32,6 +32,11 @@ def lstm_data(length: int) -> tuple[Array, Array, Array]:
     return weights, state, sequence
 
 
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)) of complex arrays."""
+    return 1.0 / (1.0 + np.exp(-x))
+
+
 def lstm_by_numpy(weights: Any, state: Array, sequence: Array) -> Any:
     """The loss for rows of weights."""
     gates = weights[:, : LSTM_SIZES[0]].reshape(-1, LAYERS, 2, 4, UNITS)
@@ -39,7 +44,6 @@ def lstm_by_numpy(weights: Any, state: Array, sequence: Array) -> Any:
     hidden = [np.broadcast_to(h, (len(weights), UNITS)).astype(complex) for h, _ in state]
     cell = [np.broadcast_to(c, (len(weights), UNITS)).astype(complex) for _, c in state]
     total: Any = 0.0
-    sigmoid = lambda x: 1.0 / (1.0 + np.exp(-x))  # noqa: E731
     for now, following in itertools.pairwise(sequence):
         x = now * extra[:, 0]
         for k in range(LAYERS):
@@ -254,7 +258,8 @@ def load_hand_vmap(setting: Setting) -> Build:
     bones, residual = hand_residuals(import_module("chainrule.math"), data)
 
     def residuals(pose: Any, weights: Any, vertex: Any, target: Any) -> list[Any]:
-        return residual(bones(pose), weights, vertex, target)
+        found: list[Any] = residual(bones(pose), weights, vertex, target)
+        return found
 
     given = data["pose"], data["weights"], data["vertices"], data["targets"]
 

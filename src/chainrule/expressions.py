@@ -196,6 +196,22 @@ def programs(operation: Operation) -> tuple[list[Step] | None, ...]:
     )
 
 
+MOST_STEPS = 1000
+
+
+def value_program(operation: Operation) -> list[Step] | None:
+    """The value in postfix form; None of a primitive, and if that is too long."""
+    found = formula(operation)
+    if found is None:
+        return None
+    sizes: dict[int, int] = {}
+    for x in found.in_order():
+        sizes[id(x)] = 1 + sum([sizes[id(y)] for y in x.operands])
+    if sizes[id(found)] > MOST_STEPS:
+        return None
+    return _postfix(found, {f"x{i}": i for i in range(len(operation.local_grads))})
+
+
 def _postfix(expression: Expression, places: dict[str, int]) -> list[Step]:
     """The operands' steps, then the operation."""
     if expression.operation is None:

@@ -125,7 +125,7 @@ class Vmap(Transformed):
         layout = None
         for lane in range(lanes):
             point = [
-                leaf if axis is None else _lane_of(leaf, axis, lane)
+                leaf if axis is None else lane_of(leaf, axis, lane)
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
             own_args, own_kwargs = trees.unflatten(structure, point)
@@ -188,7 +188,7 @@ def move_lanes(stacked: Any, axis: int) -> Any:
     return numpy.moveaxis(stacked, 0, axis)
 
 
-def _lane_of(array: Any, axis: int, lane: int) -> Any:
+def lane_of(array: Any, axis: int, lane: int) -> Any:
     """One lane of an array; a plain number or node if nothing else is left."""
     if array.dtype == object and not isinstance(array, NodeArray):
         array = array.view(NodeArray)

@@ -14,7 +14,7 @@ an ordinary number (``1 / ((1 - x) (1 + x))``, not ``1 / (1 - x**2)``). In an ex
 of a ``where`` are computed; the side that is not picked may be anything.
 
 The engine in C has most values once more, by name (``_engine/rules.c``); the local gradients it
-takes from here, traced once. What it has no row for, it treats like a user's operation.
+takes from here, traced once, and the values of expressions that it does not have.
 """
 
 from __future__ import annotations
@@ -285,6 +285,36 @@ def _hypot_grads(y: Any, xs: Sequence[Any]) -> list[Any]:
 
 sin: Operation = _row("sin", ieee.sin, [lambda y, x: cos(x)])
 cos: Operation = _row("cos", ieee.cos, [lambda y, x: -sin(x)])
+
+
+def _half_turns(x: Any) -> tuple[Any, Any]:
+    """What x is beyond the nearest whole number, and 1 or -1 for an even or odd one."""
+    rest = remainder(x, 1.0)
+    return rest, 1.0 - 2.0 * absolute(remainder(stop_gradient(x - rest), 2.0))
+
+
+def _sinc(x: Any) -> Any:
+    """sin(pi x) / (pi x), and 1 at 0, accurate near its zeros too."""
+    rest, sign = _half_turns(x)
+    return where(x, divide(sign * sin(math.pi * rest), math.pi * x), 1.0)
+
+
+def _sinc_grad(y: Any, x: Any) -> Any:
+    """(cos(pi x) - y) / x; near 0, where that cancels, the Taylor series, to order 39.
+
+    At its own zeros, the extrema of sinc, the error is as large as that of the two terms.
+    """
+    near, square = 0.0, x * x
+    for k in range(20, 0, -1):
+        size = 2 * k * math.pi ** (2 * k) / math.factorial(2 * k + 1)
+        near = near * square + math.copysign(size, 0.5 - k % 2)
+    rest, sign = _half_turns(x)
+    zeros = sin(math.pi * (0.5 - absolute(rest)))  # cos(pi rest), accurate where that is small
+    cosine = sign * where(less(absolute(rest), 0.25), cos(math.pi * rest), zeros)
+    return where(less(absolute(x), 0.5), near * x, divide(cosine - y, x))
+
+
+sinc: Operation = _row("sinc", _sinc, [_sinc_grad])
 tan: Operation = _row("tan", ieee.tan, [lambda y, x: 1.0 + y * y])
 asin: Operation = _row("asin", ieee.asin, [lambda y, x: divide(1.0, sqrt((1.0 - x) * (1.0 + x)))])
 acos: Operation = _row("acos", ieee.acos, [lambda y, x: divide(-1.0, sqrt((1.0 - x) * (1.0 + x)))])
@@ -518,14 +548,16 @@ polygamma: Operation = _row(
 
 def _finish() -> None:
     """Hand the table to the engine; without it, compute expressions without calls of operations."""
-    from chainrule.expressions import formula, function_of_floats, programs
+    from chainrule.expressions import formula, function_of_floats, programs, value_program
 
     if ENGINE is not None:
         ENGINE.set_call(Operation, called, evaluated)
+        for operation in OPERATIONS.values():
+            ENGINE.add_row(operation.name, -1 if operation.variadic else len(operation.local_grads))
+        for operation in OPERATIONS.values():
+            ENGINE.register(operation, programs(operation), value_program(operation))
+        return
     for operation in OPERATIONS.values():
-        if ENGINE is not None:
-            ENGINE.register(operation, programs(operation))
-            continue
         value = formula(operation)
         if value is not None:
             operation.evaluate = function_of_floats(  # type: ignore[method-assign,assignment]

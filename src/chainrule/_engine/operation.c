@@ -98,7 +98,7 @@ static PyObject *evaluate(PyObject *self, PyObject *numbers) {
         few = PyFloat_Check(PyTuple_GET_ITEM(numbers, i));
         if (few) x[i] = PyFloat_AS_DOUBLE(PyTuple_GET_ITEM(numbers, i));
     }
-    if (few && TABLE[code].value.one != NULL)
+    if (few && !by_python(&TABLE[code]))
         return rule_value(code, x, TABLE[code].count, &value) < 0 ? NULL : PyFloat_FromDouble(value);
     return evaluated(self, numbers);
 }

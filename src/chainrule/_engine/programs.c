@@ -1,4 +1,5 @@
-/* The local gradients of rules.py as small programs: each was run on symbols once, at import.
+/* The local gradients of rules.py, and values that no function here computes, as small programs: each
+   was run on symbols once, at import.
 
    A program is in postfix form: a list of floats, positions of operands (-1 is the value), and pairs of an
    operation's name and how many operands it takes. On doubles it computes what the Python function
@@ -27,14 +28,14 @@ static int read_step(Step *step, PyObject *given, int operands, int *depth) {
     *depth += 1 - taken;
     if (*depth >= 1 && *depth <= DEPTH) return 0;
 wrong:
-    if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "no step of a local gradient: %R", given);
+    if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "no step of a program: %R", given);
     return -1;
 }
 
 int read_rule(Rule *rule, PyObject *given, int operands) {
     if (given == Py_None) return 0;
     if (!PyList_Check(given) || PyList_GET_SIZE(given) == 0) {
-        PyErr_SetString(PyExc_TypeError, "a local gradient is a list of steps");
+        PyErr_SetString(PyExc_TypeError, "a program is a list of steps");
         return -1;
     }
     int length = (int)PyList_GET_SIZE(given), depth = 0, done = 0;
@@ -57,7 +58,7 @@ int read_rule(Rule *rule, PyObject *given, int operands) {
 
 bool runs_python(const Rule *rule) {
     for (int i = 0; i < rule->length; i++)
-        if (rule->steps[i].kind > 0 && TABLE[rule->steps[i].kind].value.one == NULL) return true;
+        if (rule->steps[i].kind > 0 && by_python(&TABLE[rule->steps[i].kind])) return true;
     return false;
 }
 

@@ -33,7 +33,7 @@ static double gather(const double *x, Py_ssize_t count) {
 #define FOUR(code, name, function) [code] = {name, 4, {.four = function}}
 #define SEVERAL(code, name, function) [code] = {name, ANY, {.any = function}}
 
-Row TABLE[ROWS] = {
+Row TABLE[ROWS + SPARE] = {
     TWO(ADD, "add", add),
     TWO(SUBTRACT, "subtract", subtract),
     TWO(MULTIPLY, "multiply", multiply),
@@ -110,12 +110,14 @@ Row TABLE[ROWS] = {
     TWO(POLYGAMMA, "polygamma", NULL),
 };
 
+static int n_rows = ROWS; /* with the spare ones in use */
+
 int code_of(PyObject *operation) {
     return PyObject_TypeCheck(operation, &OperationBaseType) ? ((OperationBase *)operation)->code : USER;
 }
 
 int code_named(const char *name) {
-    for (int code = ADD; code < ROWS; code++)
+    for (int code = ADD; code < n_rows; code++)
         if (strcmp(TABLE[code].name, name) == 0) return code;
     return -1;
 }
@@ -134,6 +136,7 @@ bool ignores(int code, Py_ssize_t position) {
 }
 
 double native_value(const Row *row, const double *x, Py_ssize_t count) {
+    if (row->value.one == NULL) return run_rule(&row->program, 0.0, x);
     switch (row->count) {
     case 1: return row->value.one(x[0]);
     case 2: return row->value.two(x[0], x[1]);
@@ -161,7 +164,7 @@ static int python_value(const Row *row, const double *x, Py_ssize_t count, doubl
 
 int rule_value(int code, const double *x, Py_ssize_t count, double *value) {
     const Row *row = &TABLE[code];
-    if (row->value.one == NULL || (code == GATHER && !is_index(x[0], count - 1))) /* whose error is Python's */
+    if (by_python(row) || (code == GATHER && !is_index(x[0], count - 1))) /* whose error is Python's */
         return python_value(row, x, count, value);
     *value = native_value(row, x, count);
     return code == ROUND && *value != *value && PyErr_Occurred() ? -1 : 0;
@@ -218,11 +221,34 @@ static int code_of_name(PyObject *name) {
     return text == NULL ? -1 : code_named(text);
 }
 
-/* register(operation, programs): give an operation of rules.py its row, with the programs of its local
-   gradients, one an operand. One that has no row here is treated as a user's. */
+/* add_row(name, count): make room for an operation of rules.py with so many operands, if it has none. */
+static PyObject *add_row(PyObject *module, PyObject *args) {
+    const char *name;
+    int count;
+    if (!PyArg_ParseTuple(args, "si", &name, &count)) return NULL;
+    if (code_named(name) >= 0 || count < 1 || count > MOST_OPERANDS || n_rows == ROWS + SPARE) Py_RETURN_NONE;
+    char *copy = PyMem_Malloc(strlen(name) + 1); /* kept as long as the module */
+    if (copy == NULL) return PyErr_NoMemory();
+    TABLE[n_rows].name = strcpy(copy, name);
+    TABLE[n_rows++].count = count;
+    Py_RETURN_NONE;
+}
+
+/* The program of a value, where there is one that runs without Python. */
+static int read_value(Row *row, PyObject *steps) {
+    if (row->value.one != NULL) return 0;
+    if (read_rule(&row->program, steps, row->count) < 0) return -1;
+    if (runs_python(&row->program)) row->program.length = 0;
+    return 0;
+}
+
+/* register(operation, programs, value): give an operation of rules.py its row, with the programs of its
+   local gradients, one an operand, and that of its value, or None. One that has no row here is treated as
+   a user's. */
 static PyObject *register_operation(PyObject *module, PyObject *args) {
-    PyObject *operation, *programs;
-    if (!PyArg_ParseTuple(args, "O!O!", &OperationBaseType, &operation, &PyTuple_Type, &programs)) return NULL;
+    PyObject *operation, *programs, *steps = Py_None;
+    if (!PyArg_ParseTuple(args, "O!O!|O", &OperationBaseType, &operation, &PyTuple_Type, &programs, &steps))
+        return NULL;
     PyObject *name = PyObject_GetAttrString(operation, "name"), *picks = NULL;
     if (name == NULL) return NULL;
     int code = code_of_name(name);
@@ -232,8 +258,8 @@ static PyObject *register_operation(PyObject *module, PyObject *args) {
     Py_ssize_t wanted = row->count == ANY ? 0 : row->count;
     if (PyTuple_GET_SIZE(programs) != wanted)
         return PyErr_Format(PyExc_ValueError, "%s has %zd local gradients here", row->name, wanted);
-    if ((picks = PyObject_GetAttrString(operation, "picks")) == NULL) return NULL;
-    int properties = (picks == Py_True ? PICKS : 0) | (row->value.one != NULL ? NATIVE : 0);
+    if (read_value(row, steps) < 0 || (picks = PyObject_GetAttrString(operation, "picks")) == NULL) return NULL;
+    int properties = (picks == Py_True ? PICKS : 0) | (by_python(row) ? 0 : NATIVE);
     Py_DECREF(picks);
     for (Py_ssize_t i = 0; i < wanted; i++) {
         if (read_rule(&row->rules[i], PyTuple_GET_ITEM(programs, i), row->count) < 0) return NULL;
@@ -311,6 +337,7 @@ static PyObject *gradient_of_row(PyObject *module, PyObject *args) { return grad
 static PyObject *gradient_by_program(PyObject *module, PyObject *args) { return gradient(args, true); }
 
 static PyMethodDef METHODS[] = {
+    {"add_row", add_row, METH_VARARGS, NULL},
     {"register", register_operation, METH_VARARGS, NULL},
     {"value", value, METH_VARARGS, NULL},
     {"local_gradient", gradient_of_row, METH_VARARGS, NULL},

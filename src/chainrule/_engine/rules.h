@@ -16,7 +16,8 @@ enum { /* codes after those of engine.h, in the order of rules.py */
 };
 
 enum { ANY = -1, MOST_OPERANDS = 4 }; /* of a row that is not for any number of operands */
-enum { DEPTH = 16 };                     /* of the stack of a program */
+enum { DEPTH = 32 };                     /* of the stack of a program */
+enum { SPARE = 64 };                     /* rows for operations of rules.py that have no function here */
 
 typedef struct { /* a step of a program: a number goes onto a stack, or an operation on the last few */
     int16_t kind; /* a code, or one of: */
@@ -27,7 +28,7 @@ enum { NUMBER = -1, OPERAND = -2, VALUE = -3 }; /* the value is y */
 
 typedef struct { /* a local gradient as a program in postfix form */
     Step *steps;
-    int length;   /* 0: the operand must be a number */
+    int length;   /* 0 of a local gradient: the operand must be a number */
     bool ignored; /* 0 by rule, not by value */
 } Rule;
 
@@ -43,10 +44,14 @@ typedef struct {
     } value;
     PyObject *operation; /* of rules.py */
     int properties;
+    Rule program;              /* the value of a row that has no function, if it is an expression */
     Rule rules[MOST_OPERANDS]; /* empty if for any number of operands */
 } Row;
 
-extern Row TABLE[ROWS];
+extern Row TABLE[ROWS + SPARE];
+
+/* Whether only Python computes the value. */
+static inline bool by_python(const Row *row) { return row->value.one == NULL && row->program.length == 0; }
 
 /* Whether a row takes so many operands. */
 static inline bool takes(int code, Py_ssize_t count) {
@@ -54,10 +59,10 @@ static inline bool takes(int code, Py_ssize_t count) {
     return count > 0 || code == FSUM || code == HYPOT;
 }
 
-/* The value of a row that has a function here. NaN with an error only of ROUND, if there is no memory. */
+/* The value of a row that has a function or a program here. NaN with an error only of ROUND, if there is no memory. */
 double native_value(const Row *row, const double *x, Py_ssize_t count);
 
-/* programs.c: the local gradients of rules.py, as traced */
+/* programs.c: the local gradients of rules.py, and values that are expressions, as traced */
 
 /* Read a program as Python hands it over; -1 with an error. */
 int read_rule(Rule *rule, PyObject *steps, int operands);

@@ -19,6 +19,7 @@ from chainrule.domain import raising_domain_errors
 from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
+from chainrule.program.form import Program
 from chainrule.rules import described
 from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
@@ -26,7 +27,7 @@ from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import leaf_of, stand_in
 from .fast import FastLanes
-from .paths import NotYet, TooManyTraces
+from .paths import NotYet, Path, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
@@ -341,13 +342,29 @@ class Compiled(Dispatch):
             CompileError: if the function has not been called yet.
         """
         texts = []
-        for plan in self._plans.values():
-            for path in plan.paths.all():
-                head = f"after {len(path.prefix)} guards:\n" if path.prefix else ""
-                texts.append(head + str(path.program))
-        if not texts:
-            raise CompileError("there is no tape yet: call the compiled function first")
+        for path in self._paths():
+            head = f"after {len(path.prefix)} guards:\n" if path.prefix else ""
+            texts.append(head + str(path.program))
         return "\n\n".join(texts)
+
+    @boundary
+    def programs(self) -> list[Program]:
+        """The recorded programs, a path each, in the order of :meth:`tape`.
+
+        ``str`` of one is text to read; :mod:`chainrule.program.files` keeps them in files. Their
+        inputs are the numbers of the arguments in order, then nodes from outside; their outputs the
+        numbers of the result, then its derivatives by nodes.
+
+        Raises:
+            CompileError: if the function has not been called yet.
+        """
+        return [path.program for path in self._paths()]
+
+    def _paths(self) -> list[Path]:
+        paths = [path for plan in self._plans.values() for path in plan.paths.all()]
+        if not paths:
+            raise CompileError("there is no tape yet: call the compiled function first")
+        return paths
 
     def __reduce__(self) -> Any:
         return reduced(self)
@@ -446,7 +463,8 @@ def compile(
 ) -> Any:
     """A function that runs as machine code; also a decorator.
 
-    At the first call the function runs once on nodes; the graph it built becomes machine code.
+    At the first call the function runs once on nodes, which is recorded; in the recording its loops
+    are found again, and the program with these loops becomes machine code.
     Branches are followed: each comparison is a guard, and a call, or a lane of a
     :func:`~chainrule.vmap`, that takes another path runs (and first records) another trace.
 

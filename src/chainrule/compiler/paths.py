@@ -8,7 +8,7 @@ lane, that lane belongs to the prefix that ends with the other outcome.
 
 from __future__ import annotations
 
-import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,16 +26,18 @@ from chainrule.program.form import Program
 from .small import Step, pattern_of_result
 from .trace import Trace
 
-SOON = 32
-"""Traces that are recorded at once; a call that takes another path waits until that pays."""
-MOST_SAVED = 1000
-"""Paths of which it is known how long calls took that went without a trace."""
+SOON = 16
+"""Traces that are recorded at once; another path waits until that pays."""
+MOST_SPENT = 1000
+"""Paths of which it is known how long runs took that went without a trace."""
 
 LONG = 20_000
 """Instructions of a call during which other threads may go on."""
 
 Prefix = tuple[bool, ...]
 Segments = list[tuple[int, int, int, int]]
+Eager = Callable[[int], Sequence[float]]
+"""Gives the outputs for a lane by running the function itself."""
 
 
 class TooManyTraces(Exception):
@@ -76,12 +78,12 @@ class Path:
         self._kernels: dict[tuple[bool, ...], Kernel] = {}
         self.guarded = len(trace.path) > len(prefix)
 
-    @functools.cached_property
+    @forking.computed_once
     def program(self) -> Program:
         """The trace's program without the guards of the prefix."""
         return going_on(self.trace.program, len(self.prefix))
 
-    @functools.cached_property
+    @forking.computed_once
     def constant(self) -> list[float] | None:
         """The outputs, if no input decides them."""
         if self.guarded or any(isinstance(x, Shown) for x in self.trace.operations):
@@ -104,7 +106,7 @@ class Path:
                     self._kernels[reduce] = found
         return found
 
-    @functools.cached_property
+    @forking.computed_once
     def step(self) -> Any:
         """The code of a single point for plain calls; None if it can't be called by address."""
         kernel = self.kernel()
@@ -160,7 +162,9 @@ class Paths:
         self.captured: Sequence[Node] = ()
         self.traces = 0
         self._seconds = 0.0  # that recording took
-        self._saved: dict[Prefix, float] = {}  # that a trace would have saved, by path
+        self._spent: dict[Prefix, float] = {}  # seconds that runs without a trace took, by path
+        self._run_seconds = 0.0  # that the last of these took
+        self._followed = math.inf  # lanes that follow a path to its end, lately
 
     @property
     def nodes(self) -> int:
@@ -203,7 +207,7 @@ class Paths:
                 return found
             if self.traces >= self._limit:
                 raise TooManyTraces
-            if patient and not self._pays(prefix):
+            if patient and not self.pays(prefix):
                 raise NotYet(self, prefix)
             start = time.perf_counter()
             trace = self._record(inputs(), prefix)
@@ -215,18 +219,34 @@ class Paths:
                 self._prefer_longer(parent, trace)
             return found
 
-    def _pays(self, prefix: Prefix) -> bool:
-        """Whether the calls that took a path so far took as long as a trace and its code do."""
-        if self.traces < SOON:
-            return True
-        seconds = self._seconds + sum(path.compile_seconds for path in self.all())
-        return self._saved.get(prefix, 0.0) >= seconds / self.traces
+    def pays(self, prefix: Prefix, runs: int = 1) -> bool:
+        """Whether to record a path for so many runs of the function.
 
-    def ran_eagerly(self, prefix: Prefix, seconds: float) -> None:
-        """Note how long a call took that went without a trace of its path."""
-        if len(self._saved) >= MOST_SAVED:
-            self._saved.clear()
-        self._saved[prefix] = self._saved.get(prefix, 0.0) + seconds
+        It is once all runs that took the path last as long as a trace with its code takes; for a
+        single one, the longer the more paths there are. Before one has run, a run takes a third of
+        a trace.
+        """
+        if prefix in self._paths or self.traces < SOON:
+            return True
+        seconds = self._seconds + sum(
+            path.compile_seconds + path.trace.program_seconds for path in self.all()
+        )
+        run_seconds = self._run_seconds or self._seconds / self.traces / 3.0
+        saved = min(runs, self._followed) * run_seconds
+        return self._spent.get(prefix, 0.0) + saved >= seconds / (
+            SOON if runs == 1 else self.traces
+        )
+
+    def followed(self, lanes: int) -> None:
+        """Note how many of a group of lanes have followed a path to its end."""
+        self._followed = lanes if self._followed == math.inf else (self._followed + lanes) / 2.0
+
+    def ran_eagerly(self, prefix: Prefix, seconds: float, runs: int = 1) -> None:
+        """Note how long runs took that went without a trace of their path."""
+        if len(self._spent) >= MOST_SPENT:
+            self._spent.clear()
+        self._spent[prefix] = self._spent.get(prefix, 0.0) + seconds
+        self._run_seconds = seconds / runs
 
     def _path(self, trace: Trace, prefix: Prefix) -> Path:
         return Path(trace, prefix, None if self._uniform is None else self._uniform(trace))
@@ -313,11 +333,15 @@ def run_lanes(
     outputs: Outputs,
     threads: int,
     reduce: tuple[bool, ...] = (),
+    eager: Eager | None = None,
 ) -> None:
-    """Compute all lanes, each by the trace that it follows."""
+    """Compute all lanes, each by the trace that it follows; few ones by running the function."""
     pending: list[tuple[Prefix, Any]] = [((), None)]
     while pending:
         prefix, index = pending.pop()
+        if eager is not None and index is not None and not paths.pays(prefix, len(index)):
+            _run_eagerly(paths, prefix, index, outputs, eager)
+            continue
         first = 0 if index is None else int(index[0])
         path = paths.at(prefix, lambda lane=first: inputs_of(lane))  # type: ignore[misc]
         if path.constant is not None:
@@ -326,14 +350,24 @@ def run_lanes(
         count = lanes if index is None else len(index)
         kernel = path.kernel(reduce)
         status, _ = kernel.run(segments, outputs.segments, count, index, threads, materialize=True)
-        if status is None:
-            continue
-        failed = numpy.flatnonzero(status)
+        failed = () if status is None else numpy.flatnonzero(status)
+        if index is not None:
+            paths.followed(count - len(failed))
         if not len(failed):
             continue
+        assert status is not None
         codes = status[failed]
         numbers = failed if index is None else index[failed]
-        pending.extend(_regrouped(paths, path, codes, numbers, inputs_of, outputs))
+        patient = eager is not None
+        pending.extend(_regrouped(paths, path, codes, numbers, inputs_of, outputs, patient))
+
+
+def _run_eagerly(paths: Paths, prefix: Prefix, lanes: Any, outputs: Outputs, eager: Eager) -> None:
+    """Compute some lanes one after another."""
+    start = time.perf_counter()
+    for lane in lanes.tolist():
+        outputs.fill([lane], numpy.array([eager(lane)]))
+    paths.ran_eagerly(prefix, time.perf_counter() - start, len(lanes))
 
 
 def _regrouped(
@@ -343,6 +377,7 @@ def _regrouped(
     lanes: Any,
     inputs_of: Callable[[int], Sequence[float]],
     outputs: Outputs,
+    patient: bool,
 ) -> list[tuple[Prefix, Any]]:
     """The lanes that left a trace, by the prefix they follow; constant ones are done at once."""
     order = numpy.argsort(codes, kind="stable")
@@ -355,8 +390,12 @@ def _regrouped(
     for code, group in zip(codes[starts].tolist(), groups, strict=True):
         prefix = path.after(code)
         lane = int(group[0])
+        if patient and not paths.pays(prefix, len(group)):
+            pending.append((prefix, group))
+            continue
         next_path = paths.at(prefix, lambda lane=lane: inputs_of(lane), path.prefix)  # type: ignore[misc]
         if next_path.constant is not None:
+            paths.followed(len(group))
             constant.append(next_path.constant)
             constant_groups.append(group)
         else:
@@ -377,6 +416,7 @@ def run_reduced(
     reduce: tuple[bool, ...],
     outputs: Outputs,
     threads: int,
+    eager: Eager | None = None,
 ) -> Any:
     """Compute all lanes and add up some of the outputs; gives the sums of these.
 
@@ -389,7 +429,7 @@ def run_reduced(
         if status is None or not status.any():
             return sums
     every = Outputs([len(reduce)], lanes)
-    run_lanes(paths, inputs_of, segments, lanes, every, threads, reduce)
+    run_lanes(paths, inputs_of, segments, lanes, every, threads, reduce, eager)
     table = every.arrays[0]
     columns = [k for k, r in enumerate(reduce) if not r]
     outputs.fill(slice(None), table[:, columns])

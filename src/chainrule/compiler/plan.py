@@ -13,7 +13,7 @@ import numpy
 
 from chainrule import forking, trees
 from chainrule.backends.llvm.addresses import address_of
-from chainrule.lanes import Vmap
+from chainrule.lanes import Vmap, lane_of
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
 from chainrule.sparse import holds_sparse, taken_apart
@@ -23,7 +23,7 @@ from chainrule.transforms import Gradient, Transformed, handed_to
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .captures import Watch
 from .draws import Draws
-from .paths import Outputs, Paths, Prefix, TooManyTraces, run_lanes, run_point, run_reduced
+from .paths import Eager, Outputs, Paths, Prefix, TooManyTraces, run_lanes, run_point, run_reduced
 from .results import LaneResult
 from .sites import PlainSites
 from .small import SmallCall, pattern_of_arguments
@@ -66,6 +66,7 @@ class Plan:
     ) -> None:
         self.owner = owner
         self.leaves = list(leaves)
+        self._structure = structure
         self._axes_by_argument = axes_by_argument
         self.lanes = owner.vmap is not None
         self.threads = owner.threads or thread_count()
@@ -145,14 +146,7 @@ class Plan:
                     f"{self.owner!r}: the function has changed {described(value)}, which it would"
                     " do when it is traced, but not in each call; return what is new instead"
                 )
-        if self.layout is None:
-            self.layout = trace.layout  # of all lanes; single points may have others
-        elif self.lanes and trace.layout != self.layout:
-            raise TypeError(
-                f"{self.owner!r}: the result must have one structure and shape in all lanes,"
-                f" whatever branch they take; it was {self.layout}, and is {trace.layout} on"
-                " another path"
-            )
+        self._check_layout(trace.layout)
         captured = trace.captured
         used = [op for op in trace.operations if not any(op is known for known in self._operations)]
         if self.watch is None or used or len(captured) > len(paths.captured):
@@ -263,7 +257,8 @@ class Plan:
             rows = outputs[trace.n_results :].reshape(-1, n_nodes)
             nodes = [*packed.nodes, *captured]
             return trace.layout.unflatten(self._as_nodes(numbers, rows, nodes))
-        return self._run_lanes(paths, packed, lanes, n_nodes)
+        eager = None if n_nodes else functools.partial(self._eager_outputs, values)
+        return self._run_lanes(paths, packed, lanes, n_nodes, eager)
 
     def _as_nodes(self, numbers: list[Any], rows: Any, nodes: list[Node | None]) -> list[Any]:
         """Results as nodes whose parents are the nodes among the inputs, captured ones included."""
@@ -278,16 +273,42 @@ class Plan:
             for y, row in zip(numbers, rows.tolist(), strict=True)
         ]
 
-    def _run_lanes(self, paths: Paths, packed: Packed, lanes: int, n_nodes: int) -> Any:
+    def _eager_outputs(self, values: Sequence[Any], lane: int) -> list[float]:
+        """The outputs for a lane of a call's leaves, by running the function."""
+        point = [
+            value if leaf.axis is None else lane_of(value, leaf.axis, lane)
+            for leaf, value in zip(self.leaves, values, strict=True)
+        ]
+        result = self._at_point(trees.unflatten(self._structure, point))
+        outputs, layout = trees.flatten(result, "compile: the function's result", truths=True)
+        self._check_layout(layout)
+        return [y._number if isinstance(y, Node) else y for y in outputs]
+
+    def _check_layout(self, layout: trees.Layout) -> None:
+        """Raise TypeError if lanes give different results."""
+        if self.layout is None:
+            self.layout = layout  # of all lanes; single points may have others
+        elif self.lanes and layout != self.layout:
+            raise TypeError(
+                f"{self.owner!r}: the result must have one structure and shape in all lanes,"
+                f" whatever branch they take; it was {self.layout}, and is {layout} on"
+                " another path"
+            )
+
+    def _run_lanes(
+        self, paths: Paths, packed: Packed, lanes: int, n_nodes: int, eager: Eager | None
+    ) -> Any:
         owner = self.owner
         result = self._lane_result(n_nodes)
         outputs = Outputs(result.kept, lanes)
         inputs = packed.segments
         if result.any_added:
-            sums = run_reduced(paths, packed.at, inputs, lanes, result.added, outputs, self.threads)
+            sums = run_reduced(
+                paths, packed.at, inputs, lanes, result.added, outputs, self.threads, eager
+            )
         else:
             sums = numpy.empty(0)
-            run_lanes(paths, packed.at, inputs, lanes, outputs, self.threads)
+            run_lanes(paths, packed.at, inputs, lanes, outputs, self.threads, eager=eager)
         if owner.vmap is not None and owner.vmap.reduce == "mean":
             sums = sums / lanes
             for array in outputs.arrays:

@@ -142,11 +142,13 @@ class Recorded:
             code, left, right = self._recording.row(row)
             operands: list[Operand] = []
             for x in self._given(code, left, right):
-                operand = values.get(x) if type(x) is int else x
-                if operand is None:
+                if isinstance(x, float):
+                    operands.append(x)
+                elif x in values:
+                    operands.append(values[x])
+                else:
                     waiting.append(x)
                     break
-                operands.append(operand)
             else:
                 waiting.pop()
                 value = values[row] = self._entered(row, code, left, operands)
@@ -237,7 +239,7 @@ class Recorded:
         for y in outputs:
             if isinstance(y, Node) and has_ended(y._level):
                 raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = [self.record(y) for y in outputs]
+        operands = self._recording.in_order([self.record(y) for y in outputs])  # for good
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 

@@ -24,14 +24,10 @@ POOLED: Final = 0x8000
 USER: Final = 0xFFFF
 ABSENT: Final = -(2**31)
 
-_FIRST: Final = (
-    *("add", "subtract", "multiply", "divide", "power", "negative", "relu", "tanh"),
-    *("exp", "log", "sqrt", "sin", "cos"),
-)
-OPERATION_OF: Final = {
-    code: OPERATIONS[name] for code, name in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS)), 1)
-}
-"""The operations of the table by their codes: the most frequent ones, then the others in order."""
+OPERATION_OF: Final[dict[int, Operation]] = {
+    operation.code: operation for operation in OPERATIONS.values() if operation.code
+} or dict(enumerate(OPERATIONS.values(), 1))
+"""Operations of the table by their codes: those of the engine; it takes others for the user's."""
 _MARKS: Final = {
     **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},

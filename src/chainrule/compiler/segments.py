@@ -18,6 +18,9 @@ from chainrule.trees import array_of
 
 from .recorded import Recorded
 
+MOST_COLOURS = 40
+"""Passes beyond which the entries of a sparse matrix are derived one by one."""
+
 
 class RecordedLinearization:
     """The linearization of a function in a trace, as a segment of the recording.
@@ -100,6 +103,38 @@ class RecordedLinearization:
             rows = [[column[k] for column in rows] for k in range(n_out)]
         return array_of(self.closed([x for row in rows for x in row]), (n_out, n_in))
 
+    def sparse_rows(self) -> list[dict[int, Any]]:
+        """The gradient of each output by the inputs it depends on, by their places.
+
+        Inputs that no output depends on both of are differentiated by at the same time, or outputs
+        that depend on no common input: what comes of each is not mixed with the others'. Where
+        this takes many passes, each output is differentiated on its own.
+        """
+        rows = [list(row) for row in self._numbers.sparse_rows()]
+        columns: list[list[int]] = [[] for _ in self._inputs]
+        for i, row in enumerate(rows):
+            for j in row:
+                columns[j].append(i)
+        by_input, by_output = coloured(columns, rows), coloured(rows, columns)
+        forward = max(by_input, default=0) <= max(by_output, default=0)
+        colours = by_input if forward else by_output
+        count = max(colours, default=-1) + 1
+        if count > MOST_COLOURS or self._is_followed():
+            found: list[dict[int, Any]] = self._of_nodes().sparse_rows()
+            return found
+        passed = [
+            self._derived(forward, [1.0 if colour == k else None for colour in colours])
+            for k in range(count)
+        ]
+        if forward:
+            return [{j: passed[colours[j]][i] for j in row} for i, row in enumerate(rows)]
+        return [{j: passed[colours[i]][j] for j in row} for i, row in enumerate(rows)]
+
+    def _is_followed(self) -> bool:
+        """Whether another transformation is open inside the trace, which may follow results."""
+        trace = PROGRESS.recorded_level
+        return any(level > trace and level != self._level for level in PROGRESS.names)
+
     def _of_nodes(self) -> Linearization:
         if self._nodes is None:
             self._nodes = Linearization(self._inputs, self._outputs, self._level)
@@ -113,7 +148,7 @@ class RecordedLinearization:
             return _passed(self._of_nodes(), forward, given)
         trace = PROGRESS.recorded_level
         results: list[Any]
-        if any(level > trace and level != self._level for level in open_):
+        if self._is_followed():
             results = _passed(self._of_nodes(), forward, given)
         else:
             numbers = [x._number if isinstance(x, Node) else x for x in given]
@@ -128,6 +163,26 @@ class RecordedLinearization:
         return nodes
 
 
+def coloured(members: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]) -> list[int]:
+    """A colour for each item, so that no two items of a group have the same; -1 for no group.
+
+    Args:
+        members: of each item, the groups it is in.
+        groups: of each group, its items.
+    """
+    colours = [-1] * len(members)
+    for item, own in enumerate(members):
+        if own:
+            taken = {colours[other] for group in own for other in groups[group]}
+            colour = 0
+            while colour in taken:
+                colour += 1
+            colours[item] = colour
+            if colour > MOST_COLOURS:
+                break
+    return colours
+
+
 def _passed(graph: Any, forward: bool, given: Sequence[Any]) -> list[Any]:
     passed: list[Any] = graph.push_forward(given) if forward else graph.pull_back(given)
     return passed
@@ -138,10 +193,10 @@ def recorded_linearization(
 ) -> Any:
     """The linearization of a function in a trace; None where it must be one of nodes.
 
-    So it is where a pattern is wanted, or an operation has a pull-back; and where nothing outlives
-    the transformation, or nothing comes from its inputs.
+    So it is where an operation has a pull-back; and where nothing outlives the transformation, or
+    nothing comes from its inputs.
     """
-    if PROGRESS.structural or not any(isinstance(y, Node) and y._level >= level for y in outputs):
+    if not any(isinstance(y, Node) and y._level >= level for y in outputs):
         return None
     found = numeric_passes(inputs, outputs, level)
     if found is None:

@@ -50,7 +50,7 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
     n_guards = 0
 
     def operand(x: int) -> Operand:
-        return values[x] if x >= 0 else constants[~x]  # type: ignore[no-any-return]
+        return values[x] if x >= 0 else constants[~x]
 
     for code, a, b, note in zip(codes, left, right, notes, strict=True):
         builder.note = annotations[note]

@@ -198,7 +198,9 @@ class Grammar:
                 return None
             allowed = allowed[depth[allowed] == depth[:period].min()]
         if len(allowed) > 1:
-            known = self._known.get(tuple(sorted(tokens[:period].tolist())), ())
+            known = self._known.get(tuple(sorted(tokens[:period].tolist())), [])
+            if len(allowed) * period > LARGE**2:
+                known = []
             for body in known:
                 for phase in allowed.tolist():
                     if tuple(tokens[phase : phase + period].tolist()) == body:
@@ -207,7 +209,9 @@ class Grammar:
             # The last iteration of a loop is more often like the others than the first one.
             cost = crossing + 2 * (allowed > free)
             if period < LARGE and (tokens >= self._first_loop).any():
-                cost -= 3 * numpy.asarray([self._begins_empty(start + x, period) for x in allowed])
+                cost -= 3 * numpy.asarray(
+                    [self._begins_empty(start + x, period) for x in allowed.tolist()]
+                )
             if free and trips > 2:
                 cost += self._strange(start, length, period)[numpy.minimum(allowed, free)]
             allowed = allowed[numpy.lexsort((-allowed, cost))]
@@ -226,7 +230,12 @@ class Grammar:
         numpy.add.at(changes, used + 1, 1)
         numpy.add.at(changes, last_use[used] + 1, -1)
         alive = numpy.cumsum(changes)  # made before a row, and used at it or after
-        return alive[rows[period + phases] - first]
+        found = alive[rows[period + phases] - first]
+        if length >= 3 * period and rows[2 * period] - rows[period] != rows[period] - first:
+            # In a triangle later iterations have more: what an iteration adds is no sign.
+            growth = int(alive[rows[2 * period] - first] - alive[rows[period] - first])
+            found = found - numpy.maximum(growth, 0) * phases // period
+        return found
 
     def _strange(self, start: int, length: int, period: int) -> Numbers:
         """How many operands at the ends of a run are not as those of other iterations.

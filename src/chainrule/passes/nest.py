@@ -119,6 +119,8 @@ class Nest:
             start = self._firsts[loops] - (ends - lengths)
             children = self._children[numpy.repeat(start, lengths) + numpy.arange(ends[-1])]
         longest = int(trips.max())
+        if longest == 0:
+            return []
         small = longest == 1 or longest * self._grammar.sizes[token] <= UNROLLED
         unrolled = small and bool((trips == longest).all())
         if unrolled:
@@ -127,7 +129,7 @@ class Nest:
         nodes: list[Written | Repeated] = []
         for place, inner in enumerate(body):
             nodes += self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
-        return nodes if unrolled else [Repeated(trips, nodes)]
+        return nodes if unrolled or not nodes else [Repeated(trips, nodes)]
 
     def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
         for node in body:

@@ -370,7 +370,7 @@ def shared_arrays(nest: Nest, reads: Sequence[Read]) -> list[Shared]:
         return number
 
     mains = []
-    alone = []
+    alone: list[Shared] = []
     for read in reads:
         owners = [nest.written[owner] for owner in read.owners if owner >= 0]
         if not owners:

@@ -120,6 +120,7 @@ class _Promotion(Rebuilding):
         self._around: dict[Statement, tuple[Loop, ...]] = {}
         self._groups: dict[tuple[Array, Index], Group] = {}
         self._of: dict[Statement, Group] = {}
+        self._stores: dict[Array, list[tuple[Store, tuple[Loop, ...]]]] = defaultdict(list)
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
         self._written: dict[Array, NDArray[numpy.bool_]] = {}  # elements of SUMS arrays
@@ -160,6 +161,7 @@ class _Promotion(Rebuilding):
         group.plain = group.plain and group.place is (around[-1] if around else None)
         group.flags = group.count == 1 and group.plain and self._is_flag(store.value)
         self._of[store] = group
+        self._stores[store.array].append((store, around))
         for loop in reversed(around):
             if loop is group.place:
                 break
@@ -203,12 +205,35 @@ class _Promotion(Rebuilding):
         for distance in range(1, FARTHEST + 1):
             group = self._groups.get((array, index.plus(distance * stride)))
             if group is not None and group.place is loop:
-                self._hand_on(loop, group, stride, distance)
+                if self._is_known(loop, group, stride, distance, load):
+                    self._hand_on(loop, group, stride, distance)
                 return
 
-    def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
+    def _is_known(self, loop: Loop, group: Group, stride: int, distance: int, load: Load) -> bool:
+        """Whether what the first iterations read is there when the loop begins."""
         if not group.is_followed or self._least(loop) < distance:
-            return
+            return False
+        around = self._around[load]
+        if any(self._least(x) < 1 for x in around[around.index(loop) + 1 :]):
+            return False  # maybe nothing is read
+        inside = [
+            (store, path)
+            for store, path in self._stores[group.array]
+            if loop in path and self._of[store] is not group
+        ]
+        if not inside:
+            return True
+        outer = self._around[loop]
+        run = nests.scaled(nests.instance(outer), group.array.size)
+        first = [
+            nests.substituted(group.index.plus(-x * stride), {loop: Index()})
+            for x in range(1, distance + 1)
+        ]
+        begins = [nests.numbers(nests.added(run, x), outer) for x in first]
+        stored = [nests.numbers(nests.added(run, x.index), path) for x, path in inside]
+        return not numpy.isin(numpy.concatenate(begins), numpy.concatenate(stored)).any()
+
+    def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
         for recurrence in self._recurrences[loop]:
             if recurrence.group is group:
                 recurrence.distance = max(recurrence.distance, distance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy
@@ -26,6 +25,7 @@ from chainrule.compiler.recording import (
     Recording,
     has_left,
 )
+from chainrule.forking import computed_once
 from chainrule.rules import Operation
 
 from .repeats import Ints
@@ -146,11 +146,12 @@ class Rows:
         """The operands of plain rows, and the first ones of others."""
         special = _is_special(self._codes)
         plain_right = ~special & (self._right != ABSENT)
-        left = self.placed(self._left)
+        last = len(self._places) - 1  # numbers that are no operands may be greater
+        left = self.placed(numpy.minimum(self._left, last))
         for code in numpy.unique(self._codes[special]).tolist():
             if not has_left(code):
                 left[self._codes == code] = ABSENT
-        right = numpy.where(plain_right, self.placed(self._right), ABSENT)
+        right = numpy.where(plain_right, self.placed(numpy.minimum(self._right, last)), ABSENT)
         columns = [left, right]
         pooled = self._pooled
         if len(pooled):
@@ -203,7 +204,7 @@ class Rows:
             loose[alike] = alike[:1]
         return loose
 
-    @cached_property
+    @computed_once
     def numbers(self) -> tuple[NDArray[numpy.float64], NDArray[numpy.int64]]:
         """The different constants, and which of them each constant is."""
         bits, which = numpy.unique(self.constants.view(numpy.int64), return_inverse=True)

@@ -40,7 +40,8 @@ from .parts import split
 from .pieces import cut, work
 from .places import Places
 from .vector_math import called_back, copies, takes_memory
-from .writer import Memory, Writer, Zero
+from .workspace import Memory
+from .writer import Writer, Zero
 
 
 @dataclass

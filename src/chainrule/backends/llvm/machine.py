@@ -81,10 +81,14 @@ class Machine:
         Raises:
             NotCompilable: if LLVM fails.
         """
-        with _failures():
+        # Closed here: the collector of cycles, which an exception may make, might take the context
+        # first, and end the process with the module.
+        with (
+            _failures(),
+            binding().create_context() as context,
+            binding().parse_assembly(text, context) as module,
+        ):
             llvm = binding()
-            context = llvm.create_context()
-            module = llvm.parse_assembly(text, context)
             generators = _local.__dict__.setdefault("generators", {})
             generator = generators.get((self, level))
             if generator is None:  # making one takes longer than compiling a small module

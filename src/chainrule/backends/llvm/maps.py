@@ -28,7 +28,7 @@ from chainrule.program.form import (
 from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure, is_short
 
 if TYPE_CHECKING:
-    from .writer import Writer
+    from .values import ValueWriter
 
 
 class Sum(NamedTuple):
@@ -152,7 +152,7 @@ class MapWriter:
         width: how many iterations at a time.
     """
 
-    def __init__(self, writer: Writer, found: Map, width: int) -> None:
+    def __init__(self, writer: ValueWriter, found: Map, width: int) -> None:
         self._writer = writer
         self._loop = found.loop
         self._map = found

@@ -84,16 +84,6 @@ LIBRARY: Final = {
 _TWO_OPERANDS: Final = ("atan2", "power", "hypot2", "c_fmod", "remainder")
 
 
-def message(reached: Vector, global_grad: Vector, local_grad: Vector) -> Vector:
-    """The product, but 0 where it is NaN and nothing is reached.
-
-    There the global gradient is 0, so that the local one alone decides. It is known early, while
-    loops wait for the global gradient.
-    """
-    product = global_grad * local_grad
-    return (reached.equals(0.0) & ~local_grad.is_finite()).select(0.0, product)
-
-
 def less(a: Vector, b: Vector) -> Vector:
     """1.0 if a < b, else 0.0."""
     return (a < b).select(1.0, 0.0)
@@ -301,7 +291,6 @@ FORMULAS: Final[dict[str, Formula]] = {
     "equal": equal,
     "not_equal": not_equal,
     "where": where,
-    "message": message,
     "maximum": maximum,
     "minimum": minimum,
     "fmod": fmod,
@@ -440,16 +429,7 @@ _OPERATORS: Final[dict[str, Formula]] = {
     "negative": operator.neg,
 }
 _BY_HAND: Final = frozenset([*INSTRUCTIONS, *INTRINSICS, *LIBRARY, *FORMULAS, *SWEEPS, "gather"])
-_SHORT: Final = (
-    "where",
-    "message",
-    "less",
-    "less_equal",
-    "equal",
-    "not_equal",
-    "maximum",
-    "minimum",
-)
+_SHORT: Final = ("where", "less", "less_equal", "equal", "not_equal", "maximum", "minimum")
 
 
 @functools.cache

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from chainrule import rules
 from chainrule.program.form import (
-    CONSTANT,
     Add,
     Array,
     Compute,
@@ -29,7 +27,8 @@ from .maps import Map, MapWriter, as_map
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, Places, compared
-from .vector_math import INSTRUCTIONS, INTRINSICS, SWEEPS, called_back
+from .values import ValueWriter
+from .workspace import Memory
 
 MOST_SCOPES: Final = 30  # arrays of a function that LLVM is told about
 
@@ -44,51 +43,7 @@ class Zero(Statement):
         self.array = array
 
 
-class Memory:
-    """The workspace under construction.
-
-    Attributes:
-        step: bytes of a slot.
-        size: bytes.
-        constants: numbers in it, with their offsets.
-    """
-
-    def __init__(self, step: int, header: int) -> None:
-        self.step = step
-        self.size = header * step
-        self.constants: list[tuple[int, float]] = []
-        self._free: list[int] = []
-        self._known: dict[bytes, Place] = {}
-
-    def take(self, count: int) -> int:
-        """The offset of some slots that nobody has used."""
-        offset = self.size
-        self.size += count * self.step
-        return offset
-
-    def slot(self) -> int:
-        """The offset of a slot."""
-        return self._free.pop() if self._free else self.take(1)
-
-    def give_back(self, places: Iterable[Place]) -> None:
-        """Let the slots of some places be used again."""
-        self._free.extend([place.slot for place in places])
-
-    def keep_all(self) -> None:
-        """Let no slot be used again that is in use so far."""
-        self._free.clear()
-
-    def number(self, x: float) -> Place:
-        """The place of a number."""
-        bits = struct.pack("<d", x)
-        place = self._known.get(bits)
-        if place is None:
-            place = self._known[bits] = Place(None, self.take(1))
-            self.constants.append((place.slot, x))
-        return place
-
-
-class Writer:
+class Writer(ValueWriter):
     """Writes functions.
 
     Args:
@@ -107,41 +62,24 @@ class Writer:
         self,
         places: Places,
         memory: Memory,
-        arrays: dict[Array, int],
+        arrays: Mapping[Array, int],
         data: Data,
         scratch: int,
         modules: Sequence[Module],
         sums: Mapping[Operand | Array, list[int]],
-        numbers: dict[rules.Operation, int],
+        numbers: Mapping[rules.Operation, int],
         together: int,
     ) -> None:
-        self._places = places
-        self._memory = memory
-        self._arrays = arrays
-        self._data = data
-        self._scratch = scratch
+        super().__init__(places, memory, arrays, data, scratch, modules[0], numbers)
         self._modules = modules
-        self.module = straight = modules[0]
         self._sums = sums
-        self._numbers = numbers
         self._together = together
-        self._wide = memory.step > 8
-        self._type = straight.type
-        self._width = straight.width
-        self._tail = f",align {8 * straight.width}"
         # Vectors on the stack that lie in two lines of the cache would take several times as long.
-        widest = max(straight.width, together)
+        widest = max(self._width, together)
         self._aligned = f" alignstack({8 * widest})" if widest > 2 else ""
-        self._uniform = False  # whether this is the prologue
         self._functions = 0  # that are called by others
-        self._moment = 0  # counts functions and calls: what has a slot is then loaded again
-        self._region = 0  # counts functions and ends of loops: registers are not known after them
-        self._number = 0  # of LLVM's next value
         self._label = 0  # counts loops and guards of a function
         self._block = ""
-        self._lines: list[str] = []
-        self._counters: dict[Loop, str] = {}
-        self._keys: list[object] = []  # what memory of the function consists of
 
     def part(self, nest: Nest, name: str) -> None:
         """Write the prologue, or the rest."""
@@ -251,24 +189,6 @@ class Writer:
 
     def _end(self, stops: bool) -> None:
         self._lines.append("ret i1 false\nstop:\nret i1 true}" if stops else "ret void}")
-
-    def _new(self) -> str:
-        """LLVM's name of the value that the line just written gives."""
-        self._number += 1
-        return f"%{self._number - 1}"
-
-    def line(self, text: str) -> str:
-        """Write what gives a value; gives LLVM's name of it."""
-        self._lines.append(text)
-        return self._new()
-
-    def append(self, text: str) -> None:
-        """Write what gives no value."""
-        self._lines.append(text)
-
-    def resolved(self, x: Operand) -> Operand:
-        """The value or number that a value is the same as."""
-        return self._places.same.get(x, x)  # type: ignore[arg-type]
 
     def _stop_if(self, condition: str) -> None:
         label = f"g{self._label}"
@@ -397,68 +317,6 @@ class Writer:
             self._moment += 1
         self._stop_if(self._new())
 
-    # Arrays
-
-    def _index(self, index: Index, step: int = 1, start: int = 0) -> str:
-        """LLVM's name of a whole number: an index times a step, and some more."""
-        lines = self._lines
-        constant = start + index.offset * step
-        terms = []
-        for loop, stride in index.strides:
-            lines.append(f"mul nsw i64 {self._counters[loop]},{stride * step}")
-            terms.append(self._new())
-        for table, inner in index.tables:
-            place, size = self._data.indices(table)
-            at = self._index(inner, size, place)
-            lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
-            lines.append(f"load i{8 * size},ptr {self._new()},align {size}")
-            number = self._new()
-            if size == 4:
-                lines.append(f"sext i32 {number} to i64")
-                number = self._new()
-            if step != 1:
-                lines.append(f"mul nsw i64 {number},{step}")
-                number = self._new()
-            terms.append(number)
-        if not terms:
-            return str(constant)
-        total = terms[0]
-        for term in terms[1:]:
-            lines.append(f"add nsw i64 {total},{term}")
-            total = self._new()
-        if constant:
-            lines.append(f"add nsw i64 {total},{constant}")
-            total = self._new()
-        return total
-
-    def element(self, array: Array, index: Index) -> str:
-        """LLVM's name of the address of an element."""
-        if array.kind == CONSTANT:
-            at = self._index(index, 8, self._data.constants(array))
-            return self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
-        at = self._index(index, self._memory.step, self._arrays[array])
-        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
-        return self._new()
-
-    def load(self, array: Array, index: Index) -> str:
-        """LLVM's name of an element, loaded."""
-        lines = self._lines
-        if array.kind == CONSTANT:
-            return self._splat(self.line(f"load double,ptr {self.element(array, index)},align 8"))
-        address = self.element(array, index)
-        lines.append(f"load {self._type},ptr {address}{self._tail}{self.scopes(array)}")
-        return self._new()
-
-    def _splat(self, number: str) -> str:
-        """LLVM's name of the vector of equal numbers."""
-        if self._width == 1:
-            return number
-        kind = self._type
-        zeros = f"<{self._width} x i32> zeroinitializer"
-        self._lines.append(f"insertelement {kind} poison,double {number},i32 0")
-        self._lines.append(f"shufflevector {kind} {self._new()},{kind} poison,{zeros}")
-        return self._new()
-
     def _write(self, store: Store) -> None:
         value = self.operand(store.value)
         address = self.element(store.array, store.index)
@@ -486,52 +344,6 @@ class Writer:
             address = self.element(array, Index(0, ((loop, 1),)))
             self._lines.append(f"store {self._type} zeroinitializer,ptr {address}{self._tail}")
 
-    def scopes(self, key: object) -> str:
-        """What tells LLVM what a load or store does not overlap."""
-        if not self._keys or key not in self._keys:
-            return ""
-        return self.module.scopes(key, [x for x in self._keys if x is not key])
-
-    # Values
-
-    def operand(self, x: Operand) -> str:
-        """LLVM's name of a value or number, loaded if need be."""
-        if self._places.same:
-            x = self._places.same.get(x, x)  # type: ignore[arg-type]
-        if isinstance(x, Statement):
-            place = self._places.of[x]
-        elif self.module.optimizes:
-            (bits,) = struct.unpack("<Q", struct.pack("<d", x))
-            number = f"0x{bits:016X}"
-            return number if self._width == 1 else f"splat(double {number})"
-        else:
-            place = self._memory.number(x)
-        if place.slot >= 0 and place.since != self._moment:
-            address = self._address(place)
-            scopes = self.scopes(place.array or "values") if self._keys else ""
-            self._lines.append(f"load {self._type},ptr {address}{self._tail}{scopes}")
-            place.register = self._new()
-            place.since = self._moment
-        return place.register
-
-    def _store(self, register: str, place: Place) -> None:
-        address = self._address(place)
-        scopes = self.scopes("values") if self._keys else ""
-        self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}{scopes}")
-
-    def _address(self, place: Place) -> str:
-        """LLVM's name of the address of a slot."""
-        if self.module.optimizes:  # it will see that two addresses are the same
-            return self._address_of(place.slot)
-        if place.addressed != self._region:
-            place.address = self._address_of(place.slot)
-            place.addressed = self._region
-        return place.address
-
-    def _address_of(self, offset: int) -> str:
-        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {offset}")
-        return self._new()
-
     def _add_to_sums(self, register: str, sums: Sequence[int]) -> None:
         """Add a value to some sums."""
         for offset in sums:
@@ -540,89 +352,3 @@ class Writer:
             self._lines.append(f"fadd {self._type} {self._new()},{register}")
             total = self._new()
             self._lines.append(f"store {self._type} {total},ptr {address}{self._tail}")
-
-    def _compute(self, statement: Compute) -> None:
-        """Write what computes a value: LLVM's next one."""
-        operation = statement.operation
-        operands = statement.operands
-        name = operation.name if operation.builtin else ""
-        instruction = INSTRUCTIONS.get(name)
-        if instruction is not None:
-            if len(operands) == 2:
-                x, y = self.operand(operands[0]), self.operand(operands[1])
-            elif self.module.optimizes:
-                self._lines.append(f"fneg {self._type} {self.operand(operands[0])}")
-                return
-            else:
-                x, y = self.operand(-0.0), self.operand(operands[0])
-            self._lines.append(f"{instruction} {self._type} {x},{y}")
-        elif name == "round" and operands[1] == 0.0:
-            self._call("round_to_whole", operands[:1])
-        elif name == "hypot" and len(operands) == 2:
-            self._call("hypot2", operands)
-        elif name == "gather":
-            self._gather(operands)
-        elif name in SWEEPS:
-            self._call_in_memory(name, operands)
-        elif called_back(operation):
-            self._call_back(operation, operands)
-        else:
-            self._call(name, operands)
-
-    def _call(self, name: str, operands: Sequence[Operand]) -> None:
-        """Write a call of a function of vectors."""
-        kind = self._type
-        given = ",".join([f"{kind} {self.operand(x)}" for x in operands])
-        function = self.module.function(name, ",".join([kind] * len(operands)))
-        self._lines.append(f"call {kind} {function}({given})")
-        if name not in INTRINSICS and not self.module.optimizes:
-            self._moment += 1
-
-    def _call_in_memory(self, name: str, operands: Sequence[Operand]) -> None:
-        """Write a call of a function that gets operands in consecutive slots."""
-        address = self._address_of(self._line_up(operands))
-        function = self.module.function(name, "ptr,i64")
-        self._lines.append(f"call {self._type} {function}(ptr {address},i64 {len(operands)})")
-        self._moment += 1
-
-    def _call_back(self, operation: rules.Operation, operands: Sequence[Operand]) -> None:
-        """Write a call of Python."""
-        address = self._address_of(self._line_up(operands))
-        function = self.module.function("callback", "ptr,i64,ptr,i64,i64")
-        self._lines.append(
-            f"call {self._type} {function}(ptr %w,i64 {self._numbers[operation]},"
-            f"ptr {address},i64 {len(operands)},i64 {int(self._uniform)})"
-        )
-        self._moment += 1
-
-    def _gather(self, operands: Sequence[Operand]) -> None:
-        index, *table = operands
-        numbers = [self._places.same.get(x, x) for x in table]  # type: ignore[arg-type]
-        if all(isinstance(x, float) for x in numbers):
-            name = "gather_numbers"
-            at = self._data.numbers(numbers)  # type: ignore[arg-type]
-            self._lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
-            address = self._new()
-        else:
-            name = "gather"
-            address = self._address_of(self._line_up(table))
-        x = self.operand(index)
-        function = self.module.function(name, f"{self._type},ptr,i64")
-        self._lines.append(
-            f"call {self._type} {function}({self._type} {x},ptr {address},i64 {len(table)})"
-        )
-        self._moment += 1
-
-    def _line_up(self, values: Sequence[Operand]) -> int:
-        """The offset of consecutive slots with some values, where they are or copied."""
-        step = self._memory.step
-        places = [self._places.find(x) for x in values]
-        slots = [-1 if place is None else place.slot for place in places]
-        first = slots[0] if slots else -1
-        if first >= 0 and slots == list(range(first, first + len(slots) * step, step)):
-            return first
-        for k, x in enumerate(values):
-            register = self.operand(x)
-            address = self._address_of(self._scratch + k * step)
-            self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}")
-        return self._scratch

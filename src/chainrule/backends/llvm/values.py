@@ -1,0 +1,280 @@
+"""Writes values and elements of arrays in LLVM's assembly language."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+
+from chainrule import rules
+from chainrule.program.form import (
+    CONSTANT,
+    Array,
+    Compute,
+    Index,
+    Loop,
+    Operand,
+    Statement,
+)
+
+from .data import Data
+from .modules import Module
+from .places import Place, Places
+from .vector_math import INSTRUCTIONS, INTRINSICS, SWEEPS, called_back
+from .workspace import Memory
+
+
+class ValueWriter:
+    """Writes lines of a function that give values.
+
+    Args:
+        places: where values are kept.
+        memory: the workspace.
+        arrays: offsets of the arrays in the workspace.
+        data: the numbers that the code reads.
+        scratch: offset of the slots for operands in memory.
+        module: the module that is written to.
+        numbers: of the operations that Python computes.
+
+    Attributes:
+        module: the module that is written to.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        memory: Memory,
+        arrays: Mapping[Array, int],
+        data: Data,
+        scratch: int,
+        module: Module,
+        numbers: Mapping[rules.Operation, int],
+    ) -> None:
+        self.module = module
+        self._places = places
+        self._memory = memory
+        self._arrays = arrays
+        self._data = data
+        self._scratch = scratch
+        self._numbers = numbers
+        self._type = module.type
+        self._width = module.width
+        self._tail = f",align {8 * module.width}"
+        self._uniform = False  # whether this is the prologue
+        self._moment = 0  # counts functions and calls: what has a slot is then loaded again
+        self._region = 0  # counts functions and ends of loops: registers are not known after them
+        self._number = 0  # of LLVM's next value
+        self._lines: list[str] = []
+        self._counters: dict[Loop, str] = {}
+        self._keys: list[object] = []  # what memory of the function consists of
+
+    def _new(self) -> str:
+        """LLVM's name of the value that the line just written gives."""
+        self._number += 1
+        return f"%{self._number - 1}"
+
+    def line(self, text: str) -> str:
+        """Write what gives a value; gives LLVM's name of it."""
+        self._lines.append(text)
+        return self._new()
+
+    def append(self, text: str) -> None:
+        """Write what gives no value."""
+        self._lines.append(text)
+
+    def resolved(self, x: Operand) -> Operand:
+        """The value or number that a value is the same as."""
+        return self._places.same.get(x, x)  # type: ignore[arg-type]
+
+    # Arrays
+
+    def _index(self, index: Index, step: int = 1, start: int = 0) -> str:
+        """LLVM's name of a whole number: an index times a step, and some more."""
+        lines = self._lines
+        constant = start + index.offset * step
+        terms = []
+        for loop, stride in index.strides:
+            lines.append(f"mul nsw i64 {self._counters[loop]},{stride * step}")
+            terms.append(self._new())
+        for table, inner in index.tables:
+            place, size = self._data.indices(table)
+            at = self._index(inner, size, place)
+            lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+            lines.append(f"load i{8 * size},ptr {self._new()},align {size}")
+            number = self._new()
+            if size == 4:
+                lines.append(f"sext i32 {number} to i64")
+                number = self._new()
+            if step != 1:
+                lines.append(f"mul nsw i64 {number},{step}")
+                number = self._new()
+            terms.append(number)
+        if not terms:
+            return str(constant)
+        total = terms[0]
+        for term in terms[1:]:
+            lines.append(f"add nsw i64 {total},{term}")
+            total = self._new()
+        if constant:
+            lines.append(f"add nsw i64 {total},{constant}")
+            total = self._new()
+        return total
+
+    def element(self, array: Array, index: Index) -> str:
+        """LLVM's name of the address of an element."""
+        if array.kind == CONSTANT:
+            at = self._index(index, 8, self._data.constants(array))
+            return self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+        at = self._index(index, self._memory.step, self._arrays[array])
+        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
+        return self._new()
+
+    def load(self, array: Array, index: Index) -> str:
+        """LLVM's name of an element, loaded."""
+        lines = self._lines
+        if array.kind == CONSTANT:
+            return self._splat(self.line(f"load double,ptr {self.element(array, index)},align 8"))
+        address = self.element(array, index)
+        lines.append(f"load {self._type},ptr {address}{self._tail}{self.scopes(array)}")
+        return self._new()
+
+    def _splat(self, number: str) -> str:
+        """LLVM's name of the vector of equal numbers."""
+        if self._width == 1:
+            return number
+        kind = self._type
+        zeros = f"<{self._width} x i32> zeroinitializer"
+        self._lines.append(f"insertelement {kind} poison,double {number},i32 0")
+        self._lines.append(f"shufflevector {kind} {self._new()},{kind} poison,{zeros}")
+        return self._new()
+
+    def scopes(self, key: object) -> str:
+        """What tells LLVM what a load or store does not overlap."""
+        if not self._keys or key not in self._keys:
+            return ""
+        return self.module.scopes(key, [x for x in self._keys if x is not key])
+
+    # Values
+
+    def operand(self, x: Operand) -> str:
+        """LLVM's name of a value or number, loaded if need be."""
+        if self._places.same:
+            x = self._places.same.get(x, x)  # type: ignore[arg-type]
+        if isinstance(x, Statement):
+            place = self._places.of[x]
+        elif self.module.optimizes:
+            (bits,) = struct.unpack("<Q", struct.pack("<d", x))
+            number = f"0x{bits:016X}"
+            return number if self._width == 1 else f"splat(double {number})"
+        else:
+            place = self._memory.number(x)
+        if place.slot >= 0 and place.since != self._moment:
+            address = self._address(place)
+            scopes = self.scopes(place.array or "values") if self._keys else ""
+            self._lines.append(f"load {self._type},ptr {address}{self._tail}{scopes}")
+            place.register = self._new()
+            place.since = self._moment
+        return place.register
+
+    def _store(self, register: str, place: Place) -> None:
+        address = self._address(place)
+        scopes = self.scopes("values") if self._keys else ""
+        self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}{scopes}")
+
+    def _address(self, place: Place) -> str:
+        """LLVM's name of the address of a slot."""
+        if self.module.optimizes:  # it will see that two addresses are the same
+            return self._address_of(place.slot)
+        if place.addressed != self._region:
+            place.address = self._address_of(place.slot)
+            place.addressed = self._region
+        return place.address
+
+    def _address_of(self, offset: int) -> str:
+        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {offset}")
+        return self._new()
+
+    def _compute(self, statement: Compute) -> None:
+        """Write what computes a value: LLVM's next one."""
+        operation = statement.operation
+        operands = statement.operands
+        name = operation.name if operation.builtin else ""
+        instruction = INSTRUCTIONS.get(name)
+        if instruction is not None:
+            if len(operands) == 2:
+                x, y = self.operand(operands[0]), self.operand(operands[1])
+            elif self.module.optimizes:
+                self._lines.append(f"fneg {self._type} {self.operand(operands[0])}")
+                return
+            else:
+                x, y = self.operand(-0.0), self.operand(operands[0])
+            self._lines.append(f"{instruction} {self._type} {x},{y}")
+        elif name == "round" and operands[1] == 0.0:
+            self._call("round_to_whole", operands[:1])
+        elif name == "hypot" and len(operands) == 2:
+            self._call("hypot2", operands)
+        elif name == "gather":
+            self._gather(operands)
+        elif name in SWEEPS:
+            self._call_in_memory(name, operands)
+        elif called_back(operation):
+            self._call_back(operation, operands)
+        else:
+            self._call(name, operands)
+
+    def _call(self, name: str, operands: Sequence[Operand]) -> None:
+        """Write a call of a function of vectors."""
+        kind = self._type
+        given = ",".join([f"{kind} {self.operand(x)}" for x in operands])
+        function = self.module.function(name, ",".join([kind] * len(operands)))
+        self._lines.append(f"call {kind} {function}({given})")
+        if name not in INTRINSICS and not self.module.optimizes:
+            self._moment += 1
+
+    def _call_in_memory(self, name: str, operands: Sequence[Operand]) -> None:
+        """Write a call of a function that gets operands in consecutive slots."""
+        address = self._address_of(self._line_up(operands))
+        function = self.module.function(name, "ptr,i64")
+        self._lines.append(f"call {self._type} {function}(ptr {address},i64 {len(operands)})")
+        self._moment += 1
+
+    def _call_back(self, operation: rules.Operation, operands: Sequence[Operand]) -> None:
+        """Write a call of Python."""
+        address = self._address_of(self._line_up(operands))
+        function = self.module.function("callback", "ptr,i64,ptr,i64,i64")
+        self._lines.append(
+            f"call {self._type} {function}(ptr %w,i64 {self._numbers[operation]},"
+            f"ptr {address},i64 {len(operands)},i64 {int(self._uniform)})"
+        )
+        self._moment += 1
+
+    def _gather(self, operands: Sequence[Operand]) -> None:
+        index, *table = operands
+        numbers = [self._places.same.get(x, x) for x in table]  # type: ignore[arg-type]
+        if all(isinstance(x, float) for x in numbers):
+            name = "gather_numbers"
+            at = self._data.numbers(numbers)  # type: ignore[arg-type]
+            self._lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+            address = self._new()
+        else:
+            name = "gather"
+            address = self._address_of(self._line_up(table))
+        x = self.operand(index)
+        function = self.module.function(name, f"{self._type},ptr,i64")
+        self._lines.append(
+            f"call {self._type} {function}({self._type} {x},ptr {address},i64 {len(table)})"
+        )
+        self._moment += 1
+
+    def _line_up(self, values: Sequence[Operand]) -> int:
+        """The offset of consecutive slots with some values, where they are or copied."""
+        step = self._memory.step
+        places = [self._places.find(x) for x in values]
+        slots = [-1 if place is None else place.slot for place in places]
+        first = slots[0] if slots else -1
+        if first >= 0 and slots == list(range(first, first + len(slots) * step, step)):
+            return first
+        for k, x in enumerate(values):
+            register = self.operand(x)
+            address = self._address_of(self._scratch + k * step)
+            self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}")
+        return self._scratch

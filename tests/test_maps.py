@@ -1,0 +1,205 @@
+"""Loops of a single point that are computed several iterations at a time."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from random_forms import bits
+from test_program_kernels import MACHINES, call
+
+from chainrule import rules
+from chainrule.backends.llvm.kernel import Kernel
+from chainrule.backends.llvm.machine import machine
+from chainrule.backends.llvm.maps import Map, as_map
+from chainrule.passes.promote import promoted
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    SUMS,
+    VALUES,
+    Array,
+    Index,
+    Loop,
+    Operand,
+    Program,
+    Slice,
+    statements,
+)
+from chainrule.program.interpreter import interpret
+from chainrule.program.verifier import verify
+
+EXACT: tuple[rules.Operation, ...] = (
+    *(rules.add, rules.subtract, rules.multiply, rules.divide, rules.maximum, rules.where),
+    *(rules.less, rules.relu, rules.sqrt, rules.absolute, rules.negative, rules.floor),
+)
+OTHERS = (rules.sin, rules.exp, rules.tanh, rules.sigmoid, rules.power, rules.hypot, rules.fmod)
+SIZE = 150  # elements of each array
+
+
+class Draft:
+    """A program of some loops under construction."""
+
+    def __init__(self, seed: int, exact: bool) -> None:
+        self.rng = Random(seed)
+        self.operations = EXACT if exact else EXACT + OTHERS
+        self.builder = Builder(SIZE, final=True)
+        self.readable = [self.builder.inputs]
+        self.outputs: list[Operand | Slice] = []
+        for _ in range(self.rng.randint(1, 4)):
+            self.add_loop()
+        self.program = self.builder.finish(self.outputs)
+        verify(self.program)
+
+    def add_loop(self) -> None:
+        """A loop, or one in another."""
+        builder, rng = self.builder, self.rng
+        trips = rng.choice([1, 7, 8, 9, 16, 30, 65])
+        target, sums = Array(VALUES, SIZE, "a"), Array(SUMS, SIZE, "s")
+        if rng.random() < 0.4:
+            with builder.loop(rng.randint(1, 4)) as outer:
+                count = Index(trips, ((outer, rng.choice([0, 1])),))
+                with builder.loop(count if count.strides[0][1] else trips) as loop:
+                    self.body(loop, trips + 3, Array(VALUES, 0), sums, outer)
+        else:
+            with builder.loop(trips) as loop:
+                self.body(loop, trips, target, sums, None)
+            self.outputs.append(Slice(target, 0, trips))
+            if trips == SIZE:
+                self.readable.append(target)
+        self.outputs.append(Slice(sums, 0, SIZE))
+
+    def index(self, loop: Loop, most: int, outer: Loop | None, stride: int) -> Index:
+        """An element in bounds for up to so many iterations."""
+        extra = ((outer, self.rng.choice([1, 5])),) if outer is not None else ()
+        first = self.rng.randint(0, 40) + (most if stride < 0 else 0)
+        return Index(first, (((loop, stride),) if stride else ()) + extra)
+
+    def body(self, loop: Loop, most: int, target: Array, sums: Array, outer: Loop | None) -> None:
+        """Values of elements, stored or added up."""
+        builder, rng = self.builder, self.rng
+        values: list[Operand] = [0.5]
+        for _ in range(rng.randint(1, 3)):
+            stride = rng.choice([1, 1, 1, -1, 0, 2 if most < 40 else 1])
+            index = self.index(loop, most, outer, stride)
+            values.append(builder.load(rng.choice(self.readable), index))
+        for _ in range(rng.randint(1, 6)):
+            operation = rng.choice(self.operations)
+            arity = 2 if operation is rules.hypot else len(operation.local_grads)
+            recent = [rng.choice(values[-3:]) for _ in range(arity)]
+            values.append(builder.compute(operation, recent))
+        if target.size:
+            at = Index(0, ((loop, 1),))
+            if rng.random() < 0.3:
+                at = Index(loop.trips.offset - 1, ((loop, -1),))
+            builder.store(target, at, values[-1])
+        kind = rng.choice([0, 0, 0, 1, 2, 2, 3])
+        if kind == 0:
+            builder.add(sums, Index(3), values[-1])
+        elif kind == 1:
+            builder.add(sums, self.index(loop, most, outer, rng.choice([1, -1])), values[-1])
+        elif kind == 2:
+            builder.add(sums, Index(3), values[-1])
+            builder.add(sums, Index(3), values[-2])
+
+
+def maps_of(program: Program) -> list[Map]:
+    """The loops that are computed on vectors."""
+    loops = [x for x in statements(promoted(program).body) if isinstance(x, Loop)]
+    found = [as_map(x, x.carries, 8) for x in loops if not any(isinstance(y, Loop) for y in x.body)]
+    return [x for x in found if x is not None]
+
+
+def inputs_for(seed: int) -> np.ndarray:
+    """Numbers, some special."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=SIZE)
+    numbers[rng.integers(0, SIZE, 6)] = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-320]
+    return numbers
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_exact_maps(seed: int) -> None:
+    """To the last bit what the interpreter gives."""
+    program = Draft(seed, exact=True).program
+    numbers = inputs_for(seed)
+    status, found = call(Kernel(program, [], lanes=False), numbers)
+    assert status == 0
+    assert bits(found.tolist()) == bits(interpret(program, numbers.tolist())[0])
+
+
+@pytest.mark.parametrize("seed", range(40, 70))
+@pytest.mark.parametrize("name", MACHINES)
+def test_maps(seed: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit what comes one iteration after the other, on other machines too."""
+    cpu, vector_math = MACHINES[name]
+    if cpu and (machine().width < 4 or "x86" not in machine().triple):
+        pytest.skip("a machine that can't be simulated here")
+    monkeypatch.setenv("CHAINRULE_CPU", cpu)
+    monkeypatch.setenv("CHAINRULE_VECTOR_MATH", vector_math)
+    program = Draft(seed, exact=False).program
+    numbers = inputs_for(seed)
+    _, together = call(Kernel(program, [], lanes=False), numbers)
+    monkeypatch.setattr("chainrule.backends.llvm.writer.as_map", lambda *_: None)
+    _, alone = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(together.tolist()) == bits(alone.tolist())
+
+
+def test_there_are_maps() -> None:
+    """The tests above would pass without."""
+    found = [x for seed in range(70) for x in maps_of(Draft(seed, exact=seed < 40).program)]
+    assert len(found) > 25
+    assert sum(len(x.sums) > 0 for x in found) > 5
+
+
+def loop_of(write: object) -> Loop:
+    """The only loop of a program of 20 iterations."""
+    builder = Builder(100, final=True)
+    array, sums = Array(VALUES, 60, "a"), Array(SUMS, 60, "s")
+    with builder.loop(20) as loop:
+        write(builder, Index(0, ((loop, 1),)), array, sums)  # type: ignore[operator]
+    program = promoted(builder.finish([Slice(array, 0, 60), Slice(sums, 0, 60)]))
+    return next(x for x in program.body if isinstance(x, Loop))
+
+
+def scaled(builder: Builder, at: Index) -> Operand:
+    """The sine of an input."""
+    return builder.compute(rules.sin, (builder.load(builder.inputs, at),))
+
+
+HANG_TOGETHER = {
+    "reads what others store": lambda b, i, a, s: b.store(
+        a, i.plus(20), b.compute(rules.sin, (b.load(a, Index(0, i.strides)),))
+    ),
+    "adds twice to elements": lambda b, i, a, s: (
+        b.add(s, i, scaled(b, i)),
+        b.add(s, i.plus(1), scaled(b, i.plus(3))),
+    ),
+    "every second element": lambda b, i, a, s: b.store(
+        a, i, scaled(b, Index(0, ((i.strides[0][0], 2),)))
+    ),
+    "a guard": lambda b, i, a, s: (
+        b.store(a, i, scaled(b, i)),
+        b.guard(b.compute(rules.less, (scaled(b, i), 5.0)), True, i),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HANG_TOGETHER)
+def test_loops_that_are_no_maps(name: str) -> None:
+    """One iteration after the other."""
+    loop = loop_of(HANG_TOGETHER[name])
+    assert as_map(loop, loop.carries, 8) is None
+
+
+def test_a_running_total_is_no_map() -> None:
+    """Each sum is needed."""
+    builder = Builder(30, final=True)
+    array = Array(VALUES, 31, "total")
+    builder.store(array, Index(0), 0.0)
+    with builder.loop(30) as loop:
+        at = Index(0, ((loop, 1),))
+        terms = builder.load(array, at), scaled(builder, at)
+        builder.store(array, at.plus(1), builder.compute(rules.add, terms))
+    program = builder.finish([Slice(array, 0, 31)])
+    assert not maps_of(program)
