@@ -471,7 +471,7 @@ def told_by_lanes(x: Any, parts: Any) -> Any:
         elif isinstance(part, (float, Node)):
             total = total + weight * part * x
         else:
-            total = total + weight * len(str(type(part))) + len(str(part))
+            total = total + weight * len(str(type(part))) + sum(str(part).encode())
     return total
 
 
