@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import count, repeat
 from typing import Any, Final
 
 from chainrule import rules
@@ -52,6 +54,11 @@ def _is_negative(x: Operand) -> bool:
     return isinstance(x, Compute) and x.operation is rules.negative
 
 
+def _run(calls: Iterator[object]) -> None:
+    """Make the calls of a ``map``."""
+    deque(calls, maxlen=0)
+
+
 class Recorded:
     """The recording of a run.
 
@@ -92,11 +99,21 @@ class Recorded:
             TracedValueError: if it depends on a value of a transformation that has ended.
         """
         operand = self._recording.record(root)
+        if len(self.captured) > self._followed:
+            self._check_captured()
+        return operand
+
+    def record_all(self, roots: Sequence[object]) -> list[int]:
+        """The same for several."""
+        operands = list(map(self._recording.record, roots))
+        self._check_captured()
+        return operands
+
+    def _check_captured(self) -> None:
         for node in self.captured[self._followed :]:
             if has_ended(node._level):
                 raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             self._followed += 1
-        return operand
 
     # Guards
 
@@ -196,13 +213,12 @@ class Recorded:
         number = self.segments
         self.segments += 1
         mark = self._recording.mark
-        entered = [self.record(x.operands[0] if x.operands else x._number) for x in inputs]
+        stood_for = [x._number if x._a is None else x._a for x in inputs]
+        entered = self.record_all(stood_for)
         mark(BEGIN, number, ABSENT, began)
-        for place, (x, operand) in enumerate(zip(inputs, entered, strict=True)):
-            mark(ENTER, operand, place, x)
-        left = [self.record(y) for y in outputs]
-        for place, operand in enumerate(left):
-            mark(LEAVE, operand, place)
+        _run(map(mark, repeat(ENTER), entered, count(), inputs))
+        left = self.record_all(outputs)
+        _run(map(mark, repeat(LEAVE), left, count()))
         mark(END, number)
         return number
 
@@ -218,14 +234,12 @@ class Recorded:
             results: what comes: numbers, and nodes for what outer transformations are to follow.
         """
         mark = self._recording.mark
-        operands = [None if x is None else self.record(x) for x in given]
-        for place, operand in enumerate(operands):
-            if operand is not None:
-                mark(GIVE, operand, place)
+        places = [place for place, x in enumerate(given) if x is not None]
+        operands = self.record_all([given[place] for place in places])
+        _run(map(mark, repeat(GIVE), operands, places))
         mark(PUSH if forward else PULL, segment)
         nodes = fresh_inputs([*results], self._level)
-        for place, node in enumerate(nodes):
-            mark(RESULT, place, ABSENT, node)
+        _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
         return nodes
 
     # The program
@@ -236,10 +250,9 @@ class Recorded:
         Raises:
             TracedValueError: if one belongs to a transformation that has ended.
         """
-        for y in outputs:
-            if isinstance(y, Node) and has_ended(y._level):
-                raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = self._recording.in_order([self.record(y) for y in outputs])  # for good
+        if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
+            raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
+        operands = self._recording.in_order(self.record_all(outputs))  # for good
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 
