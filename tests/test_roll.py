@@ -478,7 +478,7 @@ def test_sequences(seed: int) -> None:
 def test_order(seed: int) -> None:
     """The rows run in the order in which they were recorded, and each once."""
     source = loop_program(seed)
-    recording, outputs, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
+    recording, _, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
     rows = Rows(recording)
     found = nest.Nest(rows, Grammar(rows.tokens, rows.loose, (-1, -1), Operands(rows.columns)))
     counts: dict[Any, int] = {}
