@@ -119,6 +119,12 @@ class Watch:
         """Whether there is nothing that could change."""
         return not (self._looks or self._read)
 
+    def split(self) -> tuple[tuple[tuple[Callable[[], Any], Any], ...], Callable[[], bool] | None]:
+        """What ``changed`` does: looks, and a function where there is more to it."""
+        if self._sizes or self._keys or self._read:
+            return (), self.changed
+        return tuple(self._looks), None
+
     def changed(self) -> bool:
         """Whether something that leads to a captured node is another object now."""
         try:
