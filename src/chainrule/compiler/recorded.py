@@ -40,7 +40,7 @@ _DIRECT: Final = {  # operations that are not simpler than they stand, of values
     code: operation
     for code, operation in OPERATION_OF.items()
     if operation in (rules.add, rules.subtract, rules.multiply, rules.divide)
-    or operation in (rules.less, rules.less_equal, rules.equal, rules.not_equal)
+    or operation in rules.COMPARISONS
     or operation in (rules.exp, rules.log, rules.sqrt, rules.sin, rules.cos, rules.tanh)
 }
 _SHIFTED: Final = frozenset(  # which take numbers that simplify nothing
@@ -50,9 +50,7 @@ _SHIFTED: Final = frozenset(  # which take numbers that simplify nothing
 )
 _SIMPLIFYING: Final = frozenset([0.0, 1.0, -1.0])
 _COMPARISONS: Final = frozenset(  # which take numbers as well
-    code
-    for code, operation in _DIRECT.items()
-    if operation in (rules.less, rules.less_equal, rules.equal, rules.not_equal)
+    code for code, operation in _DIRECT.items() if operation in rules.COMPARISONS
 )
 
 

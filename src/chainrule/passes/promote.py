@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Final
 
 import numpy
@@ -44,7 +43,6 @@ from .rebuild import Rebuilding
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
 LARGEST: Final = 1 << 20  # elements of an array that are looked at one by one
-_COMPARISONS: Final = (rules.less, rules.less_equal, rules.equal, rules.not_equal)
 
 
 def promoted(program: Program) -> Program:
@@ -59,8 +57,7 @@ def promoted(program: Program) -> Program:
     indices = Indices()
     copies = _copies(program, indices)
     outputs = [copies.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
-    same = Program(program.inputs, program.body, outputs)
-    same.guards = program.guards
+    same = Program(program.inputs, program.body, outputs, program.guards)
     return _Promotion(same, indices, copies).finished()
 
 
@@ -117,10 +114,10 @@ class _Promotion(Rebuilding):
         super().__init__(program, Builder(program.inputs.size, final=True))
         self._indices = indices
         self._copies = copies
-        self._around: dict[Statement, tuple[Loop, ...]] = {}
+        self._around: dict[Statement, nests.Path] = {}
         self._groups: dict[tuple[Array, Index], Group] = {}
         self._of: dict[Statement, Group] = {}
-        self._stores: dict[Array, list[tuple[Store, tuple[Loop, ...]]]] = defaultdict(list)
+        self._stores: dict[Array, list[tuple[Store, nests.Path]]] = defaultdict(list)
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
         self._read: dict[tuple[Loop, Array], list[Load]] = defaultdict(list)  # somewhere in it
@@ -128,7 +125,8 @@ class _Promotion(Rebuilding):
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
         self._recurrences: dict[Loop, list[Recurrence]] = defaultdict(list)
-        self._survey(program.body, ())
+        for statement, around in nests.paths(program.body):
+            self._survey(statement, around)
         self._find_sums()
         for x in statements(program.body):
             if isinstance(x, Load):
@@ -141,18 +139,15 @@ class _Promotion(Rebuilding):
 
     # What there is
 
-    def _survey(self, body: Sequence[Statement], around: tuple[Loop, ...]) -> None:
-        for x in body:
-            self._around[x] = around
-            if isinstance(x, Loop):
-                self._survey(x.body, (*around, x))
-            elif isinstance(x, Load) and x.array.kind == SUMS:
-                for loop in around:
-                    self._read[loop, x.array].append(x)
-            elif isinstance(x, Store) and x.array not in self._copies:
-                self._join(x, around)
+    def _survey(self, x: Statement, around: nests.Path) -> None:
+        self._around[x] = around
+        if isinstance(x, Load) and x.array.kind == SUMS:
+            for loop in around:
+                self._read[loop, x.array].append(x)
+        elif isinstance(x, Store) and x.array not in self._copies:
+            self._join(x, around)
 
-    def _join(self, store: Store, around: tuple[Loop, ...]) -> None:
+    def _join(self, store: Store, around: nests.Path) -> None:
         """Put a statement into its group."""
         index = self._indices.canonical(store.index)
         group = self._groups.get((store.array, index))
@@ -341,7 +336,7 @@ class _Promotion(Rebuilding):
         if isinstance(x, Compute):
             if x.operation is rules.where:
                 return all(self._is_flag(y) for y in x.operands[1:])
-            return x.operation in _COMPARISONS
+            return x.operation in rules.COMPARISONS
         return x in self._flags
 
     def loop(self, loop: Loop) -> None:

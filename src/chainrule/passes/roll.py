@@ -19,9 +19,10 @@ import numpy
 from chainrule.compiler.recording import BEGIN, END, GUARD, MARKS, Recording
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
+from chainrule.program.nests import Numbers
 
 from .copies import copy_elements
-from .domain import Domain, Indices, Numbers
+from .domain import Domain, Indices
 from .flat import flat
 from .grammar import Grammar, Operands
 from .lasts import Lasts
