@@ -640,11 +640,14 @@ def test_gather() -> None:
         draft.add("gather", 0, 1, 2, 3, 4),
         draft.add("gather", 0, *squares),
         draft.add("gather", 0, 4, 2, 2, draft.constant(9.0)),
+        draft.add("gather", 0, 1, 3, 1, 3),
+        draft.add("gather", 0, 4, 3, 2, 1),  # evenly spaced, but the other way round
+        draft.add("gather", 0, 2, 2, 2, 2),
     ]
     points = np.random.default_rng(3).standard_normal((40, 5))
     points[:, 0] = np.arange(40) % 4
     for uniform in ([False] * 5, [False, True, True, True, True]):
-        out = np.empty((40, 3))
+        out = np.empty((40, 6))
         if uniform[1]:
             points[:, 1:] = points[0, 1:]
         inputs = [
@@ -655,6 +658,20 @@ def test_gather() -> None:
         for point, values in zip(points.tolist(), out, strict=True):
             eager = draft.values(point)
             assert values.tolist() == [eager[v] for v in draft.outputs]
+
+
+def test_columns_of_a_table() -> None:
+    """They are read where they are, not copied for each block."""
+    draft = Draft(13)
+    draft.outputs = [draft.add("gather", 0, *range(1 + k, 13, 3)) for k in range(3)]
+    points = np.random.default_rng(3).standard_normal((20, 13))
+    points[:, 0] = np.arange(20) % 4
+    values, _ = run_rows(compiled(draft, [False] * 13), points)
+    rows = np.arange(20), points[:, 0].astype(int)
+    assert np.array_equal(values, points[:, 1:].reshape(20, 4, 3)[rows])
+    single = compiled(draft, [], lanes=False)
+    for point, row in zip(points, values, strict=True):
+        assert np.array_equal(call(single, point)[1], row)
 
 
 def test_an_index_outside_does_no_harm() -> None:

@@ -89,7 +89,7 @@ class FastLanes:
             return None
         segments = []
         kept = []
-        lanes = 0
+        lanes = -1
         for arg, (_, shape, axis, _) in zip(args, self._leaves, strict=True):
             if shape is None:
                 number = array("d", (arg,))
@@ -102,7 +102,7 @@ class FastLanes:
             if axis is not None:
                 if len(own_shape) != len(shape) + 1:
                     return None
-                if lanes not in (0, own_shape[axis]):
+                if lanes not in (-1, own_shape[axis]):
                     return None
                 lanes = own_shape[axis]
                 lane_stride = strides[axis]
@@ -121,7 +121,7 @@ class FastLanes:
                 count *= n
             if count:
                 segments.append((address_of(arg), count, stride, lane_stride))
-        if lanes == 0:
+        if lanes < 1:
             return None
         result = self._result
         arrays = [numpy.empty((lanes, count)) for count in result.kept]

@@ -32,6 +32,7 @@ from chainrule.program.form import (
 )
 from chainrule.rules import Operation
 
+from .callback import FALLBACKS
 from .data import Data
 from .layout import HEADER_SLOTS, SLOT
 from .machine import Machine
@@ -65,7 +66,7 @@ class Code:
             are formed by ``main``.
         guards: whether there are guards.
         functions: the vector functions it calls, with the lanes of their vectors.
-        calls_back: whether it calls back for operations.
+        calls_back: whether it may call Python.
         work: instructions of a run, about.
     """
 
@@ -205,7 +206,7 @@ class _Lowering:
             added=added,
             guards=program.guards > 0,
             functions=sorted(functions),
-            calls_back=bool(numbers),
+            calls_back=bool(numbers) or any(name in FALLBACKS for name, _ in functions),
             work=work(program.body),
         )
         return code, data
