@@ -12,11 +12,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from chainrule.engine import ENGINE
 
 Take = Callable[[], AbstractContextManager[Any]]
+T = TypeVar("T")
 
 _around: Final[list[Take]] = []
 _freed: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
@@ -44,6 +45,22 @@ def lock() -> Any:
     made = threading.RLock()
     _freed.add(made)
     return made
+
+
+class computed_once(Generic[T]):
+    """A property that is computed at its first use, by several threads if these come together.
+
+    That of functools takes a lock before Python 3.12, one for all objects of a class.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, owner: Any, kind: type) -> T:
+        found = self.function(owner)
+        owner.__dict__[self.function.__name__] = found  # is found before this object from now on
+        return found
 
 
 def _before() -> None:

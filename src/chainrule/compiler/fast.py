@@ -1,12 +1,7 @@
-"""Frequent calls with as little as possible around the machine code.
-
-Both give None where a call is not of the plain kind they were made for; the general way does it
-then.
-"""
+"""Frequent calls over lanes with as little as possible around the machine code."""
 
 from __future__ import annotations
 
-import ctypes
 from array import array
 from typing import Any
 
@@ -18,41 +13,6 @@ from .arguments import element_stride
 from .plan import Plan
 
 _FLOAT64 = numpy.dtype(numpy.float64)
-
-
-class FastCall:
-    """A call with floats alone for a single point, with as little as possible around the code."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        path = plan.paths.at((), lambda: [])
-        self._call = path.kernel().call
-        self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
-        self._inputs = ctypes.c_double * max(plan.n_inputs, 1)
-        self._outputs = ctypes.c_double * max(path.trace.n_results, 1)
-        layout = path.trace.layout
-        self._plain = layout.shapes == (None,) and layout.structure.is_leaf() and not layout.truths
-        self._unflatten = layout.unflatten
-
-    @staticmethod
-    def fits(plan: Plan, args: tuple[Any, ...]) -> bool:
-        """Whether calls with arguments of these types can be made this way."""
-        return (
-            plan.owner.vmap is None
-            and not plan.captured
-            and all(type(arg) is float for arg in args)
-            and plan.paths.at((), lambda: []).constant is None
-        )
-
-    def __call__(self, args: tuple[float, ...]) -> Any:
-        """The result; None if it follows another trace."""
-        if self._watch is not None and self._watch.changed():
-            return None
-        inputs = self._inputs(*args)
-        outputs = self._outputs()
-        if self._call(ctypes.addressof(inputs), ctypes.addressof(outputs)):
-            return None
-        return outputs[0] if self._plain else self._unflatten(list(outputs))
 
 
 class FastLanes:

@@ -26,6 +26,7 @@ from .draws import Draws
 from .paths import Eager, Outputs, Paths, Prefix, TooManyTraces, run_lanes, run_point, run_reduced
 from .results import LaneResult
 from .sites import PlainSites
+from .small import SmallCall, pattern_of_arguments
 from .statics import State
 from .trace import Restart, Trace
 
@@ -86,6 +87,8 @@ class Plan:
         self._lock = forking.lock()
         self._draws = Draws(owner.function)
         self.eager = False
+        self._pattern: Any = None if self.lanes else pattern_of_arguments(structure, leaves)
+        self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
         self.paths = self._new_paths()
 
@@ -193,6 +196,19 @@ class Plan:
             TooManyTraces: if it takes too many paths.
         """
         return self._with(values, lambda: self._run(values, lanes))
+
+    def small_call(self) -> Any:
+        """What calls it with plain arguments; None if that can't be."""
+        path = self.paths.known(())
+        step = None
+        if self._pattern is not None and not self.captured and path is not None:
+            step = path.step
+        if step is None:
+            self.small = None
+        elif self.small is None or self.small.first is not step:
+            looks, changed = ((), None) if self.watch is None else self.watch.split()
+            self.small = SmallCall(self._pattern, step, looks, changed, self)
+        return self.small
 
     def prepare(self, values: Sequence[Any]) -> None:
         """Compile for the path that the leaves of a call take, or their first lane."""

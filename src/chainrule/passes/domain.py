@@ -6,12 +6,12 @@ run.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
 
+from chainrule.forking import computed_once
 from chainrule.program.form import Index, Loop, Table
 
 Numbers: TypeAlias = NDArray[numpy.int64]
@@ -87,7 +87,7 @@ class Domain:
             domain = domain.parent
         return result
 
-    @cached_property
+    @computed_once
     def instances(self) -> Numbers:
         """The numbers of all instances."""
         return numpy.arange(self.count)
@@ -107,7 +107,7 @@ class Domain:
 
     # Affine numbers
 
-    @cached_property
+    @computed_once
     def _steps(self) -> list[tuple[int, int] | None]:
         """For each loop two instances that differ in its iteration, and in none further out."""
         return self._steps_among(None)

@@ -129,7 +129,7 @@ class Nest:
         nodes: list[Written | Repeated] = []
         for place, inner in enumerate(body):
             nodes += self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
-        return nodes if unrolled else [Repeated(trips, nodes)]
+        return nodes if unrolled or not nodes else [Repeated(trips, nodes)]
 
     def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
         for node in body:

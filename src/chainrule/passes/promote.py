@@ -120,8 +120,10 @@ class _Promotion(Rebuilding):
         self._around: dict[Statement, tuple[Loop, ...]] = {}
         self._groups: dict[tuple[Array, Index], Group] = {}
         self._of: dict[Statement, Group] = {}
+        self._stores: dict[Array, list[tuple[Store, tuple[Loop, ...]]]] = defaultdict(list)
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
+        self._read: dict[tuple[Loop, Array], list[Load]] = defaultdict(list)  # somewhere in it
         self._written: dict[Array, NDArray[numpy.bool_]] = {}  # elements of SUMS arrays
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
@@ -144,6 +146,9 @@ class _Promotion(Rebuilding):
             self._around[x] = around
             if isinstance(x, Loop):
                 self._survey(x.body, (*around, x))
+            elif isinstance(x, Load) and x.array.kind == SUMS:
+                for loop in around:
+                    self._read[loop, x.array].append(x)
             elif isinstance(x, Store) and x.array not in self._copies:
                 self._join(x, around)
 
@@ -160,6 +165,7 @@ class _Promotion(Rebuilding):
         group.plain = group.plain and group.place is (around[-1] if around else None)
         group.flags = group.count == 1 and group.plain and self._is_flag(store.value)
         self._of[store] = group
+        self._stores[store.array].append((store, around))
         for loop in reversed(around):
             if loop is group.place:
                 break
@@ -172,8 +178,9 @@ class _Promotion(Rebuilding):
         for group in self._groups.values():
             if group.array.kind == SUMS:
                 groups[group.array].append(group)
+        early = self._read_early()
         for array, found in groups.items():
-            if array.size > LARGEST:
+            if array.size > LARGEST or array in early:
                 continue
             places = numpy.concatenate([self._numbers(group) for group in found])
             if len(places) and (places.min() < 0 or places.max() >= array.size):
@@ -183,6 +190,26 @@ class _Promotion(Rebuilding):
                 self._written[array] = times > 0
                 for group in found:
                     group.summed = True
+
+    def _read_early(self) -> set[Array]:
+        """Arrays of which a loop reads an element that it has added to: the sum must be there."""
+        found: set[Array] = set()
+        for loop, groups in self._in.items():
+            sums: dict[tuple[Array, Loop | None], list[Group]] = defaultdict(list)
+            for group in groups:
+                if (loop, group.array) in self._read:
+                    sums[group.array, group.place].append(group)
+            for (array, place), added in sums.items():
+                around = () if place is None else (*self._around[place], place)
+                run = nests.scaled(nests.instance(around), array.size)
+                terms = [nests.numbers(nests.added(run, x.index), around) for x in added]
+                reads = [
+                    nests.numbers(nests.added(run, x.index), self._around[x])
+                    for x in self._read[loop, array]
+                ]
+                if numpy.isin(numpy.concatenate(terms), numpy.concatenate(reads)).any():
+                    found.add(array)
+        return found
 
     def _numbers(self, group: Group) -> nests.Numbers:
         """The elements of a group, one for each run of the body that it belongs to."""
@@ -203,12 +230,35 @@ class _Promotion(Rebuilding):
         for distance in range(1, FARTHEST + 1):
             group = self._groups.get((array, index.plus(distance * stride)))
             if group is not None and group.place is loop:
-                self._hand_on(loop, group, stride, distance)
+                if self._is_known(loop, group, stride, distance, load):
+                    self._hand_on(loop, group, stride, distance)
                 return
 
-    def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
+    def _is_known(self, loop: Loop, group: Group, stride: int, distance: int, load: Load) -> bool:
+        """Whether what the first iterations read is there when the loop begins."""
         if not group.is_followed or self._least(loop) < distance:
-            return
+            return False
+        around = self._around[load]
+        if any(self._least(x) < 1 for x in around[around.index(loop) + 1 :]):
+            return False  # maybe nothing is read
+        inside = [
+            (store, path)
+            for store, path in self._stores[group.array]
+            if loop in path and self._of[store] is not group
+        ]
+        if not inside:
+            return True
+        outer = self._around[loop]
+        run = nests.scaled(nests.instance(outer), group.array.size)
+        first = [
+            nests.substituted(group.index.plus(-x * stride), {loop: Index()})
+            for x in range(1, distance + 1)
+        ]
+        begins = [nests.numbers(nests.added(run, x), outer) for x in first]
+        stored = [nests.numbers(nests.added(run, x.index), path) for x, path in inside]
+        return not numpy.isin(numpy.concatenate(begins), numpy.concatenate(stored)).any()
+
+    def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
         for recurrence in self._recurrences[loop]:
             if recurrence.group is group:
                 recurrence.distance = max(recurrence.distance, distance)

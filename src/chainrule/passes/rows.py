@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy
@@ -26,6 +25,7 @@ from chainrule.compiler.recording import (
     Recording,
     has_left,
 )
+from chainrule.forking import computed_once
 from chainrule.rules import Operation
 
 from .repeats import Ints
@@ -204,7 +204,7 @@ class Rows:
             loose[alike] = alike[:1]
         return loose
 
-    @cached_property
+    @computed_once
     def numbers(self) -> tuple[NDArray[numpy.float64], NDArray[numpy.int64]]:
         """The different constants, and which of them each constant is."""
         bits, which = numpy.unique(self.constants.view(numpy.int64), return_inverse=True)

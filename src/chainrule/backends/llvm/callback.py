@@ -13,6 +13,7 @@ from typing import Any, Final
 from chainrule import forking
 from chainrule.backends.llvm.layout import HANDLE, POSITIONS
 from chainrule.backends.llvm.vectors import Function, Vector
+from chainrule.debugging import Printed
 from chainrule.rules import OPERATIONS, Operation
 
 PYTHON: Final = "cr.python"  # the symbol of the function below
@@ -70,16 +71,26 @@ def collected_errors() -> Iterator[Errors]:
 def raise_first(errors: Errors, held: Callable[[int], bool]) -> None:
     """Raise the exception of the first lane whose guards hold, if there is one.
 
+    What the lanes before it have to print is printed.
+
     Args:
         errors: what was collected.
         held: whether the guards of the lane at a position hold; for EVERY_LANE, those of any lane.
     """
     for _, error in errors:
-        if not isinstance(error, Exception):
+        if not isinstance(error, (Exception, Printed)):
             raise error  # the user interrupts
-    for position, error in sorted(errors, key=lambda item: item[0]):
+    for position, error in sorted(errors, key=_place):
         if held(position):
-            raise error
+            if not isinstance(error, Printed):
+                raise error
+            print(error)
+
+
+def _place(item: tuple[int, BaseException]) -> tuple[int, float]:
+    """The order in which exceptions are raised: by lanes, what is to be printed first."""
+    position, error = item
+    return position, error.number if isinstance(error, Printed) else float("inf")
 
 
 def _python(

@@ -142,7 +142,7 @@ class _Lowering:
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(reduce)
         self._scratch = self._survey()
-        self._left = [array for array in self._arrays if array.kind == SUMS]
+        self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
         self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
@@ -241,7 +241,7 @@ class _Lowering:
         for statement in body:
             for inner in statements([statement]):
                 if isinstance(inner, (Load, Store)) and inner.array in left:
-                    left.remove(inner.array)
+                    del left[inner.array]
                     result.append(Zero(inner.array))
             result.append(statement)
         if last:
