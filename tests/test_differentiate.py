@@ -202,7 +202,7 @@ def with_segments(f: Callable[[Any], Any], xs: Sequence[float], loops: bool = Fa
         recorder.begin(inputs, level, ())
         values = f(inputs)
         rows = recorder.recorded._recording
-        operands = [recorder.recorded.record(y) for y in values]
+        operands = rows.in_order([recorder.recorded.record(y) for y in values])
         return rolled(rows, operands) if loops else flat(rows, operands)
 
 

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from references import REFERENCES
 
 from chainrule.backends.llvm import machine as machine_module
 from chainrule.backends.llvm.kernel import Kernel, Regular, Result, reduce_lanes
-from chainrule.backends.llvm.machine import machine
+from chainrule.backends.llvm.machine import Machine, machine
 from chainrule.backends.llvm.vector_math import SWEEPS, called_back, path
 from chainrule.program.form import (
     INPUT,
@@ -349,8 +350,16 @@ def test_a_value_depends_on_nothing_but_its_inputs(
 
 
 @pytest.mark.usefixtures("any_machine")
-def test_a_long_program_is_cut_into_pieces() -> None:
+def test_a_long_program_is_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that pass from piece to piece, with and without a prologue."""
+    functions: list[int] = []
+
+    def counting(self: Machine, text: str, *arguments: Any) -> bytes:
+        functions.append(text.count("\ndefine"))
+        return original(self, text, *arguments)
+
+    original = Machine.compile
+    monkeypatch.setattr(Machine, "compile", counting)
     rng = Random(5)
     draft = Draft(6)
     for _ in range(6000):
@@ -365,7 +374,9 @@ def test_a_long_program_is_cut_into_pieces() -> None:
     points = points_for(1, 21, 6)
     for uniform in ([False] * 6, [True, True, True, True, True, False]):
         points[:, uniform] = points[0, uniform]
+        functions.clear()
         kernel = compiled(draft, uniform)
+        assert sum(functions) > 40
         out = np.empty((21, 50))
         result = kernel.run(
             [(points[:, k:].ctypes.data, 1, 8, 0 if uniform[k] else 48) for k in range(6)],
@@ -554,8 +565,9 @@ def test_messages() -> None:
     sent = draft.add("message", 0, 1, 2)
     draft.outputs = [draft.add("add", sent, sent)]
     rows = [[0, 0.0, INF], [1, -0.0, 2.0], [0, 0.0, NAN], [1, 1.0, INF], [1, NAN, 0.0], [1, 0, INF]]
+    rows += [[0, -INF, 0.0], [0, INF, -0.0], [0, NAN, 0.0]]  # where it decides about itself
     points = np.array(rows * 100)
-    expected = np.array([[0.0], [-0.0], [0.0], [INF], [NAN], [NAN]] * 100)
+    expected = np.array([[0.0], [-0.0], [0.0], [INF], [NAN], [NAN], [0.0], [0.0], [0.0]] * 100)
     for reduce in ([False], [True]):
         values, result = run_rows(compiled(draft, [False] * 3, reduce=reduce), points)
         if result.sums is not None:
@@ -563,7 +575,7 @@ def test_messages() -> None:
         else:
             assert same_bits(values, expected)
     single = compiled(draft, [], lanes=False)
-    for point, value in zip(points[:6].tolist(), expected[:6], strict=True):
+    for point, value in zip(points[:9].tolist(), expected[:9], strict=True):
         assert same_bits(call(single, point)[1], value)
 
 

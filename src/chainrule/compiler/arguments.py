@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy
+from numpy.lib.stride_tricks import as_strided
 
 from chainrule import trees
 from chainrule.annotations import users_line
@@ -208,10 +209,8 @@ class Packed:
         """The inputs of a lane."""
         values: list[float] = []
         for address, count, stride, lane_stride in self.segments:
-            start = address + lane * lane_stride
-            values.extend(
-                ctypes.c_double.from_address(start + i * stride).value for i in range(count)
-            )
+            first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)
+            values += as_strided(numpy.ctypeslib.as_array(first), (count,), (stride,)).tolist()
         return values
 
 

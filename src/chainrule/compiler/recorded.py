@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from chainrule import rules
 from chainrule.annotations import users_line
-from chainrule.differentiation import fresh_input
+from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
@@ -223,7 +223,7 @@ class Recorded:
             if operand is not None:
                 mark(GIVE, operand, place)
         mark(PUSH if forward else PULL, segment)
-        nodes = [fresh_input(x, self._level) for x in results]
+        nodes = fresh_inputs([*results], self._level)
         for place, node in enumerate(nodes):
             mark(RESULT, place, ABSENT, node)
         return nodes

@@ -11,7 +11,7 @@ from typing import Any
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.comparing import ConditionNode, held_equality
-from chainrule.differentiation import Linearization, fresh_input
+from chainrule.differentiation import Linearization, fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
@@ -208,7 +208,7 @@ class Trace:
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
         with _collector_paused(), recording(recorder) as level:
-            inputs = [fresh_input(x, level) for x in self._point]
+            inputs = fresh_inputs([*self._point], level)
             recorder.begin(inputs, level, captured)
             try:
                 result = self._function(self._make_inputs(inputs))

@@ -32,13 +32,12 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
     """The program of a recording, without loops.
 
     Args:
-        recording: its rows are put in order.
-        outputs: what the program gives, as ``record`` gave it.
+        recording: its rows are in order.
+        outputs: operands of it: what the program gives.
 
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    outputs = recording.in_order(outputs)
     codes, left, right = (x.tolist() for x in (recording.codes, recording.left, recording.right))
     constants, pool = recording.constants.tolist(), recording.pool.tolist()
     notes = recording.notes.tolist() or [-1] * len(codes)

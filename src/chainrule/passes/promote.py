@@ -123,6 +123,7 @@ class _Promotion(Rebuilding):
         self._stores: dict[Array, list[tuple[Store, tuple[Loop, ...]]]] = defaultdict(list)
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
+        self._read: dict[tuple[Loop, Array], list[Load]] = defaultdict(list)  # somewhere in it
         self._written: dict[Array, NDArray[numpy.bool_]] = {}  # elements of SUMS arrays
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
@@ -145,6 +146,9 @@ class _Promotion(Rebuilding):
             self._around[x] = around
             if isinstance(x, Loop):
                 self._survey(x.body, (*around, x))
+            elif isinstance(x, Load) and x.array.kind == SUMS:
+                for loop in around:
+                    self._read[loop, x.array].append(x)
             elif isinstance(x, Store) and x.array not in self._copies:
                 self._join(x, around)
 
@@ -174,8 +178,9 @@ class _Promotion(Rebuilding):
         for group in self._groups.values():
             if group.array.kind == SUMS:
                 groups[group.array].append(group)
+        early = self._read_early()
         for array, found in groups.items():
-            if array.size > LARGEST:
+            if array.size > LARGEST or array in early:
                 continue
             places = numpy.concatenate([self._numbers(group) for group in found])
             if len(places) and (places.min() < 0 or places.max() >= array.size):
@@ -185,6 +190,26 @@ class _Promotion(Rebuilding):
                 self._written[array] = times > 0
                 for group in found:
                     group.summed = True
+
+    def _read_early(self) -> set[Array]:
+        """Arrays of which a loop reads an element that it has added to: the sum must be there."""
+        found: set[Array] = set()
+        for loop, groups in self._in.items():
+            sums: dict[tuple[Array, Loop | None], list[Group]] = defaultdict(list)
+            for group in groups:
+                if (loop, group.array) in self._read:
+                    sums[group.array, group.place].append(group)
+            for (array, place), added in sums.items():
+                around = () if place is None else (*self._around[place], place)
+                run = nests.scaled(nests.instance(around), array.size)
+                terms = [nests.numbers(nests.added(run, x.index), around) for x in added]
+                reads = [
+                    nests.numbers(nests.added(run, x.index), self._around[x])
+                    for x in self._read[loop, array]
+                ]
+                if numpy.isin(numpy.concatenate(terms), numpy.concatenate(reads)).any():
+                    found.add(array)
+        return found
 
     def _numbers(self, group: Group) -> nests.Numbers:
         """The elements of a group, one for each run of the body that it belongs to."""
