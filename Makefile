@@ -17,7 +17,7 @@ PYTHONS_TESTS := tests/test_build.py::test_this_installation $(filter-out \
 # A finding ends the process. Leaks are not among them: Python itself keeps much to its end.
 SANITIZERS := -g -DMOST_FREE=0 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
-.PHONY: demo test sanitize bench pictures clean
+.PHONY: demo test sanitize bench pictures pages clean
 
 demo: .venv/demo
 	$(BIN)/chainrule demo
@@ -46,6 +46,9 @@ bench: .venv/test
 pictures: .venv/test
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/explorer_pictures.py
+
+pages: .venv/test
+	$(BIN)/python tests/pages.py
 
 # Installing takes minutes: a dot every three seconds, until the shell that runs the line is gone.
 DOTS := (while sleep 3 && kill -0 $$$$ 2>/dev/null; do printf .; done) &

@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitted = fit(FURS, options.size)
     stats = jacobian.stats()
     print(
-        f"The Jacobian: {stats.nodes:,} nodes, recorded in {stats.trace_seconds:.2f} s and"
+        f"The Jacobian: {stats.nodes:,} statements, recorded in {stats.trace_seconds:.2f} s and"
         f" compiled in {stats.compile_seconds:.2f} s.\n"
     )
     print("                       fit   standard error")

@@ -39,7 +39,7 @@ def recorded(
     """A run of a function of a list of nodes.
 
     Returns:
-        The recording, the outputs as operands of it, and their values.
+        The recording, in order, the outputs as operands of it, and their values.
     """
     comparisons: Any = _Comparisons()
     with recording(comparisons) as level:
@@ -48,6 +48,7 @@ def recorded(
         result = f(inputs)
         outputs = list(result) if isinstance(result, (list, tuple)) else [result]
         operands = [rows.record(y if isinstance(y, Node) else float(y)) for y in outputs]
+        operands = rows.in_order(operands)
         values = [y._number if isinstance(y, Node) else float(y) for y in outputs]
     return rows, operands, values
 

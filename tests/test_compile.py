@@ -29,7 +29,9 @@ import chainrule as cr
 from chainrule import Node
 from chainrule import math as crmath
 from chainrule.compiler import trace as trace_module
-from chainrule.compiler.function import MAX_PLANS, MAX_STATIC_PLANS
+from chainrule.compiler.function import MAX_SPECIALIZATIONS, MAX_STATIC_PLANS
+from chainrule.program.files import load, save
+from chainrule.program.interpreter import interpret
 from chainrule.tracing import PROGRESS
 
 
@@ -90,6 +92,11 @@ def test_decorator() -> None:
     [
         ({"f": 3}, TypeError, "compile takes a function, not int 3"),
         ({"f": plain, "max_traces": 0}, ValueError, "max_traces starts at 1, not int 0"),
+        (
+            {"f": plain, "max_specializations": 0},
+            ValueError,
+            "max_specializations starts at 1, not int 0",
+        ),
         ({"f": plain, "max_traces": 2.0}, ValueError, "max_traces starts at 1, not float 2.0"),
         ({"f": plain, "threads": 0}, ValueError, "threads starts at 1, not int 0"),
         ({"f": plain, "threads": "2"}, ValueError, "threads starts at 1, not str '2'"),
@@ -1345,6 +1352,25 @@ def test_tape() -> None:
     ]
 
 
+def test_programs(tmp_path: Path) -> None:
+    """They are what the tape shows; kept in a file they give what the function gives."""
+    f = cr.compile(cr.value_and_grad(lambda x: sum(crmath.sin(y) * y for y in x)))
+    with pytest.raises(cr.CompileError, match="no tape yet: call the compiled function first"):
+        f.programs()
+    x = np.linspace(-1.0, 1.0, 200)
+    value, gradient = f(x)
+    assert [str(program) for program in f.programs()] == f.tape().split("\n\n")
+    loaded = load(save(f.programs()[0], tmp_path / "program.json"))
+    outputs, failed = interpret(loaded, x.tolist())
+    assert failed is None
+    assert np.allclose(outputs, [value, *gradient], rtol=1e-15, atol=1e-15)
+    branch = cr.compile(lambda x: x if x < 2.0 else x * x)
+    branch(1.0), branch(3.0)
+    first, second = branch.programs()
+    assert interpret(first, [3.0]) == ([], 0)
+    assert interpret(second, [3.0]) == ([9.0], None)
+
+
 # Specializations
 
 
@@ -1353,16 +1379,16 @@ def test_specializations_are_dropped() -> None:
     f = cr.compile(lambda x, n: x * n)
     first = weakref.ref(f._planned((2.0, -1), {})[0])
     assert f(2.0, -1) == -2.0
-    used = f._planned((2.0, 0), {})[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for n in range(2 * MAX_PLANS):
+        for n in range(2 * MAX_SPECIALIZATIONS):
             assert f(2.0, n) == 2.0 * n
             assert f(2.0, 0) == 0.0
-    assert f.stats().plans == f.stats().traces == MAX_PLANS
+    assert f.stats().plans == f.stats().traces == MAX_SPECIALIZATIONS
     gc.collect()
     assert first() is None
-    assert f._planned((2.0, 0), {})[0] is used
+    assert f(2.0, 0) == 0.0
+    assert f.stats().plans == MAX_SPECIALIZATIONS  # that one was kept
     assert f(3.0, -1) == -3.0
 
 
@@ -1385,6 +1411,43 @@ def test_compiling_must_pay() -> None:
         assert compiled(points[-1]) == pytest.approx(cr.value_and_grad(f)(points[-1]), rel=1e-13)
     assert compiled.stats().traces == before  # it has its own by now
     assert before < 100
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+@pytest.mark.filterwarnings("ignore:.*was compiled")
+def test_few_specializations(most: int) -> None:
+    """As many as are wanted, whichever way they are called: plain ones, arrays, lanes."""
+    f = cr.compile(lambda x, n: x * n, max_specializations=most)
+    lanes = cr.compile(cr.vmap(lambda x, n: x * n, in_axes=(0, None)), max_specializations=most)
+    found: list[Any] = []
+    rng = random.Random(most)
+    for _ in range(60):
+        n = rng.randrange(4)
+        found += [f(2.0, n), f(2.0, n), f(np.array([2.0]), n)[0], lanes(np.array([1.0, 2.0]), n)[1]]
+        assert found[-4:] == [2.0 * n] * 4
+        assert f.stats().plans <= most
+        assert lanes.stats().plans <= most
+    copies: list[Any] = [copy.copy(f), copy.deepcopy(f)]
+    assert [g.max_specializations for g in copies] == [most] * 2
+
+
+@pytest.mark.parametrize("dtype", [float, "float32", np.int64])
+def test_prepare_for_shapes(dtype: Any) -> None:
+    """Objects with a shape and a dtype do for arrays; nothing is left to compile."""
+    shape_of = functools.partial(types.SimpleNamespace, dtype=dtype)
+    f = cr.compile(cr.value_and_grad(lambda p, n: p["a"][0] * p["a"][2] * n + p["b"][0][1, 1]))
+    f.prepare({"a": shape_of(shape=(3,)), "b": [shape_of(shape=(2, 2))]}, 2)
+    before = f.stats()
+    assert (before.calls, before.traces) == (0, 1)
+    a, b = np.array([1, 2, 3], dtype), np.array([[1, 2], [3, 4]], dtype)
+    value, slopes = f({"a": a, "b": [b]}, 2)
+    assert value == 10.0
+    assert slopes["a"].tolist() == [6.0, 0.0, 2.0]
+    after = f.stats()
+    assert (after.traces, after.compile_seconds) == (1, before.compile_seconds)
+    for wrong in ({"shape": (2,), "dtype": "no"}, {"shape": (-1,), "dtype": float}):
+        with pytest.raises(TypeError, match="make no array"):
+            f.prepare(types.SimpleNamespace(**wrong), 1)
 
 
 @pytest.mark.parametrize("reduce", [None, "sum"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -14,18 +13,11 @@ import pytest
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pages import PAGES, ROOT, run, snippets, with_outputs, with_tables
 
 import chainrule.math
 from chainrule.rules import OPERATIONS, Operation
 from chainrule.tracebacks import SWITCH
-
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def snippets(page: Path) -> list[str]:
-    """The Python of a page, block by block."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def installed(page: Path) -> list[str]:
@@ -55,32 +47,20 @@ def absent(extras: list[str]) -> list[str]:
     ]
 
 
-RUN = """
-import json, sys
-from importlib.abc import MetaPathFinder
-
-page, blocks, absent = json.load(sys.stdin)
-
-class Absent(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in absent:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
-values = {"__name__": "__main__"}
-for i, block in enumerate(blocks):
-    exec(compile(block, f"{page}, block {i + 1}", "exec"), values)
-"""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks run with nothing but what it says to install, and print what it shows."""
+    monkeypatch.delenv(SWITCH, raising=False)
+    printed = run(page, tmp_path, absent(installed(page)))
+    text = page.read_text()
+    assert with_outputs(text, printed) == text, "make pages writes what is printed"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page run one after the other, with nothing but what it says to install."""
-    monkeypatch.delenv(SWITCH, raising=False)
-    given = json.dumps([page.name, snippets(page), absent(installed(page))])
-    words = [sys.executable, "-W", "error", "-c", RUN]
-    done = subprocess.run(words, input=given, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_tables(page: Path) -> None:
+    """Tables of files and of programs are up to date."""
+    text = page.read_text()
+    assert with_tables(text) == text, "make pages writes them"
 
 
 def test_examples_say_what_to_install() -> None:

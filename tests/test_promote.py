@@ -24,6 +24,7 @@ from chainrule.program.form import (
     SUMS,
     VALUES,
     Array,
+    Carry,
     Index,
     Load,
     Loop,
@@ -34,6 +35,7 @@ from chainrule.program.form import (
     statements,
 )
 from chainrule.program.interpreter import interpret
+from chainrule.program.nests import added
 from chainrule.program.verifier import verify
 
 
@@ -109,6 +111,43 @@ def test_recurrences_over_more_iterations_stay() -> None:
     assert arrays_of(same(recurrence(3, 2), [1.0, 2.0, 3.0]))
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("kind", [VALUES, SUMS])
+def test_what_the_first_iteration_stores_itself(kind: str, runs: int) -> None:
+    """Nothing can be handed on to it: the element that it reads is not there before the loop."""
+    builder = Builder(runs)
+    array = Array(kind, 4 * runs, "x")
+    put = builder.store if kind == VALUES else builder.add
+    with builder.loop(runs) as outer:
+        run = Index(0, ((outer, 4),))
+        value = builder.load(builder.inputs, Index(0, ((outer, 1),)))
+        with builder.loop(2) as loop:
+            put(array, added(run, Index(2, ((loop, 1),))), value)
+            before = builder.load(array, added(run, Index(2, ((loop, -1),))))
+            put(array, added(run, Index(1, ((loop, -1),))), builder.compute(rules.sin, (before,)))
+    program = builder.finish([Slice(array, 0, 4 * runs)])
+    verify(program)
+    same(program, [float(k + 1) for k in range(runs)])
+
+
+def test_carries_that_do_not_change() -> None:
+    """Others that follow them have the same value: in code, too."""
+    builder = Builder(2, final=True)
+    a, b, c = Carry(builder.input(0)), Carry(builder.input(0)), Carry(builder.input(1))
+    with builder.loop(4) as loop:
+        for carry in (a, b, c):
+            builder.carry(carry)
+        a.next = b.next = a
+        c.next = builder.compute(rules.add, (c, builder.compute(rules.sin, (b,))))
+    outputs = [builder.last(loop, carry) for carry in (a, b, c)]
+    program = builder.finish([builder.compute(rules.exp, (x,)) for x in outputs])
+    verify(program)
+    kernel = Kernel(program, [], lanes=False)
+    numbers, out = np.array([0.7, 0.2]), np.zeros(3)
+    assert kernel.call(numbers.ctypes.data, out.ctypes.data) == 0
+    np.testing.assert_allclose(out, interpret(program, numbers.tolist())[0], rtol=1e-14)
+
+
 def test_sums_of_several_loops() -> None:
     """A sum that goes on from loop to loop needs no array."""
     builder = Builder(3)
@@ -120,6 +159,19 @@ def test_sums_of_several_loops() -> None:
         builder.add(array, Index(), builder.input(1))
     result = same(builder.finish([builder.load(array, Index())]), [0.1, 0.7, 0.3])
     assert not arrays_of(result)
+
+
+def test_sums_that_the_loop_itself_reads() -> None:
+    """What is complete with a loop's last iteration can be read there: not once it is over."""
+    b = Builder(2)
+    sums, values = Array(SUMS, 2, "s"), Array(VALUES, 2, "v")
+    b.add(sums, Index(1), b.input(0))
+    with b.loop(2) as i:
+        b.add(sums, Index(0), b.load(b.inputs, Index(0, ((i, 1),))))
+        b.store(values, Index(0, ((i, 1),)), b.load(sums, Index(1, ((i, -1),))))
+    program = b.finish([Slice(values, 0, 2)])
+    verify(program)
+    same(program, [1.5, 2.0])
 
 
 def test_elements_that_several_iterations_add_to() -> None:

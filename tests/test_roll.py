@@ -213,6 +213,29 @@ def test_empty_loops() -> None:
     assert bits(interpret(program, numbers)[0]) == bits(values)
 
 
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 7])
+def test_recursion(n: int) -> None:
+    """A determinant along its first row: loops that never run where a call ends the recursion."""
+
+    def determinant(x: Sequence[Any], row: int, columns: tuple[int, ...]) -> Any:
+        if len(columns) == 1:
+            return x[n * row + columns[0]]
+        total: Any = 0.0
+        for k, column in enumerate(columns):
+            minor = determinant(x, row + 1, columns[:k] + columns[k + 1 :])
+            a = x[n * row + column]
+            total = total + (a * minor if k % 2 == 0 else -a * minor)
+        return total
+
+    random = Random(n)
+    numbers = [random.uniform(-1.0, 1.0) for _ in range(n * n)]
+    recording, outputs, values = recorded(lambda x: determinant(x, 0, tuple(range(n))), numbers)
+    program = rolled(recording, outputs)
+    verify(program)
+    assert bits(interpret(program, numbers)[0]) == bits(values)
+
+
 # Segments
 
 
@@ -455,8 +478,7 @@ def test_sequences(seed: int) -> None:
 def test_order(seed: int) -> None:
     """The rows run in the order in which they were recorded, and each once."""
     source = loop_program(seed)
-    recording, outputs, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
-    recording.in_order(outputs)
+    recording, _, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
     rows = Rows(recording)
     found = nest.Nest(rows, Grammar(rows.tokens, rows.loose, (-1, -1), Operands(rows.columns)))
     counts: dict[Any, int] = {}

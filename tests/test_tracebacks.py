@@ -140,6 +140,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "operator": lambda: Node(1.0) + "a",
     "operator, swapped": lambda: "a" - Node(1.0),
     "parents": lambda: setattr(Node(1.0), "_parents", 1.0),
+    "programs": lambda: chainrule.compile(lambda x: x).programs(),
     "pull back": lambda: chainrule.vjp(lambda x: x, 1.0)[1]([1.0]),
     "record": lambda: chainrule.Recording().record(1.0),
     "rounding": lambda: round(Node(1.0), "a"),  # type: ignore[call-overload]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chainrule.compiler.indices import take
     from chainrule.compiler.trace import CompileError
     from chainrule.custom import custom_gradient
+    from chainrule.debugging import debug_print
     from chainrule.drawing import draw_graph, trace
     from chainrule.explorer import Explorer, Recording, explore
     from chainrule.lanes import vmap
@@ -63,6 +64,7 @@ __all__ = [
     "check_grads",
     "compile",
     "custom_gradient",
+    "debug_print",
     "detect_anomaly",
     "domain_errors",
     "draw_graph",
@@ -94,6 +96,7 @@ _ROOMS = {
     "compiler.indices": ("take",),
     "compiler.trace": ("CompileError",),
     "custom": ("custom_gradient",),
+    "debugging": ("debug_print",),
     "drawing": ("draw_graph", "trace"),
     "explorer": ("Explorer", "Recording", "explore"),
     "lanes": ("vmap",),

@@ -12,6 +12,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy
@@ -37,6 +38,11 @@ def fresh_input(value: object, level: int) -> Node:
         node = Node(value)
     node._level = level
     return node
+
+
+def fresh_inputs(values: list[Any], level: int) -> list[Node]:
+    """The same for several."""
+    return [fresh_input(value, level) for value in values]
 
 
 def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
@@ -218,23 +224,23 @@ class Linearization:
         self.is_closed = False
         self.numeric = False
         self._locals: list[list[Any] | None] = [None] * len(self.order)
-        self._index: dict[int, int] = {}  # by id, the numbers
+        self._index = dict(zip(map(id, self.order), range(len(self.order)), strict=True))
         self._places: dict[int, int] = {}  # of the inputs, by number, once they are asked for
-        index = self._index
-        also: set[int] = set()
-        ends: set[int] = set()
-        for x in outside:
-            also.add(id(x))
-            ends.add(id(x))
-        for x in inputs:
-            ends.add(id(x))
-            if x._operation is not None:
-                self.live = True
+        if any(x._operation is not None for x in inputs):
+            self.live = True
         for y in outputs:
             if isinstance(y, Node) and has_ended(y._level):
                 self.stray = y
-        for number, node in enumerate(self.order):
-            index[id(node)] = number
+        if ENGINE is not None and not outside:
+            self._find_edges_in_c(between)
+        else:
+            self._find_edges({id(x) for x in outside})
+
+    def _find_edges(self, also: set[int]) -> None:
+        """Find the positions and sources; ``also`` are the ids of nodes from outside."""
+        index = self._index
+        ends = {id(x) for x in self.inputs}
+        for node in self.order:
             positions: list[int] = []
             sources: list[int] = []
             self.positions.append(positions)
@@ -242,19 +248,36 @@ class Linearization:
             if id(node) in ends:
                 continue
             operation = node._operation
-            operands = node.operands
             if operation is not None:
                 self.pulls |= operation.pull_back is not None
                 self._picks |= operation.picks
-            for i, operand in enumerate(operands):
+            for i, operand in enumerate(node.operands):
                 if isinstance(operand, Node):
-                    if operand._level < level and id(operand) not in also:
+                    if operand._level < self.level and id(operand) not in also:
                         self.live = True
                         if operand._level > 0 and has_ended(operand._level):
                             self.stray = operand
                     elif operation is None or not operation.ignores(i):
                         positions.append(i)
                         sources.append(index[id(operand)])
+
+    def _find_edges_in_c(self, between: list[Node]) -> None:
+        """The same, without nodes from outside."""
+        found = ENGINE.edges(between, self.inputs, self.level)
+        self.positions, self.sources, others, from_outside, self._picks = found
+        for number in others:  # of users' operations
+            operation = self.order[number]._operation
+            if operation is not None:
+                self.pulls |= operation.pull_back is not None
+                self._picks |= operation.picks
+                counting = [not operation.ignores(i) for i in self.positions[number]]
+                self.positions[number] = [*compress(self.positions[number], counting)]
+                self.sources[number] = [*compress(self.sources[number], counting)]
+        if from_outside:
+            self.live = True
+        for level, operand in from_outside.items():
+            if has_ended(level):
+                self.stray = operand
 
     def _numbers(self, nodes: Sequence[Any]) -> list[int]:
         """The numbers of some nodes, -1 for what is not in the graph."""
@@ -665,4 +688,5 @@ def times(change: Any, local_grad: Any) -> Any:
 
 
 if ENGINE is not None:
+    fresh_inputs = ENGINE.fresh_inputs
     release = ENGINE.release

@@ -22,7 +22,7 @@ from chainrule.annotations import users_line
 from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import (
     as_numbers,
-    fresh_input,
+    fresh_inputs,
     linearization,
     push_tangents,
     release,
@@ -107,7 +107,7 @@ class _Call:
         )
         check_current(values, name)
         self._began = None if PROGRESS.recorder is None else Node(0.0)
-        self.inputs = [fresh_input(value, level) for value in values]
+        self.inputs = fresh_inputs(values, level)
         given = list(args)
         for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
             given[i] = trees.as_arrays_of(arg, args[i])
@@ -204,9 +204,8 @@ def _holds_objects(leaf: Any) -> bool:
 
 def check_current(values: Sequence[Any], name: str) -> None:
     """Raise TracedValueError for a node that no transformation around this one follows."""
-    for value in values:
-        if isinstance(value, Node) and has_ended(value._level):
-            raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
+    if any(map(has_ended, {value._level for value in values if isinstance(value, Node)})):
+        raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
 
 
 def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:

@@ -279,5 +279,6 @@ int add_passes(PyObject *module);     /* passes.c */
 int add_recording(PyObject *module);  /* recording.c */
 int add_repeats(PyObject *module);    /* repeats.c */
 int add_contexts(PyObject *module);   /* contexts.c */
+int add_dispatch(PyObject *module);   /* dispatch.c */
 
 #endif

@@ -168,7 +168,72 @@ static PyObject *send(PyObject *args, bool forward) {
 static PyObject *send_all_back(PyObject *module, PyObject *args) { return send(args, false); }
 static PyObject *send_all_forward(PyObject *module, PyObject *args) { return send(args, true); }
 
+/* The operands of a node that are in the graph: their positions and numbers, but for those that count for
+   nothing by the table. Of a node from outside the level goes into a dict, with the node. */
+static int add_operands(Node *node, long long level, PyObject *positions, PyObject *sources, PyObject *outside) {
+    Py_ssize_t n = operand_count(node);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Node *operand = operand_node(node, i);
+        if (operand == NULL || (operand->level >= level && node->code != USER && ignores(node->code, i))) continue;
+        bool inside = operand->level >= level;
+        PyObject *key = PyLong_FromLongLong(inside ? (long long)i : operand->level);
+        PyObject *value = inside ? PyLong_FromLongLong(number_of(operand)) : Py_NewRef((PyObject *)operand);
+        int done = key == NULL || value == NULL ? -1 : 0;
+        if (done == 0 && !inside) done = PyDict_SetItem(outside, key, value);
+        if (done == 0 && inside) done = PyList_Append(positions, key) < 0 ? -1 : PyList_Append(sources, value);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+        if (done < 0) return -1;
+    }
+    return 0;
+}
+
+static PyObject *empty_lists(Py_ssize_t n) {
+    PyObject *lists = PyList_New(n);
+    for (Py_ssize_t i = 0; lists != NULL && i < n; i++) {
+        PyObject *list = PyList_New(0);
+        if (list == NULL) Py_CLEAR(lists);
+        else PyList_SET_ITEM(lists, i, list);
+    }
+    return lists;
+}
+
+/* edges(order, inputs, level): the positions and sources of a Linearization, the nodes that are no table's by
+   their numbers, a node from outside for each level, and whether an operation of the table picks. */
+static PyObject *edges(PyObject *module, PyObject *args) {
+    PyObject *order, *inputs;
+    long long level;
+    if (!PyArg_ParseTuple(args, "O!O!L:edges", &PyList_Type, &order, &PyList_Type, &inputs, &level)) return NULL;
+    Py_ssize_t n = PyList_GET_SIZE(order), n_inputs = PyList_GET_SIZE(inputs);
+    PyObject *positions = empty_lists(n), *sources = empty_lists(n), *others = PyList_New(0), *outside = PyDict_New();
+    int picks = 0, done = positions && sources && others && outside ? 0 : -1;
+    /* No Python runs from here on, not even by the collector: nothing is made that it tracks. */
+    for (Py_ssize_t i = 0; i < n; i++) set_number((Node *)PyList_GET_ITEM(order, i), i);
+    for (Py_ssize_t i = 0; i < n_inputs; i++) ((Node *)PyList_GET_ITEM(inputs, i))->pending = 1; /* the end */
+    for (Py_ssize_t i = 0; done == 0 && i < n; i++) {
+        Node *node = (Node *)PyList_GET_ITEM(order, i);
+        if (node->pending || IS_LEAF(node)) continue;
+        picks |= properties_of(node->code) & PICKS;
+        done = add_operands(node, level, PyList_GET_ITEM(positions, i), PyList_GET_ITEM(sources, i), outside);
+        if (done == 0 && (node->code == USER || node->code == LEAF)) {
+            PyObject *number = PyLong_FromSsize_t(i);
+            done = number == NULL ? -1 : PyList_Append(others, number);
+            Py_XDECREF(number);
+        }
+    }
+    for (Py_ssize_t i = 0; i < n_inputs; i++) ((Node *)PyList_GET_ITEM(inputs, i))->pending = 0;
+    for (Py_ssize_t i = 0; i < n; i++) ((Node *)PyList_GET_ITEM(order, i))->grad = 0.0;
+    PyObject *found = NULL;
+    if (done == 0) found = Py_BuildValue("OOOOO", positions, sources, others, outside, picks ? Py_True : Py_False);
+    Py_XDECREF(positions);
+    Py_XDECREF(sources);
+    Py_XDECREF(others);
+    Py_XDECREF(outside);
+    return found;
+}
+
 PyMethodDef NODE_PASS_FUNCTIONS[] = {
+    {"edges", edges, METH_VARARGS, "The edges of a graph of nodes: see chainrule.differentiation."},
     {"send_back", send_all_back, METH_VARARGS, "Reverse mode on nodes: see chainrule.differentiation."},
     {"send_forward", send_all_forward, METH_VARARGS, "Forward mode on nodes."},
     {NULL, NULL, 0, NULL},

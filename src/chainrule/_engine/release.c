@@ -1,4 +1,5 @@
-/* Closing a level: the twin of `release` in differentiation.py. Its nodes go on without its inputs. */
+/* Opening and closing a level: the twins of `fresh_inputs` and `release` in differentiation.py. The nodes of a
+   level that is closed go on without its inputs. */
 #include "linearization.h"
 
 enum { MOVING, FIXED, STANDING }; /* what a node is to those computed from it */
@@ -160,7 +161,31 @@ static PyObject *release(PyObject *module, PyObject *args) {
     return result;
 }
 
+static PyObject *fresh_inputs(PyObject *module, PyObject *args) {
+    PyObject *values;
+    long long level;
+    if (!PyArg_ParseTuple(args, "O!L:fresh_inputs", &PyList_Type, &values, &level)) return NULL;
+    int identity = code_named("identity");
+    PyObject *inputs = PyList_New(0);
+    for (Py_ssize_t i = 0; inputs != NULL && i < PyList_GET_SIZE(values); i++) { /* contexts may run Python */
+        PyObject *value = PyList_GET_ITEM(values, i), *input = NULL;
+        if (is_node(value)) {
+            input = new_unary(identity, ((Node *)value)->number, (Node *)value);
+        } else if (PyFloat_Check(value)) {
+            Node *leaf = make_node(NodeType, LEAF, PyFloat_AS_DOUBLE(value), NULL, NULL, 0);
+            if (leaf != NULL) input = finished_node(leaf);
+        } else {
+            PyErr_Format(PyExc_TypeError, "inputs are made of floats and nodes");
+        }
+        if (input != NULL) ((Node *)input)->level = level;
+        if (input == NULL || PyList_Append(inputs, input) < 0) Py_CLEAR(inputs);
+        Py_XDECREF(input);
+    }
+    return inputs;
+}
+
 PyMethodDef RELEASE_FUNCTIONS[] = {
+    {"fresh_inputs", fresh_inputs, METH_VARARGS, "The inputs of a level: see chainrule.differentiation."},
     {"release", release, METH_VARARGS, "Close a level: see chainrule.differentiation."},
     {NULL, NULL, 0, NULL},
 };

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy
+from numpy.lib.stride_tricks import as_strided
 
 from chainrule import trees
 from chainrule.annotations import users_line
@@ -41,6 +42,12 @@ class Leaf(NamedTuple):
     def size(self) -> int:
         """How many inputs it gives."""
         return 0 if self.kind == "static" else trees.size_of(self.shape)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is a static value that its type and == tell from others."""
+        value = self.value
+        return self.kind == "static" and type(value) is tuple and value[0] in EXACT
 
 
 def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
@@ -84,6 +91,26 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
     if isinstance(value, (numpy.floating,)) or (differentiated and trees.is_number(value)):
         return _NUMBER
     return Leaf("static", value=exactly(value))
+
+
+def stand_in(leaf: Any) -> Any:
+    """An array of zeros for what has a shape and a dtype, but no numbers; else the leaf itself.
+
+    Raises:
+        TypeError: if these are none of an array.
+    """
+    if isinstance(leaf, (numpy.ndarray, numpy.generic, type, Node)):
+        return leaf
+    shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
+    if shape is None or dtype is None:
+        return leaf
+    try:
+        return numpy.broadcast_to(numpy.zeros((), dtype), shape)  # takes no memory
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"prepare: a shape of {described(shape)} and a dtype of {described(dtype)} make no"
+            f" array: {error}"
+        ) from None
 
 
 def _objects_over_lanes(array: Any) -> str:
@@ -182,10 +209,8 @@ class Packed:
         """The inputs of a lane."""
         values: list[float] = []
         for address, count, stride, lane_stride in self.segments:
-            start = address + lane * lane_stride
-            values.extend(
-                ctypes.c_double.from_address(start + i * stride).value for i in range(count)
-            )
+            first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)
+            values += as_strided(numpy.ctypeslib.as_array(first), (count,), (stride,)).tolist()
         return values
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from chainrule.node import Node
 from chainrule.rules import Operation, described
 
-from .reach import Part, is_atom, references, wraps
+from .references import Part, is_atom, references, wraps
 from .statics import exactly
 
 MAX_OBJECTS = 200_000
@@ -118,6 +118,12 @@ class Watch:
     def nothing(self) -> bool:
         """Whether there is nothing that could change."""
         return not (self._looks or self._read)
+
+    def split(self) -> tuple[tuple[tuple[Callable[[], Any], Any], ...], Callable[[], bool] | None]:
+        """What ``changed`` does: looks, and a function where there is more to it."""
+        if self._sizes or self._keys or self._read:
+            return (), self.changed
+        return tuple(self._looks), None
 
     def changed(self) -> bool:
         """Whether something that leads to a captured node is another object now."""

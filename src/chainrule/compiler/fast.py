@@ -1,64 +1,34 @@
-"""Frequent calls with as little as possible around the machine code.
-
-Both give None where a call is not of the plain kind they were made for; the general way does it
-then.
-"""
+"""Frequent calls over lanes with as little as possible around the machine code."""
 
 from __future__ import annotations
 
-import ctypes
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
+from chainrule import trees
 from chainrule.backends.llvm.addresses import address_of
 
 from .arguments import element_stride
 from .plan import Plan
+from .statics import EXACT
 
 _FLOAT64 = numpy.dtype(numpy.float64)
 
 
-class FastCall:
-    """A call with floats alone for a single point, with as little as possible around the code."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        path = plan.paths.at((), lambda: [])
-        self._call = path.kernel().call
-        self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
-        self._inputs = ctypes.c_double * max(plan.n_inputs, 1)
-        self._outputs = ctypes.c_double * max(path.trace.n_results, 1)
-        layout = path.trace.layout
-        self._plain = layout.shapes == (None,) and layout.structure.is_leaf() and not layout.truths
-        self._unflatten = layout.unflatten
-
-    @staticmethod
-    def fits(plan: Plan, args: tuple[Any, ...]) -> bool:
-        """Whether calls with arguments of these types can be made this way."""
-        return (
-            plan.owner.vmap is None
-            and not plan.captured
-            and all(type(arg) is float for arg in args)
-            and plan.paths.at((), lambda: []).constant is None
-        )
-
-    def __call__(self, args: tuple[float, ...]) -> Any:
-        """The result; None if it follows another trace."""
-        if self._watch is not None and self._watch.changed():
-            return None
-        inputs = self._inputs(*args)
-        outputs = self._outputs()
-        if self._call(ctypes.addressof(inputs), ctypes.addressof(outputs)):
-            return None
-        return outputs[0] if self._plain else self._unflatten(list(outputs))
-
-
 class FastLanes:
-    """A call over lanes with float arrays and numbers as arguments, all on the first path."""
+    """A call over lanes with float arrays, numbers and plain static values, or trees of them.
 
-    def __init__(self, plan: Plan) -> None:
+    All lanes are on the first path.
+
+    Args:
+        plan: what it calls.
+        args: arguments of its kind.
+    """
+
+    def __init__(self, plan: Plan, args: tuple[Any, ...]) -> None:
         assert plan.result is not None
         self.plan = plan
         self._result = plan.result
@@ -68,18 +38,16 @@ class FastLanes:
         self._mean = plan.owner.vmap is not None and plan.owner.vmap.reduce == "mean"
         self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
         self._left = False  # whether lanes have taken another path
+        self._structure = None if _are_leaves(args) else plan.structure
+        self._in_order = plan.order.of(args, {})
 
     @staticmethod
-    def fits(plan: Plan, args: tuple[Any, ...]) -> bool:
-        """Whether calls with arguments of these types can be made this way."""
+    def fits(plan: Plan) -> bool:
+        """Whether calls of a plan can be made this way."""
         if plan.result is None or plan.captured or plan.live or plan.paths.traces > 1:
             return False
         return (
-            len(plan.leaves) == len(args)
-            and all(
-                leaf.kind == "array" or (leaf.kind == "number" and type(arg) is float)
-                for leaf, arg in zip(plan.leaves, args, strict=True)
-            )
+            all(leaf.kind in ("array", "number") or leaf.is_exact for leaf in plan.leaves)
             and plan.paths.at((), lambda: []).constant is None
         )
 
@@ -87,22 +55,40 @@ class FastLanes:
         """The result; None if an argument is of another kind, or a lane leaves the path."""
         if self._left or (self._watch is not None and self._watch.changed()):
             return None
+        values: Sequence[Any] = args
+        if self._structure is not None:
+            values, structure = trees.leaves_of((args, {}))
+            if structure != self._structure or self.plan.order.of(args, {}) != self._in_order:
+                return None
+        elif len(args) != len(self._leaves):
+            return None
         segments = []
         kept = []
-        lanes = 0
-        for arg, (_, shape, axis, _) in zip(args, self._leaves, strict=True):
-            if shape is None:
-                number = array("d", (arg,))
-                kept.append(number)
-                segments.append((number.buffer_info()[0], 1, 8, 0))
+        numbers: list[float] = []
+        lanes = -1
+        for arg, (kind, shape, axis, static) in zip(values, self._leaves, strict=True):
+            if kind == "number":
+                if type(arg) is not float and type(arg) is not numpy.float64:
+                    return None
+                numbers.append(arg)
                 continue
+            if kind == "static":
+                if type(arg) is not static[0] or arg != static[1]:
+                    return None
+                continue
+            if type(arg) is not numpy.ndarray or shape is None:
+                return None
+            if numbers:
+                kept.append(array("d", numbers))
+                segments.append((kept[-1].buffer_info()[0], len(numbers), 8, 0))
+                numbers = []
             own_shape = arg.shape
             strides = arg.strides
             lane_stride = 0
             if axis is not None:
                 if len(own_shape) != len(shape) + 1:
                     return None
-                if lanes not in (0, own_shape[axis]):
+                if lanes not in (-1, own_shape[axis]):
                     return None
                 lanes = own_shape[axis]
                 lane_stride = strides[axis]
@@ -121,8 +107,11 @@ class FastLanes:
                 count *= n
             if count:
                 segments.append((address_of(arg), count, stride, lane_stride))
-        if lanes == 0:
+        if lanes < 1:
             return None
+        if numbers:
+            kept.append(array("d", numbers))
+            segments.append((kept[-1].buffer_info()[0], len(numbers), 8, 0))
         result = self._result
         arrays = [numpy.empty((lanes, count)) for count in result.kept]
         places = [(address_of(x), x.shape[1], 8, 8 * x.shape[1]) for x in arrays if x.size]
@@ -134,3 +123,8 @@ class FastLanes:
             sums = None if sums is None else sums / lanes
             arrays = [x / lanes for x in arrays]
         return result.assembled(sums, arrays, lanes, None)
+
+
+def _are_leaves(args: tuple[Any, ...]) -> bool:
+    """Whether each argument is a leaf of its own."""
+    return all(type(arg) in EXACT or isinstance(arg, (float, numpy.ndarray)) for arg in args)

@@ -19,27 +19,29 @@ from chainrule.domain import raising_domain_errors
 from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
+from chainrule.program.form import Program
 from chainrule.rules import described
-from chainrule.tracebacks import boundary, keep_users_frames, warn
+from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import leaf_of
-from .fast import FastCall, FastLanes
-from .paths import NotYet, TooManyTraces
+from .arguments import leaf_of, stand_in
+from .fast import FastLanes
+from .paths import NotYet, Path, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
+from .small import MAX_SMALL, Dispatch
 from .statics import Order
 from .trace import CompileError
 
-MAX_PLANS = 128
+MAX_SPECIALIZATIONS = 128
 """Kinds of arguments for which code is kept: beyond, that goes which was not used for longest."""
 MAX_STATIC_PLANS = 16
 """Recompilations over a static number after which a warning says to pass a float."""
 
 
-class Compiled:
+class Compiled(Dispatch):
     """A function that runs as machine code: see :func:`compile`."""
 
     __name__: str
@@ -50,7 +52,9 @@ class Compiled:
         check: bool = False,
         max_traces: int = 1000,
         threads: int | None = None,
+        max_specializations: int = MAX_SPECIALIZATIONS,
     ) -> None:
+        super().__init__()
         if not callable(function):
             raise TypeError(f"compile takes a function, not {described(function)}")
         if isinstance(function, Compiled):
@@ -59,19 +63,23 @@ class Compiled:
             raise ValueError(f"compile: max_traces starts at 1, not {described(max_traces)}")
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ValueError(f"compile: threads starts at 1, not {described(threads)}")
+        if not isinstance(max_specializations, int) or max_specializations < 1:
+            raise ValueError(
+                "compile: max_specializations starts at 1, not " + described(max_specializations)
+            )
         self.function: Callable[..., Any] = function
         self.check = check
         self.max_traces = max_traces
         self.threads = threads
+        self.max_specializations = max_specializations
         self.point, self.vmap, self.outer = peeled(function)
         self.label = getattr(function, "__name__", None) or type(function).__name__
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Any, Plan] = {}
         self._latest: Plan | None = None
-        self._fast: dict[tuple[type, ...], FastCall | FastLanes] = {}
+        self._fast: dict[tuple[type, ...], FastLanes] = {}
         self._lock = forking.lock()
         self._warned: set[str] = set()
-        self.calls = 0
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -81,31 +89,27 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The result for these arguments."""
-        try:
-            # In a transformation or trace it is part of that graph; machine code never raises.
-            raising = ACTIVE.contexts and (detecting_anomaly() or raising_domain_errors())
-            if PROGRESS.names or raising:
-                return self._plainly(args, kwargs)
-            self.calls += 1
-            if not kwargs:
-                fast = self._fast.get(tuple(map(type, args)))
-                if fast is not None:
-                    try:
-                        result = fast(args)
-                    except NotCompilable:  # no careful code to be had: the general way says so
-                        self._fast.clear()
-                        result = None
-                    if result is not None:
-                        return result
-            result = self._call(args, kwargs)
-            if self.check:
-                self._compare(result, args, kwargs)
-            return result
-        except BaseException as error:  # not a boundary, which costs a call
-            keep_users_frames(error)
-            raise
+    def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result, whatever the arguments are."""
+        # In a transformation or trace it is part of that graph; machine code never raises.
+        raising = ACTIVE.contexts and (detecting_anomaly() or raising_domain_errors())
+        if PROGRESS.names or raising:
+            return self._plainly(args, kwargs)
+        self.calls += 1
+        if not kwargs and self._fast:
+            fast = self._fast.get(tuple(map(type, args)))
+            if fast is not None:
+                try:
+                    result = fast(args)
+                except NotCompilable:  # no careful code to be had: the general way says so
+                    self._fast.clear()
+                    result = None
+                if result is not None:
+                    return result
+        result = self._call(args, kwargs)
+        if self.check:
+            self._compare(result, args, kwargs)
+        return result
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
@@ -121,10 +125,20 @@ class Compiled:
             rare.paths.ran_eagerly(rare.prefix, time.perf_counter() - start)
             return result
         if not kwargs and not self.check:
-            for kind in (FastCall, FastLanes):
-                if kind.fits(plan, args):
-                    self._fast[tuple(map(type, args))] = kind(plan)
+            if self.vmap is None:
+                self._know_small(plan)
+            elif FastLanes.fits(plan):
+                self._fast[tuple(map(type, args))] = FastLanes(plan, args)
         return result
+
+    def _know_small(self, plan: Plan) -> None:
+        """Let later calls like this one go straight to the code, if they can."""
+        old, new = plan.small, plan.small_call()
+        if new is not old or (new is not None and new not in self._small):
+            kept = [small for small in self._small if small is not old and small is not new]
+            if new is not None:
+                kept.insert(0, new)
+            self._small[:] = kept[:MAX_SMALL]
 
     def _planned(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -148,10 +162,11 @@ class Compiled:
         plan = self._plans.get(key)
         if plan is None or plan is not self._latest or plan.is_outdated:
             with self._lock:
-                plan = self._plans.pop(key, None)
+                old = plan = self._plans.pop(key, None)
                 if plan is None or plan.is_outdated:
-                    plan = Plan(self, key_leaves, structure, form.by_argument)
+                    plan = Plan(self, key_leaves, structure, form.by_argument, form.order)
                     self._fast.clear()
+                    self._small[:] = [x for x in self._small if x.plan is not old]
                 self._plans[key] = self._latest = plan  # the one used last comes last
                 self._drop_plans()
                 self._warn_of_statics()
@@ -159,10 +174,17 @@ class Compiled:
 
     def _drop_plans(self) -> None:
         """Let the code go that was not used for longest."""
-        if len(self._plans) > MAX_PLANS:
-            used = {fast.plan for fast in self._fast.values()}
-            oldest = next((key for key, plan in self._plans.items() if plan not in used), None)
-            self._plans.pop(oldest, None)
+        while len(self._plans) > self.max_specializations:
+            used = {self._latest, *(fast.plan for fast in self._fast.values())}
+            used.update(small.plan for small in self._small)
+            found = next((key for key, plan in self._plans.items() if plan not in used), None)
+            if found is None:  # those that plain calls use as well
+                self._fast.clear()
+                self._small.clear()
+                continue
+            del self._plans[found]
+        if len(self._forms) > 2 * self.max_specializations:
+            self._forms.clear()
 
     def _reason(self, error: Exception) -> str:
         """Why it runs eagerly."""
@@ -177,10 +199,12 @@ class Compiled:
 
         The function is traced for the path that these arguments take, and compiled; nothing is
         computed. What counts besides is what a call compiles for: the structure of the arguments,
-        shapes, and the values of those that are static.
+        shapes, and the values of those that are static. An object with a ``shape`` and a ``dtype``
+        stands for an array of zeros.
         """
         if PROGRESS.names:
             return
+        args, kwargs = trees.map_leaves(stand_in, (args, kwargs))
         try:
             plan, leaves, _ = self._planned(args, kwargs)
             if not plan.eager:
@@ -318,23 +342,44 @@ class Compiled:
             CompileError: if the function has not been called yet.
         """
         texts = []
-        for plan in self._plans.values():
-            for path in plan.paths.all():
-                head = f"after {len(path.prefix)} guards:\n" if path.prefix else ""
-                texts.append(head + str(path.program))
-        if not texts:
-            raise CompileError("there is no tape yet: call the compiled function first")
+        for path in self._paths():
+            head = f"after {len(path.prefix)} guards:\n" if path.prefix else ""
+            texts.append(head + str(path.program))
         return "\n\n".join(texts)
+
+    @boundary
+    def programs(self) -> list[Program]:
+        """The recorded programs, a path each, in the order of :meth:`tape`.
+
+        ``str`` of one is text to read; :mod:`chainrule.program.files` keeps them in files. Their
+        inputs are the numbers of the arguments in order, then nodes from outside; their outputs the
+        numbers of the result, then its derivatives by nodes.
+
+        Raises:
+            CompileError: if the function has not been called yet.
+        """
+        return [path.program for path in self._paths()]
+
+    def _paths(self) -> list[Path]:
+        paths = [path for plan in self._plans.values() for path in plan.paths.all()]
+        if not paths:
+            raise CompileError("there is no tape yet: call the compiled function first")
+        return paths
 
     def __reduce__(self) -> Any:
         return reduced(self)
 
     def __copy__(self) -> Compiled:
-        return Compiled(self.function, self.check, self.max_traces, self.threads)
+        return Compiled(self.function, *self.options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
         function = copy.deepcopy(self.function, memo)  # another one for a method of a copied object
-        return Compiled(function, self.check, self.max_traces, self.threads)
+        return Compiled(function, *self.options)
+
+    @property
+    def options(self) -> tuple[bool, int, int | None, int]:
+        """What it was made with besides the function."""
+        return self.check, self.max_traces, self.threads, self.max_specializations
 
 
 @dataclass(frozen=True)
@@ -391,12 +436,18 @@ def compile(
     check: bool = False,
     max_traces: int = 1000,
     threads: int | None = None,
+    max_specializations: int = MAX_SPECIALIZATIONS,
 ) -> Compiled: ...
 
 
 @overload
 def compile(
-    f: None = None, *, check: bool = False, max_traces: int = 1000, threads: int | None = None
+    f: None = None,
+    *,
+    check: bool = False,
+    max_traces: int = 1000,
+    threads: int | None = None,
+    max_specializations: int = MAX_SPECIALIZATIONS,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
@@ -408,10 +459,12 @@ def compile(
     check: bool = False,
     max_traces: int = 1000,
     threads: int | None = None,
+    max_specializations: int = MAX_SPECIALIZATIONS,
 ) -> Any:
     """A function that runs as machine code; also a decorator.
 
-    At the first call the function runs once on nodes; the graph it built becomes machine code.
+    At the first call the function runs once on nodes, which is recorded; in the recording its loops
+    are found again, and the program with these loops becomes machine code.
     Branches are followed: each comparison is a guard, and a call, or a lane of a
     :func:`~chainrule.vmap`, that takes another path runs (and first records) another trace.
 
@@ -426,11 +479,19 @@ def compile(
         check: compute each call eagerly too, and raise CompileError on a difference.
         max_traces: paths to record before it runs eagerly, with one warning.
         threads: for the lanes; by default ``CHAINRULE_THREADS`` or all usable cores.
+        max_specializations: kinds of arguments (structures, shapes, static values) for which code
+            is kept; beyond, that goes which was not used for longest, with its memory.
 
     Raises:
         TypeError: if f is not callable; when called, if an argument hides whether it has changed,
             or the function changes one.
     """
     if f is None:
-        return functools.partial(compile, check=check, max_traces=max_traces, threads=threads)
-    return Compiled(f, check, max_traces, threads)
+        return functools.partial(
+            compile,
+            check=check,
+            max_traces=max_traces,
+            threads=threads,
+            max_specializations=max_specializations,
+        )
+    return Compiled(f, check, max_traces, threads, max_specializations)

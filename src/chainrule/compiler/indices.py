@@ -242,6 +242,8 @@ class TracedArray(NodeArray):
         return other // self, other % self
 
     def __getitem__(self, key: Any) -> Any:
+        if type(key) is int:
+            return super().__getitem__(key)
         keys = key if isinstance(key, tuple) else (key,)
         if _PLAIN.issuperset(map(type, keys)):
             return super().__getitem__(key)

@@ -18,16 +18,21 @@ import numpy
 from chainrule import forking
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel, reduce_lanes
+from chainrule.debugging import Shown
 from chainrule.node import Node
 from chainrule.passes.going_on import going_on
 from chainrule.program.form import Program
 
+from .small import Step, pattern_of_result
 from .trace import Trace
 
 SOON = 16
 """Traces that are recorded at once; another path waits until that pays."""
 MOST_SPENT = 1000
 """Paths of which it is known how long runs took that went without a trace."""
+
+LONG = 20_000
+"""Instructions of a call during which other threads may go on."""
 
 Prefix = tuple[bool, ...]
 Segments = list[tuple[int, int, int, int]]
@@ -81,7 +86,7 @@ class Path:
     @forking.computed_once
     def constant(self) -> list[float] | None:
         """The outputs, if no input decides them."""
-        if self.guarded:
+        if self.guarded or any(isinstance(x, Shown) for x in self.trace.operations):
             return None
         if self.trace.constant is not None:
             return self.trace.constant
@@ -100,6 +105,25 @@ class Path:
                     found = Kernel(self.program, uniform, lanes, reduce)
                     self._kernels[reduce] = found
         return found
+
+    @forking.computed_once
+    def step(self) -> Any:
+        """The code of a single point for plain calls; None if it can't be called by address."""
+        kernel = self.kernel()
+        if kernel.bare is None:
+            return None
+        trace = self.trace
+        result = pattern_of_result(trace.layout)
+        return Step(
+            *(*kernel.bare, trace.program.inputs.size, trace.n_outputs),
+            *(kernel.work > LONG, result, kernel),
+        )
+
+    def leads_to(self, status: int, path: Path) -> None:
+        """Note what goes on where a guard fails, for plain calls."""
+        step = self.__dict__.get("step")
+        if step is not None and step.following.get(status) is not path.step is not None:
+            step.following[status] = path.step
 
     @property
     def compile_seconds(self) -> float:
@@ -150,6 +174,10 @@ class Paths:
     def all(self) -> list[Path]:
         """The paths so far."""
         return list(self._paths.values())
+
+    def known(self, prefix: Prefix) -> Path | None:
+        """The path for a prefix, if there is one."""
+        return self._paths.get(prefix)
 
     def at(
         self,
@@ -258,12 +286,17 @@ def run_point(
         NotYet: if it waits.
     """
     prefix: Prefix = ()
+    before: Path | None = None
+    status = 0
     while True:
         path = paths.at(prefix, inputs, patient=patient)
+        if before is not None:
+            before.leads_to(status, path)
         outputs = numpy.empty(path.trace.n_outputs)
         status = path.kernel().call(address, address_of(outputs))
         if status == 0:
             return path.trace, outputs
+        before = path
         prefix = path.after(status)
 
 

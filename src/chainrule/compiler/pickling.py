@@ -25,7 +25,7 @@ def reduced(compiled: Compiled) -> Any:
         found = getattr(found, part, None)
     if found is compiled:  # a decorated function
         return name
-    options = (compiled.check, compiled.max_traces, compiled.threads)
+    options = compiled.options
     try:
         return _by_name, (pickle.dumps(compiled.function), options)
     except Exception:

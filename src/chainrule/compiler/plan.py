@@ -26,7 +26,8 @@ from .draws import Draws
 from .paths import Eager, Outputs, Paths, Prefix, TooManyTraces, run_lanes, run_point, run_reduced
 from .results import LaneResult
 from .sites import PlainSites
-from .statics import State
+from .small import SmallCall, pattern_of_arguments
+from .statics import Order, State
 from .trace import Restart, Trace
 
 
@@ -54,6 +55,7 @@ class Plan:
         leaves: what the key keeps of each leaf of the arguments.
         structure: of the arguments.
         axes_by_argument: for the leaves of each argument the axis of the lanes.
+        order: tells what arguments of the structure may differ in.
     """
 
     def __init__(
@@ -62,9 +64,12 @@ class Plan:
         leaves: Sequence[Leaf],
         structure: Any,
         axes_by_argument: list[list[int | None]],
+        order: Order,
     ) -> None:
         self.owner = owner
         self.leaves = list(leaves)
+        self.structure = structure
+        self.order = order
         self._structure = structure
         self._axes_by_argument = axes_by_argument
         self.lanes = owner.vmap is not None
@@ -86,6 +91,8 @@ class Plan:
         self._lock = forking.lock()
         self._draws = Draws(owner.function)
         self.eager = False
+        self._pattern: Any = None if self.lanes else pattern_of_arguments(structure, leaves)
+        self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
         self.paths = self._new_paths()
 
@@ -193,6 +200,19 @@ class Plan:
             TooManyTraces: if it takes too many paths.
         """
         return self._with(values, lambda: self._run(values, lanes))
+
+    def small_call(self) -> Any:
+        """What calls it with plain arguments; None if that can't be."""
+        path = self.paths.known(())
+        step = None
+        if self._pattern is not None and not self.captured and path is not None:
+            step = path.step
+        if step is None:
+            self.small = None
+        elif self.small is None or self.small.first is not step:
+            looks, changed = ((), None) if self.watch is None else self.watch.split()
+            self.small = SmallCall(self._pattern, step, looks, changed, self)
+        return self.small
 
     def prepare(self, values: Sequence[Any]) -> None:
         """Compile for the path that the leaves of a call take, or their first lane."""

@@ -11,7 +11,7 @@ from typing import Any
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.comparing import ConditionNode, held_equality
-from chainrule.differentiation import Linearization, fresh_input
+from chainrule.differentiation import Linearization, fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
@@ -51,6 +51,8 @@ class Recorder:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
             decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
+        inputs: those of the trace.
+        printed: how often the function has called debug_print.
     """
 
     def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
@@ -78,6 +80,8 @@ class Recorder:
 
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
         """Start the recording."""
+        self.inputs = inputs
+        self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
         self._outcomes = Outcomes()
 
@@ -204,7 +208,7 @@ class Trace:
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
         with _collector_paused(), recording(recorder) as level:
-            inputs = [fresh_input(x, level) for x in self._point]
+            inputs = fresh_inputs([*self._point], level)
             recorder.begin(inputs, level, captured)
             try:
                 result = self._function(self._make_inputs(inputs))
@@ -221,8 +225,7 @@ class Trace:
                 return False
             self.n_results = len(outputs)
             recorded = recorder.recorded
-            for y in outputs:
-                recorded.record(y)
+            recorded.record_all(outputs)
             nodes = recorded.captured[: self._by_captured]
             parents = [*[inputs[i] for i in self._live], *nodes]
             recorder.note_parents(parents, level)

@@ -32,20 +32,19 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
     """The program of a recording, without loops.
 
     Args:
-        recording: its rows are put in order.
-        outputs: what the program gives, as ``record`` gave it.
+        recording: its rows are in order.
+        outputs: operands of it: what the program gives.
 
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    outputs = recording.in_order(outputs)
     codes, left, right = (x.tolist() for x in (recording.codes, recording.left, recording.right))
     constants, pool = recording.constants.tolist(), recording.pool.tolist()
     notes = recording.notes.tolist() or [-1] * len(codes)
     annotations = [*recording.annotations, None]  # the last for -1
     n_inputs = codes.count(INPUT)
     builder = Builder(n_inputs)
-    segments = Segments(builder)
+    segments = _Segments(builder)
     values: list[Operand] = []
     n_guards = 0
 
@@ -78,7 +77,7 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
     return builder.finish([operand(x) for x in outputs])
 
 
-class Segments:
+class _Segments:
     """The segments of a recording on the way into a program.
 
     Args:

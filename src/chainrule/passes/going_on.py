@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from chainrule.passes.paths import Path, paths
+from chainrule.debugging import Shown
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.program import nests
 from chainrule.program.builder import Builder
-from chainrule.program.form import Guard, Program, Statement
+from chainrule.program.form import Compute, Guard, Program, Statement
+from chainrule.program.nests import Path, paths
 
 
 def going_on(program: Program, guards: int) -> Program:
@@ -30,12 +31,21 @@ class _GoingOn(Rebuilding):
         self._known: set[Statement] = set()
         if guards:
             for statement, path in paths(program.body):
-                if isinstance(statement, Guard) and _most(statement, path) < guards:
+                if not isinstance(statement, Guard) or _is_printed(statement):
+                    continue
+                if _most(statement, path) < guards:
                     self._known.add(statement)
 
     def statement(self, statement: Statement) -> None:
         if statement not in self._known:
             super().statement(statement)
+
+
+def _is_printed(guard: Guard) -> bool:
+    """Whether it is there for a debug_print, which prints once it is known which path is taken."""
+    condition = guard.condition
+    asked = condition.operands if isinstance(condition, Compute) else ()
+    return any(isinstance(x, Compute) and isinstance(x.operation, Shown) for x in asked)
 
 
 def _most(guard: Guard, path: Path) -> int:

@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy
-from numpy.typing import NDArray
+
+from chainrule.program.nests import Numbers
 
 from .repeats import Ints, named_pairs
-
-Numbers = NDArray[numpy.int64]
 
 WORTH = 8
 """A loop is made where it saves as many rows, or its body has half as many."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy
 
-from .domain import Domain, Numbers
+from chainrule.program.nests import Numbers
+
+from .domain import Domain
 from .grammar import Grammar
 from .repeats import Ints
 from .rows import Rows
@@ -129,7 +131,7 @@ class Nest:
         nodes: list[Written | Repeated] = []
         for place, inner in enumerate(body):
             nodes += self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
-        return nodes if unrolled else [Repeated(trips, nodes)]
+        return nodes if unrolled or not nodes else [Repeated(trips, nodes)]
 
     def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
         for node in body:

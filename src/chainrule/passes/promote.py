@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Final
 
 import numpy
@@ -44,7 +43,6 @@ from .rebuild import Rebuilding
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
 LARGEST: Final = 1 << 20  # elements of an array that are looked at one by one
-_COMPARISONS: Final = (rules.less, rules.less_equal, rules.equal, rules.not_equal)
 
 
 def promoted(program: Program) -> Program:
@@ -59,8 +57,7 @@ def promoted(program: Program) -> Program:
     indices = Indices()
     copies = _copies(program, indices)
     outputs = [copies.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
-    same = Program(program.inputs, program.body, outputs)
-    same.guards = program.guards
+    same = Program(program.inputs, program.body, outputs, program.guards)
     return _Promotion(same, indices, copies).finished()
 
 
@@ -117,16 +114,19 @@ class _Promotion(Rebuilding):
         super().__init__(program, Builder(program.inputs.size, final=True))
         self._indices = indices
         self._copies = copies
-        self._around: dict[Statement, tuple[Loop, ...]] = {}
+        self._around: dict[Statement, nests.Path] = {}
         self._groups: dict[tuple[Array, Index], Group] = {}
         self._of: dict[Statement, Group] = {}
+        self._stores: dict[Array, list[tuple[Store, nests.Path]]] = defaultdict(list)
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
+        self._read: dict[tuple[Loop, Array], list[Load]] = defaultdict(list)  # somewhere in it
         self._written: dict[Array, NDArray[numpy.bool_]] = {}  # elements of SUMS arrays
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
         self._recurrences: dict[Loop, list[Recurrence]] = defaultdict(list)
-        self._survey(program.body, ())
+        for statement, around in nests.paths(program.body):
+            self._survey(statement, around)
         self._find_sums()
         for x in statements(program.body):
             if isinstance(x, Load):
@@ -139,15 +139,15 @@ class _Promotion(Rebuilding):
 
     # What there is
 
-    def _survey(self, body: Sequence[Statement], around: tuple[Loop, ...]) -> None:
-        for x in body:
-            self._around[x] = around
-            if isinstance(x, Loop):
-                self._survey(x.body, (*around, x))
-            elif isinstance(x, Store) and x.array not in self._copies:
-                self._join(x, around)
+    def _survey(self, x: Statement, around: nests.Path) -> None:
+        self._around[x] = around
+        if isinstance(x, Load) and x.array.kind == SUMS:
+            for loop in around:
+                self._read[loop, x.array].append(x)
+        elif isinstance(x, Store) and x.array not in self._copies:
+            self._join(x, around)
 
-    def _join(self, store: Store, around: tuple[Loop, ...]) -> None:
+    def _join(self, store: Store, around: nests.Path) -> None:
         """Put a statement into its group."""
         index = self._indices.canonical(store.index)
         group = self._groups.get((store.array, index))
@@ -160,6 +160,7 @@ class _Promotion(Rebuilding):
         group.plain = group.plain and group.place is (around[-1] if around else None)
         group.flags = group.count == 1 and group.plain and self._is_flag(store.value)
         self._of[store] = group
+        self._stores[store.array].append((store, around))
         for loop in reversed(around):
             if loop is group.place:
                 break
@@ -172,8 +173,9 @@ class _Promotion(Rebuilding):
         for group in self._groups.values():
             if group.array.kind == SUMS:
                 groups[group.array].append(group)
+        early = self._read_early()
         for array, found in groups.items():
-            if array.size > LARGEST:
+            if array.size > LARGEST or array in early:
                 continue
             places = numpy.concatenate([self._numbers(group) for group in found])
             if len(places) and (places.min() < 0 or places.max() >= array.size):
@@ -183,6 +185,26 @@ class _Promotion(Rebuilding):
                 self._written[array] = times > 0
                 for group in found:
                     group.summed = True
+
+    def _read_early(self) -> set[Array]:
+        """Arrays of which a loop reads an element that it has added to: the sum must be there."""
+        found: set[Array] = set()
+        for loop, groups in self._in.items():
+            sums: dict[tuple[Array, Loop | None], list[Group]] = defaultdict(list)
+            for group in groups:
+                if (loop, group.array) in self._read:
+                    sums[group.array, group.place].append(group)
+            for (array, place), added in sums.items():
+                around = () if place is None else (*self._around[place], place)
+                run = nests.scaled(nests.instance(around), array.size)
+                terms = [nests.numbers(nests.added(run, x.index), around) for x in added]
+                reads = [
+                    nests.numbers(nests.added(run, x.index), self._around[x])
+                    for x in self._read[loop, array]
+                ]
+                if numpy.isin(numpy.concatenate(terms), numpy.concatenate(reads)).any():
+                    found.add(array)
+        return found
 
     def _numbers(self, group: Group) -> nests.Numbers:
         """The elements of a group, one for each run of the body that it belongs to."""
@@ -203,12 +225,35 @@ class _Promotion(Rebuilding):
         for distance in range(1, FARTHEST + 1):
             group = self._groups.get((array, index.plus(distance * stride)))
             if group is not None and group.place is loop:
-                self._hand_on(loop, group, stride, distance)
+                if self._is_known(loop, group, stride, distance, load):
+                    self._hand_on(loop, group, stride, distance)
                 return
 
-    def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
+    def _is_known(self, loop: Loop, group: Group, stride: int, distance: int, load: Load) -> bool:
+        """Whether what the first iterations read is there when the loop begins."""
         if not group.is_followed or self._least(loop) < distance:
-            return
+            return False
+        around = self._around[load]
+        if any(self._least(x) < 1 for x in around[around.index(loop) + 1 :]):
+            return False  # maybe nothing is read
+        inside = [
+            (store, path)
+            for store, path in self._stores[group.array]
+            if loop in path and self._of[store] is not group
+        ]
+        if not inside:
+            return True
+        outer = self._around[loop]
+        run = nests.scaled(nests.instance(outer), group.array.size)
+        first = [
+            nests.substituted(group.index.plus(-x * stride), {loop: Index()})
+            for x in range(1, distance + 1)
+        ]
+        begins = [nests.numbers(nests.added(run, x), outer) for x in first]
+        stored = [nests.numbers(nests.added(run, x.index), path) for x, path in inside]
+        return not numpy.isin(numpy.concatenate(begins), numpy.concatenate(stored)).any()
+
+    def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
         for recurrence in self._recurrences[loop]:
             if recurrence.group is group:
                 recurrence.distance = max(recurrence.distance, distance)
@@ -291,7 +336,7 @@ class _Promotion(Rebuilding):
         if isinstance(x, Compute):
             if x.operation is rules.where:
                 return all(self._is_flag(y) for y in x.operands[1:])
-            return x.operation in _COMPARISONS
+            return x.operation in rules.COMPARISONS
         return x in self._flags
 
     def loop(self, loop: Loop) -> None:

@@ -19,9 +19,10 @@ import numpy
 from chainrule.compiler.recording import BEGIN, END, GUARD, MARKS, Recording
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
+from chainrule.program.nests import Numbers
 
 from .copies import copy_elements
-from .domain import Domain, Indices, Numbers
+from .domain import Domain, Indices
 from .flat import flat
 from .grammar import Grammar, Operands
 from .lasts import Lasts
@@ -43,15 +44,14 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
     """The program of a recording, with loops where it pays.
 
     Args:
-        recording: its rows are put in order.
-        outputs: what the program gives, as ``record`` gave it.
+        recording: its rows are in order.
+        outputs: operands of it: what the program gives.
 
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
     if len(recording) < SHORT:
         return flat(recording, outputs)
-    outputs = recording.in_order(outputs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
     grammar = Grammar(rows.tokens, rows.loose, brackets, Operands(rows.columns))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from chainrule import forking
 from chainrule.backends.llvm.layout import HANDLE, POSITIONS
 from chainrule.backends.llvm.vectors import Function, Vector
+from chainrule.debugging import Printed
 from chainrule.rules import OPERATIONS, Operation
 
 PYTHON: Final = "cr.python"  # the symbol of the function below
@@ -55,11 +56,6 @@ class CallbackTable:
             _operations[self.handle] = self
 
 
-def operation_named(name: str, user: dict[str, Operation]) -> Operation:
-    """An operation of the user's or of the table."""
-    return user[name] if name in user else OPERATIONS[name]
-
-
 @contextmanager
 def collected_errors() -> Iterator[Errors]:
     """Collect the exceptions in callbacks of this thread; a callback may do so in its turn."""
@@ -75,16 +71,26 @@ def collected_errors() -> Iterator[Errors]:
 def raise_first(errors: Errors, held: Callable[[int], bool]) -> None:
     """Raise the exception of the first lane whose guards hold, if there is one.
 
+    What the lanes before it have to print is printed.
+
     Args:
         errors: what was collected.
         held: whether the guards of the lane at a position hold; for EVERY_LANE, those of any lane.
     """
     for _, error in errors:
-        if not isinstance(error, Exception):
+        if not isinstance(error, (Exception, Printed)):
             raise error  # the user interrupts
-    for position, error in sorted(errors, key=lambda item: item[0]):
+    for position, error in sorted(errors, key=_place):
         if held(position):
-            raise error
+            if not isinstance(error, Printed):
+                raise error
+            print(error)
+
+
+def _place(item: tuple[int, BaseException]) -> tuple[int, float]:
+    """The order in which exceptions are raised: by lanes, what is to be printed first."""
+    position, error = item
+    return position, error.number if isinstance(error, Printed) else float("inf")
 
 
 def _python(
@@ -153,26 +159,27 @@ def _call_python(f: Function, given: Sequence[Any]) -> Vector:
 
 
 def gather(f: Function) -> Vector:
-    """Read a table; the parameters are the index, the table's slots and their number.
+    """Read a table.
 
-    An index outside is taken as 0: a guard has failed there.
+    The parameters are the index, the table's slots, their number, and the bytes from one to the
+    next. An index outside is taken as 0: a guard has failed there.
     """
-    return _gathered(f, f.step, 8)
+    return _gathered(f, 8)
 
 
 def gather_numbers(f: Function) -> Vector:
     """Read a table of numbers that are the same for all lanes, which lie side by side."""
-    return _gathered(f, 8, 0)
+    return _gathered(f, 0)
 
 
-def _gathered(f: Function, step: int, lane_step: int) -> Vector:
+def _gathered(f: Function, lane_step: int) -> Vector:
     b = f.b
-    index, table, count = f.args
+    index, table, count, step = f.args
     end = b.sitofp(count, f.double)
     zero = f.constant(f.double, 0.0)
     found = []
     for lane, x in enumerate(f.lanes(index)):
         inside = b.and_(b.fcmp_ordered(">=", x, zero), b.fcmp_ordered("<", x, end))
         k = b.fptosi(b.select(inside, x, zero), f.i64)
-        found.append(f.load(f.double, f.at(table, b.mul(k, f.number(step))), lane_step * lane))
+        found.append(f.load(f.double, f.at(table, b.mul(k, step)), lane_step * lane))
     return f.from_lanes(found)

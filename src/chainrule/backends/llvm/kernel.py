@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
+from chainrule.debugging import Printed
 from chainrule.passes.inline import inlined
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
@@ -115,6 +116,21 @@ class Kernel:
         raise_first(errors, lambda position: status == 0)
         return status
 
+    @property
+    def bare(self) -> tuple[int, int] | None:
+        """The addresses of the driver's ``call`` and of the code's table, to call by address.
+
+        None where a call needs preparation. The code stays as long as this object.
+        """
+        if self._call is None or not self._loaded.is_plain:
+            return None
+        return ctypes.cast(self._call, ctypes.c_void_p).value or 0, self._loaded.address
+
+    @property
+    def work(self) -> float:
+        """Instructions of a run, about."""
+        return self._loaded.code.work
+
     def run(
         self,
         inputs: Sequence[Regular],
@@ -170,6 +186,8 @@ class Kernel:
         else:
             errors = self._work(loaded, address)
         if errors:
+            if not materialize and status is not None and status.any():  # who calls does it again
+                errors = [x for x in errors if not isinstance(x[1], Printed)]
             raise_first(errors, lambda position: _held(status, position))
         return Result(status, None if sums is None else _sum_units(sums))
 
@@ -189,17 +207,15 @@ class Kernel:
         loaded.give_back(workspace)
         return errors
 
-    def reduce_lanes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Add up outputs over the lanes, to the last bit as ``run`` does.
-
-        Args:
-            values: an array (outputs, lanes).
-        """
-        return reduce_lanes(values)
-
 
 def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add up each row: in chunks of 1024, in a chunk in eight interleaved sums."""
+    """Add up outputs over the lanes, to the last bit as a kernel does.
+
+    That is in chunks of 1024, in a chunk in eight interleaved sums.
+
+    Args:
+        values: an array (outputs, lanes).
+    """
     rows, lanes = values.shape
     units = max(1, -(-lanes // CHUNK))
     padded = np.zeros((rows, units * CHUNK))

@@ -140,7 +140,7 @@ class Places:
             if carry.next is carry:
                 self.same[carry] = initial
             elif first is not carry:
-                self.same[carry] = first
+                self.same[carry] = self.same.get(first, first)  # that may not change
             else:
                 kept.append(carry)
         self.carries[loop] = kept
