@@ -1450,6 +1450,25 @@ def test_prepare_for_shapes(dtype: Any) -> None:
             f.prepare(types.SimpleNamespace(**wrong), 1)
 
 
+@pytest.mark.parametrize("reduce", [None, "sum"])
+def test_compiling_must_pay_for_lanes(reduce: Any) -> None:
+    """Lanes on paths that few take run eagerly, and each has its result where it belongs."""
+
+    def f(x: Any, k: int) -> Any:
+        while x > 1.0:
+            x = x * 0.99 + 0.0 * k
+        return x * x
+
+    mapped = cr.vmap(f, in_axes=(0, None), reduce=reduce)
+    made = cr.value_and_grad(mapped) if reduce else cr.vmap(cr.value_and_grad(f), (0, None))
+    points = np.random.default_rng(3).permutation([1.0 / 0.99**k * 1.0001 for k in range(200)])
+    compiled = cr.compile(made)
+    for x in (points, points[::-1], points[:1]):
+        for found, expected in zip(compiled(x, 1), made(x, 1), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert compiled.stats().traces < 120
+
+
 @pytest.mark.parametrize("kind", ["point", "lanes", "sums", "captured"])
 def test_prepare(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call that follows has nothing to trace or compile, whatever its numbers are."""

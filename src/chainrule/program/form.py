@@ -128,7 +128,7 @@ class Compute(Statement):
     __slots__ = ("_operands", "operation")
 
     def __init__(self, operation: Operation, operands: Sequence[Operand]) -> None:
-        super().__init__()
+        self.note: Annotation | None = None  # not by super, as there are many
         self.operation = operation
         self._operands = tuple(operands)
 
