@@ -24,7 +24,7 @@ from chainrule.program.nests import Numbers
 from .copies import copy_elements
 from .domain import Domain, Indices
 from .flat import flat
-from .grammar import Grammar, Operands
+from .grammar import Grammar
 from .lasts import Lasts
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
@@ -54,7 +54,7 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
         return flat(recording, outputs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
-    grammar = Grammar(rows.tokens, rows.loose, brackets, Operands(rows.columns))
+    grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
     if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
         try:
             return _Writer(rows, Nest(rows, grammar), outputs).program()
