@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import pytest
 
 import chainrule
 from chainrule import math, rules
-from chainrule.backends.llvm import callback, threads
+from chainrule.backends.llvm import threads
 from chainrule.backends.llvm.machine import binding, machine
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
@@ -109,10 +111,10 @@ def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None
     begun = threading.Event()
     ended = []
 
-    def interrupted(futures: object) -> object:
+    def interrupted(futures: Iterable[Future[None]]) -> object:
         if waiting:
             raise waiting.pop()
-        return original(futures)  # type: ignore[arg-type]
+        return wait(futures)
 
     def work() -> None:
         if threading.current_thread() is threading.main_thread():
@@ -122,7 +124,6 @@ def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None
             time.sleep(0.1)
         ended.append(True)
 
-    original = threads.wait
     monkeypatch.setattr(threads, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         threads.together(2, work)
@@ -144,7 +145,7 @@ def test_an_interrupt_where_python_computes_an_odd_case(monkeypatch: pytest.Monk
             return rules.fsum.evaluate(operands)
 
     fsum = Interrupted()
-    monkeypatch.setitem(callback.OPERATIONS, "fsum", fsum)
+    monkeypatch.setitem(rules.OPERATIONS, "fsum", fsum)
     with pytest.raises(KeyboardInterrupt):
         f(2.0)
     assert f(2.0) == 2.0
