@@ -311,6 +311,17 @@ def test_broadcast_elements(name: str) -> None:
             )
 
 
+@pytest.mark.parametrize("empty", [0, 1])
+def test_no_lanes_in_one_argument(empty: int) -> None:
+    """An error in each call, also where earlier ones had lanes in all arguments."""
+    f = cr.compile(cr.vmap(lambda x, y: x * y))
+    given = [np.ones(5), np.ones(5)]
+    assert f(*given).tolist() == f(*given).tolist() == [1.0] * 5
+    given[empty] = np.empty(0)
+    with pytest.raises(ValueError, match="different numbers of lanes"):
+        f(*given)
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "i1", "i8", "u2", ">f4"])
 def test_other_types_of_numbers(dtype: str) -> None:
     """Other floats, and whole numbers where they are differentiated by, are taken exactly."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import chainrule
+from chainrule import math, rules
+from chainrule.backends.llvm import threads
 from chainrule.backends.llvm.machine import binding, machine
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
@@ -97,3 +101,50 @@ def test_an_interrupt_leaves_llvm_to_the_others(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(KeyboardInterrupt):
         target.compile("", 0)
     assert not lock._lock._is_owned()
+
+
+def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They work on memory that goes once a call has ended."""
+    waiting = [KeyboardInterrupt, KeyboardInterrupt]
+    begun = threading.Event()
+    ended = []
+
+    def interrupted(futures: object) -> object:
+        if waiting:
+            raise waiting.pop()
+        return original(futures)  # type: ignore[arg-type]
+
+    def work() -> None:
+        if threading.current_thread() is threading.main_thread():
+            begun.wait(60)
+        else:
+            begun.set()
+            time.sleep(0.1)
+        ended.append(True)
+
+    original = threads.wait  # type: ignore[attr-defined]
+    monkeypatch.setattr(threads, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads.together(2, work)
+    assert len(ended) == 2
+
+
+def test_an_interrupt_where_python_computes_an_odd_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the call, instead of giving NaN."""
+    f = chainrule.compile(lambda x: math.fsum([1e100, x, -1e100]))
+    assert f(1.0) == 1.0
+
+    class Interrupted:
+        times = 0
+
+        def evaluate(self, operands: list[float]) -> float:
+            self.times += 1
+            if self.times == 1:
+                raise KeyboardInterrupt
+            return rules.fsum.evaluate(operands)
+
+    fsum = Interrupted()
+    monkeypatch.setitem(rules.OPERATIONS, "fsum", fsum)
+    with pytest.raises(KeyboardInterrupt):
+        f(2.0)
+    assert f(2.0) == 2.0

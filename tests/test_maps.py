@@ -16,14 +16,20 @@ from chainrule.backends.llvm.maps import Map, as_map
 from chainrule.passes.promote import promoted
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    INPUT,
     SUMS,
     VALUES,
     Array,
+    Carry,
+    Compute,
     Index,
+    Last,
+    Load,
     Loop,
     Operand,
     Program,
     Slice,
+    Store,
     statements,
 )
 from chainrule.program.interpreter import interpret
@@ -106,7 +112,9 @@ class Draft:
 def maps_of(program: Program) -> list[Map]:
     """The loops that are computed on vectors."""
     loops = [x for x in statements(promoted(program).body) if isinstance(x, Loop)]
-    found = [as_map(x, x.carries, 8) for x in loops if not any(isinstance(y, Loop) for y in x.body)]
+    found = [
+        as_map(x, x.carries, {}, 8) for x in loops if not any(isinstance(y, Loop) for y in x.body)
+    ]
     return [x for x in found if x is not None]
 
 
@@ -189,7 +197,7 @@ HANG_TOGETHER = {
 def test_loops_that_are_no_maps(name: str) -> None:
     """One iteration after the other."""
     loop = loop_of(HANG_TOGETHER[name])
-    assert as_map(loop, loop.carries, 8) is None
+    assert as_map(loop, loop.carries, {}, 8) is None
 
 
 def test_a_running_total_is_no_map() -> None:
@@ -203,3 +211,41 @@ def test_a_running_total_is_no_map() -> None:
         builder.store(array, at.plus(1), builder.compute(rules.add, terms))
     program = builder.finish([Slice(array, 0, 31)])
     assert not maps_of(program)
+
+
+def carrying(trips: int) -> tuple[Program, Loop]:
+    """A running total that is added up and stored, in a carry that nothing reads so far."""
+    inputs, array = Array(INPUT, trips, "x"), Array(VALUES, trips, "y")
+    loop = Loop(Index(trips))
+    at = Index(0, ((loop, 1),))
+    total, twin = Carry(0.5), Carry(0.5)
+    x = Load(inputs, at)
+    total.next = twin.next = Compute(rules.add, (total, x))
+    sine = Compute(rules.sin, (twin,))
+    loop.carries = [total, twin]
+    loop.body = [x, total.next, sine, Store(array, at, sine)]
+    last = Last(loop, total)
+    return Program(inputs, [loop, last], [last, Slice(array, 0, trips)]), loop
+
+
+@pytest.mark.parametrize("trips", [3, 8, 20])
+def test_equal_carries(trips: int) -> None:
+    """What reads one of them reads the other."""
+    program, _ = carrying(trips)
+    verify(program)
+    numbers = np.linspace(-1.0, 2.0, trips)
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert np.allclose(found, interpret(program, numbers.tolist())[0], rtol=1e-14)
+
+
+def test_a_carry_that_is_a_constant_one() -> None:
+    """A carry becomes one that never changes, with the same initial value."""
+    program, loop = carrying(9)
+    still = Carry(0.5)
+    still.next = still
+    loop.carries[1].next = still
+    loop.carries.insert(0, still)
+    verify(program)
+    numbers = np.linspace(-1.0, 2.0, 9)
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert np.allclose(found, interpret(program, numbers.tolist())[0], rtol=1e-14)

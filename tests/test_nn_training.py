@@ -16,7 +16,7 @@ import pytest
 from chainrule import Node, nn
 from chainrule import math as cm
 from chainrule.compiler.indices import take
-from chainrule.compiler.session import Program, Session
+from chainrule.compiler.session import SampleFunction, Session
 from chainrule.engine import COMPILED
 
 RANDOM = np.random.default_rng(0)
@@ -301,7 +301,7 @@ def test_a_first_loss_that_is_infinite() -> None:
 def test_too_many_paths_go_on_eagerly() -> None:
     """With one warning, and the same numbers."""
     w = Node(0.3)
-    program = Program(lambda x: w * x if x > w else w - x, [X[:, 0]], [w], max_traces=1)
+    program = SampleFunction(lambda x: w * x if x > w else w - x, [X[:, 0]], [w], max_traces=1)
     with pytest.raises(Exception, match="more than 1 paths"):
         Session(program, [X[:, 0]]).step()
 
@@ -393,7 +393,9 @@ def test_digits_sized_network_agrees_with_numpy() -> None:
     inputs = RANDOM.normal(size=(50, 64))
     labels = RANDOM.integers(0, 10, 50)
     parameters = model.parameters()
-    program = Program(lambda x, y: nn.cross_entropy(model(x), y), [inputs, labels], parameters)
+    program = SampleFunction(
+        lambda x, y: nn.cross_entropy(model(x), y), [inputs, labels], parameters
+    )
     loss, gradient = Session(program, [inputs, labels]).step()
     (a, b) = (
         np.array([[w.data for w in neuron.weights] for neuron in layer.neurons])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from chainrule.node import Node
 from chainrule.rules import Operation, described
 
-from .reach import Part, is_atom, references, wraps
+from .references import Part, is_atom, references, wraps
 from .statics import exactly
 
 MAX_OBJECTS = 200_000

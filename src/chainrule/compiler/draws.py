@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .reach import is_atom, references
+from .references import is_atom, references
 
 MAX_OBJECTS = 2000
 """How many objects a function refers to are searched for generators."""

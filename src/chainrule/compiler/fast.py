@@ -65,7 +65,7 @@ class FastLanes:
         segments = []
         kept = []
         numbers: list[float] = []
-        lanes = 0
+        lanes = -1
         for arg, (kind, shape, axis, static) in zip(values, self._leaves, strict=True):
             if kind == "number":
                 if type(arg) is not float and type(arg) is not numpy.float64:
@@ -88,7 +88,7 @@ class FastLanes:
             if axis is not None:
                 if len(own_shape) != len(shape) + 1:
                     return None
-                if lanes not in (0, own_shape[axis]):
+                if lanes not in (-1, own_shape[axis]):
                     return None
                 lanes = own_shape[axis]
                 lane_stride = strides[axis]
@@ -107,7 +107,7 @@ class FastLanes:
                 count *= n
             if count:
                 segments.append((address_of(arg), count, stride, lane_stride))
-        if lanes == 0:
+        if lanes < 1:
             return None
         if numbers:
             kept.append(array("d", numbers))

@@ -135,10 +135,7 @@ class Recorded:
         constants += new
         for row, (code, left, right) in enumerate(rows, first):
             if code in _DIRECT:
-                if left >= 0:
-                    a = plain.get(left)
-                else:
-                    a = self._constant(code, left)
+                a = plain.get(left) if left >= 0 else self._constant(code, left)
                 if right >= 0:
                     b = plain.get(right)
                 else:

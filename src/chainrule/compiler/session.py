@@ -30,7 +30,7 @@ from .trace import Restart, Trace
 Array = NDArray[numpy.float64]
 
 
-class Program:
+class SampleFunction:
     """A function of one sample as machine code, with parameters that it uses from outside.
 
     Args:
@@ -155,7 +155,7 @@ class Session:
     """
 
     def __init__(
-        self, program: Program, samples: Sequence[Any], threads: int | None = None
+        self, program: SampleFunction, samples: Sequence[Any], threads: int | None = None
     ) -> None:
         self.program = program
         self.samples = list(samples)
@@ -259,7 +259,7 @@ class Session:
         return math.fsum(self.evaluate()[:, 0].tolist()) / (total or self.size)
 
 
-def _too_many(program: Program) -> NotCompilable:
+def _too_many(program: SampleFunction) -> NotCompilable:
     return NotCompilable(
         f"it takes more than {program._max_traces} paths (comparisons with other outcomes);"
         " where(condition, a, b), maximum and minimum of chainrule.math choose without one"

@@ -21,7 +21,7 @@ import optree
 from chainrule.node import Node
 from chainrule.rules import Operation, described
 
-from .reach import of_library, slots_of, wraps
+from .references import of_library, slots_of, wraps
 
 MAX_PARTS: Final = 100_000
 """How many parts of a static value are looked at."""

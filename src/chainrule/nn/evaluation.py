@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chainrule import forking, trees
 from chainrule.compiler.arguments import leaf_of
-from chainrule.compiler.session import Program, Session
+from chainrule.compiler.session import SampleFunction, Session
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary, warn
@@ -72,7 +72,7 @@ class SafeSteps:
 
     def __init__(
         self,
-        program: Program,
+        program: SampleFunction,
         function: Callable[..., Any],
         samples: Sequence[Any],
         parameters: Sequence[Node],
@@ -107,7 +107,7 @@ def steps_of(
     samples: Sequence[Any],
     parameters: Sequence[Node],
     threads: int | None,
-    program: Program | None = None,
+    program: SampleFunction | None = None,
 ) -> SafeSteps:
     """What computes the loss of a model and its gradient as machine code.
 
@@ -123,7 +123,7 @@ def steps_of(
     if program is None:
         program = _kept_program(model, loss, samples, parameters)
     if program is None:
-        program = Program(function, samples, parameters)
+        program = SampleFunction(function, samples, parameters)
     return SafeSteps(program, function, samples, parameters, threads)
 
 
@@ -149,7 +149,7 @@ class Predictor:
         self.model = model
         self._compile = compile
         self._threads = threads
-        self._programs: dict[Any, Program] = {}
+        self._programs: dict[Any, SampleFunction] = {}
 
     @boundary
     def __call__(self, X: Any) -> Array:
@@ -195,7 +195,7 @@ class Predictor:
         if program is None or program.parameters != parameters:
             program = _kept_program(self.model, None, samples, parameters)
             if program is None:
-                program = Program(self.model, samples, parameters, gradient=False)
+                program = SampleFunction(self.model, samples, parameters, gradient=False)
                 self._programs[key] = program
         session = Session(program, samples, self._threads)
         return _evaluated(session, [node.data for node in parameters])
@@ -236,7 +236,7 @@ def outputs_of(model: Module, X: Any, parameters: Sequence[Node]) -> Callable[[A
             if session is None:
                 program = _kept_program(model, None, samples, parameters)
                 if program is None:
-                    program = Program(model, samples, parameters, gradient=False)
+                    program = SampleFunction(model, samples, parameters, gradient=False)
                 session = Session(program, samples)
             return _evaluated(session, values)
         except NotCompilable:  # the training has told it
@@ -246,13 +246,13 @@ def outputs_of(model: Module, X: Any, parameters: Sequence[Node]) -> Callable[[A
     return at
 
 
-_programs: OrderedDict[Any, Program] = OrderedDict()
+_programs: OrderedDict[Any, SampleFunction] = OrderedDict()
 _lock = forking.lock()
 
 
 def _kept_program(
     model: Any, loss: Loss | None, samples: Sequence[Any], parameters: Sequence[Node]
-) -> Program | None:
+) -> SampleFunction | None:
     """The program of all networks of an architecture; None if it is not that kind of model.
 
     It belongs to a network of its own, so that it neither keeps nor changes the user's.
@@ -269,7 +269,7 @@ def _kept_program(
             function: Callable[..., Any] = own
             if loss is not None:
                 function = loss_of_sample(own, loss, len(samples) > 2)
-            found = Program(function, samples, own.parameters(), loss is not None)
+            found = SampleFunction(function, samples, own.parameters(), loss is not None)
             _programs[key] = found
         _programs.move_to_end(key)
         while len(_programs) > KEPT or (

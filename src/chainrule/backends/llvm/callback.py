@@ -56,11 +56,6 @@ class CallbackTable:
             _operations[self.handle] = self
 
 
-def operation_named(name: str, user: dict[str, Operation]) -> Operation:
-    """An operation of the user's or of the table."""
-    return user[name] if name in user else OPERATIONS[name]
-
-
 @contextmanager
 def collected_errors() -> Iterator[Errors]:
     """Collect the exceptions in callbacks of this thread; a callback may do so in its turn."""
@@ -164,26 +159,27 @@ def _call_python(f: Function, given: Sequence[Any]) -> Vector:
 
 
 def gather(f: Function) -> Vector:
-    """Read a table; the parameters are the index, the table's slots and their number.
+    """Read a table.
 
-    An index outside is taken as 0: a guard has failed there.
+    The parameters are the index, the table's slots, their number, and the bytes from one to the
+    next. An index outside is taken as 0: a guard has failed there.
     """
-    return _gathered(f, f.step, 8)
+    return _gathered(f, 8)
 
 
 def gather_numbers(f: Function) -> Vector:
     """Read a table of numbers that are the same for all lanes, which lie side by side."""
-    return _gathered(f, 8, 0)
+    return _gathered(f, 0)
 
 
-def _gathered(f: Function, step: int, lane_step: int) -> Vector:
+def _gathered(f: Function, lane_step: int) -> Vector:
     b = f.b
-    index, table, count = f.args
+    index, table, count, step = f.args
     end = b.sitofp(count, f.double)
     zero = f.constant(f.double, 0.0)
     found = []
     for lane, x in enumerate(f.lanes(index)):
         inside = b.and_(b.fcmp_ordered(">=", x, zero), b.fcmp_ordered("<", x, end))
         k = b.fptosi(b.select(inside, x, zero), f.i64)
-        found.append(f.load(f.double, f.at(table, b.mul(k, f.number(step))), lane_step * lane))
+        found.append(f.load(f.double, f.at(table, b.mul(k, step)), lane_step * lane))
     return f.from_lanes(found)

@@ -207,17 +207,15 @@ class Kernel:
         loaded.give_back(workspace)
         return errors
 
-    def reduce_lanes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Add up outputs over the lanes, to the last bit as ``run`` does.
-
-        Args:
-            values: an array (outputs, lanes).
-        """
-        return reduce_lanes(values)
-
 
 def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add up each row: in chunks of 1024, in a chunk in eight interleaved sums."""
+    """Add up outputs over the lanes, to the last bit as a kernel does.
+
+    That is in chunks of 1024, in a chunk in eight interleaved sums.
+
+    Args:
+        values: an array (outputs, lanes).
+    """
     rows, lanes = values.shape
     units = max(1, -(-lanes // CHUNK))
     padded = np.zeros((rows, units * CHUNK))

@@ -32,6 +32,7 @@ from chainrule.program.form import (
 )
 from chainrule.rules import Operation
 
+from .callback import FALLBACKS
 from .data import Data
 from .layout import HEADER_SLOTS, SLOT
 from .machine import Machine
@@ -65,7 +66,7 @@ class Code:
             are formed by ``main``.
         guards: whether there are guards.
         functions: the vector functions it calls, with the lanes of their vectors.
-        calls_back: whether it calls back for operations.
+        calls_back: whether it may call Python.
         work: instructions of a run, about.
     """
 
@@ -141,7 +142,7 @@ class _Lowering:
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(reduce)
         self._scratch = self._survey()
-        self._left = [array for array in self._arrays if array.kind == SUMS]
+        self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
         self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
@@ -205,7 +206,7 @@ class _Lowering:
             added=added,
             guards=program.guards > 0,
             functions=sorted(functions),
-            calls_back=bool(numbers),
+            calls_back=bool(numbers) or any(name in FALLBACKS for name, _ in functions),
             work=work(program.body),
         )
         return code, data
@@ -240,7 +241,7 @@ class _Lowering:
         for statement in body:
             for inner in statements([statement]):
                 if isinstance(inner, (Load, Store)) and inner.array in left:
-                    left.remove(inner.array)
+                    del left[inner.array]
                     result.append(Zero(inner.array))
             result.append(statement)
         if last:

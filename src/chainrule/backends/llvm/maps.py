@@ -8,6 +8,7 @@ of numbers give, and sums are added up in order.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule import rules
@@ -53,11 +54,21 @@ class Map:
         self.body = body
 
 
-def as_map(loop: Loop, carries: list[Carry], width: int) -> Map | None:
-    """A loop as a map, if it is one for which vectors pay."""
+def as_map(
+    loop: Loop, carries: list[Carry], same: Mapping[Statement, Operand], width: int
+) -> Map | None:
+    """A loop as a map, if it is one for which vectors pay.
+
+    Args:
+        loop: the loop.
+        carries: those of its carries that change, each another way.
+        same: what values are the same as.
+        width: how many iterations at a time.
+    """
     if loop.trips.is_fixed and loop.trips.offset < width:
         return None
-    uses = Counter([x for y in loop.body for x in y.operands if isinstance(x, Statement)])
+    used = [same.get(x, x) for y in loop.body for x in y.operands if isinstance(x, Statement)]
+    uses = Counter([x for x in used if isinstance(x, Statement)])
     uses.update([carry.next for carry in carries if isinstance(carry.next, Statement)])
     sums = [_sum(carry, uses, set(loop.body)) for carry in carries]
     added: set[Statement] = set()

@@ -31,14 +31,12 @@ class Piece:
         straight: the number of those since the last loop in it, or since its start.
         optimized: whether LLVM is to optimize it.
         outer: what it is a part of.
-        place: which part of that.
     """
 
-    __slots__ = ("body", "cost", "optimized", "outer", "place", "straight")
+    __slots__ = ("body", "cost", "optimized", "outer", "straight")
 
-    def __init__(self, outer: Nest, place: int) -> None:
+    def __init__(self, outer: Nest) -> None:
         self.outer = outer
-        self.place = place
         self.body: list[Statement] = []
         self.cost = 0
         self.straight = 0
@@ -60,15 +58,13 @@ class Nest:
         loop: None for a part of the program.
         parts: what is called, in order.
         outer: what it is a part of, None for a part of the program.
-        place: which part of that.
     """
 
-    __slots__ = ("loop", "outer", "parts", "place")
+    __slots__ = ("loop", "outer", "parts")
 
-    def __init__(self, loop: Loop | None = None, outer: Nest | None = None, place: int = 0) -> None:
+    def __init__(self, loop: Loop | None = None, outer: Nest | None = None) -> None:
         self.loop = loop
         self.outer = outer
-        self.place = place
         self.parts: list[Unit] = []
 
     @property
@@ -104,13 +100,13 @@ class _Cutter:
             else:
                 cost, is_loop = self._cost(statement), isinstance(statement, Loop)
                 if isinstance(statement, Loop) and cost > WHOLE_LOOP:
-                    inner = Nest(statement, nest, len(parts))
+                    inner = Nest(statement, nest)
                     self.cut(statement.body, inner)
                     parts.append(inner)
                     piece = None
                     continue
             if piece is None or not piece.takes(cost, is_loop):
-                piece = Piece(nest, len(parts))
+                piece = Piece(nest)
                 parts.append(piece)
             piece.body.append(statement)
             piece.cost += cost

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -27,10 +27,25 @@ def together(workers: int, work: Callable[[], T]) -> list[T]:
     Returns:
         its results, that of this thread first.
     """
-    futures = [executor().submit(work) for _ in range(workers - 1)]
+    futures: list[Future[T]] = []
     try:
+        for _ in range(workers - 1):
+            futures.append(executor().submit(work))
         results = [work()]
     finally:  # those that have begun must end; those that still wait would find nothing to do
         begun = [future for future in futures if not future.cancel()]
-        wait(begun)
+        _wait(begun)
     return results + [future.result() for future in begun]
+
+
+def _wait(futures: Sequence[Future[Any]]) -> None:
+    """Wait until all have ended, whatever comes: they work on memory of the caller."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            wait(futures)
+            break
+        except BaseException as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from chainrule import rules
 from chainrule.program.form import (
@@ -251,30 +252,40 @@ class ValueWriter:
         index, *table = operands
         numbers = [self._places.same.get(x, x) for x in table]  # type: ignore[arg-type]
         if all(isinstance(x, float) for x in numbers):
-            name = "gather_numbers"
+            name, step = "gather_numbers", 8
             at = self._data.numbers(numbers)  # type: ignore[arg-type]
-            self._lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
-            address = self._new()
+            address = self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
         else:
             name = "gather"
-            address = self._address_of(self._line_up(table))
+            offset, step = self._spaced(table) or (self._copied(table), self._memory.step)
+            address = self._address_of(offset)
         x = self.operand(index)
-        function = self.module.function(name, f"{self._type},ptr,i64")
-        self._lines.append(
-            f"call {self._type} {function}({self._type} {x},ptr {address},i64 {len(table)})"
-        )
+        function = self.module.function(name, f"{self._type},ptr,i64,i64")
+        given = f"{self._type} {x},ptr {address},i64 {len(table)},i64 {step}"
+        self._lines.append(f"call {self._type} {function}({given})")
         self._moment += 1
 
     def _line_up(self, values: Sequence[Operand]) -> int:
         """The offset of consecutive slots with some values, where they are or copied."""
-        step = self._memory.step
+        found = self._spaced(values)
+        if found is not None and found[1] == self._memory.step:
+            return found[0]
+        return self._copied(values)
+
+    def _spaced(self, values: Sequence[Operand]) -> tuple[int, int] | None:
+        """The offset of evenly spaced slots with some values, and of one from the one before."""
         places = [self._places.find(x) for x in values]
         slots = [-1 if place is None else place.slot for place in places]
-        first = slots[0] if slots else -1
-        if first >= 0 and slots == list(range(first, first + len(slots) * step, step)):
-            return first
+        if not slots or min(slots) < 0:
+            return None
+        step = slots[1] - slots[0] if len(slots) > 1 else self._memory.step
+        even = all(following - slot == step for slot, following in pairwise(slots))
+        return (slots[0], step) if even else None
+
+    def _copied(self, values: Sequence[Operand]) -> int:
+        """The offset of consecutive slots that some values are copied to."""
         for k, x in enumerate(values):
             register = self.operand(x)
-            address = self._address_of(self._scratch + k * step)
+            address = self._address_of(self._scratch + k * self._memory.step)
             self._lines.append(f"store {self._type} {register},ptr {address}{self._tail}")
         return self._scratch

@@ -615,7 +615,7 @@ def _parameters(operation: str) -> str:
     if operation in guards.FUNCTIONS:
         return "pvvii"
     if operation in _IN_MEMORY:
-        others = {"gather": "vpi", "gather_numbers": "vpi", "callback": "pipii"}
+        others = {"gather": "vpii", "gather_numbers": "vpii", "callback": "pipii"}
         return others.get(operation, "pi")
     return "v" * len(OPERATIONS[operation].local_grads)
 

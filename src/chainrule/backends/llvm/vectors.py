@@ -152,7 +152,6 @@ class Function(Procedure):
         self.name_of = name_of
         self.type = self._widened(ir().DoubleType())
         self.integers = self._widened(ir().IntType(64))
-        self.bits = self._widened(ir().IntType(1))
         self.step = SLOT if width > 1 else 8  # bytes from one operand in memory to the next
         result, *parameters = [self.type if letter == "v" else letter for letter in types]
         super().__init__(module, name, result, parameters)

@@ -241,7 +241,7 @@ class Writer(ValueWriter):
         start = "0"
         found = None
         if self._together > 1 and self.module.optimizes:
-            found = as_map(loop, kept, self._together)
+            found = as_map(loop, kept, self._places.same, self._together)
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
         with self._loop(loop, initial, carries, start) as following:
