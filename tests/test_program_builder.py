@@ -12,6 +12,7 @@ from random_forms import PICKS, ROUGH, SMOOTH, SPECIAL_NUMBERS, bits, random_inp
 
 import chainrule
 from chainrule import rules
+from chainrule.passes.going_on import going_on
 from chainrule.passes.rebuild import rebuilt
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -106,7 +107,7 @@ def test_every_simplification(operation: Operation) -> None:
         simple = rebuilt(program)
         assert len(program.body) == before
         verify(simple)
-        final = rebuilt(program, final=True)
+        final = going_on(program, 0)
         for inputs in _inputs(rng):
             expected = interpret(program, inputs)
             found = interpret(simple, inputs)
@@ -250,7 +251,7 @@ def test_final() -> None:
         program = b.finish([b.compute(rules.exp, (stopped,))])
         if not final:
             assert _operations(program) == ["power", "stop_gradient", "exp"]
-            program = rebuilt(program, final=True)
+            program = going_on(program, 0)
         assert _operations(program) == ["multiply", "multiply", "exp"]
 
 

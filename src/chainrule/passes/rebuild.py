@@ -26,14 +26,13 @@ from chainrule.program.form import (
 from chainrule.program.nests import substituted
 
 
-def rebuilt(program: Program, final: bool = False) -> Program:
-    """The program with constants folded, loops left by what is constant, equal values shared.
+def rebuilt(program: Program) -> Program:
+    """The program with constants folded, and loops left by what is constant.
 
     Args:
         program: one without carries; it stays as it is, but shares its arrays with the result.
-        final: whether nothing will be differentiated any more; see :class:`Builder`.
     """
-    return Rebuilding(program, Builder(program.inputs.size, final)).finished()
+    return Rebuilding(program, Builder(program.inputs.size)).finished()
 
 
 class Rebuilding:
