@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
 
 import chainrule
 from chainrule import math, rules
-from chainrule.backends.llvm import callback, threads
+from chainrule.backends.llvm import threads
 from chainrule.backends.llvm.machine import binding, machine
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(chainrule.__file__).parents[1])])
@@ -112,7 +113,7 @@ def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None
     def interrupted(futures: object) -> object:
         if waiting:
             raise waiting.pop()
-        return original(futures)  # type: ignore[arg-type]
+        return wait(futures)  # type: ignore[arg-type]
 
     def work() -> None:
         if threading.current_thread() is threading.main_thread():
@@ -122,8 +123,7 @@ def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None
             time.sleep(0.1)
         ended.append(True)
 
-    original = threads.wait
-    monkeypatch.setattr(threads, "wait", interrupted)
+    monkeypatch.setattr("chainrule.backends.llvm.threads.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         threads.together(2, work)
     assert len(ended) == 2
@@ -144,7 +144,7 @@ def test_an_interrupt_where_python_computes_an_odd_case(monkeypatch: pytest.Monk
             return rules.fsum.evaluate(operands)
 
     fsum = Interrupted()
-    monkeypatch.setitem(callback.OPERATIONS, "fsum", fsum)
+    monkeypatch.setitem(rules.OPERATIONS, "fsum", fsum)
     with pytest.raises(KeyboardInterrupt):
         f(2.0)
     assert f(2.0) == 2.0
