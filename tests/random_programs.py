@@ -48,6 +48,8 @@ _GIVEN: dict[str, Sequence[str]] = {
     "acos": ("acos(0.9 * t({a}))",),
     "atan2": ("atan2({a}, {b})", "atan2({a}, 1.5)"),
     "hypot": ("hypot({a}, {b})", "hypot({a}, {b}, {c}, 0.5)"),
+    # NaN may have either sign, so it must not decide one
+    "copysign": ("copysign({a}, {b} if {b} < 1.0 or {b} >= 1.0 else 1.0)",),
     "over_norm": ("over_norm({a}, {b}, 0.5)",),
     "over_squares": ("over_squares({a}, {b}, 0.5)",),
     # Hyperbolic functions

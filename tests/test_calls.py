@@ -84,6 +84,7 @@ def test_nothing_is_kept(name: str) -> None:
     numbers = list(draw(Random(name)))
     node, text = Node(1.5), "no number"
     held = [operation, node, text]
+    gc.collect()  # what earlier tests have left
     before = [sys.getrefcount(x) for x in held]
     for _ in range(10):
         for first in (node, text, 1.5, 2):

@@ -22,7 +22,7 @@ from chainrule import math as cm
 from chainrule.passes import grammar, nest, repeats, roll
 from chainrule.passes.differentiate import differentiated
 from chainrule.passes.flat import flat
-from chainrule.passes.grammar import Grammar, Operands
+from chainrule.passes.grammar import Grammar
 from chainrule.passes.repeats import named_pairs
 from chainrule.passes.roll import rolled
 from chainrule.passes.rows import Rows
@@ -445,7 +445,7 @@ def test_sequences(seed: int) -> None:
     random = Random(seed)
     tokens = numpy.asarray(sequence(random) + sequence(random), dtype=numpy.int32)
     rows = numpy.arange(len(tokens), dtype=numpy.int32)
-    operands = Operands([rows - 1, numpy.maximum(rows - random.randint(1, 9), -1)])
+    operands = [rows - 1, numpy.maximum(rows - random.randint(1, 9), -1)]
     loose = numpy.asarray([0, 0, 2, 3, 3, 3, 6, 7], dtype=numpy.int32)
     found = Grammar(tokens, loose, (6, 7), operands)
     for body in found.bodies.values():
@@ -480,7 +480,7 @@ def test_order(seed: int) -> None:
     source = loop_program(seed)
     recording, _, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
     rows = Rows(recording)
-    found = nest.Nest(rows, Grammar(rows.tokens, rows.loose, (-1, -1), Operands(rows.columns)))
+    found = nest.Nest(rows, Grammar(rows.tokens, rows.loose, (-1, -1), rows.columns))
     counts: dict[Any, int] = {}
     order: list[int] = []
 

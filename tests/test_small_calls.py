@@ -452,3 +452,72 @@ def test_methods_and_keywords() -> None:
         assert model.scaled(2.0, y=1.0) == 6.0
     model.scale = 4.0
     assert model.scaled(2.0) == 16.0
+
+
+def told_by_lanes(x: Any, parts: Any) -> Any:
+    """Of one lane: what the parts are, and in which order, counts."""
+    total, weight = x * 0.0, 1.0
+    waiting: list[Any] = [parts]
+    while waiting:
+        part = waiting.pop(0)
+        weight += 0.75
+        if isinstance(part, (tuple, list)):
+            waiting += part
+            weight += 0.125 if isinstance(part, list) else 0.25
+        elif isinstance(part, dict):
+            waiting += [*map(len, part), *part.values()]
+        elif isinstance(part, np.ndarray):
+            waiting += part.ravel().tolist()
+        elif isinstance(part, (float, Node)):
+            total = total + weight * part * x
+        else:
+            total = total + weight * len(str(type(part))) + sum(str(part).encode())
+    return total
+
+
+def random_parts(rng: Random, depth: int = 2) -> Any:
+    """A tree of floats, arrays and static values for all lanes."""
+    kind = rng.randrange(10)
+    if depth and kind < 3:
+        parts = [random_parts(rng, depth - 1) for _ in range(rng.randrange(4))]
+        if kind == 0:
+            names = rng.sample(["a", "bb", "ccc", "dddd"], len(parts))
+            return dict(zip(names, parts, strict=True))
+        return tuple(parts) if kind == 1 else parts
+    if kind == 3:
+        return rng.choice([True, 1, None, "text", 0, False, 2])
+    if kind == 4:
+        array = np.arange(rng.choice([2.0, 6.0]))
+        return rng.choice([array, array[::2], array.reshape(2, -1).T, array.astype(np.float32)])
+    return rng.choice([float, np.float64])(rng.uniform(-1.0, 2.0))
+
+
+def other_parts(x: Any, rng: Random) -> Any:
+    """The same with other numbers, whole ones too; a dict perhaps in another order."""
+    if type(x) is int:
+        return rng.randrange(3)
+    if isinstance(x, dict):
+        items = [(key, other_parts(part, rng)) for key, part in x.items()]
+        return dict(rng.sample(items, len(items)))
+    if isinstance(x, np.ndarray):
+        return x + 1
+    if isinstance(x, (tuple, list)):
+        return type(x)([other_parts(part, rng) for part in x])
+    return other_numbers(x, rng)
+
+
+@pytest.mark.filterwarnings("ignore:.*was compiled")
+@pytest.mark.parametrize("reduce", [None, "sum"])
+@pytest.mark.parametrize("seed", range(20))
+def test_random_trees_over_lanes(seed: int, reduce: Any) -> None:
+    """Any trees besides the lanes, in any order, with what differs only a little between."""
+    rng = Random(seed)
+    f = cr.compile(cr.vmap(told_by_lanes, in_axes=(0, None), reduce=reduce))
+    kinds = [random_parts(rng) for _ in range(4)]
+    table = np.linspace(0.5, 2.0, 30).reshape(10, 3)
+    for _ in range(40):
+        parts = other_parts(rng.choice(kinds), rng)
+        x = rng.choice([table[:, 1], table[3:7, 0], np.ascontiguousarray(table[:, 2])])
+        expected = np.array([told_by_lanes(v, parts) for v in x.tolist()])
+        found = f(x, parts)
+        np.testing.assert_allclose(found, expected.sum() if reduce else expected, rtol=1e-12)

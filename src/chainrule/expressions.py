@@ -163,7 +163,7 @@ _PYTHON = {
 def function_of_floats(value: Expression, count: int) -> Callable[[Sequence[float]], float]:
     """A function of a sequence of floats that computes a formula without calling operations."""
     scope: dict[str, object] = {}
-    lines = [f"def function(xs):\n    {''.join(f'x{i}, ' for i in range(count))} = xs"]
+    lines = [f"def function(xs):\n    {''.join(f'x{i}, ' for i in range(count))} = map(float, xs)"]
     for place, (name, operands) in enumerate(value.listing()):
         if name in _PYTHON:
             text = _PYTHON[name].format(*[f"t{i}" for i in operands])

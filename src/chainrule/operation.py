@@ -159,6 +159,11 @@ class Operation(OperationBase):
         """What it computes, in a line."""
         return (self.__doc__ or self.name).splitlines()[0]
 
+    @property
+    def can_raise(self) -> bool:
+        """Whether it may raise an error where the program does not compute it."""
+        return self.looks_up or not self.builtin
+
     def ignores(self, position: int) -> bool:
         """Whether the local gradient by the operand at ``position`` is 0 by rule, not by value."""
         if self.variadic:

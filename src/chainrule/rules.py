@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from chainrule import ieee, special
 from chainrule.engine import ENGINE
@@ -434,6 +434,8 @@ equal: Operation = _row(
 not_equal: Operation = _row(
     "not_equal", ieee.not_equal, [zero, zero], symbol="!=", ulps=0.0, commutative=True, public=""
 )
+COMPARISONS: Final = frozenset([less, less_equal, equal, not_equal])
+"""What gives 1 or 0."""
 nonnegative: Operation = _row(
     "nonnegative",
     lambda x: where(less(0.0, x), x, where(equal(x, 0.0), 0.0, math.nan)),

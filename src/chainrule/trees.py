@@ -239,16 +239,15 @@ def _elements(array: Any, what: str, advice: str) -> list[Any]:
         elements: list[Any] = array.astype(numpy.float64).ravel().tolist()
         return elements
     if kind == "O":
-        elements = []
-        for x in array.ravel().tolist():
+        elements = array.ravel().tolist()
+        for i, x in enumerate(elements):
             if isinstance(x, Node):
-                elements.append(x)
-            elif is_number(x):
-                elements.append(to_float(x, what))
-            else:
+                continue
+            if not is_number(x):
                 raise TypeError(
                     f"{what} holds an array with {described(x)}, not numbers and nodes{advice}"
                 )
+            elements[i] = to_float(x, what)
         return elements
     raise TypeError(f"{what} holds an array of {array.dtype}, not of numbers or nodes{advice}")
 

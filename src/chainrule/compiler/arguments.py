@@ -43,6 +43,12 @@ class Leaf(NamedTuple):
         """How many inputs it gives."""
         return 0 if self.kind == "static" else trees.size_of(self.shape)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is a static value that its type and == tell from others."""
+        value = self.value
+        return self.kind == "static" and type(value) is tuple and value[0] in EXACT
+
 
 def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
     """What the key keeps of a leaf.

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
+from chainrule import trees
 from chainrule.backends.llvm.addresses import address_of
 
 from .arguments import element_stride
 from .plan import Plan
+from .statics import EXACT
 
 _FLOAT64 = numpy.dtype(numpy.float64)
 
 
 class FastLanes:
-    """A call over lanes with float arrays and numbers as arguments, all on the first path."""
+    """A call over lanes with float arrays, numbers and plain static values, or trees of them.
 
-    def __init__(self, plan: Plan) -> None:
+    All lanes are on the first path.
+
+    Args:
+        plan: what it calls.
+        args: arguments of its kind.
+    """
+
+    def __init__(self, plan: Plan, args: tuple[Any, ...]) -> None:
         assert plan.result is not None
         self.plan = plan
         self._result = plan.result
@@ -28,18 +38,16 @@ class FastLanes:
         self._mean = plan.owner.vmap is not None and plan.owner.vmap.reduce == "mean"
         self._watch = plan.watch if plan.watch is not None and not plan.watch.nothing else None
         self._left = False  # whether lanes have taken another path
+        self._structure = None if _are_leaves(args) else plan.structure
+        self._in_order = plan.order.of(args, {})
 
     @staticmethod
-    def fits(plan: Plan, args: tuple[Any, ...]) -> bool:
-        """Whether calls with arguments of these types can be made this way."""
+    def fits(plan: Plan) -> bool:
+        """Whether calls of a plan can be made this way."""
         if plan.result is None or plan.captured or plan.live or plan.paths.traces > 1:
             return False
         return (
-            len(plan.leaves) == len(args)
-            and all(
-                leaf.kind == "array" or (leaf.kind == "number" and type(arg) is float)
-                for leaf, arg in zip(plan.leaves, args, strict=True)
-            )
+            all(leaf.kind in ("array", "number") or leaf.is_exact for leaf in plan.leaves)
             and plan.paths.at((), lambda: []).constant is None
         )
 
@@ -47,15 +55,33 @@ class FastLanes:
         """The result; None if an argument is of another kind, or a lane leaves the path."""
         if self._left or (self._watch is not None and self._watch.changed()):
             return None
+        values: Sequence[Any] = args
+        if self._structure is not None:
+            values, structure = trees.leaves_of((args, {}))
+            if structure != self._structure or self.plan.order.of(args, {}) != self._in_order:
+                return None
+        elif len(args) != len(self._leaves):
+            return None
         segments = []
         kept = []
+        numbers: list[float] = []
         lanes = -1
-        for arg, (_, shape, axis, _) in zip(args, self._leaves, strict=True):
-            if shape is None:
-                number = array("d", (arg,))
-                kept.append(number)
-                segments.append((number.buffer_info()[0], 1, 8, 0))
+        for arg, (kind, shape, axis, static) in zip(values, self._leaves, strict=True):
+            if kind == "number":
+                if type(arg) is not float and type(arg) is not numpy.float64:
+                    return None
+                numbers.append(arg)
                 continue
+            if kind == "static":
+                if type(arg) is not static[0] or arg != static[1]:
+                    return None
+                continue
+            if type(arg) is not numpy.ndarray or shape is None:
+                return None
+            if numbers:
+                kept.append(array("d", numbers))
+                segments.append((kept[-1].buffer_info()[0], len(numbers), 8, 0))
+                numbers = []
             own_shape = arg.shape
             strides = arg.strides
             lane_stride = 0
@@ -83,6 +109,9 @@ class FastLanes:
                 segments.append((address_of(arg), count, stride, lane_stride))
         if lanes < 1:
             return None
+        if numbers:
+            kept.append(array("d", numbers))
+            segments.append((kept[-1].buffer_info()[0], len(numbers), 8, 0))
         result = self._result
         arrays = [numpy.empty((lanes, count)) for count in result.kept]
         places = [(address_of(x), x.shape[1], 8, 8 * x.shape[1]) for x in arrays if x.size]
@@ -94,3 +123,8 @@ class FastLanes:
             sums = None if sums is None else sums / lanes
             arrays = [x / lanes for x in arrays]
         return result.assembled(sums, arrays, lanes, None)
+
+
+def _are_leaves(args: tuple[Any, ...]) -> bool:
+    """Whether each argument is a leaf of its own."""
+    return all(type(arg) in EXACT or isinstance(arg, (float, numpy.ndarray)) for arg in args)

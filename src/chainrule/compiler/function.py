@@ -127,8 +127,8 @@ class Compiled(Dispatch):
         if not kwargs and not self.check:
             if self.vmap is None:
                 self._know_small(plan)
-            elif FastLanes.fits(plan, args):
-                self._fast[tuple(map(type, args))] = FastLanes(plan)
+            elif FastLanes.fits(plan):
+                self._fast[tuple(map(type, args))] = FastLanes(plan, args)
         return result
 
     def _know_small(self, plan: Plan) -> None:
@@ -164,7 +164,7 @@ class Compiled(Dispatch):
             with self._lock:
                 old = plan = self._plans.pop(key, None)
                 if plan is None or plan.is_outdated:
-                    plan = Plan(self, key_leaves, structure, form.by_argument)
+                    plan = Plan(self, key_leaves, structure, form.by_argument, form.order)
                     self._fast.clear()
                     self._small[:] = [x for x in self._small if x.plan is not old]
                 self._plans[key] = self._latest = plan  # the one used last comes last

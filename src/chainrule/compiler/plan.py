@@ -27,7 +27,7 @@ from .paths import Eager, Outputs, Paths, Prefix, TooManyTraces, run_lanes, run_
 from .results import LaneResult
 from .sites import PlainSites
 from .small import SmallCall, pattern_of_arguments
-from .statics import State
+from .statics import Order, State
 from .trace import Restart, Trace
 
 
@@ -55,6 +55,7 @@ class Plan:
         leaves: what the key keeps of each leaf of the arguments.
         structure: of the arguments.
         axes_by_argument: for the leaves of each argument the axis of the lanes.
+        order: tells what arguments of the structure may differ in.
     """
 
     def __init__(
@@ -63,9 +64,12 @@ class Plan:
         leaves: Sequence[Leaf],
         structure: Any,
         axes_by_argument: list[list[int | None]],
+        order: Order,
     ) -> None:
         self.owner = owner
         self.leaves = list(leaves)
+        self.structure = structure
+        self.order = order
         self._structure = structure
         self._axes_by_argument = axes_by_argument
         self.lanes = owner.vmap is not None

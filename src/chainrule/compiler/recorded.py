@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import count, repeat
 from typing import Any, Final
 
 from chainrule import rules
@@ -11,7 +13,7 @@ from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Compute, Index, Operand, Program
+from chainrule.program.form import Compute, Operand, Program, Statement
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 from .recording import (
@@ -38,18 +40,27 @@ _DIRECT: Final = {  # operations that are not simpler than they stand, of values
     code: operation
     for code, operation in OPERATION_OF.items()
     if operation in (rules.add, rules.subtract, rules.multiply, rules.divide)
-    or operation in (rules.less, rules.less_equal, rules.equal, rules.not_equal)
+    or operation in rules.COMPARISONS
     or operation in (rules.exp, rules.log, rules.sqrt, rules.sin, rules.cos, rules.tanh)
 }
-_COMPARISONS: Final = frozenset(  # which take numbers as well
+_SHIFTED: Final = frozenset(  # which take numbers that simplify nothing
     code
     for code, operation in _DIRECT.items()
-    if operation in (rules.less, rules.less_equal, rules.equal, rules.not_equal)
+    if operation in (rules.add, rules.subtract, rules.multiply)
+)
+_SIMPLIFYING: Final = frozenset([0.0, 1.0, -1.0])
+_COMPARISONS: Final = frozenset(  # which take numbers as well
+    code for code, operation in _DIRECT.items() if operation in rules.COMPARISONS
 )
 
 
 def _is_negative(x: Operand) -> bool:
     return isinstance(x, Compute) and x.operation is rules.negative
+
+
+def _run(calls: Iterator[object]) -> None:
+    """Make the calls of a ``map``."""
+    deque(calls, maxlen=0)
 
 
 class Recorded:
@@ -76,8 +87,7 @@ class Recorded:
         self.segments = 0
         self._level = level
         self._followed = 0  # of the captured, those that can be
-        self._builder = Builder(len(inputs), final=True)
-        self._results = Array(VALUES, 0)  # what stands for values of derivatives
+        self._builder = Builder(0, final=True)
         self._values: dict[int, Operand] = {}  # by row
         self._plain: dict[int, Operand] = {}  # the same, but for numbers and what is negated
         self._n_inputs = len(inputs)
@@ -92,11 +102,21 @@ class Recorded:
             TracedValueError: if it depends on a value of a transformation that has ended.
         """
         operand = self._recording.record(root)
+        if len(self.captured) > self._followed:
+            self._check_captured()
+        return operand
+
+    def record_all(self, roots: Sequence[object]) -> list[int]:
+        """The same for several."""
+        operands = list(map(self._recording.record, roots))
+        self._check_captured()
+        return operands
+
+    def _check_captured(self) -> None:
         for node in self.captured[self._followed :]:
             if has_ended(node._level):
                 raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             self._followed += 1
-        return operand
 
     # Guards
 
@@ -109,17 +129,17 @@ class Recorded:
             return condition._number
         if not values:
             for number in range(self._n_inputs):
-                values[number] = plain[number] = self._builder.input(number)
+                values[number] = plain[number] = Statement()
         constants = self._constants
         rows, new = self._recording.after(first, len(constants))
         constants += new
         for row, (code, left, right) in enumerate(rows, first):
             if code in _DIRECT:
-                a = plain.get(left)
-                b = None if right == ABSENT else plain.get(right)
-                if code in _COMPARISONS:
-                    a = constants[~left] if left < 0 else a
-                    b = constants[~right] if right < 0 else b
+                a = plain.get(left) if left >= 0 else self._constant(code, left)
+                if right >= 0:
+                    b = plain.get(right)
+                else:
+                    b = None if right == ABSENT else self._constant(code, right)
                 if a is not None and (b is not None or right == ABSENT):
                     name = (code, a, b)
                     value = known.get(name)
@@ -132,6 +152,13 @@ class Recorded:
         if operand not in values:
             self._enter(operand)
         return values[operand]
+
+    def _constant(self, code: int, operand: int) -> float | None:
+        """A number that a direct operation takes as it stands."""
+        number = self._constants[~operand]
+        if code in _COMPARISONS or (code in _SHIFTED and number not in _SIMPLIFYING):
+            return number
+        return None
 
     def _enter(self, row: int) -> None:
         """Give a row its value, and all rows that it depends on."""
@@ -168,10 +195,8 @@ class Recorded:
 
     def _entered(self, row: int, code: int, left: int, operands: list[Operand]) -> Operand:
         """The value of a row whose operands are known."""
-        if code == INPUT:
-            return self._builder.input(left)
-        if code == RESULT:
-            return self._builder.load(self._results, Index(row))
+        if code in (INPUT, RESULT):
+            return Statement()  # all that is known is that it is a value
         if code in (LEAF, ENTER):
             return operands[0]
         recording = self._recording
@@ -196,13 +221,12 @@ class Recorded:
         number = self.segments
         self.segments += 1
         mark = self._recording.mark
-        entered = [self.record(x.operands[0] if x.operands else x._number) for x in inputs]
+        stood_for = [x._number if x._a is None else x._a for x in inputs]
+        entered = self.record_all(stood_for)
         mark(BEGIN, number, ABSENT, began)
-        for place, (x, operand) in enumerate(zip(inputs, entered, strict=True)):
-            mark(ENTER, operand, place, x)
-        left = [self.record(y) for y in outputs]
-        for place, operand in enumerate(left):
-            mark(LEAVE, operand, place)
+        _run(map(mark, repeat(ENTER), entered, count(), inputs))
+        left = self.record_all(outputs)
+        _run(map(mark, repeat(LEAVE), left, count()))
         mark(END, number)
         return number
 
@@ -218,14 +242,12 @@ class Recorded:
             results: what comes: numbers, and nodes for what outer transformations are to follow.
         """
         mark = self._recording.mark
-        operands = [None if x is None else self.record(x) for x in given]
-        for place, operand in enumerate(operands):
-            if operand is not None:
-                mark(GIVE, operand, place)
+        places = [place for place, x in enumerate(given) if x is not None]
+        operands = self.record_all([given[place] for place in places])
+        _run(map(mark, repeat(GIVE), operands, places))
         mark(PUSH if forward else PULL, segment)
         nodes = fresh_inputs([*results], self._level)
-        for place, node in enumerate(nodes):
-            mark(RESULT, place, ABSENT, node)
+        _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
         return nodes
 
     # The program
@@ -236,10 +258,10 @@ class Recorded:
         Raises:
             TracedValueError: if one belongs to a transformation that has ended.
         """
-        for y in outputs:
-            if isinstance(y, Node) and has_ended(y._level):
-                raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = self._recording.in_order([self.record(y) for y in outputs])  # for good
+        if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
+            raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
+        operands = self._recording.in_order(self.record_all(outputs))  # for good
+        self._values, self._plain, self._known = {}, {}, {}  # nothing is asked any more
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 

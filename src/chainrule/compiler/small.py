@@ -209,7 +209,7 @@ def pattern_of_arguments(structure: Any, leaves: Sequence[Leaf]) -> Any:
     for leaf in leaves:
         if leaf.kind == "number":
             parts.append(SLOT)
-        elif leaf.kind == "static" and type(leaf.value) is tuple and leaf.value[0] in EXACT:
+        elif leaf.is_exact:
             parts.append(leaf.value[1])
         else:
             return None

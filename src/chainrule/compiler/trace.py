@@ -225,8 +225,7 @@ class Trace:
                 return False
             self.n_results = len(outputs)
             recorded = recorder.recorded
-            for y in outputs:
-                recorded.record(y)
+            recorded.record_all(outputs)
             nodes = recorded.captured[: self._by_captured]
             parents = [*[inputs[i] for i in self._live], *nodes]
             recorder.note_parents(parents, level)

@@ -8,8 +8,9 @@ import numpy
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Index
+from chainrule.program.nests import Numbers
 
-from .domain import Domain, Indices, Numbers
+from .domain import Domain, Indices
 from .nest import ROOT, split
 
 _FEW = 8

@@ -120,7 +120,7 @@ class Derivative:
         self._local_gradients = local_gradients
         self.primal.expect(self._needed())
         self._changes: dict[Array, Changes] = {}
-        self._instances: dict[tuple[Loop, ...], Index] = {}
+        self._instances: dict[nests.Path, Index] = {}
 
     def _given_instances(self, x: Statement) -> Instances:
         """In which instances something is given of an input or output, in every pass."""
@@ -167,7 +167,7 @@ class Derivative:
         at = nests.added(self.ends.results_at, self.primal.index(place))
         self.builder.store(self.ends.results, at, value)
 
-    def instance(self, loops: tuple[Loop, ...]) -> Index:
+    def instance(self, loops: nests.Path) -> Index:
         """The number of an iteration of nested loops."""
         found = self._instances.get(loops)
         if found is None:
@@ -199,7 +199,7 @@ class Derivative:
                 flags = Array(CONSTANT, array.size, "reached", mask.astype(numpy.float64))
         return Changes(Array(kind, array.size * size, name), flags, first)
 
-    def _own_loops(self, array: Array) -> tuple[Loop, ...]:
+    def _own_loops(self, array: Array) -> nests.Path:
         """The loops around in each of whose iterations the array has changes of their own."""
         if array in self.reach.separate:
             return self._around
@@ -218,10 +218,9 @@ class Derivative:
         )
         grad = local.build(term)
         decider: Operand | None = None
-        if operation is rules.message:
-            decider = self.primal.value(statement.operands[0])
-        elif operation.picks:
-            decider = grad
+        if operation.picks:
+            asked = statement.operands[0]
+            decider = self.primal.value(asked) if operation.conditional else grad
         return sent(self.builder, message, grad, decider)
 
     def local(self, statement: Compute) -> Instantiation:

@@ -15,7 +15,6 @@ import numpy
 from chainrule.passes.derivative import Ends
 from chainrule.passes.fuse import fuse
 from chainrule.passes.local_gradients import LocalGradients, Untraceable
-from chainrule.passes.paths import Path, paths
 from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.rebuild import Rebuilding, rebuilt
@@ -38,16 +37,16 @@ from chainrule.program.form import (
     Store,
     statements,
 )
+from chainrule.program.nests import Path, paths
 
 __all__ = ["Untraceable", "differentiated"]
 
 
-def differentiated(program: Program, final: bool = False) -> Program:
+def differentiated(program: Program) -> Program:
     """A program without segments, in which transformations are plain statements.
 
     Args:
         program: the program; it stays as it is.
-        final: whether nothing will be differentiated any more: see Builder.
 
     Raises:
         Untraceable: if local gradients are not written with operations, as a user's can be.
@@ -56,13 +55,13 @@ def differentiated(program: Program, final: bool = False) -> Program:
     if given.derives:
         builder = Builder(program.inputs.size)
         program = _Differentiation(program, builder, given).finished()
-    return opened(program, final)
+    return opened(program)
 
 
-def opened(program: Program, final: bool) -> Program:
+def opened(program: Program) -> Program:
     """A program with derivatives, without segments, and with as few loops and sums as can be."""
-    program = _Opening(program, Builder(program.inputs.size, final)).finished()
-    return rebuilt(program, final) if fuse(program) else program
+    program = _Opening(program, Builder(program.inputs.size)).finished()
+    return rebuilt(program) if fuse(program) else program
 
 
 class _Given:

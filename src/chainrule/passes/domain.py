@@ -6,15 +6,13 @@ run.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy
-from numpy.typing import NDArray
 
 from chainrule.forking import computed_once
 from chainrule.program.form import Index, Loop, Table
-
-Numbers: TypeAlias = NDArray[numpy.int64]
+from chainrule.program.nests import Numbers
 
 
 class Affine(NamedTuple):

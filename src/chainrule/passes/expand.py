@@ -27,18 +27,18 @@ from chainrule.program.form import (
 from .rebuild import Rebuilding
 
 
-def expanded(program: Program, final: bool = False) -> Program:
+def expanded(program: Program) -> Program:
     """The program without loops.
 
     Only what goes in and out of ``Derive`` still lies in arrays. Outputs that are parts of arrays
     become values one by one.
     """
-    return _Expansion(program, final).finished()
+    return _Expansion(program).finished()
 
 
 class _Expansion(Rebuilding):
-    def __init__(self, program: Program, final: bool) -> None:
-        super().__init__(program, Builder(program.inputs.size, final))
+    def __init__(self, program: Program) -> None:
+        super().__init__(program, Builder(program.inputs.size))
         self._iteration: dict[Loop, int] = {}
         self._elements: dict[tuple[Array, int], Operand] = {}
         derives = [x for x in statements(program.body) if isinstance(x, Derive)]

@@ -44,7 +44,7 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
     annotations = [*recording.annotations, None]  # the last for -1
     n_inputs = codes.count(INPUT)
     builder = Builder(n_inputs)
-    segments = Segments(builder)
+    segments = _Segments(builder)
     values: list[Operand] = []
     n_guards = 0
 
@@ -77,7 +77,7 @@ def flat(recording: Recording, outputs: Sequence[int]) -> Program:
     return builder.finish([operand(x) for x in outputs])
 
 
-class Segments:
+class _Segments:
     """The segments of a recording on the way into a program.
 
     Args:

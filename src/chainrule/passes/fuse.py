@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy
 
-from chainrule import rules
-from chainrule.passes.paths import Path, paths
 from chainrule.program import nests
 from chainrule.program.form import (
     SUMS,
@@ -26,7 +24,7 @@ from chainrule.program.form import (
     Statement,
     Store,
 )
-from chainrule.program.nests import substituted
+from chainrule.program.nests import Path, paths, substituted
 
 FURTHEST = 200
 """How many statements may stand between two loops."""
@@ -89,7 +87,7 @@ class _Item:
             elif isinstance(x, Guard):
                 self.guards = True
             elif isinstance(x, Compute):
-                self.raises |= not x.operation.builtin or x.operation is rules.gather
+                self.raises |= x.operation.can_raise
 
     def needs(self, other: _Item) -> bool:
         """Whether it must come after another one that stands before it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from chainrule.debugging import Shown
-from chainrule.passes.paths import Path, paths
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import Compute, Guard, Program, Statement
+from chainrule.program.nests import Path, paths
 
 
 def going_on(program: Program, guards: int) -> Program:

@@ -9,7 +9,6 @@ import numpy
 from chainrule.passes.derivative import Ends
 from chainrule.passes.differentiate import differentiated, opened
 from chainrule.passes.local_gradients import LocalGradients
-from chainrule.passes.paths import paths
 from chainrule.passes.pull import pull_back
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.region import Region
@@ -28,15 +27,15 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
+from chainrule.program.nests import paths
 
 
-def with_gradients(program: Program, places: Sequence[int], final: bool = False) -> Program:
+def with_gradients(program: Program, places: Sequence[int]) -> Program:
     """A program that gives the gradient of each of its outputs as well.
 
     Args:
         program: the program.
         places: the elements of the INPUT array to differentiate by; each once.
-        final: whether nothing will be differentiated any more: see Builder.
 
     Returns:
         A program whose outputs are those of the program; then, for each of them, its derivatives by
@@ -48,7 +47,7 @@ def with_gradients(program: Program, places: Sequence[int], final: bool = False)
     if any(isinstance(statement, Segment) for statement in statements(program.body)):
         program = differentiated(program)
     whole = _Whole(program, Builder(program.inputs.size), places).with_derivatives()
-    return opened(whole, final)
+    return opened(whole)
 
 
 class _Whole(Rebuilding):

@@ -17,12 +17,18 @@ from collections.abc import Sequence
 import numpy
 from numpy.typing import NDArray
 
-from .repeats import Ints, named_pairs
+from chainrule.program.nests import Numbers
 
-Numbers = NDArray[numpy.int64]
+from .repeats import Ints, named_pairs
 
 WORTH = 8
 """A loop is made where it saves as many rows, or its body has half as many."""
+
+LONG = 32
+"""A sequence with as many items is still long."""
+
+LARGE = 256
+"""A body of so many items is large."""
 
 
 class Grammar:
@@ -34,7 +40,8 @@ class Grammar:
             of a loop.
         brackets: the tokens that open and close a bracket, -1 for none. A loop has both ends of a
             bracket in its body, or neither.
-        operands: of the rows that the tokens stand for.
+        operands: for each operand the rows that are read by the rows that the tokens stand for,
+            negative for anything else.
 
     Attributes:
         tokens: the tokens of the items; those of loops have a body in ``bodies``.
@@ -45,7 +52,7 @@ class Grammar:
     """
 
     def __init__(
-        self, tokens: Ints, loose: Ints, brackets: tuple[int, int], operands: Operands
+        self, tokens: Ints, loose: Ints, brackets: tuple[int, int], operands: Sequence[Ints]
     ) -> None:
         self.length = len(tokens)
         self.tokens = tokens.copy()
@@ -222,7 +229,8 @@ class Grammar:
         rows = self._rows[start : start + length + 1]
         first, end = int(rows[0]), int(rows[-1])
         last_use = numpy.full(end - first, -1, dtype=numpy.int64)
-        for operands in self._operands.between(first, end):
+        for column in self._operands:
+            operands = column[first:end]
             consumers = numpy.flatnonzero((operands >= first) & (operands < end))
             numpy.maximum.at(last_use, operands[consumers] - first, consumers)
         used = numpy.flatnonzero(last_use >= 0)
@@ -251,7 +259,7 @@ class Grammar:
             ends = [self._rows[first + i * step + items + 1] for i in range(3)]
             plain = numpy.logical_and.reduce([b - a == 1 for a, b in zip(rows, ends, strict=True)])
             wrong = numpy.zeros(free, dtype=numpy.int64)
-            for column in self._operands.columns:
+            for column in self._operands:
                 read = [column[x].astype(numpy.int64) for x in rows]
                 # What the first iteration reads from before the loop is no sign.
                 there = plain & (read[0] >= (self._rows[start] if step > 0 else 0))
@@ -289,6 +297,10 @@ class Grammar:
         kept[starts] = True
         self.tokens[starts] = tokens
         self.items[starts] = numbers
+        self._keep(kept)
+
+    def _keep(self, kept: NDArray[numpy.bool_]) -> None:
+        """Keep some items; they stand for those after them that go, too."""
         self.tokens, self.items = self.tokens[kept], self.items[kept]
         self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
 
@@ -331,8 +343,7 @@ class Grammar:
         kept[1:] = ~same
         self.items[starts] = numbers
         tokens[starts] = tokens[ends - 1]
-        self.tokens, self.items = tokens[kept], self.items[kept]
-        self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
+        self._keep(kept)
 
     def _absorb(self, token: int) -> None:
         """Let the body of a loop where it stands alone be that loop with one trip."""
@@ -421,32 +432,8 @@ class Grammar:
             kept[starts + ahead] = False
         self.tokens[starts] = token
         self.items[starts] = numbers
-        self.tokens, self.items = self.tokens[kept], self.items[kept]
-        self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
+        self._keep(kept)
         self._merge()
-
-
-LONG = 32
-"""A sequence with as many items is still long."""
-
-
-LARGE = 256
-"""A body of so many items is large."""
-
-
-class Operands:
-    """What the rows of a sequence depend on.
-
-    Args:
-        columns: for each operand the rows that are read, negative for anything else.
-    """
-
-    def __init__(self, columns: Sequence[Ints]) -> None:
-        self.columns = columns
-
-    def between(self, first: int, end: int) -> list[Ints]:
-        """The operands of some rows."""
-        return [column[first:end] for column in self.columns]
 
 
 def _runs(back: Ints, m: int) -> tuple[Numbers, Numbers, Numbers]:

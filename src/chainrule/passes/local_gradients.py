@@ -126,19 +126,10 @@ def _term(
     places: dict[int, int],
 ) -> Term:
     """The term of an expression, whose steps are added; what is used twice is one step."""
-    waiting = [expression]
-    while waiting:
-        last = waiting[-1]
-        if id(last) in places or last.operation is None:
-            waiting.pop()
-            continue
-        missing = [x for x in last.operands if x.operation is not None and id(x) not in places]
-        if missing:
-            waiting.extend(missing)
-            continue
-        waiting.pop()
-        steps.append((last.operation, tuple([_known(x, places) for x in last.operands])))
-        places[id(last)] = len(steps) - 1
+    for x in expression.in_order():
+        if x.operation is not None and id(x) not in places:
+            steps.append((x.operation, tuple([_known(y, places) for y in x.operands])))
+            places[id(x)] = len(steps) - 1
     return _known(expression, places)
 
 

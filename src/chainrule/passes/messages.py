@@ -12,11 +12,6 @@ from chainrule import rules
 from chainrule.program.builder import Builder
 from chainrule.program.form import Compute, Operand, Statement
 
-BOOLEAN = frozenset(
-    [rules.less, rules.less_equal, rules.equal, rules.not_equal],
-)
-"""Operations whose values are 0 and 1."""
-
 
 class Message(NamedTuple):
     """What comes to a value, or has come to it so far.
@@ -87,7 +82,7 @@ def flag(builder: Builder, condition: Operand | None) -> Operand:
     """A condition as 0 or 1, to be counted."""
     if condition is None:
         return 1.0
-    if isinstance(condition, Compute) and condition.operation in BOOLEAN:
+    if isinstance(condition, Compute) and condition.operation in rules.COMPARISONS:
         return condition
     return builder.compute(rules.not_equal, (condition, 0.0))
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy
 
-from .domain import Domain, Numbers
+from chainrule.program.nests import Numbers
+
+from .domain import Domain
 from .grammar import Grammar
 from .repeats import Ints
 from .rows import Rows

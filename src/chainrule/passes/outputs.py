@@ -9,9 +9,10 @@ import numpy
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Index, Operand, Slice
+from chainrule.program.nests import Numbers
 
 from .copies import copy_elements
-from .domain import Indices, Numbers
+from .domain import Indices
 from .nest import ROOT, Nest
 from .repeats import Ints
 

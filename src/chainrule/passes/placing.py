@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy
 
 from chainrule.program.form import VALUES, Array, Index
+from chainrule.program.nests import Numbers
 
-from .domain import Affine, Domain, Indices, Numbers
+from .domain import Affine, Domain, Indices
 from .nest import ROOT, Nest, Written
 from .repeats import Ints
 

@@ -24,8 +24,17 @@ from chainrule.program.nests import substituted
 CHEAP = frozenset(
     [
         *(rules.add, rules.subtract, rules.multiply, rules.negative, rules.absolute),
-        *(rules.less, rules.less_equal, rules.equal, rules.not_equal, rules.where, rules.message),
-        *(rules.maximum, rules.minimum, rules.relu, rules.step, rules.greater, rules.sign),
+        *(
+            *rules.COMPARISONS,
+            rules.where,
+            rules.message,
+            rules.maximum,
+            rules.minimum,
+            rules.relu,
+            rules.step,
+            rules.greater,
+            rules.sign,
+        ),
     ]
 )
 """Operations that cost no more than a load."""

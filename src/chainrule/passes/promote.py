@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Final
 
 import numpy
@@ -36,15 +35,14 @@ from chainrule.program.form import (
     Slice,
     Statement,
     Store,
-    Table,
     statements,
 )
 
+from .aliases import Aliases, Canonical, aliases
 from .rebuild import Rebuilding
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
 LARGEST: Final = 1 << 20  # elements of an array that are looked at one by one
-_COMPARISONS: Final = (rules.less, rules.less_equal, rules.equal, rules.not_equal)
 
 
 def promoted(program: Program) -> Program:
@@ -56,12 +54,11 @@ def promoted(program: Program) -> Program:
     loops = [x for x in statements(program.body) if isinstance(x, Loop)]
     if not loops or any(loop.carries for loop in loops):
         return program
-    indices = Indices()
-    copies = _copies(program, indices)
-    outputs = [copies.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
-    same = Program(program.inputs, program.body, outputs)
-    same.guards = program.guards
-    return _Promotion(same, indices, copies).finished()
+    indices = Canonical()
+    same_elements = aliases(program, indices)
+    outputs = [same_elements.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
+    same = Program(program.inputs, program.body, outputs, program.guards)
+    return _Promotion(same, indices, same_elements).finished()
 
 
 class Group:
@@ -113,14 +110,14 @@ class Recurrence:
 
 
 class _Promotion(Rebuilding):
-    def __init__(self, program: Program, indices: Indices, copies: Copies) -> None:
+    def __init__(self, program: Program, indices: Canonical, same_elements: Aliases) -> None:
         super().__init__(program, Builder(program.inputs.size, final=True))
         self._indices = indices
-        self._copies = copies
-        self._around: dict[Statement, tuple[Loop, ...]] = {}
+        self._aliases = same_elements
+        self._around: dict[Statement, nests.Path] = {}
         self._groups: dict[tuple[Array, Index], Group] = {}
         self._of: dict[Statement, Group] = {}
-        self._stores: dict[Array, list[tuple[Store, tuple[Loop, ...]]]] = defaultdict(list)
+        self._stores: dict[Array, list[tuple[Store, nests.Path]]] = defaultdict(list)
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
         self._read: dict[tuple[Loop, Array], list[Load]] = defaultdict(list)  # somewhere in it
@@ -128,7 +125,8 @@ class _Promotion(Rebuilding):
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
         self._recurrences: dict[Loop, list[Recurrence]] = defaultdict(list)
-        self._survey(program.body, ())
+        for statement, around in nests.paths(program.body):
+            self._survey(statement, around)
         self._find_sums()
         for x in statements(program.body):
             if isinstance(x, Load):
@@ -141,20 +139,17 @@ class _Promotion(Rebuilding):
 
     # What there is
 
-    def _survey(self, body: Sequence[Statement], around: tuple[Loop, ...]) -> None:
-        for x in body:
-            self._around[x] = around
-            if isinstance(x, Loop):
-                self._survey(x.body, (*around, x))
-            elif isinstance(x, Load) and x.array.kind == SUMS:
-                for loop in around:
-                    self._read[loop, x.array].append(x)
-            elif isinstance(x, Store) and x.array not in self._copies:
-                self._join(x, around)
+    def _survey(self, x: Statement, around: nests.Path) -> None:
+        self._around[x] = around
+        if isinstance(x, Load) and x.array.kind == SUMS:
+            for loop in around:
+                self._read[loop, x.array].append(x)
+        elif isinstance(x, Store) and x.array not in self._aliases:
+            self._join(x, around)
 
-    def _join(self, store: Store, around: tuple[Loop, ...]) -> None:
+    def _join(self, store: Store, around: nests.Path) -> None:
         """Put a statement into its group."""
-        index = self._indices.canonical(store.index)
+        index = self._indices.of(store.index)
         group = self._groups.get((store.array, index))
         if group is None:
             asked = index.loops()
@@ -219,7 +214,7 @@ class _Promotion(Rebuilding):
 
     def _find_recurrence(self, load: Load) -> None:
         """Whether earlier iterations of the innermost loop that it hangs on have stored it."""
-        array, index = self._copies.original(load.array, load.index)
+        array, index = self._aliases.original(load.array, load.index)
         if array.kind not in (VALUES, SUMS):
             return
         asked = index.loops()
@@ -281,7 +276,7 @@ class _Promotion(Rebuilding):
 
     def statement(self, statement: Statement) -> None:
         """Build a statement."""
-        if isinstance(statement, Store) and statement.array in self._copies:
+        if isinstance(statement, Store) and statement.array in self._aliases:
             return
         if isinstance(statement, Load) and statement.array.kind in (VALUES, SUMS):
             self.values[statement] = self._load(statement.array, statement.index)
@@ -295,7 +290,7 @@ class _Promotion(Rebuilding):
                     self.values[statement] = x
 
     def _load(self, array: Array, index: Index) -> Operand:
-        array, index = self._copies.original(array, index)
+        array, index = self._aliases.original(array, index)
         known = self._known.get((array, index))
         if known is not None:
             return known
@@ -341,7 +336,7 @@ class _Promotion(Rebuilding):
         if isinstance(x, Compute):
             if x.operation is rules.where:
                 return all(self._is_flag(y) for y in x.operands[1:])
-            return x.operation in _COMPARISONS
+            return x.operation in rules.COMPARISONS
         return x in self._flags
 
     def loop(self, loop: Loop) -> None:
@@ -387,7 +382,7 @@ class _Promotion(Rebuilding):
         for group, carry in zip(stored, lasts, strict=True):
             at = nests.substituted(group.index, {loop: loop.trips.plus(-1)})
             last = self.builder.last(new, carry)
-            self._known[group.array, self._indices.canonical(at)] = last
+            self._known[group.array, self._indices.of(at)] = last
 
     def _begin(self, loop: Loop, recurrence: Recurrence) -> None:
         """Make the carries of a recurrence."""
@@ -400,79 +395,3 @@ class _Promotion(Rebuilding):
             recurrence.carries.append(carry)
             if group.flags and self._is_flag(initial):
                 self._flags.add(carry)
-
-
-class Copies:
-    """Arrays whose elements are those of others.
-
-    Args:
-        found: by array the one whose elements it has, and how much further they are there.
-        indices: writes indices.
-    """
-
-    def __init__(self, found: dict[Array, tuple[Array, int]], indices: Indices) -> None:
-        self._found = found
-        self._indices = indices
-
-    def __contains__(self, array: Array) -> bool:
-        return array in self._found
-
-    def original(self, array: Array, index: Index) -> tuple[Array, Index]:
-        """Where an element comes from."""
-        while array in self._found:
-            array, shift = self._found[array]
-            index = index.plus(shift)
-        return array, self._indices.canonical(index)
-
-    def slice(self, part: Slice) -> Slice:
-        """Where a part of an array comes from."""
-        array, first = self.original(part.array, Index(part.start))
-        return Slice(array, first.offset, part.size)
-
-
-def _copies(program: Program, indices: Indices) -> Copies:
-    """Find arrays that nothing is stored to but the elements of another, in order."""
-    sources: dict[Array, set[tuple[Array, int] | None]] = defaultdict(set)
-    for x in statements(program.body):
-        if isinstance(x, Store):
-            sources[x.array].add(_source(x, indices))
-    found: dict[Array, tuple[Array, int]] = {}
-    for array, from_ in sources.items():
-        source = from_.pop() if len(from_) == 1 else None
-        if source is not None:
-            first = source[0]
-            while first in found and first is not array:
-                first = found[first][0]
-            if first is not array:
-                found[array] = source
-    return Copies(found, indices)
-
-
-def _source(store: Store, indices: Indices) -> tuple[Array, int] | None:
-    """The array whose element is stored, and how much further it is there."""
-    load = store.value
-    if isinstance(store, Add) or not isinstance(load, Load):
-        return None
-    here, there = indices.canonical(store.index), indices.canonical(load.index)
-    shift = there.offset - here.offset
-    return (load.array, shift) if here.plus(shift) == there else None
-
-
-class Indices:
-    """Writes equal indices in one way."""
-
-    def __init__(self) -> None:
-        self._tables: dict[bytes, Table] = {}
-        self._loops: dict[Loop, int] = {}
-
-    def canonical(self, index: Index) -> Index:
-        """The index, equal to all that are written alike."""
-        if index.is_fixed:
-            return index
-        strides = [(loop, stride) for loop, stride in index.strides if stride]
-        strides.sort(key=lambda x: self._loops.setdefault(x[0], len(self._loops)))
-        tables = [
-            (self._tables.setdefault(table.numbers.tobytes(), table), self.canonical(inner))
-            for table, inner in index.tables
-        ]
-        return Index(index.offset, tuple(strides), tuple(tables))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule import rules
 from chainrule.passes.local_gradients import LocalGradients
-from chainrule.passes.paths import Path
 from chainrule.program import nests
 from chainrule.program.form import (
     VALUES,
@@ -24,7 +22,7 @@ from chainrule.program.form import (
     Statement,
     Store,
 )
-from chainrule.program.nests import Numbers
+from chainrule.program.nests import Numbers, Path
 
 Source = tuple[int, Statement, bool]
 """Of an operand: its position, its value, and whether it is picked whatever the values are."""
@@ -135,11 +133,8 @@ class Region:
     def _decider(self, statement: Compute, position: int) -> float | None:
         """What decides whether an operand is picked, where that is a number."""
         operation, operands = statement.operation, statement.operands
-        if operation is rules.message:
-            decider = operands[0]
-        else:
-            formulas = self._local_gradients.of(operation, operands)
-            decider = formulas.result(operation.name, position)
+        formulas = self._local_gradients.of(operation, operands)
+        decider = operation.deciding(formulas.result(operation.name, position), operands)
         return decider if isinstance(decider, float) else None
 
     def loops_around(self, x: Statement) -> Path:

@@ -19,11 +19,12 @@ import numpy
 from chainrule.compiler.recording import BEGIN, END, GUARD, MARKS, Recording
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
+from chainrule.program.nests import Numbers
 
 from .copies import copy_elements
-from .domain import Domain, Indices, Numbers
+from .domain import Domain, Indices
 from .flat import flat
-from .grammar import Grammar, Operands
+from .grammar import Grammar
 from .lasts import Lasts
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
@@ -53,7 +54,7 @@ def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
         return flat(recording, outputs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
-    grammar = Grammar(rows.tokens, rows.loose, brackets, Operands(rows.columns))
+    grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
     if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
         try:
             return _Writer(rows, Nest(rows, grammar), outputs).program()

@@ -18,8 +18,9 @@ from chainrule.compiler.recording import (
 )
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Operand, Segment
+from chainrule.program.nests import Numbers
 
-from .domain import Indices, Numbers
+from .domain import Indices
 from .nest import Nest, Written
 from .rows import Rows
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy
 
-from chainrule.passes.paths import Path, paths
 from chainrule.program import nests
 from chainrule.program.form import SUMS, Add, Array, Load, Program, Slice
+from chainrule.program.nests import Path, paths
 
 
 def sums_of_one_term(program: Program) -> list[Array]:

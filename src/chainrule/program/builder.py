@@ -158,9 +158,7 @@ class Builder:
 
     def finish(self, outputs: Sequence[Operand | Slice]) -> Program:
         """The program that gives these outputs, without what they do not need."""
-        program = Program(self.inputs, self._scopes[0].body, outputs)
-        program.guards = self._guards
-        return without_dead(program)
+        return without_dead(Program(self.inputs, self._scopes[0].body, outputs, self._guards))
 
     # Arrays
 
@@ -311,7 +309,7 @@ class Builder:
         if len(self._scopes) == 1:
             return 0
         depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
-        if operation.looks_up or not operation.builtin:  # can raise, where it does not run
+        if operation.can_raise:
             depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
         return depth
 

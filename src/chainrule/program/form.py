@@ -128,7 +128,7 @@ class Compute(Statement):
     __slots__ = ("_operands", "operation")
 
     def __init__(self, operation: Operation, operands: Sequence[Operand]) -> None:
-        super().__init__()
+        self.note: Annotation | None = None  # not by super, as there are many
         self.operation = operation
         self._operands = tuple(operands)
 
@@ -352,18 +352,20 @@ class Program:
         inputs: the INPUT array.
         body: the statements.
         outputs: what it gives: values of the body, numbers, and elements of arrays, in order.
-
-    Attributes:
         guards: larger than the number of any of its guards.
     """
 
     def __init__(
-        self, inputs: Array, body: list[Statement], outputs: Sequence[Operand | Slice]
+        self,
+        inputs: Array,
+        body: list[Statement],
+        outputs: Sequence[Operand | Slice],
+        guards: int = 0,
     ) -> None:
         self.inputs = inputs
         self.body = body
         self.outputs = list(outputs)
-        self.guards = 0
+        self.guards = guards
 
     def __str__(self) -> str:
         """The program to read."""

@@ -6,14 +6,27 @@ which they run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy
 from numpy.typing import NDArray
 
-from .form import Index, Loop, ProgramError, Table
+from .form import Index, Loop, ProgramError, Segment, Statement, Table
 
-Numbers = NDArray[numpy.int64]
+Numbers: TypeAlias = NDArray[numpy.int64]
+Path: TypeAlias = tuple[Loop, ...]
+"""Loops, one in another, the outermost first."""
+
+
+def paths(body: Sequence[Statement], path: Path = ()) -> Iterator[tuple[Statement, Path]]:
+    """All statements of a body and of the bodies in it, in order, with the loops around them."""
+    for statement in body:
+        yield statement, path
+        if isinstance(statement, Loop):
+            yield from paths(statement.body, (*path, statement))
+        elif isinstance(statement, Segment):
+            yield from paths(statement.body, path)
 
 
 def added(a: Index, b: Index) -> Index:

@@ -106,9 +106,7 @@ class _Reader:
                 outputs.append(Slice(_at(self._arrays, array, "array"), start, size))
             else:
                 outputs.append(self._operand(x))
-        program = Program(self._arrays[0], body, outputs)
-        program.guards = _field(content, "guards", int)
-        return program
+        return Program(self._arrays[0], body, outputs, _field(content, "guards", int))
 
     def _array(self, x: Any) -> Array:
         kind, size, name = _field(x, "kind", str), _field(x, "size", int), _field(x, "name", str)

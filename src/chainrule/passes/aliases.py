@@ -1,0 +1,94 @@
+"""Arrays whose elements are those of others: what is read of them is read where it comes from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from chainrule.program.form import (
+    Add,
+    Array,
+    Index,
+    Load,
+    Loop,
+    Program,
+    Slice,
+    Store,
+    Table,
+    statements,
+)
+
+
+class Aliases:
+    """Arrays whose elements are those of others.
+
+    Args:
+        found: by array the one whose elements it has, and how much further they are there.
+        indices: writes indices.
+    """
+
+    def __init__(self, found: dict[Array, tuple[Array, int]], indices: Canonical) -> None:
+        self._found = found
+        self._indices = indices
+
+    def __contains__(self, array: Array) -> bool:
+        return array in self._found
+
+    def original(self, array: Array, index: Index) -> tuple[Array, Index]:
+        """Where an element comes from."""
+        while array in self._found:
+            array, shift = self._found[array]
+            index = index.plus(shift)
+        return array, self._indices.of(index)
+
+    def slice(self, part: Slice) -> Slice:
+        """Where a part of an array comes from."""
+        array, first = self.original(part.array, Index(part.start))
+        return Slice(array, first.offset, part.size)
+
+
+def aliases(program: Program, indices: Canonical) -> Aliases:
+    """Find arrays that nothing is stored to but the elements of another, in order."""
+    sources: dict[Array, set[tuple[Array, int] | None]] = defaultdict(set)
+    for x in statements(program.body):
+        if isinstance(x, Store):
+            sources[x.array].add(_source(x, indices))
+    found: dict[Array, tuple[Array, int]] = {}
+    for array, from_ in sources.items():
+        source = from_.pop() if len(from_) == 1 else None
+        if source is not None:
+            first = source[0]
+            while first in found and first is not array:
+                first = found[first][0]
+            if first is not array:
+                found[array] = source
+    return Aliases(found, indices)
+
+
+def _source(store: Store, indices: Canonical) -> tuple[Array, int] | None:
+    """The array whose element is stored, and how much further it is there."""
+    load = store.value
+    if isinstance(store, Add) or not isinstance(load, Load):
+        return None
+    here, there = indices.of(store.index), indices.of(load.index)
+    shift = there.offset - here.offset
+    return (load.array, shift) if here.plus(shift) == there else None
+
+
+class Canonical:
+    """Writes equal indices in one way."""
+
+    def __init__(self) -> None:
+        self._tables: dict[bytes, Table] = {}
+        self._loops: dict[Loop, int] = {}
+
+    def of(self, index: Index) -> Index:
+        """The index, equal to all that are written alike."""
+        if index.is_fixed:
+            return index
+        strides = [(loop, stride) for loop, stride in index.strides if stride]
+        strides.sort(key=lambda x: self._loops.setdefault(x[0], len(self._loops)))
+        tables = [
+            (self._tables.setdefault(table.numbers.tobytes(), table), self.of(inner))
+            for table, inner in index.tables
+        ]
+        return Index(index.offset, tuple(strides), tuple(tables))
