@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from references import REFERENCES
 
 from chainrule.backends.llvm import machine as machine_module
+from chainrule.backends.llvm.formulas import SWEEPS
 from chainrule.backends.llvm.kernel import Kernel, Regular, Result, reduce_lanes
 from chainrule.backends.llvm.machine import Machine, machine
-from chainrule.backends.llvm.vector_math import SWEEPS, called_back, path
+from chainrule.backends.llvm.vector_math import called_back, path
 from chainrule.program.form import (
     INPUT,
     Array,

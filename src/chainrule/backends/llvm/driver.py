@@ -12,13 +12,13 @@ from typing import Any, Final
 from .assembly import Procedure
 from .layout import BLOCK, HANDLE, POSITIONS, SLOT, STATUS
 from .machine import ir
-from .transfer import Segment, write_load, write_store
+from .transfer import SegmentFields, write_load, write_store
 
 ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
 NO_MEMORY: Final = -1  # result of call
 
 
-class Code:
+class CodeFields:
     """Fields of the table that describes a kernel."""
 
     PROLOGUE: Final = 0  # address, 0 for none
@@ -39,7 +39,7 @@ class Code:
     FIELDS: Final = 15
 
 
-class Call:
+class CallFields:
     """Fields of the table that describes one call of a kernel for lanes."""
 
     INPUTS: Final = 0  # address of the segments of the inputs
@@ -82,7 +82,7 @@ def _run_code(
     """Run the prologue or the rest, if there is such code, on all lanes of a block."""
     b = f.b
     address = f.address(code, which)
-    numbers = f.address(code, Code.NUMBERS)
+    numbers = f.address(code, CodeFields.NUMBERS)
     with b.if_then(b.icmp_signed("!=", b.ptrtoint(address, f.i64), f.number(0))):
         for offset in offsets:
             status = f.at(workspace, STATUS * step + offset)
@@ -105,12 +105,12 @@ class _Run:
         self.none = f.constant(self.integers, -1)
         self.zeros = f.constant(self.doubles, 0.0)
         self.numbers = f.local(self.integers, align=SLOT)  # of the lanes of the block
-        self.lanes = f.field(self.call, Call.LANES)
-        self.index = f.field(self.call, Call.INDEX)
-        self.slots = f.at(self.workspace, f.field(self.code, Code.INPUT_OFFSET))
-        self.outputs = f.address(self.code, Code.OUTPUTS)
-        self.sum_count = f.field(self.code, Code.SUM_COUNT)
-        self.sums = f.at(self.workspace, f.field(self.code, Code.SUMS))  # of the unit
+        self.lanes = f.field(self.call, CallFields.LANES)
+        self.index = f.field(self.call, CallFields.INDEX)
+        self.slots = f.at(self.workspace, f.field(self.code, CodeFields.INPUT_OFFSET))
+        self.outputs = f.address(self.code, CodeFields.OUTPUTS)
+        self.sum_count = f.field(self.code, CodeFields.SUM_COUNT)
+        self.sums = f.at(self.workspace, f.field(self.code, CodeFields.SUMS))  # of the unit
         self.kept = f.at(self.sums, self._slot(self.sum_count))  # those of full blocks
         self.adds = f.b.icmp_signed(">", self.sum_count, f.number(0))
         self._begin()
@@ -125,20 +125,20 @@ class _Run:
         f = self.f
         f.store(f.constant(self.integers, 0), self.numbers, align=SLOT)
         self._load_inputs(True, f.constant(f.bit, 0))
-        handle = f.splat(f.field(self.code, Code.HANDLE))
+        handle = f.splat(f.field(self.code, CodeFields.HANDLE))
         f.store(handle, self.workspace, HANDLE * SLOT, align=SLOT)
         f.store(self.none, self.workspace, POSITIONS * SLOT, align=SLOT)
-        self._run(Code.PROLOGUE)
+        self._run(CodeFields.PROLOGUE)
 
     def _run(self, which: int) -> None:
         _run_code(self.f, self.code, which, self.workspace, self.offsets, SLOT)
 
     def _load_inputs(self, uniform: bool, consecutive: Any) -> None:
         f, b = self.f, self.f.b
-        segments = f.address(self.call, Call.INPUTS)
-        with f.loop(f.field(self.call, Call.INPUT_SEGMENTS)) as s:
-            segment = f.at(segments, b.mul(s, f.number(8 * Segment.FIELDS)))
-            stride = f.field(segment, Segment.LANE_STRIDE)
+        segments = f.address(self.call, CallFields.INPUTS)
+        with f.loop(f.field(self.call, CallFields.INPUT_SEGMENTS)) as s:
+            segment = f.at(segments, b.mul(s, f.number(8 * SegmentFields.FIELDS)))
+            stride = f.field(segment, SegmentFields.LANE_STRIDE)
             wanted = b.icmp_signed("==" if uniform else "!=", stride, f.number(0))
             with b.if_then(wanted):
                 b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
@@ -151,15 +151,15 @@ class _Run:
         finished = b.append_basic_block()
         b.branch(next_unit)
         b.position_at_end(next_unit)
-        counter = f.at(self.call, 8 * Call.NEXT)
+        counter = f.at(self.call, 8 * CallFields.NEXT)
         unit = b.atomic_rmw("add", counter, f.number(1), "monotonic")
-        b.cbranch(b.icmp_signed("<", unit, f.field(self.call, Call.UNITS)), work, finished)
+        b.cbranch(b.icmp_signed("<", unit, f.field(self.call, CallFields.UNITS)), work, finished)
         b.position_at_end(finished)
         b.ret_void()
         b.position_at_end(work)
         with f.loop(self.sum_count) as r:
             f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
-        unit_blocks = f.field(self.call, Call.UNIT_BLOCKS)
+        unit_blocks = f.field(self.call, CallFields.UNIT_BLOCKS)
         first_block = b.mul(unit, unit_blocks)
         with f.loop(unit_blocks) as k:
             first = b.shl(b.add(first_block, k), f.number(3))
@@ -184,7 +184,7 @@ class _Run:
         partial = b.and_(self.adds, b.not_(full))
         with b.if_then(partial):
             self._keep_sums()
-        self._run(Code.MAIN)
+        self._run(CodeFields.MAIN)
         status = f.load(self.integers, self.workspace, STATUS * SLOT, align=SLOT)
         self._report(first, valid)
         with b.if_then(f.any(b.icmp_signed("==", status, holds))):
@@ -204,8 +204,8 @@ class _Run:
     def _add(self) -> None:
         """Add what the code has not added to the sums."""
         f, b = self.f, self.f.b
-        rows = f.address(self.code, Code.ADDED)
-        with f.loop(f.field(self.code, Code.ADDED_COUNT)) as k:
+        rows = f.address(self.code, CodeFields.ADDED)
+        with f.loop(f.field(self.code, CodeFields.ADDED_COUNT)) as k:
             row = f.at(rows, b.shl(k, f.number(4)))
             value = f.load(self.doubles, self.workspace, f.field(row, 0), align=SLOT)
             place = f.at(self.workspace, f.field(row, 1))
@@ -238,7 +238,7 @@ class _Run:
     def _report(self, first: Any, valid: Any) -> None:
         """Store the status of the lanes."""
         f, b = self.f, self.f.b
-        address = f.field(self.call, Call.STATUS)
+        address = f.field(self.call, CallFields.STATUS)
         with b.if_then(b.icmp_signed("!=", address, f.number(0))):
             table = b.inttoptr(address, f.pointer)
             with f.loop(valid) as lane:
@@ -248,16 +248,16 @@ class _Run:
 
     def _store_outputs(self, consecutive: Any, valid: Any) -> None:
         f, b = self.f, self.f.b
-        segments = f.address(self.call, Call.OUTPUTS)
-        with f.loop(f.field(self.call, Call.OUTPUT_SEGMENTS)) as s:
-            segment = f.at(segments, b.mul(s, f.number(8 * Segment.FIELDS)))
+        segments = f.address(self.call, CallFields.OUTPUTS)
+        with f.loop(f.field(self.call, CallFields.OUTPUT_SEGMENTS)) as s:
+            segment = f.at(segments, b.mul(s, f.number(8 * SegmentFields.FIELDS)))
             given = [segment, self.workspace, self.outputs, self.numbers, consecutive, valid]
             b.call(self.store_segment, given)
 
     def _add_up(self, unit: Any) -> None:
         """Add up the eight sums of each output, in halves."""
         f, b = self.f, self.f.b
-        table = f.address(self.call, Call.SUMS)
+        table = f.address(self.call, CallFields.SUMS)
         first = b.mul(unit, self.sum_count)
         with f.loop(self.sum_count) as r:
             part = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
@@ -280,7 +280,7 @@ def _write_call(f: Procedure) -> None:
     code, inputs, outputs = f.args
     malloc = f.declare("malloc", "p", "i")
     free = f.declare("free", None, "p")
-    size = f.field(code, Code.SIZE)
+    size = f.field(code, CodeFields.SIZE)
     workspace_at = f.local(f.pointer)
     small = b.icmp_signed("<=", size, f.number(ON_STACK))
     f.choose(
@@ -291,21 +291,21 @@ def _write_call(f: Procedure) -> None:
     with b.if_then(b.icmp_signed("==", b.ptrtoint(workspace, f.i64), f.number(0))):
         b.ret(f.number(NO_MEMORY))
     f.store(f.number(0), workspace, 8 * POSITIONS)
-    f.store(f.field(code, Code.HANDLE), workspace, 8 * HANDLE)
+    f.store(f.field(code, CodeFields.HANDLE), workspace, 8 * HANDLE)
     f.store(f.number(0), workspace, 8 * STATUS)
-    constants = f.address(code, Code.CONSTANTS)
-    with f.loop(f.field(code, Code.CONSTANT_COUNT)) as k:
+    constants = f.address(code, CodeFields.CONSTANTS)
+    with f.loop(f.field(code, CodeFields.CONSTANT_COUNT)) as k:
         row = f.at(constants, b.shl(k, f.number(4)))
         f.store(f.load(f.double, row, 8), workspace, f.load(f.i64, row))
-    first = f.at(workspace, f.field(code, Code.INPUT_OFFSET))
-    with f.loop(f.field(code, Code.INPUT_COUNT)) as k:
+    first = f.at(workspace, f.field(code, CodeFields.INPUT_OFFSET))
+    with f.loop(f.field(code, CodeFields.INPUT_COUNT)) as k:
         offset = b.shl(k, f.number(3))
         f.store(f.load(f.double, inputs, offset), first, offset)
-    _run_code(f, code, Code.MAIN, workspace, range(1), 8)
+    _run_code(f, code, CodeFields.MAIN, workspace, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
-    offsets = f.address(code, Code.OUTPUTS)
+    offsets = f.address(code, CodeFields.OUTPUTS)
     holds = b.icmp_signed("==", result, f.number(0))
-    count = b.select(holds, f.field(code, Code.OUTPUT_COUNT), f.number(0))
+    count = b.select(holds, f.field(code, CodeFields.OUTPUT_COUNT), f.number(0))
     with f.loop(count) as k:
         offset = b.shl(k, f.number(3))
         value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))

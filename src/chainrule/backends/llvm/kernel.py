@@ -20,20 +20,21 @@ from chainrule.program.form import Program, Slice
 from . import driver
 from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
-from .driver import Call
+from .driver import CallFields
 from .layout import BLOCK
 from .loaded import Loaded
+from .lowering import Request
 from .machine import Machine, machine
-from .objects import Order, shared_function
+from .objects import shared_function
 from .threads import together
-from .transfer import Segment
+from .transfer import SegmentFields
 
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
-_EMPTY_CALL: Final = [0] * Call.FIELDS
-_CALL_SIZE: Final = 8 * Call.FIELDS
-_SEGMENT_SIZE: Final = 8 * Segment.FIELDS
+_EMPTY_CALL: Final = [0] * CallFields.FIELDS
+_CALL_SIZE: Final = 8 * CallFields.FIELDS
+_SEGMENT_SIZE: Final = 8 * SegmentFields.FIELDS
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -82,8 +83,8 @@ class Kernel:
         self._n_inputs = program.inputs.size
         self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
-        self._loaded = Loaded(Order(program, list(uniform), lanes, self.reduce, target))
-        self._stores_all = Order(program, list(uniform), lanes, none, target)
+        self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
+        self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
         self._lock = forking.lock()
 
@@ -163,21 +164,21 @@ class Kernel:
         _add_segments(table, inputs, self._n_inputs)
         _add_segments(table, outputs, len(code.outputs))
         address = table.buffer_info()[0]
-        table[Call.INPUTS] = address + _CALL_SIZE
-        table[Call.INPUT_SEGMENTS] = len(inputs)
-        table[Call.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
-        table[Call.OUTPUT_SEGMENTS] = len(outputs)
-        table[Call.LANES] = lanes
-        table[Call.INDEX] = index_address
-        table[Call.UNITS] = units
-        table[Call.UNIT_BLOCKS] = unit_blocks
+        table[CallFields.INPUTS] = address + _CALL_SIZE
+        table[CallFields.INPUT_SEGMENTS] = len(inputs)
+        table[CallFields.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
+        table[CallFields.OUTPUT_SEGMENTS] = len(outputs)
+        table[CallFields.LANES] = lanes
+        table[CallFields.INDEX] = index_address
+        table[CallFields.UNITS] = units
+        table[CallFields.UNIT_BLOCKS] = unit_blocks
         status = sums = None
         if code.guards:
             status = np.zeros(lanes, dtype=np.int32)
-            table[Call.STATUS] = address_of(status)
+            table[CallFields.STATUS] = address_of(status)
         if code.sum_count:
             sums = np.zeros((units, code.sum_count))
-            table[Call.SUMS] = address_of(sums)
+            table[CallFields.SUMS] = address_of(sums)
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
         workers = loaded.check_memory(workers)
         if workers > 1:

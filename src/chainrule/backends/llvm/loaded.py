@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from chainrule.program.form import Program, Store, statements
 
 from .callback import CallbackTable
-from .driver import Code
+from .driver import CodeFields
 from .layout import BLOCK, SLOT
-from .lowering import operations_of
+from .lowering import Request, operations_of
 from .memory import available_memory, readable
-from .objects import Order, object_code
+from .objects import object_code
 from .vector_math import provide
 
 Table = NDArray[np.int64]
@@ -31,7 +31,7 @@ class Loaded:
     """A program's machine code in memory; it stays as long as this object.
 
     Args:
-        order: what to compile.
+        request: what to compile.
 
     Attributes:
         code: what the code consists of.
@@ -40,11 +40,11 @@ class Loaded:
         is_plain: whether a call can do without preparation.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, request: Request) -> None:
         start = time.perf_counter()
-        machine = order.machine
-        self._program = order.program
-        self.code, self._numbers, objects = object_code(order)
+        machine = request.machine
+        self._program = request.program
+        self.code, self._numbers, objects = object_code(request)
         code = self.code
         imports: dict[str, int] = {}
         for width in {width for _, width in code.functions}:
@@ -55,13 +55,13 @@ class Loaded:
         self._pool: list[Workspace] = []
         self._callbacks: CallbackTable | None = None
         if code.calls_back:
-            self._callbacks = CallbackTable(operations_of(order.program))
+            self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs)
         self._added = _table(field for row in code.added for field in row)
         self._constants = _table(
             field for offset, number in code.constants for field in (offset, _bits(number))
         )
-        self._table = self._describe(order.program.inputs.size)
+        self._table = self._describe(request.program.inputs.size)
         self.address: int = self._table.ctypes.data
         self.is_plain = not code.calls_back and code.size < LARGE
         self.compile_seconds = time.perf_counter() - start
@@ -69,22 +69,22 @@ class Loaded:
     def _describe(self, n_inputs: int) -> Table:
         """The table that describes the code to the driver."""
         code = self.code
-        table = np.zeros(Code.FIELDS, dtype=np.int64)
-        table[Code.PROLOGUE] = self._functions["prologue"] if code.prologue else 0
-        table[Code.MAIN] = self._functions["main"] if code.main else 0
-        table[Code.NUMBERS] = self._numbers.ctypes.data
-        table[Code.OUTPUTS] = self._outputs.ctypes.data
-        table[Code.OUTPUT_COUNT] = len(code.outputs)
-        table[Code.INPUT_OFFSET] = code.inputs
-        table[Code.INPUT_COUNT] = n_inputs
-        table[Code.SIZE] = code.size
-        table[Code.HANDLE] = 0 if self._callbacks is None else self._callbacks.handle
-        table[Code.CONSTANTS] = self._constants.ctypes.data
-        table[Code.CONSTANT_COUNT] = len(code.constants)
-        table[Code.SUMS] = code.sums
-        table[Code.SUM_COUNT] = code.sum_count
-        table[Code.ADDED] = self._added.ctypes.data
-        table[Code.ADDED_COUNT] = len(code.added)
+        table = np.zeros(CodeFields.FIELDS, dtype=np.int64)
+        table[CodeFields.PROLOGUE] = self._functions["prologue"] if code.prologue else 0
+        table[CodeFields.MAIN] = self._functions["main"] if code.main else 0
+        table[CodeFields.NUMBERS] = self._numbers.ctypes.data
+        table[CodeFields.OUTPUTS] = self._outputs.ctypes.data
+        table[CodeFields.OUTPUT_COUNT] = len(code.outputs)
+        table[CodeFields.INPUT_OFFSET] = code.inputs
+        table[CodeFields.INPUT_COUNT] = n_inputs
+        table[CodeFields.SIZE] = code.size
+        table[CodeFields.HANDLE] = 0 if self._callbacks is None else self._callbacks.handle
+        table[CodeFields.CONSTANTS] = self._constants.ctypes.data
+        table[CodeFields.CONSTANT_COUNT] = len(code.constants)
+        table[CodeFields.SUMS] = code.sums
+        table[CodeFields.SUM_COUNT] = code.sum_count
+        table[CodeFields.ADDED] = self._added.ctypes.data
+        table[CodeFields.ADDED_COUNT] = len(code.added)
         return table
 
     def check_memory(self, workers: int) -> int:

@@ -37,12 +37,31 @@ from .data import Data
 from .layout import HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
-from .parts import split
 from .pieces import cut, work
 from .places import Places
+from .uniform import split
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
 from .writer import Writer, Zero
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compile.
+
+    Args:
+        program: the program.
+        uniform: for each input whether it is the same for all lanes.
+        lanes: whether to compute blocks of lanes, else a single point.
+        reduce: for each output whether it is added up over the lanes.
+        machine: what to compile for.
+    """
+
+    program: Program
+    uniform: Sequence[bool]
+    lanes: bool
+    reduce: Sequence[bool]
+    machine: Machine
 
 
 @dataclass
@@ -94,53 +113,35 @@ def operations_of(program: Program) -> list[Operation]:
     return list(found)
 
 
-def lower(
-    program: Program,
-    uniform: Sequence[bool],
-    lanes: bool,
-    reduce: Sequence[bool],
-    machine: Machine,
-    take: Callable[[Text], None],
-) -> tuple[Code, Data]:
+def lower(request: Request, take: Callable[[Text], None]) -> tuple[Code, Data]:
     """Code for a program, and the numbers that it reads.
 
     Args:
-        program: the program, differentiated and simplified.
-        uniform: for each input whether it is the same for all lanes.
-        lanes: whether to compute blocks of lanes, else a single point.
-        reduce: for each output whether it is added up over the lanes.
-        machine: what to compile for.
+        request: what to compile.
         take: gets the modules, each as soon as it is written.
     """
-    return _Lowering(program, uniform, lanes, reduce, machine, take).lower()
+    return _Lowering(request, take).lower()
 
 
 class _Lowering:
     """What is decided about a program before its functions are written."""
 
-    def __init__(
-        self,
-        program: Program,
-        uniform: Sequence[bool],
-        lanes: bool,
-        reduce: Sequence[bool],
-        machine: Machine,
-        take: Callable[[Text], None],
-    ) -> None:
+    def __init__(self, request: Request, take: Callable[[Text], None]) -> None:
+        program, machine, lanes = request.program, request.machine, request.lanes
         self._program = program
         self._together = 1 if lanes else machine.width  # iterations of maps
         self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
         width = machine.width if lanes else 1
         self._modules = [Module(width, machine, level, take) for level in (0, 2)]
-        bodies = split(program, uniform) if lanes else ([], program.body)
+        bodies = split(program, request.uniform) if lanes else ([], program.body)
         self._uniform = set(bodies[0])
         self._arrays: dict[Array, int] = {}
         self._sums: dict[Operand | Array, list[int]] = {}
         self._outputs: list[Operand | Slice] = []
         self._added: list[tuple[Operand | Slice, int]] = []
-        self._sum_count = sum(reduce)
+        self._sum_count = sum(request.reduce)
         self._sums_at = self._memory.take(2 * self._sum_count)
-        self._sort_outputs(reduce)
+        self._sort_outputs(request.reduce)
         self._scratch = self._survey()
         self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
         self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]

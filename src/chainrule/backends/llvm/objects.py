@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +30,7 @@ from chainrule.program.form import (
 from chainrule.rules import Operation
 
 from . import cache
-from .lowering import Code, lower
+from .lowering import Code, Request, lower
 from .machine import Machine
 from .modules import Text
 from .threads import executor
@@ -40,37 +40,16 @@ LONG: Final = 10_000  # statements of a program that is worth a second thread fo
 MOST_UNROLLED: Final = 600  # lines of a module whose loops are written out several times in a row
 
 
-@dataclass(frozen=True)
-class Order:
-    """What to compile.
-
-    Args:
-        program: the program.
-        uniform: for each input whether it is the same for all lanes.
-        lanes: whether to compute blocks of lanes, else a single point.
-        reduce: for each output whether it is added up over the lanes.
-        machine: what to compile for.
-    """
-
-    program: Program
-    uniform: Sequence[bool]
-    lanes: bool
-    reduce: Sequence[bool]
-    machine: Machine
-
-
-def object_code(order: Order) -> tuple[Code, NDArray[np.uint8], list[bytes]]:
+def object_code(request: Request) -> tuple[Code, NDArray[np.uint8], list[bytes]]:
     """The code of a program, the numbers that it reads, and its object code."""
-    name = _name(order) if cache.is_on() else ""
+    name = _name(request) if cache.is_on() else ""
     entry = cache.get(name) if name else None
     if entry is not None:
         description, (numbers, *objects) = entry
         return Code(**description), np.frombuffer(numbers, np.uint8), objects
-    count = sum(1 for _ in statements(order.program.body))
-    modules = _Modules(order.machine, order.machine.width if order.lanes else 1, count > LONG)
-    code, data = lower(
-        order.program, order.uniform, order.lanes, order.reduce, order.machine, modules.take
-    )
+    count = sum(1 for _ in statements(request.program.body))
+    modules = _Modules(request.machine, request.machine.width if request.lanes else 1, count > LONG)
+    code, data = lower(request, modules.take)
     memory = data.memory()
     objects = modules.objects()
     if name:
@@ -147,12 +126,12 @@ class _Modules:
         ]
 
 
-def _name(order: Order) -> str:
+def _name(request: Request) -> str:
     """The name in the cache: all that determines the code."""
-    flags = (order.lanes, list(order.uniform), list(order.reduce))
-    whole = (flags, canonical(order.program))
+    flags = (request.lanes, list(request.uniform), list(request.reduce))
+    whole = (flags, canonical(request.program))
     version = 2  # of marshal's format: without references, which depend on more than the values
-    return cache.name_of(b"program", repr(order.machine).encode(), marshal.dumps(whole, version))
+    return cache.name_of(b"program", repr(request.machine).encode(), marshal.dumps(whole, version))
 
 
 def canonical(program: Program) -> list[Any]:

@@ -16,7 +16,7 @@ from chainrule.backends.llvm.layout import BLOCK, SLOT
 _SLOT_SHIFT: Final = 6  # 2**6 bytes
 
 
-class Segment:
+class SegmentFields:
     """Fields of a segment."""
 
     ADDRESS: Final = 0
@@ -42,11 +42,11 @@ class _Transfer:
         self.slot = slot
         segment = f.args[0]
         self.doubles = f.vector_type(f.double)
-        self.base = f.address(segment, Segment.ADDRESS)
-        self.count = f.field(segment, Segment.COUNT)
-        self.element_stride = f.field(segment, Segment.ELEMENT_STRIDE)
-        self.lane_stride = f.field(segment, Segment.LANE_STRIDE)
-        self.first = f.field(segment, Segment.FIRST)
+        self.base = f.address(segment, SegmentFields.ADDRESS)
+        self.count = f.field(segment, SegmentFields.COUNT)
+        self.element_stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
+        self.lane_stride = f.field(segment, SegmentFields.LANE_STRIDE)
+        self.first = f.field(segment, SegmentFields.FIRST)
         self.whole = f.b.and_(self.count, f.number(-BLOCK))  # elements in whole blocks
 
     def has(self, stride: Any, value: int) -> Any:

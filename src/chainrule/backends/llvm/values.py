@@ -18,9 +18,10 @@ from chainrule.program.form import (
 )
 
 from .data import Data
+from .formulas import SWEEPS
 from .modules import Module
 from .places import Place, Places
-from .vector_math import INSTRUCTIONS, INTRINSICS, SWEEPS, called_back
+from .vector_math import INSTRUCTIONS, INTRINSICS, called_back
 from .workspace import Memory
 
 
