@@ -22,13 +22,13 @@ from typing import Any, TypeVar
 from chainrule import Node, build_info, record_lines, value_and_grad
 from chainrule import math as cm
 from chainrule.backends.llvm.kernel import Kernel
-from chainrule.compiler.recorded import Recorded
-from chainrule.compiler.recording import Recording
-from chainrule.compiler.sites import PlainSites
-from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import fresh_input
+from chainrule.jit.recorded import Recorded
+from chainrule.jit.sites import PlainSites
+from chainrule.jit.trace import Recorder
 from chainrule.passes.going_on import going_on
 from chainrule.program.form import Program
+from chainrule.program.recording import Recording
 from chainrule.tracing import recording
 
 T = TypeVar("T")

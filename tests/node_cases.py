@@ -449,7 +449,7 @@ def left_behind() -> Any:
 
 def traced(f: Callable[..., Any]) -> str:
     """What ``compile`` records of a function of two numbers, as text."""
-    from chainrule.compiler.trace import Trace
+    from chainrule.jit.trace import Trace
 
     trace = Trace(lambda xs: f(*xs), [0.5, 0.25], list, [0, 1])
     return str(trace.program)

@@ -9,8 +9,8 @@ from typing import Any
 
 from chainrule import Node
 from chainrule import math as cm
-from chainrule.compiler.recording import Recording
 from chainrule.differentiation import fresh_input
+from chainrule.program.recording import Recording
 from chainrule.tracing import recording
 
 

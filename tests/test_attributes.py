@@ -22,17 +22,17 @@ from chainrule import Node, rules
 from chainrule import math as cm
 from chainrule.annotations import Annotation
 from chainrule.comparing import ConditionNode, InvertedNode
-from chainrule.compiler.indices import IndexNode
-from chainrule.compiler.recorded import Recorded
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.engine import ENGINE
+from chainrule.jit.indices import IndexNode
+from chainrule.jit.recorded import Recorded
 from chainrule.node import BinaryOpNode, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.rules import Operation, less
 from chainrule.whole import WholeNode
 
 MODULES = (
     *("annotations", "comparing", "copying", "differentiation", "node", "rules", "whole"),
-    *("compiler.indices", "compiler.outcomes", "compiler.recorded"),
+    *("jit.indices", "jit.outcomes", "jit.recorded"),
 )
 
 

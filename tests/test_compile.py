@@ -28,8 +28,8 @@ from threads import run_in_threads
 import chainrule as cr
 from chainrule import Node
 from chainrule import math as crmath
-from chainrule.compiler import trace as trace_module
-from chainrule.compiler.function import MAX_SPECIALIZATIONS, MAX_STATIC_PLANS
+from chainrule.jit import trace as trace_module
+from chainrule.jit.function import MAX_SPECIALIZATIONS, MAX_STATIC_PLANS
 from chainrule.program.files import load, save
 from chainrule.program.interpreter import interpret
 from chainrule.tracing import PROGRESS

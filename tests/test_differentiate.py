@@ -36,9 +36,9 @@ from rolled_programs import (
 import chainrule as cr
 from chainrule import Node, rules
 from chainrule import math as cm
-from chainrule.compiler.sites import PlainSites
-from chainrule.compiler.trace import Recorder
 from chainrule.differentiation import Linearization, fresh_input
+from chainrule.jit.sites import PlainSites
+from chainrule.jit.trace import Recorder
 from chainrule.passes import roll
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.flat import flat

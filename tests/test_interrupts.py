@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import pytest
@@ -109,10 +111,10 @@ def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None
     begun = threading.Event()
     ended = []
 
-    def interrupted(futures: object) -> object:
+    def interrupted(futures: Iterable[Future[None]]) -> object:
         if waiting:
             raise waiting.pop()
-        return original(futures)  # type: ignore[arg-type]
+        return wait(futures)
 
     def work() -> None:
         if threading.current_thread() is threading.main_thread():
@@ -122,7 +124,6 @@ def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None
             time.sleep(0.1)
         ended.append(True)
 
-    original = threads.wait  # type: ignore[attr-defined]
     monkeypatch.setattr(threads, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         threads.together(2, work)

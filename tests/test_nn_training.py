@@ -15,9 +15,9 @@ import pytest
 
 from chainrule import Node, nn
 from chainrule import math as cm
-from chainrule.compiler.indices import take
-from chainrule.compiler.session import SampleFunction, Session
 from chainrule.engine import COMPILED
+from chainrule.jit.indices import take
+from chainrule.jit.session import SampleFunction, Session
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 2))

@@ -21,9 +21,11 @@ import pytest
 from chainrule import Node, Operation, engine, grad, group, rules
 from chainrule import math as cm
 from chainrule.annotations import record_lines
-from chainrule.compiler import recording as module
-from chainrule.compiler.recorded import Recorded
-from chainrule.compiler.recording import (
+from chainrule.differentiation import fresh_input
+from chainrule.jit.recorded import Recorded
+from chainrule.node import apply
+from chainrule.program import recording as module
+from chainrule.program.recording import (
     ABSENT,
     BEGIN,
     END,
@@ -41,8 +43,6 @@ from chainrule.compiler.recording import (
     Recording,
     given_to,
 )
-from chainrule.differentiation import fresh_input
-from chainrule.node import apply
 from chainrule.rules import OPERATIONS
 from chainrule.tracing import TracedValueError, recording
 

@@ -356,9 +356,9 @@ def check_derivatives(function: Callable[..., Any], point: Sequence[float]) -> P
 
 def _recorded(function: Callable[..., Any], point: Sequence[float]) -> tuple[Any, Any, list[int]]:
     found: list[int] = []
-    from chainrule.compiler.sites import PlainSites
-    from chainrule.compiler.trace import Recorder
     from chainrule.differentiation import fresh_input
+    from chainrule.jit.sites import PlainSites
+    from chainrule.jit.trace import Recorder
     from chainrule.tracing import recording as begun
 
     recorder = Recorder((), PlainSites(), segments=True)

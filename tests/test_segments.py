@@ -11,7 +11,12 @@ import pytest
 from transformed_programs import program
 
 import chainrule as cr
-from chainrule.compiler.recording import (
+from chainrule.differentiation import fresh_input
+from chainrule.jit.segments import coloured
+from chainrule.jit.sites import PlainSites
+from chainrule.jit.trace import Recorder
+from chainrule.node import Node
+from chainrule.program.recording import (
     BEGIN,
     END,
     ENTER,
@@ -21,11 +26,6 @@ from chainrule.compiler.recording import (
     PUSH,
     RESULT,
 )
-from chainrule.compiler.segments import coloured
-from chainrule.compiler.sites import PlainSites
-from chainrule.compiler.trace import Recorder
-from chainrule.differentiation import fresh_input
-from chainrule.node import Node
 from chainrule.tracing import recording
 
 POINTS = ((0.5, -0.75, 1.25), (0.0, 0.0, 0.0), (-1.5, 2.0, 0.25))

@@ -19,8 +19,8 @@ from threads import run_in_threads
 import chainrule as cr
 import chainrule.math as crmath
 from chainrule import Node
-from chainrule.compiler import small
 from chainrule.engine import ENGINE
+from chainrule.jit import small
 from chainrule.tracebacks import SWITCH
 
 TWINS = [(small._Step, small._SmallCall)]

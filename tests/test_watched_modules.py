@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chainrule import Operation
-from chainrule.compiler.captures import Watch
+from chainrule.jit.captures import Watch
 
 
 @pytest.mark.parametrize("seed", range(200))

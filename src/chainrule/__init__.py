@@ -22,13 +22,13 @@ from chainrule.tracing import TracedValueError
 if TYPE_CHECKING:
     from chainrule import nn
     from chainrule.arrays import NodeArray, array
-    from chainrule.compiler.function import compile
-    from chainrule.compiler.indices import take
-    from chainrule.compiler.trace import CompileError
     from chainrule.custom import custom_gradient
     from chainrule.debugging import debug_print
     from chainrule.drawing import draw_graph, trace
     from chainrule.explorer import Explorer, Recording, explore
+    from chainrule.jit.function import compile
+    from chainrule.jit.indices import take
+    from chainrule.jit.trace import CompileError
     from chainrule.lanes import vmap
     from chainrule.shortcuts import BranchWarning
     from chainrule.testing import check_grads
@@ -92,9 +92,9 @@ __all__ = [
 # Rooms that are loaded at their first use, as they need NumPy and more: most of the time to import.
 _ROOMS = {
     "arrays": ("NodeArray", "array"),
-    "compiler.function": ("compile",),
-    "compiler.indices": ("take",),
-    "compiler.trace": ("CompileError",),
+    "jit.function": ("compile",),
+    "jit.indices": ("take",),
+    "jit.trace": ("CompileError",),
     "custom": ("custom_gradient",),
     "debugging": ("debug_print",),
     "drawing": ("draw_graph", "trace"),

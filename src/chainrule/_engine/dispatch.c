@@ -1,4 +1,4 @@
-/* Calls of compiled functions with plain arguments: the twin of compiler/small.py, which says what these are. */
+/* Calls of compiled functions with plain arguments: the twin of jit/small.py, which says what these are. */
 #include "engine.h"
 #include <stddef.h>
 

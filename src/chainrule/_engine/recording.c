@@ -1,4 +1,4 @@
-/* The graph of a run as flat arrays: the twin of compiler/recording.py, which says what a row is.
+/* The graph of a run as flat arrays: the twin of program/recording.py, which says what a row is.
 
    A node's row is found by its serial number, in a table of pages: serial numbers are dense among the
    nodes of a run, never come again, and need no marks on the nodes, nor that these stay alive. */

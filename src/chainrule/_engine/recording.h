@@ -28,7 +28,7 @@ typedef struct {
 
 enum { PAGE_BITS = 8, PAGE = 1 << PAGE_BITS };
 
-/* Which operands of a row without a pool are operands, and not numbers: see compiler/recording.py. */
+/* Which operands of a row without a pool are operands, and not numbers: see program/recording.py. */
 static inline bool has_left(int code) { return code < MARKS || (code & 8 && code != INPUT); }
 static inline bool has_right(int code) { return code < MARKS; }
 

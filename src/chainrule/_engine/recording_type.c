@@ -111,7 +111,7 @@ static void recording_dealloc(PyObject *self) {
 static Py_ssize_t recording_length(PyObject *self) { return n_rows((Recording *)self); }
 
 static PyObject *recording_str(PyObject *self) {
-    PyObject *module = PyImport_ImportModule("chainrule.compiler.recording");
+    PyObject *module = PyImport_ImportModule("chainrule.program.recording");
     PyObject *text = module == NULL ? NULL : PyObject_CallMethod(module, "text", "O", self);
     Py_XDECREF(module);
     return text;
@@ -209,10 +209,10 @@ int add_recording(PyObject *module) {
         {Py_tp_methods, METHODS},
         {Py_sq_length, recording_length},
         {Py_tp_str, recording_str},
-        {Py_tp_doc, "The graph of a run as flat arrays: see chainrule.compiler.recording."},
+        {Py_tp_doc, "The graph of a run as flat arrays: see chainrule.program.recording."},
         {0, NULL},
     };
-    PyType_Spec spec = {.name = "chainrule.compiler.recording.Recording", .basicsize = sizeof(Recording),
+    PyType_Spec spec = {.name = "chainrule.program.recording.Recording", .basicsize = sizeof(Recording),
                         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, .slots = slots};
     if (add_columns() < 0) return -1;
     PyObject *type = PyType_FromSpec(&spec);

@@ -10,8 +10,8 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import forking, trees
-from chainrule.compiler.arguments import leaf_of
-from chainrule.compiler.session import SampleFunction, Session
+from chainrule.jit.arguments import leaf_of
+from chainrule.jit.session import SampleFunction, Session
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary, warn

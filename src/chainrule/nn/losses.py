@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any, Final
 
 from chainrule import math
-from chainrule.compiler.indices import take
+from chainrule.jit.indices import take
 from chainrule.tracebacks import boundary
 
 from ._choices import chosen, positive

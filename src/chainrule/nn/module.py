@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from chainrule.backpropagation import zero_grad
-from chainrule.compiler.references import slots_of
+from chainrule.jit.references import slots_of
 from chainrule.node import Node
 
 

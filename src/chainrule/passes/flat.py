@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from chainrule.compiler.recording import (
+from chainrule.program.builder import Builder
+from chainrule.program.form import VALUES, Array, Index, Operand, Program, Segment
+from chainrule.program.recording import (
     ABSENT,
     BEGIN,
     END,
@@ -24,8 +26,6 @@ from chainrule.compiler.recording import (
     Recording,
     has_left,
 )
-from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Index, Operand, Program, Segment
 
 
 def flat(recording: Recording, outputs: Sequence[int]) -> Program:

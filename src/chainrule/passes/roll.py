@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy
 
-from chainrule.compiler.recording import BEGIN, END, GUARD, MARKS, Recording
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 from chainrule.program.nests import Numbers
+from chainrule.program.recording import BEGIN, END, GUARD, MARKS, Recording
 
 from .copies import copy_elements
 from .domain import Domain, Indices

@@ -8,7 +8,8 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import rules
-from chainrule.compiler.recording import (
+from chainrule.forking import computed_once
+from chainrule.program.recording import (
     ABSENT,
     BEGIN,
     END,
@@ -25,7 +26,6 @@ from chainrule.compiler.recording import (
     Recording,
     has_left,
 )
-from chainrule.forking import computed_once
 from chainrule.rules import Operation
 
 from .repeats import Ints

@@ -6,7 +6,10 @@ from contextlib import ExitStack
 
 import numpy
 
-from chainrule.compiler.recording import (
+from chainrule.program.builder import Builder
+from chainrule.program.form import VALUES, Array, Operand, Segment
+from chainrule.program.nests import Numbers
+from chainrule.program.recording import (
     BEGIN,
     END,
     ENTER,
@@ -16,9 +19,6 @@ from chainrule.compiler.recording import (
     PUSH,
     RESULT,
 )
-from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Operand, Segment
-from chainrule.program.nests import Numbers
 
 from .domain import Indices
 from .nest import Nest, Written

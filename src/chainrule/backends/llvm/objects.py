@@ -37,6 +37,7 @@ from .threads import executor
 from .vector_math import function_text
 
 LONG: Final = 10_000  # statements of a program that is worth a second thread for compiling
+MOST_UNROLLED: Final = 600  # lines of a module whose loops are written out several times in a row
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ class _Modules:
             function_text(operation, width, self.machine, inline=True)[0]
             for operation, width in text.inlined
         ]
-        unroll = self.width == 1  # vectors keep the processor busy without
+        # Vectors keep the processor busy without; and much code takes long to compile.
+        unroll = self.width == 1 and text.text.count("\n") <= MOST_UNROLLED
         return self.machine.compile(text.text, text.level, parts, unroll)
 
     def objects(self) -> list[bytes]:

@@ -383,7 +383,8 @@ def _regrouped(
     order = numpy.argsort(codes, kind="stable")
     codes, lanes = codes[order], lanes[order]
     starts = numpy.flatnonzero(numpy.diff(codes, prepend=codes[0] - 1))
-    groups = numpy.split(lanes, starts[1:])
+    ends = [*starts[1:].tolist(), len(lanes)]
+    groups = [lanes[start:end] for start, end in zip(starts.tolist(), ends, strict=True)]
     pending: list[tuple[Prefix, Any]] = []
     constant: list[list[float]] = []
     constant_groups: list[Any] = []

@@ -14,9 +14,7 @@ from chainrule.node import Node
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
 from chainrule.program.form import Compute, Operand, Program, Statement
-from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
-
-from .recording import (
+from chainrule.program.recording import (
     ABSENT,
     BEGIN,
     END,
@@ -35,6 +33,7 @@ from .recording import (
     has_left,
     has_right,
 )
+from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 _DIRECT: Final = {  # operations that are not simpler than they stand, of values that are plain
     code: operation
