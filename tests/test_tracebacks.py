@@ -70,6 +70,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "check_grads": lambda: chainrule.check_grads(lambda x: x, (1.0,), order=0),
     "compile": lambda: chainrule.compile(1),  # type: ignore[call-overload]
     "custom_gradient": lambda: chainrule.custom_gradient(1),  # type: ignore[arg-type]
+    "debug_print": lambda: chainrule.debug_print(1),  # type: ignore[arg-type]
     "draw_graph": lambda: chainrule.draw_graph(1),  # type: ignore[arg-type]
     "explore": lambda: chainrule.explore(1),  # type: ignore[arg-type]
     "group": lambda: chainrule.group(""),
