@@ -35,7 +35,7 @@ from compiled_peers import CASES
 from eager import conditions
 
 HERE = Path(__file__).resolve().parent
-TOLERANCE = 1e-9
+TOLERANCE = 1e-8
 TIMEOUT_S = 900
 BASE = "chainrule"
 

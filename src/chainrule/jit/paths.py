@@ -72,6 +72,7 @@ class Path:
 
     def __init__(self, trace: Trace, prefix: Prefix, uniform: Sequence[bool] | None) -> None:
         self.trace = trace
+        trace.lanes = uniform is not None
         self.prefix = prefix
         self._uniform = uniform
         self._lock = forking.lock()

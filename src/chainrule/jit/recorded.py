@@ -264,7 +264,7 @@ class Recorded:
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 
-    def program(self, outputs: Sequence[int | float]) -> Program:
-        """The program that gives what :meth:`operands` gave."""
+    def program(self, outputs: Sequence[int | float], lanes: bool) -> Program:
+        """The program that gives what :meth:`operands` gave, for lanes or a single point."""
         operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
-        return rolled(self._recording, operands)
+        return rolled(self._recording, operands, lanes)

@@ -156,6 +156,7 @@ class Trace:
         plain: where comparisons are plain bools.
 
     Attributes:
+        lanes: whether the program will run over lanes; to be said before it is wanted.
         program_seconds: the time that making the program took.
         captured: the nodes from outside that it uses; they are inputs after the given ones.
         path: the outcomes of the guards.
@@ -185,6 +186,7 @@ class Trace:
         self._lock = forking.lock()
         self._program: Program | None = None
         self.program_seconds = 0.0
+        self.lanes = False
         if plain is None:
             plain = PlainSites()
         segments = True
@@ -261,7 +263,7 @@ class Trace:
             if self._program is None:
                 start = time.perf_counter()
                 with _collector_paused():
-                    program = self._recorded.program(self._outputs)
+                    program = self._recorded.program(self._outputs, self.lanes)
                     if self._places:
                         self._program = with_gradients(program, self._places)
                     else:

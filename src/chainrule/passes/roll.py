@@ -39,23 +39,28 @@ SHORT = 256
 SHARE = 0.25
 """And this share of all rows."""
 
+LANES = 6
+"""So many times as many over lanes, where values of short code stay in vector registers."""
 
-def rolled(recording: Recording, outputs: Sequence[int]) -> Program:
+
+def rolled(recording: Recording, outputs: Sequence[int], lanes: bool = False) -> Program:
     """The program of a recording, with loops where it pays.
 
     Args:
         recording: its rows are in order.
         outputs: operands of it: what the program gives.
+        lanes: whether it will run over lanes.
 
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    if len(recording) < SHORT:
+    least = SHORT * LANES if lanes else SHORT
+    if len(recording) < least:
         return flat(recording, outputs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
     grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
-    if len(rows) - grammar.written >= max(SHORT, SHARE * len(rows)):
+    if len(rows) - grammar.written >= max(least, SHARE * len(rows)):
         try:
             return _Writer(rows, Nest(rows, grammar), outputs).program()
         except IrregularError:
