@@ -39,7 +39,7 @@ SHORT = 256
 SHARE = 0.25
 """And this share of all rows."""
 
-LANES = 6
+LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
 
