@@ -19,7 +19,9 @@ from random import Random
 
 from recorded_programs import PROGRAMS, recorded
 
+from chainrule.passes.going_on import going_on
 from chainrule.passes.gradients import with_gradients
+from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.roll import rolled
 from chainrule.program.form import Loop, Program, statements
 
@@ -126,7 +128,7 @@ def programs() -> str:
         length = len(recording)
         program = rolled(recording, outputs)
         loops = sum(isinstance(x, Loop) for x in statements(program.body))
-        derived = with_gradients(program, range(count))
+        derived = going_on(with_gradients(rebuilt(program), range(count)), 0)
         says = (function.__doc__ or "").rstrip(".").replace("\n", " ")
         cells = [f"{x:,}" for x in (length, loops, size(program), size(derived))]
         rows.append(f"| `{name}`: {says[0].lower()}{says[1:]} | {' | '.join(cells)} |")

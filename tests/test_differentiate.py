@@ -39,10 +39,10 @@ from chainrule import math as cm
 from chainrule.differentiation import Linearization, fresh_input
 from chainrule.jit.sites import PlainSites
 from chainrule.jit.trace import Recorder
-from chainrule.passes import roll
-from chainrule.passes.differentiate import Untraceable, differentiated
+from chainrule.passes import differentiate, gradients, roll
+from chainrule.passes.differentiate import Untraceable
 from chainrule.passes.flat import flat
-from chainrule.passes.gradients import with_gradients
+from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
 from chainrule.program.form import SUMS, Derive, Index, Loop, Program, Slice, Table, statements
@@ -57,6 +57,16 @@ def short_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops in short recordings too."""
     monkeypatch.setattr(roll, "SHORT", 0)
     monkeypatch.setattr(roll, "SHARE", 0.0)
+
+
+def differentiated(p: Program) -> Program:
+    """A program without transformations; the one given stays as it is."""
+    return differentiate.differentiated(rebuilt(p))
+
+
+def with_gradients(p: Program, places: Sequence[int]) -> Program:
+    """A program that gives gradients as well; the one given stays as it is."""
+    return gradients.with_gradients(rebuilt(p), places)
 
 
 def outputs(p: Program, xs: Sequence[float]) -> list[float]:

@@ -244,7 +244,7 @@ def test_values_of_a_loop_are_not_known_after_it() -> None:
 def test_final() -> None:
     """Powers become products, and stopped gradients values, when nothing is differentiated more."""
     for final in (False, True):
-        b = Builder(1, final)
+        b = Builder(1, final=final)
         x = b.input(0)
         cube = b.compute(rules.power, (x, 3.0))
         stopped = b.compute(rules.stop_gradient, (cube,))

@@ -23,6 +23,7 @@ from chainrule.passes import grammar, nest, repeats, roll
 from chainrule.passes.differentiate import differentiated
 from chainrule.passes.flat import flat
 from chainrule.passes.grammar import Grammar
+from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.repeats import named_pairs
 from chainrule.passes.roll import rolled
 from chainrule.passes.rows import Rows
@@ -347,7 +348,7 @@ def check_derivatives(function: Callable[..., Any], point: Sequence[float]) -> P
     expected, _ = interpret(differentiated(flat(recording, outputs)), point)
     program = rolled(recording, outputs)
     verify(program)
-    found, failed = interpret(differentiated(program), point)
+    found, failed = interpret(differentiated(rebuilt(program)), point)
     assert failed is None
     numpy.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     numpy.testing.assert_allclose(found, values, rtol=1e-9, atol=1e-12)

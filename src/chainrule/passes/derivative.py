@@ -165,7 +165,9 @@ class Derivative:
     def result(self, place: Index, value: Operand) -> None:
         """Give what comes to an input or output."""
         at = nests.added(self.ends.results_at, self.primal.index(place))
-        self.builder.store(self.ends.results, at, value)
+        results = self.ends.results
+        write = self.builder.add if results.kind == SUMS else self.builder.store
+        write(results, at, value)
 
     def instance(self, loops: nests.Path) -> Index:
         """The number of an iteration of nested loops."""

@@ -8,7 +8,7 @@ of the same form, so that derivatives of any order are taken in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy
 
@@ -17,7 +17,6 @@ from chainrule.passes.fuse import fuse
 from chainrule.passes.local_gradients import LocalGradients, Untraceable
 from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
-from chainrule.passes.rebuild import Rebuilding, rebuilt
 from chainrule.passes.region import Region
 from chainrule.passes.single_terms import sums_of_one_term
 from chainrule.program import nests
@@ -26,13 +25,18 @@ from chainrule.program.form import (
     CONSTANT,
     SUMS,
     VALUES,
+    Add,
     Array,
     Derive,
     Enter,
     Index,
     Leave,
+    Load,
+    Loop,
+    Operand,
     Program,
     Segment,
+    Slice,
     Statement,
     Store,
     statements,
@@ -46,22 +50,70 @@ def differentiated(program: Program) -> Program:
     """A program without segments, in which transformations are plain statements.
 
     Args:
-        program: the program; it stays as it is.
+        program: the program, which is used up.
 
     Raises:
         Untraceable: if local gradients are not written with operations, as a user's can be.
     """
     given = _Given(program)
     if given.derives:
-        builder = Builder(program.inputs.size)
-        program = _Differentiation(program, builder, given).finished()
+        builder = Builder(program.inputs, program.guards)
+        _Differentiation(builder, given).body(program.body)
+        program = builder.finish(program.outputs)
     return opened(program)
 
 
 def opened(program: Program) -> Program:
-    """A program with derivatives, without segments, and with as few loops and sums as can be."""
-    program = _Opening(program, Builder(program.inputs.size)).finished()
-    return rebuilt(program) if fuse(program) else program
+    """A program with derivatives, without segments, and with as few loops and sums as can be.
+
+    Args:
+        program: the program; it is changed in place.
+    """
+    arrays = {array: Array(VALUES, array.size, array.name) for array in sums_of_one_term(program)}
+    values: dict[Operand, Operand] = {}
+    program.body = _opened(program.body, arrays, values)
+    program.outputs = [
+        x._replace(array=arrays.get(x.array, x.array)) if isinstance(x, Slice) else values.get(x, x)
+        for x in program.outputs
+    ]
+    fuse(program)
+    return program
+
+
+def _opened(
+    body: Sequence[Statement], arrays: Mapping[Array, Array], values: dict[Operand, Operand]
+) -> list[Statement]:
+    """The statements of a body without segments.
+
+    Args:
+        body: the statements.
+        arrays: what some arrays become.
+        values: by inputs of segments what these are; they are added.
+    """
+    found: list[Statement] = []
+    for x in body:
+        if isinstance(x, Segment):
+            found += _opened(x.body, arrays, values)
+        elif isinstance(x, Enter):
+            values[x] = values.get(x.value, x.value)
+        elif not isinstance(x, Leave):
+            x.replace(values)
+            if isinstance(x, Loop):
+                x.body = _opened(x.body, arrays, values)
+            elif isinstance(x, (Load, Store)) and x.array in arrays:
+                x = accessing(x, arrays[x.array])
+            found.append(x)
+    return found
+
+
+def accessing(x: Load | Store, array: Array) -> Load | Store:
+    """A load, or a statement that writes, with another array in the place of its own."""
+    if isinstance(x, Load):
+        x.array = array
+        return x
+    new = (Add if array.kind == SUMS else Store)(array, x.index, x.value)
+    new.note = x.note
+    return new
 
 
 class _Given:
@@ -140,74 +192,57 @@ class _Given:
                 path = around + self._paths.get(end, ())[outside:]
                 yield end, nests.added(first, end.place), path
 
-    def ends(self, derive: Derive) -> dict[Enter | Leave, Array | None]:
+    def ends(self, derive: Derive) -> dict[Statement, Array | None]:
         """The ends of a transformation that are given something, with masks."""
         mask = self.masks.get(derive.given)
         return {x: None if always else mask for x, always in self._is_given[derive].items()}
 
 
-class _Differentiation(Rebuilding):
-    """Builds a program again, with derivatives in the place of transformations."""
+class _Differentiation:
+    """Moves statements to another builder, with derivatives in the place of transformations."""
 
-    def __init__(self, program: Program, builder: Builder, given: _Given) -> None:
-        super().__init__(program, builder)
+    def __init__(self, builder: Builder, given: _Given) -> None:
+        self._builder = builder
         self._given = given
         self._local_gradients = LocalGradients()
         self._around: dict[Segment, Path] = {}
         self._regions: dict[Segment, Region] = {}
-        self._leaves: dict[Leave, Leave] = {}
-        for array in given.masks:  # elements that nothing stores are asked for
-            self.arrays[array] = Array(SUMS, array.size, array.name)
+        self._arrays = {  # elements that nothing stores are asked for
+            array: Array(SUMS, array.size, array.name) for array in given.masks
+        }
 
-    def segment(self, segment: Segment) -> None:
-        self._around[segment] = tuple(self.builder.loops)
-        super().segment(segment)
+    def body(self, body: Sequence[Statement]) -> None:
+        """Move the statements of a body."""
+        builder = self._builder
+        for x in body:
+            builder.note = x.note
+            if isinstance(x, Derive):
+                self._derive(x)
+            elif isinstance(x, (Loop, Segment)):
+                if isinstance(x, Segment):
+                    self._around[x] = tuple(builder.loops)
+                inner, x.body = x.body, []
+                with builder.opened(x):
+                    self.body(inner)
+            else:
+                if isinstance(x, (Load, Store)) and x.array in self._arrays:
+                    x = accessing(x, self._arrays[x.array])
+                builder.take(x)
 
-    def leave(self, leave: Leave) -> None:
-        segment = self.segments[leave.segment]
-        value = self.value(leave.value)
-        self._leaves[leave] = self.builder.leave(segment, self.index(leave.place), value)
-
-    def derive(self, derive: Derive) -> None:
+    def _derive(self, derive: Derive) -> None:
         segment = derive.segment
         region = self._regions.get(segment)
         if region is None:
-            new, around = self.segments[segment], self._around[segment]
-            region = self._regions[segment] = Region(new, around, self._local_gradients)
-        masks: dict[Statement, Array | None] = {}
-        for end, mask in self._given.ends(derive).items():
-            if isinstance(end, Leave):
-                masks[self._leaves[end]] = mask
-            else:
-                entered = self.values[end]
-                assert isinstance(entered, Enter)
-                masks[entered] = mask
+            region = Region(segment, self._around[segment], self._local_gradients)
+            self._regions[segment] = region
         ends = Ends(
             derive.forward,
-            self.array(derive.given),
-            self.index(derive.given_at),
-            self.array(derive.results),
-            self.index(derive.results_at),
+            self._arrays.get(derive.given, derive.given),
+            derive.given_at,
+            self._arrays.get(derive.results, derive.results),
+            derive.results_at,
             self._given.numbers.get(derive.given),
-            masks,
+            self._given.ends(derive),
         )
         pass_through = push_forward if derive.forward else pull_back
-        pass_through(self.builder, region, self._local_gradients, ends)
-
-
-class _Opening(Rebuilding):
-    """Builds a program again without segments, and without sums of one term."""
-
-    def __init__(self, program: Program, builder: Builder) -> None:
-        super().__init__(program, builder)
-        for array in sums_of_one_term(program):
-            self.arrays[array] = Array(VALUES, array.size, array.name)
-
-    def segment(self, segment: Segment) -> None:
-        self.body(segment.body)
-
-    def enter(self, enter: Enter) -> None:
-        self.values[enter] = self.value(enter.value)
-
-    def leave(self, leave: Leave) -> None:
-        pass
+        pass_through(self._builder, region, self._local_gradients, ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chainrule.debugging import Shown
+from chainrule.passes.inline import Inlining
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.program import nests
 from chainrule.program.builder import Builder
@@ -13,8 +14,10 @@ from chainrule.program.nests import Path, paths
 def going_on(program: Program, guards: int) -> Program:
     """A program without its first guards, of which it is known that they hold, built for good.
 
+    Equal values become one, and users' operations those that their values are made of.
+
     Args:
-        program: one without segments; it stays as it is.
+        program: one without segments and carries; it stays as it is.
         guards: how many of them.
     """
     return _GoingOn(program, guards).finished()
@@ -27,7 +30,8 @@ class _GoingOn(Rebuilding):
     """
 
     def __init__(self, program: Program, guards: int) -> None:
-        super().__init__(program, Builder(program.inputs.size, final=True))
+        super().__init__(program, Builder(program.inputs, program.guards, final=True))
+        self._inlining = Inlining()
         self._known: set[Statement] = set()
         if guards:
             for statement, path in paths(program.body):
@@ -37,7 +41,11 @@ class _GoingOn(Rebuilding):
                     self._known.add(statement)
 
     def statement(self, statement: Statement) -> None:
-        if statement not in self._known:
+        if isinstance(statement, Compute) and not statement.operation.builtin:
+            operands = [self.value(x) for x in statement.operands]
+            operation = statement.operation
+            self.values[statement] = self._inlining.compute(self.builder, operation, operands)
+        elif statement not in self._known:
             super().statement(statement)
 
 

@@ -10,7 +10,6 @@ from chainrule.passes.derivative import Ends
 from chainrule.passes.differentiate import differentiated, opened
 from chainrule.passes.local_gradients import LocalGradients
 from chainrule.passes.pull import pull_back
-from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
@@ -20,6 +19,7 @@ from chainrule.program.form import (
     Index,
     Leave,
     Load,
+    Loop,
     Operand,
     Program,
     Segment,
@@ -34,7 +34,7 @@ def with_gradients(program: Program, places: Sequence[int]) -> Program:
     """A program that gives the gradient of each of its outputs as well.
 
     Args:
-        program: the program.
+        program: the program, which is used up.
         places: the elements of the INPUT array to differentiate by; each once.
 
     Returns:
@@ -46,18 +46,19 @@ def with_gradients(program: Program, places: Sequence[int]) -> Program:
     """
     if any(isinstance(statement, Segment) for statement in statements(program.body)):
         program = differentiated(program)
-    whole = _Whole(program, Builder(program.inputs.size), places).with_derivatives()
-    return opened(whole)
+    return opened(_Whole(program, places).with_derivatives())
 
 
-class _Whole(Rebuilding):
-    """Builds a program as a segment, which some inputs enter.
+class _Whole:
+    """Moves a program into a segment, which some inputs enter.
 
     Inputs that are loaded in loops are copied to an array first.
     """
 
-    def __init__(self, program: Program, builder: Builder, places: Sequence[int]) -> None:
-        super().__init__(program, builder)
+    def __init__(self, program: Program, places: Sequence[int]) -> None:
+        self.program = program
+        self.builder = Builder(program.inputs, program.guards)
+        self._values: dict[Operand, Operand] = {}  # what stands for loads of inputs
         size = program.inputs.size
         self._count = len(places)
         self._places = numpy.full(size, -1, dtype=numpy.int64)  # of inputs that enter
@@ -87,10 +88,10 @@ class _Whole(Rebuilding):
         builder = self.builder
         with builder.segment("gradient") as segment:
             self._enter(segment)
-            self.body(self.program.body)
+            self._body(self.program.body)
             outputs = [
-                self._slice(output) if isinstance(output, Slice) else self.value(output)
-                for output in self.program.outputs
+                self._slice(x) if isinstance(x, Slice) else self._values.get(x, x)
+                for x in self.program.outputs
             ]
             leaves = self._leave(segment, outputs)
         local_gradients = LocalGradients()
@@ -107,14 +108,12 @@ class _Whole(Rebuilding):
                 outputs.append(Slice(results, 0, results.size))
             else:
                 outputs += [builder.load(results, Index(k)) for k in range(results.size)]
-        program = builder.finish(outputs)
-        program.guards = self.program.guards
-        return program
+        return builder.finish(outputs)
 
     def _slice(self, output: Slice) -> Slice:
         """Outputs of an array; inputs are given by their copies."""
         is_input = output.array is self.program.inputs
-        return output._replace(array=self._copies if is_input else self.array(output.array))
+        return output._replace(array=self._copies) if is_input else output
 
     def _enter(self, segment: Segment) -> None:
         """Let the inputs enter, those that lie side by side in a loop."""
@@ -165,16 +164,24 @@ class _Whole(Rebuilding):
                 leaves += [leave] * output.size
         return leaves
 
-    def statement(self, statement: Statement) -> None:
-        if isinstance(statement, Load) and statement.array is self.program.inputs:
-            index = self.index(statement.index)
-            if statement in self._through_copies:
-                self.values[statement] = self.builder.load(self._copies, index)
-                return
-            if index.is_fixed and self._places[index.offset] >= 0:
-                entered = self._entered.get(index.offset)
-                if entered is None:
-                    entered = self.builder.load(self._copies, index)
-                self.values[statement] = entered
-                return
-        super().statement(statement)
+    def _body(self, body: Sequence[Statement]) -> None:
+        """Move the statements of a body."""
+        builder = self.builder
+        for x in body:
+            builder.note = x.note
+            if isinstance(x, Loop):
+                inner, x.body = x.body, []
+                with builder.opened(x):
+                    self._body(inner)
+                continue
+            if isinstance(x, Load) and x.array is self.program.inputs:
+                if x in self._through_copies:
+                    x.array = self._copies
+                elif x.index.is_fixed and self._places[x.index.offset] >= 0:
+                    entered = self._entered.get(x.index.offset)
+                    if entered is None:
+                        entered = builder.load(self._copies, x.index)
+                    self._values[x] = entered
+                    continue
+            x.replace(self._values)
+            builder.take(x)

@@ -18,10 +18,8 @@ import chainrule.math
 from chainrule import rules
 from chainrule.expressions import Expression, as_expression, symbol
 from chainrule.program.builder import Builder
-from chainrule.program.form import Compute, Operand, Program, Statement, statements
+from chainrule.program.form import Operand
 from chainrule.rules import Operation
-
-from .rebuild import Rebuilding
 
 _MODULES: Final = (chainrule.math, math, rules)
 _BUILTINS: Final = (abs, enumerate, float, int, len, range, reversed, sum, zip)
@@ -31,56 +29,31 @@ _LOWEST: Final = {"exp": 0.0, "exp2": 0.0, "absolute": 0.0, "relu": 0.0, "sqrt":
 """What the values of operations are not below, if they are numbers."""
 
 
-def inlined(program: Program) -> Program:
-    """The program with users' operations written out where that can be done.
+class Inlining:
+    """Builds users' operations of what their values are made of, where that is known."""
 
-    Args:
-        program: nothing of it will be differentiated any more; it stays as it is.
-    """
-    bodies = _Bodies()
-    computed = [x for x in statements(program.body) if isinstance(x, Compute)]
-    users = [x for x in computed if not x.operation.builtin]
-    if all(bodies.of(x.operation, x.operands) is None for x in users):
-        return program
-    return _Inlining(program, bodies).finished()
+    def __init__(self) -> None:
+        self._known: dict[Any, Expression | None] = {}
 
-
-class _Inlining(Rebuilding):
-    def __init__(self, program: Program, bodies: _Bodies) -> None:
-        super().__init__(program, Builder(program.inputs.size, final=True))
-        self._bodies = bodies
-
-    def statement(self, statement: Statement) -> None:
-        """Build a statement."""
-        if isinstance(statement, Compute):
-            operands = [self.value(x) for x in statement.operands]
-            self.values[statement] = self._compute(statement.operation, operands)
-        else:
-            super().statement(statement)
-
-    def _compute(self, operation: Operation, operands: Sequence[Operand]) -> Operand:
-        body = None if operation.builtin else self._bodies.of(operation, operands)
+    def compute(
+        self, builder: Builder, operation: Operation, operands: Sequence[Operand]
+    ) -> Operand:
+        """The value of any operation."""
+        body = None if operation.builtin else self._of(operation, operands)
         if body is None:
-            return self.builder.compute(operation, operands)
+            return builder.compute(operation, operands)
         built: dict[int, Operand] = {}
         for expression in body.in_order():
             if expression.operation is not None:
                 given = [built[id(x)] for x in expression.operands]
-                built[id(expression)] = self._compute(expression.operation, given)
+                built[id(expression)] = self.compute(builder, expression.operation, given)
             elif expression.text.startswith("operand "):
                 built[id(expression)] = operands[int(expression.text[8:])]
             else:
                 built[id(expression)] = float(expression.text)
         return built[id(body)]
 
-
-class _Bodies:
-    """What values of users' operations are made of."""
-
-    def __init__(self) -> None:
-        self._known: dict[Any, Expression | None] = {}
-
-    def of(self, operation: Operation, operands: Sequence[Operand]) -> Expression | None:
+    def _of(self, operation: Operation, operands: Sequence[Operand]) -> Expression | None:
         """The value as an expression of ``operand 0``, …, or None if that can't be known.
 
         A function may look at operands that are plain numbers.

@@ -111,7 +111,7 @@ class Recurrence:
 
 class _Promotion(Rebuilding):
     def __init__(self, program: Program, indices: Canonical, same_elements: Aliases) -> None:
-        super().__init__(program, Builder(program.inputs.size, final=True))
+        super().__init__(program, Builder(program.inputs, program.guards, final=True))
         self._indices = indices
         self._aliases = same_elements
         self._around: dict[Statement, nests.Path] = {}

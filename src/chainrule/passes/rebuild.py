@@ -32,7 +32,7 @@ def rebuilt(program: Program) -> Program:
     Args:
         program: one without carries; it stays as it is, but shares its arrays with the result.
     """
-    return Rebuilding(program, Builder(program.inputs.size)).finished()
+    return Rebuilding(program, Builder(program.inputs, program.guards)).finished()
 
 
 class Rebuilding:
@@ -40,7 +40,7 @@ class Rebuilding:
 
     Args:
         program: the program; it stays as it is.
-        builder: has as many inputs.
+        builder: has the same inputs.
 
     Attributes:
         values: the new values, by the old ones.
@@ -55,7 +55,7 @@ class Rebuilding:
         self.values: dict[Statement, Operand] = {}
         self.loops: dict[Loop, Index] = {}
         self.segments: dict[Segment, Segment] = {}
-        self.arrays: dict[Array, Array] = {program.inputs: builder.inputs}
+        self.arrays: dict[Array, Array] = {}
 
     def finished(self) -> Program:
         """The whole program, built again."""
@@ -66,9 +66,7 @@ class Rebuilding:
                 outputs.append(output._replace(array=self.array(output.array)))
             else:
                 outputs.append(self.value(output))
-        result = self.builder.finish(outputs)
-        result.guards = self.program.guards
-        return result
+        return self.builder.finish(outputs)
 
     def value(self, x: Operand) -> Operand:
         """The new value of an old one."""

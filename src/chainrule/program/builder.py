@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 import numpy
 
@@ -16,6 +16,7 @@ from . import nests
 from .form import (
     CONSTANT,
     INPUT,
+    VALUES,
     Add,
     Array,
     Carry,
@@ -38,6 +39,8 @@ from .form import (
 )
 from .live import without_dead
 from .simplify import FINAL_SIMPLIFICATIONS, SIMPLIFICATIONS, key
+
+_Place = TypeVar("_Place", Loop, Segment)
 
 
 class _Scope:
@@ -71,7 +74,8 @@ class Builder:
     """Makes a program, a statement after another.
 
     Args:
-        n_inputs: the number of inputs.
+        inputs: the number of inputs, or the INPUT array.
+        guards: how many there are at least.
         final: whether nothing will be differentiated any more: then equal values are shared,
             ``stop_gradient`` is dropped, and powers become products.
 
@@ -80,14 +84,14 @@ class Builder:
         note: what the statements that follow get as their note.
     """
 
-    def __init__(self, n_inputs: int, final: bool = False) -> None:
-        self.inputs = Array(INPUT, n_inputs, "x")
+    def __init__(self, inputs: int | Array, guards: int = 0, *, final: bool = False) -> None:
+        self.inputs = Array(INPUT, inputs, "x") if isinstance(inputs, int) else inputs
         self.note: Annotation | None = None
         self._final = final
         self._simplifications = FINAL_SIMPLIFICATIONS if final else SIMPLIFICATIONS
         self._scopes = [_Scope([], 0)]
         self._depths: dict[Statement, int] = {}  # of what does not stand in the program's body
-        self._guards = 0
+        self._guards = guards
 
     # Structure
 
@@ -101,43 +105,58 @@ class Builder:
         """How many loops and segments are open."""
         return len(self._scopes) - 1
 
-    @contextmanager
-    def loop(self, trips: Index | int) -> Iterator[Loop]:
+    def loop(self, trips: Index | int) -> AbstractContextManager[Loop]:
         """A loop; what is built inside is its body."""
         loop = Loop(Index(trips) if isinstance(trips, int) else trips)
         loop.note = self.note
-        runs = bool((self._numbers(loop.trips) > 0).all())
-        self._open(loop.body, loop, runs)
-        try:
-            yield loop
-        finally:
-            self._scopes.pop()
-        if loop.body or loop.carries:
-            self._place(loop)
+        return self.opened(loop)
 
-    @contextmanager
-    def segment(self, name: str = "") -> Iterator[Segment]:
+    def segment(self, name: str = "") -> AbstractContextManager[Segment]:
         """A segment; what is built inside is its body."""
         segment = Segment(name)
         segment.note = self.note
-        self._open(segment.body, segment)
+        return self.opened(segment)
+
+    @contextmanager
+    def opened(self, place: _Place) -> Iterator[_Place]:
+        """A loop or segment, which then stands here; what is built inside comes into its body."""
+        runs = True
+        if isinstance(place, Loop):
+            trips = place.trips
+            fixed = trips.is_fixed
+            runs = trips.offset > 0 if fixed else bool((self._numbers(trips) > 0).all())
+        self._scopes.append(_Scope(place.body, len(self._scopes), place, runs))
         try:
-            yield segment
+            yield place
         finally:
             inner = self._scopes.pop()
-        self._place(segment)
+        if isinstance(place, Segment):
+            self._place(place)
+            self._share(inner)
+        elif place.body or place.carries:
+            self._place(place)
+
+    def _share(self, inner: _Scope) -> None:
+        """Let values of a segment that is complete be used after it."""
         outer = self._scopes[-1]
         opened = [inner.body]
-        for body in opened:  # its values can be used after it
+        for body in opened:
             for statement in body:
                 self._depths[statement] = outer.depth
                 if isinstance(statement, Segment):
                     opened.append(statement.body)
-        for name_of_value, value in inner.known.items():
-            outer.known.setdefault(name_of_value, value)
+        for name, value in inner.known.items():
+            outer.known.setdefault(name, value)
 
-    def _open(self, body: list[Statement], place: Loop | Segment, runs: bool = True) -> None:
-        self._scopes.append(_Scope(body, len(self._scopes), place, runs))
+    def take(self, statement: Statement) -> None:
+        """Let a statement that was built before stand here."""
+        self._place(statement)
+        if isinstance(statement, Load):
+            self._scopes[-1].known.setdefault((statement.array, statement.index), statement)
+        elif isinstance(statement, Store):
+            self._written(statement.array)
+            if statement.array.kind == VALUES:
+                self._scopes[-1].known[statement.array, statement.index] = statement.value
 
     def _numbers(self, index: Index) -> nests.Numbers:
         """An index in all instances of the open scope."""

@@ -21,7 +21,7 @@ share loops, indices and tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
@@ -117,6 +117,9 @@ class Statement:
         """The values and numbers that it uses itself, in order."""
         return ()
 
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Use other values in the place of some, if it is no loop."""
+
 
 Operand: TypeAlias = "Statement | float"
 """A value, or a number."""
@@ -136,6 +139,11 @@ class Compute(Statement):
     def operands(self) -> Sequence[Operand]:
         """What the operation takes, in order."""
         return self._operands
+
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Take other operands in the place of some."""
+        if not values.keys().isdisjoint(self._operands):
+            self._operands = tuple([values.get(x, x) for x in self._operands])
 
 
 class Load(Statement):
@@ -165,6 +173,10 @@ class Store(Statement):
         """The value."""
         return (self.value,)
 
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Use another value, if it is one of some."""
+        self.value = values.get(self.value, self.value)
+
 
 class Add(Store):
     """Adds to an element of a SUMS array."""
@@ -193,6 +205,10 @@ class Guard(Statement):
     def operands(self) -> Sequence[Operand]:
         """The condition."""
         return (self.condition,)
+
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Use another condition, if it is one of some."""
+        self.condition = values.get(self.condition, self.condition)
 
 
 class Loop(Statement):
@@ -287,6 +303,10 @@ class Enter(Statement):
         """The value."""
         return (self.value,)
 
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Use another value, if it is one of some."""
+        self.value = values.get(self.value, self.value)
+
 
 class Leave(Statement):
     """Names a value of a segment as its output number ``place``; stands at the segment's end."""
@@ -303,6 +323,10 @@ class Leave(Statement):
     def operands(self) -> Sequence[Operand]:
         """The value."""
         return (self.value,)
+
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Use another value, if it is one of some."""
+        self.value = values.get(self.value, self.value)
 
 
 class Derive(Statement):

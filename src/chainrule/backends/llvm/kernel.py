@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from chainrule import forking
 from chainrule.debugging import Printed
-from chainrule.passes.inline import inlined
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
@@ -76,7 +75,7 @@ class Kernel:
         reduce: Sequence[bool] = (),
     ) -> None:
         target = machine()
-        program = promoted(inlined(program))
+        program = promoted(program)
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chainrule import rules
+from chainrule.passes.rebuild import Rebuilding
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
@@ -24,8 +25,6 @@ from chainrule.program.form import (
     statements,
 )
 
-from .rebuild import Rebuilding
-
 
 def expanded(program: Program) -> Program:
     """The program without loops.
@@ -38,7 +37,7 @@ def expanded(program: Program) -> Program:
 
 class _Expansion(Rebuilding):
     def __init__(self, program: Program) -> None:
-        super().__init__(program, Builder(program.inputs.size))
+        super().__init__(program, Builder(program.inputs, program.guards))
         self._iteration: dict[Loop, int] = {}
         self._elements: dict[tuple[Array, int], Operand] = {}
         derives = [x for x in statements(program.body) if isinstance(x, Derive)]
@@ -53,9 +52,7 @@ class _Expansion(Rebuilding):
                 outputs += [self._element(x.array, x.start + i) for i in range(x.size)]
             else:
                 outputs.append(self.value(x))
-        result = self.builder.finish(outputs)
-        result.guards = self.program.guards
-        return result
+        return self.builder.finish(outputs)
 
     def statement(self, x: Statement) -> None:
         """Keep the elements of arrays as values."""
