@@ -20,9 +20,11 @@ from chainrule.program.form import (
     Index,
     Load,
     Loop,
+    Operand,
     Program,
     Statement,
     Store,
+    statements,
 )
 from chainrule.program.nests import Path, paths, substituted
 
@@ -67,19 +69,20 @@ class _Item:
         operands: what it uses.
         reads: the arrays that it reads.
         writes: the arrays that it writes to.
+        sums: those of them that are of sums.
         guards: whether it asks guards.
         raises: whether it computes what may raise where it does not run otherwise.
     """
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
-        self.operands: set[Statement] = set()
+        self.operands: set[Operand] = set()
         self.reads: set[Array] = set()
         self.writes: set[Array] = set()
         self.guards = False
         self.raises = False
-        for x, _ in paths([statement]):
-            self.operands.update([y for y in x.operands if isinstance(y, Statement)])
+        for x in statements([statement]):
+            self.operands.update(x.operands)
             if isinstance(x, Load):
                 self.reads.add(x.array)
             elif isinstance(x, Store):
@@ -88,12 +91,15 @@ class _Item:
                 self.guards = True
             elif isinstance(x, Compute):
                 self.raises |= x.operation.can_raise
+        self.sums = {array for array in self.writes if array.kind == SUMS}
 
     def needs(self, other: _Item) -> bool:
         """Whether it must come after another one that stands before it."""
-        if other.statement in self.operands or self.reads & other.writes:
-            return True
-        return any(array.kind == SUMS for array in self.writes & other.writes)
+        return (
+            other.statement in self.operands
+            or not self.reads.isdisjoint(other.writes)
+            or not self.sums.isdisjoint(other.sums)
+        )
 
 
 def _loops_before(items: Sequence[_Item], place: int) -> Iterator[int]:
@@ -110,6 +116,8 @@ def _fused(items: list[_Item], before: int, place: int, around: Path) -> bool:
     first, second = items[before], items[place]
     assert isinstance(first.statement, Loop)
     assert isinstance(second.statement, Loop)
+    if not _run_alike(first.statement, second.statement, around):
+        return False
     moving = _moving(items, before, place)
     if moving is None or not _fits(first.statement, second.statement, around):
         return False
@@ -135,11 +143,17 @@ def _moving(items: Sequence[_Item], before: int, place: int) -> list[_Item] | No
     return None if asked and any(item.raises for item in earlier) else moving
 
 
+def _run_alike(first: Loop, second: Loop, around: Path) -> bool:
+    """Whether two loops always have as many iterations."""
+    a, b = first.trips, second.trips
+    if a.is_fixed and b.is_fixed:
+        return a.offset == b.offset
+    return numpy.array_equal(nests.numbers(a, around), nests.numbers(b, around))
+
+
 def _fits(first: Loop, second: Loop, around: Path) -> bool:
     """Whether the second loop never reads ahead of the first, and sometimes close behind it."""
     trips = nests.numbers(first.trips, around)
-    if not numpy.array_equal(trips, nests.numbers(second.trips, around)):
-        return False
     width = int(trips.max(initial=0)) + 1
     clock = nests.scaled(nests.instance(around), width)
     last: dict[Array, nests.Numbers] = {}

@@ -113,6 +113,7 @@ class _Promotion(Rebuilding):
     def __init__(self, program: Program, indices: Canonical, same_elements: Aliases) -> None:
         super().__init__(program, Builder(program.inputs, program.guards, final=True))
         self._indices = indices
+        self._nests = nests.Nests()
         self._aliases = same_elements
         self._around: dict[Statement, nests.Path] = {}
         self._groups: dict[tuple[Array, Index], Group] = {}
@@ -197,9 +198,9 @@ class _Promotion(Rebuilding):
             for (array, place), added in sums.items():
                 around = () if place is None else (*self._around[place], place)
                 run = nests.scaled(nests.instance(around), array.size)
-                terms = [nests.numbers(nests.added(run, x.index), around) for x in added]
+                terms = [self._nests.numbers(nests.added(run, x.index), around) for x in added]
                 reads = [
-                    nests.numbers(nests.added(run, x.index), self._around[x])
+                    self._nests.numbers(nests.added(run, x.index), self._around[x])
                     for x in self._read[loop, array]
                 ]
                 if numpy.isin(numpy.concatenate(terms), numpy.concatenate(reads)).any():
@@ -210,7 +211,7 @@ class _Promotion(Rebuilding):
         """The elements of a group, one for each run of the body that it belongs to."""
         if group.place is None:
             return numpy.array([group.index.offset])
-        return nests.numbers(group.index, [*self._around[group.place], group.place])
+        return self._nests.numbers(group.index, (*self._around[group.place], group.place))
 
     def _find_recurrence(self, load: Load) -> None:
         """Whether earlier iterations of the innermost loop that it hangs on have stored it."""
@@ -249,8 +250,8 @@ class _Promotion(Rebuilding):
             nests.substituted(group.index.plus(-x * stride), {loop: Index()})
             for x in range(1, distance + 1)
         ]
-        begins = [nests.numbers(nests.added(run, x), outer) for x in first]
-        stored = [nests.numbers(nests.added(run, x.index), path) for x, path in inside]
+        begins = [self._nests.numbers(nests.added(run, x), outer) for x in first]
+        stored = [self._nests.numbers(nests.added(run, x.index), path) for x, path in inside]
         return not numpy.isin(numpy.concatenate(begins), numpy.concatenate(stored)).any()
 
     def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
@@ -264,7 +265,7 @@ class _Promotion(Rebuilding):
         """The least trip count of a loop."""
         if loop.trips.is_fixed:
             return loop.trips.offset
-        return int(nests.numbers(loop.trips, self._around[loop]).min(initial=FARTHEST))
+        return int(self._nests.numbers(loop.trips, self._around[loop]).min(initial=FARTHEST))
 
     # Building
 
@@ -354,7 +355,7 @@ class _Promotion(Rebuilding):
         before, self._known = self._known, dict(self._known)
         with self.builder.loop(self.index(loop.trips)) as new:
             new.name = loop.name
-            self.loops[loop] = Index(0, ((new, 1),))
+            self.loops[loop] = new
             for recurrence in recurrences:
                 group = recurrence.group
                 for distance, carry in enumerate(recurrence.carries, 1):

@@ -54,6 +54,7 @@ class Reach:
         self.some = self._reached(starts)
         self.gates = set() if forward else self._gates(starts)
         self._given_up: set[Statement] = set()
+        self._steps = self._way()
         self._certain = self._reached_certainly(starts)
         self.always = {x for x, instances in self._certain.items() if instances is True}
         vague = self._unsure()
@@ -164,31 +165,42 @@ class Reach:
         self, starts: Mapping[Statement, Instances], assumed: Mapping[Statement, Instances]
     ) -> dict[Statement, Instances]:
         """In which instances messages come to statements, if they do to those assumed."""
-        region, sources = self.region, self.region.sources
         found = {x: y if isinstance(y, bool) else _plain(y) for x, y in starts.items()}
         covered: dict[Array, Elements] = {}
-        for x in region.order if self.forward else reversed(region.order):
-            if isinstance(x, self._receivers) and x in self.some:
-                array = _array(x)
-                if array in self.separate:
-                    continue
+        for x, array, others in self._steps:
+            if array is not None:
                 if array not in covered:
                     covered[array] = self._covered(array, assumed)
-                found[x] = _plain(covered[array][self._at(x)])
+                found[x] = _plain(covered[array][self._at(x)])  # type: ignore[arg-type]
             if self.forward:
-                for _, y, certain in sources.get(x, ()):
-                    if certain and y in found:
+                for y in others:
+                    if y in found:
                         found[x] = _either(found.get(x, False), self._inside(found[y], y, x))
-            elif isinstance(x, Leave):
-                if x in found and isinstance(x.value, Statement) and x.value in sources:
-                    y = x.value
-                    found[y] = _either(found.get(y, False), self._outside(found[x], x, y))
             elif x in found:
-                for _, y, certain in sources[x]:
-                    if certain or y in self.gates:
-                        found[y] = _either(found.get(y, False), self._outside(found[x], x, y))
+                for y in others:
+                    found[y] = _either(found.get(y, False), self._outside(found[x], x, y))
             if x in self._given_up:
                 found[x] = False
+        return found
+
+    def _way(self) -> list[tuple[Statement, Array | None, list[Statement]]]:
+        """What is reached, in order: with the array it receives from, and what it is linked to."""
+        region, sources = self.region, self.region.sources
+        found: list[tuple[Statement, Array | None, list[Statement]]] = []
+        for x in region.order if self.forward else reversed(region.order):
+            if x not in self.some:
+                continue
+            array = x.array if isinstance(x, self._receivers) else None
+            if isinstance(x, Leave) and not self.forward:
+                value = x.value
+                others = [value] if isinstance(value, Statement) and value in sources else []
+            else:
+                others = [
+                    y
+                    for _, y, certain in sources.get(x, ())
+                    if certain or (not self.forward and y in self.gates)
+                ]
+            found.append((x, None if array in self.separate else array, others))
         return found
 
     def _covered(self, array: Array, instances: Mapping[Statement, Instances]) -> Elements:

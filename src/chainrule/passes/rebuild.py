@@ -23,7 +23,6 @@ from chainrule.program.form import (
     Statement,
     Store,
 )
-from chainrule.program.nests import substituted
 
 
 def rebuilt(program: Program) -> Program:
@@ -44,7 +43,7 @@ class Rebuilding:
 
     Attributes:
         values: the new values, by the old ones.
-        loops: the iterations of the new loops as indices, by the old loops.
+        loops: the new loops, by the old ones.
         segments: the new segments, by the old ones.
         arrays: the new arrays, by the old ones, where they are others.
     """
@@ -53,7 +52,7 @@ class Rebuilding:
         self.program = program
         self.builder = builder
         self.values: dict[Statement, Operand] = {}
-        self.loops: dict[Loop, Index] = {}
+        self.loops: dict[Loop, Loop] = {}
         self.segments: dict[Segment, Segment] = {}
         self.arrays: dict[Array, Array] = {}
 
@@ -78,7 +77,11 @@ class Rebuilding:
 
     def index(self, index: Index) -> Index:
         """An index, by the new loops."""
-        return index if index.is_fixed else substituted(index, self.loops)
+        if index.is_fixed:
+            return index
+        strides = tuple([(self.loops[loop], stride) for loop, stride in index.strides])
+        tables = tuple([(table, self.index(inner)) for table, inner in index.tables])
+        return Index(index.offset, strides, tables)
 
     def body(self, body: Sequence[Statement]) -> None:
         """Build the statements of a body."""
@@ -120,7 +123,7 @@ class Rebuilding:
         assert not loop.carries, "carries come in at the end"
         with self.builder.loop(self.index(loop.trips)) as new:
             new.name = loop.name
-            self.loops[loop] = Index(0, ((new, 1),))
+            self.loops[loop] = new
             self.body(loop.body)
 
     def segment(self, segment: Segment) -> None:

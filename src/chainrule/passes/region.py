@@ -59,6 +59,7 @@ class Region:
         self.accesses: dict[Array, list[Load | Store]] = {}
         self.stored: dict[Statement, tuple[Array, Index]] = {}
         self._local_gradients = local_gradients
+        self._nests = nests.Nests()
         self._always_run: dict[Loop, bool] = {}
         self._open(segment.body, (), self.bodies[None])
         self._find_sources()
@@ -143,7 +144,7 @@ class Region:
 
     def numbers(self, index: Index, x: Statement) -> Numbers:
         """An index in all instances of a statement."""
-        return nests.numbers(index, self.loops_around(x))
+        return self._nests.numbers(index, self.loops_around(x))
 
     def always_runs(self, x: Statement, around: Statement) -> bool:
         """Whether x runs at least once for each instance of a statement in a body around it."""

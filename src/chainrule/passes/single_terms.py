@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy
 
-from chainrule.program import nests
 from chainrule.program.form import SUMS, Add, Array, Load, Program, Slice
-from chainrule.program.nests import Path, paths
+from chainrule.program.nests import Nests, Path, paths
 
 
 def sums_of_one_term(program: Program) -> list[Array]:
@@ -27,6 +26,7 @@ def sums_of_one_term(program: Program) -> list[Array]:
         if isinstance(output, Slice):
             slices.setdefault(output.array, []).append(output)
     found = []
+    nests = Nests()
     for array, terms in added.items():
         counts = numpy.zeros(array.size, dtype=numpy.int64)
         for term, path in terms:

@@ -40,7 +40,7 @@ from .form import (
 from .live import without_dead
 from .simplify import FINAL_SIMPLIFICATIONS, SIMPLIFICATIONS, key
 
-_Place = TypeVar("_Place", Loop, Segment)
+_Place = TypeVar("_Place", bound=Loop | Segment)
 
 
 class _Scope:
@@ -312,22 +312,27 @@ class Builder:
             simpler = simplification(self.compute, *operands)
             if simpler is not None:
                 return simpler
-        scope = self._scopes[self._depth(operation, operands)]
+        scope = self._scopes[self._depth(operation, operands) if len(self._scopes) > 1 else 0]
         if not self._final:  # a sum of messages has the terms that the user's program says
             return self._append(Compute(operation, operands), scope)  # type: ignore[no-any-return]
         name = (operation, *([key(x) for x in operands] if numbers else operands))
-        found = self._known(name)
+        known = scope.known
+        found = known.get(name)
         if found is None and operation.commutative:
-            found = self._known((operation, name[2], name[1]))
+            found = known.get((operation, name[2], name[1]))
+        if found is None and operation.can_raise:  # which may stand further out
+            found = self._known(name)
         if found is None:
-            found = scope.known[name] = self._append(Compute(operation, operands), scope)
+            found = known[name] = self._append(Compute(operation, operands), scope)
         return found
 
     def _depth(self, operation: Operation, operands: Sequence[Operand]) -> int:
         """Of the outermost scope in which a value can be computed."""
-        if len(self._scopes) == 1:
-            return 0
-        depth = max([self._depths.get(x, 0) for x in operands if isinstance(x, Statement)])
+        depths = self._depths
+        depth = 0
+        for x in operands:
+            if x in depths and depths[x] > depth:
+                depth = depths[x]
         if operation.can_raise:
             depth = max([depth, *[s.depth for s in self._scopes if not s.runs]])
         return depth

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from .form import (
     Array,
     Carry,
@@ -19,70 +17,88 @@ from .form import (
     Slice,
     Statement,
     Store,
-    statements,
 )
 
 
 def without_dead(program: Program) -> Program:
     """The program with only what its outputs and guards need; it is changed in place."""
-    needed = _Needed(program.body)
+    needed: set[object] = set()
     for output in program.outputs:
         needed.add(output.array if isinstance(output, Slice) else output)
-    needed.follow()
-    _keep(program.body, needed.found)
+    needs = _Needs(needed)
+    while needs.is_open:
+        needs.is_open = False
+        needs.of(program.body)
+    _keep(program.body, needed)
     return program
 
 
-class _Needed:
-    """What is needed: statements, and arrays that are read.
+class _Needs:
+    """What is needed, found backwards.
 
     An array needs all that writes to it, and a segment that is differentiated its inputs and
-    outputs.
+    outputs. What a loop reads of its own iterations before makes another round necessary.
+
+    Args:
+        needed: statements, and arrays and segments; it grows.
 
     Attributes:
-        found: all that is known to be needed.
+        is_open: whether something has been passed by that is needed after all.
     """
 
-    def __init__(self, body: list[Statement]) -> None:
-        self.found: set[object] = set()
-        self._pending: list[object] = []
-        self._sources: dict[Array | Segment, list[Statement]] = defaultdict(list)
-        for x in statements(body):
-            if isinstance(x, Guard):
-                self.add(x)
-            elif isinstance(x, Store):
-                self._sources[x.array].append(x)
-            elif isinstance(x, Derive):
-                self._sources[x.results].append(x)
-            elif isinstance(x, (Enter, Leave)):
-                self._sources[x.segment].append(x)
+    def __init__(self, needed: set[object]) -> None:
+        self._needed = needed
+        self._passed: set[Array] = set()  # arrays of which something that writes was not needed
+        self.is_open = True
 
-    def add(self, x: object) -> None:
-        """Need a statement or an array; numbers are there anyway."""
-        if not isinstance(x, float) and x not in self.found:
-            self.found.add(x)
-            self._pending.append(x)
-
-    def follow(self) -> None:
-        """Need what all that is needed needs."""
-        while self._pending:
-            x = self._pending.pop()
-            if isinstance(x, Statement):
-                for operand in x.operands:
-                    self.add(operand)
-            if isinstance(x, (Array, Segment)):
-                for source in self._sources[x]:
-                    self.add(source)
-            elif isinstance(x, Load):
-                self.add(x.array)
-            elif isinstance(x, Carry):
-                self.add(x.initial)
-                self.add(x.next)
-            elif isinstance(x, Last):
-                self.add(x.carry)
+    def of(self, body: list[Statement]) -> None:
+        """Add what the needed statements of a body need."""
+        needed = self._needed
+        for x in reversed(body):
+            if isinstance(x, Store):
+                if x.array in needed:
+                    needed.add(x)
+                    needed.add(x.value)
+                else:
+                    self._passed.add(x.array)
+            elif isinstance(x, Loop):
+                self._carried(x.carries)
+                self.of(x.body)
+                if self._carried(x.carries):
+                    self.is_open = True
+            elif isinstance(x, Segment):
+                self.of(x.body)
             elif isinstance(x, Derive):
-                self.add(x.given)
-                self.add(x.segment)
+                if x.results in needed:
+                    needed.update((x, x.segment))
+                    self._read(x.given)
+                else:
+                    self._passed.add(x.results)
+            elif (
+                x in needed
+                or isinstance(x, Guard)
+                or (isinstance(x, (Enter, Leave)) and x.segment in needed)
+            ):
+                needed.add(x)
+                if isinstance(x, Load):
+                    self._read(x.array)
+                elif isinstance(x, Last):
+                    needed.add(x.carry)
+                else:
+                    needed.update(x.operands)
+
+    def _carried(self, carries: list[Carry]) -> bool:
+        """Add what needed carries begin with and become; gives whether that was not there."""
+        size = len(self._needed)
+        for carry in carries:
+            if carry in self._needed:
+                self._needed.update((carry.initial, carry.next))
+        return len(self._needed) > size
+
+    def _read(self, array: Array) -> None:
+        if array not in self._needed:
+            self._needed.add(array)
+            self.is_open = self.is_open or array in self._passed
 
 
 def _keep(body: list[Statement], needed: set[object]) -> None:

@@ -111,6 +111,21 @@ def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:
     return _evaluated(index, found, length)
 
 
+class Nests:
+    """Nested loops that stay as they are: the iterations of each nest are found once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, tuple[dict[Loop, Numbers], int]] = {}
+
+    def numbers(self, index: Index, loops: Path) -> Numbers:
+        """As :func:`numbers`."""
+        known = self._found.get(loops)
+        if known is None:
+            found = iterations(loops)
+            known = self._found[loops] = found, len(found[loops[-1]]) if loops else 1
+        return _evaluated(index, *known)
+
+
 def instance(loops: Sequence[Loop]) -> Index:
     """The number of the instance of what stands in nested loops, as an index.
 
