@@ -1,10 +1,10 @@
 """Random programs with loops as people write them, as Python source.
 
 Nested and triangular loops, ``while``, ``break`` and ``continue``, by counters and by values;
-variables that are overwritten, that live from before a loop to after it, lists and NumPy's arrays
-that are read at a distance or changed in place, sums that are read while they are summed, operations
-with kinks on and off them, and derivatives taken inside. The source runs on anything that knows
-arithmetic, comparisons and the functions it is given.
+variables that are overwritten, that live from before a loop to after it; lists and NumPy's arrays
+that are read at a distance or changed in place; sums that are read while they are summed;
+operations with kinks, on and off them; and derivatives taken inside. The source runs on anything
+that knows arithmetic, comparisons and the functions it is given.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def loop_program(seed: int, large: bool = False, derivatives: bool = True) -> Lo
     start = ["h = [x, y * z, x - z]", "A = array(x, y, 0.5)", "u, v = x, 1.0"]
     lines = ["def f(x, y, z):", *["    " + line for line in start], *writer.lines]
     lines.append(f"    return {result}")
-    points = [tuple(random.uniform(-1.0, 1.0) for _ in VARIABLES) for _ in range(8)]
+    points = [tuple(random.uniform(-1.0, 1.0) for _ in VARIABLES) for _ in range(5)]
     a, b, _ = points[0]
     points += [(a, a, b), (0.0, b, -b), (0.0, 0.0, 0.0)]  # where there are ties
     return LoopProgram(seed, "\n".join(lines) + "\n", points)  # type: ignore[arg-type]

@@ -132,12 +132,13 @@ class _Check:
         self.check("hvp, with derivatives", product, self.hessians[-1] @ DIRECTION)
 
     def alone(self) -> None:
-        """Each derivative compiled by itself."""
+        """Each derivative compiled by itself, at some points."""
         value = cr.compile(self.f)
         first = cr.compile(cr.value_and_grad(self.f, EVERY))
         second = cr.compile(cr.hessian(self.of_array))
         product = cr.compile(lambda p, d: cr.hvp(self.of_array, (p,), (d,)))
-        for k, point in enumerate(self.points):
+        for k in {0, len(self.points) // 2, len(self.points) - 1}:
+            point = self.points[k]
             p = np.array(point)
             self.check("compiled value", value(*point), self.values[k])
             y, slopes = first(*point)
