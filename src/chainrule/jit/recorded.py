@@ -12,6 +12,7 @@ from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
+from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
 from chainrule.program.form import Compute, Operand, Program, Statement
 from chainrule.program.recording import (
     ABSENT,
@@ -68,6 +69,7 @@ class Recorded:
         self.values = False
         self.unknown = False
         self._level = level
+        self._same: Ints | None = None
         self._followed = 0  # of the captured, those that can be
         self._values: list[Operand] = []  # of the rows
         self._constants: list[float] = []
@@ -195,7 +197,28 @@ class Recorded:
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 
+    def share(self, wanted: bool) -> None:
+        """Make equal values one, if that leaves few.
+
+        Then the last outcome of the path says whether all that is derived is finite.
+
+        Args:
+            wanted: whether to; else it is known that not all is finite.
+        """
+        if not wanted:
+            self.guards.append(False)
+            return
+        self._same = worth_sharing(self._recording)
+        if self._same is not None and derives(self._recording):
+            self.guards.append(True)
+
     def program(self, outputs: Sequence[int | float], lanes: bool) -> Program:
         """The program that gives what :meth:`operands` gave, for lanes or a single point."""
         operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
-        return rolled(self._recording, operands, lanes)
+        if self._same is None:
+            return rolled(self._recording, operands, lanes)
+        sharing = Sharing(self._recording, self._same)
+        placed = sharing.placed(operands).tolist()
+        if derives(sharing):
+            sharing.ask(placed)
+        return rolled(sharing, placed, lanes)

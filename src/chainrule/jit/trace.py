@@ -259,6 +259,8 @@ class Trace:
             else:
                 self._places = []
             self._outputs = recorded.operands(outputs)
+            if not self._places:
+                recorded.share(wanted=len(recorder.forced) <= len(recorded.guards))
             self._recorded = recorded
             if recorder.operations:  # whose derivatives may have to be nodes
                 self.program  # noqa: B018

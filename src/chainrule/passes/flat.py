@@ -27,8 +27,10 @@ from chainrule.program.recording import (
     has_left,
 )
 
+from .sharing import Sharing
 
-def flat(recording: Recording, outputs: Sequence[int]) -> Program:
+
+def flat(recording: Recording | Sharing, outputs: Sequence[int]) -> Program:
     """The program of a recording, without loops.
 
     Args:

@@ -32,6 +32,7 @@ from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import Rows
 from .segments import IrregularError, Segments
+from .sharing import Sharing
 
 SHORT = 256
 """Loops must save as many rows: short code is compiled soon, and faster than loops."""
@@ -43,7 +44,7 @@ LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
 
-def rolled(recording: Recording, outputs: Sequence[int], lanes: bool = False) -> Program:
+def rolled(recording: Recording | Sharing, outputs: Sequence[int], lanes: bool = False) -> Program:
     """The program of a recording, with loops where it pays.
 
     Args:

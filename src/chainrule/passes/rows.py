@@ -29,6 +29,7 @@ from chainrule.program.recording import (
 from chainrule.rules import Operation
 
 from .repeats import Ints
+from .sharing import Sharing
 
 
 class Rows:
@@ -50,7 +51,7 @@ class Rows:
         columns: the first operands of each row, ABSENT where there is none.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording | Sharing) -> None:
         codes = numpy.array(recording.codes)
         left, right = numpy.array(recording.left), numpy.array(recording.right)
         self.constants = numpy.array(recording.constants)

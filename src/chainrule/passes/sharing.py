@@ -1,0 +1,188 @@
+"""Equal values of a run made one, where there are many: a recursion without memory, say.
+
+What is derived of one value is the sum of what is derived of its copies, times the same local
+gradients: the same, except for rounding, where all is finite. A local gradient or a message that is
+not finite gives a result that is not, because what is not finite stays so in sums and products. So
+a guard asks at the end whether all results are finite; where it fails, the run goes on with a
+program in which nothing is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from chainrule import rules
+from chainrule.engine import ENGINE
+from chainrule.program.recording import (
+    ABSENT,
+    BEGIN,
+    END,
+    ENTER,
+    GIVE,
+    GUARD,
+    INPUT,
+    LEAVE,
+    MARKS,
+    OPERATION_OF,
+    POOLED,
+    PULL,
+    PUSH,
+    RESULT,
+    USER,
+    Recording,
+    has_left,
+)
+
+FEWEST = 1_000
+"""Rows of a recording in which equal ones are looked for."""
+WORTH = 0.25
+"""The share of the rows that may be left where sharing is worth another order of sums."""
+
+_KNOWN = (BEGIN, END, PULL, PUSH, RESULT, ENTER, LEAVE, GIVE, INPUT, GUARD)
+_CODE_OF = {operation: code for code, operation in OPERATION_OF.items()}
+
+Ints = NDArray[numpy.int32]
+
+
+class Sharing:
+    """A recording in which equal values are one.
+
+    Args:
+        recording: its rows are in order.
+        same: for each row the first one that computes the same.
+
+    Attributes:
+        codes, left, right, pool, constants, notes, operations, annotations: as of a recording.
+    """
+
+    def __init__(self, recording: Recording, same: Ints) -> None:
+        self.operations = recording.operations
+        self.annotations = recording.annotations
+        self.constants = numpy.array(recording.constants)
+        codes, left, right = _columns(recording)
+        kept = numpy.flatnonzero(same == numpy.arange(len(same)))
+        new = numpy.empty(len(same), dtype=numpy.int32)
+        new[kept] = numpy.arange(len(kept), dtype=numpy.int32)
+        self._places = new[same]
+        pool = numpy.array(recording.pool)
+        self.pool = self.placed(pool)
+        users = left[codes == USER]
+        self.pool[users] = pool[users]
+        self.codes, left, right = codes[kept], left[kept], right[kept]
+        given = [code for code in numpy.unique(self.codes).tolist() if has_left(code)]
+        self.left = numpy.where(
+            numpy.isin(self.codes, [code for code in given if not code & POOLED]),
+            self.placed(left),
+            left,
+        )
+        self.right = numpy.where(self.codes < MARKS, self.placed(right), right)
+        self.notes = numpy.array(recording.notes)
+        if len(self.notes):
+            self.notes = self.notes[kept]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def placed(self, operands: Any) -> Ints:
+        """What operands of the recording are here."""
+        operands = numpy.asarray(operands, dtype=numpy.int32)
+        placed: Ints
+        placed = numpy.where(operands >= 0, self._places[numpy.maximum(operands, 0)], operands)
+        return placed
+
+    def ask(self, outputs: Sequence[int]) -> None:
+        """Ask at the end whether all that is derived and used is finite.
+
+        Args:
+            outputs: operands: what the program gives.
+        """
+        used = numpy.zeros(len(self), dtype=numpy.bool_)
+        for operands in (self.left[self.left < len(self)], self.right, self.pool, outputs):
+            given = numpy.asarray(operands)
+            used[given[(given >= 0) & (given < len(self))]] = True
+        asked = numpy.flatnonzero(used & (self.codes == RESULT)).tolist()
+        zero = ~len(self.constants)
+        self.constants = numpy.append(self.constants, 0.0)
+        first = len(self)
+        rows = [(_CODE_OF[rules.multiply], row, zero) for row in asked]
+        total = zero
+        for product in range(first, first + len(asked)):
+            rows.append((_CODE_OF[rules.add], product, total))
+            total = first + len(rows) - 1
+        rows.append((_CODE_OF[rules.equal], total, zero))
+        rows.append((GUARD, first + len(rows) - 1, 1))
+        codes, left, right = (numpy.array(column) for column in zip(*rows, strict=True))
+        self.codes = numpy.append(self.codes, codes.astype(numpy.uint16))
+        self.left = numpy.append(self.left, left.astype(numpy.int32))
+        self.right = numpy.append(self.right, right.astype(numpy.int32))
+        if len(self.notes):
+            self.notes = numpy.append(self.notes, numpy.full(len(rows), -1, dtype=numpy.int32))
+
+
+def worth_sharing(recording: Recording) -> Ints | None:
+    """For each row the first one that computes the same, if few are left then.
+
+    A run that asks for the outcome of a comparison after something has been derived is left alone:
+    that may be what is not finite.
+
+    Args:
+        recording: its rows are in order.
+    """
+    if len(recording) < FEWEST:
+        return None
+    codes = numpy.array(recording.codes)
+    marks = codes[(codes >= MARKS) & (codes < POOLED)]
+    if not numpy.isin(marks, _KNOWN).all():
+        return None
+    derived, asked = numpy.flatnonzero(marks == RESULT), numpy.flatnonzero(marks == GUARD)
+    if len(derived) and len(asked) and asked[-1] > derived[0]:
+        return None
+    same = equal_rows(recording)
+    left = numpy.count_nonzero(same == numpy.arange(len(same)))
+    return same if left <= WORTH * len(same) else None
+
+
+def derives(recording: Recording | Sharing) -> bool:
+    """Whether something is derived in a run."""
+    return bool((numpy.asarray(recording.codes) == RESULT).any())
+
+
+def equal_rows(recording: Recording) -> Ints:
+    """For each row the first that computes the same, in the same segment; often itself."""
+    codes, left, right = _columns(recording)
+    pool, constants = numpy.array(recording.pool), numpy.array(recording.constants)
+    same = numpy.arange(len(codes), dtype=numpy.int32)
+    if ENGINE is not None:
+        ENGINE.equal_rows(codes, left, right, pool, constants, same)
+        return same
+    bits = constants.view(numpy.int64).tolist()
+    known: dict[Any, int] = {}
+    around: list[int] = [-1]
+
+    def named(x: int) -> Any:
+        return same[x] if x >= 0 else x if x == ABSENT else (bits[~x],)
+
+    for row, (code, a, b) in enumerate(
+        zip(codes.tolist(), left.tolist(), right.tolist(), strict=True)
+    ):
+        if code == BEGIN:
+            around.append(a)
+        elif code == END:
+            around.pop()
+        if code & ~POOLED < MARKS:
+            operands = pool[a : a + b].tolist() if code & POOLED else (a, b)
+            name = (around[-1], code, *map(named, operands))
+            same[row] = known.setdefault(name, row)
+    return same
+
+
+def _columns(recording: Recording) -> tuple[NDArray[numpy.uint16], Ints, Ints]:
+    return (
+        numpy.array(recording.codes),
+        numpy.array(recording.left),
+        numpy.array(recording.right),
+    )
