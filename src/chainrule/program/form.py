@@ -305,6 +305,18 @@ class Leave(Statement):
         return (self.value,)
 
 
+class Diagonal(NamedTuple):
+    """Which entries of a matrix a pass forwards gives: for each row one or none.
+
+    Of row ``k`` that in column ``j`` with ``j - stride * k`` equal to ``shift`` modulo the period;
+    where there are several, their sum.
+    """
+
+    period: int
+    stride: int
+    shift: int
+
+
 class Derive(Statement):
     """Cotangents pulled back, or tangents pushed forward, through a segment that has run.
 
@@ -315,9 +327,11 @@ class Derive(Statement):
         given: VALUES: the cotangents or tangents; elements that nothing stores are no message.
         results: VALUES: what comes to the inputs, or the changes of the outputs; 0 for nothing.
         given_at, results_at: where these begin, in the arrays.
+        diagonal: forward, the entries of the matrix of derivatives that are the results; then
+            nothing is given.
     """
 
-    __slots__ = ("forward", "given", "given_at", "results", "results_at", "segment")
+    __slots__ = ("diagonal", "forward", "given", "given_at", "results", "results_at", "segment")
 
     def __init__(
         self,
@@ -327,8 +341,10 @@ class Derive(Statement):
         given_at: Index,
         results: Array,
         results_at: Index,
+        diagonal: Diagonal | None = None,
     ) -> None:
         super().__init__()
+        self.diagonal = diagonal
         self.segment = segment
         self.forward = forward
         self.given = given

@@ -20,6 +20,7 @@ from .form import (
     Carry,
     Compute,
     Derive,
+    Diagonal,
     Enter,
     Guard,
     Index,
@@ -245,7 +246,11 @@ class _Reader:
             self._index_of(x, "given_at"),
             self._array_of(x, "results"),
             self._index_of(x, "results_at"),
+            self._diagonal(x["diagonal"]) if "diagonal" in x else None,
         )
+
+    def _diagonal(self, x: Any) -> Diagonal:
+        return Diagonal(*map(_small, _three(_checked(x, list, "a diagonal"))))
 
     def _array_of(self, x: Any, key: str) -> Array:
         return _at(self._arrays, _field(x, key, int), "array")
@@ -294,7 +299,7 @@ def _two(x: list[Any]) -> tuple[Any, Any]:
 
 def _three(x: list[Any]) -> list[Any]:
     if len(x) != 3:
-        raise ProgramError(f"{_shown(x)} is no part of an array")
+        raise ProgramError(f"{_shown(x)} should be three")
     return x
 
 

@@ -152,6 +152,8 @@ class _Structure:
             self._derives = True
             if x.segment not in self._visible:
                 raise ProgramError("Derive of a segment that has not run here")
+            if x.diagonal is not None and not (x.forward and x.diagonal.period > 0):
+                raise ProgramError("Derive of a diagonal backwards, or without a period")
             self._array(x.given, (VALUES,), name)
             self._array(x.results, (VALUES,), name)
             self._index(x.given_at, name)
@@ -323,7 +325,8 @@ class _Accesses:
                 self._note(to, x.array, numbers(x.index, loops), times[x], _name(x))
             elif isinstance(x, Derive):
                 inner, outer = (Enter, Leave) if x.forward else (Leave, Enter)
-                self._derive(x, self.given, x.given, x.given_at, inner)
+                if x.diagonal is None:
+                    self._derive(x, self.given, x.given, x.given_at, inner)
                 self._derive(x, self.writes, x.results, x.results_at, outer)
         for y in structure.program.outputs:
             if isinstance(y, Slice):

@@ -133,6 +133,8 @@ class _Writer:
             found.update(segment=self._segments[x.segment], forward=x.forward)
             found.update(given=self._array(x.given), given_at=self._index(x.given_at))
             found.update(results=self._array(x.results), results_at=self._index(x.results_at))
+            if x.diagonal is not None:
+                found.update(diagonal=[*x.diagonal])
         self._define(x)
         return found
 
