@@ -21,7 +21,7 @@ from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.rebuild import Rebuilding, rebuilt
 from chainrule.passes.region import Region
-from chainrule.passes.single_terms import sums_of_one_term
+from chainrule.passes.single_terms import arrays_of_one_number, sums_of_one_term
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -34,6 +34,7 @@ from chainrule.program.form import (
     Enter,
     Index,
     Leave,
+    Load,
     Program,
     Segment,
     Statement,
@@ -245,12 +246,20 @@ def _count(ends: Sequence[Enter] | Sequence[Leave], region: Region) -> int:
 
 
 class _Opening(Rebuilding):
-    """Builds a program again without segments, and without sums of one term."""
+    """Builds a program again without segments, sums of one term, and arrays of one number."""
 
     def __init__(self, program: Program, builder: Builder) -> None:
         super().__init__(program, builder)
-        for array in sums_of_one_term(program):
+        single = sums_of_one_term(program)
+        for array in single:
             self.arrays[array] = Array(VALUES, array.size, array.name)
+        self._numbers = arrays_of_one_number(program, single)
+
+    def statement(self, statement: Statement) -> None:
+        if isinstance(statement, Load) and statement.array in self._numbers:
+            self.values[statement] = self._numbers[statement.array]
+        else:
+            super().statement(statement)
 
     def segment(self, segment: Segment) -> None:
         self.body(segment.body)
