@@ -108,6 +108,8 @@ def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> 
     Raises:
         ImportError: if SciPy is not installed.
     """
+    if max(len(indices), *shape) < 2**31:  # else SciPy looks whether they are small
+        indices, indptr = indices.astype(numpy.int32, copy=False), indptr.astype(numpy.int32, copy=False)
     if data.dtype == object and any(isinstance(x, Node) for x in data):
         return SparseNodes(data, indices, indptr, shape)
     try:
@@ -116,7 +118,7 @@ def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> 
         raise ImportError(
             "sparse derivatives are SciPy arrays: pip install 'chainrule[sparse]'"
         ) from None
-    return csr_array((data.astype(numpy.float64), indices, indptr), shape=shape)
+    return csr_array((data.astype(numpy.float64, copy=False), indices, indptr), shape=shape)
 
 
 class _Pattern:
