@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Index, Operand, Program, Segment
+from chainrule.program.form import VALUES, Array, Diagonal, Index, Operand, Program, Segment
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -25,6 +25,7 @@ from chainrule.program.recording import (
     USER,
     Recording,
     has_left,
+    unpacked,
 )
 
 
@@ -113,10 +114,11 @@ class _Segments:
         elif code == RESULT:
             return builder.load(self._results, Index(number))
         else:
-            self._derive(self._known[number], code == PUSH)
+            diagonal = unpacked(place) if code == PUSH else None
+            self._derive(self._known[number], code == PUSH, diagonal)
         return 0.0
 
-    def _derive(self, counted: _Counted, forward: bool) -> None:
+    def _derive(self, counted: _Counted, forward: bool, diagonal: Diagonal | None) -> None:
         sizes = (counted.inputs, counted.outputs)
         n_given, n_results = sizes if forward else reversed(sizes)
         given = Array(VALUES, n_given, "given")
@@ -124,7 +126,10 @@ class _Segments:
         for place, operand in self._given.items():
             self._builder.store(given, Index(place), operand)
         self._given = {}
-        self._builder.derive(counted.segment, forward, given, Index(), self._results, Index())
+        results = self._results
+        self._builder.derive(
+            counted.segment, forward, given, Index(), results, Index(), diagonal
+        )
 
 
 class _Counted:
