@@ -8,6 +8,7 @@ possible, they are plain loops again. All are differentiable in every mode and t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -70,6 +71,11 @@ def scan(
         left.append(_pair(f, init, columns.a_row())[1])
         left.rows.clear()
         return init, left.stacked()
+    recorder = PROGRESS.recorder
+    if recorder is not None:
+        found = recorder.loop(functools.partial(_pair, f), init, carry, columns, left, reverse)
+        if found is not None:
+            return found
     order = range(columns.length)
     state = init
     for i in reversed(order) if reverse else order:

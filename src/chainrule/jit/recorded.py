@@ -7,16 +7,21 @@ from collections.abc import Iterator, Sequence
 from itertools import count, repeat
 from typing import Any, Final
 
+import numpy
+
 from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
+from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.builder import Builder
 from chainrule.program.form import Compute, Operand, Program, Statement
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
+    CARRY,
+    EACH,
     END,
     ENTER,
     GIVE,
@@ -77,13 +82,20 @@ class Recorded:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
         guards: the outcomes of the guards.
         segments: how many there are.
+        loops: those of which one iteration is recorded.
+        ended: how many of these have ended.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
-        self._recording = Recording(inputs, level, captured)
+        self._recording: Any = Recording(inputs, level, captured)
+        self.mark = self._recording.mark
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
         self.segments = 0
+        self.loops: list[LoopOf] = []
+        self.ended = 0
+        self._unknown: set[Operand] = set()  # what comes of loops, and may depend on that
+        self._numbered: set[Operand] = set()  # what does not depend on it
         self._level = level
         self._followed = 0  # of the captured, those that can be
         self._builder = Builder(0, final=True)
@@ -116,6 +128,13 @@ class Recorded:
             if has_ended(node._level):
                 raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             self._followed += 1
+
+    def column(self, values: Sequence[Any]) -> Any:
+        """What each iteration of a loop reads: floats, or operands if some are nodes."""
+        if not any(isinstance(x, Node) for x in values):
+            return numpy.array(values, dtype=numpy.float64)
+        numbers = [x if isinstance(x, Node) else float(x) for x in values]
+        return numpy.array(self.record_all(numbers), dtype=numpy.int64)
 
     # Guards
 
@@ -194,13 +213,31 @@ class Recorded:
 
     def _entered(self, row: int, code: int, left: int, operands: list[Operand]) -> Operand:
         """The value of a row whose operands are known."""
-        if code in (INPUT, RESULT):
-            return Statement()  # all that is known is that it is a value
+        if code in (INPUT, RESULT, CARRY, EACH):
+            value = Statement()  # all that is known is that it is a value
+            begins = operands[0] if code == CARRY else 0.0
+            if self.is_unknown(begins) or (self.ended and code in (RESULT, EACH)):
+                self._unknown.add(value)
+            return value
         if code in (LEAF, ENTER):
             return operands[0]
         recording = self._recording
         user = recording.operations[recording.pool[left]] if code == USER else None
         return self._builder.compute(user or OPERATION_OF[code & ~POOLED], operands)
+
+    def is_unknown(self, value: Operand) -> bool:
+        """Whether it takes what loops compute to know the number that a value has."""
+        if not self.loops:
+            return False
+        waiting = [value]
+        for x in waiting:
+            if isinstance(x, float) or x in self._numbered:
+                continue
+            if x in self._unknown:
+                return True
+            self._numbered.add(x)
+            waiting.extend(x.operands)
+        return False
 
     def guard(self, condition: Node, outcome: bool) -> None:
         """Let the program go on only with an outcome of a condition that was just asked for."""
@@ -256,10 +293,24 @@ class Recorded:
 
         Raises:
             TracedValueError: if one belongs to a transformation that has ended.
+            Unrolled: if a loop can't be recorded as one iteration.
         """
         if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = self._recording.in_order(self.record_all(outputs))  # for good
+        operands = self.record_all(outputs)
+        rows = [loop.columns[j] for loop in self.loops for j in loop.rows()]
+        given = [x for column in rows for x in column.tolist()]
+        ordered = self._recording.in_order([*operands, *given])  # for good
+        operands = ordered[: len(operands)]
+        start = len(operands)
+        for loop in self.loops:
+            for j in loop.rows():
+                loop.columns[j] = numpy.array(ordered[start : start + loop.trips], dtype=numpy.int64)
+                start += loop.trips
+        if self.loops:
+            if any(operation is UNKNOWN for operation in self._recording.operations):
+                raise Unrolled
+            self._recording, operands = apart(self._recording, self.loops, operands)
         self._values, self._plain, self._known = {}, {}, {}  # nothing is asked any more
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
