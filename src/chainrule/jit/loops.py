@@ -76,7 +76,7 @@ def traced_once(
     if reverse:
         rows = rows[::-1]
     begins = recorded.record_all(initial)
-    loop = LoopOf(trips, [recorded.column(rows[:, j]) for j in range(rows.shape[1])])
+    loop = LoopOf(trips, [recorded.column(rows[:, j].tolist()) for j in range(rows.shape[1])])
     mark, number = recorded.mark, len(recorded.loops)
     guards, printed = len(recorded.guards), recorder.printed
     mark(LOOP, number)
@@ -104,9 +104,11 @@ def traced_once(
         recorder.unroll()
     if recorder.printed > printed or not recorder.repeats(guards, trips):
         recorder.unroll()
-    given = [x for x in rows.ravel().tolist() if isinstance(x, Node)]
-    given += _from_outside([*after, *leaves], [*inner, *own])
+    given = _from_outside([*after, *leaves], [*inner, *own])
     given += [x for x in initial if isinstance(x, Node)]
+    if len(PROGRESS.names) > 1 or not given:
+        given += [x for x in rows.ravel().tolist() if isinstance(x, Node)]
+    given = _concerning(given, recorder)
     if not given:
         recorder.unroll()
     whole = _at_least(apply(UNKNOWN, (math.nan, *given)), recorder)
@@ -129,7 +131,8 @@ def _flat_rows(leaf: Any) -> Any:
         return flat.astype(numpy.float64).astype(object)
     if leaf.dtype.kind in "iu":
         return flat.astype(object)
-    if leaf.dtype.kind != "O" or not all(type(x) is float or isinstance(x, Node) for x in flat.flat):
+    kinds = set(map(type, flat.ravel().tolist()))
+    if not all(kind is float or issubclass(kind, Node) for kind in kinds):
         return None
     return flat.view(numpy.ndarray)
 
@@ -210,6 +213,12 @@ def _from_outside(values: Sequence[Any], inner: Sequence[Node]) -> list[Node]:
         else:
             waiting.extend(x for x in node.operands if isinstance(x, Node))
     return list(found.values())
+
+
+def _concerning(nodes: Sequence[Node], recorder: Recorder) -> list[Node]:
+    """Nodes that a transformation in the trace follows, and one of the others, if there are any."""
+    followed = [x for x in nodes if x._level > recorder.level]
+    return followed + [x for x in nodes if x._level <= recorder.level][:1]
 
 
 def _at_least(node: Node, recorder: Recorder) -> Node:

@@ -129,12 +129,16 @@ class Recorded:
                 raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             self._followed += 1
 
-    def column(self, values: Sequence[Any]) -> Any:
+    def column(self, values: list[Any]) -> Any:
         """What each iteration of a loop reads: floats, or operands if some are nodes."""
-        if not any(isinstance(x, Node) for x in values):
+        kinds = set(map(type, values))
+        if not any(issubclass(kind, Node) for kind in kinds):
             return numpy.array(values, dtype=numpy.float64)
-        numbers = [x if isinstance(x, Node) else float(x) for x in values]
-        return numpy.array(self.record_all(numbers), dtype=numpy.int64)
+        roots = map(float, values) if int in kinds else values
+        rows = map(self._recording.record, roots)
+        found = numpy.fromiter(rows, dtype=numpy.int64, count=len(values))
+        self._check_captured()
+        return found
 
     # Guards
 
@@ -298,15 +302,19 @@ class Recorded:
         if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
         operands = self.record_all(outputs)
-        rows = [loop.columns[j] for loop in self.loops for j in loop.rows()]
-        given = [x for column in rows for x in column.tolist()]
+        moved = [
+            (loop, j)
+            for loop in self.loops
+            for j in loop.rows()
+            if not ((loop.columns[j] >= 0) & (loop.columns[j] < self._n_inputs)).all()
+        ]
+        given = [x for loop, j in moved for x in loop.columns[j].tolist()]
         ordered = self._recording.in_order([*operands, *given])  # for good
         operands = ordered[: len(operands)]
         start = len(operands)
-        for loop in self.loops:
-            for j in loop.rows():
-                loop.columns[j] = numpy.array(ordered[start : start + loop.trips], dtype=numpy.int64)
-                start += loop.trips
+        for loop, j in moved:
+            loop.columns[j] = numpy.array(ordered[start : start + loop.trips], dtype=numpy.int64)
+            start += loop.trips
         if self.loops:
             if any(operation is UNKNOWN for operation in self._recording.operations):
                 raise Unrolled

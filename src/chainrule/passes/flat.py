@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+import numpy
+
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Index, Operand, Program, Segment
 from chainrule.program.recording import (
@@ -45,37 +47,39 @@ def flat(
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    codes, left, right = (x.tolist() for x in (recording.codes, recording.left, recording.right))
+    n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == INPUT))
+    columns = (recording.codes, recording.left, recording.right)
+    codes, left, right = (x[n_inputs:].tolist() for x in columns)
     constants, pool = recording.constants.tolist(), recording.pool.tolist()
-    notes = recording.notes.tolist() or [-1] * len(codes)
+    notes = recording.notes[n_inputs:].tolist() or [-1] * len(codes)
     annotations = [*recording.annotations, None]  # the last for -1
-    n_inputs = codes.count(INPUT)
     builder = Builder(n_inputs)
     segments = _Segments(builder, programs)
-    values: list[Operand | None] = []
+    numbers = recording.left[:n_inputs]
+    inputs: dict[int, Operand] = {}
+    values: list[Operand] = []
     n_guards = 0
 
     def operand(x: int) -> Operand:
         if x < 0:
             return constants[~x]
-        value = values[x]
+        if x >= n_inputs:
+            return values[x - n_inputs]
+        value = inputs.get(x)
         if value is None:
-            value = values[x] = builder.input(left[x])
+            value = inputs[x] = builder.input(int(numbers[x]))
         return value
 
     for code, a, b, note in zip(codes, left, right, notes, strict=True):
         builder.note = annotations[note]
-        if code == INPUT:
-            value: Operand | None = None  # loaded where it is used
-        elif code == LEAF:
+        value: Operand = 0.0
+        if code == LEAF:
             value = operand(a)
         elif code == GUARD:
             builder.guard(operand(a), bool(b), Index(n_guards))
             n_guards += 1
-            value = 0.0
         elif code == LOOP:
             n_guards += segments.loop(a, n_guards)
-            value = 0.0
         elif code in (BEGIN, END, ENTER, LEAVE, GIVE, PULL, PUSH, RESULT):
             value = segments.value(code, a, operand(a) if has_left(code) else 0.0, b)
         elif code == USER:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy
 
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.stretches import LoopBody
@@ -75,6 +79,31 @@ def write_loop(builder: Builder, loop: LoopBody, program: Program, around: Aroun
     _Body(builder, loop, program, around).write()
 
 
+class _Carries(NamedTuple):
+    """Carries that lie in an array one after another.
+
+    Attributes:
+        first: the first one.
+        size: how many there are.
+        array, at: where those of the first iteration are; those of the others follow.
+    """
+
+    first: int
+    size: int
+    array: Array
+    at: Index
+
+
+def _joined(count: int, read: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Some numbers in stretches, so that each of those that are read is in one."""
+    joined = numpy.zeros(count + 1, dtype=bool)  # whether a number is with the one before it
+    for low, high in read:
+        if high <= count:
+            joined[low + 1 : high] = True
+    starts = numpy.flatnonzero(~joined).tolist()
+    return list(pairwise(starts))
+
+
 class _Body(Rebuilding):
     """Builds the program of a body in a loop, with arrays that have room for each iteration."""
 
@@ -84,7 +113,6 @@ class _Body(Rebuilding):
         self._around = around
         self._iteration = Index()
         self._n_inputs = program.inputs.size
-        self._carries, self._carries_at = self._room(VALUES, (loop.trips + 1) * loop.n_carries)
         self._rooms: dict[Array, tuple[Array, Index]] = {}
         self._tables: dict[int, Array] = {}
         self._ranges: dict[Statement, tuple[int, int]] = {}
@@ -95,47 +123,58 @@ class _Body(Rebuilding):
                     self._ranges[statement] = int(places.min()), int(places.max()) + 1
         slices = [x for x in program.outputs if isinstance(x, Slice) and x.array is program.inputs]
         read = [*self._ranges.values(), *[(x.start, x.start + x.size) for x in slices]]
-        self._is_mixed = any(self._input(Index(), *each) is None for each in read)
+        self._together: Array | None = None
+        self._carries: list[_Carries] = []
+        for low, high in _joined(loop.n_carries, read):
+            room = self._room(VALUES, (loop.trips + 1) * (high - low))
+            self._carries += [_Carries(low, high - low, *room)] * (high - low)
+        if any(self._input(Index(), *each) is None for each in read):
+            self._together = Array(VALUES, 0, "inputs")
 
     def write(self) -> None:
         """Write the loop."""
         builder, loop, around = self.builder, self._loop, self._around
-        n = loop.n_carries
-        first_at = self._carries_at
-        self._copy(n, _after(around.given, around.given_at), (self._carries, first_at))
+        groups = dict.fromkeys(self._carries)
+        for carries in groups:
+            given = _after(around.given, around.given_at.plus(carries.first))
+            self._copy(carries.size, given, (carries.array, carries.at))
         with builder.loop(loop.trips) as new:
             new.name = "scan"
             self._iteration = Index(0, ((new, 1),))
-            if self._is_mixed:
-                self._bring_together()
+            if self._together is not None:
+                self._bring_together(self._together)
             self.body(self.program.body)
             self._give()
-        last_at = self._carries_at.plus(loop.trips * n)
-        self._copy(n, _after(self._carries, last_at), (around.results, around.results_at))
+        for carries in groups:
+            last = _after(carries.array, carries.at.plus(loop.trips * carries.size))
+            results_at = around.results_at.plus(carries.first)
+            self._copy(carries.size, last, (around.results, results_at))
 
     def _give(self) -> None:
         """Store what an iteration gives: the next carries, and what it leaves."""
-        n = self._loop.n_carries
-        left_at = self._own(self._loop.n_left, self._around.results_at.plus(n))
-        carried = self._carries, self._own(n, self._carries_at).plus(n)
         place = 0
         for output in self.program.outputs:
-            size = output.size if isinstance(output, Slice) else 1
-            cut = min(max(n - place, 0), size)
-            left = self._around.results, left_at.plus(place + cut - n)
-            for first, end, (array, at) in (
-                (0, cut, (carried[0], carried[1].plus(place))),
-                (cut, size, left),
-            ):
-                if first == end:
-                    continue
+            end = place + (output.size if isinstance(output, Slice) else 1)
+            first = place
+            while first < end:
+                size, to = self._given_to(first, end)
                 if isinstance(output, Slice):
-                    low = output.start + first
-                    source = self._part(output.array, low, low + end - first)
-                    self._copy(end - first, source, (array, at))
+                    low = output.start + first - place
+                    self._copy(size, self._part(output.array, low, low + size), to)
                 else:
-                    self.builder.store(array, at, self.value(output))
-            place += size
+                    self.builder.store(*to, self.value(output))
+                first += size
+            place = end
+
+    def _given_to(self, first: int, end: int) -> tuple[int, tuple[Array, Index]]:
+        """How many outputs from one on go to one array one after another, and where."""
+        n = self._loop.n_carries
+        if first >= n:
+            left_at = self._own(self._loop.n_left, self._around.results_at.plus(first))
+            return end - first, (self._around.results, left_at)
+        carries = self._carries[first]
+        at = self._own(carries.size, carries.at).plus(carries.size + first - carries.first)
+        return min(end, carries.first + carries.size) - first, (carries.array, at)
 
     # Elements
 
@@ -151,7 +190,10 @@ class _Body(Rebuilding):
         """An element of an array of the body; of its inputs, it is one from low to high."""
         if array is self.program.inputs:
             found = self._input(index, low, high)
-            return found or self._element(self._together, index)
+            if found is not None:
+                return found
+            assert self._together is not None
+            return self._element(self._together, index)
         if array.kind == CONSTANT:
             return array, index
         room = self._rooms.get(array)
@@ -169,7 +211,11 @@ class _Body(Rebuilding):
         loop, around = self._loop, self._around
         n, outside = loop.n_carries, loop.n_carries + len(loop.columns)
         if high <= n:
-            return self._carries, added(self._own(n, self._carries_at), index)
+            carries = self._carries[low]
+            if high > carries.first + carries.size:
+                return None
+            at = self._own(carries.size, carries.at).plus(-carries.first)
+            return carries.array, added(at, index)
         if low >= outside:
             return around.given, added(around.given_at, index.plus(n - outside))
         if low < n or high > outside:
@@ -192,15 +238,15 @@ class _Body(Rebuilding):
             table = self._tables[low] = Array(CONSTANT, len(first.source), "", first.source)
         return table, at
 
-    def _bring_together(self) -> None:
+    def _bring_together(self, together: Array) -> None:
         """Copy all inputs of the iteration to one array."""
+        together.size = self._n_inputs
         n, outside = self._loop.n_carries, self._loop.n_carries + len(self._loop.columns)
-        self._together = Array(VALUES, self._n_inputs, "inputs")
-        parts = [(0, n), *[(j, j + 1) for j in range(n, outside)], (outside, self._n_inputs)]
+        parts = [(x.first, x.first + x.size) for x in dict.fromkeys(self._carries)]
+        parts += [(j, j + 1) for j in range(n, outside)] + [(outside, self._n_inputs)]
         for low, high in parts:
-            if low < high:
-                to = self._element(self._together, Index(low))
-                self._copy(high - low, self._part(self.program.inputs, low, high), to)
+            to = self._element(together, Index(low))
+            self._copy(high - low, self._part(self.program.inputs, low, high), to)
 
     def _copy(self, size: int, source: Source, to: tuple[Array, Index]) -> None:
         """Copy elements to where they lie one after another."""
