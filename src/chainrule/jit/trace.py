@@ -58,11 +58,9 @@ class Recorder:
         printed: how often the function has called debug_print.
     """
 
-    def __init__(
-        self, forced: Sequence[bool], plain: PlainSites, segments: bool = False, loops: bool = False
-    ) -> None:
+    def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
         self.forced = forced
-        self.loops = loops
+        self.loops = plain.loops and segments
         self.unrolled = False
         self.shortcuts: list[str] = []
         self._plain = plain
@@ -87,7 +85,7 @@ class Recorder:
 
     def loop(self, *args: Any) -> Any:
         """The results of a loop that is recorded as one iteration; None for a plain loop."""
-        return traced_once(self, *args) if self.loops and self.segments else None
+        return traced_once(self, *args) if self.loops else None
 
     def unroll(self) -> NoReturn:
         """Give up this trace for one with plain loops.
@@ -224,17 +222,18 @@ class Trace:
         self.lanes = False
         if plain is None:
             plain = PlainSites()
-        segments = loops = True
+        segments = True
         while True:
-            recorder = Recorder(forced, plain, segments, loops)
+            recorder = Recorder(forced, plain, segments)
             try:
                 if self._run(recorder, captured):
                     break
-            except Untraceable:
-                segments = False
-                continue
-            except Unrolled:
-                loops = False
+            except (Untraceable, Unrolled) as error:
+                segments &= isinstance(error, Unrolled)
+                if recorder.loops and recorder.recorded.loops:
+                    plain.loops = False  # there may be other guards then
+                    if forced:
+                        raise Restart from None
                 continue
             plain.add(recorder.not_asked())
             if forced:
