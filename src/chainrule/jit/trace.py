@@ -25,7 +25,7 @@ from chainrule.trees import flatten
 from .loops import traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
-from .segments import recorded_linearization
+from .segments import ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
 
 MAX_GUARDS = 1_000_000
@@ -49,6 +49,7 @@ class Recorder:
         plain: where comparisons are plain bools.
         segments: whether transformations are segments of the recording, else derivatives are nodes.
         loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration.
+        values: whether all values are computed, those too that nothing may ask for.
 
     Attributes:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
@@ -58,13 +59,20 @@ class Recorder:
         printed: how often the function has called debug_print.
     """
 
-    def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
+    def __init__(
+        self,
+        forced: Sequence[bool],
+        plain: PlainSites,
+        segments: bool = False,
+        values: bool = True,
+    ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
         self.unrolled = False
         self.shortcuts: list[str] = []
         self._plain = plain
         self.segments = segments
+        self._values = values
         self._asked = 0
         self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
@@ -114,10 +122,13 @@ class Recorder:
         self.level = level
         self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
+        self.recorded.values = self._values
         self._outcomes = Outcomes()
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
+        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+            raise ValuesWanted
         frame = users_frame()
         site = site_of(frame)
         if self._plain.holds(site, frame):
@@ -127,6 +138,8 @@ class Recorder:
 
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a question for a truth value; gives the one with which the program goes on."""
+        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+            raise ValuesWanted
         self._asked += 1
         if self._asked > MAX_GUARDS:
             raise CompileError(
@@ -134,7 +147,7 @@ class Recorder:
             )
         recorded = self.recorded
         value = recorded.value(condition)
-        if recorded.is_unknown(value):
+        if recorded.comes_of_loops(value):
             self.unroll()
         decided = self._outcomes.decided(value)
         if decided is not None:
@@ -222,9 +235,9 @@ class Trace:
         self.lanes = False
         if plain is None:
             plain = PlainSites()
-        segments = True
+        segments, values = True, False
         while True:
-            recorder = Recorder(forced, plain, segments)
+            recorder = Recorder(forced, plain, segments, values)
             try:
                 if self._run(recorder, captured):
                     break
@@ -234,6 +247,14 @@ class Trace:
                     plain.loops = False  # there may be other guards then
                     if forced:
                         raise Restart from None
+                continue
+            except ValuesWanted:
+                values = True
+                continue
+            except Exception:
+                if values or not recorder.recorded.unknown:
+                    raise
+                values = True  # perhaps a NaN that stood for an unknown value was the reason
                 continue
             plain.add(recorder.not_asked())
             if forced:
@@ -317,6 +338,11 @@ class Trace:
     def size(self) -> int:
         """How many statements the program has, if it has been made."""
         return 0 if self._program is None else sum(1 for _ in statements(self._program.body))
+
+
+def _is_nan(x: Any) -> bool:
+    number = x._number if isinstance(x, Node) else x
+    return bool(number != number)
 
 
 def _derivatives(parents: Sequence[Node], live: int, outputs: list[Any], level: int) -> list[Any]:

@@ -42,7 +42,7 @@ from chainrule.program.recording import (
 Floats: TypeAlias = NDArray[numpy.float64]
 
 
-class Unrolled(Exception):
+class Unrolled(BaseException):
     """Loops can't be recorded once: what their bodies do goes beyond an iteration."""
 
 
