@@ -56,6 +56,8 @@ class Recorded:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
         guards: the outcomes of the guards.
         segments: how many there are.
+        values: whether the trace has to know all values.
+        unknown: whether NaN may stand for a value that is not known.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
@@ -63,6 +65,8 @@ class Recorded:
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
         self.segments = 0
+        self.values = False
+        self.unknown = False
         self._level = level
         self._followed = 0  # of the captured, those that can be
         self._values: list[Operand] = []  # of the rows
