@@ -154,10 +154,9 @@ class Recorded:
         name = (operation, *[x or str(x) for x in operands])  # which tells zeros apart
         found = self._known.get(name)
         if found is None:
-            if any(isinstance(x, Statement) for x in operands):
-                found = Compute(operation, operands)
-            else:
-                found = operation.evaluate(operands)
+            numbers = [x for x in operands if isinstance(x, float)]
+            is_known = len(numbers) == len(operands)
+            found = operation.evaluate(numbers) if is_known else Compute(operation, operands)
             self._known[name] = found
             if not self._of_loops.isdisjoint(operands):
                 self._of_loops.add(found)
