@@ -39,7 +39,7 @@ from .machine import Machine
 from .modules import Module, Text
 from .pieces import cut, work
 from .places import Places
-from .uniform import split
+from .uniform import bounds, split
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
 from .writer import Writer, Zero
@@ -267,7 +267,8 @@ class _Lowering:
                     self._added.append((output, at))
                 at += step
             elif all(added) and self._can_be_sums(output):
-                self._arrays[output.array] = at  # each element is the sum of those of all blocks
+                # Each element is the sum of those of all blocks.
+                self._arrays[output.array] = at - output.start * step
                 self._sums[output.array] = [at]
                 at += size * step
             else:
@@ -280,9 +281,9 @@ class _Lowering:
                         self._outputs.append(part)
 
     def _can_be_sums(self, part: Slice) -> bool:
-        """Whether what is stored to an array, whole, is read by nobody else."""
+        """Whether a part is all that is stored to an array, and read by nobody else."""
         array = part.array
-        if array.kind != VALUES or (part.start, part.size) != (0, array.size):
+        if array.kind != VALUES:
             return False
         if sum([isinstance(x, Slice) and x.array is array for x in self._program.outputs]) > 1:
             return False
@@ -290,8 +291,10 @@ class _Lowering:
             for x in statements([top]):
                 if isinstance(x, Load) and x.array is array:
                     return False
-                if isinstance(x, Store) and x.array is array and top in self._uniform:
-                    return False
+                if isinstance(x, Store) and x.array is array:
+                    low, high = bounds(x.index)
+                    if low < part.start or high >= part.start + part.size or top in self._uniform:
+                        return False
         return True
 
     def _is_written(self, output: Operand) -> bool:
