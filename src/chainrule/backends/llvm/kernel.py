@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from chainrule import forking
 from chainrule.debugging import Printed
 from chainrule.passes.inline import inlined
+from chainrule.passes.jam import jammed
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
@@ -80,6 +81,8 @@ class Kernel:
         none = [False] * count
         self.reduce = list(reduce) or none
         program = promoted(inlined(program), self.reduce)
+        if lanes:
+            program = jammed(program)
         self._n_inputs = program.inputs.size
         self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
