@@ -6,6 +6,7 @@ last iteration has stored is read: then it is stored after the loop.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Final
 
 import numpy
@@ -36,60 +37,73 @@ def without_unread(program: Program) -> Program:
     Args:
         program: without segments.
     """
-    read = _elements_read(program)
-    if not all(mask.all() for mask in read.values()):
-        _drop(program.body, (), read)
+    unread = _Unread(program)
+    if not all(mask.all() for mask in unread.read.values()):
+        unread.drop(program.body, ())
         without_dead(program)
     return program
 
 
-def _elements_read(program: Program) -> dict[Array, NDArray[numpy.bool_]]:
-    """Which elements are read, of the arrays that are stored to in loops and are no outputs."""
-    found: dict[Array, NDArray[numpy.bool_]] = {}
-    loads: list[tuple[Load, nests.Path]] = []
-    for x, path in nests.paths(program.body):
-        if isinstance(x, Load):
-            loads.append((x, path))
-        elif isinstance(x, Store) and path and x.array.kind == VALUES and x.array.size <= LARGEST:
-            if x.array not in found:
-                found[x.array] = numpy.zeros(x.array.size, dtype=numpy.bool_)
-    for output in program.outputs:
-        if isinstance(output, Slice):
-            found.pop(output.array, None)
-    for load, path in loads:
-        mask = found.get(load.array)
-        if mask is not None:
-            if load.index.is_fixed or nests.count(path) <= LARGEST:
-                mask[_places(load.index, path, load.array)] = True
-            else:
-                del found[load.array]
-    return found
+class _Unread:
+    """What nobody reads.
+
+    Attributes:
+        read: which elements are read, of the arrays that are stored to in loops and are no outputs.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.read: dict[Array, NDArray[numpy.bool_]] = {}
+        self._loops: dict[Array, set[Loop]] = defaultdict(set)  # in which it is read
+        loads: list[tuple[Load, nests.Path]] = []
+        for x, path in nests.paths(program.body):
+            if isinstance(x, Load):
+                loads.append((x, path))
+                self._loops[x.array].update(path)
+            elif isinstance(x, Store) and path and x.array.kind == VALUES:
+                if x.array.size <= LARGEST and x.array not in self.read:
+                    self.read[x.array] = numpy.zeros(x.array.size, dtype=numpy.bool_)
+        for output in program.outputs:
+            if isinstance(output, Slice):
+                self.read.pop(output.array, None)
+        for load, path in loads:
+            mask = self.read.get(load.array)
+            if mask is not None:
+                if load.index.is_fixed or nests.count(path) <= LARGEST:
+                    mask[_places(load.index, path, load.array)] = True
+                else:
+                    del self.read[load.array]
+
+    def drop(self, body: list[Statement], path: nests.Path) -> list[Statement]:
+        """Take stores out of a body; gives what is to stand after the loop it belongs to."""
+        kept: list[Statement] = []
+        after: list[Statement] = []
+        for x in body:
+            kept.append(x)
+            if isinstance(x, Loop):
+                kept += self.drop(x.body, (*path, x))
+            elif path and type(x) is Store and x.array in self.read:
+                if nests.count(path) <= LARGEST:
+                    wanted = self.read[x.array][_places(x.index, path, x.array)]
+                    if not wanted.any():
+                        kept.pop()
+                    elif not wanted.all() and self._can_wait(x, path, wanted):
+                        kept.pop()
+                        after += _stored_after(path[-1], x)
+        body[:] = kept
+        return after
+
+    def _can_wait(self, store: Store, path: nests.Path, wanted: NDArray[numpy.bool_]) -> bool:
+        """Whether it may stand after its loop: only its last iteration is read, and after it."""
+        return (
+            path[-1] not in self._loops[store.array]
+            and _always_runs(path)
+            and not wanted[~_is_last(path)].any()
+        )
 
 
 def _places(index: Index, path: nests.Path, array: Array) -> nests.Numbers:
     """The elements of all instances; an index may be any number where nothing runs."""
     return numpy.clip(nests.numbers(index, path), 0, array.size - 1)
-
-
-def _drop(
-    body: list[Statement], path: nests.Path, read: dict[Array, NDArray[numpy.bool_]]
-) -> list[Statement]:
-    """Take stores out of a body; gives what is to stand after the loop it belongs to."""
-    kept: list[Statement] = []
-    after: list[Statement] = []
-    for x in body:
-        kept.append(x)
-        if isinstance(x, Loop):
-            kept += _drop(x.body, (*path, x), read)
-        elif path and type(x) is Store and x.array in read and nests.count(path) <= LARGEST:
-            wanted = read[x.array][_places(x.index, path, x.array)]
-            if not wanted.any():
-                kept.pop()
-            elif not wanted.all() and _always_runs(path) and not wanted[~_is_last(path)].any():
-                kept.pop()
-                after += _stored_after(path[-1], x)
-    body[:] = kept
-    return after
 
 
 def _always_runs(path: nests.Path) -> bool:
