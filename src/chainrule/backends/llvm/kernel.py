@@ -21,21 +21,16 @@ from chainrule.program.form import Program, Slice
 from . import driver
 from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
-from .driver import CallFields
 from .layout import BLOCK
 from .loaded import Loaded
 from .lowering import Request
 from .machine import Machine, machine
 from .objects import shared_function
 from .threads import together
-from .transfer import SegmentFields
 
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
-_EMPTY_CALL: Final = [0] * CallFields.FIELDS
-_CALL_SIZE: Final = 8 * CallFields.FIELDS
-_SEGMENT_SIZE: Final = 8 * SegmentFields.FIELDS
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -163,25 +158,19 @@ class Kernel:
         loaded = self._loaded_for_storing() if materialize else self._loaded
         code = loaded.code
         units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
-        table = array("q", _EMPTY_CALL)
+        status = sums = None
+        status_address = sums_address = 0
+        if code.guards:
+            status = np.zeros(lanes, dtype=np.int32)
+            status_address = address_of(status)
+        if code.sum_count:
+            sums = np.zeros((units, code.sum_count))
+            sums_address = address_of(sums)
+        fields = (lanes, index_address, status_address, sums_address, 0, units, unit_blocks)
+        table = array("q", (*fields, len(inputs), len(outputs)))  # as CallFields says
         _add_segments(table, inputs, self._n_inputs)
         _add_segments(table, outputs, len(code.outputs))
         address = table.buffer_info()[0]
-        table[CallFields.INPUTS] = address + _CALL_SIZE
-        table[CallFields.INPUT_SEGMENTS] = len(inputs)
-        table[CallFields.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
-        table[CallFields.OUTPUT_SEGMENTS] = len(outputs)
-        table[CallFields.LANES] = lanes
-        table[CallFields.INDEX] = index_address
-        table[CallFields.UNITS] = units
-        table[CallFields.UNIT_BLOCKS] = unit_blocks
-        status = sums = None
-        if code.guards:
-            status = np.zeros(lanes, dtype=np.int32)
-            table[CallFields.STATUS] = address_of(status)
-        if code.sum_count:
-            sums = np.zeros((units, code.sum_count))
-            table[CallFields.SUMS] = address_of(sums)
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
         workers = loaded.check_memory(workers)
         if workers > 1:
@@ -206,7 +195,11 @@ class Kernel:
     def _work(self, loaded: Loaded, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
         workspace = loaded.take_workspace()
-        with collected_errors() as errors:
+        errors: Errors = []
+        if loaded.code.calls_back:
+            with collected_errors() as errors:
+                self._run(loaded.address, call, workspace[0])
+        else:
             self._run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
