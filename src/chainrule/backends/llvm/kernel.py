@@ -84,6 +84,7 @@ class Kernel:
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
         self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
+        self._known: tuple[tuple[Regular, ...] | None, array[int]] = None, array("q")
         self._lock = forking.lock()
 
     @property
@@ -142,7 +143,8 @@ class Kernel:
         """Compute many lanes.
 
         Args:
-            inputs: where the inputs lie: segments that cover all of them in order.
+            inputs: where the inputs lie: segments that cover all of them in order. A tuple is
+                looked at once, if it is the same one each time.
             outputs: the same for the outputs that are not added up.
             lanes: the number of lanes.
             index: numbers of the lanes to compute, by default all in order. Inputs and outputs of
@@ -168,8 +170,13 @@ class Kernel:
             sums_address = address_of(sums)
         fields = (lanes, index_address, status_address, sums_address, 0, units, unit_blocks)
         table = array("q", (*fields, len(inputs), len(outputs)))  # as CallFields says
-        _add_segments(table, inputs, self._n_inputs)
-        _add_segments(table, outputs, len(code.outputs))
+        known, segments = self._known
+        if inputs is not known:
+            segments = _segments(inputs, self._n_inputs)
+            if type(inputs) is tuple:
+                self._known = inputs, segments
+        table += segments
+        table += _segments(outputs, len(code.outputs))
         address = table.buffer_info()[0]
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
         workers = loaded.check_memory(workers)
@@ -250,14 +257,17 @@ def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
     return -(-blocks // size), size
 
 
-def _add_segments(table: array[int], given: Sequence[Regular], total: int) -> None:
-    """Add segments, which must cover all inputs or outputs, to the driver's table."""
+def _segments(given: Sequence[Regular], total: int) -> array[int]:
+    """Segments, which must cover all inputs or outputs, as the driver reads them."""
+    fields: list[int] = []
     place = 0
-    for address, count, element_stride, lane_stride in given:
-        table.extend((address, count, element_stride, lane_stride, place))
-        place += count
+    for segment in given:
+        fields += segment
+        fields.append(place)
+        place += segment[1]
     if place != total:
         raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
+    return array("q", fields)
 
 
 def _held(status: NDArray[np.int32] | None, position: int) -> bool:

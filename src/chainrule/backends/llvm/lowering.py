@@ -37,7 +37,7 @@ from .data import Data
 from .layout import HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
-from .pieces import cut, work
+from .pieces import calls_early, cut, work
 from .places import Places
 from .uniform import SameInputs, bounds, split
 from .vector_math import called_back, copies, takes_memory
@@ -151,7 +151,7 @@ class _Lowering:
         self._same_at = self._memory.take(-(-program.inputs.size * 8 // self._memory.step))
         self._same = SameInputs(program, request.uniform if lanes else ())
         self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
-        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
+        self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
         """Write the functions."""
