@@ -40,6 +40,7 @@ from chainrule.program.form import (
 
 from .aliases import Aliases, Canonical, aliases
 from .rebuild import Rebuilding
+from .unread import without_unread
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
 LARGEST: Final = 1 << 20  # elements of an array that are looked at one by one
@@ -58,7 +59,9 @@ def promoted(program: Program) -> Program:
     same_elements = aliases(program, indices)
     outputs = [same_elements.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
     same = Program(program.inputs, program.body, outputs, program.guards)
-    return _Promotion(same, indices, same_elements).finished()
+    result = _Promotion(same, indices, same_elements).finished()
+    without_unread(result)
+    return result
 
 
 class Group:
