@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from chainrule import forking
 from chainrule.debugging import Printed
 from chainrule.passes.inline import inlined
+from chainrule.passes.jam import jammed
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
@@ -77,10 +78,12 @@ class Kernel:
         reduce: Sequence[bool] = (),
     ) -> None:
         target = machine()
-        program = promoted(inlined(program))
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none
+        program = promoted(inlined(program), self.reduce)
+        if lanes:
+            program = jammed(program)
         self._n_inputs = program.inputs.size
         self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
