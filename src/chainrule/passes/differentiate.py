@@ -9,16 +9,18 @@ of the same form, so that derivatives of any order are taken in the same way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy
 
+from chainrule.passes.colours import coloured
 from chainrule.passes.derivative import Ends
 from chainrule.passes.fuse import fuse
 from chainrule.passes.local_gradients import LocalGradients, Untraceable
 from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.region import Region
-from chainrule.passes.single_terms import sums_of_one_term
+from chainrule.passes.single_terms import arrays_of_one_number, sums_of_one_term
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -28,6 +30,7 @@ from chainrule.program.form import (
     Add,
     Array,
     Derive,
+    Diagonal,
     Enter,
     Index,
     Leave,
@@ -39,6 +42,7 @@ from chainrule.program.form import (
     Slice,
     Statement,
     Store,
+    Table,
     statements,
 )
 from chainrule.program.nests import Path, paths
@@ -70,8 +74,9 @@ def opened(program: Program) -> Program:
         program: the program; it is changed in place.
     """
     arrays = {array: Array(VALUES, array.size, array.name) for array in sums_of_one_term(program)}
+    numbers = arrays_of_one_number(program, arrays)
     values: dict[Operand, Operand] = {}
-    program.body = _opened(program.body, arrays, values)
+    program.body = _opened(program.body, arrays, numbers, values)
     program.outputs = [
         x._replace(array=arrays.get(x.array, x.array)) if isinstance(x, Slice) else values.get(x, x)
         for x in program.outputs
@@ -81,25 +86,31 @@ def opened(program: Program) -> Program:
 
 
 def _opened(
-    body: Sequence[Statement], arrays: Mapping[Array, Array], values: dict[Operand, Operand]
+    body: Sequence[Statement],
+    arrays: Mapping[Array, Array],
+    numbers: Mapping[Array, float],
+    values: dict[Operand, Operand],
 ) -> list[Statement]:
     """The statements of a body without segments.
 
     Args:
         body: the statements.
         arrays: what some arrays become.
-        values: by inputs of segments what these are; they are added.
+        numbers: what all elements of some arrays are.
+        values: what inputs of segments and loads of numbers are; they are added.
     """
     found: list[Statement] = []
     for x in body:
         if isinstance(x, Segment):
-            found += _opened(x.body, arrays, values)
+            found += _opened(x.body, arrays, numbers, values)
         elif isinstance(x, Enter):
             values[x] = values.get(x.value, x.value)
+        elif isinstance(x, Load) and x.array in numbers:
+            values[x] = numbers[x.array]
         elif not isinstance(x, Leave):
             x.replace(values)
             if isinstance(x, Loop):
-                x.body = _opened(x.body, arrays, values)
+                x.body = _opened(x.body, arrays, numbers, values)
             elif isinstance(x, (Load, Store)) and x.array in arrays:
                 x = accessing(x, arrays[x.array])
             found.append(x)
@@ -148,7 +159,8 @@ class _Given:
         }
         self._find_stored(program)
         for derive in self.derives:
-            self._find_given(derive)
+            if derive.diagonal is None:
+                self._find_given(derive)
 
     def _find_stored(self, program: Program) -> None:
         """Find the elements of given arrays that something stores, and whether numbers alone."""
@@ -208,6 +220,7 @@ class _Differentiation:
         self._local_gradients = LocalGradients()
         self._around: dict[Segment, Path] = {}
         self._regions: dict[Segment, Region] = {}
+        self._by_colour: dict[tuple[Segment, int, Path], Array] = {}
         self._arrays = {  # elements that nothing stores are asked for
             array: Array(SUMS, array.size, array.name) for array in given.masks
         }
@@ -236,6 +249,9 @@ class _Differentiation:
         if region is None:
             region = Region(segment, self._around[segment], self._local_gradients)
             self._regions[segment] = region
+        if derive.diagonal is not None:
+            self._diagonal(derive, derive.diagonal, region)
+            return
         ends = Ends(
             derive.forward,
             self._arrays.get(derive.given, derive.given),
@@ -245,5 +261,46 @@ class _Differentiation:
             self._given.numbers.get(derive.given),
             self._given.ends(derive),
         )
-        pass_through = push_forward if derive.forward else pull_back
+        pass_through: Any = push_forward if derive.forward else pull_back
         pass_through(self._builder, region, self._local_gradients, ends)
+
+    def _diagonal(self, derive: Derive, diagonal: Diagonal, region: Region) -> None:
+        """Build the entries on a diagonal."""
+        results = self._arrays.get(derive.results, derive.results)
+        at = derive.results_at
+        passed = coloured(region, diagonal)
+        if passed is not None:
+            none = Array(VALUES, 0)
+            ends = Ends(True, none, Index(), results, at, 1.0, dict.fromkeys(passed.moving))
+            push_forward(self._builder, region, self._local_gradients, ends, passed)
+            return
+        count = _count(region.leaves, region)
+        products = self._products(derive.segment, region, diagonal.period, count)
+        row = numpy.arange(count, dtype=numpy.int64)
+        colour = (diagonal.stride * row + diagonal.shift) % diagonal.period
+        with self._builder.loop(count) as loop:
+            place = Index(0, ((loop, 1),))
+            entry = Index(0, (), ((Table(colour * count + row), place),))
+            value = self._builder.load(products, entry)
+            self._builder.store(results, nests.added(at, place), value)
+
+    def _products(self, segment: Segment, region: Region, period: int, count: int) -> Array:
+        """The changes of all outputs by each colour, one after another."""
+        key = segment, period, tuple(self._builder.loops)
+        found = self._by_colour.get(key)
+        if found is None:
+            found = self._by_colour[key] = Array(VALUES, period * count, "by colour")
+            colours = numpy.arange(_count(region.enters, region)) % period
+            for colour in range(period):
+                data = (colours == colour).astype(numpy.float64)
+                given = Array(CONSTANT, len(data), "given", data)
+                masks: dict[Statement, Array | None] = dict.fromkeys(region.enters, given)
+                first = Index(colour * count)
+                ends = Ends(True, given, Index(), found, first, 1.0, masks)
+                push_forward(self._builder, region, self._local_gradients, ends)
+        return found
+
+
+def _count(ends: Sequence[Enter] | Sequence[Leave], region: Region) -> int:
+    """How many inputs or outputs a region has."""
+    return 1 + max([int(region.numbers(x.place, x).max(initial=-1)) for x in ends], default=-1)

@@ -43,7 +43,7 @@ class Rebuilding:
 
     Attributes:
         values: the new values, by the old ones.
-        loops: the new loops, by the old ones.
+        loops: the new loops, by the old ones; None for one that runs once.
         segments: the new segments, by the old ones.
         arrays: the new arrays, by the old ones, where they are others.
     """
@@ -52,7 +52,7 @@ class Rebuilding:
         self.program = program
         self.builder = builder
         self.values: dict[Statement, Operand] = {}
-        self.loops: dict[Loop, Loop] = {}
+        self.loops: dict[Loop, Loop | None] = {}
         self.segments: dict[Segment, Segment] = {}
         self.arrays: dict[Array, Array] = {}
 
@@ -79,7 +79,7 @@ class Rebuilding:
         """An index, by the new loops."""
         if index.is_fixed:
             return index
-        strides = tuple([(self.loops[loop], stride) for loop, stride in index.strides])
+        strides = tuple([(new, by) for loop, by in index.strides if (new := self.loops[loop])])
         tables = tuple([(table, self.index(inner)) for table, inner in index.tables])
         return Index(index.offset, strides, tables)
 
@@ -119,9 +119,14 @@ class Rebuilding:
             raise TypeError(f"{type(statement).__name__} is not for programs that are rebuilt")
 
     def loop(self, loop: Loop) -> None:
-        """Build a loop."""
+        """Build a loop; of one that runs once, what is in it."""
         assert not loop.carries, "carries come in at the end"
-        with self.builder.loop(self.index(loop.trips)) as new:
+        trips = self.index(loop.trips)
+        if trips == Index(1):
+            self.loops[loop] = None
+            self.body(loop.body)
+            return
+        with self.builder.loop(trips) as new:
             new.name = loop.name
             self.loops[loop] = new
             self.body(loop.body)
@@ -152,4 +157,5 @@ class Rebuilding:
             self.index(derive.given_at),
             self.array(derive.results),
             self.index(derive.results_at),
+            derive.diagonal,
         )

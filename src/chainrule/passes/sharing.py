@@ -37,6 +37,8 @@ from chainrule.program.recording import (
     has_left,
 )
 
+from .stretches import Stretch
+
 FEWEST = 1_000
 """Rows of a recording in which equal ones are looked for."""
 WORTH = 0.25
@@ -48,20 +50,16 @@ _CODE_OF = {operation: code for code, operation in OPERATION_OF.items()}
 Ints = NDArray[numpy.int32]
 
 
-class Sharing:
+class Sharing(Stretch):
     """A recording in which equal values are one.
 
     Args:
         recording: its rows are in order.
         same: for each row the first one that computes the same.
-
-    Attributes:
-        codes, left, right, pool, constants, notes, operations, annotations: as of a recording.
     """
 
     def __init__(self, recording: Recording, same: Ints) -> None:
-        self.operations = recording.operations
-        self.annotations = recording.annotations
+        super().__init__(recording, [])
         self.constants = numpy.array(recording.constants)
         codes, left, right = _columns(recording)
         kept = numpy.flatnonzero(same == numpy.arange(len(same)))
@@ -69,7 +67,7 @@ class Sharing:
         new[kept] = numpy.arange(len(kept), dtype=numpy.int32)
         self._places = new[same]
         pool = numpy.array(recording.pool)
-        self.pool = self.placed(pool)
+        self.pool = self.placed(pool).astype(numpy.int64)
         users = left[codes == USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
@@ -83,9 +81,6 @@ class Sharing:
         self.notes = numpy.array(recording.notes)
         if len(self.notes):
             self.notes = self.notes[kept]
-
-    def __len__(self) -> int:
-        return len(self.codes)
 
     def placed(self, operands: Any) -> Ints:
         """What operands of the recording are here."""
@@ -105,8 +100,7 @@ class Sharing:
             given = numpy.asarray(operands)
             used[given[(given >= 0) & (given < len(self))]] = True
         asked = numpy.flatnonzero(used & (self.codes == RESULT)).tolist()
-        zero = ~len(self.constants)
-        self.constants = numpy.append(self.constants, 0.0)
+        zero = self.record(0.0)
         first = len(self)
         rows = [(_CODE_OF[rules.multiply], row, zero) for row in asked]
         total = zero
@@ -146,7 +140,7 @@ def worth_sharing(recording: Recording) -> Ints | None:
     return same if left <= WORTH * len(same) else None
 
 
-def derives(recording: Recording | Sharing) -> bool:
+def derives(recording: Recording | Stretch) -> bool:
     """Whether something is derived in a run."""
     return bool((numpy.asarray(recording.codes) == RESULT).any())
 
