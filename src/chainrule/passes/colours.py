@@ -72,6 +72,7 @@ class Coloured(Region):
         self.accesses = {}
         self.moving: list[Statement] = []
         self._always_run = {}
+        self._nests = nests.Nests()
         self._region = region
         self._period = diagonal.period
         self._shifts = shifts
