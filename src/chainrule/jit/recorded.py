@@ -59,6 +59,9 @@ class Recorded:
         segments: how many there are.
         values: whether the trace has to know all values.
         unknown: whether NaN may stand for a value that is not known.
+        gradients: by the level of a transformation that asks for a pattern, the gradient in it:
+            the nodes, what its inputs stand for, and on which of these each node depends, as the
+            places where theirs begin, and these.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
@@ -68,6 +71,7 @@ class Recorded:
         self.segments = 0
         self.values = False
         self.unknown = False
+        self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
         self._level = level
         self._followed = 0  # of the captured, those that can be
         self._values: list[Operand] = []  # of the rows
