@@ -177,6 +177,28 @@ def test_bands(seed: int) -> None:
             np.testing.assert_allclose(found.data, right.data, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_bands_at_many_points(seed: int) -> None:
+    """A loop over points rolls, with the sparse derivatives in it."""
+    random = Random(seed)
+    f, inputs = banded(random, random.choice((7, 12)))
+    derivative = (jacobian if seed % 2 else hessian)(
+        lambda x: f(x) if seed % 2 else sum(y * x[0] for y in f(x)), sparse=True
+    )
+
+    def entries(x: Any) -> Any:
+        total: Any = 0.0
+        for k in range(20):
+            for entry in derivative(x * (1.0 + k)).data:
+                total = total + entry * entry
+        return total
+
+    compiled = cr.compile(entries)
+    for _ in range(2):
+        x = np.array([random.choice((0.0, random.gauss(0.0, 1.0))) for _ in range(inputs)])
+        np.testing.assert_allclose(compiled(x), entries(x), rtol=1e-11)
+
+
 INSIDE: dict[str, Callable[[Any], Any]] = {
     "a constant point": lambda x: hessian(BRANCHED["where"], sparse=True)(np.ones(3)).data * x[0],
     "a part of a gradient": lambda x: jacobian(

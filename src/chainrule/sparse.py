@@ -63,6 +63,7 @@ class Entries:
         order = numpy.lexsort((columns, self.rows))
         self.indices, self.values = columns[order], values[order]
         self.own = numpy.ones(len(columns), dtype=numpy.bool_)
+        self._symmetric = symmetric
         if symmetric and len(columns):
             keys = self.rows * len(counts) + self.indices
             across = self.indices * len(counts) + self.rows
@@ -100,8 +101,11 @@ class Entries:
                 return period
         return None
 
+    @property
     def step(self) -> int:
         """How much further the columns of a row are than those of the one before it, mostly."""
+        if self._symmetric:
+            return 1
         starts = numpy.flatnonzero(numpy.diff(self.indptr))
         further, rows = numpy.diff(self.indices[self.indptr[starts]]), numpy.diff(starts)
         steps, counts = numpy.unique(further[rows == 1], return_counts=True)

@@ -192,7 +192,7 @@ class RecordedLinearization:
 
     def _on_diagonals(self, found: Entries, period: int) -> Any:
         """The entries, from one diagonal after another."""
-        rows, values, stride = found.rows, found.values, found.step() % period
+        rows, values, stride = found.rows, found.values, found.step % period
         shifts = (found.indices - stride * rows) % period
         entries = values.copy()
         for shift in numpy.unique(shifts[found.own]).tolist():
