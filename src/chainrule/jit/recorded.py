@@ -28,6 +28,7 @@ from chainrule.program.recording import (
     PULL,
     PUSH,
     RESULT,
+    TABLE,
     USER,
     Recording,
     has_left,
@@ -183,6 +184,8 @@ class Recorded:
 
     def _given(self, code: int, left: int, right: int) -> list[int | float]:
         """The operands of a row."""
+        if self._is_table(code, left):
+            return []
         if code & POOLED:
             start = left + (code == USER)
             given = self._recording.pool[start : start + right].tolist()
@@ -192,9 +195,13 @@ class Recorded:
             return []
         return [left] if right is None or not has_right(code) else [left, right]
 
+    def _is_table(self, code: int, left: int) -> bool:
+        recording = self._recording
+        return code == USER and recording.operations[recording.pool[left]] is TABLE
+
     def _entered(self, row: int, code: int, left: int, operands: list[Operand]) -> Operand:
         """The value of a row whose operands are known."""
-        if code in (INPUT, RESULT):
+        if code in (INPUT, RESULT) or self._is_table(code, left):
             return Statement()  # all that is known is that it is a value
         if code in (LEAF, ENTER):
             return operands[0]

@@ -25,6 +25,7 @@ from .outcomes import Outcomes
 from .recorded import Recorded
 from .segments import recorded_linearization
 from .sites import PlainSites, Site, site_of
+from .tables import RecordedTables
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -52,6 +53,7 @@ class Recorder:
             decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
         inputs: those of the trace.
+        tables: what it has looked up.
         printed: how often the function has called debug_print.
     """
 
@@ -83,6 +85,7 @@ class Recorder:
         self.inputs = inputs
         self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
+        self.tables = RecordedTables(self)
         self._outcomes = Outcomes()
 
     def compared(self, condition: ConditionNode) -> Any:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from chainrule import rules
 from chainrule.program.form import (
+    SUMS,
     Add,
     Array,
+    Compute,
     Index,
     Load,
     Loop,
+    Operand,
     Program,
     Slice,
     Store,
@@ -66,12 +70,22 @@ def aliases(program: Program, indices: Canonical) -> Aliases:
 
 def _source(store: Store, indices: Canonical) -> tuple[Array, int] | None:
     """The array whose element is stored, and how much further it is there."""
-    load = store.value
+    load = _without_zero(store.value)
     if isinstance(store, Add) or not isinstance(load, Load):
         return None
     here, there = indices.of(store.index), indices.of(load.index)
     shift = there.offset - here.offset
     return (load.array, shift) if here.plus(shift) == there else None
+
+
+def _without_zero(x: Operand) -> Operand:
+    """A sum, which is never -0, where 0 is added to it."""
+    if isinstance(x, Compute) and x.operation is rules.add:
+        total, zero = x.operands
+        is_sum = isinstance(total, Load) and total.array.kind == SUMS
+        if is_sum and isinstance(zero, float) and zero == 0.0:
+            return total
+    return x
 
 
 class Canonical:

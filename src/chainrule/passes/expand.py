@@ -11,6 +11,7 @@ from chainrule.program.form import (
     Add,
     Array,
     Derive,
+    Gather,
     Index,
     Last,
     Load,
@@ -18,6 +19,7 @@ from chainrule.program.form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Slice,
     Statement,
     Store,
@@ -61,6 +63,17 @@ class _Expansion(Rebuilding):
         """Keep the elements of arrays as values."""
         if isinstance(x, Load):
             self.values[x] = self._element(x.array, self._place(x.index))
+        elif isinstance(x, Gather):
+            operands = [self._element(x.array, at) for at in self._range(x)]
+            place = self.value(x.place)
+            self.values[x] = self.builder.compute(rules.gather, (place, *operands))
+        elif isinstance(x, Scatter):
+            for k, at in enumerate(self._range(x)):
+                before = self._element(x.array, at)
+                total = self.builder.compute(rules.add, (before, self.value(x.value)))
+                here = self.builder.compute(rules.equal, (self.value(x.place), float(k)))
+                given = here, total, before
+                self._elements[x.array, at] = self.builder.compute(rules.where, given)
         elif isinstance(x, Add):
             place = x.array, self._place(x.index)
             terms = self._elements.get(place, 0.0), self.value(x.value)
@@ -93,6 +106,10 @@ class _Expansion(Rebuilding):
         for table, inner in index.tables:
             place += int(table.numbers[self._place(inner)])
         return place
+
+    def _range(self, x: Gather | Scatter) -> range:
+        first = self._place(x.index)
+        return range(first, first + x.size)
 
     def _element(self, array: Array, place: int) -> Operand:
         if array.kind == INPUT:

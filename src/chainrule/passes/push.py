@@ -8,13 +8,15 @@ from chainrule.passes.messages import Message, combined, total
 from chainrule.passes.region import Region
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     VALUES,
+    WRITES,
     Compute,
     Enter,
     Leave,
-    Load,
     Loop,
     Operand,
+    Scatter,
     Statement,
     Store,
 )
@@ -34,7 +36,7 @@ class _PushForward(Derivative):
         self, builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
     ) -> None:
         super().__init__(builder, region, local_gradients, ends)
-        stores = [x for x in region.order if isinstance(x, Store)]
+        stores = [x for x in region.order if isinstance(x, WRITES)]
         self._arrays = {x.array for x in stores if x in self.reach.some}
         zeros = [x for x in stores if x.array in self._arrays]
         self._loops = self.reach.loops([*region.leaves, *zeros])
@@ -51,7 +53,7 @@ class _PushForward(Derivative):
                 if statement in self._loops:
                     with self.loop(statement):
                         self._body(statement)
-            elif isinstance(statement, Store):
+            elif isinstance(statement, WRITES):
                 if statement.array in self._arrays:
                     self._store(statement)
             elif isinstance(statement, Leave):
@@ -65,10 +67,11 @@ class _PushForward(Derivative):
                     self._tangents[statement] = message
 
     def _tangent(self, statement: Statement) -> Message | None:
-        if isinstance(statement, Load):
+        if isinstance(statement, READS):
             index = self.primal.index(statement.index)
             always = statement in self.reach.always
-            return self.changes(statement.array).load(self.builder, index, always)
+            changes = self.changes(statement.array)
+            return changes.load(self.builder, index, always, self.by_value(statement))
         if isinstance(statement, Enter):
             if statement.segment is self.region.segment:
                 return self.given(statement, statement.place)
@@ -84,7 +87,7 @@ class _PushForward(Derivative):
                     found = combined(self.builder, found, message)
         return found
 
-    def _store(self, statement: Store) -> None:
+    def _store(self, statement: Store | Scatter) -> None:
         index = self.primal.index(statement.index)
         changes = self.changes(statement.array)
         message = None
@@ -96,7 +99,7 @@ class _PushForward(Derivative):
             if message is not None:
                 changes.mark(self.builder, index, message)
         elif message is not None:
-            changes.add(self.builder, index, message)
+            changes.add(self.builder, index, message, self.by_value(statement))
 
     def _leave(self, leave: Leave) -> None:
         value: Operand = 0.0

@@ -30,8 +30,9 @@ from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
-from .rows import Rows
+from .rows import ELEMENT, LOOKED_UP, Rows
 from .segments import IrregularError, Segments
+from .tables import Tables
 
 SHORT = 256
 """Loops must save as many rows: short code is compiled soon, and faster than loops."""
@@ -110,6 +111,7 @@ class _Writer:
         self._homes: dict[int, tuple[Array, Numbers]] = {}
         self._array_of: dict[Read, Shared] = {}
         self._before: dict[Domain, list[tuple[Array, Kept]]] = {}
+        self._looked_up = Tables(rows, nest)
 
     def program(self) -> Program:
         """The program."""
@@ -117,6 +119,8 @@ class _Writer:
         given = Outputs(self._nest, self._outputs, self._homes)
         for owner in given.homeless:
             self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
+        for owner, (array, places) in self._looked_up.stores.items():
+            self._stores.setdefault(owner, []).append((array, places))
         for owner, array, places in given.stores:
             self._stores.setdefault(owner, []).append((array, places))
         self._body(self._nest.body)
@@ -262,7 +266,12 @@ class _Writer:
             number = self._indices.index(domain, self._guards[written.rows])
             builder.guard(operands[0], bool(self._rows.right(written.rows[:1])[0]), number)
             return
-        if MARKS <= code < GUARD:
+        value: Operand
+        if code == ELEMENT:
+            value = operands[0]
+        elif code == LOOKED_UP:
+            value = self._looked_up.look_up(builder, self._indices, written, operands[0])
+        elif MARKS <= code < GUARD:
             value = self._segments.write(written, operands)
         else:
             value = builder.compute(self._rows.operation(row), operands)

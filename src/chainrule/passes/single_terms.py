@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 
 from chainrule.program import nests
-from chainrule.program.form import SUMS, Add, Array, Load, Program, Slice
+from chainrule.program.form import BY_VALUE, SUMS, Add, Array, Load, Program, Slice
 from chainrule.program.nests import Path, paths
 
 
@@ -17,9 +17,12 @@ def sums_of_one_term(program: Program) -> list[Array]:
     """
     added: dict[Array, list[tuple[Add, Path]]] = {}
     read: dict[Array, list[tuple[Load, Path]]] = {}
+    by_value: set[Array] = set()
     for statement, path in paths(program.body):
         if isinstance(statement, Add):
             added.setdefault(statement.array, []).append((statement, path))
+        elif isinstance(statement, BY_VALUE):
+            by_value.add(statement.array)
         elif isinstance(statement, Load) and statement.array.kind == SUMS:
             read.setdefault(statement.array, []).append((statement, path))
     slices: dict[Array, list[Slice]] = {}
@@ -28,6 +31,8 @@ def sums_of_one_term(program: Program) -> list[Array]:
             slices.setdefault(output.array, []).append(output)
     found = []
     for array, terms in added.items():
+        if array in by_value:
+            continue
         counts = numpy.zeros(array.size, dtype=numpy.int64)
         for term, path in terms:
             counts += numpy.bincount(nests.numbers(term.index, path), minlength=array.size)

@@ -21,6 +21,7 @@ from .form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -30,6 +31,7 @@ from .form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -79,6 +81,8 @@ class _Reader:
             "load": self._load,
             "store": self._store,
             "add": self._add,
+            "gather": self._gather,
+            "scatter": self._scatter,
             "guard": self._guard,
             "loop": self._loop,
             "last": self._last,
@@ -150,7 +154,7 @@ class _Reader:
         statement = make(x)
         if "note" in x:
             statement.note = _at(self._notes, x["note"], "note")
-        if isinstance(statement, (Compute, Load, Last, Enter)):
+        if isinstance(statement, (Compute, Load, Gather, Last, Enter)):
             self._values.append(statement)
         return statement
 
@@ -171,6 +175,19 @@ class _Reader:
     def _add(self, x: Any) -> Add:
         value = self._operand(_field(x, "value"))
         return Add(self._array_of(x, "array"), self._index_of(x, "index"), value)
+
+    def _gather(self, x: Any) -> Gather:
+        return Gather(*self._range(x), self._operand(_field(x, "place")))
+
+    def _scatter(self, x: Any) -> Scatter:
+        operands = [self._operand(_field(x, key)) for key in ("place", "value")]
+        return Scatter(*self._range(x), *operands)
+
+    def _range(self, x: Any) -> tuple[Array, Index, int]:
+        """The elements that a statement may access."""
+        size = _small(_field(x, "size", int))
+        self._count(max(size, 0))  # the verifier looks at each
+        return self._array_of(x, "array"), self._index_of(x, "index"), size
 
     def _guard(self, x: Any) -> Guard:
         condition = self._operand(_field(x, "condition"))

@@ -13,6 +13,7 @@ import numpy
 from numpy.typing import NDArray
 
 from .form import (
+    BY_VALUE,
     CONSTANT,
     INPUT,
     SUMS,
@@ -23,6 +24,7 @@ from .form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -32,14 +34,15 @@ from .form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Segment,
     Slice,
     Statement,
     Store,
 )
-from .nests import Numbers, added, count, instance, numbers
+from .nests import Numbers, added, count, instance, numbers, unique
 
-_VALUES = (Compute, Load, Carry, Last, Enter)
+_VALUES = (Compute, Load, Gather, Carry, Last, Enter)
 
 
 def verify(program: Program) -> None:
@@ -136,6 +139,12 @@ class _Structure:
         elif isinstance(x, Store):
             self._array(x.array, (SUMS,) if isinstance(x, Add) else (VALUES,), name)
             self._index(x.index, name)
+        elif isinstance(x, BY_VALUE):
+            kinds = (SUMS,) if isinstance(x, Scatter) else (INPUT, CONSTANT, VALUES, SUMS)
+            self._array(x.array, kinds, name)
+            self._index(x.index, name)
+            if x.size < 1:
+                raise ProgramError(f"{name} of {x.size} elements")
         elif isinstance(x, Guard):
             self._index(x.number, name)
         elif isinstance(x, Last):
@@ -321,6 +330,9 @@ class _Accesses:
             if isinstance(x, (Load, Store)):
                 to = self.reads if isinstance(x, Load) else self.writes
                 self._note(to, x.array, numbers(x.index, loops), times[x], _name(x))
+            elif isinstance(x, BY_VALUE):
+                to = self.reads if isinstance(x, Gather) else self.writes
+                self._note(to, x.array, *self._range(x), _name(x))
             elif isinstance(x, Derive):
                 inner, outer = (Enter, Leave) if x.forward else (Leave, Enter)
                 self._derive(x, self.given, x.given, x.given_at, inner)
@@ -329,6 +341,16 @@ class _Accesses:
             if isinstance(y, Slice):
                 places = numpy.arange(y.start, y.start + y.size)
                 self._note(self.reads, y.array, places, numpy.full(y.size, _END), "an output")
+
+    def _range(self, x: Gather | Scatter) -> tuple[Numbers, Numbers]:
+        """All elements that a statement may access; each with the first read, or the last write."""
+        firsts, which = unique(x.index, self._structure.around[x])
+        times = self._times[x]
+        asked = numpy.full(len(firsts), _END if isinstance(x, Gather) else -1)
+        pick = numpy.minimum if isinstance(x, Gather) else numpy.maximum
+        pick.at(asked, which, times)
+        places = firsts[:, None] + numpy.arange(x.size)
+        return places.reshape(-1), numpy.repeat(asked, x.size)
 
     def of(self, accesses: _Places, array: Array) -> tuple[Numbers, Numbers]:
         """The places and times of some accesses to an array."""

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from .form import (
+    BY_VALUE,
     Array,
     Carry,
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -20,6 +22,7 @@ from .form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -110,6 +113,11 @@ class _Writer:
             found.update(array=self._array(x.array), index=self._index(x.index))
             if isinstance(x, Store):
                 found["value"] = self._operand(x.value)
+        elif isinstance(x, BY_VALUE):
+            found.update(array=self._array(x.array), index=self._index(x.index), size=x.size)
+            found["place"] = self._operand(x.place)
+            if isinstance(x, Scatter):
+                found["value"] = self._operand(x.value)
         elif isinstance(x, Guard):
             found.update(condition=self._operand(x.condition), outcome=x.outcome)
             found["number"] = self._index(x.number)
@@ -137,7 +145,7 @@ class _Writer:
         return found
 
     def _define(self, x: Statement) -> None:
-        if isinstance(x, (Compute, Load, Carry, Last, Enter)):
+        if isinstance(x, (Compute, Load, Gather, Carry, Last, Enter)):
             self._values[x] = f"%{len(self._values)}"
 
 

@@ -17,17 +17,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.program.form import (
+    READS,
     CONSTANT,
     SUMS,
     VALUES,
+    WRITES,
     Array,
     Compute,
-    Load,
     Operand,
     Program,
     Slice,
     Statement,
-    Store,
     statements,
 )
 from chainrule.rules import Operation
@@ -143,7 +143,7 @@ class _Lowering:
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(request.reduce)
         self._scratch = self._survey()
-        self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
+        self._left = dict.fromkeys(self._own_sums())
         self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
@@ -222,7 +222,7 @@ class _Lowering:
             if type(statement) is Compute:
                 if len(statement.operands) > most and takes_memory(statement.operation):
                     most = len(statement.operands)
-            elif isinstance(statement, (Load, Store)):
+            elif isinstance(statement, (*READS, *WRITES)):
                 self._place(statement.array)
         for output in program.outputs:
             if isinstance(output, Slice):
@@ -233,6 +233,10 @@ class _Lowering:
         if array not in self._arrays and array.kind != CONSTANT:
             self._arrays[array] = self._memory.take(array.size)
 
+    def _own_sums(self) -> list[Array]:
+        """The SUMS arrays that begin at 0 for each block."""
+        return [x for x in self._arrays if x.kind == SUMS and x not in self._sums]
+
     def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
         """A body with SUMS arrays set to 0 before they are used; the last one has all the rest."""
         left = self._left
@@ -241,7 +245,7 @@ class _Lowering:
         result: list[Statement] = []
         for statement in body:
             for inner in statements([statement]):
-                if isinstance(inner, (Load, Store)) and inner.array in left:
+                if isinstance(inner, (*READS, *WRITES)) and inner.array in left:
                     del left[inner.array]
                     result.append(Zero(inner.array))
             result.append(statement)
@@ -282,15 +286,15 @@ class _Lowering:
     def _can_be_sums(self, part: Slice) -> bool:
         """Whether what is stored to an array, whole, is read by nobody else."""
         array = part.array
-        if array.kind != VALUES or (part.start, part.size) != (0, array.size):
+        if array.kind not in (VALUES, SUMS) or (part.start, part.size) != (0, array.size):
             return False
         if sum([isinstance(x, Slice) and x.array is array for x in self._program.outputs]) > 1:
             return False
         for top in self._program.body:
             for x in statements([top]):
-                if isinstance(x, Load) and x.array is array:
+                if isinstance(x, READS) and x.array is array:
                     return False
-                if isinstance(x, Store) and x.array is array and top in self._uniform:
+                if isinstance(x, WRITES) and x.array is array and top in self._uniform:
                     return False
         return True
 

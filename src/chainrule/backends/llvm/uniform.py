@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import numpy
 
 from chainrule.program.form import (
+    READS,
+    WRITES,
     INPUT,
     Array,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
-    Load,
     Loop,
     Operand,
     Program,
     Statement,
-    Store,
 )
 
 
@@ -91,18 +92,23 @@ class _Search:
         """A loop that varies does so as a whole."""
         self.varying.update(loop.body, loop.carries)
         for statement in loop.body:
-            if isinstance(statement, Store):
+            if isinstance(statement, WRITES):
                 self.arrays.add(statement.array)
             elif isinstance(statement, Loop):
                 self._all(statement)
 
     def _differs(self, statement: Statement) -> bool:
-        if isinstance(statement, Load):
+        if isinstance(statement, READS):
+            size = 1
+            if isinstance(statement, Gather):
+                size = statement.size
+                if self._vary(statement.place):
+                    return True
             if statement.array.kind == INPUT:
-                return self._inputs_differ(statement.index)
+                return self._inputs_differ(statement.index, size)
             return statement.array in self.arrays
-        if isinstance(statement, Store):
-            if statement.array in self.arrays or self._vary(statement.value):
+        if isinstance(statement, WRITES):
+            if statement.array in self.arrays or self._vary(*statement.operands):
                 self.arrays.add(statement.array)
                 return True
             return False
@@ -113,8 +119,11 @@ class _Search:
     def _vary(self, *operands: Operand) -> bool:
         return any(x in self.varying for x in operands)
 
-    def _inputs_differ(self, index: Index) -> bool:
+    def _inputs_differ(self, index: Index, size: int) -> bool:
         low, high = bounds(index)
+        if low > high:
+            return False
+        high += size - 1
         low, high = max(low, 0), min(high, len(self._different) - 2)
         return low <= high and bool(self._different[high + 1] - self._different[low])
 

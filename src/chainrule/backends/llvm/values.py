@@ -11,9 +11,11 @@ from chainrule.program.form import (
     CONSTANT,
     Array,
     Compute,
+    Gather,
     Index,
     Loop,
     Operand,
+    Scatter,
     Statement,
 )
 
@@ -265,6 +267,32 @@ class ValueWriter:
         given = f"{self._type} {x},ptr {address},i64 {len(table)},i64 {step}"
         self._lines.append(f"call {self._type} {function}({given})")
         self._moment += 1
+
+    def gather(self, x: Gather) -> str:
+        """LLVM's name of one of some elements."""
+        place = self.operand(x.place)
+        name, step = ("gather_numbers", 8) if x.array.kind == CONSTANT else ("gather", 0)
+        given = f"{self._type} {place},{self._range(x, step)}"
+        function = self.module.function(name, f"{self._type},ptr,i64,i64")
+        return self._called(f"call {self._type} {function}({given})")
+
+    def scatter(self, x: Scatter) -> None:
+        """Write what adds to one of some elements."""
+        kind = self._type
+        place, value = self.operand(x.place), self.operand(x.value)
+        given = f"{kind} {place},{kind} {value},{self._range(x)}"
+        function = self.module.function("scatter", f"{kind},{kind},ptr,i64,i64")
+        self._called(f"call {kind} {function}({given})")
+
+    def _range(self, x: Gather | Scatter, step: int = 0) -> str:
+        """The parameters for the elements that may be accessed."""
+        return f"ptr {self.element(x.array, x.index)},i64 {x.size},i64 {step or self._memory.step}"
+
+    def _called(self, line: str) -> str:
+        """Write a call; LLVM's name of what it gives."""
+        register = self.line(line)
+        self._moment += 1
+        return register
 
     def _line_up(self, values: Sequence[Operand]) -> int:
         """The offset of consecutive slots with some values, where they are or copied."""

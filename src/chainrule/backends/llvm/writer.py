@@ -8,15 +8,19 @@ from typing import Final
 
 from chainrule import rules
 from chainrule.program.form import (
+    READS,
+    WRITES,
     Add,
     Array,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
     Load,
     Loop,
     Operand,
+    Scatter,
     Statement,
     Store,
     statements,
@@ -163,7 +167,7 @@ class Writer(ValueWriter):
     def _memory_of(self, piece: Piece) -> list[object]:
         found: dict[object, None] = {"values": None}
         for statement in statements(piece.body):
-            if isinstance(statement, (Load, Store, Zero)):
+            if isinstance(statement, (*READS, *WRITES, Zero)):
                 found[statement.array] = None
             for x in statement.operands:
                 place = self._places.of.get(x) if isinstance(x, Statement) else None
@@ -214,8 +218,12 @@ class Writer(ValueWriter):
                 if statement not in same and of[statement].home is not None:
                     register = self.load(statement.array, statement.index)
                     self._keep(of[statement], register)
+            elif isinstance(statement, Gather):
+                self._keep(of[statement], self.gather(statement))
             elif isinstance(statement, Store):
                 self._write(statement)
+            elif isinstance(statement, Scatter):
+                self.scatter(statement)
             elif isinstance(statement, Guard):
                 self._guard(statement)
             elif isinstance(statement, Last):
