@@ -330,12 +330,12 @@ def _looked_up(table: Any, key: Any) -> Any:
     recorder = PROGRESS.recorder
     assert recorder is not None, "indices belong to traces"
     found = recorder.tables.of(plain)
-    if numpy.ndim(places) == 0:
-        return found.look_up(first + int(places) if places else first)
-    elements = numpy.empty(places.shape, dtype=object)
-    looked_up = [found.look_up(first + place if place else first) for place in places.flat]
-    elements.reshape(-1)[:] = looked_up
-    return elements.view(TracedArray)
+    bound = found.bound(is_whole, bound_of)
+    elements = numpy.empty(numpy.shape(places), dtype=object)
+    for at, place in numpy.ndenumerate(places):
+        element = found.look_up(first + int(place) if place else first)
+        elements[at] = element if bound is None else IndexNode.of(element, bound)
+    return elements.view(TracedArray if bound is None else IndexArray)[()]
 
 
 def _axes(keys: Sequence[Any], ndim: int) -> list[int]:

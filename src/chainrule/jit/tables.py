@@ -27,6 +27,14 @@ class RecordedTable:
         self._recorder = recorder
         self._elements = elements
         self._node: Node | None = None
+        self._bound: int | None = -1  # not known yet
+
+    def bound(self, is_whole: Any, bound_of: Any) -> int | None:
+        """What no element exceeds in absolute value if all are whole numbers, else None."""
+        if self._bound == -1:
+            whole = len(self._elements) > 0 and all(map(is_whole, self._elements))
+            self._bound = max(map(bound_of, self._elements)) if whole else None
+        return self._bound
 
     def look_up(self, index: Node) -> Any:
         """The element at an index from 0 on.

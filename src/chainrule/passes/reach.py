@@ -232,8 +232,14 @@ class Reach:
         return self.region.numbers(number, inner)
 
     def _unsure(self) -> set[Statement]:
-        """What messages come to by operands that are picked, perhaps."""
+        """What messages come to by operands that are picked, or elements that are, perhaps."""
         found = set(self._given_up)
+        for array, accesses in self.region.accesses.items():
+            picked = any(isinstance(x, BY_VALUE) and x in self.some for x in self._sending(array))
+            for y in accesses:
+                if isinstance(y, self._receivers) and y in self.some and y not in self.always:
+                    if picked or isinstance(y, BY_VALUE):
+                        found.add(y)
         for x in self.region.order:
             for _, y, certain in self.region.sources.get(x, ()):
                 if not certain and x in self.some and y in self.some and y not in self.gates:

@@ -94,7 +94,8 @@ class _Writer:
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
-        self._lasts = Lasts(nest)
+        self._looked_up = Tables(rows, nest)
+        self._lasts = Lasts(nest)  # which adds to the nest
         self._outputs = self._lasts.of_outputs(
             rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
         )
@@ -111,7 +112,6 @@ class _Writer:
         self._homes: dict[int, tuple[Array, Numbers]] = {}
         self._array_of: dict[Read, Shared] = {}
         self._before: dict[Domain, list[tuple[Array, Kept]]] = {}
-        self._looked_up = Tables(rows, nest)
 
     def program(self) -> Program:
         """The program."""
