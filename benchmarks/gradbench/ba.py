@@ -31,7 +31,7 @@ def data(size: int) -> tuple[Any, ...]:
         rng.normal(size=(points, POINT)),
         rng.random(size),
         rng.normal(size=(size, 2)),
-        seen,
+        [(int(i), int(j)) for i, j in seen],
     )
 
 
@@ -84,7 +84,7 @@ def errors_of_rows(row: Any) -> Any:
 
 def by_hand(cameras: Array, points: Array, weights: Array, features: Array, seen: Any) -> Any:
     """Complex steps: 15 columns of all observations' blocks; then the products of the Jacobian."""
-    i, j = seen.T
+    i, j = np.array(seen).T
     rows = np.column_stack([cameras[i], points[j], weights, features]).astype(complex)
     blocks = np.empty((len(weights), 2, CAMERA + POINT + 1))
     for column in range(blocks.shape[2]):
@@ -109,6 +109,7 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
         return weight * (flat * scale + camera[7:9] - feature)
 
     def blocks(cameras: Any, points: Any, weights: Any, features: Any, seen: Any) -> Any:
+        seen = np.array(seen)
         of_row = jax.vmap(jax.jacfwd(error, argnums=(0, 1, 2)))
         found = of_row(cameras[seen[:, 0]], points[seen[:, 1]], weights, features)
         return np.concatenate([found[0], found[1], found[2][..., None]], axis=2), -2.0 * weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from chainrule.differentiation import (
     release,
 )
 from chainrule.node import Node
+from chainrule.operation import Operation
 from chainrule.tracing import PROGRESS
 from chainrule.trees import array_of
 
@@ -22,13 +24,28 @@ MOST_COLOURS = 40
 """Passes beyond which the entries of a sparse matrix are derived one by one."""
 
 
+class ValuesWanted(BaseException):
+    """The run asks for a value that is not known: the trace has to be recorded with all values."""
+
+
+def _not_known(y: Any, *operands: Any) -> float:
+    return math.nan
+
+
+_STANDS_FOR = Operation("stands for", lambda x, _: x, [_not_known, _not_known])
+"""The first operand, which depends in some way on the second."""
+_STANDS_FOR.builtin = True  # no user's operation
+
+
 class RecordedLinearization:
     """The linearization of a function in a trace, as a segment of the recording.
 
     What is pulled back or pushed forward through it comes from the recording, which does not follow
     the graph of a result any further. The numbers that the results have at the moment come from a
-    pass of numbers. Only where another transformation is open inside the trace, which may follow
-    them, the results stand for nodes that :class:`Linearization` makes.
+    pass of numbers. Where another transformation is open inside the trace, which may follow them,
+    it is not known how they depend on its inputs: what that gives is NaN. A trace that comes to ask
+    for such a value is recorded anew with all values, and the results stand for nodes that
+    :class:`Linearization` makes.
 
     Args:
         recorded: the recording.
@@ -80,9 +97,10 @@ class RecordedLinearization:
     def kept(self, values: Sequence[Any]) -> list[Any]:
         """Like :meth:`closed`; the passes can be used after that as well."""
         self._numbers.keep()
-        nodes = self._of_nodes()
+        nodes = self._of_nodes() if self._has_values() else None
         closed = self.closed(values)
-        nodes.is_closed = True
+        if nodes is not None:
+            nodes.is_closed = True
         return closed
 
     def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
@@ -135,8 +153,14 @@ class RecordedLinearization:
         trace = PROGRESS.recorded_level
         return any(level > trace and level != self._level for level in PROGRESS.names)
 
+    def _has_values(self) -> bool:
+        """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
+        return self._recorded.values or PROGRESS.structural
+
     def _of_nodes(self) -> Linearization:
         if self._nodes is None:
+            if self._is_closed or self._recorded.unknown:
+                raise ValuesWanted
             self._nodes = Linearization(self._inputs, self._outputs, self._level)
         if self._is_closed:
             self._nodes.keep()
@@ -148,11 +172,18 @@ class RecordedLinearization:
             return _passed(self._of_nodes(), forward, given)
         trace = PROGRESS.recorded_level
         results: list[Any]
-        if self._is_followed():
+        if self._is_followed() and self._has_values():
             results = _passed(self._of_nodes(), forward, given)
         else:
             numbers = [x._number if isinstance(x, Node) else x for x in given]
             results = _passed(self._numbers, forward, numbers)
+            if self._is_followed():
+                self._recorded.unknown = True
+                origin: Any = 0.0
+                for x in (*self._outputs, *given):
+                    if isinstance(x, Node):
+                        origin = _STANDS_FOR(origin, x)
+                results = [_STANDS_FOR(x, origin) for x in results]
         nodes = self._recorded.derived(self._segment, forward, given, results)
         for node, result in zip(nodes, results, strict=True):
             if isinstance(result, Node):
@@ -200,6 +231,8 @@ def recorded_linearization(
         return None
     found = numeric_passes(inputs, outputs, level)
     if found is None:
+        if recorded.unknown:
+            raise ValuesWanted
         return None
     numbers, live = found
     if not live:

@@ -9,6 +9,7 @@ import numpy
 
 from chainrule import rules
 from chainrule.node import Node, OperationNode, apply
+from chainrule.program.form import chosen
 from chainrule.program.recording import LOOKUP, TABLE
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class RecordedTable:
             self._node = OperationNode(TABLE, 0.0, None, None, operands)
             self._node._level = self._recorder.inputs[0]._level  # derivatives go by the elements
             self._recorder.recorded.record(self._node)
-        element = _operand(self._elements[int(index._number)])
+        element = _operand(self._elements[chosen(index._number, len(self._elements))])
         number = element._number if isinstance(element, Node) else element
         return OperationNode(LOOKUP, number, None, None, (index, element, self._node))
 

@@ -23,7 +23,7 @@ from chainrule.trees import flatten
 
 from .outcomes import Outcomes
 from .recorded import Recorded
-from .segments import recorded_linearization
+from .segments import ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
 
@@ -47,6 +47,7 @@ class Recorder:
             of the lanes for which the trace is recorded, as their kernel has found it.
         plain: where comparisons are plain bools.
         segments: whether transformations are segments of the recording, else derivatives are nodes.
+        values: whether all values are computed, those too that nothing may ask for.
 
     Attributes:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
@@ -57,11 +58,18 @@ class Recorder:
         printed: how often the function has called debug_print.
     """
 
-    def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
+    def __init__(
+        self,
+        forced: Sequence[bool],
+        plain: PlainSites,
+        segments: bool = False,
+        values: bool = True,
+    ) -> None:
         self.forced = forced
         self.shortcuts: list[str] = []
         self._plain = plain
         self.segments = segments
+        self._values = values
         self._asked = 0
         self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
@@ -86,10 +94,13 @@ class Recorder:
         self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
         self.tables = RecordedTables(self)
+        self.recorded.values = self._values
         self._outcomes = Outcomes()
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
+        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+            raise ValuesWanted
         frame = users_frame()
         site = site_of(frame)
         if self._plain.holds(site, frame):
@@ -99,6 +110,8 @@ class Recorder:
 
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a question for a truth value; gives the one with which the program goes on."""
+        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+            raise ValuesWanted
         self._asked += 1
         if self._asked > MAX_GUARDS:
             raise CompileError(
@@ -192,14 +205,22 @@ class Trace:
         self.lanes = False
         if plain is None:
             plain = PlainSites()
-        segments = True
+        segments, values = True, False
         while True:
-            recorder = Recorder(forced, plain, segments)
+            recorder = Recorder(forced, plain, segments, values)
             try:
                 if self._run(recorder, captured):
                     break
             except Untraceable:
                 segments = False
+                continue
+            except ValuesWanted:
+                values = True
+                continue
+            except Exception:
+                if values or not recorder.recorded.unknown:
+                    raise
+                values = True  # perhaps a NaN that stood for an unknown value was the reason
                 continue
             plain.add(recorder.not_asked())
             if forced:
@@ -279,6 +300,11 @@ class Trace:
     def size(self) -> int:
         """How many statements the program has, if it has been made."""
         return 0 if self._program is None else sum(1 for _ in statements(self._program.body))
+
+
+def _is_nan(x: Any) -> bool:
+    number = x._number if isinstance(x, Node) else x
+    return bool(number != number)
 
 
 def _derivatives(parents: Sequence[Node], live: int, outputs: list[Any], level: int) -> list[Any]:
