@@ -12,7 +12,7 @@ from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
-from chainrule.program.form import Compute, Operand, Program, Statement
+from chainrule.program.form import Compute, Diagonal, Operand, Program, Statement
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -30,6 +30,7 @@ from chainrule.program.recording import (
     USER,
     Recording,
     given_to,
+    packed,
 )
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
@@ -178,6 +179,21 @@ class Recorded:
         mark(PUSH if forward else PULL, segment)
         nodes = fresh_inputs([*results], self._level)
         _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
+        return nodes
+
+    def diagonal(self, segment: int, which: Diagonal, rows: Any, numbers: list[float]) -> list[Node]:
+        """Note that entries of a segment's matrix are taken; gives nodes of them.
+
+        Args:
+            segment: its number.
+            which: the diagonal that they lie on.
+            rows: where; whole numbers.
+            numbers: what they are at the moment.
+        """
+        mark = self._recording.mark
+        mark(PUSH, segment, packed(which))
+        nodes = fresh_inputs(numbers, self._level)
+        _run(map(mark, repeat(RESULT), rows.tolist(), repeat(ABSENT), nodes))
         return nodes
 
     # The program

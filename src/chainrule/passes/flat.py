@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Index, Load, Operand, Program, Segment
+from chainrule.program.form import (
+    VALUES,
+    Array,
+    Diagonal,
+    Index,
+    Load,
+    Operand,
+    Program,
+    Segment,
+)
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -27,6 +36,7 @@ from chainrule.program.recording import (
     USER,
     Recording,
     has_left,
+    unpacked,
 )
 
 
@@ -144,10 +154,11 @@ class _Segments:
         elif code == RESULT:
             return builder.load(self._results, Index(number))
         else:
-            self._derive(self._known[number], code == PUSH)
+            diagonal = unpacked(place) if code == PUSH else None
+            self._derive(self._known[number], code == PUSH, diagonal)
         return 0.0
 
-    def _derive(self, counted: _Counted, forward: bool) -> None:
+    def _derive(self, counted: _Counted, forward: bool, diagonal: Diagonal | None) -> None:
         sizes = (counted.inputs, counted.outputs)
         n_given, n_results = sizes if forward else reversed(sizes)
         given = Array(VALUES, n_given, "given")
@@ -155,7 +166,10 @@ class _Segments:
         for place, operand in self._given.items():
             self._builder.store(given, Index(place), operand)
         self._given = {}
-        self._builder.derive(counted.segment, forward, given, Index(), self._results, Index())
+        results = self._results
+        self._builder.derive(
+            counted.segment, forward, given, Index(), results, Index(), diagonal
+        )
 
 
 class _Counted:

@@ -215,13 +215,17 @@ class Rows:
         asked = numpy.flatnonzero(self._codes == GUARD)
         keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
         keys[self._pooled] = 0
-        for code in (RESULT, PULL, PUSH, BEGIN, END):
+        for code in (RESULT, PULL, BEGIN, END):
             keys[self._codes == code] = code << 3
         next_key = 1 << 19
         if self._sizes:
             _, names = numpy.unique([*self._sizes.values()], return_inverse=True)
             keys[[*self._sizes]] = next_key + names.reshape(-1)
             next_key += int(names.max()) + 1
+        pushed = numpy.flatnonzero(self._codes == PUSH)
+        which, names = numpy.unique(self._right[pushed], return_inverse=True)
+        keys[pushed] = next_key + names.reshape(-1)
+        next_key += len(which)
         starts = self._left[self._pooled]
         counts = self._right[self._pooled]
         codes = self._codes[self._pooled]

@@ -18,6 +18,7 @@ from chainrule.program.recording import (
     PULL,
     PUSH,
     RESULT,
+    unpacked,
 )
 
 from .domain import Indices
@@ -160,6 +161,7 @@ class Segments:
                 indices.index(domain, self._given_at[places]),
                 self._results[number],
                 indices.index(domain, self._results_at[places]),
+                unpacked(int(self._rows.right(rows[0]))) if code == PUSH else None,
             )
         return 0.0
 

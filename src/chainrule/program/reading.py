@@ -21,6 +21,7 @@ from .form import (
     Carry,
     Compute,
     Derive,
+    Diagonal,
     End,
     Enter,
     Gather,
@@ -96,6 +97,7 @@ class _Reader:
             "Segment": partial(_at, self._segments, what="segment"),
             "bool": partial(_checked, kind=bool, what="an outcome or a way"),
             "int": self._size,
+            "Diagonal | None": lambda x: x and Diagonal(*map(_small, _some(3, x))),
         }
 
     def program(self, content: dict[str, Any]) -> Program:

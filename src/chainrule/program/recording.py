@@ -14,6 +14,8 @@ from chainrule.engine import ENGINE
 from chainrule.node import _SERIALS, Node
 from chainrule.rules import OPERATIONS, Operation, one, zero
 
+from .form import Diagonal
+
 LEAF: Final = 0
 MARKS: Final = 0x7FF0
 BEGIN, END, PULL, PUSH, RESULT = range(MARKS, MARKS + 5)
@@ -32,6 +34,7 @@ _MARKS: Final = {
     **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
 }
+_DIGIT: Final = 1 << 10
 _CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
 
 TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
@@ -41,6 +44,18 @@ LOOKUP: Final = Operation("lookup", lambda index, element, table: element, [zero
 
 As an operation of nodes it is right for the numbers of the run only.
 """
+
+
+def packed(diagonal: Diagonal) -> int:
+    """A diagonal as one number that is not negative."""
+    return (diagonal.period * _DIGIT + diagonal.stride) * _DIGIT + diagonal.shift
+
+
+def unpacked(number: int) -> Diagonal | None:
+    """The diagonal that a number stands for; None for ABSENT."""
+    if number == ABSENT:
+        return None
+    return Diagonal(number // _DIGIT**2, number // _DIGIT % _DIGIT, number % _DIGIT)
 
 
 class Recording:
@@ -67,6 +82,7 @@ class Recording:
     - PULL or PUSH: cotangents are pulled back, or tangents pushed forward, through the segment
       ``left``; before it GIVE for each of these that there is, ``left`` the cotangent or tangent,
       ``right`` its place; after it RESULT for each of what comes, a value, ``left`` its place.
+      PUSH with a ``right``: a diagonal of the matrix is wanted; ``packed`` has made the number.
 
     Rows of one call of ``record`` stand in the order in which the nodes were made, those of a later
     call after them; ``in_order`` puts all in this order.

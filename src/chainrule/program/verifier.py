@@ -159,6 +159,8 @@ class _Structure:
             self._derives = True
             if x.segment not in self._visible:
                 raise ProgramError("Derive of a segment that has not run here")
+            if x.diagonal is not None and not (x.forward and x.diagonal.period > 0):
+                raise ProgramError("Derive of a diagonal backwards, or without a period")
         elif isinstance(x, BY_VALUE):
             if x.size < 1:
                 raise ProgramError(f"{name} of {x.size} elements")
@@ -337,7 +339,8 @@ class _Accesses:
                 self._note(to, x.array, *self._range(x), _name(x))
             elif isinstance(x, Derive):
                 inner, outer = (Enter, Leave) if x.forward else (Leave, Enter)
-                self._derive(x, self.given, x.given, x.given_at, inner)
+                if x.diagonal is None:
+                    self._derive(x, self.given, x.given, x.given_at, inner)
                 self._derive(x, self.writes, x.results, x.results_at, outer)
         for y in structure.program.outputs:
             if isinstance(y, Slice):

@@ -52,6 +52,7 @@ class _Writer:
             "Segment": self._segments.__getitem__,
             "bool": bool,
             "int": int,
+            "Diagonal | None": lambda x: x and [*x],
         }
 
     def program(self, program: Program) -> dict[str, Any]:
