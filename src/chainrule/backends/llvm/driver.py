@@ -7,6 +7,8 @@ for a single point. What they work on stands in tables of 64-bit numbers, with t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from .assembly import Procedure
@@ -36,7 +38,10 @@ class CodeFields:
     SUM_COUNT: Final = 12
     ADDED: Final = 13  # address of pairs (offset of a value, that of the sum it is added to)
     ADDED_COUNT: Final = 14
-    FIELDS: Final = 15
+    SAME: Final = 15  # offset of the inputs that are the same for all lanes, as numbers
+    SPREAD: Final = 16  # address of pairs (first, count) of inputs of which these go to slots
+    SPREAD_COUNT: Final = 17
+    FIELDS: Final = 18
 
 
 class CallFields:
@@ -77,7 +82,7 @@ def point_driver() -> str:
 
 
 def _run_code(
-    f: Procedure, code: Any, which: int, workspace: Any, offsets: range, step: int
+    f: Procedure, code: Any, which: int, workspace: Any, same: Any, offsets: range, step: int
 ) -> None:
     """Run the prologue or the rest, if there is such code, on all lanes of a block."""
     b = f.b
@@ -86,7 +91,7 @@ def _run_code(
     with b.if_then(b.icmp_signed("!=", b.ptrtoint(address, f.i64), f.number(0))):
         for offset in offsets:
             status = f.at(workspace, STATUS * step + offset)
-            f.call_address(address, [f.at(workspace, offset), numbers, status])
+            f.call_address(address, [f.at(workspace, offset), numbers, status, same])
 
 
 class _Run:
@@ -108,6 +113,7 @@ class _Run:
         self.lanes = f.field(self.call, CallFields.LANES)
         self.index = f.field(self.call, CallFields.INDEX)
         self.slots = f.at(self.workspace, f.field(self.code, CodeFields.INPUT_OFFSET))
+        self.same = f.at(self.workspace, f.field(self.code, CodeFields.SAME))
         self.outputs = f.address(self.code, CodeFields.OUTPUTS)
         self.sum_count = f.field(self.code, CodeFields.SUM_COUNT)
         self.sums = f.at(self.workspace, f.field(self.code, CodeFields.SUMS))  # of the unit
@@ -124,24 +130,43 @@ class _Run:
         """Load what is the same for all lanes, and run the prologue."""
         f = self.f
         f.store(f.constant(self.integers, 0), self.numbers, align=SLOT)
-        self._load_inputs(True, f.constant(f.bit, 0))
+        self._load_same()
         handle = f.splat(f.field(self.code, CodeFields.HANDLE))
         f.store(handle, self.workspace, HANDLE * SLOT, align=SLOT)
         f.store(self.none, self.workspace, POSITIONS * SLOT, align=SLOT)
         self._run(CodeFields.PROLOGUE)
 
     def _run(self, which: int) -> None:
-        _run_code(self.f, self.code, which, self.workspace, self.offsets, SLOT)
+        _run_code(self.f, self.code, which, self.workspace, self.same, self.offsets, SLOT)
 
-    def _load_inputs(self, uniform: bool, consecutive: Any) -> None:
+    @contextmanager
+    def _input_segments(self, same: bool) -> Iterator[Any]:
+        """The segments of inputs that are the same for all lanes, or of the others."""
         f, b = self.f, self.f.b
         segments = f.address(self.call, CallFields.INPUTS)
         with f.loop(f.field(self.call, CallFields.INPUT_SEGMENTS)) as s:
             segment = f.at(segments, b.mul(s, f.number(8 * SegmentFields.FIELDS)))
             stride = f.field(segment, SegmentFields.LANE_STRIDE)
-            wanted = b.icmp_signed("==" if uniform else "!=", stride, f.number(0))
-            with b.if_then(wanted):
-                b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
+            with b.if_then(b.icmp_signed("==" if same else "!=", stride, f.number(0))):
+                yield segment
+
+    def _load_same(self) -> None:
+        """Load the inputs that are the same for all lanes."""
+        f, b = self.f, self.f.b
+        three = f.number(3)
+        with self._input_segments(True) as segment:
+            base = f.address(segment, SegmentFields.ADDRESS)
+            stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
+            first = f.at(self.same, b.shl(f.field(segment, SegmentFields.FIRST), three))
+            with f.loop(f.field(segment, SegmentFields.COUNT)) as k:
+                f.store(f.load(f.double, base, b.mul(k, stride)), first, b.shl(k, three))
+        runs = f.address(self.code, CodeFields.SPREAD)
+        with f.loop(f.field(self.code, CodeFields.SPREAD_COUNT)) as r:
+            run = f.at(runs, b.shl(r, f.number(4)))
+            first = f.field(run, 0)
+            with f.loop(b.add(first, f.field(run, 1)), first) as k:
+                x = f.load(f.double, self.same, b.shl(k, three))
+                f.store(f.splat(x), self.slots, self._slot(k), align=SLOT)
 
     def _units(self) -> None:
         """Take units until none is left."""
@@ -178,7 +203,8 @@ class _Run:
         positions = b.add(f.splat(first), steps)
         is_valid = b.icmp_signed("<", positions, f.splat(self.lanes))
         consecutive = self._number_lanes(positions, is_valid, full)
-        self._load_inputs(False, consecutive)
+        with self._input_segments(False) as segment:
+            f.b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
         holds = f.constant(self.integers, 0)
         f.store(holds, self.workspace, STATUS * SLOT, align=SLOT)
         partial = b.and_(self.adds, b.not_(full))
@@ -301,7 +327,7 @@ def _write_call(f: Procedure) -> None:
     with f.loop(f.field(code, CodeFields.INPUT_COUNT)) as k:
         offset = b.shl(k, f.number(3))
         f.store(f.load(f.double, inputs, offset), first, offset)
-    _run_code(f, code, CodeFields.MAIN, workspace, range(1), 8)
+    _run_code(f, code, CodeFields.MAIN, workspace, workspace, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
     offsets = f.address(code, CodeFields.OUTPUTS)
     holds = b.icmp_signed("==", result, f.number(0))
