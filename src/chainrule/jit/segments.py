@@ -138,7 +138,9 @@ class RecordedLinearization:
         apart = any(level not in PROGRESS.names for level in self._around)
         if not apart and not self._is_followed():
             period = found.period(MOST_COLOURS)
-            entries = self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            entries = (
+                self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            )
             if entries is not None:
                 return found.put(entries)
         return self._of_nodes().sparse_entries(symmetric)
@@ -253,7 +255,9 @@ class RecordedLinearization:
         if pattern is not None:
             self._recorded.unknown = True
             around = max(self._around)
-            nodes = self._recorded.derived(self._segment, forward, given, self._numbers.pull_back(given))
+            nodes = self._recorded.derived(
+                self._segment, forward, given, self._numbers.pull_back(given)
+            )
             for node in nodes:
                 node._level = around
             inputs = [x.operands[0] if x.operands else None for x in self._inputs]

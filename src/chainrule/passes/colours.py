@@ -17,6 +17,8 @@ import numpy
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.form import (
+    READS,
+    WRITES,
     Array,
     Compute,
     Diagonal,
@@ -61,9 +63,7 @@ class Coloured(Region):
         moving: the inputs of the colour that they are copied for.
     """
 
-    def __init__(
-        self, region: Region, diagonal: Diagonal, shifts: Mapping[Statement, int]
-    ) -> None:
+    def __init__(self, region: Region, diagonal: Diagonal, shifts: Mapping[Statement, int]) -> None:
         self.segment = region.segment
         self.around = region.around
         self.paths = {}
@@ -219,9 +219,9 @@ class _Phases:
             found = [y for _, y, _ in region.sources.get(x, ())]
             if isinstance(x, Leave) and x.value in region.sources:
                 found = [x.value]  # type: ignore[list-item]
-            if isinstance(x, Load) and x.array not in arrays:
+            if isinstance(x, READS) and x.array not in arrays:
                 arrays.add(x.array)
-                found = [y for y in region.accesses[x.array] if isinstance(y, Store)]
+                found = [y for y in region.accesses[x.array] if isinstance(y, WRITES)]
             for y in found:
                 if y not in needed:
                     needed.add(y)

@@ -104,7 +104,9 @@ class Segments:
         for marks, side in ((rows.of_code(GIVE), "left"), (rows.of_code(RESULT), "right")):
             derives = self._derive_of(marks, side)
             count = len(nest.written)
-            pairs = numpy.unique(nest.owner[marks].astype(numpy.int64) * count + nest.owner[derives])
+            pairs = numpy.unique(
+                nest.owner[marks].astype(numpy.int64) * count + nest.owner[derives]
+            )
             first: dict[int, int] = {}
             for mark, derive in zip(*map(numpy.ndarray.tolist, divmod(pairs, count)), strict=True):
                 other = first.setdefault(mark, derive)
