@@ -8,15 +8,19 @@ from typing import Final
 
 from chainrule import rules
 from chainrule.program.form import (
+    READS,
+    WRITES,
     Add,
     Array,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
     Load,
     Loop,
     Operand,
+    Scatter,
     Statement,
     Store,
     statements,
@@ -140,7 +144,9 @@ class Writer(ValueWriter):
 
     def _calls(self, called: Sequence[tuple[str, bool]], loops: Sequence[Loop]) -> None:
         """Call functions, as long as none says to stop."""
-        given = ",".join(["ptr %w,ptr %d,ptr %s,ptr %u", *[f"i64 {self._counters[x]}" for x in loops]])
+        given = ",".join(
+            ["ptr %w,ptr %d,ptr %s,ptr %u", *[f"i64 {self._counters[x]}" for x in loops]]
+        )
         kinds = ",".join(["ptr,ptr,ptr,ptr", *["i64"] * len(loops)])
         for name, stops in called:
             result = "i1" if stops else "void"
@@ -165,7 +171,7 @@ class Writer(ValueWriter):
     def _memory_of(self, piece: Piece) -> list[object]:
         found: dict[object, None] = {"values": None}
         for statement in statements(piece.body):
-            if isinstance(statement, (Load, Store, Zero)):
+            if isinstance(statement, (*READS, *WRITES, Zero)):
                 found[statement.array] = None
             for x in statement.operands:
                 place = self._places.of.get(x) if isinstance(x, Statement) else None
@@ -217,8 +223,12 @@ class Writer(ValueWriter):
                 if statement not in same and of[statement].home is not None:
                     register = self.load(statement.array, statement.index)
                     self._keep(of[statement], register)
+            elif isinstance(statement, Gather):
+                self._keep(of[statement], self.gather(statement))
             elif isinstance(statement, Store):
                 self._write(statement)
+            elif isinstance(statement, Scatter):
+                self.scatter(statement)
             elif isinstance(statement, Guard):
                 self._guard(statement)
             elif isinstance(statement, Last):
