@@ -99,7 +99,7 @@ def flat(
             operation = recording.operations[pool[a]]
             given = [operand(x) for x in pool[a + 1 : a + 1 + b]]
             if operation is TABLE:
-                tables[len(values)] = _table(builder, given[1:])
+                tables[n_inputs + len(values)] = _table(builder, given[1:])
                 value = 0.0
             elif operation is LOOKUP:
                 array, first, size = tables[pool[a + 3]]
