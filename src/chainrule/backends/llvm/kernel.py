@@ -157,12 +157,20 @@ class Kernel:
             index = np.ascontiguousarray(index, dtype=np.int64)
             index_address = address_of(index)
             lanes = len(index)
-        loaded = self._loaded_for_storing() if materialize else self._loaded
+        loaded = self._loaded
+        if materialize:
+            loaded = self._storing or self._loaded_for_storing()
         code = loaded.code
         units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
         table = array("q", _EMPTY_CALL)
-        _add_segments(table, inputs, self._n_inputs)
-        _add_segments(table, outputs, len(code.outputs))
+        for given, total in ((inputs, self._n_inputs), (outputs, len(code.outputs))):
+            place = 0
+            for segment in given:
+                table.extend(segment)
+                table.append(place)
+                place += segment[1]
+            if place != total:
+                raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
         address = table.buffer_info()[0]
         table[CallFields.INPUTS] = address + _CALL_SIZE
         table[CallFields.INPUT_SEGMENTS] = len(inputs)
@@ -203,7 +211,11 @@ class Kernel:
     def _work(self, loaded: Loaded, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
         workspace = loaded.take_workspace()
-        with collected_errors() as errors:
+        if loaded.code.calls_back:
+            with collected_errors() as errors:
+                self._run(loaded.address, call, workspace[0])
+        else:
+            errors = []
             self._run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
@@ -252,16 +264,6 @@ def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
     if not reduced and threads > 1:
         size = min(size, max(1, blocks // (4 * threads)))
     return -(-blocks // size), size
-
-
-def _add_segments(table: array[int], given: Sequence[Regular], total: int) -> None:
-    """Add segments, which must cover all inputs or outputs, to the driver's table."""
-    place = 0
-    for address, count, element_stride, lane_stride in given:
-        table.extend((address, count, element_stride, lane_stride, place))
-        place += count
-    if place != total:
-        raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
 
 
 def _held(status: NDArray[np.int32] | None, position: int) -> bool:
