@@ -14,7 +14,7 @@ from random_forms import (
 )
 
 from chainrule import rules
-from chainrule.passes.expand import expanded
+from expand import expanded
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     VALUES,

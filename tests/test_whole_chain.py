@@ -15,7 +15,7 @@ from test_program_kernels import call, run
 import chainrule as cr
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.passes.differentiate import differentiated
-from chainrule.passes.expand import expanded
+from expand import expanded
 from chainrule.passes.going_on import going_on
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.inline import inlined

@@ -341,9 +341,9 @@ class Compiled(Dispatch):
     def programs(self) -> list[Program]:
         """The recorded programs, a path each, in the order of :meth:`tape`.
 
-        ``str`` of one is text to read; :mod:`chainrule.program.files` keeps them in files. Their
-        inputs are the numbers of the arguments in order, then nodes from outside; their outputs the
-        numbers of the result, then its derivatives by nodes.
+        ``str`` of one is text to read, ``save`` keeps it in a file. Their inputs are the numbers of
+        the arguments in order, then nodes from outside; their outputs the numbers of the result,
+        then its derivatives by nodes.
 
         Raises:
             CompileError: if the function has not been called yet.

@@ -24,7 +24,7 @@ from chainrule.program.form import (
     statements,
 )
 
-from .rebuild import Rebuilding
+from chainrule.passes.rebuild import Rebuilding
 
 
 def expanded(program: Program) -> Program:
