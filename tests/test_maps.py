@@ -30,9 +30,11 @@ from chainrule.program.form import (
     Program,
     Slice,
     Store,
+    Table,
     statements,
 )
 from chainrule.program.interpreter import interpret
+from chainrule.program.nests import numbers
 from chainrule.program.verifier import verify
 
 EXACT: tuple[rules.Operation, ...] = (
@@ -46,14 +48,14 @@ SIZE = 150  # elements of each array
 class Draft:
     """A program of some loops under construction."""
 
-    def __init__(self, seed: int, exact: bool) -> None:
+    def __init__(self, seed: int, exact: bool, nests: bool = False) -> None:
         self.rng = Random(seed)
         self.operations = EXACT if exact else EXACT + OTHERS
         self.builder = Builder(SIZE, final=True)
         self.readable = [self.builder.inputs]
         self.outputs: list[Operand | Slice] = []
         for _ in range(self.rng.randint(1, 4)):
-            self.add_loop()
+            self.add_nest() if nests else self.add_loop()
         self.program = self.builder.finish(self.outputs)
         verify(self.program)
 
@@ -75,10 +77,74 @@ class Draft:
                 self.readable.append(target)
         self.outputs.append(Slice(sums, 0, SIZE))
 
-    def index(self, loop: Loop, most: int, outer: Loop | None, stride: int) -> Index:
+    def add_nest(self) -> None:
+        """A loop whose iterations have inner loops, with sums and elements of their own."""
+        builder, rng = self.builder, self.rng
+        trips, inner_trips = rng.choice([5, 8, 11, 16, 20]), rng.randint(2, 5)
+        size = trips * inner_trips
+        own, out = Array(VALUES, size, "own"), Array(VALUES, trips, "out")
+        totals, shared = Array(SUMS, trips, "totals"), Array(SUMS, SIZE, "shared")
+        by_rows = rng.random() < 0.5
+        strides = (inner_trips, 1) if by_rows else (1, trips)
+        with builder.loop(trips) as outer:
+            values: list[Operand] = [0.5, self.loaded(outer)]
+            with builder.loop(inner_trips) as loop:
+                here = [*values, self.element(outer, loop), self.element(outer, loop)]
+                self.compute(here)
+                builder.store(own, Index(0, ((outer, strides[0]), (loop, strides[1]))), here[-1])
+                builder.add(totals, Index(0, ((outer, 1),)), here[rng.choice([-1, -2, -3])])
+                if rng.random() < 0.6:
+                    at = rng.choice([((loop, 3),), ((loop, 1), (outer, 1)), (), ((outer, 7),)])
+                    builder.add(shared, Index(0, at), here[-1])
+            values += [builder.load(totals, Index(0, ((outer, 1),))), self.loaded(outer)]
+            self.compute(values)
+            if rng.random() < 0.6:
+                with builder.loop(inner_trips) as loop:
+                    last = strides[1] * (inner_trips - 1)
+                    back = Index(last, ((outer, strides[0]), (loop, -strides[1])))
+                    here = [*values, builder.load(own, back), self.element(outer, loop)]
+                    self.compute(here)
+                    builder.add(shared, Index(SIZE - 1, ((loop, -1),)), here[-1])
+            builder.store(out, Index(0, ((outer, 1),)), values[-1])
+            builder.add(shared, Index(70), values[-1])
+        self.outputs += [Slice(out, 0, trips), Slice(shared, 0, SIZE)]
+        if rng.random() < 0.5:
+            self.outputs.append(Slice(own, 0, size))
+
+    def places(self, *loops: Loop) -> Index:
+        """An element of the inputs in bounds, which may be the same for some loops."""
+        strides = [(loop, self.rng.choice([0, 1, 1, -1, 2, 3, -5])) for loop in loops]
+        first = sum([max(0, -stride) * loop.trips.offset for loop, stride in strides])
+        return Index(first, tuple([x for x in strides if x[1]]))
+
+    def element(self, outer: Loop, loop: Loop) -> Operand:
+        """An input, that depends on both of two loops perhaps."""
+        return self.builder.load(self.builder.inputs, self.places(outer, loop))
+
+    def loaded(self, outer: Loop) -> Operand:
+        """An input, that depends on a loop perhaps."""
+        return self.builder.load(self.builder.inputs, self.places(outer))
+
+    def compute(self, values: list[Operand]) -> None:
+        """Add some values made of the last ones."""
+        for _ in range(self.rng.randint(1, 4)):
+            operation = self.rng.choice(self.operations)
+            arity = 2 if operation is rules.hypot else len(operation.local_grads)
+            recent = [self.rng.choice(values[-3:]) for _ in range(arity)]
+            values.append(self.builder.compute(operation, recent))
+
+    def index(self, loop: Loop, most: int, outer: Loop | None) -> Index:
         """An element in bounds for up to so many iterations."""
-        extra = ((outer, self.rng.choice([1, 5])),) if outer is not None else ()
-        first = self.rng.randint(0, 40) + (most if stride < 0 else 0)
+        rng = self.rng
+        extra = ((outer, rng.choice([1, 5])),) if outer is not None else ()
+        if rng.random() < 0.15:
+            different = rng.choice([2, SIZE - 15])
+            numbers = np.array([rng.randrange(different) for _ in range(most)])
+            return Index(0, extra, ((Table(numbers), Index(0, ((loop, 1),))),))
+        stride = rng.choice([1, 1, 1, 1, -1, -1, 0, 2, -2, 3, -7])
+        if abs(stride) * most > 90:
+            stride = 1 if stride > 0 else -1
+        first = rng.randint(0, 40) + max(-stride * most, 0)
         return Index(first, (((loop, stride),) if stride else ()) + extra)
 
     def body(self, loop: Loop, most: int, target: Array, sums: Array, outer: Loop | None) -> None:
@@ -86,35 +152,31 @@ class Draft:
         builder, rng = self.builder, self.rng
         values: list[Operand] = [0.5]
         for _ in range(rng.randint(1, 3)):
-            stride = rng.choice([1, 1, 1, -1, 0, 2 if most < 40 else 1])
-            index = self.index(loop, most, outer, stride)
+            index = self.index(loop, most, outer)
             values.append(builder.load(rng.choice(self.readable), index))
-        for _ in range(rng.randint(1, 6)):
-            operation = rng.choice(self.operations)
-            arity = 2 if operation is rules.hypot else len(operation.local_grads)
-            recent = [rng.choice(values[-3:]) for _ in range(arity)]
-            values.append(builder.compute(operation, recent))
+        self.compute(values)
         if target.size:
             at = Index(0, ((loop, 1),))
             if rng.random() < 0.3:
                 at = Index(loop.trips.offset - 1, ((loop, -1),))
             builder.store(target, at, values[-1])
-        kind = rng.choice([0, 0, 0, 1, 2, 2, 3])
+        kind = rng.choice([0, 0, 0, 1, 1, 2, 2, 3, 4])
         if kind == 0:
             builder.add(sums, Index(3), values[-1])
         elif kind == 1:
-            builder.add(sums, self.index(loop, most, outer, rng.choice([1, -1])), values[-1])
+            builder.add(sums, self.index(loop, most, outer), values[-1])
         elif kind == 2:
             builder.add(sums, Index(3), values[-1])
             builder.add(sums, Index(3), values[-2])
+        elif kind == 4:  # to elements that may be the same ones
+            builder.add(sums, self.index(loop, most, outer), values[-1])
+            builder.add(sums, self.index(loop, most, outer), values[-2])
 
 
 def maps_of(program: Program) -> list[Map]:
     """The loops that are computed on vectors."""
     loops = [x for x in statements(promoted(program).body) if isinstance(x, Loop)]
-    found = [
-        as_map(x, x.carries, {}, 8) for x in loops if not any(isinstance(y, Loop) for y in x.body)
-    ]
+    found = [as_map(x, {x: x.carries for x in loops}, {}, 8) for x in loops]
     return [x for x in found if x is not None]
 
 
@@ -127,9 +189,10 @@ def inputs_for(seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_exact_maps(seed: int) -> None:
+@pytest.mark.parametrize("nests", [False, True])
+def test_exact_maps(seed: int, nests: bool) -> None:
     """To the last bit what the interpreter gives."""
-    program = Draft(seed, exact=True).program
+    program = Draft(seed, exact=True, nests=nests).program
     numbers = inputs_for(seed)
     status, found = call(Kernel(program, [], lanes=False), numbers)
     assert status == 0
@@ -145,7 +208,7 @@ def test_maps(seed: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("a machine that can't be simulated here")
     monkeypatch.setenv("CHAINRULE_CPU", cpu)
     monkeypatch.setenv("CHAINRULE_VECTOR_MATH", vector_math)
-    program = Draft(seed, exact=False).program
+    program = Draft(seed, exact=False, nests=seed % 2 == 1).program
     numbers = inputs_for(seed)
     _, together = call(Kernel(program, [], lanes=False), numbers)
     monkeypatch.setattr("chainrule.backends.llvm.writer.as_map", lambda *_: None)
@@ -158,16 +221,21 @@ def test_there_are_maps() -> None:
     found = [x for seed in range(70) for x in maps_of(Draft(seed, exact=seed < 40).program)]
     assert len(found) > 25
     assert sum(len(x.sums) > 0 for x in found) > 5
+    found = [x for seed in range(40) for x in maps_of(Draft(seed, True, nests=True).program)]
+    assert sum(any(isinstance(y, Loop) for y in x.body) for x in found) > 10
 
 
-def loop_of(write: object) -> Loop:
-    """The only loop of a program of 20 iterations."""
+def program_of(write: object) -> Program:
+    """A program with one loop of 20 iterations."""
     builder = Builder(100, final=True)
     array, sums = Array(VALUES, 60, "a"), Array(SUMS, 60, "s")
+    for k in range(40, 60):
+        builder.store(array, Index(k), float(k))
     with builder.loop(20) as loop:
         write(builder, Index(0, ((loop, 1),)), array, sums)  # type: ignore[operator]
-    program = promoted(builder.finish([Slice(array, 0, 60), Slice(sums, 0, 60)]))
-    return next(x for x in program.body if isinstance(x, Loop))
+    stores = [x for x in loop.body if isinstance(x, Store) and x.array is array]
+    stored = [place for x in stores for place in numbers(x.index, [loop]).tolist()]
+    return builder.finish([*[Slice(array, x, 1) for x in stored], Slice(sums, 0, 60)])
 
 
 def scaled(builder: Builder, at: Index) -> Operand:
@@ -177,14 +245,18 @@ def scaled(builder: Builder, at: Index) -> Operand:
 
 HANG_TOGETHER = {
     "reads what others store": lambda b, i, a, s: b.store(
-        a, i.plus(20), b.compute(rules.sin, (b.load(a, Index(0, i.strides)),))
+        a, i.plus(19), b.compute(rules.sin, (b.load(a, Index(0, i.strides)),))
     ),
     "adds twice to elements": lambda b, i, a, s: (
         b.add(s, i, scaled(b, i)),
         b.add(s, i.plus(1), scaled(b, i.plus(3))),
     ),
-    "every second element": lambda b, i, a, s: b.store(
-        a, i, scaled(b, Index(0, ((i.strides[0][0], 2),)))
+    "adds to what tables of one sum tell": lambda b, i, a, s: (
+        b.add(s, i.plus(4), scaled(b, i)),
+        b.add(s, Index(0, (), ((Table(np.array([*range(20)])), i),)), scaled(b, i.plus(3))),
+    ),
+    "looks up what costs little": lambda b, i, a, s: b.store(
+        a, i, b.load(b.inputs, Index(0, (), ((Table(np.array([*range(20)])), i),)))
     ),
     "a guard": lambda b, i, a, s: (
         b.store(a, i, scaled(b, i)),
@@ -196,8 +268,39 @@ HANG_TOGETHER = {
 @pytest.mark.parametrize("name", HANG_TOGETHER)
 def test_loops_that_are_no_maps(name: str) -> None:
     """One iteration after the other."""
-    loop = loop_of(HANG_TOGETHER[name])
-    assert as_map(loop, loop.carries, {}, 8) is None
+    assert not maps_of(program_of(HANG_TOGETHER[name]))
+
+
+MAPS = {
+    "reads what has been stored": lambda b, i, a, s: b.store(
+        a, i, b.compute(rules.sin, (b.load(a, i.plus(40)),))
+    ),
+    "adds to two parts of an array": lambda b, i, a, s: (
+        b.add(s, i, scaled(b, i)),
+        b.add(s, Index(59, ((i.strides[0][0], -2),)), scaled(b, i.plus(3))),
+    ),
+    "every second element": lambda b, i, a, s: b.store(
+        a, Index(1, ((i.strides[0][0], 2),)), scaled(b, Index(0, ((i.strides[0][0], 2),)))
+    ),
+    "looks up": lambda b, i, a, s: b.add(
+        s, i, scaled(b, Index(0, (), ((Table(np.array([*range(20)])), i),)))
+    ),
+    "adds to elements again and again": lambda b, i, a, s: b.add(
+        s, Index(0, (), ((Table(np.array([0, 1, 2, 2] * 5)), i),)), scaled(b, i)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_loops_that_are_maps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some iterations at a time, with the same results."""
+    program = program_of(MAPS[name])
+    assert maps_of(program)
+    given = np.random.default_rng(0).normal(size=100)
+    _, together = call(Kernel(program, [], lanes=False), given)
+    monkeypatch.setattr("chainrule.backends.llvm.writer.as_map", lambda *_: None)
+    _, alone = call(Kernel(program, [], lanes=False), given)
+    assert bits(together.tolist()) == bits(alone.tolist())
 
 
 def test_a_running_total_is_no_map() -> None:

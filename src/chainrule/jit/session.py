@@ -140,6 +140,9 @@ class Session:
         self._frozen: Array = numpy.empty(0)
         self._captured: Sequence[Node] = program.parameters
         self._packed = self._laid_out(self.samples)
+        self._places = tuple(
+            self._packed.places
+        )  # the same at each step, so that a kernel knows it
         self._run(lambda paths: None)
 
     def _laid_out(self, samples: Sequence[Any]) -> Packed:
@@ -165,6 +168,7 @@ class Session:
                     frozen = paths.captured[len(self.values) :]
                     self._frozen = numpy.array([node._number for node in frozen])
                     self._packed = self._laid_out(self.samples)
+                    self._places = tuple(self._packed.places)
                 return run(paths)
             except Restart:
                 continue
@@ -189,8 +193,9 @@ class Session:
         paths = self.program.paths
         sums = None
         if paths.captured is self._captured:
-            places = self._packed.places
-            sums = sums_of_one_path(paths, places, (), count, self._added, self._threads, index)
+            sums = sums_of_one_path(
+                paths, self._places, (), count, self._added, self._threads, index
+            )
         if sums is None:
             chosen = slice(None) if index is None else index
             samples = [array[chosen] for array in self.samples]
@@ -200,7 +205,7 @@ class Session:
                     paths, self._laid_out(samples), count, (), self._threads
                 ).run(self._added)
             )
-        sums = sums / (total or count)
+        sums /= float(total or count)
         return float(sums[0]), sums[1:]
 
     def evaluate(self) -> Array:

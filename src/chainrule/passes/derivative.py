@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy
 
@@ -13,10 +13,11 @@ from chainrule.passes.local_gradients import Instantiation, LocalGradients
 from chainrule.passes.messages import Message, flag, sent
 from chainrule.passes.primal import Primal
 from chainrule.passes.reach import Instances, Reach
-from chainrule.passes.region import Region
+from chainrule.passes.region import Access, Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    BY_VALUE,
     CONSTANT,
     SUMS,
     VALUES,
@@ -54,6 +55,21 @@ class Ends(NamedTuple):
     masks: Mapping[Statement, Array | None]
 
 
+ByValue: TypeAlias = "tuple[int, Operand] | None"
+"""Of an element that a value tells: how many from the index on it may be, and which it is."""
+
+
+def _read(builder: Builder, array: Array, index: Index, by: ByValue) -> Operand:
+    return builder.load(array, index) if by is None else builder.gather(array, index, *by)
+
+
+def _add(builder: Builder, array: Array, index: Index, value: Operand, by: ByValue) -> None:
+    if by is None:
+        builder.add(array, index, value)
+    else:
+        builder.scatter(array, index, *by, value)
+
+
 class Changes:
     """The changes of an array: adjoints or tangents, with flags where they have conditions.
 
@@ -69,26 +85,27 @@ class Changes:
         self.flags = flags
         self.first = first
 
-    def load(self, builder: Builder, index: Index, always: bool) -> Message:
+    def load(self, builder: Builder, index: Index, always: bool, by: ByValue = None) -> Message:
         """The change of an element."""
-        value = builder.load(self.array, nests.added(self.first, index))
+        value = _read(builder, self.array, nests.added(self.first, index), by)
         if always or self.flags is None:
             return Message(value)
         at = index if self.flags.kind == CONSTANT else nests.added(self.first, index)
-        return Message(value, builder.load(self.flags, at))
+        return Message(value, _read(builder, self.flags, at, by))
 
-    def add(self, builder: Builder, index: Index, message: Message) -> None:
+    def add(self, builder: Builder, index: Index, message: Message, by: ByValue = None) -> None:
         """Add to the change of an element."""
         at = nests.added(self.first, index)
-        builder.add(self.array, at, message.value)
-        self.mark(builder, index, message)
+        _add(builder, self.array, at, message.value, by)
+        if self.flags is not None and self.flags.kind == SUMS:
+            _add(builder, self.flags, at, flag(builder, message.condition), by)
 
     def store(self, builder: Builder, index: Index, value: Operand) -> None:
         """Write the change of an element; 0 for none."""
         builder.store(self.array, nests.added(self.first, index), value)
 
     def mark(self, builder: Builder, index: Index, message: Message) -> None:
-        """Note that a message has come to an element."""
+        """Note that a message has come to an element that was stored."""
         if self.flags is not None and self.flags.kind == SUMS:
             at = nests.added(self.first, index)
             builder.add(self.flags, at, flag(builder, message.condition))
@@ -102,13 +119,20 @@ class Derivative:
         region: the region.
         local_gradients: the formulas of all passes.
         ends: where it starts and where its results go.
+        passed: the statements that changes come to, if these are others that stand for them.
     """
 
     def __init__(
-        self, builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
+        self,
+        builder: Builder,
+        region: Region,
+        local_gradients: LocalGradients,
+        ends: Ends,
+        passed: Region | None = None,
     ) -> None:
         self.builder = builder
         self.region = region
+        self.passed = region if passed is None else passed
         self.ends = ends
         self.iterations: dict[Loop, Index] = {}
         self.primal = Primal(builder, region, self.iterations)
@@ -116,8 +140,9 @@ class Derivative:
         exact = all(mask is None for mask in ends.masks.values())
         exact = exact or self._around == region.around
         starts = {x: self._given_instances(x) for x in ends.masks}
-        self.reach = Reach(region, starts, ends.forward, exact)
+        self.reach = Reach(self.passed, starts, ends.forward, exact)
         self._local_gradients = local_gradients
+        self._locals: dict[Statement, Instantiation] = {}
         self.primal.expect(self._needed())
         self._changes: dict[Array, Changes] = {}
         self._instances: dict[nests.Path, Index] = {}
@@ -138,13 +163,17 @@ class Derivative:
 
     def _needed(self) -> Iterator[Statement]:
         """The values in loops that local gradients are computed from."""
-        for x in self.region.paths:
-            if not isinstance(x, Compute) or x not in self.reach.some:
+        for x in self.passed.paths:
+            if x not in self.reach.some:
+                continue
+            if isinstance(x, BY_VALUE) and isinstance(x.place, Statement):
+                yield x.place
+            if not isinstance(x, Compute):
                 continue
             formulas = self._local_gradients.of(x.operation, x.operands)
-            for position, _, _ in self.region.sources[x]:
+            for position, _, _ in self.passed.sources[x]:
                 for place in formulas.needs(x.operation.name, position):
-                    value = x if place == -1 else x.operands[-2 - place]
+                    value = self.passed.origin(x) if place == -1 else x.operands[-2 - place]
                     if isinstance(value, Statement):
                         yield value
 
@@ -161,6 +190,10 @@ class Derivative:
         if ends.number is not None:
             value = self.builder.compute(rules.where, (condition, value, 0.0))
         return Message(value, condition)
+
+    def by_value(self, x: Access) -> ByValue:
+        """How a statement of the region accesses elements, if a value tells which."""
+        return (x.size, self.primal.value(x.place)) if isinstance(x, BY_VALUE) else None
 
     def result(self, place: Index, value: Operand) -> None:
         """Give what comes to an input or output."""
@@ -225,13 +258,16 @@ class Derivative:
 
     def local(self, statement: Compute) -> Instantiation:
         """The local gradients of a statement."""
-        operands = statement.operands
+        operands, origin = statement.operands, self.passed.origin(statement)
+        found = self._locals.get(origin)
+        if found is None:
 
-        def known(place: int) -> Operand:
-            return self.primal.value(statement if place == -1 else operands[-2 - place])
+            def known(place: int) -> Operand:
+                return self.primal.value(origin if place == -1 else operands[-2 - place])
 
-        formulas = self._local_gradients.of(statement.operation, operands)
-        return Instantiation(formulas, known, self.builder.compute)
+            formulas = self._local_gradients.of(statement.operation, operands)
+            found = self._locals[origin] = Instantiation(formulas, known, self.builder.compute)
+        return found
 
     @contextmanager
     def loop(self, loop: Loop) -> Iterator[Loop]:

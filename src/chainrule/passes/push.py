@@ -8,36 +8,47 @@ from chainrule.passes.messages import Message, combined, total
 from chainrule.passes.region import Region
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     VALUES,
+    WRITES,
     Compute,
     Enter,
     Leave,
-    Load,
     Loop,
     Operand,
+    Scatter,
     Statement,
     Store,
 )
 
 
 def push_forward(
-    builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
+    builder: Builder,
+    region: Region,
+    local_gradients: LocalGradients,
+    ends: Ends,
+    passed: Region | None = None,
 ) -> None:
     """Build the statements that push tangents of a region's inputs forward to its outputs."""
-    _PushForward(builder, region, local_gradients, ends).run()
+    _PushForward(builder, region, local_gradients, ends, passed).run()
 
 
 class _PushForward(Derivative):
     """A pass forwards; tangents are values of the bodies that stand for those of the region."""
 
     def __init__(
-        self, builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
+        self,
+        builder: Builder,
+        region: Region,
+        local_gradients: LocalGradients,
+        ends: Ends,
+        passed: Region | None,
     ) -> None:
-        super().__init__(builder, region, local_gradients, ends)
-        stores = [x for x in region.order if isinstance(x, Store)]
+        super().__init__(builder, region, local_gradients, ends, passed)
+        stores = [x for x in self.passed.order if isinstance(x, WRITES)]
         self._arrays = {x.array for x in stores if x in self.reach.some}
         zeros = [x for x in stores if x.array in self._arrays]
-        self._loops = self.reach.loops([*region.leaves, *zeros])
+        self._loops = self.reach.loops([*self.passed.leaves, *zeros])
         self._tangents: dict[Statement, Message] = {}
 
     def run(self) -> None:
@@ -45,13 +56,13 @@ class _PushForward(Derivative):
         self._body(None)
 
     def _body(self, loop: Loop | None) -> None:
-        for statement in self.region.bodies[loop]:
+        for statement in self.passed.bodies[loop]:
             self.builder.note = statement.note
             if isinstance(statement, Loop):
                 if statement in self._loops:
                     with self.loop(statement):
                         self._body(statement)
-            elif isinstance(statement, Store):
+            elif isinstance(statement, WRITES):
                 if statement.array in self._arrays:
                     self._store(statement)
             elif isinstance(statement, Leave):
@@ -65,10 +76,11 @@ class _PushForward(Derivative):
                     self._tangents[statement] = message
 
     def _tangent(self, statement: Statement) -> Message | None:
-        if isinstance(statement, Load):
+        if isinstance(statement, READS):
             index = self.primal.index(statement.index)
             always = statement in self.reach.always
-            return self.changes(statement.array).load(self.builder, index, always)
+            changes = self.changes(statement.array)
+            return changes.load(self.builder, index, always, self.by_value(statement))
         if isinstance(statement, Enter):
             if statement.segment is self.region.segment:
                 return self.given(statement, statement.place)
@@ -77,14 +89,14 @@ class _PushForward(Derivative):
         assert isinstance(statement, Compute)
         local = self.local(statement)
         found: Message | None = None
-        for position, x, _ in self.region.sources[statement]:
+        for position, x, _ in self.passed.sources[statement]:
             if x in self._tangents:
                 message = self.sent(statement, self._tangents[x], local, position)
                 if message is not None:
                     found = combined(self.builder, found, message)
         return found
 
-    def _store(self, statement: Store) -> None:
+    def _store(self, statement: Store | Scatter) -> None:
         index = self.primal.index(statement.index)
         changes = self.changes(statement.array)
         message = None
@@ -96,7 +108,7 @@ class _PushForward(Derivative):
             if message is not None:
                 changes.mark(self.builder, index, message)
         elif message is not None:
-            changes.add(self.builder, index, message)
+            changes.add(self.builder, index, message, self.by_value(statement))
 
     def _leave(self, leave: Leave) -> None:
         value: Operand = 0.0

@@ -11,6 +11,7 @@ from chainrule.program.form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Leave,
@@ -18,6 +19,7 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Program,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -101,6 +103,14 @@ class Rebuilding:
             array, index = self.array(statement.array), self.index(statement.index)
             write = builder.add if array.kind == SUMS else builder.store
             write(array, index, self.value(statement.value))
+        elif isinstance(statement, Gather):
+            index, place = self.index(statement.index), self.value(statement.place)
+            array = self.array(statement.array)
+            self.values[statement] = builder.gather(array, index, statement.size, place)
+        elif isinstance(statement, Scatter):
+            index, place = self.index(statement.index), self.value(statement.place)
+            array, value = self.array(statement.array), self.value(statement.value)
+            builder.scatter(array, index, statement.size, place, value)
         elif isinstance(statement, Loop):
             self.loop(statement)
         elif isinstance(statement, Segment):
@@ -118,9 +128,14 @@ class Rebuilding:
             raise TypeError(f"{type(statement).__name__} is not for programs that are rebuilt")
 
     def loop(self, loop: Loop) -> None:
-        """Build a loop."""
+        """Build a loop; of one that runs once, what is in it."""
         assert not loop.carries, "carries come in at the end"
-        with self.builder.loop(self.index(loop.trips)) as new:
+        trips = self.index(loop.trips)
+        if trips == Index(1):
+            self.loops[loop] = Index()
+            self.body(loop.body)
+            return
+        with self.builder.loop(trips) as new:
             new.name = loop.name
             self.loops[loop] = Index(0, ((new, 1),))
             self.body(loop.body)
@@ -151,4 +166,5 @@ class Rebuilding:
             self.index(derive.given_at),
             self.array(derive.results),
             self.index(derive.results_at),
+            derive.diagonal,
         )

@@ -58,8 +58,14 @@ def substituted(index: Index, replacements: Mapping[Loop, Index]) -> Index:
     result = Index(index.offset)
     for loop, stride in index.strides:
         result = added(result, scaled(replacements.get(loop, Index(0, ((loop, 1),))), stride))
-    tables = tuple([(table, substituted(inner, replacements)) for table, inner in index.tables])
-    return result._replace(tables=result.tables + tables)
+    tables = []
+    for table, inner in index.tables:
+        at = substituted(inner, replacements)
+        if at.is_fixed and 0 <= at.offset < len(table.numbers):
+            result = result.plus(int(table.numbers[at.offset]))
+        else:
+            tables.append((table, at))
+    return result._replace(tables=(*result.tables, *tables))
 
 
 def iterations(loops: Sequence[Loop]) -> dict[Loop, Numbers]:
@@ -97,6 +103,12 @@ def count(loops: Sequence[Loop]) -> int:
     found = iterations(varying[:-1])
     length = len(found[varying[-2]]) if len(varying) > 1 else 1
     return product * int(_trips(varying[-1], found, length).sum())
+
+
+def unique(index: Index, loops: Sequence[Loop]) -> tuple[Numbers, Numbers]:
+    """The different numbers that an index is in nested loops, and which of them in each instance."""
+    found, which = numpy.unique(numbers(index, loops), return_inverse=True)
+    return found, which.reshape(-1)
 
 
 def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from chainrule.engine import ENGINE
 from chainrule.node import _SERIALS, Node
-from chainrule.rules import OPERATIONS, Operation
+from chainrule.program.form import Diagonal
+from chainrule.rules import OPERATIONS, Operation, one, zero
 
 LEAF: Final = 0
-MARKS: Final = 0x7FF0
-BEGIN, END, PULL, PUSH, RESULT = range(MARKS, MARKS + 5)
-ENTER, LEAVE, GIVE = range(MARKS + 8, MARKS + 11)
+MARKS: Final = 0x7FE0
+BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
+ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
 INPUT: Final = 0x7FFE
 GUARD: Final = 0x7FFF
 POOLED: Final = 0x8000
@@ -31,8 +32,37 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 _MARKS: Final = {
     **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
+    **{
+        LOOP: "loop",
+        CARRY: "carry",
+        EACH: "each",
+        NEXT: "next",
+        LEFT: "left",
+        END_LOOP: "end loop",
+    },
 }
+_DIGIT: Final = 1 << 10
 _CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
+
+TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
+"""Of an input of the run and the elements of a table, which look-ups name by it; no value."""
+LOOKUP: Final = Operation("lookup", lambda index, element, table: element, [zero, one, zero])
+"""Of an index, the element that the run has found, and the table: the element at run time.
+
+As an operation of nodes it is right for the numbers of the run only.
+"""
+
+
+def packed(diagonal: Diagonal) -> int:
+    """A diagonal as one number that is not negative."""
+    return (diagonal.period * _DIGIT + diagonal.stride) * _DIGIT + diagonal.shift
+
+
+def unpacked(number: int) -> Diagonal | None:
+    """The diagonal that a number stands for; None for ABSENT."""
+    if number == ABSENT:
+        return None
+    return Diagonal(number // _DIGIT**2, number // _DIGIT % _DIGIT, number % _DIGIT)
 
 
 class Recording:
@@ -48,6 +78,8 @@ class Recording:
     - POOLED in an operation's code: ``right`` operands stand in the pool from ``left`` on;
     - USER: likewise for a user's operation; before the first operand stands its place among these.
 
+    Rows of the operations TABLE and LOOKUP are of this kind.
+
     Others concern segments, the functions inside a run that a transformation differentiates:
 
     - BEGIN and END of a segment, ``left`` its number;
@@ -57,6 +89,17 @@ class Recording:
     - PULL or PUSH: cotangents are pulled back, or tangents pushed forward, through the segment
       ``left``; before it GIVE for each of these that there is, ``left`` the cotangent or tangent,
       ``right`` its place; after it RESULT for each of what comes, a value, ``left`` its place.
+      PUSH with a ``right``: a diagonal of the matrix is wanted; ``packed`` has made the number.
+
+    And others loops that are recorded as one iteration, that between LOOP and END_LOOP, ``left``
+    the number of the loop:
+
+    - CARRY, a value: what the iteration before has given; ``left`` is what the first one gets, and
+      ``right`` counts them;
+    - EACH, a value: what the iteration reads of column ``left``;
+    - NEXT and LEFT: what it gives to the next one, and what it leaves for after the loop, ``left``
+      the value, and ``right`` counts them. RESULT stands after the loop for each of the last
+      carries and then of what the iterations have left.
 
     Rows of one call of ``record`` stand in the order in which the nodes were made, those of a later
     call after them; ``in_order`` puts all in this order.
@@ -188,10 +231,10 @@ class Recording:
         self._rows[next(_SERIALS)] = len(self) - 1
 
     def mark(self, code: int, left: int, right: int = ABSENT, node: Node | None = None) -> int:
-        """Add a row that concerns a segment; gives its number.
+        """Add a row that concerns a segment or loop; gives its number.
 
         Args:
-            code: BEGIN, END, PULL, PUSH, RESULT, ENTER, LEAVE or GIVE.
+            code: of a row that concerns segments or loops.
             left: its first operand or number.
             right: its second.
             node: where it stands in the order; by default after all that was made so far. If the

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from chainrule import forking
 from chainrule.debugging import Printed
 from chainrule.passes.inline import inlined
+from chainrule.passes.jam import jammed
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
@@ -27,14 +28,11 @@ from .lowering import Request
 from .machine import Machine, machine
 from .objects import shared_function
 from .threads import together
-from .transfer import SegmentFields
 
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
+SUMS_AT_ONCE: Final = 1 << 26  # bytes of the sums of chunks before they are added up
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
-_EMPTY_CALL: Final = [0] * CallFields.FIELDS
-_CALL_SIZE: Final = 8 * CallFields.FIELDS
-_SEGMENT_SIZE: Final = 8 * SegmentFields.FIELDS
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -76,16 +74,19 @@ class Kernel:
         reduce: Sequence[bool] = (),
     ) -> None:
         target = machine()
-        program = promoted(inlined(program))
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none
+        program = promoted(inlined(program), self.reduce)
+        if lanes:
+            program = jammed(program)
         self._n_inputs = program.inputs.size
         self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
         self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
+        self._known: tuple[tuple[Regular, ...] | None, array[int]] = None, array("q")
         self._lock = forking.lock()
 
     @property
@@ -144,7 +145,8 @@ class Kernel:
         """Compute many lanes.
 
         Args:
-            inputs: where the inputs lie: segments that cover all of them in order.
+            inputs: where the inputs lie: segments that cover all of them in order. A tuple is
+                looked at once, if it is the same one each time.
             outputs: the same for the outputs that are not added up.
             lanes: the number of lanes.
             index: numbers of the lanes to compute, by default all in order. Inputs and outputs of
@@ -162,43 +164,45 @@ class Kernel:
             loaded = self._storing or self._loaded_for_storing()
         code = loaded.code
         units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
-        table = array("q", _EMPTY_CALL)
-        for given, total in ((inputs, self._n_inputs), (outputs, len(code.outputs))):
-            place = 0
-            for segment in given:
-                table.extend(segment)
-                table.append(place)
-                place += segment[1]
-            if place != total:
-                raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
-        address = table.buffer_info()[0]
-        table[CallFields.INPUTS] = address + _CALL_SIZE
-        table[CallFields.INPUT_SEGMENTS] = len(inputs)
-        table[CallFields.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
-        table[CallFields.OUTPUT_SEGMENTS] = len(outputs)
-        table[CallFields.LANES] = lanes
-        table[CallFields.INDEX] = index_address
-        table[CallFields.UNITS] = units
-        table[CallFields.UNIT_BLOCKS] = unit_blocks
-        status = sums = None
+        status = None
+        status_address = 0
         if code.guards:
             status = np.zeros(lanes, dtype=np.int32)
-            table[CallFields.STATUS] = address_of(status)
-        if code.sum_count:
-            sums = np.zeros((units, code.sum_count))
-            table[CallFields.SUMS] = address_of(sums)
+            status_address = address_of(status)
+        fields = (lanes, index_address, status_address, 0, 0, units, unit_blocks)
+        table = array("q", (*fields, len(inputs), len(outputs)))  # as CallFields says
+        known, segments = self._known
+        if inputs is not known:
+            segments = _segments(inputs, self._n_inputs)
+            if type(inputs) is tuple:
+                self._known = inputs, segments
+        table += segments
+        table += _segments(outputs, len(code.outputs))
+        address = table.buffer_info()[0]
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
-        workers = loaded.check_memory(workers)
-        if workers > 1:
-            results = together(workers, lambda: self._work(loaded, address))
-            errors = [error for found in results for error in found]
-        else:
-            errors = self._work(loaded, address)
+        row = 8 * code.sum_count  # bytes of the sums of a unit
+        workers = loaded.check_memory(workers, row)
+        at_once = max(1, workers, SUMS_AT_ONCE // row) if row else max(1, units)
+        errors: Errors = []
+        total = np.zeros(code.sum_count) if row and units != 1 else None
+        for first in range(0, max(1, units), at_once):
+            table[CallFields.NEXT] = first
+            table[CallFields.UNITS] = min(first + at_once, units)
+            if row:
+                sums = np.zeros((min(at_once, units - first), code.sum_count))
+                table[CallFields.SUMS] = address_of(sums) - first * row
+            if workers > 1:
+                for found in together(workers, lambda: self._work(loaded, address)):
+                    errors += found
+            else:
+                errors += self._work(loaded, address)
+            if row:
+                total = _sum_units(sums, total)
         if errors:
             if not materialize and status is not None and status.any():  # who calls does it again
                 errors = [x for x in errors if not isinstance(x[1], Printed)]
             raise_first(errors, lambda position: _held(status, position))
-        return Result(status, None if sums is None else _sum_units(sums))
+        return Result(status, total)
 
     def _loaded_for_storing(self) -> Loaded:
         """The code that adds nothing up."""
@@ -211,11 +215,11 @@ class Kernel:
     def _work(self, loaded: Loaded, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
         workspace = loaded.take_workspace()
+        errors: Errors = []
         if loaded.code.calls_back:
             with collected_errors() as errors:
                 self._run(loaded.address, call, workspace[0])
         else:
-            errors = []
             self._run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
@@ -244,13 +248,14 @@ def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return _sum_units(parts[:, :, 0].T)
 
 
-def _sum_units(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add up the sums of the chunks, in order."""
-    total: NDArray[np.float64]
-    if len(sums) == 1:
-        total = sums[0]
-        return total
-    total = np.zeros(sums.shape[1])
+def _sum_units(
+    sums: NDArray[np.float64], before: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Add up the sums of the chunks, in order, to what came before."""
+    if before is None and len(sums) == 1:
+        first: NDArray[np.float64] = sums[0]
+        return first
+    total = np.zeros(sums.shape[1]) if before is None else before
     with np.errstate(all="ignore"):
         for row in sums:
             total += row
@@ -264,6 +269,19 @@ def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
     if not reduced and threads > 1:
         size = min(size, max(1, blocks // (4 * threads)))
     return -(-blocks // size), size
+
+
+def _segments(given: Sequence[Regular], total: int) -> array[int]:
+    """Segments, which must cover all inputs or outputs, as the driver reads them."""
+    fields: list[int] = []
+    place = 0
+    for segment in given:
+        fields += segment
+        fields.append(place)
+        place += segment[1]
+    if place != total:
+        raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
+    return array("q", fields)
 
 
 def _held(status: NDArray[np.int32] | None, position: int) -> bool:

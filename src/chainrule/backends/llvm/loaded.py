@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.program.form import Program, Store, statements
+from chainrule.program.form import WRITES, Program, statements
 
 from .callback import CallbackTable
 from .driver import CodeFields
@@ -57,6 +57,7 @@ class Loaded:
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs)
+        self._spread = _table(field for row in code.spread for field in row)
         self._added = _table(field for row in code.added for field in row)
         self._constants = _table(
             field for offset, number in code.constants for field in (offset, _bits(number))
@@ -85,15 +86,22 @@ class Loaded:
         table[CodeFields.SUM_COUNT] = code.sum_count
         table[CodeFields.ADDED] = self._added.ctypes.data
         table[CodeFields.ADDED_COUNT] = len(code.added)
+        table[CodeFields.SAME] = code.same
+        table[CodeFields.SPREAD] = self._spread.ctypes.data
+        table[CodeFields.SPREAD_COUNT] = len(code.spread)
         return table
 
-    def check_memory(self, workers: int) -> int:
+    def check_memory(self, workers: int, beside: int = 0) -> int:
         """How many of some threads there is memory for.
+
+        Args:
+            workers: the threads.
+            beside: bytes that each needs beside its workspace.
 
         Raises:
             MemoryError: if there is not enough for one.
         """
-        size = self.code.size
+        size = self.code.size + beside
         if size < LARGE:
             return workers
         available = available_memory()
@@ -127,7 +135,7 @@ class Loaded:
 
 def largest_array(program: Program) -> str:
     """For a message: what most of the memory is for."""
-    stores = [x for x in statements(program.body) if isinstance(x, Store)]
+    stores = [x for x in statements(program.body) if isinstance(x, WRITES)]
     if not stores:
         return ""
     largest = max(stores, key=lambda x: x.array.size)

@@ -18,28 +18,29 @@ from dataclasses import dataclass
 
 from chainrule.program.form import (
     CONSTANT,
+    READS,
     SUMS,
     VALUES,
+    WRITES,
     Array,
     Compute,
-    Load,
     Operand,
     Program,
+    Scatter,
     Slice,
     Statement,
-    Store,
     statements,
 )
 from chainrule.rules import Operation
 
 from .callback import FALLBACKS
 from .data import Data
-from .layout import HEADER_SLOTS, SLOT
+from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
-from .pieces import cut, work
+from .pieces import calls_early, cut, work
 from .places import Places
-from .uniform import split
+from .uniform import SameInputs, bounds, split
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
 from .writer import Writer, Zero
@@ -77,6 +78,9 @@ class Code:
         size: bytes of the workspace.
         constants: offsets and numbers to put there.
         inputs: offset of the first input; the others follow, a slot each.
+        same: offset of the first input as a number, the same for all lanes; the others follow.
+        spread: inputs that the code reads from their slots even if they are the same for all lanes:
+            the first of some, and their number.
         outputs: offsets of the outputs that are not added up.
         sums: offset of the first sum of an output over the lanes; the others follow, and then as
             many slots for the driver.
@@ -94,6 +98,8 @@ class Code:
     size: int
     constants: list[tuple[int, float]]
     inputs: int
+    same: int
+    spread: list[tuple[int, int]]
     outputs: list[int]
     sums: int
     sum_count: int
@@ -143,8 +149,10 @@ class _Lowering:
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(request.reduce)
         self._scratch = self._survey()
-        self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
-        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
+        self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
+        self._same = SameInputs(program, request.uniform if lanes else ())
+        self._left = dict.fromkeys(self._own_sums())
+        self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
         """Write the functions."""
@@ -159,6 +167,7 @@ class _Lowering:
             memory,
             self._arrays,
             data,
+            self._same.indices,
             self._scratch,
             self._modules,
             self._sums,
@@ -201,6 +210,8 @@ class _Lowering:
             size=memory.size,
             constants=memory.constants,
             inputs=self._arrays[program.inputs],
+            same=self._same_at,
+            spread=self._same.spread(),
             outputs=outputs,
             sums=self._sums_at,
             sum_count=self._sum_count,
@@ -222,7 +233,7 @@ class _Lowering:
             if type(statement) is Compute:
                 if len(statement.operands) > most and takes_memory(statement.operation):
                     most = len(statement.operands)
-            elif isinstance(statement, (Load, Store)):
+            elif isinstance(statement, (*READS, *WRITES)):
                 self._place(statement.array)
         for output in program.outputs:
             if isinstance(output, Slice):
@@ -233,6 +244,10 @@ class _Lowering:
         if array not in self._arrays and array.kind != CONSTANT:
             self._arrays[array] = self._memory.take(array.size)
 
+    def _own_sums(self) -> list[Array]:
+        """The SUMS arrays that begin at 0 for each block."""
+        return [x for x in self._arrays if x.kind == SUMS and x not in self._sums]
+
     def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
         """A body with SUMS arrays set to 0 before they are used; the last one has all the rest."""
         left = self._left
@@ -241,7 +256,7 @@ class _Lowering:
         result: list[Statement] = []
         for statement in body:
             for inner in statements([statement]):
-                if isinstance(inner, (Load, Store)) and inner.array in left:
+                if isinstance(inner, (*READS, *WRITES)) and inner.array in left:
                     del left[inner.array]
                     result.append(Zero(inner.array))
             result.append(statement)
@@ -267,7 +282,8 @@ class _Lowering:
                     self._added.append((output, at))
                 at += step
             elif all(added) and self._can_be_sums(output):
-                self._arrays[output.array] = at  # each element is the sum of those of all blocks
+                # Each element is the sum of those of all blocks.
+                self._arrays[output.array] = at - output.start * step
                 self._sums[output.array] = [at]
                 at += size * step
             else:
@@ -280,18 +296,21 @@ class _Lowering:
                         self._outputs.append(part)
 
     def _can_be_sums(self, part: Slice) -> bool:
-        """Whether what is stored to an array, whole, is read by nobody else."""
+        """Whether a part is all that is stored to an array, and read by nobody else."""
         array = part.array
-        if array.kind != VALUES or (part.start, part.size) != (0, array.size):
+        if array.kind not in (VALUES, SUMS):
             return False
         if sum([isinstance(x, Slice) and x.array is array for x in self._program.outputs]) > 1:
             return False
         for top in self._program.body:
             for x in statements([top]):
-                if isinstance(x, Load) and x.array is array:
+                if isinstance(x, READS) and x.array is array:
                     return False
-                if isinstance(x, Store) and x.array is array and top in self._uniform:
-                    return False
+                if isinstance(x, WRITES) and x.array is array:
+                    low, high = bounds(x.index)
+                    high += x.size - 1 if isinstance(x, Scatter) else 0
+                    if low < part.start or high >= part.start + part.size or top in self._uniform:
+                        return False
         return True
 
     def _is_written(self, output: Operand) -> bool:

@@ -7,15 +7,28 @@ A long loop becomes a function that calls others, the pieces of its body.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from chainrule.program.form import Carry, Compute, Guard, Index, Load, Loop, Statement, Store
+from chainrule.program.form import (
+    BY_VALUE,
+    Carry,
+    Compute,
+    Guard,
+    Index,
+    Load,
+    Loop,
+    Operand,
+    Statement,
+    Store,
+    statements,
+)
 
-from .vector_math import INSTRUCTIONS, INTRINSICS
+from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
 
 PIECE_COST: Final = 400  # instructions of a piece, about
 CALL_COST: Final = 3
+BY_VALUE_COST: Final = 40
 LOOP_COST: Final = 5
 WHOLE_LOOP: Final = 1500  # instructions of a loop that is not cut
 BESIDE_LOOP: Final = 60  # instructions in a piece before or after its loops
@@ -129,6 +142,8 @@ class _Cutter:
             return cost
         if isinstance(statement, (Load, Carry)):
             return 1
+        if isinstance(statement, BY_VALUE):
+            return BY_VALUE_COST
         return CALL_COST if isinstance(statement, (Guard, Store)) else 0
 
 
@@ -137,6 +152,51 @@ def _compute_cost(statement: Compute) -> int:
     if name in INSTRUCTIONS or name in INTRINSICS:
         return 1
     return CALL_COST + 2 * len(statement.operands)
+
+
+def calls_early(body: Sequence[Statement]) -> list[Statement]:
+    """A body in which functions of a value that is not needed any more come right after it.
+
+    The processor computes them beside what follows. Where they stood, what waits for their results
+    would keep it from looking further ahead. As many values are to be kept as before.
+    """
+    last: dict[Statement, Statement] = {}
+    for x in body:
+        for operand in x.operands if not isinstance(x, Loop) else _used_in(x):
+            if isinstance(operand, Statement):
+                last[operand] = x
+    after: dict[Statement, list[Statement]] = {}
+    here = set(body)
+    for x in body:
+        if type(x) is Compute and len(x.operands) == 1 and _is_plain_call(x):
+            (operand,) = x.operands
+            if isinstance(operand, Compute) and operand in here and last[operand] is x:
+                after.setdefault(operand, []).append(x)
+    if not after:
+        return list(body)
+    moved = {x for found in after.values() for x in found}
+    result: list[Statement] = []
+    for x in body:
+        if x not in moved:
+            waiting = [x]
+            for y in waiting:
+                result.append(y)
+                waiting += after.get(y, ())
+    return result
+
+
+def _used_in(loop: Loop) -> Iterator[Operand]:
+    """What a loop uses."""
+    for x in statements([loop]):
+        yield from x.operands
+        if isinstance(x, Loop):
+            yield from [carry.next for carry in x.carries]
+
+
+def _is_plain_call(x: Compute) -> bool:
+    """Whether it calls a function that has no other effect."""
+    name = x.operation.name
+    return x.operation.builtin and name not in INSTRUCTIONS and is_pure(name)
 
 
 def work(body: Sequence[Statement]) -> float:
@@ -148,7 +208,7 @@ def work(body: Sequence[Statement]) -> float:
         elif isinstance(statement, Loop):
             total += mean(statement.trips) * (work(statement.body) + LOOP_COST)
         else:
-            total += CALL_COST
+            total += BY_VALUE_COST if isinstance(statement, BY_VALUE) else CALL_COST
     return total
 
 

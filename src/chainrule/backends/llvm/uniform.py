@@ -8,17 +8,20 @@ import numpy
 
 from chainrule.program.form import (
     INPUT,
+    READS,
+    WRITES,
     Array,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
-    Load,
     Loop,
     Operand,
     Program,
+    Slice,
     Statement,
-    Store,
+    statements,
 )
 
 
@@ -91,18 +94,23 @@ class _Search:
         """A loop that varies does so as a whole."""
         self.varying.update(loop.body, loop.carries)
         for statement in loop.body:
-            if isinstance(statement, Store):
+            if isinstance(statement, WRITES):
                 self.arrays.add(statement.array)
             elif isinstance(statement, Loop):
                 self._all(statement)
 
     def _differs(self, statement: Statement) -> bool:
-        if isinstance(statement, Load):
+        if isinstance(statement, READS):
+            size = 1
+            if isinstance(statement, Gather):
+                size = statement.size
+                if self._vary(statement.place):
+                    return True
             if statement.array.kind == INPUT:
-                return self._inputs_differ(statement.index)
+                return self._inputs_differ(statement.index, size)
             return statement.array in self.arrays
-        if isinstance(statement, Store):
-            if statement.array in self.arrays or self._vary(statement.value):
+        if isinstance(statement, WRITES):
+            if statement.array in self.arrays or self._vary(*statement.operands):
                 self.arrays.add(statement.array)
                 return True
             return False
@@ -113,10 +121,51 @@ class _Search:
     def _vary(self, *operands: Operand) -> bool:
         return any(x in self.varying for x in operands)
 
-    def _inputs_differ(self, index: Index) -> bool:
+    def _inputs_differ(self, index: Index, size: int) -> bool:
         low, high = bounds(index)
+        if low > high:
+            return False
+        high += size - 1
         low, high = max(low, 0), min(high, len(self._different) - 2)
         return low <= high and bool(self._different[high + 1] - self._different[low])
+
+
+class SameInputs:
+    """Which loads and gathers of inputs get a number that is the same for all lanes, out of one array.
+
+    Elements with a fixed index are read from slots, as all values of straight code are.
+
+    Args:
+        program: the program.
+        uniform: for each input whether it is the same for all lanes; empty for none.
+
+    Attributes:
+        indices: the indices of such loads, and gathers.
+    """
+
+    def __init__(self, program: Program, uniform: Sequence[bool]) -> None:
+        self.indices: set[Index | Gather] = set()
+        size = program.inputs.size
+        same = numpy.zeros(size, numpy.bool_)
+        same[: len(uniform)] = uniform
+        self._in_slots = ~same
+        for x in statements(program.body) if same.any() else ():
+            if isinstance(x, READS) and x.array is program.inputs:
+                low, high = bounds(x.index)
+                gathers = isinstance(x, Gather)
+                part = slice(max(low, 0), high + (x.size if isinstance(x, Gather) else 1))
+                if (x.index.is_fixed and not gathers) or not same[part].all():
+                    self._in_slots[part] = True
+                else:
+                    self.indices.add(x if isinstance(x, Gather) else x.index)
+        for output in program.outputs:
+            if isinstance(output, Slice) and output.array is program.inputs:
+                self._in_slots[output.start : output.start + output.size] = True
+
+    def spread(self) -> list[tuple[int, int]]:
+        """The inputs that are read from slots: the first of some side by side, and their number."""
+        changes = numpy.flatnonzero(numpy.diff(self._in_slots, prepend=False, append=False))
+        return [(int(first), int(end - first)) for first, end in changes.reshape(-1, 2)]
 
 
 def bounds(index: Index) -> tuple[int, int]:
