@@ -159,7 +159,9 @@ class Kernel:
             index = np.ascontiguousarray(index, dtype=np.int64)
             index_address = address_of(index)
             lanes = len(index)
-        loaded = self._loaded_for_storing() if materialize else self._loaded
+        loaded = self._loaded
+        if materialize:
+            loaded = self._storing or self._loaded_for_storing()
         code = loaded.code
         units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
         status = None
