@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -146,6 +146,23 @@ class Columns:
         """What iteration i reads."""
         return self.structure.unflatten([rows[i] for rows in self._rows])
 
+    def is_numeric(self) -> bool:
+        """Whether they hold numbers and nodes alone."""
+        return all(
+            leaf.dtype.kind in "fiu" or (leaf.dtype.kind == "O" and _holds_nodes(leaf))
+            for leaf in self.leaves
+        )
+
+    def columns(self, reverse: bool) -> Iterator[list[Any]]:
+        """What the iterations read, for each number of a row."""
+        for leaf, rows in zip(self.leaves, self._rows, strict=True):
+            if leaf.ndim == 1:
+                yield rows[::-1] if reverse else rows
+                continue
+            flat = leaf.reshape(len(leaf), -1)
+            for j in range(flat.shape[1]):
+                yield flat[:: -1 if reverse else 1, j].tolist()
+
     def a_row(self) -> Any:
         """Something of the kind that an iteration would read, where there are no rows."""
         rows = [numpy.zeros(leaf.shape[1:]) for leaf in self.leaves]
@@ -208,6 +225,11 @@ class Stack:
                 column = [x for array in column for x in array.ravel().tolist()]
             columns.append(stacked(column, (len(rows), *shape), kind))
         return self.structure.unflatten(columns)
+
+
+def _holds_nodes(array: Any) -> bool:
+    kinds = set(map(type, array.ravel().tolist()))
+    return all(kind is float or issubclass(kind, Node) for kind in kinds)
 
 
 def stacked(values: Sequence[Any], shape: tuple[int, ...], kind: Any) -> Any:

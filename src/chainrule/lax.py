@@ -12,6 +12,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy
+
 from chainrule.carries import Carry, Columns, Stack, leaves_of, whole_number
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
@@ -71,11 +73,9 @@ def scan(
         left.append(_pair(f, init, columns.a_row())[1])
         left.rows.clear()
         return init, left.stacked()
-    recorder = PROGRESS.recorder
-    if recorder is not None:
-        found = recorder.loop(functools.partial(_pair, f), init, carry, columns, left, reverse)
-        if found is not None:
-            return found
+    found = _traced_once(functools.partial(_pair, f), init, carry, columns, left, reverse)
+    if found is not None:
+        return found
     order = range(columns.length)
     state = init
     for i in reversed(order) if reverse else order:
@@ -110,6 +110,13 @@ def fori_loop(
     first = whole_number(lower, "fori_loop: the lower bound")
     end = whole_number(upper, "fori_loop: the upper bound")
     carry = Carry(init_val, "fori_loop")
+    columns = Columns(numpy.arange(first, max(first, end)), None, "fori_loop")
+    found = _traced_once(
+        lambda value, i: (called(body_fun, (i, value), {}, "fori_loop: the function"), ()),
+        *(init_val, carry, columns, Stack("fori_loop"), False),
+    )
+    if found is not None:
+        return found[0]
     value = init_val
     for i in range(first, end):
         value = called(body_fun, (i, value), {}, "fori_loop: the function")
@@ -203,6 +210,11 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
     """
     _check_function("map", f)
     return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def _traced_once(*loop: Any) -> Any:
+    """The results of a loop of which a trace records one iteration; None for a plain loop."""
+    return None if PROGRESS.recorder is None else PROGRESS.recorder.loop(*loop)
 
 
 def _check_function(loop: str, f: Any) -> None:

@@ -44,6 +44,10 @@ class IndexNode(OperationNode):
         """The number itself, found by guards: it becomes part of the trace."""
         return found_by_guards(self)
 
+    def columns(self, rows: Any) -> list[Any] | None:
+        """The elements of a row, where it is known for each iteration of a loop which one."""
+        return None
+
     @property
     def bound(self) -> int:
         """What the absolute value does not exceed; of an input it is found by a guard, once."""
@@ -325,7 +329,11 @@ def _looked_up(table: Any, key: Any) -> Any:
     plain = plain[tuple(before)] if before else plain
     kept = sum(isinstance(k, slice) for k in before)
     length = plain.shape[kept]
-    if not (index >= -length) & (index < length):
+    moved = numpy.moveaxis(plain, kept, 0)
+    flat = index.columns(moved)
+    if flat is not None:
+        pass
+    elif not (index >= -length) & (index < length):
         raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
     index = IndexNode.of(apply(rules.where, (index < 0, index + length, index)))  # no branch
     moved = numpy.moveaxis(plain, kept, 0)
