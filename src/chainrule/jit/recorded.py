@@ -15,7 +15,7 @@ from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
 from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
-from chainrule.program.form import Compute, Operand, Program, Statement
+from chainrule.program.form import Compute, Diagonal, Operand, Program, Statement
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -34,6 +34,7 @@ from chainrule.program.recording import (
     USER,
     Recording,
     given_to,
+    packed,
 )
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
@@ -153,10 +154,9 @@ class Recorded:
         name = (operation, *[x or str(x) for x in operands])  # which tells zeros apart
         found = self._known.get(name)
         if found is None:
-            if any(isinstance(x, Statement) for x in operands):
-                found = Compute(operation, operands)
-            else:
-                found = operation.evaluate(operands)
+            numbers = [x for x in operands if isinstance(x, float)]
+            is_known = len(numbers) == len(operands)
+            found = operation.evaluate(numbers) if is_known else Compute(operation, operands)
             self._known[name] = found
             if not self._of_loops.isdisjoint(operands):
                 self._of_loops.add(found)
@@ -211,6 +211,21 @@ class Recorded:
         mark(PUSH if forward else PULL, segment)
         nodes = fresh_inputs([*results], self._level)
         _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
+        return nodes
+
+    def diagonal(self, segment: int, which: Diagonal, rows: Any, numbers: list[float]) -> list[Node]:
+        """Note that entries of a segment's matrix are taken; gives nodes of them.
+
+        Args:
+            segment: its number.
+            which: the diagonal that they lie on.
+            rows: where; whole numbers.
+            numbers: what they are at the moment.
+        """
+        mark = self._recording.mark
+        mark(PUSH, segment, packed(which))
+        nodes = fresh_inputs(numbers, self._level)
+        _run(map(mark, repeat(RESULT), rows.tolist(), repeat(ABSENT), nodes))
         return nodes
 
     # The program

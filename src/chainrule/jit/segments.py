@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
+
 from chainrule.differentiation import (
     Linearization,
     LinearizationOfNumbers,
@@ -15,6 +17,8 @@ from chainrule.differentiation import (
 )
 from chainrule.node import Node
 from chainrule.operation import Operation
+from chainrule.program.form import Diagonal
+from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
 from chainrule.trees import array_of
 
@@ -121,32 +125,56 @@ class RecordedLinearization:
             rows = [[column[k] for column in rows] for k in range(n_out)]
         return array_of(self.closed([x for row in rows for x in row]), (n_out, n_in))
 
-    def sparse_rows(self) -> list[dict[int, Any]]:
-        """The gradient of each output by the inputs it depends on, by their places.
+    def sparse_entries(self, symmetric: bool) -> Entries:
+        """The entries that are not 0 by structure.
 
         Inputs that no output depends on both of are differentiated by at the same time, or outputs
         that depend on no common input: what comes of each is not mixed with the others'. Where
         this takes many passes, each output is differentiated on its own.
         """
-        rows = [list(row) for row in self._numbers.sparse_rows()]
+        found = self._numbers.sparse_entries(symmetric)
+        apart = any(level not in PROGRESS.names for level in self._around)
+        if not apart and not self._is_followed():
+            period = found.period(MOST_COLOURS)
+            entries = self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            if entries is not None:
+                return found.put(entries)
+        return self._of_nodes().sparse_entries(symmetric)
+
+    def _on_diagonals(self, found: Entries, period: int) -> Any:
+        """The entries, from one diagonal after another."""
+        rows, values, stride = found.rows, found.values, found.step() % period
+        shifts = (found.indices - stride * rows) % period
+        entries = values.copy()
+        for shift in numpy.unique(shifts[found.own]).tolist():
+            places = numpy.flatnonzero(found.own & (shifts == shift))
+            which = Diagonal(period, stride, shift)
+            numbers = values[places].tolist()
+            entries[places] = self._recorded.diagonal(self._segment, which, rows[places], numbers)
+        return entries
+
+    def _by_colours(self, found: Entries) -> Any:
+        """The entries, from as few passes as may be; None if these are many."""
+        rows: list[list[int]] = [[] for _ in self._outputs]
         columns: list[list[int]] = [[] for _ in self._inputs]
-        for i, row in enumerate(rows):
-            for j in row:
-                columns[j].append(i)
+        for i, j in zip(found.rows.tolist(), found.indices.tolist(), strict=True):
+            rows[i].append(j)
+            columns[j].append(i)
         by_input, by_output = coloured(columns, rows), coloured(rows, columns)
         forward = max(by_input, default=0) <= max(by_output, default=0)
         colours = by_input if forward else by_output
         count = max(colours, default=-1) + 1
-        if count > MOST_COLOURS or self._is_followed():
-            found: list[dict[int, Any]] = self._of_nodes().sparse_rows()
-            return found
+        if count > MOST_COLOURS:
+            return None
         passed = [
             self._derived(forward, [1.0 if colour == k else None for colour in colours])
             for k in range(count)
         ]
         if forward:
-            return [{j: passed[colours[j]][i] for j in row} for i, row in enumerate(rows)]
-        return [{j: passed[colours[i]][j] for j in row} for i, row in enumerate(rows)]
+            entries = [passed[colours[j]][i] for i, row in enumerate(rows) for j in row]
+        else:
+            entries = [passed[colours[i]][j] for i, row in enumerate(rows) for j in row]
+        return numpy.array(entries, dtype=object)
 
     def _is_followed(self) -> bool:
         """Whether another transformation is open inside the trace, which may follow results."""

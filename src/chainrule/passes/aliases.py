@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Container
 
+from chainrule import rules
 from chainrule.program.form import (
     Add,
     Array,
+    Compute,
     Index,
     Load,
     Loop,
@@ -46,12 +49,19 @@ class Aliases:
         return Slice(array, first.offset, part.size)
 
 
-def aliases(program: Program, indices: Canonical) -> Aliases:
-    """Find arrays that nothing is stored to but the elements of another, in order."""
+def aliases(program: Program, indices: Canonical, added: Container[Array] = ()) -> Aliases:
+    """Find arrays that nothing is stored to but the elements of another, in order.
+
+    Args:
+        program: without segments.
+        indices: writes indices.
+        added: arrays of outputs that are added up: a 0 that has been added to them makes nothing
+            else of a sum that begins with 0.
+    """
     sources: dict[Array, set[tuple[Array, int] | None]] = defaultdict(set)
     for x in statements(program.body):
         if isinstance(x, Store):
-            sources[x.array].add(_source(x, indices))
+            sources[x.array].add(_source(x, indices, x.array in added))
     found: dict[Array, tuple[Array, int]] = {}
     for array, from_ in sources.items():
         source = from_.pop() if len(from_) == 1 else None
@@ -64,9 +74,11 @@ def aliases(program: Program, indices: Canonical) -> Aliases:
     return Aliases(found, indices)
 
 
-def _source(store: Store, indices: Canonical) -> tuple[Array, int] | None:
+def _source(store: Store, indices: Canonical, added: bool) -> tuple[Array, int] | None:
     """The array whose element is stored, and how much further it is there."""
     load = store.value
+    if added and isinstance(load, Compute) and load.operation is rules.add:
+        load = load.operands[0] if load.operands[1] == 0.0 else load
     if isinstance(store, Add) or not isinstance(load, Load):
         return None
     here, there = indices.of(store.index), indices.of(load.index)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy
 
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Index, Operand, Program, Segment
+from chainrule.program.form import VALUES, Array, Diagonal, Index, Operand, Program, Segment
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -28,6 +28,7 @@ from chainrule.program.recording import (
     USER,
     Recording,
     has_left,
+    unpacked,
 )
 
 from .loops import Around, Programs, write_loop
@@ -133,14 +134,16 @@ class _Segments:
         elif code == RESULT:
             return builder.load(self._results, Index(number))
         else:
-            self._derive(self._known[number], code == PUSH)
+            diagonal = unpacked(place) if code == PUSH else None
+            self._derive(self._known[number], code == PUSH, diagonal)
         return 0.0
 
-    def _derive(self, counted: _Counted, forward: bool) -> None:
+    def _derive(self, counted: _Counted, forward: bool, diagonal: Diagonal | None) -> None:
         sizes = (counted.inputs, counted.outputs)
         n_given, n_results = sizes if forward else reversed(sizes)
         given = self._stored(n_given, n_results)
-        self._builder.derive(counted.segment, forward, given, Index(), self._results, Index())
+        results = self._results
+        self._builder.derive(counted.segment, forward, given, Index(), results, Index(), diagonal)
 
     def _stored(self, n_given: int, n_results: int) -> Array:
         """What is given, and an array for the results."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 import numpy
@@ -39,26 +40,42 @@ from chainrule.program.form import (
 )
 
 from .aliases import Aliases, Canonical, aliases
+from .kept import without_unread
 from .rebuild import Rebuilding
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
 LARGEST: Final = 1 << 20  # elements of an array that are looked at one by one
 
 
-def promoted(program: Program) -> Program:
+def promoted(program: Program, reduce: Sequence[bool] = ()) -> Program:
     """The program with carries, as the last pass before code.
 
     Args:
         program: without segments; it stays as it is.
+        reduce: for each output whether it is added up over lanes, from 0 on; by default none is.
     """
     loops = [x for x in statements(program.body) if isinstance(x, Loop)]
     if not loops or any(loop.carries for loop in loops):
         return program
     indices = Canonical()
-    same_elements = aliases(program, indices)
+    same_elements = aliases(program, indices, _added_up(program, reduce))
     outputs = [same_elements.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
     same = Program(program.inputs, program.body, outputs, program.guards)
-    return _Promotion(same, indices, same_elements).finished()
+    return without_unread(_Promotion(same, indices, same_elements).finished())
+
+
+def _added_up(program: Program, reduce: Sequence[bool]) -> set[Array]:
+    """The arrays that nothing reads but outputs that are added up."""
+    found: set[Array] = set()
+    others = {x.array for x in statements(program.body) if isinstance(x, Load)}
+    place = 0
+    for output in program.outputs if any(reduce) else ():
+        size = 1
+        if isinstance(output, Slice):
+            size = output.size
+            (found if all(reduce[place : place + size]) else others).add(output.array)
+        place += size
+    return found - others
 
 
 class Group:

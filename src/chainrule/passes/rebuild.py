@@ -151,4 +151,5 @@ class Rebuilding:
             self.index(derive.given_at),
             self.array(derive.results),
             self.index(derive.results_at),
+            derive.diagonal,
         )

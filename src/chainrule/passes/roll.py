@@ -242,6 +242,7 @@ class _Writer:
         self._builder.note = self._rows.note(first_row(node))
         for array, kept in self._before.get(domain, ()):
             self._begin(domain.parent, array, kept)
+        self._beside(self._lasts.before.get(domain, ()))
         with self._builder.loop(trips) as loop:
             domain.loop = loop
             if len(domains) > 1:
@@ -249,9 +250,13 @@ class _Writer:
             else:
                 self._body(node.body)
         self._builder.note = None
-        for last in self._lasts.after.get(domain, ()):
-            (source,) = self._sources[last.number]
-            self._finish(last, self._operand(source, last.domain))
+        self._beside(self._lasts.after.get(domain, ()))
+
+    def _beside(self, rows: Sequence[Written]) -> None:
+        """Write rows that are the same as their operands."""
+        for row in rows:
+            (source,) = self._sources[row.number]
+            self._finish(row, self._operand(source, row.domain))
 
     def _begin(self, domain: Domain, array: Array, kept: Kept) -> None:
         """Store what a recurrence begins with."""

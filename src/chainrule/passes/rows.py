@@ -173,9 +173,13 @@ class Rows:
         asked = numpy.flatnonzero(self._codes == GUARD)
         keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
         keys[self._pooled] = 0
-        for code in (RESULT, PULL, PUSH, BEGIN, END):
+        for code in (RESULT, PULL, BEGIN, END):
             keys[self._codes == code] = code << 3
         next_key = 1 << 19
+        pushed = numpy.flatnonzero(self._codes == PUSH)
+        which, names = numpy.unique(self._right[pushed], return_inverse=True)
+        keys[pushed] = next_key + names.reshape(-1)
+        next_key += len(which)
         looped = self._codes == LOOP
         if looped.any():
             keys[looped] = next_key + self._left[looped]

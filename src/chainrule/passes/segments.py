@@ -19,6 +19,7 @@ from chainrule.program.recording import (
     PULL,
     PUSH,
     RESULT,
+    unpacked,
 )
 
 from .domain import Indices
@@ -180,7 +181,9 @@ class Segments:
         results = self._results[number], indices.index(domain, self._results_at[places])
         if self._rows.code(first) != LOOP:
             segment = self._segments[self._begins[number]]
-            builder.derive(segment, self._rows.code(first) == PUSH, *given, *results)
+            forward = self._rows.code(first) == PUSH
+            diagonal = unpacked(int(self._rows.right(first))) if forward else None
+            builder.derive(segment, forward, *given, *results, diagonal)
             return
 
         def where(size: int) -> Index:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
@@ -271,6 +270,18 @@ class Leave(End):
     __slots__ = ()
 
 
+class Diagonal(NamedTuple):
+    """Which entries of a matrix a pass forwards gives: for each row one or none.
+
+    Of row ``k`` that in column ``j`` with ``j - stride * k`` equal to ``shift`` modulo the period;
+    where there are several, their sum.
+    """
+
+    period: int
+    stride: int
+    shift: int
+
+
 @dataclass(eq=False, repr=False, slots=True)
 class Derive(Statement):
     """Cotangents pulled back, or tangents pushed forward, through a segment that has run.
@@ -283,6 +294,8 @@ class Derive(Statement):
         given_at: where these begin.
         results: VALUES: what comes to the inputs, or the changes of the outputs; 0 for nothing.
         results_at: where these begin.
+        diagonal: forward, the entries of the matrix of derivatives that are the results; then
+            nothing is given.
     """
 
     segment: Segment
@@ -291,9 +304,9 @@ class Derive(Statement):
     given_at: Index
     results: Array
     results_at: Index
+    diagonal: Diagonal | None = None
 
 
-@cache
 def parts(kind: type[Statement]) -> dict[str, str]:
     """What statements of a class are made of: their attributes, and the type of each."""
     return {part.name: str(part.type) for part in fields(kind) if part.init}

@@ -21,6 +21,7 @@ from .form import (
     Carry,
     Compute,
     Derive,
+    Diagonal,
     End,
     Enter,
     Guard,
@@ -93,6 +94,7 @@ class _Reader:
             "Operand": self._operand,
             "Segment": partial(_at, self._segments, what="segment"),
             "bool": partial(_checked, kind=bool, what="an outcome or a way"),
+            "Diagonal | None": lambda x: x and Diagonal(*map(_small, _some(3, x))),
         }
 
     def program(self, content: dict[str, Any]) -> Program:

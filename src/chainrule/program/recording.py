@@ -14,6 +14,8 @@ from chainrule.engine import ENGINE
 from chainrule.node import _SERIALS, Node
 from chainrule.rules import OPERATIONS, Operation
 
+from .form import Diagonal
+
 LEAF: Final = 0
 MARKS: Final = 0x7FF0
 BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
@@ -33,7 +35,20 @@ _MARKS: Final = {
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
     **{LOOP: "loop", CARRY: "carry", EACH: "each", NEXT: "next", LEFT: "left", END_LOOP: "end loop"},
 }
+_DIGIT: Final = 1 << 10
 _CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
+
+
+def packed(diagonal: Diagonal) -> int:
+    """A diagonal as one number that is not negative."""
+    return (diagonal.period * _DIGIT + diagonal.stride) * _DIGIT + diagonal.shift
+
+
+def unpacked(number: int) -> Diagonal | None:
+    """The diagonal that a number stands for; None for ABSENT."""
+    if number == ABSENT:
+        return None
+    return Diagonal(number // _DIGIT**2, number // _DIGIT % _DIGIT, number % _DIGIT)
 
 
 class Recording:
@@ -58,6 +73,7 @@ class Recording:
     - PULL or PUSH: cotangents are pulled back, or tangents pushed forward, through the segment
       ``left``; before it GIVE for each of these that there is, ``left`` the cotangent or tangent,
       ``right`` its place; after it RESULT for each of what comes, a value, ``left`` its place.
+      PUSH with a ``right``: a diagonal of the matrix is wanted; ``packed`` has made the number.
 
     And others loops that are recorded as one iteration, that between LOOP and END_LOOP, ``left``
     the number of the loop:

@@ -154,6 +154,8 @@ class _Structure:
             self._derives = True
             if x.segment not in self._visible:
                 raise ProgramError("Derive of a segment that has not run here")
+            if x.diagonal is not None and not (x.forward and x.diagonal.period > 0):
+                raise ProgramError("Derive of a diagonal backwards, or without a period")
         elif not isinstance(x, (Load, Store, Guard)):
             raise ProgramError(f"{name} can't stand in a body")
         for part, kind in parts(type(x)).items():
@@ -326,7 +328,8 @@ class _Accesses:
                 self._note(to, x.array, numbers(x.index, loops), times[x], _name(x))
             elif isinstance(x, Derive):
                 inner, outer = (Enter, Leave) if x.forward else (Leave, Enter)
-                self._derive(x, self.given, x.given, x.given_at, inner)
+                if x.diagonal is None:
+                    self._derive(x, self.given, x.given, x.given_at, inner)
                 self._derive(x, self.writes, x.results, x.results_at, outer)
         for y in structure.program.outputs:
             if isinstance(y, Slice):
@@ -347,9 +350,7 @@ class _Accesses:
             raise ProgramError(f"{user} takes element {wrong[0]} of {_said(array)}")
         to[array].append((places, times))
 
-    def _derive(
-        self, x: Derive, to: _Places, array: Array, begin: Index, kind: type[End]
-    ) -> None:
+    def _derive(self, x: Derive, to: _Places, array: Array, begin: Index, kind: type[End]) -> None:
         """What Derive does to an array: an element for each input or output of its segment."""
         around, outside = self._structure.around, self._structure.around[x.segment]
         self.arrays.setdefault(array)

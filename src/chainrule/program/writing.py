@@ -50,6 +50,7 @@ class _Writer:
             "Operand": self._operand,
             "Segment": self._segments.__getitem__,
             "bool": bool,
+            "Diagonal | None": lambda x: x and [*x],
         }
 
     def program(self, program: Program) -> dict[str, Any]:

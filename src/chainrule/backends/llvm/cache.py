@@ -26,7 +26,7 @@ from chainrule.backends.llvm.machine import binding
 from chainrule.files import replace_file
 
 VARIABLE: Final = "CHAINRULE_CACHE"
-FORMAT: Final = 4  # to be raised when the code for a program changes without a new version
+FORMAT: Final = 5  # to be raised when the code for a program changes without a new version
 _KEY_FILE: Final = "key"
 _KEY_BYTES: Final = 32
 _MAC_BYTES: Final = 32

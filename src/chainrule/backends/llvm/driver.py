@@ -7,6 +7,8 @@ for a single point. What they work on stands in tables of 64-bit numbers, with t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from .assembly import Procedure
@@ -36,24 +38,28 @@ class CodeFields:
     SUM_COUNT: Final = 12
     ADDED: Final = 13  # address of pairs (offset of a value, that of the sum it is added to)
     ADDED_COUNT: Final = 14
-    FIELDS: Final = 15
+    SAME: Final = 15  # offset of the inputs that are the same for all lanes, as numbers
+    SPREAD: Final = 16  # address of pairs (first, count) of inputs of which these go to slots
+    SPREAD_COUNT: Final = 17
+    FIELDS: Final = 18
 
 
 class CallFields:
-    """Fields of the table that describes one call of a kernel for lanes."""
+    """Fields of the table that describes one call of a kernel for lanes.
 
-    INPUTS: Final = 0  # address of the segments of the inputs
-    INPUT_SEGMENTS: Final = 1
-    OUTPUTS: Final = 2  # address of the segments of the outputs
-    OUTPUT_SEGMENTS: Final = 3
-    LANES: Final = 4
-    INDEX: Final = 5  # address of the numbers of the lanes, 0: all in order
-    STATUS: Final = 6  # address of the status of the lanes, 0: nobody asks
-    NEXT: Final = 7  # the next unit that no thread has taken yet
-    UNITS: Final = 8
-    UNIT_BLOCKS: Final = 9  # blocks in a unit
-    SUMS: Final = 10  # address of the sums of each unit
-    FIELDS: Final = 11
+    The segments of the inputs follow it, then those of the outputs.
+    """
+
+    LANES: Final = 0
+    INDEX: Final = 1  # address of the numbers of the lanes, 0: all in order
+    STATUS: Final = 2  # address of the status of the lanes, 0: nobody asks
+    SUMS: Final = 3  # address of the sums of each unit
+    NEXT: Final = 4  # the next unit that no thread has taken yet
+    UNITS: Final = 5
+    UNIT_BLOCKS: Final = 6  # blocks in a unit
+    INPUT_SEGMENTS: Final = 7
+    OUTPUT_SEGMENTS: Final = 8
+    FIELDS: Final = 9
 
 
 def lanes_driver(width: int) -> str:
@@ -77,7 +83,7 @@ def point_driver() -> str:
 
 
 def _run_code(
-    f: Procedure, code: Any, which: int, workspace: Any, offsets: range, step: int
+    f: Procedure, code: Any, which: int, workspace: Any, same: Any, offsets: range, step: int
 ) -> None:
     """Run the prologue or the rest, if there is such code, on all lanes of a block."""
     b = f.b
@@ -86,7 +92,7 @@ def _run_code(
     with b.if_then(b.icmp_signed("!=", b.ptrtoint(address, f.i64), f.number(0))):
         for offset in offsets:
             status = f.at(workspace, STATUS * step + offset)
-            f.call_address(address, [f.at(workspace, offset), numbers, status])
+            f.call_address(address, [f.at(workspace, offset), numbers, status, same])
 
 
 class _Run:
@@ -108,6 +114,7 @@ class _Run:
         self.lanes = f.field(self.call, CallFields.LANES)
         self.index = f.field(self.call, CallFields.INDEX)
         self.slots = f.at(self.workspace, f.field(self.code, CodeFields.INPUT_OFFSET))
+        self.same = f.at(self.workspace, f.field(self.code, CodeFields.SAME))
         self.outputs = f.address(self.code, CodeFields.OUTPUTS)
         self.sum_count = f.field(self.code, CodeFields.SUM_COUNT)
         self.sums = f.at(self.workspace, f.field(self.code, CodeFields.SUMS))  # of the unit
@@ -124,24 +131,48 @@ class _Run:
         """Load what is the same for all lanes, and run the prologue."""
         f = self.f
         f.store(f.constant(self.integers, 0), self.numbers, align=SLOT)
-        self._load_inputs(True, f.constant(f.bit, 0))
+        self._load_same()
         handle = f.splat(f.field(self.code, CodeFields.HANDLE))
         f.store(handle, self.workspace, HANDLE * SLOT, align=SLOT)
         f.store(self.none, self.workspace, POSITIONS * SLOT, align=SLOT)
         self._run(CodeFields.PROLOGUE)
 
     def _run(self, which: int) -> None:
-        _run_code(self.f, self.code, which, self.workspace, self.offsets, SLOT)
+        _run_code(self.f, self.code, which, self.workspace, self.same, self.offsets, SLOT)
 
-    def _load_inputs(self, uniform: bool, consecutive: Any) -> None:
+    def _segment(self, number: Any) -> Any:
+        """The address of a segment."""
+        f = self.f
+        first = f.at(self.call, 8 * CallFields.FIELDS)
+        return f.at(first, f.b.mul(number, f.number(8 * SegmentFields.FIELDS)))
+
+    @contextmanager
+    def _input_segments(self, same: bool) -> Iterator[Any]:
+        """The segments of inputs that are the same for all lanes, or of the others."""
         f, b = self.f, self.f.b
-        segments = f.address(self.call, CallFields.INPUTS)
         with f.loop(f.field(self.call, CallFields.INPUT_SEGMENTS)) as s:
-            segment = f.at(segments, b.mul(s, f.number(8 * SegmentFields.FIELDS)))
+            segment = self._segment(s)
             stride = f.field(segment, SegmentFields.LANE_STRIDE)
-            wanted = b.icmp_signed("==" if uniform else "!=", stride, f.number(0))
-            with b.if_then(wanted):
-                b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
+            with b.if_then(b.icmp_signed("==" if same else "!=", stride, f.number(0))):
+                yield segment
+
+    def _load_same(self) -> None:
+        """Load the inputs that are the same for all lanes."""
+        f, b = self.f, self.f.b
+        three = f.number(3)
+        with self._input_segments(True) as segment:
+            base = f.address(segment, SegmentFields.ADDRESS)
+            stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
+            first = f.at(self.same, b.shl(f.field(segment, SegmentFields.FIRST), three))
+            with f.loop(f.field(segment, SegmentFields.COUNT)) as k:
+                f.store(f.load(f.double, base, b.mul(k, stride)), first, b.shl(k, three))
+        runs = f.address(self.code, CodeFields.SPREAD)
+        with f.loop(f.field(self.code, CodeFields.SPREAD_COUNT)) as r:
+            run = f.at(runs, b.shl(r, f.number(4)))
+            first = f.field(run, 0)
+            with f.loop(b.add(first, f.field(run, 1)), first) as k:
+                x = f.load(f.double, self.same, b.shl(k, three))
+                f.store(f.splat(x), self.slots, self._slot(k), align=SLOT)
 
     def _units(self) -> None:
         """Take units until none is left."""
@@ -178,7 +209,8 @@ class _Run:
         positions = b.add(f.splat(first), steps)
         is_valid = b.icmp_signed("<", positions, f.splat(self.lanes))
         consecutive = self._number_lanes(positions, is_valid, full)
-        self._load_inputs(False, consecutive)
+        with self._input_segments(False) as segment:
+            f.b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
         holds = f.constant(self.integers, 0)
         f.store(holds, self.workspace, STATUS * SLOT, align=SLOT)
         partial = b.and_(self.adds, b.not_(full))
@@ -248,11 +280,11 @@ class _Run:
 
     def _store_outputs(self, consecutive: Any, valid: Any) -> None:
         f, b = self.f, self.f.b
-        segments = f.address(self.call, CallFields.OUTPUTS)
-        with f.loop(f.field(self.call, CallFields.OUTPUT_SEGMENTS)) as s:
-            segment = f.at(segments, b.mul(s, f.number(8 * SegmentFields.FIELDS)))
-            given = [segment, self.workspace, self.outputs, self.numbers, consecutive, valid]
-            b.call(self.store_segment, given)
+        first = f.field(self.call, CallFields.INPUT_SEGMENTS)
+        end = b.add(first, f.field(self.call, CallFields.OUTPUT_SEGMENTS))
+        with f.loop(end, first) as s:
+            given = [self.workspace, self.outputs, self.numbers, consecutive, valid]
+            b.call(self.store_segment, [self._segment(s), *given])
 
     def _add_up(self, unit: Any) -> None:
         """Add up the eight sums of each output, in halves."""
@@ -301,7 +333,7 @@ def _write_call(f: Procedure) -> None:
     with f.loop(f.field(code, CodeFields.INPUT_COUNT)) as k:
         offset = b.shl(k, f.number(3))
         f.store(f.load(f.double, inputs, offset), first, offset)
-    _run_code(f, code, CodeFields.MAIN, workspace, range(1), 8)
+    _run_code(f, code, CodeFields.MAIN, workspace, workspace, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
     offsets = f.address(code, CodeFields.OUTPUTS)
     holds = b.icmp_signed("==", result, f.number(0))

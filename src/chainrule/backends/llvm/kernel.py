@@ -14,27 +14,23 @@ from numpy.typing import NDArray
 from chainrule import forking
 from chainrule.debugging import Printed
 from chainrule.passes.inline import inlined
+from chainrule.passes.jam import jammed
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
 
 from . import driver
 from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
-from .driver import CallFields
 from .layout import BLOCK
 from .loaded import Loaded
 from .lowering import Request
 from .machine import Machine, machine
 from .objects import shared_function
 from .threads import together
-from .transfer import SegmentFields
 
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
-_EMPTY_CALL: Final = [0] * CallFields.FIELDS
-_CALL_SIZE: Final = 8 * CallFields.FIELDS
-_SEGMENT_SIZE: Final = 8 * SegmentFields.FIELDS
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -76,16 +72,19 @@ class Kernel:
         reduce: Sequence[bool] = (),
     ) -> None:
         target = machine()
-        program = promoted(inlined(program))
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none
+        program = promoted(inlined(program), self.reduce)
+        if lanes:
+            program = jammed(program)
         self._n_inputs = program.inputs.size
         self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
         self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
+        self._known: tuple[tuple[Regular, ...] | None, array[int]] = None, array("q")
         self._lock = forking.lock()
 
     @property
@@ -144,7 +143,8 @@ class Kernel:
         """Compute many lanes.
 
         Args:
-            inputs: where the inputs lie: segments that cover all of them in order.
+            inputs: where the inputs lie: segments that cover all of them in order. A tuple is
+                looked at once, if it is the same one each time.
             outputs: the same for the outputs that are not added up.
             lanes: the number of lanes.
             index: numbers of the lanes to compute, by default all in order. Inputs and outputs of
@@ -160,25 +160,24 @@ class Kernel:
         loaded = self._loaded_for_storing() if materialize else self._loaded
         code = loaded.code
         units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
-        table = array("q", _EMPTY_CALL)
-        _add_segments(table, inputs, self._n_inputs)
-        _add_segments(table, outputs, len(code.outputs))
-        address = table.buffer_info()[0]
-        table[CallFields.INPUTS] = address + _CALL_SIZE
-        table[CallFields.INPUT_SEGMENTS] = len(inputs)
-        table[CallFields.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
-        table[CallFields.OUTPUT_SEGMENTS] = len(outputs)
-        table[CallFields.LANES] = lanes
-        table[CallFields.INDEX] = index_address
-        table[CallFields.UNITS] = units
-        table[CallFields.UNIT_BLOCKS] = unit_blocks
         status = sums = None
+        status_address = sums_address = 0
         if code.guards:
             status = np.zeros(lanes, dtype=np.int32)
-            table[CallFields.STATUS] = address_of(status)
+            status_address = address_of(status)
         if code.sum_count:
             sums = np.zeros((units, code.sum_count))
-            table[CallFields.SUMS] = address_of(sums)
+            sums_address = address_of(sums)
+        fields = (lanes, index_address, status_address, sums_address, 0, units, unit_blocks)
+        table = array("q", (*fields, len(inputs), len(outputs)))  # as CallFields says
+        known, segments = self._known
+        if inputs is not known:
+            segments = _segments(inputs, self._n_inputs)
+            if type(inputs) is tuple:
+                self._known = inputs, segments
+        table += segments
+        table += _segments(outputs, len(code.outputs))
+        address = table.buffer_info()[0]
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
         workers = loaded.check_memory(workers)
         if workers > 1:
@@ -203,7 +202,11 @@ class Kernel:
     def _work(self, loaded: Loaded, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
         workspace = loaded.take_workspace()
-        with collected_errors() as errors:
+        errors: Errors = []
+        if loaded.code.calls_back:
+            with collected_errors() as errors:
+                self._run(loaded.address, call, workspace[0])
+        else:
             self._run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
@@ -254,14 +257,17 @@ def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
     return -(-blocks // size), size
 
 
-def _add_segments(table: array[int], given: Sequence[Regular], total: int) -> None:
-    """Add segments, which must cover all inputs or outputs, to the driver's table."""
+def _segments(given: Sequence[Regular], total: int) -> array[int]:
+    """Segments, which must cover all inputs or outputs, as the driver reads them."""
+    fields: list[int] = []
     place = 0
-    for address, count, element_stride, lane_stride in given:
-        table.extend((address, count, element_stride, lane_stride, place))
-        place += count
+    for segment in given:
+        fields += segment
+        fields.append(place)
+        place += segment[1]
     if place != total:
         raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
+    return array("q", fields)
 
 
 def _held(status: NDArray[np.int32] | None, position: int) -> bool:

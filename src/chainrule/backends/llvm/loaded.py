@@ -57,6 +57,7 @@ class Loaded:
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs)
+        self._spread = _table(field for row in code.spread for field in row)
         self._added = _table(field for row in code.added for field in row)
         self._constants = _table(
             field for offset, number in code.constants for field in (offset, _bits(number))
@@ -85,6 +86,9 @@ class Loaded:
         table[CodeFields.SUM_COUNT] = code.sum_count
         table[CodeFields.ADDED] = self._added.ctypes.data
         table[CodeFields.ADDED_COUNT] = len(code.added)
+        table[CodeFields.SAME] = code.same
+        table[CodeFields.SPREAD] = self._spread.ctypes.data
+        table[CodeFields.SPREAD_COUNT] = len(code.spread)
         return table
 
     def check_memory(self, workers: int) -> int:

@@ -37,9 +37,9 @@ from .data import Data
 from .layout import HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
-from .pieces import cut, work
+from .pieces import calls_early, cut, work
 from .places import Places
-from .uniform import split
+from .uniform import SameInputs, bounds, split
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
 from .writer import Writer, Zero
@@ -77,6 +77,9 @@ class Code:
         size: bytes of the workspace.
         constants: offsets and numbers to put there.
         inputs: offset of the first input; the others follow, a slot each.
+        same: offset of the first input as a number, the same for all lanes; the others follow.
+        spread: inputs that the code reads from their slots even if they are the same for all lanes:
+            the first of some, and their number.
         outputs: offsets of the outputs that are not added up.
         sums: offset of the first sum of an output over the lanes; the others follow, and then as
             many slots for the driver.
@@ -94,6 +97,8 @@ class Code:
     size: int
     constants: list[tuple[int, float]]
     inputs: int
+    same: int
+    spread: list[tuple[int, int]]
     outputs: list[int]
     sums: int
     sum_count: int
@@ -143,8 +148,10 @@ class _Lowering:
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(request.reduce)
         self._scratch = self._survey()
+        self._same_at = self._memory.take(-(-program.inputs.size * 8 // self._memory.step))
+        self._same = SameInputs(program, request.uniform if lanes else ())
         self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
-        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
+        self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
         """Write the functions."""
@@ -159,6 +166,7 @@ class _Lowering:
             memory,
             self._arrays,
             data,
+            self._same.indices,
             self._scratch,
             self._modules,
             self._sums,
@@ -201,6 +209,8 @@ class _Lowering:
             size=memory.size,
             constants=memory.constants,
             inputs=self._arrays[program.inputs],
+            same=self._same_at,
+            spread=self._same.spread(),
             outputs=outputs,
             sums=self._sums_at,
             sum_count=self._sum_count,
@@ -267,7 +277,8 @@ class _Lowering:
                     self._added.append((output, at))
                 at += step
             elif all(added) and self._can_be_sums(output):
-                self._arrays[output.array] = at  # each element is the sum of those of all blocks
+                # Each element is the sum of those of all blocks.
+                self._arrays[output.array] = at - output.start * step
                 self._sums[output.array] = [at]
                 at += size * step
             else:
@@ -280,9 +291,9 @@ class _Lowering:
                         self._outputs.append(part)
 
     def _can_be_sums(self, part: Slice) -> bool:
-        """Whether what is stored to an array, whole, is read by nobody else."""
+        """Whether a part is all that is stored to an array, and read by nobody else."""
         array = part.array
-        if array.kind != VALUES or (part.start, part.size) != (0, array.size):
+        if array.kind != VALUES:
             return False
         if sum([isinstance(x, Slice) and x.array is array for x in self._program.outputs]) > 1:
             return False
@@ -290,8 +301,10 @@ class _Lowering:
             for x in statements([top]):
                 if isinstance(x, Load) and x.array is array:
                     return False
-                if isinstance(x, Store) and x.array is array and top in self._uniform:
-                    return False
+                if isinstance(x, Store) and x.array is array:
+                    low, high = bounds(x.index)
+                    if low < part.start or high >= part.start + part.size or top in self._uniform:
+                        return False
         return True
 
     def _is_written(self, output: Operand) -> bool:

@@ -1,8 +1,8 @@
 """Moving inputs to their slots and outputs from them, for a block of eight lanes.
 
-A segment is a run of inputs or outputs that lie regularly in memory. Three arrangements are fast:
-numbers that are the same in all lanes, lanes side by side (columns), and the numbers of a lane side
-by side (rows), which are transposed eight by eight in registers.
+A segment is a run of inputs or outputs that lie regularly in memory. Two arrangements are fast:
+lanes side by side (columns), and the numbers of a lane side by side (rows), which are transposed
+eight by eight in registers.
 """
 
 from __future__ import annotations
@@ -84,11 +84,6 @@ def write_load(module: Any) -> Any:
     _, slots, numbers, consecutive = f.args
     t = _Transfer(f, numbers, lambda k: f.at(slots, f.b.shl(k, f.number(_SLOT_SHIFT))))
 
-    def same() -> None:
-        with f.loop(t.count) as k:
-            x = f.load(f.double, t.base, f.b.mul(k, t.element_stride))
-            f.store(f.splat(x), t.slot_of(k), align=SLOT)
-
     def columns() -> None:
         with f.loop(t.count) as k:
             f.store(f.load(t.doubles, t.column(k)), t.slot_of(k), align=SLOT)
@@ -110,7 +105,6 @@ def write_load(module: Any) -> Any:
             f.store(column, t.slot_of(k), align=SLOT)
 
     f.choose(
-        (t.has(t.lane_stride, 0), same),
         (f.b.and_(consecutive, t.has(t.lane_stride, 8)), columns),
         (t.has(t.element_stride, 8), whole_rows),
         default=lambda: strided(0),

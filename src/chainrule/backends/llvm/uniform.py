@@ -17,8 +17,10 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Program,
+    Slice,
     Statement,
     Store,
+    statements,
 )
 
 
@@ -117,6 +119,43 @@ class _Search:
         low, high = bounds(index)
         low, high = max(low, 0), min(high, len(self._different) - 2)
         return low <= high and bool(self._different[high + 1] - self._different[low])
+
+
+class SameInputs:
+    """Which loads of inputs get a number that is the same for all lanes, out of one array.
+
+    Elements with a fixed index are read from slots, as all values of straight code are.
+
+    Args:
+        program: the program.
+        uniform: for each input whether it is the same for all lanes; empty for none.
+
+    Attributes:
+        indices: the indices of such loads.
+    """
+
+    def __init__(self, program: Program, uniform: Sequence[bool]) -> None:
+        self.indices: set[Index] = set()
+        size = program.inputs.size
+        same = numpy.zeros(size, numpy.bool_)
+        same[: len(uniform)] = uniform
+        self._in_slots = ~same
+        for x in statements(program.body) if same.any() else ():
+            if isinstance(x, Load) and x.array is program.inputs:
+                low, high = bounds(x.index)
+                part = slice(max(low, 0), high + 1)
+                if x.index.is_fixed or not same[part].all():
+                    self._in_slots[part] = True
+                else:
+                    self.indices.add(x.index)
+        for output in program.outputs:
+            if isinstance(output, Slice) and output.array is program.inputs:
+                self._in_slots[output.start : output.start + output.size] = True
+
+    def spread(self) -> list[tuple[int, int]]:
+        """The inputs that are read from slots: the first of some side by side, and their number."""
+        changes = numpy.flatnonzero(numpy.diff(self._in_slots, prepend=False, append=False))
+        return [(int(first), int(end - first)) for first, end in changes.reshape(-1, 2)]
 
 
 def bounds(index: Index) -> tuple[int, int]:

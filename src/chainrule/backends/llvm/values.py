@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import pairwise
 
 from chainrule import rules
 from chainrule.program.form import (
     CONSTANT,
+    INPUT,
     Array,
     Compute,
     Index,
@@ -33,6 +34,7 @@ class ValueWriter:
         memory: the workspace.
         arrays: offsets of the arrays in the workspace.
         data: the numbers that the code reads.
+        same: indices of inputs that are read as numbers, the same for all lanes.
         scratch: offset of the slots for operands in memory.
         module: the module that is written to.
         numbers: of the operations that Python computes.
@@ -47,6 +49,7 @@ class ValueWriter:
         memory: Memory,
         arrays: Mapping[Array, int],
         data: Data,
+        same: Container[Index],
         scratch: int,
         module: Module,
         numbers: Mapping[rules.Operation, int],
@@ -56,6 +59,7 @@ class ValueWriter:
         self._memory = memory
         self._arrays = arrays
         self._data = data
+        self._same = same
         self._scratch = scratch
         self._numbers = numbers
         self._type = module.type
@@ -135,6 +139,9 @@ class ValueWriter:
         lines = self._lines
         if array.kind == CONSTANT:
             return self._splat(self.line(f"load double,ptr {self.element(array, index)},align 8"))
+        if array.kind == INPUT and index in self._same:
+            address = self.line(f"getelementptr inbounds double,ptr %u,i64 {self._index(index)}")
+            return self._splat(self.line(f"load double,ptr {address},align 8"))
         address = self.element(array, index)
         lines.append(f"load {self._type},ptr {address}{self._tail}{self.scopes(array)}")
         return self._new()

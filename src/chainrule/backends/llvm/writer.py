@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -51,6 +51,7 @@ class Writer(ValueWriter):
         memory: the workspace.
         arrays: offsets of the arrays in the workspace.
         data: the numbers that the code reads.
+        same: indices of inputs that are read as numbers, the same for all lanes.
         scratch: offset of the slots for operands in memory.
         modules: get the functions that LLVM is not to optimize, and the others.
         sums: offsets of the sums that values are added to, and arrays that are sums themselves.
@@ -64,13 +65,14 @@ class Writer(ValueWriter):
         memory: Memory,
         arrays: Mapping[Array, int],
         data: Data,
+        same: Container[Index],
         scratch: int,
         modules: Sequence[Module],
         sums: Mapping[Operand | Array, list[int]],
         numbers: Mapping[rules.Operation, int],
         together: int,
     ) -> None:
-        super().__init__(places, memory, arrays, data, scratch, modules[0], numbers)
+        super().__init__(places, memory, arrays, data, same, scratch, modules[0], numbers)
         self._modules = modules
         self._sums = sums
         self._together = together
@@ -138,8 +140,8 @@ class Writer(ValueWriter):
 
     def _calls(self, called: Sequence[tuple[str, bool]], loops: Sequence[Loop]) -> None:
         """Call functions, as long as none says to stop."""
-        given = ",".join(["ptr %w,ptr %d,ptr %s", *[f"i64 {self._counters[x]}" for x in loops]])
-        kinds = ",".join(["ptr,ptr,ptr", *["i64"] * len(loops)])
+        given = ",".join(["ptr %w,ptr %d,ptr %s,ptr %u", *[f"i64 {self._counters[x]}" for x in loops]])
+        kinds = ",".join(["ptr,ptr,ptr,ptr", *["i64"] * len(loops)])
         for name, stops in called:
             result = "i1" if stops else "void"
             self.module.declare(name, result, kinds)
@@ -184,7 +186,8 @@ class Writer(ValueWriter):
         counters = "".join([f",i64 %i{k}" for k in range(len(around))])
         self._lines.append(
             f"define {'i1' if stops else 'void'} @{name}"
-            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s{counters})nounwind{self._aligned}{{\ne:"
+            f"(ptr noalias %w,ptr noalias %d,ptr noalias %s,ptr noalias %u{counters})"
+            f"nounwind{self._aligned}{{\ne:"
         )
 
     def _end(self, stops: bool) -> None:

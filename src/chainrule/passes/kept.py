@@ -1,0 +1,132 @@
+"""Stores that are needed: of the elements of arrays only those are stored that somebody reads.
+
+A loop keeps what every iteration computes. Once values are handed on in carries, often only what the
+last iteration has stored is read: then it is stored after the loop.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+import numpy
+from numpy.typing import NDArray
+
+from chainrule.program import nests
+from chainrule.program.form import (
+    VALUES,
+    Array,
+    Carry,
+    Index,
+    Last,
+    Load,
+    Loop,
+    Program,
+    Slice,
+    Statement,
+    Store,
+)
+from chainrule.program.live import without_dead
+
+LARGEST: Final = 1 << 20  # elements of an array, or instances of a store, that are looked at
+
+
+def without_unread(program: Program) -> Program:
+    """The program without stores of what nobody reads; it is changed in place.
+
+    Args:
+        program: without segments.
+    """
+    unread = _Unread(program)
+    if not all(mask.all() for mask in unread.read.values()):
+        unread.drop(program.body, ())
+        without_dead(program)
+    return program
+
+
+class _Unread:
+    """What nobody reads.
+
+    Attributes:
+        read: which elements are read, of the arrays that are stored to in loops and are no outputs.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.read: dict[Array, NDArray[numpy.bool_]] = {}
+        self._loops: dict[Array, set[Loop]] = defaultdict(set)  # in which it is read
+        loads: list[tuple[Load, nests.Path]] = []
+        for x, path in nests.paths(program.body):
+            if isinstance(x, Load):
+                loads.append((x, path))
+                self._loops[x.array].update(path)
+            elif isinstance(x, Store) and path and x.array.kind == VALUES:
+                if x.array.size <= LARGEST and x.array not in self.read:
+                    self.read[x.array] = numpy.zeros(x.array.size, dtype=numpy.bool_)
+        for output in program.outputs:
+            if isinstance(output, Slice):
+                self.read.pop(output.array, None)
+        for load, path in loads:
+            mask = self.read.get(load.array)
+            if mask is not None:
+                if load.index.is_fixed or nests.count(path) <= LARGEST:
+                    mask[_places(load.index, path, load.array)] = True
+                else:
+                    del self.read[load.array]
+
+    def drop(self, body: list[Statement], path: nests.Path) -> list[Statement]:
+        """Take stores out of a body; gives what is to stand after the loop it belongs to."""
+        kept: list[Statement] = []
+        after: list[Statement] = []
+        for x in body:
+            kept.append(x)
+            if isinstance(x, Loop):
+                kept += self.drop(x.body, (*path, x))
+            elif path and type(x) is Store and x.array in self.read:
+                if nests.count(path) <= LARGEST:
+                    wanted = self.read[x.array][_places(x.index, path, x.array)]
+                    if not wanted.any():
+                        kept.pop()
+                    elif not wanted.all() and self._can_wait(x, path, wanted):
+                        kept.pop()
+                        after += _stored_after(path[-1], x)
+        body[:] = kept
+        return after
+
+    def _can_wait(self, store: Store, path: nests.Path, wanted: NDArray[numpy.bool_]) -> bool:
+        """Whether it may stand after its loop: only its last iteration is read, and after it."""
+        return (
+            path[-1] not in self._loops[store.array]
+            and _always_runs(path)
+            and not wanted[~_is_last(path)].any()
+        )
+
+
+def _places(index: Index, path: nests.Path, array: Array) -> nests.Numbers:
+    """The elements of all instances; an index may be any number where nothing runs."""
+    return numpy.clip(nests.numbers(index, path), 0, array.size - 1)
+
+
+def _always_runs(path: nests.Path) -> bool:
+    """Whether the innermost loop has an iteration each time."""
+    return bool((nests.numbers(path[-1].trips, path[:-1]) > 0).all())
+
+
+def _is_last(path: nests.Path) -> NDArray[numpy.bool_]:
+    """In which instances the innermost loop is in its last iteration."""
+    left = nests.added(path[-1].trips, Index(-1, ((path[-1], -1),)))
+    found: NDArray[numpy.bool_] = nests.numbers(left, path) == 0
+    return found
+
+
+def _stored_after(loop: Loop, store: Store) -> list[Statement]:
+    """Statements that store what a loop's last iteration has stored so far."""
+    carry = next((x for x in loop.carries if x.next is store.value), None)
+    if carry is None:
+        carry = Carry(0.0)
+        carry.next = store.value
+        loop.carries.append(carry)
+    last = Last(loop, carry)
+    index = nests.substituted(store.index, {loop: loop.trips.plus(-1)})
+    new = Store(store.array, index, last)
+    last.note = new.note = store.note
+    return [last, new]
