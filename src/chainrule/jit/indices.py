@@ -320,6 +320,9 @@ def _looked_up(table: Any, key: Any) -> Any:
     """The element, or array of them, at a key that holds an IndexNode."""
     plain = table.view(numpy.ndarray)
     keys = list(key) if isinstance(key, tuple) else [key]
+    found = _column(plain, keys)
+    if found is not None:
+        return found
     axis = next(i for i, k in enumerate(keys) if isinstance(k, IndexNode))
     if any(k is Ellipsis or k is None for k in keys):
         raise TypeError("a table is looked up by whole numbers and slices, not ... or None")
@@ -329,11 +332,7 @@ def _looked_up(table: Any, key: Any) -> Any:
     plain = plain[tuple(before)] if before else plain
     kept = sum(isinstance(k, slice) for k in before)
     length = plain.shape[kept]
-    moved = numpy.moveaxis(plain, kept, 0)
-    flat = index.columns(moved)
-    if flat is not None:
-        pass
-    elif not (index >= -length) & (index < length):
+    if not (index >= -length) & (index < length):
         raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
     index = IndexNode.of(apply(rules.where, (index < 0, index + length, index)))  # no branch
     moved = numpy.moveaxis(plain, kept, 0)
@@ -344,6 +343,23 @@ def _looked_up(table: Any, key: Any) -> Any:
     rest = (slice(None),) * kept + tuple(keys[axis + 1 :])
     result = found.view(TracedArray)[rest] if keys[axis + 1 :] else found.view(TracedArray)
     return result[()] if isinstance(result, numpy.ndarray) and result.ndim == 0 else result
+
+
+def _column(plain: Any, keys: list[Any]) -> Any:
+    """What is looked up by an index that is known for each iteration of a loop, else None."""
+    (index, *others) = [k for k in keys if isinstance(k, IndexNode)]
+    if others or not all(k is index or isinstance(k, (int, slice)) for k in keys):
+        return None
+    at = next(i for i, k in enumerate(keys) if k is index)
+    rows = plain[tuple([slice(None) if k is index else k for k in keys])]
+    rows = numpy.moveaxis(rows, sum(isinstance(k, slice) for k in keys[:at]), 0)
+    columns = index.columns(rows)
+    if columns is None:
+        return None
+    found = numpy.empty(len(columns), dtype=object)
+    found[:] = columns
+    indices = any(isinstance(x, IndexNode) for x in columns)
+    return found.reshape(rows.shape[1:]).view(IndexArray if indices else TracedArray)[()]
 
 
 def _looked_up_by_arrays(table: Any, keys: tuple[Any, ...]) -> Any:
