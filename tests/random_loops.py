@@ -143,7 +143,9 @@ class Source:
         self._say(depth + 1, f"return {given}, {left[leaves]}")
         s, y = self._new("s"), self._new("y")
         reverse = ", reverse=True" if random.random() < 0.4 else ""
-        self._say(depth, f"{s}, {y} = lax.scan({f}, {init}, {xs}{rest}{reverse})")
+        kept = random.choice(["None", "None", "1", "2", "4", "'binomial'", "('binomial', 2)"])
+        given = f"{f}, {init}, {xs}{rest}{reverse}, checkpoint={kept}"
+        self._say(depth, f"{s}, {y} = lax.scan({given})")
         if kind == "number":
             numbers.append(s)
         elif kind == "tuple":

@@ -42,7 +42,14 @@ def _stacked(ys: list[Any]) -> Any:
 def by_hand() -> Any:
     """The functions of lax as they would be written in a test."""
 
-    def scan(f: Any, init: Any, xs: Any, length: int | None = None, reverse: bool = False) -> Any:
+    def scan(
+        f: Any,
+        init: Any,
+        xs: Any,
+        length: int | None = None,
+        reverse: bool = False,
+        checkpoint: Any = None,
+    ) -> Any:
         rows = _rows(xs, length)
         ys = []
         for x in reversed(rows) if reverse else rows:

@@ -9,12 +9,13 @@ possible, they are plain loops again. All are differentiable in every mode and t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy
 
-from chainrule.carries import Carry, Columns, Stack, leaves_of, whole_number
+from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of, whole_number
+from chainrule.checkpointing import Checkpoint, Plan, can_be_kept, checkpointed
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -37,6 +38,8 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     unroll: int | bool = 1,
+    *,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Any, Any]:
     """A loop over the rows of arrays that hands on a carry and stacks what its iterations leave.
 
@@ -56,6 +59,11 @@ def scan(
         length: the number of iterations, where xs does not say it.
         reverse: begin with the last row; what is left stands in the order of xs all the same.
         unroll: as in JAX; here it changes nothing.
+        checkpoint: what reverse mode keeps of a long loop that runs eagerly: each k-th carry for a
+            whole number k, ``"binomial"`` or ``("binomial", carries)`` for the schedule of
+            :mod:`chainrule.checkpointing`, everything for None. The iterations between run again,
+            in first derivatives; those of higher order keep everything. Compiled, a loop keeps a
+            few numbers an iteration in any case.
 
     Returns:
         The last carry, and a tree of arrays.
@@ -69,6 +77,7 @@ def scan(
     columns = Columns(xs, length, "scan")
     carry = Carry(init, "scan")
     left = Stack("scan")
+    plan = None if checkpoint is None else Plan(checkpoint, "scan", columns.length)
     if columns.length == 0:
         left.append(_pair(f, init, columns.a_row())[1])
         left.rows.clear()
@@ -76,6 +85,8 @@ def scan(
     found = _traced_once(functools.partial(_pair, f), init, carry, columns, left, reverse)
     if found is not None:
         return found
+    if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
+        return _checkpointed(f, init, carry, columns, left, reverse, plan)
     order = range(columns.length)
     state = init
     for i in reversed(order) if reverse else order:
@@ -210,6 +221,29 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
     """
     _check_function("map", f)
     return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def _checkpointed(
+    f: Any,
+    init: Any,
+    carry: Carry,
+    columns: Columns,
+    left: Stack,
+    reverse: bool,
+    plan: Plan,
+) -> tuple[Any, Any]:
+    """The results of a scan that keeps some of its carries."""
+
+    def step(state: Sequence[Any], row: Sequence[Any], i: int) -> tuple[list[Any], list[Any]]:
+        after, y = _pair(f, carry.of(state), columns.of(row))
+        return flattened(carry.check(after)), flattened(left.check(y))
+
+    initial = flattened(leaves_of(init)[0])
+    read = [*columns.columns(reverse)]
+    state, rows = checkpointed(step, columns.length, initial, read, plan)
+    for row in rows:
+        left.put(row)
+    return carry.of(state), left.stacked(reverse)
 
 
 def _traced_once(*loop: Any) -> Any:

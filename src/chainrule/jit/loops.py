@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
-from chainrule.carries import Carry, Columns, Stack, leaves_of
+from chainrule.carries import Carry, Columns, Stack, flattened, is_numeric, leaves_of
 from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
@@ -67,15 +67,15 @@ def traced_once(
         Unrolled: if the trace must start anew with plain loops.
     """
     trips = columns.length
-    if trips < LEAST or not all(map(_is_numeric, carry.kinds)) or not columns.is_numeric():
+    if trips < LEAST or not carry.is_numeric() or not columns.is_numeric():
         return None
-    initial = _flattened(leaves_of(init)[0])
+    initial = flattened(leaves_of(init)[0])
     iteration = Iteration(recorder, trips, initial)
     row = [iteration.column(values) for values in columns.columns(reverse)]
     state, y = body(_like(init, iteration.carries), _like_rows(columns, row))
-    after = _flattened(carry.check(state))
-    leaves = _flattened(left.append(y))
-    if not all(map(_is_numeric, left.kinds)):
+    after = flattened(carry.check(state))
+    leaves = flattened(left.check(y))
+    if not all(map(is_numeric, left.kinds)):
         recorder.unroll()
     results = iteration.end(after, leaves)
     return (
@@ -176,19 +176,6 @@ class Iteration:
         node = apply(UNKNOWN, (math.nan, *given))
         node._level = max(node._level, self._recorder.level)
         return node
-
-
-def _is_numeric(kind: Any) -> bool:
-    return kind == "number" or kind[0] == "array"
-
-
-def _flattened(leaves: Sequence[Any]) -> list[Any]:
-    """The numbers and nodes of leaves."""
-    values: list[Any] = []
-    for leaf in leaves:
-        items = leaf.ravel().tolist() if isinstance(leaf, numpy.ndarray) else [leaf]
-        values += [x if isinstance(x, Node) else float(x) for x in items]
-    return values
 
 
 def _like(tree: Any, nodes: Sequence[Node]) -> Any:
