@@ -197,6 +197,10 @@ class Stack:
         self.structure: Any = None
         self.kinds: list[Any] = []
 
+    def is_numeric(self) -> bool:
+        """Whether it holds numbers and nodes alone."""
+        return all(map(is_numeric, self.kinds))
+
     def append(self, y: Any) -> None:
         """Take what another iteration has left."""
         self.rows.append(self.check(y))

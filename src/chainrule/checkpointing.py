@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 from typing import Any, Final, TypeAlias
 
-from chainrule.differentiation import Linearization, fresh_inputs, plus
+from chainrule.differentiation import Linearization, fresh_inputs
 from chainrule.node import Node, apply
 from chainrule.operation import Operation
 from chainrule.rules import described
@@ -31,7 +31,7 @@ BINOMIAL: Final = "binomial"
 REPETITIONS: Final = 3
 """How often an iteration may run again by the binomial schedule, where the carries are not said."""
 
-_FORWARD: Final = frozenset(["jvp", "jacfwd"])
+_REVERSE: Final = frozenset(["grad", "value_and_grad", "jacrev"])
 
 Step: TypeAlias = Callable[[Sequence[Any], int], tuple[list[Any], list[Any]]]
 """From the numbers and nodes of a carry, and a place, to those of the next and what is left."""
@@ -102,17 +102,19 @@ def advance(length: int, carries: int) -> int:
 
 
 def can_be_kept() -> bool:
-    """Whether a loop may be one operation: nothing is recorded or pushed forward through it."""
+    """Whether a loop may be one operation: only first derivatives in reverse mode are wanted."""
     names = PROGRESS.names.values()
-    return PROGRESS.recorder is None and not PROGRESS.structural and _FORWARD.isdisjoint(names)
+    alone = len(names) <= 1 and _REVERSE.issuperset(names)
+    return alone and PROGRESS.recorder is None and not PROGRESS.structural
 
 
 def checkpointed(
     step: Step, length: int, initial: Sequence[Any], columns: Sequence[list[Any]], plan: Plan
-) -> tuple[list[Any], list[list[Any]]]:
+) -> tuple[list[Any], list[list[Any]]] | None:
     """The last carry of a loop and what its iterations leave, with a pull-back that runs it again.
 
-    A result with the cotangent 0 counts as one that no message reaches.
+    None if that is not enough: where derivatives are followed further. A result with the cotangent
+    0 counts as one that no message reaches.
 
     Args:
         step: an iteration; takes the carry, what it reads, and its place.
@@ -149,8 +151,8 @@ class _Loop:
         """What the iterations use from outside."""
         return list(self._outside.values())
 
-    def results(self) -> tuple[list[Any], list[list[Any]]]:
-        """The last carry, and what the iterations leave."""
+    def results(self) -> tuple[list[Any], list[list[Any]]] | None:
+        """The last carry, and what the iterations leave; None where it must be a plain loop."""
         kept = self._plan.first(self.length)
         state = _numbers(self.initial)
         self._kept: list[list[float]] = []
@@ -165,7 +167,10 @@ class _Loop:
         for j in self.moving:
             operands += self.columns[j]
         operands += self.outside
-        if values and any(isinstance(x, Node) for x in operands):
+        levels = {x._level for x in operands if isinstance(x, Node)}
+        if levels - {next(iter(PROGRESS.names), 0)}:
+            return None
+        if values and levels:
             values = self._nodes(values, operands)
         starts = range(n, len(values) or 1, self.n_left or 1)
         rows = [values[start : start + self.n_left] for start in starts]
@@ -229,9 +234,6 @@ class _Loop:
     def _pulled(self, cotangents: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """From cotangents of the results to messages to the operands."""
         pull = _Pull(self, cotangents, operands)
-        if any(isinstance(x, Node) for x in (*operands, *cotangents)):  # to be followed further
-            pull.back(operands[: len(self.initial)], 0, self.length)
-            return pull.messages()
         stretches = [*zip(self._kept, self._stretches, strict=True)]
         for place, (state, (start, end)) in reversed([*enumerate(stretches)]):
             if self._plan.every:
@@ -277,10 +279,9 @@ class _Pull:
         loop, n = self._loop, len(state)
         given = [[x[i] for x in self._columns] for i in range(start, end)]
         left = self._left[start * loop.n_left : end * loop.n_left]
-        cotangents = [None if _is_zero(x) else x for x in map(_plain, (*self._state, *left))]
-        followed = any(isinstance(x, Node) for x in (*state, *chain.from_iterable(given), *cotangents))
+        cotangents = [x or None for x in (*self._state, *left)]
         with transformation("scan") as level:
-            inputs = fresh_inputs([*state, *map(_plain, chain.from_iterable(given))], level)
+            inputs = fresh_inputs([*state, *_numbers([*chain.from_iterable(given)])], level)
             now: list[Any] = inputs[:n]
             outputs: list[Any] = []
             width = len(self._columns)
@@ -289,24 +290,16 @@ class _Pull:
                 now, own = loop.step(now, inputs[at : at + width], i)
                 outputs += own
             outputs = [*now, *outputs]
-            known = {id(x) for x in (*loop.outside, *state, *chain.from_iterable(given))}
+            known = {id(x) for x in loop.outside}
             through = [x for x in loop.below(outputs, level) if id(x) not in known]
             graph = Linearization(inputs, outputs, level, loop.outside, through)
-            graph.live, graph.numeric = followed, not followed
+            graph.live, graph.numeric = False, True
             messages = graph.closed(graph.pull_back(cotangents))
         self._state = messages[:n]
         for j, column in self._to_columns.items():
             column[start:end] = messages[n + j : n + (end - start) * width : width]
         to_outside = messages[n + (end - start) * width :]
-        self._outside = [plus(x, y) for x, y in zip(self._outside, to_outside, strict=True)]
-
-
-def _is_zero(x: Any) -> bool:
-    return isinstance(x, float) and x == 0.0
-
-
-def _plain(x: Any) -> Any:
-    return x if isinstance(x, Node) else float(x)
+        self._outside = [x + y for x, y in zip(self._outside, to_outside, strict=True)]
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:

@@ -86,7 +86,9 @@ def scan(
     if found is not None:
         return found
     if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
-        return _checkpointed(f, init, carry, columns, left, reverse, plan)
+        found = _checkpointed(f, init, carry, columns, left, reverse, plan)
+        if found is not None:
+            return found
     order = range(columns.length)
     state = init
     for i in reversed(order) if reverse else order:
@@ -231,8 +233,8 @@ def _checkpointed(
     left: Stack,
     reverse: bool,
     plan: Plan,
-) -> tuple[Any, Any]:
-    """The results of a scan that keeps some of its carries."""
+) -> tuple[Any, Any] | None:
+    """The results of a scan that keeps some of its carries; None where it must keep all."""
 
     def step(state: Sequence[Any], row: Sequence[Any], i: int) -> tuple[list[Any], list[Any]]:
         after, y = _pair(f, carry.of(state), columns.of(row))
@@ -240,7 +242,10 @@ def _checkpointed(
 
     initial = flattened(leaves_of(init)[0])
     read = [*columns.columns(reverse)]
-    state, rows = checkpointed(step, columns.length, initial, read, plan)
+    results = checkpointed(step, columns.length, initial, read, plan)
+    if results is None or not left.is_numeric():
+        return None
+    state, rows = results
     for row in rows:
         left.put(row)
     return carry.of(state), left.stacked(reverse)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
-from chainrule.carries import Carry, Columns, Stack, flattened, is_numeric, leaves_of
+from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
@@ -75,7 +75,7 @@ def traced_once(
     state, y = body(_like(init, iteration.carries), _like_rows(columns, row))
     after = flattened(carry.check(state))
     leaves = flattened(left.check(y))
-    if not all(map(is_numeric, left.kinds)):
+    if not left.is_numeric():
         recorder.unroll()
     results = iteration.end(after, leaves)
     return (
