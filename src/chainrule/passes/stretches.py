@@ -251,15 +251,16 @@ class _Cutting:
     ) -> None:
         self._recording = recording
         self._loops = loops
-        codes = numpy.array(recording.codes)
-        left, right = (numpy.array(x).astype(numpy.int64) for x in (recording.left, recording.right))
-        notes = numpy.array(recording.notes)
+        self._n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == INPUT))
+        columns = (recording.codes, recording.left, recording.right, recording.notes)
+        codes, left, right, notes = (numpy.array(x[self._n_inputs :]) for x in columns)
         if not len(notes):
             notes = numpy.full(len(codes), -1)
-        self._rows = _Rows(numpy.arange(len(codes)), codes, left, right, notes)
+        ids = self._n_inputs + numpy.arange(len(codes))
+        self._rows = _Rows(ids, codes, left.astype(numpy.int64), right.astype(numpy.int64), notes)
         self._pool = numpy.array(recording.pool).astype(numpy.int64)
         self._constants = numpy.array(recording.constants)
-        self._next = len(codes)  # the number of the next row that is not in the recording
+        self._next = self._n_inputs + len(codes)  # the number of the next row that is not in the recording
         self._made: list[LoopBody] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
         self._begins = numpy.flatnonzero(codes == LOOP)
@@ -271,15 +272,16 @@ class _Cutting:
     def _asked_for(self) -> NDArray[numpy.bool_]:
         """All rows but results of loops that nothing asks for."""
         rows = self._rows
-        used = numpy.zeros(len(rows.ids), dtype=bool)
+        used = numpy.zeros(self._next, dtype=bool)
         places, is_operand = rows.pooled()
         columns = [loop.columns[j] for loop in self._loops for j in loop.rows()]
         asked = [self._outputs, rows.left[rows.has_left], rows.right[rows.has_right]]
         for operands in [*asked, self._pool[places[is_operand]], *columns]:
             used[operands[operands >= 0]] = True
         result = rows.codes == RESULT
-        before = numpy.maximum.accumulate(numpy.where(result, 0, rows.ids))
-        kept: NDArray[numpy.bool_] = used | ~result | (rows.codes[before] != END_LOOP)
+        before = numpy.maximum.accumulate(numpy.where(result, 0, rows.ids - self._n_inputs))
+        asked_for = used[self._n_inputs :]
+        kept: NDArray[numpy.bool_] = asked_for | ~result | (rows.codes[before] != END_LOOP)
         return kept
 
     def whole(self) -> tuple[Stretch, list[int]]:
@@ -314,8 +316,10 @@ class _Cutting:
             used[operands[operands >= 0]] = True
         for own in (rows.ids, carries.ids, eachs.ids):
             used[own] = False
+        if loop is None:
+            used[: self._n_inputs] = True
         outside = numpy.flatnonzero(used)
-        if loop is None and len(outside):
+        if loop is None and len(outside) > self._n_inputs:
             raise Unrolled("a value of an iteration is used outside of its loop")
         heads = n_carries + (0 if loop is None else len(loop.columns))
         n_inputs = heads + len(outside)
