@@ -68,7 +68,9 @@ class Plan:
                 f" of carries) or None, not {described(checkpoint)}"
             )
         if number < 1:
-            raise ValueError(f"{loop}: checkpoint={described(checkpoint)} keeps nothing; give 1 or more")
+            raise ValueError(
+                f"{loop}: checkpoint={described(checkpoint)} keeps nothing; give 1 or more"
+            )
         if number is checkpoint:
             self.every = number
         else:

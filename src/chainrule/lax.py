@@ -290,13 +290,27 @@ def _truth(x: Any, loop: str) -> bool:
         raise TypeError(f"{loop} takes a condition, not {described(x)}") from error
 
 
-def _numbers(leaves: Any) -> Any:
-    """What tells a value from another one; None for what a trace follows."""
-    if PROGRESS.recorder is not None:
-        return object()
-    found = []
+def _numbers(leaves: Any) -> list[Any]:
+    """What tells a value from another one: numbers, and nodes that a trace follows."""
+    found: list[Any] = []
     for leaf in leaves:
-        items = leaf.ravel().tolist() if hasattr(leaf, "ravel") else [leaf]
-        numbers = [x._number if isinstance(x, Node) else x for x in items]
-        found += [x if x and x == x else repr(x) for x in numbers]  # NaN, and the sign of 0
+        for x in leaf.ravel().tolist() if hasattr(leaf, "ravel") else [leaf]:
+            if isinstance(x, Node) and PROGRESS.recorder is not None:
+                found.append(_Same(x))
+                continue
+            number = x._number if isinstance(x, Node) else x
+            found.append(number if number and number == number else repr(number))  # -0.0 and NaN
     return found
+
+
+class _Same:
+    """A node that is equal to itself only, whatever its value."""
+
+    __slots__ = ("node",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.node is self.node

@@ -135,9 +135,7 @@ class Iteration:
     def reads(self, elements: Sequence[Any]) -> bool:
         """Whether some elements can be columns: the loop is the innermost, and they are older."""
         innermost = self._recorder.iterations[-1:] == [self]
-        return innermost and all(
-            x._level <= self._level for x in elements if isinstance(x, Node)
-        )
+        return innermost and all(x._level <= self._level for x in elements if isinstance(x, Node))
 
     def unroll(self) -> NoReturn:
         """Give up: the trace starts anew with plain loops."""

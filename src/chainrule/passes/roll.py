@@ -46,9 +46,7 @@ LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
 
-def rolled(
-    recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False
-) -> Program:
+def rolled(recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False) -> Program:
     """The program of a recording, with loops where it pays, and those that it says.
 
     Args:
@@ -100,9 +98,7 @@ _Source = _Value | _Input | Read | float | numpy.ndarray
 class _Writer:
     """Writes the program of a nest."""
 
-    def __init__(
-        self, rows: Rows, nest: Nest, outputs: Sequence[int], programs: Programs
-    ) -> None:
+    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int], programs: Programs) -> None:
         self._rows = rows
         self._nest = nest
         self._indices = Indices()

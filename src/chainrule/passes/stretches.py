@@ -260,7 +260,9 @@ class _Cutting:
         self._rows = _Rows(ids, codes, left.astype(numpy.int64), right.astype(numpy.int64), notes)
         self._pool = numpy.array(recording.pool).astype(numpy.int64)
         self._constants = numpy.array(recording.constants)
-        self._next = self._n_inputs + len(codes)  # the number of the next row that is not in the recording
+        self._next = self._n_inputs + len(
+            codes
+        )  # the number of the next row that is not in the recording
         self._made: list[LoopBody] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
         self._begins = numpy.flatnonzero(codes == LOOP)
@@ -349,7 +351,9 @@ class _Cutting:
         left[pooled] = numpy.cumsum(counts) - counts
         pool[is_operand] = placed(pool[is_operand])
         outputs = placed(outputs)
-        stretch.codes = numpy.concatenate([numpy.full(n_inputs, INPUT), rows.codes]).astype("uint16")
+        stretch.codes = numpy.concatenate([numpy.full(n_inputs, INPUT), rows.codes]).astype(
+            "uint16"
+        )
         stretch.left = numpy.concatenate([numpy.arange(n_inputs), left])
         stretch.right = numpy.concatenate([numpy.full(n_inputs, ABSENT), right])
         stretch.notes = numpy.concatenate([numpy.full(n_inputs, -1), rows.notes])

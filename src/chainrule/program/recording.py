@@ -33,7 +33,14 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 _MARKS: Final = {
     **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
-    **{LOOP: "loop", CARRY: "carry", EACH: "each", NEXT: "next", LEFT: "left", END_LOOP: "end loop"},
+    **{
+        LOOP: "loop",
+        CARRY: "carry",
+        EACH: "each",
+        NEXT: "next",
+        LEFT: "left",
+        END_LOOP: "end loop",
+    },
 }
 _DIGIT: Final = 1 << 10
 _CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
