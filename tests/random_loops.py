@@ -105,7 +105,7 @@ class Source:
         else:
             init = "None"
         length = random.randint(1, 9)
-        source = random.choice(["argument", "numbers", "computed", "none", "rows", "two"])
+        source = random.choice(["argument", "numbers", "computed", "mixed", "none", "rows", "two"])
         reads, rest = f"{x}", ""
         if source == "argument":
             name, length = random.choice(arrays)
@@ -117,6 +117,9 @@ class Source:
             factor = self._value(numbers, arrays)
             name, length = random.choice(arrays)
             xs = f"array([sin({factor} * {name}[k]) for k in range({length})])"
+        elif source == "mixed":
+            values = [self._value(numbers, arrays) for _ in range(length)]
+            xs = f"array([{', '.join(values)}])"
         elif source == "rows":
             xs, length = f"x[:{INPUTS // 2 * 2}].reshape({INPUTS // 2}, 2)", INPUTS // 2
             inner_arrays.append((x, 2))
@@ -125,7 +128,7 @@ class Source:
             inner_numbers += [f"{x}[0]", f"{x}[1]"]
         else:
             xs, rest = "None", f", {length}"
-        if source in ("argument", "numbers", "computed"):
+        if source in ("argument", "numbers", "computed", "mixed"):
             inner_numbers.append(reads)
         self._say(depth, f"def {f}({c}, {x}):")
         known = self._body(depth + 1, inner_numbers, inner_arrays, deeper)

@@ -22,7 +22,7 @@ JIT = {"jit": True, "compiler": "shell", "jit_options": {"flags": ["-O3", "-marc
 def load_chainrule(
     option: Option, branchless: bool = False, scan: bool = False
 ) -> Callable[[Setting], Build]:
-    """chainrule: scalars in a Python loop, or by a scan; the barrier is an ``if``, or a ``where``."""
+    """chainrule: scalars, a Python loop or a scan; the barrier is an ``if``, or a ``where``."""
 
     def load(setting: Setting) -> Build:
         chainrule: Any = import_module("chainrule")

@@ -1,4 +1,4 @@
-"""What a loop hands from one iteration to the next, and what it reads and leaves: trees, checked."""
+"""What a loop hands from one iteration to the next, what it reads and leaves: trees, checked."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ iterations:
   about the square root of n;
 - with c carries at a time, iterations run again up to r times, where n is at most
   binomial(c + r, c): the binomial schedule of Griewank and Walther, "Algorithm 799: revolve", ACM
-  Transactions on Mathematical Software 26 (2000), which no other one with as many carries undercuts.
+  Transactions on Mathematical Software 26 (2000), which none with as many carries undercuts.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ REPETITIONS: Final = 3
 
 _REVERSE: Final = frozenset(["grad", "value_and_grad", "jacrev"])
 
-Step: TypeAlias = Callable[[Sequence[Any], int], tuple[list[Any], list[Any]]]
-"""From the numbers and nodes of a carry, and a place, to those of the next and what is left."""
+Step: TypeAlias = Callable[[Sequence[Any], Sequence[Any], int], tuple[list[Any], list[Any]]]
+"""From the numbers and nodes of a carry and a row, and its place, to the next and what is left."""
 
 
 class Plan:

@@ -84,11 +84,11 @@ def scan(
         return init, left.stacked()
     found = _traced_once(functools.partial(_pair, f), init, carry, columns, left, reverse)
     if found is not None:
-        return found
+        return found[0], found[1]
     if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
         found = _checkpointed(f, init, carry, columns, left, reverse, plan)
         if found is not None:
-            return found
+            return found[0], found[1]
     order = range(columns.length)
     state = init
     for i in reversed(order) if reverse else order:
@@ -111,7 +111,8 @@ def fori_loop(
     """The value after ``for i in range(lower, upper): value = body_fun(i, value)``.
 
     Args:
-        lower, upper: whole numbers.
+        lower: a whole number, the first i.
+        upper: a whole number, which i does not reach.
         body_fun: from i and the value to the next one.
         init_val: the first value, a tree as in :func:`scan`.
         unroll: as in JAX; here it changes nothing.
@@ -196,7 +197,8 @@ def cond(
 
     Args:
         pred: a truth value, or a comparison of nodes.
-        true_fun, false_fun: the functions.
+        true_fun: called if it holds.
+        false_fun: called if not.
         operands: what they take.
 
     Raises:

@@ -55,7 +55,8 @@ def traced_once(
     Args:
         recorder: of the trace.
         body: from a carry and a row to the next carry and what is left.
-        init, carry: the first carry, and what is known of it.
+        init: the first carry.
+        carry: what is known of it.
         columns: what is read.
         left: for what is left.
         reverse: whether the rows are read from the last to the first.
@@ -208,9 +209,9 @@ def _put(shapes: Sequence[Any], nodes: Sequence[Node]) -> list[Any]:
 
 def _stacked(left: Stack, nodes: Sequence[Node], trips: int, reverse: bool) -> Any:
     """The tree of arrays of what the iterations leave, in their order."""
-    table = numpy.empty(len(nodes), dtype=object)
-    table[:] = nodes
-    table = table.reshape(trips, -1)
+    flat = numpy.empty(len(nodes), dtype=object)
+    flat[:] = nodes
+    table = flat.reshape(trips, -1)
     if reverse:
         table = table[::-1]
     arrays = []

@@ -258,8 +258,8 @@ class _Body(Rebuilding):
                 builder.store(to[0], to[1].plus(k), builder.load(*source(Index(k))))
             return
         with builder.loop(size) as loop:
-            k = Index(0, ((loop, 1),))
-            builder.store(to[0], added(to[1], k), builder.load(*source(k)))
+            each = Index(0, ((loop, 1),))
+            builder.store(to[0], added(to[1], each), builder.load(*source(each)))
 
     # Statements
 

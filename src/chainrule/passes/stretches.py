@@ -66,7 +66,7 @@ class LoopOf:
         given: the columns that are handed to the loop, as they are no inputs at even distances.
     """
 
-    def __init__(self, trips: int, columns: list[Floats | Numbers]) -> None:
+    def __init__(self, trips: int, columns: list[Any]) -> None:
         self.trips = trips
         self.columns = columns
         self.given: set[int] = set()
@@ -169,7 +169,7 @@ class LoopBody:
 
 def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
     """How many guards each row asks."""
-    asked = (codes == GUARD).astype(numpy.int64)
+    asked: Numbers = (codes == GUARD).astype(numpy.int64)
     for row in numpy.flatnonzero(codes == LOOP).tolist():
         loop = recording.loops[int(left[row])]  # type: ignore[union-attr]
         asked[row] = loop.trips * loop.guards
@@ -223,12 +223,14 @@ class _Rows(NamedTuple):
         """Which first operands are operands, and no numbers."""
         codes = self.codes
         plain = (codes < MARKS) | ((codes & 8 != 0) & (codes != INPUT))
-        return plain & (codes < POOLED)
+        has: NDArray[numpy.bool_] = plain & (codes < POOLED)
+        return has
 
     @property
     def has_right(self) -> NDArray[numpy.bool_]:
         """Which second ones are."""
-        return (self.codes < MARKS) & (self.right != ABSENT)
+        has: NDArray[numpy.bool_] = (self.codes < MARKS) & (self.right != ABSENT)
+        return has
 
     def pooled(self) -> tuple[Numbers, Numbers]:
         """Places in the pool that rows refer to, in order, and which of these are operands."""
@@ -300,7 +302,8 @@ class _Cutting:
         """The rows between two, with the loops among them in their places.
 
         Args:
-            first, end: they begin with the first, and stop before the end.
+            first: the first of them.
+            end: the one before which they stop.
             loop: whose body they are; None for the whole recording.
         """
         rows, children = self._parts(first, end)
@@ -366,7 +369,7 @@ class _Cutting:
     def _parts(self, first: int, end: int) -> tuple[_Rows, list[_Child]]:
         """The rows between two, with GIVE and LOOP in the place of loops, and these."""
         parts = []
-        children = []
+        children: list[_Child] = []
         at = first
         while True:
             which = int(numpy.searchsorted(self._begins, at))
@@ -408,9 +411,10 @@ class _Cutting:
                 elif column.dtype.kind == "f":
                     where = Place(column, 0, 1)
                 else:
-                    inputs = place[column]
+                    inputs = numpy.where(column < 0, -1, place[column])
                     steps = numpy.diff(inputs)
-                    if (stretch.codes[inputs] != INPUT).any() or (steps != steps[0]).any():
+                    uneven = (steps != steps[0]).any() or (inputs < 0).any()
+                    if uneven or (stretch.codes[inputs] != INPUT).any():
                         loop.given.add(j)
                         raise _NotEven
                     where = Place("input", int(stretch.left[inputs[0]]), int(steps[0]))
