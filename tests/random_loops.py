@@ -12,6 +12,9 @@ from random import Random
 INPUTS = 6
 """The length of the array that a program takes, besides a number."""
 
+INDICES = 5
+"""The length of an array of whole numbers that it takes, too."""
+
 
 class Source:
     """Writes a program.
@@ -28,8 +31,8 @@ class Source:
         self._names = 0
 
     def program(self) -> str:
-        """The source of a function ``program(lax, a, x)``, which gives a number."""
-        self._lines = ["def program(lax, a, x):"]
+        """The source of a function ``program(lax, a, x, k)``, which gives a number."""
+        self._lines = ["def program(lax, a, x, k):"]
         numbers = self._body(1, ["a"], [("x", INPUTS)], 2)
         self._lines.append("    return " + " + ".join(f"0.3 * {x}" for x in numbers))
         return "\n".join(self._lines)
@@ -105,7 +108,7 @@ class Source:
         else:
             init = "None"
         length = random.randint(1, 9)
-        source = random.choice(["argument", "numbers", "computed", "mixed", "none", "rows", "two"])
+        source = random.choice(["argument", "numbers", "computed", "mixed", "indices", "none", "rows", "two"])
         reads, rest = f"{x}", ""
         if source == "argument":
             name, length = random.choice(arrays)
@@ -120,6 +123,9 @@ class Source:
         elif source == "mixed":
             values = [self._value(numbers, arrays) for _ in range(length)]
             xs = f"array([{', '.join(values)}])"
+        elif source == "indices":
+            xs, length = "k", INDICES
+            inner_numbers += [f"take(x, {x})", f"(0.1 * {x})", f"take(x, (2 * {x} + 1) % {INPUTS})"]
         elif source == "rows":
             xs, length = f"x[:{INPUTS // 2 * 2}].reshape({INPUTS // 2}, 2)", INPUTS // 2
             inner_arrays.append((x, 2))

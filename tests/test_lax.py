@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 import pytest
 from numpy.testing import assert_allclose
-from random_loops import INPUTS, Source
+from random_loops import INDICES, INPUTS, Source
 from test_loop_programs import rolling
 
 from chainrule import (
@@ -25,6 +25,7 @@ from chainrule import (
     hvp,
     jvp,
     lax,
+    take,
     value_and_grad,
     vjp,
     vmap,
@@ -94,7 +95,7 @@ def program(seed: int) -> tuple[str, Callable[..., Any]]:
     random = Random(seed)
     source = Source(random, random.randint(1, 3)).program()
     names: dict[str, Any] = {name: getattr(cm, name) for name in ("sin", "tanh", "exp", "where")}
-    names |= {"maximum": cm.maximum, "array": array, "numpy": numpy}
+    names |= {"maximum": cm.maximum, "array": array, "numpy": numpy, "take": take}
     exec(source, names)
     return source, names["program"]
 
@@ -106,29 +107,31 @@ def check(seed: int) -> None:
     a, x = generator.uniform(-1, 1), generator.uniform(-1, 1, INPUTS)
     given = (generator.uniform(-1, 1), generator.uniform(-1, 1, INPUTS))
 
-    def f(a: Any, x: Any) -> Any:
-        return function(lax, a, x)
+    k = generator.integers(-INPUTS, INPUTS, INDICES)
 
-    def reference(a: Any, x: Any) -> Any:
-        return function(by_hand(), a, x)
+    def f(a: Any, x: Any, k: Any) -> Any:
+        return function(lax, a, x, k)
+
+    def reference(a: Any, x: Any, k: Any) -> Any:
+        return function(by_hand(), a, x, k)
 
     def tangents(f: Any) -> Any:
-        return lambda a, x: jvp(f, (a, x), given)
+        return lambda a, x, k: jvp(lambda a, x: f(a, x, k), (a, x), given)
 
     def second(f: Any) -> Any:
-        return lambda a, x: hvp(f, (a, x), given)
+        return lambda a, x, k: hvp(lambda a, x: f(a, x, k), (a, x), given)
 
     def gradient(f: Any) -> Any:
         return value_and_grad(f, argnums=(0, 1))
 
     transforms: list[Any] = [lambda f: f, gradient, tangents, second]
     for transform in transforms:
-        expected = transform(reference)(a, x)
-        _same(transform(f)(a, x), expected, source)
-        _same(compile(transform(f))(a, x), expected, source)
+        expected = transform(reference)(a, x, k)
+        _same(transform(f)(a, x, k), expected, source)
+        _same(compile(transform(f))(a, x, k), expected, source)
     many = (generator.uniform(-1, 1, LANES), generator.uniform(-1, 1, (LANES, INPUTS)))
-    mapped = vmap(gradient(reference))(*many)
-    _same(compile(vmap(gradient(f)))(*many), mapped, source)
+    mapped = vmap(gradient(reference), in_axes=(0, 0, None))(*many, k)
+    _same(compile(vmap(gradient(f), in_axes=(0, 0, None)))(*many, k), mapped, source)
 
 
 def _same(found: Any, expected: Any, source: str) -> None:

@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-import numpy
-
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.form import (

@@ -28,6 +28,7 @@ from chainrule.program.recording import (
     GUARD,
     INPUT,
     LEFT,
+    LOOKUP,
     LOOP,
     MARKS,
     NEXT,
@@ -262,9 +263,7 @@ class _Cutting:
         self._rows = _Rows(ids, codes, left.astype(numpy.int64), right.astype(numpy.int64), notes)
         self._pool = numpy.array(recording.pool).astype(numpy.int64)
         self._constants = numpy.array(recording.constants)
-        self._next = self._n_inputs + len(
-            codes
-        )  # the number of the next row that is not in the recording
+        self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
         self._made: list[LoopBody] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
         self._begins = numpy.flatnonzero(codes == LOOP)
@@ -312,7 +311,7 @@ class _Cutting:
         if loop is not None:
             outputs = rows.left[(rows.codes == NEXT) | (rows.codes == LEFT)]
         n_carries = len(carries.ids)
-        rows = rows.some(~numpy.isin(rows.codes, [CARRY, EACH, NEXT, LEFT]))
+        rows = self._with_tables(rows.some(~numpy.isin(rows.codes, [CARRY, EACH, NEXT, LEFT])))
         places, is_operand = rows.pooled()
         pool = self._pool[places]
         used = numpy.zeros(self._next, dtype=bool)
@@ -387,6 +386,22 @@ class _Cutting:
             parts.append(self._new_rows(GIVE, numpy.concatenate(given)))
             parts.append(self._new_rows(LOOP, numpy.array([len(children)])))
             children.append(child)
+
+    def _with_tables(self, rows: _Rows) -> _Rows:
+        """Rows together with those of the tables that they look up."""
+        lookup, operations = -1, self._recording.operations
+        if any(x is LOOKUP for x in operations):
+            lookup = next(i for i, x in enumerate(operations) if x is LOOKUP)
+        at = numpy.flatnonzero(rows.codes == USER)
+        at = at[self._pool[rows.left[at]] == lookup]
+        asked, first = numpy.unique(self._pool[rows.left[at] + 3], return_index=True)
+        missing = ~numpy.isin(asked, rows.ids)
+        if not missing.any():
+            return rows
+        tables = self._rows.some(asked[missing] - self._n_inputs)
+        before = at[first[missing]]
+        columns = zip(rows, tables, strict=True)
+        return _Rows(*[numpy.insert(column, before, table) for column, table in columns])
 
     def _new_rows(self, code: int, left: Numbers) -> _Rows:
         """Rows that count themselves."""

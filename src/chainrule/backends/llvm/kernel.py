@@ -21,6 +21,7 @@ from chainrule.program.form import Program, Slice
 from . import driver
 from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
+from .driver import CallFields
 from .layout import BLOCK
 from .driver import CallFields
 from .loaded import Loaded

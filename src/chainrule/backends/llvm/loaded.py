@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.program.form import Program, Store, statements
+from chainrule.program.form import WRITES, Program, statements
 
 from .callback import CallbackTable
 from .driver import CodeFields
@@ -135,7 +135,7 @@ class Loaded:
 
 def largest_array(program: Program) -> str:
     """For a message: what most of the memory is for."""
-    stores = [x for x in statements(program.body) if isinstance(x, Store)]
+    stores = [x for x in statements(program.body) if isinstance(x, WRITES)]
     if not stores:
         return ""
     largest = max(stores, key=lambda x: x.array.size)
