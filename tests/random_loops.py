@@ -130,7 +130,7 @@ class Source:
             xs, length = f"x[:{INPUTS // 2 * 2}].reshape({INPUTS // 2}, 2)", INPUTS // 2
             inner_arrays.append((x, 2))
         elif source == "two":
-            xs = f"(x, numpy.arange({INPUTS}) * 0.1)"
+            xs, length = f"(x, numpy.arange({INPUTS}) * 0.1)", INPUTS
             inner_numbers += [f"{x}[0]", f"{x}[1]"]
         else:
             xs, rest = "None", f", {length}"

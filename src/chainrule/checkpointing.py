@@ -183,7 +183,8 @@ class _Loop:
     ) -> list[float]:
         """The numbers of the carry after some iterations; the nodes of these go."""
         for i in range(start, end):
-            after, own = self.step(state, _numbers([x[i] for x in self.columns]), i)
+            row = [x[i]._number if isinstance(x[i], Node) else x[i] for x in self.columns]
+            after, own = self.step(state, row, i)
             if left is not None:
                 self._note_outside([*after, *own])
                 left.append(_numbers(own))
@@ -289,7 +290,8 @@ class _Pull:
             width = len(self._columns)
             for i in range(start, end):
                 at = n + (i - start) * width
-                now, own = loop.step(now, inputs[at : at + width], i)
+                row = zip(given[i - start], inputs[at : at + width], strict=True)
+                now, own = loop.step(now, [x if type(x) is int else node for x, node in row], i)
                 outputs += own
             outputs = [*now, *outputs]
             known = {id(x) for x in loop.outside}

@@ -242,7 +242,10 @@ def _checkpointed(
         after, y = _pair(f, carry.of(state), columns.of(row))
         return flattened(carry.check(after)), flattened(left.check(y))
 
-    initial = flattened(leaves_of(init)[0])
+    leaves = leaves_of(init)[0]
+    if any(isinstance(leaf, int) for leaf in leaves):  # which may be an index
+        return None
+    initial = flattened(leaves)
     read = [*columns.columns(reverse)]
     results = checkpointed(step, columns.length, initial, read, plan)
     if results is None or not left.is_numeric():
