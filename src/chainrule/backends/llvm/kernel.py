@@ -23,6 +23,7 @@ from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
 from .driver import CallFields
 from .layout import BLOCK
+from .driver import CallFields
 from .loaded import Loaded
 from .lowering import Request
 from .machine import Machine, machine
