@@ -262,9 +262,10 @@ class _Run:
         in_order = b.icmp_signed("==", self.index, f.number(0))
         with b.if_then(b.not_(in_order)):
             index = b.inttoptr(self.index, f.pointer)
-            for lane in range(0, SLOT, 8):
-                place = b.shl(f.load(f.i64, self.numbers, lane), f.number(3))
-                f.store(f.load(f.i64, index, place), self.numbers, lane)
+            with f.loop(f.number(BLOCK)) as lane:
+                here = b.shl(lane, f.number(3))
+                place = b.shl(f.load(f.i64, self.numbers, here), f.number(3))
+                f.store(f.load(f.i64, index, place), self.numbers, here)
         return b.and_(full, in_order)
 
     def _report(self, first: Any, valid: Any) -> None:
