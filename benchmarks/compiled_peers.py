@@ -27,6 +27,7 @@ from compiled_cases import (
 )
 from compiled_cases.common import Case, Peer, Setting, difference
 from compiled_cases.libraries import STARTS
+from gradbench import ba, gmm, hello, kmeans, llsq, lse, ode, particle, saddle
 
 CASES = {
     "a": asian.CASE,
@@ -42,6 +43,15 @@ CASES = {
     "k": cheap_gradients.SINES_CASE,
     "l": cheap_gradients.PRODUCT_CASE,
     "m": cheap_gradients.RECURRENCE_CASE,
+    "hello": hello.CASE,
+    "saddle": saddle.CASE,
+    "particle": particle.CASE,
+    "lse": lse.CASE,
+    "llsq": llsq.CASE,
+    "ode": ode.CASE,
+    "kmeans": kmeans.CASE,
+    "gmm": gmm.CASE,
+    "ba": ba.CASE,
 }
 WARM_UP_RUNS = 2
 FEWEST_RUNS, MOST_RUNS = 3, 1_000

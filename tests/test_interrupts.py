@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -90,19 +91,49 @@ def test_what_was_interrupted_works_afterwards(seed: int) -> None:
     )
 
 
-def test_an_interrupt_leaves_llvm_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that falls just after llvmlite has taken its lock."""
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, TimeoutError, RuntimeError, ValueError])
+def test_a_signal_leaves_llvm_to_the_others(
+    raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its handler raises; also one that falls just after llvmlite has taken its lock."""
     target = machine()
     lock = sys.modules["llvmlite.binding.ffi"].lib._lock
 
     def interrupted() -> None:
         lock.__enter__()
-        raise KeyboardInterrupt
+        raise raised("from a handler")
 
     monkeypatch.setattr(binding(), "create_context", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(raised, match="from a handler"):
         target.compile("", 0)
     assert not lock._lock._is_owned()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the signals of POSIX")
+def test_a_timeout_while_llvm_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the call, and the function is compiled at the next one."""
+    f = chainrule.compile(lambda x: math.exp(math.sin(x)))
+    library = sys.modules["llvmlite.binding.ffi"].lib
+    emit = library.LLVMPY_TargetMachineEmitToMemory
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError("too late")
+
+    def slow(*arguments: object) -> object:
+        signal.raise_signal(signal.SIGALRM)
+        return emit(*arguments)
+
+    monkeypatch.setenv("CHAINRULE_CACHE", "")
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setitem(library._fntab, "LLVMPY_TargetMachineEmitToMemory", slow)
+            with pytest.raises(TimeoutError, match="too late"):
+                f(0.5)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert f(0.5) == pytest.approx(math.exp(math.sin(0.5)))
+    assert not f.stats().eager
 
 
 def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:

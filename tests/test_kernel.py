@@ -496,13 +496,17 @@ def test_sums(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = compiled(draft, [False] * 2, reduce=[True, False, True])
     points = np.random.default_rng(lanes).standard_normal((lanes, 2))
     _, one = run_rows(kernel, points)
+    monkeypatch.setattr("chainrule.backends.llvm.kernel.SUMS_AT_ONCE", 33)  # of two chunks
     _, two = run_rows(kernel, points, threads=3)
+    _, few = run_rows(kernel, points)
     every = np.empty((3, lanes))
     result = kernel.run([segment(points)], [segment(every.T)], lanes, materialize=True)
     assert result.sums is None
     sums = reduce_lanes(every)
     assert one.sums is not None
     assert two.sums is not None
+    assert few.sums is not None
+    assert same_bits(few.sums, sums[[0, 2]])
     assert same_bits(one.sums, sums[[0, 2]])
     assert same_bits(two.sums, sums[[0, 2]])
     exact = [math.fsum(row) for row in every]

@@ -10,6 +10,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -115,11 +116,18 @@ def test_two_threads_write_their_first_code() -> None:
 # Failures of LLVM
 
 
+def of_llvmlite(function: Any) -> Any:
+    """The function, as if it stood in llvmlite."""
+    return FunctionType(function.__code__, {"__name__": "llvmlite.binding.stand_in"})
+
+
+@of_llvmlite
 def error(*arguments: Any, **more: Any) -> Any:
     """What llvmlite does where LLVM reports an error."""
     raise RuntimeError("out of order")
 
 
+@of_llvmlite
 def refusal(*arguments: Any, **more: Any) -> Any:
     """What llvmlite says where the system lets no memory be executed."""
     raise OSError(13, "cannot allocate executable memory")
@@ -256,6 +264,7 @@ def test_a_failure_in_a_long_function(broken: Any, monkeypatch: pytest.MonkeyPat
 def test_a_failure_whose_frames_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module goes before what it lives in, whenever Python looks for cycles."""
 
+    @of_llvmlite
     def failing(*arguments: Any) -> Any:
         error = RuntimeError("out of order")  # a frame of its traceback holds it: a cycle
         raise error

@@ -30,9 +30,11 @@ from chainrule.program.form import (
     Program,
     Slice,
     Store,
+    Table,
     statements,
 )
 from chainrule.program.interpreter import interpret
+from chainrule.program.nests import numbers
 from chainrule.program.verifier import verify
 
 EXACT: tuple[rules.Operation, ...] = (
@@ -75,10 +77,18 @@ class Draft:
                 self.readable.append(target)
         self.outputs.append(Slice(sums, 0, SIZE))
 
-    def index(self, loop: Loop, most: int, outer: Loop | None, stride: int) -> Index:
+    def index(self, loop: Loop, most: int, outer: Loop | None) -> Index:
         """An element in bounds for up to so many iterations."""
-        extra = ((outer, self.rng.choice([1, 5])),) if outer is not None else ()
-        first = self.rng.randint(0, 40) + (most if stride < 0 else 0)
+        rng = self.rng
+        extra = ((outer, rng.choice([1, 5])),) if outer is not None else ()
+        if rng.random() < 0.15:
+            different = rng.choice([2, SIZE - 15])
+            numbers = np.array([rng.randrange(different) for _ in range(most)])
+            return Index(0, extra, ((Table(numbers), Index(0, ((loop, 1),))),))
+        stride = rng.choice([1, 1, 1, 1, -1, -1, 0, 2, -2, 3, -7])
+        if abs(stride) * most > 90:
+            stride = 1 if stride > 0 else -1
+        first = rng.randint(0, 40) + max(-stride * most, 0)
         return Index(first, (((loop, stride),) if stride else ()) + extra)
 
     def body(self, loop: Loop, most: int, target: Array, sums: Array, outer: Loop | None) -> None:
@@ -86,8 +96,7 @@ class Draft:
         builder, rng = self.builder, self.rng
         values: list[Operand] = [0.5]
         for _ in range(rng.randint(1, 3)):
-            stride = rng.choice([1, 1, 1, -1, 0, 2 if most < 40 else 1])
-            index = self.index(loop, most, outer, stride)
+            index = self.index(loop, most, outer)
             values.append(builder.load(rng.choice(self.readable), index))
         for _ in range(rng.randint(1, 6)):
             operation = rng.choice(self.operations)
@@ -99,14 +108,17 @@ class Draft:
             if rng.random() < 0.3:
                 at = Index(loop.trips.offset - 1, ((loop, -1),))
             builder.store(target, at, values[-1])
-        kind = rng.choice([0, 0, 0, 1, 2, 2, 3])
+        kind = rng.choice([0, 0, 0, 1, 1, 2, 2, 3, 4])
         if kind == 0:
             builder.add(sums, Index(3), values[-1])
         elif kind == 1:
-            builder.add(sums, self.index(loop, most, outer, rng.choice([1, -1])), values[-1])
+            builder.add(sums, self.index(loop, most, outer), values[-1])
         elif kind == 2:
             builder.add(sums, Index(3), values[-1])
             builder.add(sums, Index(3), values[-2])
+        elif kind == 4:  # to elements that may be the same ones
+            builder.add(sums, self.index(loop, most, outer), values[-1])
+            builder.add(sums, self.index(loop, most, outer), values[-2])
 
 
 def maps_of(program: Program) -> list[Map]:
@@ -160,14 +172,17 @@ def test_there_are_maps() -> None:
     assert sum(len(x.sums) > 0 for x in found) > 5
 
 
-def loop_of(write: object) -> Loop:
-    """The only loop of a program of 20 iterations."""
+def program_of(write: object) -> Program:
+    """A program with one loop of 20 iterations."""
     builder = Builder(100, final=True)
     array, sums = Array(VALUES, 60, "a"), Array(SUMS, 60, "s")
+    for k in range(40, 60):
+        builder.store(array, Index(k), float(k))
     with builder.loop(20) as loop:
         write(builder, Index(0, ((loop, 1),)), array, sums)  # type: ignore[operator]
-    program = promoted(builder.finish([Slice(array, 0, 60), Slice(sums, 0, 60)]))
-    return next(x for x in program.body if isinstance(x, Loop))
+    stores = [x for x in loop.body if isinstance(x, Store) and x.array is array]
+    stored = [place for x in stores for place in numbers(x.index, [loop]).tolist()]
+    return builder.finish([*[Slice(array, x, 1) for x in stored], Slice(sums, 0, 60)])
 
 
 def scaled(builder: Builder, at: Index) -> Operand:
@@ -177,14 +192,18 @@ def scaled(builder: Builder, at: Index) -> Operand:
 
 HANG_TOGETHER = {
     "reads what others store": lambda b, i, a, s: b.store(
-        a, i.plus(20), b.compute(rules.sin, (b.load(a, Index(0, i.strides)),))
+        a, i.plus(19), b.compute(rules.sin, (b.load(a, Index(0, i.strides)),))
     ),
     "adds twice to elements": lambda b, i, a, s: (
         b.add(s, i, scaled(b, i)),
         b.add(s, i.plus(1), scaled(b, i.plus(3))),
     ),
-    "every second element": lambda b, i, a, s: b.store(
-        a, i, scaled(b, Index(0, ((i.strides[0][0], 2),)))
+    "adds to what tables of one sum tell": lambda b, i, a, s: (
+        b.add(s, i.plus(4), scaled(b, i)),
+        b.add(s, Index(0, (), ((Table(np.array([*range(20)])), i),)), scaled(b, i.plus(3))),
+    ),
+    "looks up what costs little": lambda b, i, a, s: b.store(
+        a, i, b.load(b.inputs, Index(0, (), ((Table(np.array([*range(20)])), i),)))
     ),
     "a guard": lambda b, i, a, s: (
         b.store(a, i, scaled(b, i)),
@@ -196,8 +215,39 @@ HANG_TOGETHER = {
 @pytest.mark.parametrize("name", HANG_TOGETHER)
 def test_loops_that_are_no_maps(name: str) -> None:
     """One iteration after the other."""
-    loop = loop_of(HANG_TOGETHER[name])
-    assert as_map(loop, loop.carries, {}, 8) is None
+    assert not maps_of(program_of(HANG_TOGETHER[name]))
+
+
+MAPS = {
+    "reads what has been stored": lambda b, i, a, s: b.store(
+        a, i, b.compute(rules.sin, (b.load(a, i.plus(40)),))
+    ),
+    "adds to two parts of an array": lambda b, i, a, s: (
+        b.add(s, i, scaled(b, i)),
+        b.add(s, Index(59, ((i.strides[0][0], -2),)), scaled(b, i.plus(3))),
+    ),
+    "every second element": lambda b, i, a, s: b.store(
+        a, Index(1, ((i.strides[0][0], 2),)), scaled(b, Index(0, ((i.strides[0][0], 2),)))
+    ),
+    "looks up": lambda b, i, a, s: b.add(
+        s, i, scaled(b, Index(0, (), ((Table(np.array([*range(20)])), i),)))
+    ),
+    "adds to elements again and again": lambda b, i, a, s: b.add(
+        s, Index(0, (), ((Table(np.array([0, 1, 2, 2] * 5)), i),)), scaled(b, i)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_loops_that_are_maps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some iterations at a time, with the same results."""
+    program = program_of(MAPS[name])
+    assert maps_of(program)
+    given = np.random.default_rng(0).normal(size=100)
+    _, together = call(Kernel(program, [], lanes=False), given)
+    monkeypatch.setattr("chainrule.backends.llvm.writer.as_map", lambda *_: None)
+    _, alone = call(Kernel(program, [], lanes=False), given)
+    assert bits(together.tolist()) == bits(alone.tolist())
 
 
 def test_a_running_total_is_no_map() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
-from loop_programs import loop_program
+from loop_programs import FUNCTIONS, loop_program
 from recorded_programs import PROGRAMS, recorded
 from test_segments import POINTS, run
 from transformed_programs import program as transformed_program
@@ -29,8 +29,6 @@ from chainrule.passes.rows import Rows
 from chainrule.program.form import Index, Load, Loop, Program, Store, statements
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
-
-FUNCTIONS = {name: getattr(cm, name) for name in ("sin", "cos", "tanh", "exp", "sqrt")}
 
 
 def bits(numbers: Sequence[float]) -> list[bytes]:
@@ -72,8 +70,8 @@ def at_most(seconds: int) -> Iterator[None]:
 
 
 WRITTEN = {
-    **{"nbody": 92, "cholesky": 47, "soft_dtw": 54, "lstm": 48, "network": 47, "heston": 46},
-    **{"fourier": 356, "binomial_tree": 33, "garch": 37, "lorenz": 30, "asian": 27, "outer": 17},
+    **{"nbody": 96, "cholesky": 47, "soft_dtw": 54, "lstm": 48, "network": 47, "heston": 46},
+    **{"fourier": 376, "binomial_tree": 33, "garch": 37, "lorenz": 30, "asian": 27, "outer": 17},
     **{"pairs": 6, "rosenbrock": 15, "matrix_product": 12, "fibonacci": 10},
 }
 """How many statements each program has at most."""
@@ -113,10 +111,10 @@ def test_programs(name: str) -> None:
 
 
 @pytest.mark.usefixtures("rolling")
-@pytest.mark.parametrize("seed", [x for x in range(60) if x != 35])  # 35 runs for very long
+@pytest.mark.parametrize("seed", range(60))
 def test_loop_programs(seed: int) -> None:
     """Nested loops that break and continue, overwritten variables, triangular bounds, branches."""
-    source = loop_program(seed)
+    source = loop_program(seed, derivatives=False)
     point = source.points[0]
     recording, outputs, values = recorded(lambda x: source.function(FUNCTIONS)(*x), point)
     program = rolled(recording, outputs)
@@ -130,7 +128,7 @@ def test_loop_programs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_guards(seed: int) -> None:
     """A guard that fails has the number that it has in the recording."""
-    source = loop_program(seed)
+    source = loop_program(seed, derivatives=False)
     recording, outputs, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
     plain, loops = flat(recording, outputs), rolled(recording, outputs)
     assert plain.guards == loops.guards
@@ -477,7 +475,7 @@ def test_sequences(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_order(seed: int) -> None:
     """The rows run in the order in which they were recorded, and each once."""
-    source = loop_program(seed)
+    source = loop_program(seed, derivatives=False)
     recording, _, _ = recorded(lambda x: source.function(FUNCTIONS)(*x), source.points[0])
     rows = Rows(recording)
     found = nest.Nest(rows, Grammar(rows.tokens, rows.loose, (-1, -1), rows.columns))

@@ -12,6 +12,7 @@ from transformed_programs import program
 
 import chainrule as cr
 from chainrule.differentiation import fresh_input
+from chainrule.jit import segments
 from chainrule.jit.segments import coloured
 from chainrule.jit.sites import PlainSites
 from chainrule.jit.trace import Recorder
@@ -244,3 +245,70 @@ def test_colours() -> None:
     for items in groups:
         assert len({colours[item] for item in items}) == len(items)
     assert coloured([[], [0]], [[1]]) == [-1, 0]
+
+
+def _asking(x: Any, y: Any) -> Any:
+    """Second derivatives that decide how the function goes on."""
+
+    def slope(a: Any) -> Any:
+        return cr.grad(lambda b: cr.math.sin(b) * b * y)(a)
+
+    curvature = cr.grad(slope)(x)
+    total = cr.math.where(curvature > 0.0, x, y) + cr.math.copysign(1.0, curvature)
+    for _ in range(3):
+        if curvature > 0.1:
+            total = total + curvature
+        curvature = curvature - 0.3 + cr.grad(slope)(total)
+    if curvature < -1e6:
+        raise ValueError("never")
+    return total * max(curvature, 0.0)
+
+
+def _steps(x: Any, y: Any) -> Any:
+    """Newton's method until it has converged, in a derivative."""
+
+    def root(a: Any) -> Any:
+        z = a * 0.0 + 1.0
+        while True:
+            residual, slope = cr.value_and_grad(lambda z: z * z * z - a * a - 1.0)(z)
+            step = residual / slope
+            z = z - step
+            if abs(step) < 1e-9:
+                return z
+
+    return cr.value_and_grad(lambda a: cr.grad(root)(a) * y)(x)
+
+
+def _refusing(x: Any, y: Any) -> Any:
+    """An error where a number is none."""
+    curvature = cr.grad(cr.grad(lambda a: a**3.0 * y))(x)
+    return x * [1.0, 2.0][int(curvature < 0.0)] + cr.math.floor(curvature)
+
+
+@pytest.mark.parametrize("function", [_asking, _steps, _refusing])
+def test_questions_about_second_derivatives(function: Any) -> None:
+    """Where a run asks for what an outer transformation gives, it is what it is eagerly."""
+    compiled = cr.compile(function)
+    lanes = cr.compile(cr.vmap(function))
+    points = np.array([(0.5, 1.5), (-0.7, 0.2), (1.9, -1.1), (0.1, 0.4)])
+    expected = [function(*map(float, point)) for point in points]
+    for point, right in zip(points, expected, strict=True):
+        assert np.allclose(compiled(*map(float, point)), right, rtol=1e-12)
+    assert np.allclose(np.array(lanes(*points.T)).T, expected, rtol=1e-12)
+
+
+def test_nothing_is_derived_that_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers of second derivatives are the kernel's affair."""
+
+    def made(*arguments: Any) -> Any:
+        raise AssertionError("derivatives of nodes")
+
+    monkeypatch.setattr(segments, "Linearization", made)
+    x = np.linspace(0.1, 1.0, 5)
+
+    def f(x: Any) -> Any:
+        return sum(cr.math.exp(a * b) for a, b in zip(x[1:], x[:-1], strict=True))
+
+    gradient, product = cr.compile(lambda x, v: cr.jvp(cr.grad(f), (x,), (v,)))(x, x)
+    assert np.allclose(gradient, cr.grad(f)(x), rtol=1e-12)
+    assert np.allclose(product, cr.hvp(f, (x,), (x,)), rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,78 @@ def test_second_derivatives_have_one_pattern_for_all_values(name: str) -> None:
         np.testing.assert_allclose(fast.toarray(), dense, rtol=1e-13)
         patterns |= {(tuple(m.indices), tuple(m.indptr)) for m in (found, fast)}
     assert len(patterns) == 1
+
+
+def banded(random: Random, size: int) -> tuple[Any, int]:
+    """A function in loops whose results depend on inputs near each other, and how many it takes."""
+    width = random.choice((2, 3, 5))
+    inputs = size * width if random.random() < 0.3 else size
+    step = random.choice((1, 1, 1, -1, 2, 3))
+    reach = random.randint(1, 3)
+    around = random.random() < 0.3
+    grid = random.random() < 0.3
+    shuffled = random.sample(range(inputs), inputs) if random.random() < 0.2 else range(inputs)
+    kinds = [random.randrange(7) for _ in range(reach)]
+    handed = random.random() < 0.3
+
+    def term(y: Any, z: Any, kind: int) -> Any:
+        if kind == 0:
+            return y * z
+        if kind == 1:
+            return y + cm.sin(z) * y
+        if kind == 2:
+            return cm.maximum(y, z * z)
+        if kind == 3:
+            return cm.where(z > 0.0, y * z, y)
+        if kind == 4:
+            return y - 3.0 * z
+        return y / (2.0 + z * z) if kind == 5 else y * cm.stop_gradient(z)
+
+    def f(x: Any) -> Any:
+        results = []
+        if grid:
+            rows = inputs // width
+            for i in range(rows - 1):
+                for j in range(width - 1):
+                    y = x[shuffled[i * width + j]]
+                    y = term(y, x[shuffled[i * width + j + 1]], kinds[0])
+                    results.append(term(y, x[shuffled[(i + 1) * width + j]], kinds[-1]))
+            return results
+        before = 1.0
+        places = range(inputs - 1, -1, -1) if step < 0 else range(0, inputs, step)
+        for i in places:
+            y = x[shuffled[i]] * x[shuffled[i]]
+            for k, kind in enumerate(kinds, 1):
+                if around or i + k < inputs:
+                    y = term(y, x[shuffled[(i + k) % inputs]], kind)
+            if handed:
+                y, before = y * before, x[shuffled[i]]
+            results.append(y)
+        return results
+
+    return f, inputs
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bands(seed: int) -> None:
+    """Sparse derivatives of loops are those of eager code, entry by entry."""
+    random = Random(seed)
+    f, inputs = banded(random, random.choice((7, 61, 90)))
+
+    def total(x: Any) -> Any:
+        return sum(y * y for y in f(x)) if seed % 2 else sum(f(x))
+
+    def all_of_it(x: Any) -> Any:
+        return (
+            jacobian(lambda x: np.array(f(x)), sparse=True)(x),
+            hessian(total, sparse=True)(x),
+            hessian(lambda x: total(x) * (x[0] if seed % 3 == 0 else 1.0), sparse=True)(x),
+        )
+
+    compiled = cr.compile(all_of_it)
+    for _ in range(3):
+        x = np.array([random.choice((0.0, random.gauss(0.0, 1.0))) for _ in range(inputs)])
+        for found, right in zip(compiled(x), all_of_it(x), strict=True):
+            assert found.indptr.tolist() == right.indptr.tolist()
+            assert found.indices.tolist() == right.indices.tolist()
+            np.testing.assert_allclose(found.data, right.data, rtol=1e-12, atol=1e-12)

@@ -24,6 +24,7 @@ from chainrule.domain import raising_domain_errors
 from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply
 from chainrule.rules import to_float
+from chainrule.sparse import Entries
 from chainrule.text import equation
 from chainrule.tracing import PROGRESS, NoForwardMode, has_ended
 from chainrule.trees import array_of
@@ -365,6 +366,10 @@ class Linearization:
         """The gradient of each output by the inputs it depends on, by their places."""
         return [self.pull_back_one(y) for y in self.outputs]
 
+    def sparse_entries(self, symmetric: bool) -> Entries:
+        """The same, as a sparse matrix has them; those above its diagonal may be those below."""
+        return Entries(self.sparse_rows(), symmetric)
+
     def pull_back_one(self, y: Any) -> dict[int, Any]:
         """The gradient of one output by the inputs it depends on, visiting only what it does.
 
@@ -574,6 +579,10 @@ class LinearizationOfNumbers:
     def sparse_rows(self) -> list[dict[int, Any]]:
         """What of it is not 0 by the structure of the graph."""
         return self._passed("sparse_rows")  # type: ignore[no-any-return]
+
+    def sparse_entries(self, symmetric: bool) -> Entries:
+        """The same, as a sparse matrix has them; those above its diagonal may be those below."""
+        return Entries(self.sparse_rows(), symmetric)
 
     def _passed(self, name: str, *args: Any) -> Any:
         """What a pass in C gives, or the Python class where that must take over."""

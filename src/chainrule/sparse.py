@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy
 import optree
 
 from chainrule.node import Node
-from chainrule.trees import array_of, map_leaves
+from chainrule.trees import map_leaves
 
 
 class SparseNodes:
@@ -40,20 +41,75 @@ class SparseNodes:
         return dense
 
 
-def sparse_matrix(rows: Sequence[dict[int, Any]], columns: int) -> Any:
-    """A matrix of rows given by column: a ``scipy.sparse.csr_array``, or SparseNodes of nodes."""
-    indptr = numpy.cumsum([0, *[len(row) for row in rows]])
-    indices = numpy.array([column for row in rows for column in sorted(row)], dtype=numpy.int64)
-    entries = [row[column] for row in rows for column in sorted(row)]
-    return from_parts(array_of(entries, (len(entries),)), indices, indptr, (len(rows), columns))
+class Entries:
+    """The entries of a sparse matrix, row by row.
+
+    Args:
+        rows: the entries of each row, by column.
+        symmetric: whether those above the diagonal are those below it.
+
+    Attributes:
+        indices, indptr: as of the matrix.
+        rows: the row of each entry.
+        values: the entries, numbers or nodes.
+        own: which entries are no copies of others.
+    """
+
+    def __init__(self, rows: Sequence[dict[int, Any]], symmetric: bool) -> None:
+        counts = numpy.fromiter(map(len, rows), numpy.int64, len(rows))
+        self.indptr = numpy.concatenate([[0], numpy.cumsum(counts)])
+        size = int(self.indptr[-1])
+        self.rows = numpy.repeat(numpy.arange(len(rows)), counts)
+        columns = numpy.fromiter(chain.from_iterable(rows), numpy.int64, size)
+        order = numpy.lexsort((columns, self.rows))
+        self.indices = columns[order]
+        self.values = numpy.empty(size, dtype=object)
+        self.values[:] = [*chain.from_iterable(row.values() for row in rows)]
+        self.values = self.values[order]
+        self.own = numpy.ones(size, dtype=numpy.bool_)
+        if symmetric and size:
+            keys = self.rows * len(rows) + self.indices
+            across = self.indices * len(rows) + self.rows
+            self._across = numpy.minimum(numpy.searchsorted(keys, across), size - 1)
+            self.own = (self.indices <= self.rows) | (keys[self._across] != across)
+            self.put(self.values)
+
+    def put(self, values: Any) -> Entries:
+        """Take other values for the entries of their own."""
+        self.values = values
+        if not self.own.all():
+            self.values[~self.own] = values[self._across[~self.own]]
+        return self
+
+    def period(self, most: int) -> int | None:
+        """A small number modulo which no row has two equal columns; None if there is none."""
+        longest = int(numpy.diff(self.indptr).max(initial=1))
+        distances = numpy.zeros(0, dtype=numpy.int64)
+        for step in range(1, min(longest, most + 1)):
+            same = self.rows[step:] == self.rows[:-step]
+            further = (self.indices[step:] - self.indices[:-step])[same]
+            distances = numpy.union1d(distances, further)
+        for period in range(longest, min(2 * longest, most) + 1):
+            if (distances % period).all():
+                return period
+        return None
+
+    def step(self) -> int:
+        """How much further the columns of a row are than those of the one before it, mostly."""
+        starts = numpy.flatnonzero(numpy.diff(self.indptr))
+        further, rows = numpy.diff(self.indices[self.indptr[starts]]), numpy.diff(starts)
+        steps, counts = numpy.unique(further[rows == 1], return_counts=True)
+        return int(steps[numpy.argmax(counts)]) if len(steps) else 0
 
 
 def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Any:
-    """A matrix from its compressed rows; see :func:`sparse_matrix`.
+    """A matrix from its compressed rows: a ``scipy.sparse.csr_array``, or SparseNodes of nodes.
 
     Raises:
         ImportError: if SciPy is not installed.
     """
+    if max(len(indices), *shape) < 2**31:  # else SciPy looks whether they are small
+        indices, indptr = indices.astype(numpy.int32, copy=False), indptr.astype(numpy.int32, copy=False)
     if data.dtype == object and any(isinstance(x, Node) for x in data):
         return SparseNodes(data, indices, indptr, shape)
     try:
@@ -62,7 +118,7 @@ def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> 
         raise ImportError(
             "sparse derivatives are SciPy arrays: pip install 'chainrule[sparse]'"
         ) from None
-    return csr_array((data.astype(numpy.float64), indices, indptr), shape=shape)
+    return csr_array((data.astype(numpy.float64, copy=False), indices, indptr), shape=shape)
 
 
 class _Pattern:

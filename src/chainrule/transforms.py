@@ -31,7 +31,7 @@ from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
-from chainrule.sparse import sparse_matrix
+from chainrule.sparse import Entries, from_parts
 from chainrule.tracebacks import boundary
 from chainrule.tracing import (
     LEFTOVER,
@@ -344,14 +344,14 @@ class Jacobian(Transformed):
         with transformation(self.name) as level, pattern_kept(self.sparse):
             call = _Call(self.name, level, self.function, args, kwargs, positions)
             if self.sparse:
-                rows = self._sparse_rows(call)
-                (entries,) = call.finish([entry for row in rows for entry in row.values()])
+                found: Entries = call.graph.sparse_entries(self.symmetric)
+                (values,) = call.finish(found.values.tolist())
             else:
                 matrix = self._matrix(call)
         if self.sparse:
-            remaining = iter(entries)
-            filled = [{column: next(remaining) for column in row} for row in rows]
-            return sparse_matrix(filled, len(call.inputs))
+            data = trees.array_of(values, (len(values),))
+            shape = len(call.outputs), len(call.inputs)
+            return from_parts(data, found.indices, found.indptr, shape)
         return _blocks(matrix, call.result_layout, call.layout, isinstance(self.argnums, int))
 
     def _matrix(self, call: _Call) -> Any:
@@ -362,16 +362,6 @@ class Jacobian(Transformed):
             upper = numpy.triu_indices(len(call.inputs), 1)
             matrix[upper] = matrix.T[upper]
         return matrix
-
-    def _sparse_rows(self, call: _Call) -> list[dict[int, Any]]:
-        """The entries that are not 0 by structure, by row and column."""
-        rows: list[dict[int, Any]] = call.graph.sparse_rows()
-        if self.symmetric:
-            for i, row in enumerate(rows):
-                for j in row:
-                    if j > i and i in rows[j]:
-                        row[j] = rows[j][i]
-        return rows
 
 
 def _blocks(matrix: Any, result: Layout, argument: Layout, single: bool) -> Any:

@@ -7,21 +7,24 @@ from collections.abc import Iterator, Sequence
 from itertools import count, repeat
 from typing import Any, Final
 
+import numpy
+
 from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
-from chainrule.program.builder import Builder
-from chainrule.program.form import Compute, Operand, Program, Statement
+from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
+from chainrule.program.form import Compute, Diagonal, Operand, Program, Statement
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
+    CARRY,
+    EACH,
     END,
     ENTER,
     GIVE,
     INPUT,
-    LEAF,
     LEAVE,
     OPERATION_OF,
     POOLED,
@@ -30,31 +33,13 @@ from chainrule.program.recording import (
     RESULT,
     USER,
     Recording,
-    has_left,
-    has_right,
+    given_to,
+    packed,
 )
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
-_DIRECT: Final = {  # operations that are not simpler than they stand, of values that are plain
-    code: operation
-    for code, operation in OPERATION_OF.items()
-    if operation in (rules.add, rules.subtract, rules.multiply, rules.divide)
-    or operation in rules.COMPARISONS
-    or operation in (rules.exp, rules.log, rules.sqrt, rules.sin, rules.cos, rules.tanh)
-}
-_SHIFTED: Final = frozenset(  # which take numbers that simplify nothing
-    code
-    for code, operation in _DIRECT.items()
-    if operation in (rules.add, rules.subtract, rules.multiply)
-)
-_SIMPLIFYING: Final = frozenset([0.0, 1.0, -1.0])
-_COMPARISONS: Final = frozenset(  # which take numbers as well
-    code for code, operation in _DIRECT.items() if operation in rules.COMPARISONS
-)
-
-
-def _is_negative(x: Operand) -> bool:
-    return isinstance(x, Compute) and x.operation is rules.negative
+_UNKNOWN: Final = (INPUT, RESULT, CARRY, EACH)
+_SAME: Final = (rules.identity, rules.stop_gradient)
 
 
 def _run(calls: Iterator[object]) -> None:
@@ -77,21 +62,29 @@ class Recorded:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
         guards: the outcomes of the guards.
         segments: how many there are.
+        loops: those of which one iteration is recorded.
+        ended: how many of these have ended.
+        values: whether the trace has to know all values.
+        unknown: whether NaN may stand for a value that is not known.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
-        self._recording = Recording(inputs, level, captured)
+        self._recording: Any = Recording(inputs, level, captured)
+        self.mark = self._recording.mark
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
         self.segments = 0
+        self.loops: list[LoopOf] = []
+        self.ended = 0
+        self._of_loops: set[Operand] = set()  # what comes of loops, and may depend on that
+        self.values = False
+        self.unknown = False
+        self._n_inputs = len(inputs)
         self._level = level
         self._followed = 0  # of the captured, those that can be
-        self._builder = Builder(0, final=True)
-        self._values: dict[int, Operand] = {}  # by row
-        self._plain: dict[int, Operand] = {}  # the same, but for numbers and what is negated
-        self._n_inputs = len(inputs)
+        self._values: list[Operand] = []  # of the rows
         self._constants: list[float] = []
-        self._known: dict[tuple[int, Operand, Operand | None], Operand] = {}  # by operation
+        self._known: dict[tuple[object, ...], Operand] = {}  # by operation and operands
 
     def record(self, root: object) -> int:
         """A number or node as an operand, recorded with all it depends on.
@@ -117,90 +110,61 @@ class Recorded:
                 raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             self._followed += 1
 
+    def column(self, values: list[Any]) -> Any:
+        """What each iteration of a loop reads: floats, or operands if some are nodes."""
+        kinds = set(map(type, values))
+        if not any(issubclass(kind, Node) for kind in kinds):
+            return numpy.array(values, dtype=numpy.float64)
+        roots = map(float, values) if int in kinds else values
+        rows = map(self._recording.record, roots)
+        found = numpy.fromiter(rows, dtype=numpy.int64, count=len(values))
+        self._check_captured()
+        return found
+
     # Guards
 
     def value(self, condition: Node) -> Operand:
         """What is known of a condition."""
-        values, plain, known = self._values, self._plain, self._known
-        first = len(self._recording)
         operand = self.record(condition)
         if operand < 0:
             return condition._number
-        if not values:
-            for number in range(self._n_inputs):
-                values[number] = plain[number] = Statement()
-        constants = self._constants
-        rows, new = self._recording.after(first, len(constants))
-        constants += new
-        for row, (code, left, right) in enumerate(rows, first):
-            if code in _DIRECT:
-                a = plain.get(left) if left >= 0 else self._constant(code, left)
-                if right >= 0:
-                    b = plain.get(right)
-                else:
-                    b = None if right == ABSENT else self._constant(code, right)
-                if a is not None and (b is not None or right == ABSENT):
-                    name = (code, a, b)
-                    value = known.get(name)
-                    if value is None:
-                        operands = (a,) if b is None else (a, b)
-                        value = known[name] = Compute(_DIRECT[code], operands)
-                    values[row] = plain[row] = value
-                    continue
-            self._enter(row)
-        if operand not in values:
-            self._enter(operand)
+        values = self._values
+        rows, constants = self._recording.after(len(values), len(self._constants))
+        self._constants += constants
+        for row in rows:
+            values.append(self._value(*row))
         return values[operand]
 
-    def _constant(self, code: int, operand: int) -> float | None:
-        """A number that a direct operation takes as it stands."""
-        number = self._constants[~operand]
-        if code in _COMPARISONS or (code in _SHIFTED and number not in _SIMPLIFYING):
-            return number
-        return None
-
-    def _enter(self, row: int) -> None:
-        """Give a row its value, and all rows that it depends on."""
-        values = self._values
-        waiting = [row]
-        while waiting:
-            row = waiting[-1]
-            code, left, right = self._recording.row(row)
-            operands: list[Operand] = []
-            for x in self._given(code, left, right):
-                if isinstance(x, float):
-                    operands.append(x)
-                elif x in values:
-                    operands.append(values[x])
-                else:
-                    waiting.append(x)
-                    break
-            else:
-                waiting.pop()
-                value = values[row] = self._entered(row, code, left, operands)
-                if not isinstance(value, float) and not _is_negative(value):
-                    self._plain[row] = value
-
-    def _given(self, code: int, left: int, right: int) -> list[int | float]:
-        """The operands of a row."""
-        if code & POOLED:
-            start = left + (code == USER)
-            given = self._recording.pool[start : start + right].tolist()
-            constants = self._recording.constants
-            return [x if x >= 0 else constants[~x] for x in given]
-        if not has_left(code):
-            return []
-        return [left] if right is None or not has_right(code) else [left, right]
-
-    def _entered(self, row: int, code: int, left: int, operands: list[Operand]) -> Operand:
-        """The value of a row whose operands are known."""
-        if code in (INPUT, RESULT):
-            return Statement()  # all that is known is that it is a value
-        if code in (LEAF, ENTER):
-            return operands[0]
+    def _value(self, code: int, left: int, right: int) -> Operand:
+        """The value of a row, once all rows before it have theirs."""
         recording = self._recording
-        user = recording.operations[recording.pool[left]] if code == USER else None
-        return self._builder.compute(user or OPERATION_OF[code & ~POOLED], operands)
+        if code in _UNKNOWN:
+            value = Statement()  # all that is known is that it is a value
+            begins = self._values[left] if code == CARRY and left >= 0 else 0.0
+            if begins in self._of_loops or (self.ended and code in (RESULT, EACH)):
+                self._of_loops.add(value)
+            return value
+        given = given_to(code, left, right, recording.pool if code & POOLED else ())
+        operands = [self._values[x] if x >= 0 else self._constants[~x] for x in given]
+        operation = OPERATION_OF.get(code & ~POOLED)
+        if code == USER:
+            operation = recording.operations[recording.pool[left]]
+        if operation is None or operation.passes or operation in _SAME:
+            return operands[0] if operands else 0.0  # LEAF, ENTER, and what is no value
+        name = (operation, *[x or str(x) for x in operands])  # which tells zeros apart
+        found = self._known.get(name)
+        if found is None:
+            numbers = [x for x in operands if isinstance(x, float)]
+            is_known = len(numbers) == len(operands)
+            found = operation.evaluate(numbers) if is_known else Compute(operation, operands)
+            self._known[name] = found
+            if not self._of_loops.isdisjoint(operands):
+                self._of_loops.add(found)
+        return found
+
+    def comes_of_loops(self, value: Operand) -> bool:
+        """Whether it takes what loops compute to know the number that a value has."""
+        return value in self._of_loops
 
     def guard(self, condition: Node, outcome: bool) -> None:
         """Let the program go on only with an outcome of a condition that was just asked for."""
@@ -249,6 +213,21 @@ class Recorded:
         _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
         return nodes
 
+    def diagonal(self, segment: int, which: Diagonal, rows: Any, numbers: list[float]) -> list[Node]:
+        """Note that entries of a segment's matrix are taken; gives nodes of them.
+
+        Args:
+            segment: its number.
+            which: the diagonal that they lie on.
+            rows: where; whole numbers.
+            numbers: what they are at the moment.
+        """
+        mark = self._recording.mark
+        mark(PUSH, segment, packed(which))
+        nodes = fresh_inputs(numbers, self._level)
+        _run(map(mark, repeat(RESULT), rows.tolist(), repeat(ABSENT), nodes))
+        return nodes
+
     # The program
 
     def operands(self, outputs: Sequence[Any]) -> list[int | float]:
@@ -256,11 +235,29 @@ class Recorded:
 
         Raises:
             TracedValueError: if one belongs to a transformation that has ended.
+            Unrolled: if a loop can't be recorded as one iteration.
         """
         if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = self._recording.in_order(self.record_all(outputs))  # for good
-        self._values, self._plain, self._known = {}, {}, {}  # nothing is asked any more
+        operands = self.record_all(outputs)
+        moved = [
+            (loop, j)
+            for loop in self.loops
+            for j in loop.rows()
+            if not ((loop.columns[j] >= 0) & (loop.columns[j] < self._n_inputs)).all()
+        ]
+        given = [x for loop, j in moved for x in loop.columns[j].tolist()]
+        ordered = self._recording.in_order([*operands, *given])  # for good
+        operands = ordered[: len(operands)]
+        start = len(operands)
+        for loop, j in moved:
+            loop.columns[j] = numpy.array(ordered[start : start + loop.trips], dtype=numpy.int64)
+            start += loop.trips
+        if self.loops:
+            if any(operation is UNKNOWN for operation in self._recording.operations):
+                raise Unrolled
+            self._recording, operands = apart(self._recording, self.loops, operands)
+        self._values, self._known = [], {}  # nothing is asked any more
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy
 
 from chainrule.differentiation import (
     Linearization,
@@ -13,6 +16,9 @@ from chainrule.differentiation import (
     release,
 )
 from chainrule.node import Node
+from chainrule.operation import Operation
+from chainrule.program.form import Diagonal
+from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
 from chainrule.trees import array_of
 
@@ -22,13 +28,28 @@ MOST_COLOURS = 40
 """Passes beyond which the entries of a sparse matrix are derived one by one."""
 
 
+class ValuesWanted(BaseException):
+    """The run asks for a value that is not known: the trace has to be recorded with all values."""
+
+
+def _not_known(y: Any, *operands: Any) -> float:
+    return math.nan
+
+
+_STANDS_FOR = Operation("stands for", lambda x, _: x, [_not_known, _not_known])
+"""The first operand, which depends in some way on the second."""
+_STANDS_FOR.builtin = True  # no user's operation
+
+
 class RecordedLinearization:
     """The linearization of a function in a trace, as a segment of the recording.
 
     What is pulled back or pushed forward through it comes from the recording, which does not follow
     the graph of a result any further. The numbers that the results have at the moment come from a
-    pass of numbers. Only where another transformation is open inside the trace, which may follow
-    them, the results stand for nodes that :class:`Linearization` makes.
+    pass of numbers. Where another transformation is open inside the trace, which may follow them,
+    it is not known how they depend on its inputs: what that gives is NaN. A trace that comes to ask
+    for such a value is recorded anew with all values, and the results stand for nodes that
+    :class:`Linearization` makes.
 
     Args:
         recorded: the recording.
@@ -80,9 +101,10 @@ class RecordedLinearization:
     def kept(self, values: Sequence[Any]) -> list[Any]:
         """Like :meth:`closed`; the passes can be used after that as well."""
         self._numbers.keep()
-        nodes = self._of_nodes()
+        nodes = self._of_nodes() if self._has_values() else None
         closed = self.closed(values)
-        nodes.is_closed = True
+        if nodes is not None:
+            nodes.is_closed = True
         return closed
 
     def pull_back(self, cotangents: Sequence[Any]) -> list[Any]:
@@ -103,40 +125,70 @@ class RecordedLinearization:
             rows = [[column[k] for column in rows] for k in range(n_out)]
         return array_of(self.closed([x for row in rows for x in row]), (n_out, n_in))
 
-    def sparse_rows(self) -> list[dict[int, Any]]:
-        """The gradient of each output by the inputs it depends on, by their places.
+    def sparse_entries(self, symmetric: bool) -> Entries:
+        """The entries that are not 0 by structure.
 
         Inputs that no output depends on both of are differentiated by at the same time, or outputs
         that depend on no common input: what comes of each is not mixed with the others'. Where
         this takes many passes, each output is differentiated on its own.
         """
-        rows = [list(row) for row in self._numbers.sparse_rows()]
+        found = self._numbers.sparse_entries(symmetric)
+        apart = any(level not in PROGRESS.names for level in self._around)
+        if not apart and not self._is_followed():
+            period = found.period(MOST_COLOURS)
+            entries = self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            if entries is not None:
+                return found.put(entries)
+        return self._of_nodes().sparse_entries(symmetric)
+
+    def _on_diagonals(self, found: Entries, period: int) -> Any:
+        """The entries, from one diagonal after another."""
+        rows, values, stride = found.rows, found.values, found.step() % period
+        shifts = (found.indices - stride * rows) % period
+        entries = values.copy()
+        for shift in numpy.unique(shifts[found.own]).tolist():
+            places = numpy.flatnonzero(found.own & (shifts == shift))
+            which = Diagonal(period, stride, shift)
+            numbers = values[places].tolist()
+            entries[places] = self._recorded.diagonal(self._segment, which, rows[places], numbers)
+        return entries
+
+    def _by_colours(self, found: Entries) -> Any:
+        """The entries, from as few passes as may be; None if these are many."""
+        rows: list[list[int]] = [[] for _ in self._outputs]
         columns: list[list[int]] = [[] for _ in self._inputs]
-        for i, row in enumerate(rows):
-            for j in row:
-                columns[j].append(i)
+        for i, j in zip(found.rows.tolist(), found.indices.tolist(), strict=True):
+            rows[i].append(j)
+            columns[j].append(i)
         by_input, by_output = coloured(columns, rows), coloured(rows, columns)
         forward = max(by_input, default=0) <= max(by_output, default=0)
         colours = by_input if forward else by_output
         count = max(colours, default=-1) + 1
-        if count > MOST_COLOURS or self._is_followed():
-            found: list[dict[int, Any]] = self._of_nodes().sparse_rows()
-            return found
+        if count > MOST_COLOURS:
+            return None
         passed = [
             self._derived(forward, [1.0 if colour == k else None for colour in colours])
             for k in range(count)
         ]
         if forward:
-            return [{j: passed[colours[j]][i] for j in row} for i, row in enumerate(rows)]
-        return [{j: passed[colours[i]][j] for j in row} for i, row in enumerate(rows)]
+            entries = [passed[colours[j]][i] for i, row in enumerate(rows) for j in row]
+        else:
+            entries = [passed[colours[i]][j] for i, row in enumerate(rows) for j in row]
+        return numpy.array(entries, dtype=object)
 
     def _is_followed(self) -> bool:
         """Whether another transformation is open inside the trace, which may follow results."""
         trace = PROGRESS.recorded_level
         return any(level > trace and level != self._level for level in PROGRESS.names)
 
+    def _has_values(self) -> bool:
+        """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
+        return self._recorded.values or PROGRESS.structural
+
     def _of_nodes(self) -> Linearization:
         if self._nodes is None:
+            if self._is_closed or self._recorded.unknown:
+                raise ValuesWanted
             self._nodes = Linearization(self._inputs, self._outputs, self._level)
         if self._is_closed:
             self._nodes.keep()
@@ -148,11 +200,18 @@ class RecordedLinearization:
             return _passed(self._of_nodes(), forward, given)
         trace = PROGRESS.recorded_level
         results: list[Any]
-        if self._is_followed():
+        if self._is_followed() and self._has_values():
             results = _passed(self._of_nodes(), forward, given)
         else:
             numbers = [x._number if isinstance(x, Node) else x for x in given]
             results = _passed(self._numbers, forward, numbers)
+            if self._is_followed():
+                self._recorded.unknown = True
+                origin: Any = 0.0
+                for x in (*self._outputs, *given):
+                    if isinstance(x, Node):
+                        origin = _STANDS_FOR(origin, x)
+                results = [_STANDS_FOR(x, origin) for x in results]
         nodes = self._recorded.derived(self._segment, forward, given, results)
         for node, result in zip(nodes, results, strict=True):
             if isinstance(result, Node):
@@ -200,6 +259,8 @@ def recorded_linearization(
         return None
     found = numeric_passes(inputs, outputs, level)
     if found is None:
+        if recorded.unknown:
+            raise ValuesWanted
         return None
     numbers, live = found
     if not live:

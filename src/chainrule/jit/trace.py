@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
@@ -15,15 +15,17 @@ from chainrule.differentiation import Linearization, fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
+from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
+from .loops import traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
-from .segments import recorded_linearization
+from .segments import ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
 
 MAX_GUARDS = 1_000_000
@@ -46,6 +48,8 @@ class Recorder:
             of the lanes for which the trace is recorded, as their kernel has found it.
         plain: where comparisons are plain bools.
         segments: whether transformations are segments of the recording, else derivatives are nodes.
+        loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration.
+        values: whether all values are computed, those too that nothing may ask for.
 
     Attributes:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
@@ -55,11 +59,20 @@ class Recorder:
         printed: how often the function has called debug_print.
     """
 
-    def __init__(self, forced: Sequence[bool], plain: PlainSites, segments: bool = False) -> None:
+    def __init__(
+        self,
+        forced: Sequence[bool],
+        plain: PlainSites,
+        segments: bool = False,
+        values: bool = True,
+    ) -> None:
         self.forced = forced
+        self.loops = plain.loops and segments
+        self.unrolled = False
         self.shortcuts: list[str] = []
         self._plain = plain
         self.segments = segments
+        self._values = values
         self._asked = 0
         self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
@@ -78,15 +91,44 @@ class Recorder:
             return None
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
+    def loop(self, *args: Any) -> Any:
+        """The results of a loop that is recorded as one iteration; None for a plain loop."""
+        return traced_once(self, *args) if self.loops else None
+
+    def unroll(self) -> NoReturn:
+        """Give up this trace for one with plain loops.
+
+        Raises:
+            Unrolled: always.
+        """
+        self.unrolled = True
+        raise Unrolled
+
+    def repeats(self, first: int, trips: int) -> bool:
+        """Note that guards, from a first one on, are asked in all iterations of a loop.
+
+        Returns:
+            whether they may have the same outcome in each.
+        """
+        guards = self.recorded.guards
+        asked = guards[first:]
+        guards += asked * (trips - 1)
+        given = list(self.forced[first : len(guards)])
+        return given == guards[first : first + len(given)]
+
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
         """Start the recording."""
         self.inputs = inputs
+        self.level = level
         self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
+        self.recorded.values = self._values
         self._outcomes = Outcomes()
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
+        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+            raise ValuesWanted
         frame = users_frame()
         site = site_of(frame)
         if self._plain.holds(site, frame):
@@ -96,6 +138,8 @@ class Recorder:
 
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a question for a truth value; gives the one with which the program goes on."""
+        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+            raise ValuesWanted
         self._asked += 1
         if self._asked > MAX_GUARDS:
             raise CompileError(
@@ -103,6 +147,8 @@ class Recorder:
             )
         recorded = self.recorded
         value = recorded.value(condition)
+        if recorded.comes_of_loops(value):
+            self.unroll()
         decided = self._outcomes.decided(value)
         if decided is not None:
             return decided
@@ -189,14 +235,26 @@ class Trace:
         self.lanes = False
         if plain is None:
             plain = PlainSites()
-        segments = True
+        segments, values = True, False
         while True:
-            recorder = Recorder(forced, plain, segments)
+            recorder = Recorder(forced, plain, segments, values)
             try:
                 if self._run(recorder, captured):
                     break
-            except Untraceable:
-                segments = False
+            except (Untraceable, Unrolled) as error:
+                segments &= isinstance(error, Unrolled)
+                if recorder.loops and recorder.recorded.loops:
+                    plain.loops = False  # there may be other guards then
+                    if forced:
+                        raise Restart from None
+                continue
+            except ValuesWanted:
+                values = True
+                continue
+            except Exception:
+                if values or not recorder.recorded.unknown:
+                    raise
+                values = True  # perhaps a NaN that stood for an unknown value was the reason
                 continue
             plain.add(recorder.not_asked())
             if forced:
@@ -220,9 +278,13 @@ class Trace:
                 for y in outputs:
                     if isinstance(y, ConditionNode):
                         y.asked = True
-            except Exception:
+            except Exception as error:
+                if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
+                    raise Unrolled from error
                 if not recorder.not_asked():
                     raise
+            if recorder.unrolled:
+                raise Unrolled
             if recorder.not_asked():
                 return False
             self.n_results = len(outputs)
@@ -276,6 +338,11 @@ class Trace:
     def size(self) -> int:
         """How many statements the program has, if it has been made."""
         return 0 if self._program is None else sum(1 for _ in statements(self._program.body))
+
+
+def _is_nan(x: Any) -> bool:
+    number = x._number if isinstance(x, Node) else x
+    return bool(number != number)
 
 
 def _derivatives(parents: Sequence[Node], live: int, outputs: list[Any], level: int) -> list[Any]:

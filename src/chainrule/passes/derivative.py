@@ -102,13 +102,20 @@ class Derivative:
         region: the region.
         local_gradients: the formulas of all passes.
         ends: where it starts and where its results go.
+        passed: the statements that changes come to, if these are others that stand for them.
     """
 
     def __init__(
-        self, builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
+        self,
+        builder: Builder,
+        region: Region,
+        local_gradients: LocalGradients,
+        ends: Ends,
+        passed: Region | None = None,
     ) -> None:
         self.builder = builder
         self.region = region
+        self.passed = region if passed is None else passed
         self.ends = ends
         self.iterations: dict[Loop, Index] = {}
         self.primal = Primal(builder, region, self.iterations)
@@ -116,8 +123,9 @@ class Derivative:
         exact = all(mask is None for mask in ends.masks.values())
         exact = exact or self._around == region.around
         starts = {x: self._given_instances(x) for x in ends.masks}
-        self.reach = Reach(region, starts, ends.forward, exact)
+        self.reach = Reach(self.passed, starts, ends.forward, exact)
         self._local_gradients = local_gradients
+        self._locals: dict[Statement, Instantiation] = {}
         self.primal.expect(self._needed())
         self._changes: dict[Array, Changes] = {}
         self._instances: dict[nests.Path, Index] = {}
@@ -138,13 +146,13 @@ class Derivative:
 
     def _needed(self) -> Iterator[Statement]:
         """The values in loops that local gradients are computed from."""
-        for x in self.region.paths:
+        for x in self.passed.paths:
             if not isinstance(x, Compute) or x not in self.reach.some:
                 continue
             formulas = self._local_gradients.of(x.operation, x.operands)
-            for position, _, _ in self.region.sources[x]:
+            for position, _, _ in self.passed.sources[x]:
                 for place in formulas.needs(x.operation.name, position):
-                    value = x if place == -1 else x.operands[-2 - place]
+                    value = self.passed.origin(x) if place == -1 else x.operands[-2 - place]
                     if isinstance(value, Statement):
                         yield value
 
@@ -225,13 +233,16 @@ class Derivative:
 
     def local(self, statement: Compute) -> Instantiation:
         """The local gradients of a statement."""
-        operands = statement.operands
+        operands, origin = statement.operands, self.passed.origin(statement)
+        found = self._locals.get(origin)
+        if found is None:
 
-        def known(place: int) -> Operand:
-            return self.primal.value(statement if place == -1 else operands[-2 - place])
+            def known(place: int) -> Operand:
+                return self.primal.value(origin if place == -1 else operands[-2 - place])
 
-        formulas = self._local_gradients.of(statement.operation, operands)
-        return Instantiation(formulas, known, self.builder.compute)
+            formulas = self._local_gradients.of(statement.operation, operands)
+            found = self._locals[origin] = Instantiation(formulas, known, self.builder.compute)
+        return found
 
     @contextmanager
     def loop(self, loop: Loop) -> Iterator[Loop]:

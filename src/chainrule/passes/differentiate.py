@@ -8,10 +8,12 @@ of the same form, so that derivatives of any order are taken in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy
 
+from chainrule.passes.colours import coloured
 from chainrule.passes.derivative import Ends
 from chainrule.passes.fuse import fuse
 from chainrule.passes.local_gradients import LocalGradients, Untraceable
@@ -19,7 +21,7 @@ from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.rebuild import Rebuilding, rebuilt
 from chainrule.passes.region import Region
-from chainrule.passes.single_terms import sums_of_one_term
+from chainrule.passes.single_terms import arrays_of_one_number, sums_of_one_term
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -28,13 +30,16 @@ from chainrule.program.form import (
     VALUES,
     Array,
     Derive,
+    Diagonal,
     Enter,
     Index,
     Leave,
+    Load,
     Program,
     Segment,
     Statement,
     Store,
+    Table,
     statements,
 )
 from chainrule.program.nests import Path, paths
@@ -95,7 +100,8 @@ class _Given:
         }
         self._find_stored(program)
         for derive in self.derives:
-            self._find_given(derive)
+            if derive.diagonal is None:
+                self._find_given(derive)
 
     def _find_stored(self, program: Program) -> None:
         """Find the elements of given arrays that something stores, and whether numbers alone."""
@@ -156,6 +162,7 @@ class _Differentiation(Rebuilding):
         self._around: dict[Segment, Path] = {}
         self._regions: dict[Segment, Region] = {}
         self._leaves: dict[Leave, Leave] = {}
+        self._by_colour: dict[tuple[Segment, int, Path], Array] = {}
         for array in given.masks:  # elements that nothing stores are asked for
             self.arrays[array] = Array(SUMS, array.size, array.name)
 
@@ -174,6 +181,9 @@ class _Differentiation(Rebuilding):
         if region is None:
             new, around = self.segments[segment], self._around[segment]
             region = self._regions[segment] = Region(new, around, self._local_gradients)
+        if derive.diagonal is not None:
+            self._diagonal(derive, derive.diagonal, region)
+            return
         masks: dict[Statement, Array | None] = {}
         for end, mask in self._given.ends(derive).items():
             if isinstance(end, Leave):
@@ -191,17 +201,65 @@ class _Differentiation(Rebuilding):
             self._given.numbers.get(derive.given),
             masks,
         )
-        pass_through = push_forward if derive.forward else pull_back
+        pass_through: Any = push_forward if derive.forward else pull_back
         pass_through(self.builder, region, self._local_gradients, ends)
+
+    def _diagonal(self, derive: Derive, diagonal: Diagonal, region: Region) -> None:
+        """Build the entries on a diagonal."""
+        results, at = self.array(derive.results), self.index(derive.results_at)
+        passed = coloured(region, diagonal)
+        if passed is not None:
+            none = Array(VALUES, 0)
+            ends = Ends(True, none, Index(), results, at, 1.0, dict.fromkeys(passed.moving))
+            push_forward(self.builder, region, self._local_gradients, ends, passed)
+            return
+        count = _count(region.leaves, region)
+        products = self._products(derive.segment, region, diagonal.period, count)
+        row = numpy.arange(count, dtype=numpy.int64)
+        colour = (diagonal.stride * row + diagonal.shift) % diagonal.period
+        with self.builder.loop(count) as loop:
+            place = Index(0, ((loop, 1),))
+            entry = Index(0, (), ((Table(colour * count + row), place),))
+            value = self.builder.load(products, entry)
+            self.builder.store(results, nests.added(at, place), value)
+
+    def _products(self, segment: Segment, region: Region, period: int, count: int) -> Array:
+        """The changes of all outputs by each colour, one after another."""
+        key = segment, period, tuple(self.builder.loops)
+        found = self._by_colour.get(key)
+        if found is None:
+            found = self._by_colour[key] = Array(VALUES, period * count, "by colour")
+            colours = numpy.arange(_count(region.enters, region)) % period
+            for colour in range(period):
+                data = (colours == colour).astype(numpy.float64)
+                given = Array(CONSTANT, len(data), "given", data)
+                masks = dict.fromkeys(region.enters, given)
+                first = Index(colour * count)
+                ends = Ends(True, given, Index(), found, first, 1.0, masks)
+                push_forward(self.builder, region, self._local_gradients, ends)
+        return found
+
+
+def _count(ends: Sequence[Enter] | Sequence[Leave], region: Region) -> int:
+    """How many inputs or outputs a region has."""
+    return 1 + max([int(region.numbers(x.place, x).max(initial=-1)) for x in ends], default=-1)
 
 
 class _Opening(Rebuilding):
-    """Builds a program again without segments, and without sums of one term."""
+    """Builds a program again without segments, sums of one term, and arrays of one number."""
 
     def __init__(self, program: Program, builder: Builder) -> None:
         super().__init__(program, builder)
-        for array in sums_of_one_term(program):
+        single = sums_of_one_term(program)
+        for array in single:
             self.arrays[array] = Array(VALUES, array.size, array.name)
+        self._numbers = arrays_of_one_number(program, single)
+
+    def statement(self, statement: Statement) -> None:
+        if isinstance(statement, Load) and statement.array in self._numbers:
+            self.values[statement] = self._numbers[statement.array]
+        else:
+            super().statement(statement)
 
     def segment(self, segment: Segment) -> None:
         self.body(segment.body)

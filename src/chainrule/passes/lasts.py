@@ -1,12 +1,15 @@
-"""Last values of loops: what is read outside of a loop is often only what its last iteration gave.
+"""First and last values of loops: what a recurrence begins with, and what is read of it afterwards.
 
-Such a value gets a written row of its own, which stands after the loop. So the array in which the
-loop's values stand is read by the loop alone, and may become a register.
+Often only the last value is read outside of the loop. Such values get written rows of their own,
+which stand before and after the loop. So the array in which the loop's values stand is read by the
+loop alone, and may become a register.
 """
 
 from __future__ import annotations
 
 import numpy
+
+from chainrule.program.nests import Numbers
 
 from .domain import Domain
 from .nest import ROOT, Nest, Written
@@ -21,14 +24,38 @@ class Lasts:
 
     Attributes:
         after: for each body of a loop the rows that come after the loop.
+        before: likewise, before it.
     """
 
     def __init__(self, nest: Nest) -> None:
         self.after: dict[Domain, list[Written]] = {}
+        self.before: dict[Domain, list[Written]] = {}
         self._nest = nest
         self._last_of: dict[int, Written] = {}
         for written in [*nest.written]:
-            written.operands = [self.of(written.domain, x) for x in written.operands]
+            written.operands = [self._begun(written.domain, self.of(written.domain, x)) for x in written.operands]
+
+    def _begun(self, domain: Domain, operands: Ints) -> Ints:
+        """An operand of a recurrence, with a row of its own for what each run begins with.
+
+        So the array of the recurrence, too, is read by the loop alone.
+        """
+        if not domain.chain or operands[0] < 0 or domain.trips.min() < 1:
+            return operands
+        owners = self._nest.owner[operands]
+        first = domain.iterations[-1] == 0
+        owner = int(owners[first][0])
+        if owner < 0 or (owners[first] != owner).any() or (owners[~first] == owner).any():
+            return operands
+        chain = self._nest.written[owner].domain.chain
+        around = domain.chain[:-1]
+        if first.all() or domain in chain or chain == around[: len(chain)]:
+            return operands  # which may stand in the array of the recurrence by itself
+        assert domain.parent is not None
+        begun = self.of(domain.parent, operands[first])
+        found = operands.copy()
+        found[first] = self._added(domain.parent, begun, self.before, domain)
+        return found
 
     def of(self, domain: Domain, operands: Ints) -> Ints:
         """An operand, as a last value if it is one.
@@ -71,16 +98,25 @@ class Lasts:
         """The written row of the last values of another one."""
         last = self._last_of.get(source.number)
         if last is None:
-            nest, inner = self._nest, source.domain
+            inner = source.domain
             assert inner.parent is not None
-            count = inner.parent.count
-            last = Written(len(nest.owner) + numpy.arange(count))
-            last.domain = inner.parent
-            last.number = len(nest.written)
-            last.operands = [source.rows[numpy.cumsum(inner.trips) - 1].astype(numpy.int32)]
-            nest.written.append(last)
-            nest.owner = numpy.append(nest.owner, numpy.full(count, last.number, numpy.int32))
-            nest.instance = numpy.append(nest.instance, numpy.arange(count, dtype=numpy.int32))
-            self._last_of[source.number] = last
-            self.after.setdefault(inner, []).append(last)
+            ends = source.rows[numpy.cumsum(inner.trips) - 1].astype(numpy.int32)
+            self._added(inner.parent, ends, self.after, inner)
+            last = self._last_of[source.number] = self._nest.written[-1]
         return last
+
+    def _added(
+        self, domain: Domain, operands: Ints, to: dict[Domain, list[Written]], loop: Domain
+    ) -> Numbers:
+        """A new written row that is the same as an operand, beside a loop; gives its rows."""
+        nest = self._nest
+        count = len(operands)
+        added = Written(len(nest.owner) + numpy.arange(count))
+        added.domain = domain
+        added.number = len(nest.written)
+        added.operands = [operands]
+        nest.written.append(added)
+        nest.owner = numpy.append(nest.owner, numpy.full(count, added.number, numpy.int32))
+        nest.instance = numpy.append(nest.instance, numpy.arange(count, dtype=numpy.int32))
+        to.setdefault(loop, []).append(added)
+        return added.rows

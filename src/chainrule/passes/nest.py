@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy
+from numpy.typing import NDArray
 
 from chainrule.program.nests import Numbers
 
@@ -15,6 +16,9 @@ from .rows import Rows
 
 APART = 1 << 40
 """Between the numbers of values of different written rows."""
+
+FEWEST = 8
+"""A loop is made two where it has so many runs of iterations."""
 
 UNROLLED = 24
 """A loop of always the same few trips is not worth it where these are so many rows."""
@@ -75,6 +79,7 @@ class Nest:
     def __init__(self, rows: Rows, grammar: Grammar) -> None:
         self._firsts, self._lengths, self._children = grammar.contents()
         self._grammar = grammar
+        self._rows = rows
         self.body: list[Written | Repeated] = []
         for token, item in zip(grammar.tokens.tolist(), grammar.items, strict=True):
             self.body += self._nodes(token, item.reshape(1))
@@ -131,7 +136,27 @@ class Nest:
         nodes: list[Written | Repeated] = []
         for place, inner in enumerate(body):
             nodes += self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
-        return nodes if unrolled or not nodes else [Repeated(trips, nodes)]
+        if unrolled or not nodes:
+            return nodes
+        return [self._apart(Repeated(trips, nodes))]
+
+    def _apart(self, loop: Repeated) -> Repeated:
+        """A loop, made two if after some iterations there is always one that reads elsewhere.
+
+        ``t = t + e * e`` does the same as ``e = e + x[i] * y[j]`` in the loop before it.
+        """
+        nodes = [node for node in loop.body if isinstance(node, Written)]
+        if len(nodes) < len(loop.body) or loop.trips.sum() < FEWEST:
+            return loop
+        for node in nodes:
+            for numbers in self._rows.operands(node.rows):
+                runs = _runs_and_strangers(numbers, loop.trips)
+                if runs is not None:
+                    outer_trips, trips, strangers = runs
+                    usual = [Written(node.rows[~strangers]) for node in nodes]
+                    others = [Written(node.rows[strangers]) for node in nodes]
+                    return Repeated(outer_trips, [Repeated(trips, [*usual]), *others])
+        return loop
 
     def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
         for node in body:
@@ -219,6 +244,44 @@ def split(numbers: Numbers, domain: Domain) -> tuple[Numbers, Numbers] | None:
     if (trips != trips[0]).any() and (outer_trips.max() < 3 or outer.affine(trips) is None):
         return None
     return outer_trips, trips
+
+
+def _runs_and_strangers(
+    numbers: Ints, trips: Numbers
+) -> tuple[Numbers, Numbers, NDArray[numpy.bool_]] | None:
+    """Runs of numbers that grow evenly, where after each there is one number that does not.
+
+    Args:
+        numbers: of all iterations of a loop.
+        trips: of the loop, for each of its instances.
+
+    Returns:
+        How many runs there are in each instance, their lengths, and which numbers stand alone.
+    """
+    if (numbers < 0).any():
+        return None
+    step = numpy.diff(numbers)
+    values, counts = numpy.unique(step, return_counts=True)
+    begins = numpy.append(True, step != values[numpy.argmax(counts)])
+    ends = numpy.cumsum(trips)
+    begins[ends[:-1][ends[:-1] < len(numbers)]] = True
+    starts = numpy.flatnonzero(begins)
+    lengths = numpy.diff(numpy.append(starts, len(numbers)))
+    if len(starts) % 2 or len(starts) < FEWEST or 2 * len(starts) > len(numbers):
+        return None
+    if (lengths[1::2] != 1).any() or (lengths[::2] == 1).any():
+        return None
+    outer_trips = numpy.bincount(
+        numpy.searchsorted(ends, starts[::2], side="right"), minlength=len(trips)
+    )
+    if (
+        numpy.add.reduceat(lengths, 2 * (numpy.cumsum(outer_trips) - outer_trips)[outer_trips > 0])
+        != trips[trips > 0]
+    ).any():
+        return None
+    strangers = numpy.zeros(len(numbers), dtype=numpy.bool_)
+    strangers[starts[1::2]] = True
+    return outer_trips, lengths[::2], strangers
 
 
 def first_row(node: Written | Repeated) -> int:

@@ -21,23 +21,32 @@ from chainrule.program.form import (
 
 
 def push_forward(
-    builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
+    builder: Builder,
+    region: Region,
+    local_gradients: LocalGradients,
+    ends: Ends,
+    passed: Region | None = None,
 ) -> None:
     """Build the statements that push tangents of a region's inputs forward to its outputs."""
-    _PushForward(builder, region, local_gradients, ends).run()
+    _PushForward(builder, region, local_gradients, ends, passed).run()
 
 
 class _PushForward(Derivative):
     """A pass forwards; tangents are values of the bodies that stand for those of the region."""
 
     def __init__(
-        self, builder: Builder, region: Region, local_gradients: LocalGradients, ends: Ends
+        self,
+        builder: Builder,
+        region: Region,
+        local_gradients: LocalGradients,
+        ends: Ends,
+        passed: Region | None,
     ) -> None:
-        super().__init__(builder, region, local_gradients, ends)
-        stores = [x for x in region.order if isinstance(x, Store)]
+        super().__init__(builder, region, local_gradients, ends, passed)
+        stores = [x for x in self.passed.order if isinstance(x, Store)]
         self._arrays = {x.array for x in stores if x in self.reach.some}
         zeros = [x for x in stores if x.array in self._arrays]
-        self._loops = self.reach.loops([*region.leaves, *zeros])
+        self._loops = self.reach.loops([*self.passed.leaves, *zeros])
         self._tangents: dict[Statement, Message] = {}
 
     def run(self) -> None:
@@ -45,7 +54,7 @@ class _PushForward(Derivative):
         self._body(None)
 
     def _body(self, loop: Loop | None) -> None:
-        for statement in self.region.bodies[loop]:
+        for statement in self.passed.bodies[loop]:
             self.builder.note = statement.note
             if isinstance(statement, Loop):
                 if statement in self._loops:
@@ -77,7 +86,7 @@ class _PushForward(Derivative):
         assert isinstance(statement, Compute)
         local = self.local(statement)
         found: Message | None = None
-        for position, x, _ in self.region.sources[statement]:
+        for position, x, _ in self.passed.sources[statement]:
             if x in self._tangents:
                 message = self.sent(statement, self._tangents[x], local, position)
                 if message is not None:

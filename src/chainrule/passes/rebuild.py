@@ -118,9 +118,14 @@ class Rebuilding:
             raise TypeError(f"{type(statement).__name__} is not for programs that are rebuilt")
 
     def loop(self, loop: Loop) -> None:
-        """Build a loop."""
+        """Build a loop; of one that runs once, what is in it."""
         assert not loop.carries, "carries come in at the end"
-        with self.builder.loop(self.index(loop.trips)) as new:
+        trips = self.index(loop.trips)
+        if trips == Index(1):
+            self.loops[loop] = Index()
+            self.body(loop.body)
+            return
+        with self.builder.loop(trips) as new:
             new.name = loop.name
             self.loops[loop] = Index(0, ((new, 1),))
             self.body(loop.body)
@@ -151,4 +156,5 @@ class Rebuilding:
             self.index(derive.given_at),
             self.array(derive.results),
             self.index(derive.results_at),
+            derive.diagonal,
         )

@@ -137,6 +137,10 @@ class Region:
         decider = operation.deciding(formulas.result(operation.name, position), operands)
         return decider if isinstance(decider, float) else None
 
+    def origin(self, x: Statement) -> Statement:
+        """The statement whose value the change of one is of."""
+        return x
+
     def loops_around(self, x: Statement) -> Path:
         """All loops around a statement, those around the segment included."""
         return self.around + self.paths.get(x, ())

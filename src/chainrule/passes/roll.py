@@ -11,6 +11,7 @@ values are kept.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,12 +27,14 @@ from .domain import Domain, Indices
 from .flat import flat
 from .grammar import Grammar
 from .lasts import Lasts
+from .loops import Programs
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import Rows
 from .segments import IrregularError, Segments
+from .stretches import LoopBody, Stretch
 
 SHORT = 256
 """Loops must save as many rows: short code is compiled soon, and faster than loops."""
@@ -43,8 +46,10 @@ LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
 
-def rolled(recording: Recording, outputs: Sequence[int], lanes: bool = False) -> Program:
-    """The program of a recording, with loops where it pays.
+def rolled(
+    recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False
+) -> Program:
+    """The program of a recording, with loops where it pays, and those that it says.
 
     Args:
         recording: its rows are in order.
@@ -55,17 +60,24 @@ def rolled(recording: Recording, outputs: Sequence[int], lanes: bool = False) ->
         A program whose guards are numbered in the order of the recording's.
     """
     least = SHORT * LANES if lanes else SHORT
+
+    @functools.cache
+    def programs(number: int) -> tuple[LoopBody, Program]:
+        assert isinstance(recording, Stretch)
+        loop = recording.loops[number]
+        return loop, rolled(loop.stretch, loop.outputs, lanes)
+
     if len(recording) < least:
-        return flat(recording, outputs)
+        return flat(recording, outputs, programs)
     rows = Rows(recording)
     brackets = rows.token(BEGIN), rows.token(END)
     grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
     if len(rows) - grammar.written >= max(least, SHARE * len(rows)):
         try:
-            return _Writer(rows, Nest(rows, grammar), outputs).program()
+            return _Writer(rows, Nest(rows, grammar), outputs, programs).program()
         except IrregularError:
             pass
-    return flat(recording, outputs)
+    return flat(recording, outputs, programs)
 
 
 @dataclass(eq=False)
@@ -88,7 +100,9 @@ _Source = _Value | _Input | Read | float | numpy.ndarray
 class _Writer:
     """Writes the program of a nest."""
 
-    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int]) -> None:
+    def __init__(
+        self, rows: Rows, nest: Nest, outputs: Sequence[int], programs: Programs
+    ) -> None:
         self._rows = rows
         self._nest = nest
         self._indices = Indices()
@@ -97,7 +111,7 @@ class _Writer:
         self._outputs = self._lasts.of_outputs(
             rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
         )
-        self._segments = Segments(self._builder, self._indices, rows, nest)
+        self._segments = Segments(self._builder, self._indices, rows, nest, programs)
         self._reads: list[Read] = []
         self._sources = [
             [self._source(written, operand) for operand in written.operands]
@@ -228,6 +242,7 @@ class _Writer:
         self._builder.note = self._rows.note(first_row(node))
         for array, kept in self._before.get(domain, ()):
             self._begin(domain.parent, array, kept)
+        self._beside(self._lasts.before.get(domain, ()))
         with self._builder.loop(trips) as loop:
             domain.loop = loop
             if len(domains) > 1:
@@ -235,9 +250,13 @@ class _Writer:
             else:
                 self._body(node.body)
         self._builder.note = None
-        for last in self._lasts.after.get(domain, ()):
-            (source,) = self._sources[last.number]
-            self._finish(last, self._operand(source, last.domain))
+        self._beside(self._lasts.after.get(domain, ()))
+
+    def _beside(self, rows: Sequence[Written]) -> None:
+        """Write rows that are the same as their operands."""
+        for row in rows:
+            (source,) = self._sources[row.number]
+            self._finish(row, self._operand(source, row.domain))
 
     def _begin(self, domain: Domain, array: Array, kept: Kept) -> None:
         """Store what a recurrence begins with."""

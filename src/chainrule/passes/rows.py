@@ -16,6 +16,7 @@ from chainrule.program.recording import (
     GUARD,
     INPUT,
     LEAF,
+    LOOP,
     MARKS,
     OPERATION_OF,
     POOLED,
@@ -29,6 +30,7 @@ from chainrule.program.recording import (
 from chainrule.rules import Operation
 
 from .repeats import Ints
+from .stretches import Stretch, guards_of
 
 
 class Rows:
@@ -50,7 +52,7 @@ class Rows:
         columns: the first operands of each row, ABSENT where there is none.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording | Stretch) -> None:
         codes = numpy.array(recording.codes)
         left, right = numpy.array(recording.left), numpy.array(recording.right)
         self.constants = numpy.array(recording.constants)
@@ -138,7 +140,7 @@ class Rows:
 
     def guards(self) -> NDArray[numpy.int64]:
         """How many guards come before each row."""
-        asked = self._codes == GUARD
+        asked = guards_of(self._codes, self._left, self._recording)
         before: NDArray[numpy.int64] = numpy.cumsum(asked) - asked
         return before
 
@@ -171,9 +173,17 @@ class Rows:
         asked = numpy.flatnonzero(self._codes == GUARD)
         keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
         keys[self._pooled] = 0
-        for code in (RESULT, PULL, PUSH, BEGIN, END):
+        for code in (RESULT, PULL, BEGIN, END):
             keys[self._codes == code] = code << 3
         next_key = 1 << 19
+        pushed = numpy.flatnonzero(self._codes == PUSH)
+        which, names = numpy.unique(self._right[pushed], return_inverse=True)
+        keys[pushed] = next_key + names.reshape(-1)
+        next_key += len(which)
+        looped = self._codes == LOOP
+        if looped.any():
+            keys[looped] = next_key + self._left[looped]
+            next_key += int(self._left[looped].max()) + 1
         starts = self._left[self._pooled]
         counts = self._right[self._pooled]
         codes = self._codes[self._pooled]

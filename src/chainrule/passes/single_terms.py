@@ -1,11 +1,23 @@
-"""Sums of one term: arrays of sums that can hold values as well."""
+"""Arrays that are simpler than they stand: sums of one term, and the same number everywhere."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy
 
 from chainrule.program import nests
-from chainrule.program.form import SUMS, Add, Array, Load, Program, Slice
+from chainrule.program.form import (
+    SUMS,
+    VALUES,
+    Add,
+    Array,
+    Load,
+    Program,
+    Slice,
+    Store,
+    statements,
+)
 from chainrule.program.nests import Path, paths
 
 
@@ -38,3 +50,37 @@ def sums_of_one_term(program: Program) -> list[Array]:
         if all((counts[places] == 1).all() for places in elements):
             found.append(array)
     return found
+
+
+def arrays_of_one_number(program: Program, single: Collection[Array]) -> dict[Array, float]:
+    """The arrays in whose every element the same number is stored, and these numbers.
+
+    That may be a number that iterations hand on from one to the next.
+
+    Args:
+        program: without segments or derivatives.
+        single: the SUMS arrays whose elements that are read have one term each.
+    """
+    numbers: dict[Array, set[str]] = {}
+    sources: dict[Array, set[Array]] = {}
+    varying: set[Array] = set()
+    for x in statements(program.body):
+        if not isinstance(x, Store) or x.array in varying:
+            continue
+        if x.array.kind == SUMS and x.array not in single:
+            varying.add(x.array)
+        elif isinstance(x.value, float):
+            numbers.setdefault(x.array, set()).add(repr(x.value))
+        elif isinstance(x.value, Load) and x.value.array.kind in (VALUES, SUMS):
+            sources.setdefault(x.array, set()).add(x.value.array)
+        else:
+            varying.add(x.array)
+    size = -1
+    while size != len(varying) + sum(map(len, numbers.values())):
+        size = len(varying) + sum(map(len, numbers.values()))
+        for array, others in sources.items():
+            for other in others:
+                numbers.setdefault(array, set()).update(numbers.get(other, ()))
+                if other in varying:
+                    varying.add(array)
+    return {x: float(*found) for x, found in numbers.items() if x not in varying and len(found) == 1}

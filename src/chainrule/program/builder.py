@@ -21,6 +21,7 @@ from .form import (
     Carry,
     Compute,
     Derive,
+    Diagonal,
     Enter,
     Guard,
     Index,
@@ -265,9 +266,10 @@ class Builder:
         given_at: Index,
         results: Array,
         results_at: Index,
+        diagonal: Diagonal | None = None,
     ) -> None:
         """Pull back or push forward through a segment."""
-        self._append(Derive(segment, forward, given, given_at, results, results_at))
+        self._append(Derive(segment, forward, given, given_at, results, results_at, diagonal))
         self._written(results)
 
     def guard(self, condition: Operand, outcome: bool, number: Index) -> None:

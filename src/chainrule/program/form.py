@@ -22,6 +22,7 @@ share loops, indices and tables.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
@@ -42,34 +43,28 @@ class ProgramError(ValueError):
     """Raised where a program breaks a rule of the form."""
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Array:
     """Numbers that are read by index.
 
-    Args:
+    Attributes:
         kind: INPUT, CONSTANT, VALUES or SUMS.
         size: the number of elements.
         name: for people; need not be the only one of this name.
         data: the elements of a CONSTANT array.
     """
 
-    __slots__ = ("data", "kind", "name", "size")
-
-    def __init__(
-        self, kind: str, size: int, name: str = "", data: NDArray[numpy.float64] | None = None
-    ) -> None:
-        self.kind = kind
-        self.size = size
-        self.name = name
-        self.data = data
+    kind: str
+    size: int
+    name: str = ""
+    data: NDArray[numpy.float64] | None = None
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Table:
     """Whole numbers that are part of an index: the same for all lanes."""
 
-    __slots__ = ("numbers",)
-
-    def __init__(self, numbers: NDArray[numpy.int64]) -> None:
-        self.numbers = numbers
+    numbers: NDArray[numpy.int64]
 
 
 class Index(NamedTuple):
@@ -100,6 +95,7 @@ class Index(NamedTuple):
         return found
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Statement:
     """What a program does at one place.
 
@@ -107,10 +103,7 @@ class Statement:
         note: what the recording tells of it: its line, name and groups; None for nothing.
     """
 
-    __slots__ = ("note",)
-
-    def __init__(self) -> None:
-        self.note: Annotation | None = None
+    note: Annotation | None = field(default=None, init=False)
 
     @property
     def operands(self) -> Sequence[Operand]:
@@ -138,27 +131,21 @@ class Compute(Statement):
         return self._operands
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Load(Statement):
     """A value: an element of an array."""
 
-    __slots__ = ("array", "index")
-
-    def __init__(self, array: Array, index: Index) -> None:
-        super().__init__()
-        self.array = array
-        self.index = index
+    array: Array
+    index: Index
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Store(Statement):
     """Writes an element of a VALUES array."""
 
-    __slots__ = ("array", "index", "value")
-
-    def __init__(self, array: Array, index: Index, value: Operand) -> None:
-        super().__init__()
-        self.array = array
-        self.index = index
-        self.value = value
+    array: Array
+    index: Index
+    value: Operand
 
     @property
     def operands(self) -> Sequence[Operand]:
@@ -172,22 +159,19 @@ class Add(Store):
     __slots__ = ()
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Guard(Statement):
     """The run goes on here only if a condition has the outcome that it had when it was recorded.
 
-    Args:
+    Attributes:
         condition: true if it is not 0.
         outcome: what it must be.
         number: guards are counted in the order in which the program asks.
     """
 
-    __slots__ = ("condition", "number", "outcome")
-
-    def __init__(self, condition: Operand, outcome: bool, number: Index) -> None:
-        super().__init__()
-        self.condition = condition
-        self.outcome = outcome
-        self.number = number
+    condition: Operand
+    outcome: bool
+    number: Index
 
     @property
     def operands(self) -> Sequence[Operand]:
@@ -195,25 +179,20 @@ class Guard(Statement):
         return (self.condition,)
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Loop(Statement):
     """Runs a body some number of times.
 
-    Args:
-        trips: how many times; may depend on loops around.
-
     Attributes:
+        trips: how many times; may depend on loops around.
         body: the statements.
         carries: what an iteration hands the next in a register instead of an array.
     """
 
-    __slots__ = ("body", "carries", "name", "trips")
-
-    def __init__(self, trips: Index) -> None:
-        super().__init__()
-        self.trips = trips
-        self.body: list[Statement] = []
-        self.carries: list[Carry] = []
-        self.name = ""
+    trips: Index
+    name: str = ""
+    body: list[Statement] = field(default_factory=list)
+    carries: list[Carry] = field(default_factory=list)
 
     @property
     def operands(self) -> Sequence[Operand]:
@@ -236,51 +215,42 @@ class Carry(Statement):
         self.next: Operand = initial
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Last(Statement):
     """A value after a loop: what the last iteration gave to a carry."""
 
-    __slots__ = ("carry", "loop")
-
-    def __init__(self, loop: Loop, carry: Carry) -> None:
-        super().__init__()
-        self.loop = loop
-        self.carry = carry
+    loop: Loop
+    carry: Carry
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Segment(Statement):
     """Statements that a transformation differentiates; they run in their place.
 
     Its values can be used after it as if its body stood there.
 
     Attributes:
-        body: the statements.
         name: of the transformation.
+        body: the statements.
     """
 
-    __slots__ = ("body", "name")
-
-    def __init__(self, name: str = "") -> None:
-        super().__init__()
-        self.body: list[Statement] = []
-        self.name = name
+    name: str = ""
+    body: list[Statement] = field(default_factory=list)
 
 
-class Enter(Statement):
-    """A value: an input of a segment, equal to a value or number from outside it.
+@dataclass(eq=False, repr=False, slots=True)
+class End(Statement):
+    """An end of a segment, in whose body it stands.
 
-    Args:
-        value: the value from outside; or a Load in the segment of an element from outside.
-        segment: the segment, in whose body it stands.
-        place: which of the segment's inputs, counted from 0.
+    Attributes:
+        segment: the segment.
+        place: which of the segment's inputs or outputs, counted from 0.
+        value: a value or number.
     """
 
-    __slots__ = ("place", "segment", "value")
-
-    def __init__(self, segment: Segment, place: Index, value: Operand) -> None:
-        super().__init__()
-        self.segment = segment
-        self.place = place
-        self.value = value
+    segment: Segment
+    place: Index
+    value: Operand
 
     @property
     def operands(self) -> Sequence[Operand]:
@@ -288,53 +258,58 @@ class Enter(Statement):
         return (self.value,)
 
 
-class Leave(Statement):
-    """Names a value of a segment as its output number ``place``; stands at the segment's end."""
+class Enter(End):
+    """A value: an input, equal to a value from outside, or to a Load here of what is there."""
 
-    __slots__ = ("place", "segment", "value")
-
-    def __init__(self, segment: Segment, place: Index, value: Operand) -> None:
-        super().__init__()
-        self.segment = segment
-        self.place = place
-        self.value = value
-
-    @property
-    def operands(self) -> Sequence[Operand]:
-        """The value."""
-        return (self.value,)
+    __slots__ = ()
 
 
+class Leave(End):
+    """Names a value of the segment as an output."""
+
+    __slots__ = ()
+
+
+class Diagonal(NamedTuple):
+    """Which entries of a matrix a pass forwards gives: for each row one or none.
+
+    Of row ``k`` that in column ``j`` with ``j - stride * k`` equal to ``shift`` modulo the period;
+    where there are several, their sum.
+    """
+
+    period: int
+    stride: int
+    shift: int
+
+
+@dataclass(eq=False, repr=False, slots=True)
 class Derive(Statement):
     """Cotangents pulled back, or tangents pushed forward, through a segment that has run.
 
-    Args:
+    Attributes:
         segment: an earlier one, in the same body or one around.
         forward: whether tangents of its inputs are pushed forward to its outputs; else cotangents
             of its outputs are pulled back to its inputs.
         given: VALUES: the cotangents or tangents; elements that nothing stores are no message.
+        given_at: where these begin.
         results: VALUES: what comes to the inputs, or the changes of the outputs; 0 for nothing.
-        given_at, results_at: where these begin, in the arrays.
+        results_at: where these begin.
+        diagonal: forward, the entries of the matrix of derivatives that are the results; then
+            nothing is given.
     """
 
-    __slots__ = ("forward", "given", "given_at", "results", "results_at", "segment")
+    segment: Segment
+    forward: bool
+    given: Array
+    given_at: Index
+    results: Array
+    results_at: Index
+    diagonal: Diagonal | None = None
 
-    def __init__(
-        self,
-        segment: Segment,
-        forward: bool,
-        given: Array,
-        given_at: Index,
-        results: Array,
-        results_at: Index,
-    ) -> None:
-        super().__init__()
-        self.segment = segment
-        self.forward = forward
-        self.given = given
-        self.given_at = given_at
-        self.results = results
-        self.results_at = results_at
+
+def parts(kind: type[Statement]) -> dict[str, str]:
+    """What statements of a class are made of: their attributes, and the type of each."""
+    return {part.name: str(part.type) for part in fields(kind) if part.init}
 
 
 class Slice(NamedTuple):

@@ -58,8 +58,14 @@ def substituted(index: Index, replacements: Mapping[Loop, Index]) -> Index:
     result = Index(index.offset)
     for loop, stride in index.strides:
         result = added(result, scaled(replacements.get(loop, Index(0, ((loop, 1),))), stride))
-    tables = tuple([(table, substituted(inner, replacements)) for table, inner in index.tables])
-    return result._replace(tables=result.tables + tables)
+    tables = []
+    for table, inner in index.tables:
+        at = substituted(inner, replacements)
+        if at.is_fixed and 0 <= at.offset < len(table.numbers):
+            result = result.plus(int(table.numbers[at.offset]))
+        else:
+            tables.append((table, at))
+    return result._replace(tables=(*result.tables, *tables))
 
 
 def iterations(loops: Sequence[Loop]) -> dict[Loop, Numbers]:

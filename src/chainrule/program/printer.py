@@ -172,6 +172,10 @@ class _Printer:
         if isinstance(x, Derive):
             given = self._element(x.given, x.given_at)
             results = self._element(x.results, x.results_at)
+            if x.diagonal is not None:
+                period, stride, shift = x.diagonal
+                which = f"by inputs {stride}*k + {shift} modulo {period} of outputs k"
+                return f"{results}, … = diagonal of {self._segment(x.segment)} {which}"
             way = "push forward through" if x.forward else "pull back through"
             return f"{results}, … = {way} {self._segment(x.segment)} {given}, …"
         return f"{self._new(x)} = {type(x).__name__.lower()}"

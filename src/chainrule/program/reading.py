@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy
@@ -20,6 +21,8 @@ from .form import (
     Carry,
     Compute,
     Derive,
+    Diagonal,
+    End,
     Enter,
     Guard,
     Index,
@@ -35,6 +38,7 @@ from .form import (
     Statement,
     Store,
     Table,
+    parts,
 )
 
 LARGEST: Final = 2**25
@@ -45,6 +49,10 @@ Checking them takes memory and time in proportion.
 MOST_TERMS: Final = 64
 """The most strides and tables of an index, so that no index can overflow."""
 
+_KINDS: Final[dict[str, type[Statement]]] = {
+    kind.__name__.lower(): kind
+    for kind in (Compute, Load, Store, Add, Guard, Loop, Last, Segment, Enter, Leave, Derive)
+}
 _SPECIAL: Final = {"nan": numpy.nan, "inf": numpy.inf, "-inf": -numpy.inf}
 T = TypeVar("T")
 
@@ -74,22 +82,23 @@ class _Reader:
         self._runs = 1  # the most times that the open body can run
         self._total = 0  # the most statements that can run
         self._ends: dict[Segment, int] = {}  # the most inputs and outputs in all runs
-        self._kinds: dict[str, Callable[[Any], Statement]] = {
-            "compute": self._compute,
-            "load": self._load,
-            "store": self._store,
-            "add": self._add,
-            "guard": self._guard,
-            "loop": self._loop,
-            "last": self._last,
-            "segment": self._segment,
-            "enter": self._enter,
-            "leave": self._leave,
-            "derive": self._derive,
+        self._nested: dict[type[Statement], Callable[[Any], Statement]] = {
+            Compute: self._compute,
+            Loop: self._loop,
+            Last: self._last,
+            Segment: self._segment,
+        }
+        self._parts: dict[str, Callable[[Any], Any]] = {
+            "Array": partial(_at, self._arrays, what="array"),
+            "Index": self._index,
+            "Operand": self._operand,
+            "Segment": partial(_at, self._segments, what="segment"),
+            "bool": partial(_checked, kind=bool, what="an outcome or a way"),
+            "Diagonal | None": lambda x: x and Diagonal(*map(_small, _some(3, x))),
         }
 
     def program(self, content: dict[str, Any]) -> Program:
-        self._arrays = [self._array(x) for x in _field(content, "arrays", list)]
+        self._arrays += [self._array(x) for x in _field(content, "arrays", list)]
         if not self._arrays or self._arrays[0].kind != INPUT:
             raise ProgramError("its first array is not that of the inputs")
         if sum(array.size for array in self._arrays) > LARGEST:
@@ -102,7 +111,7 @@ class _Reader:
         outputs: list[Operand | Slice] = []
         for x in _field(content, "outputs", list):
             if isinstance(x, list):
-                array, start, size = (_checked(y, int, "an output") for y in _three(x))
+                array, start, size = (_checked(y, int, "an output") for y in _some(3, x))
                 outputs.append(Slice(_at(self._arrays, array, "array"), start, size))
             else:
                 outputs.append(self._operand(x))
@@ -128,14 +137,14 @@ class _Reader:
     def _index(self, x: Any) -> Index:
         if type(x) is int:
             return Index(_small(x))
-        strides = [_checked(y, list, "a stride") for y in _field(x, "strides", list)]
-        tables = [_checked(y, list, "a table of an index") for y in _field(x, "tables", list)]
+        strides = [_some(2, y) for y in _field(x, "strides", list)]
+        tables = [_some(2, y) for y in _field(x, "tables", list)]
         if len(strides) + len(tables) > MOST_TERMS:
             raise ProgramError(f"it has an index of {len(strides) + len(tables)} terms")
         return Index(
             _small(_field(x, "offset", int)),
-            tuple([(_at(self._loops, y, "loop"), _small(z)) for y, z in map(_two, strides)]),
-            tuple([(_at(self._tables, y, "table"), self._index(z)) for y, z in map(_two, tables)]),
+            tuple([(_at(self._loops, y, "loop"), _small(z)) for y, z in strides]),
+            tuple([(_at(self._tables, y, "table"), self._index(z)) for y, z in tables]),
         )
 
     def _body(self, body: list[Any]) -> list[Statement]:
@@ -143,11 +152,20 @@ class _Reader:
 
     def _statement(self, x: Any) -> Statement:
         self._count(self._runs)
-        kind = _field(x, "do", str)
-        make = self._kinds.get(kind)
-        if make is None:
-            raise ProgramError(f"it has a statement {_shown(kind)}")
-        statement = make(x)
+        name = _field(x, "do", str)
+        kind = _KINDS.get(name)
+        if kind is None:
+            raise ProgramError(f"it has a statement {_shown(name)}")
+        make = self._nested.get(kind)
+        if make is not None:
+            statement = make(x)
+        else:
+            made_of = parts(kind).items()
+            statement = kind(*[self._parts[part](_field(x, key)) for key, part in made_of])
+        if isinstance(statement, End):
+            self._ends[statement.segment] += self._runs
+        elif isinstance(statement, Derive):
+            self._count(self._runs * self._ends[statement.segment])
         if "note" in x:
             statement.note = _at(self._notes, x["note"], "note")
         if isinstance(statement, (Compute, Load, Last, Enter)):
@@ -161,23 +179,8 @@ class _Reader:
             raise ProgramError(f"there is no operation {_shown(name)}")
         return Compute(operation, [self._operand(y) for y in _field(x, "operands", list)])
 
-    def _load(self, x: Any) -> Load:
-        return Load(self._array_of(x, "array"), self._index_of(x, "index"))
-
-    def _store(self, x: Any) -> Store:
-        value = self._operand(_field(x, "value"))
-        return Store(self._array_of(x, "array"), self._index_of(x, "index"), value)
-
-    def _add(self, x: Any) -> Add:
-        value = self._operand(_field(x, "value"))
-        return Add(self._array_of(x, "array"), self._index_of(x, "index"), value)
-
-    def _guard(self, x: Any) -> Guard:
-        condition = self._operand(_field(x, "condition"))
-        return Guard(condition, _field(x, "outcome", bool), self._index_of(x, "number"))
-
     def _loop(self, x: Any) -> Loop:
-        loop = Loop(self._index_of(x, "trips"))
+        loop = Loop(self._index(_field(x, "trips")))
         loop.name = _field(x, "name", str)
         loop.carries = [Carry(self._operand(y)) for y in _field(x, "initial", list)]
         self._most[loop] = self._largest(loop.trips)
@@ -221,41 +224,6 @@ class _Reader:
         segment.body = self._body(_field(x, "body", list))
         return segment
 
-    def _enter(self, x: Any) -> Enter:
-        value = self._operand(_field(x, "value"))
-        return Enter(self._end(x), self._index_of(x, "place"), value)
-
-    def _leave(self, x: Any) -> Leave:
-        value = self._operand(_field(x, "value"))
-        return Leave(self._end(x), self._index_of(x, "place"), value)
-
-    def _end(self, x: Any) -> Segment:
-        """The segment of which something is an input or output."""
-        segment = self._segment_of(x)
-        self._ends[segment] += self._runs
-        return segment
-
-    def _derive(self, x: Any) -> Derive:
-        segment = self._segment_of(x)
-        self._count(self._runs * self._ends[segment])
-        return Derive(
-            segment,
-            _field(x, "forward", bool),
-            self._array_of(x, "given"),
-            self._index_of(x, "given_at"),
-            self._array_of(x, "results"),
-            self._index_of(x, "results_at"),
-        )
-
-    def _array_of(self, x: Any, key: str) -> Array:
-        return _at(self._arrays, _field(x, key, int), "array")
-
-    def _segment_of(self, x: Any) -> Segment:
-        return _at(self._segments, _field(x, "segment", int), "segment")
-
-    def _index_of(self, x: Any, key: str) -> Index:
-        return self._index(_field(x, key))
-
 
 def _field(x: Any, key: str, kind: type[Any] = object) -> Any:
     if not isinstance(x, dict):
@@ -286,15 +254,9 @@ def _small(x: Any) -> int:
     return x
 
 
-def _two(x: list[Any]) -> tuple[Any, Any]:
-    if len(x) != 2:
-        raise ProgramError(f"{_shown(x)} is no pair")
-    return x[0], x[1]
-
-
-def _three(x: list[Any]) -> list[Any]:
-    if len(x) != 3:
-        raise ProgramError(f"{_shown(x)} is no part of an array")
+def _some(count: int, x: Any) -> list[Any]:
+    if not isinstance(x, list) or len(x) != count:
+        raise ProgramError(f"{_shown(x)} is not {count} things")
     return x
 
 
@@ -305,12 +267,9 @@ def _at(things: Sequence[T], place: Any, what: str) -> T:
 
 
 def _note(x: Any) -> Annotation:
-    if not isinstance(x, list) or len(x) != 3 or not isinstance(x[1], list):
-        raise ProgramError(f"{_shown(x)} is no note")
-    name, groups, line = x
-    if not all(isinstance(y, str) for y in groups) or not all(
-        y is None or isinstance(y, str) for y in (name, line)
-    ):
+    name, groups, line = _some(3, x)
+    texts = [y for y in (name, line) if y is not None]
+    if not isinstance(groups, list) or not all(isinstance(y, str) for y in texts + groups):
         raise ProgramError(f"{_shown(x)} is no note")
     return Annotation(name, tuple(groups), line)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 
 import numpy
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from .form import (
     Carry,
     Compute,
     Derive,
+    End,
     Enter,
     Guard,
     Index,
@@ -36,10 +38,19 @@ from .form import (
     Slice,
     Statement,
     Store,
+    parts,
 )
 from .nests import Numbers, added, count, instance, numbers
 
 _VALUES = (Compute, Load, Carry, Last, Enter)
+_ALL = (INPUT, CONSTANT, VALUES, SUMS)
+_KINDS: Final[dict[type[Statement], Sequence[str]]] = {
+    Load: _ALL,
+    Store: (VALUES,),
+    Add: (SUMS,),
+    Derive: (VALUES,),
+}
+"""The kinds of arrays that statements take."""
 
 
 def verify(program: Program) -> None:
@@ -78,7 +89,7 @@ class _Structure:
         self._body(program.body)
         for output in program.outputs:
             if isinstance(output, Slice):
-                self._array(output.array, (INPUT, CONSTANT, VALUES, SUMS), "an output")
+                self._array(output.array, _ALL, "an output")
                 if not 0 <= output.start <= output.start + output.size <= output.array.size:
                     raise ProgramError(f"outputs {output.start} and on of {_said(output.array)}")
             else:
@@ -130,19 +141,10 @@ class _Structure:
                 x.operation.check_arity(len(x.operands))
             except TypeError as error:
                 raise ProgramError(str(error)) from None
-        elif isinstance(x, Load):
-            self._array(x.array, (INPUT, CONSTANT, VALUES, SUMS), name)
-            self._index(x.index, name)
-        elif isinstance(x, Store):
-            self._array(x.array, (SUMS,) if isinstance(x, Add) else (VALUES,), name)
-            self._index(x.index, name)
-        elif isinstance(x, Guard):
-            self._index(x.number, name)
         elif isinstance(x, Last):
             if x.loop not in self._visible or x.carry not in x.loop.carries:
                 raise ProgramError("Last of a loop that has not run here, or without that carry")
-        elif isinstance(x, (Enter, Leave)):
-            self._index(x.place, name)
+        elif isinstance(x, End):
             if not self._open or self._open[-1] is not x.segment:
                 raise ProgramError(f"{name} outside the body of its segment")
             own = isinstance(x.value, Statement) and x.segment in self.segments[x.value]
@@ -152,12 +154,15 @@ class _Structure:
             self._derives = True
             if x.segment not in self._visible:
                 raise ProgramError("Derive of a segment that has not run here")
-            self._array(x.given, (VALUES,), name)
-            self._array(x.results, (VALUES,), name)
-            self._index(x.given_at, name)
-            self._index(x.results_at, name)
-        else:
+            if x.diagonal is not None and not (x.forward and x.diagonal.period > 0):
+                raise ProgramError("Derive of a diagonal backwards, or without a period")
+        elif not isinstance(x, (Load, Store, Guard)):
             raise ProgramError(f"{name} can't stand in a body")
+        for part, kind in parts(type(x)).items():
+            if kind == "Array":
+                self._array(getattr(x, part), _KINDS[type(x)], name)
+            elif kind == "Index":
+                self._index(getattr(x, part), name)
 
     def _operand(self, x: Operand, user: str) -> None:
         if isinstance(x, _VALUES):
@@ -256,7 +261,7 @@ def _check_guards(structure: _Structure, times: dict[Statement, Numbers]) -> Non
 def _check_places(structure: _Structure) -> None:
     """Each input and output of a segment has a place of its own."""
     for kind in (Enter, Leave):
-        of_segments: dict[Segment, list[Enter | Leave]] = defaultdict(list)
+        of_segments: dict[Segment, list[End]] = defaultdict(list)
         for statement in structure.around:
             if isinstance(statement, kind):
                 of_segments[statement.segment].append(statement)
@@ -323,7 +328,8 @@ class _Accesses:
                 self._note(to, x.array, numbers(x.index, loops), times[x], _name(x))
             elif isinstance(x, Derive):
                 inner, outer = (Enter, Leave) if x.forward else (Leave, Enter)
-                self._derive(x, self.given, x.given, x.given_at, inner)
+                if x.diagonal is None:
+                    self._derive(x, self.given, x.given, x.given_at, inner)
                 self._derive(x, self.writes, x.results, x.results_at, outer)
         for y in structure.program.outputs:
             if isinstance(y, Slice):
@@ -344,9 +350,7 @@ class _Accesses:
             raise ProgramError(f"{user} takes element {wrong[0]} of {_said(array)}")
         to[array].append((places, times))
 
-    def _derive(
-        self, x: Derive, to: _Places, array: Array, begin: Index, kind: type[Enter | Leave]
-    ) -> None:
+    def _derive(self, x: Derive, to: _Places, array: Array, begin: Index, kind: type[End]) -> None:
         """What Derive does to an array: an element for each input or output of its segment."""
         around, outside = self._structure.around, self._structure.around[x.segment]
         self.arrays.setdefault(array)

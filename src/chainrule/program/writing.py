@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .form import (
     Array,
     Carry,
     Compute,
-    Derive,
     Enter,
-    Guard,
     Index,
     Last,
-    Leave,
     Load,
     Loop,
     Operand,
@@ -23,8 +20,8 @@ from .form import (
     Segment,
     Slice,
     Statement,
-    Store,
     Table,
+    parts,
 )
 
 
@@ -47,6 +44,14 @@ class _Writer:
         self._loops: dict[Loop, int] = {}
         self._segments: dict[Segment, int] = {}
         self._notes: dict[tuple[Any, ...], int] = {}
+        self._parts: dict[str, Callable[[Any], Any]] = {
+            "Array": self._array,
+            "Index": self._index,
+            "Operand": self._operand,
+            "Segment": self._segments.__getitem__,
+            "bool": bool,
+            "Diagonal | None": lambda x: x and [*x],
+        }
 
     def program(self, program: Program) -> dict[str, Any]:
         self._array(program.inputs)
@@ -106,13 +111,6 @@ class _Writer:
                 )
             found["operation"] = x.operation.name
             found["operands"] = [self._operand(y) for y in x.operands]
-        elif isinstance(x, (Load, Store)):
-            found.update(array=self._array(x.array), index=self._index(x.index))
-            if isinstance(x, Store):
-                found["value"] = self._operand(x.value)
-        elif isinstance(x, Guard):
-            found.update(condition=self._operand(x.condition), outcome=x.outcome)
-            found["number"] = self._index(x.number)
         elif isinstance(x, Loop):
             found.update(name=x.name, trips=self._index(x.trips))
             found["initial"] = [self._operand(carry.initial) for carry in x.carries]
@@ -126,13 +124,9 @@ class _Writer:
         elif isinstance(x, Segment):
             self._segments[x] = len(self._segments)
             found.update(name=x.name, body=self._body(x.body))
-        elif isinstance(x, (Enter, Leave)):
-            found.update(segment=self._segments[x.segment], place=self._index(x.place))
-            found["value"] = self._operand(x.value)
-        elif isinstance(x, Derive):
-            found.update(segment=self._segments[x.segment], forward=x.forward)
-            found.update(given=self._array(x.given), given_at=self._index(x.given_at))
-            found.update(results=self._array(x.results), results_at=self._index(x.results_at))
+        else:
+            made_of = parts(type(x)).items()
+            found.update({name: self._parts[kind](getattr(x, name)) for name, kind in made_of})
         self._define(x)
         return found
 

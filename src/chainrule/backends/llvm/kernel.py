@@ -30,6 +30,7 @@ from .threads import together
 
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
+SUMS_AT_ONCE: Final = 1 << 26  # bytes of the sums of chunks before they are added up
 _CHUNK_BLOCKS: Final = CHUNK // BLOCK
 
 Regular = tuple[int, int, int, int]
@@ -160,15 +161,12 @@ class Kernel:
         loaded = self._loaded_for_storing() if materialize else self._loaded
         code = loaded.code
         units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
-        status = sums = None
-        status_address = sums_address = 0
+        status = None
+        status_address = 0
         if code.guards:
             status = np.zeros(lanes, dtype=np.int32)
             status_address = address_of(status)
-        if code.sum_count:
-            sums = np.zeros((units, code.sum_count))
-            sums_address = address_of(sums)
-        fields = (lanes, index_address, status_address, sums_address, 0, units, unit_blocks)
+        fields = (lanes, index_address, status_address, 0, 0, units, unit_blocks)
         table = array("q", (*fields, len(inputs), len(outputs)))  # as CallFields says
         known, segments = self._known
         if inputs is not known:
@@ -179,17 +177,29 @@ class Kernel:
         table += _segments(outputs, len(code.outputs))
         address = table.buffer_info()[0]
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
-        workers = loaded.check_memory(workers)
-        if workers > 1:
-            results = together(workers, lambda: self._work(loaded, address))
-            errors = [error for found in results for error in found]
-        else:
-            errors = self._work(loaded, address)
+        row = 8 * code.sum_count  # bytes of the sums of a unit
+        workers = loaded.check_memory(workers, row)
+        at_once = max(1, workers, SUMS_AT_ONCE // row) if row else max(1, units)
+        errors: Errors = []
+        total = np.zeros(code.sum_count) if row and units != 1 else None
+        for first in range(0, max(1, units), at_once):
+            table[CallFields.NEXT] = first
+            table[CallFields.UNITS] = min(first + at_once, units)
+            if row:
+                sums = np.zeros((min(at_once, units - first), code.sum_count))
+                table[CallFields.SUMS] = address_of(sums) - first * row
+            if workers > 1:
+                for found in together(workers, lambda: self._work(loaded, address)):
+                    errors += found
+            else:
+                errors += self._work(loaded, address)
+            if row:
+                total = _sum_units(sums, total)
         if errors:
             if not materialize and status is not None and status.any():  # who calls does it again
                 errors = [x for x in errors if not isinstance(x[1], Printed)]
             raise_first(errors, lambda position: _held(status, position))
-        return Result(status, None if sums is None else _sum_units(sums))
+        return Result(status, total)
 
     def _loaded_for_storing(self) -> Loaded:
         """The code that adds nothing up."""
@@ -235,13 +245,14 @@ def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return _sum_units(parts[:, :, 0].T)
 
 
-def _sum_units(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add up the sums of the chunks, in order."""
-    total: NDArray[np.float64]
-    if len(sums) == 1:
-        total = sums[0]
-        return total
-    total = np.zeros(sums.shape[1])
+def _sum_units(
+    sums: NDArray[np.float64], before: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Add up the sums of the chunks, in order, to what came before."""
+    if before is None and len(sums) == 1:
+        first: NDArray[np.float64] = sums[0]
+        return first
+    total = np.zeros(sums.shape[1]) if before is None else before
     with np.errstate(all="ignore"):
         for row in sums:
             total += row

@@ -91,13 +91,17 @@ class Loaded:
         table[CodeFields.SPREAD_COUNT] = len(code.spread)
         return table
 
-    def check_memory(self, workers: int) -> int:
+    def check_memory(self, workers: int, beside: int = 0) -> int:
         """How many of some threads there is memory for.
+
+        Args:
+            workers: the threads.
+            beside: bytes that each needs beside its workspace.
 
         Raises:
             MemoryError: if there is not enough for one.
         """
-        size = self.code.size
+        size = self.code.size + beside
         if size < LARGE:
             return workers
         available = available_memory()

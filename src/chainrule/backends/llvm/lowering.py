@@ -34,7 +34,7 @@ from chainrule.rules import Operation
 
 from .callback import FALLBACKS
 from .data import Data
-from .layout import HEADER_SLOTS, SLOT
+from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
 from .pieces import calls_early, cut, work
@@ -148,7 +148,7 @@ class _Lowering:
         self._sums_at = self._memory.take(2 * self._sum_count)
         self._sort_outputs(request.reduce)
         self._scratch = self._survey()
-        self._same_at = self._memory.take(-(-program.inputs.size * 8 // self._memory.step))
+        self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
         self._same = SameInputs(program, request.uniform if lanes else ())
         self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
         self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]

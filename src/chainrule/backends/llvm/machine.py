@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -159,19 +160,26 @@ def _linker(target: Machine, generation: int) -> Any:
 def _failures() -> Iterator[None]:
     """Turn LLVM's errors into NotCompilable: the function then runs eagerly.
 
-    An interrupt may fall between llvmlite's taking its lock and the call under it; the lock would
-    then stay with this thread, and the others would wait for ever.
+    What the handler of a signal raises goes on to who called. It may fall between llvmlite's taking
+    its lock and the call under it; the lock would then stay with this thread, and the others would
+    wait for ever.
     """
     try:
         yield
-    except (RuntimeError, OSError) as error:
-        raise NotCompilable(f"LLVM failed: {error}") from error
-    except KeyboardInterrupt:
+    except BaseException as error:
         ffi = sys.modules.get("llvmlite.binding.ffi")
         lock = None if ffi is None else ffi.lib._lock._lock
         while lock is not None and lock._is_owned():
             lock.release()
+        if isinstance(error, (RuntimeError, OSError)) and _is_of_llvmlite(error):
+            raise NotCompilable(f"LLVM failed: {error}") from error
         raise
+
+
+def _is_of_llvmlite(error: BaseException) -> bool:
+    """Whether it was raised there."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("llvmlite.")
 
 
 @functools.cache

@@ -25,7 +25,9 @@ from chainrule.program.form import (
     Statement,
     Store,
 )
+from chainrule.program.nests import substituted
 
+from .uniform import bounds
 from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure, is_short
 
 if TYPE_CHECKING:
@@ -78,7 +80,10 @@ def as_map(
         added |= found[1]
     body = [x for x in loop.body if x not in added]
     calls = any(isinstance(x, Compute) and _is_call(x) for x in body)
-    if not _are_independent(loop, body) or not (calls or not carries):
+    tables = any(isinstance(x, (Load, Store)) and _stride(x.index, loop) is None for x in body)
+    if (tables or carries) and not calls:
+        return None  # it would take as long
+    if not _are_independent(loop, body):
         return None
     return Map(loop, [found[0] for found in sums if found is not None], body)
 
@@ -127,8 +132,7 @@ def _is_call(x: Compute) -> bool:
 
 def _are_independent(loop: Loop, body: list[Statement]) -> bool:
     """Whether statements can run for several iterations before the next ones do."""
-    read: set[Array] = set()
-    written: Counter[Array] = Counter()
+    accesses: list[Load | Store] = []
     for x in body:
         if isinstance(x, Compute):
             name = x.operation.name
@@ -136,16 +140,23 @@ def _are_independent(loop: Loop, body: list[Statement]) -> bool:
             if not x.operation.builtin or not known or name == "hypot":
                 return False
         elif isinstance(x, (Load, Store)):
-            stride = _stride(x.index, loop)
-            if stride is None or abs(stride) > 1 or (stride == 0 and isinstance(x, Store)):
-                return False
-            if isinstance(x, Load):
-                read.add(x.array)
-            else:
-                written[x.array] += 1 if isinstance(x, Add) else 0
+            accesses.append(x)
         else:
             return False
-    return not read.intersection(written) and all(count <= 1 for count in written.values())
+    return not _may_meet(accesses)
+
+
+def _may_meet(accesses: list[Load | Store]) -> bool:
+    """Whether a statement may write to an element that another one reads or adds to."""
+    written = {x.array for x in accesses if isinstance(x, Store)}
+    ranges = [(x, *bounds(x.index)) for x in accesses if x.array in written]
+    for number, (x, first, last) in enumerate(ranges):
+        for y, other_first, other_last in ranges[:number]:
+            apart = x.array is not y.array or last < other_first or other_last < first
+            both_store = type(x) is Store and type(y) is Store  # each element once
+            if not (apart or both_store or (type(x) is Load and type(y) is Load)):
+                return True
+    return False
 
 
 def _stride(index: Index, loop: Loop) -> int | None:
@@ -170,6 +181,11 @@ class MapWriter:
         self._width = width
         self._type = f"<{width} x double>"
         self._known: dict[Statement, str] = {}
+        # The lanes of the iterations: in reverse where most elements lie so.
+        accesses = [x for x in found.body if isinstance(x, (Load, Store))]
+        strides = [_stride(x.index, found.loop) for x in accesses]
+        backwards = strides.count(-1) > strides.count(1)
+        self._order = range(width)[::-1] if backwards else range(width)
 
     def write(self, totals: list[str]) -> list[str]:
         """Write it; gives the sums after it.
@@ -219,39 +235,62 @@ class MapWriter:
         function = self._writer.module.function(name, kinds, width=self._width)
         return self._line(f"call {self._type} {function}({given})")
 
-    def _address(self, array: Array, index: Index) -> tuple[str, bool]:
-        """The address of the elements of the iterations; whether they lie the other way round."""
-        backwards = _stride(index, self._loop) == -1
-        if backwards:
-            index = index.plus(1 - self._width)
-        return self._writer.element(array, index), backwards
-
     def _load(self, load: Load) -> str:
         if _stride(load.index, self._loop) == 0:
             return self._splat(self._writer.load(load.array, load.index))
-        address, backwards = self._address(load.array, load.index)
-        scopes = "" if load.array.kind == CONSTANT else self._writer.scopes(load.array)
-        vector = self._line(f"load {self._type},ptr {address},align 8{scopes}")
-        return self._reversed(vector) if backwards else vector
+        addresses, turned = self._addresses(load.array, load.index)
+        if len(addresses) == 1:
+            return self._read(load.array, addresses[0], turned)
+        vector = "poison"
+        for lane, address in enumerate(addresses):
+            number = self._line(f"load double,ptr {address},align 8{self._scopes(load.array)}")
+            vector = self._line(f"insertelement {self._type} {vector},double {number},i32 {lane}")
+        return vector
 
-    def _reversed(self, vector: str) -> str:
+    def _addresses(self, array: Array, index: Index) -> tuple[list[str], bool]:
+        """The address of the elements; of each where they lie apart. Whether to turn them round."""
+        stride = _stride(index, self._loop)
+        if stride in (-1, 1):
+            turned = (stride == -1) != (self._order[0] > 0)
+            first = index if stride == 1 else index.plus(1 - self._width)
+            return [self._writer.element(array, first)], turned
+        loop = self._loop
+        each = [substituted(index, {loop: Index(k, ((loop, 1),))}) for k in self._order]
+        return [self._writer.element(array, x) for x in each], False
+
+    def _scopes(self, array: Array) -> str:
+        return "" if array.kind == CONSTANT else self._writer.scopes(array)
+
+    def _read(self, array: Array, address: str, turned: bool) -> str:
+        """Elements side by side."""
+        vector = self._line(f"load {self._type},ptr {address},align 8{self._scopes(array)}")
+        return self._turned(vector) if turned else vector
+
+    def _turned(self, vector: str) -> str:
         return self._shuffled(vector, list(range(self._width))[::-1])
 
     def _store(self, store: Store) -> None:
         value = self._operand(store.value)
-        address, backwards = self._address(store.array, store.index)
-        if backwards:
-            value = self._reversed(value)
-        scopes = self._writer.scopes(store.array)
-        if isinstance(store, Add):
-            before = self._line(f"load {self._type},ptr {address},align 8{scopes}")
-            value = self._line(f"fadd {self._type} {before},{value}")
-        self._writer.append(f"store {self._type} {value},ptr {address},align 8{scopes}")
+        addresses, turned = self._addresses(store.array, store.index)
+        scopes = self._scopes(store.array)
+        if len(addresses) == 1:
+            if isinstance(store, Add):
+                before = self._read(store.array, addresses[0], turned)
+                value = self._line(f"fadd {self._type} {before},{value}")
+            value = self._turned(value) if turned else value
+            self._writer.append(f"store {self._type} {value},ptr {addresses[0]},align 8{scopes}")
+            return
+        for lane in self._order:  # in the order of the iterations: it may be one element
+            number = self._line(f"extractelement {self._type} {value},i32 {lane}")
+            if isinstance(store, Add):
+                before = self._line(f"load double,ptr {addresses[lane]},align 8{scopes}")
+                number = self._line(f"fadd double {before},{number}")
+            self._writer.append(f"store double {number},ptr {addresses[lane]},align 8{scopes}")
 
     def _add_up(self, found: Sum, total: str) -> str:
         """Add the terms of the iterations, one after the other."""
         terms = [(instruction, self._operand(x)) for instruction, x in found.steps]
-        for lane in range(self._width):
+        for lane in self._order:
             for instruction, vector in terms:
                 term = self._line(f"extractelement {self._type} {vector},i32 {lane}")
                 total = self._line(f"{instruction} double {total},{term}")
