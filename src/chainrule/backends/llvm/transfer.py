@@ -78,6 +78,41 @@ class _Transfer:
         return [self.row(8 * lane) for lane in range(BLOCK)]
 
 
+def write_load_same(module: Any) -> Any:
+    """Write a function that loads a segment of inputs that are the same for all lanes.
+
+    It takes the segment, and where the number of the first input goes.
+    """
+    f = Procedure(module, "load_same", None, "pp")
+    segment, same = f.args
+    base = f.address(segment, SegmentFields.ADDRESS)
+    stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
+    first = f.field(segment, SegmentFields.FIRST)
+    with f.loop(f.field(segment, SegmentFields.COUNT)) as k:
+        x = f.load(f.double, base, f.b.mul(k, stride))
+        f.store(x, same, f.b.shl(f.b.add(first, k), f.number(3)))
+    f.b.ret_void()
+    return f.function
+
+
+def write_spread(module: Any) -> Any:
+    """Write a function that puts inputs that are the same for all lanes into slots.
+
+    It takes pairs of the first input of some and their number, the number of pairs, where the
+    numbers are, and the first input's slot.
+    """
+    f = Procedure(module, "spread", None, "pipp")
+    runs, count, same, slots = f.args
+    with f.loop(count) as r:
+        run = f.at(runs, f.b.shl(r, f.number(4)))
+        first = f.field(run, 0)
+        with f.loop(f.b.add(first, f.field(run, 1)), first) as k:
+            x = f.load(f.double, same, f.b.shl(k, f.number(3)))
+            f.store(f.splat(x), slots, f.b.shl(k, f.number(_SLOT_SHIFT)), align=SLOT)
+    f.b.ret_void()
+    return f.function
+
+
 def write_load(module: Any) -> Any:
     """Write a function that loads a segment of the inputs.
 
