@@ -35,7 +35,7 @@ LONG = 20_000
 """Instructions of a call during which other threads may go on."""
 
 Prefix = tuple[bool, ...]
-Segments = list[tuple[int, int, int, int]]
+Segments = Sequence[tuple[int, int, int, int]]
 Eager = Callable[[int], Sequence[float]]
 """Gives the outputs for a lane by running the function itself."""
 

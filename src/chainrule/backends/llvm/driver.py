@@ -179,7 +179,10 @@ class _Run:
         f = self.f
         with self._input_segments(True) as segment:
             self._call("load_same", segment, self.same)
-        given = [f.address(self.code, CodeFields.SPREAD), f.field(self.code, CodeFields.SPREAD_COUNT)]
+        given = [
+            f.address(self.code, CodeFields.SPREAD),
+            f.field(self.code, CodeFields.SPREAD_COUNT),
+        ]
         self._call("spread", *given, self.same, self.slots)
 
     def _units(self) -> None:

@@ -144,7 +144,7 @@ class Loaded:
 
 
 def _run_function(target: Machine, stores: bool, sums: bool) -> Any:
-    """The driver's function ``run``, at first only with what is needed, as it takes long to compile.
+    """The driver's function ``run``, at first only with what is needed: it takes long to compile.
 
     Args:
         target: what it is compiled for.

@@ -182,9 +182,12 @@ def _transposed(f: Procedure, rows: list[Any]) -> list[Any]:
     """
     columns: list[Any] = [None] * BLOCK
     for odd in (0, 1):
-        every_other = [f.shuffle(a, b, _PAIRS[odd]) for a, b in zip(rows[::2], rows[1::2], strict=True)]
+        every_other = [
+            f.shuffle(a, b, _PAIRS[odd]) for a, b in zip(rows[::2], rows[1::2], strict=True)
+        ]
         for low in (0, 1):
-            a, b = (f.shuffle(*every_other[k : k + 2], _PICKED[low]) for k in (0, 2))
+            a = f.shuffle(every_other[0], every_other[1], _PICKED[low])
+            b = f.shuffle(every_other[2], every_other[3], _PICKED[low])
             for high in (0, 1):
                 columns[4 * high + 2 * low + odd] = f.shuffle(a, b, _PICKED[high])
     return columns
