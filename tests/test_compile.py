@@ -849,6 +849,8 @@ LOOKUPS: dict[str, Callable[[Any, Any], Any]] = {
     "element of a row": lambda t, i: t[i[0]][i[1]],
     "column": lambda t, i: t[:, i[1]],
     "part of a row": lambda t, i: t[i[1], 1:3],
+    "last axis": lambda t, i: t[..., i[1]],
+    "new axes": lambda t, i: t[None, i[0], None, ..., None],
     "negative": lambda t, i: t[-i[0], i[1] - 4],
     "arithmetic": lambda t, i: t[(i[0] + i[1]) % 3, i[0] // 2] * i[1] + i[0] / 2 + 2.0 ** i[1],
     "slice": lambda t, i: t[0, : i[0]],
@@ -942,8 +944,8 @@ def test_wrong_indices() -> None:
         lanes(np.array([0, 7, 2]), t)
     with pytest.raises(IndexError, match="only integers"):
         cr.compile(lambda t, x: t[x])(t, 1.0)
-    with pytest.raises(TypeError, match=r"by whole numbers and slices, not \.\.\. or None"):
-        cr.compile(lambda t, i: t[..., i[0]])(t, np.array([1]))
+    with pytest.raises(IndexError, match="3 indices of a table of 2 dimensions"):
+        cr.compile(lambda t, i: t[i[0], 0, 0])(TABLE, np.array([1]))
     with pytest.raises(IndexError, match="an index is a whole number, not OperationNode"):
         cr.compile(lambda t, i: t[i * 0.5])(t, np.array([2]))
     with pytest.raises(TypeError, match="take looks up lists and arrays, not dicts"):

@@ -229,7 +229,7 @@ HOSTILE: list[tuple[bytes, str]] = [
     (b'{"format": NaN}', "NaN is no JSON"),
     (b"[]", "its format is not chainrule-program"),
     (b'{"format": "other"}', "its format is not chainrule-program"),
-    (b'{"format": "chainrule-program", "version": 2}', "of version 2; this chainrule reads 1"),
+    (b'{"format": "chainrule-program", "version": 3}', "of version 3; this chainrule reads 2"),
     (b'{"format": "chainrule-program", "version": true}', "of version True"),
     (b'{"format": "chainrule-program"}', "of version None"),
     (_forged(_with(guards=1e999)).replace(b"Infinity", b"1e999"), "a number that no float is"),

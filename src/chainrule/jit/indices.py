@@ -7,6 +7,7 @@ with anything else they are numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -316,26 +317,53 @@ def _looked_up(table: Any, key: Any) -> Any:
     """The element, or array of them, at a key that holds an IndexNode."""
     plain = table.view(numpy.ndarray)
     keys = list(key) if isinstance(key, tuple) else [key]
-    axis = next(i for i, k in enumerate(keys) if isinstance(k, IndexNode))
-    if any(k is Ellipsis or k is None for k in keys):
-        raise TypeError("a table is looked up by whole numbers and slices, not ... or None")
-    index = keys[axis]
-    # The slices before the index keep their axes; they say at which axis it now looks.
-    before = [k if not isinstance(k, IndexNode) else slice(None) for k in keys[:axis]]
-    plain = plain[tuple(before)] if before else plain
-    kept = sum(isinstance(k, slice) for k in before)
-    length = plain.shape[kept]
+    axes = _axes(keys, plain.ndim)
+    first: Any = None  # which element is found if all other keys are 0
+    for k, axis in zip(keys, axes, strict=True):
+        if isinstance(k, IndexNode):
+            step = math.prod(plain.shape[axis + 1 :])
+            place = _from_zero(k, plain.shape[axis])
+            place = place * step if step > 1 else place
+            first = place if first is None else first + place
+    at_zero = tuple([0 if isinstance(k, IndexNode) else k for k in keys])
+    places = numpy.arange(plain.size).reshape(plain.shape)[at_zero]
+    recorder = PROGRESS.recorder
+    assert recorder is not None, "indices belong to traces"
+    found = recorder.tables.of(plain)
+    bound = found.bound(is_whole, bound_of)
+    elements = numpy.empty(numpy.shape(places), dtype=object)
+    for at, place in numpy.ndenumerate(places):
+        element = found.look_up(first + int(place) if place else first)
+        elements[at] = element if bound is None else IndexNode.of(element, bound)
+    return elements.view(TracedArray if bound is None else IndexArray)[()]
+
+
+def _axes(keys: Sequence[Any], ndim: int) -> list[int]:
+    """The axis of a table that each key is for.
+
+    Raises:
+        IndexError: if there are more keys than axes.
+    """
+    taken = sum(k is not None and k is not Ellipsis for k in keys)
+    if taken > ndim:
+        raise IndexError(f"{taken} indices of a table of {ndim} dimensions")
+    axes, axis = [], 0
+    for k in keys:
+        axes.append(axis)
+        axis += ndim - taken if k is Ellipsis else k is not None
+    return axes
+
+
+def _from_zero(index: IndexNode, length: int) -> IndexNode:
+    """An index counted from the beginning.
+
+    Raises:
+        IndexError: if the table is shorter.
+    """
     if not (index >= -length) & (index < length):
         raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
-    index = IndexNode.of(apply(rules.where, (index < 0, index + length, index)))  # no branch
-    moved = numpy.moveaxis(plain, kept, 0)
-    found = numpy.empty(moved.shape[1:], dtype=object)
-    columns = moved.reshape(length, -1)
-    flat = [_gather(index, columns[:, j].tolist()) for j in range(columns.shape[1])]
-    found.reshape(-1)[:] = flat
-    rest = (slice(None),) * kept + tuple(keys[axis + 1 :])
-    result = found.view(TracedArray)[rest] if keys[axis + 1 :] else found.view(TracedArray)
-    return result[()] if isinstance(result, numpy.ndarray) and result.ndim == 0 else result
+    found = apply(rules.where, (index < 0, index + length, index))  # no branch
+    return IndexNode.of(found, length)
 
 
 def _looked_up_by_arrays(table: Any, keys: tuple[Any, ...]) -> Any:
@@ -378,7 +406,3 @@ def _index_array(key: Any) -> Any:
         if not isinstance(k, (int, IndexNode)) or isinstance(k, bool):
             raise IndexError(f"an index is a whole number, not {described(k)}")
     return array
-
-
-def _gather(index: IndexNode, table: Sequence[Any]) -> Any:
-    return apply(rules.gather, (index, *table))

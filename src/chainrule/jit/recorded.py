@@ -31,6 +31,7 @@ from chainrule.program.recording import (
     PULL,
     PUSH,
     RESULT,
+    TABLE,
     USER,
     Recording,
     given_to,
@@ -138,7 +139,8 @@ class Recorded:
     def _value(self, code: int, left: int, right: int) -> Operand:
         """The value of a row, once all rows before it have theirs."""
         recording = self._recording
-        if code in _UNKNOWN:
+        user = recording.operations[recording.pool[left]] if code == USER else None
+        if code in _UNKNOWN or user is TABLE:
             value = Statement()  # all that is known is that it is a value
             begins = self._values[left] if code == CARRY and left >= 0 else 0.0
             if begins in self._of_loops or (self.ended and code in (RESULT, EACH)):
@@ -146,9 +148,7 @@ class Recorded:
             return value
         given = given_to(code, left, right, recording.pool if code & POOLED else ())
         operands = [self._values[x] if x >= 0 else self._constants[~x] for x in given]
-        operation = OPERATION_OF.get(code & ~POOLED)
-        if code == USER:
-            operation = recording.operations[recording.pool[left]]
+        operation = user or OPERATION_OF.get(code & ~POOLED)
         if operation is None or operation.passes or operation in _SAME:
             return operands[0] if operands else 0.0  # LEAF, ENTER, and what is no value
         name = (operation, *[x or str(x) for x in operands])  # which tells zeros apart
@@ -213,7 +213,9 @@ class Recorded:
         _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
         return nodes
 
-    def diagonal(self, segment: int, which: Diagonal, rows: Any, numbers: list[float]) -> list[Node]:
+    def diagonal(
+        self, segment: int, which: Diagonal, rows: Any, numbers: list[float]
+    ) -> list[Node]:
         """Note that entries of a segment's matrix are taken; gives nodes of them.
 
         Args:

@@ -136,7 +136,9 @@ class RecordedLinearization:
         apart = any(level not in PROGRESS.names for level in self._around)
         if not apart and not self._is_followed():
             period = found.period(MOST_COLOURS)
-            entries = self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            entries = (
+                self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            )
             if entries is not None:
                 return found.put(entries)
         return self._of_nodes().sparse_entries(symmetric)

@@ -27,6 +27,7 @@ from .outcomes import Outcomes
 from .recorded import Recorded
 from .segments import ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
+from .tables import RecordedTables
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -56,6 +57,7 @@ class Recorder:
             decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
         inputs: those of the trace.
+        tables: what it has looked up.
         printed: how often the function has called debug_print.
     """
 
@@ -122,6 +124,7 @@ class Recorder:
         self.level = level
         self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
+        self.tables = RecordedTables(self)
         self.recorded.values = self._values
         self._outcomes = Outcomes()
 

@@ -15,8 +15,10 @@ from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     VALUES,
     Array,
+    Gather,
     Index,
     Leave,
     Load,
@@ -69,9 +71,12 @@ class _Whole(Rebuilding):
         enter = self._places >= 0
         straight = numpy.zeros(size, dtype=numpy.bool_)
         for statement, path in paths(program.body):
-            if isinstance(statement, Load) and statement.array is program.inputs:
+            if isinstance(statement, READS) and statement.array is program.inputs:
                 elements = nests.numbers(statement.index, path)
-                if not path:
+                if isinstance(statement, Gather):
+                    firsts = numpy.unique(elements)[:, None]
+                    elements = (firsts + numpy.arange(statement.size)).reshape(-1)
+                if not path and isinstance(statement, Load):
                     straight[elements] = True
                 elif enter[elements].any():
                     self._through_copies.add(statement)
@@ -177,4 +182,9 @@ class _Whole(Rebuilding):
                     entered = self.builder.load(self._copies, index)
                 self.values[statement] = entered
                 return
+        if statement in self._through_copies:
+            assert isinstance(statement, Gather)
+            index, place = self.index(statement.index), self.value(statement.place)
+            self.values[statement] = self.builder.gather(self._copies, index, statement.size, place)
+            return
         super().statement(statement)

@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from chainrule.program import nests
 from chainrule.program.form import (
+    BY_VALUE,
     VALUES,
     Array,
     Carry,
+    Gather,
     Index,
     Last,
     Load,
     Loop,
     Program,
+    Scatter,
     Slice,
     Statement,
     Store,
@@ -46,6 +49,9 @@ def without_unread(program: Program) -> Program:
         without_dead(program)
     accesses: dict[Array, list[Load | Store]] = defaultdict(list)
     for x in statements(program.body):
+        if isinstance(x, BY_VALUE):
+            unread.read.pop(x.array, None)
+    for x in statements(program.body):
         if isinstance(x, (Load, Store)) and x.array in unread.read:
             accesses[x.array].append(x)
     for array, found in accesses.items():
@@ -64,15 +70,25 @@ class _Unread:
         self.read: dict[Array, NDArray[numpy.bool_]] = {}
         self._loops: dict[Array, set[Loop]] = defaultdict(set)  # in which it is read
         loads: list[tuple[Load, nests.Path]] = []
+        by_value: list[tuple[Gather | Scatter, nests.Path]] = []
         for x, path in nests.paths(program.body):
             if isinstance(x, Load):
                 loads.append((x, path))
                 self._loops[x.array].update(path)
             elif isinstance(x, Store) and path and _can_be_looked_at(x.array):
                 self.read.setdefault(x.array, numpy.zeros(x.array.size, dtype=numpy.bool_))
+            elif isinstance(x, BY_VALUE):
+                by_value.append((x, path))
+                self._loops[x.array].update(path)
         for output in program.outputs:
             if isinstance(output, Slice):
                 self.read.pop(output.array, None)
+        for x, path in by_value:
+            mask = self.read.get(x.array)
+            if mask is not None:
+                firsts, _ = nests.unique(x.index, path)
+                places = (firsts[:, None] + numpy.arange(x.size)).reshape(-1)
+                mask[numpy.clip(places, 0, x.array.size - 1)] = True
         for load, path in loads:
             mask = self.read.get(load.array)
             if mask is not None:

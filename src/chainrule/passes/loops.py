@@ -186,7 +186,9 @@ class _Body(Rebuilding):
         """Where the elements of the iteration begin, if each has so many."""
         return added(first, scaled(self._iteration, size))
 
-    def _element(self, array: Array, index: Index, low: int = 0, high: int = 0) -> tuple[Array, Index]:
+    def _element(
+        self, array: Array, index: Index, low: int = 0, high: int = 0
+    ) -> tuple[Array, Index]:
         """An element of an array of the body; of its inputs, it is one from low to high."""
         if array is self.program.inputs:
             found = self._input(index, low, high)

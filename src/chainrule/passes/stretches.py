@@ -252,7 +252,9 @@ class _Cutting:
         self._recording = recording
         self._loops = loops
         codes = numpy.array(recording.codes)
-        left, right = (numpy.array(x).astype(numpy.int64) for x in (recording.left, recording.right))
+        left, right = (
+            numpy.array(x).astype(numpy.int64) for x in (recording.left, recording.right)
+        )
         notes = numpy.array(recording.notes)
         if not len(notes):
             notes = numpy.full(len(codes), -1)
@@ -345,7 +347,9 @@ class _Cutting:
         left[pooled] = numpy.cumsum(counts) - counts
         pool[is_operand] = placed(pool[is_operand])
         outputs = placed(outputs)
-        stretch.codes = numpy.concatenate([numpy.full(n_inputs, INPUT), rows.codes]).astype("uint16")
+        stretch.codes = numpy.concatenate([numpy.full(n_inputs, INPUT), rows.codes]).astype(
+            "uint16"
+        )
         stretch.left = numpy.concatenate([numpy.arange(n_inputs), left])
         stretch.right = numpy.concatenate([numpy.full(n_inputs, ABSENT), right])
         stretch.notes = numpy.concatenate([numpy.full(n_inputs, -1), rows.notes])

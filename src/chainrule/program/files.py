@@ -22,7 +22,7 @@ from .verifier import verify
 from .writing import content_of
 
 FORMAT: Final = "chainrule-program"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 class ProgramFileError(ProgramError):

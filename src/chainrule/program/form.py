@@ -11,6 +11,9 @@ written before it is read:
 - the elements of a ``SUMS`` array are 0 at first, added to, and not added to any more once they are
   read.
 
+Which element that is, an :class:`Index` tells, the same one in every run; or, of some elements side
+by side, a value: that is a gather, and what it becomes in the reverse pass, a scatter-add.
+
 So no statement ever changes what another one has read, and the same statements backwards, with
 loads and stores the other way round, are the reverse pass of a program. That holds for the reverse
 pass as well, so that derivatives of any order are programs of this form.
@@ -157,6 +160,58 @@ class Add(Store):
     """Adds to an element of a SUMS array."""
 
     __slots__ = ()
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class Gather(Statement):
+    """A value: one of some elements of an array, by a whole number that is a value.
+
+    Attributes:
+        array: holds them, side by side.
+        index: the first of them.
+        size: how many; one at least.
+        place: which, counted from 0. If it is none of them, the first one is read: a guard has
+            failed there, or will.
+    """
+
+    array: Array
+    index: Index
+    size: int
+    place: Operand
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        """The place."""
+        return (self.place,)
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class Scatter(Statement):
+    """Adds to one of some elements of a SUMS array; which, is as for :class:`Gather`."""
+
+    array: Array
+    index: Index
+    size: int
+    place: Operand
+    value: Operand
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        """The place and the value."""
+        return (self.place, self.value)
+
+
+READS: Final = (Load, Gather)
+"""What reads an array."""
+WRITES: Final = (Store, Scatter)
+"""What writes to one."""
+BY_VALUE: Final = (Gather, Scatter)
+"""What accesses an element that only a run tells."""
+
+
+def chosen(place: float, size: int) -> int:
+    """Which of so many elements a place is."""
+    return int(place) if 0.0 <= place < size else 0
 
 
 @dataclass(eq=False, repr=False, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from .form import (
+    READS,
+    WRITES,
     Array,
     Carry,
     Derive,
@@ -12,13 +14,11 @@ from .form import (
     Guard,
     Last,
     Leave,
-    Load,
     Loop,
     Program,
     Segment,
     Slice,
     Statement,
-    Store,
     statements,
 )
 
@@ -50,7 +50,7 @@ class _Needed:
         for x in statements(body):
             if isinstance(x, Guard):
                 self.add(x)
-            elif isinstance(x, Store):
+            elif isinstance(x, WRITES):
                 self._sources[x.array].append(x)
             elif isinstance(x, Derive):
                 self._sources[x.results].append(x)
@@ -73,7 +73,7 @@ class _Needed:
             if isinstance(x, (Array, Segment)):
                 for source in self._sources[x]:
                     self.add(source)
-            elif isinstance(x, Load):
+            elif isinstance(x, READS):
                 self.add(x.array)
             elif isinstance(x, Carry):
                 self.add(x.initial)

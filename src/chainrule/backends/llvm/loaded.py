@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule import forking
-from chainrule.program.form import Program, Store, statements
+from chainrule.program.form import WRITES, Program, statements
 
 from .callback import CallbackTable
 from .driver import CodeFields, lanes_driver
@@ -169,7 +169,7 @@ def _run_function(target: Machine, stores: bool, sums: bool) -> Any:
 
 def largest_array(program: Program) -> str:
     """For a message: what most of the memory is for."""
-    stores = [x for x in statements(program.body) if isinstance(x, Store)]
+    stores = [x for x in statements(program.body) if isinstance(x, WRITES)]
     if not stores:
         return ""
     largest = max(stores, key=lambda x: x.array.size)

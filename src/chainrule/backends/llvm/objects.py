@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.program.form import (
+    BY_VALUE,
     Add,
     Array,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
@@ -217,6 +219,12 @@ class _Canonical:
                 kind = "+=" if isinstance(statement, Add) else "="
                 element = self._array(statement.array), self._index(statement.index)
                 rows.append((kind, *element, self._operand(statement.value)))
+            elif isinstance(statement, BY_VALUE):
+                kind = "gather" if isinstance(statement, Gather) else "scatter"
+                first = self._array(statement.array), self._index(statement.index)
+                operands = [self._operand(x) for x in statement.operands]
+                rows.append((kind, *first, statement.size, operands))
+                self._new(statement)
             elif isinstance(statement, Last):
                 rows.append(("last", self._operand(statement.carry)))
                 self._new(statement)
