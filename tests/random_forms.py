@@ -2,7 +2,7 @@
 
 They have nested loops, rectangular, triangular and of no trips; recurrences that look back over
 several distances; sums that are added up in some loops and read in others; elements at random
-places, by strides and tables; tables of constants; picks; and, if wanted, guards, and segments that
+places, by strides, tables and values; tables of constants; picks; and, if wanted, guards, and segments that
 are differentiated.
 """
 
@@ -27,6 +27,7 @@ from chainrule.program.form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Leave,
@@ -34,6 +35,7 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Program,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -224,6 +226,10 @@ class _Maker:
                         self._bounded(),
                     )
                 )
+            if self._rng.random() < 0.4:
+                first, part = self._part(size)
+                value = self._bounded()
+                self._append(Scatter(array, added(base, first), part, self._place(), value))
         self._complete(Region(array, base, size), local)
 
     def _guard(self) -> None:
@@ -379,13 +385,33 @@ class _Maker:
         if self._rng.random() < 0.2:
             data = numpy.array([self._constant() for _ in range(self._rng.randint(1, 6))])
             array = Array(CONSTANT, len(data), "", data)
+            if self._rng.random() < 0.5:
+                return self._append(Gather(array, Index(), len(data), self._place()))
             return self._append(Load(array, random_index(self._rng, len(data), self._loops)))
         region = self._rng.choice(self._regions)
+        if self._rng.random() < 0.3:
+            first, size = self._part(region.size)
+            return self._append(
+                Gather(region.array, added(region.base, first), size, self._place())
+            )
         return self._append(
             Load(
                 region.array, added(region.base, random_index(self._rng, region.size, self._loops))
             )
         )
+
+    def _part(self, size: int) -> tuple[Index, int]:
+        """Some elements side by side: where they begin, and how many."""
+        own = self._rng.randint(1, size)
+        return random_index(self._rng, size - own + 1, self._loops), own
+
+    def _place(self) -> Operand:
+        """Which element a value tells; sometimes none of them."""
+        if self._rng.random() < 0.5:
+            return self._operand()
+        scaled_up = self._append(Compute(rules.multiply, (self._operand(), 3.0)))
+        size = self._append(Compute(rules.absolute, (scaled_up,)))
+        return self._append(Compute(rules.floor, (size,)))
 
     def _element_behind(self) -> Statement:
         array, at, distance = self._rng.choice(self._behind)

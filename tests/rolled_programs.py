@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from chainrule.differentiation import Linearization, fresh_input
+from chainrule.node import Node
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.program import nests
 from chainrule.program.builder import Builder
@@ -18,6 +19,7 @@ from chainrule.program.form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Leave,
@@ -25,10 +27,12 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Program,
+    Scatter,
     Segment,
     Slice,
     Statement,
     Store,
+    chosen,
 )
 
 
@@ -185,6 +189,11 @@ class _Run:
             total += int(table.numbers[self.number(inner)])
         return total
 
+    def chosen(self, s: Gather | Scatter) -> int:
+        place = self.value(s.place)
+        number = place.data if isinstance(place, Node) else place
+        return self.number(s.index) + chosen(number, s.size)
+
     def element(self, array: Array, place: int) -> Any:
         if array.kind == CONSTANT:
             assert array.data is not None
@@ -199,8 +208,11 @@ class _Run:
                 self.values[s] = s.operation(*[self.value(x) for x in s.operands])
             elif isinstance(s, Load):
                 self.values[s] = self.element(s.array, self.number(s.index))
-            elif isinstance(s, Add):
-                key = (s.array, self.number(s.index))
+            elif isinstance(s, Gather):
+                self.values[s] = self.element(s.array, self.chosen(s))
+            elif isinstance(s, (Add, Scatter)):
+                place = self.number(s.index) if isinstance(s, Add) else self.chosen(s)
+                key = (s.array, place)
                 value = self.value(s.value)
                 self.elements[key] = self.elements[key] + value if key in self.elements else value
             elif isinstance(s, Store):
@@ -254,7 +266,12 @@ class _Embedding(Rebuilding):
         return super().array(array)
 
     def statement(self, statement: Statement) -> None:
-        if isinstance(statement, Load) and statement.array is self.program.inputs:
+        if isinstance(statement, Gather) and statement.array is self.program.inputs:
+            index = nests.added(self._x.first, self.index(statement.index))
+            place = self.value(statement.place)
+            found = self.builder.gather(self._x.array, index, statement.size, place)
+            self.values[statement] = found
+        elif isinstance(statement, Load) and statement.array is self.program.inputs:
             self.values[statement] = load(self.builder, self._x, self.index(statement.index))
         elif not isinstance(statement, Guard):
             super().statement(statement)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from expanding import expanded
+from expand import expanded
 from random_forms import (
     PICKS,
     ROUGH,

@@ -18,8 +18,10 @@ from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
     INPUT,
+    READS,
     SUMS,
     VALUES,
+    WRITES,
     Array,
     Compute,
     Derive,
@@ -519,11 +521,11 @@ def test_each_output_alone(seed: int) -> None:
         found, guard = interpret(part, inputs)
         assert guard == whole_guard
         assert bits(found) == bits(expected)
-        read = {x.array for x in statements(part.body) if isinstance(x, Load)}
+        read = {x.array for x in statements(part.body) if isinstance(x, READS)}
         read |= {x.array for x in part.outputs if isinstance(x, Slice)}
-        assert {x.array for x in statements(part.body) if isinstance(x, Store)} <= read
+        assert {x.array for x in statements(part.body) if isinstance(x, WRITES)} <= read
         used = {y for x in statements(part.body) for y in x.operands} | {*part.outputs}
-        values = [x for x in statements(part.body) if isinstance(x, (Compute, Load))]
+        values = [x for x in statements(part.body) if isinstance(x, (Compute, *READS))]
         assert all(x in used for x in values)
         assert any(isinstance(x, Guard) for x in statements(part.body)) == bool(
             [x for x in statements(program.body) if isinstance(x, Guard)]

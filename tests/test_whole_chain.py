@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from expanding import expanded
+from expand import expanded
 from random_forms import PICKS, SMOOTH, random_inputs, random_program
 from recorded_programs import PROGRAMS, recorded
 from test_program_kernels import call, run

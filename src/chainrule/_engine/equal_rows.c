@@ -9,7 +9,7 @@ typedef struct {
     int32_t *scopes;           /* for each row the segment around it, + 1 */
 } Rows;
 
-enum { BEGIN = 0x7FF0, END = 0x7FF1 };
+enum { BEGIN = MARKS, END = MARKS + 1 };
 
 static inline uint64_t mixed(uint64_t hash, uint64_t x) {
     hash = (hash ^ x) * UINT64_C(0x9E3779B97F4A7C15);

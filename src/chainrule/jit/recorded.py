@@ -32,6 +32,7 @@ from chainrule.program.recording import (
     PULL,
     PUSH,
     RESULT,
+    TABLE,
     USER,
     Recording,
     given_to,
@@ -67,6 +68,9 @@ class Recorded:
         ended: how many of these have ended.
         values: whether the trace has to know all values.
         unknown: whether NaN may stand for a value that is not known.
+        gradients: by the level of a transformation that asks for a pattern, the gradient in it:
+            the nodes, what its inputs stand for, and on which of these each node depends, as the
+            places where theirs begin, and these.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
@@ -80,6 +84,7 @@ class Recorded:
         self._of_loops: set[Operand] = set()  # what comes of loops, and may depend on that
         self.values = False
         self.unknown = False
+        self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
         self._n_inputs = len(inputs)
         self._level = level
         self._same: Ints | None = None
@@ -95,7 +100,7 @@ class Recorded:
             TypeError: if it depends on a node whose value is computed in Python.
             TracedValueError: if it depends on a value of a transformation that has ended.
         """
-        operand = self._recording.record(root)
+        operand: int = self._recording.record(root)
         if len(self.captured) > self._followed:
             self._check_captured()
         return operand
@@ -140,7 +145,8 @@ class Recorded:
     def _value(self, code: int, left: int, right: int) -> Operand:
         """The value of a row, once all rows before it have theirs."""
         recording = self._recording
-        if code in _UNKNOWN:
+        user = recording.operations[recording.pool[left]] if code == USER else None
+        if code in _UNKNOWN or user is TABLE:
             value = Statement()  # all that is known is that it is a value
             begins = self._values[left] if code == CARRY and left >= 0 else 0.0
             if begins in self._of_loops or (self.ended and code in (RESULT, EACH)):
@@ -148,9 +154,7 @@ class Recorded:
             return value
         given = given_to(code, left, right, recording.pool if code & POOLED else ())
         operands = [self._values[x] if x >= 0 else self._constants[~x] for x in given]
-        operation = OPERATION_OF.get(code & ~POOLED)
-        if code == USER:
-            operation = recording.operations[recording.pool[left]]
+        operation = user or OPERATION_OF.get(code & ~POOLED)
         if operation is None or operation.passes or operation in _SAME:
             return operands[0] if operands else 0.0  # LEAF, ENTER, and what is no value
         name = (operation, *[x or str(x) for x in operands])  # which tells zeros apart

@@ -22,11 +22,12 @@ from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
-from .loops import traced_once
+from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
 from .segments import ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
+from .tables import RecordedTables
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -56,6 +57,7 @@ class Recorder:
             decided by others.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
         inputs: those of the trace.
+        tables: what it has looked up.
         printed: how often the function has called debug_print.
     """
 
@@ -69,6 +71,7 @@ class Recorder:
         self.forced = forced
         self.loops = plain.loops and segments
         self.unrolled = False
+        self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
         self._plain = plain
         self.segments = segments
@@ -122,6 +125,7 @@ class Recorder:
         self.level = level
         self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
+        self.tables = RecordedTables(self)
         self.recorded.values = self._values
         self._outcomes = Outcomes()
 

@@ -7,6 +7,7 @@ from collections.abc import Container
 
 from chainrule import rules
 from chainrule.program.form import (
+    SUMS,
     Add,
     Array,
     Compute,
@@ -77,8 +78,10 @@ def aliases(program: Program, indices: Canonical, added: Container[Array] = ()) 
 def _source(store: Store, indices: Canonical, added: bool) -> tuple[Array, int] | None:
     """The array whose element is stored, and how much further it is there."""
     load = store.value
-    if added and isinstance(load, Compute) and load.operation is rules.add:
-        load = load.operands[0] if load.operands[1] == 0.0 else load
+    if isinstance(load, Compute) and load.operation is rules.add and load.operands[1] == 0.0:
+        total = load.operands[0]  # a sum is never -0
+        is_sum = isinstance(total, Load) and total.array.kind == SUMS
+        load = total if added or is_sum else load
     if isinstance(store, Add) or not isinstance(load, Load):
         return None
     here, there = indices.of(store.index), indices.of(load.index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy
 
@@ -13,10 +13,11 @@ from chainrule.passes.local_gradients import Instantiation, LocalGradients
 from chainrule.passes.messages import Message, flag, sent
 from chainrule.passes.primal import Primal
 from chainrule.passes.reach import Instances, Reach
-from chainrule.passes.region import Region
+from chainrule.passes.region import Access, Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    BY_VALUE,
     CONSTANT,
     SUMS,
     VALUES,
@@ -54,6 +55,21 @@ class Ends(NamedTuple):
     masks: Mapping[Statement, Array | None]
 
 
+ByValue: TypeAlias = "tuple[int, Operand] | None"
+"""Of an element that a value tells: how many from the index on it may be, and which it is."""
+
+
+def _read(builder: Builder, array: Array, index: Index, by: ByValue) -> Operand:
+    return builder.load(array, index) if by is None else builder.gather(array, index, *by)
+
+
+def _add(builder: Builder, array: Array, index: Index, value: Operand, by: ByValue) -> None:
+    if by is None:
+        builder.add(array, index, value)
+    else:
+        builder.scatter(array, index, *by, value)
+
+
 class Changes:
     """The changes of an array: adjoints or tangents, with flags where they have conditions.
 
@@ -69,26 +85,27 @@ class Changes:
         self.flags = flags
         self.first = first
 
-    def load(self, builder: Builder, index: Index, always: bool) -> Message:
+    def load(self, builder: Builder, index: Index, always: bool, by: ByValue = None) -> Message:
         """The change of an element."""
-        value = builder.load(self.array, nests.added(self.first, index))
+        value = _read(builder, self.array, nests.added(self.first, index), by)
         if always or self.flags is None:
             return Message(value)
         at = index if self.flags.kind == CONSTANT else nests.added(self.first, index)
-        return Message(value, builder.load(self.flags, at))
+        return Message(value, _read(builder, self.flags, at, by))
 
-    def add(self, builder: Builder, index: Index, message: Message) -> None:
+    def add(self, builder: Builder, index: Index, message: Message, by: ByValue = None) -> None:
         """Add to the change of an element."""
         at = nests.added(self.first, index)
-        builder.add(self.array, at, message.value)
-        self.mark(builder, index, message)
+        _add(builder, self.array, at, message.value, by)
+        if self.flags is not None and self.flags.kind == SUMS:
+            _add(builder, self.flags, at, flag(builder, message.condition), by)
 
     def store(self, builder: Builder, index: Index, value: Operand) -> None:
         """Write the change of an element; 0 for none."""
         builder.store(self.array, nests.added(self.first, index), value)
 
     def mark(self, builder: Builder, index: Index, message: Message) -> None:
-        """Note that a message has come to an element."""
+        """Note that a message has come to an element that was stored."""
         if self.flags is not None and self.flags.kind == SUMS:
             at = nests.added(self.first, index)
             builder.add(self.flags, at, flag(builder, message.condition))
@@ -147,7 +164,11 @@ class Derivative:
     def _needed(self) -> Iterator[Statement]:
         """The values in loops that local gradients are computed from."""
         for x in self.passed.paths:
-            if not isinstance(x, Compute) or x not in self.reach.some:
+            if x not in self.reach.some:
+                continue
+            if isinstance(x, BY_VALUE) and isinstance(x.place, Statement):
+                yield x.place
+            if not isinstance(x, Compute):
                 continue
             formulas = self._local_gradients.of(x.operation, x.operands)
             for position, _, _ in self.passed.sources[x]:
@@ -169,6 +190,10 @@ class Derivative:
         if ends.number is not None:
             value = self.builder.compute(rules.where, (condition, value, 0.0))
         return Message(value, condition)
+
+    def by_value(self, x: Access) -> ByValue:
+        """How a statement of the region accesses elements, if a value tells which."""
+        return (x.size, self.primal.value(x.place)) if isinstance(x, BY_VALUE) else None
 
     def result(self, place: Index, value: Operand) -> None:
         """Give what comes to an input or output."""

@@ -25,19 +25,23 @@ from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
+    READS,
     SUMS,
     VALUES,
+    WRITES,
     Add,
     Array,
     Derive,
     Diagonal,
     Enter,
+    Gather,
     Index,
     Leave,
     Load,
     Loop,
     Operand,
     Program,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -111,15 +115,15 @@ def _opened(
             x.replace(values)
             if isinstance(x, Loop):
                 x.body = _opened(x.body, arrays, numbers, values)
-            elif isinstance(x, (Load, Store)) and x.array in arrays:
+            elif isinstance(x, (*READS, *WRITES)) and x.array in arrays:
                 x = accessing(x, arrays[x.array])
             found.append(x)
     return found
 
 
-def accessing(x: Load | Store, array: Array) -> Load | Store:
-    """A load, or a statement that writes, with another array in the place of its own."""
-    if isinstance(x, Load):
+def accessing(x: Load | Store | Gather | Scatter, array: Array) -> Statement:
+    """A statement that reads or writes, with another array in the place of its own."""
+    if not isinstance(x, Store):
         x.array = array
         return x
     new = (Add if array.kind == SUMS else Store)(array, x.index, x.value)
@@ -239,7 +243,7 @@ class _Differentiation:
                 with builder.opened(x):
                     self.body(inner)
             else:
-                if isinstance(x, (Load, Store)) and x.array in self._arrays:
+                if isinstance(x, (*READS, *WRITES)) and x.array in self._arrays:
                     x = accessing(x, self._arrays[x.array])
                 builder.take(x)
 

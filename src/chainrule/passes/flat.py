@@ -8,7 +8,16 @@ from contextlib import ExitStack
 import numpy
 
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Diagonal, Index, Operand, Program, Segment
+from chainrule.program.form import (
+    VALUES,
+    Array,
+    Diagonal,
+    Index,
+    Load,
+    Operand,
+    Program,
+    Segment,
+)
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -19,12 +28,14 @@ from chainrule.program.recording import (
     INPUT,
     LEAF,
     LEAVE,
+    LOOKUP,
     LOOP,
     OPERATION_OF,
     POOLED,
     PULL,
     PUSH,
     RESULT,
+    TABLE,
     USER,
     Recording,
     has_left,
@@ -61,6 +72,7 @@ def flat(
     numbers = recording.left[:n_inputs]
     inputs: dict[int, Operand] = {}
     values: list[Operand] = []
+    tables: dict[int, tuple[Array, int, int]] = {}  # by row: array, first element, size
     n_guards = 0
 
     def operand(x: int) -> Operand:
@@ -87,7 +99,15 @@ def flat(
             value = segments.value(code, a, operand(a) if has_left(code) else 0.0, b)
         elif code == USER:
             operation = recording.operations[pool[a]]
-            value = builder.compute(operation, [operand(x) for x in pool[a + 1 : a + 1 + b]])
+            given = [operand(x) for x in pool[a + 1 : a + 1 + b]]
+            if operation is TABLE:
+                tables[n_inputs + len(values)] = _table(builder, given[1:])
+                value = 0.0
+            elif operation is LOOKUP:
+                array, first, size = tables[pool[a + 3]]
+                value = builder.gather(array, Index(first), size, given[0])
+            else:
+                value = builder.compute(operation, given)
         elif code & POOLED:
             given = [operand(x) for x in pool[a : a + b]]
             value = builder.compute(OPERATION_OF[code & ~POOLED], given)
@@ -97,6 +117,26 @@ def flat(
             value = builder.compute(OPERATION_OF[code], [operand(a), operand(b)])
         values.append(value)
     return builder.finish([operand(x) for x in outputs])
+
+
+def _table(builder: Builder, elements: Sequence[Operand]) -> tuple[Array, int, int]:
+    """Where elements of a table lie side by side; they are stored if they don't yet."""
+    size = len(elements)
+    numbers = [x for x in elements if isinstance(x, float)]
+    if len(numbers) == size:
+        return builder.table(numbers), 0, size
+    first = elements[0]
+    if isinstance(first, Load) and first.array is builder.inputs:
+        start = first.index.offset
+        if all(
+            isinstance(x, Load) and x.array is first.array and x.index == Index(start + k)
+            for k, x in enumerate(elements)
+        ):
+            return first.array, start, size
+    array = Array(VALUES, size, "table")
+    for k, x in enumerate(elements):
+        builder.store(array, Index(k), x)
+    return array, 0, size
 
 
 class _Segments:

@@ -13,7 +13,10 @@ import numpy
 
 from chainrule.program import nests
 from chainrule.program.form import (
+    BY_VALUE,
+    READS,
     SUMS,
+    WRITES,
     Array,
     Compute,
     Guard,
@@ -83,9 +86,9 @@ class _Item:
         self.raises = False
         for x in statements([statement]):
             self.operands.update(x.operands)
-            if isinstance(x, Load):
+            if isinstance(x, READS):
                 self.reads.add(x.array)
-            elif isinstance(x, Store):
+            elif isinstance(x, WRITES):
                 self.writes.add(x.array)
             elif isinstance(x, Guard):
                 self.guards = True
@@ -157,6 +160,11 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
     width = int(trips.max(initial=0)) + 1
     clock = nests.scaled(nests.instance(around), width)
     last: dict[Array, nests.Numbers] = {}
+    by_value = {x.array for x in _statements(first, second) if isinstance(x, BY_VALUE)}
+    written = {x.array for x in _statements(first) if isinstance(x, WRITES)}
+    accesses = [x for x in _statements(second) if isinstance(x, (*READS, *WRITES))]
+    if any(x.array in by_value and x.array in written for x in accesses):
+        return False
     for x, path in paths(first.body, (*around, first)):
         if isinstance(x, Store):
             if x.array not in last:
@@ -176,11 +184,16 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
     return is_near
 
 
+def _statements(*loops: Loop) -> Iterator[Statement]:
+    """All statements in some loops."""
+    return (x for loop in loops for x, _ in paths(loop.body))
+
+
 def _join(first: Loop, second: Loop) -> None:
     """Put the body of the second loop after that of the first."""
     replaced = {second: Index(0, ((first, 1),))}
     for x, _ in paths(second.body):
-        if isinstance(x, (Load, Store)):
+        if isinstance(x, (*READS, *WRITES)):
             x.index = substituted(x.index, replaced)
         elif isinstance(x, Loop):
             x.trips = substituted(x.trips, replaced)

@@ -14,8 +14,10 @@ from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     VALUES,
     Array,
+    Gather,
     Index,
     Leave,
     Load,
@@ -70,9 +72,12 @@ class _Whole:
         enter = self._places >= 0
         straight = numpy.zeros(size, dtype=numpy.bool_)
         for statement, path in paths(program.body):
-            if isinstance(statement, Load) and statement.array is program.inputs:
+            if isinstance(statement, READS) and statement.array is program.inputs:
                 elements = nests.numbers(statement.index, path)
-                if not path:
+                if isinstance(statement, Gather):
+                    firsts = numpy.unique(elements)[:, None]
+                    elements = (firsts + numpy.arange(statement.size)).reshape(-1)
+                if not path and isinstance(statement, Load):
                     straight[elements] = True
                 elif enter[elements].any():
                     self._through_copies.add(statement)
@@ -174,10 +179,11 @@ class _Whole:
                 with builder.opened(x):
                     self._body(inner)
                 continue
-            if isinstance(x, Load) and x.array is self.program.inputs:
-                if x in self._through_copies:
-                    x.array = self._copies
-                elif x.index.is_fixed and self._places[x.index.offset] >= 0:
+            if x in self._through_copies:
+                assert isinstance(x, READS)
+                x.array = self._copies
+            elif isinstance(x, Load) and x.array is self.program.inputs:
+                if x.index.is_fixed and self._places[x.index.offset] >= 0:
                     entered = self._entered.get(x.index.offset)
                     if entered is None:
                         entered = builder.load(self._copies, x.index)

@@ -1,8 +1,8 @@
 """Stores that are needed: of the elements of arrays only those are stored that somebody reads.
 
-A loop keeps what every iteration computes. Once values are handed on in carries, often only what the
-last iteration has stored is read: then it is stored after the loop. Where every n-th element is
-left, they move together.
+A loop keeps what every iteration computes. Once values are handed on in carries, often only what
+the last iteration has stored is read: then it is stored after the loop. Where every n-th element
+is left, they move together.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from chainrule.program import nests
 from chainrule.program.form import (
+    BY_VALUE,
     VALUES,
     Array,
     Carry,
+    Gather,
     Index,
     Last,
     Load,
     Loop,
     Program,
+    Scatter,
     Slice,
     Statement,
     Store,
@@ -46,6 +49,9 @@ def without_unread(program: Program) -> Program:
         without_dead(program)
     accesses: dict[Array, list[Load | Store]] = defaultdict(list)
     for x in statements(program.body):
+        if isinstance(x, BY_VALUE):
+            unread.read.pop(x.array, None)
+    for x in statements(program.body):
         if isinstance(x, (Load, Store)) and x.array in unread.read:
             accesses[x.array].append(x)
     for array, found in accesses.items():
@@ -64,16 +70,25 @@ class _Unread:
         self.read: dict[Array, NDArray[numpy.bool_]] = {}
         self._loops: dict[Array, set[Loop]] = defaultdict(set)  # in which it is read
         loads: list[tuple[Load, nests.Path]] = []
+        by_value: list[tuple[Gather | Scatter, nests.Path]] = []
         for x, path in nests.paths(program.body):
             if isinstance(x, Load):
                 loads.append((x, path))
                 self._loops[x.array].update(path)
-            elif isinstance(x, Store) and path and x.array.kind == VALUES:
-                if x.array.size <= LARGEST and x.array not in self.read:
-                    self.read[x.array] = numpy.zeros(x.array.size, dtype=numpy.bool_)
+            elif isinstance(x, Store) and path and _can_be_looked_at(x.array):
+                self.read.setdefault(x.array, numpy.zeros(x.array.size, dtype=numpy.bool_))
+            elif isinstance(x, BY_VALUE):
+                by_value.append((x, path))
+                self._loops[x.array].update(path)
         for output in program.outputs:
             if isinstance(output, Slice):
                 self.read.pop(output.array, None)
+        for x, path in by_value:
+            mask = self.read.get(x.array)
+            if mask is not None:
+                firsts, _ = nests.unique(x.index, path)
+                places = (firsts[:, None] + numpy.arange(x.size)).reshape(-1)
+                mask[numpy.clip(places, 0, x.array.size - 1)] = True
         for load, path in loads:
             mask = self.read.get(load.array)
             if mask is not None:
@@ -90,14 +105,13 @@ class _Unread:
             kept.append(x)
             if isinstance(x, Loop):
                 kept += self.drop(x.body, (*path, x))
-            elif path and type(x) is Store and x.array in self.read:
-                if nests.count(path) <= LARGEST:
-                    wanted = self.read[x.array][_places(x.index, path, x.array)]
-                    if not wanted.any():
-                        kept.pop()
-                    elif not wanted.all() and self._can_wait(x, path, wanted):
-                        kept.pop()
-                        after += _stored_after(path[-1], x)
+            elif type(x) is Store and x.array in self.read and 0 < nests.count(path) <= LARGEST:
+                wanted = self.read[x.array][_places(x.index, path, x.array)]
+                if path and not wanted.any():
+                    kept.pop()
+                elif path and not wanted.all() and self._can_wait(x, path, wanted):
+                    kept.pop()
+                    after += _stored_after(path[-1], x)
         body[:] = kept
         return after
 
@@ -108,6 +122,10 @@ class _Unread:
             and _always_runs(path)
             and not wanted[~_is_last(path)].any()
         )
+
+
+def _can_be_looked_at(array: Array) -> bool:
+    return array.kind == VALUES and array.size <= LARGEST
 
 
 def _places(index: Index, path: nests.Path, array: Array) -> nests.Numbers:

@@ -13,6 +13,7 @@ from chainrule.program.form import (
     Array,
     Compute,
     Enter,
+    Gather,
     Index,
     Load,
     Loop,
@@ -86,6 +87,9 @@ class Primal:
             return self._loaded(x.array, x.index)
         if isinstance(x, Enter):
             return self.value(x.value)
+        if isinstance(x, Gather):
+            index, place = self.index(x.index), self.value(x.place)
+            return self._builder.gather(x.array, index, x.size, place)
         assert isinstance(x, Compute)
         if x not in stored:
             if x not in self._to_keep and self._cost(x) <= MOST:
@@ -104,6 +108,8 @@ class Primal:
             return 0
         if isinstance(x, Enter):
             return self._cost(x.value, most)
+        if isinstance(x, Gather):
+            return self._cost(x.place, most) + 1
         assert isinstance(x, Compute)
         if most == 0 or x.operation not in CHEAP:
             return most + 1

@@ -22,17 +22,20 @@ from chainrule import rules
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     SUMS,
     VALUES,
     Add,
     Array,
     Carry,
     Compute,
+    Gather,
     Index,
     Load,
     Loop,
     Operand,
     Program,
+    Scatter,
     Slice,
     Statement,
     Store,
@@ -67,7 +70,7 @@ def promoted(program: Program, reduce: Sequence[bool] = ()) -> Program:
 def _added_up(program: Program, reduce: Sequence[bool]) -> set[Array]:
     """The arrays that nothing reads but outputs that are added up."""
     found: set[Array] = set()
-    others = {x.array for x in statements(program.body) if isinstance(x, Load)}
+    others = {x.array for x in statements(program.body) if isinstance(x, READS)}
     place = 0
     for output in program.outputs if any(reduce) else ():
         size = 1
@@ -142,6 +145,8 @@ class _Promotion(Rebuilding):
         self._written: dict[Array, NDArray[numpy.bool_]] = {}  # elements of SUMS arrays
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
+        self._by_value: set[tuple[Loop, Array]] = set()  # read so somewhere in the loop
+        self._scattered: set[Array] = set()
         self._recurrences: dict[Loop, list[Recurrence]] = defaultdict(list)
         for statement, around in nests.paths(program.body):
             self._survey(statement, around)
@@ -162,6 +167,11 @@ class _Promotion(Rebuilding):
         if isinstance(x, Load) and x.array.kind == SUMS:
             for loop in around:
                 self._read[loop, x.array].append(x)
+        elif isinstance(x, Gather):
+            array, _ = self._aliases.original(x.array, x.index)
+            self._by_value.update([(loop, array) for loop in around])
+        elif isinstance(x, Scatter):
+            self._scattered.add(x.array)
         elif isinstance(x, Store) and x.array not in self._aliases:
             self._join(x, around)
 
@@ -193,7 +203,7 @@ class _Promotion(Rebuilding):
                 groups[group.array].append(group)
         early = self._read_early()
         for array, found in groups.items():
-            if array.size > LARGEST or array in early:
+            if array.size > LARGEST or array in early or array in self._scattered:
                 continue
             places = numpy.concatenate([self._numbers(group) for group in found])
             if len(places) and (places.min() < 0 or places.max() >= array.size):
@@ -208,6 +218,7 @@ class _Promotion(Rebuilding):
         """Arrays of which a loop reads an element that it has added to: the sum must be there."""
         found: set[Array] = set()
         for loop, groups in self._in.items():
+            found.update([x.array for x in groups if (loop, x.array) in self._by_value])
             sums: dict[tuple[Array, Loop | None], list[Group]] = defaultdict(list)
             for group in groups:
                 if (loop, group.array) in self._read:
@@ -298,6 +309,12 @@ class _Promotion(Rebuilding):
             return
         if isinstance(statement, Load) and statement.array.kind in (VALUES, SUMS):
             self.values[statement] = self._load(statement.array, statement.index)
+        elif isinstance(statement, Gather):
+            array, index = self._aliases.original(statement.array, statement.index)
+            array, index = self.array(array), self.index(index)
+            place = self.value(statement.place)
+            found = self.builder.gather(array, index, statement.size, place)
+            self.values[statement] = found
         elif isinstance(statement, Store) and statement in self._of:
             self._store(statement, self._of[statement])
         else:

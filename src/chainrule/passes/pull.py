@@ -10,17 +10,17 @@ from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     SUMS,
+    WRITES,
     Array,
     Compute,
     Enter,
     Index,
     Leave,
-    Load,
     Loop,
     Operand,
     Statement,
-    Store,
 )
 
 
@@ -89,19 +89,21 @@ class _PullBack(Derivative):
             if isinstance(y, Statement) and y in self.reach.some:
                 self._add(y, self.given(statement, statement.place))
             return
-        if isinstance(statement, Store):
+        if isinstance(statement, WRITES):
             index = self.primal.index(statement.index)
             changes = self.changes(statement.array)
-            message = changes.load(self.builder, index, statement in self.reach.always)
+            always = statement in self.reach.always
+            message = changes.load(self.builder, index, always, self.by_value(statement))
             assert isinstance(statement.value, Statement)
             self._add(statement.value, message)
             return
         come = self._come(statement)
         if come is None:
             return
-        if isinstance(statement, Load):
+        if isinstance(statement, READS):
             changes = self.changes(statement.array)
-            changes.add(self.builder, self.primal.index(statement.index), come)
+            index = self.primal.index(statement.index)
+            changes.add(self.builder, index, come, self.by_value(statement))
         elif isinstance(statement, Enter):
             assert isinstance(statement.value, Statement)
             self._add(statement.value, come)

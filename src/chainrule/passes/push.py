@@ -8,13 +8,15 @@ from chainrule.passes.messages import Message, combined, total
 from chainrule.passes.region import Region
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     VALUES,
+    WRITES,
     Compute,
     Enter,
     Leave,
-    Load,
     Loop,
     Operand,
+    Scatter,
     Statement,
     Store,
 )
@@ -43,7 +45,7 @@ class _PushForward(Derivative):
         passed: Region | None,
     ) -> None:
         super().__init__(builder, region, local_gradients, ends, passed)
-        stores = [x for x in self.passed.order if isinstance(x, Store)]
+        stores = [x for x in self.passed.order if isinstance(x, WRITES)]
         self._arrays = {x.array for x in stores if x in self.reach.some}
         zeros = [x for x in stores if x.array in self._arrays]
         self._loops = self.reach.loops([*self.passed.leaves, *zeros])
@@ -60,7 +62,7 @@ class _PushForward(Derivative):
                 if statement in self._loops:
                     with self.loop(statement):
                         self._body(statement)
-            elif isinstance(statement, Store):
+            elif isinstance(statement, WRITES):
                 if statement.array in self._arrays:
                     self._store(statement)
             elif isinstance(statement, Leave):
@@ -74,10 +76,11 @@ class _PushForward(Derivative):
                     self._tangents[statement] = message
 
     def _tangent(self, statement: Statement) -> Message | None:
-        if isinstance(statement, Load):
+        if isinstance(statement, READS):
             index = self.primal.index(statement.index)
             always = statement in self.reach.always
-            return self.changes(statement.array).load(self.builder, index, always)
+            changes = self.changes(statement.array)
+            return changes.load(self.builder, index, always, self.by_value(statement))
         if isinstance(statement, Enter):
             if statement.segment is self.region.segment:
                 return self.given(statement, statement.place)
@@ -93,7 +96,7 @@ class _PushForward(Derivative):
                     found = combined(self.builder, found, message)
         return found
 
-    def _store(self, statement: Store) -> None:
+    def _store(self, statement: Store | Scatter) -> None:
         index = self.primal.index(statement.index)
         changes = self.changes(statement.array)
         message = None
@@ -105,7 +108,7 @@ class _PushForward(Derivative):
             if message is not None:
                 changes.mark(self.builder, index, message)
         elif message is not None:
-            changes.add(self.builder, index, message)
+            changes.add(self.builder, index, message, self.by_value(statement))
 
     def _leave(self, leave: Leave) -> None:
         value: Operand = 0.0

@@ -8,14 +8,14 @@ messages only from others that the pass has come to before, so what is left is t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy
 from numpy.typing import NDArray
 
-from chainrule.passes.region import Region
+from chainrule.passes.region import Access, Region
 from chainrule.program import nests
-from chainrule.program.form import Array, Leave, Load, Loop, Statement, Store
+from chainrule.program.form import BY_VALUE, READS, WRITES, Array, Leave, Loop, Statement
 from chainrule.program.nests import Numbers
 
 Elements = NDArray[numpy.bool_]
@@ -47,9 +47,9 @@ class Reach:
     ) -> None:
         self.region = region
         self.forward = forward
-        self._elements: dict[Load | Store, Numbers] = {}
-        self._senders = Store if forward else Load
-        self._receivers = Load if forward else Store
+        self._elements: dict[Access, Numbers] = {}
+        self._senders = WRITES if forward else READS
+        self._receivers = READS if forward else WRITES
         self.separate = {array for array in region.accesses if self._is_shared(array)}
         self.some = self._reached(starts)
         self.gates = set() if forward else self._gates(starts)
@@ -82,15 +82,16 @@ class Reach:
     def mask(self, array: Array) -> Elements | None:
         """The elements that messages come to; None where values decide that."""
         senders = [x for x in self._sending(array) if x in self.some]
-        if array in self.separate or any(x in self._vague for x in senders):
+        by_value = any(isinstance(x, BY_VALUE) for x in senders)
+        if by_value or array in self.separate or any(x in self._vague for x in senders):
             return None
         return self._covered(array, self._certain)
 
     def is_covered(self, array: Array) -> bool:
         """Whether all elements that are loaded are stored, by the same instance of the region."""
         accesses = self.region.accesses[array]
-        stored = self._accessed(array, [x for x in accesses if isinstance(x, Store)])
-        loaded = [x for x in accesses if isinstance(x, Load)]
+        stored = self._accessed(array, [x for x in accesses if isinstance(x, WRITES)])
+        loaded = [x for x in accesses if isinstance(x, READS)]
         return array not in self.separate and all(stored[self._at(x)].all() for x in loaded)
 
     def _reached(self, starts: Iterable[Statement]) -> set[Statement]:
@@ -123,7 +124,7 @@ class Reach:
         waiting: set[Statement] = set()
         found: set[Statement] = set()
         for x in reversed(region.order):
-            if x in region.paths or (isinstance(x, (Load, Store)) and x in self.some):
+            if x in region.paths or (isinstance(x, (*READS, *WRITES)) and x in self.some):
                 break
             if isinstance(x, Leave):
                 if x in self.some:
@@ -171,7 +172,10 @@ class Reach:
             if array is not None:
                 if array not in covered:
                     covered[array] = self._covered(array, assumed)
-                found[x] = _plain(covered[array][self._at(x)])  # type: ignore[arg-type]
+                there = covered[array][self._at(x)]
+                if isinstance(x, BY_VALUE):
+                    there = there.all(axis=1)[self._which(x)]
+                found[x] = _plain(there)
             if self.forward:
                 for y in others:
                     if y in found:
@@ -207,7 +211,7 @@ class Reach:
         """The elements that messages are sent to by some instances."""
         result = numpy.zeros(array.size, dtype=numpy.bool_)
         for x in self._sending(array):
-            sending = instances.get(x, False)
+            sending = not isinstance(x, BY_VALUE) and instances.get(x, False)
             if sending is True:
                 result[self._at(x)] = True
             elif sending is not False:
@@ -240,8 +244,14 @@ class Reach:
         return self.region.numbers(number, inner)
 
     def _unsure(self) -> set[Statement]:
-        """What messages come to by operands that are picked, perhaps."""
+        """What messages come to by operands that are picked, or elements that are, perhaps."""
         found = set(self._given_up)
+        for array, accesses in self.region.accesses.items():
+            picked = any(isinstance(x, BY_VALUE) and x in self.some for x in self._sending(array))
+            for y in accesses:
+                if isinstance(y, self._receivers) and y in self.some and y not in self.always:
+                    if picked or isinstance(y, BY_VALUE):
+                        found.add(y)
         for x in self.region.order:
             for _, y, certain in self.region.sources.get(x, ()):
                 if not certain and x in self.some and y in self.some and y not in self.gates:
@@ -261,17 +271,29 @@ class Reach:
                 return
             found.update([x for _, x, _ in region.sources[statement]])
 
-    def _sending(self, array: Array) -> list[Load | Store]:
+    def _sending(self, array: Array) -> list[Access]:
         return [x for x in self.region.accesses[array] if isinstance(x, self._senders)]
 
-    def _at(self, x: Load | Store) -> Numbers:
-        """The elements that a statement accesses."""
+    def _at(self, x: Access) -> Numbers:
+        """The elements that a statement accesses, in each instance.
+
+        Where a value tells: rows of all that it may be, each once; see ``_which``.
+        """
         found = self._elements.get(x)
         if found is None:
-            found = self._elements[x] = self.region.numbers(x.index, x)
+            if isinstance(x, BY_VALUE):
+                firsts, _ = nests.unique(x.index, self.region.loops_around(x))
+                found = firsts[:, None] + numpy.arange(x.size)
+            else:
+                found = self.region.numbers(x.index, x)
+            self._elements[x] = found
         return found
 
-    def _accessed(self, array: Array, accesses: Iterable[Load | Store]) -> Elements:
+    def _which(self, x: Access) -> Numbers:
+        """Which of these rows it is, in each instance."""
+        return nests.unique(x.index, self.region.loops_around(x))[1]
+
+    def _accessed(self, array: Array, accesses: Iterable[Access]) -> Elements:
         result = numpy.zeros(array.size, dtype=numpy.bool_)
         for x in accesses:
             result[self._at(x)] = True
@@ -286,15 +308,21 @@ class Reach:
         owner = numpy.full(array.size, -1, dtype=numpy.int64)
         accesses = self.region.accesses[array]
         owners = [self.region.numbers(instance, x) for x in accesses]
-        for x, numbers in zip(accesses, owners, strict=True):
-            owner[self._at(x)] = numbers
+        for place, x in enumerate(accesses):
+            if isinstance(x, BY_VALUE):
+                which = self._which(x)
+                of_rows = numpy.zeros((int(which.max(initial=-1)) + 1, 1), dtype=numpy.int64)
+                of_rows[which, 0] = owners[place]
+                if (of_rows[which, 0] != owners[place]).any():
+                    return True
+                owners[place] = of_rows
+            owner[self._at(x)] = owners[place]
         found = zip(accesses, owners, strict=True)
         return any(bool((owner[self._at(x)] != numbers).any()) for x, numbers in found)
 
 
 def _array(x: Statement) -> Array:
-    assert isinstance(x, (Load, Store))
-    return x.array
+    return cast(Access, x).array
 
 
 def _same(a: Instances, b: Instances) -> bool:

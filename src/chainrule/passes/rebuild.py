@@ -11,6 +11,7 @@ from chainrule.program.form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Leave,
@@ -18,6 +19,7 @@ from chainrule.program.form import (
     Loop,
     Operand,
     Program,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -102,6 +104,14 @@ class Rebuilding:
             array, index = self.array(statement.array), self.index(statement.index)
             write = builder.add if array.kind == SUMS else builder.store
             write(array, index, self.value(statement.value))
+        elif isinstance(statement, Gather):
+            index, place = self.index(statement.index), self.value(statement.place)
+            array = self.array(statement.array)
+            self.values[statement] = builder.gather(array, index, statement.size, place)
+        elif isinstance(statement, Scatter):
+            index, place = self.index(statement.index), self.value(statement.place)
+            array, value = self.array(statement.array), self.value(statement.value)
+            builder.scatter(array, index, statement.size, place, value)
         elif isinstance(statement, Loop):
             self.loop(statement)
         elif isinstance(statement, Segment):

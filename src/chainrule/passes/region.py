@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from chainrule.passes.local_gradients import LocalGradients
 from chainrule.program import nests
 from chainrule.program.form import (
+    READS,
     VALUES,
+    WRITES,
     Array,
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Leave,
     Load,
     Loop,
     Operand,
+    Scatter,
     Segment,
     Statement,
     Store,
 )
 from chainrule.program.nests import Numbers, Path
 
+Access: TypeAlias = "Load | Gather | Store | Scatter"
 Source = tuple[int, Statement, bool]
 """Of an operand: its position, its value, and whether it is picked whatever the values are."""
 
@@ -40,10 +46,10 @@ class Region:
         bodies: the statements of each loop in it, and of itself by None.
         paths: the loops in it around a statement, for those that stand in any.
         order: all statements that are not loops.
-        sources: the operands that messages go to or come from; empty for a load.
+        sources: the operands that messages go to or come from; empty for what reads an array.
         enters: its inputs.
         leaves: its outputs.
-        accesses: all loads and stores of the arrays that depend on the inputs.
+        accesses: all that reads or writes the arrays that depend on the inputs.
         stored: where values of loops can be loaded from afterwards.
     """
 
@@ -56,7 +62,7 @@ class Region:
         self.sources: dict[Operand, list[Source]] = {}
         self.enters: list[Enter] = []
         self.leaves: list[Leave] = []
-        self.accesses: dict[Array, list[Load | Store]] = {}
+        self.accesses: dict[Array, list[Access]] = {}
         self.stored: dict[Statement, tuple[Array, Index]] = {}
         self._local_gradients = local_gradients
         self._nests = nests.Nests()
@@ -97,24 +103,24 @@ class Region:
         while size != len(arrays):
             size = len(arrays)
             for statement in self.order:
-                if isinstance(statement, Load):
+                if isinstance(statement, READS):
                     if statement.array in arrays:
                         sources[statement] = []
                 elif not isinstance(statement, (Leave, Guard)):
                     self._find_sources_of(statement)
-                    if isinstance(statement, Store) and statement in sources:
+                    if isinstance(statement, WRITES) and statement in sources:
                         arrays.add(statement.array)
             if not self.paths:
                 break
         for statement in self.order:
-            if isinstance(statement, (Load, Store)) and statement.array in arrays:
+            if isinstance(statement, (*READS, *WRITES)) and statement.array in arrays:
                 self.accesses.setdefault(statement.array, []).append(statement)
 
     def _find_sources_of(self, statement: Statement) -> None:
         """Note the operands of a statement that depend on the inputs."""
         found: list[Source] = []
         for position, x in enumerate(statement.operands):
-            if x not in self.sources:
+            if x not in self.sources or (position == 0 and isinstance(statement, Scatter)):
                 continue
             assert isinstance(x, Statement)
             certain = True

@@ -32,9 +32,10 @@ from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
-from .rows import Rows
+from .rows import ELEMENT, LOOKED_UP, Rows
 from .segments import IrregularError, Segments
 from .stretches import LoopBody, Stretch
+from .tables import Tables
 
 SHORT = 256
 """Loops must save as many rows: short code is compiled soon, and faster than loops."""
@@ -46,9 +47,7 @@ LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
 
-def rolled(
-    recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False
-) -> Program:
+def rolled(recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False) -> Program:
     """The program of a recording, with loops where it pays, and those that it says.
 
     Args:
@@ -105,7 +104,8 @@ class _Writer:
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
-        self._lasts = Lasts(nest)
+        self._looked_up = Tables(rows, nest)
+        self._lasts = Lasts(nest)  # which adds to the nest
         self._outputs = self._lasts.of_outputs(
             rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
         )
@@ -129,6 +129,8 @@ class _Writer:
         given = Outputs(self._nest, self._outputs, self._homes)
         for owner in given.homeless:
             self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
+        for owner, (array, places) in self._looked_up.stores.items():
+            self._stores.setdefault(owner, []).append((array, places))
         for owner, array, places in given.stores:
             self._stores.setdefault(owner, []).append((array, places))
         self._body(self._nest.body)
@@ -279,7 +281,12 @@ class _Writer:
             number = self._indices.index(domain, self._guards[written.rows])
             builder.guard(operands[0], bool(self._rows.right(written.rows[:1])[0]), number)
             return
-        if MARKS <= code < GUARD:
+        value: Operand
+        if code == ELEMENT:
+            value = operands[0]
+        elif code == LOOKED_UP:
+            value = self._looked_up.look_up(builder, self._indices, written, operands[0])
+        elif MARKS <= code < GUARD:
             value = self._segments.write(written, operands)
         else:
             value = builder.compute(self._rows.operation(row), operands)

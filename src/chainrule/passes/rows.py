@@ -16,6 +16,7 @@ from chainrule.program.recording import (
     GUARD,
     INPUT,
     LEAF,
+    LOOKUP,
     LOOP,
     MARKS,
     OPERATION_OF,
@@ -23,6 +24,7 @@ from chainrule.program.recording import (
     PULL,
     PUSH,
     RESULT,
+    TABLE,
     USER,
     Recording,
     has_left,
@@ -32,9 +34,15 @@ from chainrule.rules import Operation
 from .repeats import Ints
 from .stretches import Stretch, guards_of
 
+LOOKED_UP, ELEMENT = range(MARKS + 24, MARKS + 26)
+"""Codes of rows that a recording has not: the look-up of a table, and an element of one."""
+
 
 class Rows:
     """The rows of a recording that do something: without inputs and leaves.
+
+    Also a table has a row for each element, ELEMENT; a row LOOKED_UP has the index as its operand,
+    and in its second column the first row of the table.
 
     An operand is the number of an earlier of these rows, or ``len(rows) + number`` for an input; a
     negative one, ``~operand``, is the number of a constant.
@@ -61,14 +69,22 @@ class Rows:
         inputs, leaves = codes == INPUT, codes == LEAF
         self._kept = numpy.flatnonzero(~(inputs | leaves))
         self.n_inputs = int(numpy.count_nonzero(inputs))
-        whole = len(codes) - len(self._kept) == self.n_inputs  # inputs come first
-        kept = slice(self.n_inputs, None) if whole else self._kept
+        self._pool = numpy.array(recording.pool)
+        tables = self._of_user(codes, left, TABLE)
+        counts = numpy.ones(len(codes), dtype=numpy.int64)
+        counts[tables] = right[tables] - 1
+        ends = numpy.cumsum(counts[self._kept])
         self._places = numpy.empty(len(codes), dtype=numpy.int32)
-        self._places[self._kept] = numpy.arange(len(self._kept))
+        self._places[self._kept] = ends - counts[self._kept]
+        self._kept = numpy.repeat(self._kept, counts[self._kept])
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
+        whole = len(codes) - len(self._kept) == self.n_inputs and not len(tables)
+        kept = slice(self.n_inputs, None) if whole else self._kept  # inputs come first
         self._codes, self._left, self._right = codes[kept], left[kept], right[kept]
-        self._pool = numpy.array(recording.pool)
+        self._sizes: dict[int, int] = {}  # of the tables that rows look up
+        if len(tables):
+            self._write_tables(codes, left, counts)
         self._pooled = numpy.flatnonzero(self._codes & POOLED)
         self.columns = self._first_operands()
         self.tokens = self._tokens()
@@ -76,6 +92,33 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def _of_user(self, codes: Any, left: Any, operation: Operation) -> NDArray[numpy.int64]:
+        """The rows of the recording of an operation that is none of the table."""
+        operations = self._recording.operations
+        place = next((i for i, x in enumerate(operations) if x is operation), -1)
+        rows = numpy.flatnonzero(codes == USER)
+        return rows[self._pool[left[rows]] == place]
+
+    def _write_tables(self, codes: Any, left: Any, counts: Any) -> None:
+        """Write the rows of tables and look-ups."""
+        for row in self._of_user(codes, left, TABLE).tolist():
+            own = slice(self._places[row], self._places[row] + counts[row])
+            self._codes[own] = ELEMENT
+            first = left[row] + 2  # after the operation, and an input
+            self._left[own] = self._pool[first : first + counts[row]]
+            self._right[own] = ABSENT
+        rows = self._of_user(codes, left, LOOKUP)
+        own = self._places[rows]
+        tables = self._pool[left[rows] + 3]
+        self._codes[own] = LOOKED_UP
+        self._left[own] = self._pool[left[rows] + 1]
+        self._right[own] = self._places[tables]
+        self._sizes = dict(zip(own.tolist(), counts[tables].tolist(), strict=True))
+
+    def size(self, row: int) -> int:
+        """How many elements the table has that a row looks up."""
+        return self._sizes[row]
 
     def placed(self, operands: Ints) -> Ints:
         """Operands of the recording by their numbers here."""
@@ -176,6 +219,10 @@ class Rows:
         for code in (RESULT, PULL, BEGIN, END):
             keys[self._codes == code] = code << 3
         next_key = 1 << 19
+        if self._sizes:
+            _, names = numpy.unique([*self._sizes.values()], return_inverse=True)
+            keys[[*self._sizes]] = next_key + names.reshape(-1)
+            next_key += int(names.max()) + 1
         pushed = numpy.flatnonzero(self._codes == PUSH)
         which, names = numpy.unique(self._right[pushed], return_inverse=True)
         keys[pushed] = next_key + names.reshape(-1)

@@ -7,12 +7,14 @@ from collections.abc import Collection
 import numpy
 
 from chainrule.program.form import (
+    BY_VALUE,
     SUMS,
     VALUES,
     Add,
     Array,
     Load,
     Program,
+    Scatter,
     Slice,
     Store,
     statements,
@@ -28,9 +30,12 @@ def sums_of_one_term(program: Program) -> list[Array]:
     """
     added: dict[Array, list[tuple[Add, Path]]] = {}
     read: dict[Array, list[tuple[Load, Path]]] = {}
+    by_value: set[Array] = set()
     for statement, path in paths(program.body):
         if isinstance(statement, Add):
             added.setdefault(statement.array, []).append((statement, path))
+        elif isinstance(statement, BY_VALUE):
+            by_value.add(statement.array)
         elif isinstance(statement, Load) and statement.array.kind == SUMS:
             read.setdefault(statement.array, []).append((statement, path))
     slices: dict[Array, list[Slice]] = {}
@@ -40,6 +45,8 @@ def sums_of_one_term(program: Program) -> list[Array]:
     found = []
     nests = Nests()
     for array, terms in added.items():
+        if array in by_value:
+            continue
         counts = numpy.zeros(array.size, dtype=numpy.int64)
         for term, path in terms:
             counts += numpy.bincount(nests.numbers(term.index, path), minlength=array.size)
@@ -65,6 +72,8 @@ def arrays_of_one_number(program: Program, single: Collection[Array]) -> dict[Ar
     sources: dict[Array, set[Array]] = {}
     varying: set[Array] = set()
     for x in statements(program.body):
+        if isinstance(x, Scatter):
+            varying.add(x.array)
         if not isinstance(x, Store) or x.array in varying:
             continue
         if x.array.kind == SUMS and x.array not in single:
@@ -83,6 +92,5 @@ def arrays_of_one_number(program: Program, single: Collection[Array]) -> dict[Ar
                 numbers.setdefault(array, set()).update(numbers.get(other, ()))
                 if other in varying:
                     varying.add(array)
-    return {
-        x: float(*found) for x, found in numbers.items() if x not in varying and len(found) == 1
-    }
+    single_numbers = {x: found for x, found in numbers.items() if len(found) == 1}
+    return {x: float(*found) for x, found in single_numbers.items() if x not in varying}

@@ -17,6 +17,7 @@ from .form import (
     CONSTANT,
     INPUT,
     VALUES,
+    WRITES,
     Add,
     Array,
     Carry,
@@ -24,6 +25,7 @@ from .form import (
     Derive,
     Diagonal,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -33,10 +35,12 @@ from .form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Segment,
     Slice,
     Statement,
     Store,
+    chosen,
 )
 from .live import without_dead
 from .simplify import FINAL_SIMPLIFICATIONS, SIMPLIFICATIONS, key
@@ -154,9 +158,9 @@ class Builder:
         self._place(statement)
         if isinstance(statement, Load):
             self._scopes[-1].known.setdefault((statement.array, statement.index), statement)
-        elif isinstance(statement, Store):
+        elif isinstance(statement, WRITES):
             self._written(statement.array)
-            if statement.array.kind == VALUES:
+            if isinstance(statement, Store) and statement.array.kind == VALUES:
                 self._scopes[-1].known[statement.array, statement.index] = statement.value
 
     def _numbers(self, index: Index) -> nests.Numbers:
@@ -198,21 +202,33 @@ class Builder:
             found = scope.known[array, index] = self._append(Load(array, index), scope)
         return found
 
-    def _outermost(self, array: Array, index: Index) -> _Scope:
-        """The outermost scope in which an element is the same, and there."""
+    def gather(self, array: Array, index: Index, size: int, place: Operand) -> Operand:
+        """One of some elements of an array."""
+        if isinstance(place, float):
+            return self.load(array, index.plus(chosen(place, size)))
+        name = (array, index, size, place)
+        found = self._known(name)
+        if found is None:
+            least = self._depths.get(place, 0)
+            scope = self._outermost(array, index, size, least)
+            found = scope.known[name] = self._append(Gather(array, index, size, place), scope)
+        return found
+
+    def _outermost(self, array: Array, index: Index, size: int = 1, least: int = 0) -> _Scope:
+        """The outermost scope in which elements are the same, and there."""
         loops = index.loops()
         depth = len(self._scopes) - 1
-        while depth > 0:
+        while depth > least:
             scope = self._scopes[depth]
             if scope.place in loops or array in scope.written:
                 break
-            if not scope.runs and not self._exists(array, index, depth):
+            if not scope.runs and not self._exists(array, index, size, depth):
                 break
             depth -= 1
         return self._scopes[depth]
 
-    def _exists(self, array: Array, index: Index, depth: int) -> bool:
-        """Whether an element can be read in all iterations of the loops out to a depth."""
+    def _exists(self, array: Array, index: Index, size: int, depth: int) -> bool:
+        """Whether elements can be read in all iterations of the loops out to a depth."""
         if array.kind not in (INPUT, CONSTANT):
             return False
         loops = [s.place for s in self._scopes[:depth] if isinstance(s.place, Loop)]
@@ -220,7 +236,7 @@ class Builder:
             places = nests.numbers(index, loops)
         except ProgramError:  # a table of the index has not
             return False
-        return bool(((places >= 0) & (places < array.size)).all())
+        return bool(((places >= 0) & (places + size <= array.size)).all())
 
     def _check_place(self, array: Array, place: int) -> None:
         if not 0 <= place < array.size:
@@ -242,6 +258,16 @@ class Builder:
     def add(self, array: Array, index: Index, value: Operand) -> None:
         """Add to an element of a SUMS array."""
         self._append(Add(array, index, value))
+        self._written(array)
+
+    def scatter(
+        self, array: Array, index: Index, size: int, place: Operand, value: Operand
+    ) -> None:
+        """Add to one of some elements of a SUMS array."""
+        if isinstance(place, float):
+            self.add(array, index.plus(chosen(place, size)), value)
+            return
+        self._append(Scatter(array, index, size, place, value))
         self._written(array)
 
     def know(self, array: Array, index: Index, value: Operand) -> None:

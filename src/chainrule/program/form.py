@@ -11,6 +11,9 @@ written before it is read:
 - the elements of a ``SUMS`` array are 0 at first, added to, and not added to any more once they are
   read.
 
+Which element that is, an :class:`Index` tells, the same one in every run; or, of some elements side
+by side, a value: that is a gather, and what it becomes in the reverse pass, a scatter-add.
+
 So no statement ever changes what another one has read, and the same statements backwards, with
 loads and stores the other way round, are the reverse pass of a program. That holds for the reverse
 pass as well, so that derivatives of any order are programs of this form.
@@ -21,8 +24,10 @@ share loops, indices and tables.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
@@ -169,6 +174,67 @@ class Add(Store):
     """Adds to an element of a SUMS array."""
 
     __slots__ = ()
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class Gather(Statement):
+    """A value: one of some elements of an array, by a whole number that is a value.
+
+    Attributes:
+        array: holds them, side by side.
+        index: the first of them.
+        size: how many; one at least.
+        place: which, counted from 0. If it is none of them, the first one is read: a guard has
+            failed there, or will.
+    """
+
+    array: Array
+    index: Index
+    size: int
+    place: Operand
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        """The place."""
+        return (self.place,)
+
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Use another place, if it is one of some."""
+        self.place = values.get(self.place, self.place)
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class Scatter(Statement):
+    """Adds to one of some elements of a SUMS array; which, is as for :class:`Gather`."""
+
+    array: Array
+    index: Index
+    size: int
+    place: Operand
+    value: Operand
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        """The place and the value."""
+        return (self.place, self.value)
+
+    def replace(self, values: Mapping[Operand, Operand]) -> None:
+        """Use another place or value, if they are some."""
+        self.place = values.get(self.place, self.place)
+        self.value = values.get(self.value, self.value)
+
+
+READS: Final = (Load, Gather)
+"""What reads an array."""
+WRITES: Final = (Store, Scatter)
+"""What writes to one."""
+BY_VALUE: Final = (Gather, Scatter)
+"""What accesses an element that only a run tells."""
+
+
+def chosen(place: float, size: int) -> int:
+    """Which of so many elements a place is."""
+    return int(place) if 0.0 <= place < size else 0
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -364,9 +430,35 @@ class Program:
 
     def __str__(self) -> str:
         """The program to read."""
-        from chainrule.program.printer import text
+        from .printer import text
 
         return text(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program to a file, which is complete or not there at all.
+
+        Raises:
+            ProgramError: if it has operations of a user's, which are Python functions.
+            OSError: if the file can't be written.
+        """
+        from chainrule.files import write_atomically
+
+        from .files import written
+
+        write_atomically(Path(path), written(self))
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Program:
+        """The program of a file.
+
+        Raises:
+            ProgramError: if the file can't be read as a program: it is cut off, was altered, comes
+                from a later version, or breaks a rule of programs.
+            OSError: if there is no such file.
+        """
+        from .files import read
+
+        return read(Path(path).read_bytes(), str(path))
 
 
 def statements(body: Sequence[Statement]) -> Iterator[Statement]:

@@ -18,6 +18,7 @@ from .form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -27,10 +28,12 @@ from .form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Segment,
     Slice,
     Statement,
     Store,
+    chosen,
 )
 
 
@@ -71,12 +74,13 @@ class _Elements:
         self.numbers = list(numbers)
         self.are_read = bytearray(array.size)
 
-    def _check(self, place: int, what: str) -> None:
+    def check(self, place: int, what: str) -> None:
+        """Raise an error if there is no such element."""
         if not 0 <= place < self.array.size:
             raise ProgramError(f"{what} {self.array.name}[{place}] of {self.array.size} elements")
 
     def read(self, place: int) -> float:
-        self._check(place, "read of")
+        self.check(place, "read of")
         number = self.numbers[place]
         if number is None:
             raise ProgramError(f"read of {self.array.name}[{place}], which is not stored yet")
@@ -84,7 +88,7 @@ class _Elements:
         return number
 
     def store(self, place: int, number: float) -> None:
-        self._check(place, "store to")
+        self.check(place, "store to")
         if self.array.kind != VALUES:
             raise ProgramError(f"store to {self.array.name}, a {self.array.kind} array")
         if self.numbers[place] is not None:
@@ -92,7 +96,7 @@ class _Elements:
         self.numbers[place] = number
 
     def add(self, place: int, number: float) -> None:
-        self._check(place, "addition to")
+        self.check(place, "addition to")
         if self.array.kind != SUMS:
             raise ProgramError(f"addition to {self.array.name}, a {self.array.kind} array")
         if self.are_read[place]:
@@ -137,6 +141,9 @@ class _Run:
             elif isinstance(statement, Store):
                 elements = self._elements(statement.array)
                 elements.store(self._place(statement.index), self._number(statement.value))
+            elif isinstance(statement, Scatter):
+                elements = self._elements(statement.array)
+                elements.add(self._chosen(statement), self._number(statement.value))
             elif isinstance(statement, Guard):
                 if (self._number(statement.condition) != 0.0) != statement.outcome:
                     raise _GuardFailedError(self._place(statement.number))
@@ -153,6 +160,8 @@ class _Run:
             return statement.operation.evaluate([self._number(x) for x in statement.operands])
         if isinstance(statement, Load):
             return self._elements(statement.array).read(self._place(statement.index))
+        if isinstance(statement, Gather):
+            return self._elements(statement.array).read(self._chosen(statement))
         if isinstance(statement, Enter):
             return self._number(statement.value)
         if isinstance(statement, Last):
@@ -208,6 +217,14 @@ class _Run:
                 raise ProgramError(f"read of [{at}] of an index table of {len(table.numbers)}")
             place += int(table.numbers[at])
         return place
+
+    def _chosen(self, statement: Gather | Scatter) -> int:
+        """Which element is read or added to; all that it may be must be there."""
+        first = self._place(statement.index)
+        elements = self._elements(statement.array)
+        for place in (first, first + statement.size - 1):
+            elements.check(place, "access to")
+        return first + chosen(self._number(statement.place), statement.size)
 
     def _elements(self, array: Array) -> _Elements:
         elements = self._arrays.get(array)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .form import (
+    READS,
+    WRITES,
     Array,
     Carry,
     Derive,
@@ -10,13 +12,11 @@ from .form import (
     Guard,
     Last,
     Leave,
-    Load,
     Loop,
     Program,
     Segment,
     Slice,
     Statement,
-    Store,
 )
 
 
@@ -55,10 +55,10 @@ class _Needs:
         """Add what the needed statements of a body need."""
         needed = self._needed
         for x in reversed(body):
-            if isinstance(x, Store):
+            if isinstance(x, WRITES):
                 if x.array in needed:
                     needed.add(x)
-                    needed.add(x.value)
+                    needed.update(x.operands)
                 else:
                     self._passed.add(x.array)
             elif isinstance(x, Loop):
@@ -80,12 +80,11 @@ class _Needs:
                 or (isinstance(x, (Enter, Leave)) and x.segment in needed)
             ):
                 needed.add(x)
-                if isinstance(x, Load):
+                needed.update(x.operands)
+                if isinstance(x, READS):
                     self._read(x.array)
                 elif isinstance(x, Last):
                     needed.add(x.carry)
-                else:
-                    needed.update(x.operands)
 
     def _carried(self, carries: list[Carry]) -> bool:
         """Add what needed carries begin with and become; gives whether that was not there."""

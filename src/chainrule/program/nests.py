@@ -105,6 +105,12 @@ def count(loops: Sequence[Loop]) -> int:
     return product * int(_trips(varying[-1], found, length).sum())
 
 
+def unique(index: Index, loops: Sequence[Loop]) -> tuple[Numbers, Numbers]:
+    """The different numbers that an index is in nested loops, and which of them in each instance."""
+    found, which = numpy.unique(numbers(index, loops), return_inverse=True)
+    return found, which.reshape(-1)
+
+
 def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:
     """An index as a number for each instance of what stands in nested loops.
 

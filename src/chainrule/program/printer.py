@@ -18,6 +18,7 @@ from chainrule import rules
 from chainrule.annotations import Annotation
 
 from .form import (
+    BY_VALUE,
     CONSTANT,
     INPUT,
     SUMS,
@@ -27,6 +28,7 @@ from .form import (
     Compute,
     Derive,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -35,6 +37,7 @@ from .form import (
     Loop,
     Operand,
     Program,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -113,7 +116,7 @@ class _Printer:
     def _body(self, body: Sequence[Statement], indent: str) -> None:
         own = {x for x in body if isinstance(x, Compute) and self._uses[x] == 1}
         for taker in body:
-            if isinstance(taker, (Store, Leave, Guard)):
+            if isinstance(taker, (Store, Scatter, Leave, Guard)):
                 self._put_in.update(own.intersection(taker.operands))
         for statement in body:
             if statement in self._put_in or isinstance(statement, (Load, Last)):
@@ -160,6 +163,14 @@ class _Printer:
         if isinstance(x, Store):
             sign = "+=" if isinstance(x, Add) else "="
             return f"{self._element(x.array, x.index)} {sign} {self._operand(x.value)}"
+        if isinstance(x, BY_VALUE):
+            self._arrays.setdefault(x.array)
+            end = self._index(x.index.plus(x.size))
+            name = self._name(x.array, x.array.name)
+            of = f"{name}[{self._index(x.index)}:{end}][{self._operand(x.place)}]"
+            if isinstance(x, Gather):
+                return f"{self._new(x)} = {of}"
+            return f"{of} += {self._operand(x.value)}"
         if isinstance(x, Guard):
             outcome = "true" if x.outcome else "false"
             number = self._index(x.number)

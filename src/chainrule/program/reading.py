@@ -24,6 +24,7 @@ from .form import (
     Diagonal,
     End,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -33,6 +34,7 @@ from .form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Segment,
     Slice,
     Statement,
@@ -51,7 +53,15 @@ MOST_TERMS: Final = 64
 
 _KINDS: Final[dict[str, type[Statement]]] = {
     kind.__name__.lower(): kind
-    for kind in (Compute, Load, Store, Add, Guard, Loop, Last, Segment, Enter, Leave, Derive)
+    for kind in (
+        Compute,
+        Load,
+        Store,
+        Add,
+        Gather,
+        Scatter,
+        *(Guard, Loop, Last, Segment, Enter, Leave, Derive),
+    )
 }
 _SPECIAL: Final = {"nan": numpy.nan, "inf": numpy.inf, "-inf": -numpy.inf}
 T = TypeVar("T")
@@ -94,6 +104,7 @@ class _Reader:
             "Operand": self._operand,
             "Segment": partial(_at, self._segments, what="segment"),
             "bool": partial(_checked, kind=bool, what="an outcome or a way"),
+            "int": self._size,
             "Diagonal | None": lambda x: x and Diagonal(*map(_small, _some(3, x))),
         }
 
@@ -168,7 +179,7 @@ class _Reader:
             self._count(self._runs * self._ends[statement.segment])
         if "note" in x:
             statement.note = _at(self._notes, x["note"], "note")
-        if isinstance(statement, (Compute, Load, Last, Enter)):
+        if isinstance(statement, (Compute, Load, Gather, Last, Enter)):
             self._values.append(statement)
         return statement
 
@@ -178,6 +189,12 @@ class _Reader:
         if operation is None:
             raise ProgramError(f"there is no operation {_shown(name)}")
         return Compute(operation, [self._operand(y) for y in _field(x, "operands", list)])
+
+    def _size(self, x: Any) -> int:
+        """How many elements a statement may access; the verifier looks at each."""
+        size = _small(x)
+        self._count(max(size, 0))
+        return size
 
     def _loop(self, x: Any) -> Loop:
         loop = Loop(self._index(_field(x, "trips")))

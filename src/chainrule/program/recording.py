@@ -12,12 +12,11 @@ from typing import Any, Final
 
 from chainrule.engine import ENGINE
 from chainrule.node import _SERIALS, Node
-from chainrule.rules import OPERATIONS, Operation
-
-from .form import Diagonal
+from chainrule.program.form import Diagonal
+from chainrule.rules import OPERATIONS, Operation, one, zero
 
 LEAF: Final = 0
-MARKS: Final = 0x7FF0
+MARKS: Final = 0x7FE0
 BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
 ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
 INPUT: Final = 0x7FFE
@@ -33,10 +32,25 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 _MARKS: Final = {
     **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
-    **{LOOP: "loop", CARRY: "carry", EACH: "each", NEXT: "next", LEFT: "left", END_LOOP: "end loop"},
+    **{
+        LOOP: "loop",
+        CARRY: "carry",
+        EACH: "each",
+        NEXT: "next",
+        LEFT: "left",
+        END_LOOP: "end loop",
+    },
 }
 _DIGIT: Final = 1 << 10
 _CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
+
+TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
+"""Of an input of the run and the elements of a table, which look-ups name by it; no value."""
+LOOKUP: Final = Operation("lookup", lambda index, element, table: element, [zero, one, zero])
+"""Of an index, the element that the run has found, and the table: the element at run time.
+
+As an operation of nodes it is right for the numbers of the run only.
+"""
 
 
 def packed(diagonal: Diagonal) -> int:
@@ -63,6 +77,8 @@ class Recording:
     - GUARD: ``left`` was asked for its truth, and ``right``, 1 or 0, was the answer;
     - POOLED in an operation's code: ``right`` operands stand in the pool from ``left`` on;
     - USER: likewise for a user's operation; before the first operand stands its place among these.
+
+    Rows of the operations TABLE and LOOKUP are of this kind.
 
     Others concern segments, the functions inside a run that a transformation differentiates:
 

@@ -14,6 +14,7 @@ import numpy
 from numpy.typing import NDArray
 
 from .form import (
+    BY_VALUE,
     CONSTANT,
     INPUT,
     SUMS,
@@ -25,6 +26,7 @@ from .form import (
     Derive,
     End,
     Enter,
+    Gather,
     Guard,
     Index,
     Last,
@@ -34,20 +36,23 @@ from .form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Segment,
     Slice,
     Statement,
     Store,
     parts,
 )
-from .nests import Numbers, added, count, instance, numbers
+from .nests import Numbers, added, count, instance, numbers, unique
 
-_VALUES = (Compute, Load, Carry, Last, Enter)
+_VALUES = (Compute, Load, Gather, Carry, Last, Enter)
 _ALL = (INPUT, CONSTANT, VALUES, SUMS)
 _KINDS: Final[dict[type[Statement], Sequence[str]]] = {
     Load: _ALL,
     Store: (VALUES,),
     Add: (SUMS,),
+    Gather: _ALL,
+    Scatter: (SUMS,),
     Derive: (VALUES,),
 }
 """The kinds of arrays that statements take."""
@@ -156,6 +161,9 @@ class _Structure:
                 raise ProgramError("Derive of a segment that has not run here")
             if x.diagonal is not None and not (x.forward and x.diagonal.period > 0):
                 raise ProgramError("Derive of a diagonal backwards, or without a period")
+        elif isinstance(x, BY_VALUE):
+            if x.size < 1:
+                raise ProgramError(f"{name} of {x.size} elements")
         elif not isinstance(x, (Load, Store, Guard)):
             raise ProgramError(f"{name} can't stand in a body")
         for part, kind in parts(type(x)).items():
@@ -326,6 +334,9 @@ class _Accesses:
             if isinstance(x, (Load, Store)):
                 to = self.reads if isinstance(x, Load) else self.writes
                 self._note(to, x.array, numbers(x.index, loops), times[x], _name(x))
+            elif isinstance(x, BY_VALUE):
+                to = self.reads if isinstance(x, Gather) else self.writes
+                self._note(to, x.array, *self._range(x), _name(x))
             elif isinstance(x, Derive):
                 inner, outer = (Enter, Leave) if x.forward else (Leave, Enter)
                 if x.diagonal is None:
@@ -335,6 +346,16 @@ class _Accesses:
             if isinstance(y, Slice):
                 places = numpy.arange(y.start, y.start + y.size)
                 self._note(self.reads, y.array, places, numpy.full(y.size, _END), "an output")
+
+    def _range(self, x: Gather | Scatter) -> tuple[Numbers, Numbers]:
+        """All elements that a statement may access; each with the first read, or the last write."""
+        firsts, which = unique(x.index, self._structure.around[x])
+        times = self._times[x]
+        asked = numpy.full(len(firsts), _END if isinstance(x, Gather) else -1)
+        pick = numpy.minimum if isinstance(x, Gather) else numpy.maximum
+        pick.at(asked, which, times)
+        places = firsts[:, None] + numpy.arange(x.size)
+        return places.reshape(-1), numpy.repeat(asked, x.size)
 
     def of(self, accesses: _Places, array: Array) -> tuple[Numbers, Numbers]:
         """The places and times of some accesses to an array."""

@@ -10,6 +10,7 @@ from .form import (
     Carry,
     Compute,
     Enter,
+    Gather,
     Index,
     Last,
     Load,
@@ -50,6 +51,7 @@ class _Writer:
             "Operand": self._operand,
             "Segment": self._segments.__getitem__,
             "bool": bool,
+            "int": int,
             "Diagonal | None": lambda x: x and [*x],
         }
 
@@ -131,7 +133,7 @@ class _Writer:
         return found
 
     def _define(self, x: Statement) -> None:
-        if isinstance(x, (Compute, Load, Carry, Last, Enter)):
+        if isinstance(x, (Compute, Load, Gather, Carry, Last, Enter)):
             self._values[x] = f"%{len(self._values)}"
 
 

@@ -172,14 +172,40 @@ def gather_numbers(f: Function) -> Vector:
     return _gathered(f, 0)
 
 
+def scatter(f: Function) -> Vector:
+    """Add to one of some elements, in each lane; gives what is added.
+
+    The parameters are which one it is, what is added, the slots of the elements, their number, and
+    the bytes from one to the next. Each lane has its own numbers there, so that none is in another
+    one's way.
+    """
+    b = f.b
+    index, value, table, count, step = f.args
+    numbers = f.lanes(value)
+    for lane, k in enumerate(_places(f, index, count)):
+        place = b.mul(k, step)
+        total = b.fadd(f.load(f.double, f.at(table, place), 8 * lane), numbers[lane])
+        f.store(total, f.at(table, place), 8 * lane)
+    return Vector(f, value)
+
+
 def _gathered(f: Function, lane_step: int) -> Vector:
     b = f.b
     index, table, count, step = f.args
-    end = b.sitofp(count, f.double)
-    zero = f.constant(f.double, 0.0)
-    found = []
-    for lane, x in enumerate(f.lanes(index)):
-        inside = b.and_(b.fcmp_ordered(">=", x, zero), b.fcmp_ordered("<", x, end))
-        k = b.fptosi(b.select(inside, x, zero), f.i64)
-        found.append(f.load(f.double, f.at(table, b.mul(k, step)), lane_step * lane))
+    found = [
+        f.load(f.double, f.at(table, b.mul(k, step)), lane_step * lane)
+        for lane, k in enumerate(_places(f, index, count))
+    ]
     return f.from_lanes(found)
+
+
+def _places(f: Function, index: Any, count: Any) -> list[Any]:
+    """Indices as whole numbers from 0 on, 0 for those outside."""
+    b = f.b
+    zero = f.constant(f.double, 0.0)
+    end = b.sitofp(count, f.double)
+    found = []
+    for x in f.lanes(index):
+        inside = b.and_(b.fcmp_ordered(">=", x, zero), b.fcmp_ordered("<", x, end))
+        found.append(b.fptosi(b.select(inside, x, zero), f.i64))
+    return found

@@ -18,16 +18,17 @@ from dataclasses import dataclass
 
 from chainrule.program.form import (
     CONSTANT,
+    READS,
     SUMS,
     VALUES,
+    WRITES,
     Array,
     Compute,
-    Load,
     Operand,
     Program,
+    Scatter,
     Slice,
     Statement,
-    Store,
     statements,
 )
 from chainrule.rules import Operation
@@ -150,7 +151,7 @@ class _Lowering:
         self._scratch = self._survey()
         self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
         self._same = SameInputs(program, request.uniform if lanes else ())
-        self._left = dict.fromkeys([array for array in self._arrays if array.kind == SUMS])
+        self._left = dict.fromkeys(self._own_sums())
         self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
@@ -232,7 +233,7 @@ class _Lowering:
             if type(statement) is Compute:
                 if len(statement.operands) > most and takes_memory(statement.operation):
                     most = len(statement.operands)
-            elif isinstance(statement, (Load, Store)):
+            elif isinstance(statement, (*READS, *WRITES)):
                 self._place(statement.array)
         for output in program.outputs:
             if isinstance(output, Slice):
@@ -243,6 +244,10 @@ class _Lowering:
         if array not in self._arrays and array.kind != CONSTANT:
             self._arrays[array] = self._memory.take(array.size)
 
+    def _own_sums(self) -> list[Array]:
+        """The SUMS arrays that begin at 0 for each block."""
+        return [x for x in self._arrays if x.kind == SUMS and x not in self._sums]
+
     def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
         """A body with SUMS arrays set to 0 before they are used; the last one has all the rest."""
         left = self._left
@@ -251,7 +256,7 @@ class _Lowering:
         result: list[Statement] = []
         for statement in body:
             for inner in statements([statement]):
-                if isinstance(inner, (Load, Store)) and inner.array in left:
+                if isinstance(inner, (*READS, *WRITES)) and inner.array in left:
                     del left[inner.array]
                     result.append(Zero(inner.array))
             result.append(statement)
@@ -293,16 +298,17 @@ class _Lowering:
     def _can_be_sums(self, part: Slice) -> bool:
         """Whether a part is all that is stored to an array, and read by nobody else."""
         array = part.array
-        if array.kind != VALUES:
+        if array.kind not in (VALUES, SUMS):
             return False
         if sum([isinstance(x, Slice) and x.array is array for x in self._program.outputs]) > 1:
             return False
         for top in self._program.body:
             for x in statements([top]):
-                if isinstance(x, Load) and x.array is array:
+                if isinstance(x, READS) and x.array is array:
                     return False
-                if isinstance(x, Store) and x.array is array:
+                if isinstance(x, WRITES) and x.array is array:
                     low, high = bounds(x.index)
+                    high += x.size - 1 if isinstance(x, Scatter) else 0
                     if low < part.start or high >= part.start + part.size or top in self._uniform:
                         return False
         return True

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.program.form import (
+    BY_VALUE,
     Add,
     Array,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
@@ -57,18 +59,21 @@ def object_code(request: Request) -> tuple[Code, NDArray[np.uint8], list[bytes]]
     return code, memory, objects
 
 
-def shared_function(machine: Machine, name: str, write: Callable[[], str]) -> int:
+def shared_function(
+    machine: Machine, name: str, write: Callable[[], str], kind: object = None
+) -> int:
     """A function that all kernels use; it stays for the life of the process.
 
     Args:
         machine: what to compile for.
         name: its name.
         write: gives its module, in LLVM's assembly language.
+        kind: tells functions of one name apart.
 
     Returns:
         its address.
     """
-    key = cache.name_of(b"shared", repr((machine, name)).encode())
+    key = cache.name_of(b"shared", repr((machine, name, kind)).encode())
     entry = cache.get(key)
     if entry is None:
         entry = {}, [machine.compile(write(), 2)]
@@ -214,6 +219,12 @@ class _Canonical:
                 kind = "+=" if isinstance(statement, Add) else "="
                 element = self._array(statement.array), self._index(statement.index)
                 rows.append((kind, *element, self._operand(statement.value)))
+            elif isinstance(statement, BY_VALUE):
+                kind = "gather" if isinstance(statement, Gather) else "scatter"
+                first = self._array(statement.array), self._index(statement.index)
+                operands = [self._operand(x) for x in statement.operands]
+                rows.append((kind, *first, statement.size, operands))
+                self._new(statement)
             elif isinstance(statement, Last):
                 rows.append(("last", self._operand(statement.carry)))
                 self._new(statement)

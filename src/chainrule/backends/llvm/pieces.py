@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from chainrule.program.form import (
+    BY_VALUE,
     Carry,
     Compute,
     Guard,
@@ -27,6 +28,7 @@ from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
 
 PIECE_COST: Final = 400  # instructions of a piece, about
 CALL_COST: Final = 3
+BY_VALUE_COST: Final = 40
 LOOP_COST: Final = 5
 WHOLE_LOOP: Final = 1500  # instructions of a loop that is not cut
 BESIDE_LOOP: Final = 60  # instructions in a piece before or after its loops
@@ -140,6 +142,8 @@ class _Cutter:
             return cost
         if isinstance(statement, (Load, Carry)):
             return 1
+        if isinstance(statement, BY_VALUE):
+            return BY_VALUE_COST
         return CALL_COST if isinstance(statement, (Guard, Store)) else 0
 
 
@@ -204,7 +208,7 @@ def work(body: Sequence[Statement]) -> float:
         elif isinstance(statement, Loop):
             total += mean(statement.trips) * (work(statement.body) + LOOP_COST)
         else:
-            total += CALL_COST
+            total += BY_VALUE_COST if isinstance(statement, BY_VALUE) else CALL_COST
     return total
 
 

@@ -10,6 +10,7 @@ from chainrule.program.form import (
     Array,
     Carry,
     Compute,
+    Gather,
     Guard,
     Last,
     Load,
@@ -165,6 +166,9 @@ class Places:
                 self._use([carry.next for carry in self.carries[statement]], piece)
             elif isinstance(statement, Load):
                 self._load(statement, piece)
+            elif isinstance(statement, Gather):
+                self._use(statement.operands, piece)
+                of[statement] = Place(piece)
             elif isinstance(statement, Last):
                 self._alias(statement, statement.carry)
             elif isinstance(statement, Guard):

@@ -8,18 +8,19 @@ import numpy
 
 from chainrule.program.form import (
     INPUT,
+    READS,
+    WRITES,
     Array,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
-    Load,
     Loop,
     Operand,
     Program,
     Slice,
     Statement,
-    Store,
     statements,
 )
 
@@ -93,18 +94,23 @@ class _Search:
         """A loop that varies does so as a whole."""
         self.varying.update(loop.body, loop.carries)
         for statement in loop.body:
-            if isinstance(statement, Store):
+            if isinstance(statement, WRITES):
                 self.arrays.add(statement.array)
             elif isinstance(statement, Loop):
                 self._all(statement)
 
     def _differs(self, statement: Statement) -> bool:
-        if isinstance(statement, Load):
+        if isinstance(statement, READS):
+            size = 1
+            if isinstance(statement, Gather):
+                size = statement.size
+                if self._vary(statement.place):
+                    return True
             if statement.array.kind == INPUT:
-                return self._inputs_differ(statement.index)
+                return self._inputs_differ(statement.index, size)
             return statement.array in self.arrays
-        if isinstance(statement, Store):
-            if statement.array in self.arrays or self._vary(statement.value):
+        if isinstance(statement, WRITES):
+            if statement.array in self.arrays or self._vary(*statement.operands):
                 self.arrays.add(statement.array)
                 return True
             return False
@@ -115,14 +121,17 @@ class _Search:
     def _vary(self, *operands: Operand) -> bool:
         return any(x in self.varying for x in operands)
 
-    def _inputs_differ(self, index: Index) -> bool:
+    def _inputs_differ(self, index: Index, size: int) -> bool:
         low, high = bounds(index)
+        if low > high:
+            return False
+        high += size - 1
         low, high = max(low, 0), min(high, len(self._different) - 2)
         return low <= high and bool(self._different[high + 1] - self._different[low])
 
 
 class SameInputs:
-    """Which loads of inputs get a number that is the same for all lanes, out of one array.
+    """Which loads and gathers of inputs read numbers that are the same for all lanes.
 
     Elements with a fixed index are read from slots, as all values of straight code are.
 
@@ -131,23 +140,24 @@ class SameInputs:
         uniform: for each input whether it is the same for all lanes; empty for none.
 
     Attributes:
-        indices: the indices of such loads.
+        indices: the indices of such loads, and gathers.
     """
 
     def __init__(self, program: Program, uniform: Sequence[bool]) -> None:
-        self.indices: set[Index] = set()
+        self.indices: set[Index | Gather] = set()
         size = program.inputs.size
         same = numpy.zeros(size, numpy.bool_)
         same[: len(uniform)] = uniform
         self._in_slots = ~same
         for x in statements(program.body) if same.any() else ():
-            if isinstance(x, Load) and x.array is program.inputs:
+            if isinstance(x, READS) and x.array is program.inputs:
                 low, high = bounds(x.index)
-                part = slice(max(low, 0), high + 1)
-                if x.index.is_fixed or not same[part].all():
+                gathers = isinstance(x, Gather)
+                part = slice(max(low, 0), high + (x.size if isinstance(x, Gather) else 1))
+                if (x.index.is_fixed and not gathers) or not same[part].all():
                     self._in_slots[part] = True
                 else:
-                    self.indices.add(x.index)
+                    self.indices.add(x if isinstance(x, Gather) else x.index)
         for output in program.outputs:
             if isinstance(output, Slice) and output.array is program.inputs:
                 self._in_slots[output.start : output.start + output.size] = True

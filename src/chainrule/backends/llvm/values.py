@@ -12,9 +12,11 @@ from chainrule.program.form import (
     INPUT,
     Array,
     Compute,
+    Gather,
     Index,
     Loop,
     Operand,
+    Scatter,
     Statement,
 )
 
@@ -49,7 +51,7 @@ class ValueWriter:
         memory: Memory,
         arrays: Mapping[Array, int],
         data: Data,
-        same: Container[Index],
+        same: Container[Index | Gather],
         scratch: int,
         module: Module,
         numbers: Mapping[rules.Operation, int],
@@ -272,6 +274,34 @@ class ValueWriter:
         given = f"{self._type} {x},ptr {address},i64 {len(table)},i64 {step}"
         self._lines.append(f"call {self._type} {function}({given})")
         self._moment += 1
+
+    def gather(self, x: Gather) -> str:
+        """LLVM's name of one of some elements."""
+        place = self.operand(x.place)
+        name = "gather_numbers" if x.array.kind == CONSTANT or x in self._same else "gather"
+        if x in self._same:
+            first = self.line(f"getelementptr inbounds double,ptr %u,i64 {self._index(x.index)}")
+        else:
+            first = self.element(x.array, x.index)
+        step = 8 if name == "gather_numbers" else self._memory.step
+        given = f"{self._type} {place},ptr {first},i64 {x.size},i64 {step}"
+        function = self.module.function(name, f"{self._type},ptr,i64,i64")
+        return self._called(f"call {self._type} {function}({given})")
+
+    def scatter(self, x: Scatter) -> None:
+        """Write what adds to one of some elements."""
+        kind = self._type
+        place, value = self.operand(x.place), self.operand(x.value)
+        first = f"ptr {self.element(x.array, x.index)},i64 {x.size},i64 {self._memory.step}"
+        given = f"{kind} {place},{kind} {value},{first}"
+        function = self.module.function("scatter", f"{kind},{kind},ptr,i64,i64")
+        self._called(f"call {kind} {function}({given})")
+
+    def _called(self, line: str) -> str:
+        """Write a call; LLVM's name of what it gives."""
+        register = self.line(line)
+        self._moment += 1
+        return register
 
     def _line_up(self, values: Sequence[Operand]) -> int:
         """The offset of consecutive slots with some values, where they are or copied."""

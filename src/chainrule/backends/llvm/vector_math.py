@@ -104,6 +104,7 @@ _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
     **SWEEPS,
     "gather": callback.gather,
     "gather_numbers": callback.gather_numbers,
+    "scatter": callback.scatter,
     "callback": callback.call_user,
 }
 
@@ -115,6 +116,7 @@ _OPERATORS: Final[dict[str, Formula]] = {
     "negative": operator.neg,
 }
 _BY_HAND: Final = frozenset([*INSTRUCTIONS, *INTRINSICS, *LIBRARY, *FORMULAS, *SWEEPS, "gather"])
+_ONE_ELEMENT: Final = ("gather", "gather_numbers", "scatter")
 _SHORT: Final = ("where", "less", "less_equal", "equal", "not_equal", "maximum", "minimum")
 
 
@@ -181,7 +183,7 @@ def copies(operation: Operation) -> bool:
 
 def is_short(name: str) -> bool:
     """Whether a function is better than a call of it, in code that LLVM optimizes."""
-    if name in _SHORT or name in guards.FUNCTIONS:
+    if name in _SHORT or name in guards.FUNCTIONS or name in _ONE_ELEMENT:
         return True
     found = expression(OPERATIONS[name]) if name in OPERATIONS else None
     if found is None:
@@ -301,7 +303,12 @@ def _parameters(operation: str) -> str:
     if operation in guards.FUNCTIONS:
         return "pvvii"
     if operation in _IN_MEMORY:
-        others = {"gather": "vpii", "gather_numbers": "vpii", "callback": "pipii"}
+        others = {
+            "gather": "vpii",
+            "gather_numbers": "vpii",
+            "scatter": "vvpii",
+            "callback": "pipii",
+        }
         return others.get(operation, "pi")
     return "v" * len(OPERATIONS[operation].local_grads)
 

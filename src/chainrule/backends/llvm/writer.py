@@ -8,22 +8,28 @@ from typing import Final
 
 from chainrule import rules
 from chainrule.program.form import (
+    READS,
+    WRITES,
     Add,
     Array,
+    Carry,
     Compute,
+    Gather,
     Guard,
     Index,
     Last,
     Load,
     Loop,
     Operand,
+    Scatter,
     Statement,
     Store,
     statements,
 )
 
 from .data import Data
-from .maps import Map, MapWriter, as_map
+from .map_writer import MapWriter
+from .maps import Map, as_map
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, Places, compared
@@ -140,7 +146,9 @@ class Writer(ValueWriter):
 
     def _calls(self, called: Sequence[tuple[str, bool]], loops: Sequence[Loop]) -> None:
         """Call functions, as long as none says to stop."""
-        given = ",".join(["ptr %w,ptr %d,ptr %s,ptr %u", *[f"i64 {self._counters[x]}" for x in loops]])
+        given = ",".join(
+            ["ptr %w,ptr %d,ptr %s,ptr %u", *[f"i64 {self._counters[x]}" for x in loops]]
+        )
         kinds = ",".join(["ptr,ptr,ptr,ptr", *["i64"] * len(loops)])
         for name, stops in called:
             result = "i1" if stops else "void"
@@ -165,7 +173,7 @@ class Writer(ValueWriter):
     def _memory_of(self, piece: Piece) -> list[object]:
         found: dict[object, None] = {"values": None}
         for statement in statements(piece.body):
-            if isinstance(statement, (Load, Store, Zero)):
+            if isinstance(statement, (*READS, *WRITES, Zero)):
                 found[statement.array] = None
             for x in statement.operands:
                 place = self._places.of.get(x) if isinstance(x, Statement) else None
@@ -217,8 +225,12 @@ class Writer(ValueWriter):
                 if statement not in same and of[statement].home is not None:
                     register = self.load(statement.array, statement.index)
                     self._keep(of[statement], register)
+            elif isinstance(statement, Gather):
+                self._keep(of[statement], self.gather(statement))
             elif isinstance(statement, Store):
                 self._write(statement)
+            elif isinstance(statement, Scatter):
+                self.scatter(statement)
             elif isinstance(statement, Guard):
                 self._guard(statement)
             elif isinstance(statement, Last):
@@ -244,12 +256,14 @@ class Writer(ValueWriter):
         start = "0"
         found = None
         if self._together > 1 and self.module.optimizes:
-            found = as_map(loop, kept, self._places.same, self._together)
+            found = as_map(loop, self._places.carries, self._places.same, self._together)
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
+        together, self._together = self._together, 1 if found is not None else self._together
         with self._loop(loop, initial, carries, start) as following:
             self._body(loop.body)
             following += [self.operand(carry.next) for carry in kept]
+        self._together = together
         for place in carries:  # the last values
             self._keep(place, place.register)
 
@@ -264,6 +278,25 @@ class Writer(ValueWriter):
             following += MapWriter(self, found, self._together).write(registers)
         return end, [place.register for place in carries]
 
+    def carries_of(self, loop: Loop) -> list[Carry]:
+        """The carries of a loop that change, each another way."""
+        return self._places.carries[loop]
+
+    @contextmanager
+    def inner_loop(
+        self, loop: Loop, initial: Sequence[str], kind: str
+    ) -> Iterator[tuple[list[str], list[str]]]:
+        """Write a loop in a map; gives LLVM's names of its carries, and takes what they are next.
+
+        Args:
+            loop: the loop.
+            initial: what the carries begin with.
+            kind: their type.
+        """
+        carries = [Place(None) for _ in initial]
+        with self._loop(loop, initial, carries, kind=kind) as following:
+            yield [place.register for place in carries], following
+
     @contextmanager
     def _loop(
         self,
@@ -273,6 +306,7 @@ class Writer(ValueWriter):
         start: str = "0",
         end: str = "",
         step: int = 1,
+        kind: str = "",
     ) -> Iterator[list[str]]:
         """Write a loop; inside its body is written, and what carries are next is given."""
         lines = self._lines
@@ -295,7 +329,7 @@ class Writer(ValueWriter):
         lines.append(f"add nuw nsw i64 {counter},{step}")
         lines[head] = f"phi i64[{start},%{before}],[{self._new()},%{self._block}]"
         for k, (first, then) in enumerate(zip(initial, following, strict=True), 1):
-            lines[head + k] = f"phi {self._type}[{first},%{before}],[{then},%{self._block}]"
+            lines[head + k] = f"phi {kind or self._type}[{first},%{before}],[{then},%{self._block}]"
         lines.append(f"br label %h{label}\nx{label}:")
         self._block = f"x{label}"
         self._moment += 1  # what was loaded in the body is not there after it

@@ -12,6 +12,7 @@ from chainrule.program.form import (
     Add,
     Array,
     Derive,
+    Gather,
     Index,
     Last,
     Load,
@@ -19,6 +20,7 @@ from chainrule.program.form import (
     Operand,
     Program,
     ProgramError,
+    Scatter,
     Slice,
     Statement,
     Store,
@@ -58,6 +60,19 @@ class _Expansion(Rebuilding):
         """Keep the elements of arrays as values."""
         if isinstance(x, Load):
             self.values[x] = self._element(x.array, self._place(x.index))
+        elif isinstance(x, Gather):
+            first, *others = [self._element(x.array, at) for at in self._range(x)]
+            for k, other in enumerate(others, 1):
+                first = self._picked(x, k, other, first)
+            self.values[x] = first
+        elif isinstance(x, Scatter):
+            for k, at in enumerate(self._range(x)):
+                before = self._element(x.array, at)
+                total = self.builder.compute(rules.add, (before, self.value(x.value)))
+                if k:
+                    self._elements[x.array, at] = self._picked(x, k, total, before)
+                else:
+                    self._elements[x.array, at] = self._picked_first(x, total, before)
         elif isinstance(x, Add):
             place = x.array, self._place(x.index)
             terms = self._elements.get(place, 0.0), self.value(x.value)
@@ -90,6 +105,21 @@ class _Expansion(Rebuilding):
         for table, inner in index.tables:
             place += int(table.numbers[self._place(inner)])
         return place
+
+    def _picked(self, x: Gather | Scatter, k: int, if_so: Operand, if_not: Operand) -> Operand:
+        """One thing if a statement accesses a certain element, not its first one, else another."""
+        compute = self.builder.compute
+        whole = compute(rules.floor, (self.value(x.place),))
+        return compute(rules.where, (compute(rules.equal, (whole, float(k))), if_so, if_not))
+
+    def _picked_first(self, x: Scatter, if_so: Operand, if_not: Operand) -> Operand:
+        for k in range(1, x.size):
+            if_so = self._picked(x, k, if_not, if_so)
+        return if_so
+
+    def _range(self, x: Gather | Scatter) -> range:
+        first = self._place(x.index)
+        return range(first, first + x.size)
 
     def _element(self, array: Array, place: int) -> Operand:
         if array.kind == INPUT:

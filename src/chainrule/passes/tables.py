@@ -1,0 +1,72 @@
+"""Tables that are looked up in a rolled program: in which arrays their elements lie."""
+
+from __future__ import annotations
+
+import numpy
+
+from chainrule.program.builder import Builder
+from chainrule.program.form import VALUES, Array, Operand
+from chainrule.program.nests import Numbers
+
+from .domain import Indices
+from .nest import Nest, Written
+from .rows import ELEMENT, LOOKED_UP, Rows
+
+
+class Tables:
+    """The tables of a rolled program.
+
+    Those that one written row looks up, in different iterations, share an array.
+
+    Args:
+        rows, nest: what is written.
+
+    Attributes:
+        stores: of written rows that are elements, the array and their places there.
+    """
+
+    def __init__(self, rows: Rows, nest: Nest) -> None:
+        self.stores: dict[int, tuple[Array, Numbers]] = {}
+        self._rows = rows
+        self._places = numpy.zeros(len(rows), dtype=numpy.int64)
+        self._array_of: dict[int, Array] = {}  # by written row
+        elements = rows.of_code(ELEMENT)
+        if not len(elements):
+            return
+        group: dict[int, int] = {x: x for x in numpy.unique(nest.owner[elements]).tolist()}
+
+        def found(x: int) -> int:
+            while group[x] != x:
+                group[x] = group[group[x]]
+                x = group[x]
+            return x
+
+        first_owner: dict[int, int] = {}
+        for written in nest.written:
+            if rows.code(int(written.rows[0])) == LOOKED_UP:
+                firsts = numpy.unique(rows.right(written.rows))
+                asked = firsts[:, None] + numpy.arange(rows.size(int(written.rows[0])))
+                owners = numpy.unique(nest.owner[asked]).tolist()
+                first_owner[written.number] = owners[0]
+                for other in owners[1:]:
+                    group[found(other)] = found(owners[0])
+        arrays: dict[int, Array] = {}
+        of_elements = numpy.array([found(x) for x in nest.owner[elements].tolist()])
+        for leader in numpy.unique(of_elements).tolist():
+            own = elements[of_elements == leader]
+            arrays[leader] = Array(VALUES, len(own), "table")
+            self._places[own] = numpy.arange(len(own))
+        for owner in group:
+            rows_of = nest.written[owner].rows
+            self.stores[owner] = arrays[found(owner)], self._places[rows_of]
+        for number, owner in first_owner.items():
+            self._array_of[number] = arrays[found(owner)]
+
+    def look_up(
+        self, builder: Builder, indices: Indices, written: Written, place: Operand
+    ) -> Operand:
+        """The value of a written row that looks up a table."""
+        firsts = self._places[self._rows.right(written.rows)]
+        index = indices.index(written.domain, firsts)
+        size = self._rows.size(int(written.rows[0]))
+        return builder.gather(self._array_of[written.number], index, size, place)
