@@ -264,16 +264,15 @@ def test_stores_that_are_left(seed: int) -> None:
     trips, inner = (int(x) for x in drawn.integers(1, 5, 2))
     builder = Builder(4, final=True)
     values = Array(VALUES, 100, "values")
-    with builder.loop(trips) as i:
-        with builder.loop(inner) as j:
-            x = builder.load(builder.inputs, Index(0, ((j, 1),)))
-            at = Index(0, ((i, inner), (j, 1)))
-            builder.store(values, at, builder.compute(rules.multiply, (x, 3.0)))
-            if drawn.random() < 0.3:  # what it has stored itself, not as the same index
-                numbers = np.arange(100, dtype=np.int64)
-                same_element = Index(0, (), ((Table(numbers), at),))
-                inside = builder.compute(rules.add, (builder.load(values, same_element), 1.0))
-                builder.store(values, at.plus(50), inside)
+    with builder.loop(trips) as i, builder.loop(inner) as j:
+        x = builder.load(builder.inputs, Index(0, ((j, 1),)))
+        at = Index(0, ((i, inner), (j, 1)))
+        builder.store(values, at, builder.compute(rules.multiply, (x, 3.0)))
+        if drawn.random() < 0.3:  # what it has stored itself, not as the same index
+            numbers = np.arange(100, dtype=np.int64)
+            same_element = Index(0, (), ((Table(numbers), at),))
+            inside = builder.compute(rules.add, (builder.load(values, same_element), 1.0))
+            builder.store(values, at.plus(50), inside)
     outputs: list[Operand] = []
     for place in drawn.permutation(trips * inner)[: drawn.integers(0, 3)].tolist():
         outputs.append(builder.load(values, Index(place)))
@@ -299,4 +298,4 @@ def test_only_the_last_element_is_stored(trips: int) -> None:
         builder.store(given, Index(0, ((j, 1),)), builder.compute(rules.multiply, (read, 3.0)))
     result = same(builder.finish([Slice(given, 0, 1)]), [1.0, 2.0, 3.0, 4.0, 5.0])
     in_loops = [x for loop in result.body if isinstance(loop, Loop) for x in loop.body]
-    assert trips == 0 or not any(isinstance(x, Store) and x.array is values for x in in_loops)
+    assert trips < 2 or not any(isinstance(x, Store) and x.array is values for x in in_loops)
