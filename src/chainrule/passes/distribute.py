@@ -24,7 +24,6 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import substituted
 
-
 LONG = 64
 """Iterations of loops for which that pays."""
 
@@ -60,10 +59,8 @@ def _added_after(loop: Loop) -> list[Loop]:
     after = []
     for found in shared:
         step = found[0].index.strides[0][1]
-        for x in sorted(
-            found, key=lambda x: -step * x.index.offset
-        ):  # an element's first term first
-            after.append(_adding(loop, x))
+        found.sort(key=lambda x: -step * x.index.offset)  # the first term of an element comes first
+        after += [_adding(loop, x) for x in found]
     return after
 
 
