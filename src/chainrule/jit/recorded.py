@@ -98,7 +98,7 @@ class Recorded:
             TypeError: if it depends on a node whose value is computed in Python.
             TracedValueError: if it depends on a value of a transformation that has ended.
         """
-        operand = self._recording.record(root)
+        operand: int = self._recording.record(root)
         if len(self.captured) > self._followed:
             self._check_captured()
         return operand
