@@ -233,7 +233,7 @@ class _Differentiation(Rebuilding):
             for colour in range(period):
                 data = (colours == colour).astype(numpy.float64)
                 given = Array(CONSTANT, len(data), "given", data)
-                masks = dict.fromkeys(region.enters, given)
+                masks: dict[Statement, Array | None] = dict.fromkeys(region.enters, given)
                 first = Index(colour * count)
                 ends = Ends(True, given, Index(), found, first, 1.0, masks)
                 push_forward(self.builder, region, self._local_gradients, ends)
