@@ -45,6 +45,10 @@ class IndexNode(WholeNode):
         """The number itself, found by guards: it becomes part of the trace."""
         return found_by_guards(self)
 
+    def columns(self, rows: Any) -> list[Any] | None:
+        """The elements of a row, where it is known for each iteration of a loop which one."""
+        return None
+
     @property
     def bound(self) -> int:
         """What the absolute value does not exceed; of an input it is found by a guard, once."""
@@ -284,6 +288,9 @@ def _looked_up(table: Any, key: Any) -> Any:
     """The element, or array of them, at a key that holds an IndexNode."""
     plain = table.view(numpy.ndarray)
     keys = list(key) if isinstance(key, tuple) else [key]
+    column = _column(plain, keys)
+    if column is not None:
+        return column
     axes = _axes(keys, plain.ndim)
     first: Any = None  # which element is found if all other keys are 0
     for k, axis in zip(keys, axes, strict=True):
@@ -331,6 +338,23 @@ def _from_zero(index: IndexNode, length: int) -> IndexNode:
         raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
     found = apply(rules.where, (index < 0, index + length, index))  # no branch
     return IndexNode.of(found, length)
+
+
+def _column(plain: Any, keys: list[Any]) -> Any:
+    """What is looked up by an index that is known for each iteration of a loop, else None."""
+    (index, *others) = [k for k in keys if isinstance(k, IndexNode)]
+    if others or not all(k is index or isinstance(k, (int, slice)) for k in keys):
+        return None
+    at = next(i for i, k in enumerate(keys) if k is index)
+    rows = plain[tuple([slice(None) if k is index else k for k in keys])]
+    rows = numpy.moveaxis(rows, sum(isinstance(k, slice) for k in keys[:at]), 0)
+    columns = index.columns(rows)
+    if columns is None:
+        return None
+    found = numpy.empty(len(columns), dtype=object)
+    found[:] = columns
+    indices = any(isinstance(x, IndexNode) for x in columns)
+    return found.reshape(rows.shape[1:]).view(IndexArray if indices else TracedArray)[()]
 
 
 def _looked_up_by_arrays(table: Any, keys: tuple[Any, ...]) -> Any:

@@ -22,7 +22,7 @@ from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
-from .loops import traced_once
+from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
 from .segments import ValuesWanted, recorded_linearization
@@ -71,6 +71,7 @@ class Recorder:
         self.forced = forced
         self.loops = plain.loops and segments
         self.unrolled = False
+        self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
         self._plain = plain
         self.segments = segments

@@ -81,7 +81,6 @@ class Kernel:
         if lanes:
             program = jammed(program)
         self._n_inputs = program.inputs.size
-        self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
         self._stores_all = Request(program, list(uniform), lanes, none, target)
@@ -218,9 +217,9 @@ class Kernel:
         errors: Errors = []
         if loaded.code.calls_back:
             with collected_errors() as errors:
-                self._run(loaded.address, call, workspace[0])
+                loaded.run(loaded.address, call, workspace[0])
         else:
-            self._run(loaded.address, call, workspace[0])
+            loaded.run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
 
@@ -289,14 +288,6 @@ def _held(status: NDArray[np.int32] | None, position: int) -> bool:
     if status is None:
         return True
     return bool((status == 0).any() if position == EVERY_LANE else status[position] == 0)
-
-
-@functools.cache
-def _run_function(target: Machine) -> Any:
-    """The driver's function ``run``."""
-    pointer = ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
-    return kind(shared_function(target, "run", lambda: driver.lanes_driver(target.width)))
 
 
 @functools.cache
