@@ -23,7 +23,6 @@ from chainrule.engine import ENGINE
 from chainrule.jit import small
 from chainrule.tracebacks import SWITCH
 
-
 of_the_engine = pytest.mark.skipif(ENGINE is None, reason="of the engine")
 
 
