@@ -105,7 +105,10 @@ class Maker:
                 state.indices.append(k(state))
             elif kind == "tables":
                 table, grid = state.tables
-                state.tables = [[e * 0.5 + math.sin(x) for e in table], np.asarray(grid) * math.tanh(y) + x]
+                state.tables = [
+                    [e * 0.5 + math.sin(x) for e in table],
+                    np.asarray(grid) * math.tanh(y) + x,
+                ]
             else:
                 found = (x * y, math.sin(x) + y, math.tanh(x - y), math.where(x > y, x, y * y))
                 state.numbers.append(math.tanh(found[how]))
@@ -176,9 +179,7 @@ def check(seed: int) -> None:
 
     twice = cr.compile(cr.grad(second, argnums=(0, 3)))
     lanes = cr.compile(
-        cr.value_and_grad(
-            cr.vmap(f, in_axes=(None, None, 0, 0), reduce="sum"), argnums=(0, 1, 3)
-        )
+        cr.value_and_grad(cr.vmap(f, in_axes=(None, None, 0, 0), reduce="sum"), argnums=(0, 1, 3))
     )
     points = [
         (rng.uniform(-2, 2, 5), rng.uniform(-2, 2, (5, 3)), rng.integers(0, 4, 4), rng.normal())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chainrule.jit.indices import take
     from chainrule.jit.trace import CompileError
     from chainrule.lanes import vmap
+    from chainrule.program.form import Program
     from chainrule.shortcuts import BranchWarning
     from chainrule.testing import check_grads
     from chainrule.transforms import (
@@ -54,6 +55,7 @@ __all__ = [
     "Operation",
     "OperationNode",
     "PowOp",
+    "Program",
     "ReLUNode",
     "Recording",
     "TanhNode",
@@ -101,6 +103,7 @@ _ROOMS = {
     "drawing": ("draw_graph", "trace"),
     "explorer": ("Explorer", "Recording", "explore"),
     "lanes": ("vmap",),
+    "program.form": ("Program",),
     "shortcuts": ("BranchWarning",),
     "testing": ("check_grads",),
     "transforms": (

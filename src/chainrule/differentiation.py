@@ -370,7 +370,7 @@ class Linearization:
 
     def sparse_entries(self, symmetric: bool) -> Entries:
         """The same, as a sparse matrix has them; those above its diagonal may be those below."""
-        return Entries(self.sparse_rows(), symmetric)
+        return Entries.of(self.sparse_rows(), symmetric)
 
     def pull_back_one(self, y: Any) -> dict[int, Any]:
         """The gradient of one output by the inputs it depends on, visiting only what it does.
@@ -584,7 +584,7 @@ class LinearizationOfNumbers:
 
     def sparse_entries(self, symmetric: bool) -> Entries:
         """The same, as a sparse matrix has them; those above its diagonal may be those below."""
-        return Entries(self.sparse_rows(), symmetric)
+        return Entries.of(self.sparse_rows(), symmetric)
 
     def _passed(self, name: str, *args: Any) -> Any:
         """What a pass in C gives, or the Python class where that must take over."""

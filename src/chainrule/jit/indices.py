@@ -17,7 +17,7 @@ from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
-from chainrule.node import Node, OperationNode, apply, with_other
+from chainrule.node import Node, apply, with_other
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
 from chainrule.traced import leaving
@@ -27,7 +27,7 @@ from chainrule.whole import WholeNode, found_by_guards
 from . import whole
 
 
-class IndexNode(OperationNode):
+class IndexNode(WholeNode):
     """A whole number in a trace."""
 
     _bound: int | None = None
@@ -56,41 +56,38 @@ class IndexNode(OperationNode):
             self._bound = whole.SMALL if Node.__abs__(self) <= whole.SMALL else whole.LARGEST
         return self._bound
 
-    def __add__(self, other: object) -> Any:
-        return _whole(self, other, "+", False)
+    def _with(self, other: Any, symbol: str, swapped: bool) -> Any:
+        """An operator with something else: as on ints if that is a whole number.
 
-    def __radd__(self, other: object) -> Any:
-        return _whole(self, other, "+", True)
-
-    def __sub__(self, other: object) -> Any:
-        return _whole(self, other, "-", False)
-
-    def __rsub__(self, other: object) -> Any:
-        return _whole(self, other, "-", True)
-
-    def __mul__(self, other: object) -> Any:
-        return _whole(self, other, "*", False)
-
-    def __rmul__(self, other: object) -> Any:
-        return _whole(self, other, "*", True)
+        Raises:
+            ZeroDivisionError: for a divisor of 0.
+            OverflowError: if the result is not exact.
+        """
+        if not is_whole(other):
+            return with_other(self, other, symbol, swapped)
+        if not isinstance(other, Node):
+            other = whole.exact(int(other))
+        a, b = (other, self) if swapped else (self, other)
+        if symbol in ("/", "//", "%") and b == 0:
+            raise ZeroDivisionError("division by zero")
+        result = with_other(self, other, symbol, swapped)
+        if symbol == "/":
+            return result
+        if symbol == "//":
+            bound = bound_of(a)
+        elif symbol == "%":
+            bound = bound_of(b)
+        elif symbol == "*":
+            bound = bound_of(a) * bound_of(b)
+        else:
+            bound = bound_of(a) + bound_of(b)
+        return checked(result, bound)
 
     def __truediv__(self, other: object) -> Any:
-        return _whole(self, other, "/", False)
+        return self._with(other, "/", False)
 
     def __rtruediv__(self, other: object) -> Any:
-        return _whole(self, other, "/", True)
-
-    def __floordiv__(self, other: object) -> Any:
-        return _whole(self, other, "//", False)
-
-    def __rfloordiv__(self, other: object) -> Any:
-        return _whole(self, other, "//", True)
-
-    def __mod__(self, other: object) -> Any:
-        return _whole(self, other, "%", False)
-
-    def __rmod__(self, other: object) -> Any:
-        return _whole(self, other, "%", True)
+        return self._with(other, "/", True)
 
     def __divmod__(self, other: object) -> Any:
         return self // other, self % other
@@ -129,14 +126,13 @@ class IndexNode(OperationNode):
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
-    def __invert__(self) -> Any:
-        return -self - 1
-
     def __neg__(self) -> Any:
         return IndexNode.of(super().__neg__(), self.bound)
 
     def __abs__(self) -> Any:
         return IndexNode.of(super().__abs__(), self.bound)
+
+    __float__ = Node.__float__  # raises: a trace for each value is to be asked for, by int(k)
 
     def __hash__(self) -> int:
         raise leaving(self, "the hash of", _USE_INT)
@@ -149,9 +145,6 @@ class IndexNode(OperationNode):
         if operation not in _KEEP_WHOLE or not all(map(is_whole, operands)):
             return result
         return IndexNode.of(result, max(map(bound_of, operands)))
-
-    def __round__(self, digits: Any = None) -> Any:
-        return self if digits is None else super().__round__(digits)
 
 
 _KEEP_WHOLE: Final = (
@@ -167,7 +160,7 @@ _USE_INT: Final = "look it up as int(k), which records a trace for each value, o
 
 def is_whole(x: object) -> bool:
     """Whether x is a whole number, or is one in a trace."""
-    return isinstance(x, (int, numpy.integer, numpy.bool_, IndexNode, WholeNode))
+    return isinstance(x, (int, numpy.integer, numpy.bool_, WholeNode))
 
 
 def bound_of(x: Any) -> int:
@@ -177,34 +170,6 @@ def bound_of(x: Any) -> int:
     if isinstance(x, WholeNode):
         return 1 if isinstance(x, ConditionNode) else whole.LARGEST
     return abs(int(x))
-
-
-def _whole(index: IndexNode, other: Any, symbol: str, swapped: bool) -> Any:
-    """An operator between an index and something else: as on ints if that is a whole number.
-
-    Raises:
-        ZeroDivisionError: for a divisor of 0.
-        OverflowError: if the result is not exact.
-    """
-    if not is_whole(other):
-        return with_other(index, other, symbol, swapped)
-    if not isinstance(other, Node):
-        other = whole.exact(int(other))
-    a, b = (other, index) if swapped else (index, other)
-    if symbol in ("/", "//", "%") and b == 0:
-        raise ZeroDivisionError("division by zero")
-    result = with_other(index, other, symbol, swapped)
-    if symbol == "/":
-        return result
-    if symbol == "//":
-        bound = bound_of(a)
-    elif symbol == "%":
-        bound = bound_of(b)
-    elif symbol == "*":
-        bound = bound_of(a) * bound_of(b)
-    else:
-        bound = bound_of(a) + bound_of(b)
-    return checked(result, bound)
 
 
 def _bits(function: Callable[[Any, Any], Any], ufunc: str, a: Any, b: Any) -> Any:
@@ -301,7 +266,9 @@ def _index(key: Any) -> Any:
     """A key of a traced array: an index for a whole number; a comparison is a bool, a mask."""
     if isinstance(key, ConditionNode):
         return bool(key)
-    return IndexNode.of(key) if isinstance(key, WholeNode) else key
+    if isinstance(key, WholeNode) and not isinstance(key, IndexNode):
+        return IndexNode.of(key)
+    return key
 
 
 def _as_array(table: Any) -> Any:

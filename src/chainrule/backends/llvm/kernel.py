@@ -23,7 +23,6 @@ from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
 from .driver import CallFields
 from .layout import BLOCK
-from .driver import CallFields
 from .loaded import Loaded
 from .lowering import Request
 from .machine import Machine, machine
@@ -82,7 +81,6 @@ class Kernel:
         if lanes:
             program = jammed(program)
         self._n_inputs = program.inputs.size
-        self._run: Any = _run_function(target) if lanes else None
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
         self._stores_all = Request(program, list(uniform), lanes, none, target)
@@ -160,7 +158,9 @@ class Kernel:
             index = np.ascontiguousarray(index, dtype=np.int64)
             index_address = address_of(index)
             lanes = len(index)
-        loaded = self._loaded_for_storing() if materialize else self._loaded
+        loaded = self._loaded
+        if materialize:
+            loaded = self._storing or self._loaded_for_storing()
         code = loaded.code
         units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
         status = None
@@ -217,9 +217,9 @@ class Kernel:
         errors: Errors = []
         if loaded.code.calls_back:
             with collected_errors() as errors:
-                self._run(loaded.address, call, workspace[0])
+                loaded.run(loaded.address, call, workspace[0])
         else:
-            self._run(loaded.address, call, workspace[0])
+            loaded.run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
 
@@ -288,14 +288,6 @@ def _held(status: NDArray[np.int32] | None, position: int) -> bool:
     if status is None:
         return True
     return bool((status == 0).any() if position == EVERY_LANE else status[position] == 0)
-
-
-@functools.cache
-def _run_function(target: Machine) -> Any:
-    """The driver's function ``run``."""
-    pointer = ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
-    return kind(shared_function(target, "run", lambda: driver.lanes_driver(target.width)))
 
 
 @functools.cache
