@@ -398,8 +398,11 @@ class _Cutting:
             return rows
         tables = self._rows.some(asked[missing] - self._n_inputs)
         before = at[first[missing]]
-        columns = zip(rows, tables, strict=True)
-        return _Rows(*[numpy.insert(column, before, table) for column, table in columns])
+        joined = _Rows.joined([rows, tables])
+        order = numpy.insert(
+            numpy.arange(len(rows.ids)), before, range(len(rows.ids), len(joined.ids))
+        )
+        return joined.some(order)
 
     def _new_rows(self, code: int, left: Numbers) -> _Rows:
         """Rows that count themselves."""
