@@ -108,7 +108,9 @@ class Source:
         else:
             init = "None"
         length = random.randint(1, 9)
-        source = random.choice(["argument", "numbers", "computed", "mixed", "indices", "none", "rows", "two"])
+        source = random.choice(
+            ["argument", "numbers", "computed", "mixed", "indices", "none", "rows", "two"]
+        )
         reads, rest = f"{x}", ""
         if source == "argument":
             name, length = random.choice(arrays)

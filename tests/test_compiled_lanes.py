@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -465,6 +466,59 @@ def test_infinities_and_nan_in_sums() -> None:
     assert inverse == 1.5
     assert all(map(math.isnan, f(x)))
     assert math.copysign(1.0, cr.compile(cr.vmap(lambda x: -x, reduce="sum"))(np.zeros(3))) == 1.0
+
+
+def _numbers(rng: Random, shape: tuple[int, ...], axis: int) -> Any:
+    """An array of some lane shape, laid out in one of many ways."""
+    count = rng.randrange(1, 12)
+    whole = (*shape[:axis], count, *shape[axis:])
+    x = np.array([rng.uniform(-2.0, 2.0) for _ in range(2 * math.prod(whole))])
+    x = x.reshape((2, *whole))
+    way = rng.randrange(6)
+    if way == 0:
+        return np.moveaxis(x, 0, -1)[..., 0]  # every other number
+    if way == 1:
+        return np.asfortranarray(x[0])
+    if way == 2:
+        return x[0].astype(rng.choice(["f4", ">f8"]))
+    if way == 3:  # not aligned
+        data = np.frombuffer(b"." + x[0].tobytes(), dtype="u1")[1:]
+        return data.view("f8").reshape(whole)
+    if way == 4:
+        return x[0][::-1]
+    return x[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*was compiled")
+@pytest.mark.parametrize("seed", range(12))
+def test_arguments_of_the_same_types(seed: int) -> None:
+    """Calls find their code by types first; what else differs is told apart."""
+    rng = Random(seed)
+    axis = seed % 2
+
+    def f(x: Any, y: Any, k: Any) -> Any:
+        parts = [*y.values()] if isinstance(y, dict) else y if isinstance(y, list) else [y]
+        total = sum(x.ravel().tolist()) if isinstance(x, np.ndarray) else x
+        for i, part in enumerate(parts):
+            inner = part[0] * 3.0 if isinstance(part, list) else part
+            total = total * (i + 2) + sum(np.ravel(inner).tolist()) * len(str(k[0]))
+        return total, [x]
+
+    g = cr.vmap(f, in_axes=(axis, None, None))
+    compiled = cr.compile(g)
+    shapes: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)]
+    for _ in range(60):
+        x = _numbers(rng, rng.choice(shapes[axis:]), axis)
+        y: Any = rng.choice([0.5, np.float64(1.5), np.arange(3.0), np.arange(2.0), np.ones((3, 1))])
+        alike = [[y], [[[y], 2.0], [y, [2.0]]], [{"b": y, "a": 1.0}, {"a": 1.0, "b": y}]]
+        k = [rng.choice([1, 10, True, "a", None])]
+        for y in rng.choice(alike) * 2:
+            found, expected = compiled(x, y, k), g(x, y, k)
+            assert np.array_equal(found[1][0], expected[1][0])
+            assert np.allclose(found[0], expected[0], rtol=1e-12, atol=1e-12)
+        if rng.random() < 0.1:
+            with pytest.raises(ValueError, match="no lanes"):
+                compiled(x.take([], axis=axis), y, k)
 
 
 # Other machines

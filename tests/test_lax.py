@@ -179,6 +179,31 @@ def test_size_of_code(transform: Any) -> None:
     assert sizes[0] == sizes[1] < 150
 
 
+@pytest.mark.parametrize("by", [0, (0, 1), None])
+def test_size_of_look_ups(by: Any) -> None:
+    """What is looked up by the index of a loop takes the same code, however long it runs."""
+
+    def f(a: Any, x: Any) -> Any:
+        n = len(x)
+
+        def body(i: Any, total: Any) -> Any:
+            steps = x[i] - x[i - 1] + x[n - 1 - i] * x[-i] + x[(2 * i + 1) % n] + x[i // 2]
+            return total + a * steps * i
+
+        return lax.fori_loop(1, n, body, 0.0)
+
+    sizes = []
+    for length in (300, 3000):
+        x = numpy.sin(numpy.arange(float(length)))
+        compiled = compile(f if by is None else grad(f, argnums=by))
+        found = compiled(0.3, x)
+        if length == 300:
+            expected = (f if by is None else grad(f, argnums=by))(0.3, x)
+            _same(found, expected, "")
+        sizes.append(compiled.stats().nodes)
+    assert max(sizes) < 200
+
+
 def fixed(a: Any, x: Any) -> Any:
     """The same of one number only."""
     return total(a, numpy.linspace(0.0, 1.0, len(x)))

@@ -161,6 +161,26 @@ def test_loop_programs(seed: int) -> None:
     assert not differences(program), program.source
 
 
+def test_directional_derivatives_of_what_all_iterations_read() -> None:
+    """A tangent reaches sums of shared elements: the loop derived again asks in which instances."""
+
+    def f(x: Any, y: Any, steps: int) -> Any:
+        for _ in range(steps):
+
+            def inner(t: Any) -> Any:
+                t = cr.math.sin(t) + 0.5 * t
+                return cr.math.exp(-(y + x) * (y + x)) * t
+
+            value, slope = cr.jvp(inner, (x,), (1.0,))
+            last = cr.math.tanh(value - 0.5 * slope)
+        return last
+
+    for seed, steps in ((3, 2), (0, 50)):
+        with rolling(seed):
+            gradient = cr.compile(cr.grad(f, (0, 1)))(0.9, -0.6, steps)
+        np.testing.assert_allclose(gradient, cr.grad(f, (0, 1))(0.9, -0.6, 1), rtol=1e-12)
+
+
 def main() -> None:
     """Check many programs."""
     count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000

@@ -32,6 +32,7 @@ from chainrule.program.form import (
     Program,
     Slice,
     Store,
+    Table,
     statements,
 )
 from chainrule.program.interpreter import interpret
@@ -254,3 +255,47 @@ def test_reached_conditions() -> None:
     program = builder.finish([builder.load(flags, Index(0))])
     for numbers in ([1.0, 2.0], [2.0, 1.0]):
         assert not arrays_of(same(program, numbers))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_stores_that_are_left(seed: int) -> None:
+    """Of the elements that loops store, some are read: after them, in them, by the next one."""
+    drawn = np.random.default_rng(seed)
+    trips, inner = (int(x) for x in drawn.integers(1, 5, 2))
+    builder = Builder(4, final=True)
+    values = Array(VALUES, 100, "values")
+    with builder.loop(trips) as i, builder.loop(inner) as j:
+        x = builder.load(builder.inputs, Index(0, ((j, 1),)))
+        at = Index(0, ((i, inner), (j, 1)))
+        builder.store(values, at, builder.compute(rules.multiply, (x, 3.0)))
+        if drawn.random() < 0.3:  # what it has stored itself, not as the same index
+            numbers = np.arange(100, dtype=np.int64)
+            same_element = Index(0, (), ((Table(numbers), at),))
+            inside = builder.compute(rules.add, (builder.load(values, same_element), 1.0))
+            builder.store(values, at.plus(50), inside)
+    outputs: list[Operand] = []
+    for place in drawn.permutation(trips * inner)[: drawn.integers(0, 3)].tolist():
+        outputs.append(builder.load(values, Index(place)))
+    if drawn.random() < 0.5:
+        with builder.loop(trips) as i:
+            last = builder.load(values, Index(inner - 1, ((i, inner),)))
+            builder.add(sums := Array(SUMS, 1, "sums"), Index(), last)
+        outputs.append(builder.load(sums, Index()))
+    same(builder.finish(outputs), drawn.normal(size=4).tolist())
+
+
+@pytest.mark.parametrize("trips", [0, 1, 4])
+def test_only_the_last_element_is_stored(trips: int) -> None:
+    """After the loop, if it has an iteration."""
+    builder = Builder(5, final=True)
+    values, given = Array(VALUES, 6, "values"), Array(VALUES, 1, "given")
+    builder.store(values, Index(0), builder.input(0))
+    with builder.loop(trips) as i:
+        x = builder.load(builder.inputs, Index(1, ((i, 1),)))
+        builder.store(values, Index(1, ((i, 1),)), builder.compute(rules.multiply, (x, x)))
+    with builder.loop(1) as j:
+        read = builder.load(values, Index(trips, ((j, 1),)))
+        builder.store(given, Index(0, ((j, 1),)), builder.compute(rules.multiply, (read, 3.0)))
+    result = same(builder.finish([Slice(given, 0, 1)]), [1.0, 2.0, 3.0, 4.0, 5.0])
+    in_loops = [x for loop in result.body if isinstance(loop, Loop) for x in loop.body]
+    assert trips < 2 or not any(isinstance(x, Store) and x.array is values for x in in_loops)

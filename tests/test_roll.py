@@ -111,6 +111,33 @@ def test_programs(name: str) -> None:
         assert not any(index.tables for index in indices(program))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_strangers_among_iterations(weighted: bool) -> None:
+    """A product and a sum after each sum of products are no iteration of its loop."""
+    n = 12
+
+    def function(x: Any) -> Any:
+        total = 0.0
+        for i in range(n):
+            for j in range(n):
+                element = 0.0
+                for k in range(n):
+                    element = element + x[i * n + k] * x[n * n + k * n + j]
+                total = total + element * (x[i] if weighted else element)
+        return total
+
+    numbers = [Random(k).uniform(-1.0, 1.0) for k in range(2 * n * n)]
+    recording, outputs, values = recorded(function, numbers)
+    program = rolled(recording, outputs)
+    verify(program)
+    assert bits(interpret(program, numbers)[0]) == bits(values)
+    loops = [x for x in statements(program.body) if isinstance(x, Loop)]
+    innermost = {x for x in loops if not any(isinstance(y, Loop) for y in x.body)}
+    assert any(x.trips == Index(n) for x in innermost)
+    for index in indices(program):
+        assert not any(innermost & inner.loops() for _, inner in index.tables)
+
+
 @pytest.mark.usefixtures("rolling")
 @pytest.mark.parametrize("seed", range(60))
 def test_loop_programs(seed: int) -> None:

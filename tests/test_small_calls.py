@@ -23,6 +23,8 @@ from chainrule.engine import ENGINE
 from chainrule.jit import small
 from chainrule.tracebacks import SWITCH
 
+of_the_engine = pytest.mark.skipif(ENGINE is None, reason="of the engine")
+
 
 def collected(x: Any) -> list[Any]:
     """The numbers of a tree, in order; what else is in it as a number too."""
@@ -92,6 +94,7 @@ def test_random_trees(seed: int) -> None:
         assert f.stats().calls == count
 
 
+@of_the_engine
 def test_what_goes_straight() -> None:
     """The second call of a kind does, also on another path, in a tree, with a static value."""
     f = Counted(mixed)
@@ -213,6 +216,7 @@ def test_tracebacks(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(str(name).startswith("chainrule") for name in names)
 
 
+@of_the_engine
 def test_many_numbers() -> None:
     """More than there is room for on the stack."""
     f = Counted(lambda xs: [x * 2.0 for x in xs])
@@ -233,6 +237,7 @@ def test_arrays_in_results() -> None:
         found["a"][0] = 7.0
 
 
+@of_the_engine
 def test_errors_in_looks_and_results() -> None:
     """They come to the caller, and nothing stays broken."""
     f = cr.compile(mixed)
@@ -244,7 +249,7 @@ def test_errors_in_looks_and_results() -> None:
         assert f(0.9)[0] == mixed(0.9)[0]
 
 
-@pytest.mark.skipif(ENGINE is None, reason="of the engine")
+@of_the_engine
 @pytest.mark.parametrize("seed", range(20))
 def test_steps(seed: int) -> None:
     """They lead to the numbers that the general way gives, or give none."""
@@ -290,7 +295,7 @@ class Holder(small.Dispatch):
         return None
 
 
-@pytest.mark.skipif(ENGINE is None, reason="of the engine")
+@of_the_engine
 def test_wrong_parts() -> None:
     """What can't be is refused by the engine, without a crash."""
     f = cr.compile(lambda x, y: (x, y))
@@ -344,6 +349,7 @@ def test_nothing_is_kept() -> None:
     assert [sys.getrefcount(x) for x in held] == before
 
 
+@of_the_engine
 @pytest.mark.filterwarnings("ignore:.*was compiled")
 def test_it_goes_with_its_code() -> None:
     """A compiled function is freed with all that plain calls are made of."""

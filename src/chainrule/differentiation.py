@@ -656,7 +656,7 @@ def _is_computed_anew(x: Any) -> bool:
     if not isinstance(x, Node) or x._level == 0:
         return False
     recorded = PROGRESS.recorder is not None and x._level >= PROGRESS.recorded_level
-    return recorded or PROGRESS.structural
+    return recorded or PROGRESS.structural > 0
 
 
 def _is_finite(x: Any) -> bool:

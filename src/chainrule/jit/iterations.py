@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from operator import add, floordiv, mod, mul, sub
 from typing import TYPE_CHECKING, Any
 
@@ -52,34 +51,15 @@ class LoopIndex(IndexNode):
             return None
         return [self._iteration.column(read[:, j].tolist()) for j in range(read.shape[1])]
 
-    def _with(self, other: Any, result: Any, operator: Callable[[Any, Any], Any]) -> Any:
+    def _with(self, other: Any, symbol: str, swapped: bool) -> Any:
         """The result of an operator, known for each iteration if both operands are."""
+        result = super()._with(other, symbol, swapped)
         if isinstance(other, LoopIndex):
             other = other._numbers if other._iteration is self._iteration else None
         if not isinstance(result, IndexNode) or not isinstance(other, (int, numpy.ndarray)):
             return result
-        return LoopIndex.at(result, operator(self._numbers, other), self._iteration)
+        pair = (other, self._numbers) if swapped else (self._numbers, other)
+        return LoopIndex.at(result, _ON_NUMBERS[symbol](*pair), self._iteration)
 
-    def __add__(self, other: object) -> Any:
-        return self._with(other, super().__add__(other), add)
 
-    def __radd__(self, other: object) -> Any:
-        return self._with(other, super().__radd__(other), add)
-
-    def __sub__(self, other: object) -> Any:
-        return self._with(other, super().__sub__(other), sub)
-
-    def __rsub__(self, other: object) -> Any:
-        return self._with(other, super().__rsub__(other), lambda x, y: y - x)
-
-    def __mul__(self, other: object) -> Any:
-        return self._with(other, super().__mul__(other), mul)
-
-    def __rmul__(self, other: object) -> Any:
-        return self._with(other, super().__rmul__(other), mul)
-
-    def __floordiv__(self, other: object) -> Any:
-        return self._with(other, super().__floordiv__(other), floordiv)
-
-    def __mod__(self, other: object) -> Any:
-        return self._with(other, super().__mod__(other), mod)
+_ON_NUMBERS = {"+": add, "-": sub, "*": mul, "//": floordiv, "%": mod}

@@ -234,7 +234,7 @@ class RecordedLinearization:
 
     def _has_values(self) -> bool:
         """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
-        return self._recorded.values or PROGRESS.structural
+        return self._recorded.values or PROGRESS.structural > 0
 
     def _of_nodes(self) -> Linearization:
         if self._nodes is None:

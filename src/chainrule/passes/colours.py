@@ -1,6 +1,6 @@
-"""Diagonals of Jacobians: many inputs move at once, and what moves with which is known by structure.
+"""Diagonals of Jacobians: many inputs move at once, and structure tells what moves with which.
 
-The colour of an input is its number modulo a period. No output depends on two inputs of a colour, so
+The colour of an input is its number modulo a period. No output depends on two inputs of a colour:
 the changes by all inputs of a colour are one number for each value. In a loop through the inputs
 each iteration meets the colours in turn; counted from a phase that moves on as the loop does, they
 are always the same. Then each statement has changes by certain colours only, in every iteration.
@@ -177,8 +177,8 @@ class _Phases:
     """From which colour colours are counted: in each iteration, and at each element of arrays.
 
     Attributes:
-        shifts: for each access, the phase of the iteration less that of the element, the same in all
-            instances; for outputs, less that of the diagonal with the shift 0.
+        shifts: for each access, the phase of the element less that of the iteration, the same in
+            all instances; for outputs, that of the diagonal with the shift 0 takes its place.
     """
 
     def __init__(self, region: Region, diagonal: Diagonal) -> None:

@@ -92,6 +92,9 @@ class _Range(NamedTuple):
     beside: bool = False
 
 
+_FIXED = _Range(0, 0)
+
+
 class _Carries(NamedTuple):
     """Carries that lie in an array one after another.
 
@@ -203,7 +206,7 @@ class _Body(Rebuilding):
         return added(first, scaled(self._iteration, size))
 
     def _element(
-        self, array: Array, index: Index, among: _Range = _Range(0, 0)
+        self, array: Array, index: Index, among: _Range = _FIXED
     ) -> tuple[Array, Index]:
         """An element of an array of the body; of its inputs, it is one of some."""
         if array is self.program.inputs:
@@ -285,11 +288,11 @@ class _Body(Rebuilding):
     def statement(self, statement: Statement) -> None:
         builder = self.builder
         if isinstance(statement, Load):
-            among = self._ranges.get(statement, _Range(0, 0))
+            among = self._ranges.get(statement, _FIXED)
             element = self._element(statement.array, self.index(statement.index), among)
             self.values[statement] = builder.load(*element)
         elif isinstance(statement, Gather):
-            among = self._ranges.get(statement, _Range(0, 0))
+            among = self._ranges.get(statement, _FIXED)
             array, index = self._element(statement.array, self.index(statement.index), among)
             place = self.value(statement.place)
             self.values[statement] = builder.gather(array, index, statement.size, place)

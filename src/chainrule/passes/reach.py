@@ -244,14 +244,15 @@ class Reach:
         return self.region.numbers(number, inner)
 
     def _unsure(self) -> set[Statement]:
-        """What messages come to by operands that are picked, or elements that are, perhaps."""
+        """What messages come to perhaps: by operands or elements that are picked, or shared."""
         found = set(self._given_up)
         for array, accesses in self.region.accesses.items():
             picked = any(isinstance(x, BY_VALUE) and x in self.some for x in self._sending(array))
+            unknown = picked or array in self.separate
             for y in accesses:
-                if isinstance(y, self._receivers) and y in self.some and y not in self.always:
-                    if picked or isinstance(y, BY_VALUE):
-                        found.add(y)
+                receives = isinstance(y, self._receivers) and (unknown or isinstance(y, BY_VALUE))
+                if receives and y in self.some and y not in self.always:
+                    found.add(y)
         for x in self.region.order:
             for _, y, certain in self.region.sources.get(x, ()):
                 if not certain and x in self.some and y in self.some and y not in self.gates:

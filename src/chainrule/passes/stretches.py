@@ -126,8 +126,7 @@ class LoopBody:
             uses from around it.
         n_carries: how many carries there are.
         columns: where the columns lie.
-        n_outside: how many values it uses from around it.
-        n_given: how much it is given: the first carries, these values, and columns.
+        n_given: how much it is given: the first carries, what else it uses, and columns.
         outputs: operands of the body: the next carries, and what an iteration leaves.
         guards: how many guards an iteration asks.
     """
@@ -137,7 +136,6 @@ class LoopBody:
         self.stretch = stretch
         self.n_carries = n_carries
         self.columns: list[Place] = []
-        self.n_outside = 0
         self.n_given = 0
         self.outputs = outputs
         self.guards = int(guards_of(stretch.codes, stretch.left, stretch).sum())
@@ -162,7 +160,7 @@ class LoopBody:
             for x in self.columns
         ]
         return (
-            *(self.trips, self.n_carries, self.n_outside, self.n_given),
+            *(self.trips, self.n_carries, self.n_given),
             *(tuple(columns), tuple(self.outputs)),
             *(array.tobytes() for array in arrays),
         )
@@ -400,8 +398,11 @@ class _Cutting:
             return rows
         tables = self._rows.some(asked[missing] - self._n_inputs)
         before = at[first[missing]]
-        columns = zip(rows, tables, strict=True)
-        return _Rows(*[numpy.insert(column, before, table) for column, table in columns])
+        joined = _Rows.joined([rows, tables])
+        order = numpy.insert(
+            numpy.arange(len(rows.ids)), before, range(len(rows.ids), len(joined.ids))
+        )
+        return joined.some(order)
 
     def _new_rows(self, code: int, left: Numbers) -> _Rows:
         """Rows that count themselves."""
@@ -416,7 +417,6 @@ class _Cutting:
         for row, child in zip(at.tolist(), children, strict=True):
             body, loop = child.body, child.loop
             found = LoopBody(loop.trips, child.stretch, len(body.begins), body.outputs.tolist())
-            found.n_outside = len(body.outside)
             first = len(body.begins) + len(body.outside)
             given = sorted(loop.given)
             found.n_given = first + loop.trips * len(given)

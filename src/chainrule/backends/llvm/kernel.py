@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chainrule import forking
 from chainrule.debugging import Printed
+from chainrule.passes.distribute import distribute
 from chainrule.passes.jam import jammed
 from chainrule.passes.promote import promoted
 from chainrule.program.form import Program, Slice
@@ -76,9 +77,12 @@ class Kernel:
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none
-        program = promoted(program, self.reduce)
+        plain = program
+        program = promoted(plain, self.reduce)
         if lanes:
             program = jammed(program)
+        elif program is not plain:
+            distribute(program)
         self._n_inputs = program.inputs.size
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))

@@ -71,7 +71,7 @@ class Writer(ValueWriter):
         memory: Memory,
         arrays: Mapping[Array, int],
         data: Data,
-        same: Container[Index],
+        same: Container[Index | Gather],
         scratch: int,
         modules: Sequence[Module],
         sums: Mapping[Operand | Array, list[int]],
