@@ -362,7 +362,8 @@ def _from_zero(index: IndexNode, length: int) -> IndexNode:
     """
     if not (index >= -length) & (index < length):
         raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
-    found = apply(rules.where, (index < 0, index + length, index))  # no branch
+    from_end = with_other(index, float(length), "+", False)
+    found = apply(rules.where, (index < 0, from_end, index))  # no branch
     return IndexNode.of(found, length)
 
 

@@ -41,7 +41,9 @@ class CodeFields:
     SAME: Final = 15  # offset of the inputs that are the same for all lanes, as numbers
     SPREAD: Final = 16  # address of pairs (first, count) of inputs of which these go to slots
     SPREAD_COUNT: Final = 17
-    FIELDS: Final = 18
+    SCATTERED: Final = 18  # offset of sums that all lanes share, side by side
+    SCATTERED_SLOTS: Final = 19  # how many slots they fill
+    FIELDS: Final = 20
 
 
 class CallFields:
@@ -70,7 +72,7 @@ def lanes_driver(width: int) -> str:
     module = ir().Module(name="lanes")
     load_segment = write_load(module)
     store_segment = write_store(module)
-    _Run(Procedure(module, "run", None, "ppp"), width, load_segment, store_segment)
+    _Run(Procedure(module, f"run{width}", None, "ppp"), width, load_segment, store_segment)
     return str(module)
 
 
@@ -118,6 +120,8 @@ class _Run:
         self.sum_count = f.field(self.code, CodeFields.SUM_COUNT)
         self.sums = f.at(self.workspace, f.field(self.code, CodeFields.SUMS))  # of the unit
         self.kept = f.at(self.sums, self._slot(self.sum_count))  # those of full blocks
+        self.scattered = f.at(self.workspace, f.field(self.code, CodeFields.SCATTERED))
+        self.scattered_slots = f.field(self.code, CodeFields.SCATTERED_SLOTS)
         self.adds = f.b.icmp_signed(">", self.sum_count, f.number(0))
         self._begin()
         self._units()
@@ -184,6 +188,8 @@ class _Run:
         b.position_at_end(work)
         with f.loop(self.sum_count) as r:
             f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
+        with f.loop(self.scattered_slots) as r:
+            f.store(self.zeros, self.scattered, self._slot(r), align=SLOT)
         unit_blocks = f.field(self.call, CallFields.UNIT_BLOCKS)
         first_block = b.mul(unit, unit_blocks)
         with f.loop(unit_blocks) as k:
@@ -281,10 +287,15 @@ class _Run:
             b.call(self.store_segment, given)
 
     def _add_up(self, unit: Any) -> None:
-        """Add up the eight sums of each output, in halves."""
+        """Add up the eight sums of each output, in halves; those that lanes share are complete."""
         f, b = self.f, self.f.b
         table = f.address(self.call, CallFields.SUMS)
-        first = b.mul(unit, self.sum_count)
+        row = b.add(self.sum_count, b.shl(self.scattered_slots, f.number(3)))
+        first = b.mul(unit, row)
+        end = f.at(table, b.shl(b.add(first, self.sum_count), f.number(3)))
+        with f.loop(self.scattered_slots) as r:
+            totals = f.load(self.doubles, self.scattered, self._slot(r), align=SLOT)
+            f.store(totals, end, self._slot(r), align=8)
         with f.loop(self.sum_count) as r:
             part = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
             half = BLOCK // 2

@@ -37,6 +37,7 @@ class Loaded:
         code: what the code consists of.
         compile_seconds: how long compiling took.
         address: that of the driver's table for this code.
+        order: of the sums of outputs; see :class:`Code`.
         is_plain: whether a call can do without preparation.
     """
 
@@ -57,6 +58,7 @@ class Loaded:
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs)
+        self.order = _table(code.order)
         self._spread = _table(field for row in code.spread for field in row)
         self._added = _table(field for row in code.added for field in row)
         self._constants = _table(
@@ -84,6 +86,8 @@ class Loaded:
         table[CodeFields.CONSTANT_COUNT] = len(code.constants)
         table[CodeFields.SUMS] = code.sums
         table[CodeFields.SUM_COUNT] = code.sum_count
+        table[CodeFields.SCATTERED] = code.scattered
+        table[CodeFields.SCATTERED_SLOTS] = code.scattered_slots
         table[CodeFields.ADDED] = self._added.ctypes.data
         table[CodeFields.ADDED_COUNT] = len(code.added)
         table[CodeFields.SAME] = code.same
