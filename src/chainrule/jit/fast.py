@@ -116,7 +116,7 @@ class FastLanes:
         arrays = [numpy.empty((lanes, count)) for count in result.kept]
         places = [(address_of(x), x.shape[1], 8, 8 * x.shape[1]) for x in arrays if x.size]
         status, sums = self._kernel.run(segments, places, lanes, threads=self._threads)
-        if status is not None and status.any():
+        if status is not None and numpy.count_nonzero(status):
             self._left = True
             return None
         if self._mean:

@@ -7,13 +7,13 @@ with anything else they are numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from math import prod
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy
 
-from chainrule import rules
+from chainrule import math, rules
 from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
@@ -25,6 +25,9 @@ from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode, found_by_guards
 
 from . import whole
+
+if TYPE_CHECKING:
+    from .tables import RecordedTables
 
 
 class IndexNode(OperationNode):
@@ -321,7 +324,7 @@ def _looked_up(table: Any, key: Any) -> Any:
     first: Any = None  # which element is found if all other keys are 0
     for k, axis in zip(keys, axes, strict=True):
         if isinstance(k, IndexNode):
-            step = math.prod(plain.shape[axis + 1 :])
+            step = prod(plain.shape[axis + 1 :])
             place = _from_zero(k, plain.shape[axis])
             place = place * step if step > 1 else place
             first = place if first is None else first + place
@@ -407,3 +410,51 @@ def _index_array(key: Any) -> Any:
         if not isinstance(k, (int, IndexNode)) or isinstance(k, bool):
             raise IndexError(f"an index is a whole number, not {described(k)}")
     return array
+
+
+def _picked(condition: Any, if_so: Any, if_not: Any) -> Any:
+    """One of two values, without a branch."""
+    if isinstance(condition, Node):
+        return apply(rules.where, (condition, _number(if_so), _number(if_not)))
+    return if_so if condition else if_not
+
+
+def _number(x: Any) -> Any:
+    return x if isinstance(x, Node) else float(x)
+
+
+def searchsorted(tables: RecordedTables, table: Any, values: Any, right: bool) -> Any:
+    """Where values belong in a sorted array, found by halves, without a branch.
+
+    Args:
+        tables: those of the trace.
+        table: the array; NaN comes last.
+        values: a value or an array of them.
+        right: after elements that are equal, else before them.
+
+    Returns:
+        An index, or an array of indices.
+    """
+    count = len(table)
+    elements = tables.of(_as_array(table)) if count else None
+    steps = [1 << k for k in reversed(range(count.bit_length()))]
+
+    def place(value: Any) -> Any:
+        found: Any = 0
+        for step in steps:
+            ahead = found + step
+            if isinstance(ahead, int):
+                element = table[ahead - 1]  # half of them at most
+            else:
+                assert elements is not None
+                element = elements.look_up(ahead - 1)
+            before = element <= value if right else element < value
+            before = _picked(math.isnan(value), True if right else element == element, before)
+            there = _picked(before, ahead, found)
+            if not isinstance(ahead, int):
+                there = _picked(ahead <= count, there, found)
+            found = IndexNode.of(there, count) if isinstance(there, Node) else int(there)
+        return found
+
+    places = numpy.frompyfunc(place, 1, 1)(values)
+    return places.view(IndexArray) if isinstance(places, numpy.ndarray) else places

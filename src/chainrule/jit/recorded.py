@@ -58,6 +58,8 @@ class Recorded:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
         guards: the outcomes of the guards.
         segments: how many there are.
+        looks_up: whether tables are looked up: as nodes, look-ups are right for the numbers of the
+            run only.
         values: whether the trace has to know all values.
         unknown: whether NaN may stand for a value that is not known.
     """
@@ -67,6 +69,7 @@ class Recorded:
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
         self.segments = 0
+        self.looks_up = False
         self.values = False
         self.unknown = False
         self._level = level

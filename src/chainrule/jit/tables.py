@@ -50,6 +50,7 @@ class RecordedTable:
             self._node = OperationNode(TABLE, 0.0, None, None, operands)
             self._node._level = self._recorder.inputs[0]._level  # derivatives go by the elements
             self._recorder.recorded.record(self._node)
+        self._recorder.recorded.looks_up = True
         element = _operand(self._elements[chosen(index._number, len(self._elements))])
         number = element._number if isinstance(element, Node) else element
         return OperationNode(LOOKUP, number, None, None, (index, element, self._node))

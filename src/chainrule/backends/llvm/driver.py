@@ -162,7 +162,12 @@ class _Run:
             base = f.address(segment, SegmentFields.ADDRESS)
             stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
             first = f.at(self.same, b.shl(f.field(segment, SegmentFields.FIRST), three))
-            with f.loop(f.field(segment, SegmentFields.COUNT)) as k:
+            count = f.field(segment, SegmentFields.COUNT)
+            side_by_side = b.icmp_signed("==", stride, f.number(8))
+            slots = b.select(side_by_side, b.ashr(count, three), f.number(0))
+            with f.loop(slots) as k:
+                f.store(f.load(self.doubles, base, self._slot(k), 8), first, self._slot(k), 8)
+            with f.loop(count, b.shl(slots, three)) as k:
                 f.store(f.load(f.double, base, b.mul(k, stride)), first, b.shl(k, three))
         runs = f.address(self.code, CodeFields.SPREAD)
         with f.loop(f.field(self.code, CodeFields.SPREAD_COUNT)) as r:
@@ -218,7 +223,8 @@ class _Run:
             self._keep_sums()
         self._run(CodeFields.MAIN)
         status = f.load(self.integers, self.workspace, STATUS * SLOT, align=SLOT)
-        self._report(first, valid)
+        with b.if_then(f.any(b.icmp_signed("!=", status, holds))):  # the table is 0 before
+            self._report(first, valid)
         with b.if_then(f.any(b.icmp_signed("==", status, holds))):
             self._store_outputs(consecutive, valid)
         self._add()

@@ -188,7 +188,7 @@ class Kernel:
             table[CallFields.NEXT] = first
             table[CallFields.UNITS] = min(first + at_once, units)
             if row:
-                sums = np.zeros((min(at_once, units - first), code.row))
+                sums = np.empty((min(at_once, units - first), code.row))
                 table[CallFields.SUMS] = address_of(sums) - first * row
             if workers > 1:
                 for found in together(workers, lambda: self._work(loaded, address)):
@@ -216,8 +216,12 @@ class Kernel:
     def _work(self, loaded: Loaded, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
         workspace = loaded.take_workspace()
-        with collected_errors() as errors:
-            run = _run_function(machine(), loaded.code.width)
+        run = _run_function(self._stores_all.machine, loaded.code.width)
+        errors: Errors = []
+        if loaded.code.calls_back:
+            with collected_errors() as errors:
+                run(loaded.address, call, workspace[0])
+        else:
             run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
