@@ -136,10 +136,12 @@ class Packed:
     Attributes:
         segments: runs of inputs ``(address, count, element stride, lane stride)``, in bytes.
         nodes: the elements of the leaves that may be nodes, in order; None for a number.
+        asked: the lane whose inputs were asked for last.
     """
 
     def __init__(self, leaves: Sequence[Leaf], values: Sequence[Any]) -> None:
         self.nodes: list[Node | None] = []
+        self.asked = 0
         self._kept: list[Any] = []
         self.segments: list[tuple[int, int, int, int]] = []
         self._numbers: list[float] = []
@@ -207,6 +209,7 @@ class Packed:
 
     def at(self, lane: int) -> list[float]:
         """The inputs of a lane."""
+        self.asked = lane
         values: list[float] = []
         for address, count, stride, lane_stride in self.segments:
             first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)

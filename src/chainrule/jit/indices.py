@@ -236,6 +236,23 @@ _PLAIN: Final = frozenset([int, slice])
 """Types of keys that hold no index."""
 
 
+class OutsideTableError(IndexError):
+    """An index is outside of what it looks up.
+
+    Attributes:
+        lane: where there are several, that of the index.
+    """
+
+    def __init__(self, index: int, length: int) -> None:
+        super().__init__(index, length)
+        self.lane: int | None = None
+
+    def __str__(self) -> str:
+        index, length = self.args
+        lane = "" if self.lane is None else f", at lane {self.lane}"
+        return f"index {index} is outside a table of {length}{lane}"
+
+
 class TracedArray(NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
 
@@ -364,7 +381,7 @@ def _from_zero(index: IndexNode, length: int) -> IndexNode:
         IndexError: if the table is shorter.
     """
     if not (index >= -length) & (index < length):
-        raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
+        raise OutsideTableError(int(index._number), length)
     from_end = with_other(index, float(length), "+", False)
     found = apply(rules.where, (index < 0, from_end, index))  # no branch
     return IndexNode.of(found, length)

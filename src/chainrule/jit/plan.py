@@ -23,6 +23,7 @@ from chainrule.transforms import Gradient, Transformed, handed_to
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .captures import Watch
 from .draws import Draws
+from .indices import OutsideTableError
 from .paths import Eager, Outputs, Paths, Prefix, TooManyTraces, run_lanes, run_point, run_reduced
 from .results import LaneResult
 from .sites import PlainSites
@@ -245,6 +246,14 @@ class Plan:
 
     def _run(self, values: Sequence[Any], lanes: int) -> Any:
         packed = Packed(self.leaves, values)
+        try:
+            return self._run_packed(packed, values, lanes)
+        except OutsideTableError as error:
+            if self.lanes and error.lane is None:
+                error.lane = packed.asked
+            raise
+
+    def _run_packed(self, packed: Packed, values: Sequence[Any], lanes: int) -> Any:
         paths = self.paths
         paths.at((), lambda: packed.at(0))
         captured = paths.captured
