@@ -271,7 +271,7 @@ class TracedArray(NodeArray):
         if any(isinstance(k, WholeNode) for k in keys):
             keys = tuple([_index(k) for k in keys])
             key = keys if isinstance(key, tuple) else keys[0]
-        if any(isinstance(k, IndexArray) for k in keys):
+        if any(map(_holds_indices, keys)):
             return _looked_up_by_arrays(self, keys)
         if any(isinstance(k, IndexNode) for k in keys):
             return _looked_up(self, key)
@@ -304,13 +304,20 @@ def take(table: Any, index: Any) -> Any:
         if isinstance(table, dict):
             raise TypeError("take looks up lists and arrays, not dicts")
         return _looked_up(_as_array(table), index)
-    if isinstance(index, IndexArray):
+    if _holds_indices(index):
         return _looked_up_by_arrays(_as_array(table), (index,))
     if isinstance(index, numpy.ndarray) and index.dtype.kind in "iu":
         return numpy.asarray(table)[index]
     if isinstance(index, (int, numpy.integer)) and not isinstance(index, bool):
         return table[index]
     raise TypeError(f"take: an index is a whole number, not {described(index)}")
+
+
+def _holds_indices(key: Any) -> bool:
+    """Whether a key is an array of indices."""
+    if isinstance(key, IndexArray) or not isinstance(key, TracedArray) or not key.size:
+        return isinstance(key, IndexArray)
+    return all(isinstance(k, IndexNode) for k in key.flat)
 
 
 def _index(key: Any) -> Any:

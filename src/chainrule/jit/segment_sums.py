@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from chainrule.arrays import NodeArray
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 from chainrule.transforms import grad
@@ -35,7 +36,7 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
         ValueError: if there are not as many numbers as elements.
         TypeError: if the numbers are no whole numbers.
     """
-    values, numbers = numpy.asarray(data), numpy.asarray(segment_ids).view(numpy.ndarray)
+    values, numbers = numpy.asanyarray(data), numpy.asarray(segment_ids).view(numpy.ndarray)
     if numbers.ndim != 1 or values.shape[:1] != numbers.shape:
         raise ValueError(
             f"segment_sum takes a number for each element, not numbers of shape {numbers.shape} for"
@@ -53,7 +54,8 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
     sums = _of_data if traced else _of_numbers
     columns = [sums(rows[:, j].tolist(), ids, num_segments) for j in range(rows.shape[1])]
     found = numpy.stack(columns, axis=1) if columns else numpy.zeros((num_segments, 0))
-    return found.reshape(num_segments, *values.shape[1:]).view(type(values))
+    found = found.reshape(num_segments, *values.shape[1:])
+    return found.view(NodeArray) if found.dtype == object else found
 
 
 def _of_numbers(column: list[Any], ids: list[int], count: int) -> Any:
