@@ -104,10 +104,13 @@ class Maker:
                 state.indices.append(k(state))
             elif kind == "tables":
                 table, grid = state.tables
-                state.tables = [[e * 0.5 + math.sin(x) for e in table], np.asarray(grid) * math.tanh(y) + x]
+                state.tables = [
+                    [e * 0.5 + 0.3 * math.sin(x) for e in table],
+                    np.asarray(grid) * 0.5 + 0.3 * math.sin(x + y),
+                ]
             else:
                 found = (x * y, math.sin(x) + y, math.tanh(x - y), math.where(x > y, x, y * y))
-                state.numbers.append(math.tanh(found[how]))
+                state.numbers.append(math.tanh(0.4 * found[how]))
 
         return run
 
@@ -126,7 +129,7 @@ class Maker:
                     step(state)
                 del state.indices[6:]
                 found = cr.take(state.tables[0], k(state)) * x(state)
-                state.numbers.append(math.sin(found + state.numbers[-1]))
+                state.numbers.append(math.sin(0.3 * found + 0.4 * state.numbers[-1]))
             state.indices[0] = first
 
         return run
@@ -142,11 +145,8 @@ class Maker:
             def inner(y: Any) -> Any:
                 return math.sin(cr.take([e * y for e in table], index)) * y
 
-            if forward:
-                found = cr.jvp(inner, (number,), (1.0,))[1]
-            else:
-                found = cr.grad(inner)(number)
-            state.numbers.append(math.tanh(found))
+            found = cr.jvp(inner, (number,), (1.0,))[1] if forward else cr.grad(inner)(number)
+            state.numbers.append(math.tanh(0.2 * found))
 
         return run
 
@@ -175,9 +175,7 @@ def check(seed: int) -> None:
 
     twice = cr.compile(cr.grad(second, argnums=(0, 3)))
     lanes = cr.compile(
-        cr.value_and_grad(
-            cr.vmap(f, in_axes=(None, None, 0, 0), reduce="sum"), argnums=(0, 1, 3)
-        )
+        cr.value_and_grad(cr.vmap(f, in_axes=(None, None, 0, 0), reduce="sum"), argnums=(0, 1, 3))
     )
     points = [
         (rng.uniform(-2, 2, 5), rng.uniform(-2, 2, (5, 3)), rng.integers(0, 4, 4), rng.normal())
@@ -279,7 +277,7 @@ def test_what_is_outside() -> None:
     assert slopes[3] == 12.0
     assert slopes[49] == 98.0
     for empty in (np.zeros(0), np.zeros((0, 3))):
-        with pytest.raises(IndexError, match="index 0 is outside a table of 0$"):
+        with pytest.raises(IndexError, match=r"index 0 is outside a table of 0$"):
             cr.compile(lambda t, k: t[k[0]])(empty, np.array([0]))
     assert cr.compile(lambda t, k: t[:, k[0]])(np.zeros((0, 3)), np.array([1])).shape == (0,)
 
@@ -315,7 +313,7 @@ def test_searchsorted(side: str, missing: int, count: int) -> None:
 
 
 def test_interp() -> None:
-    """As the eager one, with its gradients by points, values and where it is asked, in one trace."""
+    """As the eager one, with its gradients by points, values and the place asked for, in one trace."""
     at = np.array([0.0, 1.0, 1.5, 2.5, 4.0])
     values = np.array([1.0, -1.0, 2.0, 3.0, 0.5])
 
@@ -343,7 +341,9 @@ def test_segment_sum() -> None:
         return np.sum(np.sin(cr.segment_sum(data * data, ids, 4)) * np.arange(4.0))
 
     np.testing.assert_allclose(cr.segment_sum(data, ids, 4), expected)
-    np.testing.assert_allclose(cr.segment_sum(data[:5], ids[:5]), [data[0] + data[4], data[3], 0, data[1] + data[2]])
+    np.testing.assert_allclose(
+        cr.segment_sum(data[:5], ids[:5]), [data[0] + data[4], data[3], 0, data[1] + data[2]]
+    )
     compiled = cr.compile(lambda data, ids: cr.segment_sum(data, ids, 4))
     np.testing.assert_allclose(compiled(data, ids), expected)
     rows = rng.normal(size=(9, 2))
@@ -365,7 +365,7 @@ def test_segment_sum() -> None:
 
 
 def test_derivatives_that_are_nodes() -> None:
-    """Where no segment can be recorded, each element is an operand, and the results are the same."""
+    """Where no segment can be recorded, each element is an operand; the results are the same."""
 
     @cr.custom_gradient
     def squared(x: Any) -> Any:
@@ -373,9 +373,7 @@ def test_derivatives_that_are_nodes() -> None:
 
     table = np.arange(1.0, 7.0)
     f = cr.grad(lambda t, i: squared(t[i[0]]) * t[i[1]])
-    sparse = cr.jacobian(
-        lambda t, i: np.array([t[i[0]] * t[0], math.sin(t[i[1]])]), sparse=True
-    )
+    sparse = cr.jacobian(lambda t, i: np.array([t[i[0]] * t[0], math.sin(t[i[1]])]), sparse=True)
     compiled, of_sparse = cr.compile(f), cr.compile(sparse)
     for i in ([0, 1], [3, -2], [5, 5]):
         indices = np.array(i)

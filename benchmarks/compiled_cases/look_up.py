@@ -1,4 +1,4 @@
-"""Linear interpolation in a table: the sum of squares of what is looked up, by the table as well."""
+"""Linear interpolation in a table: the sum of squares, with its gradient by the table."""
 
 from __future__ import annotations
 

@@ -118,7 +118,9 @@ def _looked_up(u: Any, at: list[Any], values: list[Any], below: Any, above: Any)
     slope = ELEMENTS[numpy.divide](y_next - y, x_next - x)
     between = slope * (u - x) + y
     beyond = math.where(u == at[last], values[last], above)
-    return math.where(u < at[0], below, math.where(u < at[last], between, math.where(u == u, beyond, u)))
+    return math.where(
+        u < at[0], below, math.where(u < at[last], between, math.where(u == u, beyond, u))
+    )
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:

@@ -184,7 +184,9 @@ class Recorded:
         _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
         return nodes
 
-    def diagonal(self, segment: int, which: Diagonal, rows: Any, numbers: list[float]) -> list[Node]:
+    def diagonal(
+        self, segment: int, which: Diagonal, rows: Any, numbers: list[float]
+    ) -> list[Node]:
         """Note that entries of a segment's matrix are taken; gives nodes of them.
 
         Args:

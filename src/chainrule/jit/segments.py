@@ -16,8 +16,8 @@ from chainrule.differentiation import (
     release,
 )
 from chainrule.node import Node
-from chainrule.passes.differentiate import Untraceable
 from chainrule.operation import Operation
+from chainrule.passes.differentiate import Untraceable
 from chainrule.program.form import Diagonal
 from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
@@ -138,7 +138,9 @@ class RecordedLinearization:
         apart = any(level not in PROGRESS.names for level in self._around)
         if not apart and not self._is_followed():
             period = found.period(MOST_COLOURS)
-            entries = self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            entries = (
+                self._by_colours(found) if period is None else self._on_diagonals(found, period)
+            )
             if entries is not None:
                 return found.put(entries)
         return self._of_nodes().sparse_entries(symmetric)

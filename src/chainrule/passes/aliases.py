@@ -14,7 +14,6 @@ from chainrule.program.form import (
     Index,
     Load,
     Loop,
-    Operand,
     Program,
     Slice,
     Store,

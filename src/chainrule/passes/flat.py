@@ -167,9 +167,7 @@ class _Segments:
             self._builder.store(given, Index(place), operand)
         self._given = {}
         results = self._results
-        self._builder.derive(
-            counted.segment, forward, given, Index(), results, Index(), diagonal
-        )
+        self._builder.derive(counted.segment, forward, given, Index(), results, Index(), diagonal)
 
 
 class _Counted:

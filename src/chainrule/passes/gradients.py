@@ -185,8 +185,6 @@ class _Whole(Rebuilding):
         if statement in self._through_copies:
             assert isinstance(statement, Gather)
             index, place = self.index(statement.index), self.value(statement.place)
-            self.values[statement] = self.builder.gather(
-                self._copies, index, statement.size, place
-            )
+            self.values[statement] = self.builder.gather(self._copies, index, statement.size, place)
             return
         super().statement(statement)

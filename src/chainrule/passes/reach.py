@@ -237,9 +237,9 @@ class Reach:
         for array, accesses in self.region.accesses.items():
             picked = any(isinstance(x, BY_VALUE) and x in self.some for x in self._sending(array))
             for y in accesses:
-                if isinstance(y, self._receivers) and y in self.some and y not in self.always:
-                    if picked or isinstance(y, BY_VALUE):
-                        found.add(y)
+                unsure = isinstance(y, self._receivers) and y in self.some and y not in self.always
+                if unsure and (picked or isinstance(y, BY_VALUE)):
+                    found.add(y)
         for x in self.region.order:
             for _, y, certain in self.region.sources.get(x, ()):
                 if not certain and x in self.some and y in self.some and y not in self.gates:

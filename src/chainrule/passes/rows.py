@@ -32,7 +32,6 @@ from chainrule.rules import Operation
 
 from .repeats import Ints
 
-
 LOOKED_UP, ELEMENT = range(MARKS + 11, MARKS + 13)
 """Codes of rows that a recording has not: the look-up of a table, and an element of one."""
 

@@ -53,7 +53,15 @@ MOST_TERMS: Final = 64
 
 _KINDS: Final[dict[str, type[Statement]]] = {
     kind.__name__.lower(): kind
-    for kind in (Compute, Load, Store, Add, Gather, Scatter, *(Guard, Loop, Last, Segment, Enter, Leave, Derive))
+    for kind in (
+        Compute,
+        Load,
+        Store,
+        Add,
+        Gather,
+        Scatter,
+        *(Guard, Loop, Last, Segment, Enter, Leave, Derive),
+    )
 }
 _SPECIAL: Final = {"nan": numpy.nan, "inf": numpy.inf, "-inf": -numpy.inf}
 T = TypeVar("T")

@@ -371,9 +371,7 @@ class _Accesses:
             raise ProgramError(f"{user} takes element {wrong[0]} of {_said(array)}")
         to[array].append((places, times))
 
-    def _derive(
-        self, x: Derive, to: _Places, array: Array, begin: Index, kind: type[End]
-    ) -> None:
+    def _derive(self, x: Derive, to: _Places, array: Array, begin: Index, kind: type[End]) -> None:
         """What Derive does to an array: an element for each input or output of its segment."""
         around, outside = self._structure.around, self._structure.around[x.segment]
         self.arrays.setdefault(array)

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.program.form import (
-    READS,
     CONSTANT,
+    READS,
     SUMS,
     VALUES,
     WRITES,
@@ -87,7 +87,7 @@ class Code:
         sum_count: number of these sums.
         scattered: offset of sums that all lanes share, 8 bytes each.
         scattered_slots: how many slots they fill.
-        order: of the sums of outputs, where they stand among both kinds; empty if they are in order.
+        order: of the sums of outputs, where they stand among both kinds; empty for in order.
         width: lanes of its vectors.
         added: offsets of values that the driver adds up, each with that of its sum. The other sums
             are formed by ``main``.
@@ -290,7 +290,7 @@ class _Lowering:
         return result
 
     def _find_scattered(self, reduce: Sequence[bool]) -> list[Slice]:
-        """Sums over all lanes to which nothing but scatters add: one array for all lanes will do."""
+        """Sums over all lanes to which only scatters add: one array for all lanes will do."""
         found = []
         place = 0
         for output in self._program.outputs:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy
 
 from chainrule.program.form import (
+    INPUT,
     READS,
     WRITES,
-    INPUT,
     Array,
     Compute,
     Gather,
@@ -131,7 +131,7 @@ class _Search:
 
 
 class SameInputs:
-    """Which loads and gathers of inputs get a number that is the same for all lanes, out of one array.
+    """Which loads and gathers of inputs get numbers that are the same for all lanes, from one array.
 
     Elements with a fixed index are read from slots, as all values of straight code are.
 

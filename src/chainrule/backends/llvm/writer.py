@@ -146,7 +146,9 @@ class Writer(ValueWriter):
 
     def _calls(self, called: Sequence[tuple[str, bool]], loops: Sequence[Loop]) -> None:
         """Call functions, as long as none says to stop."""
-        given = ",".join(["ptr %w,ptr %d,ptr %s,ptr %u", *[f"i64 {self._counters[x]}" for x in loops]])
+        given = ",".join(
+            ["ptr %w,ptr %d,ptr %s,ptr %u", *[f"i64 {self._counters[x]}" for x in loops]]
+        )
         kinds = ",".join(["ptr,ptr,ptr,ptr", *["i64"] * len(loops)])
         for name, stops in called:
             result = "i1" if stops else "void"
