@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import math
+from chainrule import lax, math
 from chainrule.passes import roll
 
 Step = Callable[["State"], None]
@@ -362,6 +362,32 @@ def test_segment_sum() -> None:
         cr.segment_sum(data, ids * 1.0, 4)
     with pytest.raises(TypeError, match="needs num_segments"):
         cr.compile(lambda data, ids: cr.segment_sum(data, ids))(data, ids)
+
+
+@pytest.mark.parametrize("n", [60, 300])
+def test_loops_of_one_iteration(n: int) -> None:
+    """Tables from around a scan, from its body, of its carries, and after it."""
+    table, xs = np.sin(np.arange(float(n))), np.linspace(0.0, 50.0, 20)
+
+    def f(t: Any, xs: Any, i: Any) -> Any:
+        before = cr.take(t, i[0])
+
+        def step(carry: Any, x: Any) -> Any:
+            k = floor(abs(x + carry[0]))
+            own = cr.take([carry[0], x, carry[1], before], i[1])
+            y = carry[0] * 0.5 + cr.take(t, k) * own
+            return (math.tanh(y), carry[0]), cr.take(t, i[0] + 1)
+
+        carry, ys = lax.scan(step, (before, 0.5), xs)
+        return carry[0] + np.sum(ys * ys) + cr.take(t, i[1])
+
+    compiled = cr.compile(cr.value_and_grad(f, argnums=(0, 1)))
+    for i in ([3, 1], [7, -2], [n - 2, 3]):
+        given = table, xs, np.array(i)
+        value, found = compiled(*given)
+        expected, slopes = cr.value_and_grad(f, argnums=(0, 1))(*given)
+        assert_close([value, *found], [expected, *slopes])
+    assert compiled.stats().traces == 1
 
 
 def test_derivatives_that_are_nodes() -> None:

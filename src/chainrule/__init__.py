@@ -20,7 +20,7 @@ from chainrule.rules import Operation, stop_gradient
 from chainrule.tracing import TracedValueError
 
 if TYPE_CHECKING:
-    from chainrule import nn
+    from chainrule import lax, nn
     from chainrule.arrays import NodeArray, array
     from chainrule.custom import custom_gradient
     from chainrule.debugging import debug_print
@@ -78,6 +78,7 @@ __all__ = [
     "jacobian",
     "jacrev",
     "jvp",
+    "lax",
     "math",
     "nn",
     "record_lines",
@@ -124,8 +125,8 @@ def __getattr__(name: str) -> object:
     """A name of a room that is loaded at its first use."""
     from importlib import import_module
 
-    if name == "nn":
-        return import_module("chainrule.nn")
+    if name in ("lax", "nn"):
+        return import_module(f"chainrule.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(f"chainrule.{_ROOM_OF[name]}"), name)

@@ -46,7 +46,7 @@ def called(
 
 def _handed(tree: Any, place: int | str, copies: list[_Copy]) -> Any:
     """An argument as a function gets it."""
-    if type(tree) in _SIMPLE:
+    if type(tree) in _SIMPLE or (type(tree) is tuple and _SIMPLE.issuperset(map(type, tree))):
         return tree
     if isinstance(tree, numpy.ndarray):
         return handed_array(tree)

@@ -109,7 +109,10 @@ def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> 
         ImportError: if SciPy is not installed.
     """
     if max(len(indices), *shape) < 2**31:  # else SciPy looks whether they are small
-        indices, indptr = indices.astype(numpy.int32, copy=False), indptr.astype(numpy.int32, copy=False)
+        indices, indptr = (
+            indices.astype(numpy.int32, copy=False),
+            indptr.astype(numpy.int32, copy=False),
+        )
     if data.dtype == object and any(isinstance(x, Node) for x in data):
         return SparseNodes(data, indices, indptr, shape)
     try:

@@ -49,6 +49,9 @@ class Recorder(Protocol):
     def uses(self, operation: Any) -> None:
         """Note that the program uses an operation of the user's."""
 
+    def loop(self, *args: Any) -> Any:
+        """The results of a loop that is recorded as one iteration; None for a plain loop."""
+
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> Any:
         """The linearization of a function in the trace; None for the one outside of traces.
 

@@ -198,7 +198,7 @@ def flatten(
     shapes: list[Shape | None] = []
     true_or_false = set()
     for leaf in leaves:
-        if truths and _is_truth(leaf):
+        if truths and is_truth(leaf):
             true_or_false.add(len(shapes))
             array = numpy.asarray(leaf)
             shapes.append(array.shape if isinstance(leaf, numpy.ndarray) else None)
@@ -219,7 +219,7 @@ def flatten(
     return values, Layout(structure, tuple(shapes), frozenset(true_or_false))
 
 
-def _is_truth(leaf: object) -> bool:
+def is_truth(leaf: object) -> bool:
     """Whether it is a truth value, a comparison in a trace, or an array of these."""
     if isinstance(leaf, numpy.ndarray):
         if leaf.dtype.kind == "O" and leaf.size:

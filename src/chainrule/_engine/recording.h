@@ -4,7 +4,7 @@
 
 #include "columns.h"
 
-enum { MARKS = 0x7FF0, INPUT = 0x7FFE, GUARD = 0x7FFF, POOLED = 0x8000 }; /* codes, besides those of operations */
+enum { MARKS = 0x7FE0, INPUT = 0x7FFE, GUARD = 0x7FFF, POOLED = 0x8000 }; /* codes, besides those of operations */
 #define ABSENT INT32_MIN
 #define FAILED INT32_MIN /* instead of an operand or place, with an error */
 

@@ -76,7 +76,7 @@ class Path:
         self.prefix = prefix
         self._uniform = uniform
         self._lock = forking.lock()
-        self._kernels: dict[tuple[bool, ...], Kernel] = {}
+        self._kernels: list[tuple[tuple[bool, ...], Kernel]] = []
         self.guarded = len(trace.path) > len(prefix)
 
     @forking.computed_once
@@ -96,16 +96,23 @@ class Path:
 
     def kernel(self, reduce: tuple[bool, ...] = ()) -> Kernel:
         """The machine code, compiled at its first use."""
-        found = self._kernels.get(reduce)
+        found = self._compiled(reduce)
         if found is None:
             with self._lock:
-                found = self._kernels.get(reduce)
+                found = self._compiled(reduce)
                 if found is None:
                     lanes = self._uniform is not None
                     uniform = self._uniform if self._uniform is not None else ()
                     found = Kernel(self.program, uniform, lanes, reduce)
-                    self._kernels[reduce] = found
+                    self._kernels.append((reduce, found))
         return found
+
+    def _compiled(self, reduce: tuple[bool, ...]) -> Kernel | None:
+        """The machine code that is there; a key that may be very long is not hashed each time."""
+        for known, kernel in self._kernels:
+            if known is reduce or known == reduce:
+                return kernel
+        return None
 
     @forking.computed_once
     def step(self) -> Any:
@@ -129,7 +136,7 @@ class Path:
     @property
     def compile_seconds(self) -> float:
         """The time spent on machine code."""
-        return sum(kernel.compile_seconds for kernel in self._kernels.values())
+        return sum(kernel.compile_seconds for _, kernel in self._kernels)
 
     def after(self, status: int) -> Prefix:
         """The prefix of a lane for which the kernel's guard number ``status - 1`` failed."""

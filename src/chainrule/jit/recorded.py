@@ -7,15 +7,20 @@ from collections.abc import Iterator, Sequence
 from itertools import count, repeat
 from typing import Any, Final
 
+import numpy
+
 from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
+from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.form import Compute, Diagonal, Operand, Program, Statement
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
+    CARRY,
+    EACH,
     END,
     ENTER,
     GIVE,
@@ -34,7 +39,7 @@ from chainrule.program.recording import (
 )
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
-_UNKNOWN: Final = (INPUT, RESULT)
+_UNKNOWN: Final = (INPUT, RESULT, CARRY, EACH)
 _SAME: Final = (rules.identity, rules.stop_gradient)
 
 
@@ -60,18 +65,25 @@ class Recorded:
         segments: how many there are.
         looks_up: whether tables are looked up: as nodes, look-ups are right for the numbers of the
             run only.
+        loops: those of which one iteration is recorded.
+        ended: how many of these have ended.
         values: whether the trace has to know all values.
         unknown: whether NaN may stand for a value that is not known.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
-        self._recording = Recording(inputs, level, captured)
+        self._recording: Any = Recording(inputs, level, captured)
+        self.mark = self._recording.mark
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
         self.segments = 0
         self.looks_up = False
+        self.loops: list[LoopOf] = []
+        self.ended = 0
+        self._of_loops: set[Operand] = set()  # what comes of loops, and may depend on that
         self.values = False
         self.unknown = False
+        self._n_inputs = len(inputs)
         self._level = level
         self._followed = 0  # of the captured, those that can be
         self._values: list[Operand] = []  # of the rows
@@ -102,6 +114,17 @@ class Recorded:
                 raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
             self._followed += 1
 
+    def column(self, values: list[Any]) -> Any:
+        """What each iteration of a loop reads: floats, or operands if some are nodes."""
+        kinds = set(map(type, values))
+        if not any(issubclass(kind, Node) for kind in kinds):
+            return numpy.array(values, dtype=numpy.float64)
+        roots = map(float, values) if int in kinds else values
+        rows = map(self._recording.record, roots)
+        found = numpy.fromiter(rows, dtype=numpy.int64, count=len(values))
+        self._check_captured()
+        return found
+
     # Guards
 
     def value(self, condition: Node) -> Operand:
@@ -121,7 +144,11 @@ class Recorded:
         recording = self._recording
         user = recording.operations[recording.pool[left]] if code == USER else None
         if code in _UNKNOWN or user is TABLE:
-            return Statement()  # all that is known is that it is a value
+            value = Statement()  # all that is known is that it is a value
+            begins = self._values[left] if code == CARRY and left >= 0 else 0.0
+            if begins in self._of_loops or (self.ended and code in (RESULT, EACH)):
+                self._of_loops.add(value)
+            return value
         given = given_to(code, left, right, recording.pool if code & POOLED else ())
         operands = [self._values[x] if x >= 0 else self._constants[~x] for x in given]
         operation = user or OPERATION_OF.get(code & ~POOLED)
@@ -130,12 +157,17 @@ class Recorded:
         name = (operation, *[x or str(x) for x in operands])  # which tells zeros apart
         found = self._known.get(name)
         if found is None:
-            if any(isinstance(x, Statement) for x in operands):
-                found = Compute(operation, operands)
-            else:
-                found = operation.evaluate(operands)
+            numbers = [x for x in operands if isinstance(x, float)]
+            is_known = len(numbers) == len(operands)
+            found = operation.evaluate(numbers) if is_known else Compute(operation, operands)
             self._known[name] = found
+            if not self._of_loops.isdisjoint(operands):
+                self._of_loops.add(found)
         return found
+
+    def comes_of_loops(self, value: Operand) -> bool:
+        """Whether it takes what loops compute to know the number that a value has."""
+        return value in self._of_loops
 
     def guard(self, condition: Node, outcome: bool) -> None:
         """Let the program go on only with an outcome of a condition that was just asked for."""
@@ -208,10 +240,28 @@ class Recorded:
 
         Raises:
             TracedValueError: if one belongs to a transformation that has ended.
+            Unrolled: if a loop can't be recorded as one iteration.
         """
         if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = self._recording.in_order(self.record_all(outputs))  # for good
+        operands = self.record_all(outputs)
+        moved = [
+            (loop, j)
+            for loop in self.loops
+            for j in loop.rows()
+            if not ((loop.columns[j] >= 0) & (loop.columns[j] < self._n_inputs)).all()
+        ]
+        given = [x for loop, j in moved for x in loop.columns[j].tolist()]
+        ordered = self._recording.in_order([*operands, *given])  # for good
+        operands = ordered[: len(operands)]
+        start = len(operands)
+        for loop, j in moved:
+            loop.columns[j] = numpy.array(ordered[start : start + loop.trips], dtype=numpy.int64)
+            start += loop.trips
+        if self.loops:
+            if any(operation is UNKNOWN for operation in self._recording.operations):
+                raise Unrolled
+            self._recording, operands = apart(self._recording, self.loops, operands)
         self._values, self._known = [], {}  # nothing is asked any more
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]

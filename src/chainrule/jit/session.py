@@ -165,7 +165,7 @@ class Session:
         self._packed = Packed(program.leaves, self.samples)
         self._all = numpy.arange(self.size)
         self._frozen: Array = numpy.empty(0)
-        self._segments: Segments = []
+        self._segments: Segments = ()
         self._added = (True,) * (1 + len(self.values))
         self._recorded()
 
@@ -183,7 +183,7 @@ class Session:
             frozen = program.captured[len(program.parameters) :]
             if len(frozen) != len(self._frozen) or not self._segments:
                 self._frozen = numpy.array([node._number for node in frozen])
-                self._segments = self._packed.segments + self._parameter_segments()
+                self._segments = (*self._packed.segments, *self._parameter_segments())
             return paths
 
     def _parameter_segments(self) -> Segments:
@@ -212,7 +212,7 @@ class Session:
                     sums = None
         if sums is None:
             sums = self._step_by_paths(self._all if index is None else index)
-        sums = sums / (total or (self.size if index is None else len(index)))
+        sums /= float(total or (self.size if index is None else len(index)))
         return float(sums[0]), sums[1:]
 
     def _step_by_paths(self, index: Any) -> Array:
@@ -221,7 +221,7 @@ class Session:
         self.program.set_parameters(self.values)
         while True:
             paths = self._recorded()
-            segments = batch.segments + self._parameter_segments()
+            segments = [*batch.segments, *self._parameter_segments()]
             nothing = Outputs([], len(index))
             try:
                 sums: Array = run_reduced(

@@ -21,9 +21,14 @@ class PlainSites:
     truth meets the outcome; ``is True``, ``match``, a key and an index do not ask, and would see a
     node. So where a run leaves a comparison that nobody has asked, or that was a key, the function
     is run again with plain bools at that place.
+
+    Attributes:
+        loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration: as long as
+            one is not found to be otherwise. All traces of a function have the same guards so.
     """
 
     def __init__(self) -> None:
+        self.loops = True
         self._sites: set[Site] = set()
         self._rounds = 0
         self._kept: dict[int, tuple[CodeType, frozenset[int]]] = {}  # by id: hashing code is slow

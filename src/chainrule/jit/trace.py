@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
@@ -15,6 +15,7 @@ from chainrule.differentiation import Linearization, fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
+from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
@@ -22,6 +23,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .indices import searchsorted, take
+from .loops import traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
 from .segments import ValuesWanted, recorded_linearization
@@ -48,6 +50,7 @@ class Recorder:
             of the lanes for which the trace is recorded, as their kernel has found it.
         plain: where comparisons are plain bools.
         segments: whether transformations are segments of the recording, else derivatives are nodes.
+        loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration.
         values: whether all values are computed, those too that nothing may ask for.
 
     Attributes:
@@ -67,6 +70,8 @@ class Recorder:
         values: bool = True,
     ) -> None:
         self.forced = forced
+        self.loops = plain.loops and segments
+        self.unrolled = False
         self.shortcuts: list[str] = []
         self._plain = plain
         self.segments = segments
@@ -89,9 +94,35 @@ class Recorder:
             return None
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
+    def loop(self, *args: Any) -> Any:
+        """The results of a loop that is recorded as one iteration; None for a plain loop."""
+        return traced_once(self, *args) if self.loops else None
+
+    def unroll(self) -> NoReturn:
+        """Give up this trace for one with plain loops.
+
+        Raises:
+            Unrolled: always.
+        """
+        self.unrolled = True
+        raise Unrolled
+
+    def repeats(self, first: int, trips: int) -> bool:
+        """Note that guards, from a first one on, are asked in all iterations of a loop.
+
+        Returns:
+            whether they may have the same outcome in each.
+        """
+        guards = self.recorded.guards
+        asked = guards[first:]
+        guards += asked * (trips - 1)
+        given = list(self.forced[first : len(guards)])
+        return given == guards[first : first + len(given)]
+
     def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
         """Start the recording."""
         self.inputs = inputs
+        self.level = level
         self.printed = 0
         self.recorded = Recorded(inputs, level, captured)
         self.tables = RecordedTables(self)
@@ -128,6 +159,8 @@ class Recorder:
             )
         recorded = self.recorded
         value = recorded.value(condition)
+        if recorded.comes_of_loops(value):
+            self.unroll()
         decided = self._outcomes.decided(value)
         if decided is not None:
             return decided
@@ -220,8 +253,12 @@ class Trace:
             try:
                 if self._run(recorder, captured):
                     break
-            except Untraceable:
-                segments = False
+            except (Untraceable, Unrolled) as error:
+                segments &= isinstance(error, Unrolled)
+                if recorder.loops and recorder.recorded.loops:
+                    plain.loops = False  # there may be other guards then
+                    if forced:
+                        raise Restart from None
                 continue
             except ValuesWanted:
                 values = True
@@ -253,9 +290,13 @@ class Trace:
                 for y in outputs:
                     if isinstance(y, ConditionNode):
                         y.asked = True
-            except Exception:
+            except Exception as error:
+                if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
+                    raise Unrolled from error
                 if not recorder.not_asked():
                     raise
+            if recorder.unrolled:
+                raise Unrolled
             if recorder.not_asked():
                 return False
             self.n_results = len(outputs)

@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-import numpy
-
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.form import (
@@ -63,9 +61,7 @@ class Coloured(Region):
         moving: the inputs of the colour that they are copied for.
     """
 
-    def __init__(
-        self, region: Region, diagonal: Diagonal, shifts: Mapping[Statement, int]
-    ) -> None:
+    def __init__(self, region: Region, diagonal: Diagonal, shifts: Mapping[Statement, int]) -> None:
         self.segment = region.segment
         self.around = region.around
         self.paths = {}
@@ -260,4 +256,3 @@ class _Phases:
 
     def _phase(self, path: Path) -> Index:
         return Index(0, tuple([(loop, self._loops[loop]) for loop in path if loop in self._loops]))
-

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+import numpy
+
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     VALUES,
@@ -27,6 +29,7 @@ from chainrule.program.recording import (
     LEAF,
     LEAVE,
     LOOKUP,
+    LOOP,
     OPERATION_OF,
     POOLED,
     PULL,
@@ -39,48 +42,64 @@ from chainrule.program.recording import (
     unpacked,
 )
 
+from .loops import Around, Programs, write_loop
+from .stretches import Stretch
 
-def flat(recording: Recording, outputs: Sequence[int]) -> Program:
-    """The program of a recording, without loops.
+
+def flat(
+    recording: Recording | Stretch, outputs: Sequence[int], programs: Programs | None = None
+) -> Program:
+    """The program of a recording, without other loops than those that it says.
 
     Args:
         recording: its rows are in order.
         outputs: operands of it: what the program gives.
+        programs: gives its loops.
 
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    codes, left, right = (x.tolist() for x in (recording.codes, recording.left, recording.right))
+    n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == INPUT))
+    columns = (recording.codes, recording.left, recording.right)
+    codes, left, right = (x[n_inputs:].tolist() for x in columns)
     constants, pool = recording.constants.tolist(), recording.pool.tolist()
-    notes = recording.notes.tolist() or [-1] * len(codes)
+    notes = recording.notes[n_inputs:].tolist() or [-1] * len(codes)
     annotations = [*recording.annotations, None]  # the last for -1
-    n_inputs = codes.count(INPUT)
     builder = Builder(n_inputs)
-    segments = _Segments(builder)
+    segments = _Segments(builder, programs)
+    numbers = recording.left[:n_inputs]
+    inputs: dict[int, Operand] = {}
     values: list[Operand] = []
     tables: dict[int, tuple[Array, int, int]] = {}  # by row: array, first element, size
     n_guards = 0
 
     def operand(x: int) -> Operand:
-        return values[x] if x >= 0 else constants[~x]
+        if x < 0:
+            return constants[~x]
+        if x >= n_inputs:
+            return values[x - n_inputs]
+        value = inputs.get(x)
+        if value is None:
+            value = inputs[x] = builder.input(int(numbers[x]))
+        return value
 
     for code, a, b, note in zip(codes, left, right, notes, strict=True):
         builder.note = annotations[note]
-        if code == INPUT:
-            value: Operand = builder.input(a)
-        elif code == LEAF:
+        value: Operand = 0.0
+        if code == LEAF:
             value = operand(a)
         elif code == GUARD:
             builder.guard(operand(a), bool(b), Index(n_guards))
             n_guards += 1
-            value = 0.0
+        elif code == LOOP:
+            n_guards += segments.loop(a, n_guards)
         elif code in (BEGIN, END, ENTER, LEAVE, GIVE, PULL, PUSH, RESULT):
             value = segments.value(code, a, operand(a) if has_left(code) else 0.0, b)
         elif code == USER:
             operation = recording.operations[pool[a]]
             given = [operand(x) for x in pool[a + 1 : a + 1 + b]]
             if operation is TABLE:
-                tables[len(values)] = _table(builder, given[1:])
+                tables[n_inputs + len(values)] = _table(builder, given[1:])
                 value = 0.0
             elif operation is LOOKUP:
                 array, first, size = tables[pool[a + 3]]
@@ -125,8 +144,9 @@ class _Segments:
         builder: of the program.
     """
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, programs: Programs | None) -> None:
         self._builder = builder
+        self._programs = programs
         self._open: list[tuple[ExitStack, _Counted]] = []
         self._known: dict[int, _Counted] = {}  # by number
         self._given: dict[int, Operand] = {}  # by place, for the derivative that comes next
@@ -161,13 +181,27 @@ class _Segments:
     def _derive(self, counted: _Counted, forward: bool, diagonal: Diagonal | None) -> None:
         sizes = (counted.inputs, counted.outputs)
         n_given, n_results = sizes if forward else reversed(sizes)
+        given = self._stored(n_given, n_results)
+        results = self._results
+        self._builder.derive(counted.segment, forward, given, Index(), results, Index(), diagonal)
+
+    def _stored(self, n_given: int, n_results: int) -> Array:
+        """What is given, and an array for the results."""
         given = Array(VALUES, n_given, "given")
         self._results = Array(VALUES, n_results, "results")
         for place, operand in self._given.items():
             self._builder.store(given, Index(place), operand)
         self._given = {}
-        results = self._results
-        self._builder.derive(counted.segment, forward, given, Index(), results, Index(), diagonal)
+        return given
+
+    def loop(self, number: int, guards: int) -> int:
+        """Write a loop after so many guards; gives how many it asks."""
+        assert self._programs is not None
+        loop, program = self._programs(number)
+        given = self._stored(loop.n_given, loop.n_results), Index()
+        around = Around(1, lambda size: Index(), given, (self._results, Index()), Index(guards))
+        write_loop(self._builder, loop, program, around)
+        return loop.trips * loop.guards
 
 
 class _Counted:

@@ -33,7 +33,9 @@ class Lasts:
         self._nest = nest
         self._last_of: dict[int, Written] = {}
         for written in [*nest.written]:
-            written.operands = [self._begun(written.domain, self.of(written.domain, x)) for x in written.operands]
+            written.operands = [
+                self._begun(written.domain, self.of(written.domain, x)) for x in written.operands
+            ]
 
     def _begun(self, domain: Domain, operands: Ints) -> Ints:
         """An operand of a recurrence, with a row of its own for what each run begins with.

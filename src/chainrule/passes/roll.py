@@ -11,6 +11,7 @@ values are kept.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,12 +28,14 @@ from .domain import Domain, Indices
 from .flat import flat
 from .grammar import Grammar
 from .lasts import Lasts
+from .loops import Programs
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
 from .rows import ELEMENT, LOOKED_UP, Rows
 from .segments import IrregularError, Segments
+from .stretches import LoopBody, Stretch
 from .tables import Tables
 
 SHORT = 256
@@ -49,8 +52,8 @@ TABLES: Final = 32
 """Tables of so many elements are worth it even so: what comes to all of them lies in an array."""
 
 
-def rolled(recording: Recording, outputs: Sequence[int], lanes: bool = False) -> Program:
-    """The program of a recording, with loops where it pays.
+def rolled(recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False) -> Program:
+    """The program of a recording, with loops where it pays, and those that it says.
 
     Args:
         recording: its rows are in order.
@@ -61,9 +64,16 @@ def rolled(recording: Recording, outputs: Sequence[int], lanes: bool = False) ->
         A program whose guards are numbered in the order of the recording's.
     """
     least = SHORT * LANES if lanes else SHORT
+
+    @functools.cache
+    def programs(number: int) -> tuple[LoopBody, Program]:
+        assert isinstance(recording, Stretch)
+        loop = recording.loops[number]
+        return loop, rolled(loop.stretch, loop.outputs, lanes)
+
     has_tables = any(x is TABLE for x in recording.operations)
     if len(recording) < least and not has_tables:
-        return flat(recording, outputs)
+        return flat(recording, outputs, programs)
     rows = Rows(recording)
     if has_tables and len(rows.of_code(ELEMENT)) >= TABLES:
         least = min(least, 2 * TABLES)
@@ -71,10 +81,10 @@ def rolled(recording: Recording, outputs: Sequence[int], lanes: bool = False) ->
     grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
     if len(rows) - grammar.written >= max(least, SHARE * len(rows)):
         try:
-            return _Writer(rows, Nest(rows, grammar), outputs).program()
+            return _Writer(rows, Nest(rows, grammar), outputs, programs).program()
         except IrregularError:
             pass
-    return flat(recording, outputs)
+    return flat(recording, outputs, programs)
 
 
 @dataclass(eq=False)
@@ -97,17 +107,17 @@ _Source = _Value | _Input | Read | float | numpy.ndarray
 class _Writer:
     """Writes the program of a nest."""
 
-    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int]) -> None:
+    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int], programs: Programs) -> None:
         self._rows = rows
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
-        self._looked_up = Tables(rows, nest)
+        self._looked_up = Tables(self._builder, rows, nest)
         self._lasts = Lasts(nest)  # which adds to the nest
         self._outputs = self._lasts.of_outputs(
             rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
         )
-        self._segments = Segments(self._builder, self._indices, rows, nest)
+        self._segments = Segments(self._builder, self._indices, rows, nest, programs)
         self._reads: list[Read] = []
         self._sources = [
             [self._source(written, operand) for operand in written.operands]

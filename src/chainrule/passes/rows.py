@@ -17,6 +17,7 @@ from chainrule.program.recording import (
     INPUT,
     LEAF,
     LOOKUP,
+    LOOP,
     MARKS,
     OPERATION_OF,
     POOLED,
@@ -31,8 +32,9 @@ from chainrule.program.recording import (
 from chainrule.rules import Operation
 
 from .repeats import Ints
+from .stretches import Stretch, guards_of
 
-LOOKED_UP, ELEMENT = range(MARKS + 11, MARKS + 13)
+LOOKED_UP, ELEMENT = range(MARKS + 24, MARKS + 26)
 """Codes of rows that a recording has not: the look-up of a table, and an element of one."""
 
 
@@ -58,7 +60,7 @@ class Rows:
         columns: the first operands of each row, ABSENT where there is none.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording | Stretch) -> None:
         codes = numpy.array(recording.codes)
         left, right = numpy.array(recording.left), numpy.array(recording.right)
         self.constants = numpy.array(recording.constants)
@@ -181,7 +183,7 @@ class Rows:
 
     def guards(self) -> NDArray[numpy.int64]:
         """How many guards come before each row."""
-        asked = self._codes == GUARD
+        asked = guards_of(self._codes, self._left, self._recording)
         before: NDArray[numpy.int64] = numpy.cumsum(asked) - asked
         return before
 
@@ -225,6 +227,10 @@ class Rows:
         which, names = numpy.unique(self._right[pushed], return_inverse=True)
         keys[pushed] = next_key + names.reshape(-1)
         next_key += len(which)
+        looped = self._codes == LOOP
+        if looped.any():
+            keys[looped] = next_key + self._left[looped]
+            next_key += int(self._left[looped].max()) + 1
         starts = self._left[self._pooled]
         counts = self._right[self._pooled]
         codes = self._codes[self._pooled]

@@ -1,4 +1,4 @@
-"""Segments of a recording, and what is derived of them, in a rolled program."""
+"""Segments of a recording, what is derived of them, and loops, in a rolled program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import numpy
 
 from chainrule.program.builder import Builder
-from chainrule.program.form import VALUES, Array, Operand, Segment
+from chainrule.program.form import VALUES, Array, Index, Operand, Segment
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import (
     BEGIN,
@@ -15,6 +15,7 @@ from chainrule.program.recording import (
     ENTER,
     GIVE,
     LEAVE,
+    LOOP,
     PULL,
     PUSH,
     RESULT,
@@ -22,6 +23,7 @@ from chainrule.program.recording import (
 )
 
 from .domain import Indices
+from .loops import Around, Programs, write_loop
 from .nest import Nest, Written
 from .rows import Rows
 
@@ -40,19 +42,23 @@ class Segments:
         builder: of the program.
         indices: makes its indices.
         rows, nest: what is written.
+        programs: gives loops by their numbers, with the programs of their bodies.
 
     Raises:
         IrregularError: if an instance derives what another iteration has run.
     """
 
-    def __init__(self, builder: Builder, indices: Indices, rows: Rows, nest: Nest) -> None:
+    def __init__(
+        self, builder: Builder, indices: Indices, rows: Rows, nest: Nest, programs: Programs
+    ) -> None:
         self._builder = builder
+        self._programs = programs
         self._indices = indices
         self._rows = rows
         self._nest = nest
         self._open: list[tuple[ExitStack, Segment]] = []
         self._segments: dict[int, Segment] = {}  # by the written rows that begin them
-        self._derives = rows.of_code(PULL, PUSH)
+        self._derives = rows.of_code(PULL, PUSH, LOOP)
         self._begins: dict[int, int] = {}  # for each written derivative what begins its segment
         if len(self._derives):
             self._find_segments()
@@ -66,17 +72,24 @@ class Segments:
         begin_of[rows.left(begins)] = begins
         end_of = numpy.empty(len(begins), dtype=numpy.int64)
         end_of[rows.left(ends)] = ends
-        numbers = rows.left(self._derives)
+        self._n_given = numpy.empty(len(self._derives), dtype=numpy.int64)
+        self._n_results = numpy.empty(len(self._derives), dtype=numpy.int64)
+        codes = rows.codes(self._derives)
+        looped = codes == LOOP
+        for place in numpy.flatnonzero(looped).tolist():
+            loop, _ = self._programs(int(rows.left(self._derives[place])))
+            self._n_given[place], self._n_results[place] = loop.n_given, loop.n_results
+        numbers = rows.left(self._derives[~looped])
         first, last = begin_of[numbers], end_of[numbers]
-        inputs, outputs = rows.of_code(ENTER), rows.of_code(LEAVE)
-        n_inputs = _run_lengths(inputs, first, 1)
-        n_outputs = _run_lengths(outputs, last, -1)
-        forward = rows.codes(self._derives) == PUSH
-        self._n_given = numpy.where(forward, n_inputs, n_outputs)
-        self._n_results = numpy.where(forward, n_outputs, n_inputs)
-        for number in numpy.unique(nest.owner[self._derives]).tolist():
+        n_inputs = _run_lengths(rows.of_code(ENTER), first, 1)
+        n_outputs = _run_lengths(rows.of_code(LEAVE), last, -1)
+        forward = codes[~looped] == PUSH
+        self._n_given[~looped] = numpy.where(forward, n_inputs, n_outputs)
+        self._n_results[~looped] = numpy.where(forward, n_outputs, n_inputs)
+        derives = self._derives[~looped]
+        for number in numpy.unique(nest.owner[derives]).tolist():
             written = nest.written[number]
-            of = first[numpy.searchsorted(self._derives, written.rows)]
+            of = first[numpy.searchsorted(derives, written.rows)]
             owners = numpy.unique(nest.owner[of])
             begin = nest.written[int(owners[0])]
             instances = written.domain.instances_of(begin.domain)
@@ -87,7 +100,7 @@ class Segments:
     def _share_arrays(self) -> None:
         """Which written derivatives share arrays, and where each instance has its stretch."""
         rows, nest = self._rows, self._nest
-        group = {number: number for number in self._begins}
+        group = {number: number for number in numpy.unique(nest.owner[self._derives]).tolist()}
         for marks, side in ((rows.of_code(GIVE), "left"), (rows.of_code(RESULT), "right")):
             derives = self._derive_of(marks, side)
             pairs = numpy.stack([nest.owner[marks], nest.owner[derives]])
@@ -103,9 +116,13 @@ class Segments:
         self._results: dict[int, Array] = {}
         self._given_at = numpy.zeros(len(self._derives), dtype=numpy.int64)
         self._results_at = numpy.zeros(len(self._derives), dtype=numpy.int64)
+        self._stretches = numpy.zeros(len(self._derives), dtype=numpy.int64)
+        self._counts: dict[int, int] = {}  # of the stretches in the arrays of each
         groups = numpy.asarray([group[x] for x in nest.owner[self._derives].tolist()])
         for number in numpy.unique(groups).tolist():
             members = numpy.flatnonzero(groups == number)
+            self._stretches[members] = numpy.arange(len(members))
+            self._counts.update({x: len(members) for x in group if group[x] == number})
             for sizes, places, arrays, name in (
                 (self._n_given, self._given_at, self._given, "given"),
                 (self._n_results, self._results_at, self._results, "results"),
@@ -152,18 +169,29 @@ class Segments:
             array = self._results[int(self._nest.owner[derives[0]])]
             return builder.load(array, indices.index(domain, at + self._rows.left(rows)))
         else:
-            places = numpy.searchsorted(self._derives, rows)
-            number = written.number
-            builder.derive(
-                self._segments[self._begins[number]],
-                code == PUSH,
-                self._given[number],
-                indices.index(domain, self._given_at[places]),
-                self._results[number],
-                indices.index(domain, self._results_at[places]),
-                unpacked(int(self._rows.right(rows[0]))) if code == PUSH else None,
-            )
+            self._derive(written)
         return 0.0
+
+    def _derive(self, written: Written) -> None:
+        """The statements of a derivative, or of a loop."""
+        builder, indices, domain = self._builder, self._indices, written.domain
+        number, first = written.number, int(written.rows[0])
+        places = numpy.searchsorted(self._derives, written.rows)
+        given = self._given[number], indices.index(domain, self._given_at[places])
+        results = self._results[number], indices.index(domain, self._results_at[places])
+        if self._rows.code(first) != LOOP:
+            segment = self._segments[self._begins[number]]
+            forward = self._rows.code(first) == PUSH
+            diagonal = unpacked(int(self._rows.right(first))) if forward else None
+            builder.derive(segment, forward, *given, *results, diagonal)
+            return
+
+        def where(size: int) -> Index:
+            return indices.index(domain, self._stretches[places] * size)
+
+        guard = indices.index(domain, self._rows.guards()[written.rows])
+        around = Around(self._counts[number], where, given, results, guard)
+        write_loop(builder, *self._programs(int(self._rows.left(first))), around)
 
 
 def _run_lengths(marks: Numbers, starts: Numbers, step: int) -> Numbers:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
@@ -363,7 +362,6 @@ class Derive(Statement):
     diagonal: Diagonal | None = None
 
 
-@cache
 def parts(kind: type[Statement]) -> dict[str, str]:
     """What statements of a class are made of: their attributes, and the type of each."""
     return {part.name: str(part.type) for part in fields(kind) if part.init}

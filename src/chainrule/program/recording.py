@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from chainrule.engine import ENGINE
 from chainrule.node import _SERIALS, Node
+from chainrule.program.form import Diagonal
 from chainrule.rules import OPERATIONS, Operation, one, zero
 
-from .form import Diagonal
-
 LEAF: Final = 0
-MARKS: Final = 0x7FF0
-BEGIN, END, PULL, PUSH, RESULT = range(MARKS, MARKS + 5)
-ENTER, LEAVE, GIVE = range(MARKS + 8, MARKS + 11)
+MARKS: Final = 0x7FE0
+BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
+ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
 INPUT: Final = 0x7FFE
 GUARD: Final = 0x7FFF
 POOLED: Final = 0x8000
@@ -33,6 +32,14 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 _MARKS: Final = {
     **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
     **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
+    **{
+        LOOP: "loop",
+        CARRY: "carry",
+        EACH: "each",
+        NEXT: "next",
+        LEFT: "left",
+        END_LOOP: "end loop",
+    },
 }
 _DIGIT: Final = 1 << 10
 _CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
@@ -83,6 +90,16 @@ class Recording:
       ``left``; before it GIVE for each of these that there is, ``left`` the cotangent or tangent,
       ``right`` its place; after it RESULT for each of what comes, a value, ``left`` its place.
       PUSH with a ``right``: a diagonal of the matrix is wanted; ``packed`` has made the number.
+
+    And others loops that are recorded as one iteration, that between LOOP and END_LOOP, ``left``
+    the number of the loop:
+
+    - CARRY, a value: what the iteration before has given; ``left`` is what the first one gets, and
+      ``right`` counts them;
+    - EACH, a value: what the iteration reads of column ``left``;
+    - NEXT and LEFT: what it gives to the next one, and what it leaves for after the loop, ``left``
+      the value, and ``right`` counts them. RESULT stands after the loop for each of the last
+      carries and then of what the iterations have left.
 
     Rows of one call of ``record`` stand in the order in which the nodes were made, those of a later
     call after them; ``in_order`` puts all in this order.
@@ -214,10 +231,10 @@ class Recording:
         self._rows[next(_SERIALS)] = len(self) - 1
 
     def mark(self, code: int, left: int, right: int = ABSENT, node: Node | None = None) -> int:
-        """Add a row that concerns a segment; gives its number.
+        """Add a row that concerns a segment or loop; gives its number.
 
         Args:
-            code: BEGIN, END, PULL, PUSH, RESULT, ENTER, LEAVE or GIVE.
+            code: of a row that concerns segments or loops.
             left: its first operand or number.
             right: its second.
             node: where it stands in the order; by default after all that was made so far. If the

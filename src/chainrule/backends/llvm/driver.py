@@ -47,20 +47,21 @@ class CodeFields:
 
 
 class CallFields:
-    """Fields of the table that describes one call of a kernel for lanes."""
+    """Fields of the table that describes one call of a kernel for lanes.
 
-    INPUTS: Final = 0  # address of the segments of the inputs
-    INPUT_SEGMENTS: Final = 1
-    OUTPUTS: Final = 2  # address of the segments of the outputs
-    OUTPUT_SEGMENTS: Final = 3
-    LANES: Final = 4
-    INDEX: Final = 5  # address of the numbers of the lanes, 0: all in order
-    STATUS: Final = 6  # address of the status of the lanes, 0: nobody asks
-    NEXT: Final = 7  # the next unit that no thread has taken yet
-    UNITS: Final = 8
-    UNIT_BLOCKS: Final = 9  # blocks in a unit
-    SUMS: Final = 10  # address of the sums of each unit
-    FIELDS: Final = 11
+    The segments of the inputs follow it, then those of the outputs.
+    """
+
+    LANES: Final = 0
+    INDEX: Final = 1  # address of the numbers of the lanes, 0: all in order
+    STATUS: Final = 2  # address of the status of the lanes, 0: nobody asks
+    SUMS: Final = 3  # address of the sums of each unit
+    NEXT: Final = 4  # the next unit that no thread has taken yet
+    UNITS: Final = 5
+    UNIT_BLOCKS: Final = 6  # blocks in a unit
+    INPUT_SEGMENTS: Final = 7
+    OUTPUT_SEGMENTS: Final = 8
+    FIELDS: Final = 9
 
 
 def lanes_driver(width: int) -> str:
@@ -143,13 +144,18 @@ class _Run:
     def _run(self, which: int) -> None:
         _run_code(self.f, self.code, which, self.workspace, self.same, self.offsets, SLOT)
 
+    def _segment(self, number: Any) -> Any:
+        """The address of a segment."""
+        f = self.f
+        first = f.at(self.call, 8 * CallFields.FIELDS)
+        return f.at(first, f.b.mul(number, f.number(8 * SegmentFields.FIELDS)))
+
     @contextmanager
     def _input_segments(self, same: bool) -> Iterator[Any]:
         """The segments of inputs that are the same for all lanes, or of the others."""
         f, b = self.f, self.f.b
-        segments = f.address(self.call, CallFields.INPUTS)
         with f.loop(f.field(self.call, CallFields.INPUT_SEGMENTS)) as s:
-            segment = f.at(segments, b.mul(s, f.number(8 * SegmentFields.FIELDS)))
+            segment = self._segment(s)
             stride = f.field(segment, SegmentFields.LANE_STRIDE)
             with b.if_then(b.icmp_signed("==" if same else "!=", stride, f.number(0))):
                 yield segment
@@ -286,11 +292,11 @@ class _Run:
 
     def _store_outputs(self, consecutive: Any, valid: Any) -> None:
         f, b = self.f, self.f.b
-        segments = f.address(self.call, CallFields.OUTPUTS)
-        with f.loop(f.field(self.call, CallFields.OUTPUT_SEGMENTS)) as s:
-            segment = f.at(segments, b.mul(s, f.number(8 * SegmentFields.FIELDS)))
-            given = [segment, self.workspace, self.outputs, self.numbers, consecutive, valid]
-            b.call(self.store_segment, given)
+        first = f.field(self.call, CallFields.INPUT_SEGMENTS)
+        end = b.add(first, f.field(self.call, CallFields.OUTPUT_SEGMENTS))
+        with f.loop(end, first) as s:
+            given = [self.workspace, self.outputs, self.numbers, consecutive, valid]
+            b.call(self.store_segment, [self._segment(s), *given])
 
     def _add_up(self, unit: Any) -> None:
         """Add up the eight sums of each output, in halves; those that lanes share are complete."""

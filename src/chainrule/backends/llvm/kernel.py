@@ -28,15 +28,11 @@ from .lowering import Request
 from .machine import Machine, machine
 from .objects import shared_function
 from .threads import together
-from .transfer import SegmentFields
 
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
 SUMS_AT_ONCE: Final = 1 << 26  # bytes of the sums of chunks before they are added up
 LARGEST_CHUNK: Final = 1 << 17
-_EMPTY_CALL: Final = [0] * CallFields.FIELDS
-_CALL_SIZE: Final = 8 * CallFields.FIELDS
-_SEGMENT_SIZE: Final = 8 * SegmentFields.FIELDS
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -89,6 +85,7 @@ class Kernel:
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
         self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
+        self._known: tuple[tuple[Regular, ...] | None, array[int]] = None, array("q")
         self._lock = forking.lock()
 
     @property
@@ -147,7 +144,8 @@ class Kernel:
         """Compute many lanes.
 
         Args:
-            inputs: where the inputs lie: segments that cover all of them in order.
+            inputs: where the inputs lie: segments that cover all of them in order. A tuple is
+                looked at once, if it is the same one each time.
             outputs: the same for the outputs that are not added up.
             lanes: the number of lanes.
             index: numbers of the lanes to compute, by default all in order. Inputs and outputs of
@@ -163,21 +161,21 @@ class Kernel:
         loaded = self._loaded_for_storing() if materialize else self._loaded
         code = loaded.code
         units, unit_blocks = _units(lanes, code.row, threads)
-        table = array("q", _EMPTY_CALL)
-        _add_segments(table, inputs, self._n_inputs)
-        _add_segments(table, outputs, len(code.outputs))
-        address = table.buffer_info()[0]
-        table[CallFields.INPUTS] = address + _CALL_SIZE
-        table[CallFields.INPUT_SEGMENTS] = len(inputs)
-        table[CallFields.OUTPUTS] = address + _CALL_SIZE + len(inputs) * _SEGMENT_SIZE
-        table[CallFields.OUTPUT_SEGMENTS] = len(outputs)
-        table[CallFields.LANES] = lanes
-        table[CallFields.INDEX] = index_address
-        table[CallFields.UNIT_BLOCKS] = unit_blocks
         status = None
+        status_address = 0
         if code.guards:
             status = np.zeros(lanes, dtype=np.int32)
-            table[CallFields.STATUS] = address_of(status)
+            status_address = address_of(status)
+        fields = (lanes, index_address, status_address, 0, 0, units, unit_blocks)
+        table = array("q", (*fields, len(inputs), len(outputs)))  # as CallFields says
+        known, segments = self._known
+        if inputs is not known:
+            segments = _segments(inputs, self._n_inputs)
+            if type(inputs) is tuple:
+                self._known = inputs, segments
+        table += segments
+        table += _segments(outputs, len(code.outputs))
+        address = table.buffer_info()[0]
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
         row = 8 * code.row  # bytes of the sums of a unit
         workers = loaded.check_memory(workers, row)
@@ -282,14 +280,17 @@ def _units(lanes: int, sums: int, threads: int) -> tuple[int, int]:
     return -(-blocks // size), size
 
 
-def _add_segments(table: array[int], given: Sequence[Regular], total: int) -> None:
-    """Add segments, which must cover all inputs or outputs, to the driver's table."""
+def _segments(given: Sequence[Regular], total: int) -> array[int]:
+    """Segments, which must cover all inputs or outputs, as the driver reads them."""
+    fields: list[int] = []
     place = 0
-    for address, count, element_stride, lane_stride in given:
-        table.extend((address, count, element_stride, lane_stride, place))
-        place += count
+    for segment in given:
+        fields += segment
+        fields.append(place)
+        place += segment[1]
     if place != total:
         raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
+    return array("q", fields)
 
 
 def _held(status: NDArray[np.int32] | None, position: int) -> bool:

@@ -38,7 +38,7 @@ from .data import Data
 from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
-from .pieces import cut, work
+from .pieces import calls_early, cut, work
 from .places import Places
 from .uniform import SameInputs, bounds, split
 from .vector_math import called_back, copies, takes_memory
@@ -172,7 +172,7 @@ class _Lowering:
         self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
         self._same = SameInputs(program, request.uniform if lanes else ())
         self._left = dict.fromkeys(self._own_sums())
-        self._parts = [cut(self._zeroed(body, body is bodies[1])) for body in bodies]
+        self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
         """Write the functions."""

@@ -7,7 +7,7 @@ A long loop becomes a function that calls others, the pieces of its body.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from chainrule.program.form import (
@@ -18,11 +18,13 @@ from chainrule.program.form import (
     Index,
     Load,
     Loop,
+    Operand,
     Statement,
     Store,
+    statements,
 )
 
-from .vector_math import INSTRUCTIONS, INTRINSICS
+from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
 
 PIECE_COST: Final = 400  # instructions of a piece, about
 CALL_COST: Final = 3
@@ -154,6 +156,51 @@ def _compute_cost(statement: Compute) -> int:
     if name in INSTRUCTIONS or name in INTRINSICS:
         return 1
     return CALL_COST + 2 * len(statement.operands)
+
+
+def calls_early(body: Sequence[Statement]) -> list[Statement]:
+    """A body in which functions of a value that is not needed any more come right after it.
+
+    The processor computes them beside what follows. Where they stood, what waits for their results
+    would keep it from looking further ahead. As many values are to be kept as before.
+    """
+    last: dict[Statement, Statement] = {}
+    for x in body:
+        for operand in x.operands if not isinstance(x, Loop) else _used_in(x):
+            if isinstance(operand, Statement):
+                last[operand] = x
+    after: dict[Statement, list[Statement]] = {}
+    here = set(body)
+    for x in body:
+        if type(x) is Compute and len(x.operands) == 1 and _is_plain_call(x):
+            (operand,) = x.operands
+            if isinstance(operand, Compute) and operand in here and last[operand] is x:
+                after.setdefault(operand, []).append(x)
+    if not after:
+        return list(body)
+    moved = {x for found in after.values() for x in found}
+    result: list[Statement] = []
+    for x in body:
+        if x not in moved:
+            waiting = [x]
+            for y in waiting:
+                result.append(y)
+                waiting += after.get(y, ())
+    return result
+
+
+def _used_in(loop: Loop) -> Iterator[Operand]:
+    """What a loop uses."""
+    for x in statements([loop]):
+        yield from x.operands
+        if isinstance(x, Loop):
+            yield from [carry.next for carry in x.carries]
+
+
+def _is_plain_call(x: Compute) -> bool:
+    """Whether it calls a function that has no other effect."""
+    name = x.operation.name
+    return x.operation.builtin and name not in INSTRUCTIONS and is_pure(name)
 
 
 def work(body: Sequence[Statement]) -> float:

@@ -1,0 +1,251 @@
+"""Loops and branches as functions, under JAX's names: ``from chainrule import lax``.
+
+Eagerly they are plain Python loops. Under :func:`chainrule.compile` the body of a loop is traced
+once, whatever its length, where a plain loop is recorded iteration by iteration; where that is not
+possible, they are plain loops again. All are differentiable in every mode and to any order, also
+:func:`while_loop` in reverse.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+from chainrule.carries import Carry, Columns, Stack, leaves_of, whole_number
+from chainrule.handover import called
+from chainrule.keywords import with_nearest_names
+from chainrule.node import Node
+from chainrule.rules import described
+from chainrule.tracebacks import boundary
+from chainrule.tracing import PROGRESS
+
+__all__ = ["cond", "fori_loop", "map", "scan", "while_loop"]
+
+MOST_ITERATIONS: Final = 10_000_000
+"""The iterations of a while_loop after which it is taken to be endless."""
+
+
+@boundary
+@with_nearest_names
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+) -> tuple[Any, Any]:
+    """A loop over the rows of arrays that hands on a carry and stacks what its iterations leave.
+
+    As this, for arrays in any trees::
+
+        def scan(f, init, xs):
+            carry, ys = init, []
+            for x in xs:
+                carry, y = f(carry, x)
+                ys.append(y)
+            return carry, numpy.stack(ys)
+
+    Args:
+        f: from the carry and what is read to the next carry and what is left.
+        init: the first carry: a tree of numbers, nodes and arrays. It keeps structure and shapes.
+        xs: a tree of arrays of one length, read along their first axes; None to read nothing.
+        length: the number of iterations, where xs does not say it.
+        reverse: begin with the last row; what is left stands in the order of xs all the same.
+        unroll: as in JAX; here it changes nothing.
+
+    Returns:
+        The last carry, and a tree of arrays.
+
+    Raises:
+        TypeError: if the carry changes its structure or a leaf its kind, xs holds something else
+            than arrays, or f does not return a pair.
+        ValueError: if lengths differ.
+    """
+    _check_function("scan", f)
+    columns = Columns(xs, length, "scan")
+    carry = Carry(init, "scan")
+    left = Stack("scan")
+    if columns.length == 0:
+        left.append(_pair(f, init, columns.a_row())[1])
+        left.rows.clear()
+        return init, left.stacked()
+    recorder = PROGRESS.recorder
+    if recorder is not None:
+        found = recorder.loop(functools.partial(_pair, f), init, carry, columns, left, reverse)
+        if found is not None:
+            return found
+    order = range(columns.length)
+    state = init
+    for i in reversed(order) if reverse else order:
+        state, y = _pair(f, state, columns.row(i))
+        carry.check(state)
+        left.append(y)
+    return state, left.stacked(reverse)
+
+
+@boundary
+@with_nearest_names
+def fori_loop(
+    lower: int,
+    upper: int,
+    body_fun: Callable[[Any, Any], Any],
+    init_val: Any,
+    *,
+    unroll: int | bool | None = None,
+) -> Any:
+    """The value after ``for i in range(lower, upper): value = body_fun(i, value)``.
+
+    Args:
+        lower, upper: whole numbers.
+        body_fun: from i and the value to the next one.
+        init_val: the first value, a tree as in :func:`scan`.
+        unroll: as in JAX; here it changes nothing.
+
+    Raises:
+        TypeError: if a bound is no whole number, or the value changes its structure.
+    """
+    _check_function("fori_loop", body_fun)
+    first = whole_number(lower, "fori_loop: the lower bound")
+    end = whole_number(upper, "fori_loop: the upper bound")
+    carry = Carry(init_val, "fori_loop")
+    value = init_val
+    for i in range(first, end):
+        value = called(body_fun, (i, value), {}, "fori_loop: the function")
+        carry.check(value)
+    return value
+
+
+@boundary
+@with_nearest_names
+def while_loop(
+    cond_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], Any],
+    init_val: Any,
+    *,
+    max_iterations: int = MOST_ITERATIONS,
+) -> Any:
+    """The value after ``while cond_fun(value): value = body_fun(value)``.
+
+    Derivatives are those of the iterations that ran. Compiled, each number of iterations is a path,
+    and so it is for each lane.
+
+    Args:
+        cond_fun: says whether to go on.
+        body_fun: from a value to the next one.
+        init_val: the first value, a tree as in :func:`scan`.
+        max_iterations: after so many it is taken to be endless.
+
+    Raises:
+        TypeError: if the value changes its structure, or cond_fun gives no truth value.
+        RuntimeError: if the loop does not end: the value stays the same, or is still to go on after
+            ``max_iterations``.
+    """
+    _check_function("while_loop", cond_fun)
+    _check_function("while_loop", body_fun)
+    most = whole_number(max_iterations, "while_loop: max_iterations")
+    carry = Carry(init_val, "while_loop")
+    value = init_val
+    numbers = _numbers(leaves_of(value)[0])
+    count = 0
+    while _truth(called(cond_fun, (value,), {}, "while_loop: the condition"), "while_loop"):
+        if count >= most:
+            raise RuntimeError(
+                f"while_loop still goes on after {most:,} iterations; does it end? Its bound is"
+                " max_iterations"
+            )
+        value = called(body_fun, (value,), {}, "while_loop: the function")
+        before, numbers = numbers, _numbers(carry.check(value))
+        if numbers == before:
+            raise RuntimeError(
+                f"while_loop does not end: iteration {count + 1} left its value as it was"
+            )
+        count += 1
+    return value
+
+
+@boundary
+@with_nearest_names
+def cond(
+    pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any
+) -> Any:
+    """``true_fun(*operands)`` if ``pred`` holds, else ``false_fun(*operands)``.
+
+    Only one of the two runs, as with ``if``; compiled, each is a path of its own.
+
+    Args:
+        pred: a truth value, or a comparison of nodes.
+        true_fun, false_fun: the functions.
+        operands: what they take.
+
+    Raises:
+        TypeError: if pred is no truth value or number, or the functions can't be called.
+    """
+    _check_function("cond", true_fun)
+    _check_function("cond", false_fun)
+    chosen = true_fun if _truth(pred, "cond") else false_fun
+    return called(chosen, operands, {}, "cond: the function")
+
+
+@boundary
+@with_nearest_names
+def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> Any:
+    """What a function gives for each row of arrays, stacked.
+
+    Args:
+        f: from a row to a tree of numbers, nodes and arrays.
+        xs: a tree of arrays of one length, read along their first axes.
+        batch_size: as in JAX; here it changes nothing.
+
+    Raises:
+        TypeError, ValueError: as for :func:`scan`.
+    """
+    _check_function("map", f)
+    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def _check_function(loop: str, f: Any) -> None:
+    if not callable(f):
+        raise TypeError(f"{loop} takes a function, not {described(f)}")
+
+
+def _pair(f: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+    """What the function of a scan returns.
+
+    Raises:
+        TypeError: if it is no pair.
+    """
+    pair = called(f, (carry, x), {}, "scan: the function")
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise TypeError(
+            f"scan takes a function that returns a pair (carry, what it leaves), not"
+            f" {described(pair)}"
+        )
+    return pair
+
+
+def _truth(x: Any, loop: str) -> bool:
+    """A condition as a truth value.
+
+    Raises:
+        TypeError: if it has none.
+    """
+    try:
+        return bool(x)
+    except (TypeError, ValueError) as error:
+        if isinstance(x, Node):
+            raise
+        raise TypeError(f"{loop} takes a condition, not {described(x)}") from error
+
+
+def _numbers(leaves: Any) -> Any:
+    """What tells a value from another one; None for what a trace follows."""
+    if PROGRESS.recorder is not None:
+        return object()
+    found = []
+    for leaf in leaves:
+        items = leaf.ravel().tolist() if hasattr(leaf, "ravel") else [leaf]
+        numbers = [x._number if isinstance(x, Node) else x for x in items]
+        found += [x if x and x == x else repr(x) for x in numbers]  # NaN, and the sign of 0
+    return found

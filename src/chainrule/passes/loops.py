@@ -1,0 +1,317 @@
+"""Loops whose body was recorded once, in the program of what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy
+
+from chainrule.passes.rebuild import Rebuilding
+from chainrule.passes.stretches import LoopBody
+from chainrule.program import nests
+from chainrule.program.builder import Builder
+from chainrule.program.form import (
+    CONSTANT,
+    READS,
+    SUMS,
+    VALUES,
+    Array,
+    Derive,
+    Gather,
+    Guard,
+    Index,
+    Load,
+    Program,
+    Scatter,
+    Slice,
+    Statement,
+    Store,
+)
+from chainrule.program.nests import added, paths, scaled
+
+FEW = 8
+"""So many numbers are copied one by one."""
+
+Where = Callable[[int], Index]
+"""Gives, for a number of elements, where those of an instance begin, in an array for all."""
+
+Programs = Callable[[int], tuple[LoopBody, Program]]
+"""Gives loops by their numbers, with the programs of their bodies."""
+
+Source = Callable[[Index], tuple[Array, Index]]
+"""Gives the element of a number."""
+
+
+class Around:
+    """What is around a loop.
+
+    Args:
+        count: how many instances of the loop there are.
+        where: where the elements of each begin.
+        given, given_at: what the loop is given.
+        results, results_at: where its results go.
+        guard: the number of its first guard.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        where: Where,
+        given: tuple[Array, Index],
+        results: tuple[Array, Index],
+        guard: Index,
+    ) -> None:
+        self.count = count
+        self.where = where
+        self.given, self.given_at = given
+        self.results, self.results_at = results
+        self.guard = guard
+
+
+def write_loop(builder: Builder, loop: LoopBody, program: Program, around: Around) -> None:
+    """Write a loop.
+
+    Args:
+        builder: of the program around it.
+        loop: the loop.
+        program: of its body.
+        around: what is around it.
+    """
+    _Body(builder, loop, program, around).write()
+
+
+class _Carries(NamedTuple):
+    """Carries that lie in an array one after another.
+
+    Attributes:
+        first: the first one.
+        size: how many there are.
+        array, at: where those of the first iteration are; those of the others follow.
+    """
+
+    first: int
+    size: int
+    array: Array
+    at: Index
+
+
+def _joined(count: int, read: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Some numbers in stretches, so that each of those that are read is in one."""
+    joined = numpy.zeros(count + 1, dtype=bool)  # whether a number is with the one before it
+    for low, high in read:
+        if high <= count:
+            joined[low + 1 : high] = True
+    starts = numpy.flatnonzero(~joined).tolist()
+    return list(pairwise(starts))
+
+
+class _Body(Rebuilding):
+    """Builds the program of a body in a loop, with arrays that have room for each iteration."""
+
+    def __init__(self, builder: Builder, loop: LoopBody, program: Program, around: Around) -> None:
+        super().__init__(program, builder)
+        self._loop = loop
+        self._around = around
+        self._iteration = Index()
+        self._n_inputs = program.inputs.size
+        self._rooms: dict[Array, tuple[Array, Index]] = {}
+        self._tables: dict[int, Array] = {}
+        self._ranges: dict[Statement, tuple[int, int]] = {}
+        for statement, path in paths(program.body):
+            if isinstance(statement, READS) and statement.array is program.inputs:
+                places = nests.numbers(statement.index, path)
+                size = statement.size if isinstance(statement, Gather) else 1
+                if len(places):
+                    self._ranges[statement] = int(places.min()), int(places.max()) + size
+        slices = [x for x in program.outputs if isinstance(x, Slice) and x.array is program.inputs]
+        read = [*self._ranges.values(), *[(x.start, x.start + x.size) for x in slices]]
+        self._together: Array | None = None
+        self._carries: list[_Carries] = []
+        for low, high in _joined(loop.n_carries, read):
+            room = self._room(VALUES, (loop.trips + 1) * (high - low))
+            self._carries += [_Carries(low, high - low, *room)] * (high - low)
+        picked = [y for x, y in self._ranges.items() if isinstance(x, Gather)]
+        if any(self._input(Index(), *each) is None for each in read) or any(
+            low < loop.n_carries + len(loop.columns) for low, _ in picked
+        ):
+            self._together = Array(VALUES, 0, "inputs")
+
+    def write(self) -> None:
+        """Write the loop."""
+        builder, loop, around = self.builder, self._loop, self._around
+        groups = dict.fromkeys(self._carries)
+        for carries in groups:
+            given = _after(around.given, around.given_at.plus(carries.first))
+            self._copy(carries.size, given, (carries.array, carries.at))
+        with builder.loop(loop.trips) as new:
+            new.name = "scan"
+            self._iteration = Index(0, ((new, 1),))
+            if self._together is not None:
+                self._bring_together(self._together)
+            self.body(self.program.body)
+            self._give()
+        for carries in groups:
+            last = _after(carries.array, carries.at.plus(loop.trips * carries.size))
+            results_at = around.results_at.plus(carries.first)
+            self._copy(carries.size, last, (around.results, results_at))
+
+    def _give(self) -> None:
+        """Store what an iteration gives: the next carries, and what it leaves."""
+        place = 0
+        for output in self.program.outputs:
+            end = place + (output.size if isinstance(output, Slice) else 1)
+            first = place
+            while first < end:
+                size, to = self._given_to(first, end)
+                if isinstance(output, Slice):
+                    low = output.start + first - place
+                    self._copy(size, self._part(output.array, low, low + size), to)
+                else:
+                    self.builder.store(*to, self.value(output))
+                first += size
+            place = end
+
+    def _given_to(self, first: int, end: int) -> tuple[int, tuple[Array, Index]]:
+        """How many outputs from one on go to one array one after another, and where."""
+        n = self._loop.n_carries
+        if first >= n:
+            left_at = self._own(self._loop.n_left, self._around.results_at.plus(first))
+            return end - first, (self._around.results, left_at)
+        carries = self._carries[first]
+        at = self._own(carries.size, carries.at).plus(carries.size + first - carries.first)
+        return min(end, carries.first + carries.size) - first, (carries.array, at)
+
+    # Elements
+
+    def _room(self, kind: str, size: int, name: str = "carry") -> tuple[Array, Index]:
+        """An array that has room for each instance of the loop, and where that of one begins."""
+        return Array(kind, self._around.count * size, name), self._around.where(size)
+
+    def _own(self, size: int, first: Index) -> Index:
+        """Where the elements of the iteration begin, if each has so many."""
+        return added(first, scaled(self._iteration, size))
+
+    def _element(
+        self, array: Array, index: Index, low: int = 0, high: int = 0
+    ) -> tuple[Array, Index]:
+        """An element of an array of the body; of its inputs, it is one from low to high."""
+        if array is self.program.inputs:
+            found = self._input(index, low, high)
+            if found is not None:
+                return found
+            assert self._together is not None
+            return self._element(self._together, index)
+        if array.kind == CONSTANT:
+            return array, index
+        room = self._rooms.get(array)
+        if room is None:
+            room = self._room(array.kind, self._loop.trips * array.size, array.name)
+            self._rooms[array] = room
+        return room[0], added(self._own(array.size, room[1]), index)
+
+    def _first(self, x: Gather | Scatter) -> tuple[Array, Index]:
+        """The first of some elements side by side."""
+        array, index = x.array, self.index(x.index)
+        if array is self.program.inputs:
+            low, high = self._ranges[x]
+            if low >= self._loop.n_carries + len(self._loop.columns):
+                return self._element(array, index, low, high)
+            assert self._together is not None
+            array = self._together
+        return self._element(array, index)
+
+    def _part(self, array: Array, low: int, high: int) -> Source:
+        """Elements of an array of the body from low to high."""
+        return lambda k: self._element(array, k.plus(low), low, high)
+
+    def _input(self, index: Index, low: int, high: int) -> tuple[Array, Index] | None:
+        """An input of the iteration, one from low to high; None if these lie apart."""
+        loop, around = self._loop, self._around
+        n, outside = loop.n_carries, loop.n_carries + len(loop.columns)
+        if high <= n:
+            carries = self._carries[low]
+            if high > carries.first + carries.size:
+                return None
+            at = self._own(carries.size, carries.at).plus(-carries.first)
+            return carries.array, added(at, index)
+        if low >= outside:
+            return around.given, added(around.given_at, index.plus(n - outside))
+        if low < n or high > outside:
+            return None
+        columns = loop.columns[low - n : high - n]
+        first = columns[0]
+        apart = columns[1].first - first.first if len(columns) > 1 else 0
+        for j, column in enumerate(columns[1:], 1):
+            same = isinstance(column.source, str) and column.source == first.source
+            if not same or column.step != first.step or column.first != first.first + apart * j:
+                return None
+        at = added(scaled(index.plus(-low), apart), Index(first.first))
+        at = self._own(first.step, at)
+        if isinstance(first.source, str):
+            if first.source == "input":
+                return self.builder.inputs, at
+            return around.given, added(around.given_at, at)
+        table = self._tables.get(low)
+        if table is None:
+            table = self._tables[low] = Array(CONSTANT, len(first.source), "", first.source)
+        return table, at
+
+    def _bring_together(self, together: Array) -> None:
+        """Copy all inputs of the iteration to one array."""
+        together.size = self._n_inputs
+        n, outside = self._loop.n_carries, self._loop.n_carries + len(self._loop.columns)
+        parts = [(x.first, x.first + x.size) for x in dict.fromkeys(self._carries)]
+        parts += [(j, j + 1) for j in range(n, outside)] + [(outside, self._n_inputs)]
+        for low, high in parts:
+            to = self._element(together, Index(low))
+            self._copy(high - low, self._part(self.program.inputs, low, high), to)
+
+    def _copy(self, size: int, source: Source, to: tuple[Array, Index]) -> None:
+        """Copy elements to where they lie one after another."""
+        builder = self.builder
+        if size <= FEW:
+            for k in range(size):
+                builder.store(to[0], to[1].plus(k), builder.load(*source(Index(k))))
+            return
+        with builder.loop(size) as loop:
+            k = Index(0, ((loop, 1),))
+            builder.store(to[0], added(to[1], k), builder.load(*source(k)))
+
+    # Statements
+
+    def statement(self, statement: Statement) -> None:
+        builder = self.builder
+        if isinstance(statement, Load):
+            range_ = self._ranges.get(statement, (0, 0))
+            element = self._element(statement.array, self.index(statement.index), *range_)
+            self.values[statement] = builder.load(*element)
+        elif isinstance(statement, Store):
+            array, index = self._element(statement.array, self.index(statement.index))
+            write = builder.add if array.kind == SUMS else builder.store
+            write(array, index, self.value(statement.value))
+        elif isinstance(statement, Gather):
+            element = self._first(statement)
+            place = self.value(statement.place)
+            self.values[statement] = builder.gather(*element, statement.size, place)
+        elif isinstance(statement, Scatter):
+            place, value = self.value(statement.place), self.value(statement.value)
+            builder.scatter(*self._first(statement), statement.size, place, value)
+        elif isinstance(statement, Guard):
+            number = self._own(self._loop.guards, self._around.guard)
+            number = added(number, self.index(statement.number))
+            builder.guard(self.value(statement.condition), statement.outcome, number)
+        else:
+            super().statement(statement)
+
+    def derive(self, derive: Derive) -> None:
+        given = self._element(derive.given, self.index(derive.given_at))
+        results = self._element(derive.results, self.index(derive.results_at))
+        segment = self.segments[derive.segment]
+        self.builder.derive(segment, derive.forward, *given, *results)
+
+
+def _after(array: Array, at: Index) -> Source:
+    """The elements of an array from one on."""
+    return lambda k: (array, added(at, k))

@@ -1,0 +1,459 @@
+"""Stretches of a recording: the bodies of its loops, apart from what is around them.
+
+A loop whose body was recorded once becomes three kinds of rows of the stretch around it: GIVE for
+what its iterations use, LOOP, and RESULT for what is used of it. So it is one of the things that
+may repeat, like a derivative of a segment. Its body is a recording of its own, with inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy
+from numpy.typing import NDArray
+
+from chainrule.node import Node, apply
+from chainrule.operation import Operation
+from chainrule.program.nests import Numbers
+from chainrule.program.recording import (
+    ABSENT,
+    BEGIN,
+    CARRY,
+    EACH,
+    END,
+    END_LOOP,
+    GIVE,
+    GUARD,
+    INPUT,
+    LEFT,
+    LOOP,
+    MARKS,
+    NEXT,
+    POOLED,
+    PULL,
+    PUSH,
+    RESULT,
+    USER,
+    Recording,
+)
+
+Floats: TypeAlias = NDArray[numpy.float64]
+
+
+class Unrolled(BaseException):
+    """Loops can't be recorded once: what their bodies do goes beyond an iteration."""
+
+
+def _unknown(y: Any, *operands: Any) -> list[Any]:
+    """Local gradients that are not known yet, but that depend on the operands."""
+    if any(isinstance(x, Node) for x in operands):
+        return [apply(UNKNOWN, operands)] * len(operands)
+    return [math.nan] * len(operands)
+
+
+UNKNOWN: Final = Operation("loop", lambda *operands: math.nan, _unknown)
+"""What a loop computes, of which a trace knows only what it depends on."""
+
+
+class LoopOf:
+    """A loop of which one iteration is recorded.
+
+    Attributes:
+        trips: how many iterations there are.
+        columns: for what each iteration reads: numbers as floats, or operands of a recording.
+        given: the columns that are handed to the loop, as they are no inputs at even distances.
+    """
+
+    def __init__(self, trips: int, columns: list[Floats | Numbers]) -> None:
+        self.trips = trips
+        self.columns = columns
+        self.given: set[int] = set()
+
+    def rows(self) -> list[int]:
+        """The columns that are operands."""
+        return [j for j, column in enumerate(self.columns) if column.dtype.kind == "i"]
+
+
+class Place(NamedTuple):
+    """Where a column lies: what iteration i reads is element ``first + step * i``.
+
+    Attributes:
+        source: a table of numbers; "input" for an input of the stretch around the loop; "given" for
+            what the loop is given.
+    """
+
+    source: str | Floats
+    first: int
+    step: int
+
+
+class Stretch:
+    """Rows as in a recording, without those of the bodies of loops.
+
+    Attributes:
+        loops: the different loops; LOOP rows give their places.
+    """
+
+    def __init__(self, recording: Any, loops: list[LoopBody]) -> None:
+        self.operations: list[Any] = recording.operations
+        self.annotations: list[Any] = recording.annotations
+        self.loops = loops
+        self.codes: NDArray[numpy.uint16] = numpy.empty(0, dtype=numpy.uint16)
+        self.left: Numbers = numpy.empty(0, dtype=numpy.int64)
+        self.right: Numbers = self.left
+        self.notes: Numbers = self.left
+        self.pool: Numbers = self.left
+        self.constants: Floats = numpy.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def record(self, number: float) -> int:
+        """A number as an operand."""
+        self.constants = numpy.append(self.constants, number)
+        return ~(len(self.constants) - 1)
+
+
+class LoopBody:
+    """A loop, its body apart.
+
+    Attributes:
+        trips: how many iterations there are.
+        stretch: the body. Its inputs are the carries, a number of each column, and what else it
+            uses from around it.
+        n_carries: how many carries there are.
+        columns: where the columns lie.
+        n_outside: how many values it uses from around it.
+        n_given: how much it is given: the first carries, these values, and columns.
+        outputs: operands of the body: the next carries, and what an iteration leaves.
+        guards: how many guards an iteration asks.
+    """
+
+    def __init__(self, trips: int, stretch: Stretch, n_carries: int, outputs: list[int]) -> None:
+        self.trips = trips
+        self.stretch = stretch
+        self.n_carries = n_carries
+        self.columns: list[Place] = []
+        self.n_outside = 0
+        self.n_given = 0
+        self.outputs = outputs
+        self.guards = int(guards_of(stretch.codes, stretch.left, stretch).sum())
+
+    @property
+    def n_left(self) -> int:
+        """How much an iteration leaves."""
+        return len(self.outputs) - self.n_carries
+
+    @property
+    def n_results(self) -> int:
+        """How much comes of the loop: the last carries, and what the iterations have left."""
+        return self.n_carries + self.trips * self.n_left
+
+    @property
+    def key(self) -> Any:
+        """Equal for loops that do the same."""
+        s = self.stretch
+        arrays = (s.codes, s.left, s.right, s.pool, s.constants)
+        columns = [
+            (x.source if isinstance(x.source, str) else x.source.tobytes(), x.first, x.step)
+            for x in self.columns
+        ]
+        return (
+            *(self.trips, self.n_carries, self.n_outside, self.n_given),
+            *(tuple(columns), tuple(self.outputs)),
+            *(array.tobytes() for array in arrays),
+        )
+
+
+def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
+    """How many guards each row asks."""
+    asked = (codes == GUARD).astype(numpy.int64)
+    for row in numpy.flatnonzero(codes == LOOP).tolist():
+        loop = recording.loops[int(left[row])]  # type: ignore[union-attr]
+        asked[row] = loop.trips * loop.guards
+    return asked
+
+
+def apart(
+    recording: Recording, loops: Sequence[LoopOf], outputs: Sequence[int]
+) -> tuple[Stretch, list[int]]:
+    """A recording as a stretch, with its loops apart, and operands of it there.
+
+    Args:
+        recording: its rows are in order.
+        loops: they, by their numbers.
+        outputs: operands of it.
+
+    Raises:
+        Unrolled: if something uses a value of an iteration after it, or differentiates there what
+            another iteration has done.
+    """
+    return _Cutting(recording, loops, outputs).whole()
+
+
+class _NotEven(Exception):
+    """A column does not lie as it was taken for."""
+
+
+class _Rows(NamedTuple):
+    """Some rows; operands are numbers of rows in the recording, as ``ids`` are.
+
+    Rows that are not in the recording have larger numbers.
+    """
+
+    ids: Numbers
+    codes: NDArray[numpy.uint16]
+    left: Numbers
+    right: Numbers
+    notes: Numbers
+
+    def some(self, which: Any) -> _Rows:
+        """Some of them."""
+        return _Rows(*[column[which] for column in self])
+
+    @staticmethod
+    def joined(parts: Sequence[_Rows]) -> _Rows:
+        """They, one part after another."""
+        return _Rows(*map(numpy.concatenate, zip(*parts, strict=True)))
+
+    @property
+    def has_left(self) -> NDArray[numpy.bool_]:
+        """Which first operands are operands, and no numbers."""
+        codes = self.codes
+        plain = (codes < MARKS) | ((codes & 8 != 0) & (codes != INPUT))
+        return plain & (codes < POOLED)
+
+    @property
+    def has_right(self) -> NDArray[numpy.bool_]:
+        """Which second ones are."""
+        return (self.codes < MARKS) & (self.right != ABSENT)
+
+    def pooled(self) -> tuple[Numbers, Numbers]:
+        """Places in the pool that rows refer to, in order, and which of these are operands."""
+        rows = numpy.flatnonzero(self.codes & POOLED)
+        user = self.codes[rows] == USER
+        counts = self.right[rows] + user
+        ends = numpy.cumsum(counts)
+        first = numpy.repeat(self.left[rows] - (ends - counts), counts)
+        places = first + numpy.arange(len(first))
+        is_operand = numpy.ones(len(places), dtype=bool)
+        is_operand[(ends - counts)[user]] = False
+        return places, is_operand
+
+
+class _Cutting:
+    """Takes the loops of a recording apart."""
+
+    def __init__(
+        self, recording: Recording, loops: Sequence[LoopOf], outputs: Sequence[int]
+    ) -> None:
+        self._recording = recording
+        self._loops = loops
+        codes = numpy.array(recording.codes)
+        left, right = (
+            numpy.array(x).astype(numpy.int64) for x in (recording.left, recording.right)
+        )
+        notes = numpy.array(recording.notes)
+        if not len(notes):
+            notes = numpy.full(len(codes), -1)
+        self._rows = _Rows(numpy.arange(len(codes)), codes, left, right, notes)
+        self._pool = numpy.array(recording.pool).astype(numpy.int64)
+        self._constants = numpy.array(recording.constants)
+        self._next = len(codes)  # the number of the next row that is not in the recording
+        self._made: list[LoopBody] = []
+        self._numbers: dict[Any, int] = {}  # of loops by what they do
+        self._begins = numpy.flatnonzero(codes == LOOP)
+        ends = numpy.flatnonzero(codes == END_LOOP)
+        self._end_of = dict(zip(left[ends].tolist(), ends.tolist(), strict=True))
+        self._outputs = numpy.array(outputs, dtype=numpy.int64)
+        self._kept = self._asked_for()
+
+    def _asked_for(self) -> NDArray[numpy.bool_]:
+        """All rows but results of loops that nothing asks for."""
+        rows = self._rows
+        used = numpy.zeros(len(rows.ids), dtype=bool)
+        places, is_operand = rows.pooled()
+        columns = [loop.columns[j] for loop in self._loops for j in loop.rows()]
+        asked = [self._outputs, rows.left[rows.has_left], rows.right[rows.has_right]]
+        for operands in [*asked, self._pool[places[is_operand]], *columns]:
+            used[operands[operands >= 0]] = True
+        result = rows.codes == RESULT
+        before = numpy.maximum.accumulate(numpy.where(result, 0, rows.ids))
+        kept: NDArray[numpy.bool_] = used | ~result | (rows.codes[before] != END_LOOP)
+        return kept
+
+    def whole(self) -> tuple[Stretch, list[int]]:
+        """What is in no loop, with the loops in their places, and the outputs."""
+        while True:
+            try:
+                stretch, body = self._cut(0, len(self._rows.ids), None)
+                return stretch, body.outputs.tolist()
+            except _NotEven:
+                self._made.clear()
+                self._numbers.clear()
+
+    def _cut(self, first: int, end: int, loop: LoopOf | None) -> tuple[Stretch, _Body]:
+        """The rows between two, with the loops among them in their places.
+
+        Args:
+            first, end: they begin with the first, and stop before the end.
+            loop: whose body they are; None for the whole recording.
+        """
+        rows, children = self._parts(first, end)
+        carries, eachs = rows.some(rows.codes == CARRY), rows.some(rows.codes == EACH)
+        outputs = self._outputs
+        if loop is not None:
+            outputs = rows.left[(rows.codes == NEXT) | (rows.codes == LEFT)]
+        n_carries = len(carries.ids)
+        rows = rows.some(~numpy.isin(rows.codes, [CARRY, EACH, NEXT, LEFT]))
+        places, is_operand = rows.pooled()
+        pool = self._pool[places]
+        used = numpy.zeros(self._next, dtype=bool)
+        asked = [rows.left[rows.has_left], rows.right[rows.has_right], pool[is_operand], outputs]
+        for operands in [*asked, *[column for child in children for column in child.even()]]:
+            used[operands[operands >= 0]] = True
+        for own in (rows.ids, carries.ids, eachs.ids):
+            used[own] = False
+        outside = numpy.flatnonzero(used)
+        if loop is None and len(outside):
+            raise Unrolled("a value of an iteration is used outside of its loop")
+        heads = n_carries + (0 if loop is None else len(loop.columns))
+        n_inputs = heads + len(outside)
+        place = numpy.full(self._next, -1)
+        place[carries.ids] = carries.right
+        place[eachs.ids] = n_carries + eachs.left
+        place[outside] = heads + numpy.arange(len(outside))
+        place[rows.ids] = n_inputs + numpy.arange(len(rows.ids))
+        stretch = Stretch(self._recording, self._made)
+        constants = [self._constants[:0]]
+
+        def placed(operands: Numbers) -> Numbers:
+            """Operands as the stretch has them, and their constants in the order of their use."""
+            new = operands.copy()
+            values = operands >= 0
+            new[values] = place[operands[values]]
+            numbers = self._constants[~operands[~values]]
+            new[~values] = ~(sum(map(len, constants)) + numpy.arange(len(numbers)))
+            constants.append(numbers)
+            return new
+
+        left, right = rows.left.copy(), rows.right.copy()
+        left[rows.has_left] = placed(rows.left[rows.has_left])
+        right[rows.has_right] = placed(rows.right[rows.has_right])
+        pooled = rows.codes & POOLED != 0
+        counts = rows.right[pooled] + (rows.codes[pooled] == USER)
+        left[pooled] = numpy.cumsum(counts) - counts
+        pool[is_operand] = placed(pool[is_operand])
+        outputs = placed(outputs)
+        stretch.codes = numpy.concatenate([numpy.full(n_inputs, INPUT), rows.codes]).astype(
+            "uint16"
+        )
+        stretch.left = numpy.concatenate([numpy.arange(n_inputs), left])
+        stretch.right = numpy.concatenate([numpy.full(n_inputs, ABSENT), right])
+        stretch.notes = numpy.concatenate([numpy.full(n_inputs, -1), rows.notes])
+        stretch.pool = pool
+        stretch.constants = numpy.concatenate(constants)
+        _number_segments(stretch)
+        self._number_loops(stretch, children, place)
+        return stretch, _Body(carries.left, outside, outputs)
+
+    def _parts(self, first: int, end: int) -> tuple[_Rows, list[_Child]]:
+        """The rows between two, with GIVE and LOOP in the place of loops, and these."""
+        parts = []
+        children = []
+        at = first
+        while True:
+            which = int(numpy.searchsorted(self._begins, at))
+            begin = int(self._begins[which]) if which < len(self._begins) else end
+            begin = min(begin, end)
+            chosen = numpy.arange(at, begin)
+            parts.append(self._rows.some(chosen[self._kept[at:begin]]))
+            if begin == end:
+                return _Rows.joined(parts), children
+            number = int(self._rows.left[begin])
+            at = self._end_of[number] + 1
+            loop = self._loops[number]
+            child = _Child(loop, *self._cut(begin + 1, at - 1, loop))
+            given = [child.body.begins, child.body.outside, child.spread()]
+            parts.append(self._new_rows(GIVE, numpy.concatenate(given)))
+            parts.append(self._new_rows(LOOP, numpy.array([len(children)])))
+            children.append(child)
+
+    def _new_rows(self, code: int, left: Numbers) -> _Rows:
+        """Rows that count themselves."""
+        ids = self._next + numpy.arange(len(left))
+        self._next += len(left)
+        codes = numpy.full(len(left), code, dtype=numpy.uint16)
+        return _Rows(ids, codes, left, numpy.arange(len(left)), numpy.full(len(left), -1))
+
+    def _number_loops(self, stretch: Stretch, children: Sequence[_Child], place: Numbers) -> None:
+        """Finish loops: find where their columns lie, and number those that are different."""
+        at = numpy.flatnonzero(stretch.codes == LOOP)
+        for row, child in zip(at.tolist(), children, strict=True):
+            body, loop = child.body, child.loop
+            found = LoopBody(loop.trips, child.stretch, len(body.begins), body.outputs.tolist())
+            found.n_outside = len(body.outside)
+            first = len(body.begins) + len(body.outside)
+            given = sorted(loop.given)
+            found.n_given = first + loop.trips * len(given)
+            for j, column in enumerate(loop.columns):
+                if j in loop.given:
+                    where = Place("given", first + given.index(j), len(given))
+                elif column.dtype.kind == "f":
+                    where = Place(column, 0, 1)
+                else:
+                    inputs = place[column]
+                    steps = numpy.diff(inputs)
+                    if (stretch.codes[inputs] != INPUT).any() or (steps != steps[0]).any():
+                        loop.given.add(j)
+                        raise _NotEven
+                    where = Place("input", int(stretch.left[inputs[0]]), int(steps[0]))
+                found.columns.append(where)
+            number = self._numbers.setdefault(found.key, len(self._made))
+            if number == len(self._made):
+                self._made.append(found)
+            stretch.left[row] = number
+
+
+class _Body(NamedTuple):
+    """What is known of a stretch that is a body.
+
+    Attributes:
+        begins: what its carries begin with, operands of the recording.
+        outside: the rows that it uses from around it.
+        outputs: operands of the stretch: what an iteration gives.
+    """
+
+    begins: Numbers
+    outside: Numbers
+    outputs: Numbers
+
+
+class _Child(NamedTuple):
+    """A loop in a stretch, before it is known where its columns lie."""
+
+    loop: LoopOf
+    stretch: Stretch
+    body: _Body
+
+    def even(self) -> list[Numbers]:
+        """The columns that are inputs."""
+        return [self.loop.columns[j] for j in self.loop.rows() if j not in self.loop.given]
+
+    def spread(self) -> Numbers:
+        """The columns that are given, one iteration after another."""
+        columns = [self.loop.columns[j] for j in sorted(self.loop.given)]
+        return numpy.stack(columns, axis=1).ravel() if columns else numpy.empty(0, dtype=int)
+
+
+def _number_segments(stretch: Stretch) -> None:
+    """Number the segments in the order in which they begin."""
+    begins = stretch.left[stretch.codes == BEGIN]
+    numbers = {number: place for place, number in enumerate(begins.tolist())}
+    rows = numpy.flatnonzero(numpy.isin(stretch.codes, [BEGIN, END, PULL, PUSH]))
+    try:
+        stretch.left[rows] = [numbers[number] for number in stretch.left[rows].tolist()]
+    except KeyError:
+        raise Unrolled("a derivative is taken of what another iteration has done") from None
