@@ -236,7 +236,7 @@ def test_the_cost_is_one_element() -> None:
         for i in range(3):
             np.add.at(expected, k + i, grid[k % 4, k % 3])
             np.add.at(of_grid, (k % 4, k % 3), table[k + i])
-            np.add.at(of_grid, (k % 4, 1), 1.0)
+            np.add.at(of_grid, (k % 4, np.ones_like(k)), 1.0)
         np.testing.assert_allclose(by_table, expected, rtol=1e-12)
         np.testing.assert_allclose(by_grid, of_grid, rtol=1e-12)
         sizes.append(g.stats().nodes)
@@ -410,7 +410,7 @@ def test_derivatives_that_are_nodes() -> None:
 
 if __name__ == "__main__":
     for number in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[1])):
-        roll.SHORT, roll.SHARE = (0, -1e9) if number % 2 else (256, 0.25)  # type: ignore[misc]
+        roll.SHORT, roll.SHARE = (0, -1e9) if number % 2 else (256, 0.25)
         try:
             check(number)
         except Exception as error:

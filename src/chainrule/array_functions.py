@@ -109,8 +109,7 @@ def _interp(
 
 def _looked_up(u: Any, at: list[Any], values: list[Any], below: Any, above: Any) -> Any:
     """The value at a point between others in a trace, whatever the numbers are."""
-    recorder = PROGRESS.recorder
-    assert recorder is not None
+    recorder: Any = PROGRESS.recorder
     last = len(at) - 1
     i = recorder.searchsorted(numpy.asarray(at), u, True) - 1
     i = math.maximum(math.minimum(i, last - 1), 0)

@@ -47,7 +47,8 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
         raise ValueError(f"side is 'left' or 'right', not {side!r}")
     table = numpy.asarray(a) if sorter is None else numpy.asarray(a)[sorter]
     if is_recorded(table, v):
-        return PROGRESS.recorder.searchsorted(table, v, side == "right")  # type: ignore[union-attr]
+        recorder: Any = PROGRESS.recorder
+        return recorder.searchsorted(table, v, side == "right")
     lane = table.tolist()
     numbers = lane[: next((i for i, x in enumerate(lane) if is_nan(x)), len(lane))]
     bisected = bisect.bisect_left if side == "left" else bisect.bisect_right

@@ -37,12 +37,6 @@ class Recorder(Protocol):
     def compared(self, condition: Any) -> Any:
         """What a comparison gives: the condition, or its outcome."""
 
-    def looked_up(self, table: Any, index: Any) -> Any:
-        """An element of a list."""
-
-    def searchsorted(self, table: Any, values: Any, right: bool) -> Any:
-        """Where values belong in a sorted array."""
-
     def guard(self, condition: Any, outcome: bool) -> bool:
         """Note a question for the truth value of a condition; gives the answer."""
 

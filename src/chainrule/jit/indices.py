@@ -354,8 +354,7 @@ def _looked_up(table: Any, key: Any) -> Any:
             first = place if first is None else first + place
     at_zero = tuple([0 if isinstance(k, IndexNode) else k for k in keys])
     places = numpy.arange(plain.size).reshape(plain.shape)[at_zero]
-    recorder = PROGRESS.recorder
-    assert recorder is not None, "indices belong to traces"
+    recorder: Any = PROGRESS.recorder  # indices belong to traces
     found = recorder.tables.of(plain)
     bound = found.bound(is_whole, bound_of)
     elements = numpy.empty(numpy.shape(places), dtype=object)

@@ -175,9 +175,10 @@ class Reach:
                     continue
                 if array not in covered:
                     covered[array] = self._covered(array, assumed)
-                there = covered[array][self._at(x)]
+                there: Elements = covered[array][self._at(x)]
                 if isinstance(x, BY_VALUE):
-                    there = there.all(axis=1)[self._which(x)]
+                    whole: Elements = there.all(axis=1)
+                    there = whole[self._which(x)]
                 found[x] = _plain(there)
             if self.forward:
                 for _, y, certain in sources.get(x, ()):
@@ -240,10 +241,11 @@ class Reach:
                 unsure = isinstance(y, self._receivers) and y in self.some and y not in self.always
                 if unsure and (picked or isinstance(y, BY_VALUE)):
                     found.add(y)
-        for x in self.region.order:
-            for _, y, certain in self.region.sources.get(x, ()):
-                if not certain and x in self.some and y in self.some and y not in self.gates:
-                    found.add(x if self.forward else y)
+        for statement in self.region.order:
+            for _, source, certain in self.region.sources.get(statement, ()):
+                reached = statement in self.some and source in self.some
+                if not certain and reached and source not in self.gates:
+                    found.add(statement if self.forward else source)
         return found
 
     def _send(self, statement: Statement, found: set[Statement]) -> None:
