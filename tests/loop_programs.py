@@ -79,7 +79,7 @@ def loop_program(seed: int, large: bool = False, derivatives: bool = True) -> Lo
     start = ["h = [x, y * z, x - z]", "A = array(x, y, 0.5)", "u, v = x, 1.0"]
     lines = ["def f(x, y, z):", *["    " + line for line in start], *writer.lines]
     lines.append(f"    return {result}")
-    points = [tuple(random.uniform(-1.0, 1.0) for _ in VARIABLES) for _ in range(5)]
+    points = [tuple(random.uniform(-1.0, 1.0) for _ in VARIABLES) for _ in range(4)]
     a, b, _ = points[0]
     points += [(a, a, b), (0.0, b, -b), (0.0, 0.0, 0.0)]  # where there are ties
     return LoopProgram(seed, "\n".join(lines) + "\n", points)  # type: ignore[arg-type]

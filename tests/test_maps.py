@@ -48,14 +48,14 @@ SIZE = 150  # elements of each array
 class Draft:
     """A program of some loops under construction."""
 
-    def __init__(self, seed: int, exact: bool) -> None:
+    def __init__(self, seed: int, exact: bool, nests: bool = False) -> None:
         self.rng = Random(seed)
         self.operations = EXACT if exact else EXACT + OTHERS
         self.builder = Builder(SIZE, final=True)
         self.readable = [self.builder.inputs]
         self.outputs: list[Operand | Slice] = []
         for _ in range(self.rng.randint(1, 4)):
-            self.add_loop()
+            self.add_nest() if nests else self.add_loop()
         self.program = self.builder.finish(self.outputs)
         verify(self.program)
 
@@ -76,6 +76,62 @@ class Draft:
             if trips == SIZE:
                 self.readable.append(target)
         self.outputs.append(Slice(sums, 0, SIZE))
+
+    def add_nest(self) -> None:
+        """A loop whose iterations have inner loops, with sums and elements of their own."""
+        builder, rng = self.builder, self.rng
+        trips, inner_trips = rng.choice([5, 8, 11, 16, 20]), rng.randint(2, 5)
+        size = trips * inner_trips
+        own, out = Array(VALUES, size, "own"), Array(VALUES, trips, "out")
+        totals, shared = Array(SUMS, trips, "totals"), Array(SUMS, SIZE, "shared")
+        by_rows = rng.random() < 0.5
+        strides = (inner_trips, 1) if by_rows else (1, trips)
+        with builder.loop(trips) as outer:
+            values: list[Operand] = [0.5, self.loaded(outer)]
+            with builder.loop(inner_trips) as loop:
+                here = [*values, self.element(outer, loop), self.element(outer, loop)]
+                self.compute(here)
+                builder.store(own, Index(0, ((outer, strides[0]), (loop, strides[1]))), here[-1])
+                builder.add(totals, Index(0, ((outer, 1),)), here[rng.choice([-1, -2, -3])])
+                if rng.random() < 0.6:
+                    at = rng.choice([((loop, 3),), ((loop, 1), (outer, 1)), (), ((outer, 7),)])
+                    builder.add(shared, Index(0, at), here[-1])
+            values += [builder.load(totals, Index(0, ((outer, 1),))), self.loaded(outer)]
+            self.compute(values)
+            if rng.random() < 0.6:
+                with builder.loop(inner_trips) as loop:
+                    last = strides[1] * (inner_trips - 1)
+                    back = Index(last, ((outer, strides[0]), (loop, -strides[1])))
+                    here = [*values, builder.load(own, back), self.element(outer, loop)]
+                    self.compute(here)
+                    builder.add(shared, Index(SIZE - 1, ((loop, -1),)), here[-1])
+            builder.store(out, Index(0, ((outer, 1),)), values[-1])
+            builder.add(shared, Index(70), values[-1])
+        self.outputs += [Slice(out, 0, trips), Slice(shared, 0, SIZE)]
+        if rng.random() < 0.5:
+            self.outputs.append(Slice(own, 0, size))
+
+    def places(self, *loops: Loop) -> Index:
+        """An element of the inputs in bounds, which may be the same for some loops."""
+        strides = [(loop, self.rng.choice([0, 1, 1, -1, 2, 3, -5])) for loop in loops]
+        first = sum([max(0, -stride) * loop.trips.offset for loop, stride in strides])
+        return Index(first, tuple([x for x in strides if x[1]]))
+
+    def element(self, outer: Loop, loop: Loop) -> Operand:
+        """An input, that depends on both of two loops perhaps."""
+        return self.builder.load(self.builder.inputs, self.places(outer, loop))
+
+    def loaded(self, outer: Loop) -> Operand:
+        """An input, that depends on a loop perhaps."""
+        return self.builder.load(self.builder.inputs, self.places(outer))
+
+    def compute(self, values: list[Operand]) -> None:
+        """Add some values made of the last ones."""
+        for _ in range(self.rng.randint(1, 4)):
+            operation = self.rng.choice(self.operations)
+            arity = 2 if operation is rules.hypot else len(operation.local_grads)
+            recent = [self.rng.choice(values[-3:]) for _ in range(arity)]
+            values.append(self.builder.compute(operation, recent))
 
     def index(self, loop: Loop, most: int, outer: Loop | None) -> Index:
         """An element in bounds for up to so many iterations."""
@@ -98,11 +154,7 @@ class Draft:
         for _ in range(rng.randint(1, 3)):
             index = self.index(loop, most, outer)
             values.append(builder.load(rng.choice(self.readable), index))
-        for _ in range(rng.randint(1, 6)):
-            operation = rng.choice(self.operations)
-            arity = 2 if operation is rules.hypot else len(operation.local_grads)
-            recent = [rng.choice(values[-3:]) for _ in range(arity)]
-            values.append(builder.compute(operation, recent))
+        self.compute(values)
         if target.size:
             at = Index(0, ((loop, 1),))
             if rng.random() < 0.3:
@@ -124,9 +176,7 @@ class Draft:
 def maps_of(program: Program) -> list[Map]:
     """The loops that are computed on vectors."""
     loops = [x for x in statements(promoted(program).body) if isinstance(x, Loop)]
-    found = [
-        as_map(x, x.carries, {}, 8) for x in loops if not any(isinstance(y, Loop) for y in x.body)
-    ]
+    found = [as_map(x, {x: x.carries for x in loops}, {}, 8) for x in loops]
     return [x for x in found if x is not None]
 
 
@@ -139,9 +189,10 @@ def inputs_for(seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_exact_maps(seed: int) -> None:
+@pytest.mark.parametrize("nests", [False, True])
+def test_exact_maps(seed: int, nests: bool) -> None:
     """To the last bit what the interpreter gives."""
-    program = Draft(seed, exact=True).program
+    program = Draft(seed, exact=True, nests=nests).program
     numbers = inputs_for(seed)
     status, found = call(Kernel(program, [], lanes=False), numbers)
     assert status == 0
@@ -157,7 +208,7 @@ def test_maps(seed: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("a machine that can't be simulated here")
     monkeypatch.setenv("CHAINRULE_CPU", cpu)
     monkeypatch.setenv("CHAINRULE_VECTOR_MATH", vector_math)
-    program = Draft(seed, exact=False).program
+    program = Draft(seed, exact=False, nests=seed % 2 == 1).program
     numbers = inputs_for(seed)
     _, together = call(Kernel(program, [], lanes=False), numbers)
     monkeypatch.setattr("chainrule.backends.llvm.writer.as_map", lambda *_: None)
@@ -170,6 +221,8 @@ def test_there_are_maps() -> None:
     found = [x for seed in range(70) for x in maps_of(Draft(seed, exact=seed < 40).program)]
     assert len(found) > 25
     assert sum(len(x.sums) > 0 for x in found) > 5
+    found = [x for seed in range(40) for x in maps_of(Draft(seed, True, nests=True).program)]
+    assert sum(any(isinstance(y, Loop) for y in x.body) for x in found) > 10
 
 
 def program_of(write: object) -> Program:

@@ -12,6 +12,7 @@ from chainrule.program.form import (
     WRITES,
     Add,
     Array,
+    Carry,
     Compute,
     Gather,
     Guard,
@@ -27,7 +28,8 @@ from chainrule.program.form import (
 )
 
 from .data import Data
-from .maps import Map, MapWriter, as_map
+from .map_writer import MapWriter
+from .maps import Map, as_map
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, Places, compared
@@ -256,12 +258,14 @@ class Writer(ValueWriter):
         start = "0"
         found = None
         if self._together > 1 and self.module.optimizes:
-            found = as_map(loop, kept, self._places.same, self._together)
+            found = as_map(loop, self._places.carries, self._places.same, self._together)
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
+        together, self._together = self._together, 1 if found is not None else self._together
         with self._loop(loop, initial, carries, start) as following:
             self._body(loop.body)
             following += [self.operand(carry.next) for carry in kept]
+        self._together = together
         for place in carries:  # the last values
             self._keep(place, place.register)
 
@@ -276,6 +280,25 @@ class Writer(ValueWriter):
             following += MapWriter(self, found, self._together).write(registers)
         return end, [place.register for place in carries]
 
+    def carries_of(self, loop: Loop) -> list[Carry]:
+        """The carries of a loop that change, each another way."""
+        return self._places.carries[loop]
+
+    @contextmanager
+    def inner_loop(
+        self, loop: Loop, initial: Sequence[str], kind: str
+    ) -> Iterator[tuple[list[str], list[str]]]:
+        """Write a loop in a map; gives LLVM's names of its carries, and takes what they are next.
+
+        Args:
+            loop: the loop.
+            initial: what the carries begin with.
+            kind: their type.
+        """
+        carries = [Place(None) for _ in initial]
+        with self._loop(loop, initial, carries, kind=kind) as following:
+            yield [place.register for place in carries], following
+
     @contextmanager
     def _loop(
         self,
@@ -285,6 +308,7 @@ class Writer(ValueWriter):
         start: str = "0",
         end: str = "",
         step: int = 1,
+        kind: str = "",
     ) -> Iterator[list[str]]:
         """Write a loop; inside its body is written, and what carries are next is given."""
         lines = self._lines
@@ -307,7 +331,7 @@ class Writer(ValueWriter):
         lines.append(f"add nuw nsw i64 {counter},{step}")
         lines[head] = f"phi i64[{start},%{before}],[{self._new()},%{self._block}]"
         for k, (first, then) in enumerate(zip(initial, following, strict=True), 1):
-            lines[head + k] = f"phi {self._type}[{first},%{before}],[{then},%{self._block}]"
+            lines[head + k] = f"phi {kind or self._type}[{first},%{before}],[{then},%{self._block}]"
         lines.append(f"br label %h{label}\nx{label}:")
         self._block = f"x{label}"
         self._moment += 1  # what was loaded in the body is not there after it

@@ -1,0 +1,176 @@
+"""Writes the body of a map in LLVM's assembly language, on vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from chainrule.program.form import (
+    CONSTANT,
+    Add,
+    Array,
+    Compute,
+    Index,
+    Last,
+    Load,
+    Loop,
+    Operand,
+    Statement,
+    Store,
+    statements,
+)
+from chainrule.program.nests import substituted
+
+from .independence import stride_of
+from .maps import Map, Sum
+from .vector_math import INSTRUCTIONS, copies
+
+if TYPE_CHECKING:
+    from .writer import Writer
+
+
+class MapWriter:
+    """Writes the body of a map, on vectors.
+
+    Args:
+        writer: writes what is around, and indices.
+        width: how many iterations at a time.
+    """
+
+    def __init__(self, writer: Writer, found: Map, width: int) -> None:
+        self._writer = writer
+        self._loop = found.loop
+        self._map = found
+        self._width = width
+        self._type = f"<{width} x double>"
+        self._known: dict[Statement, str] = {}
+        # The lanes of the iterations: in reverse where most elements lie so.
+        accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]
+        strides = [stride_of(x.index, found.loop) for x in accesses]
+        backwards = strides.count(-1) > strides.count(1)
+        self._order = range(width)[::-1] if backwards else range(width)
+
+    def write(self, totals: list[str]) -> list[str]:
+        """Write it; gives the sums after it.
+
+        Args:
+            totals: LLVM's names of the sums before.
+        """
+        self._body(self._map.body)
+        return [self._add_up(x, total) for x, total in zip(self._map.sums, totals, strict=True)]
+
+    def _body(self, body: Sequence[Statement]) -> None:
+        for x in body:
+            if isinstance(x, Compute):
+                if not copies(x.operation):
+                    self._known[x] = self._compute(x)
+            elif isinstance(x, Load):
+                self._known[x] = self._load(x)
+            elif isinstance(x, Store):
+                self._store(x)
+            elif isinstance(x, Loop):
+                self._inner_loop(x)
+            else:
+                assert isinstance(x, Last)  # the carry itself
+
+    def _inner_loop(self, loop: Loop) -> None:
+        """A loop that runs as often in all iterations."""
+        carries = self._writer.carries_of(loop)
+        initial = [self._operand(carry.initial) for carry in carries]
+        with self._writer.inner_loop(loop, initial, self._type) as (registers, following):
+            self._known.update(zip(carries, registers, strict=True))
+            self._body(loop.body)
+            following += [self._operand(carry.next) for carry in carries]
+
+    def _line(self, text: str) -> str:
+        return self._writer.line(text)
+
+    def _operand(self, x: Operand) -> str:
+        """LLVM's name of a vector; of equal numbers if x does not hang on the loop."""
+        x = self._writer.resolved(x)
+        if isinstance(x, float):
+            return f"splat(double {self._writer.operand(x)})"
+        if x not in self._known:
+            return self._splat(self._writer.operand(x))
+        return self._known[x]
+
+    def _splat(self, number: str) -> str:
+        one = self._line(f"insertelement {self._type} poison,double {number},i32 0")
+        return self._shuffled(one, [0] * self._width)
+
+    def _shuffled(self, vector: str, order: list[int]) -> str:
+        places = ",".join([f"i32 {place}" for place in order])
+        mask = f"<{self._width} x i32> <{places}>"
+        return self._line(f"shufflevector {self._type} {vector},{self._type} poison,{mask}")
+
+    def _compute(self, statement: Compute) -> str:
+        name = statement.operation.name
+        operands = [self._operand(x) for x in statement.operands]
+        if name in INSTRUCTIONS:
+            instruction = INSTRUCTIONS[name] if len(operands) == 2 else "fneg"
+            return self._line(f"{instruction} {self._type} {','.join(operands)}")
+        kinds = ",".join([self._type] * len(operands))
+        given = ",".join([f"{self._type} {x}" for x in operands])
+        function = self._writer.module.function(name, kinds, width=self._width)
+        return self._line(f"call {self._type} {function}({given})")
+
+    def _load(self, load: Load) -> str:
+        if stride_of(load.index, self._loop) == 0:
+            return self._splat(self._writer.load(load.array, load.index))
+        addresses, turned = self._addresses(load.array, load.index)
+        if len(addresses) == 1:
+            return self._read(load.array, addresses[0], turned)
+        vector = "poison"
+        for lane, address in enumerate(addresses):
+            number = self._line(f"load double,ptr {address},align 8{self._scopes(load.array)}")
+            vector = self._line(f"insertelement {self._type} {vector},double {number},i32 {lane}")
+        return vector
+
+    def _addresses(self, array: Array, index: Index) -> tuple[list[str], bool]:
+        """The address of the elements; of each where they lie apart. Whether to turn them round."""
+        stride = stride_of(index, self._loop)
+        if stride in (-1, 1):
+            turned = (stride == -1) != (self._order[0] > 0)
+            first = index if stride == 1 else index.plus(1 - self._width)
+            return [self._writer.element(array, first)], turned
+        loop = self._loop
+        each = [substituted(index, {loop: Index(k, ((loop, 1),))}) for k in self._order]
+        return [self._writer.element(array, x) for x in each], False
+
+    def _scopes(self, array: Array) -> str:
+        return "" if array.kind == CONSTANT else self._writer.scopes(array)
+
+    def _read(self, array: Array, address: str, turned: bool) -> str:
+        """Elements side by side."""
+        vector = self._line(f"load {self._type},ptr {address},align 8{self._scopes(array)}")
+        return self._turned(vector) if turned else vector
+
+    def _turned(self, vector: str) -> str:
+        return self._shuffled(vector, list(range(self._width))[::-1])
+
+    def _store(self, store: Store) -> None:
+        value = self._operand(store.value)
+        addresses, turned = self._addresses(store.array, store.index)
+        scopes = self._scopes(store.array)
+        if len(addresses) == 1:
+            if isinstance(store, Add):
+                before = self._read(store.array, addresses[0], turned)
+                value = self._line(f"fadd {self._type} {before},{value}")
+            value = self._turned(value) if turned else value
+            self._writer.append(f"store {self._type} {value},ptr {addresses[0]},align 8{scopes}")
+            return
+        for lane in self._order:  # in the order of the iterations: it may be one element
+            number = self._line(f"extractelement {self._type} {value},i32 {lane}")
+            if isinstance(store, Add):
+                before = self._line(f"load double,ptr {addresses[lane]},align 8{scopes}")
+                number = self._line(f"fadd double {before},{number}")
+            self._writer.append(f"store double {number},ptr {addresses[lane]},align 8{scopes}")
+
+    def _add_up(self, found: Sum, total: str) -> str:
+        """Add the terms of the iterations, one after the other."""
+        terms = [(instruction, self._operand(x)) for instruction, x in found.steps]
+        for lane in self._order:
+            for instruction, vector in terms:
+                term = self._line(f"extractelement {self._type} {vector},i32 {lane}")
+                total = self._line(f"{instruction} double {total},{term}")
+        return total
