@@ -22,6 +22,7 @@ from chainrule import rules
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    READS,
     SUMS,
     VALUES,
     Add,
@@ -69,7 +70,7 @@ def promoted(program: Program, reduce: Sequence[bool] = ()) -> Program:
 def _added_up(program: Program, reduce: Sequence[bool]) -> set[Array]:
     """The arrays that nothing reads but outputs that are added up."""
     found: set[Array] = set()
-    others = {x.array for x in statements(program.body) if isinstance(x, Load)}
+    others = {x.array for x in statements(program.body) if isinstance(x, READS)}
     place = 0
     for output in program.outputs if any(reduce) else ():
         size = 1
