@@ -66,6 +66,9 @@ class Silent:
     def uses(self, operation: Any) -> None:
         """Notes nothing."""
 
+    def loop(self, *args: Any) -> None:
+        """None: loops are plain."""
+
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> None:
         """None: derivatives are nodes."""
 

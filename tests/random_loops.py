@@ -12,6 +12,9 @@ from random import Random
 INPUTS = 6
 """The length of the array that a program takes, besides a number."""
 
+INDICES = 5
+"""The length of an array of whole numbers that it takes, too."""
+
 
 class Source:
     """Writes a program.
@@ -28,8 +31,8 @@ class Source:
         self._names = 0
 
     def program(self) -> str:
-        """The source of a function ``program(lax, a, x)``, which gives a number."""
-        self._lines = ["def program(lax, a, x):"]
+        """The source of a function ``program(lax, a, x, k)``, which gives a number."""
+        self._lines = ["def program(lax, a, x, k):"]
         numbers = self._body(1, ["a"], [("x", INPUTS)], 2)
         self._lines.append("    return " + " + ".join(f"0.3 * {x}" for x in numbers))
         return "\n".join(self._lines)
@@ -105,7 +108,7 @@ class Source:
         else:
             init = "None"
         length = random.randint(1, 9)
-        source = random.choice(["argument", "numbers", "computed", "none", "rows", "two"])
+        source = random.choice(["argument", "numbers", "computed", "mixed", "indices", "none", "rows", "two"])
         reads, rest = f"{x}", ""
         if source == "argument":
             name, length = random.choice(arrays)
@@ -117,15 +120,21 @@ class Source:
             factor = self._value(numbers, arrays)
             name, length = random.choice(arrays)
             xs = f"array([sin({factor} * {name}[k]) for k in range({length})])"
+        elif source == "mixed":
+            values = [self._value(numbers, arrays) for _ in range(length)]
+            xs = f"array([{', '.join(values)}])"
+        elif source == "indices":
+            xs, length = "k", INDICES
+            inner_numbers += [f"take(x, {x})", f"(0.1 * {x})", f"take(x, (2 * {x} + 1) % {INPUTS})"]
         elif source == "rows":
             xs, length = f"x[:{INPUTS // 2 * 2}].reshape({INPUTS // 2}, 2)", INPUTS // 2
             inner_arrays.append((x, 2))
         elif source == "two":
-            xs = f"(x, numpy.arange({INPUTS}) * 0.1)"
+            xs, length = f"(x, numpy.arange({INPUTS}) * 0.1)", INPUTS
             inner_numbers += [f"{x}[0]", f"{x}[1]"]
         else:
             xs, rest = "None", f", {length}"
-        if source in ("argument", "numbers", "computed"):
+        if source in ("argument", "numbers", "computed", "mixed"):
             inner_numbers.append(reads)
         self._say(depth, f"def {f}({c}, {x}):")
         known = self._body(depth + 1, inner_numbers, inner_arrays, deeper)
@@ -143,7 +152,9 @@ class Source:
         self._say(depth + 1, f"return {given}, {left[leaves]}")
         s, y = self._new("s"), self._new("y")
         reverse = ", reverse=True" if random.random() < 0.4 else ""
-        self._say(depth, f"{s}, {y} = lax.scan({f}, {init}, {xs}{rest}{reverse})")
+        kept = random.choice(["None", "None", "1", "2", "4", "'binomial'", "('binomial', 2)"])
+        given = f"{f}, {init}, {xs}{rest}{reverse}, checkpoint={kept}"
+        self._say(depth, f"{s}, {y} = lax.scan({given})")
         if kind == "number":
             numbers.append(s)
         elif kind == "tuple":

@@ -1119,7 +1119,7 @@ REFERENCES: dict[str, Reference] = {
         ordinary=with_numbers(ORDINARY_2, (0.0, 1.0), 0),
     ),
     "message": Reference(  # what is not reached has a global gradient of 0
-        lambda reached, g, d: product(g, d) if reached or math.isfinite(d) else 0.0,
+        lambda reached, g, d: product(g, d) if reached else 0.0,
         (
             None,
             lambda reached, g, d: d if reached else 0.0,

@@ -30,7 +30,6 @@ from chainrule import Node
 from chainrule import math as crmath
 from chainrule.jit import trace as trace_module
 from chainrule.jit.function import MAX_SPECIALIZATIONS, MAX_STATIC_PLANS
-from chainrule.program.files import load, save
 from chainrule.program.interpreter import interpret
 from chainrule.tracing import PROGRESS
 
@@ -1362,7 +1361,8 @@ def test_programs(tmp_path: Path) -> None:
     x = np.linspace(-1.0, 1.0, 200)
     value, gradient = f(x)
     assert [str(program) for program in f.programs()] == f.tape().split("\n\n")
-    loaded = load(save(f.programs()[0], tmp_path / "program.json"))
+    f.programs()[0].save(tmp_path / "program.json")
+    loaded = cr.Program.load(tmp_path / "program.json")
     outputs, failed = interpret(loaded, x.tolist())
     assert failed is None
     assert np.allclose(outputs, [value, *gradient], rtol=1e-15, atol=1e-15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from expand import expanded
 from random_forms import (
     PICKS,
     ROUGH,
@@ -14,7 +15,6 @@ from random_forms import (
 )
 
 from chainrule import rules
-from chainrule.passes.expand import expanded
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     VALUES,

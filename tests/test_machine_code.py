@@ -89,14 +89,14 @@ def trace(frame, event, arg):
 
 def first():
     sys.settrace(trace)
-    texts.append(driver.lanes_driver(8))
+    texts.append(driver.lanes_driver(8, True, True))
     inside.set()
 
 texts = []
 thread = threading.Thread(target=first)
 thread.start()
 inside.wait(60)
-texts.append(driver.lanes_driver(8))  # while the other is at what is done once
+texts.append(driver.lanes_driver(8, True, True))  # while the other is at what is done once
 written.set()
 thread.join()
 assert texts[0] == texts[1]

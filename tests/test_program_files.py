@@ -24,7 +24,7 @@ from chainrule import rules
 from chainrule.annotations import Annotation
 from chainrule.program import files
 from chainrule.program.builder import Builder
-from chainrule.program.files import ProgramFileError, load, read, save, written
+from chainrule.program.files import ProgramFileError, read, written
 from chainrule.program.form import (
     INPUT,
     VALUES,
@@ -81,8 +81,9 @@ def test_carries_notes_and_names(tmp_path: Path) -> None:
     first.note = Annotation(None, (), "cell 4, line 2")
     total.note = Annotation("sum", ("outer", "inner"), "walk.py:3")
     program = Program(x, [first, loop, last], [last, Slice(x, 0, 1)])
-    path = save(program, tmp_path / "walk.json")
-    again = load(path)
+    path = tmp_path / "walk.json"
+    program.save(path)
+    again = chainrule.Program.load(path)
     assert str(again) == str(program)
     assert "walk.py:3  sum  in outer / inner" in str(again)
     assert interpret(again, [2.0]) == interpret(program, [2.0])
@@ -268,15 +269,15 @@ def test_operations_of_users_are_refused(tmp_path: Path) -> None:
     b = Builder(1)
     program = b.finish([b.compute(shifted, (b.input(0),))])
     with pytest.raises(ProgramFileError, match="a program with shifted, an operation of a user's"):
-        save(program, tmp_path / "program.json")
+        program.save(tmp_path / "program.json")
     assert not list(tmp_path.iterdir())
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     """As any file; an error of the contents names the file."""
     with pytest.raises(FileNotFoundError):
-        load(tmp_path / "none.json")
+        chainrule.Program.load(tmp_path / "none.json")
     path = tmp_path / "cut.json"
     path.write_bytes(b"{")
     with pytest.raises(ProgramFileError, match=r"cut\.json is no program"):
-        load(path)
+        chainrule.Program.load(path)

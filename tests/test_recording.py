@@ -80,6 +80,9 @@ class Recorder:
     def uses(self, operation: Any) -> None:
         """Nothing."""
 
+    def loop(self, *args: Any) -> None:
+        """None: loops are plain."""
+
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> None:
         """None: derivatives are nodes."""
 

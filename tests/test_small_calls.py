@@ -23,11 +23,6 @@ from chainrule.engine import ENGINE
 from chainrule.jit import small
 from chainrule.tracebacks import SWITCH
 
-TWINS = [(small._Step, small._SmallCall)]
-if ENGINE is not None:
-    TWINS.append((ENGINE.Step, ENGINE.SmallCall))
-twins = pytest.mark.parametrize("twin", TWINS, ids=["reference", "engine"][: len(TWINS)])
-
 
 def collected(x: Any) -> list[Any]:
     """The numbers of a tree, in order; what else is in it as a number too."""
@@ -249,11 +244,10 @@ def test_errors_in_looks_and_results() -> None:
         assert f(0.9)[0] == mixed(0.9)[0]
 
 
-@twins
+@pytest.mark.skipif(ENGINE is None, reason="of the engine")
 @pytest.mark.parametrize("seed", range(20))
-def test_twins(seed: int, twin: tuple[Any, Any]) -> None:
-    """The reference and the engine's follow the same steps to the same numbers, or give none."""
-    step_type, call_type = twin
+def test_steps(seed: int) -> None:
+    """They lead to the numbers that the general way gives, or give none."""
     rng = Random(seed)
     f = cr.compile(mixed)
     args = tuple(random_tree(rng) for _ in range(2))
@@ -268,21 +262,21 @@ def test_twins(seed: int, twin: tuple[Any, Any]) -> None:
     path: Any = plan.paths.known(())
     kernel: Any = path.kernel()
     pattern = small.pattern_of_result(path.trace.layout)
-    step = step_type(
+    step = ENGINE.Step(
         *kernel.bare, plan.n_inputs, path.trace.n_outputs, seed % 2 == 0, pattern, kernel
     )
     state = [1]
-    call = call_type(plan._pattern, step, ((lambda: state[0], state[0]),), None, plan)
-    holder = Holder([call]) if call_type is not small._SmallCall else None
+    call = ENGINE.SmallCall(plan._pattern, step, ((lambda: state[0], state[0]),), None, plan)
+    holder = Holder([call])
     for _ in range(10):
         other = other_numbers(args, rng)
-        found = holder(*other) if holder else call(other)
+        found = holder(*other)
         if found is not None:
-            assert found == f(*other)
-    assert (holder(*args) if holder else call(args)) == f(*args)
-    assert (holder(*args, 1.0) if holder else call((*args, 1.0))) is None
+            assert found == f._general(other, {})
+    assert holder(*args) == f._general(args, {})
+    assert holder(*args, 1.0) is None
     state[0] = 2
-    assert (holder(*args) if holder else call(args)) is None
+    assert holder(*args) is None
 
 
 class Holder(small.Dispatch):
@@ -354,7 +348,7 @@ def test_nothing_is_kept() -> None:
 def test_it_goes_with_its_code() -> None:
     """A compiled function is freed with all that plain calls are made of."""
     gc.collect()
-    kinds = [type_ for twin in TWINS for type_ in twin]
+    kinds = () if ENGINE is None else (ENGINE.Step, ENGINE.SmallCall)
     before = sum(type(x) in kinds for x in gc.get_objects())
     for _ in range(5):
         f = cr.compile(lambda x, n: x * n if x > 0.0 else -x)

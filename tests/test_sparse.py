@@ -175,3 +175,92 @@ def test_bands(seed: int) -> None:
             assert found.indptr.tolist() == right.indptr.tolist()
             assert found.indices.tolist() == right.indices.tolist()
             np.testing.assert_allclose(found.data, right.data, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bands_at_many_points(seed: int) -> None:
+    """A loop over points rolls, with the sparse derivatives in it."""
+    random = Random(seed)
+    f, inputs = banded(random, random.choice((7, 12)))
+    derivative = (jacobian if seed % 2 else hessian)(
+        lambda x: f(x) if seed % 2 else sum(y * x[0] for y in f(x)), sparse=True
+    )
+
+    def entries(x: Any) -> Any:
+        total: Any = 0.0
+        for k in range(20):
+            for entry in derivative(x * (1.0 + k)).data:
+                total = total + entry * entry
+        return total
+
+    compiled = cr.compile(entries)
+    for _ in range(2):
+        x = np.array([random.choice((0.0, random.gauss(0.0, 1.0))) for _ in range(inputs)])
+        np.testing.assert_allclose(compiled(x), entries(x), rtol=1e-11)
+
+
+INSIDE: dict[str, Callable[[Any], Any]] = {
+    "a constant point": lambda x: hessian(BRANCHED["where"], sparse=True)(np.ones(3)).data * x[0],
+    "a part of a gradient": lambda x: jacobian(
+        lambda v: cr.grad(BRANCHED["abs"])(v)[1:], sparse=True
+    )(x),
+    "a gradient, reversed": lambda x: jacobian(
+        lambda v: cr.grad(BRANCHED["relu"])(v)[::-1], sparse=True
+    )(x),
+    "a gradient and more": lambda x: jacobian(
+        lambda v: [v[0] * v[0], *cr.grad(lambda w: w[0] * w[1] * w[2])(v)], sparse=True
+    )(x),
+    "twice a gradient": lambda x: jacobian(
+        lambda v: 2.0 * cr.grad(lambda w: w[0] * w[1] * w[2])(v), sparse=True
+    )(x),
+    "by one argument": lambda x: hessian(lambda v, w: v[0] * v[1] * w, sparse=True)(x, x[0]),
+    "the same twice": lambda x: jacobian(
+        lambda v: cr.grad(lambda w: w[0] * w[1] ** 2 * w[2])([v[0], v[0], v[1]]), sparse=True
+    )(x),
+    "products": lambda x: jacobian(
+        lambda v: cr.grad(lambda w: w[0] * w[1] ** 2 * w[2])([v[0] * v[1], v[1], v[2]]), sparse=True
+    )(x),
+    "a gradient of a gradient": lambda x: jacobian(
+        lambda v: cr.grad(lambda w: cr.grad(lambda u: u[0] ** 3 * u[1])(w)[0] * w[2])(v),
+        sparse=True,
+    )(x),
+    "a gradient beside it": lambda x: jacobian(
+        lambda v: [cr.grad(lambda w: w * w * v[1])(v[0]), cr.grad(lambda w: w**3)(v[2])],
+        sparse=True,
+    )(x),
+    "what it does not depend on": lambda x: jacobian(
+        lambda v: [cr.grad(lambda w: w * w * v[1])(v[0]), v[1]][1:], sparse=True
+    )(x),
+    "a question": lambda x: (
+        hessian(BRANCHED["maximum"], sparse=True)(x).data[0] * 2.0
+        if hessian(BRANCHED["abs"], sparse=True)(x).data[0] > 0.0
+        else hessian(BRANCHED["abs"], sparse=True)(x).data
+    ),
+    "its derivative": lambda x: cr.grad(
+        lambda v: sum(hessian(lambda w: w[0] ** 3 * w[1] * w[2], sparse=True)(v).data)
+    )(x),
+    "a pull-back": lambda x: jacobian(
+        lambda v: cr.vjp(BRANCHED["maximum"], v)[1](2.0)[0], sparse=True
+    )(x),
+    "a pull-back of its own": lambda x: jacobian(
+        lambda v: cr.vjp(BRANCHED["maximum"], v)[1](v[0])[0], sparse=True
+    )(x),
+    "a sum of products": lambda x: hessian(
+        lambda v: cr.math.fsum([v[0] * v[1], v[2] ** 3]), sparse=True
+    )(x),
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_gradients_inside(name: str) -> None:
+    """Whatever a sparse derivative is of, it is compiled as it is eagerly."""
+    f = INSIDE[name]
+    compiled = compile(f)
+    for x in ([1.0, 2.0, 3.0], [-1.0, 2.0, 0.5], [-1.0, 2.5, 0.5], [0.0, 0.0, 0.0]):
+        found, right = compiled(np.array(x)), f(np.array(x))
+        assert type(found) is type(right)
+        if hasattr(right, "indices"):
+            assert found.indices.tolist() == right.indices.tolist()
+            assert found.indptr.tolist() == right.indptr.tolist()
+            found, right = found.data, right.data
+        np.testing.assert_allclose(found, right, rtol=1e-13)

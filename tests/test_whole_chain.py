@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from expand import expanded
 from random_forms import PICKS, SMOOTH, random_inputs, random_program
 from recorded_programs import PROGRAMS, recorded
 from test_program_kernels import call, run
@@ -15,7 +16,6 @@ from test_program_kernels import call, run
 import chainrule as cr
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.passes.differentiate import differentiated
-from chainrule.passes.expand import expanded
 from chainrule.passes.going_on import going_on
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.inline import inlined

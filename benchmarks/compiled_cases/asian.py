@@ -46,12 +46,15 @@ LONG_CASE = Case(
     title="Asian option with many steps, 8 paths",
     expected=expected(LONG),
     peers={
-        "chainrule": Peer("chainrule", "chainrule", load_chainrule(LONG)),
+        "chainrule": Peer(
+            "chainrule, plain loop", "chainrule", load_chainrule(LONG), largest=200_000
+        ),
+        "chainrule_scan": Peer("chainrule, scan", "chainrule", load_chainrule(LONG, scan=True)),
         "c": Peer("C, adjoint by hand", None, load_c(LONG)),
-        "jax_scan": Peer("JAX, scan", "jax", load_jax(LONG, "scan"), largest=5_000),
+        "jax_scan": Peer("JAX, scan", "jax", load_jax(LONG, "scan")),
     },
     size_name="steps",
-    sizes=(STEPS, 5_000, 30_000, 200_000),
+    sizes=(STEPS, 5_000, 30_000, 200_000, 1_000_000),
     unit="operation and path",
     units=LONG.units,
     nodes=operations,

@@ -19,8 +19,10 @@ JAX_BLOCK = 512
 JIT = {"jit": True, "compiler": "shell", "jit_options": {"flags": ["-O3", "-march=native"]}}
 
 
-def load_chainrule(option: Option, branchless: bool = False) -> Callable[[Setting], Build]:
-    """chainrule: scalars in a Python loop; the barrier is an ``if``, or a ``where``."""
+def load_chainrule(
+    option: Option, branchless: bool = False, scan: bool = False
+) -> Callable[[Setting], Build]:
+    """chainrule: scalars, a Python loop or a scan; the barrier is an ``if``, or a ``where``."""
 
     def load(setting: Setting) -> Build:
         chainrule: Any = import_module("chainrule")
@@ -49,8 +51,19 @@ def load_chainrule(option: Option, branchless: bool = False) -> Callable[[Settin
             payoff = cm.exp(-rate * YEARS) * cm.maximum(total / setting.size - strike, 0.0)
             return cm.where(alive > 0.0, payoff, 0.0)
 
+        def path_by_scan(spot: Any, strike: Any, rate: Any, vol: Any, normals: Any) -> Any:
+            drift = (rate - 0.5 * vol * vol) * dt
+
+            def step(carry: Any, z: Any) -> Any:
+                s, total = carry
+                s = s * cm.exp(drift + vol * root_dt * z)
+                return (s, total + s), None
+
+            (_, total), _ = chainrule.lax.scan(step, (spot, 0.0), normals)
+            return cm.exp(-rate * YEARS) * cm.maximum(total / setting.size - strike, 0.0)
+
         def build() -> Program:
-            program = path_without_if if branchless else path
+            program = path_by_scan if scan else path_without_if if branchless else path
             by_path = chainrule.value_and_grad(program, argnums=BY_PARAMETERS)
             mapped = chainrule.vmap(by_path, in_axes=PER_PATH)
             compiled = chainrule.compile(mapped, threads=setting.threads)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chainrule.jit.segment_sums import segment_sum
     from chainrule.jit.trace import CompileError
     from chainrule.lanes import vmap
+    from chainrule.program.form import Program
     from chainrule.shortcuts import BranchWarning
     from chainrule.testing import check_grads
     from chainrule.transforms import (
@@ -55,6 +56,7 @@ __all__ = [
     "Operation",
     "OperationNode",
     "PowOp",
+    "Program",
     "ReLUNode",
     "Recording",
     "TanhNode",
@@ -104,6 +106,7 @@ _ROOMS = {
     "drawing": ("draw_graph", "trace"),
     "explorer": ("Explorer", "Recording", "explore"),
     "lanes": ("vmap",),
+    "program.form": ("Program",),
     "shortcuts": ("BranchWarning",),
     "testing": ("check_grads",),
     "transforms": (

@@ -244,7 +244,7 @@ def messages(node: Node, cotangents: list[float]) -> list[Message]:
     operation = node._operation
     operands = node.operands
     if operation is not None and operation.pull_back is not None:
-        pulled = operation.pull_back(cotangents, operands[1:])
+        pulled = operation.pull_back(cotangents, _values(operands)[1:])
         return [
             (operand, math.nan, _number(sent))
             for operand, sent in zip(operands[1:], pulled, strict=True)

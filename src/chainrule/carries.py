@@ -1,8 +1,9 @@
-"""What a loop hands from one iteration to the next, and what it reads and leaves: trees, checked."""
+"""What a loop hands from one iteration to the next, what it reads and leaves: trees, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -64,6 +65,14 @@ class Carry:
             raise TypeError(
                 f"{loop}: {place} is {described(leaves[i])}, not a number, node or array of them"
             )
+
+    def is_numeric(self) -> bool:
+        """Whether it holds numbers and nodes alone."""
+        return all(map(is_numeric, self.kinds))
+
+    def of(self, values: Sequence[Any]) -> Any:
+        """The carry of some numbers and nodes."""
+        return self.structure.unflatten(shaped(self.kinds, values))
 
     def check(self, carry: Any) -> list[Any]:
         """The leaves of a later one.
@@ -138,6 +147,8 @@ class Columns:
             if leaf.dtype == object and not isinstance(leaf, NodeArray):
                 leaf = leaf.view(NodeArray)
             self._rows.append(leaf.tolist() if leaf.ndim == 1 else leaf)
+        shapes = [leaf.shape[1:] for leaf in self.leaves]
+        self._kinds = [("array", shape) if shape else "number" for shape in shapes]
         if length is None:
             raise TypeError(f"{loop} without xs takes a length")
         self.length: int = length
@@ -145,6 +156,27 @@ class Columns:
     def row(self, i: int) -> Any:
         """What iteration i reads."""
         return self.structure.unflatten([rows[i] for rows in self._rows])
+
+    def is_numeric(self) -> bool:
+        """Whether they hold numbers and nodes alone."""
+        return all(
+            leaf.dtype.kind in "fiu" or (leaf.dtype.kind == "O" and _holds_nodes(leaf))
+            for leaf in self.leaves
+        )
+
+    def columns(self, reverse: bool) -> Iterator[list[Any]]:
+        """What the iterations read, for each number of a row."""
+        for leaf, rows in zip(self.leaves, self._rows, strict=True):
+            if leaf.ndim == 1:
+                yield rows[::-1] if reverse else rows
+                continue
+            flat = leaf.reshape(len(leaf), -1)
+            for j in range(flat.shape[1]):
+                yield flat[:: -1 if reverse else 1, j].tolist()
+
+    def of(self, values: Sequence[Any]) -> Any:
+        """A row of some numbers and nodes."""
+        return self.structure.unflatten(shaped(self._kinds, values))
 
     def a_row(self) -> Any:
         """Something of the kind that an iteration would read, where there are no rows."""
@@ -165,8 +197,20 @@ class Stack:
         self.structure: Any = None
         self.kinds: list[Any] = []
 
-    def append(self, y: Any) -> list[Any]:
-        """Take what another iteration has left; gives its leaves.
+    def is_numeric(self) -> bool:
+        """Whether it holds numbers and nodes alone."""
+        return all(map(is_numeric, self.kinds))
+
+    def append(self, y: Any) -> None:
+        """Take what another iteration has left."""
+        self.rows.append(self.check(y))
+
+    def put(self, values: Sequence[Any]) -> None:
+        """Take what another iteration has left as numbers and nodes."""
+        self.rows.append(shaped(self.kinds, values))
+
+    def check(self, y: Any) -> list[Any]:
+        """The leaves of what an iteration has left.
 
         Raises:
             TypeError: if a leaf can't be stacked, or it is not like those before.
@@ -194,7 +238,6 @@ class Stack:
             raise TypeError(
                 f"{self._loop}: {place} was {_in_words(self.kinds[i])} before and is {became}"
             )
-        self.rows.append(leaves)
         return leaves
 
     def stacked(self, reverse: bool = False) -> Any:
@@ -208,6 +251,40 @@ class Stack:
                 column = [x for array in column for x in array.ravel().tolist()]
             columns.append(stacked(column, (len(rows), *shape), kind))
         return self.structure.unflatten(columns)
+
+
+def is_numeric(kind: Any) -> bool:
+    """Whether leaves of a kind hold numbers and nodes."""
+    return bool(kind == "number" or kind[0] == "array")
+
+
+def flattened(leaves: Sequence[Any]) -> list[Any]:
+    """The numbers and nodes of numeric leaves."""
+    values: list[Any] = []
+    for leaf in leaves:
+        items = leaf.ravel().tolist() if isinstance(leaf, numpy.ndarray) else [leaf]
+        values += [x if isinstance(x, Node) else float(x) for x in items]
+    return values
+
+
+def shaped(kinds: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Leaves of numeric kinds."""
+    leaves: list[Any] = []
+    start = 0
+    for kind in kinds:
+        if kind == "number":
+            leaves.append(values[start])
+            start += 1
+        else:
+            size = math.prod(kind[1])
+            leaves.append(array_of(values[start : start + size], kind[1]))
+            start += size
+    return leaves
+
+
+def _holds_nodes(array: Any) -> bool:
+    kinds = set(map(type, array.ravel().tolist()))
+    return all(kind is float or issubclass(kind, Node) for kind in kinds)
 
 
 def stacked(values: Sequence[Any], shape: tuple[int, ...], kind: Any) -> Any:

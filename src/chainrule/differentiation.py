@@ -192,6 +192,7 @@ class Linearization:
         outputs: what was computed from them: nodes, and numbers that do not depend on them.
         level: the level of the transformation.
         outside: nodes from outside to differentiate by as well; they follow the inputs.
+        through: nodes from outside that depend on these alone and are followed to them, in order.
 
     Attributes:
         order: the nodes in between, parents before children; elsewhere they go by their number.
@@ -210,12 +211,13 @@ class Linearization:
         outputs: Sequence[Any],
         level: int,
         outside: Sequence[Node] = (),
+        through: Sequence[Node] = (),
     ) -> None:
         between = topological([y for y in outputs if isinstance(y, Node)], level)
         self.level = level
         self.inputs = [*inputs, *outside]
         self.outputs = list(outputs)
-        self.order = [*outside, *between]
+        self.order = [*outside, *through, *between]
         self.positions: list[list[int]] = []
         self.sources: list[list[int]] = []
         self.live = bool(outside)
@@ -235,7 +237,7 @@ class Linearization:
         if ENGINE is not None and not outside:
             self._find_edges_in_c(between)
         else:
-            self._find_edges({id(x) for x in outside})
+            self._find_edges({id(x) for x in (*outside, *through)})
 
     def _find_edges(self, also: set[int]) -> None:
         """Find the positions and sources; ``also`` are the ids of nodes from outside."""
@@ -368,7 +370,7 @@ class Linearization:
 
     def sparse_entries(self, symmetric: bool) -> Entries:
         """The same, as a sparse matrix has them; those above its diagonal may be those below."""
-        return Entries(self.sparse_rows(), symmetric)
+        return Entries.of(self.sparse_rows(), symmetric)
 
     def pull_back_one(self, y: Any) -> dict[int, Any]:
         """The gradient of one output by the inputs it depends on, visiting only what it does.
@@ -582,7 +584,7 @@ class LinearizationOfNumbers:
 
     def sparse_entries(self, symmetric: bool) -> Entries:
         """The same, as a sparse matrix has them; those above its diagonal may be those below."""
-        return Entries(self.sparse_rows(), symmetric)
+        return Entries.of(self.sparse_rows(), symmetric)
 
     def _passed(self, name: str, *args: Any) -> Any:
         """What a pass in C gives, or the Python class where that must take over."""

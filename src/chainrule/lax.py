@@ -9,10 +9,13 @@ possible, they are plain loops again. All are differentiable in every mode and t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from chainrule.carries import Carry, Columns, Stack, leaves_of, whole_number
+import numpy
+
+from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of, whole_number
+from chainrule.checkpointing import Checkpoint, Plan, can_be_kept, checkpointed
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -35,6 +38,8 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     unroll: int | bool = 1,
+    *,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Any, Any]:
     """A loop over the rows of arrays that hands on a carry and stacks what its iterations leave.
 
@@ -54,6 +59,11 @@ def scan(
         length: the number of iterations, where xs does not say it.
         reverse: begin with the last row; what is left stands in the order of xs all the same.
         unroll: as in JAX; here it changes nothing.
+        checkpoint: what reverse mode keeps of a long loop that runs eagerly: each k-th carry for a
+            whole number k, ``"binomial"`` or ``("binomial", carries)`` for the schedule of
+            :mod:`chainrule.checkpointing`, everything for None. The iterations between run again,
+            in first derivatives; those of higher order keep everything. Compiled, a loop keeps a
+            few numbers an iteration in any case.
 
     Returns:
         The last carry, and a tree of arrays.
@@ -67,15 +77,18 @@ def scan(
     columns = Columns(xs, length, "scan")
     carry = Carry(init, "scan")
     left = Stack("scan")
+    plan = None if checkpoint is None else Plan(checkpoint, "scan", columns.length)
     if columns.length == 0:
         left.append(_pair(f, init, columns.a_row())[1])
         left.rows.clear()
         return init, left.stacked()
-    recorder = PROGRESS.recorder
-    if recorder is not None:
-        found = recorder.loop(functools.partial(_pair, f), init, carry, columns, left, reverse)
+    found = _traced_once(functools.partial(_pair, f), init, carry, columns, left, reverse)
+    if found is not None:
+        return found[0], found[1]
+    if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
+        found = _checkpointed(f, init, carry, columns, left, reverse, plan)
         if found is not None:
-            return found
+            return found[0], found[1]
     order = range(columns.length)
     state = init
     for i in reversed(order) if reverse else order:
@@ -98,7 +111,8 @@ def fori_loop(
     """The value after ``for i in range(lower, upper): value = body_fun(i, value)``.
 
     Args:
-        lower, upper: whole numbers.
+        lower: a whole number, the first i.
+        upper: a whole number, which i does not reach.
         body_fun: from i and the value to the next one.
         init_val: the first value, a tree as in :func:`scan`.
         unroll: as in JAX; here it changes nothing.
@@ -110,6 +124,13 @@ def fori_loop(
     first = whole_number(lower, "fori_loop: the lower bound")
     end = whole_number(upper, "fori_loop: the upper bound")
     carry = Carry(init_val, "fori_loop")
+    columns = Columns(numpy.arange(first, max(first, end)), None, "fori_loop")
+    found = _traced_once(
+        lambda value, i: (called(body_fun, (i, value), {}, "fori_loop: the function"), ()),
+        *(init_val, carry, columns, Stack("fori_loop"), False),
+    )
+    if found is not None:
+        return found[0]
     value = init_val
     for i in range(first, end):
         value = called(body_fun, (i, value), {}, "fori_loop: the function")
@@ -176,7 +197,8 @@ def cond(
 
     Args:
         pred: a truth value, or a comparison of nodes.
-        true_fun, false_fun: the functions.
+        true_fun: called if it holds.
+        false_fun: called if not.
         operands: what they take.
 
     Raises:
@@ -203,6 +225,40 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
     """
     _check_function("map", f)
     return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def _checkpointed(
+    f: Any,
+    init: Any,
+    carry: Carry,
+    columns: Columns,
+    left: Stack,
+    reverse: bool,
+    plan: Plan,
+) -> tuple[Any, Any] | None:
+    """The results of a scan that keeps some of its carries; None where it must keep all."""
+
+    def step(state: Sequence[Any], row: Sequence[Any], i: int) -> tuple[list[Any], list[Any]]:
+        after, y = _pair(f, carry.of(state), columns.of(row))
+        return flattened(carry.check(after)), flattened(left.check(y))
+
+    leaves = leaves_of(init)[0]
+    if any(isinstance(leaf, int) for leaf in leaves):  # which may be an index
+        return None
+    initial = flattened(leaves)
+    read = [*columns.columns(reverse)]
+    results = checkpointed(step, columns.length, initial, read, plan)
+    if results is None or not left.is_numeric():
+        return None
+    state, rows = results
+    for row in rows:
+        left.put(row)
+    return carry.of(state), left.stacked(reverse)
+
+
+def _traced_once(*loop: Any) -> Any:
+    """The results of a loop of which a trace records one iteration; None for a plain loop."""
+    return None if PROGRESS.recorder is None else PROGRESS.recorder.loop(*loop)
 
 
 def _check_function(loop: str, f: Any) -> None:
@@ -239,13 +295,27 @@ def _truth(x: Any, loop: str) -> bool:
         raise TypeError(f"{loop} takes a condition, not {described(x)}") from error
 
 
-def _numbers(leaves: Any) -> Any:
-    """What tells a value from another one; None for what a trace follows."""
-    if PROGRESS.recorder is not None:
-        return object()
-    found = []
+def _numbers(leaves: Any) -> list[Any]:
+    """What tells a value from another one: numbers, and nodes that a trace follows."""
+    found: list[Any] = []
     for leaf in leaves:
-        items = leaf.ravel().tolist() if hasattr(leaf, "ravel") else [leaf]
-        numbers = [x._number if isinstance(x, Node) else x for x in items]
-        found += [x if x and x == x else repr(x) for x in numbers]  # NaN, and the sign of 0
+        for x in leaf.ravel().tolist() if hasattr(leaf, "ravel") else [leaf]:
+            if isinstance(x, Node) and PROGRESS.recorder is not None:
+                found.append(_Same(x))
+                continue
+            number = x._number if isinstance(x, Node) else x
+            found.append(number if number and number == number else repr(number))  # -0.0 and NaN
     return found
+
+
+class _Same:
+    """A node that is equal to itself only, whatever its value."""
+
+    __slots__ = ("node",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.node is self.node

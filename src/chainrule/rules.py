@@ -160,10 +160,10 @@ def _floor_divide(a: Any, b: Any) -> Any:
 def _message(reached: Any, global_grad: Any, local_grad: Any) -> Any:
     """global_grad * local_grad of a node that is reached only under a condition.
 
-    Where it is not, its global gradient is 0 and sends 0, whatever the local gradient.
+    Where it is not, it sends 0, whatever the product: of a global gradient that is 0, or of a local
+    gradient that is 0 because the operand was not picked.
     """
-    product = global_grad * local_grad
-    return where(reached, product, where(equal(product, product), product, 0.0))
+    return where(reached, global_grad * local_grad, 0.0)
 
 
 def _minus_quotient(y: Any, a: Any, b: Any) -> Any:

@@ -45,34 +45,41 @@ class Entries:
     """The entries of a sparse matrix, row by row.
 
     Args:
-        rows: the entries of each row, by column.
+        counts: of entries in each row.
+        columns: of the entries, row by row, in any order in a row.
+        values: the entries, numbers or nodes.
         symmetric: whether those above the diagonal are those below it.
 
     Attributes:
         indices, indptr: as of the matrix.
         rows: the row of each entry.
-        values: the entries, numbers or nodes.
+        values: the entries, in order.
         own: which entries are no copies of others.
     """
 
-    def __init__(self, rows: Sequence[dict[int, Any]], symmetric: bool) -> None:
-        counts = numpy.fromiter(map(len, rows), numpy.int64, len(rows))
+    def __init__(self, counts: Any, columns: Any, values: Any, symmetric: bool) -> None:
         self.indptr = numpy.concatenate([[0], numpy.cumsum(counts)])
-        size = int(self.indptr[-1])
-        self.rows = numpy.repeat(numpy.arange(len(rows)), counts)
-        columns = numpy.fromiter(chain.from_iterable(rows), numpy.int64, size)
+        self.rows = numpy.repeat(numpy.arange(len(counts)), counts)
         order = numpy.lexsort((columns, self.rows))
-        self.indices = columns[order]
-        self.values = numpy.empty(size, dtype=object)
-        self.values[:] = [*chain.from_iterable(row.values() for row in rows)]
-        self.values = self.values[order]
-        self.own = numpy.ones(size, dtype=numpy.bool_)
-        if symmetric and size:
-            keys = self.rows * len(rows) + self.indices
-            across = self.indices * len(rows) + self.rows
-            self._across = numpy.minimum(numpy.searchsorted(keys, across), size - 1)
+        self.indices, self.values = columns[order], values[order]
+        self.own = numpy.ones(len(columns), dtype=numpy.bool_)
+        self._symmetric = symmetric
+        if symmetric and len(columns):
+            keys = self.rows * len(counts) + self.indices
+            across = self.indices * len(counts) + self.rows
+            self._across = numpy.minimum(numpy.searchsorted(keys, across), len(columns) - 1)
             self.own = (self.indices <= self.rows) | (keys[self._across] != across)
             self.put(self.values)
+
+    @staticmethod
+    def of(rows: Sequence[dict[int, Any]], symmetric: bool) -> Entries:
+        """The entries of rows that are given by column."""
+        counts = numpy.fromiter(map(len, rows), numpy.int64, len(rows))
+        size = int(counts.sum())
+        columns = numpy.fromiter(chain.from_iterable(rows), numpy.int64, size)
+        values = numpy.empty(size, dtype=object)
+        values[:] = [*chain.from_iterable([row.values() for row in rows])]
+        return Entries(counts, columns, values, symmetric)
 
     def put(self, values: Any) -> Entries:
         """Take other values for the entries of their own."""
@@ -94,8 +101,11 @@ class Entries:
                 return period
         return None
 
+    @property
     def step(self) -> int:
         """How much further the columns of a row are than those of the one before it, mostly."""
+        if self._symmetric:
+            return 1
         starts = numpy.flatnonzero(numpy.diff(self.indptr))
         further, rows = numpy.diff(self.indices[self.indptr[starts]]), numpy.diff(starts)
         steps, counts = numpy.unique(further[rows == 1], return_counts=True)
@@ -109,10 +119,7 @@ def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> 
         ImportError: if SciPy is not installed.
     """
     if max(len(indices), *shape) < 2**31:  # else SciPy looks whether they are small
-        indices, indptr = (
-            indices.astype(numpy.int32, copy=False),
-            indptr.astype(numpy.int32, copy=False),
-        )
+        indices, indptr = (x.astype(numpy.int32, copy=False) for x in (indices, indptr))
     if data.dtype == object and any(isinstance(x, Node) for x in data):
         return SparseNodes(data, indices, indptr, shape)
     try:

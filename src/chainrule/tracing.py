@@ -64,7 +64,7 @@ class _Progress(threading.local):
         self.names: dict[int, str] = {}  # of the open ones by level, the outermost first
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
-        self.structural = False  # whether derivatives keep what their values have not picked
+        self.structural = 0  # the level whose derivatives keep what their values have not picked
         self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 
 
@@ -92,13 +92,16 @@ def transformation(name: str) -> Iterator[int]:
 
 
 @contextmanager
-def pattern_kept(wanted: bool) -> Iterator[None]:
-    """Where wanted, derivatives inside depend on all that they do for any values.
+def pattern_kept(level: int) -> Iterator[None]:
+    """Within a transformation, derivatives depend on all that they do for any values.
 
     So that a sparse matrix of second derivatives has one pattern, whatever was picked.
+
+    Args:
+        level: of the transformation; 0 for one that asks for no pattern.
     """
     outer = PROGRESS.structural
-    PROGRESS.structural = wanted or outer
+    PROGRESS.structural = level or outer
     try:
         yield
     finally:

@@ -341,7 +341,7 @@ class Jacobian(Transformed):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments."""
         positions = _positions(self.argnums, args, self.name)
-        with transformation(self.name) as level, pattern_kept(self.sparse):
+        with transformation(self.name) as level, pattern_kept(level if self.sparse else 0):
             call = _Call(self.name, level, self.function, args, kwargs, positions)
             if self.sparse:
                 found: Entries = call.graph.sparse_entries(self.symmetric)

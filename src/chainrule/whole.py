@@ -37,34 +37,58 @@ class WholeNode(OperationNode):
         return float(whole_part(self))
 
     def __add__(self, other: object) -> Any:
-        return _whole_operator(self, other, "+", False)
+        return self._with(other, "+", False)
 
     def __radd__(self, other: object) -> Any:
-        return _whole_operator(self, other, "+", True)
+        return self._with(other, "+", True)
 
     def __sub__(self, other: object) -> Any:
-        return _whole_operator(self, other, "-", False)
+        return self._with(other, "-", False)
 
     def __rsub__(self, other: object) -> Any:
-        return _whole_operator(self, other, "-", True)
+        return self._with(other, "-", True)
 
     def __mul__(self, other: object) -> Any:
-        return _whole_operator(self, other, "*", False)
+        return self._with(other, "*", False)
 
     def __rmul__(self, other: object) -> Any:
-        return _whole_operator(self, other, "*", True)
+        return self._with(other, "*", True)
 
     def __mod__(self, other: object) -> Any:
-        return _whole_operator(self, other, "%", False)
+        return self._with(other, "%", False)
 
     def __rmod__(self, other: object) -> Any:
-        return _whole_operator(self, other, "%", True)
+        return self._with(other, "%", True)
 
     def __floordiv__(self, other: object) -> Any:
-        return _whole_operator(self, other, "//", False)
+        return self._with(other, "//", False)
 
     def __rfloordiv__(self, other: object) -> Any:
-        return _whole_operator(self, other, "//", True)
+        return self._with(other, "//", True)
+
+    def _with(self, other: Any, symbol: str, swapped: bool) -> Any:
+        """An operator whose result is a whole number if the other operand is one."""
+        if not is_whole(other):
+            if symbol == "*" and isinstance(other, (str, bytes, list, tuple)):
+                return NotImplemented  # so many times, which asks for an index
+            return with_other(self, other, symbol, swapped)
+        divisor = self if swapped else other
+        if symbol in ("%", "//") and divisor == 0:
+            raise ZeroDivisionError("integer division or modulo by zero")
+        operation = operator_of(symbol)
+        if isinstance(other, Node):
+            second: Node | None = other
+            numbers = [self._number, other._number]
+            constant = None
+        else:
+            second = None
+            constant = to_float(other, symbol)
+            numbers = [self._number, constant]
+        value = operation.evaluate(numbers[::-1] if swapped else numbers)
+        a, b = (second, self) if swapped else (self, second)
+        if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
+            return OperationNode(operation, value, a, b, constant)  # no longer exact
+        return WholeNode(operation, value, a, b, constant)
 
     def __neg__(self) -> Node:
         return WholeNode(rules.negative, -self._number, self, None, None)
@@ -131,31 +155,6 @@ def is_whole(x: object) -> bool:
     return isinstance(x, int) or (  # arrays have the method, too
         hasattr(type(x), "__index__") and not hasattr(type(x), "__len__")
     )
-
-
-def _whole_operator(node: WholeNode, other: Any, symbol: str, swapped: bool) -> Any:
-    """An operator whose result is a whole number if the other operand is one."""
-    if not is_whole(other):
-        if symbol == "*" and isinstance(other, (str, bytes, list, tuple)):
-            return NotImplemented  # so many times, which asks for an index
-        return with_other(node, other, symbol, swapped)
-    divisor = node if swapped else other
-    if symbol in ("%", "//") and divisor == 0:
-        raise ZeroDivisionError("integer division or modulo by zero")
-    operation = operator_of(symbol)
-    if isinstance(other, Node):
-        second: Node | None = other
-        numbers = [node._number, other._number]
-        constant = None
-    else:
-        second = None
-        constant = to_float(other, symbol)
-        numbers = [node._number, constant]
-    value = operation.evaluate(numbers[::-1] if swapped else numbers)
-    a, b = (second, node) if swapped else (node, second)
-    if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
-        return OperationNode(operation, value, a, b, constant)  # no longer exact
-    return WholeNode(operation, value, a, b, constant)
 
 
 def whole_part(node: Node) -> int:

@@ -1,4 +1,4 @@
-/* Calls of compiled functions with plain arguments: the twin of jit/small.py, which says what these are. */
+/* Calls of compiled functions with plain arguments; jit/small.py makes their patterns. */
 #include "engine.h"
 #include <stddef.h>
 
@@ -6,10 +6,11 @@ enum { FEW = 64 }; /* numbers for which there is room on the stack */
 
 typedef int64_t (*Driver)(const void *code, const double *inputs, double *outputs);
 
+/* The machine code of a path. */
 typedef struct {
     PyObject_HEAD
-    Driver driver;
-    const void *code;
+    Driver driver;    /* the function that runs it */
+    const void *code; /* the table that describes it */
     Py_ssize_t n_inputs, n_outputs;
     bool long_running;   /* other threads may go on meanwhile */
     PyObject *result;    /* a pattern, or a function of the list of outputs */
@@ -17,9 +18,10 @@ typedef struct {
     PyObject *kept;      /* what the code lives as long as */
 } Step;
 
+/* One kind of plain arguments. */
 typedef struct {
     PyObject_HEAD
-    PyObject *pattern; /* of the arguments */
+    PyObject *pattern; /* of the arguments: a tuple of float for each number, static values, tuples and lists */
     PyObject *first;   /* the step it begins with */
     PyObject *looks;   /* a tuple of pairs: a function, and the object that it has to give */
     PyObject *changed; /* a function that tells whether something else has changed, or None */

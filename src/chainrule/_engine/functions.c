@@ -219,8 +219,7 @@ double ieee_over_norm(const double *x, Py_ssize_t count) { return over_norm_of(x
 double ieee_over_squares(const double *x, Py_ssize_t count) { return over_squares_of(x[0], x + 1, count - 1); }
 
 double ieee_message(double reached, double global_grad, double local_grad) {
-    double product = global_grad * local_grad;
-    return reached != 0.0 || product == product ? product : 0.0;
+    return reached != 0.0 ? global_grad * local_grad : 0.0;
 }
 
 double ieee_less(double x, double y) { return x < y ? 1.0 : 0.0; }

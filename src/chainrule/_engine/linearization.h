@@ -47,8 +47,8 @@ static inline int64_t number_of(const Node *node) {
 int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level, bool outside);
 void free_graph(Graph *graph);
 
-/* in_place.c, release.c, node_passes.c */
-extern PyMethodDef IN_PLACE_FUNCTIONS[], RELEASE_FUNCTIONS[], NODE_PASS_FUNCTIONS[];
+/* in_place.c, release.c, node_passes.c, interactions.c */
+extern PyMethodDef IN_PLACE_FUNCTIONS[], RELEASE_FUNCTIONS[], NODE_PASS_FUNCTIONS[], INTERACTION_FUNCTIONS[];
 
 /* passes.c: the methods */
 extern PyMethodDef PASS_METHODS[];

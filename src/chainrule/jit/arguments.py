@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy
@@ -12,6 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.backends.llvm.addresses import address_of
+from chainrule.backends.llvm.kernel import Regular
 from chainrule.handover import handed_array
 from chainrule.node import Node
 from chainrule.rules import described, to_float
@@ -20,6 +22,7 @@ from chainrule.tracing import LEFTOVER, NotCompilable, TracedValueError
 from .indices import IndexArray, IndexNode, TracedArray
 from .statics import EXACT, exactly
 
+_FLOAT64 = numpy.dtype(numpy.float64)
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float
 
 
@@ -48,6 +51,25 @@ class Leaf(NamedTuple):
         """Whether it is a static value that its type and == tell from others."""
         value = self.value
         return self.kind == "static" and type(value) is tuple and value[0] in EXACT
+
+    def lanes_of(self, value: Any) -> int | None:
+        """How many lanes a value of this kind has, 0 if all share it; None if it is none for sure.
+
+        Not for nodes, indices, and static values that are not exact.
+        """
+        kind, shape, axis, static = self
+        if kind == "number":
+            return 0 if type(value) is float or type(value) is numpy.float64 else None
+        if kind == "static":
+            return 0 if type(value) is static[0] and value == static[1] else None
+        if type(value) is not numpy.ndarray or value.dtype is not _FLOAT64:
+            return None
+        own = value.shape
+        if axis is None:
+            return 0 if own == shape else None
+        if axis >= len(own) or own[:axis] + own[axis + 1 :] != shape:
+            return None
+        return own[axis] or None
 
 
 def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
@@ -134,84 +156,82 @@ class Packed:
     """The numbers of a call, laid out for a kernel.
 
     Attributes:
-        segments: runs of inputs ``(address, count, element stride, lane stride)``, in bytes.
+        values: the leaves of the arguments.
+        places: where the numbers lie, in order.
         nodes: the elements of the leaves that may be nodes, in order; None for a number.
         asked: the lane whose inputs were asked for last.
     """
 
     def __init__(self, leaves: Sequence[Leaf], values: Sequence[Any]) -> None:
+        self.values = values
         self.nodes: list[Node | None] = []
         self.asked = 0
         self._kept: list[Any] = []
-        self.segments: list[tuple[int, int, int, int]] = []
+        self.places: list[Regular] = []
         self._numbers: list[float] = []
         for leaf, value in zip(leaves, values, strict=True):
             kind = leaf.kind
-            if kind == "static":
-                continue
             if kind == "number":
-                self._numbers.append(to_float(value, "compile"))
+                number = value if type(value) is float else to_float(value, "compile")
+                self._numbers.append(number)
             elif kind == "node":
                 self.nodes.append(value)
                 self._numbers.append(_value(value))
             elif kind == "nodes":
-                self._add_nodes(value)
-            else:
-                self._flush()
-                self._add_array(checked_array(value, leaf.kind), leaf.axis)
-        self._flush()
-
-    def add(self, captured: Sequence[Node]) -> None:
-        """Append the values of captured nodes, as they are now."""
-        self._numbers.extend([node._number for node in captured])
-        self._flush()
+                for x in value.ravel().tolist():
+                    is_node = isinstance(x, Node)
+                    self.nodes.append(x if is_node else None)
+                    self._numbers.append(_value(x) if is_node else to_float(x, "compile"))
+            elif kind != "static":
+                is_plain = value.dtype is _FLOAT64 and value.flags.aligned
+                self.add(value if is_plain else checked_array(value, kind), leaf.axis)
+        if self._numbers:
+            self._flush()
 
     def _flush(self) -> None:
         """Give the single numbers so far a place."""
+        numbers = array("d", self._numbers)  # a third of the time of NumPy's
+        self._kept.append(numbers)
+        self.places.append((numbers.buffer_info()[0], len(numbers), 8, 0))
+        self._numbers = []
+
+    def add(self, numbers: Any, axis: int | None = None) -> None:
+        """Append the numbers of an array of float64; an axis of it may be that of the lanes."""
         if self._numbers:
-            buffer = numpy.array(self._numbers, dtype=numpy.float64)
-            self._kept.append(buffer)
-            self.segments.append((address_of(buffer), len(buffer), 8, 0))
-            self._numbers = []
-
-    def _add_nodes(self, array: Any) -> None:
-        for x in array.ravel().tolist():
-            is_node = isinstance(x, Node)
-            self.nodes.append(x if is_node else None)
-            self._numbers.append(_value(x) if is_node else to_float(x, "compile"))
-
-    def _add_array(self, array: Any, axis: int | None) -> None:
-        shape: tuple[int, ...] = array.shape
-        strides: tuple[int, ...] = array.strides
+            self._flush()
+        shape: tuple[int, ...] = numbers.shape
+        strides: tuple[int, ...] = numbers.strides
+        count = numbers.size
+        if count == 0:
+            return
         lane_stride = 0
         if axis is not None:
+            count //= shape[axis]
             lane_stride = strides[axis]
             shape = shape[:axis] + shape[axis + 1 :]
             strides = strides[:axis] + strides[axis + 1 :]
-        count = trees.size_of(shape)
-        if count == 0:
-            return
-        stride = element_stride(shape, strides)
+        stride = element_stride(shape, strides) if shape else 8
         if stride is None:  # the elements of a lane are not evenly spaced
-            array = numpy.ascontiguousarray(
-                array if axis is None else numpy.moveaxis(array, axis, 0)
+            numbers = numpy.ascontiguousarray(
+                numbers if axis is None else numpy.moveaxis(numbers, axis, 0)
             )
             stride = 8
             lane_stride = 0 if axis is None else 8 * count
-        self._kept.append(array)
-        self.segments.append((address_of(array), count, stride, lane_stride))
+        self._kept.append(numbers)
+        self.places.append((address_of(numbers), count, stride, lane_stride))
 
     def contiguous(self) -> Any:
         """All inputs of a single point, one after another."""
-        if len(self._kept) == 1 and self._kept[0].flags.c_contiguous:
-            return self._kept[0]
-        return numpy.concatenate([part.ravel() for part in self._kept] or [numpy.empty(0)])
+        parts = [numpy.asarray(part) for part in self._kept] or [numpy.empty(0)]
+        if len(parts) == 1 and parts[0].flags.c_contiguous:
+            return parts[0]
+        return numpy.concatenate([part.ravel() for part in parts])
 
     def at(self, lane: int) -> list[float]:
         """The inputs of a lane."""
         self.asked = lane
         values: list[float] = []
-        for address, count, stride, lane_stride in self.segments:
+        for address, count, stride, lane_stride in self.places:
             first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)
             values += as_strided(numpy.ctypeslib.as_array(first), (count,), (stride,)).tolist()
         return values
@@ -228,27 +248,22 @@ def _value(node: Node) -> float:
     return node._number
 
 
-_FLOAT64 = numpy.dtype(numpy.float64)
-
-
-def checked_array(array: Any, kind: str) -> Any:
+def checked_array(numbers: Any, kind: str) -> Any:
     """An array as float64.
 
     Raises:
         ValueError: if a whole number is too large to be a float exactly.
     """
-    if array.dtype is _FLOAT64:
-        return array if array.flags.aligned else array.copy()
     if (
         kind == "indices"
-        and array.size
-        and max(abs(int(array.max())), abs(int(array.min()))) > LARGEST_WHOLE
+        and numbers.size
+        and max(abs(int(numbers.max())), abs(int(numbers.min()))) > LARGEST_WHOLE
     ):
         raise ValueError(
-            f"compile: an index array holds {described(int(abs(array).max()))}, beyond 2**53,"
+            f"compile: an index array holds {described(int(abs(numbers).max()))}, beyond 2**53,"
             " where whole numbers are no longer floats exactly"
         )
-    return array.astype(numpy.float64)
+    return numbers.astype(numpy.float64)
 
 
 def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
@@ -267,36 +282,33 @@ def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | No
 
 
 def inputs_to_arguments(
-    structure: Any, leaves: Sequence[Leaf], static: Callable[[], Sequence[Any]]
-) -> Callable[[Sequence[Node]], Any]:
-    """A function from the input nodes of a trace to the arguments that hold them.
+    inputs: Sequence[Node], structure: Any, leaves: Sequence[Leaf], values: Sequence[Any]
+) -> Any:
+    """The arguments that hold the input nodes of a trace.
 
     Args:
+        inputs: the nodes.
         structure: of the arguments.
         leaves: what is known of each of their leaves.
-        static: gives for each leaf its value, if it is static.
+        values: the leaves of a call, of which the static ones count.
     """
-
-    def arguments(inputs: Sequence[Node]) -> Any:
-        values: list[Any] = []
-        start = 0
-        for leaf, value in zip(leaves, static(), strict=True):
-            if leaf.kind == "static":
-                values.append(handed_array(value) if isinstance(value, numpy.ndarray) else value)
-                continue
-            stop = start + leaf.size
-            own = inputs[start:stop]
-            start = stop
-            if leaf.kind in ("number", "node") or (leaf.shape == () and leaf.axis is not None):
-                values.append(IndexNode.standing_for(own[0]) if leaf.kind == "indices" else own[0])
-            elif leaf.kind == "indices":
-                nodes = [IndexNode.standing_for(x) for x in own]
-                values.append(_array(nodes, leaf.shape or (), IndexArray))
-            else:
-                values.append(_array(own, leaf.shape or (), TracedArray))
-        return trees.unflatten(structure, values)
-
-    return arguments
+    found: list[Any] = []
+    start = 0
+    for leaf, value in zip(leaves, values, strict=True):
+        if leaf.kind == "static":
+            found.append(handed_array(value) if isinstance(value, numpy.ndarray) else value)
+            continue
+        stop = start + leaf.size
+        own = inputs[start:stop]
+        start = stop
+        if leaf.kind == "indices":
+            own = [IndexNode.standing_for(x) for x in own]
+        if leaf.kind in ("number", "node") or (leaf.shape == () and leaf.axis is not None):
+            found.append(own[0])
+        else:
+            kind = IndexArray if leaf.kind == "indices" else TracedArray
+            found.append(_array(own, leaf.shape or (), kind))
+    return trees.unflatten(structure, found)
 
 
 def _array(nodes: Sequence[Node], shape: trees.Shape, kind: type[Any]) -> Any:

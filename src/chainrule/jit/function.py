@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
@@ -25,8 +25,7 @@ from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import leaf_of, stand_in
-from .fast import FastLanes
+from .arguments import Leaf, leaf_of, stand_in
 from .paths import NotYet, Path, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
@@ -75,9 +74,9 @@ class Compiled(Dispatch):
         self.point, self.vmap, self.outer = peeled(function)
         self.label = getattr(function, "__name__", None) or type(function).__name__
         self._forms: dict[Any, Form] = {}
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Key, Plan] = {}
         self._latest: Plan | None = None
-        self._fast: dict[tuple[type, ...], FastLanes] = {}
+        self._quick: dict[tuple[type, ...], Plan] = {}  # by the types of arguments
         self._lock = forking.lock()
         self._warned: set[str] = set()
         functools.update_wrapper(self, function, updated=())
@@ -96,16 +95,6 @@ class Compiled(Dispatch):
         if PROGRESS.names or raising:
             return self._plainly(args, kwargs)
         self.calls += 1
-        if not kwargs and self._fast:
-            fast = self._fast.get(tuple(map(type, args)))
-            if fast is not None:
-                try:
-                    result = fast(args)
-                except NotCompilable:  # no careful code to be had: the general way says so
-                    self._fast.clear()
-                    result = None
-                if result is not None:
-                    return result
         result = self._call(args, kwargs)
         if self.check:
             self._compare(result, args, kwargs)
@@ -113,7 +102,9 @@ class Compiled(Dispatch):
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            plan, leaves, lanes = self._planned(args, kwargs)
+            quick = None if kwargs else self._quick.get(tuple(map(type, args)))
+            found = None if quick is None else quick.taken_by(args)
+            plan, leaves, lanes = found or self._planned(args, kwargs)
             if plan.eager:
                 return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
@@ -124,11 +115,8 @@ class Compiled(Dispatch):
             result = self._plainly(args, kwargs)
             rare.paths.ran_eagerly(rare.prefix, time.perf_counter() - start)
             return result
-        if not kwargs and not self.check:
-            if self.vmap is None:
-                self._know_small(plan)
-            elif FastLanes.fits(plan):
-                self._fast[tuple(map(type, args))] = FastLanes(plan, args)
+        if self.vmap is None and not kwargs and not self.check:
+            self._know_small(plan)
         return result
 
     def _know_small(self, plan: Plan) -> None:
@@ -158,28 +146,30 @@ class Compiled(Dispatch):
             axes = form.axes[: form.positional] + axes_by_keyword(leaves[form.positional :])
             lanes = self._lanes(args, kwargs, leaves, axes)
         key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated))
-        key = (structure, form.order.of(args, kwargs), key_leaves)
+        key = structure, form.order.of(args, kwargs), key_leaves
         plan = self._plans.get(key)
         if plan is None or plan is not self._latest or plan.is_outdated:
             with self._lock:
                 old = plan = self._plans.pop(key, None)
                 if plan is None or plan.is_outdated:
-                    plan = Plan(self, key_leaves, structure, form.by_argument, form.order)
-                    self._fast.clear()
+                    plan = Plan(self, form, key)
+                    self._quick.clear()
                     self._small[:] = [x for x in self._small if x.plan is not old]
                 self._plans[key] = self._latest = plan  # the one used last comes last
                 self._drop_plans()
                 self._warn_of_statics()
+        if plan.is_plain and not kwargs:
+            self._quick[tuple(map(type, args))] = plan
         return plan, leaves, lanes
 
     def _drop_plans(self) -> None:
         """Let the code go that was not used for longest."""
         while len(self._plans) > self.max_specializations:
-            used = {self._latest, *(fast.plan for fast in self._fast.values())}
+            used = {self._latest, *self._quick.values()}
             used.update(small.plan for small in self._small)
             found = next((key for key, plan in self._plans.items() if plan not in used), None)
             if found is None:  # those that plain calls use as well
-                self._fast.clear()
+                self._quick.clear()
                 self._small.clear()
                 continue
             del self._plans[found]
@@ -208,7 +198,7 @@ class Compiled(Dispatch):
         try:
             plan, leaves, _ = self._planned(args, kwargs)
             if not plan.eager:
-                plan.prepare(leaves)
+                plan.run(leaves, 0, only_prepare=True)
         except (TooManyTraces, NotCompilable) as error:
             self._warn_eagerly(self._reason(error))
 
@@ -351,9 +341,9 @@ class Compiled(Dispatch):
     def programs(self) -> list[Program]:
         """The recorded programs, a path each, in the order of :meth:`tape`.
 
-        ``str`` of one is text to read; :mod:`chainrule.program.files` keeps them in files. Their
-        inputs are the numbers of the arguments in order, then nodes from outside; their outputs the
-        numbers of the result, then its derivatives by nodes.
+        ``str`` of one is text to read, ``save`` keeps it in a file. Their inputs are the numbers of
+        the arguments in order, then nodes from outside; their outputs the numbers of the result,
+        then its derivatives by nodes.
 
         Raises:
             CompileError: if the function has not been called yet.
@@ -408,6 +398,10 @@ class Stats:
     lanes: int
     eager: bool
     shortcuts: tuple[str, ...]
+
+
+Key = tuple[Any, Hashable, tuple[Leaf, ...]]
+"""What arguments have in common that run the same code: structure, order and leaves."""
 
 
 class Form(NamedTuple):

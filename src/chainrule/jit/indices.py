@@ -17,7 +17,7 @@ from chainrule import math, rules
 from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
-from chainrule.node import Node, OperationNode, apply, with_other
+from chainrule.node import Node, apply, with_other
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
 from chainrule.traced import leaving
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .tables import RecordedTables
 
 
-class IndexNode(OperationNode):
+class IndexNode(WholeNode):
     """A whole number in a trace."""
 
     _bound: int | None = None
@@ -48,6 +48,10 @@ class IndexNode(OperationNode):
         """The number itself, found by guards: it becomes part of the trace."""
         return found_by_guards(self)
 
+    def columns(self, rows: Any) -> list[Any] | None:
+        """The elements of a row, where it is known for each iteration of a loop which one."""
+        return None
+
     @property
     def bound(self) -> int:
         """What the absolute value does not exceed; of an input it is found by a guard, once."""
@@ -55,41 +59,38 @@ class IndexNode(OperationNode):
             self._bound = whole.SMALL if Node.__abs__(self) <= whole.SMALL else whole.LARGEST
         return self._bound
 
-    def __add__(self, other: object) -> Any:
-        return _whole(self, other, "+", False)
+    def _with(self, other: Any, symbol: str, swapped: bool) -> Any:
+        """An operator with something else: as on ints if that is a whole number.
 
-    def __radd__(self, other: object) -> Any:
-        return _whole(self, other, "+", True)
-
-    def __sub__(self, other: object) -> Any:
-        return _whole(self, other, "-", False)
-
-    def __rsub__(self, other: object) -> Any:
-        return _whole(self, other, "-", True)
-
-    def __mul__(self, other: object) -> Any:
-        return _whole(self, other, "*", False)
-
-    def __rmul__(self, other: object) -> Any:
-        return _whole(self, other, "*", True)
+        Raises:
+            ZeroDivisionError: for a divisor of 0.
+            OverflowError: if the result is not exact.
+        """
+        if not is_whole(other):
+            return with_other(self, other, symbol, swapped)
+        if not isinstance(other, Node):
+            other = whole.exact(int(other))
+        a, b = (other, self) if swapped else (self, other)
+        if symbol in ("/", "//", "%") and b == 0:
+            raise ZeroDivisionError("division by zero")
+        result = with_other(self, other, symbol, swapped)
+        if symbol == "/":
+            return result
+        if symbol == "//":
+            bound = bound_of(a)
+        elif symbol == "%":
+            bound = bound_of(b)
+        elif symbol == "*":
+            bound = bound_of(a) * bound_of(b)
+        else:
+            bound = bound_of(a) + bound_of(b)
+        return checked(result, bound)
 
     def __truediv__(self, other: object) -> Any:
-        return _whole(self, other, "/", False)
+        return self._with(other, "/", False)
 
     def __rtruediv__(self, other: object) -> Any:
-        return _whole(self, other, "/", True)
-
-    def __floordiv__(self, other: object) -> Any:
-        return _whole(self, other, "//", False)
-
-    def __rfloordiv__(self, other: object) -> Any:
-        return _whole(self, other, "//", True)
-
-    def __mod__(self, other: object) -> Any:
-        return _whole(self, other, "%", False)
-
-    def __rmod__(self, other: object) -> Any:
-        return _whole(self, other, "%", True)
+        return self._with(other, "/", True)
 
     def __divmod__(self, other: object) -> Any:
         return self // other, self % other
@@ -128,14 +129,13 @@ class IndexNode(OperationNode):
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
-    def __invert__(self) -> Any:
-        return -self - 1
-
     def __neg__(self) -> Any:
         return IndexNode.of(super().__neg__(), self.bound)
 
     def __abs__(self) -> Any:
         return IndexNode.of(super().__abs__(), self.bound)
+
+    __float__ = Node.__float__  # raises: a trace for each value is to be asked for, by int(k)
 
     def __hash__(self) -> int:
         raise leaving(self, "the hash of", _USE_INT)
@@ -148,9 +148,6 @@ class IndexNode(OperationNode):
         if operation not in _KEEP_WHOLE or not all(map(is_whole, operands)):
             return result
         return IndexNode.of(result, max(map(bound_of, operands)))
-
-    def __round__(self, digits: Any = None) -> Any:
-        return self if digits is None else super().__round__(digits)
 
 
 _KEEP_WHOLE: Final = (
@@ -166,7 +163,7 @@ _USE_INT: Final = "look it up as int(k), which records a trace for each value, o
 
 def is_whole(x: object) -> bool:
     """Whether x is a whole number, or is one in a trace."""
-    return isinstance(x, (int, numpy.integer, numpy.bool_, IndexNode, WholeNode))
+    return isinstance(x, (int, numpy.integer, numpy.bool_, WholeNode))
 
 
 def bound_of(x: Any) -> int:
@@ -176,34 +173,6 @@ def bound_of(x: Any) -> int:
     if isinstance(x, WholeNode):
         return 1 if isinstance(x, ConditionNode) else whole.LARGEST
     return abs(int(x))
-
-
-def _whole(index: IndexNode, other: Any, symbol: str, swapped: bool) -> Any:
-    """An operator between an index and something else: as on ints if that is a whole number.
-
-    Raises:
-        ZeroDivisionError: for a divisor of 0.
-        OverflowError: if the result is not exact.
-    """
-    if not is_whole(other):
-        return with_other(index, other, symbol, swapped)
-    if not isinstance(other, Node):
-        other = whole.exact(int(other))
-    a, b = (other, index) if swapped else (index, other)
-    if symbol in ("/", "//", "%") and b == 0:
-        raise ZeroDivisionError("division by zero")
-    result = with_other(index, other, symbol, swapped)
-    if symbol == "/":
-        return result
-    if symbol == "//":
-        bound = bound_of(a)
-    elif symbol == "%":
-        bound = bound_of(b)
-    elif symbol == "*":
-        bound = bound_of(a) * bound_of(b)
-    else:
-        bound = bound_of(a) + bound_of(b)
-    return checked(result, bound)
 
 
 def _bits(function: Callable[[Any, Any], Any], ufunc: str, a: Any, b: Any) -> Any:
@@ -324,7 +293,9 @@ def _index(key: Any) -> Any:
     """A key of a traced array: an index for a whole number; a comparison is a bool, a mask."""
     if isinstance(key, ConditionNode):
         return bool(key)
-    return IndexNode.of(key) if isinstance(key, WholeNode) else key
+    if isinstance(key, WholeNode) and not isinstance(key, IndexNode):
+        return IndexNode.of(key)
+    return key
 
 
 def _as_array(table: Any) -> Any:
@@ -344,6 +315,9 @@ def _looked_up(table: Any, key: Any) -> Any:
     """The element, or array of them, at a key that holds an IndexNode."""
     plain = table.view(numpy.ndarray)
     keys = list(key) if isinstance(key, tuple) else [key]
+    column = _column(plain, keys)
+    if column is not None:
+        return column
     axes = _axes(keys, plain.ndim)
     first: Any = None  # which element is found if all other keys are 0
     for k, axis in zip(keys, axes, strict=True):
@@ -391,6 +365,23 @@ def _from_zero(index: IndexNode, length: int) -> IndexNode:
     from_end = with_other(index, float(length), "+", False)
     found = apply(rules.where, (index < 0, from_end, index))  # no branch
     return IndexNode.of(found, length)
+
+
+def _column(plain: Any, keys: list[Any]) -> Any:
+    """What is looked up by an index that is known for each iteration of a loop, else None."""
+    (index, *others) = [k for k in keys if isinstance(k, IndexNode)]
+    if others or not all(k is index or isinstance(k, (int, slice)) for k in keys):
+        return None
+    at = next(i for i, k in enumerate(keys) if k is index)
+    rows = plain[tuple([slice(None) if k is index else k for k in keys])]
+    rows = numpy.moveaxis(rows, sum(isinstance(k, slice) for k in keys[:at]), 0)
+    columns = index.columns(rows)
+    if columns is None:
+        return None
+    found = numpy.empty(len(columns), dtype=object)
+    found[:] = columns
+    indices = any(isinstance(x, IndexNode) for x in columns)
+    return found.reshape(rows.shape[1:]).view(IndexArray if indices else TracedArray)[()]
 
 
 def _looked_up_by_arrays(table: Any, keys: tuple[Any, ...]) -> Any:

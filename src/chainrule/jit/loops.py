@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
-from chainrule.carries import Carry, Columns, Stack, leaves_of
-from chainrule.differentiation import fresh_inputs
+from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
+from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.recording import (
@@ -32,6 +32,7 @@ from chainrule.program.recording import (
 from chainrule.tracing import PROGRESS
 
 from .indices import IndexArray, IndexNode, TracedArray
+from .iterations import LoopIndex
 
 if TYPE_CHECKING:
     from .trace import Recorder
@@ -54,7 +55,8 @@ def traced_once(
     Args:
         recorder: of the trace.
         body: from a carry and a row to the next carry and what is left.
-        init, carry: the first carry, and what is known of it.
+        init: the first carry.
+        carry: what is known of it.
         columns: what is read.
         left: for what is left.
         reverse: whether the rows are read from the last to the first.
@@ -66,88 +68,113 @@ def traced_once(
         Unrolled: if the trace must start anew with plain loops.
     """
     trips = columns.length
-    read = [rows for rows in map(_flat_rows, columns.leaves) if rows is not None]
-    kinds = [kind for kind in carry.kinds if kind != "number" and kind[0] != "array"]
-    if trips < LEAST or kinds or len(read) < len(columns.leaves):
+    if trips < LEAST or not carry.is_numeric() or not columns.is_numeric():
         return None
-    recorded = recorder.recorded
-    initial = _flattened(leaves_of(init)[0])
-    rows = numpy.concatenate(read, axis=1) if read else numpy.empty((trips, 0), dtype=object)
-    if reverse:
-        rows = rows[::-1]
-    begins = recorded.record_all(initial)
-    loop = LoopOf(trips, [recorded.column(rows[:, j].tolist()) for j in range(rows.shape[1])])
-    mark, number = recorded.mark, len(recorded.loops)
-    guards, printed = len(recorded.guards), recorder.printed
-    mark(LOOP, number)
-    recorded.loops.append(loop)
-    level = next(reversed(PROGRESS.names))
-    inner = fresh_inputs([_number(x) for x in initial], level)
-    for place, (operand, node) in enumerate(zip(begins, inner, strict=True)):
-        mark(CARRY, operand, place, node)
-    own = fresh_inputs([_number(x) for x in rows[0]], level)
-    for place, node in enumerate(own):
-        mark(EACH, place, ABSENT, node)
-    row = [
-        IndexNode.standing_for(node) if isinstance(x, (IndexNode, int)) else node
-        for node, x in zip(own, rows[0].tolist(), strict=True)
-    ]
-    state, y = body(_like(init, inner), _like_rows(columns, row))
-    after = _flattened(carry.check(state))
-    leaves = _flattened(left.append(y))
-    for code, values in ((NEXT, after), (LEFT, leaves)):
-        for place, operand in enumerate(recorded.record_all(values)):
-            mark(code, operand, place)
-    mark(END_LOOP, number)
-    recorded.ended += 1
-    if any(kind != "number" and kind[0] != "array" for kind in left.kinds):
+    initial = flattened(leaves_of(init)[0])
+    iteration = Iteration(recorder, trips, initial)
+    row = [iteration.column(values) for values in columns.columns(reverse)]
+    state, y = body(_like(init, iteration.carries), _like_rows(columns, row))
+    after = flattened(carry.check(state))
+    leaves = flattened(left.check(y))
+    if not left.is_numeric():
         recorder.unroll()
-    if recorder.printed > printed or not recorder.repeats(guards, trips):
-        recorder.unroll()
-    given = _from_outside([*after, *leaves], [*inner, *own])
-    given += [x for x in initial if isinstance(x, Node)]
-    if len(PROGRESS.names) > 1 or not given:
-        given += [x for x in rows.ravel().tolist() if isinstance(x, Node)]
-    given = _concerning(given, recorder)
-    if not given:
-        recorder.unroll()
-    whole = _at_least(apply(UNKNOWN, (math.nan, *given)), recorder)
-    results = [
-        _at_least(apply(UNKNOWN, (math.nan, whole)), recorder)
-        for _ in range(len(after) + trips * len(leaves))
-    ]
-    for place, node in enumerate(results):
-        mark(RESULT, place, ABSENT, node)
+    results = iteration.end(after, leaves)
     return (
         _like(init, results[: len(after)]),
         _stacked(left, results[len(after) :], trips, reverse),
     )
 
 
-def _flat_rows(leaf: Any) -> Any:
-    """An array with a row for each iteration, None where it holds something else than numbers and nodes."""
-    flat = leaf.reshape(len(leaf), -1)
-    if leaf.dtype.kind == "f":
-        return flat.astype(numpy.float64).astype(object)
-    if leaf.dtype.kind in "iu":
-        return flat.astype(object)
-    kinds = set(map(type, flat.ravel().tolist()))
-    if not all(kind is float or issubclass(kind, Node) for kind in kinds):
-        return None
-    return flat.view(numpy.ndarray)
+class Iteration:
+    """The iteration of a loop that is recorded.
 
+    Args:
+        recorder: of the trace.
+        trips: the iterations of the loop.
+        initial: numbers and nodes, the first carries.
 
-def _number(x: Any) -> float:
-    return float(x._number if isinstance(x, Node) else x)
+    Attributes:
+        carries: nodes that stand for those of any iteration.
+    """
 
+    def __init__(self, recorder: Recorder, trips: int, initial: Sequence[Any]) -> None:
+        self._recorder = recorder
+        self._recorded = recorded = recorder.recorded
+        self._trips = trips
+        self._guards, self._printed = len(recorded.guards), recorder.printed
+        self._around = [x for x in initial if isinstance(x, Node)]
+        self._loop = LoopOf(trips, [])
+        self._number = len(recorded.loops)
+        recorded.loops.append(self._loop)
+        begins = recorded.record_all(initial)
+        recorded.mark(LOOP, self._number)
+        self._level = next(reversed(PROGRESS.names))
+        numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
+        self.carries = fresh_inputs(numbers, self._level)
+        self._inside = [*self.carries]
+        for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
+            recorded.mark(CARRY, operand, place, node)
+        recorder.iterations.append(self)
 
-def _flattened(leaves: Sequence[Any]) -> list[Any]:
-    """The numbers and nodes of leaves."""
-    values: list[Any] = []
-    for leaf in leaves:
-        items = leaf.ravel().tolist() if isinstance(leaf, numpy.ndarray) else [leaf]
-        values += [x if isinstance(x, Node) else float(x) for x in items]
-    return values
+    def column(self, values: list[Any]) -> Node:
+        """What stands for one of some numbers and nodes, the one of the iteration's place."""
+        operands = self._recorded.column(values)
+        first = values[0]
+        node = fresh_input(float(first._number if isinstance(first, Node) else first), self._level)
+        self._recorded.mark(EACH, len(self._loop.columns), ABSENT, node)
+        self._loop.columns.append(operands)
+        self._inside.append(node)
+        if operands.dtype.kind == "f":
+            if set(map(type, values)) == {int}:
+                return LoopIndex.at(node, numpy.array(values), self)
+        elif operands.max() >= len(self._recorder.inputs):  # others are of the trace's level
+            self._around += [x for x in values if isinstance(x, Node)]
+        else:
+            self._around.append(first)
+        return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
+
+    def reads(self, elements: Sequence[Any]) -> bool:
+        """Whether some elements can be columns: the loop is the innermost, and they are older."""
+        innermost = self._recorder.iterations[-1:] == [self]
+        return innermost and all(x._level <= self._level for x in elements if isinstance(x, Node))
+
+    def unroll(self) -> NoReturn:
+        """Give up: the trace starts anew with plain loops."""
+        self._recorder.unroll()
+
+    def end(self, after: Sequence[Any], leaves: Sequence[Any]) -> list[Node]:
+        """End the iteration; gives nodes for the last carries and what all iterations leave.
+
+        Args:
+            after: the next carries.
+            leaves: what the iteration leaves.
+        """
+        recorder, mark = self._recorder, self._recorded.mark
+        recorder.iterations.pop()
+        for code, values in ((NEXT, after), (LEFT, leaves)):
+            for place, operand in enumerate(self._recorded.record_all(values)):
+                mark(code, operand, place)
+        mark(END_LOOP, self._number)
+        self._recorded.ended += 1
+        if recorder.printed > self._printed or not recorder.repeats(self._guards, self._trips):
+            recorder.unroll()
+        outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
+        followed = [x for x in outside if x._level > recorder.level]
+        given = followed + [x for x in outside if x._level <= recorder.level][:1]
+        if not given:  # it is constant
+            recorder.unroll()
+        whole = self._result(given)
+        count = len(after) + self._trips * len(leaves)
+        results = [self._result([whole]) for _ in range(count)]
+        for place, node in enumerate(results):
+            mark(RESULT, place, ABSENT, node)
+        return results
+
+    def _result(self, given: Sequence[Node]) -> Node:
+        """What is computed of something; it belongs to the trace."""
+        node = apply(UNKNOWN, (math.nan, *given))
+        node._level = max(node._level, self._recorder.level)
+        return node
 
 
 def _like(tree: Any, nodes: Sequence[Node]) -> Any:
@@ -182,9 +209,9 @@ def _put(shapes: Sequence[Any], nodes: Sequence[Node]) -> list[Any]:
 
 def _stacked(left: Stack, nodes: Sequence[Node], trips: int, reverse: bool) -> Any:
     """The tree of arrays of what the iterations leave, in their order."""
-    table = numpy.empty(len(nodes), dtype=object)
-    table[:] = nodes
-    table = table.reshape(trips, -1)
+    flat = numpy.empty(len(nodes), dtype=object)
+    flat[:] = nodes
+    table = flat.reshape(trips, -1)
     if reverse:
         table = table[::-1]
     arrays = []
@@ -213,15 +240,3 @@ def _from_outside(values: Sequence[Any], inner: Sequence[Node]) -> list[Node]:
         else:
             waiting.extend(x for x in node.operands if isinstance(x, Node))
     return list(found.values())
-
-
-def _concerning(nodes: Sequence[Node], recorder: Recorder) -> list[Node]:
-    """Nodes that a transformation in the trace follows, and one of the others, if there are any."""
-    followed = [x for x in nodes if x._level > recorder.level]
-    return followed + [x for x in nodes if x._level <= recorder.level][:1]
-
-
-def _at_least(node: Node, recorder: Recorder) -> Node:
-    """A node that belongs to the trace."""
-    node._level = max(node._level, recorder.level)
-    return node

@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from chainrule import forking
 from chainrule.backends.llvm.addresses import address_of
-from chainrule.backends.llvm.kernel import Kernel, reduce_lanes
+from chainrule.backends.llvm.kernel import Kernel
 from chainrule.debugging import Shown
+from chainrule.engine import ENGINE
 from chainrule.node import Node
 from chainrule.passes.going_on import going_on
 from chainrule.program.form import Program
 
-from .small import Step, pattern_of_result
+from .small import pattern_of_result
 from .trace import Trace
+
+if TYPE_CHECKING:
+    from .arguments import Packed
+    from .traced_function import TracedFunction
 
 SOON = 16
 """Traces that are recorded at once; another path waits until that pays."""
@@ -35,9 +40,6 @@ LONG = 20_000
 """Instructions of a call during which other threads may go on."""
 
 Prefix = tuple[bool, ...]
-Segments = list[tuple[int, int, int, int]]
-Eager = Callable[[int], Sequence[float]]
-"""Gives the outputs for a lane by running the function itself."""
 
 
 class TooManyTraces(Exception):
@@ -116,13 +118,13 @@ class Path:
 
     @forking.computed_once
     def step(self) -> Any:
-        """The code of a single point for plain calls; None if it can't be called by address."""
+        """The engine's way to a single point for plain calls; None if it can't go there."""
         kernel = self.kernel()
-        if kernel.bare is None:
+        if kernel.bare is None or ENGINE is None:
             return None
         trace = self.trace
         result = pattern_of_result(trace.layout)
-        return Step(
+        return ENGINE.Step(
             *(*kernel.bare, trace.program.inputs.size, trace.n_outputs),
             *(kernel.work > LONG, result, kernel),
         )
@@ -148,26 +150,19 @@ class Paths:
     """All the traces of a function for one kind of arguments.
 
     Args:
-        record: makes the trace of a lane's inputs whose first outcomes are given.
-        uniform: says which inputs of a trace all lanes share; None without lanes.
-        limit: how many traces may be recorded.
+        function: what is traced.
+        captured: nodes from outside that are known already.
 
     Attributes:
         captured: the nodes from outside that the traces use; they are inputs after the others.
+        traces: how many there are.
     """
 
-    def __init__(
-        self,
-        record: Callable[[Sequence[float], Prefix], Trace],
-        uniform: Callable[[Trace], Sequence[bool]] | None,
-        limit: int,
-    ) -> None:
-        self._record = record
-        self._uniform = uniform
-        self._limit = limit
+    def __init__(self, function: TracedFunction, captured: Sequence[Node] = ()) -> None:
+        self._function = function
+        self.captured = captured
         self._lock = forking.lock()
         self._paths: dict[Prefix, Path] = {}
-        self.captured: Sequence[Node] = ()
         self.traces = 0
         self._seconds = 0.0  # that recording took
         self._spent: dict[Prefix, float] = {}  # seconds that runs without a trace took, by path
@@ -190,7 +185,8 @@ class Paths:
     def at(
         self,
         prefix: Prefix,
-        inputs: Callable[[], Sequence[float]],
+        packed: Packed,
+        lane: int = 0,
         root: Prefix = (),
         patient: bool = False,
     ) -> Path:
@@ -198,7 +194,8 @@ class Paths:
 
         Args:
             prefix: the outcomes so far.
-            inputs: gives the inputs of a lane.
+            packed: the inputs.
+            lane: the lane.
             root: the path on which a guard has failed.
             patient: whether to wait until it pays.
 
@@ -213,12 +210,12 @@ class Paths:
             found = self._paths.get(prefix)
             if found is not None:
                 return found
-            if self.traces >= self._limit:
+            if self.traces >= self._function.max_traces:
                 raise TooManyTraces
             if patient and not self.pays(prefix):
                 raise NotYet(self, prefix)
             start = time.perf_counter()
-            trace = self._record(inputs(), prefix)
+            trace = self._function.record(self, packed, lane, prefix)
             self._seconds += time.perf_counter() - start
             self.traces += 1
             found = self._paths[prefix] = self._path(trace, prefix)
@@ -257,7 +254,7 @@ class Paths:
         self._run_seconds = seconds / runs
 
     def _path(self, trace: Trace, prefix: Prefix) -> Path:
-        return Path(trace, prefix, None if self._uniform is None else self._uniform(trace))
+        return Path(trace, prefix, self._function.uniform(trace))
 
     def _prefer_longer(self, parent: Path, trace: Trace) -> None:
         """Try a trace of twice the length first: a lane then needs few traces to find its own.
@@ -279,25 +276,24 @@ class Paths:
             self._paths[parent.prefix] = self._path(trace, parent.prefix)
 
 
-def run_point(
-    paths: Paths, inputs: Callable[[], Sequence[float]], address: int, patient: bool
-) -> tuple[Trace, Any]:
+def run_point(paths: Paths, packed: Packed, patient: bool) -> tuple[Trace, Any]:
     """Compute a single point; gives the trace that it followed, and the outputs.
 
     Args:
         paths: the traces.
-        inputs: gives the inputs as numbers, for recording.
-        address: where the inputs lie, one after another.
+        packed: the inputs.
         patient: whether a path that is new waits until a trace pays.
 
     Raises:
         NotYet: if it waits.
     """
+    inputs = packed.contiguous()
+    address = address_of(inputs)
     prefix: Prefix = ()
     before: Path | None = None
     status = 0
     while True:
-        path = paths.at(prefix, inputs, patient=patient)
+        path = paths.at(prefix, packed, patient=patient)
         if before is not None:
             before.leads_to(status, path)
         outputs = numpy.empty(path.trace.n_outputs)
@@ -306,140 +302,3 @@ def run_point(
             return path.trace, outputs
         before = path
         prefix = path.after(status)
-
-
-class Outputs:
-    """Where the outputs of lanes go: an array for each leaf of the result."""
-
-    def __init__(self, counts: Sequence[int], lanes: int) -> None:
-        self.arrays = [numpy.empty((lanes, count)) for count in counts]
-        self.lanes = lanes
-
-    @property
-    def segments(self) -> Segments:
-        """The layout for a kernel."""
-        return [
-            (address_of(array), array.shape[1], 8, 8 * array.shape[1])
-            for array in self.arrays
-            if array.size
-        ]
-
-    def fill(self, lanes: Any, constants: Any) -> None:
-        """Set the outputs of some lanes to numbers: a row of them for each lane."""
-        start = 0
-        for array in self.arrays:
-            stop = start + array.shape[1]
-            array[lanes] = constants[..., start:stop]
-            start = stop
-
-
-def run_lanes(
-    paths: Paths,
-    inputs_of: Callable[[int], Sequence[float]],
-    segments: Segments,
-    lanes: int,
-    outputs: Outputs,
-    threads: int,
-    reduce: tuple[bool, ...] = (),
-    eager: Eager | None = None,
-) -> None:
-    """Compute all lanes, each by the trace that it follows; few ones by running the function."""
-    pending: list[tuple[Prefix, Any]] = [((), None)]
-    while pending:
-        prefix, index = pending.pop()
-        if eager is not None and index is not None and not paths.pays(prefix, len(index)):
-            _run_eagerly(paths, prefix, index, outputs, eager)
-            continue
-        first = 0 if index is None else int(index[0])
-        path = paths.at(prefix, lambda lane=first: inputs_of(lane))  # type: ignore[misc]
-        if path.constant is not None:
-            outputs.fill(slice(None) if index is None else index, numpy.array(path.constant))
-            continue
-        count = lanes if index is None else len(index)
-        kernel = path.kernel(reduce)
-        status, _ = kernel.run(segments, outputs.segments, count, index, threads, materialize=True)
-        failed = () if status is None else numpy.flatnonzero(status)
-        if index is not None:
-            paths.followed(count - len(failed))
-        if not len(failed):
-            continue
-        assert status is not None
-        codes = status[failed]
-        numbers = failed if index is None else index[failed]
-        patient = eager is not None
-        pending.extend(_regrouped(paths, path, codes, numbers, inputs_of, outputs, patient))
-
-
-def _run_eagerly(paths: Paths, prefix: Prefix, lanes: Any, outputs: Outputs, eager: Eager) -> None:
-    """Compute some lanes one after another."""
-    start = time.perf_counter()
-    for lane in lanes.tolist():
-        outputs.fill([lane], numpy.array([eager(lane)]))
-    paths.ran_eagerly(prefix, time.perf_counter() - start, len(lanes))
-
-
-def _regrouped(
-    paths: Paths,
-    path: Path,
-    codes: Any,
-    lanes: Any,
-    inputs_of: Callable[[int], Sequence[float]],
-    outputs: Outputs,
-    patient: bool,
-) -> list[tuple[Prefix, Any]]:
-    """The lanes that left a trace, by the prefix they follow; constant ones are done at once."""
-    order = numpy.argsort(codes, kind="stable")
-    codes, lanes = codes[order], lanes[order]
-    starts = numpy.flatnonzero(numpy.diff(codes, prepend=codes[0] - 1))
-    ends = [*starts[1:].tolist(), len(lanes)]
-    groups = [lanes[start:end] for start, end in zip(starts.tolist(), ends, strict=True)]
-    pending: list[tuple[Prefix, Any]] = []
-    constant: list[list[float]] = []
-    constant_groups: list[Any] = []
-    for code, group in zip(codes[starts].tolist(), groups, strict=True):
-        prefix = path.after(code)
-        lane = int(group[0])
-        if patient and not paths.pays(prefix, len(group)):
-            pending.append((prefix, group))
-            continue
-        next_path = paths.at(prefix, lambda lane=lane: inputs_of(lane), path.prefix)  # type: ignore[misc]
-        if next_path.constant is not None:
-            paths.followed(len(group))
-            constant.append(next_path.constant)
-            constant_groups.append(group)
-        else:
-            pending.append((prefix, group))
-    if constant:
-        rows = numpy.repeat(
-            numpy.array(constant), [len(group) for group in constant_groups], axis=0
-        )
-        outputs.fill(numpy.concatenate(constant_groups), rows)
-    return pending
-
-
-def run_reduced(
-    paths: Paths,
-    inputs_of: Callable[[int], Sequence[float]],
-    segments: Segments,
-    lanes: int,
-    reduce: tuple[bool, ...],
-    outputs: Outputs,
-    threads: int,
-    eager: Eager | None = None,
-) -> Any:
-    """Compute all lanes and add up some of the outputs; gives the sums of these.
-
-    The sums do not depend on the number of threads, nor on how many traces the lanes follow.
-    """
-    path = paths.at((), lambda: inputs_of(0))
-    if path.constant is None and paths.traces == 1:
-        kernel = path.kernel(reduce)
-        status, sums = kernel.run(segments, outputs.segments, lanes, threads=threads)
-        if status is None or not status.any():
-            return sums
-    every = Outputs([len(reduce)], lanes)
-    run_lanes(paths, inputs_of, segments, lanes, every, threads, reduce, eager)
-    table = every.arrays[0]
-    columns = [k for k, r in enumerate(reduce) if not r]
-    outputs.fill(slice(None), table[:, columns])
-    return reduce_lanes(numpy.ascontiguousarray(table[:, [k for k, r in enumerate(reduce) if r]].T))

@@ -69,6 +69,9 @@ class Recorded:
         ended: how many of these have ended.
         values: whether the trace has to know all values.
         unknown: whether NaN may stand for a value that is not known.
+        gradients: by the level of a transformation that asks for a pattern, the gradient in it:
+            the nodes, what its inputs stand for, and on which of these each node depends, as the
+            places where theirs begin, and these.
     """
 
     def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
@@ -83,6 +86,7 @@ class Recorded:
         self._of_loops: set[Operand] = set()  # what comes of loops, and may depend on that
         self.values = False
         self.unknown = False
+        self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
         self._n_inputs = len(inputs)
         self._level = level
         self._followed = 0  # of the captured, those that can be
@@ -97,7 +101,7 @@ class Recorded:
             TypeError: if it depends on a node whose value is computed in Python.
             TracedValueError: if it depends on a value of a transformation that has ended.
         """
-        operand = self._recording.record(root)
+        operand: int = self._recording.record(root)
         if len(self.captured) > self._followed:
             self._check_captured()
         return operand

@@ -21,8 +21,7 @@ class LaneResult:
 
     Attributes:
         added: for each output of the kernel whether it is added up over the lanes: the result's
-            numbers, then their derivatives by the nodes.
-        reduce: the same for the kernel: empty if it adds nothing up.
+            numbers, then their derivatives by the nodes; empty if none is.
         kept: the widths of the arrays over the lanes: one for each leaf that is not added up, then
             one for the derivatives of all of these.
     """
@@ -36,9 +35,10 @@ class LaneResult:
             axis is None for axis, size in zip(axes, self._sizes, strict=True) for _ in range(size)
         ]
         self._n_sums = sum(flags)
-        self.any_added = any(flags)
-        self.added = tuple(flags + [flag for flag in flags for _ in range(n_nodes)])
-        self.reduce = self.added if self.any_added else ()
+        truths = [i in layout.truths for i in range(len(axes))]
+        self._leaves = [*zip(layout.shapes, self._sizes, axes, truths, strict=True)]
+        every = flags + [flag for flag in flags for _ in range(n_nodes)]
+        self.added = tuple(every) if any(flags) else ()
         self.kept = [size for axis, size in zip(axes, self._sizes, strict=True) if axis is not None]
         if n_nodes and self.kept:
             self.kept.append(sum(self.kept) * n_nodes)
@@ -60,15 +60,13 @@ class LaneResult:
         """
         rows = slopes = None
         if as_nodes is not None:
-            rows = sums[self._n_sums :].reshape(self._n_sums, self.n_nodes)
+            rows = None if sums is None else sums[self._n_sums :].reshape(-1, self.n_nodes)
             if self.kept:
                 *arrays, slopes = arrays
         remaining = iter(arrays)
         leaves: list[Any] = []
         at_sum = at_slope = 0
-        layout = self._layout
-        places = zip(layout.shapes, self._sizes, self._axes, strict=True)
-        for i, (shape, size, axis) in enumerate(places):
+        for shape, size, axis, truth in self._leaves:
             if axis is None:
                 values = sums[at_sum : at_sum + size]
                 if as_nodes is not None:
@@ -88,7 +86,7 @@ class LaneResult:
                 made = as_nodes(array.ravel().tolist(), own)
                 array = numpy.empty(len(made), dtype=object)
                 array[:] = made
-            if i in layout.truths:
+            if truth:
                 array = trees.truth_of(array)
             leaves.append(move_lanes(array.reshape((lanes, *(shape or ()))), axis))
         return trees.unflatten(self._layout.structure, leaves)

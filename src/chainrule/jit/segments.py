@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import is_
 from typing import Any
 
 import numpy
@@ -15,6 +16,7 @@ from chainrule.differentiation import (
     numeric_passes,
     release,
 )
+from chainrule.engine import ENGINE
 from chainrule.node import Node
 from chainrule.operation import Operation
 from chainrule.passes.differentiate import Untraceable
@@ -134,7 +136,7 @@ class RecordedLinearization:
         this takes many passes, each output is differentiated on its own.
         """
         _refuse_look_ups(self._recorded)
-        found = self._numbers.sparse_entries(symmetric)
+        found = self._of_gradient(symmetric) or self._numbers.sparse_entries(symmetric)
         apart = any(level not in PROGRESS.names for level in self._around)
         if not apart and not self._is_followed():
             period = found.period(MOST_COLOURS)
@@ -145,9 +147,56 @@ class RecordedLinearization:
                 return found.put(entries)
         return self._of_nodes().sparse_entries(symmetric)
 
+    def _of_gradient(self, symmetric: bool) -> Entries | None:
+        """The pattern of a gradient's derivatives; None if no gradient is what is differentiated.
+
+        Raises:
+            ValuesWanted: if what is differentiated depends on a gradient in another way.
+        """
+        gradient = self._recorded.gradients.pop(self._level, None)
+        if gradient is None:
+            return None
+        nodes, inputs, starts, places = gradient
+        if len(nodes) != len(self._outputs) or not all(map(is_, nodes, self._outputs)):
+            row_of = {id(x): row for row, x in enumerate(nodes)}
+            if not all(id(y) in row_of for y in self._outputs):
+                raise ValuesWanted
+            rows = [row_of[id(y)] for y in self._outputs]
+            places = numpy.concatenate([places[starts[row] : starts[row + 1]] for row in rows])
+            starts = numpy.cumsum([0, *numpy.diff(starts)[rows]])
+        columns = {id(x): place for place, x in enumerate(self._inputs)}
+        column_of = numpy.array([columns.get(id(x), -1) for x in inputs], dtype=numpy.int64)
+        trace = PROGRESS.recorded_level
+        for x, column in zip(inputs, column_of.tolist(), strict=True):
+            if column < 0 and isinstance(x, Node) and x._level > trace:
+                raise ValuesWanted
+        found, counts = column_of[places], numpy.diff(starts)
+        kept = found >= 0
+        if not kept.all() or len(set(map(id, inputs))) < len(inputs):
+            rows = numpy.repeat(numpy.arange(len(counts)), counts)[kept]
+            pairs = numpy.unique(numpy.stack([rows, found[kept]]), axis=1)
+            counts, found = numpy.bincount(pairs[0], minlength=len(counts)), pairs[1]
+        return Entries(counts, found, numpy.full(len(found), math.nan, dtype=object), symmetric)
+
+    def _interactions(self, given: Sequence[Any]) -> tuple[Any, Any] | None:
+        """On which inputs what is pulled back to each depends, if only a pattern is asked for.
+
+        Returns:
+            where the places of each begin, and the places; None where values are needed.
+        """
+        around = max(self._around, default=0)
+        asked = PROGRESS.structural == around and around not in self._recorded.gradients
+        if ENGINE is None or not asked or self._recorded.values or self._is_closed:
+            return None
+        if any(isinstance(x, Node) for x in given):
+            return None
+        constant = PROGRESS.recorded_level
+        found = ENGINE.interactions(self._inputs, self._outputs, self._level, constant)
+        return found and tuple([numpy.frombuffer(x, numpy.int32) for x in found])
+
     def _on_diagonals(self, found: Entries, period: int) -> Any:
         """The entries, from one diagonal after another."""
-        rows, values, stride = found.rows, found.values, found.step() % period
+        rows, values, stride = found.rows, found.values, found.step % period
         shifts = (found.indices - stride * rows) % period
         entries = values.copy()
         for shift in numpy.unique(shifts[found.own]).tolist():
@@ -205,6 +254,18 @@ class RecordedLinearization:
             return _passed(self._of_nodes(), forward, given)
         trace = PROGRESS.recorded_level
         results: list[Any]
+        pattern = None if forward or not self._is_followed() else self._interactions(given)
+        if pattern is not None:
+            self._recorded.unknown = True
+            around = max(self._around)
+            nodes = self._recorded.derived(
+                self._segment, forward, given, self._numbers.pull_back(given)
+            )
+            for node in nodes:
+                node._level = around
+            inputs = [x.operands[0] if x.operands else None for x in self._inputs]
+            self._recorded.gradients[around] = (nodes, inputs, *pattern)
+            return nodes
         if self._is_followed() and self._has_values():
             results = _passed(self._of_nodes(), forward, given)
         else:
@@ -278,6 +339,6 @@ def recorded_linearization(
         _refuse_look_ups(recorded)
         return None
     numbers, live = found
-    if not live:
+    if not live and level not in recorded.gradients:
         return numbers
     return RecordedLinearization(recorded, began, inputs, outputs, level, numbers)

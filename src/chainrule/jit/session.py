@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 from numpy.typing import NDArray
 
 from chainrule import forking, trees
-from chainrule.backends.llvm.addresses import address_of
 from chainrule.node import Node
 from chainrule.tracebacks import warn
 from chainrule.tracing import NotCompilable
 
-from .arguments import Packed, inputs_to_arguments, leaf_of
-from .draws import Draws
-from .paths import Outputs, Paths, Prefix, Segments, TooManyTraces, run_lanes, run_reduced
+from .arguments import Packed, leaf_of
+from .lane_call import LaneCall, sums_of_one_path
+from .paths import Paths, Prefix, TooManyTraces
 from .plan import thread_count
-from .sites import PlainSites
 from .trace import Restart, Trace
+from .traced_function import TracedFunction
 
 Array = NDArray[numpy.float64]
+T = TypeVar("T")
 
 
-class SampleFunction:
+class SampleFunction(TracedFunction):
     """A function of one sample as machine code, with parameters that it uses from outside.
 
     Args:
@@ -55,70 +55,44 @@ class SampleFunction:
         self._function = function
         self.parameters = list(parameters)
         self.gradient = gradient
-        self._max_traces = max_traces
         self._lock = forking.lock()
-        self._draws = Draws(function)
         self._warned = False
-        self.leaves = [leaf_of(array, 0, False) for array in samples]
         _, structure = trees.leaves_of(tuple(samples))
-        self._arguments = inputs_to_arguments(structure, self.leaves, lambda: [None] * len(samples))
-        self.n_inputs = sum(leaf.size for leaf in self.leaves)
-        self.layout: trees.Layout | None = None
-        self.captured: list[Node] = self.parameters
-        self._plain = PlainSites()
-        self.paths = self._new_paths()
+        super().__init__(
+            function,
+            structure,
+            [leaf_of(array, 0, False) for array in samples],
+            True,
+            max_traces,
+            self.parameters,
+            len(self.parameters) if gradient else 0,
+        )
 
-    def _new_paths(self) -> Paths:
-        return Paths(self._record, self._uniform, self._max_traces)
+    def __repr__(self) -> str:
+        return "the function of a sample"
 
-    def _uniform(self, trace: Trace) -> list[bool]:
-        return [False] * self.n_inputs + [True] * len(trace.captured)
+    def at_point(self, arguments: Any) -> Any:
+        """The result for a sample."""
+        return self._function(*arguments)
 
-    def _record(self, point: Sequence[float], prefix: Prefix) -> Trace:
-        """Run the function on nodes."""
-        self._draws.begin()
-        try:
-            trace = Trace(
-                lambda arguments: self._function(*arguments),
-                point[: self.n_inputs],
-                self._arguments,
-                (),
-                prefix,
-                self.captured,
-                len(self.parameters) if self.gradient else 0,
-                self._plain,
-            )
-        except Restart:
-            self.paths = self._new_paths()
-            raise
-        generator = self._draws.made()
-        if generator is not None and not self._warned:
+    def warn_of_draws(self, generator: str) -> None:
+        """Warn once."""
+        if not self._warned:
             self._warned = True
             warn(
                 f"the model drew random numbers ({generator}) while it was traced: from then on"
                 " they are the same for all samples; with compile=False it draws for each"
             )
+
+    def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
+        """Run the function on nodes."""
+        trace = super().record(paths, packed, lane, prefix)
         if self.gradient and not trace.layout.is_number:
             raise TypeError(
                 f"a loss is one number for each sample; this one gave {trace.layout}: add up, or"
                 " take the mean"
             )
-        if self.layout is None:
-            self.layout = trace.layout
-        elif trace.layout != self.layout:
-            raise TypeError(
-                "the result must have one structure and shape whatever branch is taken; it was"
-                f" {self.layout}, and is {trace.layout} on another path"
-            )
-        captured = trace.captured
-        if len(captured) > len(self.captured):
-            first = self.paths.traces == 0
-            _check_apart(captured[len(self.captured) :], self.parameters)
-            if not first:
-                self.paths = self._new_paths()
-            self.captured = captured
-            if not first:
-                raise Restart
+        _check_apart(trace.captured[len(self.parameters) :], self.parameters)
         return trace
 
     def set_parameters(self, values: Array) -> None:
@@ -162,33 +136,48 @@ class Session:
         self.size = len(samples[0])
         self.values: Array = numpy.array([node._number for node in program.parameters])
         self._threads = threads or thread_count()
-        self._packed = Packed(program.leaves, self.samples)
-        self._all = numpy.arange(self.size)
-        self._frozen: Array = numpy.empty(0)
-        self._segments: Segments = ()
         self._added = (True,) * (1 + len(self.values))
-        self._recorded()
+        self._frozen: Array = numpy.empty(0)
+        self._captured: Sequence[Node] = program.parameters
+        self._packed = self._laid_out(self.samples)
+        self._places = tuple(
+            self._packed.places
+        )  # the same at each step, so that a kernel knows it
+        self._run(lambda paths: None)
 
-    def _recorded(self) -> Paths:
-        """The traces; the first is recorded and the inputs are laid out for all of them."""
+    def _laid_out(self, samples: Sequence[Any]) -> Packed:
+        """The inputs of some samples."""
+        packed = Packed(self.program.leaves, samples)
+        packed.add(self.values)
+        packed.add(self._frozen)
+        return packed
+
+    def _run(self, run: Callable[[Paths], T]) -> T:
+        """What comes of a run, once nothing has to be recorded anew.
+
+        Raises:
+            NotCompilable: if there are too many paths through the function.
+        """
         program = self.program
         while True:
-            paths = program.paths
             try:
-                paths.at((), lambda: self._packed.at(0))
+                paths = program.paths
+                paths.at((), self._packed)
+                if paths.captured is not self._captured:
+                    self._captured = paths.captured
+                    frozen = paths.captured[len(self.values) :]
+                    self._frozen = numpy.array([node._number for node in frozen])
+                    self._packed = self._laid_out(self.samples)
+                    self._places = tuple(self._packed.places)
+                return run(paths)
             except Restart:
                 continue
             except TooManyTraces:
-                raise _too_many(program) from None
-            frozen = program.captured[len(program.parameters) :]
-            if len(frozen) != len(self._frozen) or not self._segments:
-                self._frozen = numpy.array([node._number for node in frozen])
-                self._segments = (*self._packed.segments, *self._parameter_segments())
-            return paths
-
-    def _parameter_segments(self) -> Segments:
-        arrays = [array for array in (self.values, self._frozen) if len(array)]
-        return [(address_of(array), len(array), 8, 0) for array in arrays]
+                raise NotCompilable(
+                    f"it takes more than {program.max_traces} paths (comparisons with other"
+                    " outcomes); where(condition, a, b), maximum and minimum of chainrule.math"
+                    " choose without one"
+                ) from None
 
     def step(self, index: Any = None, total: float | None = None) -> tuple[float, Array]:
         """The mean of the loss over samples and its gradient by the parameters.
@@ -200,38 +189,24 @@ class Session:
         Raises:
             NotCompilable: if there are too many paths through the function.
         """
+        count = self.size if index is None else len(index)
         paths = self.program.paths
         sums = None
-        if paths.traces == 1:
-            path = paths.at((), list)
-            if path.constant is None:
-                count = self.size if index is None else len(index)
-                kernel = path.kernel(self._added)
-                status, sums = kernel.run(self._segments, (), count, index, self._threads)
-                if status is not None and status.any():
-                    sums = None
+        if paths.captured is self._captured:
+            sums = sums_of_one_path(
+                paths, self._places, (), count, self._added, self._threads, index
+            )
         if sums is None:
-            sums = self._step_by_paths(self._all if index is None else index)
-        sums /= float(total or (self.size if index is None else len(index)))
+            chosen = slice(None) if index is None else index
+            samples = [array[chosen] for array in self.samples]
+            self.program.set_parameters(self.values)
+            sums = self._run(
+                lambda paths: LaneCall(
+                    paths, self._laid_out(samples), count, (), self._threads
+                ).run(self._added)
+            )
+        sums /= float(total or count)
         return float(sums[0]), sums[1:]
-
-    def _step_by_paths(self, index: Any) -> Array:
-        """The sums over samples that follow several paths."""
-        batch = Packed(self.program.leaves, [array[index] for array in self.samples])
-        self.program.set_parameters(self.values)
-        while True:
-            paths = self._recorded()
-            segments = [*batch.segments, *self._parameter_segments()]
-            nothing = Outputs([], len(index))
-            try:
-                sums: Array = run_reduced(
-                    paths, batch.at, segments, len(index), self._added, nothing, self._threads
-                )
-                return sums
-            except Restart:
-                continue
-            except TooManyTraces:
-                raise _too_many(self.program) from None
 
     def evaluate(self) -> Array:
         """The result for each sample: an array (samples, numbers of the result).
@@ -239,28 +214,18 @@ class Session:
         Raises:
             NotCompilable: if there are too many paths through the function.
         """
-        while True:
-            paths = self._recorded()
-            assert self.program.layout is not None
-            outputs = Outputs([self.program.layout.size], self.size)
-            if self.program.paths.traces > 1:
-                self.program.set_parameters(self.values)
-            try:
-                run_lanes(paths, self._packed.at, self._segments, self.size, outputs, self._threads)
-            except Restart:
-                continue
-            except TooManyTraces:
-                raise _too_many(self.program) from None
-            array: Array = outputs.arrays[0]
-            return array
+        if self.program.paths.traces > 1:
+            self.program.set_parameters(self.values)
+        return self._run(self._evaluated)
+
+    def _evaluated(self, paths: Paths) -> Array:
+        assert self.program.layout is not None
+        width = self.program.layout.size
+        call = LaneCall(paths, self._packed, self.size, (width,), self._threads)
+        call.run()
+        array: Array = call.arrays[0]
+        return array
 
     def mean(self, total: float | None = None) -> float:
         """The mean over the samples of a function with one number as result."""
         return math.fsum(self.evaluate()[:, 0].tolist()) / (total or self.size)
-
-
-def _too_many(program: SampleFunction) -> NotCompilable:
-    return NotCompilable(
-        f"it takes more than {program._max_traces} paths (comparisons with other outcomes);"
-        " where(condition, a, b), maximum and minimum of chainrule.math choose without one"
-    )

@@ -23,7 +23,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .indices import searchsorted, take
-from .loops import traced_once
+from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
 from .segments import ValuesWanted, recorded_linearization
@@ -72,6 +72,7 @@ class Recorder:
         self.forced = forced
         self.loops = plain.loops and segments
         self.unrolled = False
+        self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
         self._plain = plain
         self.segments = segments

@@ -12,39 +12,41 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+import numpy
+
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.form import (
+    READS,
+    WRITES,
     Array,
     Compute,
     Diagonal,
     Enter,
-    Index,
     Leave,
     Load,
     Loop,
     Statement,
     Store,
 )
-from chainrule.program.nests import Path
+from chainrule.program.nests import Numbers, Path
 
 _Place: TypeAlias = "Array | str"
 """An array; or what the inputs of a region are numbered as, or its outputs."""
 _INPUTS, _OUTPUTS = "inputs", "outputs"
+_KNOWN = (Compute, Load, Store, Enter, Leave)
 
 
 def coloured(region: Region, diagonal: Diagonal) -> Coloured | None:
     """The statements of a region that a diagonal asks for, once for each colour that comes to them.
 
     Args:
-        region: the region, in no loop.
+        region: the region.
         diagonal: of its matrix.
 
     Returns:
         None where colours do not move on as loops do.
     """
-    if region.around:
-        return None
     phases = _Phases(region, diagonal)
     return Coloured(region, diagonal, phases.shifts) if phases.agree() else None
 
@@ -171,21 +173,40 @@ class Coloured(Region):
 
 
 class _Phases:
-    """How fast colours move on: with each loop, and along each array.
+    """From which colour colours are counted: in each iteration, and at each element of arrays.
 
     Attributes:
-        shifts: for each access, the colour at the phase of an element less that of the iteration;
-            for outputs, likewise of the diagonal that has the shift 0.
+        shifts: for each access, the phase of the iteration less that of the element, the same in all
+            instances; for outputs, less that of the diagonal with the shift 0.
     """
 
     def __init__(self, region: Region, diagonal: Diagonal) -> None:
         self._region = region
         self._period = diagonal.period
-        self._loops: dict[Loop, int] = {}
-        self._along: dict[_Place, int] = {_INPUTS: 1, _OUTPUTS: diagonal.stride}
-        self.shifts: dict[Statement, int] = {}
         self._needed = self._find_needed()
-        self._accesses = [*self._find_accesses()]
+        self._accesses: list[tuple[Statement, _Place, Numbers]] = []
+        sizes: dict[_Place, int] = {}
+        for x in region.order:
+            if x not in self._needed:
+                continue
+            if isinstance(x, (Load, Store)):
+                place: _Place = x.array
+                index, sizes[place] = x.index, x.array.size
+            elif isinstance(x, Leave) or (isinstance(x, Enter) and x.segment is region.segment):
+                place = _OUTPUTS if isinstance(x, Leave) else _INPUTS
+                index = x.place
+            else:
+                continue
+            numbers = region.numbers(index, x)
+            self._accesses.append((x, place, numbers))
+            sizes[place] = max(sizes.get(place, 0), int(numbers.max(initial=-1)) + 1)
+        self._at = {place: numpy.full(size, -1) for place, size in sizes.items()}
+        for place, step in ((_INPUTS, 1), (_OUTPUTS, diagonal.stride)):
+            if place in sizes:
+                self._at[place] = step * numpy.arange(sizes[place]) % self._period
+        self._in: dict[Path, Numbers] = {}
+        self._in[()] = numpy.zeros(nests.count(region.around), dtype=numpy.int64)
+        self.shifts: dict[Statement, int] = {}
 
     def _find_needed(self) -> set[Statement]:
         """The statements whose values make the outputs."""
@@ -198,61 +219,71 @@ class _Phases:
             found = [y for _, y, _ in region.sources.get(x, ())]
             if isinstance(x, Leave) and x.value in region.sources:
                 found = [x.value]  # type: ignore[list-item]
-            if isinstance(x, Load) and x.array not in arrays:
+            if isinstance(x, READS) and x.array not in arrays:
                 arrays.add(x.array)
-                found = [y for y in region.accesses[x.array] if isinstance(y, Store)]
+                found = [y for y in region.accesses[x.array] if isinstance(y, WRITES)]
             for y in found:
                 if y not in needed:
                     needed.add(y)
                     waiting.append(y)
         return needed
 
-    def _find_accesses(self) -> Iterator[tuple[Statement, Index, _Place]]:
-        for x in self._region.order:
-            if x not in self._needed:
-                continue
-            if isinstance(x, (Load, Store)):
-                yield x, x.index, x.array
-            elif isinstance(x, Leave):
-                yield x, x.place, _OUTPUTS
-            elif isinstance(x, Enter) and x.segment is self._region.segment:
-                yield x, x.place, _INPUTS
-
     def agree(self) -> bool:
         """Whether the colours of what each statement reads and writes are always the same."""
-        known = -1
-        while known != len(self._loops) + len(self._along):
-            known = len(self._loops) + len(self._along)
-            for _, index, place in self._accesses:
-                self._follow(index, place)
-        paths = self._region.paths
-        for x, index, place in self._accesses:
-            path = paths.get(x, ())
-            places = nests.numbers(index, path) * self._along.get(place, 0)
-            shifts = (places - nests.numbers(self._phase(path), path)) % self._period
+        if not all(isinstance(x, _KNOWN) for x in self._needed):
+            return False
+        while self._find_iterations() or self._find_elements():
+            pass
+        for x, place, numbers in self._accesses:
+            phases = self._in.get(self._path(x))
+            if phases is None:
+                return False
+            shifts = (self._at[place][numbers] - phases) % self._period
             if len(shifts) and (shifts != shifts[0]).any():
                 return False
             self.shifts[x] = int(shifts[0]) if len(shifts) else 0
         return all(
-            not any(self._loops.get(loop) for loop in paths.get(x, ())[len(paths.get(y, ())) :])
+            self._path(x) == self._path(y) or self._is_same(self._path(y), self._path(x))
             for x in self._needed
             for _, y, _ in self._region.sources.get(x, ())
         )
 
-    def _follow(self, index: Index, place: _Place) -> None:
-        """Go on from an array to the loops through it, or the other way round."""
-        strides = [(loop, stride) for loop, stride in index.strides if stride]
-        along = self._along.get(place)
-        if along is not None:
-            for loop, stride in strides:
-                self._loops.setdefault(loop, along * stride % self._period)
-            return
-        if not strides or any(loop not in self._loops for loop, _ in strides):
-            return
-        for step in range(self._period):
-            if all((step * x - self._loops[loop]) % self._period == 0 for loop, x in strides):
-                self._along[place] = step
-                return
+    def _path(self, x: Statement) -> Path:
+        return self._region.paths.get(x, ())
 
-    def _phase(self, path: Path) -> Index:
-        return Index(0, tuple([(loop, self._loops[loop]) for loop in path if loop in self._loops]))
+    def _find_iterations(self) -> bool:
+        """Count from where the elements that iterations access do; gives whether some are new."""
+        known = len(self._in)
+        for x, place, numbers in self._accesses:
+            if self._path(x) not in self._in:
+                phases = self._at[place][numbers]
+                if (phases >= 0).all():
+                    self._in[self._path(x)] = phases
+        return len(self._in) > known
+
+    def _find_elements(self) -> bool:
+        """Count from where an iteration does that accesses elements; gives whether some are new."""
+        best: tuple[bool, int, _Place, Numbers, Numbers] | None = None
+        for x, place, numbers in self._accesses:
+            phases = self._in.get(self._path(x))
+            if phases is None:
+                continue
+            at = self._at[place][numbers]
+            known = at >= 0
+            if known.all():
+                continue
+            shift = (at - phases)[known][:1]  # as for elements that are known, if some are
+            if best is None or (len(shift) > 0, len(numbers)) > best[:2]:
+                found = (phases + (shift[0] if len(shift) else 0)) % self._period
+                best = len(shift) > 0, len(numbers), place, numbers[~known], found[~known]
+        if best is not None:
+            self._at[best[2]][best[3]] = best[4]
+        return best is not None
+
+    def _is_same(self, outer: Path, inner: Path) -> bool:
+        """Whether iterations of inner loops count from where those around them do."""
+        if outer not in self._in or inner not in self._in:
+            return False
+        around = self._region.around
+        numbers = nests.numbers(nests.instance((*around, *outer)), (*around, *inner))
+        return bool((self._in[outer][numbers] == self._in[inner]).all())

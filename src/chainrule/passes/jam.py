@@ -15,6 +15,7 @@ Each value and each sum is the same to the last bit, as sums keep the order of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from chainrule import rules
@@ -36,7 +37,7 @@ from chainrule.program.form import (
 )
 
 WIDTHS: Final = (4, 5, 6, 3)
-"""How many iterations are put side by side: the first number that divides theirs, else the first."""
+"""How many iterations are put side by side: the first number that divides theirs, or the first."""
 
 LARGEST: Final = 12
 """Statements of an inner loop that is worth it."""
@@ -200,7 +201,7 @@ def _side_by_side(
     copies = [_Copy(Index(first + k, ((new, width),)), loop) for k in range(width)]
     for carry, at_first in carries.items():
         copies[0].values[carry] = at_first
-    for before, copy in zip(copies, copies[1:], strict=False):
+    for before, copy in pairwise(copies):
         copy.before = before
     for x in loop.body:
         if isinstance(x, Loop):
@@ -226,9 +227,9 @@ def _inner(loop: Loop, copies: Sequence[_Copy]) -> Loop:
         new.body += [copy.statement(x) for copy in copies]
     for copy in copies:
         for carry in loop.carries:
-            own = copy.values[carry]
-            assert isinstance(own, Carry)
-            own.next = copy.value(carry.next)
+            own_carry = copy.values[carry]
+            assert isinstance(own_carry, Carry)
+            own_carry.next = copy.value(carry.next)
     return new
 
 

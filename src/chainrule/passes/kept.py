@@ -1,8 +1,8 @@
 """Stores that are needed: of the elements of arrays only those are stored that somebody reads.
 
-A loop keeps what every iteration computes. Once values are handed on in carries, often only what the
-last iteration has stored is read: then it is stored after the loop. Where every n-th element is
-left, they move together.
+A loop keeps what every iteration computes. Once values are handed on in carries, often only what
+the last iteration has stored is read: then it is stored after the loop. Where every n-th element
+is left, they move together.
 """
 
 from __future__ import annotations
@@ -75,9 +75,8 @@ class _Unread:
             if isinstance(x, Load):
                 loads.append((x, path))
                 self._loops[x.array].update(path)
-            elif isinstance(x, Store) and path and x.array.kind == VALUES:
-                if x.array.size <= LARGEST and x.array not in self.read:
-                    self.read[x.array] = numpy.zeros(x.array.size, dtype=numpy.bool_)
+            elif isinstance(x, Store) and path and _can_be_looked_at(x.array):
+                self.read.setdefault(x.array, numpy.zeros(x.array.size, dtype=numpy.bool_))
             elif isinstance(x, BY_VALUE):
                 by_value.append((x, path))
                 self._loops[x.array].update(path)
@@ -106,14 +105,13 @@ class _Unread:
             kept.append(x)
             if isinstance(x, Loop):
                 kept += self.drop(x.body, (*path, x))
-            elif path and type(x) is Store and x.array in self.read:
-                if nests.count(path) <= LARGEST:
-                    wanted = self.read[x.array][_places(x.index, path, x.array)]
-                    if not wanted.any():
-                        kept.pop()
-                    elif not wanted.all() and self._can_wait(x, path, wanted):
-                        kept.pop()
-                        after += _stored_after(path[-1], x)
+            elif type(x) is Store and x.array in self.read and 0 < nests.count(path) <= LARGEST:
+                wanted = self.read[x.array][_places(x.index, path, x.array)]
+                if path and not wanted.any():
+                    kept.pop()
+                elif path and not wanted.all() and self._can_wait(x, path, wanted):
+                    kept.pop()
+                    after += _stored_after(path[-1], x)
         body[:] = kept
         return after
 
@@ -124,6 +122,10 @@ class _Unread:
             and _always_runs(path)
             and not wanted[~_is_last(path)].any()
         )
+
+
+def _can_be_looked_at(array: Array) -> bool:
+    return array.kind == VALUES and array.size <= LARGEST
 
 
 def _places(index: Index, path: nests.Path, array: Array) -> nests.Numbers:

@@ -14,7 +14,6 @@ from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
-    READS,
     SUMS,
     VALUES,
     Array,
@@ -24,7 +23,6 @@ from chainrule.program.form import (
     Index,
     Load,
     Program,
-    Scatter,
     Slice,
     Statement,
     Store,
@@ -82,6 +80,18 @@ def write_loop(builder: Builder, loop: LoopBody, program: Program, around: Aroun
     _Body(builder, loop, program, around).write()
 
 
+class _Range(NamedTuple):
+    """Inputs of a body, from low to high.
+
+    Attributes:
+        beside: whether they must lie side by side, as a run tells which is read.
+    """
+
+    low: int
+    high: int
+    beside: bool = False
+
+
 class _Carries(NamedTuple):
     """Carries that lie in an array one after another.
 
@@ -97,10 +107,10 @@ class _Carries(NamedTuple):
     at: Index
 
 
-def _joined(count: int, read: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _joined(count: int, read: Sequence[_Range]) -> list[tuple[int, int]]:
     """Some numbers in stretches, so that each of those that are read is in one."""
     joined = numpy.zeros(count + 1, dtype=bool)  # whether a number is with the one before it
-    for low, high in read:
+    for low, high, _ in read:
         if high <= count:
             joined[low + 1 : high] = True
     starts = numpy.flatnonzero(~joined).tolist()
@@ -118,24 +128,23 @@ class _Body(Rebuilding):
         self._n_inputs = program.inputs.size
         self._rooms: dict[Array, tuple[Array, Index]] = {}
         self._tables: dict[int, Array] = {}
-        self._ranges: dict[Statement, tuple[int, int]] = {}
+        self._ranges: dict[Statement, _Range] = {}
         for statement, path in paths(program.body):
-            if isinstance(statement, READS) and statement.array is program.inputs:
+            if isinstance(statement, (Load, Gather)) and statement.array is program.inputs:
                 places = nests.numbers(statement.index, path)
+                gathers = isinstance(statement, Gather)
                 size = statement.size if isinstance(statement, Gather) else 1
                 if len(places):
-                    self._ranges[statement] = int(places.min()), int(places.max()) + size
+                    low, high = int(places.min()), int(places.max()) + size
+                    self._ranges[statement] = _Range(low, high, gathers)
         slices = [x for x in program.outputs if isinstance(x, Slice) and x.array is program.inputs]
-        read = [*self._ranges.values(), *[(x.start, x.start + x.size) for x in slices]]
+        read = [*self._ranges.values(), *[_Range(x.start, x.start + x.size) for x in slices]]
         self._together: Array | None = None
         self._carries: list[_Carries] = []
         for low, high in _joined(loop.n_carries, read):
             room = self._room(VALUES, (loop.trips + 1) * (high - low))
             self._carries += [_Carries(low, high - low, *room)] * (high - low)
-        picked = [y for x, y in self._ranges.items() if isinstance(x, Gather)]
-        if any(self._input(Index(), *each) is None for each in read) or any(
-            low < loop.n_carries + len(loop.columns) for low, _ in picked
-        ):
+        if any(self._input(Index(), each) is None for each in read):
             self._together = Array(VALUES, 0, "inputs")
 
     def write(self) -> None:
@@ -194,11 +203,11 @@ class _Body(Rebuilding):
         return added(first, scaled(self._iteration, size))
 
     def _element(
-        self, array: Array, index: Index, low: int = 0, high: int = 0
+        self, array: Array, index: Index, among: _Range = _Range(0, 0)
     ) -> tuple[Array, Index]:
-        """An element of an array of the body; of its inputs, it is one from low to high."""
+        """An element of an array of the body; of its inputs, it is one of some."""
         if array is self.program.inputs:
-            found = self._input(index, low, high)
+            found = self._input(index, among)
             if found is not None:
                 return found
             assert self._together is not None
@@ -211,24 +220,14 @@ class _Body(Rebuilding):
             self._rooms[array] = room
         return room[0], added(self._own(array.size, room[1]), index)
 
-    def _first(self, x: Gather | Scatter) -> tuple[Array, Index]:
-        """The first of some elements side by side."""
-        array, index = x.array, self.index(x.index)
-        if array is self.program.inputs:
-            low, high = self._ranges[x]
-            if low >= self._loop.n_carries + len(self._loop.columns):
-                return self._element(array, index, low, high)
-            assert self._together is not None
-            array = self._together
-        return self._element(array, index)
-
     def _part(self, array: Array, low: int, high: int) -> Source:
         """Elements of an array of the body from low to high."""
-        return lambda k: self._element(array, k.plus(low), low, high)
+        return lambda k: self._element(array, k.plus(low), _Range(low, high))
 
-    def _input(self, index: Index, low: int, high: int) -> tuple[Array, Index] | None:
-        """An input of the iteration, one from low to high; None if these lie apart."""
+    def _input(self, index: Index, among: _Range) -> tuple[Array, Index] | None:
+        """An input of the iteration, one of some; None if these lie apart."""
         loop, around = self._loop, self._around
+        low, high, beside = among
         n, outside = loop.n_carries, loop.n_carries + len(loop.columns)
         if high <= n:
             carries = self._carries[low]
@@ -243,6 +242,8 @@ class _Body(Rebuilding):
         columns = loop.columns[low - n : high - n]
         first = columns[0]
         apart = columns[1].first - first.first if len(columns) > 1 else 0
+        if beside and len(columns) > 1 and apart != 1:
+            return None
         for j, column in enumerate(columns[1:], 1):
             same = isinstance(column.source, str) and column.source == first.source
             if not same or column.step != first.step or column.first != first.first + apart * j:
@@ -276,28 +277,26 @@ class _Body(Rebuilding):
                 builder.store(to[0], to[1].plus(k), builder.load(*source(Index(k))))
             return
         with builder.loop(size) as loop:
-            k = Index(0, ((loop, 1),))
-            builder.store(to[0], added(to[1], k), builder.load(*source(k)))
+            each = Index(0, ((loop, 1),))
+            builder.store(to[0], added(to[1], each), builder.load(*source(each)))
 
     # Statements
 
     def statement(self, statement: Statement) -> None:
         builder = self.builder
         if isinstance(statement, Load):
-            range_ = self._ranges.get(statement, (0, 0))
-            element = self._element(statement.array, self.index(statement.index), *range_)
+            among = self._ranges.get(statement, _Range(0, 0))
+            element = self._element(statement.array, self.index(statement.index), among)
             self.values[statement] = builder.load(*element)
+        elif isinstance(statement, Gather):
+            among = self._ranges.get(statement, _Range(0, 0))
+            array, index = self._element(statement.array, self.index(statement.index), among)
+            place = self.value(statement.place)
+            self.values[statement] = builder.gather(array, index, statement.size, place)
         elif isinstance(statement, Store):
             array, index = self._element(statement.array, self.index(statement.index))
             write = builder.add if array.kind == SUMS else builder.store
             write(array, index, self.value(statement.value))
-        elif isinstance(statement, Gather):
-            element = self._first(statement)
-            place = self.value(statement.place)
-            self.values[statement] = builder.gather(*element, statement.size, place)
-        elif isinstance(statement, Scatter):
-            place, value = self.value(statement.place), self.value(statement.value)
-            builder.scatter(*self._first(statement), statement.size, place, value)
         elif isinstance(statement, Guard):
             number = self._own(self._loop.guards, self._around.guard)
             number = added(number, self.index(statement.number))

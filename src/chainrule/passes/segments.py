@@ -103,9 +103,12 @@ class Segments:
         group = {number: number for number in numpy.unique(nest.owner[self._derives]).tolist()}
         for marks, side in ((rows.of_code(GIVE), "left"), (rows.of_code(RESULT), "right")):
             derives = self._derive_of(marks, side)
-            pairs = numpy.stack([nest.owner[marks], nest.owner[derives]])
+            count = len(nest.written)
+            pairs = numpy.unique(
+                nest.owner[marks].astype(numpy.int64) * count + nest.owner[derives]
+            )
             first: dict[int, int] = {}
-            for mark, derive in numpy.unique(pairs, axis=1).T.tolist():
+            for mark, derive in zip(*map(numpy.ndarray.tolist, divmod(pairs, count)), strict=True):
                 other = first.setdefault(mark, derive)
                 if group[other] != group[derive]:
                     old, new = group[derive], group[other]

@@ -92,6 +92,5 @@ def arrays_of_one_number(program: Program, single: Collection[Array]) -> dict[Ar
                 numbers.setdefault(array, set()).update(numbers.get(other, ()))
                 if other in varying:
                     varying.add(array)
-    return {
-        x: float(*found) for x, found in numbers.items() if x not in varying and len(found) == 1
-    }
+    single_numbers = {x: found for x, found in numbers.items() if len(found) == 1}
+    return {x: float(*found) for x, found in single_numbers.items() if x not in varying}

@@ -28,6 +28,7 @@ from chainrule.program.recording import (
     GUARD,
     INPUT,
     LEFT,
+    LOOKUP,
     LOOP,
     MARKS,
     NEXT,
@@ -66,7 +67,7 @@ class LoopOf:
         given: the columns that are handed to the loop, as they are no inputs at even distances.
     """
 
-    def __init__(self, trips: int, columns: list[Floats | Numbers]) -> None:
+    def __init__(self, trips: int, columns: list[Any]) -> None:
         self.trips = trips
         self.columns = columns
         self.given: set[int] = set()
@@ -169,7 +170,7 @@ class LoopBody:
 
 def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
     """How many guards each row asks."""
-    asked = (codes == GUARD).astype(numpy.int64)
+    asked: Numbers = (codes == GUARD).astype(numpy.int64)
     for row in numpy.flatnonzero(codes == LOOP).tolist():
         loop = recording.loops[int(left[row])]  # type: ignore[union-attr]
         asked[row] = loop.trips * loop.guards
@@ -223,12 +224,14 @@ class _Rows(NamedTuple):
         """Which first operands are operands, and no numbers."""
         codes = self.codes
         plain = (codes < MARKS) | ((codes & 8 != 0) & (codes != INPUT))
-        return plain & (codes < POOLED)
+        has: NDArray[numpy.bool_] = plain & (codes < POOLED)
+        return has
 
     @property
     def has_right(self) -> NDArray[numpy.bool_]:
         """Which second ones are."""
-        return (self.codes < MARKS) & (self.right != ABSENT)
+        has: NDArray[numpy.bool_] = (self.codes < MARKS) & (self.right != ABSENT)
+        return has
 
     def pooled(self) -> tuple[Numbers, Numbers]:
         """Places in the pool that rows refer to, in order, and which of these are operands."""
@@ -251,17 +254,16 @@ class _Cutting:
     ) -> None:
         self._recording = recording
         self._loops = loops
-        codes = numpy.array(recording.codes)
-        left, right = (
-            numpy.array(x).astype(numpy.int64) for x in (recording.left, recording.right)
-        )
-        notes = numpy.array(recording.notes)
+        self._n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == INPUT))
+        columns = (recording.codes, recording.left, recording.right, recording.notes)
+        codes, left, right, notes = (numpy.array(x[self._n_inputs :]) for x in columns)
         if not len(notes):
             notes = numpy.full(len(codes), -1)
-        self._rows = _Rows(numpy.arange(len(codes)), codes, left, right, notes)
+        ids = self._n_inputs + numpy.arange(len(codes))
+        self._rows = _Rows(ids, codes, left.astype(numpy.int64), right.astype(numpy.int64), notes)
         self._pool = numpy.array(recording.pool).astype(numpy.int64)
         self._constants = numpy.array(recording.constants)
-        self._next = len(codes)  # the number of the next row that is not in the recording
+        self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
         self._made: list[LoopBody] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
         self._begins = numpy.flatnonzero(codes == LOOP)
@@ -273,15 +275,16 @@ class _Cutting:
     def _asked_for(self) -> NDArray[numpy.bool_]:
         """All rows but results of loops that nothing asks for."""
         rows = self._rows
-        used = numpy.zeros(len(rows.ids), dtype=bool)
+        used = numpy.zeros(self._next, dtype=bool)
         places, is_operand = rows.pooled()
         columns = [loop.columns[j] for loop in self._loops for j in loop.rows()]
         asked = [self._outputs, rows.left[rows.has_left], rows.right[rows.has_right]]
         for operands in [*asked, self._pool[places[is_operand]], *columns]:
             used[operands[operands >= 0]] = True
         result = rows.codes == RESULT
-        before = numpy.maximum.accumulate(numpy.where(result, 0, rows.ids))
-        kept: NDArray[numpy.bool_] = used | ~result | (rows.codes[before] != END_LOOP)
+        before = numpy.maximum.accumulate(numpy.where(result, 0, rows.ids - self._n_inputs))
+        asked_for = used[self._n_inputs :]
+        kept: NDArray[numpy.bool_] = asked_for | ~result | (rows.codes[before] != END_LOOP)
         return kept
 
     def whole(self) -> tuple[Stretch, list[int]]:
@@ -298,7 +301,8 @@ class _Cutting:
         """The rows between two, with the loops among them in their places.
 
         Args:
-            first, end: they begin with the first, and stop before the end.
+            first: the first of them.
+            end: the one before which they stop.
             loop: whose body they are; None for the whole recording.
         """
         rows, children = self._parts(first, end)
@@ -307,7 +311,7 @@ class _Cutting:
         if loop is not None:
             outputs = rows.left[(rows.codes == NEXT) | (rows.codes == LEFT)]
         n_carries = len(carries.ids)
-        rows = rows.some(~numpy.isin(rows.codes, [CARRY, EACH, NEXT, LEFT]))
+        rows = self._with_tables(rows.some(~numpy.isin(rows.codes, [CARRY, EACH, NEXT, LEFT])))
         places, is_operand = rows.pooled()
         pool = self._pool[places]
         used = numpy.zeros(self._next, dtype=bool)
@@ -316,8 +320,10 @@ class _Cutting:
             used[operands[operands >= 0]] = True
         for own in (rows.ids, carries.ids, eachs.ids):
             used[own] = False
+        if loop is None:
+            used[: self._n_inputs] = True
         outside = numpy.flatnonzero(used)
-        if loop is None and len(outside):
+        if loop is None and len(outside) > self._n_inputs:
             raise Unrolled("a value of an iteration is used outside of its loop")
         heads = n_carries + (0 if loop is None else len(loop.columns))
         n_inputs = heads + len(outside)
@@ -362,7 +368,7 @@ class _Cutting:
     def _parts(self, first: int, end: int) -> tuple[_Rows, list[_Child]]:
         """The rows between two, with GIVE and LOOP in the place of loops, and these."""
         parts = []
-        children = []
+        children: list[_Child] = []
         at = first
         while True:
             which = int(numpy.searchsorted(self._begins, at))
@@ -380,6 +386,22 @@ class _Cutting:
             parts.append(self._new_rows(GIVE, numpy.concatenate(given)))
             parts.append(self._new_rows(LOOP, numpy.array([len(children)])))
             children.append(child)
+
+    def _with_tables(self, rows: _Rows) -> _Rows:
+        """Rows together with those of the tables that they look up."""
+        lookup, operations = -1, self._recording.operations
+        if any(x is LOOKUP for x in operations):
+            lookup = next(i for i, x in enumerate(operations) if x is LOOKUP)
+        at = numpy.flatnonzero(rows.codes == USER)
+        at = at[self._pool[rows.left[at]] == lookup]
+        asked, first = numpy.unique(self._pool[rows.left[at] + 3], return_index=True)
+        missing = ~numpy.isin(asked, rows.ids)
+        if not missing.any():
+            return rows
+        tables = self._rows.some(asked[missing] - self._n_inputs)
+        before = at[first[missing]]
+        columns = zip(rows, tables, strict=True)
+        return _Rows(*[numpy.insert(column, before, table) for column, table in columns])
 
     def _new_rows(self, code: int, left: Numbers) -> _Rows:
         """Rows that count themselves."""
@@ -404,9 +426,10 @@ class _Cutting:
                 elif column.dtype.kind == "f":
                     where = Place(column, 0, 1)
                 else:
-                    inputs = place[column]
+                    inputs = numpy.where(column < 0, -1, place[column])
                     steps = numpy.diff(inputs)
-                    if (stretch.codes[inputs] != INPUT).any() or (steps != steps[0]).any():
+                    uneven = (steps != steps[0]).any() or (inputs < 0).any()
+                    if uneven or (stretch.codes[inputs] != INPUT).any():
                         loop.given.add(j)
                         raise _NotEven
                     where = Place("input", int(stretch.left[inputs[0]]), int(steps[0]))

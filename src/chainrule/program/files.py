@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from pathlib import Path
 from typing import Any, Final
-
-from chainrule.files import write_atomically
 
 from .form import Program, ProgramError
 from .reading import program_of
@@ -29,31 +25,12 @@ class ProgramFileError(ProgramError):
     """A file that holds no program, or one that was altered or can't be written."""
 
 
-def save(program: Program, path: str | os.PathLike[str]) -> Path:
-    """Write a program to a file, which is complete or not there at all.
-
-    Raises:
-        ProgramFileError: if the program has operations of a user's, which are Python functions.
-        OSError: if the file can't be written.
-    """
-    target = Path(path)
-    write_atomically(target, written(program))
-    return target
-
-
-def load(path: str | os.PathLike[str]) -> Program:
-    """The program of a file.
-
-    Raises:
-        ProgramFileError: if the file can't be read as a program: it is cut off, was altered, comes
-            from a later version, or breaks a rule of programs.
-        OSError: if there is no such file.
-    """
-    return read(Path(path).read_bytes(), str(path))
-
-
 def written(program: Program) -> bytes:
-    """A program as the contents of a file."""
+    """A program as the contents of a file.
+
+    Raises:
+        ProgramFileError: if it has operations of a user's, which are Python functions.
+    """
     try:
         content = content_of(program)
     except ProgramError as error:
@@ -63,7 +40,12 @@ def written(program: Program) -> bytes:
 
 
 def read(data: bytes, name: str = "the data") -> Program:
-    """A program of the contents of a file; ``name`` is for messages. See :func:`load`."""
+    """The program of the contents of a file; ``name`` is for messages.
+
+    Raises:
+        ProgramFileError: if it can't be read as a program: it is cut off, was altered, comes from a
+            later version, or breaks a rule of programs.
+    """
     try:
         whole = json.loads(data, parse_constant=_refused)
     except (ValueError, RecursionError) as error:

@@ -24,8 +24,10 @@ share loops, indices and tables.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy
@@ -399,9 +401,35 @@ class Program:
 
     def __str__(self) -> str:
         """The program to read."""
-        from chainrule.program.printer import text
+        from .printer import text
 
         return text(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program to a file, which is complete or not there at all.
+
+        Raises:
+            ProgramError: if it has operations of a user's, which are Python functions.
+            OSError: if the file can't be written.
+        """
+        from chainrule.files import write_atomically
+
+        from .files import written
+
+        write_atomically(Path(path), written(self))
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Program:
+        """The program of a file.
+
+        Raises:
+            ProgramError: if the file can't be read as a program: it is cut off, was altered, comes
+                from a later version, or breaks a rule of programs.
+            OSError: if there is no such file.
+        """
+        from .files import read
+
+        return read(Path(path).read_bytes(), str(path))
 
 
 def statements(body: Sequence[Statement]) -> Iterator[Statement]:

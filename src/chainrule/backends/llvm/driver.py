@@ -7,14 +7,15 @@ for a single point. What they work on stands in tables of 64-bit numbers, with t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 from .assembly import Procedure
 from .layout import BLOCK, HANDLE, POSITIONS, SLOT, STATUS
 from .machine import ir
-from .transfer import SegmentFields, write_load, write_store
+from .sums import write_add, write_add_up, write_add_valid
+from .transfer import SegmentFields, write_load, write_load_same, write_spread, write_store
 
 ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
 NO_MEMORY: Final = -1  # result of call
@@ -64,16 +65,24 @@ class CallFields:
     FIELDS: Final = 9
 
 
-def lanes_driver(width: int) -> str:
+def lanes_driver(width: int, stores: bool, sums: bool) -> str:
     """The module with ``run``, in LLVM's assembly language.
 
     Args:
         width: how many lanes the code computes at a time.
+        stores: whether it can store outputs.
+        sums: whether it can add outputs up.
     """
     module = ir().Module(name="lanes")
-    load_segment = write_load(module)
-    store_segment = write_store(module)
-    _Run(Procedure(module, f"run{width}", None, "ppp"), width, load_segment, store_segment)
+    functions = [write_load_same(module), write_spread(module), write_load(module)]
+    if stores:
+        functions.append(write_store(module))
+    if sums:
+        functions += [write_add(module), write_add_valid(module), write_add_up(module)]
+    f = Procedure(module, "run", None, "ppp")
+    for attribute in ("noinline", "optnone"):  # it takes long to optimize, and others do the work
+        f.function.attributes.add(attribute)
+    _Run(f, width, {function.name: function for function in functions})
     return str(module)
 
 
@@ -101,35 +110,53 @@ class _Run:
     """Writes ``run``, which works through units of blocks until none is left.
 
     It takes the kernel, the call and the workspace.
+
+    Args:
+        f: the function.
+        width: how many lanes the code computes at a time.
+        functions: what it calls, by name.
     """
 
-    def __init__(self, f: Procedure, width: int, load_segment: Any, store_segment: Any) -> None:
+    def __init__(self, f: Procedure, width: int, functions: Mapping[str, Any]) -> None:
         self.f = f
         self.offsets = range(0, SLOT, 8 * width)
-        self.load_segment = load_segment
-        self.store_segment = store_segment
+        self.functions = functions
         self.code, self.call, self.workspace = f.args
         self.doubles, self.integers = f.vector_type(f.double), f.vector_type(f.i64)
         self.none = f.constant(self.integers, -1)
-        self.zeros = f.constant(self.doubles, 0.0)
         self.numbers = f.local(self.integers, align=SLOT)  # of the lanes of the block
         self.lanes = f.field(self.call, CallFields.LANES)
         self.index = f.field(self.call, CallFields.INDEX)
         self.slots = f.at(self.workspace, f.field(self.code, CodeFields.INPUT_OFFSET))
         self.same = f.at(self.workspace, f.field(self.code, CodeFields.SAME))
-        self.outputs = f.address(self.code, CodeFields.OUTPUTS)
         self.sum_count = f.field(self.code, CodeFields.SUM_COUNT)
+        self.sum_size = f.b.shl(self.sum_count, f.number(6))
         self.sums = f.at(self.workspace, f.field(self.code, CodeFields.SUMS))  # of the unit
-        self.kept = f.at(self.sums, self._slot(self.sum_count))  # those of full blocks
+        self.kept = f.at(self.sums, self.sum_size)  # those of full blocks
         self.scattered = f.at(self.workspace, f.field(self.code, CodeFields.SCATTERED))
-        self.scattered_slots = f.field(self.code, CodeFields.SCATTERED_SLOTS)
-        self.adds = f.b.icmp_signed(">", self.sum_count, f.number(0))
+        slots = f.field(self.code, CodeFields.SCATTERED_SLOTS)
+        self.scattered_size = f.b.shl(slots, f.number(6))
         self._begin()
         self._units()
 
-    def _slot(self, k: Any) -> Any:
-        """The offset of slot k."""
-        return self.f.b.shl(k, self.f.number(6))
+    def _call(self, name: str, *given: Any) -> None:
+        """Call another function, if there is one: else there is nothing for it to do."""
+        if name in self.functions:
+            self.f.b.call(self.functions[name], given)
+
+    def _zero_sums(self) -> None:
+        self._zero(self.sums, self.sum_size)
+
+    def _zero(self, address: Any, size: Any) -> None:
+        f = self.f
+        fill = f.declare("llvm.memset.p0.i64", None, ["p", f.ir.IntType(8), "i", "b"])
+        zero, no = f.constant(f.byte, 0), f.constant(f.bit, 0)
+        f.b.call(fill, [address, zero, size, no])
+
+    def _copy(self, to: Any, source: Any, size: Any) -> None:
+        f = self.f
+        copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
+        f.b.call(copy, [to, source, size, f.constant(f.bit, 0)])
 
     def _begin(self) -> None:
         """Load what is the same for all lanes, and run the prologue."""
@@ -162,26 +189,14 @@ class _Run:
 
     def _load_same(self) -> None:
         """Load the inputs that are the same for all lanes."""
-        f, b = self.f, self.f.b
-        three = f.number(3)
+        f = self.f
         with self._input_segments(True) as segment:
-            base = f.address(segment, SegmentFields.ADDRESS)
-            stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
-            first = f.at(self.same, b.shl(f.field(segment, SegmentFields.FIRST), three))
-            count = f.field(segment, SegmentFields.COUNT)
-            side_by_side = b.icmp_signed("==", stride, f.number(8))
-            slots = b.select(side_by_side, b.ashr(count, three), f.number(0))
-            with f.loop(slots) as k:
-                f.store(f.load(self.doubles, base, self._slot(k), 8), first, self._slot(k), 8)
-            with f.loop(count, b.shl(slots, three)) as k:
-                f.store(f.load(f.double, base, b.mul(k, stride)), first, b.shl(k, three))
-        runs = f.address(self.code, CodeFields.SPREAD)
-        with f.loop(f.field(self.code, CodeFields.SPREAD_COUNT)) as r:
-            run = f.at(runs, b.shl(r, f.number(4)))
-            first = f.field(run, 0)
-            with f.loop(b.add(first, f.field(run, 1)), first) as k:
-                x = f.load(f.double, self.same, b.shl(k, three))
-                f.store(f.splat(x), self.slots, self._slot(k), align=SLOT)
+            self._call("load_same", segment, self.same)
+        given = [
+            f.address(self.code, CodeFields.SPREAD),
+            f.field(self.code, CodeFields.SPREAD_COUNT),
+        ]
+        self._call("spread", *given, self.same, self.slots)
 
     def _units(self) -> None:
         """Take units until none is left."""
@@ -197,17 +212,20 @@ class _Run:
         b.position_at_end(finished)
         b.ret_void()
         b.position_at_end(work)
-        with f.loop(self.sum_count) as r:
-            f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
-        with f.loop(self.scattered_slots) as r:
-            f.store(self.zeros, self.scattered, self._slot(r), align=SLOT)
+        if "add_up" in self.functions:
+            self._zero_sums()
+        self._zero(self.scattered, self.scattered_size)
         unit_blocks = f.field(self.call, CallFields.UNIT_BLOCKS)
         first_block = b.mul(unit, unit_blocks)
         with f.loop(unit_blocks) as k:
             first = b.shl(b.add(first_block, k), f.number(3))
             with b.if_then(b.icmp_signed("<", first, self.lanes)):
                 self._block(first)
-        self._add_up(unit)
+        sums = b.shl(self.sum_count, f.number(3))
+        row = b.mul(unit, b.add(sums, self.scattered_size))
+        results = f.at(f.address(self.call, CallFields.SUMS), row)
+        self._call("add_up", self.sums, self.sum_count, results)
+        self._copy(f.at(results, sums), self.scattered, self.scattered_size)
         b.branch(next_unit)
 
     def _block(self, first: Any) -> None:
@@ -221,48 +239,32 @@ class _Run:
         is_valid = b.icmp_signed("<", positions, f.splat(self.lanes))
         consecutive = self._number_lanes(positions, is_valid, full)
         with self._input_segments(False) as segment:
-            f.b.call(self.load_segment, [segment, self.slots, self.numbers, consecutive])
+            self._call("load_segment", segment, self.slots, self.numbers, consecutive)
         holds = f.constant(self.integers, 0)
         f.store(holds, self.workspace, STATUS * SLOT, align=SLOT)
-        partial = b.and_(self.adds, b.not_(full))
-        with b.if_then(partial):
-            self._keep_sums()
-        self._run(CodeFields.MAIN)
-        status = f.load(self.integers, self.workspace, STATUS * SLOT, align=SLOT)
-        with b.if_then(f.any(b.icmp_signed("!=", status, holds))):  # the table is 0 before
-            self._report(first, valid)
-        with b.if_then(f.any(b.icmp_signed("==", status, holds))):
-            self._store_outputs(consecutive, valid)
-        self._add()
-        with b.if_then(partial):
-            self._add_valid(is_valid)
+        with self._last_block(full, valid):
+            self._run(CodeFields.MAIN)
+            status = f.load(self.integers, self.workspace, STATUS * SLOT, align=SLOT)
+            with b.if_then(f.any(b.icmp_signed("!=", status, holds))):  # the table is 0 before
+                self._report(first, valid)
+            with b.if_then(f.any(b.icmp_signed("==", status, holds))):
+                self._store_outputs(consecutive, valid)
+            rows = f.address(self.code, CodeFields.ADDED)
+            self._call("add", self.workspace, rows, f.field(self.code, CodeFields.ADDED_COUNT))
 
-    def _keep_sums(self) -> None:
-        """Put the sums aside, and begin others at 0."""
-        f = self.f
-        with f.loop(self.sum_count) as r:
-            total = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
-            f.store(total, self.kept, self._slot(r), align=SLOT)
-            f.store(self.zeros, self.sums, self._slot(r), align=SLOT)
-
-    def _add(self) -> None:
-        """Add what the code has not added to the sums."""
+    @contextmanager
+    def _last_block(self, full: Any, valid: Any) -> Iterator[None]:
+        """Around a block: if it is not full, only its valid lanes are added up."""
         f, b = self.f, self.f.b
-        rows = f.address(self.code, CodeFields.ADDED)
-        with f.loop(f.field(self.code, CodeFields.ADDED_COUNT)) as k:
-            row = f.at(rows, b.shl(k, f.number(4)))
-            value = f.load(self.doubles, self.workspace, f.field(row, 0), align=SLOT)
-            place = f.at(self.workspace, f.field(row, 1))
-            f.store(b.fadd(f.load(self.doubles, place, align=SLOT), value), place, align=SLOT)
-
-    def _add_valid(self, is_valid: Any) -> None:
-        """Add the valid lanes of a partial block to the sums that were put aside."""
-        f, b = self.f, self.f.b
-        with f.loop(self.sum_count) as r:
-            total = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
-            kept = f.load(self.doubles, self.kept, self._slot(r), align=SLOT)
-            total = b.fadd(kept, b.select(is_valid, total, self.zeros))
-            f.store(total, self.sums, self._slot(r), align=SLOT)
+        if "add_valid" not in self.functions:
+            yield
+            return
+        with b.if_then(b.not_(full)):
+            self._copy(self.kept, self.sums, self.sum_size)
+            self._zero_sums()
+        yield
+        with b.if_then(b.not_(full)):
+            self._call("add_valid", self.sums, self.kept, self.sum_count, valid)
 
     def _number_lanes(self, positions: Any, is_valid: Any, full: Any) -> Any:
         """Find the numbers of the lanes; gives whether they are consecutive."""
@@ -274,9 +276,10 @@ class _Run:
         in_order = b.icmp_signed("==", self.index, f.number(0))
         with b.if_then(b.not_(in_order)):
             index = b.inttoptr(self.index, f.pointer)
-            for lane in range(0, SLOT, 8):
-                place = b.shl(f.load(f.i64, self.numbers, lane), f.number(3))
-                f.store(f.load(f.i64, index, place), self.numbers, lane)
+            with f.loop(f.number(BLOCK)) as lane:
+                here = b.shl(lane, f.number(3))
+                place = b.shl(f.load(f.i64, self.numbers, here), f.number(3))
+                f.store(f.load(f.i64, index, place), self.numbers, here)
         return b.and_(full, in_order)
 
     def _report(self, first: Any, valid: Any) -> None:
@@ -291,32 +294,15 @@ class _Run:
                 f.store(status, table, b.shl(b.add(first, lane), f.number(2)), align=4)
 
     def _store_outputs(self, consecutive: Any, valid: Any) -> None:
+        if "store_segment" not in self.functions:
+            return
         f, b = self.f, self.f.b
+        outputs = f.address(self.code, CodeFields.OUTPUTS)
         first = f.field(self.call, CallFields.INPUT_SEGMENTS)
         end = b.add(first, f.field(self.call, CallFields.OUTPUT_SEGMENTS))
         with f.loop(end, first) as s:
-            given = [self.workspace, self.outputs, self.numbers, consecutive, valid]
-            b.call(self.store_segment, [self._segment(s), *given])
-
-    def _add_up(self, unit: Any) -> None:
-        """Add up the eight sums of each output, in halves; those that lanes share are complete."""
-        f, b = self.f, self.f.b
-        table = f.address(self.call, CallFields.SUMS)
-        row = b.add(self.sum_count, b.shl(self.scattered_slots, f.number(3)))
-        first = b.mul(unit, row)
-        end = f.at(table, b.shl(b.add(first, self.sum_count), f.number(3)))
-        with f.loop(self.scattered_slots) as r:
-            totals = f.load(self.doubles, self.scattered, self._slot(r), align=SLOT)
-            f.store(totals, end, self._slot(r), align=8)
-        with f.loop(self.sum_count) as r:
-            part = f.load(self.doubles, self.sums, self._slot(r), align=SLOT)
-            half = BLOCK // 2
-            while half:
-                low = f.shuffle(part, part, list(range(half)))
-                high = f.shuffle(part, part, list(range(half, 2 * half)))
-                part = b.fadd(low, high)
-                half //= 2
-            f.store(f.element(part, 0), table, b.shl(b.add(first, r), f.number(3)))
+            given = [self.workspace, outputs, self.numbers, consecutive, valid]
+            self._call("store_segment", self._segment(s), *given)
 
 
 def _write_call(f: Procedure) -> None:

@@ -158,7 +158,9 @@ class Kernel:
             index = np.ascontiguousarray(index, dtype=np.int64)
             index_address = address_of(index)
             lanes = len(index)
-        loaded = self._loaded_for_storing() if materialize else self._loaded
+        loaded = self._loaded
+        if materialize:
+            loaded = self._storing or self._loaded_for_storing()
         code = loaded.code
         units, unit_blocks = _units(lanes, code.row, threads)
         status = None
@@ -214,13 +216,12 @@ class Kernel:
     def _work(self, loaded: Loaded, call: int) -> Errors:
         """Work through units until none is left; gives the errors in callbacks."""
         workspace = loaded.take_workspace()
-        run = _run_function(self._stores_all.machine, loaded.code.width)
         errors: Errors = []
         if loaded.code.calls_back:
             with collected_errors() as errors:
-                run(loaded.address, call, workspace[0])
+                loaded.run(loaded.address, call, workspace[0])
         else:
-            run(loaded.address, call, workspace[0])
+            loaded.run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
 
@@ -298,14 +299,6 @@ def _held(status: NDArray[np.int32] | None, position: int) -> bool:
     if status is None:
         return True
     return bool((status == 0).any() if position == EVERY_LANE else status[position] == 0)
-
-
-@functools.cache
-def _run_function(target: Machine, width: int) -> Any:
-    """The driver's function ``run`` for code that computes so many lanes at a time."""
-    pointer = ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
-    return kind(shared_function(target, f"run{width}", lambda: driver.lanes_driver(width)))
 
 
 @functools.cache

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule import forking
 from chainrule.program.form import WRITES, Program, statements
 
 from .callback import CallbackTable
-from .driver import CodeFields
+from .driver import CodeFields, lanes_driver
 from .layout import BLOCK, SLOT
 from .lowering import Request, operations_of
+from .machine import Machine
 from .memory import available_memory, readable
-from .objects import object_code
+from .objects import object_code, shared_function
 from .vector_math import provide
 
 Table = NDArray[np.int64]
 Workspace = tuple[int, NDArray[np.uint8]]
 """The address of a workspace, and the memory it lies in."""
+
+_lock = forking.lock()
+_runs: dict[tuple[Machine, int, bool, bool], Any] = {}
 
 LARGE: Final = 1 << 25  # bytes of a workspace that is not kept between calls
 
@@ -37,6 +43,7 @@ class Loaded:
         code: what the code consists of.
         compile_seconds: how long compiling took.
         address: that of the driver's table for this code.
+        run: the driver's function of that name, for lanes.
         order: of the sums of outputs; see :class:`Code`.
         is_plain: whether a call can do without preparation.
     """
@@ -66,6 +73,9 @@ class Loaded:
         )
         self._table = self._describe(request.program.inputs.size)
         self.address: int = self._table.ctypes.data
+        self.run: Any = None
+        if request.lanes:
+            self.run = _run_function(machine, code.width, len(code.outputs) > 0, code.sum_count > 0)
         self.is_plain = not code.calls_back and code.size < LARGE
         self.compile_seconds = time.perf_counter() - start
 
@@ -86,10 +96,10 @@ class Loaded:
         table[CodeFields.CONSTANT_COUNT] = len(code.constants)
         table[CodeFields.SUMS] = code.sums
         table[CodeFields.SUM_COUNT] = code.sum_count
-        table[CodeFields.SCATTERED] = code.scattered
-        table[CodeFields.SCATTERED_SLOTS] = code.scattered_slots
         table[CodeFields.ADDED] = self._added.ctypes.data
         table[CodeFields.ADDED_COUNT] = len(code.added)
+        table[CodeFields.SCATTERED] = code.scattered
+        table[CodeFields.SCATTERED_SLOTS] = code.scattered_slots
         table[CodeFields.SAME] = code.same
         table[CodeFields.SPREAD] = self._spread.ctypes.data
         table[CodeFields.SPREAD_COUNT] = len(code.spread)
@@ -135,6 +145,31 @@ class Loaded:
         """Keep a workspace for the next one who needs it, unless it is large."""
         if self.code.size < LARGE:
             self._pool.append(workspace)
+
+
+def _run_function(target: Machine, width: int, stores: bool, sums: bool) -> Any:
+    """The driver's function ``run``, at first only with what is needed: it takes long to compile.
+
+    Args:
+        target: what it is compiled for.
+        width: how many lanes the code computes at a time.
+        stores: whether it must store outputs.
+        sums: whether it must add outputs up.
+    """
+    with _lock:
+        for stores_too, sums_too in ((stores, sums), (True, True)):
+            found = _runs.get((target, width, stores_too, sums_too))
+            if found is not None:
+                return found
+        if any((machine, lanes) == (target, width) for machine, lanes, _, _ in _runs):
+            stores = sums = True
+        pointer = ctypes.c_void_p
+        kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
+        address = shared_function(
+            target, "run", lambda: lanes_driver(width, stores, sums), (width, stores, sums)
+        )
+        found = _runs[target, width, stores, sums] = kind(address)
+        return found
 
 
 def largest_array(program: Program) -> str:

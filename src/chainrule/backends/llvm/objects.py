@@ -59,18 +59,21 @@ def object_code(request: Request) -> tuple[Code, NDArray[np.uint8], list[bytes]]
     return code, memory, objects
 
 
-def shared_function(machine: Machine, name: str, write: Callable[[], str]) -> int:
+def shared_function(
+    machine: Machine, name: str, write: Callable[[], str], kind: object = None
+) -> int:
     """A function that all kernels use; it stays for the life of the process.
 
     Args:
         machine: what to compile for.
         name: its name.
         write: gives its module, in LLVM's assembly language.
+        kind: tells functions of one name apart.
 
     Returns:
         its address.
     """
-    key = cache.name_of(b"shared", repr((machine, name)).encode())
+    key = cache.name_of(b"shared", repr((machine, name, kind)).encode())
     entry = cache.get(key)
     if entry is None:
         entry = {}, [machine.compile(write(), 2)]

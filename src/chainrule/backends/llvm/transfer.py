@@ -47,11 +47,15 @@ class _Transfer:
         self.element_stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
         self.lane_stride = f.field(segment, SegmentFields.LANE_STRIDE)
         self.first = f.field(segment, SegmentFields.FIRST)
-        self.whole = f.b.and_(self.count, f.number(-BLOCK))  # elements in whole blocks
 
     def has(self, stride: Any, value: int) -> Any:
         """Whether a stride has a value."""
         return self.f.b.icmp_signed("==", stride, self.f.number(value))
+
+    def whole(self, by_blocks: Any) -> Any:
+        """How many elements, the first ones, are moved as whole blocks of eight."""
+        b = self.f.b
+        return b.select(by_blocks, b.and_(self.count, self.f.number(-BLOCK)), self.f.number(0))
 
     def slot_of(self, k: Any, more: int = 0) -> Any:
         """The slot of element k + more of the segment."""
@@ -74,6 +78,41 @@ class _Transfer:
         return [self.row(8 * lane) for lane in range(BLOCK)]
 
 
+def write_load_same(module: Any) -> Any:
+    """Write a function that loads a segment of inputs that are the same for all lanes.
+
+    It takes the segment, and where the number of the first input goes.
+    """
+    f = Procedure(module, "load_same", None, "pp")
+    segment, same = f.args
+    base = f.address(segment, SegmentFields.ADDRESS)
+    stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
+    first = f.field(segment, SegmentFields.FIRST)
+    with f.loop(f.field(segment, SegmentFields.COUNT)) as k:
+        x = f.load(f.double, base, f.b.mul(k, stride))
+        f.store(x, same, f.b.shl(f.b.add(first, k), f.number(3)))
+    f.b.ret_void()
+    return f.function
+
+
+def write_spread(module: Any) -> Any:
+    """Write a function that puts inputs that are the same for all lanes into slots.
+
+    It takes pairs of the first input of some and their number, the number of pairs, where the
+    numbers are, and the first input's slot.
+    """
+    f = Procedure(module, "spread", None, "pipp")
+    runs, count, same, slots = f.args
+    with f.loop(count) as r:
+        run = f.at(runs, f.b.shl(r, f.number(4)))
+        first = f.field(run, 0)
+        with f.loop(f.b.add(first, f.field(run, 1)), first) as k:
+            x = f.load(f.double, same, f.b.shl(k, f.number(3)))
+            f.store(f.splat(x), slots, f.b.shl(k, f.number(_SLOT_SHIFT)), align=SLOT)
+    f.b.ret_void()
+    return f.function
+
+
 def write_load(module: Any) -> Any:
     """Write a function that loads a segment of the inputs.
 
@@ -84,31 +123,21 @@ def write_load(module: Any) -> Any:
     _, slots, numbers, consecutive = f.args
     t = _Transfer(f, numbers, lambda k: f.at(slots, f.b.shl(k, f.number(_SLOT_SHIFT))))
 
-    def columns() -> None:
-        with f.loop(t.count) as k:
+    with f.b.if_else(f.b.and_(consecutive, t.has(t.lane_stride, 8))) as (in_columns, in_rows):
+        with in_columns, f.loop(t.count) as k:
             f.store(f.load(t.doubles, t.column(k)), t.slot_of(k), align=SLOT)
-
-    def whole_rows() -> None:
-        rows = t.rows()
-        with f.loop(t.whole, step=BLOCK) as k:
-            offset = f.b.shl(k, f.number(3))
-            read = [f.load(t.doubles, row, offset) for row in rows]
-            for i, column in enumerate(_transposed(f, read)):
-                f.store(column, t.slot_of(k, i), align=SLOT)
-        strided(t.whole)
-
-    def strided(start: Any) -> None:
-        rows = t.rows()
-        with f.loop(t.count, start) as k:
-            offset = f.b.mul(k, t.element_stride)
-            column = f.vector_of([f.load(f.double, row, offset) for row in rows])
-            f.store(column, t.slot_of(k), align=SLOT)
-
-    f.choose(
-        (f.b.and_(consecutive, t.has(t.lane_stride, 8)), columns),
-        (t.has(t.element_stride, 8), whole_rows),
-        default=lambda: strided(0),
-    )
+        with in_rows:
+            rows = t.rows()
+            whole = t.whole(t.has(t.element_stride, 8))
+            with f.loop(whole, step=BLOCK) as k:
+                offset = f.b.shl(k, f.number(3))
+                read = [f.load(t.doubles, row, offset) for row in rows]
+                for i, column in enumerate(_transposed(f, read)):
+                    f.store(column, t.slot_of(k, i), align=SLOT)
+            with f.loop(t.count, whole) as k:
+                offset = f.b.mul(k, t.element_stride)
+                column = f.vector_of([f.load(f.double, row, offset) for row in rows])
+                f.store(column, t.slot_of(k), align=SLOT)
     f.b.ret_void()
     return f.function
 
@@ -125,45 +154,44 @@ def write_store(module: Any) -> Any:
         f, numbers, lambda k: f.at(workspace, f.load(f.i64, offsets, f.b.shl(k, f.number(3))))
     )
 
-    def columns() -> None:
-        with f.loop(t.count) as k:
+    with f.b.if_else(f.b.and_(consecutive, t.has(t.lane_stride, 8))) as (in_columns, in_rows):
+        with in_columns, f.loop(t.count) as k:
             f.store(f.load(t.doubles, t.slot_of(k), align=SLOT), t.column(k))
-
-    def whole_rows() -> None:
-        rows = t.rows()
-        with f.loop(t.whole, step=BLOCK) as k:
-            read = [f.load(t.doubles, t.slot_of(k, i), align=SLOT) for i in range(BLOCK)]
-            for row, values in zip(rows, _transposed(f, read), strict=True):
-                f.store(values, row, f.b.shl(k, f.number(3)))
-        strided(t.whole)
-
-    def strided(start: Any) -> None:
-        with f.loop(valid) as lane:
-            place = f.b.shl(lane, f.number(3))
-            row = t.row(place)
-            with f.loop(t.count, start) as k:
-                x = f.load(f.double, t.slot_of(k), place)
-                f.store(x, row, f.b.mul(k, t.element_stride))
-
-    full = f.b.icmp_signed("==", valid, f.number(BLOCK))
-    f.choose(
-        (f.b.and_(consecutive, t.has(t.lane_stride, 8)), columns),
-        (f.b.and_(full, t.has(t.element_stride, 8)), whole_rows),
-        default=lambda: strided(0),
-    )
+        with in_rows:
+            full = f.b.icmp_signed("==", valid, f.number(BLOCK))
+            whole = t.whole(f.b.and_(full, t.has(t.element_stride, 8)))
+            rows = t.rows()
+            with f.loop(whole, step=BLOCK) as k:
+                read = [f.load(t.doubles, t.slot_of(k, i), align=SLOT) for i in range(BLOCK)]
+                for row, values in zip(rows, _transposed(f, read), strict=True):
+                    f.store(values, row, f.b.shl(k, f.number(3)))
+            with f.loop(valid) as lane:
+                place = f.b.shl(lane, f.number(3))
+                row = t.row(place)
+                with f.loop(t.count, whole) as k:
+                    x = f.load(f.double, t.slot_of(k), place)
+                    f.store(x, row, f.b.mul(k, t.element_stride))
     f.b.ret_void()
     return f.function
 
 
 def _transposed(f: Procedure, rows: list[Any]) -> list[Any]:
-    """Eight vectors of eight numbers, transposed: blocks off the diagonal are swapped."""
-    for half in (4, 2, 1):
-        keep = [j if (j // half) % 2 == 0 else j - half + BLOCK for j in range(BLOCK)]
-        move = [j + half if (j // half) % 2 == 0 else j + BLOCK for j in range(BLOCK)]
-        new = list(rows)
-        for i in range(BLOCK):
-            if (i // half) % 2 == 0:
-                new[i] = f.shuffle(rows[i], rows[i + half], keep)
-                new[i + half] = f.shuffle(rows[i], rows[i + half], move)
-        rows = new
-    return rows
+    """Eight vectors of eight numbers, transposed, by shuffles that the processor has.
+
+    First pairs of numbers are made of two rows; pairs of pairs, and those of these, are picked.
+    """
+    columns: list[Any] = [None] * BLOCK
+    for odd in (0, 1):
+        every_other = [
+            f.shuffle(a, b, _PAIRS[odd]) for a, b in zip(rows[::2], rows[1::2], strict=True)
+        ]
+        for low in (0, 1):
+            a = f.shuffle(every_other[0], every_other[1], _PICKED[low])
+            b = f.shuffle(every_other[2], every_other[3], _PICKED[low])
+            for high in (0, 1):
+                columns[4 * high + 2 * low + odd] = f.shuffle(a, b, _PICKED[high])
+    return columns
+
+
+_PAIRS: Final = [[0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]]
+_PICKED: Final = [[0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15]]

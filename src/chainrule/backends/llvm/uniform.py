@@ -131,7 +131,7 @@ class _Search:
 
 
 class SameInputs:
-    """Which loads and gathers of inputs get numbers that are the same for all lanes, from an array.
+    """Which loads and gathers of inputs read numbers that are the same for all lanes.
 
     Elements with a fixed index are read from slots, as all values of straight code are.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chainrule import rules
+from chainrule.passes.rebuild import Rebuilding
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
@@ -25,8 +26,6 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-
-from .rebuild import Rebuilding
 
 
 def expanded(program: Program) -> Program:

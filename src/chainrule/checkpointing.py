@@ -1,0 +1,310 @@
+"""Long loops in reverse mode with less memory: carries are kept now and then, the rest runs again.
+
+A loop keeps its graph, some nodes an operation, until the backward pass has come through it. A
+checkpointed one is a single operation of the graph: it keeps carries of the forward pass, and its
+backward pass runs the iterations between two of them once more. Two ways are offered, for n
+iterations:
+
+- every k-th carry is kept: n / k carries and the graph of k iterations, each run twice; least for k
+  about the square root of n;
+- with c carries at a time, iterations run again up to r times, where n is at most
+  binomial(c + r, c): the binomial schedule of Griewank and Walther, "Algorithm 799: revolve", ACM
+  Transactions on Mathematical Software 26 (2000), which none with as many carries undercuts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
+from typing import Any, Final, TypeAlias
+
+from chainrule.differentiation import Linearization, fresh_inputs
+from chainrule.node import Node, apply
+from chainrule.operation import Operation
+from chainrule.rules import described
+from chainrule.tracing import PROGRESS, transformation
+
+Checkpoint: TypeAlias = "int | str | tuple[str, int] | None"
+
+BINOMIAL: Final = "binomial"
+REPETITIONS: Final = 3
+"""How often an iteration may run again by the binomial schedule, where the carries are not said."""
+
+_REVERSE: Final = frozenset(["grad", "value_and_grad", "jacrev"])
+
+Step: TypeAlias = Callable[[Sequence[Any], Sequence[Any], int], tuple[list[Any], list[Any]]]
+"""From the numbers and nodes of a carry and a row, and its place, to the next and what is left."""
+
+
+class Plan:
+    """Which carries a loop keeps.
+
+    Args:
+        checkpoint: every how many iterations; "binomial"; or ("binomial", how many at a time).
+        loop: what has them, for messages.
+        length: the number of iterations.
+
+    Attributes:
+        every: the distance of carries that are kept; 0 for the binomial schedule.
+        carries: how many are kept at a time by the binomial schedule.
+
+    Raises:
+        TypeError, ValueError: if there is no such way.
+    """
+
+    def __init__(self, checkpoint: Any, loop: str, length: int) -> None:
+        self.every, self.carries = 0, 0
+        number = checkpoint
+        if isinstance(checkpoint, tuple) and len(checkpoint) == 2 and checkpoint[0] == BINOMIAL:
+            number = checkpoint[1]
+        elif checkpoint == BINOMIAL:
+            number = 1
+            while math.comb(number + REPETITIONS, number) < length:
+                number += 1
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(
+                f"{loop}: checkpoint is a number of iterations, {BINOMIAL!r}, ({BINOMIAL!r}, number"
+                f" of carries) or None, not {described(checkpoint)}"
+            )
+        if number < 1:
+            raise ValueError(
+                f"{loop}: checkpoint={described(checkpoint)} keeps nothing; give 1 or more"
+            )
+        if number is checkpoint:
+            self.every = number
+        else:
+            self.carries = number
+
+    def first(self, length: int) -> list[int]:
+        """The places whose carries the forward pass keeps, in order."""
+        if self.every:
+            return list(range(0, length, self.every))
+        places, at = [0], 0
+        for left in range(self.carries - 1, 0, -1):
+            at += advance(length - at, left)
+            if at >= length:
+                break
+            places.append(at)
+        return places
+
+
+def advance(length: int, carries: int) -> int:
+    """After how many of some iterations the next carry is kept, with so many for the rest.
+
+    The iterations before it are pulled back with one carry more than the rest has, so that they are
+    split as binomial(carries + r, carries) is by Pascal's rule, r being the least that suffices.
+    """
+    repetitions = 0
+    while math.comb(carries + 1 + repetitions, carries + 1) < length:
+        repetitions += 1
+    most = math.comb(carries + repetitions, carries + 1)  # with one repetition less
+    fewest = length - math.comb(carries + repetitions, carries)
+    return max(1, min(length - 1, most), fewest)
+
+
+def can_be_kept() -> bool:
+    """Whether a loop may be one operation: only first derivatives in reverse mode are wanted."""
+    names = PROGRESS.names.values()
+    alone = len(names) <= 1 and _REVERSE.issuperset(names)
+    return alone and PROGRESS.recorder is None and not PROGRESS.structural
+
+
+def checkpointed(
+    step: Step, length: int, initial: Sequence[Any], columns: Sequence[list[Any]], plan: Plan
+) -> tuple[list[Any], list[list[Any]]] | None:
+    """The last carry of a loop and what its iterations leave, with a pull-back that runs it again.
+
+    None if that is not enough: where derivatives are followed further. A result with the cotangent
+    0 counts as one that no message reaches.
+
+    Args:
+        step: an iteration; takes the carry, what it reads, and its place.
+        length: the number of iterations, one at least.
+        initial: the first carry.
+        columns: what the iterations read, for each number of it.
+        plan: which carries are kept.
+    """
+    return _Loop(step, length, initial, columns, plan).results()
+
+
+class _Loop:
+    """A loop as an operation; see :func:`checkpointed`."""
+
+    def __init__(
+        self,
+        step: Step,
+        length: int,
+        initial: Sequence[Any],
+        columns: Sequence[list[Any]],
+        plan: Plan,
+    ) -> None:
+        self.step = step
+        self.length = length
+        self.initial = list(initial)
+        self.columns = [*columns]
+        self.moving = [j for j, x in enumerate(columns) if any(isinstance(y, Node) for y in x)]
+        self._plan = plan
+        self._first = Node(0.0)._serial  # what is older is from outside
+        self._outside: dict[int, Node] = {}
+
+    @property
+    def outside(self) -> list[Node]:
+        """What the iterations use from outside."""
+        return list(self._outside.values())
+
+    def results(self) -> tuple[list[Any], list[list[Any]]] | None:
+        """The last carry, and what the iterations leave; None where it must be a plain loop."""
+        kept = self._plan.first(self.length)
+        state = _numbers(self.initial)
+        self._kept: list[list[float]] = []
+        left: list[list[float]] = []
+        for start, end in pairwise([*kept, self.length]):
+            self._kept.append(state)
+            state = self._advanced(state, start, end, left)
+        self._stretches = [*pairwise([*kept, self.length])]
+        n, self.n_left = len(state), len(left[0])
+        values: list[Any] = [*state, *[x for row in left for x in row]]
+        operands = [*self.initial]
+        for j in self.moving:
+            operands += self.columns[j]
+        operands += self.outside
+        levels = {x._level for x in operands if isinstance(x, Node)}
+        if levels - {next(iter(PROGRESS.names), 0)}:
+            return None
+        if values and levels:
+            values = self._nodes(values, operands)
+        starts = range(n, len(values) or 1, self.n_left or 1)
+        rows = [values[start : start + self.n_left] for start in starts]
+        return values[:n], rows[: self.length] if self.n_left else [[]] * self.length
+
+    def _advanced(
+        self, state: list[float], start: int, end: int, left: list[list[float]] | None = None
+    ) -> list[float]:
+        """The numbers of the carry after some iterations; the nodes of these go."""
+        for i in range(start, end):
+            row = [x[i]._number if isinstance(x[i], Node) else x[i] for x in self.columns]
+            after, own = self.step(state, row, i)
+            if left is not None:
+                self._note_outside([*after, *own])
+                left.append(_numbers(own))
+            state = _numbers(after)
+        return state
+
+    def _note_outside(self, values: Sequence[Any]) -> None:
+        """Note what values depend on that is older than the loop."""
+        self._outside.update({id(x): x for x in self.below(values) if x._serial < self._first})
+
+    def below(self, values: Sequence[Any], level: int | None = None) -> list[Node]:
+        """What values depend on, down to what is older than the loop, in the order of its making.
+
+        Args:
+            values: numbers and nodes.
+            level: if it is given, only nodes of a lower one.
+        """
+        found: dict[int, Node] = {}
+        waiting = [x for x in values if isinstance(x, Node)]
+        for node in waiting:
+            if id(node) in found:
+                continue
+            found[id(node)] = node
+            if node._serial >= self._first:
+                waiting += [x for x in node.operands if isinstance(x, Node)]
+        order = sorted(found.values(), key=lambda x: x._serial)
+        return [x for x in order if level is None or x._level < level]
+
+    def _nodes(self, values: Sequence[float], operands: Sequence[Any]) -> list[Any]:
+        """The results, as nodes that depend on the operands."""
+        whole = Operation("scan", lambda y, *xs: y, self._of_ones)
+        whole.passes = True
+        whole.pull_back = self._pulled
+        together = apply(whole, (values[0], *operands))
+        if len(values) == 1:
+            return [together]
+        parts: list[Any] = []
+        for place, value in enumerate(values):
+            part = Operation(f"scan[{place}]", lambda y, x: y, lambda y, *xs: [0.0, 1.0])
+            part.passes = True
+            part.result_of = place, len(values)
+            parts.append(apply(part, (value, together)))
+        return parts
+
+    def _of_ones(self, y: Any, *operands: Any) -> list[Any]:
+        """What is pulled back of 1, for pictures."""
+        ones = [1.0] * (len(self.initial) + self.length * self.n_left)
+        return [0.0, *_numbers(self._pulled(ones, _numbers(operands[1:])))]
+
+    def _pulled(self, cotangents: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+        """From cotangents of the results to messages to the operands."""
+        pull = _Pull(self, cotangents, operands)
+        stretches = [*zip(self._kept, self._stretches, strict=True)]
+        for place, (state, (start, end)) in reversed([*enumerate(stretches)]):
+            if self._plan.every:
+                pull.back(state, start, end)
+            else:
+                self._split(pull, state, start, end, self._plan.carries - 1 - place)
+        return pull.messages()
+
+    def _split(self, pull: _Pull, state: list[float], start: int, end: int, carries: int) -> None:
+        """Pull back through some iterations, from the last to the first, with spare carries."""
+        while end - start > 1:
+            if carries < 1:
+                for last in range(end - 1, start, -1):
+                    pull.back(self._advanced(state, start, last), last, last + 1)
+                break
+            middle = start + advance(end - start, carries)
+            self._split(pull, self._advanced(state, start, middle), middle, end, carries - 1)
+            end = middle
+        pull.back(state, start, start + 1)
+
+
+class _Pull:
+    """A backward pass on its way through a loop: what has come to its operands so far."""
+
+    def __init__(self, loop: _Loop, cotangents: Sequence[Any], operands: Sequence[Any]) -> None:
+        self._loop = loop
+        n = len(loop.initial)
+        self._state = list(cotangents[:n])
+        self._left = cotangents[n:]
+        self._columns = [*loop.columns]
+        self._to_columns: dict[int, list[Any]] = {}
+        for at, j in enumerate(loop.moving):
+            self._columns[j] = list(operands[n + at * loop.length : n + (at + 1) * loop.length])
+            self._to_columns[j] = [0.0] * loop.length
+        self._outside: list[Any] = [0.0] * len(loop.outside)
+
+    def messages(self) -> list[Any]:
+        """What has come to the operands."""
+        return [*self._state, *chain.from_iterable(self._to_columns.values()), *self._outside]
+
+    def back(self, state: Sequence[Any], start: int, end: int) -> None:
+        """Pull back through some iterations, the first of which gets a carry."""
+        loop, n = self._loop, len(state)
+        given = [[x[i] for x in self._columns] for i in range(start, end)]
+        left = self._left[start * loop.n_left : end * loop.n_left]
+        cotangents = [x or None for x in (*self._state, *left)]
+        with transformation("scan") as level:
+            inputs = fresh_inputs([*state, *_numbers([*chain.from_iterable(given)])], level)
+            now: list[Any] = inputs[:n]
+            outputs: list[Any] = []
+            width = len(self._columns)
+            for i in range(start, end):
+                at = n + (i - start) * width
+                row = zip(given[i - start], inputs[at : at + width], strict=True)
+                now, own = loop.step(now, [x if type(x) is int else node for x, node in row], i)
+                outputs += own
+            outputs = [*now, *outputs]
+            known = {id(x) for x in loop.outside}
+            through = [x for x in loop.below(outputs, level) if id(x) not in known]
+            graph = Linearization(inputs, outputs, level, loop.outside, through)
+            graph.live, graph.numeric = False, True
+            messages = graph.closed(graph.pull_back(cotangents))
+        self._state = messages[:n]
+        for j, column in self._to_columns.items():
+            column[start:end] = messages[n + j : n + (end - start) * width : width]
+        to_outside = messages[n + (end - start) * width :]
+        self._outside = [x + y for x, y in zip(self._outside, to_outside, strict=True)]
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    return [float(x._number if isinstance(x, Node) else x) for x in values]

@@ -1,0 +1,85 @@
+"""Indices of loops whose body is traced once: what they look up is a column of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import add, floordiv, mod, mul, sub
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from chainrule import rules
+from chainrule.node import Node
+from chainrule.program.nests import Numbers
+
+from .indices import IndexNode
+
+if TYPE_CHECKING:
+    from .loops import Iteration
+
+
+class LoopIndex(IndexNode):
+    """A whole number that is known for each iteration of a loop."""
+
+    _numbers: Numbers
+    _iteration: Iteration
+
+    @staticmethod
+    def at(node: Node, numbers: Numbers, iteration: Iteration) -> LoopIndex:
+        """The index that has the value of a node, of some numbers that of the iteration."""
+        index = LoopIndex(rules.identity, node._number, node, None, None)
+        index._bound = int(abs(numbers).max())
+        index._numbers = numbers
+        index._iteration = iteration
+        return index
+
+    def __index__(self) -> int:
+        """It has another one in each iteration: these become parts of the trace, one by one."""
+        self._iteration.unroll()
+
+    def columns(self, rows: Any) -> list[Any] | None:
+        """The elements of a row, that of the iteration; None where they can't be columns.
+
+        Raises:
+            IndexError: if there is no row for some iteration.
+        """
+        numbers = self._numbers
+        wrong = (numbers < -len(rows)) | (numbers >= len(rows))
+        if wrong.any():
+            raise IndexError(f"index {numbers[wrong][0]} is outside a table of {len(rows)}")
+        read = rows[numbers].reshape(len(numbers), -1)
+        if not self._iteration.reads(read.ravel().tolist()):
+            return None
+        return [self._iteration.column(read[:, j].tolist()) for j in range(read.shape[1])]
+
+    def _with(self, other: Any, result: Any, operator: Callable[[Any, Any], Any]) -> Any:
+        """The result of an operator, known for each iteration if both operands are."""
+        if isinstance(other, LoopIndex):
+            other = other._numbers if other._iteration is self._iteration else None
+        if not isinstance(result, IndexNode) or not isinstance(other, (int, numpy.ndarray)):
+            return result
+        return LoopIndex.at(result, operator(self._numbers, other), self._iteration)
+
+    def __add__(self, other: object) -> Any:
+        return self._with(other, super().__add__(other), add)
+
+    def __radd__(self, other: object) -> Any:
+        return self._with(other, super().__radd__(other), add)
+
+    def __sub__(self, other: object) -> Any:
+        return self._with(other, super().__sub__(other), sub)
+
+    def __rsub__(self, other: object) -> Any:
+        return self._with(other, super().__rsub__(other), lambda x, y: y - x)
+
+    def __mul__(self, other: object) -> Any:
+        return self._with(other, super().__mul__(other), mul)
+
+    def __rmul__(self, other: object) -> Any:
+        return self._with(other, super().__rmul__(other), mul)
+
+    def __floordiv__(self, other: object) -> Any:
+        return self._with(other, super().__floordiv__(other), floordiv)
+
+    def __mod__(self, other: object) -> Any:
+        return self._with(other, super().__mod__(other), mod)

@@ -1,0 +1,133 @@
+"""A function for arguments of one kind, and how it is traced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chainrule import trees
+from chainrule.node import Node
+
+from .arguments import Leaf, Packed, inputs_to_arguments
+from .draws import Draws
+from .paths import Paths, Prefix
+from .sites import PlainSites
+from .trace import Restart, Trace
+
+
+class TracedFunction:
+    """A function for arguments of one kind, of which a trace is recorded for each path.
+
+    Args:
+        function: the user's.
+        structure: of the arguments.
+        leaves: what is known of each of their leaves.
+        lanes: whether it runs over lanes.
+        max_traces: how many traces may be recorded.
+        captured: nodes from outside that are known already.
+        by_captured: by how many captured nodes its results are differentiated; None for all.
+
+    Attributes:
+        paths: its traces.
+        n_inputs: how many inputs it has, captured nodes aside.
+        live: the inputs that may be nodes.
+        layout: of the result.
+        trace_seconds: how long tracing took so far.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        structure: Any,
+        leaves: Sequence[Leaf],
+        lanes: bool,
+        max_traces: int,
+        captured: Sequence[Node] = (),
+        by_captured: int | None = None,
+    ) -> None:
+        self.leaves = list(leaves)
+        self.structure = structure
+        self.lanes = lanes
+        self.max_traces = max_traces
+        self.live: list[int] = []
+        self._shared: list[bool] = []
+        for leaf in leaves:
+            if leaf.kind in ("node", "nodes"):
+                self.live.extend(range(len(self._shared), len(self._shared) + leaf.size))
+            self._shared.extend([leaf.axis is None] * leaf.size)
+        self.n_inputs = len(self._shared)
+        self.layout: trees.Layout | None = None
+        self.trace_seconds = 0.0
+        self._by_captured = by_captured
+        self._plain = PlainSites()
+        self._draws = Draws(function)
+        self.paths = Paths(self, captured)
+
+    def at_point(self, arguments: Any) -> Any:
+        """The result for arguments, at one lane."""
+        raise NotImplementedError
+
+    def warn_of_draws(self, generator: str) -> None:
+        """Say that random numbers were drawn while it was traced."""
+        raise NotImplementedError
+
+    def uniform(self, trace: Trace) -> list[bool] | None:
+        """For each input of a trace whether all lanes share it; None without lanes."""
+        return [*self._shared, *[True] * len(trace.captured)] if self.lanes else None
+
+    def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
+        """Run the function on nodes.
+
+        Args:
+            paths: the traces so far.
+            packed: the inputs.
+            lane: the lane whose inputs decide.
+            prefix: the outcomes that the first guards have.
+
+        Raises:
+            Restart: if the traces so far must be recorded anew; ``paths`` are new then.
+        """
+        self._draws.begin()
+        start = time.perf_counter()
+        try:
+            trace = Trace(
+                self.at_point,
+                packed.at(lane)[: self.n_inputs],
+                lambda x: inputs_to_arguments(x, self.structure, self.leaves, packed.values),
+                self.live,
+                prefix,
+                paths.captured,
+                self._by_captured,
+                self._plain,
+            )
+        except Restart:
+            self.paths = Paths(self, paths.captured)
+            raise
+        except MemoryError:
+            raise MemoryError(
+                f"tracing {self!r} ran out of memory; compile the body of the loop, or use"
+                " vmap for what is done for many points"
+            ) from None
+        self.trace_seconds += time.perf_counter() - start
+        generator = self._draws.made()
+        if generator is not None:
+            self.warn_of_draws(generator)
+        self._check_layout(trace.layout)
+        if len(trace.captured) > len(paths.captured):
+            if paths.traces:
+                self.paths = Paths(self, trace.captured)
+                raise Restart
+            paths.captured = trace.captured
+        return trace
+
+    def _check_layout(self, layout: trees.Layout) -> None:
+        """Raise TypeError if lanes give different results."""
+        if self.layout is None:
+            self.layout = layout  # of all lanes; single points may have others
+        elif self.lanes and layout != self.layout:
+            raise TypeError(
+                f"{self!r}: the result must have one structure and shape in all lanes,"
+                f" whatever branch they take; it was {self.layout}, and is {layout} on"
+                " another path"
+            )
