@@ -16,12 +16,12 @@ from chainrule.passes.going_on import going_on
 from chainrule.passes.rebuild import rebuilt
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
-    READS,
-    WRITES,
     CONSTANT,
     INPUT,
+    READS,
     SUMS,
     VALUES,
+    WRITES,
     Array,
     Compute,
     Derive,
