@@ -255,7 +255,7 @@ class _Run:
     @contextmanager
     def _last_block(self, full: Any, valid: Any) -> Iterator[None]:
         """Around a block: if it is not full, only its valid lanes are added up."""
-        f, b = self.f, self.f.b
+        b = self.f.b
         if "add_valid" not in self.functions:
             yield
             return
