@@ -239,7 +239,6 @@ class Reach:
             picked = any(isinstance(x, BY_VALUE) and x in self.some for x in self._sending(array))
             unknown = picked or array in self.separate
             for y in accesses:
-<<<<<<< HEAD
                 receives = isinstance(y, self._receivers) and (unknown or isinstance(y, BY_VALUE))
                 if receives and y in self.some and y not in self.always:
                     found.add(y)
@@ -247,16 +246,6 @@ class Reach:
             for _, y, certain in self.region.sources.get(x, ()):
                 if not certain and x in self.some and y in self.some and y not in self.gates:
                     found.add(x if self.forward else y)
-=======
-                unsure = isinstance(y, self._receivers) and y in self.some and y not in self.always
-                if unsure and (picked or isinstance(y, BY_VALUE)):
-                    found.add(y)
-        for statement in self.region.order:
-            for _, source, certain in self.region.sources.get(statement, ()):
-                reached = statement in self.some and source in self.some
-                if not certain and reached and source not in self.gates:
-                    found.add(statement if self.forward else source)
->>>>>>> tables
         return found
 
     def _send(self, statement: Statement, found: set[Statement]) -> None:
