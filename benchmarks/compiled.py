@@ -1,6 +1,6 @@
 """Time to compile and to run programs and their derivatives, against other libraries.
 
-Thirteen cases, named by letters; each library in fresh processes that take turns, held to one or
+Fourteen cases, named by letters; each library in fresh processes that take turns, held to one or
 two processors. Prints Markdown tables::
 
     python benchmarks/compiled.py

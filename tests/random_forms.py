@@ -2,8 +2,8 @@
 
 They have nested loops, rectangular, triangular and of no trips; recurrences that look back over
 several distances; sums that are added up in some loops and read in others; elements at random
-places, by strides, tables and values; tables of constants; picks; and, if wanted, guards, and segments that
-are differentiated.
+places, by strides, tables and values; tables of constants; picks; and, if wanted, guards, and
+segments that are differentiated.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "jacobian": lambda: chainrule.jacobian(1),  # type: ignore[arg-type]
     "jacrev": lambda: chainrule.jacrev(1),  # type: ignore[arg-type]
     "jvp": lambda: chainrule.jvp(abs, 1.0, (1.0,)),  # type: ignore[arg-type]
+    "segment_sum": lambda: chainrule.segment_sum([1.0], []),
     "stop_gradient": lambda: chainrule.stop_gradient("a"),
     "take": lambda: chainrule.take([1.0], "a"),
     "trace": lambda: chainrule.trace(1),  # type: ignore[arg-type]

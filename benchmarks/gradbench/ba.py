@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from compiled_cases.common import Array
+
 from gradbench.common import Problem
 
 CAMERAS, CAMERA, POINT = 49, 11, 3

@@ -7,8 +7,8 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-
 from compiled_cases.common import Array
+
 from gradbench.common import Problem
 
 POINTS, DIMENSIONS = 1_000, 8

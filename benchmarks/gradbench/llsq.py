@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from compiled_cases.common import Array
+
 from gradbench.common import Problem
 
 COEFFICIENTS = 128

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from compiled_cases.common import Array
+
 from gradbench.common import Problem
 
 UNKNOWNS = 1_000

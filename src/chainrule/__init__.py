@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chainrule.explorer import Explorer, Recording, explore
     from chainrule.jit.function import compile
     from chainrule.jit.indices import take
+    from chainrule.jit.segment_sums import segment_sum
     from chainrule.jit.trace import CompileError
     from chainrule.lanes import vmap
     from chainrule.program.form import Program
@@ -83,6 +84,7 @@ __all__ = [
     "math",
     "nn",
     "record_lines",
+    "segment_sum",
     "stop_gradient",
     "take",
     "trace",
@@ -97,6 +99,7 @@ _ROOMS = {
     "arrays": ("NodeArray", "array"),
     "jit.function": ("compile",),
     "jit.indices": ("take",),
+    "jit.segment_sums": ("segment_sum",),
     "jit.trace": ("CompileError",),
     "custom": ("custom_gradient",),
     "debugging": ("debug_print",),

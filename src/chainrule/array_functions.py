@@ -14,6 +14,7 @@ from chainrule import math
 from chainrule.array_elements import ELEMENTS, is_nan
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
+from chainrule.tracing import PROGRESS
 
 
 def _elementwise(function: Callable[..., Any], *arrays: Any) -> Any:
@@ -89,6 +90,9 @@ def _interp(
     below = values[0] if left is None else left
     above = values[-1] if right is None else right
 
+    if order.is_recorded(x, xp, fp) and len(at) > 1:
+        return _elementwise(lambda u: _looked_up(u, at, values, below, above), x)
+
     def element(u: Any) -> Any:
         if is_nan(u):
             return u
@@ -101,6 +105,21 @@ def _interp(
         return slope * (u - at[i]) + values[i]
 
     return _elementwise(element, x)
+
+
+def _looked_up(u: Any, at: list[Any], values: list[Any], below: Any, above: Any) -> Any:
+    """The value at a point between others in a trace, whatever the numbers are."""
+    recorder: Any = PROGRESS.recorder
+    last = len(at) - 1
+    i = recorder.searchsorted(numpy.asarray(at), u, True) - 1
+    i = math.maximum(math.minimum(i, last - 1), 0)
+    x, y, x_next, y_next = (recorder.looked_up(z, k) for k in (i, i + 1) for z in (at, values))
+    slope = ELEMENTS[numpy.divide](y_next - y, x_next - x)
+    between = slope * (u - x) + y
+    beyond = math.where(u == at[last], values[last], above)
+    return math.where(
+        u < at[0], below, math.where(u < at[last], between, math.where(u == u, beyond, u))
+    )
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:

@@ -10,8 +10,17 @@ from typing import Any
 import numpy
 
 from chainrule.array_elements import is_nan, truth
+from chainrule.node import Node
+from chainrule.tracing import PROGRESS
 
 Lane = list[Any]
+
+
+def is_recorded(*arrays: Any) -> bool:
+    """Whether a trace records what is done with some elements: then nothing may hang on them."""
+    if PROGRESS.recorder is None:
+        return False
+    return any(isinstance(x, Node) for array in arrays for x in numpy.asarray(array).flat)
 
 
 def order_of(lane: Lane) -> list[int]:
@@ -37,6 +46,9 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     if side not in ("left", "right"):
         raise ValueError(f"side is 'left' or 'right', not {side!r}")
     table = numpy.asarray(a) if sorter is None else numpy.asarray(a)[sorter]
+    if is_recorded(table, v):
+        recorder: Any = PROGRESS.recorder
+        return recorder.searchsorted(table, v, side == "right")
     lane = table.tolist()
     numbers = lane[: next((i for i, x in enumerate(lane) if is_nan(x)), len(lane))]
     bisected = bisect.bisect_left if side == "left" else bisect.bisect_right

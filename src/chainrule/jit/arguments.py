@@ -159,11 +159,13 @@ class Packed:
         values: the leaves of the arguments.
         places: where the numbers lie, in order.
         nodes: the elements of the leaves that may be nodes, in order; None for a number.
+        asked: the lane whose inputs were asked for last.
     """
 
     def __init__(self, leaves: Sequence[Leaf], values: Sequence[Any]) -> None:
         self.values = values
         self.nodes: list[Node | None] = []
+        self.asked = 0
         self._kept: list[Any] = []
         self.places: list[Regular] = []
         self._numbers: list[float] = []
@@ -227,6 +229,7 @@ class Packed:
 
     def at(self, lane: int) -> list[float]:
         """The inputs of a lane."""
+        self.asked = lane
         values: list[float] = []
         for address, count, stride, lane_stride in self.places:
             first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)

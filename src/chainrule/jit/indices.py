@@ -7,13 +7,13 @@ with anything else they are numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from math import prod
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy
 
-from chainrule import rules
+from chainrule import math, rules
 from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
@@ -25,6 +25,9 @@ from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode, found_by_guards
 
 from . import whole
+
+if TYPE_CHECKING:
+    from .tables import RecordedTables
 
 
 class IndexNode(WholeNode):
@@ -202,6 +205,23 @@ _PLAIN: Final = frozenset([int, slice])
 """Types of keys that hold no index."""
 
 
+class OutsideTableError(IndexError):
+    """An index is outside of what it looks up.
+
+    Attributes:
+        lane: where there are several, that of the index.
+    """
+
+    def __init__(self, index: int, length: int) -> None:
+        super().__init__(index, length)
+        self.lane: int | None = None
+
+    def __str__(self) -> str:
+        index, length = self.args
+        lane = "" if self.lane is None else f", at lane {self.lane}"
+        return f"index {index} is outside a table of {length}{lane}"
+
+
 class TracedArray(NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
 
@@ -220,7 +240,7 @@ class TracedArray(NodeArray):
         if any(isinstance(k, WholeNode) for k in keys):
             keys = tuple([_index(k) for k in keys])
             key = keys if isinstance(key, tuple) else keys[0]
-        if any(isinstance(k, IndexArray) for k in keys):
+        if any(map(_holds_indices, keys)):
             return _looked_up_by_arrays(self, keys)
         if any(isinstance(k, IndexNode) for k in keys):
             return _looked_up(self, key)
@@ -253,13 +273,20 @@ def take(table: Any, index: Any) -> Any:
         if isinstance(table, dict):
             raise TypeError("take looks up lists and arrays, not dicts")
         return _looked_up(_as_array(table), index)
-    if isinstance(index, IndexArray):
+    if _holds_indices(index):
         return _looked_up_by_arrays(_as_array(table), (index,))
     if isinstance(index, numpy.ndarray) and index.dtype.kind in "iu":
         return numpy.asarray(table)[index]
     if isinstance(index, (int, numpy.integer)) and not isinstance(index, bool):
         return table[index]
     raise TypeError(f"take: an index is a whole number, not {described(index)}")
+
+
+def _holds_indices(key: Any) -> bool:
+    """Whether a key is an array of indices."""
+    if isinstance(key, IndexArray) or not isinstance(key, TracedArray) or not key.size:
+        return isinstance(key, IndexArray)
+    return all(isinstance(k, IndexNode) for k in key.flat)
 
 
 def _index(key: Any) -> Any:
@@ -295,14 +322,13 @@ def _looked_up(table: Any, key: Any) -> Any:
     first: Any = None  # which element is found if all other keys are 0
     for k, axis in zip(keys, axes, strict=True):
         if isinstance(k, IndexNode):
-            step = math.prod(plain.shape[axis + 1 :])
+            step = prod(plain.shape[axis + 1 :])
             place = _from_zero(k, plain.shape[axis])
             place = place * step if step > 1 else place
             first = place if first is None else first + place
     at_zero = tuple([0 if isinstance(k, IndexNode) else k for k in keys])
     places = numpy.arange(plain.size).reshape(plain.shape)[at_zero]
-    recorder = PROGRESS.recorder
-    assert recorder is not None, "indices belong to traces"
+    recorder: Any = PROGRESS.recorder  # indices belong to traces
     found = recorder.tables.of(plain)
     bound = found.bound(is_whole, bound_of)
     elements = numpy.empty(numpy.shape(places), dtype=object)
@@ -335,8 +361,9 @@ def _from_zero(index: IndexNode, length: int) -> IndexNode:
         IndexError: if the table is shorter.
     """
     if not (index >= -length) & (index < length):
-        raise IndexError(f"index {index._number:.0f} is outside a table of {length}")
-    found = apply(rules.where, (index < 0, index + length, index))  # no branch
+        raise OutsideTableError(int(index._number), length)
+    from_end = with_other(index, float(length), "+", False)
+    found = apply(rules.where, (index < 0, from_end, index))  # no branch
     return IndexNode.of(found, length)
 
 
@@ -397,3 +424,51 @@ def _index_array(key: Any) -> Any:
         if not isinstance(k, (int, IndexNode)) or isinstance(k, bool):
             raise IndexError(f"an index is a whole number, not {described(k)}")
     return array
+
+
+def _picked(condition: Any, if_so: Any, if_not: Any) -> Any:
+    """One of two values, without a branch."""
+    if isinstance(condition, Node):
+        return apply(rules.where, (condition, _number(if_so), _number(if_not)))
+    return if_so if condition else if_not
+
+
+def _number(x: Any) -> Any:
+    return x if isinstance(x, Node) else float(x)
+
+
+def searchsorted(tables: RecordedTables, table: Any, values: Any, right: bool) -> Any:
+    """Where values belong in a sorted array, found by halves, without a branch.
+
+    Args:
+        tables: those of the trace.
+        table: the array; NaN comes last.
+        values: a value or an array of them.
+        right: after elements that are equal, else before them.
+
+    Returns:
+        An index, or an array of indices.
+    """
+    count = len(table)
+    elements = tables.of(_as_array(table)) if count else None
+    steps = [1 << k for k in reversed(range(count.bit_length()))]
+
+    def place(value: Any) -> Any:
+        found: Any = 0
+        for step in steps:
+            ahead = found + step
+            if isinstance(ahead, int):
+                element = table[ahead - 1]  # half of them at most
+            else:
+                assert elements is not None
+                element = elements.look_up(ahead - 1)
+            before = element <= value if right else element < value
+            before = _picked(math.isnan(value), True if right else element == element, before)
+            there = _picked(before, ahead, found)
+            if not isinstance(ahead, int):
+                there = _picked(ahead <= count, there, found)
+            found = IndexNode.of(there, count) if isinstance(there, Node) else int(there)
+        return found
+
+    places = numpy.frompyfunc(place, 1, 1)(values)
+    return places.view(IndexArray) if isinstance(places, numpy.ndarray) else places

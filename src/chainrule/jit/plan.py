@@ -20,6 +20,7 @@ from chainrule.transforms import Gradient, handed_to
 
 from .arguments import Packed
 from .captures import Watch
+from .indices import OutsideTableError
 from .lane_call import LaneCall
 from .paths import Path, Paths, Prefix, TooManyTraces, run_point
 from .results import LaneResult
@@ -143,8 +144,8 @@ class Plan(TracedFunction):
             TooManyTraces: if it takes too many paths.
         """
         while True:
+            packed = Packed(self.leaves, values)
             try:
-                packed = Packed(self.leaves, values)
                 paths = self.paths
                 if not paths.traces:
                     paths.at((), packed)
@@ -160,6 +161,10 @@ class Plan(TracedFunction):
                 return self._run_point(paths, packed, nodes)
             except Restart:
                 continue
+            except OutsideTableError as error:
+                if self.lanes and error.lane is None:
+                    error.lane = packed.asked
+                raise
             except (TooManyTraces, NotCompilable):
                 self.eager = True
                 raise

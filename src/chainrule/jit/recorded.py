@@ -64,6 +64,8 @@ class Recorded:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
         guards: the outcomes of the guards.
         segments: how many there are.
+        looks_up: whether tables are looked up: as nodes, look-ups are right for the numbers of the
+            run only.
         loops: those of which one iteration is recorded.
         ended: how many of these have ended.
         values: whether the trace has to know all values.
@@ -79,6 +81,7 @@ class Recorded:
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
         self.segments = 0
+        self.looks_up = False
         self.loops: list[LoopOf] = []
         self.ended = 0
         self._of_loops: set[Operand] = set()  # what comes of loops, and may depend on that

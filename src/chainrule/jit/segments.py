@@ -19,6 +19,7 @@ from chainrule.differentiation import (
 from chainrule.engine import ENGINE
 from chainrule.node import Node
 from chainrule.operation import Operation
+from chainrule.passes.differentiate import Untraceable
 from chainrule.program.form import Diagonal
 from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
@@ -134,6 +135,7 @@ class RecordedLinearization:
         that depend on no common input: what comes of each is not mixed with the others'. Where
         this takes many passes, each output is differentiated on its own.
         """
+        _refuse_look_ups(self._recorded)
         found = self._of_gradient(symmetric) or self._numbers.sparse_entries(symmetric)
         apart = any(level not in PROGRESS.names for level in self._around)
         if not apart and not self._is_followed():
@@ -248,6 +250,7 @@ class RecordedLinearization:
     def _derived(self, forward: bool, given: Sequence[Any]) -> list[Any]:
         open_ = PROGRESS.names
         if any(level not in open_ for level in self._around):  # the segment is part of another one
+            _refuse_look_ups(self._recorded)
             return _passed(self._of_nodes(), forward, given)
         trace = PROGRESS.recorded_level
         results: list[Any]
@@ -310,6 +313,15 @@ def _passed(graph: Any, forward: bool, given: Sequence[Any]) -> list[Any]:
     return passed
 
 
+def _refuse_look_ups(recorded: Recorded) -> None:
+    """Raise Untraceable where derivatives are to be nodes, and tables are looked up.
+
+    Then look-ups are recorded anew, as operations of all elements.
+    """
+    if recorded.looks_up:
+        raise Untraceable("a look-up in a derivative of nodes")
+
+
 def recorded_linearization(
     recorded: Recorded, began: Node, inputs: Sequence[Node], outputs: Sequence[Any], level: int
 ) -> Any:
@@ -324,6 +336,7 @@ def recorded_linearization(
     if found is None:
         if recorded.unknown:
             raise ValuesWanted
+        _refuse_look_ups(recorded)
         return None
     numbers, live = found
     if not live and level not in recorded.gradients:

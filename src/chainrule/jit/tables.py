@@ -27,7 +27,7 @@ class RecordedTable:
     def __init__(self, recorder: Recorder, elements: Any) -> None:
         self._recorder = recorder
         self._elements = elements
-        self._node: Node | None = None
+        self._nodes: dict[tuple[int, int] | None, Node] = {}
         self._bound: int | None = -1  # not known yet
 
     def bound(self, is_whole: Any, bound_of: Any) -> int | None:
@@ -45,14 +45,26 @@ class RecordedTable:
         """
         if not self._recorder.segments:
             return apply(rules.gather, (index, *self._elements))
-        if self._node is None:
-            operands = (self._recorder.inputs[0], *map(_operand, self._elements))
-            self._node = OperationNode(TABLE, 0.0, None, None, operands)
-            self._node._level = self._recorder.inputs[0]._level  # derivatives go by the elements
-            self._recorder.recorded.record(self._node)
+        node = self._table()
+        self._recorder.recorded.looks_up = True
         element = _operand(self._elements[chosen(index._number, len(self._elements))])
         number = element._number if isinstance(element, Node) else element
-        return OperationNode(LOOKUP, number, None, None, (index, element, self._node))
+        return OperationNode(LOOKUP, number, None, None, (index, element, node))
+
+    def _table(self) -> Node:
+        """The node that stands for it; in a loop of which one iteration is recorded, of its own."""
+        recorded = self._recorder.recorded
+        place = None
+        if len(recorded.loops) > recorded.ended:
+            place = len(recorded.loops), recorded.ended
+        node = self._nodes.get(place)
+        if node is None:
+            first = self._recorder.inputs[0]
+            operands = (first, *map(_operand, self._elements))
+            node = self._nodes[place] = OperationNode(TABLE, 0.0, None, None, operands)
+            node._level = first._level  # derivatives go by the elements
+            recorded.record(node)
+        return node
 
 
 class RecordedTables:

@@ -22,6 +22,7 @@ from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
+from .indices import searchsorted, take
 from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
@@ -128,6 +129,14 @@ class Recorder:
         self.tables = RecordedTables(self)
         self.recorded.values = self._values
         self._outcomes = Outcomes()
+
+    def looked_up(self, table: Any, index: Any) -> Any:
+        """An element of an array, list or tuple; see :func:`~.indices.take`."""
+        return take(table, index)
+
+    def searchsorted(self, table: Any, values: Any, right: bool) -> Any:
+        """Where values belong in a sorted array, as indices."""
+        return searchsorted(self.tables, table, values, right)
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""

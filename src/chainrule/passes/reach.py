@@ -172,9 +172,10 @@ class Reach:
             if array is not None:
                 if array not in covered:
                     covered[array] = self._covered(array, assumed)
-                there = covered[array][self._at(x)]
+                there: Elements = covered[array][self._at(x)]
                 if isinstance(x, BY_VALUE):
-                    there = there.all(axis=1)[self._which(x)]
+                    whole: Elements = there.all(axis=1)
+                    there = whole[self._which(x)]
                 found[x] = _plain(there)
             if self.forward:
                 for y in others:

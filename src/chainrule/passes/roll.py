@@ -14,13 +14,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import BEGIN, END, GUARD, MARKS, Recording
+from chainrule.program.recording import BEGIN, END, GUARD, MARKS, TABLE, Recording
 
 from .copies import copy_elements
 from .domain import Domain, Indices
@@ -47,6 +48,10 @@ LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
 
+TABLES: Final = 32
+"""Tables of so many elements are worth it even so: what comes to all of them lies in an array."""
+
+
 def rolled(recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False) -> Program:
     """The program of a recording, with loops where it pays, and those that it says.
 
@@ -66,9 +71,12 @@ def rolled(recording: Recording | Stretch, outputs: Sequence[int], lanes: bool =
         loop = recording.loops[number]
         return loop, rolled(loop.stretch, loop.outputs, lanes)
 
-    if len(recording) < least:
+    has_tables = any(x is TABLE for x in recording.operations)
+    if len(recording) < least and not has_tables:
         return flat(recording, outputs, programs)
     rows = Rows(recording)
+    if has_tables and len(rows.of_code(ELEMENT)) >= TABLES:
+        least = min(least, 2 * TABLES)
     brackets = rows.token(BEGIN), rows.token(END)
     grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
     if len(rows) - grammar.written >= max(least, SHARE * len(rows)):
@@ -104,7 +112,7 @@ class _Writer:
         self._nest = nest
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
-        self._looked_up = Tables(rows, nest)
+        self._looked_up = Tables(self._builder, rows, nest)
         self._lasts = Lasts(nest)  # which adds to the nest
         self._outputs = self._lasts.of_outputs(
             rows.placed(numpy.asarray(outputs, dtype=numpy.int32))

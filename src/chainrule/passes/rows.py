@@ -98,7 +98,8 @@ class Rows:
         operations = self._recording.operations
         place = next((i for i, x in enumerate(operations) if x is operation), -1)
         rows = numpy.flatnonzero(codes == USER)
-        return rows[self._pool[left[rows]] == place]
+        found: NDArray[numpy.int64] = rows[self._pool[left[rows]] == place]
+        return found
 
     def _write_tables(self, codes: Any, left: Any, counts: Any) -> None:
         """Write the rows of tables and look-ups."""
@@ -109,12 +110,12 @@ class Rows:
             self._left[own] = self._pool[first : first + counts[row]]
             self._right[own] = ABSENT
         rows = self._of_user(codes, left, LOOKUP)
-        own = self._places[rows]
+        places = self._places[rows]
         tables = self._pool[left[rows] + 3]
-        self._codes[own] = LOOKED_UP
-        self._left[own] = self._pool[left[rows] + 1]
-        self._right[own] = self._places[tables]
-        self._sizes = dict(zip(own.tolist(), counts[tables].tolist(), strict=True))
+        self._codes[places] = LOOKED_UP
+        self._left[places] = self._pool[left[rows] + 1]
+        self._right[places] = self._places[tables]
+        self._sizes = dict(zip(places.tolist(), counts[tables].tolist(), strict=True))
 
     def size(self, row: int) -> int:
         """How many elements the table has that a row looks up."""

@@ -19,13 +19,14 @@ class Tables:
     Those that one written row looks up, in different iterations, share an array.
 
     Args:
+        builder: of the program.
         rows, nest: what is written.
 
     Attributes:
         stores: of written rows that are elements, the array and their places there.
     """
 
-    def __init__(self, rows: Rows, nest: Nest) -> None:
+    def __init__(self, builder: Builder, rows: Rows, nest: Nest) -> None:
         self.stores: dict[int, tuple[Array, Numbers]] = {}
         self._rows = rows
         self._places = numpy.zeros(len(rows), dtype=numpy.int64)
@@ -50,15 +51,29 @@ class Tables:
                 first_owner[written.number] = owners[0]
                 for other in owners[1:]:
                     group[found(other)] = found(owners[0])
+        inside = numpy.ones(len(rows), dtype=bool)  # elements that follow others of their table
+        for written in nest.written:
+            if written.number in first_owner:
+                inside[rows.right(written.rows)] = False
         arrays: dict[int, Array] = {}
         of_elements = numpy.array([found(x) for x in nest.owner[elements].tolist()])
         for leader in numpy.unique(of_elements).tolist():
             own = elements[of_elements == leader]
-            arrays[leader] = Array(VALUES, len(own), "table")
+            operands = rows.columns[0][own]
             self._places[own] = numpy.arange(len(own))
+            if (operands < 0).all():
+                arrays[leader] = builder.table(rows.constants[~operands].tolist())
+            elif (operands >= len(rows)).all() and (
+                (numpy.diff(operands) == 1) | ~inside[own][1:]
+            ).all():
+                arrays[leader] = builder.inputs  # where they lie side by side already
+                self._places[own] = operands - len(rows)
+            else:
+                arrays[leader] = Array(VALUES, len(own), "table")
         for owner in group:
-            rows_of = nest.written[owner].rows
-            self.stores[owner] = arrays[found(owner)], self._places[rows_of]
+            array = arrays[found(owner)]
+            if array.kind == VALUES:
+                self.stores[owner] = array, self._places[nest.written[owner].rows]
         for number, owner in first_owner.items():
             self._array_of[number] = arrays[found(owner)]
 

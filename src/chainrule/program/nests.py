@@ -106,7 +106,7 @@ def count(loops: Sequence[Loop]) -> int:
 
 
 def unique(index: Index, loops: Sequence[Loop]) -> tuple[Numbers, Numbers]:
-    """The different numbers that an index is in nested loops, and which of them in each instance."""
+    """The different numbers that an index is in nested loops, and which it is each time."""
     found, which = numpy.unique(numbers(index, loops), return_inverse=True)
     return found, which.reshape(-1)
 

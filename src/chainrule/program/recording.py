@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from chainrule.engine import ENGINE
 from chainrule.node import _SERIALS, Node
+from chainrule.operation import one, zero
 from chainrule.program.form import Diagonal
-from chainrule.rules import OPERATIONS, Operation, one, zero
+from chainrule.rules import OPERATIONS, Operation
 
 LEAF: Final = 0
 MARKS: Final = 0x7FE0

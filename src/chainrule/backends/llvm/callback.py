@@ -1,4 +1,4 @@
-"""Calls from compiled code back to Python, and reading tables: functions that work on memory."""
+"""Calls from compiled code back to Python."""
 
 from __future__ import annotations
 
@@ -156,56 +156,3 @@ def _call_python(f: Function, given: Sequence[Any]) -> Vector:
         result = f.local(f.type, align=8 * f.width)
     f.b.call(f.declare(PYTHON, None, "pipiiip"), [*given, f.number(f.width), result])
     return f.operand(result)
-
-
-def gather(f: Function) -> Vector:
-    """Read a table.
-
-    The parameters are the index, the table's slots, their number, and the bytes from one to the
-    next. An index outside is taken as 0: a guard has failed there.
-    """
-    return _gathered(f, 8)
-
-
-def gather_numbers(f: Function) -> Vector:
-    """Read a table of numbers that are the same for all lanes, which lie side by side."""
-    return _gathered(f, 0)
-
-
-def scatter(f: Function) -> Vector:
-    """Add to one of some elements, in each lane; gives what is added.
-
-    The parameters are which one it is, what is added, the slots of the elements, their number, and
-    the bytes from one to the next. Each lane has its own numbers there, so that none is in another
-    one's way.
-    """
-    b = f.b
-    index, value, table, count, step = f.args
-    numbers = f.lanes(value)
-    for lane, k in enumerate(_places(f, index, count)):
-        place = b.mul(k, step)
-        total = b.fadd(f.load(f.double, f.at(table, place), 8 * lane), numbers[lane])
-        f.store(total, f.at(table, place), 8 * lane)
-    return Vector(f, value)
-
-
-def _gathered(f: Function, lane_step: int) -> Vector:
-    b = f.b
-    index, table, count, step = f.args
-    found = [
-        f.load(f.double, f.at(table, b.mul(k, step)), lane_step * lane)
-        for lane, k in enumerate(_places(f, index, count))
-    ]
-    return f.from_lanes(found)
-
-
-def _places(f: Function, index: Any, count: Any) -> list[Any]:
-    """Indices as whole numbers from 0 on, 0 for those outside."""
-    b = f.b
-    zero = f.constant(f.double, 0.0)
-    end = b.sitofp(count, f.double)
-    found = []
-    for x in f.lanes(index):
-        inside = b.and_(b.fcmp_ordered(">=", x, zero), b.fcmp_ordered("<", x, end))
-        found.append(b.fptosi(b.select(inside, x, zero), f.i64))
-    return found

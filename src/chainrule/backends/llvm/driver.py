@@ -42,7 +42,9 @@ class CodeFields:
     SAME: Final = 15  # offset of the inputs that are the same for all lanes, as numbers
     SPREAD: Final = 16  # address of pairs (first, count) of inputs of which these go to slots
     SPREAD_COUNT: Final = 17
-    FIELDS: Final = 18
+    SCATTERED: Final = 18  # offset of sums that all lanes share, side by side
+    SCATTERED_SLOTS: Final = 19  # how many slots they fill
+    FIELDS: Final = 20
 
 
 class CallFields:
@@ -131,6 +133,9 @@ class _Run:
         self.sum_size = f.b.shl(self.sum_count, f.number(6))
         self.sums = f.at(self.workspace, f.field(self.code, CodeFields.SUMS))  # of the unit
         self.kept = f.at(self.sums, self.sum_size)  # those of full blocks
+        self.scattered = f.at(self.workspace, f.field(self.code, CodeFields.SCATTERED))
+        slots = f.field(self.code, CodeFields.SCATTERED_SLOTS)
+        self.scattered_size = f.b.shl(slots, f.number(6))
         self._begin()
         self._units()
 
@@ -140,10 +145,18 @@ class _Run:
             self.f.b.call(self.functions[name], given)
 
     def _zero_sums(self) -> None:
+        self._zero(self.sums, self.sum_size)
+
+    def _zero(self, address: Any, size: Any) -> None:
         f = self.f
         fill = f.declare("llvm.memset.p0.i64", None, ["p", f.ir.IntType(8), "i", "b"])
         zero, no = f.constant(f.byte, 0), f.constant(f.bit, 0)
-        f.b.call(fill, [self.sums, zero, self.sum_size, no])
+        f.b.call(fill, [address, zero, size, no])
+
+    def _copy(self, to: Any, source: Any, size: Any) -> None:
+        f = self.f
+        copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
+        f.b.call(copy, [to, source, size, f.constant(f.bit, 0)])
 
     def _begin(self) -> None:
         """Load what is the same for all lanes, and run the prologue."""
@@ -201,15 +214,18 @@ class _Run:
         b.position_at_end(work)
         if "add_up" in self.functions:
             self._zero_sums()
+        self._zero(self.scattered, self.scattered_size)
         unit_blocks = f.field(self.call, CallFields.UNIT_BLOCKS)
         first_block = b.mul(unit, unit_blocks)
         with f.loop(unit_blocks) as k:
             first = b.shl(b.add(first_block, k), f.number(3))
             with b.if_then(b.icmp_signed("<", first, self.lanes)):
                 self._block(first)
-        row = b.mul(unit, b.shl(self.sum_count, f.number(3)))
+        sums = b.shl(self.sum_count, f.number(3))
+        row = b.mul(unit, b.add(sums, self.scattered_size))
         results = f.at(f.address(self.call, CallFields.SUMS), row)
         self._call("add_up", self.sums, self.sum_count, results)
+        self._copy(f.at(results, sums), self.scattered, self.scattered_size)
         b.branch(next_unit)
 
     def _block(self, first: Any) -> None:
@@ -229,7 +245,8 @@ class _Run:
         with self._last_block(full, valid):
             self._run(CodeFields.MAIN)
             status = f.load(self.integers, self.workspace, STATUS * SLOT, align=SLOT)
-            self._report(first, valid)
+            with b.if_then(f.any(b.icmp_signed("!=", status, holds))):  # the table is 0 before
+                self._report(first, valid)
             with b.if_then(f.any(b.icmp_signed("==", status, holds))):
                 self._store_outputs(consecutive, valid)
             rows = f.address(self.code, CodeFields.ADDED)
@@ -238,13 +255,12 @@ class _Run:
     @contextmanager
     def _last_block(self, full: Any, valid: Any) -> Iterator[None]:
         """Around a block: if it is not full, only its valid lanes are added up."""
-        f, b = self.f, self.f.b
+        b = self.f.b
         if "add_valid" not in self.functions:
             yield
             return
         with b.if_then(b.not_(full)):
-            copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
-            b.call(copy, [self.kept, self.sums, self.sum_size, f.constant(f.bit, 0)])
+            self._copy(self.kept, self.sums, self.sum_size)
             self._zero_sums()
         yield
         with b.if_then(b.not_(full)):

@@ -32,7 +32,7 @@ from .threads import together
 CHUNK: Final = 1024  # lanes that are added up at a time
 WORTH_A_THREAD: Final = 2_000_000  # instructions times lanes below which one thread is faster
 SUMS_AT_ONCE: Final = 1 << 26  # bytes of the sums of chunks before they are added up
-_CHUNK_BLOCKS: Final = CHUNK // BLOCK
+LARGEST_CHUNK: Final = 1 << 17
 
 Regular = tuple[int, int, int, int]
 """Inputs or outputs that lie regularly: address, count, strides from one to the next and from lane
@@ -165,7 +165,7 @@ class Kernel:
         if materialize:
             loaded = self._storing or self._loaded_for_storing()
         code = loaded.code
-        units, unit_blocks = _units(lanes, code.sum_count > 0, threads)
+        units, unit_blocks = _units(lanes, code.row, threads)
         status = None
         status_address = 0
         if code.guards:
@@ -182,16 +182,16 @@ class Kernel:
         table += _segments(outputs, len(code.outputs))
         address = table.buffer_info()[0]
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
-        row = 8 * code.sum_count  # bytes of the sums of a unit
+        row = 8 * code.row  # bytes of the sums of a unit
         workers = loaded.check_memory(workers, row)
         at_once = max(1, workers, SUMS_AT_ONCE // row) if row else max(1, units)
         errors: Errors = []
-        total = np.zeros(code.sum_count) if row and units != 1 else None
+        total = np.zeros(code.row) if row and units != 1 else None
         for first in range(0, max(1, units), at_once):
             table[CallFields.NEXT] = first
             table[CallFields.UNITS] = min(first + at_once, units)
             if row:
-                sums = np.zeros((min(at_once, units - first), code.sum_count))
+                sums = np.empty((min(at_once, units - first), code.row))
                 table[CallFields.SUMS] = address_of(sums) - first * row
             if workers > 1:
                 for found in together(workers, lambda: self._work(loaded, address)):
@@ -204,6 +204,8 @@ class Kernel:
             if not materialize and status is not None and status.any():  # who calls does it again
                 errors = [x for x in errors if not isinstance(x[1], Printed)]
             raise_first(errors, lambda position: _held(status, position))
+        if total is not None and len(loaded.order):
+            total = total[loaded.order]
         return Result(status, total)
 
     def _loaded_for_storing(self) -> Loaded:
@@ -230,19 +232,20 @@ class Kernel:
 def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Add up outputs over the lanes, to the last bit as a kernel does.
 
-    That is in chunks of 1024, in a chunk in eight interleaved sums.
+    That is in chunks of 1024 or more, in a chunk in eight interleaved sums.
 
     Args:
         values: an array (outputs, lanes).
     """
     rows, lanes = values.shape
-    units = max(1, -(-lanes // CHUNK))
-    padded = np.zeros((rows, units * CHUNK))
+    chunk = _chunk(rows)
+    units = max(1, -(-lanes // chunk))
+    padded = np.zeros((rows, units * chunk))
     padded[:, :lanes] = values
-    blocks = padded.reshape(rows, units, _CHUNK_BLOCKS, BLOCK)
+    blocks = padded.reshape(rows, units, chunk // BLOCK, BLOCK)
     with np.errstate(all="ignore"):
         parts = np.zeros((rows, units, BLOCK))
-        for k in range(_CHUNK_BLOCKS):
+        for k in range(chunk // BLOCK):
             parts += blocks[:, :, k]
         while parts.shape[2] > 1:
             half = parts.shape[2] // 2
@@ -264,11 +267,19 @@ def _sum_units(
     return total
 
 
-def _units(lanes: int, reduced: bool, threads: int) -> tuple[int, int]:
+def _chunk(sums: int) -> int:
+    """How many lanes are added up at a time: more where there are more sums than lanes."""
+    lanes = CHUNK
+    while lanes < sums and lanes < LARGEST_CHUNK:
+        lanes *= 2
+    return lanes
+
+
+def _units(lanes: int, sums: int, threads: int) -> tuple[int, int]:
     """Number of the pieces of work that threads take, and their size in blocks."""
     blocks = -(-lanes // BLOCK)
-    size = _CHUNK_BLOCKS
-    if not reduced and threads > 1:
+    size = _chunk(sums) // BLOCK
+    if not sums and threads > 1:
         size = min(size, max(1, blocks // (4 * threads)))
     return -(-blocks // size), size
 

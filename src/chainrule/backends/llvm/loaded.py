@@ -28,7 +28,7 @@ Workspace = tuple[int, NDArray[np.uint8]]
 """The address of a workspace, and the memory it lies in."""
 
 _lock = forking.lock()
-_runs: dict[tuple[Machine, bool, bool], Any] = {}
+_runs: dict[tuple[Machine, int, bool, bool], Any] = {}
 
 LARGE: Final = 1 << 25  # bytes of a workspace that is not kept between calls
 
@@ -44,6 +44,7 @@ class Loaded:
         compile_seconds: how long compiling took.
         address: that of the driver's table for this code.
         run: the driver's function of that name, for lanes.
+        order: of the sums of outputs; see :class:`Code`.
         is_plain: whether a call can do without preparation.
     """
 
@@ -64,6 +65,7 @@ class Loaded:
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs)
+        self.order = _table(code.order)
         self._spread = _table(field for row in code.spread for field in row)
         self._added = _table(field for row in code.added for field in row)
         self._constants = _table(
@@ -73,7 +75,7 @@ class Loaded:
         self.address: int = self._table.ctypes.data
         self.run: Any = None
         if request.lanes:
-            self.run = _run_function(machine, len(code.outputs) > 0, code.sum_count > 0)
+            self.run = _run_function(machine, code.width, len(code.outputs) > 0, code.sum_count > 0)
         self.is_plain = not code.calls_back and code.size < LARGE
         self.compile_seconds = time.perf_counter() - start
 
@@ -96,6 +98,8 @@ class Loaded:
         table[CodeFields.SUM_COUNT] = code.sum_count
         table[CodeFields.ADDED] = self._added.ctypes.data
         table[CodeFields.ADDED_COUNT] = len(code.added)
+        table[CodeFields.SCATTERED] = code.scattered
+        table[CodeFields.SCATTERED_SLOTS] = code.scattered_slots
         table[CodeFields.SAME] = code.same
         table[CodeFields.SPREAD] = self._spread.ctypes.data
         table[CodeFields.SPREAD_COUNT] = len(code.spread)
@@ -143,27 +147,28 @@ class Loaded:
             self._pool.append(workspace)
 
 
-def _run_function(target: Machine, stores: bool, sums: bool) -> Any:
+def _run_function(target: Machine, width: int, stores: bool, sums: bool) -> Any:
     """The driver's function ``run``, at first only with what is needed: it takes long to compile.
 
     Args:
         target: what it is compiled for.
+        width: how many lanes the code computes at a time.
         stores: whether it must store outputs.
         sums: whether it must add outputs up.
     """
     with _lock:
         for stores_too, sums_too in ((stores, sums), (True, True)):
-            found = _runs.get((target, stores_too, sums_too))
+            found = _runs.get((target, width, stores_too, sums_too))
             if found is not None:
                 return found
-        if any(machine == target for machine, _, _ in _runs):
+        if any((machine, lanes) == (target, width) for machine, lanes, _, _ in _runs):
             stores = sums = True
         pointer = ctypes.c_void_p
         kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
         address = shared_function(
-            target, "run", lambda: lanes_driver(target.width, stores, sums), (stores, sums)
+            target, "run", lambda: lanes_driver(width, stores, sums), (width, stores, sums)
         )
-        found = _runs[target, stores, sums] = kind(address)
+        found = _runs[target, width, stores, sums] = kind(address)
         return found
 
 

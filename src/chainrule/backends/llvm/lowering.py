@@ -84,7 +84,11 @@ class Code:
         outputs: offsets of the outputs that are not added up.
         sums: offset of the first sum of an output over the lanes; the others follow, and then as
             many slots for the driver.
-        sum_count: number of sums.
+        sum_count: number of these sums.
+        scattered: offset of sums that all lanes share, 8 bytes each.
+        scattered_slots: how many slots they fill.
+        order: of the sums of outputs, where they stand among both kinds; empty for in order.
+        width: lanes of its vectors.
         added: offsets of values that the driver adds up, each with that of its sum. The other sums
             are formed by ``main``.
         guards: whether there are guards.
@@ -103,11 +107,20 @@ class Code:
     outputs: list[int]
     sums: int
     sum_count: int
+    scattered: int
+    scattered_slots: int
+    order: list[int]
+    width: int
     added: list[tuple[int, int]]
     guards: bool
     functions: list[tuple[str, int]]
     calls_back: bool
     work: float
+
+    @property
+    def row(self) -> int:
+        """How many numbers the sums of some lanes are."""
+        return self.sum_count + BLOCK * self.scattered_slots
 
 
 def operations_of(program: Program) -> list[Operation]:
@@ -137,17 +150,24 @@ class _Lowering:
         self._program = program
         self._together = 1 if lanes else machine.width  # iterations of maps
         self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
-        width = machine.width if lanes else 1
-        self._modules = [Module(width, machine, level, take) for level in (0, 2)]
         bodies = split(program, request.uniform) if lanes else ([], program.body)
         self._uniform = set(bodies[0])
         self._arrays: dict[Array, int] = {}
         self._sums: dict[Operand | Array, list[int]] = {}
         self._outputs: list[Operand | Slice] = []
         self._added: list[tuple[Operand | Slice, int]] = []
-        self._sum_count = sum(request.reduce)
+        scattered = self._find_scattered(request.reduce)
+        # Lanes add one after the other to what they share, on all machines in the same order.
+        self._width = (BLOCK if scattered else machine.width) if lanes else 1
+        self._modules = [Module(self._width, machine, level, take) for level in (0, 2)]
+        count = sum([x.size for x in scattered])
+        self._sum_count = sum(request.reduce) - count
         self._sums_at = self._memory.take(2 * self._sum_count)
-        self._sort_outputs(request.reduce)
+        self._scattered_slots = -(-count // BLOCK)
+        self._scattered_at = self._memory.take(self._scattered_slots)
+        self._shared: set[Array] = set()
+        self._order: list[int] = []
+        self._sort_outputs(request.reduce, scattered)
         self._scratch = self._survey()
         self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
         self._same = SameInputs(program, request.uniform if lanes else ())
@@ -168,6 +188,7 @@ class _Lowering:
             self._arrays,
             data,
             self._same.indices,
+            self._shared,
             self._scratch,
             self._modules,
             self._sums,
@@ -215,6 +236,10 @@ class _Lowering:
             outputs=outputs,
             sums=self._sums_at,
             sum_count=self._sum_count,
+            scattered=self._scattered_at,
+            scattered_slots=self._scattered_slots,
+            order=[] if self._order == sorted(self._order) else self._order,
+            width=self._width,
             added=added,
             guards=program.guards > 0,
             functions=sorted(functions),
@@ -264,15 +289,45 @@ class _Lowering:
             result.extend([Zero(array) for array in left])
         return result
 
-    def _sort_outputs(self, reduce: Sequence[bool]) -> None:
+    def _find_scattered(self, reduce: Sequence[bool]) -> list[Slice]:
+        """Sums over all lanes to which only scatters add: one array for all lanes will do."""
+        found = []
+        place = 0
+        for output in self._program.outputs:
+            size = output.size if isinstance(output, Slice) else 1
+            if isinstance(output, Slice) and all(reduce[place : place + size]):
+                writes = [
+                    x
+                    for x in statements(self._program.body)
+                    if isinstance(x, WRITES) and x.array is output.array
+                ]
+                only = writes and all(isinstance(x, Scatter) for x in writes)
+                if only and self._can_be_sums(output):
+                    found.append(output)
+            place += size
+        return found
+
+    def _sort_outputs(self, reduce: Sequence[bool], scattered: Sequence[Slice]) -> None:
         """Tell outputs that are stored, that are added up as they come, and others."""
         step = self._memory.step
         place = 0
         at = self._sums_at
+        shared = 0
         for output in self._program.outputs:
             size = output.size if isinstance(output, Slice) else 1
             added = reduce[place : place + size]
             place += size
+            if output in scattered:
+                assert isinstance(output, Slice)
+                first = self._scattered_at + 8 * shared
+                self._arrays[output.array] = first - 8 * output.start
+                self._sums[output.array] = [first]
+                self._shared.add(output.array)
+                self._order += range(self._sum_count + shared, self._sum_count + shared + size)
+                shared += size
+                continue
+            first = len(self._order) - shared
+            self._order += range(first, first + sum(added))
             if not any(added):
                 self._outputs.append(output)
             elif not isinstance(output, Slice):

@@ -50,7 +50,7 @@ def object_code(request: Request) -> tuple[Code, NDArray[np.uint8], list[bytes]]
         description, (numbers, *objects) = entry
         return Code(**description), np.frombuffer(numbers, np.uint8), objects
     count = sum(1 for _ in statements(request.program.body))
-    modules = _Modules(request.machine, request.machine.width if request.lanes else 1, count > LONG)
+    modules = _Modules(request.machine, not request.lanes, count > LONG)
     code, data = lower(request, modules.take)
     memory = data.memory()
     objects = modules.objects()
@@ -91,13 +91,13 @@ class _Modules:
 
     Args:
         machine: what to compile for.
-        width: lanes of a vector.
+        unrolls: whether loops of short code are written out several times.
         ahead: whether another thread compiles modules while the next ones are written.
     """
 
-    def __init__(self, machine: Machine, width: int, ahead: bool) -> None:
+    def __init__(self, machine: Machine, unrolls: bool, ahead: bool) -> None:
         self.machine = machine
-        self.width = width
+        self.unrolls = unrolls
         self.ahead = ahead
         self.texts: dict[int, Text] = {}  # of those that nobody has begun to compile
         self.futures: list[Future[bytes]] = []
@@ -118,7 +118,7 @@ class _Modules:
             for operation, width in text.inlined
         ]
         # Vectors keep the processor busy without; and much code takes long to compile.
-        unroll = self.width == 1 and text.text.count("\n") <= MOST_UNROLLED
+        unroll = self.unrolls and text.text.count("\n") <= MOST_UNROLLED
         return self.machine.compile(text.text, text.level, parts, unroll)
 
     def objects(self) -> list[bytes]:

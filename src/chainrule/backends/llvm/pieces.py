@@ -28,7 +28,7 @@ from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
 
 PIECE_COST: Final = 400  # instructions of a piece, about
 CALL_COST: Final = 3
-BY_VALUE_COST: Final = 40
+BY_VALUE_COST: Final = 5
 LOOP_COST: Final = 5
 WHOLE_LOOP: Final = 1500  # instructions of a loop that is not cut
 BESIDE_LOOP: Final = 60  # instructions in a piece before or after its loops
@@ -124,6 +124,10 @@ class _Cutter:
             piece.body.append(statement)
             piece.cost += cost
             piece.straight += cost
+            if isinstance(statement, BY_VALUE) and not piece.optimized and self._left > 0:
+                piece.optimized = True  # where it becomes a few instructions
+                piece.straight = 0
+                self._left -= piece.cost
             if is_loop:
                 piece.straight = 0
                 if self._left > 0:

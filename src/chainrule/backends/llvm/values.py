@@ -36,6 +36,7 @@ class ValueWriter:
         memory: the workspace.
         arrays: offsets of the arrays in the workspace.
         data: the numbers that the code reads.
+        shared: sums that are one array for all lanes.
         same: indices of inputs that are read as numbers, the same for all lanes.
         scratch: offset of the slots for operands in memory.
         module: the module that is written to.
@@ -52,6 +53,7 @@ class ValueWriter:
         arrays: Mapping[Array, int],
         data: Data,
         same: Container[Index | Gather],
+        shared: Container[Array],
         scratch: int,
         module: Module,
         numbers: Mapping[rules.Operation, int],
@@ -62,6 +64,7 @@ class ValueWriter:
         self._arrays = arrays
         self._data = data
         self._same = same
+        self._shared = shared
         self._scratch = scratch
         self._numbers = numbers
         self._type = module.type
@@ -132,7 +135,8 @@ class ValueWriter:
         if array.kind == CONSTANT:
             at = self._index(index, 8, self._data.constants(array))
             return self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
-        at = self._index(index, self._memory.step, self._arrays[array])
+        step = 8 if array in self._shared else self._memory.step
+        at = self._index(index, step, self._arrays[array])
         self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
         return self._new()
 
@@ -292,9 +296,14 @@ class ValueWriter:
         """Write what adds to one of some elements."""
         kind = self._type
         place, value = self.operand(x.place), self.operand(x.value)
-        first = f"ptr {self.element(x.array, x.index)},i64 {x.size},i64 {self._memory.step}"
-        given = f"{kind} {place},{kind} {value},{first}"
-        function = self.module.function("scatter", f"{kind},{kind},ptr,i64,i64")
+        first = f"ptr {self.element(x.array, x.index)},i64 {x.size}"
+        kinds = f"{kind},{kind},ptr,i64"
+        if x.array in self._shared:
+            name, rest, more = "scatter_shared", "ptr %w", "ptr"
+        else:
+            name, rest, more = "scatter", f"i64 {self._memory.step}", "i64"
+        given = f"{kind} {place},{kind} {value},{first},{rest}"
+        function = self.module.function(name, f"{kinds},{more}")
         self._called(f"call {kind} {function}({given})")
 
     def _called(self, line: str) -> str:

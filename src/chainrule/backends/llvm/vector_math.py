@@ -20,7 +20,7 @@ from inspect import signature
 from typing import Any, Final
 
 from chainrule import forking, rules
-from chainrule.backends.llvm import cache, callback, guards
+from chainrule.backends.llvm import cache, callback, elements, guards
 from chainrule.backends.llvm.formulas import FORMULAS, SWEEPS, Formula
 from chainrule.backends.llvm.machine import Machine, ir, libmvec
 from chainrule.backends.llvm.vectors import Function, Vector
@@ -102,9 +102,6 @@ def path(operation: str, machine: Machine) -> str:
 
 _IN_MEMORY: Final[dict[str, Callable[[Function], Vector]]] = {
     **SWEEPS,
-    "gather": callback.gather,
-    "gather_numbers": callback.gather_numbers,
-    "scatter": callback.scatter,
     "callback": callback.call_user,
 }
 
@@ -116,7 +113,6 @@ _OPERATORS: Final[dict[str, Formula]] = {
     "negative": operator.neg,
 }
 _BY_HAND: Final = frozenset([*INSTRUCTIONS, *INTRINSICS, *LIBRARY, *FORMULAS, *SWEEPS, "gather"])
-_ONE_ELEMENT: Final = ("gather", "gather_numbers", "scatter")
 _SHORT: Final = ("where", "less", "less_equal", "equal", "not_equal", "maximum", "minimum")
 
 
@@ -183,7 +179,7 @@ def copies(operation: Operation) -> bool:
 
 def is_short(name: str) -> bool:
     """Whether a function is better than a call of it, in code that LLVM optimizes."""
-    if name in _SHORT or name in guards.FUNCTIONS or name in _ONE_ELEMENT:
+    if name in _SHORT or name in guards.FUNCTIONS or name in elements.PARAMETERS:
         return True
     found = expression(OPERATIONS[name]) if name in OPERATIONS else None
     if found is None:
@@ -267,6 +263,8 @@ def function_text(
         inline: whether it becomes a part of its callers.
     """
     needed: list[tuple[str, int]] = []
+    if operation in elements.PARAMETERS:
+        return elements.text(operation, symbol(operation, width, machine), width, inline), needed
 
     def name_of(other: str, lanes: int) -> str:
         needed.append((other, lanes))
@@ -303,13 +301,7 @@ def _parameters(operation: str) -> str:
     if operation in guards.FUNCTIONS:
         return "pvvii"
     if operation in _IN_MEMORY:
-        others = {
-            "gather": "vpii",
-            "gather_numbers": "vpii",
-            "scatter": "vvpii",
-            "callback": "pipii",
-        }
-        return others.get(operation, "pi")
+        return "pipii" if operation == "callback" else "pi"
     return "v" * len(OPERATIONS[operation].local_grads)
 
 

@@ -58,6 +58,7 @@ class Writer(ValueWriter):
         arrays: offsets of the arrays in the workspace.
         data: the numbers that the code reads.
         same: indices of inputs that are read as numbers, the same for all lanes.
+        shared: sums that are one array for all lanes.
         scratch: offset of the slots for operands in memory.
         modules: get the functions that LLVM is not to optimize, and the others.
         sums: offsets of the sums that values are added to, and arrays that are sums themselves.
@@ -72,13 +73,14 @@ class Writer(ValueWriter):
         arrays: Mapping[Array, int],
         data: Data,
         same: Container[Index | Gather],
+        shared: Container[Array],
         scratch: int,
         modules: Sequence[Module],
         sums: Mapping[Operand | Array, list[int]],
         numbers: Mapping[rules.Operation, int],
         together: int,
     ) -> None:
-        super().__init__(places, memory, arrays, data, same, scratch, modules[0], numbers)
+        super().__init__(places, memory, arrays, data, same, shared, scratch, modules[0], numbers)
         self._modules = modules
         self._sums = sums
         self._together = together
