@@ -313,7 +313,7 @@ def test_searchsorted(side: str, missing: int, count: int) -> None:
 
 
 def test_interp() -> None:
-    """As the eager one, with its gradients by points, values and the place asked for, in one trace."""
+    """As the eager one, with gradients by points, values and the place asked for, in one trace."""
     at = np.array([0.0, 1.0, 1.5, 2.5, 4.0])
     values = np.array([1.0, -1.0, 2.0, 3.0, 0.5])
 

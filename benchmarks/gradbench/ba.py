@@ -67,7 +67,7 @@ def loops(cr: Any, cm: Any) -> Callable[..., Any]:
 
 
 def errors_of_rows(row: Any) -> Any:
-    """Both errors of observations, from their cameras, points, weights and features side by side."""
+    """Both errors of observations, from cameras, points, weights and features side by side."""
     r, center, focal = row[:, :3], row[:, 3:6], row[:, 6]
     principal, distortion = row[:, 7:9], row[:, 9:11]
     x, weight, feature = row[:, 11:14] - center, row[:, 14], row[:, 15:17]

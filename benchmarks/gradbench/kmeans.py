@@ -64,7 +64,8 @@ def by_hand(centers: Array, points: Array) -> Array:
     nearest = (distances + (centers**2).sum(axis=1)).argmin(axis=1)
     mine = nearest[:, None] == np.arange(len(centers))
     counts = mine.sum(axis=0)[:, None]
-    return centers - mine.T.astype(float) @ points / counts
+    means: Array = mine.T.astype(float) @ points / counts
+    return centers - means
 
 
 CASE = Problem(

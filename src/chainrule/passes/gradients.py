@@ -169,6 +169,12 @@ class _Whole:
                 leaves += [leave] * output.size
         return leaves
 
+    def _is_copied(self, x: Load) -> bool:
+        """Whether it reads an input that has a copy by which is differentiated."""
+        if x.array is not self.program.inputs or not x.index.is_fixed:
+            return False
+        return bool(self._places[x.index.offset] >= 0)
+
     def _body(self, body: Sequence[Statement]) -> None:
         """Move the statements of a body."""
         builder = self.builder
@@ -182,12 +188,11 @@ class _Whole:
             if x in self._through_copies:
                 assert isinstance(x, READS)
                 x.array = self._copies
-            elif isinstance(x, Load) and x.array is self.program.inputs:
-                if x.index.is_fixed and self._places[x.index.offset] >= 0:
-                    entered = self._entered.get(x.index.offset)
-                    if entered is None:
-                        entered = builder.load(self._copies, x.index)
-                    self._values[x] = entered
-                    continue
+            elif isinstance(x, Load) and self._is_copied(x):
+                entered = self._entered.get(x.index.offset)
+                if entered is None:
+                    entered = builder.load(self._copies, x.index)
+                self._values[x] = entered
+                continue
             x.replace(self._values)
             builder.take(x)

@@ -205,9 +205,7 @@ class _Body(Rebuilding):
         """Where the elements of the iteration begin, if each has so many."""
         return added(first, scaled(self._iteration, size))
 
-    def _element(
-        self, array: Array, index: Index, among: _Range = _FIXED
-    ) -> tuple[Array, Index]:
+    def _element(self, array: Array, index: Index, among: _Range = _FIXED) -> tuple[Array, Index]:
         """An element of an array of the body; of its inputs, it is one of some."""
         if array is self.program.inputs:
             found = self._input(index, among)

@@ -172,10 +172,10 @@ class Reach:
             if array is not None:
                 if array not in covered:
                     covered[array] = self._covered(array, assumed)
-                there: Elements = covered[array][self._at(x)]
-                if isinstance(x, BY_VALUE):
-                    whole: Elements = there.all(axis=1)
-                    there = whole[self._which(x)]
+                access = cast(Access, x)
+                there: Elements = covered[array][self._at(access)]
+                if isinstance(access, BY_VALUE):
+                    there = numpy.all(there, axis=1)[self._which(access)]
                 found[x] = _plain(there)
             if self.forward:
                 for y in others:
@@ -254,10 +254,11 @@ class Reach:
                 receives = isinstance(y, self._receivers) and (unknown or isinstance(y, BY_VALUE))
                 if receives and y in self.some and y not in self.always:
                     found.add(y)
-        for x in self.region.order:
-            for _, y, certain in self.region.sources.get(x, ()):
-                if not certain and x in self.some and y in self.some and y not in self.gates:
-                    found.add(x if self.forward else y)
+        for statement in self.region.order:
+            for _, source, certain in self.region.sources.get(statement, ()):
+                reached = statement in self.some and source in self.some
+                if not certain and reached and source not in self.gates:
+                    found.add(statement if self.forward else source)
         return found
 
     def _send(self, statement: Statement, found: set[Statement]) -> None:
