@@ -61,7 +61,7 @@ class Second:
 
     __rmul__ = __mul__
 
-    def __neg__(self) -> Second:
+    def __neg__(self) -> Any:
         return self * -1.0
 
     def __sub__(self, other: Any) -> Any:
@@ -113,7 +113,7 @@ class Dual:
 
     __rmul__ = __mul__
 
-    def __neg__(self) -> Dual:
+    def __neg__(self) -> Any:
         return self * -1.0
 
     def __sub__(self, other: Any) -> Any:

@@ -238,10 +238,10 @@ class Reach:
         for array, accesses in self.region.accesses.items():
             picked = any(isinstance(x, BY_VALUE) and x in self.some for x in self._sending(array))
             unknown = picked or array in self.separate
-            for y in accesses:
-                receives = isinstance(y, self._receivers) and (unknown or isinstance(y, BY_VALUE))
-                if receives and y in self.some and y not in self.always:
-                    found.add(y)
+            for z in accesses:
+                receives = isinstance(z, self._receivers) and (unknown or isinstance(z, BY_VALUE))
+                if receives and z in self.some and z not in self.always:
+                    found.add(z)
         for x in self.region.order:
             for _, y, certain in self.region.sources.get(x, ()):
                 if not certain and x in self.some and y in self.some and y not in self.gates:
