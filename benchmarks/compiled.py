@@ -1,10 +1,11 @@
 """Time to compile and to run programs and their derivatives, against other libraries.
 
-Fourteen cases, named by letters; each library in fresh processes that take turns, held to one or
+The cases have letters, those of GradBench names; each library in fresh processes that take turns, held to one or
 two processors. Prints Markdown tables::
 
     python benchmarks/compiled.py
     python benchmarks/compiled.py a c --quick
+    python benchmarks/compiled.py lse kmeans gmm
     python benchmarks/compiled.py --plot compiled.png --json compiled.json
 
 See benchmarks/README.md for what each case is and what each number includes. Needs Linux or macOS,
