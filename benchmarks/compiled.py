@@ -1,7 +1,7 @@
 """Time to compile and to run programs and their derivatives, against other libraries.
 
-The cases have letters, those of GradBench names; each library in fresh processes that take turns, held to one or
-two processors. Prints Markdown tables::
+The cases have letters, those of GradBench names; each library in fresh processes that take turns,
+held to one or two processors. Prints Markdown tables::
 
     python benchmarks/compiled.py
     python benchmarks/compiled.py a c --quick
