@@ -34,6 +34,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule.rules import Operation
+from chainrule.tracebacks import boundary
 
 if TYPE_CHECKING:
     from chainrule.annotations import Annotation
@@ -434,6 +435,7 @@ class Program:
 
         return text(self)
 
+    @boundary
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program to a file, which is complete or not there at all.
 
@@ -448,6 +450,7 @@ class Program:
         write_atomically(Path(path), written(self))
 
     @staticmethod
+    @boundary
     def load(path: str | os.PathLike[str]) -> Program:
         """The program of a file.
 

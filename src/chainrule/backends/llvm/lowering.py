@@ -238,7 +238,7 @@ class _Lowering:
             sum_count=self._sum_count,
             scattered=self._scattered_at,
             scattered_slots=self._scattered_slots,
-            order=[] if self._order == sorted(self._order) else self._order,
+            order=self._order if self._scattered_slots else [],
             width=self._width,
             added=added,
             guards=program.guards > 0,
