@@ -461,7 +461,8 @@ class Program:
         """
         from .files import read
 
-        return read(Path(path).read_bytes(), str(path))
+        with open(path, "rb") as file:
+            return read(file.read(), str(path))
 
 
 def statements(body: Sequence[Statement]) -> Iterator[Statement]:
