@@ -165,7 +165,7 @@ class Kernel:
         if materialize:
             loaded = self._storing or self._loaded_for_storing()
         code = loaded.code
-        units, unit_blocks = _units(lanes, code.row, threads)
+        units, unit_blocks = _units(lanes, loaded.row, threads)
         status = None
         status_address = 0
         if code.guards:
@@ -182,16 +182,16 @@ class Kernel:
         table += _segments(outputs, len(code.outputs))
         address = table.buffer_info()[0]
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
-        row = 8 * code.row  # bytes of the sums of a unit
+        row = 8 * loaded.row  # bytes of the sums of a unit
         workers = loaded.check_memory(workers, row)
         at_once = max(1, workers, SUMS_AT_ONCE // row) if row else max(1, units)
         errors: Errors = []
-        total = np.zeros(code.row) if row and units != 1 else None
+        total = np.zeros(loaded.row) if row and units != 1 else None
         for first in range(0, max(1, units), at_once):
             table[CallFields.NEXT] = first
             table[CallFields.UNITS] = min(first + at_once, units)
             if row:
-                sums = np.empty((min(at_once, units - first), code.row))
+                sums = np.empty((min(at_once, units - first), loaded.row))
                 table[CallFields.SUMS] = address_of(sums) - first * row
             if workers > 1:
                 for found in together(workers, lambda: self._work(loaded, address)):
@@ -275,6 +275,7 @@ def _chunk(sums: int) -> int:
     return lanes
 
 
+@functools.lru_cache(maxsize=64)
 def _units(lanes: int, sums: int, threads: int) -> tuple[int, int]:
     """Number of the pieces of work that threads take, and their size in blocks."""
     blocks = -(-lanes // BLOCK)

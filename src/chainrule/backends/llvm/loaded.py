@@ -45,6 +45,7 @@ class Loaded:
         address: that of the driver's table for this code.
         run: the driver's function of that name, for lanes.
         order: of the sums of outputs; see :class:`Code`.
+        row: likewise.
         is_plain: whether a call can do without preparation.
     """
 
@@ -66,6 +67,7 @@ class Loaded:
             self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs)
         self.order = _table(code.order)
+        self.row = code.row
         self._spread = _table(field for row in code.spread for field in row)
         self._added = _table(field for row in code.added for field in row)
         self._constants = _table(
