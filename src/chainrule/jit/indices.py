@@ -222,6 +222,9 @@ class OutsideTableError(IndexError):
         return f"index {index} is outside a table of {length}{lane}"
 
 
+_element: Final = NodeArray.__getitem__
+
+
 class TracedArray(NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
 
@@ -233,10 +236,10 @@ class TracedArray(NodeArray):
 
     def __getitem__(self, key: Any) -> Any:
         if type(key) is int:
-            return super().__getitem__(key)
-        keys = key if isinstance(key, tuple) else (key,)
+            return _element(self, key)
+        keys = key if type(key) is tuple else (key,)
         if _PLAIN.issuperset(map(type, keys)):
-            return super().__getitem__(key)
+            return _element(self, key)
         if any(isinstance(k, WholeNode) for k in keys):
             keys = tuple([_index(k) for k in keys])
             key = keys if isinstance(key, tuple) else keys[0]
