@@ -41,6 +41,12 @@ from chainrule.program.recording import (
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 _UNKNOWN: Final = (INPUT, RESULT, CARRY, EACH)
+_PLAIN: Final = {  # of one operand or two, most of what is recorded
+    code: operation
+    for code, operation in OPERATION_OF.items()
+    if operation in (rules.add, rules.subtract, rules.multiply, rules.divide, *rules.COMPARISONS)
+    or operation in (rules.negative, rules.exp, rules.log, rules.sqrt, rules.sin, rules.tanh)
+}
 _SAME: Final = (rules.identity, rules.stop_gradient)
 
 
@@ -141,8 +147,24 @@ class Recorded:
         values = self._values
         rows, constants = self._recording.after(len(values), len(self._constants))
         self._constants += constants
-        for row in rows:
-            values.append(self._value(*row))
+        known, numbers, of_loops = self._known, self._constants, self._of_loops
+        for code, left, right in rows:
+            operation = _PLAIN.get(code)
+            if operation is not None:
+                x = values[left] if left >= 0 else numbers[~left]
+                operands: tuple[Operand, ...] = (x,)
+                if right != ABSENT:
+                    operands = x, values[right] if right >= 0 else numbers[~right]
+                if (left >= 0 or right >= 0) and all(operands):  # zeros have names of their own
+                    name = operation, *operands
+                    found = known.get(name)
+                    if found is None:
+                        found = known[name] = Compute(operation, operands)
+                        if of_loops and not of_loops.isdisjoint(operands):
+                            of_loops.add(found)
+                    values.append(found)
+                    continue
+            values.append(self._value(code, left, right))
         return values[operand]
 
     def _value(self, code: int, left: int, right: int) -> Operand:
