@@ -537,3 +537,37 @@ def test_named_pairs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found[0] == expected[0]
         assert found[1].tolist() == expected[1].tolist()
         assert found[2].tolist() == expected[2].tolist()
+
+
+@pytest.mark.usefixtures("rolling")
+@pytest.mark.parametrize("seed", range(40))
+def test_loops_one_after_another(seed: int) -> None:
+    """Lists that begin with an input, a number or a value, read by several later loops."""
+    random = Random(seed)
+    size = random.randint(8, 14)
+
+    def function(x: Sequence[Any]) -> list[Any]:
+        lists: list[list[Any]] = [[*x]]
+        for _ in range(random.randint(2, 6)):
+            a, b = random.choice(lists), random.choice(lists)
+            first = random.choice([[x[0]], [x[1]], [0.5], [0.0], [a[0]], [cm.sin(b[1])]])
+            shift = len(first)
+            kind = random.randrange(4)
+            if kind == 0:
+                found = [*first, *(x[i] * a[i - 1] for i in range(shift, size))]
+            elif kind == 1:
+                found = [0.0 + 0.5 * a[i] for i in range(size)]
+            elif kind == 2:
+                found = [a[i] + 2.0 * b[i] for i in range(size)]
+            else:
+                found = [*first]
+                for i in range(1, size):
+                    found.append(cm.tanh(found[i - 1]) * b[i])
+            lists.append(found)
+        return [y for found in lists[1:] for y in found]
+
+    numbers = [random.uniform(-1.0, 1.0) for _ in range(size)]
+    recording, outputs, values = recorded(function, numbers)
+    program = rolled(recording, outputs)
+    verify(program)
+    assert bits(interpret(program, numbers)[0]) == bits(values)

@@ -210,8 +210,9 @@ class Shared:
             return
         assert domain.parent is not None
         first = domain.iterations[-1][chosen] == 0
-        if len(chosen) == domain.parent.count and first.all():
-            kept.before = domain
+        alone = all(read.domain is domain for read in self.reads if -1 in read.owners)
+        if alone and len(chosen) == domain.parent.count and first.all():
+            kept.before = domain  # else another loop, perhaps an earlier one, reads them too
 
     def _preferred(self, domain: Domain, axis: int) -> tuple[int, ...]:
         """The strides of loops of which nothing else tells: iterations stand side by side."""
