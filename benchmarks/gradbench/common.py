@@ -70,7 +70,7 @@ class Problem:
         derivative = self.arrays(jax, jnp)
         given = self.data(setting.size)
         static = [k for k, x in enumerate(given) if isinstance(x, int)]
-        data = [x if k in static else jax.tree.map(jnp.asarray, x) for k, x in enumerate(given)]
+        data = [x if k in static else jnp.asarray(x) for k, x in enumerate(given)]
 
         def build() -> Program:
             compiled = jax.jit(derivative, static_argnums=static)
