@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SIZES = {"hello": 3, "lse": 40, "llsq": 16, "ode": 3, "kmeans": 3, "gmm": 2, "ba": 12}
+SIZES = {"hello": 3, "lse": 40, "llsq": 16, "ode": 1, "kmeans": 3, "gmm": 2, "ba": 12}
 NESTED = {"saddle": 1, "particle": 0}
 
 
