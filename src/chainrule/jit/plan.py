@@ -221,7 +221,7 @@ class Plan(TracedFunction):
             sums = None if sums is None else sums / lanes
             arrays = [array / lanes for array in arrays]
         as_nodes = functools.partial(self._as_nodes, nodes=nodes) if nodes else None
-        return result.assembled(sums, arrays, lanes, as_nodes)
+        return result.assembled(sums, arrays, as_nodes)
 
     def _eager_outputs(self, values: Sequence[Any], lane: int) -> list[float]:
         """The outputs for a lane of a call's leaves, by running the function."""
