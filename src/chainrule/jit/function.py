@@ -25,8 +25,8 @@ from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import Leaf, leaf_of, stand_in
-from .inside import called_inside
+from .arguments import Leaf, NodesOverLanes, leaf_of, stand_in
+from .inside import NotAPart, called_inside, called_with_nodes
 from .paths import NotYet, Path, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
@@ -112,6 +112,11 @@ class Compiled(Dispatch):
             if plan.eager:
                 return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
+        except NodesOverLanes as error:
+            try:
+                return called_with_nodes(self, args, kwargs)
+            except (NotAPart, TooManyTraces, NotCompilable):
+                return self._eagerly(str(error), args, kwargs)
         except (TooManyTraces, NotCompilable) as error:
             return self._eagerly(self._reason(error), args, kwargs)
         except NotYet as rare:
