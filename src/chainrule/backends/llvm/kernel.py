@@ -215,7 +215,8 @@ class Kernel:
         address, _ = table.buffer_info()
         if workers == 1:
             return self._work(loaded, address)
-        return sum(together(workers, lambda: self._work(loaded, address)), [])
+        found = together(workers, lambda: self._work(loaded, address))
+        return [error for errors in found for error in errors]
 
     def _loaded_for_storing(self) -> Loaded:
         """The code that adds nothing up."""
