@@ -210,7 +210,7 @@ class Packed:
             lane_stride = strides[axis]
             shape = shape[:axis] + shape[axis + 1 :]
             strides = strides[:axis] + strides[axis + 1 :]
-        stride = element_stride(shape, strides) if shape else 8
+        stride = strides[0] if len(shape) == 1 else element_stride(shape, strides)
         if stride is None:  # the elements of a lane are not evenly spaced
             numbers = numpy.ascontiguousarray(
                 numbers if axis is None else numpy.moveaxis(numbers, axis, 0)
