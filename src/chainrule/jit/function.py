@@ -337,6 +337,7 @@ class Compiled(Dispatch):
             trace_seconds=sum(plan.trace_seconds for plan in plans)
             + sum(trace.program_seconds for trace in traces),
             compile_seconds=sum(path.compile_seconds for path in paths),
+            kernels=len({id(code) for path in paths for code in path.codes}),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager for plan in plans),
             shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
@@ -401,6 +402,7 @@ class Stats:
         nodes: statements of their programs, all together.
         trace_seconds: time spent running the function on nodes, and making programs of that.
         compile_seconds: time spent making machine code.
+        kernels: pieces of machine code; paths whose programs differ in numbers alone share it.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead.
         shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
@@ -413,6 +415,7 @@ class Stats:
     nodes: int
     trace_seconds: float
     compile_seconds: float
+    kernels: int
     lanes: int
     eager: bool
     shortcuts: tuple[str, ...]
