@@ -25,8 +25,8 @@ from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import Leaf, leaf_of, stand_in
-from .inside import called_inside
+from .arguments import Leaf, NodesOverLanes, leaf_of, stand_in
+from .inside import NotAPart, called_inside, called_with_nodes
 from .paths import NotYet, Path, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
@@ -112,6 +112,11 @@ class Compiled(Dispatch):
             if plan.eager:
                 return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
+        except NodesOverLanes as error:
+            try:
+                return called_with_nodes(self, args, kwargs)
+            except (NotAPart, TooManyTraces, NotCompilable):
+                return self._eagerly(str(error), args, kwargs)
         except (TooManyTraces, NotCompilable) as error:
             return self._eagerly(self._reason(error), args, kwargs)
         except NotYet as rare:
@@ -332,6 +337,7 @@ class Compiled(Dispatch):
             trace_seconds=sum(plan.trace_seconds for plan in plans)
             + sum(trace.program_seconds for trace in traces),
             compile_seconds=sum(path.compile_seconds for path in paths),
+            kernels=len({id(code) for path in paths for code in path.codes}),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager for plan in plans),
             shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
@@ -396,6 +402,7 @@ class Stats:
         nodes: statements of their programs, all together.
         trace_seconds: time spent running the function on nodes, and making programs of that.
         compile_seconds: time spent making machine code.
+        kernels: pieces of machine code; paths whose programs differ in numbers alone share it.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead.
         shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
@@ -408,6 +415,7 @@ class Stats:
     nodes: int
     trace_seconds: float
     compile_seconds: float
+    kernels: int
     lanes: int
     eager: bool
     shortcuts: tuple[str, ...]

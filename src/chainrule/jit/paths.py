@@ -18,6 +18,7 @@ import numpy
 from chainrule import forking
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel
+from chainrule.backends.llvm.shared import Functions, SharedCode
 from chainrule.debugging import Shown
 from chainrule.engine import ENGINE
 from chainrule.node import Node
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SOON = 16
 """Traces that are recorded at once; another path waits until that pays."""
+FEW = 4
+"""Traces whose programs are made as fast as may be, however much there is to compile."""
 MOST_SPENT = 1000
 """Paths of which it is known how long runs took that went without a trace."""
 
@@ -67,16 +70,24 @@ class Path:
         trace: the trace.
         prefix: the outcomes that are known to hold.
         uniform: for each of the trace's inputs whether all lanes share it; None without lanes.
+        shared: the code of all paths.
 
     Attributes:
         guarded: whether a guard is left.
     """
 
-    def __init__(self, trace: Trace, prefix: Prefix, uniform: Sequence[bool] | None) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        prefix: Prefix,
+        uniform: Sequence[bool] | None,
+        shared: SharedCode,
+    ) -> None:
         self.trace = trace
         trace.lanes = uniform is not None
         self.prefix = prefix
         self._uniform = uniform
+        self._shared = shared
         self._lock = forking.lock()
         self._kernels: list[tuple[tuple[bool, ...], Kernel]] = []
         self.guarded = len(trace.path) > len(prefix)
@@ -105,7 +116,7 @@ class Path:
                 if found is None:
                     lanes = self._uniform is not None
                     uniform = self._uniform if self._uniform is not None else ()
-                    found = Kernel(self.program, uniform, lanes, reduce)
+                    found = Kernel(self.program, uniform, lanes, reduce, self._shared)
                     self._kernels.append((reduce, found))
         return found
 
@@ -136,6 +147,11 @@ class Path:
             step.following[status] = path.step
 
     @property
+    def codes(self) -> list[Functions]:
+        """The machine code, which other paths may have as well."""
+        return [code for _, kernel in self._kernels for code in kernel.codes]
+
+    @property
     def compile_seconds(self) -> float:
         """The time spent on machine code."""
         return sum(kernel.compile_seconds for _, kernel in self._kernels)
@@ -163,6 +179,7 @@ class Paths:
         self.captured = captured
         self._lock = forking.lock()
         self._paths: dict[Prefix, Path] = {}
+        self._shared = SharedCode()
         self.traces = 0
         self._seconds = 0.0  # that recording took
         self._spent: dict[Prefix, float] = {}  # seconds that runs without a trace took, by path
@@ -218,6 +235,7 @@ class Paths:
             trace = self._function.record(self, packed, lane, prefix)
             self._seconds += time.perf_counter() - start
             self.traces += 1
+            trace.varied = self.traces > FEW
             found = self._paths[prefix] = self._path(trace, prefix)
             parent = self._paths.get(root)
             if parent is not None and prefix != root:
@@ -254,7 +272,7 @@ class Paths:
         self._run_seconds = seconds / runs
 
     def _path(self, trace: Trace, prefix: Prefix) -> Path:
-        return Path(trace, prefix, self._function.uniform(trace))
+        return Path(trace, prefix, self._function.uniform(trace), self._shared)
 
     def _prefer_longer(self, parent: Path, trace: Trace) -> None:
         """Try a trace of twice the length first: a lane then needs few traces to find its own.

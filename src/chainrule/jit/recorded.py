@@ -310,13 +310,19 @@ class Recorded:
         if self._same is not None and derives(self._recording):
             self.guards.append(True)
 
-    def program(self, outputs: Sequence[int | float], lanes: bool) -> Program:
-        """The program that gives what :meth:`operands` gave, for lanes or a single point."""
+    def program(self, outputs: Sequence[int | float], lanes: bool, varied: bool) -> Program:
+        """The program that gives what :meth:`operands` gave, for lanes or a single point.
+
+        Args:
+            outputs: what they are.
+            lanes: whether it is for lanes.
+            varied: whether there are others like it, see :func:`~.roll.rolled`.
+        """
         operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
         if self._same is None:
-            return rolled(self._recording, operands, lanes)
+            return rolled(self._recording, operands, lanes, varied)
         sharing = Sharing(self._recording, self._same)
         placed = sharing.placed(operands).tolist()
         if derives(sharing):
             sharing.ask(placed)
-        return rolled(sharing, placed, lanes)
+        return rolled(sharing, placed, lanes, varied)

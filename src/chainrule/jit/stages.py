@@ -121,13 +121,16 @@ class Stage:
             return None
         return [not block.over_lanes for block in self.inputs for _ in range(block.size)]
 
-    def run(self, blocks: Sequence[Any], values: Sequence[Any], lanes: int) -> list[Any]:
+    def run(
+        self, blocks: Sequence[Any], values: Sequence[Any], lanes: int, of: int
+    ) -> list[Any]:
         """The results for blocks of numbers.
 
         Args:
             blocks: arrays of float64.
             values: the leaves of the plan's arguments, of which the static ones count.
             lanes: how many there are; 0 without.
+            of: how many there are in the whole call, of which these are some.
 
         Raises:
             NotCompilable, TooManyTraces: if it can't be computed.
@@ -140,9 +143,14 @@ class Stage:
             if len(self.plan.paths.captured) != self.n_captured:
                 raise NotCompilable("it has come to use other nodes from outside")
             try:
-                return self._run(self.paths, packed, lanes)
+                found = self._run(self.paths, packed, lanes)
+                break
             except Restart:
                 continue
+        vmap = self.plan.owner.vmap
+        if vmap is not None and vmap.reduce == "mean":
+            found = [array / of for array in found]
+        return found
 
     def _run(self, paths: Paths, packed: Packed, lanes: int) -> list[Any]:
         if not self.plan.lanes:
@@ -165,9 +173,6 @@ class Stage:
             else:
                 found.append(sums[at : at + block.size])
                 at += block.size
-        vmap = self.plan.owner.vmap
-        if vmap is not None and vmap.reduce == "mean":
-            found = [array / lanes for array in found]
         return found
 
     def changed(self, forward: bool, wanted: tuple[int, ...], given: Any = None) -> Changed:

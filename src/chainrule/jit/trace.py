@@ -221,6 +221,7 @@ class Trace:
 
     Attributes:
         lanes: whether the program will run over lanes; to be said before it is wanted.
+        varied: whether there are many traces like it; likewise.
         program_seconds: the time that making the program took.
         captured: the nodes from outside that it uses; they are inputs after the given ones.
         path: the outcomes of the guards.
@@ -251,6 +252,7 @@ class Trace:
         self._program: Program | None = None
         self.program_seconds = 0.0
         self.lanes = False
+        self.varied = False
         if plain is None:
             plain = PlainSites()
         self._wholes = True
@@ -354,7 +356,7 @@ class Trace:
             if self._program is None:
                 start = time.perf_counter()
                 with _collector_paused():
-                    program = self._recorded.program(self._outputs, self.lanes)
+                    program = self._recorded.program(self._outputs, self.lanes, self.varied)
                     if self._places:
                         self._program = with_gradients(program, self._places)
                     else:
