@@ -33,27 +33,26 @@ class Annotation:
             the line is told when somebody asks for it; or None.
     """
 
-    __slots__ = ("_place", "groups", "name")
+    __slots__ = ("groups", "name", "place")
 
     def __init__(
         self, name: str | None, groups: tuple[str, ...], place: str | tuple[CodeType, int] | None
     ) -> None:
         self.name = name
         self.groups = groups
-        self._place = place
+        self.place = place
 
     @property
     def line(self) -> str | None:
         """The line of code, as :func:`line_of` says it; None where it was not recorded."""
-        place = self._place
-        if isinstance(place, tuple):
-            code, offset = place
-            self._place = place = _line_text(code, _line_number(code, offset))
-        return place
+        if isinstance(self.place, tuple):
+            code, offset = self.place
+            return _line_text(code, _line_number(code, offset))
+        return self.place
 
     def named(self, name: str | None) -> Annotation:
         """The same with another name."""
-        return Annotation(name, self.groups, self._place)
+        return Annotation(name, self.groups, self.place)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Annotation, (self.name, self.groups, self.line)

@@ -11,7 +11,6 @@ from pathlib import Path
 from chainrule.explorer.graph import Graph, check_root
 from chainrule.explorer.page import page
 from chainrule.explorer.recording import Recording
-from chainrule.explorer.tree import WHOLE, tree_of
 from chainrule.files import write_atomically
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -107,15 +106,7 @@ def explore(
         _check_size(nodes, max_nodes)
     graph = Graph(nodes, names)
     _check_size(graph.nodes, max_nodes)
-    found = Explorer(
-        page(
-            graph,
-            tree_of(graph.nodes),
-            title or root.name or "Computational graph",
-            len(graph.nodes) <= WHOLE,
-            history,
-        )
-    )
+    found = Explorer(page(graph, title, history))
     if path is not None:
         found.save(path)
     return found

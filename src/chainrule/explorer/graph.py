@@ -9,16 +9,19 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
+from chainrule import rules
 from chainrule.annotations import FILES_OF_CELLS
 from chainrule.backpropagation import _check_fresh, gradients
 from chainrule.drawing.style import printable, symbol
 from chainrule.explorer.folding import fold
 from chainrule.explorer.formulas import Form, form_of, operand_names, value
+from chainrule.explorer.variables import variables
 from chainrule.node import Node, _values
 from chainrule.rules import Operation, described
 
 LEAF = -1
-MOST_FORMS = 200  # then constants are no longer put into formulas
+MOST_FORMS = 200  # then exponents are no longer put into formulas
+LONGEST_NAME = 200  # letters
 
 
 class Graph:
@@ -79,9 +82,9 @@ class Graph:
         output = self.folded.get(node)
         operation = node.operation if output is None else None
         text = output.group if output is not None else symbol(node) if operation is None else ""
-        constants = tuple(None if isinstance(x, Node) else x for x in operands)
-        if len(self.forms) > MOST_FORMS or len(operands) > 3:
-            constants = (None,) * len(operands)
+        constants: tuple[Any, ...] = (None,) * len(operands)
+        if operation is rules.power and len(self.forms) < MOST_FORMS:  # 3 · a², not 3 · a^(3 − 1)
+            constants = tuple(None if isinstance(x, Node) else x for x in operands)
         key = (operation if operation is not None else (type(node), text), constants)
         kind = self._known.get(key)
         if kind is None:
@@ -98,11 +101,18 @@ class Graph:
             self.codes[kind] = self._unverified[kind] = None
         return kind
 
+    def shape(self, node: int) -> int:
+        """What is alike in nodes of the same operation, with constants in the same places."""
+        shape = self.kind[node]
+        for operand in self.operand[self.start[node] : self.start[node + 1]]:
+            shape = 2 * shape + (operand < 0)
+        return shape
+
     def names(self) -> dict[int, str]:
-        """The nodes that have a name."""
-        return {
-            i: printable(node.name) for i, node in enumerate(self.nodes) if node.name is not None
-        }
+        """The names of nodes: those given to them, else the variables of the program."""
+        given = {i: node.name for i, node in enumerate(self.nodes) if node.name is not None}
+        found = variables(self.nodes) | given
+        return {i: short_name(printable(name)) for i, name in sorted(found.items())}
 
     def lines(self) -> tuple[list[str], dict[int, int]]:
         """The lines of code that made nodes, with their text, and which node is of which."""
@@ -120,7 +130,7 @@ def _described(
     """What the page says of an operation."""
     if operation is None or form is None:
         pulls = operation is not None and operation.pull_back is not None
-        name = printable(text if operation is None else operation.name)
+        name = short_name(printable(text if operation is None else operation.name))
         return {
             "name": name,
             "symbol": name,
@@ -129,8 +139,8 @@ def _described(
             "picks": [0] * count,
         }
     return {
-        "name": printable(operation.name),
-        "symbol": printable(operation.symbol),
+        "name": short_name(printable(operation.name)),
+        "symbol": short_name(printable(operation.symbol)),
         "operands": operand_names(count),
         "formulas": list(form.formulas),
         "picks": [int(operation.ignores(i) or operation.picks) for i in range(count)],
@@ -176,9 +186,17 @@ def _with_source(line: str) -> str:
     if number.isdigit():
         with suppress(ValueError):  # no file has that name
             source = linecache.getline(file, int(number)).strip()
-    with suppress(OSError):  # a page that others get need not name the folders of its author
+    # A page that others get does not name the folders of its author.
+    with suppress(OSError):
         line = line.removeprefix(os.getcwd() + os.sep)
+    if os.path.isabs(line):
+        line = os.path.basename(line)
     return printable(f"{line}  {source}" if source else line)
+
+
+def short_name(name: str) -> str:
+    """A name as long as a person would read."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def check_root(root: object) -> None:

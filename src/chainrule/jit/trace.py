@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.comparing import ConditionNode, held_equality
-from chainrule.differentiation import Linearization, fresh_inputs
+from chainrule.differentiation import Linearization
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
@@ -23,6 +23,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .indices import searchsorted, take
+from .inputs import Inputs
 from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
@@ -36,6 +37,10 @@ MAX_GUARDS = 1_000_000
 
 class CompileError(RuntimeError):
     """A function that can't be compiled; it still runs eagerly."""
+
+
+class NodesWanted(Exception):
+    """Something has got past a whole array, to what stands for its nodes."""
 
 
 class Restart(Exception):
@@ -122,7 +127,7 @@ class Recorder:
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
 
-    def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
+    def begin(self, inputs: Sequence[Node] | Inputs, level: int, captured: Sequence[Node]) -> None:
         """Start the recording."""
         self.inputs = inputs
         self.level = level
@@ -236,7 +241,7 @@ class Trace:
         self,
         function: Callable[[Sequence[Any]], Any],
         point: Sequence[float],
-        make_inputs: Callable[[Sequence[Node]], Any],
+        make_inputs: Callable[[Inputs], Any],
         live: Sequence[int],
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
@@ -255,6 +260,7 @@ class Trace:
         self.varied = False
         if plain is None:
             plain = PlainSites()
+        self._wholes = True
         segments, values = True, False
         while True:
             recorder = Recorder(forced, plain, segments, values)
@@ -271,7 +277,13 @@ class Trace:
             except ValuesWanted:
                 values = True
                 continue
+            except NodesWanted:
+                self._wholes = False
+                continue
             except Exception:
+                if self._wholes and self._inputs.are_whole:
+                    self._wholes = False  # NumPy may have handed on what stands for their nodes
+                    continue
                 if values or not recorder.recorded.unknown:
                     raise
                 values = True  # perhaps a NaN that stood for an unknown value was the reason
@@ -279,7 +291,7 @@ class Trace:
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        del self._function, self._make_inputs
+        del self._function, self._make_inputs, self._inputs
         self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
@@ -289,7 +301,7 @@ class Trace:
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
         with _collector_paused(), recording(recorder) as level:
-            inputs = fresh_inputs([*self._point], level)
+            inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
             try:
                 result = self._function(self._make_inputs(inputs))
@@ -306,6 +318,8 @@ class Trace:
                     raise
             if recorder.unrolled:
                 raise Unrolled
+            if inputs.met_unread:
+                raise NodesWanted
             if recorder.not_asked():
                 return False
             self.n_results = len(outputs)

@@ -61,16 +61,24 @@ class Graph {
   // What a person calls it
   titleOf(box) {
     if (box >= this.count) return this.groups[box - this.count].name || 'graph';
-    return this.nameOf(box) || (this.isLeaf(box) ? 'leaf' : this.symbolOf(box));
+    return names.label(box);
   }
 
-  groupsOf(node) {
-    const found = [];
+  // The groups around a node that its place is told by, the innermost first: the user's; trips of
+  // loops where there are none
+  around(node) {
+    const [mine, trips] = [[], []];
     for (let box = this.parent[node]; box > this.count; box = this.parent[box]) {
-      found.unshift(this.groups[box - this.count].name);
+      const { name, part } = this.groups[box - this.count];
+      if (!part) mine.push(box);
+      else if (/^trip \d+$/.test(name)) trips.push(box);
     }
-    return found;
+    return mine.length ? mine : trips;
   }
+
+  groupOf(node) { return this.around(node)[0] ?? this.count; }
+
+  groupsOf(node) { return this.around(node).map((box) => this.groups[box - this.count].name).reverse(); }
 
   // Set leaves, and compute values and gradients anew. What has the operands it had when Python
   // computed it keeps Python's numbers.
