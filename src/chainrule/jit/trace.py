@@ -65,6 +65,7 @@ class Recorder:
         inputs: those of the trace.
         tables: what it has looked up.
         printed: how often the function has called debug_print.
+        split: the line of the last comparison with an outcome that it must have.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Recorder:
         self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
         self.operations: list[Operation] = []  # of the user's
+        self.split = ""
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -173,6 +175,8 @@ class Recorder:
         number = len(recorded.guards)
         if number < len(self.forced):
             outcome = self.forced[number]
+            if number + 1 == len(self.forced):
+                self.split = users_line()
         self._outcomes.note(value, outcome)
         recorded.guard(condition, outcome)
         operation = condition._operation
@@ -230,6 +234,7 @@ class Trace:
         n_results: how many of the program's outputs are the result; the others are its derivatives
             by the nodes among the inputs.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
+        split: the line of the comparison at which it left another trace; "" for the first.
     """
 
     def __init__(
@@ -290,6 +295,7 @@ class Trace:
         self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
+        self.split = recorder.split
         self.path = tuple(recorder.recorded.guards)
 
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
