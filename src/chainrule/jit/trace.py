@@ -128,7 +128,7 @@ class Recorder:
         self.recorded = Recorded(inputs, level, captured)
         self.tables = RecordedTables(self)
         self.recorded.values = self._values
-        self._outcomes = Outcomes()
+        self._outcomes = Outcomes(self.recorded.numbering)
 
     def looked_up(self, table: Any, index: Any) -> Any:
         """An element of an array, list or tuple; see :func:`~.indices.take`."""
@@ -159,8 +159,10 @@ class Recorder:
                 f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
             )
         recorded = self.recorded
-        value = recorded.value(condition)
-        if recorded.comes_of_loops(value):
+        numbering = recorded.numbering
+        operand = recorded.record(condition)
+        value = numbering.of(operand)
+        if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.unroll()
         decided = self._outcomes.decided(value)
         if decided is not None:
@@ -169,7 +171,7 @@ class Recorder:
         if number < len(self.forced):
             outcome = self.forced[number]
         self._outcomes.note(value, outcome)
-        recorded.guard(condition, outcome)
+        recorded.guard(operand, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands
@@ -246,8 +248,12 @@ class Trace:
         self._program: Program | None = None
         self.program_seconds = 0.0
         self.lanes = False
-        if plain is None:
-            plain = PlainSites()
+        with _collector_paused():  # what the run has made is let go before it goes on
+            self._record(forced, captured, PlainSites() if plain is None else plain)
+        del self._function, self._make_inputs
+
+    def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
+        """Run the function until nothing is in the way of a trace."""
         segments, values = True, False
         while True:
             recorder = Recorder(forced, plain, segments, values)
@@ -272,7 +278,6 @@ class Trace:
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        del self._function, self._make_inputs
         self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
@@ -280,7 +285,7 @@ class Trace:
 
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
-        with _collector_paused(), recording(recorder) as level:
+        with recording(recorder) as level:
             inputs = fresh_inputs([*self._point], level)
             recorder.begin(inputs, level, captured)
             try:
@@ -296,6 +301,8 @@ class Trace:
                     raise Unrolled from error
                 if not recorder.not_asked():
                     raise
+            finally:
+                del recorder.tables  # which know it: it is let go with its last reference
             if recorder.unrolled:
                 raise Unrolled
             if recorder.not_asked():
