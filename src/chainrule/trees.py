@@ -233,7 +233,7 @@ def _elements(array: Any, what: str, advice: str) -> list[Any]:
         raise TypeError(
             f"{what} holds a masked array, not numbers, nodes or arrays of them{advice}"
         )
-    array = numpy.asarray(array)  # a matrix does not become flat
+    array = array.view(numpy.ndarray)  # a matrix does not become flat
     kind = array.dtype.kind
     if kind in "fiu":
         elements: list[Any] = array.astype(numpy.float64).ravel().tolist()

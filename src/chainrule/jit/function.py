@@ -26,6 +26,7 @@ from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import Leaf, leaf_of, stand_in
+from .inside import called_inside
 from .paths import NotYet, Path, TooManyTraces
 from .peel import peeled
 from .pickling import reduced
@@ -78,6 +79,7 @@ class Compiled(Dispatch):
         self._latest: Plan | None = None
         self._quick: dict[tuple[type, ...], Plan] = {}  # by the types of arguments
         self._lock = forking.lock()
+        self.small_inside: set[tuple[type, ...] | None] = set()  # types of arguments
         self._warned: set[str] = set()
         functools.update_wrapper(self, function, updated=())
 
@@ -92,8 +94,10 @@ class Compiled(Dispatch):
         """The result, whatever the arguments are."""
         # In a transformation or trace it is part of that graph; machine code never raises.
         raising = ACTIVE.contexts and (detecting_anomaly() or raising_domain_errors())
-        if PROGRESS.names or raising:
+        if raising:
             return self._plainly(args, kwargs)
+        if PROGRESS.names:
+            return called_inside(self, args, kwargs)
         self.calls += 1
         result = self._call(args, kwargs)
         if self.check:
@@ -161,6 +165,15 @@ class Compiled(Dispatch):
         if plan.is_plain and not kwargs:
             self._quick[tuple(map(type, args))] = plan
         return plan, leaves, lanes
+
+    def forget(self, plan: Plan) -> None:
+        """Let the code for a kind of arguments go."""
+        with self._lock:
+            for key in [key for key, known in self._plans.items() if known is plan]:
+                del self._plans[key]
+            self._latest = None
+            self._quick.clear()
+            self._small.clear()
 
     def _drop_plans(self) -> None:
         """Let the code go that was not used for longest."""

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy
 
+from chainrule import trees
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Regular, reduce_lanes
+from chainrule.backends.llvm.pool import empty
 
 from .arguments import Packed
 from .paths import Path, Paths, Prefix
@@ -25,8 +27,8 @@ class LaneCall:
         paths: the traces.
         packed: the inputs.
         lanes: how many there are.
-        widths: of the arrays for the outputs that are not added up: one for each leaf of the
-            result.
+        shapes: of the arrays for the outputs that are not added up, at one lane: one for each
+            leaf of the result.
         threads: how many to use.
         eager: computes few lanes that go a path of their own; by default each path is recorded.
 
@@ -39,11 +41,11 @@ class LaneCall:
         paths: Paths,
         packed: Packed,
         lanes: int,
-        widths: Sequence[int],
+        shapes: Sequence[trees.Shape],
         threads: int,
         eager: Eager | None = None,
     ) -> None:
-        self.arrays = [numpy.empty((lanes, width)) for width in widths]
+        self.arrays = [empty((lanes, *shape)) for shape in shapes]
         self._paths = paths
         self._packed = packed
         self._lanes = lanes
@@ -67,7 +69,7 @@ class LaneCall:
         if sums is not None:
             return sums
         every = LaneCall(
-            self._paths, self._packed, self._lanes, [len(added)], self._threads, self._eager
+            self._paths, self._packed, self._lanes, [(len(added),)], self._threads, self._eager
         )
         every._run_each(added)
         table, which = every.arrays[0], numpy.array(added)
@@ -76,18 +78,20 @@ class LaneCall:
 
     def _places(self) -> list[Regular]:
         """Where the outputs go."""
+        lanes = self._lanes
         return [
-            (address_of(array), array.shape[1], 8, 8 * array.shape[1])
+            (address_of(array), size // lanes, 8, 8 * (size // lanes))
             for array in self.arrays
-            if array.size
+            if (size := array.size)
         ]
 
     def _fill(self, lanes: Any, numbers: Any) -> None:
         """Set the outputs of some lanes: a row of numbers for each lane."""
         start = 0
         for array in self.arrays:
-            stop = start + array.shape[1]
-            array[lanes] = numbers[..., start:stop]
+            rows = array.reshape(self._lanes, array.size // self._lanes)
+            stop = start + rows.shape[1]
+            rows[lanes] = numbers[..., start:stop]
             start = stop
 
     def _run_each(self, added: tuple[bool, ...] = ()) -> None:

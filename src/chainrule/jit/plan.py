@@ -31,6 +31,7 @@ from .traced_function import TracedFunction
 
 if TYPE_CHECKING:
     from .function import Compiled, Form, Key
+    from .inside import Inside
 
 
 class Plan(TracedFunction):
@@ -58,6 +59,7 @@ class Plan(TracedFunction):
         self._pattern: Any = None if lanes else pattern_of_arguments(structure, leaves)
         self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
+        self.inside: Inside | None = None  # calls inside transformations
 
     def __repr__(self) -> str:
         return repr(self.owner)
@@ -219,7 +221,7 @@ class Plan(TracedFunction):
             sums = None if sums is None else sums / lanes
             arrays = [array / lanes for array in arrays]
         as_nodes = functools.partial(self._as_nodes, nodes=nodes) if nodes else None
-        return result.assembled(sums, arrays, lanes, as_nodes)
+        return result.assembled(sums, arrays, as_nodes)
 
     def _eager_outputs(self, values: Sequence[Any], lane: int) -> list[float]:
         """The outputs for a lane of a call's leaves, by running the function."""

@@ -32,6 +32,8 @@ from chainrule.program.recording import (
 )
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
+from .inputs import Inputs
+
 
 def _run(calls: Iterator[object]) -> None:
     """Make the calls of a ``map``."""
@@ -62,8 +64,13 @@ class Recorded:
             places where theirs begin, and these.
     """
 
-    def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
-        self._recording: Any = Recording(inputs, level, captured)
+    def __init__(
+        self, inputs: Sequence[Node] | Inputs, level: int, captured: Sequence[Node] = ()
+    ) -> None:
+        given = len(inputs) if isinstance(inputs, Inputs) else inputs
+        self._recording: Any = Recording(given, level, captured)
+        if isinstance(inputs, Inputs):
+            inputs.begin(self._recording)
         self.mark = self._recording.mark
         self.numbering: Any = Numbering(self._recording)
         self.captured: list[Node] = self._recording.captured
@@ -75,7 +82,6 @@ class Recorded:
         self.values = False
         self.unknown = False
         self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
-        self._n_inputs = len(inputs)
         self._level = level
         self._same: Ints | None = None
         self._followed = 0  # of the captured, those that can be
@@ -193,12 +199,7 @@ class Recorded:
         if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
         operands = self.record_all(outputs)
-        moved = [
-            (loop, j)
-            for loop in self.loops
-            for j in loop.rows()
-            if not ((loop.columns[j] >= 0) & (loop.columns[j] < self._n_inputs)).all()
-        ]
+        moved = [(loop, j) for loop in self.loops for j in loop.rows()]
         given = [x for loop, j in moved for x in loop.columns[j].tolist()]
         ordered = self._recording.in_order([*operands, *given])  # for good
         operands = ordered[: len(operands)]

@@ -221,7 +221,7 @@ class Session:
     def _evaluated(self, paths: Paths) -> Array:
         assert self.program.layout is not None
         width = self.program.layout.size
-        call = LaneCall(paths, self._packed, self.size, (width,), self._threads)
+        call = LaneCall(paths, self._packed, self.size, [(width,)], self._threads)
         call.run()
         array: Array = call.arrays[0]
         return array

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.comparing import ConditionNode, held_equality
-from chainrule.differentiation import Linearization, fresh_inputs
+from chainrule.differentiation import Linearization
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
@@ -23,6 +23,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .indices import searchsorted, take
+from .inputs import Inputs
 from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
@@ -36,6 +37,10 @@ MAX_GUARDS = 1_000_000
 
 class CompileError(RuntimeError):
     """A function that can't be compiled; it still runs eagerly."""
+
+
+class NodesWanted(Exception):
+    """Something has got past a whole array, to what stands for its nodes."""
 
 
 class Restart(Exception):
@@ -120,7 +125,7 @@ class Recorder:
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
 
-    def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
+    def begin(self, inputs: Sequence[Node] | Inputs, level: int, captured: Sequence[Node]) -> None:
         """Start the recording."""
         self.inputs = inputs
         self.level = level
@@ -232,7 +237,7 @@ class Trace:
         self,
         function: Callable[[Sequence[Any]], Any],
         point: Sequence[float],
-        make_inputs: Callable[[Sequence[Node]], Any],
+        make_inputs: Callable[[Inputs], Any],
         live: Sequence[int],
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
@@ -248,9 +253,10 @@ class Trace:
         self._program: Program | None = None
         self.program_seconds = 0.0
         self.lanes = False
+        self._wholes = True
         with _collector_paused():  # what the run has made is let go before it goes on
             self._record(forced, captured, PlainSites() if plain is None else plain)
-        del self._function, self._make_inputs
+            del self._function, self._make_inputs, self._inputs
 
     def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function until nothing is in the way of a trace."""
@@ -270,7 +276,13 @@ class Trace:
             except ValuesWanted:
                 values = True
                 continue
+            except NodesWanted:
+                self._wholes = False
+                continue
             except Exception:
+                if self._wholes and self._inputs.are_whole:
+                    self._wholes = False  # NumPy may have handed on what stands for their nodes
+                    continue
                 if values or not recorder.recorded.unknown:
                     raise
                 values = True  # perhaps a NaN that stood for an unknown value was the reason
@@ -286,7 +298,7 @@ class Trace:
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
         with recording(recorder) as level:
-            inputs = fresh_inputs([*self._point], level)
+            inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
             try:
                 result = self._function(self._make_inputs(inputs))
@@ -305,6 +317,8 @@ class Trace:
                 del recorder.tables  # which know it: it is let go with its last reference
             if recorder.unrolled:
                 raise Unrolled
+            if inputs.met_unread:
+                raise NodesWanted
             if recorder.not_asked():
                 return False
             self.n_results = len(outputs)

@@ -57,7 +57,7 @@ class Sharing(Stretch):
     """
 
     def __init__(self, recording: Recording, same: Ints) -> None:
-        super().__init__(recording, [])
+        super().__init__(recording, [], recording.n_inputs)
         self.constants = numpy.array(recording.constants)
         codes, left, right = _columns(recording)
         kept = numpy.flatnonzero(same == numpy.arange(len(same)))
