@@ -135,7 +135,7 @@ class Recorder:
         self.recorded = Recorded(inputs, level, captured)
         self.tables = RecordedTables(self)
         self.recorded.values = self._values
-        self._outcomes = Outcomes()
+        self._outcomes = Outcomes(self.recorded.numbering)
 
     def looked_up(self, table: Any, index: Any) -> Any:
         """An element of an array, list or tuple; see :func:`~.indices.take`."""
@@ -166,8 +166,10 @@ class Recorder:
                 f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
             )
         recorded = self.recorded
-        value = recorded.value(condition)
-        if recorded.comes_of_loops(value):
+        numbering = recorded.numbering
+        operand = recorded.record(condition)
+        value = numbering.of(operand)
+        if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.unroll()
         decided = self._outcomes.decided(value)
         if decided is not None:
@@ -178,7 +180,7 @@ class Recorder:
             if number + 1 == len(self.forced):
                 self.split = users_line()
         self._outcomes.note(value, outcome)
-        recorded.guard(condition, outcome)
+        recorded.guard(operand, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands
@@ -258,9 +260,13 @@ class Trace:
         self.program_seconds = 0.0
         self.lanes = False
         self.varied = False
-        if plain is None:
-            plain = PlainSites()
         self._wholes = True
+        with _collector_paused():  # what the run has made is let go before it goes on
+            self._record(forced, captured, PlainSites() if plain is None else plain)
+            del self._function, self._make_inputs, self._inputs
+
+    def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
+        """Run the function until nothing is in the way of a trace."""
         segments, values = True, False
         while True:
             recorder = Recorder(forced, plain, segments, values)
@@ -291,7 +297,6 @@ class Trace:
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        del self._function, self._make_inputs, self._inputs
         self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
@@ -300,7 +305,7 @@ class Trace:
 
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
-        with _collector_paused(), recording(recorder) as level:
+        with recording(recorder) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
             try:
@@ -316,6 +321,8 @@ class Trace:
                     raise Unrolled from error
                 if not recorder.not_asked():
                     raise
+            finally:
+                del recorder.tables  # which know it: it is let go with its last reference
             if recorder.unrolled:
                 raise Unrolled
             if inputs.met_unread:
