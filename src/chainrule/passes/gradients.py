@@ -106,9 +106,9 @@ class _Whole:
         straight = numpy.zeros(size, dtype=numpy.bool_)
         for statement, path in paths(program.body):
             if isinstance(statement, READS) and statement.array is program.inputs:
-                elements = nests.numbers(statement.index, path)
+                elements = nests.elements(statement.index, path)
                 if isinstance(statement, Gather):
-                    firsts = numpy.unique(elements)[:, None]
+                    firsts = nests.unique(statement.index, path)[0][:, None]
                     elements = (firsts + numpy.arange(statement.size)).reshape(-1)
                 if not path and isinstance(statement, Load):
                     straight[elements] = True
