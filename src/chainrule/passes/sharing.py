@@ -16,6 +16,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import rules
+from chainrule.program.nests import distinct
 from chainrule.program.numbering import Numbering
 from chainrule.program.recording import (
     BEGIN,
@@ -69,7 +70,7 @@ class Sharing(Stretch):
         users = left[codes == USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
-        given = [code for code in numpy.unique(self.codes).tolist() if has_left(code)]
+        given = [code for code in distinct(self.codes).tolist() if has_left(code)]
         self.left = numpy.where(
             numpy.isin(self.codes, [code for code in given if not code & POOLED]),
             self.placed(left),
