@@ -134,9 +134,8 @@ def worth_sharing(recording: Recording) -> Ints | None:
     derived, asked = numpy.flatnonzero(marks == RESULT), numpy.flatnonzero(marks == GUARD)
     if len(derived) and len(asked) and asked[-1] > derived[0]:
         return None
-    same = numpy.frombuffer(Numbering(recording, apart=True).values(), dtype=numpy.int32)
-    left = numpy.count_nonzero(same == numpy.arange(len(same)))
-    return same if left <= WORTH * len(same) else None
+    same = Numbering(recording, apart=True).values(int(WORTH * len(recording)))
+    return None if same is None else numpy.frombuffer(same, dtype=numpy.int32)
 
 
 def derives(recording: Recording | Stretch) -> bool:
