@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from chainrule import rules
 from chainrule.forking import computed_once
+from chainrule.program.nests import distinct
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -195,7 +196,7 @@ class Rows:
         plain_right = ~special & (self._right != ABSENT)
         last = len(self._places) - 1  # numbers that are no operands may be greater
         left = self.placed(numpy.minimum(self._left, last))
-        for code in numpy.unique(self._codes[special]).tolist():
+        for code in distinct(self._codes[special]).tolist():
             if not has_left(code):
                 left[self._codes == code] = ABSENT
         right = numpy.where(plain_right, self.placed(numpy.minimum(self._right, last)), ABSENT)
