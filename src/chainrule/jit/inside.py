@@ -99,7 +99,10 @@ def _number_of(leaf: Any) -> Any:
             raise NotAPart
         return leaf._number
     if isinstance(leaf, numpy.ndarray) and leaf.dtype == object:
-        numbers = [*map(_number_of, leaf.ravel().tolist())]
+        elements = leaf.ravel().tolist()
+        if not all(isinstance(x, Node) or trees.is_number(x) for x in elements):
+            raise NotAPart
+        numbers = [*map(_number_of, elements)]
         return numpy.array(numbers, dtype=numpy.float64).reshape(leaf.shape)
     return leaf
 
@@ -196,8 +199,12 @@ class Inside:
             sums = [array for array, axis in zip(found, axes, strict=True) if axis is None]
             return LaneResult(plan.layout, axes, 0).assembled(
                 numpy.concatenate(sums) if sums else None,
-                [array for array, axis in zip(found, axes, strict=True) if axis is not None],
-                *(lanes, None),
+                [
+                    array.reshape(lanes, *(shape or ()))
+                    for array, axis, shape in zip(found, axes, shapes, strict=True)
+                    if axis is not None
+                ],
+                None,
             )
         packed = Packed(plan.leaves, values)
         if captured:

@@ -157,13 +157,13 @@ class Stage:
             _, outputs = run_point(paths, packed, patient=False)
             ends = itertools.accumulate(block.size for block in self.results)
             return numpy.split(outputs, [*ends][:-1]) if self.results else []
-        widths = [block.size for block in self.results if block.over_lanes]
+        shapes = [(block.size,) for block in self.results if block.over_lanes]
         added: tuple[bool, ...] = ()
-        if len(widths) < len(self.results):
+        if len(shapes) < len(self.results):
             added = tuple(
                 not block.over_lanes for block in self.results for _ in range(block.size)
             )
-        call = LaneCall(paths, packed, lanes, widths, self.plan.threads)
+        call = LaneCall(paths, packed, lanes, shapes, self.plan.threads)
         sums, arrays = call.run(added), iter(call.arrays)
         found = []
         at = 0

@@ -43,7 +43,7 @@ _MARKS: Final = {
     },
 }
 _DIGIT: Final = 1 << 10
-_CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
+CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
 
 TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
 """Of an input of the run and the elements of a table, which look-ups name by it; no value."""
@@ -176,12 +176,6 @@ class Recording:
     def pool(self) -> memoryview:
         """The operands of operations with more than two, as int32."""
         return memoryview(self._columns.pool).toreadonly()
-
-    def after(self, row: int, constant: int) -> tuple[list[tuple[int, int, int]], list[float]]:
-        """The rows and the constants that have come after so many of them."""
-        columns = self._columns
-        rows = zip(columns.codes[row:], columns.left[row:], columns.right[row:], strict=True)
-        return list(rows), columns.constants[constant:].tolist()
 
     def row(self, number: int) -> tuple[int, Any, Any]:
         """A row: its code and operands, constants as floats, None where there is none.
@@ -346,7 +340,7 @@ class Recording:
             columns.append(LEAF, self._constant(node._number), ABSENT, note)
         else:
             operands = [self._operand(x) for x in node.operands]
-            code = _CODES.get(operation, USER)
+            code = CODE_OF.get(operation, USER)
             if code == USER:
                 place = self._place(operation, self.operations)
                 columns.append(USER, len(columns.pool), len(operands), note)

@@ -55,9 +55,14 @@ def _written(number: str) -> str:
 
 
 class SharedCode:
-    """The code of some programs, by their texts."""
+    """The code of some programs, by their texts.
+
+    Attributes:
+        reused: how many programs needed no code of their own.
+    """
 
     def __init__(self) -> None:
+        self.reused = 0
         self._texts: dict[bytes, _Text] = {}
         self._lock = forking.lock()
 
@@ -84,7 +89,11 @@ class SharedCode:
             return load([plain(text) for text in texts]), np.empty(0, np.int64)
         with self._lock:
             known = self._texts.setdefault(digest.digest(), _Text())
-            return known.functions(texts, numbers, load)
+            found = known.known(numbers)
+            if found is not None:
+                self.reused += 1
+                return found
+            return known.made(texts, numbers, load)
 
 
 def _kind(number: str) -> str:
@@ -103,17 +112,21 @@ class _Text:
         self._seen: list[list[str]] = []
         self._versions: list[_Version] = []
 
-    def functions(
+    def known(self, numbers: list[str]) -> tuple[Functions, NDArray[np.int64]] | None:
+        """Code and parameters for some numbers, if there is code for them."""
+        for version in reversed(self._versions):
+            table = version.table(numbers)
+            if table is not None:
+                return version.loaded, table
+        return None
+
+    def made(
         self,
         texts: Sequence[str],
         numbers: list[str],
         load: Callable[[Sequence[str]], Functions],
     ) -> tuple[Functions, NDArray[np.int64]]:
-        """Code for a program with some numbers."""
-        for version in reversed(self._versions):
-            table = version.table(numbers)
-            if table is not None:
-                return version.loaded, table
+        """New code and its parameters."""
         self._seen.append(numbers)
         columns: dict[tuple[str, ...], int] = {}
         places: list[int] = []
