@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count, repeat
@@ -76,6 +77,7 @@ class Recorded:
             run only.
         loops: those of which one iteration is recorded.
         ended: how many of these have ended.
+        known_results: rows of results of loops whose numbers are known.
         values: whether the trace has to know all values.
         unknown: whether NaN may stand for a value that is not known.
         gradients: by the level of a transformation that asks for a pattern, the gradient in it:
@@ -97,6 +99,7 @@ class Recorded:
         self.looks_up = False
         self.loops: list[LoopOf] = []
         self.ended = 0
+        self.known_results: set[int] = set()
         self._of_loops: set[Operand] = set()  # what comes of loops, and may depend on that
         self.values = False
         self.unknown = False
@@ -180,7 +183,8 @@ class Recorded:
         if code in _UNKNOWN or user is TABLE:
             value = Statement()  # all that is known is that it is a value
             begins = self._values[left] if code == CARRY and left >= 0 else 0.0
-            if begins in self._of_loops or (self.ended and code in (RESULT, EACH)):
+            known = len(self._values) in self.known_results
+            if begins in self._of_loops or (self.ended and code in (RESULT, EACH) and not known):
                 self._of_loops.add(value)
             return value
         given = given_to(code, left, right, recording.pool if code & POOLED else ())
@@ -202,6 +206,15 @@ class Recorded:
     def comes_of_loops(self, value: Operand) -> bool:
         """Whether it takes what loops compute to know the number that a value has."""
         return value in self._of_loops
+
+    def is_unknown(self, node: Node) -> bool:
+        """Whether a node's number may be another one than that of the run."""
+        return self.comes_of_loops(self.value(node)) or (self.unknown and math.isnan(node._number))
+
+    def is_input(self, node: Node) -> bool:
+        """Whether a node is an input of the trace."""
+        code: int = self._recording.row(self.record(node))[0]
+        return code == INPUT
 
     def guard(self, condition: Node, outcome: bool) -> None:
         """Let the program go on only with an outcome of a condition that was just asked for."""
