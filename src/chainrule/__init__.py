@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chainrule.custom import custom_gradient
     from chainrule.debugging import debug_print
     from chainrule.drawing import draw_graph, trace
-    from chainrule.explorer import Explorer, Recording, explore
+    from chainrule.explorer import Explorer, Recording, TrainingSet, explore
     from chainrule.jit.function import compile
     from chainrule.jit.indices import take
     from chainrule.jit.segment_sums import segment_sum
@@ -62,6 +62,7 @@ __all__ = [
     "Recording",
     "TanhNode",
     "TracedValueError",
+    "TrainingSet",
     "__version__",
     "array",
     "build_info",
@@ -108,7 +109,7 @@ _ROOMS = {
     "custom": ("custom_gradient",),
     "debugging": ("debug_print",),
     "drawing": ("draw_graph", "trace"),
-    "explorer": ("Explorer", "Recording", "explore"),
+    "explorer": ("Explorer", "Recording", "TrainingSet", "explore"),
     "lanes": ("vmap",),
     "program.form": ("Program",),
     "shortcuts": ("BranchWarning",),

@@ -26,6 +26,10 @@ _FLOAT64 = numpy.dtype(numpy.float64)
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float
 
 
+class NodesOverLanes(NotCompilable):
+    """An array of objects over the lanes, which have no layout that these share."""
+
+
 class Leaf(NamedTuple):
     """What the key of a compiled function keeps of a leaf of the arguments.
 
@@ -102,7 +106,7 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
             return Leaf("indices", shape, axis)
         if kind == "O":
             if axis is not None:
-                raise NotCompilable(_objects_over_lanes(value))
+                raise NodesOverLanes(_objects_over_lanes(value))
             return Leaf("nodes", shape)
         if kind == "b" and axis is None:
             return Leaf("static", value=("mask", shape, value.tobytes()))

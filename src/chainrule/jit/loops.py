@@ -24,6 +24,7 @@ from chainrule.program.recording import (
     CARRY,
     EACH,
     END_LOOP,
+    KNOWN,
     LEFT,
     LOOP,
     NEXT,
@@ -197,9 +198,7 @@ class Iteration:
             numbers = [math.nan] * (len(after) + self._trips * len(leaves))
         results = [self._result(number, [whole]) for number in numbers]
         for place, node in enumerate(results):
-            row = mark(RESULT, place, ABSENT, node)
-            if numbers[place] == numbers[place]:
-                self._recorded.known_results.add(row)
+            mark(RESULT, place, ABSENT if math.isnan(numbers[place]) else KNOWN, node)
         return results
 
     def _result(self, number: float, given: Sequence[Node]) -> Node:

@@ -32,17 +32,21 @@ class Part:
         values: the leaves of the compiled function's arguments, of which the static ones count.
         lanes: how many there are; 0 without.
         label: what the function is called.
+        of: how many lanes the whole call has, if these are some of them.
     """
 
-    def __init__(self, stage: Stage, values: Sequence[Any], lanes: int, label: str) -> None:
+    def __init__(
+        self, stage: Stage, values: Sequence[Any], lanes: int, label: str, of: int = 0
+    ) -> None:
         self.stage = stage
         self.values = values
         self.lanes = lanes
         self.label = label
+        self.of = of or lanes
 
     def run(self, blocks: Sequence[Any]) -> list[Any]:
         """The numbers of the results for blocks in which nodes may be."""
-        return self.stage.run([*map(_numbers, blocks)], self.values, self.lanes)
+        return self.stage.run([*map(_numbers, blocks)], self.values, self.lanes, self.of)
 
     def applied(self, blocks: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:
         """The results as nodes, if there are nodes in the blocks.
@@ -90,7 +94,7 @@ class Part:
         stage = self.stage
         if not isinstance(stage, Changed):
             return self._of_function(blocks)
-        before = Part(stage.before, self.values, self.lanes, self.label)
+        before = Part(stage.before, self.values, self.lanes, self.label, self.of)
         count = len(stage.before.inputs)
         if stage.captured in stage.wanted:
             raise CompileError(
@@ -126,9 +130,13 @@ class Part:
         result = plan.owner._plainly(args, kwargs)
         if not plan.lanes:
             return [objects(trees.flatten(result, "compile: the result", truths=True)[0])]
+        vmap = plan.owner.vmap
+        scale = 1.0
+        if vmap is not None and vmap.reduce == "mean":
+            scale = self.lanes / self.of
         arrays = []
         for leaf, axis in zip(trees.leaves_of(result)[0], plan._lane_axes(), strict=True):
-            array = numpy.asarray(leaf, dtype=object)
+            array = numpy.asarray(leaf, dtype=object) * scale
             arrays.append(
                 array.ravel()
                 if axis is None
@@ -301,7 +309,7 @@ class _Derivative:
                 array[rows] if block.over_lanes else array
                 for array, block in zip(inputs, stage.inputs, strict=True)
             ]
-        derivative = Part(stage, part.values, lanes, f"∂{part.label}")
+        derivative = Part(stage, part.values, lanes, f"∂{part.label}", part.of)
         return _joined(derivative.computed(inputs))
 
 

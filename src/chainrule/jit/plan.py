@@ -22,7 +22,7 @@ from .arguments import Packed
 from .captures import Watch
 from .indices import OutsideTableError
 from .lane_call import LaneCall
-from .paths import Path, Paths, Prefix, TooManyTraces, run_point
+from .paths import Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
 from .statics import State
@@ -69,6 +69,10 @@ class Plan(TracedFunction):
     def warn_of_draws(self, generator: str) -> None:
         """Let the owner say so."""
         self.owner.warn_of_draws(generator)
+
+    def warn_of_paths(self, count: int, line: str) -> None:
+        """Let the owner say so."""
+        self.owner.warn_of_paths(count, line)
 
     def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
         """Run the function on nodes, and watch what it has used from outside."""
@@ -167,7 +171,7 @@ class Plan(TracedFunction):
                 if self.lanes and error.lane is None:
                     error.lane = packed.asked
                 raise
-            except (TooManyTraces, NotCompilable):
+            except NotCompilable:
                 self.eager = True
                 raise
 

@@ -121,13 +121,16 @@ class Stage:
             return None
         return [not block.over_lanes for block in self.inputs for _ in range(block.size)]
 
-    def run(self, blocks: Sequence[Any], values: Sequence[Any], lanes: int) -> list[Any]:
+    def run(
+        self, blocks: Sequence[Any], values: Sequence[Any], lanes: int, of: int
+    ) -> list[Any]:
         """The results for blocks of numbers.
 
         Args:
             blocks: arrays of float64.
             values: the leaves of the plan's arguments, of which the static ones count.
             lanes: how many there are; 0 without.
+            of: how many there are in the whole call, of which these are some.
 
         Raises:
             NotCompilable, TooManyTraces: if it can't be computed.
@@ -140,22 +143,27 @@ class Stage:
             if len(self.plan.paths.captured) != self.n_captured:
                 raise NotCompilable("it has come to use other nodes from outside")
             try:
-                return self._run(self.paths, packed, lanes)
+                found = self._run(self.paths, packed, lanes)
+                break
             except Restart:
                 continue
+        vmap = self.plan.owner.vmap
+        if vmap is not None and vmap.reduce == "mean":
+            found = [array / of for array in found]
+        return found
 
     def _run(self, paths: Paths, packed: Packed, lanes: int) -> list[Any]:
         if not self.plan.lanes:
             _, outputs = run_point(paths, packed, patient=False)
             ends = itertools.accumulate(block.size for block in self.results)
             return numpy.split(outputs, [*ends][:-1]) if self.results else []
-        widths = [block.size for block in self.results if block.over_lanes]
+        shapes = [(block.size,) for block in self.results if block.over_lanes]
         added: tuple[bool, ...] = ()
-        if len(widths) < len(self.results):
+        if len(shapes) < len(self.results):
             added = tuple(
                 not block.over_lanes for block in self.results for _ in range(block.size)
             )
-        call = LaneCall(paths, packed, lanes, widths, self.plan.threads)
+        call = LaneCall(paths, packed, lanes, shapes, self.plan.threads)
         sums, arrays = call.run(added), iter(call.arrays)
         found = []
         at = 0
@@ -165,9 +173,6 @@ class Stage:
             else:
                 found.append(sums[at : at + block.size])
                 at += block.size
-        vmap = self.plan.owner.vmap
-        if vmap is not None and vmap.reduce == "mean":
-            found = [array / lanes for array in found]
         return found
 
     def changed(self, forward: bool, wanted: tuple[int, ...], given: Any = None) -> Changed:
