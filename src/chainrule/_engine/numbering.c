@@ -22,7 +22,7 @@ typedef struct {
 } Numbering;
 
 enum {
-    BEGIN = MARKS, END = MARKS + 1, RESULT = MARKS + 4, EACH = MARKS + 6, END_LOOP = MARKS + 7, ENTER = MARKS + 8,
+    BEGIN = MARKS, END = MARKS + 1, RESULT = MARKS + 4, EACH = MARKS + 6, END_LOOP = MARKS + 7, ENTER = MARKS + 8, KNOWN = 1,
 };
 
 /* The operands of a row, some of them in the pool. */
@@ -149,7 +149,8 @@ static int number_row(Numbering *n, int32_t i) {
             row->value = value_of(n, given.of[0]);
             return 0;
         }
-        if (code == RESULT || code == EACH) row->of_loops = n->after_loop;
+        bool known = code == RESULT && ints(n->recording->columns[RIGHT])[i] == KNOWN;
+        if (code == RESULT || code == EACH) row->of_loops = n->after_loop && !known;
         if (operation >= MARKS && code != USER) return 0;
         if (constants) return (row->value = folded(n, code, &given)) == FAILED ? -1 : 0;
     }

@@ -19,6 +19,7 @@ from .recording import (
     END,
     END_LOOP,
     ENTER,
+    KNOWN,
     LEAF,
     MARKS,
     OPERATION_OF,
@@ -116,7 +117,8 @@ class Numbering:
             if code in (LEAF, ENTER) or passes or operation in (identity, stop_gradient):
                 return values[0]
             if code in (RESULT, EACH):
-                self._of_loops[row] = self._after_loop
+                known = code == RESULT and columns.right[row] == KNOWN
+                self._of_loops[row] = self._after_loop and not known
             if operation is None and user is None:
                 return row
             if max(values) < 0:
