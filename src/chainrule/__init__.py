@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chainrule.custom import custom_gradient
     from chainrule.debugging import debug_print
     from chainrule.drawing import draw_graph, trace
-    from chainrule.explorer import Explorer, Recording, explore
+    from chainrule.explorer import Explorer, Recording, TrainingSet, explore
     from chainrule.jit.function import compile
     from chainrule.jit.indices import take
     from chainrule.jit.segment_sums import segment_sum
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chainrule.lanes import vmap
     from chainrule.program.form import Program
     from chainrule.shortcuts import BranchWarning
+    from chainrule.solving import fixed_point, minimize_scalar, root
     from chainrule.testing import check_grads
     from chainrule.transforms import (
         grad,
@@ -61,6 +62,7 @@ __all__ = [
     "Recording",
     "TanhNode",
     "TracedValueError",
+    "TrainingSet",
     "__version__",
     "array",
     "build_info",
@@ -72,6 +74,7 @@ __all__ = [
     "domain_errors",
     "draw_graph",
     "explore",
+    "fixed_point",
     "grad",
     "group",
     "hessian",
@@ -82,8 +85,10 @@ __all__ = [
     "jvp",
     "lax",
     "math",
+    "minimize_scalar",
     "nn",
     "record_lines",
+    "root",
     "segment_sum",
     "stop_gradient",
     "take",
@@ -104,10 +109,11 @@ _ROOMS = {
     "custom": ("custom_gradient",),
     "debugging": ("debug_print",),
     "drawing": ("draw_graph", "trace"),
-    "explorer": ("Explorer", "Recording", "explore"),
+    "explorer": ("Explorer", "Recording", "TrainingSet", "explore"),
     "lanes": ("vmap",),
     "program.form": ("Program",),
     "shortcuts": ("BranchWarning",),
+    "solving": ("fixed_point", "minimize_scalar", "root"),
     "testing": ("check_grads",),
     "transforms": (
         "grad",
