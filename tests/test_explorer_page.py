@@ -495,12 +495,13 @@ def learnt(steps: int, rate: float, points: list[list[float]]) -> tuple[float, l
 
 def computed(root: Node, at: dict[int, Node]) -> Node:
     """A graph again from other leaves."""
-    at = dict(at)
+    at = at.copy()
     for node in root.sorted_nodes()[::-1]:
         if node._parents:
             operands = [at[id(x)] if isinstance(x, Node) else x for x in node.operands]
             assert node.operation is not None
-            at[id(node)] = node.operation(*operands)
+            again: Node = node.operation(*operands)
+            at[id(node)] = again
     return at[id(root)]
 
 

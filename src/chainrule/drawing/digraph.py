@@ -89,7 +89,7 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         transparent: bool | None = None,
         skip_existing: bool | None = False,
     ) -> str:
-        """Write the picture in the format of the ending, or the DOT source for ``.gv``, ``.dot``.
+        """Write the picture in the format of the ending, TikZ for ``.tex``, or the DOT source for ``.gv``, ``.dot``.
 
         Nothing is left behind where that fails.
 
@@ -114,11 +114,11 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         ending = path.suffix.lower().lstrip(".")
         if ending in ("gv", "dot"):
             data = self.source.encode()
-        elif ending in FORMATS:
+        elif ending in (*FORMATS, "tex"):
             data = self._drawn(ending, dpi, transparent)
         else:
             raise ValueError(
-                f"{path.name!r} should end in one of .{', .'.join(FORMATS)}, .gv, .dot"
+                f"{path.name!r} should end in one of .{', .'.join(FORMATS)}, .tex, .gv, .dot"
             )
         if not (skip_existing and path.exists()):
             write_atomically(path, data)
