@@ -265,15 +265,13 @@ class _Embedding(Rebuilding):
             self.arrays[array] = Array(array.kind, array.size, array.name)
         return super().array(array)
 
+    def element(self, array: Array, index: Index, user: Statement) -> tuple[Array, Index]:
+        if array is self.program.inputs:
+            return self._x.array, nests.added(self._x.first, self.index(index))
+        return super().element(array, index, user)
+
     def statement(self, statement: Statement) -> None:
-        if isinstance(statement, Gather) and statement.array is self.program.inputs:
-            index = nests.added(self._x.first, self.index(statement.index))
-            place = self.value(statement.place)
-            found = self.builder.gather(self._x.array, index, statement.size, place)
-            self.values[statement] = found
-        elif isinstance(statement, Load) and statement.array is self.program.inputs:
-            self.values[statement] = load(self.builder, self._x, self.index(statement.index))
-        elif not isinstance(statement, Guard):
+        if not isinstance(statement, Guard):
             super().statement(statement)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chainrule.lanes import vmap
     from chainrule.program.form import Program
     from chainrule.shortcuts import BranchWarning
+    from chainrule.solving import fixed_point, minimize_scalar, root
     from chainrule.testing import check_grads
     from chainrule.transforms import (
         grad,
@@ -74,6 +75,7 @@ __all__ = [
     "domain_errors",
     "draw_graph",
     "explore",
+    "fixed_point",
     "grad",
     "group",
     "hessian",
@@ -84,8 +86,10 @@ __all__ = [
     "jvp",
     "lax",
     "math",
+    "minimize_scalar",
     "nn",
     "record_lines",
+    "root",
     "segment_sum",
     "stop_gradient",
     "take",
@@ -110,6 +114,7 @@ _ROOMS = {
     "lanes": ("vmap",),
     "program.form": ("Program",),
     "shortcuts": ("BranchWarning",),
+    "solving": ("fixed_point", "minimize_scalar", "root"),
     "testing": ("check_grads",),
     "transforms": (
         "grad",

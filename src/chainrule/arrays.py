@@ -42,6 +42,11 @@ class NodeArray(numpy.ndarray[Any, Any]):
         """What some of NumPy's functions give: an array like this one, or its only element."""
         return array[()] if array.ndim == 0 else array.view(type(self))
 
+    def holds_nodes(self) -> bool:
+        """Whether its elements are nodes and floats alone."""
+        kinds = set(map(type, self.view(numpy.ndarray).ravel().tolist()))
+        return all(kind is float or issubclass(kind, Node) for kind in kinds)
+
     def argmax(self, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
         """The position of the largest element, or of the first NaN."""
         return self._extremes(operator.gt, axis, out, keepdims)

@@ -178,7 +178,7 @@ def gradients(
     grads: dict[int, float] = {id(order[0]): seed + 0.0}
     if arrived is not None and id(order[0]) in arrived:
         arrived[id(order[0])].append(seed + 0.0)
-    results: dict[int, list[float]] = {}
+    results: dict[int, list[float | None]] = {}
     for node in order:
         g = grads.get(id(node))
         for parent, local, sent in _sent_by(node, g, results):
@@ -191,7 +191,9 @@ def gradients(
     return grads
 
 
-def _sent_by(node: Node, g: float | None, results: dict[int, list[float]]) -> list[Message]:
+def _sent_by(
+    node: Node, g: float | None, results: dict[int, list[float | None]]
+) -> list[Message]:
     """What a node sends, given its gradient, None where it has not been reached.
 
     Args:
@@ -206,18 +208,21 @@ def _sent_by(node: Node, g: float | None, results: dict[int, list[float]]) -> li
         if g is None:
             return []
         cotangents = [g]
-    part = None if node._operation is None else node._operation.result_of
-    if part is None:
+    place = None if node._operation is None else node._operation.result_of
+    if place is None:
         return messages(node, cotangents)
-    place, count = part
-    results.setdefault(id(node._b), [0.0] * count)[place] = cotangents[0]
+    whole = node._b
+    assert whole is not None and whole._operation is not None
+    if id(whole) not in results:
+        results[id(whole)] = [None] * whole._operation.n_results
+    results[id(whole)][place] = cotangents[0]
     return []
 
 
 def _raise_anomaly(
     node: Node,
     parent: Node,
-    results: dict[int, list[float]],
+    results: dict[int, list[float | None]],
     g: float | None,
     local: float,
     total: float,
@@ -234,12 +239,13 @@ def _origin(node: Node) -> str:
     return what if node.line is None else f"{what} at {node.line}"
 
 
-def messages(node: Node, cotangents: list[float]) -> list[Message]:
+def messages(node: Node, cotangents: list[float | None]) -> list[Message]:
     """What a node sends to its parents: nothing to those it has not picked.
 
     Args:
         node: the node.
-        cotangents: its global gradient; those of the results of a pull-back.
+        cotangents: its global gradient; those of the results of a pull-back, None for what has not
+            been reached.
     """
     operation = node._operation
     operands = node.operands
@@ -248,9 +254,10 @@ def messages(node: Node, cotangents: list[float]) -> list[Message]:
         return [
             (operand, math.nan, _number(sent))
             for operand, sent in zip(operands[1:], pulled, strict=True)
-            if isinstance(operand, Node)
+            if isinstance(operand, Node) and sent is not None
         ]
-    g = cotangents[0]
+    (g,) = cotangents
+    assert g is not None
     if operation is None:
         pairs = zip(node._parents, node.local_grads(), strict=True)
         return [(parent, local, g * local) for parent, local in pairs]

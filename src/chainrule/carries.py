@@ -126,7 +126,7 @@ class Columns:
 
     def __init__(self, xs: Any, length: Any, loop: str) -> None:
         self.leaves, self.structure = leaves_of(xs)
-        self._rows: list[Any] = []
+        self._rows: list[Any] | None = None  # made for plain loops
         if length is not None:
             length = whole_number(length, f"{loop}: the length")
             if length < 0:
@@ -145,8 +145,7 @@ class Columns:
             elif i == 0:
                 first = place
             if leaf.dtype == object and not isinstance(leaf, NodeArray):
-                leaf = leaf.view(NodeArray)
-            self._rows.append(leaf.tolist() if leaf.ndim == 1 else leaf)
+                self.leaves[i] = leaf.view(NodeArray)
         shapes = [leaf.shape[1:] for leaf in self.leaves]
         self._kinds = [("array", shape) if shape else "number" for shape in shapes]
         if length is None:
@@ -155,24 +154,24 @@ class Columns:
 
     def row(self, i: int) -> Any:
         """What iteration i reads."""
+        if self._rows is None:
+            self._rows = [leaf.tolist() if leaf.ndim == 1 else leaf for leaf in self.leaves]
         return self.structure.unflatten([rows[i] for rows in self._rows])
 
     def is_numeric(self) -> bool:
         """Whether they hold numbers and nodes alone."""
         return all(
-            leaf.dtype.kind in "fiu" or (leaf.dtype.kind == "O" and _holds_nodes(leaf))
+            leaf.dtype.kind in "fiu" or (leaf.dtype.kind == "O" and leaf.holds_nodes())
             for leaf in self.leaves
         )
 
-    def columns(self, reverse: bool) -> Iterator[list[Any]]:
-        """What the iterations read, for each number of a row."""
-        for leaf, rows in zip(self.leaves, self._rows, strict=True):
-            if leaf.ndim == 1:
-                yield rows[::-1] if reverse else rows
-                continue
-            flat = leaf.reshape(len(leaf), -1)
-            for j in range(flat.shape[1]):
-                yield flat[:: -1 if reverse else 1, j].tolist()
+    def columns(self, reverse: bool) -> Iterator[Any]:
+        """What the iterations read: an array for each number of a row."""
+        for leaf in self.leaves:
+            flat = leaf if leaf.ndim == 1 else leaf.reshape(len(leaf), -1)
+            if reverse:
+                flat = flat[::-1]
+            yield from [flat] if leaf.ndim == 1 else [flat[:, j] for j in range(flat.shape[1])]
 
     def of(self, values: Sequence[Any]) -> Any:
         """A row of some numbers and nodes."""
@@ -280,11 +279,6 @@ def shaped(kinds: Sequence[Any], values: Sequence[Any]) -> list[Any]:
             leaves.append(array_of(values[start : start + size], kind[1]))
             start += size
     return leaves
-
-
-def _holds_nodes(array: Any) -> bool:
-    kinds = set(map(type, array.ravel().tolist()))
-    return all(kind is float or issubclass(kind, Node) for kind in kinds)
 
 
 def stacked(values: Sequence[Any], shape: tuple[int, ...], kind: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from chainrule.differentiation import Linearization, fresh_inputs
 from chainrule.node import Node, apply
-from chainrule.operation import Operation
+from chainrule.operation import Operation, result_of
 from chainrule.rules import described
 from chainrule.tracing import PROGRESS, transformation
 
@@ -218,16 +218,13 @@ class _Loop:
         whole = Operation("scan", lambda y, *xs: y, self._of_ones)
         whole.passes = True
         whole.pull_back = self._pulled
+        whole.n_results = len(values)
         together = apply(whole, (values[0], *operands))
         if len(values) == 1:
             return [together]
-        parts: list[Any] = []
-        for place, value in enumerate(values):
-            part = Operation(f"scan[{place}]", lambda y, x: y, lambda y, *xs: [0.0, 1.0])
-            part.passes = True
-            part.result_of = place, len(values)
-            parts.append(apply(part, (value, together)))
-        return parts
+        return [
+            apply(result_of("scan", place), (value, together)) for place, value in enumerate(values)
+        ]
 
     def _of_ones(self, y: Any, *operands: Any) -> list[Any]:
         """What is pulled back of 1, for pictures."""

@@ -11,7 +11,8 @@ from chainrule import rules, trees
 from chainrule.differentiation import fresh_input
 from chainrule.handover import called
 from chainrule.node import Node, apply
-from chainrule.rules import Operation, described
+from chainrule.operation import Operation, result_of
+from chainrule.rules import described
 from chainrule.tracebacks import boundary
 from chainrule.tracing import has_ended
 from chainrule.transforms import Transformed, check_current
@@ -38,9 +39,8 @@ class CustomGradient(Transformed):
         parts = []
         if values:
             together = apply(whole, (values[0], *arguments))
-            count = len(values)
             for place, value in enumerate(values):
-                parts.append(apply(_part(whole, place, count), (value, together)))
+                parts.append(apply(result_of(whole.name, place), (value, together)))
         return run.result_layout.unflatten(parts)
 
     def _pair(self, args: Sequence[Any]) -> tuple[Any, Callable[[Any], Any]]:
@@ -132,6 +132,7 @@ class _Run:
         operation = Operation(name, lambda y, *xs: y, local_grads)
         operation.passes = True
         operation.pull_back = self.pulled
+        operation.n_results = self.result_layout.size
         return operation
 
     def pulled(self, cotangents: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
@@ -155,7 +156,9 @@ class _Run:
         return True
 
     def _pulled(self, cotangents: Sequence[Any]) -> list[Any]:
-        given = self._pull_back(self.result_layout.unflatten(cotangents))
+        given = self._pull_back(
+            self.result_layout.unflatten([0.0 if x is None else x for x in cotangents])
+        )
         found = self._owner._cotangents(given, self._layout)
         self._owner._check_closed(found, (*self._inputs, *self._operands, *cotangents))
         return found
@@ -191,14 +194,6 @@ def _without(stood_for: dict[int, Node], values: Sequence[Any]) -> list[Any]:
             operands.append(stood_for.get(id(operand), operand))
         node._replace(operands)
     return [stood_for.get(id(value), value) for value in values]
-
-
-def _part(whole: Operation, place: int, count: int) -> Operation:
-    """One of several results: an operation on its value and the node of the whole."""
-    part = Operation(f"{whole.name}[{place}]", lambda y, whole: y, lambda y, *xs: [0.0, 1.0])
-    part.passes = True
-    part.result_of = (place, count)
-    return part
 
 
 @boundary

@@ -23,6 +23,7 @@ from chainrule.backpropagation import topological
 from chainrule.domain import raising_domain_errors
 from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply
+from chainrule.operation import Operation
 from chainrule.rules import to_float
 from chainrule.sparse import Entries
 from chainrule.text import equation
@@ -203,6 +204,7 @@ class Linearization:
         is_closed: whether the level is closed.
         numeric: whether all nodes are taken as numbers, also those that outlive the transformation.
         pulls: whether operations in it have a pull-back in place of local gradients.
+        reverse_only: whether some of these can't push tangents forward.
     """
 
     def __init__(
@@ -223,6 +225,7 @@ class Linearization:
         self.live = bool(outside)
         self.stray: Node | None = None
         self.pulls = False
+        self.reverse_only = False
         self._picks = False
         self.is_closed = False
         self.numeric = False
@@ -252,8 +255,7 @@ class Linearization:
                 continue
             operation = node._operation
             if operation is not None:
-                self.pulls |= operation.pull_back is not None
-                self._picks |= operation.picks
+                self._note(operation)
             for i, operand in enumerate(node.operands):
                 if isinstance(operand, Node):
                     if operand._level < self.level and id(operand) not in also:
@@ -264,6 +266,13 @@ class Linearization:
                         positions.append(i)
                         sources.append(index[id(operand)])
 
+    def _note(self, operation: Operation) -> None:
+        """Note what is special about an operation in it."""
+        self._picks |= operation.picks
+        if operation.pull_back is not None:
+            self.pulls = True
+            self.reverse_only |= operation.push_forward is None
+
     def _find_edges_in_c(self, between: list[Node]) -> None:
         """The same, without nodes from outside."""
         found = ENGINE.edges(between, self.inputs, self.level)
@@ -271,8 +280,7 @@ class Linearization:
         for number in others:  # of users' operations
             operation = self.order[number]._operation
             if operation is not None:
-                self.pulls |= operation.pull_back is not None
-                self._picks |= operation.picks
+                self._note(operation)
                 counting = [not operation.ignores(i) for i in self.positions[number]]
                 self.positions[number] = [*compress(self.positions[number], counting)]
                 self.sources[number] = [*compress(self.sources[number], counting)]
@@ -419,6 +427,8 @@ class Linearization:
             pulled = operation.pull_back([adjoint] if cotangents is None else cotangents, operands)
             for source, i in zip(sources, positions, strict=True):
                 sent = pulled[i - 1]
+                if sent is None:
+                    continue
                 if detecting_anomaly():
                     first = adjoint if cotangents is None else cotangents[0]
                     _check_finite(sent, node, first, math.nan)
@@ -427,15 +437,18 @@ class Linearization:
                     sent = rules.where(reached, sent, 0.0)
                 sums.add(source, sent, condition)
         elif operation is not None and operation.result_of is not None:
-            place, count = operation.result_of
             if sources[0] not in results:
-                results[sources[0]] = [0.0] * count
-            results[sources[0]][place] = adjoint
+                results[sources[0]] = [None] * self._n_results(sources[0])
+            results[sources[0]][operation.result_of] = adjoint
             sums.add(sources[0], 0.0, condition)
         else:
             locals_ = self.local_grads(number)
             for source, local in zip(sources, locals_, strict=True):
                 self._send(sums, source, node, local, adjoint, condition)
+
+    def _n_results(self, number: int) -> int:
+        operation = self.order[number]._operation
+        return 1 if operation is None else operation.n_results
 
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
         """The change of each output for a change of the inputs: numbers or nodes.
@@ -448,6 +461,7 @@ class Linearization:
         if self._is_plain():
             return self._sent(self.inputs, tangents, self.outputs, ENGINE.send_forward)
         sums = _Sums()
+        results: dict[int, Sequence[Any]] = {}
         for number, tangent in zip(self._numbers(self.inputs), tangents, strict=True):
             if number >= 0 and tangent is not None:
                 sums.add(number, tangent, None)
@@ -461,15 +475,39 @@ class Linearization:
             node = self.order[number]
             operation = node._operation
             if operation is not None and operation.pull_back is not None:
-                raise NoForwardMode(
-                    f"{operation.name} has a derivative for reverse mode alone, as custom_gradient"
-                    " takes it; use grad, vjp or jacrev in place of jvp or jacfwd"
-                )
+                results[number] = changes = self._pushed(number, operation, sums)
+                if len(changes) > 1:
+                    sums.add(number, 0.0, None)  # it moves; what, say its results
+                elif changes[0] is not None:
+                    sums.add(number, changes[0], None)
+                continue
+            if operation is not None and operation.result_of is not None and sources[0] in results:
+                change = results[sources[0]][operation.result_of]
+                if change is not None:
+                    sums.add(number, change, None)
+                continue
             for source, local in zip(sources, self.local_grads(number), strict=True):
                 if source in sums.values:
                     change = sums.values[source]
                     self._send(sums, number, node, local, change, sums.conditions.get(source))
         return [sums.total(number) for number in self._numbers(self.outputs)]
+
+    def _pushed(self, number: int, operation: Operation, sums: _Sums) -> Sequence[Any]:
+        """How the results of an operation with a pull-back change.
+
+        Raises:
+            NoForwardMode: if it can't tell.
+        """
+        if operation.push_forward is None:
+            raise NoForwardMode(
+                f"{operation.name} has a derivative for reverse mode alone, as custom_gradient"
+                " takes it; use grad, vjp or jacrev in place of jvp or jacfwd"
+            )
+        operands = tuple([self._followed(x) for x in self.order[number].operands[1:]])
+        tangents: list[Any] = [None] * len(operands)
+        for source, i in zip(self.sources[number], self.positions[number], strict=True):
+            tangents[i - 1] = sums.values.get(source)
+        return operation.push_forward(tangents, operands)
 
     def _is_plain(self) -> bool:
         """Whether C can take the passes: no message has a condition, and none is looked at."""
@@ -530,7 +568,7 @@ class LinearizationOfNumbers:
 
     live = False
     stray = None
-    pulls = False
+    reverse_only = False
 
     def __init__(
         self, inputs: Sequence[Node], outputs: Sequence[Any], level: int, passes: Any

@@ -246,7 +246,7 @@ def _checkpointed(
     if any(isinstance(leaf, int) for leaf in leaves):  # which may be an index
         return None
     initial = flattened(leaves)
-    read = [*columns.columns(reverse)]
+    read = [x.tolist() for x in columns.columns(reverse)]
     results = checkpointed(step, columns.length, initial, read, plan)
     if results is None or not left.is_numeric():
         return None

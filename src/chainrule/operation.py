@@ -5,6 +5,7 @@ The rows of the table, :mod:`chainrule.rules`, are such operations; users make t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
@@ -137,9 +138,12 @@ class Operation(OperationBase):
                     f"a local gradient of {name} must be a function, not {local_grad!r}"
                 )
         # In place of local gradients, from the cotangents of the results and all operands but the
-        # first to the messages to these; and of an operation that is one of several results, which.
+        # first to the messages to these, and from the tangents of these to those of the results;
+        # None is no message. Of how many results; of an operation that is one of several, which.
         self.pull_back: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]] | None = None
-        self.result_of: tuple[int, int] | None = None
+        self.push_forward: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]] | None = None
+        self.n_results = 1
+        self.result_of: int | None = None
         self.__doc__: str | None = getattr(value, "__doc__", None)
 
     def __repr__(self) -> str:
@@ -221,6 +225,15 @@ class Operation(OperationBase):
                 raise TypeError(f"operand {i + 1} of {self.name} must be a number, not a node")
             found.append(function(y, *operands))
         return found
+
+
+@functools.lru_cache(maxsize=4096)
+def result_of(name: str, place: int) -> Operation:
+    """One of several results of what is called so: an operation on its value and the whole."""
+    part = Operation(f"{name}[{place}]", lambda y, whole: y, lambda y, *xs: [0.0, 1.0])
+    part.passes = True
+    part.result_of = place
+    return part
 
 
 def to_float(x: object, what: str, rule: str = "takes real numbers and nodes") -> float:

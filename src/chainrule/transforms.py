@@ -356,7 +356,7 @@ class Jacobian(Transformed):
 
     def _matrix(self, call: _Call) -> Any:
         """A row for each number of the result, a column for each of the argument."""
-        shorter = len(call.inputs) < len(call.outputs) and not call.graph.pulls
+        shorter = len(call.inputs) < len(call.outputs) and not call.graph.reverse_only
         matrix = call.graph.jacobian(self.mode == "forward" or (self.mode == "either" and shorter))
         if self.symmetric:
             upper = numpy.triu_indices(len(call.inputs), 1)
@@ -492,6 +492,23 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     return call.result_layout.unflatten(value), pull_back
 
 
+def changed_by(
+    f: Callable[..., Any], primals: Sequence[Any], forward: bool, given: Sequence[Any]
+) -> list[Any]:
+    """What comes of some changes of a function of trees, whose numbers are in order.
+
+    Args:
+        f: the function.
+        primals: its arguments.
+        forward: whether tangents of them are pushed forward, else cotangents pulled back.
+        given: these; None for no message.
+    """
+    with transformation("compile") as level:
+        call = _Call("compile", level, f, primals, {}, range(len(primals)))
+        through = call.graph.push_forward(given) if forward else call.graph.pull_back(given)
+        return call.finish(through)[0]
+
+
 @boundary
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a function with one number as result, times tangents.
@@ -509,7 +526,7 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         moved = _same_structure("hvp", "tangents", tuple(tangents), call.layout)
         check_current(moved, "hvp")
         graph = call.graph
-        through = graph.pull_back(moved) if graph.pulls else graph.push_forward(moved)
+        through = graph.pull_back(moved) if graph.reverse_only else graph.push_forward(moved)
         (change,) = call.finish(through)
     product = call.layout.unflatten(change)
     return product[0] if len(primals) == 1 else product

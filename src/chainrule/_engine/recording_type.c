@@ -2,30 +2,69 @@
 #include "recording.h"
 #include <stddef.h>
 
-static int take_inputs(Recording *r, PyObject *inputs) {
-    r->n_inputs = PySequence_Fast_GET_SIZE(inputs);
-    r->first = r->n_inputs > 0 ? INT64_MAX : ++SERIAL;
-    if (reserve_rows(r, r->n_inputs) < 0) return -1;
-    for (Py_ssize_t i = 0; i < r->n_inputs; i++) {
-        Node *x = (Node *)PySequence_Fast_GET_ITEM(inputs, i);
+PyTypeObject *RecordingType;
+
+/* Give nodes rows as inputs, numbered from one on. */
+static int take_inputs(Recording *r, Py_ssize_t number, PyObject *nodes) {
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(nodes);
+    if (reserve_rows(r, count) < 0) return -1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Node *x = (Node *)PySequence_Fast_GET_ITEM(nodes, i);
+        int32_t row = (int32_t)n_rows(r);
         if (!is_node((PyObject *)x)) {
             PyErr_Format(PyExc_TypeError, "an input of a recording is a node, not %.100s", Py_TYPE(x)->tp_name);
             return -1;
         }
-        if (x->serial < r->first) r->first = x->serial;
-    }
-    for (Py_ssize_t i = 0; i < r->n_inputs; i++) {
-        Node *x = (Node *)PySequence_Fast_GET_ITEM(inputs, i);
         if (x->level < r->level) {
-            if (PyList_Append(r->lower, (PyObject *)x) < 0 || put_into(&r->outside, x, (int32_t)i) < 0) return -1;
+            if (PyList_Append(r->lower, (PyObject *)x) < 0 || put_into(&r->outside, x, row) < 0) return -1;
         } else {
-            int32_t *row = new_row_of(r, x->serial);
-            if (row == NULL) return -1;
-            *row = (int32_t)i + 1;
+            if (x->serial < r->first) {
+                PyErr_SetString(PyExc_ValueError, "an input is not older than the recording");
+                return -1;
+            }
+            int32_t *place = new_row_of(r, x->serial);
+            if (place == NULL) return -1;
+            *place = row + 1;
         }
-        add_row(r, INPUT, (int32_t)i, ABSENT, -1);
+        add_row(r, INPUT, (int32_t)(number + i), ABSENT, -1);
     }
     return 0;
+}
+
+/* Take the inputs with which a recording begins: so many that have no node yet, or nodes. */
+static int begin_with(Recording *r, PyObject *inputs) {
+    if (PyLong_Check(inputs)) {
+        r->n_inputs = PyLong_AsSsize_t(inputs);
+        r->first = ++SERIAL;
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    inputs = PySequence_Fast(inputs, "the inputs of a recording are a sequence of nodes");
+    if (inputs == NULL) return -1;
+    r->n_inputs = PySequence_Fast_GET_SIZE(inputs);
+    r->first = r->n_inputs > 0 ? INT64_MAX : ++SERIAL;
+    for (Py_ssize_t i = 0; i < r->n_inputs; i++) {
+        Node *x = (Node *)PySequence_Fast_GET_ITEM(inputs, i);
+        if (is_node((PyObject *)x) && x->serial < r->first) r->first = x->serial;
+    }
+    int done = take_inputs(r, 0, inputs);
+    Py_DECREF(inputs);
+    return done;
+}
+
+static PyObject *enter_inputs(PyObject *self, PyObject *args) {
+    Recording *r = (Recording *)self;
+    PyObject *nodes;
+    Py_ssize_t number;
+    if (!PyArg_ParseTuple(args, "nO:enter_inputs", &number, &nodes)) return NULL;
+    nodes = PySequence_Fast(nodes, "inputs are a sequence of nodes");
+    int done = nodes == NULL ? -1 : 0;
+    if (done == 0 && (number < 0 || number + PySequence_Fast_GET_SIZE(nodes) > r->n_inputs)) {
+        PyErr_SetString(PyExc_ValueError, "there are not so many inputs");
+        done = -1;
+    }
+    if (done == 0) done = take_inputs(r, number, nodes);
+    Py_XDECREF(nodes);
+    return done < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static int take_captured(Recording *r, PyObject *captured) {
@@ -56,9 +95,7 @@ static PyObject *recording_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     whole = whole && (r->captured = PyList_New(0)) != NULL && (r->operations = PyList_New(0)) != NULL &&
             (r->annotations = PyList_New(0)) != NULL && (r->lower = PyList_New(0)) != NULL;
-    inputs = whole ? PySequence_Fast(inputs, "the inputs of a recording are a sequence of nodes") : NULL;
-    whole = inputs != NULL && take_inputs(r, inputs) == 0;
-    Py_XDECREF(inputs);
+    whole = whole && begin_with(r, inputs) == 0;
     if (whole && captured != NULL) {
         captured = PySequence_Fast(captured, "the captured nodes are a sequence");
         whole = captured != NULL && take_captured(r, captured) == 0;
@@ -121,38 +158,13 @@ static PyObject *get_column(PyObject *self, void *which) {
     return PyMemoryView_FromObject((PyObject *)((Recording *)self)->columns[(size_t)which]);
 }
 
-static PyObject *get_list(PyObject *self, void *field) {
-    return Py_NewRef(*(PyObject **)(void *)((char *)self + (size_t)field));
+static PyObject *get_n_inputs(PyObject *self, void *unused) {
+    Recording *r = (Recording *)self;
+    return PyLong_FromSsize_t(r->n_inputs + PyList_GET_SIZE(r->captured));
 }
 
-/* after(rows, constants): lists of what has come after so many rows and constants. */
-static PyObject *after(PyObject *self, PyObject *args) {
-    Recording *r = (Recording *)self;
-    Py_ssize_t row, constant, n = n_rows(r), n_constants = r->columns[CONSTANTS]->count;
-    if (!PyArg_ParseTuple(args, "nn:after", &row, &constant)) return NULL;
-    if (row < 0 || constant < 0) return PyErr_Format(PyExc_ValueError, "after takes numbers of rows and constants");
-    PyObject *rows = PyList_New(row < n ? n - row : 0);
-    PyObject *constants = PyList_New(constant < n_constants ? n_constants - constant : 0);
-    bool whole = rows != NULL && constants != NULL;
-    for (Py_ssize_t i = row; whole && i < n; i++) {
-        PyObject *tuple = PyTuple_New(3);
-        if (tuple != NULL) {
-            PyTuple_SET_ITEM(tuple, 0, PyLong_FromLong(shorts(r->columns[CODES])[i]));
-            PyTuple_SET_ITEM(tuple, 1, PyLong_FromLong(ints(r->columns[LEFT])[i]));
-            PyTuple_SET_ITEM(tuple, 2, PyLong_FromLong(ints(r->columns[RIGHT])[i]));
-            PyList_SET_ITEM(rows, i - row, tuple);
-        }
-        whole = tuple != NULL && !PyErr_Occurred();
-    }
-    for (Py_ssize_t i = constant; whole && i < n_constants; i++) {
-        PyObject *number = PyFloat_FromDouble(doubles(r->columns[CONSTANTS])[i]);
-        PyList_SET_ITEM(constants, i - constant, number);
-        whole = number != NULL;
-    }
-    PyObject *result = whole ? PyTuple_Pack(2, rows, constants) : NULL;
-    Py_XDECREF(rows);
-    Py_XDECREF(constants);
-    return result;
+static PyObject *get_list(PyObject *self, void *field) {
+    return Py_NewRef(*(PyObject **)(void *)((char *)self + (size_t)field));
 }
 
 static PyGetSetDef ATTRIBUTES[] = {
@@ -162,6 +174,7 @@ static PyGetSetDef ATTRIBUTES[] = {
     {"notes", get_column, NULL, "The places of the rows' annotations, -1 for none, as int32.", (void *)NOTES},
     {"constants", get_column, NULL, "The constants, as float64.", (void *)CONSTANTS},
     {"pool", get_column, NULL, "The operands of operations with more than two, as int32.", (void *)POOL},
+    {"n_inputs", get_n_inputs, NULL, "How many inputs there are, those without a row included.", NULL},
     {"captured", get_list, NULL, "The nodes from outside that the graph uses.", (void *)offsetof(Recording, captured)},
     {"operations", get_list, NULL, "The user's operations in it.", (void *)offsetof(Recording, operations)},
     {"annotations", get_list, NULL, "Names, groups and lines of its nodes.", (void *)offsetof(Recording, annotations)},
@@ -194,7 +207,7 @@ static PyMethodDef METHODS[] = {
     {"record", record, METH_O, "Take a node or number, with all that it depends on; gives it as an operand."},
     {"guard", guard, METH_VARARGS, "Note that a row was asked for its truth, after all the nodes made so far."},
     {"mark", mark, METH_VARARGS, "Add a row that concerns a segment, or let a node's row be one; gives its number."},
-    {"after", after, METH_VARARGS, "The rows after the first so many, and the constants: two lists."},
+    {"enter_inputs", enter_inputs, METH_VARARGS, "Give nodes that were just made rows as inputs, from a number on."},
     {"in_order", in_order, METH_VARARGS, "Put all rows in the order in which their nodes were made, inputs first."},
     {NULL, NULL, 0, NULL},
 };
@@ -215,8 +228,6 @@ int add_recording(PyObject *module) {
     PyType_Spec spec = {.name = "chainrule.program.recording.Recording", .basicsize = sizeof(Recording),
                         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, .slots = slots};
     if (add_columns() < 0) return -1;
-    PyObject *type = PyType_FromSpec(&spec);
-    int done = type == NULL ? -1 : PyModule_AddObjectRef(module, "Recording", type);
-    Py_XDECREF(type);
-    return done;
+    RecordingType = (PyTypeObject *)PyType_FromSpec(&spec);
+    return RecordingType == NULL ? -1 : PyModule_AddObjectRef(module, "Recording", (PyObject *)RecordingType);
 }

@@ -19,11 +19,15 @@ from chainrule.node import Node
 from chainrule.rules import described, to_float
 from chainrule.tracing import LEFTOVER, NotCompilable, TracedValueError
 
-from .indices import IndexArray, IndexNode, TracedArray
+from .inputs import Inputs
 from .statics import EXACT, exactly
 
 _FLOAT64 = numpy.dtype(numpy.float64)
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float
+
+
+class NodesOverLanes(NotCompilable):
+    """An array of objects over the lanes, which have no layout that these share."""
 
 
 class Leaf(NamedTuple):
@@ -102,7 +106,7 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
             return Leaf("indices", shape, axis)
         if kind == "O":
             if axis is not None:
-                raise NotCompilable(_objects_over_lanes(value))
+                raise NodesOverLanes(_objects_over_lanes(value))
             return Leaf("nodes", shape)
         if kind == "b" and axis is None:
             return Leaf("static", value=("mask", shape, value.tobytes()))
@@ -210,7 +214,7 @@ class Packed:
             lane_stride = strides[axis]
             shape = shape[:axis] + shape[axis + 1 :]
             strides = strides[:axis] + strides[axis + 1 :]
-        stride = element_stride(shape, strides) if shape else 8
+        stride = strides[0] if len(shape) == 1 else element_stride(shape, strides)
         if stride is None:  # the elements of a lane are not evenly spaced
             numbers = numpy.ascontiguousarray(
                 numbers if axis is None else numpy.moveaxis(numbers, axis, 0)
@@ -227,14 +231,14 @@ class Packed:
             return parts[0]
         return numpy.concatenate([part.ravel() for part in parts])
 
-    def at(self, lane: int) -> list[float]:
-        """The inputs of a lane."""
+    def at(self, lane: int) -> Any:
+        """The inputs of a lane, as an array."""
         self.asked = lane
-        values: list[float] = []
+        parts = [numpy.empty(0)]
         for address, count, stride, lane_stride in self.places:
             first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)
-            values += as_strided(numpy.ctypeslib.as_array(first), (count,), (stride,)).tolist()
-        return values
+            parts.append(as_strided(numpy.ctypeslib.as_array(first), (count,), (stride,)))
+        return numpy.concatenate(parts)
 
 
 def _value(node: Node) -> float:
@@ -282,12 +286,12 @@ def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | No
 
 
 def inputs_to_arguments(
-    inputs: Sequence[Node], structure: Any, leaves: Sequence[Leaf], values: Sequence[Any]
+    inputs: Inputs, structure: Any, leaves: Sequence[Leaf], values: Sequence[Any]
 ) -> Any:
     """The arguments that hold the input nodes of a trace.
 
     Args:
-        inputs: the nodes.
+        inputs: those of the trace.
         structure: of the arguments.
         leaves: what is known of each of their leaves.
         values: the leaves of a call, of which the static ones count.
@@ -298,22 +302,10 @@ def inputs_to_arguments(
         if leaf.kind == "static":
             found.append(handed_array(value) if isinstance(value, numpy.ndarray) else value)
             continue
-        stop = start + leaf.size
-        own = inputs[start:stop]
-        start = stop
-        if leaf.kind == "indices":
-            own = [IndexNode.standing_for(x) for x in own]
+        array = inputs.array(start, leaf.shape or (), leaf.kind == "indices")
+        start += leaf.size
         if leaf.kind in ("number", "node") or (leaf.shape == () and leaf.axis is not None):
-            found.append(own[0])
+            found.append(array[()])
         else:
-            kind = IndexArray if leaf.kind == "indices" else TracedArray
-            found.append(_array(own, leaf.shape or (), kind))
+            found.append(array)
     return trees.unflatten(structure, found)
-
-
-def _array(nodes: Sequence[Node], shape: trees.Shape, kind: type[Any]) -> Any:
-    array = numpy.empty(len(nodes), dtype=object)
-    array[:] = nodes
-    array = array.reshape(shape).view(kind)
-    array.flags.writeable = False
-    return array

@@ -275,7 +275,7 @@ def take(table: Any, index: Any) -> Any:
     if isinstance(index, IndexNode):
         if isinstance(table, dict):
             raise TypeError("take looks up lists and arrays, not dicts")
-        return _looked_up(_as_array(table), index)
+        return _looked_up(table if isinstance(table, TracedArray) else _as_array(table), index)
     if _holds_indices(index):
         return _looked_up_by_arrays(_as_array(table), (index,))
     if isinstance(index, numpy.ndarray) and index.dtype.kind in "iu":
@@ -316,11 +316,11 @@ def _as_array(table: Any) -> Any:
 
 def _looked_up(table: Any, key: Any) -> Any:
     """The element, or array of them, at a key that holds an IndexNode."""
-    plain = table.view(numpy.ndarray)
     keys = list(key) if isinstance(key, tuple) else [key]
-    column = _column(plain, keys)
+    column = _column(table, keys)
     if column is not None:
         return column
+    plain = table.view(numpy.ndarray)
     axes = _axes(keys, plain.ndim)
     first: Any = None  # which element is found if all other keys are 0
     for k, axis in zip(keys, axes, strict=True):
@@ -370,14 +370,16 @@ def _from_zero(index: IndexNode, length: int) -> IndexNode:
     return IndexNode.of(found, length)
 
 
-def _column(plain: Any, keys: list[Any]) -> Any:
+def _column(table: Any, keys: list[Any]) -> Any:
     """What is looked up by an index that is known for each iteration of a loop, else None."""
     (index, *others) = [k for k in keys if isinstance(k, IndexNode)]
     if others or not all(k is index or isinstance(k, (int, slice)) for k in keys):
         return None
     at = next(i for i, k in enumerate(keys) if k is index)
-    rows = plain[tuple([slice(None) if k is index else k for k in keys])]
-    rows = numpy.moveaxis(rows, sum(isinstance(k, slice) for k in keys[:at]), 0)
+    rows = table[tuple([slice(None) if k is index else k for k in keys])]
+    axis = sum(isinstance(k, slice) for k in keys[:at])
+    if axis:
+        rows = numpy.moveaxis(rows, axis, 0)
     columns = index.columns(rows)
     if columns is None:
         return None

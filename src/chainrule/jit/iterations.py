@@ -47,9 +47,9 @@ class LoopIndex(IndexNode):
         if wrong.any():
             raise IndexError(f"index {numbers[wrong][0]} is outside a table of {len(rows)}")
         read = rows[numbers].reshape(len(numbers), -1)
-        if not self._iteration.reads(read.ravel().tolist()):
+        if not self._iteration.reads(read):
             return None
-        return [self._iteration.column(read[:, j].tolist()) for j in range(read.shape[1])]
+        return [self._iteration.column(read[:, j]) for j in range(read.shape[1])]
 
     def _with(self, other: Any, symbol: str, swapped: bool) -> Any:
         """The result of an operator, known for each iteration if both operands are."""

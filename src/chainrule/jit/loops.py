@@ -32,6 +32,7 @@ from chainrule.program.recording import (
 from chainrule.tracing import PROGRESS
 
 from .indices import IndexArray, IndexNode, TracedArray
+from .inputs import WholeArray
 from .iterations import LoopIndex
 
 if TYPE_CHECKING:
@@ -116,27 +117,41 @@ class Iteration:
             recorded.mark(CARRY, operand, place, node)
         recorder.iterations.append(self)
 
-    def column(self, values: list[Any]) -> Node:
+    def column(self, values: Any) -> Node:
         """What stands for one of some numbers and nodes, the one of the iteration's place."""
-        operands = self._recorded.column(values)
-        first = values[0]
+        numbers, around = None, []
+        place = values.place() if self._is_whole(values) else None
+        if place is not None:
+            column, first = place, values[0]
+            around = [first]
+        elif values.dtype.kind in "iu":
+            column, first, numbers = values.astype(numpy.float64), int(values[0]), values
+        else:
+            listed = values.tolist()
+            column, first = self._recorded.column(listed), listed[0]
+            if set(map(type, listed)) == {int}:
+                numbers = numpy.array(listed)
+            around = [x for x in listed if isinstance(x, Node)]
         node = fresh_input(float(first._number if isinstance(first, Node) else first), self._level)
         self._recorded.mark(EACH, len(self._loop.columns), ABSENT, node)
-        self._loop.columns.append(operands)
+        self._loop.columns.append(column)
         self._inside.append(node)
-        if operands.dtype.kind == "f":
-            if set(map(type, values)) == {int}:
-                return LoopIndex.at(node, numpy.array(values), self)
-        elif operands.max() >= len(self._recorder.inputs):  # others are of the trace's level
-            self._around += [x for x in values if isinstance(x, Node)]
-        else:
-            self._around.append(first)
+        self._around += around
+        if numbers is not None:
+            return LoopIndex.at(node, numbers.astype(numpy.int64), self)
         return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
 
-    def reads(self, elements: Sequence[Any]) -> bool:
-        """Whether some elements can be columns: the loop is the innermost, and they are older."""
+    def _is_whole(self, values: Any) -> bool:
+        """Whether some are a whole array that the loop can read: no other loop is around it."""
+        return type(values) is WholeArray and self._recorder.iterations == [self]
+
+    def reads(self, elements: Any) -> bool:
+        """Whether an array can be columns: the loop is the innermost, and it is older."""
+        if self._is_whole(elements):
+            return True
         innermost = self._recorder.iterations[-1:] == [self]
-        return innermost and all(x._level <= self._level for x in elements if isinstance(x, Node))
+        nodes = [x for x in elements.ravel().tolist() if isinstance(x, Node)]
+        return innermost and all(x._level <= self._level for x in nodes)
 
     def unroll(self) -> NoReturn:
         """Give up: the trace starts anew with plain loops."""
@@ -235,7 +250,7 @@ def _from_outside(values: Sequence[Any], inner: Sequence[Node]) -> list[Node]:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        if first is None or node._serial < first:
+        if first is None or node._serial < first or not node.operands:
             found[id(node)] = node
         else:
             waiting.extend(x for x in node.operands if isinstance(x, Node))

@@ -22,7 +22,7 @@ from .arguments import Packed
 from .captures import Watch
 from .indices import OutsideTableError
 from .lane_call import LaneCall
-from .paths import Path, Paths, Prefix, TooManyTraces, run_point
+from .paths import Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
 from .statics import State
@@ -31,6 +31,7 @@ from .traced_function import TracedFunction
 
 if TYPE_CHECKING:
     from .function import Compiled, Form, Key
+    from .inside import Inside
 
 
 class Plan(TracedFunction):
@@ -58,6 +59,7 @@ class Plan(TracedFunction):
         self._pattern: Any = None if lanes else pattern_of_arguments(structure, leaves)
         self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
+        self.inside: Inside | None = None  # calls inside transformations
 
     def __repr__(self) -> str:
         return repr(self.owner)
@@ -67,6 +69,10 @@ class Plan(TracedFunction):
     def warn_of_draws(self, generator: str) -> None:
         """Let the owner say so."""
         self.owner.warn_of_draws(generator)
+
+    def warn_of_paths(self, count: int, line: str) -> None:
+        """Let the owner say so."""
+        self.owner.warn_of_paths(count, line)
 
     def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
         """Run the function on nodes, and watch what it has used from outside."""
@@ -165,7 +171,7 @@ class Plan(TracedFunction):
                 if self.lanes and error.lane is None:
                     error.lane = packed.asked
                 raise
-            except (TooManyTraces, NotCompilable):
+            except NotCompilable:
                 self.eager = True
                 raise
 
@@ -219,7 +225,7 @@ class Plan(TracedFunction):
             sums = None if sums is None else sums / lanes
             arrays = [array / lanes for array in arrays]
         as_nodes = functools.partial(self._as_nodes, nodes=nodes) if nodes else None
-        return result.assembled(sums, arrays, lanes, as_nodes)
+        return result.assembled(sums, arrays, as_nodes)
 
     def _eager_outputs(self, values: Sequence[Any], lane: int) -> list[float]:
         """The outputs for a lane of a call's leaves, by running the function."""

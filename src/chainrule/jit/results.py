@@ -22,8 +22,8 @@ class LaneResult:
     Attributes:
         added: for each output of the kernel whether it is added up over the lanes: the result's
             numbers, then their derivatives by the nodes; empty if none is.
-        kept: the widths of the arrays over the lanes: one for each leaf that is not added up, then
-            one for the derivatives of all of these.
+        kept: the shapes of the arrays over the lanes, at one of them: one for each leaf that is not
+            added up, then one for the derivatives of all of these.
     """
 
     def __init__(self, layout: trees.Layout, axes: Sequence[int | None], n_nodes: int) -> None:
@@ -39,15 +39,17 @@ class LaneResult:
         self._leaves = [*zip(layout.shapes, self._sizes, axes, truths, strict=True)]
         every = flags + [flag for flag in flags for _ in range(n_nodes)]
         self.added = tuple(every) if any(flags) else ()
-        self.kept = [size for axis, size in zip(axes, self._sizes, strict=True) if axis is not None]
+        self.kept = [
+            shape or () for shape, axis in zip(layout.shapes, axes, strict=True) if axis is not None
+        ]
         if n_nodes and self.kept:
-            self.kept.append(sum(self.kept) * n_nodes)
+            self.kept.append(((len(flags) - self._n_sums) * n_nodes,))
+        self._as_it_is = not (n_nodes or layout.truths or any(axes)) and None not in axes
 
     def assembled(
         self,
         sums: Any,
         arrays: Sequence[Any],
-        lanes: int,
         as_nodes: Callable[[list[Any], Any], list[Any]] | None,
     ) -> Any:
         """The result.
@@ -55,9 +57,11 @@ class LaneResult:
         Args:
             sums: the outputs that were added up.
             arrays: the others: see ``kept``.
-            lanes: how many lanes there are.
             as_nodes: makes nodes of numbers and the rows of their derivatives, if there are any.
         """
+        structure = self._layout.structure
+        if self._as_it_is:
+            return trees.unflatten(structure, arrays)
         rows = slopes = None
         if as_nodes is not None:
             rows = None if sums is None else sums[self._n_sums :].reshape(-1, self.n_nodes)
@@ -84,9 +88,10 @@ class LaneResult:
                 own = slopes[:, at_slope:stop].reshape(-1, self.n_nodes)
                 at_slope = stop
                 made = as_nodes(array.ravel().tolist(), own)
-                array = numpy.empty(len(made), dtype=object)
-                array[:] = made
+                flat = numpy.empty(len(made), dtype=object)
+                flat[:] = made
+                array = flat.reshape(array.shape)
             if truth:
                 array = trees.truth_of(array)
-            leaves.append(move_lanes(array.reshape((lanes, *(shape or ()))), axis))
-        return trees.unflatten(self._layout.structure, leaves)
+            leaves.append(move_lanes(array, axis))
+        return trees.unflatten(structure, leaves)

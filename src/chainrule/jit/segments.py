@@ -64,7 +64,7 @@ class RecordedLinearization:
     """
 
     live = True
-    pulls = False
+    reverse_only = False
     stray = None
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.comparing import ConditionNode, held_equality
-from chainrule.differentiation import Linearization, fresh_inputs
+from chainrule.differentiation import Linearization
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
@@ -23,6 +23,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .indices import searchsorted, take
+from .inputs import Inputs
 from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
@@ -36,6 +37,10 @@ MAX_GUARDS = 1_000_000
 
 class CompileError(RuntimeError):
     """A function that can't be compiled; it still runs eagerly."""
+
+
+class NodesWanted(Exception):
+    """Something has got past a whole array, to what stands for its nodes."""
 
 
 class Restart(Exception):
@@ -60,6 +65,7 @@ class Recorder:
         inputs: those of the trace.
         tables: what it has looked up.
         printed: how often the function has called debug_print.
+        split: the line of the last comparison with an outcome that it must have.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Recorder:
         self._equalities: list[tuple[Node, str]] = []
         self._comparisons: list[tuple[ConditionNode, Site]] = []
         self.operations: list[Operation] = []  # of the user's
+        self.split = ""
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -120,7 +127,7 @@ class Recorder:
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
 
-    def begin(self, inputs: Sequence[Node], level: int, captured: Sequence[Node]) -> None:
+    def begin(self, inputs: Sequence[Node] | Inputs, level: int, captured: Sequence[Node]) -> None:
         """Start the recording."""
         self.inputs = inputs
         self.level = level
@@ -128,7 +135,7 @@ class Recorder:
         self.recorded = Recorded(inputs, level, captured)
         self.tables = RecordedTables(self)
         self.recorded.values = self._values
-        self._outcomes = Outcomes()
+        self._outcomes = Outcomes(self.recorded.numbering)
 
     def looked_up(self, table: Any, index: Any) -> Any:
         """An element of an array, list or tuple; see :func:`~.indices.take`."""
@@ -159,8 +166,10 @@ class Recorder:
                 f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
             )
         recorded = self.recorded
-        value = recorded.value(condition)
-        if recorded.comes_of_loops(value):
+        numbering = recorded.numbering
+        operand = recorded.record(condition)
+        value = numbering.of(operand)
+        if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.unroll()
         decided = self._outcomes.decided(value)
         if decided is not None:
@@ -168,8 +177,10 @@ class Recorder:
         number = len(recorded.guards)
         if number < len(self.forced):
             outcome = self.forced[number]
+            if number + 1 == len(self.forced):
+                self.split = users_line()
         self._outcomes.note(value, outcome)
-        recorded.guard(condition, outcome)
+        recorded.guard(operand, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands
@@ -216,6 +227,7 @@ class Trace:
 
     Attributes:
         lanes: whether the program will run over lanes; to be said before it is wanted.
+        varied: whether there are many traces like it; likewise.
         program_seconds: the time that making the program took.
         captured: the nodes from outside that it uses; they are inputs after the given ones.
         path: the outcomes of the guards.
@@ -224,13 +236,14 @@ class Trace:
         n_results: how many of the program's outputs are the result; the others are its derivatives
             by the nodes among the inputs.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
+        split: the line of the comparison at which it left another trace; "" for the first.
     """
 
     def __init__(
         self,
         function: Callable[[Sequence[Any]], Any],
         point: Sequence[float],
-        make_inputs: Callable[[Sequence[Node]], Any],
+        make_inputs: Callable[[Inputs], Any],
         live: Sequence[int],
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
@@ -246,8 +259,14 @@ class Trace:
         self._program: Program | None = None
         self.program_seconds = 0.0
         self.lanes = False
-        if plain is None:
-            plain = PlainSites()
+        self.varied = False
+        self._wholes = True
+        with _collector_paused():  # what the run has made is let go before it goes on
+            self._record(forced, captured, PlainSites() if plain is None else plain)
+            del self._function, self._make_inputs, self._inputs
+
+    def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
+        """Run the function until nothing is in the way of a trace."""
         segments, values = True, False
         while True:
             recorder = Recorder(forced, plain, segments, values)
@@ -264,7 +283,13 @@ class Trace:
             except ValuesWanted:
                 values = True
                 continue
+            except NodesWanted:
+                self._wholes = False
+                continue
             except Exception:
+                if self._wholes and self._inputs.are_whole:
+                    self._wholes = False  # NumPy may have handed on what stands for their nodes
+                    continue
                 if values or not recorder.recorded.unknown:
                     raise
                 values = True  # perhaps a NaN that stood for an unknown value was the reason
@@ -272,16 +297,16 @@ class Trace:
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        del self._function, self._make_inputs
         self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
+        self.split = recorder.split
         self.path = tuple(recorder.recorded.guards)
 
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
-        with _collector_paused(), recording(recorder) as level:
-            inputs = fresh_inputs([*self._point], level)
+        with recording(recorder) as level:
+            inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
             try:
                 result = self._function(self._make_inputs(inputs))
@@ -296,8 +321,12 @@ class Trace:
                     raise Unrolled from error
                 if not recorder.not_asked():
                     raise
+            finally:
+                del recorder.tables  # which know it: it is let go with its last reference
             if recorder.unrolled:
                 raise Unrolled
+            if inputs.met_unread:
+                raise NodesWanted
             if recorder.not_asked():
                 return False
             self.n_results = len(outputs)
@@ -340,7 +369,7 @@ class Trace:
             if self._program is None:
                 start = time.perf_counter()
                 with _collector_paused():
-                    program = self._recorded.program(self._outputs, self.lanes)
+                    program = self._recorded.program(self._outputs, self.lanes, self.varied)
                     if self._places:
                         self._program = with_gradients(program, self._places)
                     else:

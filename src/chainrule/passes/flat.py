@@ -67,7 +67,7 @@ def flat(
     constants, pool = recording.constants.tolist(), recording.pool.tolist()
     notes = recording.notes[n_inputs:].tolist() or [-1] * len(codes)
     annotations = [*recording.annotations, None]  # the last for -1
-    builder = Builder(n_inputs)
+    builder = Builder(recording.n_inputs)
     segments = _Segments(builder, programs)
     numbers = recording.left[:n_inputs]
     inputs: dict[int, Operand] = {}

@@ -1,8 +1,9 @@
-"""A program with the gradients of its outputs."""
+"""Derivatives of whole programs: with the gradients of outputs, or for changes that are given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy
 
@@ -10,10 +11,14 @@ from chainrule.passes.derivative import Ends
 from chainrule.passes.differentiate import differentiated, opened
 from chainrule.passes.local_gradients import LocalGradients
 from chainrule.passes.pull import pull_back
+from chainrule.passes.push import push_forward
+from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    CONSTANT,
+    INPUT,
     READS,
     VALUES,
     Array,
@@ -51,6 +56,28 @@ def with_gradients(program: Program, places: Sequence[int]) -> Program:
     return opened(_Whole(program, places).with_derivatives())
 
 
+def with_changes(
+    program: Program, places: Sequence[int], forward: bool, given: Sequence[bool]
+) -> Program:
+    """A program that takes changes as well, and gives what comes of them.
+
+    Args:
+        program: one without segments and carries; it stays as it is.
+        places: the elements of the INPUT array to differentiate by; each once.
+        forward: whether the changes are tangents of these elements, pushed forward to the outputs;
+            else cotangents of the outputs, pulled back to these elements.
+        given: for each change whether there is one; the others are no messages.
+
+    Returns:
+        A program whose inputs are those of the program, then the changes.
+    """
+    inputs = Array(INPUT, program.inputs.size + len(given), program.inputs.name)
+    again = Rebuilding(program, Builder(inputs, program.guards))
+    again.arrays[program.inputs] = inputs
+    whole = _Whole(again.finished(), places)
+    return opened(whole.with_changes(forward, program.inputs.size, given))
+
+
 class _Whole:
     """Moves a program into a segment, which some inputs enter.
 
@@ -69,13 +96,14 @@ class _Whole:
         self._copied = numpy.zeros(size, dtype=numpy.bool_)
         self._entered: dict[int, Operand] = {}
         self._through_copies: set[Statement] = set()
+        self._local_gradients = LocalGradients()
         enter = self._places >= 0
         straight = numpy.zeros(size, dtype=numpy.bool_)
         for statement, path in paths(program.body):
             if isinstance(statement, READS) and statement.array is program.inputs:
-                elements = nests.numbers(statement.index, path)
+                elements = nests.elements(statement.index, path)
                 if isinstance(statement, Gather):
-                    firsts = numpy.unique(elements)[:, None]
+                    firsts = nests.unique(statement.index, path)[0][:, None]
                     elements = (firsts + numpy.arange(statement.size)).reshape(-1)
                 if not path and isinstance(statement, Load):
                     straight[elements] = True
@@ -91,16 +119,7 @@ class _Whole:
     def with_derivatives(self) -> Program:
         """The program, and what is pulled back of each output."""
         builder = self.builder
-        with builder.segment("gradient") as segment:
-            self._enter(segment)
-            self._body(self.program.body)
-            outputs = [
-                self._slice(x) if isinstance(x, Slice) else self._values.get(x, x)
-                for x in self.program.outputs
-            ]
-            leaves = self._leave(segment, outputs)
-        local_gradients = LocalGradients()
-        region = Region(segment, (), local_gradients)
+        region, outputs, leaves = self._region()
         given = Array(VALUES, len(leaves), "given")  # nothing is read of it: all is 1
         for row, leave in enumerate(leaves):
             results = Array(VALUES, self._count, "gradient")
@@ -108,12 +127,49 @@ class _Whole:
             if not leave.place.is_fixed:
                 mask = builder.table([float(k == row) for k in range(len(leaves))])
             ends = Ends(False, given, Index(), results, Index(), 1.0, {leave: mask})
-            pull_back(builder, region, local_gradients, ends)
-            if self._copied.any():
-                outputs.append(Slice(results, 0, results.size))
-            else:
-                outputs += [builder.load(results, Index(k)) for k in range(results.size)]
+            pull_back(builder, region, self._local_gradients, ends)
+            outputs += self._all_of(results)
         return builder.finish(outputs)
+
+    def with_changes(self, forward: bool, at: int, given: Sequence[bool]) -> Program:
+        """What comes of changes, which are inputs from a place on; of those that are given."""
+        builder = self.builder
+        region, _, leaves = self._region()
+        is_given = numpy.array(given, dtype=numpy.bool_)
+        mask = None
+        if not is_given.all():
+            data = numpy.append(numpy.zeros(at), is_given.astype(numpy.float64))
+            mask = Array(CONSTANT, len(data), "given", data)
+        masks: dict[Statement, Array | None] = {}
+        for end in region.enters if forward else dict.fromkeys(leaves):
+            own = is_given[region.numbers(end.place, end)]
+            if own.any():
+                masks[end] = None if own.all() else mask
+        count = len(leaves) if forward else self._count
+        results = Array(VALUES, count, "change")
+        ends = Ends(forward, builder.inputs, Index(at), results, Index(), None, masks)
+        through: Any = push_forward if forward else pull_back
+        through(builder, region, self._local_gradients, ends)
+        looped = forward and any(not leave.place.is_fixed for leave in leaves)
+        return builder.finish(self._all_of(results, looped))
+
+    def _region(self) -> tuple[Region, list[Operand | Slice], list[Leave]]:
+        """The segment, the outputs, and by which statement each of these leaves it."""
+        with self.builder.segment("gradient") as segment:
+            self._enter(segment)
+            self._body(self.program.body)
+            outputs = [
+                self._slice(x) if isinstance(x, Slice) else self._values.get(x, x)
+                for x in self.program.outputs
+            ]
+            leaves = self._leave(segment, outputs)
+        return Region(segment, (), self._local_gradients), outputs, leaves
+
+    def _all_of(self, results: Array, looped: bool = False) -> list[Operand | Slice]:
+        """The elements of an array as outputs."""
+        if looped or self._copied.any():
+            return [Slice(results, 0, results.size)]
+        return [self.builder.load(results, Index(k)) for k in range(results.size)]
 
     def _slice(self, output: Slice) -> Slice:
         """Outputs of an array; inputs are given by their copies."""

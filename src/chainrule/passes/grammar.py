@@ -24,9 +24,6 @@ from .repeats import Ints, named_pairs
 WORTH = 8
 """A loop is made where it saves as many rows, or its body has half as many."""
 
-LONG = 32
-"""A sequence with as many items is still long."""
-
 LARGE = 256
 """A body of so many items is large."""
 
@@ -71,8 +68,8 @@ class Grammar:
         self._n_loops = self._n_children = 0
         self._loose = loose.tolist()[: self._first_loop]
         self._loose_of: dict[tuple[int, ...], int] = {}
-        self._reduce()
-        self._loosen()
+        while self._reduce_once():
+            pass
 
     @property
     def written(self) -> int:
@@ -88,11 +85,6 @@ class Grammar:
 
     # The search
 
-    def _reduce(self) -> None:
-        """Make loops until nothing repeats."""
-        while self._reduce_once():
-            pass
-
     def _reduce_once(self) -> bool:
         count, names, back = named_pairs(self.tokens, 0)
         m = 1
@@ -102,26 +94,6 @@ class Grammar:
             count, names, back = named_pairs(names, m)
             m *= 2
         return False
-
-    def _loosen(self) -> None:
-        """Take lone operations for loops of one trip where that lets much more repeat."""
-        single = [token for token, body in self.bodies.items() if len(body) == 1]
-        if not single or len(self.tokens) < LONG:
-            return
-        before = dict(vars(self))
-        self.tokens, self.items = self.tokens.copy(), self.items.copy()
-        for name in ("sizes", "_firsts", "_lengths", "_children"):
-            setattr(self, name, list(before[name]))
-        self._loose = list(self._loose)
-        for name in ("bodies", "_tokens_of", "_loose_of"):
-            setattr(self, name, dict(before[name]))
-        self._known = {key: list(bodies) for key, bodies in self._known.items()}
-        written = self.written
-        for token in single:
-            self._absorb(token)
-        self._reduce()
-        if self.written > written - max(written // 4, WORTH):
-            vars(self).update(before)
 
     def _collapse(self, names: Ints, back: Ints, m: int) -> bool:
         """Make loops of periods from m to 2 m - 1.
@@ -159,7 +131,6 @@ class Grammar:
             if len(self.bodies[token]) > 1:
                 self._absorb(token)
                 self._absorb_before(token)
-                self._absorb_empty(token)
         return True
 
     def _aligned(
@@ -215,10 +186,6 @@ class Grammar:
             crossing = self._crossing(start, min(length, 3 * period), period, allowed)
             # The last iteration of a loop is more often like the others than the first one.
             cost = crossing + 2 * (allowed > free)
-            if period < LARGE and (tokens >= self._first_loop).any():
-                cost -= 3 * numpy.asarray(
-                    [self._begins_empty(start + x, period) for x in allowed.tolist()]
-                )
             if free and trips > 2:
                 cost += self._strange(start, length, period)[numpy.minimum(allowed, free)]
             allowed = allowed[numpy.lexsort((-allowed, cost))]
@@ -382,58 +349,6 @@ class Grammar:
             lengths = numpy.full(len(places), len(body))
             self._replace(places, lengths, numpy.full(len(places), token))
             self._merge()
-
-    def _begins_empty(self, start: int, period: int) -> bool:
-        """Whether an iteration without any of its inner loops stands before a place."""
-        body = self.tokens[start : start + period]
-        plain = body[body < self._first_loop]
-        if not 1 < len(plain) < period or body[0] >= self._first_loop or start < len(plain):
-            return False
-        return bool((self.tokens[start - len(plain) : start] == plain).all())
-
-    def _absorb_empty(self, token: int) -> None:
-        """Let an iteration before a loop whose inner loops do not run belong to it.
-
-        That is so where the trips of the inner loops grow from 1, or evenly from 0.
-        """
-        body = numpy.asarray(self.bodies[token])
-        inner = body >= self._first_loop
-        plain = body[~inner]
-        if not 1 < len(plain) < len(body):
-            return
-        loops = numpy.flatnonzero(self.tokens == token)
-        loops = loops[loops >= len(plain)]
-        for ahead, other in enumerate(plain.tolist()):
-            loops = loops[self.tokens[loops - len(plain) + ahead] == other]
-        if not len(loops):
-            return
-        firsts, lengths, children = self.contents()
-        each = self.items[loops] - self.length
-        for place in numpy.flatnonzero(inner).tolist():
-            size = len(self.bodies[int(body[place])])
-            at = firsts[each] + place
-            first = lengths[children[at] - self.length] // size
-            several = lengths[each] > len(body)
-            at = numpy.where(several, at + len(body), at)
-            second = numpy.where(several, lengths[children[at] - self.length] // size, 2)
-            grows = second == 2 * first
-            loops, each = loops[grows], each[grows]
-        if not len(loops):
-            return
-        starts = loops - len(plain)
-        items = numpy.empty((len(loops), len(body)), dtype=numpy.int64)
-        items[:, ~inner] = self.items[starts[:, None] + numpy.arange(len(plain))]
-        none = numpy.zeros(0, dtype=numpy.int64)
-        for place in numpy.flatnonzero(inner).tolist():
-            items[:, place] = self._loops(none, numpy.zeros(len(loops), dtype=numpy.int64))
-        numbers = self._loops(items.ravel(), numpy.full(len(loops), len(body)))
-        kept = numpy.ones(len(self.tokens), dtype=bool)
-        for ahead in range(1, len(plain)):
-            kept[starts + ahead] = False
-        self.tokens[starts] = token
-        self.items[starts] = numbers
-        self._keep(kept)
-        self._merge()
 
 
 def _runs(back: Ints, m: int) -> tuple[Numbers, Numbers, Numbers]:

@@ -14,10 +14,8 @@ from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,
-    SUMS,
     VALUES,
     Array,
-    Derive,
     Gather,
     Guard,
     Index,
@@ -25,7 +23,6 @@ from chainrule.program.form import (
     Program,
     Slice,
     Statement,
-    Store,
 )
 from chainrule.program.nests import added, paths, scaled
 
@@ -283,33 +280,18 @@ class _Body(Rebuilding):
 
     # Statements
 
+    def element(self, array: Array, index: Index, user: Statement) -> tuple[Array, Index]:
+        """The element in the room of the iteration."""
+        return self._element(array, self.index(index), self._ranges.get(user, _FIXED))
+
     def statement(self, statement: Statement) -> None:
-        builder = self.builder
-        if isinstance(statement, Load):
-            among = self._ranges.get(statement, _FIXED)
-            element = self._element(statement.array, self.index(statement.index), among)
-            self.values[statement] = builder.load(*element)
-        elif isinstance(statement, Gather):
-            among = self._ranges.get(statement, _FIXED)
-            array, index = self._element(statement.array, self.index(statement.index), among)
-            place = self.value(statement.place)
-            self.values[statement] = builder.gather(array, index, statement.size, place)
-        elif isinstance(statement, Store):
-            array, index = self._element(statement.array, self.index(statement.index))
-            write = builder.add if array.kind == SUMS else builder.store
-            write(array, index, self.value(statement.value))
-        elif isinstance(statement, Guard):
+        """Build a statement; guards are counted on over all iterations."""
+        if isinstance(statement, Guard):
             number = self._own(self._loop.guards, self._around.guard)
             number = added(number, self.index(statement.number))
-            builder.guard(self.value(statement.condition), statement.outcome, number)
+            self.builder.guard(self.value(statement.condition), statement.outcome, number)
         else:
             super().statement(statement)
-
-    def derive(self, derive: Derive) -> None:
-        given = self._element(derive.given, self.index(derive.given_at))
-        results = self._element(derive.results, self.index(derive.results_at))
-        segment = self.segments[derive.segment]
-        self.builder.derive(segment, derive.forward, *given, *results)
 
 
 def _after(array: Array, at: Index) -> Source:

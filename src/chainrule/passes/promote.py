@@ -309,12 +309,6 @@ class _Promotion(Rebuilding):
             return
         if isinstance(statement, Load) and statement.array.kind in (VALUES, SUMS):
             self.values[statement] = self._load(statement.array, statement.index)
-        elif isinstance(statement, Gather):
-            array, index = self._aliases.original(statement.array, statement.index)
-            array, index = self.array(array), self.index(index)
-            place = self.value(statement.place)
-            found = self.builder.gather(array, index, statement.size, place)
-            self.values[statement] = found
         elif isinstance(statement, Store) and statement in self._of:
             self._store(statement, self._of[statement])
         else:
@@ -323,6 +317,10 @@ class _Promotion(Rebuilding):
                 x, zero = [self.value(operand) for operand in statement.operands]
                 if zero == 0.0 and self._is_flag(x):
                     self.values[statement] = x
+
+    def element(self, array: Array, index: Index, user: Statement) -> tuple[Array, Index]:
+        """The element where it comes from."""
+        return super().element(*self._aliases.original(array, index), user)
 
     def _load(self, array: Array, index: Index) -> Operand:
         array, index = self._aliases.original(array, index)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
-    SUMS,
+    Add,
     Array,
     Compute,
     Derive,
@@ -24,6 +25,7 @@ from chainrule.program.form import (
     Slice,
     Statement,
     Store,
+    parts,
 )
 
 
@@ -91,42 +93,47 @@ class Rebuilding:
             self.builder.note = statement.note
             self.statement(statement)
 
+    def element(self, array: Array, index: Index, user: Statement) -> tuple[Array, Index]:
+        """The new element in the place of an old one that a statement uses."""
+        return self.array(array), self.index(index)
+
     def statement(self, statement: Statement) -> None:
         """Build a statement."""
-        builder = self.builder
         if isinstance(statement, Compute):
             operands = [self.value(x) for x in statement.operands]
-            self.values[statement] = builder.compute(statement.operation, operands)
-        elif isinstance(statement, Load):
-            index = self.index(statement.index)
-            self.values[statement] = builder.load(self.array(statement.array), index)
-        elif isinstance(statement, Store):
-            array, index = self.array(statement.array), self.index(statement.index)
-            write = builder.add if array.kind == SUMS else builder.store
-            write(array, index, self.value(statement.value))
-        elif isinstance(statement, Gather):
-            index, place = self.index(statement.index), self.value(statement.place)
-            array = self.array(statement.array)
-            self.values[statement] = builder.gather(array, index, statement.size, place)
-        elif isinstance(statement, Scatter):
-            index, place = self.index(statement.index), self.value(statement.place)
-            array, value = self.array(statement.array), self.value(statement.value)
-            builder.scatter(array, index, statement.size, place, value)
+            self.values[statement] = self.builder.compute(statement.operation, operands)
         elif isinstance(statement, Loop):
             self.loop(statement)
         elif isinstance(statement, Segment):
-            self.segment(statement)
-        elif isinstance(statement, Enter):
-            self.enter(statement)
-        elif isinstance(statement, Leave):
-            self.leave(statement)
-        elif isinstance(statement, Derive):
-            self.derive(statement)
-        elif isinstance(statement, Guard):
-            condition = self.value(statement.condition)
-            builder.guard(condition, statement.outcome, self.index(statement.number))
+            with self.builder.segment(statement.name) as new:
+                self.segments[statement] = new
+                self.body(statement.body)
         else:
-            raise TypeError(f"{type(statement).__name__} is not for programs that are rebuilt")
+            build = _BUILD.get(type(statement))
+            if build is None:
+                raise TypeError(f"{type(statement).__name__} is not for programs that are rebuilt")
+            value = build(self.builder, *self._parts(statement))
+            if value is not None:
+                self.values[statement] = value
+
+    def _parts(self, x: Statement) -> Iterator[Any]:
+        """What the new statement is made of in the place of an old one."""
+        array: Array | None = None
+        for name, kind in parts(type(x)).items():
+            part = getattr(x, name)
+            if kind == "Array":
+                array = part  # its index comes next
+            elif kind == "Index" and array is not None:
+                yield from self.element(array, part, x)
+                array = None
+            elif kind == "Index":
+                yield self.index(part)
+            elif kind == "Operand":
+                yield self.value(part)
+            elif kind == "Segment":
+                yield self.segments[part]
+            else:
+                yield part
 
     def loop(self, loop: Loop) -> None:
         """Build a loop; of one that runs once, what is in it."""
@@ -141,31 +148,16 @@ class Rebuilding:
             self.loops[loop] = new
             self.body(loop.body)
 
-    def segment(self, segment: Segment) -> None:
-        """Build a segment."""
-        with self.builder.segment(segment.name) as new:
-            self.segments[segment] = new
-            self.body(segment.body)
 
-    def enter(self, enter: Enter) -> None:
-        """Build an input of a segment."""
-        segment = self.segments[enter.segment]
-        value = self.value(enter.value)
-        self.values[enter] = self.builder.enter(segment, self.index(enter.place), value)
-
-    def leave(self, leave: Leave) -> None:
-        """Build an output of a segment."""
-        segment = self.segments[leave.segment]
-        self.builder.leave(segment, self.index(leave.place), self.value(leave.value))
-
-    def derive(self, derive: Derive) -> None:
-        """Build what a transformation does with a segment."""
-        self.builder.derive(
-            self.segments[derive.segment],
-            derive.forward,
-            self.array(derive.given),
-            self.index(derive.given_at),
-            self.array(derive.results),
-            self.index(derive.results_at),
-            derive.diagonal,
-        )
+_BUILD: Final[dict[type[Statement], Callable[..., Operand | None]]] = {
+    Load: Builder.load,
+    Store: Builder.store,
+    Add: Builder.add,
+    Gather: Builder.gather,
+    Scatter: Builder.scatter,
+    Guard: Builder.guard,
+    Enter: Builder.enter,
+    Leave: Builder.leave,
+    Derive: Builder.derive,
+}
+"""How statements are built of their parts."""

@@ -44,6 +44,9 @@ SHORT = 256
 SHARE = 0.25
 """And this share of all rows."""
 
+VARIED: Final = 32, 0.5
+"""The same of recordings whose loops have other lengths each time: rows, and the share of all."""
+
 LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
@@ -52,24 +55,33 @@ TABLES: Final = 32
 """Tables of so many elements are worth it even so: what comes to all of them lies in an array."""
 
 
-def rolled(recording: Recording | Stretch, outputs: Sequence[int], lanes: bool = False) -> Program:
+def rolled(
+    recording: Recording | Stretch,
+    outputs: Sequence[int],
+    lanes: bool = False,
+    varied: bool = False,
+) -> Program:
     """The program of a recording, with loops where it pays, and those that it says.
 
     Args:
         recording: its rows are in order.
         outputs: operands of it: what the program gives.
         lanes: whether it will run over lanes.
+        varied: whether there are more recordings like it, perhaps with loops of other lengths. Then
+            loops are made wherever there are any, so that the programs are alike.
 
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    least = SHORT * LANES if lanes else SHORT
+    least, share = (SHORT * LANES if lanes else SHORT), SHARE
+    if varied:
+        least, share = VARIED
 
     @functools.cache
     def programs(number: int) -> tuple[LoopBody, Program]:
         assert isinstance(recording, Stretch)
         loop = recording.loops[number]
-        return loop, rolled(loop.stretch, loop.outputs, lanes)
+        return loop, rolled(loop.stretch, loop.outputs, lanes, varied)
 
     has_tables = any(x is TABLE for x in recording.operations)
     if len(recording) < least and not has_tables:
@@ -79,7 +91,7 @@ def rolled(recording: Recording | Stretch, outputs: Sequence[int], lanes: bool =
         least = min(least, 2 * TABLES)
     brackets = rows.token(BEGIN), rows.token(END)
     grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
-    if len(rows) - grammar.written >= max(least, SHARE * len(rows)):
+    if len(rows) - grammar.written >= max(least, share * len(rows)):
         try:
             return _Writer(rows, Nest(rows, grammar), outputs, programs).program()
         except IrregularError:

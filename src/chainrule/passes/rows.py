@@ -68,7 +68,8 @@ class Rows:
         self._notes = numpy.array(recording.notes)
         inputs, leaves = codes == INPUT, codes == LEAF
         self._kept = numpy.flatnonzero(~(inputs | leaves))
-        self.n_inputs = int(numpy.count_nonzero(inputs))
+        self.n_inputs = recording.n_inputs
+        n_rows = int(numpy.count_nonzero(inputs))
         self._pool = numpy.array(recording.pool)
         tables = self._of_user(codes, left, TABLE)
         counts = numpy.ones(len(codes), dtype=numpy.int64)
@@ -79,8 +80,8 @@ class Rows:
         self._kept = numpy.repeat(self._kept, counts[self._kept])
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
-        whole = len(codes) - len(self._kept) == self.n_inputs and not len(tables)
-        kept = slice(self.n_inputs, None) if whole else self._kept  # inputs come first
+        whole = len(codes) - len(self._kept) == n_rows and not len(tables)
+        kept = slice(n_rows, None) if whole else self._kept  # inputs come first
         self._codes, self._left, self._right = codes[kept], left[kept], right[kept]
         self._sizes: dict[int, int] = {}  # of the tables that rows look up
         if len(tables):

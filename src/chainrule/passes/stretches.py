@@ -58,25 +58,6 @@ UNKNOWN: Final = Operation("loop", lambda *operands: math.nan, _unknown)
 """What a loop computes, of which a trace knows only what it depends on."""
 
 
-class LoopOf:
-    """A loop of which one iteration is recorded.
-
-    Attributes:
-        trips: how many iterations there are.
-        columns: for what each iteration reads: numbers as floats, or operands of a recording.
-        given: the columns that are handed to the loop, as they are no inputs at even distances.
-    """
-
-    def __init__(self, trips: int, columns: list[Any]) -> None:
-        self.trips = trips
-        self.columns = columns
-        self.given: set[int] = set()
-
-    def rows(self) -> list[int]:
-        """The columns that are operands."""
-        return [j for j, column in enumerate(self.columns) if column.dtype.kind == "i"]
-
-
 class Place(NamedTuple):
     """Where a column lies: what iteration i reads is element ``first + step * i``.
 
@@ -90,17 +71,44 @@ class Place(NamedTuple):
     step: int
 
 
+class LoopOf:
+    """A loop of which one iteration is recorded.
+
+    Attributes:
+        trips: how many iterations there are.
+        columns: for what each iteration reads: numbers as floats, operands of a recording, or where
+            they lie among its inputs.
+        given: the columns that are handed to the loop, as they are no inputs at even distances.
+    """
+
+    def __init__(self, trips: int, columns: list[Any]) -> None:
+        self.trips = trips
+        self.columns = columns
+        self.given: set[int] = set()
+
+    def rows(self) -> list[int]:
+        """The columns that are operands."""
+        return [
+            j
+            for j, column in enumerate(self.columns)
+            if not isinstance(column, Place) and column.dtype.kind == "i"
+        ]
+
+
 class Stretch:
     """Rows as in a recording, without those of the bodies of loops.
 
-    Attributes:
+    Args:
+        recording: what they come from.
         loops: the different loops; LOOP rows give their places.
+        n_inputs: how many inputs there are, those without a row included.
     """
 
-    def __init__(self, recording: Any, loops: list[LoopBody]) -> None:
+    def __init__(self, recording: Any, loops: list[LoopBody], n_inputs: int) -> None:
         self.operations: list[Any] = recording.operations
         self.annotations: list[Any] = recording.annotations
         self.loops = loops
+        self.n_inputs = n_inputs
         self.codes: NDArray[numpy.uint16] = numpy.empty(0, dtype=numpy.uint16)
         self.left: Numbers = numpy.empty(0, dtype=numpy.int64)
         self.right: Numbers = self.left
@@ -253,6 +261,7 @@ class _Cutting:
         self._recording = recording
         self._loops = loops
         self._n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == INPUT))
+        self._inputs = numpy.array(recording.left[: self._n_inputs])
         columns = (recording.codes, recording.left, recording.right, recording.notes)
         codes, left, right, notes = (numpy.array(x[self._n_inputs :]) for x in columns)
         if not len(notes):
@@ -330,7 +339,10 @@ class _Cutting:
         place[eachs.ids] = n_carries + eachs.left
         place[outside] = heads + numpy.arange(len(outside))
         place[rows.ids] = n_inputs + numpy.arange(len(rows.ids))
-        stretch = Stretch(self._recording, self._made)
+        whole = loop is None
+        stretch = Stretch(
+            self._recording, self._made, self._recording.n_inputs if whole else n_inputs
+        )
         constants = [self._constants[:0]]
 
         def placed(operands: Numbers) -> Numbers:
@@ -354,7 +366,8 @@ class _Cutting:
         stretch.codes = numpy.concatenate([numpy.full(n_inputs, INPUT), rows.codes]).astype(
             "uint16"
         )
-        stretch.left = numpy.concatenate([numpy.arange(n_inputs), left])
+        inputs = self._inputs if whole else numpy.arange(n_inputs)
+        stretch.left = numpy.concatenate([inputs, left])
         stretch.right = numpy.concatenate([numpy.full(n_inputs, ABSENT), right])
         stretch.notes = numpy.concatenate([numpy.full(n_inputs, -1), rows.notes])
         stretch.pool = pool
@@ -421,18 +434,21 @@ class _Cutting:
             given = sorted(loop.given)
             found.n_given = first + loop.trips * len(given)
             for j, column in enumerate(loop.columns):
-                if j in loop.given:
+                if isinstance(column, Place):
+                    where = column
+                elif j in loop.given:
                     where = Place("given", first + given.index(j), len(given))
                 elif column.dtype.kind == "f":
                     where = Place(column, 0, 1)
                 else:
-                    inputs = numpy.where(column < 0, -1, place[column])
+                    rows = numpy.where(column < 0, -1, place[column])
+                    inputs = stretch.left[rows]
                     steps = numpy.diff(inputs)
-                    uneven = (steps != steps[0]).any() or (inputs < 0).any()
-                    if uneven or (stretch.codes[inputs] != INPUT).any():
+                    uneven = (steps != steps[0]).any() or (rows < 0).any()
+                    if uneven or (stretch.codes[rows] != INPUT).any():
                         loop.given.add(j)
                         raise _NotEven
-                    where = Place("input", int(stretch.left[inputs[0]]), int(steps[0]))
+                    where = Place("input", int(inputs[0]), int(steps[0]))
                 found.columns.append(where)
             number = self._numbers.setdefault(found.key, len(self._made))
             if number == len(self._made):

@@ -114,10 +114,15 @@ class Statement:
     @property
     def operands(self) -> Sequence[Operand]:
         """The values and numbers that it uses itself, in order."""
-        return ()
+        of = parts(type(self))
+        return tuple([getattr(self, part) for part in of if of[part] == "Operand"])
 
     def replace(self, values: Mapping[Operand, Operand]) -> None:
         """Use other values in the place of some, if it is no loop."""
+        for part, kind in parts(type(self)).items():
+            if kind == "Operand":
+                x = getattr(self, part)
+                setattr(self, part, values.get(x, x))
 
 
 Operand: TypeAlias = "Statement | float"
@@ -161,15 +166,6 @@ class Store(Statement):
     index: Index
     value: Operand
 
-    @property
-    def operands(self) -> Sequence[Operand]:
-        """The value."""
-        return (self.value,)
-
-    def replace(self, values: Mapping[Operand, Operand]) -> None:
-        """Use another value, if it is one of some."""
-        self.value = values.get(self.value, self.value)
-
 
 class Add(Store):
     """Adds to an element of a SUMS array."""
@@ -194,15 +190,6 @@ class Gather(Statement):
     size: int
     place: Operand
 
-    @property
-    def operands(self) -> Sequence[Operand]:
-        """The place."""
-        return (self.place,)
-
-    def replace(self, values: Mapping[Operand, Operand]) -> None:
-        """Use another place, if it is one of some."""
-        self.place = values.get(self.place, self.place)
-
 
 @dataclass(eq=False, repr=False, slots=True)
 class Scatter(Statement):
@@ -213,16 +200,6 @@ class Scatter(Statement):
     size: int
     place: Operand
     value: Operand
-
-    @property
-    def operands(self) -> Sequence[Operand]:
-        """The place and the value."""
-        return (self.place, self.value)
-
-    def replace(self, values: Mapping[Operand, Operand]) -> None:
-        """Use another place or value, if they are some."""
-        self.place = values.get(self.place, self.place)
-        self.value = values.get(self.value, self.value)
 
 
 READS: Final = (Load, Gather)
@@ -251,15 +228,6 @@ class Guard(Statement):
     condition: Operand
     outcome: bool
     number: Index
-
-    @property
-    def operands(self) -> Sequence[Operand]:
-        """The condition."""
-        return (self.condition,)
-
-    def replace(self, values: Mapping[Operand, Operand]) -> None:
-        """Use another condition, if it is one of some."""
-        self.condition = values.get(self.condition, self.condition)
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -335,15 +303,6 @@ class End(Statement):
     place: Index
     value: Operand
 
-    @property
-    def operands(self) -> Sequence[Operand]:
-        """The value."""
-        return (self.value,)
-
-    def replace(self, values: Mapping[Operand, Operand]) -> None:
-        """Use another value, if it is one of some."""
-        self.value = values.get(self.value, self.value)
-
 
 class Enter(End):
     """A value: an input, equal to a value from outside, or to a Load here of what is there."""
@@ -396,7 +355,14 @@ class Derive(Statement):
 
 def parts(kind: type[Statement]) -> dict[str, str]:
     """What statements of a class are made of: their attributes, and the type of each."""
-    return {part.name: str(part.type) for part in fields(kind) if part.init}
+    found = _PARTS.get(kind)
+    if found is None:
+        found = {part.name: str(part.type) for part in fields(kind) if part.init}
+        _PARTS[kind] = found
+    return found
+
+
+_PARTS: Final[dict[type[Statement], dict[str, str]]] = {}
 
 
 class Slice(NamedTuple):

@@ -43,7 +43,7 @@ _MARKS: Final = {
     },
 }
 _DIGIT: Final = 1 << 10
-_CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
+CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
 
 TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
 """Of an input of the run and the elements of a table, which look-ups name by it; no value."""
@@ -73,7 +73,8 @@ class Recording:
     earlier row or, if negative, ``~operand`` is that of a constant. The codes are those of the
     operations of one operand (``right`` is ABSENT) or two, and these:
 
-    - INPUT: ``left`` is its number; captured nodes count on after the given inputs;
+    - INPUT: ``left`` is its number; captured nodes count on after the given inputs. Inputs that
+      nobody has asked for may have none;
     - LEAF: a leaf that the run made, ``left`` its value, a constant;
     - GUARD: ``left`` was asked for its truth, and ``right``, 1 or 0, was the answer;
     - POOLED in an operation's code: ``right`` operands stand in the pool from ``left`` on;
@@ -106,8 +107,8 @@ class Recording:
     call after them; ``in_order`` puts all in this order.
 
     Args:
-        inputs: the input nodes of the run, made before all others that depend on them. What is
-            older is a constant.
+        inputs: the input nodes of the run, made before all others that depend on them; or how many
+            there are, which get their rows by ``enter_inputs``. What is older is a constant.
         level: the level of the run: nodes of a lower one are from outside.
         captured: nodes from outside that are known already; they come first.
 
@@ -117,29 +118,32 @@ class Recording:
         annotations: names, groups and lines of its nodes.
     """
 
-    def __init__(self, inputs: Sequence[Node], level: int, captured: Sequence[Node] = ()) -> None:
+    def __init__(
+        self, inputs: Sequence[Node] | int, level: int, captured: Sequence[Node] = ()
+    ) -> None:
         self.captured: list[Node] = []
         self.operations: list[Operation] = []
         self.annotations: list[Any] = []
         self._level = level
-        self._first = min([x._serial for x in inputs] or [next(_SERIALS)])
+        nodes = () if isinstance(inputs, int) else inputs
+        self._n_given = inputs if isinstance(inputs, int) else len(inputs)
+        self._first = min([x._serial for x in nodes] or [next(_SERIALS)])
         self._rows: dict[int, int] = {}  # of the run's nodes by serial number, which is no other's
         self._outside: dict[int, int] = {}  # rows of nodes from outside, by id
         self._places: dict[int, int] = {}  # of operations and annotations in their lists, by id
         self._columns = _Columns()
-        self._lower = [x for x in inputs if x._level < level]  # so that they keep their ids
-        for number, x in enumerate(inputs):
-            if x._level >= level:
-                self._rows[x._serial] = number
-            else:
-                self._outside[id(x)] = number
-            self._columns.append(INPUT, number, ABSENT, -1)
-        self._n_inputs = len(inputs)
+        self._lower: list[Node] = []  # inputs, so that they keep their ids
+        self.enter_inputs(0, nodes)
         for node in captured:
             self._capture(node)
 
     def __len__(self) -> int:
         return len(self._columns.codes)
+
+    @property
+    def n_inputs(self) -> int:
+        """How many inputs there are, those without a row included."""
+        return self._n_given + len(self.captured)
 
     # The arrays. While a view of one is held, nothing can be recorded.
 
@@ -173,12 +177,6 @@ class Recording:
         """The operands of operations with more than two, as int32."""
         return memoryview(self._columns.pool).toreadonly()
 
-    def after(self, row: int, constant: int) -> tuple[list[tuple[int, int, int]], list[float]]:
-        """The rows and the constants that have come after so many of them."""
-        columns = self._columns
-        rows = zip(columns.codes[row:], columns.left[row:], columns.right[row:], strict=True)
-        return list(rows), columns.constants[constant:].tolist()
-
     def row(self, number: int) -> tuple[int, Any, Any]:
         """A row: its code and operands, constants as floats, None where there is none.
 
@@ -197,6 +195,28 @@ class Recording:
         return code, shown[0], shown[1]
 
     # Recording
+
+    def enter_inputs(self, number: int, nodes: Sequence[Node]) -> None:
+        """Give nodes that were just made rows as inputs, numbered from one on.
+
+        Raises:
+            TypeError: if one is no node.
+            ValueError: if there are not so many inputs, or a node is older than the recording.
+            BufferError: while a view of an array is held.
+        """
+        if number < 0 or number + len(nodes) > self._n_given:
+            raise ValueError("there are not so many inputs")
+        for i, x in enumerate(nodes, number):
+            if not isinstance(x, Node):
+                raise TypeError(f"an input of a recording is a node, not {type(x).__name__}")
+            if x._level >= self._level and x._serial < self._first:
+                raise ValueError("an input is not older than the recording")
+            self._columns.append(INPUT, i, ABSENT, -1)
+            if x._level >= self._level:
+                self._rows[x._serial] = len(self) - 1
+            else:
+                self._lower.append(x)
+                self._outside[id(x)] = len(self) - 1
 
     def record(self, root: object) -> int:
         """Take a node or number, with all that it depends on; gives it as an operand.
@@ -307,7 +327,7 @@ class Recording:
 
     def _capture(self, node: Node) -> None:
         """Take a node from outside as an input."""
-        self._columns.append(INPUT, self._n_inputs + len(self.captured), ABSENT, -1)
+        self._columns.append(INPUT, self.n_inputs, ABSENT, -1)
         self._outside[id(node)] = len(self) - 1
         self.captured.append(node)
 
@@ -320,7 +340,7 @@ class Recording:
             columns.append(LEAF, self._constant(node._number), ABSENT, note)
         else:
             operands = [self._operand(x) for x in node.operands]
-            code = _CODES.get(operation, USER)
+            code = CODE_OF.get(operation, USER)
             if code == USER:
                 place = self._place(operation, self.operations)
                 columns.append(USER, len(columns.pool), len(operands), note)

@@ -27,6 +27,7 @@ from .loaded import Loaded
 from .lowering import Request
 from .machine import Machine, machine
 from .objects import shared_function
+from .shared import Functions, SharedCode
 from .threads import together
 
 CHUNK: Final = 1024  # lanes that are added up at a time
@@ -61,6 +62,7 @@ class Kernel:
         lanes: whether it computes many lanes with ``run``, or a single point with ``call``.
         reduce: for each output whether ``run`` adds it up over the lanes; by default none. A slice
             counts as the outputs in it.
+        shared: the code of programs that may be like this one.
 
     Attributes:
         reduce: for each output whether it is added up.
@@ -72,6 +74,7 @@ class Kernel:
         uniform: Sequence[bool],
         lanes: bool = True,
         reduce: Sequence[bool] = (),
+        shared: SharedCode | None = None,
     ) -> None:
         target = machine()
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
@@ -85,11 +88,19 @@ class Kernel:
             distribute(program)
         self._n_inputs = program.inputs.size
         self._call: Any = None if lanes else _call_function(target)
-        self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
+        self._loaded = Loaded(
+            Request(program, list(uniform), lanes, self.reduce, target), shared
+        )
+        self._shared = shared
         self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
-        self._known: tuple[tuple[Regular, ...] | None, array[int]] = None, array("q")
+        self._known: tuple[tuple[Regular, ...] | None, list[int]] = None, []
         self._lock = forking.lock()
+
+    @property
+    def codes(self) -> list[Functions]:
+        """The machine code: other kernels may have the very same."""
+        return [self._loaded.functions, (self._storing or self._loaded).functions]
 
     @property
     def compile_seconds(self) -> float:
@@ -171,49 +182,59 @@ class Kernel:
         if code.guards:
             status = np.zeros(lanes, dtype=np.int32)
             status_address = address_of(status)
-        fields = (lanes, index_address, status_address, 0, 0, units, unit_blocks)
-        table = array("q", (*fields, len(inputs), len(outputs)))  # as CallFields says
         known, segments = self._known
         if inputs is not known:
             segments = _segments(inputs, self._n_inputs)
             if type(inputs) is tuple:
                 self._known = inputs, segments
-        table += segments
-        table += _segments(outputs, len(code.outputs))
-        address = table.buffer_info()[0]
+        fields = (lanes, index_address, status_address, 0, 0, units, unit_blocks)  # see CallFields
+        counts = len(inputs), len(outputs)
+        of_outputs = _segments(outputs, len(code.outputs))
+        table = array("q", (*fields, *counts, *segments, *of_outputs))
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
-        row = 8 * loaded.row  # bytes of the sums of a unit
-        workers = loaded.check_memory(workers, row)
-        at_once = max(1, workers, SUMS_AT_ONCE // row) if row else max(1, units)
-        errors: Errors = []
-        total = np.zeros(loaded.row) if row and units != 1 else None
-        for first in range(0, max(1, units), at_once):
-            table[CallFields.NEXT] = first
-            table[CallFields.UNITS] = min(first + at_once, units)
-            if row:
-                sums = np.empty((min(at_once, units - first), loaded.row))
-                table[CallFields.SUMS] = address_of(sums) - first * row
-            if workers > 1:
-                for found in together(workers, lambda: self._work(loaded, address)):
-                    errors += found
-            else:
-                errors += self._work(loaded, address)
-            if row:
-                total = _sum_units(sums, total)
+        if loaded.row:
+            errors, total = self._added_up(loaded, table, workers, units)
+        else:
+            errors, total = self._work_together(loaded, table, loaded.check_memory(workers)), None
         if errors:
             if not materialize and status is not None and status.any():  # who calls does it again
                 errors = [x for x in errors if not isinstance(x[1], Printed)]
             raise_first(errors, lambda position: _held(status, position))
-        if total is not None and len(loaded.order):
-            total = total[loaded.order]
         return Result(status, total)
+
+    def _added_up(
+        self, loaded: Loaded, table: array[int], workers: int, units: int
+    ) -> tuple[Errors, NDArray[np.float64]]:
+        """Work through all units, some at a time; gives their sums as well."""
+        row = 8 * loaded.row  # bytes of the sums of a unit
+        workers = loaded.check_memory(workers, row)
+        at_once = max(1, workers, SUMS_AT_ONCE // row)
+        errors: Errors = []
+        total = np.empty(loaded.row) if units == 1 else np.zeros(loaded.row)
+        for first in range(0, units, at_once):
+            sums = total if units == 1 else np.empty((min(at_once, units - first), loaded.row))
+            table[CallFields.NEXT] = first
+            table[CallFields.UNITS] = min(first + at_once, units)
+            table[CallFields.SUMS] = address_of(sums) - first * row
+            errors += self._work_together(loaded, table, workers)
+            if units > 1:
+                _add_units(sums, total)
+        return errors, total[loaded.order] if len(loaded.order) else total
+
+    def _work_together(self, loaded: Loaded, table: array[int], workers: int) -> Errors:
+        """Let some threads work until no unit is left."""
+        address, _ = table.buffer_info()
+        if workers == 1:
+            return self._work(loaded, address)
+        found = together(workers, lambda: self._work(loaded, address))
+        return [error for errors in found for error in errors]
 
     def _loaded_for_storing(self) -> Loaded:
         """The code that adds nothing up."""
         if self._storing is None:
             with self._lock:
                 if self._storing is None:
-                    self._storing = Loaded(self._stores_all)
+                    self._storing = Loaded(self._stores_all, self._shared)
         return self._storing
 
     def _work(self, loaded: Loaded, call: int) -> Errors:
@@ -250,21 +271,19 @@ def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
         while parts.shape[2] > 1:
             half = parts.shape[2] // 2
             parts = parts[:, :, :half] + parts[:, :, half:]
-    return _sum_units(parts[:, :, 0].T)
+    sums = parts[:, :, 0].T
+    if units == 1:
+        return sums[0]
+    total = np.zeros(rows)
+    _add_units(sums, total)
+    return total
 
 
-def _sum_units(
-    sums: NDArray[np.float64], before: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Add up the sums of the chunks, in order, to what came before."""
-    if before is None and len(sums) == 1:
-        first: NDArray[np.float64] = sums[0]
-        return first
-    total = np.zeros(sums.shape[1]) if before is None else before
+def _add_units(sums: NDArray[np.float64], total: NDArray[np.float64]) -> None:
+    """Add the sums of the chunks, in order, to what came before."""
     with np.errstate(all="ignore"):
         for row in sums:
             total += row
-    return total
 
 
 def _chunk(sums: int) -> int:
@@ -285,7 +304,7 @@ def _units(lanes: int, sums: int, threads: int) -> tuple[int, int]:
     return -(-blocks // size), size
 
 
-def _segments(given: Sequence[Regular], total: int) -> array[int]:
+def _segments(given: Sequence[Regular], total: int) -> list[int]:
     """Segments, which must cover all inputs or outputs, as the driver reads them."""
     fields: list[int] = []
     place = 0
@@ -295,7 +314,7 @@ def _segments(given: Sequence[Regular], total: int) -> array[int]:
         place += segment[1]
     if place != total:
         raise ValueError(f"the segments cover {place} of {total} inputs or outputs")
-    return array("q", fields)
+    return fields
 
 
 def _held(status: NDArray[np.int32] | None, position: int) -> bool:

@@ -1,0 +1,89 @@
+"""Arrays for results: memory is used again, and fills huge pages.
+
+The first store to each page of new memory takes the system about as long as computing what is
+stored. So memory of results that nobody refers to any more is kept for the next ones, up to a
+limit; and what is larger begins where a huge page does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Any, Final
+
+import numpy
+
+from chainrule import forking
+
+from .addresses import address_of
+
+SMALLEST: Final = 1 << 15  # bytes below which the system's own memory is as fast
+HUGE_PAGE: Final = 1 << 21
+LARGEST_KEPT: Final = 1 << 26  # bytes of all that is kept
+
+_TYPE: Final = numpy.dtype(numpy.float64).str
+
+
+class _Pool:
+    """Memory that is kept, by its size; the size that was given back last comes last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, list[Any]] = OrderedDict()
+        self._size = 0
+        self._lock = forking.lock()  # an array may go at any time
+
+    def take(self, size: int) -> Any:
+        """Memory of a size."""
+        with self._lock:
+            kept = self._kept.get(size)
+            if kept:
+                self._size -= size
+                return kept.pop()
+        return numpy.empty(size, numpy.uint8)
+
+    def give_back(self, memory: Any) -> None:
+        """Keep memory, and rather what is new than what is old."""
+        size = memory.size
+        if size > LARGEST_KEPT:
+            return
+        with self._lock:
+            self._kept.setdefault(size, []).append(memory)
+            self._kept.move_to_end(size)
+            self._size += size
+            while self._size > LARGEST_KEPT:
+                oldest, kept = next(iter(self._kept.items()))
+                if kept:
+                    kept.pop()
+                    self._size -= oldest
+                else:
+                    del self._kept[oldest]
+
+
+_POOL: Final = _Pool()
+
+
+class _Lent:
+    """Memory that arrays lie in; it is given back when none refers to it any more."""
+
+    def __init__(self, memory: Any, address: int, shape: tuple[int, ...]) -> None:
+        self._memory, self._pool = memory, _POOL
+        self.__array_interface__ = {
+            "data": (address, False),
+            "shape": shape,
+            "typestr": _TYPE,
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        self._pool.give_back(self._memory)
+
+
+def empty(shape: tuple[int, ...]) -> Any:
+    """An array of float64 whose numbers are still to be stored."""
+    size = 8 * math.prod(shape)
+    if size < SMALLEST:
+        return numpy.empty(shape)
+    page = HUGE_PAGE if size >= HUGE_PAGE // 2 else 1
+    memory = _POOL.take(size if page == 1 else (-(-size // page) + 1) * page)
+    address = address_of(memory)
+    return numpy.asarray(_Lent(memory, -(-address // page) * page, shape))
