@@ -89,9 +89,10 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         transparent: bool | None = None,
         skip_existing: bool | None = False,
     ) -> str:
-        """Write the picture in the format of the ending, TikZ for ``.tex``, or the DOT source for ``.gv``, ``.dot``.
+        """Write the picture in the format of the ending.
 
-        Nothing is left behind where that fails.
+        ``.tex`` is TikZ for LaTeX; ``.gv`` and ``.dot`` are the source. Nothing is left behind
+        where that fails.
 
         Args:
             filename: the file, by default ``graph.svg``.

@@ -7,7 +7,7 @@ import re
 from chainrule.explorer.formulas import form_of, operand_names
 from chainrule.node import Node
 
-_WORDS = re.compile(r"[^\W\d]\w*(?![\w(])")
+_WORDS = re.compile(r"[a-z]\d*(?![\w(])", re.ASCII)
 
 
 def local_formula(node: Node, at: int) -> str:

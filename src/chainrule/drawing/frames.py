@@ -20,7 +20,7 @@ from chainrule.files import write_atomically
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
-MOST_FRAMES_BOXES = 200
+MOST_BOXES = 200
 GIF_DPI = 120
 
 
@@ -90,12 +90,11 @@ class Frames(Sequence[GraphDrawing]):
             assert isinstance(png, bytes)
             pictures.append(Image.open(io.BytesIO(png)).convert("RGB"))
         palette = pictures[-1].quantize(256)  # the last one has all the colours
-        still = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+        plain = Image.Dither.NONE
+        still = [picture.quantize(palette=palette, dither=plain) for picture in pictures]
         found = io.BytesIO()
         times = [round(1000 * seconds)] * (len(still) - 1) + [round(3000 * seconds)]
-        still[0].save(
-            found, "GIF", save_all=True, append_images=still[1:], duration=times, loop=0
-        )
+        still[0].save(found, "GIF", save_all=True, append_images=still[1:], duration=times, loop=0)
         return found.getvalue()
 
 
@@ -137,7 +136,7 @@ def backward_frames(
         raise ValueError(f"fontsize is a number of points above 0, not {fontsize!r}")
     numbers = NumberFormat(data_format, grad_format)
     picture = Picture([root], nodes, False, None)
-    picture.check_size(MOST_FRAMES_BOXES)
+    picture.check_size(MOST_BOXES)
     colours = theme_of(theme)
     moments = list(_moments(nodes))
     scale = largest(grad for grad in moments[-1][1].values()) if color else None

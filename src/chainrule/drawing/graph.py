@@ -10,8 +10,8 @@ import graphviz
 
 from chainrule.comparing import is_truth
 from chainrule.drawing.digraph import GraphDrawing, set_options
-from chainrule.drawing.render import check_format
 from chainrule.drawing.formulas import local_formula
+from chainrule.drawing.render import check_format
 from chainrule.drawing.selection import depths, fold_path, require_roots, sorted_below
 from chainrule.drawing.style import (
     THEMES,
@@ -87,8 +87,8 @@ def draw_graph(
 
     Raises:
         TypeError: if root is not a node, nor nodes.
-        ValueError: for an unknown format, direction, theme or group, a bad number format or dpi, no root,
-            a graph with a cycle, or more than ``max_nodes`` boxes.
+        ValueError: for an unknown format, direction, theme or group, a bad number format or dpi,
+            no root, a graph with a cycle, or more than ``max_nodes`` boxes.
     """
     roots = require_roots(root)
     nodes = sorted_below(roots)

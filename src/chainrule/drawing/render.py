@@ -52,12 +52,11 @@ def render_dot(source: str, format: str, engine: str = "dot") -> bytes:
         program = _packaged_program()
     if format == "tex":
         return tikz.of_layout(_run([program, "-Tjson", *layout], source))
-    if shutil.which("dot") is None:
-        if format == "pdf":
-            picture = pdf.of_layout(_run([program, "-Tjson", *layout], source))
-            if picture is not None:
-                return picture
-            return pdf.of_jpeg(_run([program, "-Tjpg", f"-Gdpi={pdf.DPI}", *layout], source))
+    if format == "pdf" and shutil.which("dot") is None:
+        picture = pdf.of_layout(_run([program, "-Tjson", *layout], source))
+        if picture is not None:
+            return picture
+        return pdf.of_jpeg(_run([program, "-Tjpg", f"-Gdpi={pdf.DPI}", *layout], source))
     data = _run([program, f"-T{format}", *layout], source)
     return _fluid(data) if format == "svg" else data
 

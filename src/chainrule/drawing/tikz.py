@@ -1,7 +1,7 @@
-"""TikZ of Graphviz's layout: nodes with names to write on, not lines and letters at places.
+r"""TikZ of Graphviz's layout: nodes with names to write on, not lines and letters at places.
 
-The text is a ``tikzpicture`` for ``\\input``, in the fonts of its document. It needs
-``\\usetikzlibrary{shapes.geometric,shapes.multipart}``.
+The text is a ``tikzpicture`` for ``\input``, in the fonts of its document. It needs
+``\usetikzlibrary{shapes.geometric,shapes.multipart}``.
 """
 
 from __future__ import annotations
@@ -99,11 +99,14 @@ def _edge(item: dict[str, Any], names: list[str]) -> str:
 
 
 def _texts(item: dict[str, Any]) -> list[str]:
-    """What is written on a thing, in the order of its fields."""
-    return [
-        _escaped(op["text"]) for op in item.get("_ldraw_", ()) if op["op"] == "T"
-    ] or [""]
+    """What is written on a thing, in the order of its fields.
+
+    Of its label, in which a backslash is doubled: where the layout says what it draws it cuts off
+    the end of texts with backslashes.
+    """
+    fields = [html.unescape(field) for field in item.get("label", "").split("|")]
+    return [_escaped(field.replace("\\\\", "\\").strip()) for field in fields]
 
 
 def _escaped(text: str) -> str:
-    return "".join(_SPECIAL.get(char, char) for char in html.unescape(text))
+    return "".join(_SPECIAL.get(char, char) for char in text)
