@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from chainrule import Node, Operation, Recording, draw_graph, explore, group, record_lines
 from chainrule.drawing.style import printable
+from chainrule.explorer.graph import short_name
 
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -269,13 +271,15 @@ def check_page(name: str) -> None:
     assert shown.html.encode().decode() == shown.html
     assert page.tags == PLAIN
     assert shown._repr_html_().count("<") == 2
-    text = printable(name)
+    text = short_name(printable(name))
+    file = printable(_file_name(name))
+    file = os.path.basename(file) if os.path.isabs(file) else file
     data = json.loads(page.data)
     assert data["title"] == page.title == (text or "?")
     assert set(data["names"].values()) == {text}
-    assert {form["name"] for form in data["forms"]} >= {text, text or "?"}
+    assert {short_name(form["name"]) for form in data["forms"]} >= {text, text or "?"}
     assert {item["name"] for item in data["groups"]} == {"", "outer", text or "?"}
-    assert any(source.startswith(printable(_file_name(name))) for source in data["sources"])
+    assert any(source.startswith(file) for source in data["sources"])
     assert set(data["history"]["names"]) <= {text, "weight 0", "weight 1"}
     assert not set(re.findall("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff]", str(data)))
 

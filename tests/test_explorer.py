@@ -16,8 +16,9 @@ import pytest
 from references import REFERENCES
 
 import chainrule
-from chainrule import Node, Operation, Recording, cli, explore, group, record_lines
+from chainrule import Node, Operation, Recording, TrainingSet, cli, explore, group, record_lines
 from chainrule.explorer.formulas import as_text, form_of, operand_names, textbook, value
+from chainrule.explorer.graph import Graph
 from chainrule.explorer.layout import lay_out
 from chainrule.explorer.tree import FEW, WHOLE, Group, tree_of
 from chainrule.expressions import Expression
@@ -283,6 +284,10 @@ def test_bad_input(tmp_path: Path) -> None:
         explore(y, history=[])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the history is empty"):
         explore(y, history=Recording())
+    with pytest.raises(TypeError, match=r"lines are what record_lines gives .* not list"):
+        explore(y, lines=[])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="training is a TrainingSet, not list"):
+        explore(y, training=[])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="title is text, not int"):
         explore(y, title=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'page.txt' should end in .html"):
@@ -353,19 +358,83 @@ def test_folded_groups_are_one_node_for_each_result() -> None:
     assert grads == pytest.approx([node.grad for node in kept], rel=1e-12)
 
 
+def test_training_sets() -> None:
+    """Their nodes and points are looked at when they are made, or put in a page."""
+    x, t = Node(1.0, name="x"), Node(2.0, name="t")
+    y = x * 3.0
+    assert data_of(explore(y - t, training=TrainingSet([x], t, [(1, 2)], output=y)).html)[
+        "training"
+    ] == {"inputs": [0], "target": 2, "output": 1, "points": [[1.0, 2.0]]}
+    with pytest.raises(ValueError, match="of the training set is not in the graph"):
+        explore(y, training=TrainingSet([x], t, [(1, 2)]))
+    with pytest.raises(TypeError, match=r"takes nodes, not float 1\.0"):
+        TrainingSet([1.0], t, [(1, 2)])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="inputs and target are leaves, not"):
+        TrainingSet([x], y, [(1, 2)])
+    for inputs in ([], [x, x], [t]):
+        with pytest.raises(ValueError, match="one leaf for each input and one for the target"):
+            TrainingSet(inputs, t, [(1, 2)])
+    with pytest.raises(ValueError, match="1 to 500 points, not 0"):
+        TrainingSet([x], t, [])
+    for point in ((1,), (1, 2, 3), (math.nan, 1)):
+        with pytest.raises(ValueError, match="each point is 2 finite numbers"):
+            TrainingSet([x], t, [point])
+
+
+def test_comparisons_are_noted() -> None:
+    """With what they compare, as far as the graph has a part in it, in their order."""
+    with record_lines() as lines:
+        x, other = Node(2.0, name="x"), Node(5.0)
+        y = x
+        while y < 50.0:
+            y = y * 3.0
+        assert other > 1.0
+        assert y * x > y
+    assert len(lines.decisions) == 6
+    data = data_of(explore(y, lines=lines).html)
+    count = data["count"]
+    assert [(name, outcome) for name, _, _, outcome, _ in data["decisions"]] == [
+        *[("less", True)] * 3,
+        *[("less", False)],
+        *[("less", True)],
+    ]
+    assert [a for _, a, *_ in data["decisions"]] == [0, 1, 2, 3, 3]
+    assert data["decisions"][-1][2] == count  # y * x comes after what is shown
+    assert len(numbers(data["value"])) == count + 1
+    assert data_of(explore(y).html)["decisions"] == []
+
+
 # Groups and layout
+
+
+def chain(count: int) -> Node:
+    """Operations in a chain that do not repeat."""
+    rng, y = Random(5), Node(1.0)
+    functions = [chainrule.math.sin, chainrule.math.cos, chainrule.math.tanh, chainrule.math.sinh]
+    for _ in range(count - 1):
+        y = rng.choice(functions)(y)
+    return y
+
+
+def tree(root: Node) -> Group:
+    """The groups of a graph."""
+    graph = Graph(root.sorted_nodes())
+    return tree_of(graph, graph.names())
 
 
 def test_small_graphs_are_not_cut() -> None:
     """Up to some hundred nodes there are only the user's groups."""
-    nodes = [Node(1.0) for _ in range(WHOLE)]
-    assert tree_of(nodes).boxes == list(range(WHOLE))
+    assert tree(chain(WHOLE)).boxes == list(range(WHOLE))
 
 
 @pytest.mark.parametrize("count", [WHOLE + 1, FEW * FEW, FEW * FEW + 1, 50_000])
-def test_large_graphs_are_cut(count: int) -> None:
-    """No group has more boxes than can be read, and every node is in one, in order."""
-    nodes = [Node(1.0) for _ in range(count)]
+@pytest.mark.parametrize("repeats", [False, True])
+def test_large_graphs_are_cut(count: int, repeats: bool) -> None:
+    """No group has more boxes than can be read, and every node is in one."""
+    y = Node(1.0)
+    for _ in range(count - 1):
+        y = y * 1.5
+    whole = tree(y if repeats else chain(count))
     found: list[int] = []
 
     def visit(group: Group) -> int:
@@ -378,25 +447,103 @@ def test_large_graphs_are_cut(count: int) -> None:
         assert group.size == size
         return size
 
-    assert visit(tree_of(nodes)) == count
-    assert found == list(range(count))
+    assert visit(whole) == count
+    assert sorted(found) == list(range(count))
+
+
+def test_loops_of_a_program() -> None:
+    """What repeats is one box with its trips; a loop within a trip too, where that is long."""
+    rate, y = Node(0.1, name="rate"), Node(1.0, name="start")
+    with record_lines():
+        for _ in range(252):
+            price = y * (1 + rate / 252)
+            y = price
+    loop = tree(y.tanh()).boxes[-2]
+    assert isinstance(loop, Group)
+    assert loop.name == "price × 252"
+    assert loop.size == 252 * 3
+    trips = [trip for part in loop.boxes if isinstance(part, Group) for trip in part.boxes]
+    assert [trip.name for trip in trips if isinstance(trip, Group)] == [
+        f"trip {i}" for i in range(1, 253)
+    ]
+
+
+def test_leaves_stand_where_they_are_used() -> None:
+    """A weight in its neuron, an input that two of them use outside."""
+    x = Node(1.0, name="x")
+    ws = [Node(2.0), Node(3.0)]
+    ys = []
+    for i, w in enumerate(ws):
+        with group(f"neuron {i}"):
+            ys.append(w * x)
+    whole = tree(ys[0] + ys[1])
+    groups = [box for box in whole.boxes if isinstance(box, Group)]
+    assert [len(group.boxes) for group in groups] == [2, 2]
+    assert len(whole.boxes) == 4
+
+
+def test_names_from_the_program() -> None:
+    """Variables, elements of lists, attributes; values that one variable holds after another."""
+
+    class Model:
+        pass
+
+    model: Any = Model()
+    with record_lines():
+        a, b = Node(1.0), Node(2.0)
+        cs = [Node(3.0), Node(4.0)]
+        ds = [Node(float(i)) for i in range(2)]
+        model.weight = Node(5.0)
+        total = a * b
+        for value in [*cs, *ds, model.weight]:
+            total = total + value
+        total += a
+        (named := total * b).name = "given"
+        y: Node = named.tanh()
+    names = Graph(y.sorted_nodes()).names()
+    assert set(names.values()) == {
+        *("a", "b", "cs[0]", "cs[1]", "ds[0]", "ds[1]", "weight", "given", "y"),
+        *(f"total{i}" for i in "₁₂₃₄₅₆₇"),
+    }
+
+
+def test_pages_hold_no_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the program was."""
+    program = tmp_path / "secret" / "model.py"
+    program.parent.mkdir()
+    program.write_text("y = Node(2.0) * 3.0\n")
+    values: dict[str, Any] = {"Node": Node}
+    with record_lines():
+        exec(compile(program.read_text(), str(program), "exec"), values)
+    page = explore(values["y"]).html
+    assert "secret" not in page
+    assert data_of(page)["sources"] == ["model.py:1  y = Node(2.0) * 3.0"]
+    monkeypatch.chdir(tmp_path)
+    assert data_of(explore(values["y"]).html)["sources"][0].startswith("secret/model.py:1")
+
+
+def test_names_of_a_megabyte() -> None:
+    """Are cut; the page stays small."""
+    name = "n" * 1_000_000
+    with group(name):
+        y = Operation(name, lambda x: 2.0 * x, [lambda y, x: 2.0])(Node(1.0, name=name))
+    assert len(explore(y, title=name).html) < 200_000
 
 
 def test_layout() -> None:
-    """Boxes never overlap, edges go to the right, and bends stand beside the boxes they pass."""
+    """Boxes of a column never overlap, edges go to the right, bends stand beside boxes."""
     rng = Random(2)
     for count in (1, 2, 5, 20, 60):
         edges = [
             (i, j) for j in range(count) for i in range(j) if rng.random() < 2.0 / max(count, 1)
         ]
-        sizes = [(rng.choice([116.0, 156.0]), rng.choice([56.0, 64.0])) for _ in range(count)]
-        layout = lay_out(sizes, edges)
-        boxes = [(x, y, *size) for x, y, size in zip(layout.x, layout.y, sizes, strict=True)]
-        for i, (x, y, w, h) in enumerate(boxes):
-            assert -1e-9 <= x <= x + w <= layout.width + 1e-9
-            assert -1e-9 <= y <= y + h <= layout.height + 1e-9
-            for u, v, p, q in boxes[:i]:
-                assert x + w <= u or u + p <= x or y + h <= v or v + q <= y
+        heights = [rng.choice([56.0, 64.0]) for _ in range(count)]
+        layout = lay_out(heights, edges)
+        boxes = list(zip(layout.column, layout.y, heights, strict=True))
+        for i, (column, y, height) in enumerate(boxes):
+            assert y >= -1e-9
+            for other, v, q in boxes[:i]:
+                assert column != other or y + height <= v or v + q <= y
         for i, j in edges:
             assert layout.column[i] < layout.column[j]
             assert len(layout.bends.get((i, j), [])) == layout.column[j] - layout.column[i] - 1
@@ -404,13 +551,13 @@ def test_layout() -> None:
 
 def test_layout_of_cycles() -> None:
     """Groups that depend on each other are laid out too."""
-    layout = lay_out([(10.0, 10.0)] * 3, [(0, 1), (1, 2), (2, 0)])
+    layout = lay_out([10.0] * 3, [(0, 1), (1, 2), (2, 0)])
     assert sorted(layout.column) == [0, 1, 2]
 
 
 def test_layout_without_crossings_finds_one() -> None:
     """Two chains that begin crossed are uncrossed."""
-    layout = lay_out([(10.0, 10.0)] * 4, [(0, 3), (1, 2)])
+    layout = lay_out([10.0] * 4, [(0, 3), (1, 2)])
     assert (layout.y[0] < layout.y[1]) == (layout.y[3] < layout.y[2])
 
 

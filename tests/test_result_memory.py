@@ -17,6 +17,7 @@ SIZES = (pool.SMALLEST // 8, LARGE // 2 - 1, LARGE // 2, 3 * LARGE + 5)
 
 @pytest.mark.parametrize("size", SIZES)
 def test_memory_is_used_again_only_when_free(size: int) -> None:
+    """Also by a part of the array alone."""
     first = pool.empty((size, 1))
     first[:] = 1.0
     part, address = first[size // 2 :], address_of(first)
@@ -24,7 +25,7 @@ def test_memory_is_used_again_only_when_free(size: int) -> None:
     gc.collect()
     other = pool.empty((size, 1))
     other[:] = 2.0
-    assert (part == 1.0).all()  # a part of it keeps it
+    assert (part == 1.0).all()
     del part
     gc.collect()
     assert address_of(pool.empty((size, 1))) == address
@@ -32,13 +33,15 @@ def test_memory_is_used_again_only_when_free(size: int) -> None:
 
 
 def test_large_arrays_begin_with_a_huge_page() -> None:
+    """And they are arrays like others."""
     for size in SIZES:
         array = pool.empty((size,))
-        assert array.flags.c_contiguous and array.flags.aligned and array.flags.writeable
+        assert array.flags.carray
         assert (address_of(array) % pool.HUGE_PAGE == 0) or size < LARGE // 2
 
 
 def test_what_is_kept_is_limited() -> None:
+    """What is new is kept rather than what is old."""
     kept = pool._Pool()
     for size in [pool.LARGEST_KEPT // 4, pool.LARGEST_KEPT // 8] * 8:
         memory = [kept.take(size) for _ in range(3)]
@@ -46,10 +49,11 @@ def test_what_is_kept_is_limited() -> None:
             kept.give_back(x)
         assert kept._size == sum(x.size for found in kept._kept.values() for x in found)
         assert kept._size <= pool.LARGEST_KEPT
-        assert len(kept._kept[size]) == 3  # what is new rather than what is old
+        assert len(kept._kept[size]) == 3
 
 
 def test_results_of_calls_stay() -> None:
+    """A call does not store to what an earlier one gave."""
     compiled = cr.compile(cr.vmap(lambda x: x + 1.0))
     lanes = pool.SMALLEST // 8
     results = [compiled(np.full(lanes, float(k))) for k in range(4)]

@@ -5,20 +5,23 @@ from __future__ import annotations
 import linecache
 import os
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from chainrule.annotations import FILES_OF_CELLS
+from chainrule import rules
+from chainrule.annotations import FILES_OF_CELLS, Decision
 from chainrule.backpropagation import _check_fresh, gradients
 from chainrule.drawing.style import printable, symbol
 from chainrule.explorer.folding import fold
 from chainrule.explorer.formulas import Form, form_of, operand_names, value
+from chainrule.explorer.variables import variables
 from chainrule.node import Node, _values
 from chainrule.rules import Operation, described
 
 LEAF = -1
-MOST_FORMS = 200  # then constants are no longer put into formulas
+MOST_FORMS = 200  # then exponents are no longer put into formulas
+LONGEST_NAME = 200  # letters
 
 
 class Graph:
@@ -27,13 +30,24 @@ class Graph:
     Args:
         nodes: the graph in topological order, root first.
         names: groups whose inside is left out.
+        decisions: comparisons that the program made. What they compare and the graph does not hold
+            is computed in the page too, after the root, and not shown.
+
+    Attributes:
+        nodes: what is shown.
+        compared: what the decisions need besides.
 
     Raises:
         ValueError: if a leaf's data was changed after an operation had used it, or there is no
             group of a name.
     """
 
-    def __init__(self, nodes: Sequence[Node], names: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        names: Collection[str] = (),
+        decisions: Sequence[Decision] = (),
+    ) -> None:
         for node in nodes:
             _check_fresh(node)
         self.grads = gradients(nodes, 1.0)  # the nodes' own stay as they are
@@ -52,7 +66,36 @@ class Graph:
         self._unverified: list[Form | None] = []
         for node in self.nodes:
             self._add(node)
+        self.compared: list[Node] = []
+        self.decisions = self._decided(decisions)
         self.grad = array("d", [self.grads.get(id(node), 0.0) for node in self.nodes])
+
+    def _decided(self, decisions: Sequence[Decision]) -> list[tuple[str, int, int, bool, str]]:
+        """The comparisons in which the graph has a part: operation, operands, outcome, line."""
+        concerned = dict.fromkeys(self.nodes, True)  # whether a node depends on the graph's
+        found = []
+        for decision in decisions:
+            sides = [side for side in (decision.a, decision.b) if isinstance(side, Node)]
+            above = _new_below(sides, concerned)
+            for node in above:
+                concerned[node] = any(concerned[parent] for parent in node._parents)
+            if any(concerned[side] for side in sides):
+                for node in _new_below(sides, self.index):
+                    self.index[node] = len(self.start) - 1
+                    self._add(node)
+                    self.compared.append(node)
+                a, b = (
+                    self.index[side] if isinstance(side, Node) else self._constant(side)
+                    for side in (decision.a, decision.b)
+                )
+                line = _with_source(decision.line)
+                found.append((decision.operation.name, a, b, decision.outcome, line))
+        return found
+
+    def _constant(self, number: float) -> int:
+        """Where a constant is kept, as operands say it."""
+        self.constant.append(number)
+        return -len(self.constant)
 
     def _add(self, node: Node) -> None:
         self.value.append(node._number)
@@ -70,8 +113,7 @@ class Graph:
                 self.operand.append(self.index[operand])
                 self.local.append(next(found))
             else:
-                self.constant.append(operand)
-                self.operand.append(-len(self.constant))
+                self.operand.append(self._constant(operand))
                 self.local.append(0.0)
         self.start.append(len(self.operand))
 
@@ -79,9 +121,9 @@ class Graph:
         output = self.folded.get(node)
         operation = node.operation if output is None else None
         text = output.group if output is not None else symbol(node) if operation is None else ""
-        constants = tuple(None if isinstance(x, Node) else x for x in operands)
-        if len(self.forms) > MOST_FORMS or len(operands) > 3:
-            constants = (None,) * len(operands)
+        constants: tuple[Any, ...] = (None,) * len(operands)
+        if operation is rules.power and len(self.forms) < MOST_FORMS:  # 3 · a², not 3 · a^(3 − 1)
+            constants = tuple(None if isinstance(x, Node) else x for x in operands)
         key = (operation if operation is not None else (type(node), text), constants)
         kind = self._known.get(key)
         if kind is None:
@@ -98,11 +140,19 @@ class Graph:
             self.codes[kind] = self._unverified[kind] = None
         return kind
 
+    def shape(self, node: int) -> int:
+        """What is alike in nodes of the same operation, with constants in the same places."""
+        shape = self.kind[node]
+        for operand in self.operand[self.start[node] : self.start[node + 1]]:
+            shape = 2 * shape + (operand < 0)
+        return shape
+
     def names(self) -> dict[int, str]:
-        """The nodes that have a name."""
-        return {
-            i: printable(node.name) for i, node in enumerate(self.nodes) if node.name is not None
-        }
+        """The names of nodes: those given to them, else the variables of the program."""
+        nodes = [*self.nodes, *self.compared]
+        given = {i: node.name for i, node in enumerate(nodes) if node.name is not None}
+        found = variables(nodes) | given
+        return {i: short_name(printable(name)) for i, name in sorted(found.items())}
 
     def lines(self) -> tuple[list[str], dict[int, int]]:
         """The lines of code that made nodes, with their text, and which node is of which."""
@@ -114,13 +164,25 @@ class Graph:
         return [_with_source(line) for line in sources], found
 
 
+def _new_below(roots: Sequence[Node], known: Mapping[Node, object]) -> list[Node]:
+    """What roots are computed from as far as it is not known, in the order it was made."""
+    found = {root for root in roots if root not in known}
+    waiting = list(found)
+    while waiting:
+        for parent in waiting.pop()._parents:
+            if parent not in known and parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return sorted(found, key=lambda node: node._serial)
+
+
 def _described(
     operation: Operation | None, text: str, count: int, form: Form | None
 ) -> dict[str, Any]:
     """What the page says of an operation."""
     if operation is None or form is None:
         pulls = operation is not None and operation.pull_back is not None
-        name = printable(text if operation is None else operation.name)
+        name = short_name(printable(text if operation is None else operation.name))
         return {
             "name": name,
             "symbol": name,
@@ -129,8 +191,8 @@ def _described(
             "picks": [0] * count,
         }
     return {
-        "name": printable(operation.name),
-        "symbol": printable(operation.symbol),
+        "name": short_name(printable(operation.name)),
+        "symbol": short_name(printable(operation.symbol)),
         "operands": operand_names(count),
         "formulas": list(form.formulas),
         "picks": [int(operation.ignores(i) or operation.picks) for i in range(count)],
@@ -176,9 +238,17 @@ def _with_source(line: str) -> str:
     if number.isdigit():
         with suppress(ValueError):  # no file has that name
             source = linecache.getline(file, int(number)).strip()
-    with suppress(OSError):  # a page that others get need not name the folders of its author
+    # A page that others get does not name the folders of its author.
+    with suppress(OSError):
         line = line.removeprefix(os.getcwd() + os.sep)
+    if os.path.isabs(line):
+        line = os.path.basename(line)
     return printable(f"{line}  {source}" if source else line)
+
+
+def short_name(name: str) -> str:
+    """A name as long as a person would read."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def check_root(root: object) -> None:

@@ -9,33 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-COLUMN_GAP = 92.0
-ROW_GAP = 14.0
+ROW_GAP = 24.0  # a message stands in it
 BEND = 12.0  # the height an edge takes where it passes a column
 SWEEPS = 8
 MAX_BENDS = 400  # edges that span columns are drawn straight if there would be more bends
 
 Edge = tuple[int, int]
-Size = tuple[float, float]
 
 
 @dataclass
 class Layout:
-    """Columns, corners and bends of the boxes of one group."""
+    """Columns, upper ends and bends (column and height) of the boxes of one group."""
 
     column: list[int]
-    x: list[float]
     y: list[float]
-    bends: dict[Edge, list[tuple[int, float, float]]] = field(default_factory=dict)
-    width: float = 0.0
-    height: float = 0.0
+    bends: dict[Edge, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def lay_out(sizes: Sequence[Size], edges: Sequence[Edge]) -> Layout:
-    """Lay out boxes of some sizes with edges from operands to results."""
+def lay_out(sizes: Sequence[float], edges: Sequence[Edge]) -> Layout:
+    """Lay out boxes of some heights with edges from operands to results."""
     forward = _without_cycles(len(sizes), edges)
     column = _columns(len(sizes), forward)
-    heights = [height for _, height in sizes]
+    heights = list(sizes)
     place = list(column)  # of boxes, then bends
     chains: dict[Edge, list[int]] = {}
     total = sum(column[b] - column[a] - 1 for a, b in forward)
@@ -60,8 +55,12 @@ def lay_out(sizes: Sequence[Size], edges: Sequence[Edge]) -> Layout:
         after[a].append(b)
     columns = _ordered(columns, before, after)
     centres = _centres(columns, heights, before, after)
-    left = _left_sides(sizes, column, count)
-    return _finished(sizes, place, heights, centres, left, chains)
+    top = min((c - h / 2 for c, h in zip(centres, heights, strict=True)), default=0.0)
+    return Layout(
+        column,
+        [centre - size / 2 - top for centre, size in zip(centres, sizes, strict=False)],
+        {edge: [(place[i], centres[i] - top) for i in c] for edge, c in chains.items() if c},
+    )
 
 
 def _without_cycles(count: int, edges: Sequence[Edge]) -> list[Edge]:
@@ -88,16 +87,14 @@ def _without_cycles(count: int, edges: Sequence[Edge]) -> list[Edge]:
 
 
 def _columns(count: int, edges: Sequence[Edge]) -> list[int]:
-    """The longest path to each box; what needs nothing stands just before its first use."""
+    """By the longest path to each box, as near to what uses it as that leaves room."""
     column = [0] * count
-    fed = [False] * count
     for a, b in edges:  # sorted so that all edges into a box come before those out of it
         column[b] = max(column[b], column[a] + 1)
-        fed[b] = True
-    first: dict[int, int] = {}
-    for a, b in edges:
-        first[a] = min(first.get(a, column[b]), column[b])
-    return [at if fed[i] else first.get(i, 1) - 1 for i, at in enumerate(column)]
+    last = [count] * count
+    for a, b in reversed(edges):
+        column[a] = last[a] = min(last[a], column[b] - 1)
+    return column
 
 
 def _ordered(
@@ -188,40 +185,3 @@ def _stack(
         for _ in range(count):
             centre[items[i]] = total / count + offsets[i]
             i += 1
-
-
-def _left_sides(sizes: Sequence[Size], column: Sequence[int], count: int) -> list[float]:
-    """Where each column begins, and where the last one ends."""
-    widths = [0.0] * count
-    for (width, _), at in zip(sizes, column, strict=True):
-        widths[at] = max(widths[at], width)
-    left = [0.0]
-    for width in widths:
-        left.append(left[-1] + width + COLUMN_GAP)
-    return left
-
-
-def _finished(
-    sizes: Sequence[Size],
-    place: Sequence[int],
-    heights: Sequence[float],
-    centres: Sequence[float],
-    left: Sequence[float],
-    chains: dict[Edge, list[int]],
-) -> Layout:
-    count = len(sizes)
-    top = min((c - h / 2 for c, h in zip(centres, heights, strict=True)), default=0.0)
-    bottom = max((c + h / 2 for c, h in zip(centres, heights, strict=True)), default=0.0)
-    widths = [left[at + 1] - left[at] - COLUMN_GAP for at in range(len(left) - 1)]
-    return Layout(
-        column=list(place[:count]),
-        x=[left[place[i]] + (widths[place[i]] - sizes[i][0]) / 2 for i in range(count)],
-        y=[centres[i] - heights[i] / 2 - top for i in range(count)],
-        bends={
-            edge: [(place[i], left[place[i]] + widths[place[i]] / 2, centres[i] - top) for i in c]
-            for edge, c in chains.items()
-            if c
-        },
-        width=max(left[-1] - COLUMN_GAP, 0.0),
-        height=bottom - top,
-    )

@@ -16,28 +16,44 @@ from string import Template
 from typing import Any
 
 from chainrule.drawing.style import printable
-from chainrule.explorer.graph import Graph
+from chainrule.explorer.graph import Graph, short_name
 from chainrule.explorer.javascript import arithmetic, asset
 from chainrule.explorer.layout import lay_out
 from chainrule.explorer.recording import Recording
-from chainrule.explorer.tree import Group
+from chainrule.explorer.training import TrainingSet
+from chainrule.explorer.tree import Group, tree_of
 
 NODE_SIZE = (116.0, 56.0)
 GROUP_SIZE = (156.0, 64.0)
-SCRIPTS = ("graph.js", "walk.js", "findings.js", "picture.js", "explorer.js")
+SCRIPTS = (
+    "graph.js",
+    "walk.js",
+    "findings.js",
+    "picture.js",
+    "names.js",
+    "panel.js",
+    "training.js",
+    "practice.js",
+    "explorer.js",
+)
 HISTORY_STEPS = 2000
 
 
-def page(graph: Graph, tree: Group, title: str, unfolded: bool, history: Recording | None) -> str:
+def page(
+    graph: Graph,
+    title: str | None,
+    history: Recording | None = None,
+    training: TrainingSet | None = None,
+) -> str:
     """The HTML of a page.
 
     Args:
         graph: what is shown.
-        tree: its groups.
-        title: of the page.
-        unfolded: whether all groups are open at first.
+        title: of the page; None for the root's name.
         history: a training run to replay.
+        training: points to train on in the page.
     """
+    names = graph.names()
     codes = ",\n".join("null" if code is None else code for code in graph.codes)
     script = "\n".join(
         [
@@ -49,9 +65,11 @@ def page(graph: Graph, tree: Group, title: str, unfolded: bool, history: Recordi
         ]
     )
     style = asset("explorer.css")
-    data = _columns(graph) | _boxes(graph, tree)
-    title = printable(title)
-    data |= {"title": title, "unfolded": unfolded, "history": _replay(graph, history)}
+    data = _columns(graph) | _boxes(graph, tree_of(graph, names))
+    given = title or names.get(len(graph.nodes) - 1) or "Computational graph"
+    title = short_name(printable(given))
+    data |= {"title": title, "names": names, "history": _replay(graph, history)}
+    data["training"] = None if training is None else training.described(graph.index)
     return Template(asset("page.html")).substitute(
         title=html.escape(title),
         style=style,
@@ -86,6 +104,7 @@ def _columns(graph: Graph) -> dict[str, Any]:
     sources, lines = graph.lines()
     return {
         "count": len(graph.nodes),
+        "decisions": graph.decisions,
         "forms": graph.forms,
         "kind": packed(graph.kind),
         "start": packed(graph.start),
@@ -94,7 +113,6 @@ def _columns(graph: Graph) -> dict[str, Any]:
         "value": packed(graph.value),
         "grad": packed(graph.grad),
         "local": packed(graph.local),
-        "names": graph.names(),
         "sources": sources,
         "lines": lines,
     }
@@ -112,29 +130,27 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
         for box in group.boxes:
             parent[number[box] if isinstance(box, Group) else box] = number[group]
     edges = _edges_by_group(graph, parent)
-    column, x, y = (array("i", [0]) * len(parent) for _ in range(3))
+    column, y = (array("i", [0]) * len(parent) for _ in range(2))
     described = []
     for group in groups:
         boxes = [number[box] if isinstance(box, Group) else box for box in group.boxes]
         place = {box: i for i, box in enumerate(boxes)}
         inside = edges.get(number[group], {})
         layout = lay_out(
-            [GROUP_SIZE if box >= count else NODE_SIZE for box in boxes],
+            [GROUP_SIZE[1] if box >= count else NODE_SIZE[1] for box in boxes],
             [(place[a], place[b]) for a, b in inside],
         )
         for i, box in enumerate(boxes):
-            column[box], x[box], y[box] = layout.column[i], round(layout.x[i]), round(layout.y[i])
+            column[box], y[box] = layout.column[i], round(layout.y[i])
         bends = {
-            f"{boxes[a]},{boxes[b]}": [[at, round(u), round(v)] for at, u, v in points]
+            f"{boxes[a]},{boxes[b]}": [[at, round(v)] for at, v in points]
             for (a, b), points in layout.bends.items()
         }
         described.append(
             {
-                "name": printable(group.name),
+                "name": short_name(printable(group.name)),
                 "part": group.part,
                 "size": group.size,
-                "width": round(layout.width),
-                "height": round(layout.height),
                 "bends": bends,
             }
         )
@@ -142,7 +158,6 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
         "groups": described,
         "parent": packed(parent),
         "column": packed(column),
-        "x": packed(x),
         "y": packed(y),
         "nodeSize": NODE_SIZE,
         "groupSize": GROUP_SIZE,
@@ -187,7 +202,8 @@ def _replay(graph: Graph, history: Recording | None) -> dict[str, Any] | None:
         "losses": packed(array("d", [history.losses[step] for step in steps])),
         "weights": [graph.index.get(weight, -1) for weight in history.weights],
         "names": [
-            printable(weight.name or f"weight {i}") for i, weight in enumerate(history.weights)
+            short_name(printable(weight.name or f"weight {i}"))
+            for i, weight in enumerate(history.weights)
         ],
         "values": packed(values),
         "grads": packed(grads),

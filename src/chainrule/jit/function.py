@@ -25,9 +25,9 @@ from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import Leaf, leaf_of, stand_in
-from .inside import called_inside
-from .paths import NotYet, Path, TooManyTraces
+from .arguments import Leaf, NodesOverLanes, leaf_of, stand_in
+from .inside import NotAPart, called_inside, called_with_nodes
+from .paths import NotYet, Path, TooManyTraces, taking_paths
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
@@ -112,13 +112,22 @@ class Compiled(Dispatch):
             if plan.eager:
                 return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
+        except NodesOverLanes as error:
+            try:
+                return called_with_nodes(self, args, kwargs)
+            except (NotAPart, TooManyTraces, NotCompilable):
+                return self._eagerly(str(error), args, kwargs)
         except (TooManyTraces, NotCompilable) as error:
             return self._eagerly(self._reason(error), args, kwargs)
         except NotYet as rare:
-            start = time.perf_counter()
+            start = time.thread_time()
             result = self._plainly(args, kwargs)
-            rare.paths.ran_eagerly(rare.prefix, time.perf_counter() - start)
+            rare.paths.ran_eagerly(rare.prefix, time.thread_time() - start)
+            if rare.paths.refused:
+                self._warn_eagerly(self._reason(rare))
             return result
+        if plan.paths.refused:
+            self._warn_eagerly(self._reason(TooManyTraces()))
         if self.vmap is None and not kwargs and not self.check:
             self._know_small(plan)
         return result
@@ -293,6 +302,10 @@ class Compiled(Dispatch):
             " the compiled code; draw outside and pass them as arguments",
         )
 
+    def warn_of_paths(self, count: int, line: str) -> None:
+        """Warn once that it takes many paths."""
+        self._warn("paths", f"{self!r} {taking_paths(count, line)}")
+
     def _warn_of_statics(self) -> None:
         if len(self._plans) > MAX_STATIC_PLANS:
             kinds = [tuple(leaf.kind for leaf in key[2]) for key in self._plans]
@@ -332,8 +345,9 @@ class Compiled(Dispatch):
             trace_seconds=sum(plan.trace_seconds for plan in plans)
             + sum(trace.program_seconds for trace in traces),
             compile_seconds=sum(path.compile_seconds for path in paths),
+            kernels=len({id(code) for path in paths for code in path.codes}),
             lanes=BLOCK if self.vmap is not None else 1,
-            eager=any(plan.eager for plan in plans),
+            eager=any(plan.eager or plan.paths.refused for plan in plans),
             shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
         )
 
@@ -396,8 +410,9 @@ class Stats:
         nodes: statements of their programs, all together.
         trace_seconds: time spent running the function on nodes, and making programs of that.
         compile_seconds: time spent making machine code.
+        kernels: pieces of machine code; paths whose programs differ in numbers alone share it.
         lanes: lanes computed at a time.
-        eager: whether some kind of arguments runs eagerly instead.
+        eager: whether some kind of arguments runs eagerly instead, or on some of its paths.
         shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
             that path is that of a branch which holds at a single point.
     """
@@ -408,6 +423,7 @@ class Stats:
     nodes: int
     trace_seconds: float
     compile_seconds: float
+    kernels: int
     lanes: int
     eager: bool
     shortcuts: tuple[str, ...]
@@ -484,7 +500,7 @@ def compile(
     Args:
         f: a function of trees of numbers and arrays, or what a transformation made of one.
         check: compute each call eagerly too, and raise CompileError on a difference.
-        max_traces: paths to record before it runs eagerly, with one warning.
+        max_traces: paths to record; on others it runs eagerly, with one warning.
         threads: for the lanes; by default ``CHAINRULE_THREADS`` or all usable cores.
         max_specializations: kinds of arguments (structures, shapes, static values) for which code
             is kept; beyond, that goes which was not used for longest, with its memory.

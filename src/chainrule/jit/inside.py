@@ -16,7 +16,7 @@ from chainrule import trees
 from chainrule.backends.llvm.pieces import mean
 from chainrule.debugging import Shown
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
-from chainrule.program.form import Compute, Loop, Statement, statements
+from chainrule.program.form import Compute, Loop, Program, Statement, statements
 from chainrule.tracing import PROGRESS, NotCompilable, has_ended
 from chainrule.whole import WholeNode
 
@@ -44,30 +44,24 @@ SECONDS_OF_CODE: Final = 0.1
 _NUMBERS: Final = frozenset([float, Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp])
 
 
-class _NotAPart(Exception):
+class NotAPart(Exception):
     """The function itself has to run, so that the graph goes through it."""
 
 
 def called_inside(owner: Compiled, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of a call inside a transformation."""
+    kinds = None if kwargs else tuple(map(type, args))
+    if PROGRESS.recorder is not None or PROGRESS.structural or kinds in owner.small_inside:
+        return owner._plainly(args, kwargs)
     inside: Inside | None = None
-    if PROGRESS.recorder is None and not PROGRESS.structural:
-        kinds = None if kwargs else tuple(map(type, args))
-        if kinds in owner.small_inside:
-            return owner._plainly(args, kwargs)
-        try:
-            leaves, structure = trees.leaves_of((args, kwargs))
-            own_args, own_kwargs = trees.unflatten(structure, [*map(_number_of, leaves)])
-            plan, values, lanes = owner._planned(own_args, own_kwargs)
-            inside = plan.inside
-            if inside is None:
-                inside = plan.inside = Inside(plan)
-            if inside.pays(values, lanes):
-                return inside.result(leaves, values, lanes)
-            if inside.is_small and kinds is not None and _NUMBERS.issuperset(kinds):
-                owner.small_inside.add(kinds)
-        except (_NotAPart, TypeError, ValueError, NotCompilable, TooManyTraces):
-            pass  # the function itself says what is wrong, if something is
+    try:
+        inside, leaves, values, lanes = _inside(owner, args, kwargs)
+        if inside.pays(values, lanes):
+            return inside.result(leaves, values, lanes)
+        if inside.is_small and kinds is not None and _NUMBERS.issuperset(kinds):
+            owner.small_inside.add(kinds)
+    except (NotAPart, TypeError, ValueError, NotCompilable, TooManyTraces):
+        pass  # the function itself says what is wrong, if something is
     start = time.perf_counter()
     result = owner._plainly(args, kwargs)
     if inside is not None:
@@ -75,14 +69,40 @@ def called_inside(owner: Compiled, args: tuple[Any, ...], kwargs: dict[str, Any]
     return result
 
 
+def called_with_nodes(owner: Compiled, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of a call with nodes as an operation.
+
+    Raises:
+        NotAPart, NotCompilable, TooManyTraces: if it can't be one.
+    """
+    inside, leaves, values, lanes = _inside(owner, args, kwargs)
+    inside.trace(values)
+    return inside.result(leaves, values, lanes)
+
+
+def _inside(
+    owner: Compiled, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Inside, list[Any], Sequence[Any], int]:
+    """Calls of a kind, the leaves of one with nodes and without, and how many lanes it has."""
+    leaves, structure = trees.leaves_of((args, kwargs))
+    own_args, own_kwargs = trees.unflatten(structure, [*map(_number_of, leaves)])
+    plan, values, lanes = owner._planned(own_args, own_kwargs)
+    if plan.inside is None:
+        plan.inside = Inside(plan)
+    return plan.inside, leaves, values, lanes
+
+
 def _number_of(leaf: Any) -> Any:
     """A leaf of arguments without nodes."""
     if isinstance(leaf, Node):
         if has_ended(leaf._level) or isinstance(leaf, WholeNode):
-            raise _NotAPart
+            raise NotAPart
         return leaf._number
     if isinstance(leaf, numpy.ndarray) and leaf.dtype == object:
-        numbers = [*map(_number_of, leaf.ravel().tolist())]
+        elements = leaf.ravel().tolist()
+        if not all(isinstance(x, Node) or trees.is_number(x) for x in elements):
+            raise NotAPart
+        numbers = [*map(_number_of, elements)]
         return numpy.array(numbers, dtype=numpy.float64).reshape(leaf.shape)
     return leaf
 
@@ -111,7 +131,7 @@ class Inside:
         """Whether a call is to be an operation.
 
         Raises:
-            _NotAPart: if it can't be one.
+            NotAPart: if it can't be one.
         """
         plan = self._plan
         if plan.eager:
@@ -120,12 +140,7 @@ class Inside:
             known = plan.paths.traces > 0
             if not known and lanes < FEW_LANES and self.seconds < SECONDS_OF_A_TRACE:
                 return False
-            while True:
-                try:
-                    program = plan.paths.at((), Packed(plan.leaves, values)).trace.program
-                    break
-                except Restart:
-                    continue
+            program = self.trace(values)
             self._of_a_lane = SECONDS_OF_AN_OPERATION * _operations(program.body)
             self.is_small = not plan.lanes and self._of_a_lane < LEAST_SECONDS
         seconds = self._of_a_lane * max(1, lanes)
@@ -134,6 +149,17 @@ class Inside:
         if not self._has_code:
             self._has_code = self.seconds + seconds > SECONDS_OF_CODE
         return self._has_code
+
+    def trace(self, values: Sequence[Any]) -> Program:
+        """The program of the first path, traced if none is there yet."""
+        plan = self._plan
+        if plan.eager:
+            raise NotAPart
+        while True:
+            try:
+                return plan.paths.at((), Packed(plan.leaves, values)).trace.program
+            except Restart:
+                continue
 
     def result(self, leaves: Sequence[Any], values: Sequence[Any], lanes: int) -> Any:
         """The result of a call.
@@ -144,14 +170,14 @@ class Inside:
             lanes: how many there are; 0 without.
 
         Raises:
-            _NotAPart: if derivatives can't be taken of what was recorded.
+            NotAPart: if derivatives can't be taken of what was recorded.
         """
         plan = self._plan
         paths = plan.paths
         captured = paths.captured
-        if any(node._level for node in captured):
+        if any(has_ended(node._level) for node in captured):
             plan.owner.forget(plan)
-            raise _NotAPart
+            raise NotAPart
         blocks = [
             _block(leaf, value)
             for leaf, value in zip(plan.leaves, leaves, strict=True)
@@ -168,13 +194,17 @@ class Inside:
                 for shape, axis in zip(shapes, axes, strict=True)
             )
             part = Part(stage, values, lanes, plan.owner.label)
-            found = part.applied(blocks, part.run(blocks))
+            found = part.applied(blocks)
             self._check(paths)
             sums = [array for array, axis in zip(found, axes, strict=True) if axis is None]
             return LaneResult(plan.layout, axes, 0).assembled(
                 numpy.concatenate(sums) if sums else None,
-                [array for array, axis in zip(found, axes, strict=True) if axis is not None],
-                *(lanes, None),
+                [
+                    array.reshape(lanes, *(shape or ()))
+                    for array, axis, shape in zip(found, axes, shapes, strict=True)
+                    if axis is not None
+                ],
+                None,
             )
         packed = Packed(plan.leaves, values)
         if captured:
@@ -190,13 +220,13 @@ class Inside:
         return trace.layout.unflatten(array.tolist())
 
     def _check(self, paths: Paths) -> None:
-        """Raise _NotAPart if derivatives must be nodes: users' operations say them in Python."""
+        """Raise NotAPart if derivatives must be nodes: users' operations say them in Python."""
         for path in paths.all():
             if path.trace not in self._plain:
                 body = statements(path.trace.program.body)
                 computed = [x.operation for x in body if isinstance(x, Compute)]
                 if any(not x.builtin or isinstance(x, Shown) for x in computed):
-                    raise _NotAPart
+                    raise NotAPart
                 self._plain.add(path.trace)
 
     def _stage(self, results: Iterable[Block]) -> Stage:
@@ -226,7 +256,7 @@ def _block(leaf: Leaf, value: Any) -> Any:
 def _numbers(value: Any, leaf: Leaf) -> Any:
     """An array of float64, or of objects if some are nodes."""
     if value.dtype != object:
-        return checked_array(value, leaf.kind)
+        return checked_array(value, leaf.kind)  # a copy: the caller may change it meanwhile
     nodes = any(isinstance(x, Node) for x in value.ravel().tolist())
     return numpy.asarray(value) if nodes else value.astype(numpy.float64)
 

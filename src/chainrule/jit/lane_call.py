@@ -14,7 +14,10 @@ from chainrule.backends.llvm.kernel import Regular, reduce_lanes
 from chainrule.backends.llvm.pool import empty
 
 from .arguments import Packed
-from .paths import Path, Paths, Prefix
+from .paths import FEW, Path, Paths, Prefix
+
+TOGETHER = 1024
+"""Lanes whose results are kept before they are put into arrays."""
 
 Eager = Callable[[Sequence[Any], int], Sequence[float]]
 """Gives the outputs for a lane of some leaves of arguments by running the function itself."""
@@ -51,6 +54,7 @@ class LaneCall:
         self._lanes = lanes
         self._threads = threads
         self._eager = eager
+        self._rest: list[tuple[Prefix, Any]] = []  # lanes that no trace is recorded for
 
     def run(self, added: tuple[bool, ...] = ()) -> Any:
         """Compute all lanes; gives the sums of the outputs that are added up.
@@ -101,7 +105,7 @@ class LaneCall:
         while pending:
             prefix, index = pending.pop()
             if index is not None and not self._pays(prefix, index):
-                self._run_eagerly(prefix, index)
+                self._rest.append((prefix, index))
                 continue
             path = self._paths.at(prefix, self._packed, 0 if index is None else int(index[0]))
             if path.constant is not None:
@@ -113,23 +117,39 @@ class LaneCall:
             )
             failed = () if status is None else numpy.flatnonzero(status)
             if index is not None:
-                self._paths.followed(count - len(failed))
+                self._paths.followed(count, count - len(failed))
             if len(failed):
                 assert status is not None
                 lanes = failed if index is None else index[failed]
                 pending.extend(self._regrouped(path, status[failed], lanes))
+        self._run_eagerly()
 
     def _pays(self, prefix: Prefix, lanes: Any) -> bool:
         """Whether to record a path for some lanes."""
-        return self._eager is None or self._paths.pays(prefix, len(lanes))
+        if self._eager is None:
+            return True
+        paths = self._paths
+        if not paths.run_seconds and paths.traces >= FEW:
+            start = time.thread_time()
+            self._eager(self._packed.values, int(lanes[0]))
+            paths.run_seconds = time.thread_time() - start
+        return paths.pays(prefix, len(lanes))
 
-    def _run_eagerly(self, prefix: Prefix, lanes: Any) -> None:
-        """Compute some lanes one after another."""
+    def _run_eagerly(self) -> None:
+        """Compute the lanes that are left one after another."""
+        if not self._rest:
+            return
         assert self._eager is not None
-        start = time.perf_counter()
-        for lane in lanes.tolist():
-            self._fill([lane], numpy.array([self._eager(self._packed.values, lane)]))
-        self._paths.ran_eagerly(prefix, time.perf_counter() - start, len(lanes))
+        lanes = numpy.concatenate([index for _, index in self._rest])
+        start = time.thread_time()
+        for first in range(0, len(lanes), TOGETHER):
+            some = lanes[first : first + TOGETHER]
+            rows = [self._eager(self._packed.values, lane) for lane in some.tolist()]
+            self._fill(some, numpy.array(rows))
+        seconds = (time.thread_time() - start) / len(lanes)
+        for prefix, index in self._rest:
+            self._paths.ran_eagerly(prefix, seconds * len(index), len(index))
+        self._rest.clear()
 
     def _regrouped(self, path: Path, codes: Any, lanes: Any) -> list[tuple[Prefix, Any]]:
         """The lanes that left a trace, by the prefix they follow; constant ones are filled in."""
@@ -145,7 +165,7 @@ class LaneCall:
             if self._pays(prefix, group):
                 following = self._paths.at(prefix, self._packed, int(group[0]), path.prefix)
                 if following.constant is not None:
-                    self._paths.followed(len(group))
+                    self._paths.followed(len(group), len(group))
                     constant.append(following.constant)
                     constant_groups.append(group)
                     continue

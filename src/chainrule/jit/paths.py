@@ -8,8 +8,9 @@ lane, that lane belongs to the prefix that ends with the other outcome.
 
 from __future__ import annotations
 
-import math
+import statistics
 import time
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import numpy
 from chainrule import forking
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel
+from chainrule.backends.llvm.shared import Functions, SharedCode
 from chainrule.debugging import Shown
 from chainrule.engine import ENGINE
 from chainrule.node import Node
@@ -31,15 +33,33 @@ if TYPE_CHECKING:
     from .arguments import Packed
     from .traced_function import TracedFunction
 
-SOON = 16
-"""Traces that are recorded at once; another path waits until that pays."""
-MOST_SPENT = 1000
+FEW = 4
+"""Traces that are recorded at once, and whose programs are made as fast as may be.
+
+Another path waits until a trace pays, and its program is made so that it may share code.
+"""
+
+TRIED = 12
+"""Traces after which it shows whether programs share code."""
+MOST_LOST = 100_000
 """Paths of which it is known how long runs took that went without a trace."""
+
+MANY = 20
+"""Paths that run without a trace of which a warning is due; of traces five times as many."""
 
 LONG = 20_000
 """Instructions of a call during which other threads may go on."""
 
 Prefix = tuple[bool, ...]
+
+
+def taking_paths(count: int, line: str) -> str:
+    """What a warning says of a function that takes many paths, most of which part at a line."""
+    return (
+        f"takes {count} paths or more, most of which part at {line}; each is traced, and compiled"
+        " once that pays: where(condition, a, b), maximum and minimum of chainrule.math choose"
+        " without a path of their own"
+    )
 
 
 class TooManyTraces(Exception):
@@ -67,16 +87,26 @@ class Path:
         trace: the trace.
         prefix: the outcomes that are known to hold.
         uniform: for each of the trace's inputs whether all lanes share it; None without lanes.
+        shared: the code of all paths.
 
     Attributes:
         guarded: whether a guard is left.
+        seconds: the time of the processor that recording and compiling it took so far.
     """
 
-    def __init__(self, trace: Trace, prefix: Prefix, uniform: Sequence[bool] | None) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        prefix: Prefix,
+        uniform: Sequence[bool] | None,
+        shared: SharedCode,
+    ) -> None:
         self.trace = trace
         trace.lanes = uniform is not None
         self.prefix = prefix
+        self.seconds = 0.0
         self._uniform = uniform
+        self._shared = shared
         self._lock = forking.lock()
         self._kernels: list[tuple[tuple[bool, ...], Kernel]] = []
         self.guarded = len(trace.path) > len(prefix)
@@ -84,7 +114,10 @@ class Path:
     @forking.computed_once
     def program(self) -> Program:
         """The trace's program without the guards of the prefix."""
-        return going_on(self.trace.program, len(self.prefix))
+        start = time.thread_time()
+        program = going_on(self.trace.program, len(self.prefix))
+        self.seconds += time.thread_time() - start
+        return program
 
     @forking.computed_once
     def constant(self) -> list[float] | None:
@@ -105,7 +138,10 @@ class Path:
                 if found is None:
                     lanes = self._uniform is not None
                     uniform = self._uniform if self._uniform is not None else ()
-                    found = Kernel(self.program, uniform, lanes, reduce)
+                    program = self.program
+                    start = time.thread_time()
+                    found = Kernel(program, uniform, lanes, reduce, self._shared)
+                    self.seconds += time.thread_time() - start
                     self._kernels.append((reduce, found))
         return found
 
@@ -136,9 +172,14 @@ class Path:
             step.following[status] = path.step
 
     @property
+    def codes(self) -> list[Functions]:
+        """The machine code, which other paths may have as well."""
+        return [code for _, kernel in self._kernels for code in kernel.codes]
+
+    @property
     def compile_seconds(self) -> float:
         """The time spent on machine code."""
-        return sum(kernel.compile_seconds for _, kernel in self._kernels)
+        return sum([kernel.compile_seconds for _, kernel in self._kernels])
 
     def after(self, status: int) -> Prefix:
         """The prefix of a lane for which the kernel's guard number ``status - 1`` failed."""
@@ -156,6 +197,8 @@ class Paths:
     Attributes:
         captured: the nodes from outside that the traces use; they are inputs after the others.
         traces: how many there are.
+        refused: whether there was one too many.
+        run_seconds: that a run without a trace took lately.
     """
 
     def __init__(self, function: TracedFunction, captured: Sequence[Node] = ()) -> None:
@@ -163,11 +206,15 @@ class Paths:
         self.captured = captured
         self._lock = forking.lock()
         self._paths: dict[Prefix, Path] = {}
+        self._shared = SharedCode()
         self.traces = 0
-        self._seconds = 0.0  # that recording took
-        self._spent: dict[Prefix, float] = {}  # seconds that runs without a trace took, by path
-        self._run_seconds = 0.0  # that the last of these took
-        self._followed = math.inf  # lanes that follow a path to its end, lately
+        self.refused = False
+        self._lines: Counter[str] = Counter()  # at which traces have left others
+        self._warned = False
+        self.run_seconds = 0.0
+        self._latest: deque[Path] = deque(maxlen=FEW)
+        self._lost: dict[int, float] = {}  # seconds, by the hash of the path
+        self._followed: dict[int, float] = {}  # runs that follow a path to its end, by the bits of all
 
     @property
     def nodes(self) -> int:
@@ -210,51 +257,82 @@ class Paths:
             found = self._paths.get(prefix)
             if found is not None:
                 return found
-            if self.traces >= self._function.max_traces:
-                raise TooManyTraces
             if patient and not self.pays(prefix):
                 raise NotYet(self, prefix)
-            start = time.perf_counter()
+            if self.traces >= self._function.max_traces:
+                self.refused = True
+                raise TooManyTraces
+            start = time.thread_time()
             trace = self._function.record(self, packed, lane, prefix)
-            self._seconds += time.perf_counter() - start
             self.traces += 1
+            trace.varied = self.traces > FEW and self._are_alike()
             found = self._paths[prefix] = self._path(trace, prefix)
+            found.seconds = time.thread_time() - start
+            self._latest.append(found)
+            self._lines[trace.split] += prefix != ()
+            if self.traces >= 5 * MANY:
+                self._warn_of_many()
             parent = self._paths.get(root)
             if parent is not None and prefix != root:
                 self._prefer_longer(parent, trace)
             return found
 
+    def _are_alike(self) -> bool:
+        """Whether programs have shared code so far, or there are too few to tell."""
+        return self.traces <= TRIED or 4 * self._shared.reused >= self.traces
+
     def pays(self, prefix: Prefix, runs: int = 1) -> bool:
-        """Whether to record a path for so many runs of the function.
+        """Whether to record a path for so many runs of the function, if it is not.
 
-        It is once all runs that took the path last as long as a trace with its code takes; for a
-        single one, the longer the more paths there are. Before one has run, a run takes a third of
-        a trace.
+        The first ones are, at once. Another one is when runs without it, those of now included,
+        have lasted as long as recording and compiling it will: so both together take at most twice
+        as long as if it had been known beforehand how often the path is taken.
         """
-        if prefix in self._paths or self.traces < SOON:
+        if prefix in self._paths:
             return True
-        seconds = self._seconds + sum(
-            path.compile_seconds + path.trace.program_seconds for path in self.all()
-        )
-        run_seconds = self._run_seconds or self._seconds / self.traces / 3.0
-        saved = min(runs, self._followed) * run_seconds
-        return self._spent.get(prefix, 0.0) + saved >= seconds / (
-            SOON if runs == 1 else self.traces
-        )
+        if self.traces >= self._function.max_traces:
+            self.refused = True
+            return False
+        if self.traces < FEW:
+            return True
+        lost = self._lost.get(hash(prefix), 0.0) + self._ended(runs) * self.run_seconds
+        return lost >= self._cost()
 
-    def followed(self, lanes: int) -> None:
-        """Note how many of a group of lanes have followed a path to its end."""
-        self._followed = lanes if self._followed == math.inf else (self._followed + lanes) / 2.0
+    def _cost(self) -> float:
+        """Seconds that a path takes to be recorded and compiled, by the latest ones."""
+        return statistics.median_low([path.seconds for path in self._latest])
+
+    def followed(self, runs: int, ended: int) -> None:
+        """Note how many of some runs that took a new path have followed it to its end."""
+        size = runs.bit_length()
+        self._followed[size] = (self._followed.get(size, ended) + ended) / 2.0
+
+    def _ended(self, runs: int) -> float:
+        """How many of some runs would follow a path to its end: as of as many lately."""
+        size = runs.bit_length()
+        nearest = min(self._followed, key=lambda x: abs(x - size), default=0)
+        return min(runs, self._followed.get(nearest, runs))
 
     def ran_eagerly(self, prefix: Prefix, seconds: float, runs: int = 1) -> None:
         """Note how long runs took that went without a trace of their path."""
-        if len(self._spent) >= MOST_SPENT:
-            self._spent.clear()
-        self._spent[prefix] = self._spent.get(prefix, 0.0) + seconds
-        self._run_seconds = seconds / runs
+        self.run_seconds = seconds / runs
+        key = hash(prefix)
+        if len(self._lost) >= MOST_LOST and key not in self._lost:
+            self._lost.clear()
+        # A trace would have been of use to those that follow it to its end.
+        lost = self._ended(runs) * self.run_seconds
+        self._lost[key] = self._lost.get(key, 0.0) + lost
+        if len(self._lost) >= MANY:
+            self._warn_of_many()
+
+    def _warn_of_many(self) -> None:
+        if not self._warned:
+            self._warned = True
+            line = self._lines.most_common(1)[0][0]
+            self._function.warn_of_paths(self.traces + len(self._lost), line)
 
     def _path(self, trace: Trace, prefix: Prefix) -> Path:
-        return Path(trace, prefix, self._function.uniform(trace))
+        return Path(trace, prefix, self._function.uniform(trace), self._shared)
 
     def _prefer_longer(self, parent: Path, trace: Trace) -> None:
         """Try a trace of twice the length first: a lane then needs few traces to find its own.

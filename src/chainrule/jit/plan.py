@@ -18,11 +18,11 @@ from chainrule.sparse import holds_sparse, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, handed_to
 
-from .arguments import Packed
+from .arguments import Arguments, Packed
 from .captures import Watch
 from .indices import OutsideTableError
 from .lane_call import LaneCall
-from .paths import Path, Paths, Prefix, TooManyTraces, run_point
+from .paths import Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
 from .statics import State
@@ -55,7 +55,8 @@ class Plan(TracedFunction):
         self._operations: list[Operation] = []  # of the user's, in any trace
         self.eager = False
         self.is_plain = all(leaf.kind in ("array", "number") or leaf.is_exact for leaf in leaves)
-        self._is_flat = structure.num_nodes == structure.num_leaves + 3  # args, kwargs and both
+        self._arguments = Arguments(structure.children()[0], leaves)
+        self._inputs = [k for k, leaf in enumerate(leaves) if leaf.kind != "static"]
         self._pattern: Any = None if lanes else pattern_of_arguments(structure, leaves)
         self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
@@ -69,6 +70,10 @@ class Plan(TracedFunction):
     def warn_of_draws(self, generator: str) -> None:
         """Let the owner say so."""
         self.owner.warn_of_draws(generator)
+
+    def warn_of_paths(self, count: int, line: str) -> None:
+        """Let the owner say so."""
+        self.owner.warn_of_paths(count, line)
 
     def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
         """Run the function on nodes, and watch what it has used from outside."""
@@ -123,13 +128,14 @@ class Plan(TracedFunction):
         None if they may be of another kind. For plans that are plain, and arguments of the same
         types as some that were of their kind.
         """
-        leaves: Sequence[Any] = args
-        if not self._is_flat:
-            leaves, structure = trees.leaves_of((args, {}))
-            if structure != self.structure or self._form.order.of(args, {}) != self._in_order:
-                return None
+        found = self._arguments.taken(args)
+        if found is None:
+            return None
+        leaves, pairs = found
+        if self._form.order.of(args, {}) != self._in_order:
+            return None
         lanes = 0
-        for leaf, value in zip(self.leaves, leaves, strict=True):
+        for leaf, value in pairs:
             own = leaf.lanes_of(value)
             if own is None or (own and lanes and own != lanes):
                 return None
@@ -146,7 +152,7 @@ class Plan(TracedFunction):
             TooManyTraces: if it takes too many paths.
         """
         while True:
-            packed = Packed(self.leaves, values)
+            packed = Packed(self.leaves, values, self._inputs)
             try:
                 paths = self.paths
                 if not paths.traces:
@@ -167,7 +173,7 @@ class Plan(TracedFunction):
                 if self.lanes and error.lane is None:
                     error.lane = packed.asked
                 raise
-            except (TooManyTraces, NotCompilable):
+            except NotCompilable:
                 self.eager = True
                 raise
 

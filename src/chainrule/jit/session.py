@@ -21,7 +21,7 @@ from chainrule.tracing import NotCompilable
 
 from .arguments import Packed, leaf_of
 from .lane_call import LaneCall, sums_of_one_path
-from .paths import Paths, Prefix, TooManyTraces
+from .paths import Paths, Prefix, TooManyTraces, taking_paths
 from .plan import thread_count
 from .trace import Restart, Trace
 from .traced_function import TracedFunction
@@ -83,6 +83,10 @@ class SampleFunction(TracedFunction):
                 f"the model drew random numbers ({generator}) while it was traced: from then on"
                 " they are the same for all samples; with compile=False it draws for each"
             )
+
+    def warn_of_paths(self, count: int, line: str) -> None:
+        """Warn."""
+        warn(f"{self!r} {taking_paths(count, line)}")
 
     def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
         """Run the function on nodes."""

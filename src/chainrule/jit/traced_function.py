@@ -72,6 +72,10 @@ class TracedFunction:
         """Say that random numbers were drawn while it was traced."""
         raise NotImplementedError
 
+    def warn_of_paths(self, count: int, line: str) -> None:
+        """Say that it takes so many paths, most of which part at a line."""
+        raise NotImplementedError
+
     def uniform(self, trace: Trace) -> list[bool] | None:
         """For each input of a trace whether all lanes share it; None without lanes."""
         return [*self._shared, *[True] * len(trace.captured)] if self.lanes else None

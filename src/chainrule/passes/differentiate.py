@@ -172,13 +172,13 @@ class _Given:
         for statement in statements(program.body):
             if isinstance(statement, Store) and statement.array in values:
                 path = self._paths.get(statement, ())
-                self._stored[statement.array][self._nests.numbers(statement.index, path)] = True
+                self._stored[statement.array][self._nests.elements(statement.index, path)] = True
                 is_number = isinstance(statement.value, float)
                 values[statement.array].add(repr(statement.value) if is_number else None)
             elif isinstance(statement, Derive) and statement.results in values:
                 kind = Leave if statement.forward else Enter
                 for _, at, path in self._places(statement, kind, statement.results_at):
-                    self._stored[statement.results][self._nests.numbers(at, path)] = True
+                    self._stored[statement.results][self._nests.elements(at, path)] = True
                 values[statement.results].add(None)
         for array, found in values.items():
             if len(found) == 1 and None not in found:
@@ -190,7 +190,7 @@ class _Given:
         found = self._is_given[derive] = {}
         kind = Enter if derive.forward else Leave
         for end, at, path in self._places(derive, kind, derive.given_at):
-            asked = stored[self._nests.numbers(at, path) if path else at.offset]
+            asked = stored[self._nests.elements(at, path) if path else at.offset]
             if asked.all():
                 found[end] = True
             elif asked.any():

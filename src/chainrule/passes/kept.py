@@ -128,9 +128,10 @@ def _can_be_looked_at(array: Array) -> bool:
     return array.kind == VALUES and array.size <= LARGEST
 
 
-def _places(index: Index, path: nests.Path, array: Array) -> nests.Numbers:
+def _places(index: Index, path: nests.Path, array: Array) -> nests.Elements:
     """The elements of all instances; an index may be any number where nothing runs."""
-    return numpy.clip(nests.numbers(index, path), 0, array.size - 1)
+    places = nests.elements(index, path)
+    return places if isinstance(places, slice) else numpy.clip(places, 0, array.size - 1)
 
 
 def _always_runs(path: nests.Path) -> bool:

@@ -47,7 +47,7 @@ class Reach:
     ) -> None:
         self.region = region
         self.forward = forward
-        self._elements: dict[Access, Numbers] = {}
+        self._elements: dict[Access, nests.Elements] = {}
         self._senders = WRITES if forward else READS
         self._receivers = READS if forward else WRITES
         self.separate = {array for array in region.accesses if self._is_shared(array)}
@@ -216,7 +216,11 @@ class Reach:
             if sending is True:
                 result[self._at(x)] = True
             elif sending is not False:
-                result[self._at(x)[sending]] = True
+                at = self._at(x)
+                if isinstance(at, slice):
+                    result[at][sending] = True
+                else:
+                    result[at[sending]] = True
         return result
 
     def _inside(self, instances: Instances, outer: Statement, inner: Statement) -> Instances:
@@ -277,7 +281,7 @@ class Reach:
     def _sending(self, array: Array) -> list[Access]:
         return [x for x in self.region.accesses[array] if isinstance(x, self._senders)]
 
-    def _at(self, x: Access) -> Numbers:
+    def _at(self, x: Access) -> nests.Elements:
         """The elements that a statement accesses, in each instance.
 
         Where a value tells: rows of all that it may be, each once; see ``_which``.
@@ -288,7 +292,7 @@ class Reach:
                 firsts, _ = nests.unique(x.index, self.region.loops_around(x))
                 found = firsts[:, None] + numpy.arange(x.size)
             else:
-                found = self.region.numbers(x.index, x)
+                found = self.region.elements(x.index, x)
             self._elements[x] = found
         return found
 

@@ -156,6 +156,10 @@ class Region:
         """An index in all instances of a statement."""
         return self._nests.numbers(index, self.loops_around(x))
 
+    def elements(self, index: Index, x: Statement) -> nests.Elements:
+        """The elements of an array that it is in all instances of a statement."""
+        return self._nests.elements(index, self.loops_around(x))
+
     def always_runs(self, x: Statement, around: Statement) -> bool:
         """Whether x runs at least once for each instance of a statement in a body around it."""
         loops = self.paths.get(x, ())[len(self.paths.get(around, ())) :]

@@ -49,11 +49,15 @@ def sums_of_one_term(program: Program) -> list[Array]:
             continue
         counts = numpy.zeros(array.size, dtype=numpy.int64)
         for term, path in terms:
-            counts += numpy.bincount(nests.numbers(term.index, path), minlength=array.size)
+            places = nests.elements(term.index, path)
+            if isinstance(places, slice):
+                counts[places] += 1
+            else:
+                counts += numpy.bincount(places, minlength=array.size)
         if counts.max(initial=0) > 1:
             continue
-        elements = [nests.numbers(x.index, path) for x, path in read.get(array, ())]
-        elements += [numpy.arange(x.start, x.start + x.size) for x in slices.get(array, ())]
+        elements = [nests.elements(x.index, path) for x, path in read.get(array, ())]
+        elements += [slice(x.start, x.start + x.size) for x in slices.get(array, ())]
         if all((counts[places] == 1).all() for places in elements):
             found.append(array)
     return found

@@ -7,7 +7,7 @@ which they run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from .form import Index, Loop, ProgramError, Segment, Statement, Table
 
 Numbers: TypeAlias = NDArray[numpy.int64]
+Elements: TypeAlias = "Numbers | slice"
+"""Elements of an array by which NumPy finds them: numbers, or a slice that gives the same."""
 Path: TypeAlias = tuple[Loop, ...]
 """Loops, one in another, the outermost first."""
 
@@ -80,6 +82,10 @@ def iterations(loops: Sequence[Loop]) -> dict[Loop, Numbers]:
     found: dict[Loop, Numbers] = {}
     count = 1
     for loop in loops:
+        if not found and loop.trips.is_fixed and loop.trips.offset >= 0:
+            count = loop.trips.offset
+            found[loop] = numpy.arange(count, dtype=numpy.int64)
+            continue
         trips = _trips(loop, found, count)
         for outer in found:
             found[outer] = numpy.repeat(found[outer], trips)
@@ -105,6 +111,14 @@ def count(loops: Sequence[Loop]) -> int:
     return product * int(_trips(varying[-1], found, length).sum())
 
 
+def distinct(items: Any) -> Any:
+    """The different numbers among some, in order.
+
+    They are counted because NumPy loads all that it has for masked arrays where nothing is.
+    """
+    return numpy.unique(items, return_counts=True)[0]
+
+
 def unique(index: Index, loops: Sequence[Loop]) -> tuple[Numbers, Numbers]:
     """The different numbers that an index is in nested loops, and which it is each time."""
     found, which = numpy.unique(numbers(index, loops), return_inverse=True)
@@ -123,6 +137,23 @@ def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:
     return _evaluated(index, found, length)
 
 
+def elements(index: Index, loops: Sequence[Loop]) -> Elements:
+    """As :func:`numbers`, which is slower, for the elements of an array that has them all."""
+    found = _slice(index, loops)
+    return numbers(index, loops) if found is None else found
+
+
+def _slice(index: Index, loops: Sequence[Loop]) -> slice | None:
+    """The numbers that an index is in nested loops as a slice, if they are at even distances."""
+    if len(loops) != 1 or index.tables or len(index.strides) != 1 or not loops[0].trips.is_fixed:
+        return None
+    [(_, stride)] = index.strides
+    end = index.offset + stride * loops[0].trips.offset
+    if index.offset < 0 or loops[0].trips.offset < 1:
+        return None
+    return slice(index.offset, end if end >= 0 else None, stride)
+
+
 class Nests:
     """Nested loops that stay as they are: the iterations of each nest are found once."""
 
@@ -136,6 +167,11 @@ class Nests:
             found = iterations(loops)
             known = self._found[loops] = found, len(found[loops[-1]]) if loops else 1
         return _evaluated(index, *known)
+
+    def elements(self, index: Index, loops: Path) -> Elements:
+        """As :func:`elements`."""
+        found = _slice(index, loops)
+        return self.numbers(index, loops) if found is None else found
 
 
 def instance(loops: Sequence[Loop]) -> Index:
@@ -233,16 +269,18 @@ def _trips(loop: Loop, found: Mapping[Loop, Numbers], length: int) -> Numbers:
 
 def _evaluated(index: Index, found: Mapping[Loop, Numbers], length: int) -> Numbers:
     """An index for each of some iterations of loops."""
-    result = numpy.full(length, index.offset, dtype=numpy.int64)
+    result: Any = index.offset
     for loop, stride in index.strides:
         if loop not in found:
             raise ProgramError("an index depends on a loop that is not around it")
-        result += stride * found[loop]
+        result = result + (stride * found[loop] if stride != 1 else found[loop])
+    if not index.strides:
+        result = numpy.full(length, result, dtype=numpy.int64)
     for table, inner in index.tables:
         places = _evaluated(inner, found, length)
         size = len(table.numbers)
         wrong = (places < 0) | (places >= size)
         if wrong.any():
             raise ProgramError(f"read of [{places[wrong][0]}] of an index table of {size}")
-        result += table.numbers[places]
-    return result
+        result = result + table.numbers[places]
+    return cast(Numbers, result)

@@ -27,6 +27,7 @@ from .loaded import Loaded
 from .lowering import Request
 from .machine import Machine, machine
 from .objects import shared_function
+from .shared import Functions, SharedCode
 from .threads import together
 
 CHUNK: Final = 1024  # lanes that are added up at a time
@@ -61,6 +62,7 @@ class Kernel:
         lanes: whether it computes many lanes with ``run``, or a single point with ``call``.
         reduce: for each output whether ``run`` adds it up over the lanes; by default none. A slice
             counts as the outputs in it.
+        shared: the code of programs that may be like this one.
 
     Attributes:
         reduce: for each output whether it is added up.
@@ -72,6 +74,7 @@ class Kernel:
         uniform: Sequence[bool],
         lanes: bool = True,
         reduce: Sequence[bool] = (),
+        shared: SharedCode | None = None,
     ) -> None:
         target = machine()
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
@@ -85,11 +88,19 @@ class Kernel:
             distribute(program)
         self._n_inputs = program.inputs.size
         self._call: Any = None if lanes else _call_function(target)
-        self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target))
+        self._loaded = Loaded(
+            Request(program, list(uniform), lanes, self.reduce, target), shared
+        )
+        self._shared = shared
         self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
         self._known: tuple[tuple[Regular, ...] | None, list[int]] = None, []
         self._lock = forking.lock()
+
+    @property
+    def codes(self) -> list[Functions]:
+        """The machine code: other kernels may have the very same."""
+        return [self._loaded.functions, (self._storing or self._loaded).functions]
 
     @property
     def compile_seconds(self) -> float:
@@ -215,14 +226,15 @@ class Kernel:
         address, _ = table.buffer_info()
         if workers == 1:
             return self._work(loaded, address)
-        return sum(together(workers, lambda: self._work(loaded, address)), [])
+        found = together(workers, lambda: self._work(loaded, address))
+        return [error for errors in found for error in errors]
 
     def _loaded_for_storing(self) -> Loaded:
         """The code that adds nothing up."""
         if self._storing is None:
             with self._lock:
                 if self._storing is None:
-                    self._storing = Loaded(self._stores_all)
+                    self._storing = Loaded(self._stores_all, self._shared)
         return self._storing
 
     def _work(self, loaded: Loaded, call: int) -> Errors:

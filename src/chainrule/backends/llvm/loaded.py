@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 import time
 from collections.abc import Iterable
@@ -17,10 +18,11 @@ from chainrule.program.form import WRITES, Program, statements
 from .callback import CallbackTable
 from .driver import CodeFields, lanes_driver
 from .layout import BLOCK, SLOT
-from .lowering import Request, operations_of
+from .lowering import Code, Request, operations_of
 from .machine import Machine
 from .memory import available_memory, readable
-from .objects import object_code, shared_function
+from .objects import machine_code, shared_function
+from .shared import Functions, SharedCode
 from .vector_math import provide
 
 Table = NDArray[np.int64]
@@ -38,9 +40,11 @@ class Loaded:
 
     Args:
         request: what to compile.
+        shared: the code of programs that may be like it.
 
     Attributes:
         code: what the code consists of.
+        functions: the addresses of its functions.
         compile_seconds: how long compiling took.
         address: that of the driver's table for this code.
         run: the driver's function of that name, for lanes.
@@ -49,18 +53,14 @@ class Loaded:
         is_plain: whether a call can do without preparation.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, shared: SharedCode | None = None) -> None:
         start = time.perf_counter()
         machine = request.machine
         self._program = request.program
-        self.code, self._numbers, objects = object_code(request)
+        self.code, self._numbers, self.functions = machine_code(
+            request, functools.partial(_functions, machine), shared
+        )
         code = self.code
-        imports: dict[str, int] = {}
-        for width in {width for _, width in code.functions}:
-            wanted = [name for name, lanes in code.functions if lanes == width]
-            imports.update(provide(wanted, width, machine))
-        names = [name for name in ("prologue", "main") if getattr(code, name)]
-        self._functions = machine.load(objects, names, imports)
         self._pool: list[Workspace] = []
         self._callbacks: CallbackTable | None = None
         if code.calls_back:
@@ -85,9 +85,9 @@ class Loaded:
         """The table that describes the code to the driver."""
         code = self.code
         table = np.zeros(CodeFields.FIELDS, dtype=np.int64)
-        table[CodeFields.PROLOGUE] = self._functions["prologue"] if code.prologue else 0
-        table[CodeFields.MAIN] = self._functions["main"] if code.main else 0
-        table[CodeFields.NUMBERS] = self._numbers.ctypes.data
+        table[CodeFields.PROLOGUE] = self.functions["prologue"] if code.prologue else 0
+        table[CodeFields.MAIN] = self.functions["main"] if code.main else 0
+        table[CodeFields.NUMBERS] = self._numbers.ctypes.data + 8 * code.parameters
         table[CodeFields.OUTPUTS] = self._outputs.ctypes.data
         table[CodeFields.OUTPUT_COUNT] = len(code.outputs)
         table[CodeFields.INPUT_OFFSET] = code.inputs
@@ -147,6 +147,16 @@ class Loaded:
         """Keep a workspace for the next one who needs it, unless it is large."""
         if self.code.size < LARGE:
             self._pool.append(workspace)
+
+
+def _functions(machine: Machine, code: Code, objects: list[bytes]) -> Functions:
+    """Object code, put into memory."""
+    imports: dict[str, int] = {}
+    for width in {width for _, width in code.functions}:
+        wanted = [name for name, lanes in code.functions if lanes == width]
+        imports.update(provide(wanted, width, machine))
+    names = [name for name in ("prologue", "main") if getattr(code, name)]
+    return machine.load(objects, names, imports)
 
 
 def _run_function(target: Machine, width: int, stores: bool, sums: bool) -> Any:

@@ -95,6 +95,7 @@ class Code:
         functions: the vector functions it calls, with the lanes of their vectors.
         calls_back: whether it may call Python.
         work: instructions of a run, about.
+        parameters: how many numbers stand before the others, see :class:`~.shared.SharedCode`.
     """
 
     prologue: bool
@@ -116,6 +117,7 @@ class Code:
     functions: list[tuple[str, int]]
     calls_back: bool
     work: float
+    parameters: int = 0
 
     @property
     def row(self) -> int:

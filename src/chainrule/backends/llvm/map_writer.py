@@ -23,6 +23,7 @@ from chainrule.program.nests import substituted
 
 from .independence import stride_of
 from .maps import Map, Sum
+from .shared import marked_float
 from .vector_math import INSTRUCTIONS, copies
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class MapWriter:
         """LLVM's name of a vector; of equal numbers if x does not hang on the loop."""
         x = self._writer.resolved(x)
         if isinstance(x, float):
-            return f"splat(double {self._writer.operand(x)})"
+            return marked_float(x, self._width)
         if x not in self._known:
             return self._splat(self._writer.operand(x))
         return self._known[x]

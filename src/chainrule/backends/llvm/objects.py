@@ -1,4 +1,4 @@
-"""From a program to object code: compiled, or kept from an earlier process."""
+"""From a program to machine code: compiled, kept from an earlier process, or shared with another."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from . import cache
 from .lowering import Code, Request, lower
 from .machine import Machine
 from .modules import Text
+from .shared import Functions, SharedCode, plain
 from .threads import executor
 from .vector_math import function_text
 
@@ -42,21 +43,41 @@ LONG: Final = 10_000  # statements of a program that is worth a second thread fo
 MOST_UNROLLED: Final = 600  # lines of a module whose loops are written out several times in a row
 
 
-def object_code(request: Request) -> tuple[Code, NDArray[np.uint8], list[bytes]]:
-    """The code of a program, the numbers that it reads, and its object code."""
+def machine_code(
+    request: Request, load: Callable[[Code, list[bytes]], Functions], shared: SharedCode | None
+) -> tuple[Code, NDArray[np.uint8], Functions]:
+    """The code of a program, the numbers that it reads, and its functions.
+
+    Args:
+        request: what to compile.
+        load: puts object code into memory.
+        shared: the code of programs that may be like this one.
+    """
     name = _name(request) if cache.is_on() else ""
     entry = cache.get(name) if name else None
     if entry is not None:
         description, (numbers, *objects) = entry
-        return Code(**description), np.frombuffer(numbers, np.uint8), objects
+        code = Code(**description)
+        return code, np.frombuffer(numbers, np.uint8), load(code, objects)
     count = sum(1 for _ in statements(request.program.body))
     modules = _Modules(request.machine, not request.lanes, count > LONG)
     code, data = lower(request, modules.take)
     memory = data.memory()
-    objects = modules.objects()
-    if name:
+    objects: list[bytes] = []
+
+    def compiled(texts: Sequence[str]) -> Functions:
+        objects.extend(modules.objects(texts))
+        return load(code, objects)
+
+    if shared is None or modules.ahead:
+        functions = compiled([])
+    else:
+        functions, table = shared.functions(modules.marked(), compiled)
+        code.parameters = len(table)
+        memory = np.concatenate([table.view(np.uint8), memory])
+    if name and objects:
         cache.put(name, (asdict(code), [memory.tobytes(), *objects]))
-    return code, memory, objects
+    return code, memory, functions
 
 
 def shared_function(
@@ -110,21 +131,35 @@ class _Modules:
             self.futures.append(executor().submit(self._compile, number))
 
     def _compile(self, number: int) -> bytes:
-        text = self.texts.pop(number)
+        return self._compiled(self.texts.pop(number))
+
+    def _compiled(self, text: Text) -> bytes:
+        lines = plain(text.text)
         if not text.level:
-            return self.machine.compile(text.text, 0)
+            return self.machine.compile(lines, 0)
         parts = [
             function_text(operation, width, self.machine, inline=True)[0]
             for operation, width in text.inlined
         ]
         # Vectors keep the processor busy without; and much code takes long to compile.
         unroll = self.unrolls and text.text.count("\n") <= MOST_UNROLLED
-        return self.machine.compile(text.text, text.level, parts, unroll)
+        return self.machine.compile(lines, text.level, parts, unroll)
 
-    def objects(self) -> list[bytes]:
-        """The object code of all modules, in order."""
+    def marked(self) -> list[str]:
+        """The texts of all modules, in order."""
+        return [self.texts[number].text for number in sorted(self.texts)]
+
+    def objects(self, texts: Sequence[str]) -> list[bytes]:
+        """The object code of all modules, in order.
+
+        Args:
+            texts: what to compile instead of theirs, if anything.
+        """
         if not self.ahead:
-            return [self._compile(number) for number in sorted(self.texts)]
+            modules = [self.texts[number] for number in sorted(self.texts)]
+            if texts:
+                modules = [x._replace(text=y) for x, y in zip(modules, texts, strict=True)]
+            return [self._compiled(text) for text in modules]
         return [
             self._compile(number) if future.cancel() else future.result()
             for number, future in enumerate(self.futures)

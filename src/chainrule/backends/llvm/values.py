@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Container, Mapping, Sequence
 from itertools import pairwise
 
@@ -24,6 +23,7 @@ from .data import Data
 from .formulas import SWEEPS
 from .modules import Module
 from .places import Place, Places
+from .shared import marked, marked_float
 from .vector_math import INSTRUCTIONS, INTRINSICS, called_back
 from .workspace import Memory
 
@@ -104,7 +104,7 @@ class ValueWriter:
         constant = start + index.offset * step
         terms = []
         for loop, stride in index.strides:
-            lines.append(f"mul nsw i64 {self._counters[loop]},{stride * step}")
+            lines.append(f"mul nsw i64 {self._counters[loop]},{marked(stride * step)}")
             terms.append(self._new())
         for table, inner in index.tables:
             place, size = self._data.indices(table)
@@ -120,13 +120,13 @@ class ValueWriter:
                 number = self._new()
             terms.append(number)
         if not terms:
-            return str(constant)
+            return marked(constant)
         total = terms[0]
         for term in terms[1:]:
             lines.append(f"add nsw i64 {total},{term}")
             total = self._new()
         if constant:
-            lines.append(f"add nsw i64 {total},{constant}")
+            lines.append(f"add nsw i64 {total},{marked(constant)}")
             total = self._new()
         return total
 
@@ -177,9 +177,7 @@ class ValueWriter:
         if isinstance(x, Statement):
             place = self._places.of[x]
         elif self.module.optimizes:
-            (bits,) = struct.unpack("<Q", struct.pack("<d", x))
-            number = f"0x{bits:016X}"
-            return number if self._width == 1 else f"splat(double {number})"
+            return marked_float(x, self._width)
         else:
             place = self._memory.number(x)
         if place.slot >= 0 and place.since != self._moment:
@@ -205,7 +203,7 @@ class ValueWriter:
         return place.address
 
     def _address_of(self, offset: int) -> str:
-        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {offset}")
+        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {marked(offset)}")
         return self._new()
 
     def _compute(self, statement: Compute) -> None:
@@ -268,14 +266,14 @@ class ValueWriter:
         if all(isinstance(x, float) for x in numbers):
             name, step = "gather_numbers", 8
             at = self._data.numbers(numbers)  # type: ignore[arg-type]
-            address = self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+            address = self.line(f"getelementptr inbounds i8,ptr %d,i64 {marked(at)}")
         else:
             name = "gather"
             offset, step = self._spaced(table) or (self._copied(table), self._memory.step)
             address = self._address_of(offset)
         x = self.operand(index)
         function = self.module.function(name, f"{self._type},ptr,i64,i64")
-        given = f"{self._type} {x},ptr {address},i64 {len(table)},i64 {step}"
+        given = f"{self._type} {x},ptr {address},i64 {marked(len(table))},i64 {marked(step)}"
         self._lines.append(f"call {self._type} {function}({given})")
         self._moment += 1
 
@@ -288,7 +286,7 @@ class ValueWriter:
         else:
             first = self.element(x.array, x.index)
         step = 8 if name == "gather_numbers" else self._memory.step
-        given = f"{self._type} {place},ptr {first},i64 {x.size},i64 {step}"
+        given = f"{self._type} {place},ptr {first},i64 {marked(x.size)},i64 {step}"
         function = self.module.function(name, f"{self._type},ptr,i64,i64")
         return self._called(f"call {self._type} {function}({given})")
 
@@ -296,7 +294,7 @@ class ValueWriter:
         """Write what adds to one of some elements."""
         kind = self._type
         place, value = self.operand(x.place), self.operand(x.value)
-        first = f"ptr {self.element(x.array, x.index)},i64 {x.size}"
+        first = f"ptr {self.element(x.array, x.index)},i64 {marked(x.size)}"
         kinds = f"{kind},{kind},ptr,i64"
         if x.array in self._shared:
             name, rest, more = "scatter_shared", "ptr %w", "ptr"

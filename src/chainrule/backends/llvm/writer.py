@@ -33,6 +33,7 @@ from .maps import Map, as_map
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, Places, compared
+from .shared import marked
 from .values import ValueWriter
 from .workspace import Memory
 
@@ -350,7 +351,7 @@ class Writer(ValueWriter):
         name = self.module.function(f"guard_{relation}", f"ptr,{kind},{kind},i64,i64", "i1")
         number = self._index(guard.number)
         self._lines.append(
-            f"call i1 {name}(ptr %s,{kind} {x},{kind} {y},i64 {number},i64 {int(guard.outcome)})"
+            f"call i1 {name}(ptr %s,{kind} {x},{kind} {y},i64 {number},i64 {marked(guard.outcome)})"
         )
         if not self.module.optimizes:
             self._moment += 1
@@ -374,7 +375,7 @@ class Writer(ValueWriter):
             address = self._address_of(start)
             self._lines.append(
                 f"call void @llvm.memset.p0.i64(ptr align 8 {address},i8 0,"
-                f"i64 {array.size * step},i1 false)"
+                f"i64 {marked(array.size * step)},i1 false)"
             )
             self._moment += 1
             return

@@ -13,7 +13,7 @@ class Findings {
     const matches = this.numberTest(wanted);
     const found = [[], []]; // exact matches first
     for (let i = 0; i < graph.count; i += 1) {
-      const words = [graph.nameOf(i), graph.symbolOf(i)].map((word) => word.toLowerCase());
+      const words = [names.label(i), graph.symbolOf(i), wanted.includes('›') ? names.place(i) : ''].map((word) => word.toLowerCase());
       if (!graph.isLeaf(i)) words.push(graph.forms[graph.kind[i]].name.toLowerCase());
       else words.push('leaf');
       if (words.includes(wanted)) found[0].push(i);

@@ -1,10 +1,18 @@
-// The picture: boxes, frames of open groups and edges, as SVG. Python has laid out every group with
-// its inner groups folded; an open group takes more room, and what stands beside it moves apart.
+// The picture: boxes, frames of open groups and edges, as SVG. Python has put the boxes of every
+// group, its inner groups folded, in columns; here they are spread over the room there is, in lines
+// one below the other where the columns are too many for one.
 
 const PADDING = 14;
 const HEADING = 26;
+const COLUMN_GAP = 56;
+const LANE = 52; // between lines: the way of the edges from one to the next
+const TURN = 34; // beside lines: where these edges turn
+const FOOT = 46; // of the window: the legend
+const READABLE = 10 / 12; // the scale at which the smallest letters, of 12 pixels, have 10
+const SCALES = [1.25, 1.1, 1, 0.92, READABLE];
 const MOST_BOXES = 1500; // in view at once
-const MOST_LABELS = 12; // on lit edges
+const MOST_LABELS = 60; // on lit edges
+const LONGEST_LABEL = 20;
 
 function shape(name, attributes = {}, parent = null, text = null) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', name);
@@ -30,7 +38,12 @@ function compact(x) {
 
 function clipped(text, length) {
   const letters = [...text];
-  return letters.length > length ? `${letters.slice(0, length - 1).join('')}…` : text;
+  return isolated(letters.length > length ? `${letters.slice(0, length - 1).join('')}…` : text);
+}
+
+// A name that turns the direction of writing does so in itself only
+function isolated(name) {
+  return /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc]/.test(name) ? `\u2068${name}\u2069` : name;
 }
 
 class Picture {
@@ -43,7 +56,6 @@ class Picture {
       ['frames', 'edges', 'boxes', 'labels'].map((id) => [id, svg.querySelector(`#${id}`)]),
     );
     this.column = unpacked(data.column, Int32Array);
-    this.x = unpacked(data.x, Int32Array);
     this.y = unpacked(data.y, Int32Array);
     this.nodeSize = data.nodeSize;
     this.groupSize = data.groupSize;
@@ -51,9 +63,10 @@ class Picture {
     this.inside = graph.groups.map(() => []);
     graph.parent.forEach((group, box) => { if (group >= 0) this.inside[group - this.whole].push(box); });
     this.open = new Set([this.whole]);
-    if (data.unfolded) graph.groups.forEach((_, i) => this.open.add(this.whole + i));
     this.current = graph.root; // the box that has the keyboard
     this.path = new Set(); // nodes that are marked
+    this.room = Infinity; // the width there is
+    this.stretch = [1, 1]; // of the gaps between columns, and of heights
     this.view = { x: 0, y: 0, scale: 1 };
     this.fitted = true;
   }
@@ -64,68 +77,131 @@ class Picture {
 
   // Layout
 
-  lay() {
+  // The size of the picture at a scale, in lines of the width there is, or in one
+  sized(scale, stretch = [1, 1], wrap = true) {
+    this.room = wrap ? this.window[0] / scale : Infinity;
+    this.stretch = stretch;
     this.rect = new Map();
     this.bends = new Map();
+    this.lines = new Map();
+    this.lineOf = new Map();
     this.sizes = new Map();
-    this.measure(this.whole);
-    this.place(this.whole, 0, 0);
-    this.covers = this.coversOf();
-    this.draw();
+    return this.measure(this.whole, this.room);
   }
 
-  // The size of an open group, and where its boxes stand in it
-  measure(group) {
-    const boxes = this.inside[group - this.whole];
-    const bends = Object.entries(this.group(group).bends);
-    const items = []; // all that stands in a column
-    const wider = [];
-    for (const box of boxes) {
-      const folded = this.isGroup(box) ? this.groupSize : this.nodeSize;
-      const [width, height] = this.open.has(box) ? this.measure(box) : folded;
-      const more = [width - folded[0], height - folded[1]];
-      items.push({ box, column: this.column[box], x: this.x[box], y: this.y[box],
-        middle: this.y[box] + folded[1] / 2, width, height, more });
-    }
-    for (const [edge, points] of bends) {
-      points.forEach(([column, x, y], i) => {
-        items.push({ edge, i, column, x, y, middle: y, width: 0, height: 0, more: [0, 0] });
-      });
-    }
-    for (const { column, more } of items) wider[column] = Math.max(wider[column] ?? 0, more[0]);
-    const before = [0];
-    for (let c = 0; c < wider.length; c += 1) before.push(before[c] + (wider[c] ?? 0));
-    const columns = new Map();
-    for (const item of items) {
-      if (!columns.has(item.column)) columns.set(item.column, []);
-      columns.get(item.column).push(item);
-    }
-    for (const column of columns.values()) {
-      column.sort((a, b) => a.middle - b.middle);
-      let shift = -column.reduce((sum, item) => sum + item.more[1], 0) / 2;
-      for (const item of column) {
-        item.top = item.y + shift;
-        shift += item.more[1];
-        if (item.box === undefined) item.top = item.y + shift;
+  // Whether the picture has room in the window at a scale
+  fitsAt(scale, stretch = [1, 1], wrap = true) {
+    const [width, height] = this.sized(scale, stretch, wrap);
+    return width * scale <= this.window[0] && height * scale <= this.window[1] - FOOT;
+  }
+
+  // In one line if it can be read well so; the largest scale at which everything is in the window, then
+  // the widest gaps; where it has no room the least scale at which it can be read
+  spread() {
+    const largest = (lines) => SCALES.find((s) => this.fitsAt(s, [1, 1], lines)) ?? 0;
+    const [one, several] = [largest(false), largest(true)];
+    const wrap = one < 1 && (several > one || one === 0);
+    const scale = (wrap ? several : one) || READABLE;
+    const best = [1, 1];
+    if (this.fitsAt(scale, best, wrap) && this.rect.size < 400) {
+      for (const [i, most] of [[1, 2.2], [0, 2.4], [1, 3]]) {
+        for (let more = most; more > best[i]; more -= 0.2) {
+          const tried = [...best];
+          tried[i] = more;
+          if (this.fitsAt(scale, tried, wrap)) { best[i] = more; break; }
+        }
       }
     }
-    const top = Math.min(0, ...items.map((item) => item.top));
-    let bottom = this.group(group).height;
+    this.sized(scale, best, wrap);
+    return scale;
+  }
+
+  lay(scale = this.spread()) {
+    if (this.rect === undefined) this.sized(scale);
+    this.place(this.whole, 0, 0);
+    this.covers = this.coversOf();
+    this.walk.follow(this.covers);
+    this.draw();
+    return scale;
+  }
+
+  // The size of an open group in some width, and where its boxes stand in it
+  measure(group, room) {
+    const items = []; // all that stands in a column
+    let inner = room - 2 * PADDING;
+    const widths = [];
+    for (const box of this.inside[group - this.whole]) {
+      const folded = this.isGroup(box) ? this.groupSize : this.nodeSize;
+      const [width, height] = this.open.has(box) ? this.measure(box, inner) : folded;
+      const column = this.column[box];
+      widths[column] = Math.max(widths[column] ?? 0, width);
+      const middle = (this.y[box] + folded[1] / 2) * this.stretch[1];
+      items.push({ box, column, middle, top: middle - folded[1] / 2, width, height, more: height - folded[1] });
+    }
+    for (const [edge, points] of Object.entries(this.group(group).bends)) {
+      points.forEach(([column, y], i) => {
+        const middle = y * this.stretch[1];
+        items.push({ edge, i, column, middle, top: middle, width: 0, height: 0, more: 0 });
+      });
+    }
+    const gap = COLUMN_GAP * this.stretch[0];
+    const all = widths.reduce((sum, width) => sum + width + gap, -gap);
+    const wrapped = all > inner;
+    if (wrapped) inner -= 2 * TURN;
+    const places = this.linesOf(widths, gap, wrapped ? inner : Infinity);
+    const columns = widths.map(() => []);
+    for (const item of items) columns[item.column].push(item);
+    for (const column of columns) {
+      column.sort((a, b) => a.middle - b.middle);
+      let shift = -column.reduce((sum, item) => sum + item.more, 0) / 2;
+      for (const item of column) { item.top += shift; shift += item.more; }
+    }
+    const lines = [];
+    for (const item of items) {
+      const { line, left } = places[item.column];
+      item.line = line;
+      item.left = (wrapped ? TURN : 0) + left + (widths[item.column] - item.width) / 2;
+      lines[line] ??= { top: Infinity, bottom: -Infinity, right: 0 };
+      lines[line].top = Math.min(lines[line].top, item.top);
+      lines[line].bottom = Math.max(lines[line].bottom, item.top + item.height);
+      lines[line].right = Math.max(lines[line].right, left + widths[item.column]);
+    }
+    let bottom = 0;
+    const lanes = lines.map(({ top, bottom: below, right }) => {
+      const shift = bottom - top;
+      bottom += below - top + LANE;
+      return { shift, y: bottom - LANE / 2, left: wrapped ? TURN : 0, right: right + (wrapped ? TURN : 0), used: 0 };
+    });
     const bent = new Map();
     for (const item of items) {
-      item.left = item.x + before[item.column]
-        + ((wider[item.column] ?? 0) - item.more[0]) / 2;
-      bottom = Math.max(bottom, item.top + item.height);
+      const top = item.top + lanes[item.line].shift;
       if (item.box === undefined) {
         if (!bent.has(item.edge)) bent.set(item.edge, []);
-        bent.get(item.edge)[item.i] = [item.left, item.top - top];
-      } else this.rect.set(item.box, [item.left, item.top - top, item.width, item.height]);
+        bent.get(item.edge)[item.i] = [item.left, top, item.line];
+      } else {
+        this.rect.set(item.box, [item.left, top, item.width, item.height]);
+        this.lineOf.set(item.box, item.line);
+      }
     }
     this.bends.set(group, bent);
-    const inner = [this.group(group).width + before[before.length - 1], bottom - top];
-    const size = [inner[0] + 2 * PADDING, inner[1] + 2 * PADDING + HEADING];
+    this.lines.set(group, lanes);
+    const across = Math.max(0, ...lanes.map((lane) => lane.right)) + (wrapped ? TURN : 0);
+    const foot = group === this.whole ? 0 : 8; // a message stands below a box
+    const size = [across + 2 * PADDING, bottom - LANE + 2 * PADDING + HEADING + foot];
     this.sizes.set(group, size);
     return size;
+  }
+
+  // In which line each column stands, and where in it
+  linesOf(widths, gap, room) {
+    let line = 0;
+    let left = 0;
+    return widths.map((width) => {
+      if (left > 0 && left + width > room) { line += 1; left = 0; }
+      const place = { line, left };
+      left += width + gap;
+      return place;
+    });
   }
 
   // From places in a group to places in the picture
@@ -139,6 +215,7 @@ class Picture {
     for (const points of this.bends.get(group).values()) {
       for (const point of points) { point[0] += left; point[1] += top; }
     }
+    for (const lane of this.lines.get(group)) { lane.y += top; lane.left += left; lane.right += left; }
   }
 
   // For every box, the one in view that it is, or is inside of
@@ -202,21 +279,35 @@ class Picture {
     const rx = kind === 'leaf' ? height / 2 : 8;
     shape('rect', { class: 'base', width, height, rx }, element);
     shape('rect', { class: 'tint', width, height, rx }, element);
-    const title = this.titleIn(box);
+    if (isGroup) shape('rect', { class: 'tint', width, height, rx }, element);
     const middle = width / 2;
-    shape('text', { class: 'title', x: middle, y: 17 }, element, title);
+    this.titleIn(box, shape('text', { class: 'title', x: middle, y: 17 }, element));
     shape('text', { class: 'value', x: middle, y: isGroup ? 35 : 33 }, element);
     shape('text', { class: 'grad', x: middle, y: isGroup ? 52 : 48 }, element);
     this.elements.set(box, element);
   }
 
-  titleIn(box) {
+  // A name; an operation with its constants, for the other operands a dot: · ** 2
+  titleIn(box, text) {
     const { graph } = this;
-    if (this.isGroup(box)) return `▸ ${clipped(graph.titleOf(box), 18)}`;
-    const symbol = graph.symbolOf(box);
+    if (this.isGroup(box)) { text.textContent = `▸ ${clipped(graph.titleOf(box), 18)}`; return; }
+    const part = (word, className) => {
+      const span = shape('tspan', {}, text, word);
+      if (className) span.setAttribute('class', className);
+    };
+    if (graph.isLeaf(box)) { text.textContent = clipped(graph.nameOf(box) || names.label(box), 14); return; }
+    const symbol = names.symbol(box);
+    const operands = [...graph.operandsOf(box)];
     const name = graph.nameOf(box);
-    if (graph.isLeaf(box)) return clipped(name || '·', 13);
-    return name ? `${clipped(symbol, 6)}  ${clipped(name, 8)}` : clipped(symbol, 13);
+    if (operands.length !== 2 || operands.every((p) => p >= 0)) part(clipped(symbol, name ? 6 : 13));
+    else {
+      const number = (p) => (p < 0 ? part(clipped(compact(graph.valueOf(p)), 7), 'constant') : part('·'));
+      number(operands[0]);
+      part(` ${clipped(symbol, 5)} `);
+      number(operands[1]);
+    }
+    const room = 14 - text.textContent.length - 1;
+    if (name && room > 1) part(` ${clipped(name, room)}`, 'name');
   }
 
   drawEdges() {
@@ -224,18 +315,22 @@ class Picture {
     this.edges = new Map();
     for (let node = 0; node < this.whole; node += 1) {
       const head = covers[node];
-      for (const p of graph.operandsOf(node)) {
+      for (let slot = graph.start[node]; slot < graph.start[node + 1]; slot += 1) {
+        const p = graph.operand[slot];
         if (p < 0 || covers[p] === head) continue;
         const key = `${covers[p]},${head}`;
-        if (this.edges.has(key)) continue;
-        const points = this.routeOf(covers[p], head);
-        const path = shape('path', { class: 'edge', d: this.curve(points) }, this.layers.edges);
-        this.edges.set(key, { tail: covers[p], head, points, path });
+        if (!this.edges.has(key)) {
+          const tail = covers[p];
+          const path = shape('path', { class: 'edge', d: this.routeOf(tail, head) }, this.layers.edges);
+          this.edges.set(key, { tail, head, path, slots: [], nodes: [] });
+        }
+        this.edges.get(key).slots.push(slot);
+        this.edges.get(key).nodes.push(node);
       }
     }
   }
 
-  // The way of an edge between two boxes in view: the ends, and bends where it passes columns
+  // The way of an edge between two boxes in view, as a path
   routeOf(tail, head) {
     const { parent } = this.graph;
     const depthOf = (box) => { let depth = 0; for (let b = box; parent[b] >= 0; b = parent[b]) depth += 1; return depth; };
@@ -248,17 +343,29 @@ class Picture {
     const bends = bent.get(`${a},${b}`) ?? [...(bent.get(`${b},${a}`) ?? [])].reverse();
     const from = this.rect.get(tail);
     const to = this.rect.get(head);
-    return [[from[0] + from[2], from[1] + from[3] / 2], ...bends, [to[0], to[1] + to[3] / 2]];
+    const points = [[from[0] + from[2], from[1] + from[3] / 2, this.lineOf.get(a)], ...bends,
+      [to[0], to[1] + to[3] / 2, this.lineOf.get(b)]];
+    const lanes = this.lines.get(parent[a]);
+    let path = `M${points[0][0]} ${points[0][1]}`;
+    for (let i = 1; i < points.length; i += 1) path += this.segment(points[i - 1], points[i], lanes);
+    return path;
   }
 
-  curve(points) {
-    let path = `M${points[0].join(' ')}`;
-    for (let i = 1; i < points.length; i += 1) {
-      const [[x0, y0], [x1, y1]] = [points[i - 1], points[i]];
-      const reach = Math.max(Math.abs(x1 - x0) / 2, 24);
-      path += ` C${x0 + reach} ${y0} ${x1 - reach} ${y1} ${x1} ${y1}`;
+  // A curve from point to point; to a later line along the lane above it
+  segment([x0, y0, from], [x1, y1, to], lanes) {
+    if (to <= from) {
+      const reach = Math.max(Math.abs(x1 - x0) / 2, 20);
+      return ` C${x0 + reach} ${y0} ${x1 - reach} ${y1} ${x1} ${y1}`;
     }
-    return path;
+    const out = lanes[from];
+    const into = lanes[to - 1];
+    const y = out.y + ((out.used % 5) - 2) * 5;
+    out.used += 1;
+    let path = ` L${out.right} ${y0} C${out.right + TURN} ${y0} ${out.right + TURN} ${y} ${out.right} ${y}`;
+    if (into !== out) path += ` L${into.left - TURN / 2} ${y} L${into.left - TURN / 2} ${into.y}`;
+    const { left } = lanes[to];
+    path += ` L${left} ${into === out ? y : into.y} C${left - TURN} ${into === out ? y : into.y} ${left - TURN} ${y1} ${left} ${y1}`;
+    return `${path} L${x1} ${y1}`;
   }
 
   // What changes with the step and with the numbers
@@ -290,77 +397,105 @@ class Picture {
     const { graph, walk } = this;
     const evaluated = walk.isEvaluated(node);
     const grad = walk.grad[node];
+    const odd = evaluated && !graph.valueUnknown[node] && !Number.isFinite(graph.value[node]);
     const value = !evaluated ? '?' : graph.valueUnknown[node] ? 'unknown' : short(graph.value[node]);
     const gradient = walk.unknown[node] ? 'unknown' : short(grad);
-    const [, , valueText, gradText] = ['base', 'tint', 'value', 'grad'].map((name) => element.querySelector(`.${name}`));
-    valueText.textContent = value;
-    gradText.textContent = walk.isBackward ? `∂ ${gradient}` : '';
-    this.tint(element, grad, !walk.isBackward || walk.unknown[node]);
-    const name = graph.isLeaf(node) ? `leaf ${graph.nameOf(node)}` : `${graph.symbolOf(node)} ${graph.nameOf(node)}`;
-    element.setAttribute('aria-label', `${name.trim()}, value ${value === '?' ? 'not yet known' : value}${walk.isBackward ? `, gradient ${gradient}` : ''}`);
+    element.querySelector('.value').textContent = value;
+    const shown = walk.isBackward && (walk.reached[node] || walk.unknown[node] || walk.step === walk.length);
+    element.querySelector('.grad').textContent = shown ? `∂ ${gradient}` : '';
+    element.classList.toggle('odd', odd);
+    const known = shown && !walk.unknown[node];
+    const tint = element.querySelector('.tint');
+    if (odd || (known && !Number.isFinite(grad))) this.tint(tint, 'odd', 0.8);
+    else this.tint(tint, grad < 0 ? 'negative' : 'positive', known ? this.strength(grad) : 0);
+    const title = graph.isLeaf(node) ? `leaf ${names.place(node)}` : `${names.symbol(node)} ${names.place(node)}`;
+    element.setAttribute('aria-label', `${title}, value ${value === '?' ? 'not yet known' : value}${shown ? `, gradient ${gradient}` : ''}`);
   }
 
+  // Of a folded group the range of its gradients; its colours have the parts of both signs
   updateGroup(box, element, nodes) {
     const { graph, walk } = this;
-    let largest = 0;
+    let [least, most] = [Infinity, -Infinity];
+    const sums = { positive: 0, negative: 0 };
+    let odd = 0;
     for (const node of nodes) {
-      const size = Math.abs(walk.grad[node]);
-      if (size !== size || size > largest) largest = size;
-      if (size !== size) break;
-    }
-    const count = `${this.group(box).size.toLocaleString('en')} nodes`;
-    const gradient = walk.isBackward ? `max |∂| ${short(largest)}` : '';
-    element.querySelector('.value').textContent = count;
-    element.querySelector('.grad').textContent = gradient;
-    this.tint(element, largest, !walk.isBackward);
-    element.setAttribute('aria-label', `group ${graph.titleOf(box)}, ${count}, folded${gradient ? `, largest gradient ${short(largest)}` : ''}`);
-  }
-
-  tint(element, grad, none) {
-    const tint = element.querySelector('.tint');
-    const odd = !Number.isFinite(grad);
-    const strength = odd ? 0.8 : this.scale > 0 ? Math.min(Math.sqrt(Math.abs(grad) / this.scale), 1) * 0.55 : 0;
-    tint.setAttribute('class', `tint ${odd ? 'odd' : grad < 0 ? 'negative' : 'positive'}`);
-    tint.setAttribute('fill-opacity', none ? 0 : strength.toFixed(3));
-    element.classList.toggle('odd', odd && !none);
-  }
-
-  updateEdges() {
-    const { graph, walk } = this;
-    const lit = new Map();
-    const forward = walk.phase === 'forward';
-    for (const node of walk.phase === 'seed' ? [] : walk.active) {
-      const silent = !forward && walk.gradBefore[node] === 0;
-      for (let slot = graph.start[node]; slot < graph.start[node + 1]; slot += 1) {
-        const p = graph.operand[slot];
-        if (p < 0 || silent) continue;
-        const key = `${this.covers[p]},${this.covers[node]}`;
-        const text = forward
-          ? compact(graph.value[p])
-          : `+= ${compact(walk.gradBefore[node])} × ${compact(graph.local[slot])}`;
-        const both = this.covers[p] === p && this.covers[node] === node;
-        if (!lit.has(key)) lit.set(key, []);
-        if (both && !(forward && lit.get(key).length)) lit.get(key).push(text);
+      const grad = walk.isBackward && walk.reached[node] ? walk.grad[node] : 0;
+      if (!Number.isFinite(grad) || (walk.isEvaluated(node) && !graph.valueUnknown[node] && !Number.isFinite(graph.value[node]))) odd += 1;
+      else {
+        least = Math.min(least, grad);
+        most = Math.max(most, grad);
+        sums[grad < 0 ? 'negative' : 'positive'] += Math.abs(grad);
       }
     }
-    const { labels } = this.layers;
-    labels.replaceChildren();
-    for (const [key, { tail, head, points, path }] of this.edges) {
-      const on = lit.has(key);
-      path.classList.toggle('forward', on && forward);
-      path.classList.toggle('backward', on && !forward);
-      path.classList.toggle('path', this.path.has(tail) && this.path.has(head));
-      if (on) path.parentNode.append(path); // above the others
-      if (on && lit.size <= MOST_LABELS) this.label(points, lit.get(key));
-    }
+    const size = Math.max(Math.abs(least), Math.abs(most));
+    const count = `${this.group(box).size.toLocaleString('en')} nodes`;
+    const range = least === most ? compact(least) : `${compact(least)} … ${compact(most)}`;
+    const gradient = walk.isBackward && least <= most ? `∂ ${range}` : '';
+    element.querySelector('.value').textContent = odd ? `${odd} of ${count} not finite` : count;
+    element.querySelector('.grad').textContent = gradient;
+    element.classList.toggle('odd', odd > 0);
+    const [first, second] = element.querySelectorAll('.tint');
+    const width = Number(element.querySelector('.base').getAttribute('width'));
+    const part = odd ? 1 : sums.positive + sums.negative > 0 ? sums.positive / (sums.positive + sums.negative) : 1;
+    first.setAttribute('width', width * part);
+    second.setAttribute('width', width * (1 - part));
+    second.setAttribute('x', width * part);
+    const strength = walk.isBackward && least <= most ? this.strength(size) : 0;
+    this.tint(first, odd ? 'odd' : 'positive', odd ? 0.8 : strength);
+    this.tint(second, 'negative', strength);
+    element.setAttribute('aria-label', `group ${graph.titleOf(box)}, ${count}, folded${odd ? `, ${odd} not finite` : ''}${gradient ? `, gradients ${range}` : ''}`);
   }
 
-  label(points, texts) {
-    const middle = Math.floor((points.length - 1) / 2);
-    const [[x0, y0], [x1, y1]] = [points[middle], points[middle + 1]];
-    texts.forEach((text, i) => {
-      shape('text', { class: 'label', x: (x0 + x1) / 2, y: (y0 + y1) / 2 - 6 + 15 * i }, this.layers.labels, text);
-    });
+  strength(grad) {
+    return this.scale > 0 ? Math.min(Math.sqrt(Math.abs(grad) / this.scale), 1) * 0.55 : 0;
+  }
+
+  tint(rect, sign, strength) {
+    rect.setAttribute('class', `tint ${sign}`);
+    rect.setAttribute('fill-opacity', strength.toFixed(3));
+  }
+
+  // Edges have the width and the sign of their local gradients; on lit ones goes a message
+  updateEdges() {
+    const { graph, walk } = this;
+    const forward = walk.phase === 'forward';
+    const active = new Set(walk.phase === 'seed' ? [] : walk.active);
+    const { labels } = this.layers;
+    labels.replaceChildren();
+    this.heaviest = 0;
+    const weights = new Map();
+    for (const [key, { slots, nodes }] of this.edges) {
+      const known = slots.filter((_, i) => walk.isEvaluated(nodes[i]) && !graph.valueUnknown[nodes[i]]);
+      const size = Math.max(0, ...known.map((slot) => Math.abs(graph.local[slot])).filter(Number.isFinite));
+      const signs = new Set(known.map((slot) => graph.local[slot]).map((x) => (Number.isFinite(x) ? Math.sign(x) : 2)).filter((x) => x !== 0));
+      weights.set(key, { size, sign: signs.has(2) ? 'odd' : signs.size === 1 ? (signs.has(1) ? 'positive' : 'negative') : '' });
+      this.heaviest = Math.max(this.heaviest, size);
+    }
+    let lit = 0;
+    const messages = new Map();
+    for (const [key, { tail, head, path, slots, nodes }] of this.edges) {
+      const going = slots.filter((_, i) => active.has(nodes[i]) && (forward || walk.gradBefore[nodes[i]] !== 0));
+      const on = going.length > 0;
+      const { size, sign } = weights.get(key);
+      path.setAttribute('class', `edge ${sign}${on ? (forward ? ' forward' : ' backward') : ''}${this.path.has(tail) && this.path.has(head) ? ' path' : ''}`);
+      path.setAttribute('stroke-width', (1.2 + (sign === 'odd' ? 2 : this.heaviest > 0 ? 4 * Math.sqrt(size / this.heaviest) : 0)).toFixed(2));
+      if (!on) continue;
+      lit += 1;
+      path.parentNode.append(path); // above the others
+      if (!forward && tail < this.whole && head < this.whole) {
+        if (!messages.has(tail)) messages.set(tail, []);
+        messages.get(tail).push(...going.map((slot) => [walk.gradBefore[head], graph.local[slot]]));
+      }
+    }
+    if (lit <= MOST_LABELS) for (const [tail, sent] of messages) this.label(tail, sent);
+  }
+
+  // What is added to a box's gradient, below the box, where no number stands
+  label(box, sent) {
+    const [left, top, width, height] = this.rect.get(box);
+    let text = sent.map(([grad, local]) => `${compact(grad)} × ${compact(local)}`).join(' + ');
+    if (text.length > LONGEST_LABEL) text = compact(sent.reduce((sum, [grad, local]) => sum + grad * local, 0));
+    shape('text', { class: 'label', x: left + width / 2, y: top + height + 14 }, this.layers.labels, `+= ${text}`);
   }
 
   // Folding
@@ -376,7 +511,7 @@ class Picture {
       for (let box = this.graph.parent[node]; box >= 0; box = this.graph.parent[box]) closed.push(box);
     }
     closed.forEach((box) => this.open.add(box));
-    if (closed.length) this.lay();
+    if (closed.length) this.settle();
   }
 
   canShow(groups) {
@@ -391,13 +526,18 @@ class Picture {
     else this.open.add(box);
     const held = this.rect.get(box).slice();
     this.current = box;
-    this.lay();
-    if (this.fitted) this.fit();
-    else {
-      const now = this.rect.get(box);
-      this.pan((held[0] - now[0]) * this.view.scale, (held[1] - now[1]) * this.view.scale);
-    }
+    if (this.fitted) { this.begin(); return true; }
+    this.settle();
+    const now = this.rect.get(box);
+    this.pan((held[0] - now[0]) * this.view.scale, (held[1] - now[1]) * this.view.scale);
     return true;
+  }
+
+  // Lay out anew at the scale there is
+  settle() {
+    if (this.fitted) { this.begin(); return; }
+    this.sized(Math.max(this.view.scale, READABLE));
+    this.lay(this.view.scale);
   }
 
   // Unfold every group in view; false if that would be too much
@@ -405,15 +545,24 @@ class Picture {
     const closed = [...this.rect.keys()].filter((box) => this.isGroup(box) && !this.open.has(box));
     if (!closed.length || !this.canShow(closed)) return false;
     closed.forEach((box) => this.open.add(box));
-    this.lay();
-    this.fit();
+    this.begin();
     return true;
   }
 
   foldAll() {
     this.open = new Set([this.whole]);
-    this.lay();
-    this.fit();
+    this.begin();
+  }
+
+  // Unfold the user's groups, level by level, as long as everything can be read at once
+  unfoldWhatFits() {
+    for (;;) {
+      this.sized(READABLE);
+      const closed = [...this.rect.keys()].filter((box) => this.isGroup(box) && !this.open.has(box) && !this.group(box).part);
+      if (!closed.length || !this.canShow(closed)) return;
+      closed.forEach((box) => this.open.add(box));
+      if (!this.fitsAt(READABLE) && !this.fitsAt(READABLE, [1, 1], false)) { closed.forEach((box) => this.open.delete(box)); return; }
+    }
   }
 
   // The window onto the picture
@@ -423,26 +572,30 @@ class Picture {
     return [clientWidth || 800, clientHeight || 500];
   }
 
+  // The whole picture, however small
   fit() {
     const [width, height] = this.window;
     const size = this.sizes.get(this.whole);
-    const scale = Math.min(width / (size[0] + 12), (height - 44) / size[1], 1.6);
-    this.view = { scale,
-      x: (width - (size[0] - 2 * PADDING) * scale) / 2,
-      y: (height - 32 - (size[1] - 2 * PADDING - HEADING) * scale) / 2 };
-    this.fitted = true;
+    const scale = Math.min(width / size[0], (height - FOOT) / size[1], SCALES[0]);
+    this.view = { scale, ...this.middleAt(scale) };
+    this.fitted = false;
     this.show();
   }
 
-  // The whole picture if it can be read at that size, else its end
+  // The picture as it can be read: all of it if there is room, else its beginning
   begin() {
-    this.fit();
-    if (this.view.scale < (this.window[0] < 600 ? 0.5 : 0.3)) {
-      this.zoom(0.7 / this.view.scale);
-      const end = this.covers[this.graph.root];
-      this.centre(end, true);
-      this.pan((this.window[0] - this.rect.get(end)[2] * this.view.scale) / 2 - 12, 0);
-    }
+    const scale = this.lay();
+    this.view = { scale, ...this.middleAt(scale) };
+    this.fitted = true;
+    this.show();
+    if (this.walk.step > 0 && this.walk.active.length) this.centre(this.covers[this.walk.active[0]]);
+  }
+
+  middleAt(scale) {
+    const [width, height] = this.window;
+    const size = this.sizes.get(this.whole);
+    return { x: Math.max((width - size[0] * scale) / 2, 0) + PADDING * scale,
+      y: Math.max((height - FOOT - (size[1] - HEADING) * scale) / 2, 0) + PADDING * scale };
   }
 
   show() {
@@ -454,7 +607,6 @@ class Picture {
   pan(dx, dy) {
     this.view.x += dx;
     this.view.y += dy;
-    this.fitted = false;
     this.show();
   }
 
@@ -470,10 +622,10 @@ class Picture {
   centre(box, readable = false) {
     const [left, top, width, height] = this.rect.get(box);
     const [w, h] = this.window;
-    if (readable && this.view.scale < 0.6) this.view.scale = 1;
+    if (readable && this.view.scale < READABLE) this.view.scale = 1;
     const { scale } = this.view;
     const [x, y] = [this.view.x + (left + width / 2) * scale, this.view.y + (top + height / 2) * scale];
-    if (readable || x < 30 || y < 30 || x > w - 30 || y > h - 30) this.pan(w / 2 - x, h / 2 - y);
-    else this.show();
+    const [dx, dy] = [(width / 2) * scale + 8, (height / 2) * scale + 24];
+    this.pan(x < dx || x > w - dx ? w / 2 - x : 0, y < dy || y > h - dy - FOOT ? (h - FOOT) / 2 - y : 0);
   }
 }

@@ -1,0 +1,396 @@
+// The panel: what happens at the step, or what is known of the node that was chosen; the leaves to
+// change; what can be found.
+
+const byId = (id) => document.getElementById(id);
+
+// An element with properties and children; text never becomes markup
+function make(name, properties = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in element) element[key] = value;
+    else element.setAttribute(key, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const data = JSON.parse(byId('data').textContent);
+const graph = new Graph(data);
+const walk = new Walk(graph);
+const findings = new Findings(graph);
+const names = new Names(graph);
+const picture = new Picture(graph, walk, data, byId('picture'));
+let selected = null; // the node that was chosen; null while the panel follows the step
+let timer = null;
+let replayed = null; // the step of the training run that the leaves show
+
+const MOST_CARDS = 6;
+const MOST_LEAVES = 60;
+
+const slotsOf = (node) => {
+  const slots = [];
+  for (let slot = graph.start[node]; slot < graph.start[node + 1]; slot += 1) {
+    if (graph.operand[slot] >= 0) slots.push(slot);
+  }
+  return slots;
+};
+
+// One thing at a time: a chosen node, else what the step does
+
+function showStep() {
+  const body = byId('step-body');
+  const { phase, active } = walk;
+  byId('step-title').textContent = selected === null ? 'Step' : 'Node';
+  if (selected !== null) {
+    const back = make('button', { type: 'button', id: 'follow' }, 'Back to the step');
+    back.addEventListener('click', () => { selected = null; showStep(); });
+    body.replaceChildren(nodeCard(selected), back);
+  } else if (phase === 'start') {
+    const found = [make('p', {}, `The leaves have values. Press play: ${names.label(graph.root)} is computed from them, and then its derivatives, from ${names.label(graph.root)} back to every leaf.`)];
+    body.replaceChildren(...found);
+  } else if (phase === 'seed') {
+    const card = nodeCard(graph.root);
+    card.append(make('p', { className: 'message' }, 'grad = 1'),
+      make('p', { className: 'soft' }, `Backpropagation starts at the root: the derivative of ${names.label(graph.root)} by itself is 1.`));
+    body.replaceChildren(card);
+  } else {
+    const boxes = [...new Set(active.map((node) => picture.covers[node]))];
+    const running = new Map();
+    body.replaceChildren(...boxes.slice(0, MOST_CARDS).map((box) => (
+      picture.isGroup(box) ? groupCard(box, active.filter((node) => picture.covers[node] === box)) : nodeCard(box, running))));
+    if (boxes.length > MOST_CARDS) body.append(make('p', { className: 'soft' }, `and ${boxes.length - MOST_CARDS} more of this level`));
+  }
+}
+
+function titleLine(box) {
+  const button = make('button', { type: 'button', title: 'Show in the graph' }, graph.titleOf(box));
+  button.addEventListener('click', () => (picture.isGroup(box) ? activate(box) : select(box, true)));
+  const groups = picture.isGroup(box) ? '' : graph.groupsOf(box).join(' › ');
+  return make('p', { className: 'row' }, button, make('span', { className: 'soft' }, groups));
+}
+
+function groupCard(box, nodes) {
+  const way = walk.phase === 'forward' ? 'forward' : 'backward';
+  const card = make('div', { className: `card ${way}` }, titleLine(box));
+  const count = `${nodes.length.toLocaleString('en')} operation${nodes.length === 1 ? '' : 's'}`;
+  card.append(make('p', { className: 'equation' }, way === 'forward' ? `${count} computed` : `${count} sent their gradients back`));
+  const outside = nodes.filter((node) => graph.resultsFrom(node).some((r) => picture.covers[r] !== box) || node === graph.root);
+  const rows = outside.slice(0, MOST_OPERANDS).map((node) => link(node, way === 'forward' ? names.valueText(node) : `∂ ${compact(walk.grad[node])}`));
+  if (rows.length) card.append(make('p', { className: 'soft' }, 'what others use of it'), make('ul', { className: 'found', tabIndex: 0 }, ...rows));
+  card.append(make('p', { className: 'soft' }, 'Unfold it to go through it node by node.'));
+  return card;
+}
+
+function nodeCard(node, running = new Map()) {
+  const evaluated = walk.isEvaluated(node);
+  const sending = walk.phase === 'backward' && walk.sentAt[node] === walk.step;
+  const card = make('div', { className: `card ${walk.isBackward ? 'backward' : 'forward'}` }, titleLine(node));
+  if (!graph.isLeaf(node)) card.append(make('p', { className: 'soft definition' }, names.definition(node)));
+  card.append(make('p', { className: 'equation' }, evaluated ? names.equation(node) : 'not yet computed'));
+  if (walk.isBackward && node !== graph.root) {
+    const grad = sending ? walk.gradBefore[node] : walk.grad[node];
+    card.append(make('p', { className: 'equation gradient' },
+      walk.unknown[node] ? 'gradient unknown' : `∂${names.label(graph.root)}/∂${names.closed(node)} = ${compact(grad)}`));
+  }
+  if (sending && !walk.reached[node] && !walk.unknown[node]) card.append(make('p', {}, 'No message has reached it; it sends none.'));
+  else if (evaluated) for (const slot of slotsOf(node).slice(0, MOST_OPERANDS)) card.append(...operandLines(node, slot, sending, running));
+  if (selected === node) card.append(...details(node, evaluated));
+  return card;
+}
+
+// The local gradient, and the message while it goes
+function operandLines(node, slot, sending, running) {
+  const p = graph.operand[slot];
+  const lines = [make('p', { className: 'formula' }, names.local(node, slot))];
+  if (!sending) return lines;
+  const target = names.closed(p);
+  if (!graph.isSent(node, slot)) return [make('p', { className: 'message' }, `${target} was not picked: it is sent nothing`)];
+  const grad = walk.gradBefore[node];
+  const message = grad * graph.local[slot];
+  const before = running.get(p) ?? walk.gradBefore[p];
+  running.set(p, before + message);
+  const more = before === 0 ? '' : `; its sum ${compact(before)} → ${compact(before + message)}`;
+  lines.push(make('p', { className: 'message' }, `${target}.grad += ${compact(grad)} × ${bracketed(compact(graph.local[slot]))} = ${compact(message)}${more}`));
+  return lines;
+}
+
+function details(node, evaluated) {
+  const found = [];
+  const rows = [];
+  if (evaluated) rows.push(['value', graph.valueUnknown[node] ? 'unknown: only Python can compute it anew' : full(graph.value[node])]);
+  if (walk.isBackward) rows.push(['gradient so far', walk.unknown[node] ? 'unknown' : full(walk.grad[node])]);
+  if (node in data.lines) rows.push(['made at', data.sources[data.lines[node]]]);
+  if (rows.length) found.push(make('table', {}, ...rows.map(([name, text]) => make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, text)))));
+  if (graph.isLeaf(node)) found.push(leafControls(node), nudgeControls(node));
+  const operands = [...new Set([...graph.operandsOf(node)].filter((p) => p >= 0))];
+  if (operands.length) found.push(make('p', { className: 'soft' }, 'computed from'), list(operands));
+  const results = graph.resultsFrom(node);
+  if (results.length) found.push(make('p', { className: 'soft' }, 'used by'), list(results));
+  return found;
+}
+
+const PHASES = { start: 'Start', forward: 'Forward', seed: 'Backward', backward: 'Backward' };
+
+function describeStep() {
+  const { phase, active } = walk;
+  if (phase === 'start') return 'Start: only the leaves have values';
+  if (phase === 'seed') return 'The gradient of the root is 1';
+  const box = picture.covers[active[0]];
+  const others = new Set(active.map((node) => picture.covers[node])).size - 1;
+  const more = others ? `, and ${others} more` : '';
+  if (picture.isGroup(box)) return `${PHASES[phase]}: group ${graph.titleOf(box)}${more}`;
+  if (phase === 'forward') return `Forward: ${names.label(box)}: ${names.equation(box)}${more}`;
+  return `Backward from ${names.label(box)}: gradient ${compact(walk.gradBefore[box])}${more}`;
+}
+
+// Lists of nodes
+
+function link(node, more = '') {
+  const button = make('button', { type: 'button', title: names.place(node) },
+    make('span', {}, names.place(node)), make('span', {}, more || (walk.isEvaluated(node) ? names.valueText(node) : '?')));
+  button.addEventListener('click', () => select(node, true));
+  return make('li', {}, button);
+}
+
+function list(nodes, more = () => '', most = 100) {
+  const found = make('ul', { className: 'found', tabIndex: 0 }, ...nodes.slice(0, most).map((node) => link(node, more(node))));
+  if (!nodes.length) return make('p', { className: 'soft' }, 'none');
+  if (nodes.length > most) found.append(make('li', { className: 'soft' }, `and ${nodes.length - most} more`));
+  return found;
+}
+
+// Changing leaves
+
+function rangeOf(leaf) {
+  const start = graph.recorded[leaf];
+  const reach = Number.isFinite(start) ? Math.max(2 * Math.abs(start), 2) : 2;
+  const middle = Number.isFinite(start) ? start : 0;
+  return [middle - reach, middle + reach];
+}
+
+function leafControls(leaf) {
+  const [low, high] = rangeOf(leaf);
+  const name = names.place(leaf);
+  const title = make('button', { type: 'button', className: 'name', title: name }, name);
+  title.addEventListener('click', () => select(leaf, true));
+  const slider = make('input', { type: 'range', min: low, max: high, step: 'any', 'aria-label': `slider of ${name}` });
+  const typed = make('input', { type: 'text', inputMode: 'decimal', 'aria-label': `value of ${name}` });
+  const row = make('div', { className: `leaf${name.length > 9 ? ' long' : ''}`, 'data-leaf': leaf }, title, slider, typed);
+  slider.addEventListener('input', () => changeLeaf(leaf, Number(slider.value)));
+  typed.addEventListener('change', () => {
+    const number = numberTyped(typed.value);
+    typed.setAttribute('aria-invalid', String(number === null));
+    if (number === null) say(`${typed.value} is not a number`);
+    else changeLeaf(leaf, number);
+  });
+  showLeaf(row);
+  return row;
+}
+
+function numberTyped(text) {
+  const plain = text.trim().replaceAll('−', '-').toLowerCase();
+  if (/^[-+]?inf(inity)?$|^[-+]?∞$/.test(plain)) return plain.startsWith('-') ? -Infinity : Infinity;
+  if (plain === 'nan') return NaN;
+  return plain === '' || Number.isNaN(Number(plain)) ? null : Number(plain);
+}
+
+function showLeaf(row) {
+  const number = graph.value[Number(row.dataset.leaf)];
+  const [slider, typed] = row.querySelectorAll('input');
+  if (document.activeElement !== slider) slider.value = number;
+  if (document.activeElement !== typed) typed.value = full(number).replaceAll('−', '-');
+}
+
+function changeLeaf(leaf, number) {
+  replayed = null;
+  graph.change([[leaf, number]]);
+  numbersChanged();
+}
+
+function resetLeaves() {
+  replayed = null;
+  graph.reset();
+  numbersChanged();
+  announce('All leaves are back at their values');
+}
+
+// Move a leaf by a little, and compare the change of the root with the gradient
+function nudge(leaf, amount) {
+  const start = graph.value[leaf];
+  const grad = graph.grad[leaf];
+  const before = graph.value[graph.root];
+  const moved = start + amount;
+  graph.change([[leaf, moved]]);
+  const after = graph.value[graph.root];
+  graph.change([[leaf, start]]);
+  return { ratio: (after - before) / (moved - start), grad, change: after - before };
+}
+
+function nudgeControls(leaf) {
+  const amount = make('input', { type: 'text', value: '0.001', size: 8, 'aria-label': 'ε' });
+  const button = make('button', { type: 'button' }, 'Nudge by ε');
+  const result = make('p', { className: 'formula', id: 'nudged', role: 'status' });
+  button.addEventListener('click', () => {
+    const number = numberTyped(amount.value);
+    if (!number || !Number.isFinite(number)) { result.textContent = 'ε is a number other than 0'; return; }
+    const { ratio, grad, change } = nudge(leaf, number);
+    result.textContent = `root changes by ${full(Number(change.toPrecision(6)))}: Δroot / ε = ${full(Number(ratio.toPrecision(6)))}, gradient ${full(Number(grad.toPrecision(6)))}`;
+  });
+  return make('div', {}, make('div', { className: 'row' }, amount, button), result);
+}
+
+function showLeaves() {
+  const body = byId('leaves-body');
+  const leaves = [];
+  for (let i = 0; i < graph.count; i += 1) if (graph.isLeaf(i)) leaves.push(i);
+  leaves.sort((a, b) => (graph.nameOf(b) !== '') - (graph.nameOf(a) !== '') || a - b);
+  const reset = make('button', { type: 'button', id: 'reset' }, 'Reset');
+  reset.addEventListener('click', resetLeaves);
+  body.append(make('p', { className: 'row' }, make('strong', { id: 'root-value' }), reset));
+  body.append(...leaves.slice(0, MOST_LEAVES).map(leafControls));
+  if (leaves.length > MOST_LEAVES) {
+    body.append(make('p', { className: 'soft' }, `and ${(leaves.length - MOST_LEAVES).toLocaleString('en')} more: search for “leaf”, or choose one in the graph`));
+  }
+}
+
+function numbersChanged() {
+  walk.refresh();
+  picture.update();
+  if (!byId('step-body').contains(document.activeElement)) showStep();
+  refreshNumbers();
+}
+
+// What shows numbers beside the picture
+function refreshNumbers() {
+  document.querySelectorAll('[data-leaf]').forEach(showLeaf);
+  const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
+  byId('root-value').textContent = `${names.label(graph.root)} = ${walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?'}`;
+  showLegend();
+  showAlert();
+  showTurned();
+  if (byId('gradients').open) showGradients();
+  if (byId('health').open) showHealth();
+  showReplayNumbers();
+}
+
+// What colours and widths mean, with their scales
+
+function showLegend() {
+  const number = (text) => make('span', { className: 'number' }, text);
+  const bar = (className, size) => [number(size > 0 ? `−${compact(size)}` : '−'),
+    make('span', { className: `scale ${className}` }), number(size > 0 ? compact(size) : '+')];
+  byId('legend').replaceChildren(
+    make('span', {}, `box: ∂${clipped(names.label(graph.root), 12)}/∂value`), ...bar('boxes', walk.isBackward ? picture.scale : 0),
+    make('span', { className: 'swatch odd' }), make('span', {}, 'not finite'),
+    make('span', { className: 'gap' }, 'edge: ∂result/∂operand'), ...bar('lines', picture.heaviest),
+  );
+}
+
+// Where values stop being numbers, at once
+
+function showAlert() {
+  const { values, grads, oddValues, oddGrads } = findings.origins();
+  const [node] = [...values, ...grads];
+  byId('alert').hidden = node === undefined;
+  if (node === undefined) return;
+  const button = make('button', { type: 'button' }, `It begins at ${names.place(node)}: show`);
+  button.addEventListener('click', () => {
+    mark(findings.pathToRoot(node), `from ${names.place(node)} to the root`);
+    go(walk.length, false);
+    select(node, true);
+  });
+  byId('alert').replaceChildren(make('p', { className: 'warning' },
+    `${oddValues.toLocaleString('en')} values and ${oddGrads.toLocaleString('en')} gradients are NaN or infinite.`), button);
+}
+
+// Where the values lead the program another way than the one that was recorded
+
+const COMPARISONS = { less: ['<', '≥'], less_equal: ['≤', '>'], equal: ['=', '≠'], not_equal: ['≠', '='] };
+
+function showTurned() {
+  const found = graph.turned();
+  byId('turned').hidden = found === null;
+  if (found === null) return;
+  const side = (p) => (p < 0 ? compact(graph.valueOf(p)) : names.expression(p)[0]);
+  const signs = COMPARISONS[found.operation] ?? [found.operation, `not ${found.operation}`];
+  const [was, is] = found.outcome ? signs : [...signs].reverse();
+  byId('turned').replaceChildren(
+    make('p', { className: 'warning' }, 'Your program would take another branch here.'),
+    make('p', {}, `It ran with ${side(found.a)} ${was} ${side(found.b)}; now ${compact(graph.valueOf(found.a))} ${is} ${compact(graph.valueOf(found.b))}. What the page shows is still the branch that was recorded: run the program with these values to see the other.`),
+    make('p', { className: 'soft' }, found.line),
+  );
+}
+
+// Finding
+
+function showFind() {
+  const input = make('input', { type: 'search', id: 'search', placeholder: 'name, operation, 0.5, > 10, nan', 'aria-label': 'Search nodes' });
+  const count = make('p', { className: 'soft', id: 'search-count', role: 'status' });
+  const found = make('div', { id: 'search-found' });
+  const search = () => {
+    const nodes = findings.search(input.value);
+    found.replaceChildren(input.value.trim() ? list(nodes) : '');
+    count.textContent = input.value.trim() ? `${nodes.length.toLocaleString('en')} found` : '';
+    return nodes;
+  };
+  input.addEventListener('input', search);
+  input.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter') { const [first] = search(); if (first !== undefined) select(first, true); }
+    if (event.key === 'Escape') { input.value = ''; search(); input.blur(); }
+  });
+  const heaviest = make('button', { type: 'button', id: 'heaviest' }, 'Heaviest path');
+  heaviest.title = 'from the root to a leaf, by the product of local gradients; to the selected leaf if one is';
+  heaviest.addEventListener('click', () => {
+    const { path, product } = findings.heaviestPath(selected !== null && graph.isLeaf(selected) ? selected : -1);
+    mark(path, path.length ? `${path.length} nodes from ${names.place(path[0])} to the root; product of local gradients ±${short(product)}` : 'No gradient reaches this leaf');
+  });
+  const clear = make('button', { type: 'button', id: 'unmark' }, 'Clear mark');
+  clear.addEventListener('click', () => mark([], ''));
+  byId('find-body').append(make('div', { className: 'row' }, input), count, found,
+    make('div', { className: 'row' }, heaviest, clear), make('p', { id: 'path-text', role: 'status' }), make('div', { id: 'path-list' }));
+}
+
+// Mark nodes in the picture, unfolding what hides them where there is room
+function mark(nodes, text) {
+  picture.path = new Set(nodes);
+  if (nodes.length && nodes.length <= 200) nodes.forEach((node) => picture.reveal(node));
+  picture.update();
+  byId('path-text').textContent = text;
+  byId('path-list').replaceChildren(nodes.length ? list(nodes, (node) => `∂ ${short(graph.grad[node])}`) : '');
+  if (nodes.length) picture.centre(picture.covers[nodes[0]]);
+}
+
+function showGradients() {
+  const body = byId('gradients-body');
+  const leavesOnly = byId('leaves-only')?.checked ?? true;
+  const box = make('input', { type: 'checkbox', id: 'leaves-only', checked: leavesOnly });
+  box.addEventListener('change', showGradients);
+  const grad = (node) => `∂ ${short(graph.grad[node])}`;
+  body.replaceChildren(
+    make('label', { className: 'row' }, box, 'leaves only'),
+    make('p', { className: 'soft' }, 'largest'), list(findings.byGradient(leavesOnly, true, 10), grad),
+    make('p', { className: 'soft' }, 'smallest'), list(findings.byGradient(leavesOnly, false, 10), grad),
+  );
+}
+
+function showHealth() {
+  const { off, saturated } = findings.quiet();
+  const { values, grads, oddValues, oddGrads } = findings.origins();
+  const toOrigin = (text, nodes, way) => nodes.map((node) => {
+    const button = make('button', { type: 'button', className: 'origin' }, `${text}: ${names.place(node)}`);
+    button.addEventListener('click', () => {
+      mark(way(node), `from ${names.place(node)} to the root`);
+      go(walk.length, false);
+      select(node, true);
+    });
+    return make('p', {}, button);
+  }).slice(0, 20);
+  byId('health-body').replaceChildren(
+    make('p', { className: 'soft' }, `ReLUs that are off (gradient 0): ${off.length}`), list(off),
+    make('p', { className: 'soft' }, `saturated tanhs and sigmoids (under 2 % of their steepest): ${saturated.length}`), list(saturated),
+    make('p', { className: oddValues ? 'warning' : 'soft' }, `values that are NaN or infinite: ${oddValues}`),
+    ...toOrigin('begins at', values, (node) => findings.pathToRoot(node)),
+    make('p', { className: oddGrads ? 'warning' : 'soft' }, `gradients that are NaN or infinite: ${oddGrads}`),
+    ...toOrigin('begins at', grads, (node) => findings.pathToRoot(node)),
+  );
+}
