@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
+from expand import rebuilt
 from loop_programs import FUNCTIONS, loop_program
 from recorded_programs import PROGRAMS, recorded
 from test_segments import POINTS, run
@@ -23,7 +24,6 @@ from chainrule.passes import grammar, nest, repeats, roll
 from chainrule.passes.differentiate import differentiated
 from chainrule.passes.flat import flat
 from chainrule.passes.grammar import Grammar
-from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.repeats import named_pairs
 from chainrule.passes.roll import rolled
 from chainrule.passes.rows import Rows
