@@ -1,4 +1,4 @@
-"""Random compositions of parts: functions that may be compiled, in formulas that are differentiated.
+"""Random compositions of parts: functions that may be compiled, in formulas that are derived.
 
 A composition is the same function whether its parts are compiled or not.
 """
@@ -74,7 +74,7 @@ def _part(
         nested = _part(random, wrap, depth - 1, captured, texts)
         below = inner
 
-        def inner(xs: Sequence[Any]) -> Any:  # type: ignore[no-redef]
+        def inner(xs: Sequence[Any]) -> Any:
             return below([*xs, *nested(list(xs))])
 
     texts.append(kind)
@@ -121,7 +121,7 @@ def _lanes(
     rng = np.random.default_rng(random.randrange(1000))
     numbers = np.where(rng.random((2, LANES)) < 0.2, 0.0, rng.normal(size=(2, LANES)))
     axis = random.randrange(2)
-    reduce = random.choice((None, "sum", "mean"))
+    reduce: Any = random.choice((None, "sum", "mean"))
     moving = random.random() < 0.5
     rows = numbers.T if axis == 0 else numbers
     texts.append(f"{reduce} axis {axis} moving {moving}")
