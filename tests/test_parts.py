@@ -13,7 +13,7 @@ import pytest
 from random_parts import COORDINATES, INPUTS, composition
 
 import chainrule as cr
-from chainrule import Node
+from chainrule import Node, lanes
 from chainrule import math as cm
 from chainrule.jit import inside, parts
 
@@ -271,3 +271,55 @@ def test_forward_mode_of_a_custom_gradient_still_raises() -> None:
 
     with pytest.raises(TypeError, match="reverse mode alone"):
         cr.jvp(tripled, (1.0,), (1.0,))
+
+
+IN_TRACES: dict[str, Callable[..., Any]] = {
+    "value": lambda f, x: cr.compile(f)(x),
+    "grad": lambda f, x: cr.compile(cr.value_and_grad(f))(x),
+    "hessian": lambda f, x: cr.compile(cr.hessian(f))(x),
+    "jvp": lambda f, x: cr.compile(lambda y: directional(f, y))(x),
+    "lanes": lambda f, x: cr.compile(cr.vmap(cr.grad(f)))(np.stack([x, x[::-1], x + 0.5])),
+}
+PLAIN: dict[str, Callable[..., Any]] = {
+    "value": lambda f, x: f(x),
+    "grad": lambda f, x: cr.value_and_grad(f)(x),
+    "hessian": lambda f, x: cr.hessian(f)(x),
+    "jvp": directional,
+    "lanes": lambda f, x: cr.vmap(cr.grad(f))(np.stack([x, x[::-1], x + 0.5])),
+}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_lanes_in_a_trace(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vmap inside is a loop of which one iteration is traced, or lane by lane where it can't."""
+    monkeypatch.setattr(lanes, "LEAST_LOOP", 2)
+    wrap = random_choice(seed)
+    inner = composition(Random(seed), wrap, kinds=("lanes", "lanes", "gradient"))
+    plain = composition(Random(seed), lambda f: f, kinds=("lanes", "lanes", "gradient"))
+    random = Random(seed)
+    point = np.array([random.choice(COORDINATES) for _ in range(INPUTS)])
+    for name in random.sample([*IN_TRACES], 2):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = IN_TRACES[name](inner.function, point)
+            expected = PLAIN[name](plain.function, point)
+        assert_same(found, expected, f"seed {seed}, {name}: {plain.text}")
+
+
+def random_choice(seed: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Whether parts are compiled."""
+    return cr.compile if seed % 2 else lambda f: f
+
+
+def test_many_lanes_in_a_trace() -> None:
+    """They cost what one costs to trace, however many there are."""
+    xs = np.linspace(-1.0, 1.0, 200_001)
+    total = cr.vmap(weighted, in_axes=(None, 0), reduce="mean")
+    f = cr.compile(cr.value_and_grad(lambda w, x: cm.log(total(w, x)) * w))
+    value, slope = f(0.3, xs)
+    mean = np.exp(-((xs - 0.3) ** 2)).mean()
+    of_mean = (2.0 * (xs - 0.3) * np.exp(-((xs - 0.3) ** 2))).mean()
+    assert value == pytest.approx(np.log(mean) * 0.3)
+    assert slope == pytest.approx(np.log(mean) + 0.3 * of_mean / mean)
+    assert not f.stats().eager
+    assert f.stats().nodes < 100
