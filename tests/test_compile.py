@@ -1465,9 +1465,12 @@ def test_compiling_must_pay_for_lanes(reduce: Any) -> None:
     made = cr.value_and_grad(mapped) if reduce else cr.vmap(cr.value_and_grad(f), (0, None))
     points = np.random.default_rng(3).permutation([1.0 / 0.99**k * 1.0001 for k in range(200)])
     compiled = cr.compile(made)
-    for x in (points, points[::-1], points[:1]):
-        for found, expected in zip(compiled(x, 1), made(x, 1), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-13)
+    line = f.__code__.co_firstlineno + 1
+    with pytest.warns(RuntimeWarning, match=f"which part at {__file__}:{line};") as caught:
+        for x in (points, points[::-1], points[:1]):
+            for found, expected in zip(compiled(x, 1), made(x, 1), strict=True):
+                np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert len(caught) == 1
     assert compiled.stats().traces < 120
 
 
