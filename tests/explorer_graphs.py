@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable
 
-from chainrule import Node, Recording, group, record_lines
+from chainrule import Node, Recording, TrainingSet, group, record_lines
 
 
 def dense_unit() -> Node:
@@ -133,6 +133,20 @@ def trained() -> tuple[Node, Recording]:
         for weight in (w, b):
             weight.data -= 0.3 * weight.grad
     return compute(), recording
+
+
+def practised(sizes: tuple[int, ...] = (2, 3, 1)) -> tuple[Node, TrainingSet]:
+    """The loss of a network on one point, and points to train on."""
+    x = [Node(0.5, name=f"x{i}") for i in range(sizes[0])]
+    target = Node(1.0, name="target")
+    y = output(weights(sizes), x)
+    with group("loss"):
+        loss: Node = (y - target) ** 2
+        loss.name = "loss"
+    rng = random.Random(6)
+    rows = [[rng.uniform(-1, 1) for _ in x] for _ in range(12)]
+    points = [[*row, 1.0 if sum(row) > 0 else -1.0] for row in rows]
+    return loss, TrainingSet(x, target, points, output=y)
 
 
 def unannotated() -> Node:

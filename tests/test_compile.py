@@ -432,15 +432,29 @@ def test_arrays_of_nodes() -> None:
         f(np.array([None, 2.0], dtype=object))
 
 
-def test_an_array_of_nodes_over_lanes_is_eager() -> None:
-    """With one warning, and right."""
+def test_an_array_of_nodes_over_lanes() -> None:
+    """Each lane may have other nodes: what they get comes of the lanes that they are in."""
     f = cr.compile(cr.vmap(lambda x: x * x))
+    x = np.array([Node(1.0), Node(3.0), 2.0])
+    y = f(x)
+    y[1].backward()
+    assert [node.grad for node in x[:2]] == [0.0, 6.0]
+    assert [node.data for node in f(x)] == [1.0, 9.0, 4.0]
+    assert f(np.array([1.0, 2], dtype=object)).tolist() == [1.0, 4.0]
+    odd = np.array([1.0, None], dtype=object)
+    with pytest.raises(TypeError), pytest.warns(RuntimeWarning, match="here NoneType None"):
+        f(odd)
+
+
+def test_an_array_of_objects_over_lanes_is_eager() -> None:
+    """Where what is computed of nodes is in Python alone; with one warning, and right."""
+    twice = cr.Operation("twice", lambda x: 2.0 * float(x), [lambda y, x: 2.0])
+    f = cr.compile(cr.vmap(lambda x: twice(x) * x))
     x = np.array([Node(1.0), Node(3.0)])
     with pytest.warns(RuntimeWarning, match="runs eagerly: an array of nodes over the lanes"):
         y = f(x)
     y[1].backward()
-    assert [node.grad for node in x] == [0.0, 6.0]
-    assert [node.data for node in f(x)] == [1.0, 9.0]
+    assert [node.grad for node in x] == [0.0, 12.0]
 
 
 def test_the_result_of_nodes_goes_on() -> None:

@@ -16,7 +16,7 @@ import pytest
 from references import REFERENCES
 
 import chainrule
-from chainrule import Node, Operation, Recording, cli, explore, group, record_lines
+from chainrule import Node, Operation, Recording, TrainingSet, cli, explore, group, record_lines
 from chainrule.explorer.formulas import as_text, form_of, operand_names, textbook, value
 from chainrule.explorer.graph import Graph
 from chainrule.explorer.layout import lay_out
@@ -284,6 +284,10 @@ def test_bad_input(tmp_path: Path) -> None:
         explore(y, history=[])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the history is empty"):
         explore(y, history=Recording())
+    with pytest.raises(TypeError, match=r"lines are what record_lines gives .* not list"):
+        explore(y, lines=[])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="training is a TrainingSet, not list"):
+        explore(y, training=[])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="title is text, not int"):
         explore(y, title=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'page.txt' should end in .html"):
@@ -354,17 +358,61 @@ def test_folded_groups_are_one_node_for_each_result() -> None:
     assert grads == pytest.approx([node.grad for node in kept], rel=1e-12)
 
 
+def test_training_sets() -> None:
+    """Their nodes and points are looked at when they are made, or put in a page."""
+    x, t = Node(1.0, name="x"), Node(2.0, name="t")
+    y = x * 3.0
+    assert data_of(explore(y - t, training=TrainingSet([x], t, [(1, 2)], output=y)).html)[
+        "training"
+    ] == {"inputs": [0], "target": 2, "output": 1, "points": [[1.0, 2.0]]}
+    with pytest.raises(ValueError, match="of the training set is not in the graph"):
+        explore(y, training=TrainingSet([x], t, [(1, 2)]))
+    with pytest.raises(TypeError, match=r"takes nodes, not float 1\.0"):
+        TrainingSet([1.0], t, [(1, 2)])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="inputs and target are leaves, not"):
+        TrainingSet([x], y, [(1, 2)])
+    for inputs in ([], [x, x], [t]):
+        with pytest.raises(ValueError, match="one leaf for each input and one for the target"):
+            TrainingSet(inputs, t, [(1, 2)])
+    with pytest.raises(ValueError, match="1 to 500 points, not 0"):
+        TrainingSet([x], t, [])
+    for point in ((1,), (1, 2, 3), (math.nan, 1)):
+        with pytest.raises(ValueError, match="each point is 2 finite numbers"):
+            TrainingSet([x], t, [point])
+
+
+def test_comparisons_are_noted() -> None:
+    """With what they compare, as far as the graph has a part in it, in their order."""
+    with record_lines() as lines:
+        x, other = Node(2.0, name="x"), Node(5.0)
+        y = x
+        while y < 50.0:
+            y = y * 3.0
+        assert other > 1.0
+        assert y * x > y
+    assert len(lines.decisions) == 6
+    data = data_of(explore(y, lines=lines).html)
+    count = data["count"]
+    assert [(name, outcome) for name, _, _, outcome, _ in data["decisions"]] == [
+        *[("less", True)] * 3,
+        *[("less", False)],
+        *[("less", True)],
+    ]
+    assert [a for _, a, *_ in data["decisions"]] == [0, 1, 2, 3, 3]
+    assert data["decisions"][-1][2] == count  # y * x comes after what is shown
+    assert len(numbers(data["value"])) == count + 1
+    assert data_of(explore(y).html)["decisions"] == []
+
+
 # Groups and layout
 
 
 def chain(count: int) -> Node:
     """Operations in a chain that do not repeat."""
-    rng, x = Random(5), Node(1.0)
-    y = x
+    rng, y = Random(5), Node(1.0)
+    functions = [chainrule.math.sin, chainrule.math.cos, chainrule.math.tanh, chainrule.math.sinh]
     for _ in range(count - 1):
-        y = rng.choice([Node.sin, Node.cos, Node.tanh, Node.exp, lambda x: -x, lambda x: x * 0.5])(
-            y
-        )
+        y = rng.choice(functions)(y)
     return y
 
 

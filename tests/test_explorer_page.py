@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from explorer_graphs import GRAPHS, lost, network, trained, unannotated
+from explorer_graphs import GRAPHS, lost, network, practised, trained, unannotated
 from playwright.sync_api import Browser, Page, sync_playwright
 from references import REFERENCES
 
 import chainrule.math as m
-from chainrule import Node, Operation, Recording, explore, group, record_lines
+from chainrule import Node, Operation, Recording, TrainingSet, explore, group, record_lines
 from chainrule.explorer.formulas import form_of
 from chainrule.explorer.javascript import arithmetic
 from chainrule.rules import OPERATIONS
@@ -174,6 +174,8 @@ def test_everything_can_be_read(opened: Opener, size: str) -> None:
     graphs = {name: (make(), {}) for name, make in GRAPHS.items()}
     root, history = trained()
     graphs["training"] = (root, {"history": history})
+    loss, points = practised()
+    graphs["practice"] = (loss, {"training": points})
     for name, (graph, options) in graphs.items():
         page = opened(graph, settings={"viewport": {"width": width, "height": height}}, **options)
         for scheme in ("light", "dark"):
@@ -442,6 +444,133 @@ def test_what_only_python_can_compute_is_unknown(opened: Opener) -> None:
     assert texts(page, index[b])[1] == "unknown"
     page.click("#reset")
     assert texts(page, index[y])[0] == short(y.data)
+
+
+def test_another_branch_is_said_plainly(opened: Opener) -> None:
+    """Where changed values would make an ``if`` go the other way, also one on hidden values."""
+    with record_lines() as lines:
+        x, limit = Node(2.0), Node(5.0)
+        y = x * 3.0 if x * x < limit else -x
+    page = opened(y, lines=lines)
+    turned = page.locator("#turned")
+    assert not turned.is_visible()
+    slider = page.locator('#leaves-body [aria-label="value of x"]')
+    for number, other in (("-2.2", False), ("2.3", True), ("2", False)):
+        slider.fill(number)
+        page.keyboard.press("Enter")
+        assert turned.is_visible() == other
+    slider.fill("-3")
+    page.keyboard.press("Enter")
+    text = turned.text_content() or ""
+    assert "It ran with x² < limit; now 9 ≥ 5." in text.replace("x·x", "x²")
+    assert "test_explorer_page.py" in text
+    assert "if x * x < limit" in text
+
+
+# Training in the page
+
+
+def learnt(steps: int, rate: float, points: list[list[float]]) -> tuple[float, list[float]]:
+    """The mean loss and the weights after steps of gradient descent, by Python."""
+    loss, training = practised()
+    leaves = [node for node in loss.sorted_nodes()[::-1] if not node._parents]
+    weights = [leaf for leaf in leaves if leaf not in (*training.inputs, training.target)]
+
+    def mean_of(values: list[Node]) -> Node:
+        total = Node(0.0)
+        at = {id(leaf): value for leaf, value in zip(weights, values, strict=True)}
+        for point in points:
+            at |= {id(x): Node(v) for x, v in zip(training.inputs, point[:-1], strict=True)}
+            at[id(training.target)] = Node(point[-1])
+            total = total + computed(loss, at)
+        mean: Node = total / len(points)
+        return mean
+
+    numbers = [leaf.data for leaf in weights]
+    for _ in range(steps):
+        values = [Node(number) for number in numbers]
+        mean_of(values).backward()
+        numbers = [value.data - rate * value.grad for value in values]
+    return mean_of([Node(number) for number in numbers]).data, numbers
+
+
+def computed(root: Node, at: dict[int, Node]) -> Node:
+    """A graph again from other leaves."""
+    at = at.copy()
+    for node in root.sorted_nodes()[::-1]:
+        if node._parents:
+            operands = [at[id(x)] if isinstance(x, Node) else x for x in node.operands]
+            assert node.operation is not None
+            again: Node = node.operation(*operands)
+            at[id(node)] = again
+    return at[id(root)]
+
+
+def test_training_in_the_page(opened: Opener) -> None:
+    """Steps move the weights as Python does; points are added, moved and taken away."""
+    loss, training = practised()
+    page = opened(loss, training=training)
+    plot = page.locator("#plot").bounding_box()
+    assert plot is not None
+
+    def agree(steps: int, start: list[list[float]]) -> None:
+        page.click("#train-reset")
+        page.evaluate(f"practice.points = {start}; choosePoint(0)")
+        for _ in range(steps):
+            page.click("#train-step")
+        mean, weights = learnt(steps, 0.1, start)
+        assert page.evaluate("practice.loss()") == pytest.approx(mean, rel=1e-12)
+        found = page.evaluate("practice.weights.map((w) => graph.value[w])")
+        assert found == pytest.approx(weights, rel=1e-12)
+
+    agree(3, training.points)
+    assert (page.locator("#practice-text").text_content() or "").startswith("step 3: mean loss")
+    page.fill("#new-target", "-1")
+    page.mouse.click(plot["x"] + 20, plot["y"] + 30)
+    points = page.evaluate("practice.points")
+    assert len(points) == 13
+    assert points[-1][-1] == -1.0
+    agree(2, points)
+    mark = page.locator('[data-point="12"]').bounding_box()
+    assert mark is not None
+    page.mouse.move(mark["x"] + 5, mark["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(plot["x"] + 100, plot["y"] + 100)
+    page.mouse.up()
+    moved = page.evaluate("practice.points[12]")
+    assert moved != points[-1]
+    assert texts(page, page.evaluate("practice.inputs[0]"))[0] == short(moved[0])
+    page.locator('[data-point="12"]').focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("practice.points[12][0]") > moved[0]
+    page.keyboard.press("Delete")
+    assert page.evaluate("practice.points.length") == 12
+    page.click("#add-point")
+    page.click("#remove-point")
+    page.click("#train")
+    wait_until(page, "practice.steps > 4")
+    page.click("#train")
+    assert page.evaluate("training === null")
+    for _ in range(12):
+        page.click("#remove-point")
+    page.click("#train-step")
+    assert page.locator("#message").text_content() == "There is no point to train on"
+    page.click("#train-reset")
+    assert page.evaluate("practice.points") == training.points
+    assert not page.evaluate("practice.weights.some((w) => graph.value[w] !== graph.recorded[w])")
+
+
+def test_training_on_one_input(opened: Opener) -> None:
+    """The target is drawn upwards, with the output as a line."""
+    x, t = Node(0.5, name="x"), Node(1.0, name="t")
+    w, b = Node(0.1, name="w"), Node(0.0, name="b")
+    y = w * x + b
+    points = [(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]
+    page = opened((y - t) ** 2, training=TrainingSet([x], t, points, output=y))
+    assert page.locator("#plot .fitted").count() == 1
+    page.evaluate("trainBy(2000)")
+    names = "Object.fromEntries(practice.weights.map((i) => [graph.nameOf(i), graph.value[i]]))"
+    assert page.evaluate(names) == pytest.approx({"w": 2.0, "b": 1.0}, rel=1e-9)
 
 
 # Arithmetic of all operations
@@ -781,8 +910,9 @@ def test_accessibility(opened: Opener, scheme: str) -> None:
     y, _ = unit()
     recording = Recording()
     recording.record(y)
-    for root in (y, network((2, 3, 1)), lost()):
-        page = opened(root, settings={"color_scheme": scheme}, history=recording)
+    practice = practised()
+    for root, training in ((y, None), (network((2, 3, 1)), None), (lost(), None), practice):
+        page = opened(root, settings={"color_scheme": scheme}, history=recording, training=training)
         page.evaluate(
             "document.querySelectorAll('details').forEach((d) => { d.open = true; });"
             "go(walk.seedStep + 1)"

@@ -13,9 +13,7 @@ from recorded_programs import recorded
 
 import chainrule as cr
 from chainrule import math as cm
-from chainrule.engine import ENGINE
 from chainrule.passes import sharing
-from chainrule.program.recording import POOLED, USER
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 1e200, -1e300, 1e-300, math.inf, -math.inf, math.nan)
 TOLERANCE = 1e-9
@@ -155,23 +153,3 @@ def test_a_recursion_is_small() -> None:
     found = cr.compile(cr.value_and_grad(lambda x: determinant(x, whole)))(a)
     assert_equal(found[0], np.linalg.det(a))
     assert_equal(found[1], np.linalg.det(a) * np.linalg.inv(a).T)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_equal_rows(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both engines find the same; rows that are one do the same to the same."""
-    recording, _, _ = recorded(tree(seed), [0.5, 1.5, -0.25])
-    same = sharing.equal_rows(recording)
-    if ENGINE is not None:
-        monkeypatch.setattr(sharing, "ENGINE", None)
-        assert same.tolist() == sharing.equal_rows(recording).tolist()
-    names = set()
-    for row, first in enumerate(same.tolist()):
-        code, left, right = recording.row(row)
-        operands: tuple[Any, ...] = (left, right)
-        if code & POOLED and code != USER:
-            start = recording.left[row]
-            operands = tuple(recording.pool[start : start + recording.right[row]].tolist())
-        name = (code, *[same[x] if isinstance(x, int) and x >= 0 else x for x in operands])
-        assert (name in names) == (first != row)
-        names.add(name)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from chainrule.arrays import NodeArray, array
     from chainrule.custom import custom_gradient
     from chainrule.debugging import debug_print
-    from chainrule.drawing import draw_graph, trace
-    from chainrule.explorer import Explorer, Recording, explore
+    from chainrule.drawing import backward_frames, draw_graph, trace
+    from chainrule.explorer import Explorer, Recording, TrainingSet, explore
     from chainrule.jit.function import compile
     from chainrule.jit.indices import take
     from chainrule.jit.segment_sums import segment_sum
@@ -62,8 +62,10 @@ __all__ = [
     "Recording",
     "TanhNode",
     "TracedValueError",
+    "TrainingSet",
     "__version__",
     "array",
+    "backward_frames",
     "build_info",
     "check_grads",
     "compile",
@@ -107,8 +109,8 @@ _ROOMS = {
     "jit.trace": ("CompileError",),
     "custom": ("custom_gradient",),
     "debugging": ("debug_print",),
-    "drawing": ("draw_graph", "trace"),
-    "explorer": ("Explorer", "Recording", "explore"),
+    "drawing": ("backward_frames", "draw_graph", "trace"),
+    "explorer": ("Explorer", "Recording", "TrainingSet", "explore"),
     "lanes": ("vmap",),
     "program.form": ("Program",),
     "shortcuts": ("BranchWarning",),

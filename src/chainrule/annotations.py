@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from chainrule import forking
 from chainrule.engine import ENGINE
@@ -21,6 +21,9 @@ from chainrule.tracebacks import boundary
 
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager  # it is a decorator too
+
+    from chainrule.node import Node
+    from chainrule.rules import Operation
 
 
 class Annotation:
@@ -58,6 +61,36 @@ class Annotation:
         return Annotation, (self.name, self.groups, self.line)
 
 
+class Decision(NamedTuple):
+    """A comparison of plain nodes, or of one with a number, that was a bool in Python."""
+
+    operation: Operation
+    a: Node | float
+    b: Node | float
+    outcome: bool
+    line: str
+
+
+class Lines:
+    """What :func:`record_lines` noted besides the lines of nodes.
+
+    Attributes:
+        decisions: the comparisons in order, of which an ``if`` or a ``while`` may have been one;
+            the first ``MOST_DECISIONS`` of them.
+    """
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+
+    def __repr__(self) -> str:
+        return f"<lines of a program, with {len(self.decisions):,} comparisons>"
+
+    def note(self, operation: Operation, a: Node | float, b: Node | float, outcome: bool) -> None:
+        """Keep a comparison made at the line that runs."""
+        if len(self.decisions) < MOST_DECISIONS:
+            self.decisions.append(Decision(operation, a, b, outcome, users_line()))
+
+
 class _Active:
     """How many contexts that concern new nodes or comparisons are open, in all threads."""
 
@@ -88,8 +121,10 @@ ACTIVE: Final[Any] = _Active() if ENGINE is None else ENGINE.ACTIVE
 _groups: Final[ContextVar[Annotation | None]] = ContextVar("chainrule_groups", default=None)
 _anomaly: Final[ContextVar[bool]] = ContextVar("chainrule_anomaly", default=False)
 _lines: Final[ContextVar[bool]] = ContextVar("chainrule_lines", default=False)
+_noting: Final[ContextVar[Lines | None]] = ContextVar("chainrule_noting", default=None)
 FILES_OF_CELLS: Final[dict[str, str]] = {}
 """Under which names a notebook compiled the cells whose lines were asked for."""
+MOST_DECISIONS: Final = 10_000
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -145,18 +180,28 @@ def detect_anomaly() -> Iterator[None]:
 
 
 @contextmanager
-def record_lines() -> Iterator[None]:
+def record_lines() -> Iterator[Lines]:
     """Remember the line of the user's code that made each node inside the ``with`` block.
 
-    ``node.line`` gives it; pictures and the explorer show it where the pointer is.
+    ``node.line`` gives it; pictures and the explorer show it where the pointer is. What the block
+    gets notes the comparisons of nodes, for ``explore(root, lines=…)``.
     """
-    token = _lines.set(True)
+    lines = Lines()
+    token, noting = _lines.set(True), _noting.set(lines)
     ACTIVE.enter(_lines)
     try:
-        yield
+        yield lines
     finally:
         ACTIVE.leave(_lines)
+        _noting.reset(noting)
         _lines.reset(token)
+
+
+def note_decision(operation: Operation, a: Node | float, b: Node | float, outcome: bool) -> None:
+    """Keep a comparison where lines are recorded."""
+    lines = _noting.get()
+    if lines is not None:
+        lines.note(operation, a, b, outcome)
 
 
 def detecting_anomaly() -> bool:

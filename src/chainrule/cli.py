@@ -155,10 +155,10 @@ def _explore(options: argparse.Namespace) -> None:
     from chainrule.explorer import explore
 
     file, name = _target(options.target)
-    with record_lines() if options.lines else nullcontext():
+    with record_lines() if options.lines else nullcontext() as lines:
         node = _node_of(file, name)
     with _reading_the_graph():
-        page = explore(node, title=options.title or node.name or name)
+        page = explore(node, title=options.title or node.name or name, lines=lines)
     path = Path(options.output or f"{name}.html")
     try:
         page.save(path)

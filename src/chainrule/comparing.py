@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from chainrule import rules
-from chainrule.annotations import ACTIVE, asked_by_user
+from chainrule.annotations import ACTIVE, asked_by_user, note_decision
 from chainrule.engine import ENGINE
 from chainrule.node import Node, level_of
 from chainrule.rules import Operation
@@ -144,6 +144,8 @@ def compared(operation: Operation, a: object, b: object) -> Any:
         held = held_equality(operation, value != 0.0, a, b)
         if level > 0 and (held or ACTIVE.contexts):
             note_comparison((a, b), held, 1)
+        if level == 0:
+            note_decision(operation, u if x is None else x, v if y is None else y, value != 0.0)
         return value != 0.0
     rest = u if x is None else v if y is None else None
     return _noted(ConditionNode(operation, value, x, y, rest))

@@ -7,6 +7,7 @@ leaves are numbers, nodes, and NumPy arrays of either.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -81,18 +82,24 @@ class Layout:
             leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
 
+    @functools.cached_property
+    def _runs(self) -> list[tuple[Shape | None, int]]:
+        """Shapes of leaves, with how many of the same follow each other."""
+        return [(shape, len([*run])) for shape, run in itertools.groupby(self.shapes)]
+
     def unflatten_numbers(self, numbers: Any) -> Any:
         """The tree that holds the numbers of a float64 array."""
         leaves: list[Any] = []
         start = 0
-        for shape in self.shapes:
+        for shape, count in self._runs:
+            stop = start + count * size_of(shape)
+            part = numbers[start:stop]
+            start = stop
             if shape is None:
-                leaves.append(numbers.item(start))
-                start += 1
+                leaves += part.tolist()
             else:
-                stop = start + size_of(shape)
-                leaves.append(numbers[start:stop].reshape(shape).copy())
-                start = stop
+                arrays = part.reshape(count, *shape)
+                leaves += [arrays[k, ...].copy() for k in range(count)]
         for i in self.truths:
             leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)

@@ -44,7 +44,7 @@ static void cut(Recording *r, Py_ssize_t size) {
 
 /* Operands */
 
-static int32_t constant(Recording *r, double number) {
+int32_t add_constant(Recording *r, double number) {
     Column *constants = r->columns[CONSTANTS];
     if (reserve(constants, 1) < 0) return FAILED;
     doubles(constants)[constants->count++] = number;
@@ -53,7 +53,7 @@ static int32_t constant(Recording *r, double number) {
 
 static int32_t operand(Recording *r, const Node *x) {
     if (x->level < r->level) return found_in(&r->outside, x);
-    if (x->serial < r->first) return constant(r, x->number);
+    if (x->serial < r->first) return add_constant(r, x->number);
     int32_t *row = row_of(r, x->serial);
     if (row != NULL && *row > 0) return *row - 1;
     PyErr_SetString(PyExc_ValueError, "a node can't be recorded that is older than its operands");
@@ -76,7 +76,7 @@ static int32_t place_of(Recording *r, PyObject *item, PyObject *list) {
 /* The operand at a position of a node, whose nodes have their rows. */
 static inline int32_t given(Recording *r, const Node *node, Py_ssize_t i) {
     Node *x = operand_node(node, i);
-    return x != NULL ? operand(r, x) : constant(r, operand_number(node, i));
+    return x != NULL ? operand(r, x) : add_constant(r, operand_number(node, i));
 }
 
 /* Several operands, or a user's operation and its operands, into the pool; gives where they start. */
@@ -103,7 +103,7 @@ static int enter(Recording *r, const Node *node, int32_t *row) {
         if (note == FAILED || start_notes(r) < 0) return -1;
     }
     if (code == LEAF) {
-        left = constant(r, node->number);
+        left = add_constant(r, node->number);
     } else if (code == USER || count > 2) {
         code |= POOLED;
         left = pooled(r, node, count);
@@ -234,7 +234,7 @@ PyObject *record(PyObject *self, PyObject *root) {
             r->room = 0;
         }
     } else if (PyFloat_Check(root)) {
-        result = constant(r, PyFloat_AS_DOUBLE(root));
+        result = add_constant(r, PyFloat_AS_DOUBLE(root));
     } else {
         PyErr_Format(PyExc_TypeError, "a recording takes nodes and floats, not %.100s", Py_TYPE(root)->tp_name);
     }

@@ -51,8 +51,11 @@ static inline void add_row(Recording *r, int code, int32_t left, int32_t right, 
     r->columns[CODES]->count = r->columns[LEFT]->count = r->columns[RIGHT]->count = row + 1;
 }
 
+extern PyTypeObject *RecordingType;
+
 /* recording.c */
 
+int32_t add_constant(Recording *r, double number); /* as an operand, or FAILED */
 int32_t *new_row_of(Recording *r, int64_t serial); /* as row_of, with a new page if there is none; NULL: an error */
 int reserve_rows(Recording *r, Py_ssize_t n);
 int32_t capture(Recording *r, Node *node); /* take a node from outside as an input; its row, or FAILED */

@@ -2,6 +2,8 @@
 #include "recording.h"
 #include <stddef.h>
 
+PyTypeObject *RecordingType;
+
 /* Give nodes rows as inputs, numbered from one on. */
 static int take_inputs(Recording *r, Py_ssize_t number, PyObject *nodes) {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(nodes);
@@ -165,36 +167,6 @@ static PyObject *get_list(PyObject *self, void *field) {
     return Py_NewRef(*(PyObject **)(void *)((char *)self + (size_t)field));
 }
 
-/* after(rows, constants): lists of what has come after so many rows and constants. */
-static PyObject *after(PyObject *self, PyObject *args) {
-    Recording *r = (Recording *)self;
-    Py_ssize_t row, constant, n = n_rows(r), n_constants = r->columns[CONSTANTS]->count;
-    if (!PyArg_ParseTuple(args, "nn:after", &row, &constant)) return NULL;
-    if (row < 0 || constant < 0) return PyErr_Format(PyExc_ValueError, "after takes numbers of rows and constants");
-    PyObject *rows = PyList_New(row < n ? n - row : 0);
-    PyObject *constants = PyList_New(constant < n_constants ? n_constants - constant : 0);
-    bool whole = rows != NULL && constants != NULL;
-    for (Py_ssize_t i = row; whole && i < n; i++) {
-        PyObject *tuple = PyTuple_New(3);
-        if (tuple != NULL) {
-            PyTuple_SET_ITEM(tuple, 0, PyLong_FromLong(shorts(r->columns[CODES])[i]));
-            PyTuple_SET_ITEM(tuple, 1, PyLong_FromLong(ints(r->columns[LEFT])[i]));
-            PyTuple_SET_ITEM(tuple, 2, PyLong_FromLong(ints(r->columns[RIGHT])[i]));
-            PyList_SET_ITEM(rows, i - row, tuple);
-        }
-        whole = tuple != NULL && !PyErr_Occurred();
-    }
-    for (Py_ssize_t i = constant; whole && i < n_constants; i++) {
-        PyObject *number = PyFloat_FromDouble(doubles(r->columns[CONSTANTS])[i]);
-        PyList_SET_ITEM(constants, i - constant, number);
-        whole = number != NULL;
-    }
-    PyObject *result = whole ? PyTuple_Pack(2, rows, constants) : NULL;
-    Py_XDECREF(rows);
-    Py_XDECREF(constants);
-    return result;
-}
-
 static PyGetSetDef ATTRIBUTES[] = {
     {"codes", get_column, NULL, "The codes of the rows, as uint16.", (void *)CODES},
     {"left", get_column, NULL, "The first operands of the rows, as int32.", (void *)LEFT},
@@ -236,7 +208,6 @@ static PyMethodDef METHODS[] = {
     {"guard", guard, METH_VARARGS, "Note that a row was asked for its truth, after all the nodes made so far."},
     {"mark", mark, METH_VARARGS, "Add a row that concerns a segment, or let a node's row be one; gives its number."},
     {"enter_inputs", enter_inputs, METH_VARARGS, "Give nodes that were just made rows as inputs, from a number on."},
-    {"after", after, METH_VARARGS, "The rows after the first so many, and the constants: two lists."},
     {"in_order", in_order, METH_VARARGS, "Put all rows in the order in which their nodes were made, inputs first."},
     {NULL, NULL, 0, NULL},
 };
@@ -257,8 +228,6 @@ int add_recording(PyObject *module) {
     PyType_Spec spec = {.name = "chainrule.program.recording.Recording", .basicsize = sizeof(Recording),
                         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, .slots = slots};
     if (add_columns() < 0) return -1;
-    PyObject *type = PyType_FromSpec(&spec);
-    int done = type == NULL ? -1 : PyModule_AddObjectRef(module, "Recording", type);
-    Py_XDECREF(type);
-    return done;
+    RecordingType = (PyTypeObject *)PyType_FromSpec(&spec);
+    return RecordingType == NULL ? -1 : PyModule_AddObjectRef(module, "Recording", (PyObject *)RecordingType);
 }

@@ -2,5 +2,6 @@
 
 from chainrule.explorer.explorer import Explorer, explore
 from chainrule.explorer.recording import Recording
+from chainrule.explorer.training import TrainingSet
 
-__all__ = ["Explorer", "Recording", "explore"]
+__all__ = ["Explorer", "Recording", "TrainingSet", "explore"]

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from chainrule.annotations import Lines
 from chainrule.explorer.graph import Graph, check_root
 from chainrule.explorer.page import page
 from chainrule.explorer.recording import Recording
+from chainrule.explorer.training import TrainingSet
 from chainrule.files import write_atomically
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -65,6 +67,8 @@ def explore(
     title: str | None = None,
     fold: str | Iterable[str] = (),
     history: Recording | None = None,
+    lines: Lines | None = None,
+    training: TrainingSet | None = None,
     max_nodes: int = 200_000,
 ) -> Explorer:
     """A page in which to walk through a graph and its backpropagation, node by node.
@@ -80,16 +84,20 @@ def explore(
         fold: names of groups whose inside is left out of the page, where there is too much: each
             of a group's results is then one node, with its derivatives by what flows into it.
         history: a recorded training run to replay.
+        lines: what ``with record_lines() as lines`` noted. The page then says so where changed
+            leaves would make an ``if`` of the program go the other way.
+        training: points to train on inside the page.
         max_nodes: the most nodes to write.
 
     Returns:
         The page.
 
     Raises:
-        TypeError: if root is not a node, or history not a Recording.
+        TypeError: if root is not a node, history not a Recording, lines not what ``record_lines``
+            gives, or training not a TrainingSet.
         ValueError: for a graph with a cycle, with more than ``max_nodes`` nodes, or with a leaf
             whose data was changed after an operation had used it; for an unknown group, an empty
-            history, or a path that does not end in ``.html``.
+            history, a training set of other nodes, or a path that does not end in ``.html``.
         OSError: if the file can't be written.
     """
     check_root(root)
@@ -97,6 +105,13 @@ def explore(
         raise TypeError(f"history is a chainrule.Recording, not {type(history).__name__}")
     if history is not None and not len(history):
         raise ValueError("the history is empty; call history.record(loss) at every step")
+    if lines is not None and not isinstance(lines, Lines):
+        raise TypeError(
+            f"lines are what record_lines gives (with record_lines() as lines: …),"
+            f" not {type(lines).__name__}"
+        )
+    if training is not None and not isinstance(training, TrainingSet):
+        raise TypeError(f"training is a TrainingSet, not {type(training).__name__}")
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title is text, not {type(title).__name__}")
     root.data  # noqa: B018  raises inside a transformation
@@ -104,9 +119,9 @@ def explore(
     names = {fold} if isinstance(fold, str) else set(fold)
     if not names:
         _check_size(nodes, max_nodes)
-    graph = Graph(nodes, names)
+    graph = Graph(nodes, names, () if lines is None else lines.decisions)
     _check_size(graph.nodes, max_nodes)
-    found = Explorer(page(graph, title, history))
+    found = Explorer(page(graph, title, history, training))
     if path is not None:
         found.save(path)
     return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 import linecache
 import os
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from chainrule import rules
-from chainrule.annotations import FILES_OF_CELLS
+from chainrule.annotations import FILES_OF_CELLS, Decision
 from chainrule.backpropagation import _check_fresh, gradients
 from chainrule.drawing.style import printable, symbol
 from chainrule.explorer.folding import fold
@@ -30,13 +30,24 @@ class Graph:
     Args:
         nodes: the graph in topological order, root first.
         names: groups whose inside is left out.
+        decisions: comparisons that the program made. What they compare and the graph does not hold
+            is computed in the page too, after the root, and not shown.
+
+    Attributes:
+        nodes: what is shown.
+        compared: what the decisions need besides.
 
     Raises:
         ValueError: if a leaf's data was changed after an operation had used it, or there is no
             group of a name.
     """
 
-    def __init__(self, nodes: Sequence[Node], names: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        names: Collection[str] = (),
+        decisions: Sequence[Decision] = (),
+    ) -> None:
         for node in nodes:
             _check_fresh(node)
         self.grads = gradients(nodes, 1.0)  # the nodes' own stay as they are
@@ -55,7 +66,36 @@ class Graph:
         self._unverified: list[Form | None] = []
         for node in self.nodes:
             self._add(node)
+        self.compared: list[Node] = []
+        self.decisions = self._decided(decisions)
         self.grad = array("d", [self.grads.get(id(node), 0.0) for node in self.nodes])
+
+    def _decided(self, decisions: Sequence[Decision]) -> list[tuple[str, int, int, bool, str]]:
+        """The comparisons in which the graph has a part: operation, operands, outcome, line."""
+        concerned = dict.fromkeys(self.nodes, True)  # whether a node depends on the graph's
+        found = []
+        for decision in decisions:
+            sides = [side for side in (decision.a, decision.b) if isinstance(side, Node)]
+            above = _new_below(sides, concerned)
+            for node in above:
+                concerned[node] = any(concerned[parent] for parent in node._parents)
+            if any(concerned[side] for side in sides):
+                for node in _new_below(sides, self.index):
+                    self.index[node] = len(self.start) - 1
+                    self._add(node)
+                    self.compared.append(node)
+                a, b = (
+                    self.index[side] if isinstance(side, Node) else self._constant(side)
+                    for side in (decision.a, decision.b)
+                )
+                line = _with_source(decision.line)
+                found.append((decision.operation.name, a, b, decision.outcome, line))
+        return found
+
+    def _constant(self, number: float) -> int:
+        """Where a constant is kept, as operands say it."""
+        self.constant.append(number)
+        return -len(self.constant)
 
     def _add(self, node: Node) -> None:
         self.value.append(node._number)
@@ -73,8 +113,7 @@ class Graph:
                 self.operand.append(self.index[operand])
                 self.local.append(next(found))
             else:
-                self.constant.append(operand)
-                self.operand.append(-len(self.constant))
+                self.operand.append(self._constant(operand))
                 self.local.append(0.0)
         self.start.append(len(self.operand))
 
@@ -110,8 +149,9 @@ class Graph:
 
     def names(self) -> dict[int, str]:
         """The names of nodes: those given to them, else the variables of the program."""
-        given = {i: node.name for i, node in enumerate(self.nodes) if node.name is not None}
-        found = variables(self.nodes) | given
+        nodes = [*self.nodes, *self.compared]
+        given = {i: node.name for i, node in enumerate(nodes) if node.name is not None}
+        found = variables(nodes) | given
         return {i: short_name(printable(name)) for i, name in sorted(found.items())}
 
     def lines(self) -> tuple[list[str], dict[int, int]]:
@@ -122,6 +162,18 @@ class Graph:
             if node.line is not None:
                 found[i] = sources.setdefault(node.line, len(sources))
         return [_with_source(line) for line in sources], found
+
+
+def _new_below(roots: Sequence[Node], known: Mapping[Node, object]) -> list[Node]:
+    """What roots are computed from as far as it is not known, in the order it was made."""
+    found = {root for root in roots if root not in known}
+    waiting = list(found)
+    while waiting:
+        for parent in waiting.pop()._parents:
+            if parent not in known and parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return sorted(found, key=lambda node: node._serial)
 
 
 def _described(

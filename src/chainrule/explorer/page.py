@@ -20,6 +20,7 @@ from chainrule.explorer.graph import Graph, short_name
 from chainrule.explorer.javascript import arithmetic, asset
 from chainrule.explorer.layout import lay_out
 from chainrule.explorer.recording import Recording
+from chainrule.explorer.training import TrainingSet
 from chainrule.explorer.tree import Group, tree_of
 
 NODE_SIZE = (116.0, 56.0)
@@ -32,18 +33,25 @@ SCRIPTS = (
     "names.js",
     "panel.js",
     "training.js",
+    "practice.js",
     "explorer.js",
 )
 HISTORY_STEPS = 2000
 
 
-def page(graph: Graph, title: str | None, history: Recording | None) -> str:
+def page(
+    graph: Graph,
+    title: str | None,
+    history: Recording | None = None,
+    training: TrainingSet | None = None,
+) -> str:
     """The HTML of a page.
 
     Args:
         graph: what is shown.
         title: of the page; None for the root's name.
         history: a training run to replay.
+        training: points to train on in the page.
     """
     names = graph.names()
     codes = ",\n".join("null" if code is None else code for code in graph.codes)
@@ -61,6 +69,7 @@ def page(graph: Graph, title: str | None, history: Recording | None) -> str:
     given = title or names.get(len(graph.nodes) - 1) or "Computational graph"
     title = short_name(printable(given))
     data |= {"title": title, "names": names, "history": _replay(graph, history)}
+    data["training"] = None if training is None else training.described(graph.index)
     return Template(asset("page.html")).substitute(
         title=html.escape(title),
         style=style,
@@ -95,6 +104,7 @@ def _columns(graph: Graph) -> dict[str, Any]:
     sources, lines = graph.lines()
     return {
         "count": len(graph.nodes),
+        "decisions": graph.decisions,
         "forms": graph.forms,
         "kind": packed(graph.kind),
         "start": packed(graph.start),

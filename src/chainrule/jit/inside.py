@@ -99,7 +99,10 @@ def _number_of(leaf: Any) -> Any:
             raise NotAPart
         return leaf._number
     if isinstance(leaf, numpy.ndarray) and leaf.dtype == object:
-        numbers = [*map(_number_of, leaf.ravel().tolist())]
+        elements = leaf.ravel().tolist()
+        if not all(isinstance(x, Node) or trees.is_number(x) for x in elements):
+            raise NotAPart
+        numbers = [*map(_number_of, elements)]
         return numpy.array(numbers, dtype=numpy.float64).reshape(leaf.shape)
     return leaf
 
@@ -172,7 +175,7 @@ class Inside:
         plan = self._plan
         paths = plan.paths
         captured = paths.captured
-        if any(node._level for node in captured):
+        if any(has_ended(node._level) for node in captured):
             plan.owner.forget(plan)
             raise NotAPart
         blocks = [
@@ -191,13 +194,17 @@ class Inside:
                 for shape, axis in zip(shapes, axes, strict=True)
             )
             part = Part(stage, values, lanes, plan.owner.label)
-            found = part.applied(blocks, part.run(blocks))
+            found = part.applied(blocks)
             self._check(paths)
             sums = [array for array, axis in zip(found, axes, strict=True) if axis is None]
             return LaneResult(plan.layout, axes, 0).assembled(
                 numpy.concatenate(sums) if sums else None,
-                [array for array, axis in zip(found, axes, strict=True) if axis is not None],
-                *(lanes, None),
+                [
+                    array.reshape(lanes, *(shape or ()))
+                    for array, axis, shape in zip(found, axes, shapes, strict=True)
+                    if axis is not None
+                ],
+                None,
             )
         packed = Packed(plan.leaves, values)
         if captured:
@@ -249,7 +256,7 @@ def _block(leaf: Leaf, value: Any) -> Any:
 def _numbers(value: Any, leaf: Leaf) -> Any:
     """An array of float64, or of objects if some are nodes."""
     if value.dtype != object:
-        return checked_array(value, leaf.kind)
+        return checked_array(value, leaf.kind)  # a copy: the caller may change it meanwhile
     nodes = any(isinstance(x, Node) for x in value.ravel().tolist())
     return numpy.asarray(value) if nodes else value.astype(numpy.float64)
 

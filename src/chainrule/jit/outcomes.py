@@ -8,22 +8,26 @@ that comes out the same under all that are left is decided.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chainrule import rules
-from chainrule.program.form import Compute, Operand, Statement
-from chainrule.rules import Operation
+from chainrule.program.recording import CODE_OF
 
 LESS, EQUAL, GREATER, UNORDERED = 1, 2, 4, 8
 ALL = LESS | EQUAL | GREATER | UNORDERED
-HOLDS = {  # the relations under which a comparison holds
-    rules.less: LESS,
-    rules.less_equal: LESS | EQUAL,
-    rules.equal: EQUAL,
-    rules.not_equal: LESS | GREATER | UNORDERED,
+HOLDS = {  # the relations under which a comparison holds, by its code
+    CODE_OF[rules.less]: LESS,
+    CODE_OF[rules.less_equal]: LESS | EQUAL,
+    CODE_OF[rules.equal]: EQUAL,
+    CODE_OF[rules.not_equal]: LESS | GREATER | UNORDERED,
 }
-COMBINED = (rules.multiply, rules.maximum, rules.subtract)
-"""& and | of conditions, and 1 - condition: not."""
+AND, OR, NOT = CODE_OF[rules.multiply], CODE_OF[rules.maximum], CODE_OF[rules.subtract]
+COMBINED = (AND, OR, NOT)
+"""& and | of conditions, and 1 - condition."""
+NEGATIVE = CODE_OF[rules.negative]
+
+Value = int | float
+"""A value by its number, or a number."""
 
 Range = tuple[float, float, bool]
 """Where a value lies if it is not NaN, from low to high, and whether it may be NaN."""
@@ -36,6 +40,7 @@ class Comparison(NamedTuple):
     """What is known of two operands before they are compared.
 
     Attributes:
+        holds: the relations under which the comparison holds.
         x: the first operand.
         y: the second.
         a: the range of the first.
@@ -43,65 +48,63 @@ class Comparison(NamedTuple):
         possible: the relations in which the first may stand to the second.
     """
 
-    x: Operand
-    y: Operand
+    holds: int
+    x: Value
+    y: Value
     a: Range
     b: Range
     possible: int
 
 
 class Outcomes:
-    """The outcomes so far."""
+    """The outcomes so far.
 
-    def __init__(self) -> None:
-        self._known: dict[Statement, bool] = {}
-        self._relations: dict[tuple[Statement, Statement], int] = {}
-        self._to_numbers: dict[tuple[Statement, float], int] = {}  # of a value to a number
-        self._ranges: dict[Statement, Range] = {}
-        self._last: tuple[Statement, Comparison] | None = None  # a condition just looked at
+    Args:
+        numbering: of the recording; it gives values their numbers.
+    """
 
-    def decided(self, condition: Operand) -> bool | None:
+    def __init__(self, numbering: Any) -> None:
+        self._row = numbering.row
+        self._known: dict[int, bool] = {}
+        self._relations: dict[tuple[int, int], int] = {}
+        self._to_numbers: dict[tuple[int, float], int] = {}  # of a value to a number
+        self._ranges: dict[int, Range] = {}
+        self._last: tuple[int, Comparison] | None = None  # a condition just looked at
+
+    def decided(self, condition: Value) -> bool | None:
         """The outcome of a condition, None if it may come out either way."""
-        found = self._simple(condition)
-        if found is not None or not _is_combined(condition):
-            return found
-        found_of: dict[Operand, bool | None] = {}
+        found_of: dict[int, bool | None] = {}
         pending = [condition]
+        found: bool | None = None
         while pending:
-            part = pending[-1]
-            if part in found_of:
-                pending.pop()
+            part = pending.pop()
+            if isinstance(part, float):
+                found = part != 0.0
                 continue
-            found = self._simple(part)
-            if found is None and _is_combined(part):
-                assert isinstance(part, Compute)
-                waiting = [x for x in part.operands if x not in found_of]
-                if waiting:
-                    pending.extend(waiting)
-                    continue
-                a, b = part.operands
-                found = _combined(part.operation, found_of[a], found_of[b])
+            found = self._known.get(part)
+            if found is None:
+                code, a, b = self._row(part)
+                if code in HOLDS:
+                    found = self._comes_out(part, self._compared(code, a, b))
+                elif code in COMBINED:
+                    waiting = [x for x in (a, b) if not isinstance(x, float) and x not in found_of]
+                    if waiting:
+                        pending += [part, *waiting]
+                        continue
+                    u, v = (x != 0.0 if isinstance(x, float) else found_of[x] for x in (a, b))
+                    found = _combined(code, u, v)
             found_of[part] = found
-        return found_of[condition]
+        return found
 
-    def _simple(self, condition: Operand) -> bool | None:
-        """The outcome of a constant, of a condition that has been asked, or of a comparison."""
-        if isinstance(condition, float):
-            return condition != 0.0
-        known = self._known.get(condition)
-        if known is not None:
-            return known
-        if not isinstance(condition, Compute) or condition.operation not in HOLDS:
-            return None
-        comparison = self._compared(condition)
-        self._last = condition, comparison
-        possible = comparison.possible
-        holds = HOLDS[condition.operation]
+    def _comes_out(self, condition: int, compared: Comparison) -> bool | None:
+        """The outcome of a comparison."""
+        self._last = condition, compared
+        possible, holds = compared.possible, compared.holds
         if possible & holds == 0 and possible:
             return False
         return True if possible & ~holds == 0 and possible else None
 
-    def note(self, condition: Operand, outcome: bool) -> None:
+    def note(self, condition: Value, outcome: bool) -> None:
         """Take an outcome for given."""
         pending = [(condition, outcome)]
         while pending:
@@ -111,45 +114,50 @@ class Outcomes:
             self._known[value] = outcome
             number = 1.0 if outcome else 0.0
             self._ranges[value] = number, number, False
-            if not isinstance(value, Compute):
-                continue
-            operation = value.operation
-            if operation is rules.subtract:
-                pending.append((value.operands[1], not outcome))
-            elif operation in COMBINED and outcome == (operation is rules.multiply):
-                pending.extend((operand, outcome) for operand in value.operands)
-            elif operation in HOLDS:
+            code, a, b = self._row(value)
+            if code == NOT:
+                pending.append((b, not outcome))
+            elif code in (AND, OR) and outcome == (code == AND):
+                pending += [(a, outcome), (b, outcome)]
+            elif code in HOLDS:
                 last = self._last
-                compared = last[1] if last and last[0] is value else self._compared(value)
-                self._narrow(HOLDS[operation], compared, outcome)
+                known = last is not None and last[0] == value
+                self._narrow(last[1] if known else self._compared(code, a, b), outcome)
             self._last = None
 
-    def _compared(self, condition: Compute) -> Comparison:
+    def _compared(self, code: int, x: Value, y: Value) -> Comparison:
         """What a condition compares; signs on both sides cancel."""
-        x, y = condition.operands
-        minus_x = _without_sign(x)
+        minus_x = self._without_sign(x)
         if minus_x is not None:
-            minus_y = _without_sign(y)
+            minus_y = self._without_sign(y)
             if minus_y is not None:
                 x, y = minus_y, minus_x
         a, b = self._range(x), self._range(y)
-        return Comparison(x, y, a, b, self._possible(x, y, a, b))
+        return Comparison(HOLDS[code], x, y, a, b, self._possible(x, y, a, b))
 
-    def _range(self, x: Operand) -> Range:
+    def _without_sign(self, x: Value) -> Value | None:
+        if isinstance(x, float):
+            return -x
+        code, operand, _ = self._row(x)
+        return operand if code == NEGATIVE else None
+
+    def _range(self, x: Value) -> Range:
         if isinstance(x, float):
             return (x, x, False) if x == x else (math.inf, -math.inf, True)
         found = self._ranges.get(x)
         if found is None:
-            return TRUTH if isinstance(x, Compute) and x.operation in HOLDS else ANYTHING
+            return TRUTH if self._row(x)[0] in HOLDS else ANYTHING
         return found
 
-    def _possible(self, x: Operand, y: Operand, a: Range, b: Range) -> int:
+    def _possible(self, x: Value, y: Value, a: Range, b: Range) -> int:
         """The relations in which two operands in some ranges may stand."""
         if isinstance(x, float):
-            possible = _mirrored(self._to_numbers.get((y, x), ALL))  # type: ignore[arg-type]
+            possible = _mirrored(
+                self._to_numbers.get((int(y), x), ALL)
+            )  # two numbers are not compared
         elif isinstance(y, float):
             possible = self._to_numbers.get((x, y), ALL)
-        elif x is y:
+        elif x == y:
             possible = EQUAL | UNORDERED
         else:
             possible = self._relations.get((x, y), ALL)
@@ -163,13 +171,13 @@ class Outcomes:
             possible &= ~EQUAL
         return possible if nan or other_nan else possible & ~UNORDERED
 
-    def _narrow(self, holds: int, compared: Comparison, outcome: bool) -> None:
-        """Leave the relations that fit an outcome of what holds under some of them."""
-        x, y, a, b, possible = compared
+    def _narrow(self, compared: Comparison, outcome: bool) -> None:
+        """Leave the relations that fit an outcome of a comparison."""
+        holds, x, y, a, b, possible = compared
         left = possible & (holds if outcome else ~holds)
         mirrored = _mirrored(left)
         if isinstance(x, float):
-            self._to_numbers[y, x] = mirrored  # type: ignore[index]
+            self._to_numbers[int(y), x] = mirrored
         elif isinstance(y, float):
             self._to_numbers[x, y] = left
         else:
@@ -181,22 +189,10 @@ class Outcomes:
             self._ranges[y] = _narrowed(b, a, mirrored)
 
 
-def _is_combined(x: Operand) -> bool:
-    return isinstance(x, Compute) and x.operation in COMBINED
-
-
-def _without_sign(x: Operand) -> Operand | None:
-    if isinstance(x, float):
-        return -x
-    if isinstance(x, Compute) and x.operation is rules.negative:
-        return x.operands[0]
-    return None
-
-
-def _combined(operation: Operation, u: bool | None, v: bool | None) -> bool | None:
-    if operation is rules.subtract:
+def _combined(code: int, u: bool | None, v: bool | None) -> bool | None:
+    if code == NOT:
         return None if v is None else not v
-    if operation is rules.multiply:
+    if code == AND:
         if u is False or v is False:
             return False
         return True if u and v else None

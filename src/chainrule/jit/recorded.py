@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count, repeat
-from typing import Any, Final
+from typing import Any
 
 import numpy
 
-from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.roll import rolled
 from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
 from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
-from chainrule.program.form import Compute, Diagonal, Operand, Program, Statement
+from chainrule.program.form import Diagonal, Program
+from chainrule.program.numbering import Numbering
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
-    CARRY,
-    EACH,
     END,
     ENTER,
     GIVE,
     INPUT,
     LEAVE,
-    OPERATION_OF,
-    POOLED,
     PULL,
     PUSH,
     RESULT,
-    TABLE,
-    USER,
     Recording,
-    given_to,
     packed,
 )
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 from .inputs import Inputs
-
-_UNKNOWN: Final = (INPUT, RESULT, CARRY, EACH)
-_PLAIN: Final = {  # of one operand or two, most of what is recorded
-    code: operation
-    for code, operation in OPERATION_OF.items()
-    if operation in (rules.add, rules.subtract, rules.multiply, rules.divide, *rules.COMPARISONS)
-    or operation in (rules.negative, rules.exp, rules.log, rules.sqrt, rules.sin, rules.tanh)
-}
-_SAME: Final = (rules.identity, rules.stop_gradient)
 
 
 def _run(calls: Iterator[object]) -> None:
@@ -60,9 +45,6 @@ def _run(calls: Iterator[object]) -> None:
 class Recorded:
     """The recording of a run.
 
-    What conditions depend on is entered into a program meanwhile: equal expressions are one value
-    of it, so that what one outcome says about the next can be seen.
-
     Args:
         inputs: the input nodes of the trace, in order.
         level: the level of the trace.
@@ -70,6 +52,7 @@ class Recorded:
 
     Attributes:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
+        numbering: which of its values are the same.
         guards: the outcomes of the guards.
         segments: how many there are.
         looks_up: whether tables are looked up: as nodes, look-ups are right for the numbers of the
@@ -91,22 +74,19 @@ class Recorded:
         if isinstance(inputs, Inputs):
             inputs.begin(self._recording)
         self.mark = self._recording.mark
+        self.numbering: Any = Numbering(self._recording)
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
         self.segments = 0
         self.looks_up = False
         self.loops: list[LoopOf] = []
         self.ended = 0
-        self._of_loops: set[Operand] = set()  # what comes of loops, and may depend on that
         self.values = False
         self.unknown = False
         self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
         self._level = level
         self._same: Ints | None = None
         self._followed = 0  # of the captured, those that can be
-        self._values: list[Operand] = []  # of the rows
-        self._constants: list[float] = []
-        self._known: dict[tuple[object, ...], Operand] = {}  # by operation and operands
 
     def record(self, root: object) -> int:
         """A number or node as an operand, recorded with all it depends on.
@@ -145,67 +125,22 @@ class Recorded:
 
     # Guards
 
-    def value(self, condition: Node) -> Operand:
-        """What is known of a condition."""
-        operand = self.record(condition)
-        if operand < 0:
-            return condition._number
-        values = self._values
-        rows, constants = self._recording.after(len(values), len(self._constants))
-        self._constants += constants
-        known, numbers, of_loops = self._known, self._constants, self._of_loops
-        for code, left, right in rows:
-            operation = _PLAIN.get(code)
-            if operation is not None:
-                x = values[left] if left >= 0 else numbers[~left]
-                operands: tuple[Operand, ...] = (x,)
-                if right != ABSENT:
-                    operands = x, values[right] if right >= 0 else numbers[~right]
-                if (left >= 0 or right >= 0) and all(operands):  # zeros have names of their own
-                    name = operation, *operands
-                    found = known.get(name)
-                    if found is None:
-                        found = known[name] = Compute(operation, operands)
-                        if of_loops and not of_loops.isdisjoint(operands):
-                            of_loops.add(found)
-                    values.append(found)
-                    continue
-            values.append(self._value(code, left, right))
-        return values[operand]
+    def is_unknown(self, node: Node) -> bool:
+        """Whether a node's number may be another one than that of the run."""
+        value = self.numbering.of(self.record(node))
+        if isinstance(value, float):
+            return False
+        unknown: bool = self.numbering.comes_of_loops(value)
+        return unknown or (self.unknown and math.isnan(node._number))
 
-    def _value(self, code: int, left: int, right: int) -> Operand:
-        """The value of a row, once all rows before it have theirs."""
-        recording = self._recording
-        user = recording.operations[recording.pool[left]] if code == USER else None
-        if code in _UNKNOWN or user is TABLE:
-            value = Statement()  # all that is known is that it is a value
-            begins = self._values[left] if code == CARRY and left >= 0 else 0.0
-            if begins in self._of_loops or (self.ended and code in (RESULT, EACH)):
-                self._of_loops.add(value)
-            return value
-        given = given_to(code, left, right, recording.pool if code & POOLED else ())
-        operands = [self._values[x] if x >= 0 else self._constants[~x] for x in given]
-        operation = user or OPERATION_OF.get(code & ~POOLED)
-        if operation is None or operation.passes or operation in _SAME:
-            return operands[0] if operands else 0.0  # LEAF, ENTER, and what is no value
-        name = (operation, *[x or str(x) for x in operands])  # which tells zeros apart
-        found = self._known.get(name)
-        if found is None:
-            numbers = [x for x in operands if isinstance(x, float)]
-            is_known = len(numbers) == len(operands)
-            found = operation.evaluate(numbers) if is_known else Compute(operation, operands)
-            self._known[name] = found
-            if not self._of_loops.isdisjoint(operands):
-                self._of_loops.add(found)
-        return found
+    def is_input(self, node: Node) -> bool:
+        """Whether a node is an input of the trace."""
+        code: int = self._recording.row(self.record(node))[0]
+        return code == INPUT
 
-    def comes_of_loops(self, value: Operand) -> bool:
-        """Whether it takes what loops compute to know the number that a value has."""
-        return value in self._of_loops
-
-    def guard(self, condition: Node, outcome: bool) -> None:
-        """Let the program go on only with an outcome of a condition that was just asked for."""
-        self._recording.guard(self._recording.record(condition), outcome)
+    def guard(self, condition: int, outcome: bool) -> None:
+        """Let the program go on only with an outcome of a condition, an operand."""
+        self._recording.guard(condition, outcome)
         self.guards.append(outcome)
 
     # Segments
@@ -291,7 +226,7 @@ class Recorded:
             if any(operation is UNKNOWN for operation in self._recording.operations):
                 raise Unrolled
             self._recording, operands = apart(self._recording, self.loops, operands)
-        self._values, self._known = [], {}  # nothing is asked any more
+        del self.numbering  # nothing is asked any more
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]
 

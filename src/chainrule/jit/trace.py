@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
+from chainrule.carries import EndlessError
 from chainrule.comparing import ConditionNode, held_equality
 from chainrule.differentiation import Linearization
 from chainrule.node import Node
@@ -30,6 +31,7 @@ from .recorded import Recorded
 from .segments import ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
+from .whiles import traced_while
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -41,6 +43,10 @@ class CompileError(RuntimeError):
 
 class NodesWanted(Exception):
     """Something has got past a whole array, to what stands for its nodes."""
+
+
+class PlainWhiles(Unrolled):
+    """Loops that end by a condition must be plain ones."""
 
 
 class Restart(Exception):
@@ -77,6 +83,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
+        self._whiles = self.loops and plain.whiles
         self.unrolled = False
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
@@ -105,6 +112,19 @@ class Recorder:
     def loop(self, *args: Any) -> Any:
         """The results of a loop that is recorded as one iteration; None for a plain loop."""
         return traced_once(self, *args) if self.loops else None
+
+    def while_loop(self, *args: Any) -> Any:
+        """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
+        return traced_while(self, *args) if self._whiles else None
+
+    def unroll_whiles(self) -> NoReturn:
+        """Give up this trace for one in which loops that end by a condition are plain.
+
+        Raises:
+            PlainWhiles: always.
+        """
+        self.unrolled = True
+        raise PlainWhiles
 
     def unroll(self) -> NoReturn:
         """Give up this trace for one with plain loops.
@@ -135,7 +155,7 @@ class Recorder:
         self.recorded = Recorded(inputs, level, captured)
         self.tables = RecordedTables(self)
         self.recorded.values = self._values
-        self._outcomes = Outcomes()
+        self._outcomes = Outcomes(self.recorded.numbering)
 
     def looked_up(self, table: Any, index: Any) -> Any:
         """An element of an array, list or tuple; see :func:`~.indices.take`."""
@@ -166,8 +186,10 @@ class Recorder:
                 f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
             )
         recorded = self.recorded
-        value = recorded.value(condition)
-        if recorded.comes_of_loops(value):
+        numbering = recorded.numbering
+        operand = recorded.record(condition)
+        value = numbering.of(operand)
+        if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.unroll()
         decided = self._outcomes.decided(value)
         if decided is not None:
@@ -178,7 +200,7 @@ class Recorder:
             if number + 1 == len(self.forced):
                 self.split = users_line()
         self._outcomes.note(value, outcome)
-        recorded.guard(condition, outcome)
+        recorded.guard(operand, outcome)
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands
@@ -258,15 +280,24 @@ class Trace:
         self.program_seconds = 0.0
         self.lanes = False
         self.varied = False
-        if plain is None:
-            plain = PlainSites()
         self._wholes = True
+        with _collector_paused():  # what the run has made is let go before it goes on
+            self._record(forced, captured, PlainSites() if plain is None else plain)
+            del self._function, self._make_inputs, self._inputs
+
+    def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
+        """Run the function until nothing is in the way of a trace."""
         segments, values = True, False
         while True:
             recorder = Recorder(forced, plain, segments, values)
             try:
                 if self._run(recorder, captured):
                     break
+            except PlainWhiles:
+                plain.whiles = False
+                if forced:
+                    raise Restart from None
+                continue
             except (Untraceable, Unrolled) as error:
                 segments &= isinstance(error, Unrolled)
                 if recorder.loops and recorder.recorded.loops:
@@ -291,7 +322,6 @@ class Trace:
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        del self._function, self._make_inputs, self._inputs
         self.captured = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
@@ -300,7 +330,7 @@ class Trace:
 
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
-        with _collector_paused(), recording(recorder) as level:
+        with recording(recorder) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
             try:
@@ -312,10 +342,14 @@ class Trace:
                     if isinstance(y, ConditionNode):
                         y.asked = True
             except Exception as error:
+                if isinstance(error, EndlessError):
+                    raise
                 if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
                     raise Unrolled from error
                 if not recorder.not_asked():
                     raise
+            finally:
+                del recorder.tables  # which know it: it is let go with its last reference
             if recorder.unrolled:
                 raise Unrolled
             if inputs.met_unread:

@@ -16,10 +16,11 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import rules
-from chainrule.engine import ENGINE
+from chainrule.program.nests import distinct
+from chainrule.program.numbering import Numbering
 from chainrule.program.recording import (
-    ABSENT,
     BEGIN,
+    CODE_OF,
     END,
     ENTER,
     GIVE,
@@ -27,7 +28,6 @@ from chainrule.program.recording import (
     INPUT,
     LEAVE,
     MARKS,
-    OPERATION_OF,
     POOLED,
     PULL,
     PUSH,
@@ -45,7 +45,6 @@ WORTH = 0.25
 """The share of the rows that may be left where sharing is worth another order of sums."""
 
 _KNOWN = (BEGIN, END, PULL, PUSH, RESULT, ENTER, LEAVE, GIVE, INPUT, GUARD)
-_CODE_OF = {operation: code for code, operation in OPERATION_OF.items()}
 
 Ints = NDArray[numpy.int32]
 
@@ -71,7 +70,7 @@ class Sharing(Stretch):
         users = left[codes == USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
-        given = [code for code in numpy.unique(self.codes).tolist() if has_left(code)]
+        given = [code for code in distinct(self.codes).tolist() if has_left(code)]
         self.left = numpy.where(
             numpy.isin(self.codes, [code for code in given if not code & POOLED]),
             self.placed(left),
@@ -102,12 +101,12 @@ class Sharing(Stretch):
         asked = numpy.flatnonzero(used & (self.codes == RESULT)).tolist()
         zero = self.record(0.0)
         first = len(self)
-        rows = [(_CODE_OF[rules.multiply], row, zero) for row in asked]
+        rows = [(CODE_OF[rules.multiply], row, zero) for row in asked]
         total = zero
         for product in range(first, first + len(asked)):
-            rows.append((_CODE_OF[rules.add], product, total))
+            rows.append((CODE_OF[rules.add], product, total))
             total = first + len(rows) - 1
-        rows.append((_CODE_OF[rules.equal], total, zero))
+        rows.append((CODE_OF[rules.equal], total, zero))
         rows.append((GUARD, first + len(rows) - 1, 1))
         codes, left, right = (numpy.array(column) for column in zip(*rows, strict=True))
         self.codes = numpy.append(self.codes, codes.astype(numpy.uint16))
@@ -135,43 +134,13 @@ def worth_sharing(recording: Recording) -> Ints | None:
     derived, asked = numpy.flatnonzero(marks == RESULT), numpy.flatnonzero(marks == GUARD)
     if len(derived) and len(asked) and asked[-1] > derived[0]:
         return None
-    same = equal_rows(recording)
-    left = numpy.count_nonzero(same == numpy.arange(len(same)))
-    return same if left <= WORTH * len(same) else None
+    same = Numbering(recording, apart=True).values(int(WORTH * len(recording)))
+    return None if same is None else numpy.frombuffer(same, dtype=numpy.int32)
 
 
 def derives(recording: Recording | Stretch) -> bool:
     """Whether something is derived in a run."""
     return bool((numpy.asarray(recording.codes) == RESULT).any())
-
-
-def equal_rows(recording: Recording) -> Ints:
-    """For each row the first that computes the same, in the same segment; often itself."""
-    codes, left, right = _columns(recording)
-    pool, constants = numpy.array(recording.pool), numpy.array(recording.constants)
-    same = numpy.arange(len(codes), dtype=numpy.int32)
-    if ENGINE is not None:
-        ENGINE.equal_rows(codes, left, right, pool, constants, same)
-        return same
-    bits = constants.view(numpy.int64).tolist()
-    known: dict[Any, int] = {}
-    around: list[int] = [-1]
-
-    def named(x: int) -> Any:
-        return same[x] if x >= 0 else x if x == ABSENT else (bits[~x],)
-
-    for row, (code, a, b) in enumerate(
-        zip(codes.tolist(), left.tolist(), right.tolist(), strict=True)
-    ):
-        if code == BEGIN:
-            around.append(a)
-        elif code == END:
-            around.pop()
-        if code & ~POOLED < MARKS:
-            operands = pool[a : a + b].tolist() if code & POOLED else (a, b)
-            name = (around[-1], code, *map(named, operands))
-            same[row] = known.setdefault(name, row)
-    return same
 
 
 def _columns(recording: Recording) -> tuple[NDArray[numpy.uint16], Ints, Ints]:

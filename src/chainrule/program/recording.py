@@ -25,6 +25,7 @@ GUARD: Final = 0x7FFF
 POOLED: Final = 0x8000
 USER: Final = 0xFFFF
 ABSENT: Final = -(2**31)
+KNOWN: Final = 1
 
 OPERATION_OF: Final[dict[int, Operation]] = {
     operation.code: operation for operation in OPERATIONS.values() if operation.code
@@ -43,7 +44,7 @@ _MARKS: Final = {
     },
 }
 _DIGIT: Final = 1 << 10
-_CODES: Final = {operation: code for code, operation in OPERATION_OF.items()}
+CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
 
 TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
 """Of an input of the run and the elements of a table, which look-ups name by it; no value."""
@@ -101,7 +102,8 @@ class Recording:
     - EACH, a value: what the iteration reads of column ``left``;
     - NEXT and LEFT: what it gives to the next one, and what it leaves for after the loop, ``left``
       the value, and ``right`` counts them. RESULT stands after the loop for each of the last
-      carries and then of what the iterations have left.
+      carries and then of what the iterations have left; its ``right`` is KNOWN if the run knows
+      the number.
 
     Rows of one call of ``record`` stand in the order in which the nodes were made, those of a later
     call after them; ``in_order`` puts all in this order.
@@ -176,12 +178,6 @@ class Recording:
     def pool(self) -> memoryview:
         """The operands of operations with more than two, as int32."""
         return memoryview(self._columns.pool).toreadonly()
-
-    def after(self, row: int, constant: int) -> tuple[list[tuple[int, int, int]], list[float]]:
-        """The rows and the constants that have come after so many of them."""
-        columns = self._columns
-        rows = zip(columns.codes[row:], columns.left[row:], columns.right[row:], strict=True)
-        return list(rows), columns.constants[constant:].tolist()
 
     def row(self, number: int) -> tuple[int, Any, Any]:
         """A row: its code and operands, constants as floats, None where there is none.
@@ -346,7 +342,7 @@ class Recording:
             columns.append(LEAF, self._constant(node._number), ABSENT, note)
         else:
             operands = [self._operand(x) for x in node.operands]
-            code = _CODES.get(operation, USER)
+            code = CODE_OF.get(operation, USER)
             if code == USER:
                 place = self._place(operation, self.operations)
                 columns.append(USER, len(columns.pool), len(operands), note)

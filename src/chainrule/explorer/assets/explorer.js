@@ -252,12 +252,13 @@ function listen() {
 function useTheme(theme) { document.documentElement.dataset.theme = theme; }
 
 byId('title').textContent = data.title;
-const leafCount = graph.kind.filter((kind) => kind < 0).length;
+const leafCount = graph.kind.subarray(0, graph.count).filter((kind) => kind < 0).length;
 byId('summary').textContent = `${graph.count.toLocaleString('en')} nodes, ${leafCount.toLocaleString('en')} leaves`;
 listen();
 showLeaves();
 showFind();
 showReplay();
+showPractice();
 picture.unfoldWhatFits();
 picture.begin();
 listenToPicture();

@@ -9,7 +9,8 @@ function unpacked(text, Column) {
 
 class Graph {
   constructor(data) {
-    this.count = data.count;
+    this.count = data.count; // of the nodes shown; after them come those that only decisions need
+    this.decisions = data.decisions;
     this.root = data.count - 1;
     this.forms = data.forms; // what is said of each kind of operation; FORMS computes them
     this.kind = unpacked(data.kind, Int32Array); // -1 for a leaf
@@ -22,7 +23,7 @@ class Graph {
     this.local = this.recordedLocal.slice();
     this.grad = unpacked(data.grad, Float64Array);
     this.recordedGrad = this.grad.slice();
-    this.valueUnknown = new Uint8Array(this.count); // what only Python can compute anew
+    this.valueUnknown = new Uint8Array(this.kind.length); // what only Python can compute anew
     this.gradUnknown = new Uint8Array(this.count);
     this.names = data.names;
     this.groups = data.groups;
@@ -33,7 +34,7 @@ class Graph {
   // The nodes computed from each node: as columns, like operands
   resultsOf() {
     const start = new Int32Array(this.count + 1);
-    for (const p of this.operand) if (p >= 0) start[p + 1] += 1;
+    for (const p of this.operand.subarray(0, this.start[this.count])) if (p >= 0) start[p + 1] += 1;
     for (let i = 0; i < this.count; i += 1) start[i + 1] += start[i];
     const next = start.slice();
     const result = new Int32Array(start[this.count]);
@@ -68,6 +69,7 @@ class Graph {
   // loops where there are none
   around(node) {
     const [mine, trips] = [[], []];
+    if (node >= this.count) return mine; // of a decision
     for (let box = this.parent[node]; box > this.count; box = this.parent[box]) {
       const { name, part } = this.groups[box - this.count];
       if (!part) mine.push(box);
@@ -85,7 +87,7 @@ class Graph {
   change(leaves) {
     for (const [leaf, number] of leaves) this.value[leaf] = number;
     const { value, local, recorded, valueUnknown } = this;
-    for (let i = 0; i < this.count; i += 1) {
+    for (let i = 0; i < this.kind.length; i += 1) {
       if (this.isLeaf(i)) continue;
       const begin = this.start[i];
       const operands = this.operandsOf(i);
@@ -113,9 +115,20 @@ class Graph {
     this.grad = this.gradsWhen(() => true, this.gradUnknown);
   }
 
+  // The first comparison of the program that comes out otherwise with the values there are now
+  turned() {
+    const known = (p) => p < 0 || !this.valueUnknown[p];
+    for (const [operation, a, b, outcome, line] of this.decisions) {
+      if (!known(a) || !known(b)) continue;
+      const [x, y] = [this.valueOf(a), this.valueOf(b)];
+      if ((A[operation](x, y) !== 0) !== outcome) return { operation, a, b, outcome, line };
+    }
+    return null;
+  }
+
   reset() {
     const leaves = [];
-    for (let i = 0; i < this.count; i += 1) if (this.isLeaf(i)) leaves.push([i, this.recorded[i]]);
+    for (let i = 0; i < this.kind.length; i += 1) if (this.isLeaf(i)) leaves.push([i, this.recorded[i]]);
     this.change(leaves);
   }
 

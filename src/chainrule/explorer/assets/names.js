@@ -34,7 +34,7 @@ class Names {
   labelsOf() {
     const { graph } = this;
     const roles = new Uint8Array(graph.count); // of leaves: 1 a factor, 2 a term, 4 something else
-    for (let i = 0; i < graph.count; i += 1) {
+    for (let i = 0; i < graph.kind.length; i += 1) {
       if (graph.isLeaf(i)) continue;
       const { name } = graph.forms[graph.kind[i]];
       const role = name === 'multiply' ? 1 : name === 'add' || name === 'subtract' ? 2 : 4;
@@ -43,7 +43,7 @@ class Names {
     const counts = new Map();
     const found = [];
     const kinds = [];
-    for (let i = 0; i < graph.count; i += 1) {
+    for (let i = 0; i < graph.kind.length; i += 1) {
       if (graph.nameOf(i)) continue;
       const kind = this.kindOf(i, roles[i]);
       const key = `${graph.groupOf(i)},${kind}`;

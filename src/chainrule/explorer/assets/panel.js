@@ -267,6 +267,7 @@ function refreshNumbers() {
   byId('root-value').textContent = `${names.label(graph.root)} = ${walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?'}`;
   showLegend();
   showAlert();
+  showTurned();
   if (byId('gradients').open) showGradients();
   if (byId('health').open) showHealth();
   showReplayNumbers();
@@ -300,6 +301,24 @@ function showAlert() {
   });
   byId('alert').replaceChildren(make('p', { className: 'warning' },
     `${oddValues.toLocaleString('en')} values and ${oddGrads.toLocaleString('en')} gradients are NaN or infinite.`), button);
+}
+
+// Where the values lead the program another way than the one that was recorded
+
+const COMPARISONS = { less: ['<', '≥'], less_equal: ['≤', '>'], equal: ['=', '≠'], not_equal: ['≠', '='] };
+
+function showTurned() {
+  const found = graph.turned();
+  byId('turned').hidden = found === null;
+  if (found === null) return;
+  const side = (p) => (p < 0 ? compact(graph.valueOf(p)) : names.expression(p)[0]);
+  const signs = COMPARISONS[found.operation] ?? [found.operation, `not ${found.operation}`];
+  const [was, is] = found.outcome ? signs : [...signs].reverse();
+  byId('turned').replaceChildren(
+    make('p', { className: 'warning' }, 'Your program would take another branch here.'),
+    make('p', {}, `It ran with ${side(found.a)} ${was} ${side(found.b)}; now ${compact(graph.valueOf(found.a))} ${is} ${compact(graph.valueOf(found.b))}. What the page shows is still the branch that was recorded: run the program with these values to see the other.`),
+    make('p', { className: 'soft' }, found.line),
+  );
 }
 
 // Finding
