@@ -1,4 +1,4 @@
-"""Paths that differ in trip counts, sizes or constants share machine code, and nothing else changes."""
+"""Paths that differ in trip counts, sizes or constants share code, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def generated(seed: int) -> Callable[[Any, Any], Any]:
         lines += assigned("            ", random.randrange(1, 3))
     lines += ["        kept.append(s)", "        k += 1"]
     if random.random() < 0.6:
-        lines += [f"        if a * a > {random.uniform(0.2, 2.0):.3f} + 0.0 * k:", "            break"]
+        limit = round(random.uniform(0.2, 2.0), 3)
+        lines += [f"        if a * a > {limit} + 0.0 * k:", "            break"]
     if random.random() < 0.4:
         lines += ["    for y in kept[::-1]:", f"        b = {term()} + 0.1 * y"]
     if random.random() < 0.4:
@@ -77,14 +78,13 @@ def of_order(f: Callable[..., Any], order: int) -> Any:
 
 def numbers(result: Any) -> Any:
     """A result as one array."""
-    return np.concatenate([np.ravel(x) for x in (result if isinstance(result, tuple) else [result])])
+    results = result if isinstance(result, tuple) else (result,)
+    return np.concatenate([np.ravel(x) for x in results])
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
 @pytest.mark.parametrize("order", [0, 1, 2])
-def test_sharing_changes_nothing(
-    seed: int, order: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sharing_changes_nothing(seed: int, order: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the last bit; and it is what runs eagerly, nearly."""
     f = of_order(generated(seed), order)
     rng = np.random.default_rng(seed)

@@ -214,7 +214,9 @@ class Paths:
         self.run_seconds = 0.0
         self._latest: deque[Path] = deque(maxlen=FEW)
         self._lost: dict[int, float] = {}  # seconds, by the hash of the path
-        self._followed: dict[int, float] = {}  # runs that follow a path to its end, by the bits of all
+        self._followed: dict[
+            int, float
+        ] = {}  # runs that end where a trace does, by the bits of all
 
     @property
     def nodes(self) -> int:
