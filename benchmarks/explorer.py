@@ -10,6 +10,7 @@ leaf has moved every number; "step" that of one step.
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import shutil
 import statistics
@@ -72,6 +73,27 @@ def chain(count: int) -> Node:
     return y
 
 
+def batch(samples: int, sizes: tuple[int, ...]) -> Node:
+    """The mean squared error of a network on several samples, in groups of layers."""
+    rng = random.Random(1)
+    layers = [
+        [[Node(rng.gauss(0, 0.3)) for _ in range(before + 1)] for _ in range(size)]
+        for before, size in itertools.pairwise(sizes)
+    ]
+    total = Node(0.0)
+    for _ in range(samples):
+        values = [Node(rng.uniform(-1, 1)) for _ in range(sizes[0])]
+        for number, layer in enumerate(layers, start=1):
+            with group(f"layer {number}"):
+                sums = [
+                    sum((w * x for w, x in zip(ws, values, strict=False)), ws[-1]) for ws in layer
+                ]
+                values = [value.tanh() for value in sums]
+        with group("loss"):
+            total = total + (values[0] - 0.3) ** 2
+    return total
+
+
 def measure(browser: Browser, name: str, root: Node, runs: int) -> str:
     """A line of the table."""
     with tempfile.TemporaryDirectory() as folder:
@@ -102,6 +124,7 @@ def main() -> None:
         "dense unit": unit(),
         "2-12-12-1 network": network((2, 12, 12, 1)),
         "network": network((20, 100, 100, 42, 1)),
+        "batch of 96": batch(96, (4, 12, 12, 1)),
         "chain without groups": chain(50_000),
     }
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

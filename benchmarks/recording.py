@@ -59,7 +59,7 @@ def measure_nodes(operations: int, lines: bool, runs: int) -> None:
     building: list[int] = []
     taking: list[int] = []
     for _ in range(runs):
-        context: AbstractContextManager[None] = record_lines() if lines else nullcontext()
+        context: AbstractContextManager[object] = record_lines() if lines else nullcontext()
         with context:
             x, y = Node(0.7), Node(0.1)
             root, spent = timed(chain, x, y, operations)

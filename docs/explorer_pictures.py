@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,45 +14,27 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from chainrule import Node, explore, group
+from chainrule import Node, backward_frames, explore
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from explorer_graphs import dense_unit, network, practised  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 
 
-def dense_unit() -> Node:
-    """A tanh unit of two weights on two inputs."""
-    w0, w1, b = Node(-0.7, name="w0"), Node(0.4, name="w1"), Node(0.3, name="b")
-    x0, x1 = Node(1.5, name="x0"), Node(2.0, name="x1")
-    y: Node = (w0 * x0 + w1 * x1 + b).tanh()
-    y.name = "y"
-    return y
-
-
-def network(sizes: tuple[int, ...], spread: float) -> Node:
-    """The squared error of a network on one sample, in groups of layers and neurons."""
-    rng = random.Random(1)
-    values: list[Node] = [Node(rng.uniform(-1, 1), name=f"x{i}") for i in range(sizes[0])]
-    for layer, size in enumerate(sizes[1:], start=1):
-        with group(f"layer {layer}"):
-            outputs = []
-            for i in range(size):
-                with group(f"neuron {i + 1}"):
-                    total = Node(rng.uniform(-1, 1), name=f"b{i}")
-                    for j, value in enumerate(values):
-                        total = total + Node(rng.gauss(0, spread), name=f"w{i},{j}") * value
-                    outputs.append(total.tanh())
-            values = outputs
-    with group("loss"):
-        loss: Node = (values[0] - 0.3) ** 2
-    return loss
-
-
 @contextmanager
-def opened(browser: Browser, root: Node, title: str, **settings: Any) -> Iterator[Page]:
+def opened(
+    browser: Browser,
+    root: Node,
+    title: str,
+    options: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Iterator[Page]:
     """The page of a graph in the browser."""
-    wanted: dict[str, Any] = {"viewport": {"width": 1200, "height": 680}} | settings
+    wanted: dict[str, Any] = {"viewport": {"width": 1280, "height": 720}} | settings
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(explore(root, title=title).save(Path(folder, "page.html")))
+        page_of = explore(root, title=title, **(options or {}))
+        path = Path(page_of.save(Path(folder, "page.html")))
         context = browser.new_context(**wanted)
         page = context.new_page()
         page.goto(path.as_uri())
@@ -104,18 +86,23 @@ def main() -> None:
             take(page, "explorer-unit.png")
             walk(page, "explorer.gif")
         with opened(browser, network((2, 16, 16, 1), 0.7), "A 2-16-16-1 network") as page:
+            page.click("#last")
             take(page, "explorer-folded.png")
             page.locator(".box.group", has_text="layer 1").click()
             page.locator(".box.group", has_text="neuron 5").click()
             take(page, "explorer-unfolded.png")
-        wide = {"viewport": {"width": 1800, "height": 800}}
-        with opened(browser, network((2, 3, 1), 8.0), "Saturated", **wide) as page:
+        with opened(browser, network((2, 3, 1), 8.0), "Saturated") as page:
             page.evaluate("for (const id of ['leaves', 'find']) byId(id).open = false")
+            page.click("#last")
             page.click("#health summary")
             page.wait_for_selector("#health-body p")
-            page.evaluate("mark(findings.quiet().saturated, '')")
-            page.evaluate("picture.fit(); byId('panel').scrollTop = 1e6")
+            page.evaluate("mark(findings.quiet().saturated, ''); picture.begin()")
+            page.evaluate("byId('health').scrollIntoView()")
             take(page, "explorer-saturated.png")
+        loss, points = practised()
+        with opened(browser, loss, "Training", {"training": points}) as page:
+            page.evaluate("trainBy(200); byId('practice').scrollIntoView()")
+            take(page, "explorer-training.png")
         with opened(browser, dense_unit(), "A dense unit", color_scheme="dark") as page:
             page.evaluate("go(walk.seedStep + 2)")
             take(page, "explorer-dark.png")
@@ -124,6 +111,7 @@ def main() -> None:
             page.evaluate("go(walk.seedStep + 1)")
             take(page, "explorer-phone.png")
         browser.close()
+    backward_frames(dense_unit()).save(IMAGES / "backward.gif", dpi=96)
 
 
 if __name__ == "__main__":

@@ -386,7 +386,7 @@ def test_unwritable_paths(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="is a folder"):
         drawing.save(tmp_path / "d.svg")
     with pytest.raises(
-        ValueError, match=r"'g.bmp' should end in one of .svg, .png, .pdf, .gv, .dot"
+        ValueError, match=r"'g.bmp' should end in one of .svg, .png, .pdf, .tex, .gv, .dot"
     ):
         drawing.save(tmp_path / "g.bmp")
     assert [p.name for p in tmp_path.iterdir()] == ["d.svg"]

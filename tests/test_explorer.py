@@ -409,12 +409,10 @@ def test_comparisons_are_noted() -> None:
 
 def chain(count: int) -> Node:
     """Operations in a chain that do not repeat."""
-    rng, x = Random(5), Node(1.0)
-    y = x
+    rng, y = Random(5), Node(1.0)
+    functions = [chainrule.math.sin, chainrule.math.cos, chainrule.math.tanh, chainrule.math.sinh]
     for _ in range(count - 1):
-        y = rng.choice([Node.sin, Node.cos, Node.tanh, Node.exp, lambda x: -x, lambda x: x * 0.5])(
-            y
-        )
+        y = rng.choice(functions)(y)
     return y
 
 

@@ -476,31 +476,33 @@ def learnt(steps: int, rate: float, points: list[list[float]]) -> tuple[float, l
     leaves = [node for node in loss.sorted_nodes()[::-1] if not node._parents]
     weights = [leaf for leaf in leaves if leaf not in (*training.inputs, training.target)]
 
-    def mean(values: list[Node]) -> Node:
+    def mean_of(values: list[Node]) -> Node:
         total = Node(0.0)
         at = {id(leaf): value for leaf, value in zip(weights, values, strict=True)}
         for point in points:
             at |= {id(x): Node(v) for x, v in zip(training.inputs, point[:-1], strict=True)}
             at[id(training.target)] = Node(point[-1])
             total = total + computed(loss, at)
-        return total / len(points)
+        mean: Node = total / len(points)
+        return mean
 
     numbers = [leaf.data for leaf in weights]
     for _ in range(steps):
         values = [Node(number) for number in numbers]
-        mean(values).backward()
+        mean_of(values).backward()
         numbers = [value.data - rate * value.grad for value in values]
-    return mean([Node(number) for number in numbers]).data, numbers
+    return mean_of([Node(number) for number in numbers]).data, numbers
 
 
 def computed(root: Node, at: dict[int, Node]) -> Node:
     """A graph again from other leaves."""
-    at = dict(at)
+    at = at.copy()
     for node in root.sorted_nodes()[::-1]:
         if node._parents:
             operands = [at[id(x)] if isinstance(x, Node) else x for x in node.operands]
             assert node.operation is not None
-            at[id(node)] = node.operation(*operands)
+            again: Node = node.operation(*operands)
+            at[id(node)] = again
     return at[id(root)]
 
 

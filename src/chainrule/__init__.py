@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chainrule.arrays import NodeArray, array
     from chainrule.custom import custom_gradient
     from chainrule.debugging import debug_print
-    from chainrule.drawing import draw_graph, trace
+    from chainrule.drawing import backward_frames, draw_graph, trace
     from chainrule.explorer import Explorer, Recording, TrainingSet, explore
     from chainrule.jit.function import compile
     from chainrule.jit.indices import take
@@ -65,6 +65,7 @@ __all__ = [
     "TrainingSet",
     "__version__",
     "array",
+    "backward_frames",
     "build_info",
     "check_grads",
     "compile",
@@ -108,7 +109,7 @@ _ROOMS = {
     "jit.trace": ("CompileError",),
     "custom": ("custom_gradient",),
     "debugging": ("debug_print",),
-    "drawing": ("draw_graph", "trace"),
+    "drawing": ("backward_frames", "draw_graph", "trace"),
     "explorer": ("Explorer", "Recording", "TrainingSet", "explore"),
     "lanes": ("vmap",),
     "program.form": ("Program",),

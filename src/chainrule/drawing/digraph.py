@@ -89,9 +89,10 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         transparent: bool | None = None,
         skip_existing: bool | None = False,
     ) -> str:
-        """Write the picture in the format of the ending, or the DOT source for ``.gv``, ``.dot``.
+        """Write the picture in the format of the ending.
 
-        Nothing is left behind where that fails.
+        ``.tex`` is TikZ for LaTeX; ``.gv`` and ``.dot`` are the source. Nothing is left behind
+        where that fails.
 
         Args:
             filename: the file, by default ``graph.svg``.
@@ -114,11 +115,11 @@ class GraphDrawing(graphviz.Digraph):  # type: ignore[misc]
         ending = path.suffix.lower().lstrip(".")
         if ending in ("gv", "dot"):
             data = self.source.encode()
-        elif ending in FORMATS:
+        elif ending in (*FORMATS, "tex"):
             data = self._drawn(ending, dpi, transparent)
         else:
             raise ValueError(
-                f"{path.name!r} should end in one of .{', .'.join(FORMATS)}, .gv, .dot"
+                f"{path.name!r} should end in one of .{', .'.join(FORMATS)}, .tex, .gv, .dot"
             )
         if not (skip_existing and path.exists()):
             write_atomically(path, data)

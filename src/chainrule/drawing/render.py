@@ -12,7 +12,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from chainrule.drawing import pdf
+from chainrule.drawing import pdf, tikz
 
 FORMATS = ("svg", "png", "pdf")
 
@@ -40,7 +40,7 @@ def check_fonts(format: str, name: str) -> None:
 
 
 def render_dot(source: str, format: str, engine: str = "dot") -> bytes:
-    """Lay out a graph in the DOT language and draw it.
+    """Lay out a graph in the DOT language and draw it; as ``json`` the layout, ``tex`` TikZ.
 
     Raises:
         RuntimeError: if the program that draws is missing or fails.
@@ -50,11 +50,13 @@ def render_dot(source: str, format: str, engine: str = "dot") -> bytes:
     layout = [] if engine == "dot" else [f"-K{engine}"]  # dot leaves it to the graph's attribute
     if program is None:
         program = _packaged_program()
-        if format == "pdf":
-            picture = pdf.of_layout(_run([program, "-Tjson", *layout], source))
-            if picture is not None:
-                return picture
-            return pdf.of_jpeg(_run([program, "-Tjpg", f"-Gdpi={pdf.DPI}", *layout], source))
+    if format == "tex":
+        return tikz.of_layout(_run([program, "-Tjson", *layout], source))
+    if format == "pdf" and shutil.which("dot") is None:
+        picture = pdf.of_layout(_run([program, "-Tjson", *layout], source))
+        if picture is not None:
+            return picture
+        return pdf.of_jpeg(_run([program, "-Tjpg", f"-Gdpi={pdf.DPI}", *layout], source))
     data = _run([program, f"-T{format}", *layout], source)
     return _fluid(data) if format == "svg" else data
 

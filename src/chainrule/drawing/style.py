@@ -4,17 +4,56 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
 
 from chainrule.node import Node
 
 _FITTING = {"data": (".3f", 1e-3), "grad": (".4f", 1e-4)}
 """The format of a number that fits it, and the least magnitude that does."""
 
-_POSITIVE = (33, 102, 172)  # blue and red of ColorBrewer's RdBu, told apart by the colour-blind
-_NEGATIVE = (178, 24, 43)
-_NOT_FINITE = "#ffd92f"
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a picture: of letters and lines, of frames, of what is behind everything.
+
+    Gradients go from the colour of the paper to ``positive`` or ``negative``.
+    """
+
+    ink: str
+    line: str
+    paper: Colour = (255, 255, 255)
+    positive: Colour = (33, 102, 172)  # blue and red of ColorBrewer's RdBu, told apart by the
+    negative: Colour = (178, 24, 43)  # colour-blind
+    not_finite: str = "#ffd92f"
+    message: str = "#b54708"
+
+
+THEMES: Final = {
+    "light": Theme("#000000", "#999999"),
+    "dark": Theme(
+        "#e6edf3", "#6e7681", (13, 17, 23), (47, 110, 181), (181, 60, 75), "#8a7300", "#ffa657"
+    ),
+    "blackboard": Theme(
+        "#f4f1e6", "#8fa89a", (30, 58, 47), (58, 122, 176), (176, 74, 82), "#9a8200", "#ffd27f"
+    ),
+}
+
+
+def theme_of(name: str) -> Theme:
+    """The theme of a name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in THEMES:
+        raise ValueError(f"theme is one of {', '.join(THEMES)}, not {name!r}")
+    return THEMES[name]
+
 
 _LINE_ENDS = re.compile("[\t-\r\x1c-\x1e\x85]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -29,6 +68,7 @@ class NumberFormat:
     data: str | None
     grad: str | None
     grads: bool = True  # whether boxes show the gradient
+    grad_of: Callable[[Node], float | None] = attrgetter("grad")  # None where it is not yet known
 
     def __post_init__(self) -> None:
         for spec in (self.data, self.grad):
@@ -50,12 +90,14 @@ class NumberFormat:
     def label(self, node: Node) -> str:
         """The text of a node's box: name if it has one, value, gradient."""
         name = "" if node.name is None else f"{label_text(node.name)} | "
-        grad = f" | grad={self.grad_text(node.grad)}" if self.grads else ""
+        known = self.grad_of(node)
+        text = " " if known is None else self.grad_text(known)
+        grad = f" | grad={text}" if self.grads else ""
         return f"{name}data={self.data_text(node.data)}{grad}"
 
     def tooltip(self, node: Node) -> str:
         """What shows where the pointer is: all digits, and the line of the program."""
-        grad = f" grad={node.grad!r}" if self.grads else ""
+        grad = f" grad={self.grad_of(node)!r}" if self.grads else ""
         line = "" if node.line is None else f" at {node.line}"
         return tooltip_text(f"data={node.data!r}{grad}{line}")
 
@@ -101,10 +143,19 @@ def largest(grads: Iterable[float]) -> float:
     return max((abs(grad) for grad in grads if math.isfinite(grad)), default=0.0)
 
 
-def colour(grad: float, scale: float) -> str:
-    """White for 0, towards blue for positive and red for negative; yellow for NaN and infinity."""
-    if not math.isfinite(grad):
-        return _NOT_FINITE
-    strength = 0.75 * math.sqrt(abs(grad) / scale) if scale > 0.0 else 0.0
-    hue = _POSITIVE if grad > 0.0 else _NEGATIVE
-    return "#" + "".join(f"{round(255 + (part - 255) * strength):02x}" for part in hue)
+def colour(grad: float | None, scale: float, theme: Theme) -> str:
+    """The paper's for 0 and what is not known, towards blue for positive, red for negative.
+
+    Yellow for NaN and infinity.
+    """
+    if grad is not None and not math.isfinite(grad):
+        return theme.not_finite
+    strength = 0.75 * math.sqrt(abs(grad) / scale) if grad and scale > 0.0 else 0.0
+    hue = theme.negative if grad is not None and grad < 0.0 else theme.positive
+    parts = zip(theme.paper, hue, strict=True)
+    return "#" + "".join(f"{round(paper + (part - paper) * strength):02x}" for paper, part in parts)
+
+
+def as_hex(colour: Colour) -> str:
+    """A colour as Graphviz writes it."""
+    return "#" + "".join(f"{part:02x}" for part in colour)
