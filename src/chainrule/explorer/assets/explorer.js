@@ -21,8 +21,7 @@ function stepChanged() {
   byId('scrub').value = walk.step;
   byId('scrub').setAttribute('aria-valuetext', describeStep());
   byId('counter').textContent = `${PHASES[walk.phase]} · ${walk.step} of ${walk.length}`;
-  const [first] = byId('root-value') ? [1] : [];
-  if (first) refreshNumbers();
+  showRoot();
 }
 
 const pauseOf = () => Math.min(Number(byId('speed').value), LONGEST_PLAY / walk.length);
@@ -263,4 +262,5 @@ picture.unfoldWhatFits();
 picture.begin();
 listenToPicture();
 go(0, false);
+refreshNumbers();
 document.documentElement.dataset.ready = 'yes';

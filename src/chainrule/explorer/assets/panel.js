@@ -263,14 +263,19 @@ function numbersChanged() {
 // What shows numbers beside the picture
 function refreshNumbers() {
   document.querySelectorAll('[data-leaf]').forEach(showLeaf);
-  const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
-  byId('root-value').textContent = `${names.label(graph.root)} = ${walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?'}`;
-  showLegend();
+  showRoot();
   showAlert();
   showTurned();
   if (byId('gradients').open) showGradients();
   if (byId('health').open) showHealth();
   showReplayNumbers();
+}
+
+// What shows numbers as far as the walk has come
+function showRoot() {
+  const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
+  byId('root-value').textContent = `${names.label(graph.root)} = ${walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?'}`;
+  showLegend();
 }
 
 // What colours and widths mean, with their scales

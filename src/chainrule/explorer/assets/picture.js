@@ -464,12 +464,10 @@ class Picture {
     labels.replaceChildren();
     this.heaviest = 0;
     const weights = new Map();
-    for (const [key, { slots, nodes }] of this.edges) {
-      const known = slots.filter((_, i) => walk.isEvaluated(nodes[i]) && !graph.valueUnknown[nodes[i]]);
-      const size = Math.max(0, ...known.map((slot) => Math.abs(graph.local[slot])).filter(Number.isFinite));
-      const signs = new Set(known.map((slot) => graph.local[slot]).map((x) => (Number.isFinite(x) ? Math.sign(x) : 2)).filter((x) => x !== 0));
-      weights.set(key, { size, sign: signs.has(2) ? 'odd' : signs.size === 1 ? (signs.has(1) ? 'positive' : 'negative') : '' });
-      this.heaviest = Math.max(this.heaviest, size);
+    for (const [key, edge] of this.edges) {
+      const weight = this.weightOf(edge);
+      weights.set(key, weight);
+      this.heaviest = Math.max(this.heaviest, weight.size);
     }
     let lit = 0;
     const messages = new Map();
@@ -488,6 +486,24 @@ class Picture {
       }
     }
     if (lit <= MOST_LABELS) for (const [tail, sent] of messages) this.label(tail, sent);
+  }
+
+  // The largest local gradient that goes along an edge, and the sign that all of them have
+  weightOf({ slots, nodes }) {
+    const { graph, walk } = this;
+    let size = 0;
+    let [positive, negative, odd] = [false, false, false];
+    for (let i = 0; i < slots.length; i += 1) {
+      if (!walk.isEvaluated(nodes[i]) || graph.valueUnknown[nodes[i]]) continue;
+      const local = graph.local[slots[i]];
+      if (!Number.isFinite(local)) odd = true;
+      else {
+        size = Math.max(size, Math.abs(local));
+        if (local > 0) positive = true;
+        if (local < 0) negative = true;
+      }
+    }
+    return { size, sign: odd ? 'odd' : positive === negative ? '' : positive ? 'positive' : 'negative' };
   }
 
   // What is added to a box's gradient, below the box, where no number stands
