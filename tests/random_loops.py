@@ -195,7 +195,8 @@ class Source:
         first = self._value(numbers, arrays)
         self._say(depth, f"def {f}({c}):")
         known = self._body(depth + 1, [*numbers, f"{c}[0]"], arrays, 0)
-        self._say(depth + 1, f"return {self._formula(known[-4:], arrays)}, {c}[1] + 0.7")
+        step = self._random.choice([0.7, 0.7, 0.2])
+        self._say(depth + 1, f"return {self._formula(known[-4:], arrays)}, {c}[1] + {step}")
         most = self._random.randint(1, 4)
         condition = f"lambda c: c[1] < {most} + 0.3 * {self._value(numbers, [])}"
         self._say(depth, f"{s} = lax.while_loop({condition}, {f}, ({first}, 0.0))[0]")

@@ -158,8 +158,11 @@ def test_equal_values(seed: int, apart: bool, kinds: tuple[Any, Any]) -> None:
         recording = random_rows(kinds[0], rng, inputs, level)
         names = Names(recording, apart)
         numbering = kinds[1](recording, apart)
-        values = numpy.frombuffer(numbering.values(), dtype=numpy.int32).tolist()
+        values = numpy.frombuffer(numbering.values(len(recording)), dtype=numpy.int32).tolist()
         assert len(values) == len(recording)
+        differ = sum(1 for row, value in enumerate(values) if row == value)
+        assert kinds[1](recording, apart).values(differ) is not None
+        assert kinds[1](recording, apart).values(differ - 1) is None
         firsts: dict[Any, int] = {}
         for row, (name, value) in enumerate(zip(names.names, values, strict=True)):
             if isinstance(name, float):

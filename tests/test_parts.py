@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from random import Random
@@ -114,3 +115,157 @@ def test_compositions(seed: int, always: None) -> None:
         del slope
     for a, b in zip(plain.captured, compiled.captured, strict=True):
         assert a.grad == pytest.approx(b.grad, rel=1e-9, abs=1e-11, nan_ok=True)
+
+
+def weighted(w: Any, x: Any) -> Any:
+    return cm.exp(-((x - w) ** 2))
+
+
+def test_one_operation(always: None, calls: list[str]) -> None:
+    """The graph has no node for a lane, and derivatives of all orders are operations."""
+    xs = np.linspace(-1.0, 1.0, 50)
+    total = cr.vmap(weighted, in_axes=(None, 0), reduce="sum")
+    part = cr.compile(total)
+    w = Node(0.3)
+    y = cr.grad(lambda v: cm.log(part(v, xs)))(w)
+    assert len(y.sorted_nodes()) < 20
+    assert len(cr.grad(lambda v: cm.log(total(v, xs)))(w).sorted_nodes()) > 100
+    assert {*calls} == {"vmap", "∂vmap"} or {*calls} == {"weighted", "∂weighted"}
+    found = cr.grad(cr.hessian(lambda v: cm.log(part(v, xs))))(0.3)
+    assert found == pytest.approx(cr.grad(cr.hessian(lambda v: cm.log(total(v, xs))))(0.3))
+    assert part.stats().traces == 1
+    cr.draw_graph(y)
+    cr.explore(y)
+
+
+def test_when_it_pays(calls: list[str]) -> None:
+    """Small functions run themselves, as they would otherwise: what comes is the same number."""
+    small = cr.compile(lambda x: x * cm.exp(x))
+    assert cr.grad(small)(0.7) == cr.grad(small.function)(0.7)
+    assert not calls
+    large = cr.compile(cr.vmap(weighted, in_axes=(None, 0), reduce="sum"))
+    cr.grad(lambda w: large(w, np.zeros(300_000)))(0.5)
+    assert calls
+
+
+def test_arrays_that_change_afterwards(always: None, calls: list[str]) -> None:
+    """Derivatives are those at the time of the call."""
+    part = cr.compile(cr.vmap(weighted, in_axes=(None, 0)))
+    xs = np.array([0.0, 1.0, 2.0])
+    expected = cr.grad(lambda w: sum(part.function(w, xs)))(0.5)
+    _, pull = cr.vjp(lambda w: sum(part(w, xs)), 0.5)
+    xs[:] = 7.0
+    assert pull(1.0)[0] == pytest.approx(expected)
+    assert calls
+
+
+def test_what_is_not_picked_gets_nothing(always: None, calls: list[str]) -> None:
+    """As in the function itself; other zeros are numbers."""
+
+    def root(x: Any) -> Any:
+        return cm.where(x > 0, cm.sqrt(x), 0.0), x * 0.0, x * x
+
+    part = cr.compile(root)
+    for f in (root, part):
+        for place, expected in ((0, 0.0), (1, math.nan), (2, math.nan)):
+            slope = cr.grad(lambda u, f=f, place=place: f(1.0 / u - 1.0 / u if u else u)[place])
+            assert slope(1.0) == pytest.approx(0.0)
+            steep = cr.grad(lambda u, f=f, place=place: f(cm.sqrt(u))[place])
+            assert steep(0.0) == pytest.approx(expected, nan_ok=True)
+    assert calls
+
+
+@pytest.mark.parametrize("lanes", [False, True])
+def test_what_is_not_given_is_no_message(lanes: bool, always: None, calls: list[str]) -> None:
+    """Neither of results that nothing depends on, nor of arguments that stay as they are."""
+
+    def f(t: Any) -> Any:
+        return cm.sqrt(t[0]) * t[1], 3.0 * t[0] + t[1]
+
+    def g(t: Any) -> Any:
+        return cm.sqrt(t[0]) + t[1]
+
+    def made(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not lanes:
+            return cr.compile(function)
+        part = cr.compile(cr.vmap(function, reduce="sum"))
+        return lambda t: part(np.stack([t, np.array([0.0, 2.0]), t]))
+
+    count = 2.0 if lanes else 1.0
+    slopes = cr.grad(lambda x, y: made(f)(np.array([x, y]))[1], argnums=(0, 1))(0.0, 0.0)
+    assert slopes == (3.0 * count, count)
+    assert cr.grad(lambda y: made(g)(np.array([0.0, y])))(5.0) == count
+    assert cr.jvp(lambda y: made(g)(np.array([0.0, y])), (5.0,), (2.0,))[1] == 2.0 * count
+    assert calls
+
+
+def test_pulling_back_in_a_trace(always: None, calls: list[str]) -> None:
+    """What was recorded for one cotangent holds for others."""
+    part = cr.compile(lambda x: x * cm.sin(x))
+    for way in (lambda pull: cr.compile(pull), lambda pull: cr.compile(cr.vmap(pull))):
+        _, pull = cr.vjp(part, 0.7)
+        again = way(lambda c, pull=pull: pull(c * c)[0])
+        for c in (2.0, -3.0):
+            expected = c * c * cr.grad(part.function)(0.7)
+            given = c if way(pull).vmap is None else np.array([c])
+            assert float(np.ravel(again(given))[0]) == pytest.approx(expected)
+    assert calls
+
+
+def test_values_of_an_outer_transformation(always: None, calls: list[str]) -> None:
+    """A part that uses them from outside is followed through, each time it is called."""
+
+    def f(make: Callable[..., Any]) -> Callable[..., Any]:
+        def outer(x: Any) -> Any:
+            inner = make(lambda y: x * y * y)
+            return inner(2.0) + cr.grad(inner)(x) + inner(x)
+
+        return outer
+
+    for way in (cr.grad, cr.hessian, lambda g: cr.jacfwd(cr.grad(g))):
+        assert way(f(cr.compile))(3.0) == pytest.approx(way(f(lambda g: g))(3.0))
+
+
+def test_no_derivative_in_python(always: None, calls: list[str]) -> None:
+    """Users' derivatives are followed as nodes: custom gradients and operations."""
+
+    @cr.custom_gradient
+    def tripled(x: Any) -> Any:
+        return x * 1.0, lambda g: 3.0 * g
+
+    third = cr.Operation("third", lambda x: float(x) / 3.0, [lambda y, x: 1.0 / 3.0])
+    for f in (lambda x: tripled(x) * x, lambda x: third(x) * x):
+        part = cr.compile(f)
+        assert cr.grad(part)(2.0) == cr.grad(f)(2.0)
+        assert cr.compile(cr.grad(part))(2.0) == pytest.approx(cr.grad(f)(2.0))
+
+
+def test_errors_are_the_functions(always: None) -> None:
+    """What is wrong in a call inside is said as by the function itself."""
+    part = cr.compile(lambda t, i: t[i[0]] * 2.0)
+    table = np.arange(3.0)
+    with pytest.raises(IndexError):
+        cr.grad(lambda w: part(w * table, np.array([5])))(1.0)
+    with pytest.raises(ZeroDivisionError):
+        cr.grad(lambda w: cr.compile(lambda x: x / (1 // 0))(w))(1.0)
+    value = None
+
+    def leak(x: Any) -> Any:
+        nonlocal value
+        value = x
+        return x
+
+    cr.grad(leak)(1.0)
+    with pytest.raises(cr.TracedValueError):
+        cr.grad(lambda w: part(np.array([value, w, w]), np.array([0])))(1.0)
+
+
+def test_forward_mode_of_a_custom_gradient_still_raises() -> None:
+    """Only parts know both modes."""
+
+    @cr.custom_gradient
+    def tripled(x: Any) -> Any:
+        return x * 1.0, lambda g: 3.0 * g
+
+    with pytest.raises(TypeError, match="reverse mode alone"):
+        cr.jvp(tripled, (1.0,), (1.0,))

@@ -138,6 +138,54 @@ def test_strangers_among_iterations(weighted: bool) -> None:
         assert not any(innermost & inner.loops() for _, inner in index.tables)
 
 
+def scaled(x: list[Any], _: Any) -> list[Any]:
+    """A vector times the sum of its squares."""
+    scale = cm.dot(x, x)
+    return [scale * a for a in x]
+
+
+PRODUCTS: list[Callable[..., list[Any]]] = [
+    lambda x, matrix: [sum([a * b for a, b in zip(r, x, strict=True)]) for r in matrix],
+    lambda x, matrix: [cm.dot(row, x) for row in matrix],
+]
+"""A matrix times a vector."""
+
+
+OTHERS: list[Callable[..., list[Any]]] = [
+    scaled,
+    lambda x, matrix: [a - b for a, b in zip(x, matrix[0], strict=True)],
+    lambda x, matrix: [a + b for a, b in zip(x, matrix[-1], strict=True)],
+    lambda x, _: [a * a for a in x],
+    lambda x, _: [cm.exp(-a) for a in x],
+]
+"""What else becomes of a vector."""
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_roles(seed: int) -> None:
+    """Neighbours that do the same to what comes from elsewhere are no iterations of one loop."""
+    random = Random(seed)
+    n = random.randint(26, 34)
+    steps = random.sample(OTHERS, 4)
+    for place in (1, 3, 5):
+        steps.insert(place, random.choice(PRODUCTS))
+
+    def function(x: Any) -> Any:
+        vector = x[:n]
+        matrix = [x[(i + 1) * n : (i + 2) * n] for i in range(n)]
+        for step in steps:
+            vector = step(vector, matrix)
+        return vector
+
+    numbers = [random.uniform(-0.1, 0.1) for _ in range(n * (n + 1))]
+    recording, outputs, values = recorded(function, numbers)
+
+    program = rolled(recording, outputs)
+    verify(program)
+    assert bits(interpret(program, numbers)[0]) == bits(values)
+    assert not any(index.tables for index in indices(program))
+
+
 @pytest.mark.usefixtures("rolling")
 @pytest.mark.parametrize("seed", range(60))
 def test_loop_programs(seed: int) -> None:

@@ -44,6 +44,28 @@ def _in_words(kind: Any) -> str:
     return "a number" if kind == "number" else "a truth value"
 
 
+class EndlessError(RuntimeError):
+    """A while_loop does not end.
+
+    Args:
+        count: the iteration that left its value as it was; None if it goes on too long.
+        most: the iterations after which it is taken to be endless.
+    """
+
+    def __init__(self, count: int | None, most: int) -> None:
+        super().__init__(
+            f"while_loop still goes on after {most:,} iterations; does it end? Its bound is"
+            " max_iterations"
+            if count is None
+            else f"while_loop does not end: iteration {count} left its value as it was"
+        )
+        self.count = count
+        self.most = most
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.count, self.most)
+
+
 class Carry:
     """The structure and kinds that a carry keeps.
 

@@ -14,7 +14,15 @@ from typing import Any, Final
 
 import numpy
 
-from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of, whole_number
+from chainrule.carries import (
+    Carry,
+    Columns,
+    EndlessError,
+    Stack,
+    flattened,
+    leaves_of,
+    whole_number,
+)
 from chainrule.checkpointing import Checkpoint, Plan, can_be_kept, checkpointed
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
@@ -168,21 +176,27 @@ def while_loop(
     most = whole_number(max_iterations, "while_loop: max_iterations")
     carry = Carry(init_val, "while_loop")
     value = init_val
+
+    def goes_on(value: Any) -> Any:
+        return called(cond_fun, (value,), {}, "while_loop: the condition")
+
+    def after(value: Any) -> Any:
+        return called(body_fun, (value,), {}, "while_loop: the function")
+
+    if PROGRESS.recorder is not None:
+        found = PROGRESS.recorder.while_loop(goes_on, after, value, carry, most)
+        if found is not None:
+            return found[0]
     numbers = _numbers(leaves_of(value)[0])
     count = 0
-    while _truth(called(cond_fun, (value,), {}, "while_loop: the condition"), "while_loop"):
+    while _truth(goes_on(value), "while_loop"):
         if count >= most:
-            raise RuntimeError(
-                f"while_loop still goes on after {most:,} iterations; does it end? Its bound is"
-                " max_iterations"
-            )
-        value = called(body_fun, (value,), {}, "while_loop: the function")
+            raise EndlessError(None, most)
+        value = after(value)
         before, numbers = numbers, _numbers(carry.check(value))
-        if numbers == before:
-            raise RuntimeError(
-                f"while_loop does not end: iteration {count + 1} left its value as it was"
-            )
         count += 1
+        if numbers == before:
+            raise EndlessError(count, most)
     return value
 
 

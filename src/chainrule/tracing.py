@@ -46,6 +46,9 @@ class Recorder(Protocol):
     def loop(self, *args: Any) -> Any:
         """The results of a loop that is recorded as one iteration; None for a plain loop."""
 
+    def while_loop(self, *args: Any) -> Any:
+        """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
+
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> Any:
         """The linearization of a function in the trace; None for the one outside of traces.
 

@@ -173,6 +173,8 @@ int backward(Node *root, double seed) {
 int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs) {
     int anomaly = detecting_anomaly();
     if (anomaly != 0) return anomaly < 0 ? -1 : 0;
+    for (Py_ssize_t i = 0; i < n_inputs; i++)
+        if (inputs[i]->a != NULL) return 0; /* it stands for a node from outside */
     Walk walk;
     if (count_edges(&walk, &root, 1, root->level) < 0) return -1;
     Py_ssize_t visited = 0;

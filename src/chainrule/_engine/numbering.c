@@ -16,12 +16,13 @@ typedef struct {
     int32_t scope;   /* around the rows that come */
     Numbered *rows;
     Py_ssize_t count, room;
+    Py_ssize_t firsts; /* that have a value of their own */
     int32_t *table; /* first rows + 1, by what they compute */
     size_t size, used;
 } Numbering;
 
 enum {
-    BEGIN = MARKS, END = MARKS + 1, RESULT = MARKS + 4, EACH = MARKS + 6, END_LOOP = MARKS + 7, ENTER = MARKS + 8,
+    BEGIN = MARKS, END = MARKS + 1, RESULT = MARKS + 4, EACH = MARKS + 6, END_LOOP = MARKS + 7, ENTER = MARKS + 8, KNOWN = 1,
 };
 
 /* The operands of a row, some of them in the pool. */
@@ -148,7 +149,8 @@ static int number_row(Numbering *n, int32_t i) {
             row->value = value_of(n, given.of[0]);
             return 0;
         }
-        if (code == RESULT || code == EACH) row->of_loops = n->after_loop;
+        bool known = code == RESULT && ints(n->recording->columns[RIGHT])[i] == KNOWN;
+        if (code == RESULT || code == EACH) row->of_loops = n->after_loop && !known;
         if (operation >= MARKS && code != USER) return 0;
         if (constants) return (row->value = folded(n, code, &given)) == FAILED ? -1 : 0;
     }
@@ -163,7 +165,8 @@ static int number_row(Numbering *n, int32_t i) {
     return 0;
 }
 
-static int number_rows(Numbering *n) {
+/* Find the values of the rows that have come, as long as not more than so many are first. */
+static int number_rows(Numbering *n, Py_ssize_t most) {
     Py_ssize_t end = n_rows(n->recording);
     if (end > n->room) {
         Py_ssize_t room = end + end / 4 + 64;
@@ -172,8 +175,10 @@ static int number_rows(Numbering *n) {
         n->rows = rows;
         n->room = room;
     }
-    for (; n->count < end; n->count++)
+    for (; n->count < end && n->firsts <= most; n->count++) {
         if (number_row(n, (int32_t)n->count) < 0) return -1;
+        n->firsts += n->rows[n->count].value == (int32_t)n->count;
+    }
     return 0;
 }
 
@@ -186,7 +191,7 @@ static PyObject *shown(const Numbering *n, int32_t value) {
 static PyObject *of(PyObject *self, PyObject *operand) {
     Numbering *n = (Numbering *)self;
     long x = PyLong_AsLong(operand);
-    if (PyErr_Occurred() || number_rows(n) < 0) return NULL;
+    if (PyErr_Occurred() || number_rows(n, PY_SSIZE_T_MAX) < 0) return NULL;
     if (x >= n->count || ~x >= n->recording->columns[CONSTANTS]->count)
         return PyErr_Format(PyExc_IndexError, "there is no operand %ld", x);
     return shown(n, value_of(n, (int32_t)x));
@@ -220,9 +225,11 @@ static PyObject *comes_of_loops(PyObject *self, PyObject *number) {
     return row == NULL ? NULL : PyBool_FromLong(row->of_loops);
 }
 
-static PyObject *values(PyObject *self, PyObject *unused) {
+static PyObject *values(PyObject *self, PyObject *most) {
     Numbering *n = (Numbering *)self;
-    if (number_rows(n) < 0) return NULL;
+    Py_ssize_t wanted = PyLong_AsSsize_t(most);
+    if (PyErr_Occurred() || number_rows(n, wanted) < 0) return NULL;
+    if (n->firsts > wanted) Py_RETURN_NONE;
     PyObject *result = PyBytes_FromStringAndSize(NULL, n->count * (Py_ssize_t)sizeof(int32_t));
     for (Py_ssize_t i = 0; result != NULL && i < n->count; i++)
         memcpy(PyBytes_AS_STRING(result) + i * (Py_ssize_t)sizeof(int32_t), &n->rows[i].value, sizeof(int32_t));
@@ -262,7 +269,7 @@ static PyMethodDef METHODS[] = {
     {"of", of, METH_O, "The value of an operand: the first row that has it, or a number."},
     {"row", described, METH_O, "What a row computes: its code and the values of its first two operands."},
     {"comes_of_loops", comes_of_loops, METH_O, "Whether it takes what loops compute to know the number of a row."},
-    {"values", values, METH_NOARGS, "The values of all rows, as the bytes of int32."},
+    {"values", values, METH_O, "The values of all rows, as the bytes of int32; None if more than so many differ."},
     {NULL, NULL, 0, NULL},
 };
 

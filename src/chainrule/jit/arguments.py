@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import operator
 from array import array
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy
+import optree
 from numpy.lib.stride_tricks import as_strided
 
 from chainrule import trees
@@ -119,6 +122,82 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
     return Leaf("static", value=exactly(value))
 
 
+class Arguments:
+    """Positional arguments of one kind.
+
+    One that holds static values alone is known at a glance if it holds the very objects of last
+    time, and those can't change.
+
+    Args:
+        structure: of the arguments.
+        leaves: what is known of their leaves.
+    """
+
+    def __init__(self, structure: Any, leaves: Sequence[Leaf]) -> None:
+        self._structure = structure
+        self._leaves = leaves
+        self._is_flat = structure.num_nodes == structure.num_leaves + 1
+        self._parts: list[tuple[Any, Sequence[Leaf], bool]] = []
+        rest = iter(leaves)
+        for part in structure.children():
+            own = [*itertools.islice(rest, part.num_leaves)]
+            static = part.kind in _SEQUENCES and all(leaf.is_exact for leaf in own)
+            self._parts.append((part, own, static))
+        self._one_by_one = any(static for _, _, static in self._parts)
+        self._last: list[tuple[tuple[Any, ...], list[Any]]] = [((), [])] * len(self._parts)
+
+    def taken(
+        self, args: tuple[Any, ...]
+    ) -> tuple[Sequence[Any], Iterable[tuple[Leaf, Any]]] | None:
+        """The leaves of as many arguments of the same types, and those to be compared still.
+
+        None if they are of another kind for sure.
+        """
+        if self._is_flat:
+            return args, zip(self._leaves, args, strict=True)
+        leaves: list[Any]
+        if not self._one_by_one:
+            leaves, structure = trees.leaves_of(args)
+            pairs = zip(self._leaves, leaves, strict=True)
+            return (leaves, pairs) if structure == self._structure else None
+        leaves, left = [], []
+        for k, ((structure, kinds, static), value) in enumerate(zip(self._parts, args, strict=True)):
+            own = self._static(k, value) if static else _of_structure(structure, value)
+            if own is None:
+                return None
+            leaves += own
+            if not static:
+                left += zip(kinds, own, strict=True)
+        return leaves, left
+
+    def _static(self, number: int, value: Any) -> list[Any] | None:
+        """The leaves of an argument that holds static values alone, if they are as they were."""
+        elements, known = self._last[number]
+        if len(value) == len(elements) and all(map(operator.is_, value, elements)):
+            return known
+        structure, kinds, _ = self._parts[number]
+        leaves = _of_structure(structure, value)
+        if leaves is None or None in map(Leaf.lanes_of, kinds, leaves):
+            return None
+        if all(map(_never_changes, value)):
+            self._last[number] = tuple(value), leaves
+        return leaves
+
+
+def _of_structure(structure: Any, value: Any) -> list[Any] | None:
+    """The leaves of a tree of some structure."""
+    leaves, own = trees.leaves_of(value)
+    return leaves if own == structure else None
+
+
+_SEQUENCES: Final = (optree.PyTreeKind.LIST, optree.PyTreeKind.TUPLE)
+
+
+def _never_changes(value: Any) -> bool:
+    """Whether a static value is the same as long as it is the same object."""
+    return type(value) in EXACT or (type(value) is tuple and all(map(_never_changes, value)))
+
+
 def stand_in(leaf: Any) -> Any:
     """An array of zeros for what has a shape and a dtype, but no numbers; else the leaf itself.
 
@@ -159,6 +238,11 @@ _NODE = Leaf("node")
 class Packed:
     """The numbers of a call, laid out for a kernel.
 
+    Args:
+        leaves: what is known of the leaves of the arguments.
+        values: the leaves.
+        inputs: which of them are no static values, if that is known.
+
     Attributes:
         values: the leaves of the arguments.
         places: where the numbers lie, in order.
@@ -166,14 +250,17 @@ class Packed:
         asked: the lane whose inputs were asked for last.
     """
 
-    def __init__(self, leaves: Sequence[Leaf], values: Sequence[Any]) -> None:
+    def __init__(
+        self, leaves: Sequence[Leaf], values: Sequence[Any], inputs: Sequence[int] | None = None
+    ) -> None:
         self.values = values
         self.nodes: list[Node | None] = []
         self.asked = 0
         self._kept: list[Any] = []
         self.places: list[Regular] = []
         self._numbers: list[float] = []
-        for leaf, value in zip(leaves, values, strict=True):
+        for k in range(len(leaves)) if inputs is None else inputs:
+            leaf, value = leaves[k], values[k]
             kind = leaf.kind
             if kind == "number":
                 number = value if type(value) is float else to_float(value, "compile")

@@ -22,8 +22,10 @@ PATIENCE: Final = 8
 """Parts that are taken of a whole array before all its nodes are made."""
 
 _KNOWN: Final = frozenset(
-    "shape ndim size dtype flags strides itemsize nbytes"
-    " __class__ __dict__ _whole read reshape place holds_nodes".split()
+    [
+        *("shape", "ndim", "size", "dtype", "flags", "strides", "itemsize", "nbytes"),
+        *("__class__", "__dict__", "_whole", "read", "reshape", "place", "holds_nodes"),
+    ]
 )
 """Attributes of a whole array for which its nodes need not be made."""
 

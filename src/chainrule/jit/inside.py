@@ -175,7 +175,7 @@ class Inside:
         plan = self._plan
         paths = plan.paths
         captured = paths.captured
-        if any(node._level for node in captured):
+        if any(has_ended(node._level) for node in captured):
             plan.owner.forget(plan)
             raise NotAPart
         blocks = [
@@ -194,7 +194,7 @@ class Inside:
                 for shape, axis in zip(shapes, axes, strict=True)
             )
             part = Part(stage, values, lanes, plan.owner.label)
-            found = part.applied(blocks, part.run(blocks))
+            found = part.applied(blocks)
             self._check(paths)
             sums = [array for array, axis in zip(found, axes, strict=True) if axis is None]
             return LaneResult(plan.layout, axes, 0).assembled(
@@ -256,7 +256,7 @@ def _block(leaf: Leaf, value: Any) -> Any:
 def _numbers(value: Any, leaf: Leaf) -> Any:
     """An array of float64, or of objects if some are nodes."""
     if value.dtype != object:
-        return checked_array(value, leaf.kind)
+        return checked_array(value, leaf.kind)  # a copy: the caller may change it meanwhile
     nodes = any(isinstance(x, Node) for x in value.ravel().tolist())
     return numpy.asarray(value) if nodes else value.astype(numpy.float64)
 

@@ -24,6 +24,7 @@ from chainrule.program.recording import (
     CARRY,
     EACH,
     END_LOOP,
+    KNOWN,
     LEFT,
     LOOP,
     NEXT,
@@ -74,14 +75,14 @@ def traced_once(
     initial = flattened(leaves_of(init)[0])
     iteration = Iteration(recorder, trips, initial)
     row = [iteration.column(values) for values in columns.columns(reverse)]
-    state, y = body(_like(init, iteration.carries), _like_rows(columns, row))
+    state, y = body(like(init, iteration.carries), _like_rows(columns, row))
     after = flattened(carry.check(state))
     leaves = flattened(left.check(y))
     if not left.is_numeric():
         recorder.unroll()
     results = iteration.end(after, leaves)
     return (
-        _like(init, results[: len(after)]),
+        like(init, results[: len(after)]),
         _stacked(left, results[len(after) :], trips, reverse),
     )
 
@@ -157,12 +158,26 @@ class Iteration:
         """Give up: the trace starts anew with plain loops."""
         self._recorder.unroll()
 
-    def end(self, after: Sequence[Any], leaves: Sequence[Any]) -> list[Node]:
+    @property
+    def asks_guards(self) -> bool:
+        """Whether it has asked guards so far, or shown values."""
+        counts = len(self._recorded.guards), self._recorder.printed
+        return counts != (self._guards, self._printed)
+
+    def is_outside(self, node: Node) -> bool:
+        """Whether a node is the same in all iterations."""
+        older = node._serial < self.carries[0]._serial
+        return older or node._level == 0 or self._recorded.is_input(node)
+
+    def end(
+        self, after: Sequence[Any], leaves: Sequence[Any], numbers: Sequence[float] | None = None
+    ) -> list[Node]:
         """End the iteration; gives nodes for the last carries and what all iterations leave.
 
         Args:
             after: the next carries.
             leaves: what the iteration leaves.
+            numbers: the last carries, if they are known.
         """
         recorder, mark = self._recorder, self._recorded.mark
         recorder.iterations.pop()
@@ -178,21 +193,22 @@ class Iteration:
         given = followed + [x for x in outside if x._level <= recorder.level][:1]
         if not given:  # it is constant
             recorder.unroll()
-        whole = self._result(given)
-        count = len(after) + self._trips * len(leaves)
-        results = [self._result([whole]) for _ in range(count)]
+        whole = self._result(math.nan, given)
+        if numbers is None:
+            numbers = [math.nan] * (len(after) + self._trips * len(leaves))
+        results = [self._result(number, [whole]) for number in numbers]
         for place, node in enumerate(results):
-            mark(RESULT, place, ABSENT, node)
+            mark(RESULT, place, ABSENT if math.isnan(numbers[place]) else KNOWN, node)
         return results
 
-    def _result(self, given: Sequence[Node]) -> Node:
+    def _result(self, number: float, given: Sequence[Node]) -> Node:
         """What is computed of something; it belongs to the trace."""
-        node = apply(UNKNOWN, (math.nan, *given))
+        node = apply(UNKNOWN, (number, *given))
         node._level = max(node._level, self._recorder.level)
         return node
 
 
-def _like(tree: Any, nodes: Sequence[Node]) -> Any:
+def like(tree: Any, nodes: Sequence[Node]) -> Any:
     """A tree like another one, of nodes."""
     leaves, structure = leaves_of(tree)
     shapes = [leaf.shape if isinstance(leaf, numpy.ndarray) else None for leaf in leaves]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
@@ -22,6 +22,9 @@ from .arguments import Leaf
 from .paths import TooManyTraces
 from .stages import Block, Changed, Stage
 from .trace import CompileError
+
+SMALL: Final = 1e-100
+"""Numbers between this and its inverse have products that are neither too small nor too large."""
 
 
 class Part:
@@ -44,20 +47,18 @@ class Part:
         self.label = label
         self.of = of or lanes
 
-    def run(self, blocks: Sequence[Any]) -> list[Any]:
-        """The numbers of the results for blocks in which nodes may be."""
-        return self.stage.run([*map(_numbers, blocks)], self.values, self.lanes, self.of)
-
-    def applied(self, blocks: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:
-        """The results as nodes, if there are nodes in the blocks.
+    def applied(self, blocks: Sequence[Any], results: Any = None) -> Sequence[Any]:
+        """The results, as nodes if there are nodes in the blocks.
 
         Args:
             blocks: arrays of float64, or of objects.
-            results: what comes of their numbers.
+            results: what comes of their numbers, if that is known.
         """
         applied = _Applied(self, blocks)
+        if results is None:
+            results = applied.run()
         if not applied.nodes or not self.stage.n_results:
-            return results
+            return results  # type: ignore[no-any-return]
         numbers = [x for array in results for x in array.ravel().tolist()]
         whole = Operation(self.label, lambda y, *xs: y, applied.of_ones)
         whole.passes = True
@@ -80,7 +81,7 @@ class Part:
         recorded = PROGRESS.recorder is not None or PROGRESS.structural > 0
         if not (recorded and any(array.dtype == object for array in blocks)):
             try:
-                return self.applied(blocks, self.run(blocks))
+                return self.applied(blocks)
             except (NotCompilable, TooManyTraces):
                 pass
         return self.plainly(blocks)
@@ -159,6 +160,7 @@ class _Applied:
     def __init__(self, part: Part, blocks: Sequence[Any]) -> None:
         self._part = part
         self._numbers = [*map(_numbers, blocks)]
+        self._gradient: Any = None  # of a single result, if it is known
         self._places: dict[int, list[int]] = {}  # of the nodes of a block that has some
         self.nodes: list[Node] = []
         for i, array in enumerate(blocks):
@@ -168,6 +170,20 @@ class _Applied:
                 if own:
                     self._places[i] = own
                     self.nodes += [flat[k] for k in own]
+
+    def run(self) -> list[Any]:
+        """The numbers of the results; of a single one with the gradient, at hardly more cost."""
+        part, wanted = self._part, tuple(self._places)
+        stage = part.stage
+        blocks = self._numbers
+        single = stage.count(part.lanes) == 1 and wanted and not isinstance(stage, Changed)
+        if single:
+            stage = stage.changed(False, wanted, keep=True)
+            blocks = [*blocks, numpy.ones(1)]
+        found = stage.run(blocks, part.values, part.lanes, part.of)
+        if single:
+            self._gradient = _joined(found[1:])
+        return found[:1] if single else found
 
     def of_ones(self, y: Any, *operands: Any) -> list[Any]:
         """What is pulled back of 1, for pictures."""
@@ -202,6 +218,8 @@ class _Applied:
         self, forward: bool, given: Sequence[Any], operands: Sequence[Any]
     ) -> list[Any]:
         """What comes of changes: of the results for tangents of blocks, or the other way round."""
+        if not forward and self._is_gradient(given, operands):
+            return (given[0] * self._gradient).tolist()  # type: ignore[no-any-return]
         part = self._part
         blocks = self._with(operands)
         wanted = tuple(self._places)
@@ -221,6 +239,17 @@ class _Applied:
             for k in zeros[~numpy.isnan(come[zeros].astype(numpy.float64))].tolist():
                 values[k] = None
         return values
+
+    def _is_gradient(self, given: Sequence[Any], operands: Sequence[Any]) -> bool:
+        """Whether a cotangent times the known gradient is what comes of it, as precisely."""
+        gradient = self._gradient
+        if gradient is None or not isinstance(given[0], float):
+            return False
+        if [*operands] != [x._number for x in self.nodes]:
+            return False
+        sizes = numpy.abs(gradient)
+        ordinary = SMALL <= abs(given[0]) <= 1.0 / SMALL
+        return bool(ordinary and ((sizes >= SMALL) & (sizes <= 1.0 / SMALL)).all())
 
     def _with(self, operands: Sequence[Any]) -> list[Any]:
         """The blocks, with other nodes or numbers in the place of the nodes."""

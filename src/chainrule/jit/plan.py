@@ -18,7 +18,7 @@ from chainrule.sparse import holds_sparse, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, handed_to
 
-from .arguments import Packed
+from .arguments import Arguments, Packed
 from .captures import Watch
 from .indices import OutsideTableError
 from .lane_call import LaneCall
@@ -55,7 +55,8 @@ class Plan(TracedFunction):
         self._operations: list[Operation] = []  # of the user's, in any trace
         self.eager = False
         self.is_plain = all(leaf.kind in ("array", "number") or leaf.is_exact for leaf in leaves)
-        self._is_flat = structure.num_nodes == structure.num_leaves + 3  # args, kwargs and both
+        self._arguments = Arguments(structure.children()[0], leaves)
+        self._inputs = [k for k, leaf in enumerate(leaves) if leaf.kind != "static"]
         self._pattern: Any = None if lanes else pattern_of_arguments(structure, leaves)
         self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
@@ -127,13 +128,14 @@ class Plan(TracedFunction):
         None if they may be of another kind. For plans that are plain, and arguments of the same
         types as some that were of their kind.
         """
-        leaves: Sequence[Any] = args
-        if not self._is_flat:
-            leaves, structure = trees.leaves_of((args, {}))
-            if structure != self.structure or self._form.order.of(args, {}) != self._in_order:
-                return None
+        found = self._arguments.taken(args)
+        if found is None:
+            return None
+        leaves, pairs = found
+        if self._form.order.of(args, {}) != self._in_order:
+            return None
         lanes = 0
-        for leaf, value in zip(self.leaves, leaves, strict=True):
+        for leaf, value in pairs:
             own = leaf.lanes_of(value)
             if own is None or (own and lanes and own != lanes):
                 return None
@@ -150,7 +152,7 @@ class Plan(TracedFunction):
             TooManyTraces: if it takes too many paths.
         """
         while True:
-            packed = Packed(self.leaves, values)
+            packed = Packed(self.leaves, values, self._inputs)
             try:
                 paths = self.paths
                 if not paths.traces:

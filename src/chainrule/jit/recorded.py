@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count, repeat
@@ -23,6 +24,7 @@ from chainrule.program.recording import (
     END,
     ENTER,
     GIVE,
+    INPUT,
     LEAVE,
     PULL,
     PUSH,
@@ -122,6 +124,19 @@ class Recorded:
         return found
 
     # Guards
+
+    def is_unknown(self, node: Node) -> bool:
+        """Whether a node's number may be another one than that of the run."""
+        value = self.numbering.of(self.record(node))
+        if isinstance(value, float):
+            return False
+        unknown: bool = self.numbering.comes_of_loops(value)
+        return unknown or (self.unknown and math.isnan(node._number))
+
+    def is_input(self, node: Node) -> bool:
+        """Whether a node is an input of the trace."""
+        code: int = self._recording.row(self.record(node))[0]
+        return code == INPUT
 
     def guard(self, condition: int, outcome: bool) -> None:
         """Let the program go on only with an outcome of a condition, an operand."""

@@ -21,6 +21,7 @@ from chainrule.node import Node
 from chainrule.operation import Operation
 from chainrule.passes.differentiate import Untraceable
 from chainrule.program.form import Diagonal
+from chainrule.program.nests import distinct
 from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
 from chainrule.trees import array_of
@@ -199,7 +200,7 @@ class RecordedLinearization:
         rows, values, stride = found.rows, found.values, found.step % period
         shifts = (found.indices - stride * rows) % period
         entries = values.copy()
-        for shift in numpy.unique(shifts[found.own]).tolist():
+        for shift in distinct(shifts[found.own]).tolist():
             places = numpy.flatnonzero(found.own & (shifts == shift))
             which = Diagonal(period, stride, shift)
             numbers = values[places].tolist()

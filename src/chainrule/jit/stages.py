@@ -88,7 +88,7 @@ class Stage:
         own = [leaf for leaf in plan.leaves if leaf.kind != "static"]
         self.captured = len(own) if self.n_captured else None
         self._lock = forking.lock()
-        self._changed: dict[tuple[bool, tuple[int, ...], bytes | None], Changed] = {}
+        self._changed: dict[tuple[Any, ...], Changed] = {}
         self._paths: Paths | None = None
         self._followed: Paths | None = None  # of the plan, when these were begun
 
@@ -175,19 +175,22 @@ class Stage:
                 at += block.size
         return found
 
-    def changed(self, forward: bool, wanted: tuple[int, ...], given: Any = None) -> Changed:
+    def changed(
+        self, forward: bool, wanted: tuple[int, ...], given: Any = None, keep: bool = False
+    ) -> Changed:
         """The derivative.
 
         Args:
             forward: whether tangents of inputs are pushed forward, else cotangents pulled back.
             wanted: the blocks of inputs to differentiate by.
             given: for each change whether there is one; None for all.
+            keep: whether the results of this function come first.
         """
-        key = forward, wanted, None if given is None else given.tobytes()
+        key = forward, wanted, None if given is None else given.tobytes(), keep
         with self._lock:
             found = self._changed.get(key)
             if found is None:
-                found = self._changed[key] = Changed(self, forward, wanted, given)
+                found = self._changed[key] = Changed(self, forward, wanted, given, keep)
             return found
 
 
@@ -199,18 +202,24 @@ class Changed(Stage):
         forward: see :meth:`Stage.changed`.
         wanted: likewise.
         given: likewise.
+        keep: likewise.
 
     Attributes:
         changes: the blocks of the changes.
     """
 
-    def __init__(self, before: Stage, forward: bool, wanted: tuple[int, ...], given: Any) -> None:
+    def __init__(
+        self, before: Stage, forward: bool, wanted: tuple[int, ...], given: Any, keep: bool
+    ) -> None:
         own = [before.inputs[i] for i in wanted]
         self.changes, results = (own, before.results) if forward else (before.results, own)
+        if keep:
+            results = [*before.results, *results]
         super().__init__(before.plan, [*before.inputs, *self.changes], results)
         self.before = before
         self.forward = forward
         self.wanted = wanted
+        self.keep = keep
         starts = [0, *itertools.accumulate(block.size for block in before.inputs)]
         self._places = [
             place for i in wanted for place in range(starts[i], starts[i] + before.inputs[i].size)
@@ -226,7 +235,7 @@ class Changed(Stage):
     def derive(self, program: Program) -> Program:
         """The program with these changes."""
         program = cut(program, self.before.n_results)
-        return with_changes(program, self._places, self.forward, self.given)
+        return with_changes(program, self._places, self.forward, self.given, self.keep)
 
 
 def cut(program: Program, count: int) -> Program:

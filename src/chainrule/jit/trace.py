@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
+from chainrule.carries import EndlessError
 from chainrule.comparing import ConditionNode, held_equality
 from chainrule.differentiation import Linearization
 from chainrule.node import Node
@@ -30,6 +31,7 @@ from .recorded import Recorded
 from .segments import ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
+from .whiles import traced_while
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -41,6 +43,10 @@ class CompileError(RuntimeError):
 
 class NodesWanted(Exception):
     """Something has got past a whole array, to what stands for its nodes."""
+
+
+class PlainWhiles(Unrolled):
+    """Loops that end by a condition must be plain ones."""
 
 
 class Restart(Exception):
@@ -77,6 +83,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
+        self._whiles = self.loops and plain.whiles
         self.unrolled = False
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
@@ -105,6 +112,19 @@ class Recorder:
     def loop(self, *args: Any) -> Any:
         """The results of a loop that is recorded as one iteration; None for a plain loop."""
         return traced_once(self, *args) if self.loops else None
+
+    def while_loop(self, *args: Any) -> Any:
+        """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
+        return traced_while(self, *args) if self._whiles else None
+
+    def unroll_whiles(self) -> NoReturn:
+        """Give up this trace for one in which loops that end by a condition are plain.
+
+        Raises:
+            PlainWhiles: always.
+        """
+        self.unrolled = True
+        raise PlainWhiles
 
     def unroll(self) -> NoReturn:
         """Give up this trace for one with plain loops.
@@ -273,6 +293,11 @@ class Trace:
             try:
                 if self._run(recorder, captured):
                     break
+            except PlainWhiles:
+                plain.whiles = False
+                if forced:
+                    raise Restart from None
+                continue
             except (Untraceable, Unrolled) as error:
                 segments &= isinstance(error, Unrolled)
                 if recorder.loops and recorder.recorded.loops:
@@ -317,6 +342,8 @@ class Trace:
                     if isinstance(y, ConditionNode):
                         y.asked = True
             except Exception as error:
+                if isinstance(error, EndlessError):
+                    raise
                 if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
                     raise Unrolled from error
                 if not recorder.not_asked():

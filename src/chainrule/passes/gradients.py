@@ -57,7 +57,11 @@ def with_gradients(program: Program, places: Sequence[int]) -> Program:
 
 
 def with_changes(
-    program: Program, places: Sequence[int], forward: bool, given: Sequence[bool]
+    program: Program,
+    places: Sequence[int],
+    forward: bool,
+    given: Sequence[bool],
+    keep: bool = False,
 ) -> Program:
     """A program that takes changes as well, and gives what comes of them.
 
@@ -67,6 +71,7 @@ def with_changes(
         forward: whether the changes are tangents of these elements, pushed forward to the outputs;
             else cotangents of the outputs, pulled back to these elements.
         given: for each change whether there is one; the others are no messages.
+        keep: whether it gives the outputs of the program first.
 
     Returns:
         A program whose inputs are those of the program, then the changes.
@@ -75,7 +80,7 @@ def with_changes(
     again = Rebuilding(program, Builder(inputs, program.guards))
     again.arrays[program.inputs] = inputs
     whole = _Whole(again.finished(), places)
-    return opened(whole.with_changes(forward, program.inputs.size, given))
+    return opened(whole.with_changes(forward, program.inputs.size, given, keep))
 
 
 class _Whole:
@@ -131,10 +136,10 @@ class _Whole:
             outputs += self._all_of(results)
         return builder.finish(outputs)
 
-    def with_changes(self, forward: bool, at: int, given: Sequence[bool]) -> Program:
+    def with_changes(self, forward: bool, at: int, given: Sequence[bool], keep: bool) -> Program:
         """What comes of changes, which are inputs from a place on; of those that are given."""
         builder = self.builder
-        region, _, leaves = self._region()
+        region, outputs, leaves = self._region()
         is_given = numpy.array(given, dtype=numpy.bool_)
         mask = None
         if not is_given.all():
@@ -151,7 +156,7 @@ class _Whole:
         through: Any = push_forward if forward else pull_back
         through(builder, region, self._local_gradients, ends)
         looped = forward and any(not leave.place.is_fixed for leave in leaves)
-        return builder.finish(self._all_of(results, looped))
+        return builder.finish([*(outputs if keep else ()), *self._all_of(results, looped)])
 
     def _region(self) -> tuple[Region, list[Operand | Slice], list[Leave]]:
         """The segment, the outputs, and by which statement each of these leaves it."""

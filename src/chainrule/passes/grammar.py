@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy
 from numpy.typing import NDArray
 
-from chainrule.program.nests import Numbers
+from chainrule.program.nests import Numbers, distinct
 
 from .repeats import Ints, named_pairs
 
@@ -116,7 +116,7 @@ class Grammar:
         found = []
         taken = _without_overlaps(starts, lengths, periods)
         starts, lengths, periods = starts[taken], lengths[taken], periods[taken]
-        for period in numpy.unique(periods).tolist():
+        for period in distinct(periods).tolist():
             chosen = periods == period
             found += self._aligned(starts[chosen], lengths[chosen], period, names, m)
         where = numpy.concatenate([numpy.zeros(0, dtype=numpy.int64), *[x[0] for x in found]])
@@ -127,7 +127,7 @@ class Grammar:
         tokens = numpy.concatenate([numbers[2] for numbers in found])[order]
         self._replace(where[order], sizes, tokens)
         self._merge()
-        for token in numpy.unique(tokens).tolist():
+        for token in distinct(tokens).tolist():
             if len(self.bodies[token]) > 1:
                 self._absorb(token)
                 self._absorb_before(token)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy
 
-from chainrule.program.nests import Numbers
+from chainrule.program.nests import Numbers, distinct
 
 from .domain import Domain
 from .nest import ROOT, Nest, Written
@@ -91,7 +91,7 @@ class Lasts:
         result = operands.copy()
         values = numpy.flatnonzero(operands >= 0)
         owners = self._nest.owner[operands[values]]
-        for owner in numpy.unique(owners[owners >= 0]).tolist():
+        for owner in distinct(owners[owners >= 0]).tolist():
             places = values[owners == owner]
             result[places] = self.of(ROOT, operands[places])
         return result

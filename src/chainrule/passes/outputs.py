@@ -9,7 +9,7 @@ import numpy
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Index, Operand, Slice
-from chainrule.program.nests import Numbers
+from chainrule.program.nests import Numbers, distinct
 
 from .copies import copy_elements
 from .domain import Indices
@@ -76,7 +76,7 @@ class Outputs:
             self._parts.append(whole)
             return
         part = _Copied(Array(VALUES, end - first, "y"), [])
-        for owner in numpy.unique(owners).tolist():
+        for owner in distinct(owners).tolist():
             places = numpy.flatnonzero(owners == owner)
             operands = self._operands[first:end][places]
             if owner >= 0:
@@ -101,7 +101,7 @@ class Outputs:
         return Slice(array, int(places[0]), len(places))
 
     def _find_homes(self, owners: Numbers) -> None:
-        for owner in numpy.unique(owners).tolist():
+        for owner in distinct(owners).tolist():
             if owner >= 0 and owner not in self._homes and owner not in self.homeless:
                 self.homeless.append(owner)
 

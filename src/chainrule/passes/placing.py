@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy
 
 from chainrule.program.form import VALUES, Array, Index
-from chainrule.program.nests import Numbers
+from chainrule.program.nests import Numbers, distinct
 
 from .domain import Affine, Domain, Indices
 from .nest import ROOT, Nest, Written
@@ -295,7 +295,7 @@ class Shared:
             if read.fits is None and -1 in read.owners
         ]
         if numbers:
-            inputs = numpy.unique(numpy.concatenate(numbers)).astype(numpy.int64)
+            inputs = distinct(numpy.concatenate(numbers)).astype(numpy.int64)
             kept = Kept(-1, inputs, [], self.size + numpy.arange(len(inputs)))
             self.kept.append(kept)
             self.homes[-1] = kept

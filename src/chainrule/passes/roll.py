@@ -33,6 +33,7 @@ from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
 from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
+from .roles import mixed
 from .rows import ELEMENT, LOOKED_UP, Rows
 from .segments import IrregularError, Segments
 from .stretches import LoopBody, Stretch
@@ -50,6 +51,15 @@ VARIED: Final = 32, 0.5
 LANES = 5.5
 """So many times as many over lanes, where values of short code stay in vector registers."""
 
+
+SCATTERED = 1 / 16
+"""Where more than this share of what rows read is found by tables, other loops are tried."""
+
+SAVED = 1 / 2
+"""Other loops must save this share of these reads,"""
+
+EACH = 64
+"""and so many for each row more that is written."""
 
 TABLES: Final = 32
 """Tables of so many elements are worth it even so: what comes to all of them lies in an array."""
@@ -89,14 +99,40 @@ def rolled(
     rows = Rows(recording)
     if has_tables and len(rows.of_code(ELEMENT)) >= TABLES:
         least = min(least, 2 * TABLES)
-    brackets = rows.token(BEGIN), rows.token(END)
-    grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
-    if len(rows) - grammar.written >= max(least, share * len(rows)):
+    program = _with_loops(rows, outputs, programs, max(least, share * len(rows)))
+    return flat(recording, outputs, programs) if program is None else program
+
+
+def _with_loops(
+    rows: Rows, outputs: Sequence[int], programs: Programs, least: float
+) -> Program | None:
+    """A program with loops that save so many rows at least; None where there is none.
+
+    While much is read by tables, rows are told apart that may play different roles.
+    """
+    best: _Writer | None = None
+    written = 0
+    while True:
+        brackets = rows.token(BEGIN), rows.token(END)
+        grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
+        if len(rows) - grammar.written < least:
+            break
+        nest = Nest(rows, grammar)
+        operands = [x.operands for x in nest.written]
         try:
-            return _Writer(rows, Nest(rows, grammar), outputs, programs).program()
+            writer = _Writer(rows, nest, outputs, programs)
         except IrregularError:
-            pass
-    return flat(recording, outputs, programs)
+            break
+        if best is not None:
+            saved = best.by_table - writer.by_table
+            if saved < max(SAVED * best.by_table, EACH * (grammar.written - written)):
+                break
+        best, written = writer, grammar.written
+        some = mixed(nest, rows, operands) if best.by_table > SCATTERED * len(rows) else []
+        if not some:
+            break
+        rows = rows.told_apart(some)
+    return None if best is None else best.program
 
 
 @dataclass(eq=False)
@@ -117,11 +153,17 @@ _Source = _Value | _Input | Read | float | numpy.ndarray
 
 
 class _Writer:
-    """Writes the program of a nest."""
+    """Writes the program of a nest.
+
+    Attributes:
+        program: the program.
+        by_table: how often the program reads what no affine index tells.
+    """
 
     def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int], programs: Programs) -> None:
         self._rows = rows
         self._nest = nest
+        self.by_table = 0
         self._indices = Indices()
         self._builder = Builder(rows.n_inputs)
         self._looked_up = Tables(self._builder, rows, nest)
@@ -142,9 +184,9 @@ class _Writer:
         self._homes: dict[int, tuple[Array, Numbers]] = {}
         self._array_of: dict[Read, Shared] = {}
         self._before: dict[Domain, list[tuple[Array, Kept]]] = {}
+        self.program = self._whole()
 
-    def program(self) -> Program:
-        """The program."""
+    def _whole(self) -> Program:
         self._place()
         given = Outputs(self._nest, self._outputs, self._homes)
         for owner in given.homeless:
@@ -234,6 +276,7 @@ class _Writer:
             if source.array is None:
                 self._array_of[source].find(source, self._indices)
             assert source.array is not None
+            self.by_table += domain.count if source.index.tables else 0
             return self._builder.load(source.array, source.index)
         bits, place = self._indices.looked_up(domain, source.view(numpy.int64))
         return self._builder.load(self._table(bits.view(numpy.float64)), place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from chainrule import rules
 from chainrule.forking import computed_once
+from chainrule.program.nests import distinct
 from chainrule.program.recording import (
     ABSENT,
     BEGIN,
@@ -93,6 +96,26 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def kinds(self, operands: Ints) -> Ints:
+        """For each operand the token of the row that it comes from; -1 for an input, -2 else."""
+        kinds = numpy.where(operands < 0, -2, -1)
+        values = (operands >= 0) & (operands < len(self))
+        kinds[values] = self.tokens[operands[values]]
+        return kinds
+
+    def told_apart(self, some: Sequence[int]) -> Rows:
+        """The rows, with tokens that tell those like some of them apart by what they read."""
+        count = int(self.tokens.max()) + 1
+        chosen = numpy.isin(self.tokens, self.tokens[[*some]])
+        names = self.tokens.astype(numpy.int64)
+        for column in self.columns:
+            names = names * (count + 2) + numpy.where(chosen, self.kinds(column) + 2, 0)
+            _, names = numpy.unique(names, return_inverse=True)
+        rows = copy(self)
+        rows.tokens = names.reshape(-1).astype(numpy.int32)
+        rows.loose = rows._loose()
+        return rows
 
     def _of_user(self, codes: Any, left: Any, operation: Operation) -> NDArray[numpy.int64]:
         """The rows of the recording of an operation that is none of the table."""
@@ -195,7 +218,7 @@ class Rows:
         plain_right = ~special & (self._right != ABSENT)
         last = len(self._places) - 1  # numbers that are no operands may be greater
         left = self.placed(numpy.minimum(self._left, last))
-        for code in numpy.unique(self._codes[special]).tolist():
+        for code in distinct(self._codes[special]).tolist():
             if not has_left(code):
                 left[self._codes == code] = ABSENT
         right = numpy.where(plain_right, self.placed(numpy.minimum(self._right, last)), ABSENT)

@@ -8,7 +8,7 @@ import numpy
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Index, Operand, Segment
-from chainrule.program.nests import Numbers
+from chainrule.program.nests import Numbers, distinct
 from chainrule.program.recording import (
     BEGIN,
     END,
@@ -87,10 +87,10 @@ class Segments:
         self._n_given[~looped] = numpy.where(forward, n_inputs, n_outputs)
         self._n_results[~looped] = numpy.where(forward, n_outputs, n_inputs)
         derives = self._derives[~looped]
-        for number in numpy.unique(nest.owner[derives]).tolist():
+        for number in distinct(nest.owner[derives]).tolist():
             written = nest.written[number]
             of = first[numpy.searchsorted(derives, written.rows)]
-            owners = numpy.unique(nest.owner[of])
+            owners = distinct(nest.owner[of])
             begin = nest.written[int(owners[0])]
             instances = written.domain.instances_of(begin.domain)
             if len(owners) > 1 or instances is None or (nest.instance[of] != instances).any():
@@ -100,13 +100,11 @@ class Segments:
     def _share_arrays(self) -> None:
         """Which written derivatives share arrays, and where each instance has its stretch."""
         rows, nest = self._rows, self._nest
-        group = {number: number for number in numpy.unique(nest.owner[self._derives]).tolist()}
+        group = {number: number for number in distinct(nest.owner[self._derives]).tolist()}
         for marks, side in ((rows.of_code(GIVE), "left"), (rows.of_code(RESULT), "right")):
             derives = self._derive_of(marks, side)
             count = len(nest.written)
-            pairs = numpy.unique(
-                nest.owner[marks].astype(numpy.int64) * count + nest.owner[derives]
-            )
+            pairs = distinct(nest.owner[marks].astype(numpy.int64) * count + nest.owner[derives])
             first: dict[int, int] = {}
             for mark, derive in zip(*map(numpy.ndarray.tolist, divmod(pairs, count)), strict=True):
                 other = first.setdefault(mark, derive)
@@ -122,7 +120,7 @@ class Segments:
         self._stretches = numpy.zeros(len(self._derives), dtype=numpy.int64)
         self._counts: dict[int, int] = {}  # of the stretches in the arrays of each
         groups = numpy.asarray([group[x] for x in nest.owner[self._derives].tolist()])
-        for number in numpy.unique(groups).tolist():
+        for number in distinct(groups).tolist():
             members = numpy.flatnonzero(groups == number)
             self._stretches[members] = numpy.arange(len(members))
             self._counts.update({x: len(members) for x in group if group[x] == number})

@@ -16,6 +16,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import rules
+from chainrule.program.nests import distinct
 from chainrule.program.numbering import Numbering
 from chainrule.program.recording import (
     BEGIN,
@@ -69,7 +70,7 @@ class Sharing(Stretch):
         users = left[codes == USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
-        given = [code for code in numpy.unique(self.codes).tolist() if has_left(code)]
+        given = [code for code in distinct(self.codes).tolist() if has_left(code)]
         self.left = numpy.where(
             numpy.isin(self.codes, [code for code in given if not code & POOLED]),
             self.placed(left),
@@ -133,9 +134,8 @@ def worth_sharing(recording: Recording) -> Ints | None:
     derived, asked = numpy.flatnonzero(marks == RESULT), numpy.flatnonzero(marks == GUARD)
     if len(derived) and len(asked) and asked[-1] > derived[0]:
         return None
-    same = numpy.frombuffer(Numbering(recording, apart=True).values(), dtype=numpy.int32)
-    left = numpy.count_nonzero(same == numpy.arange(len(same)))
-    return same if left <= WORTH * len(same) else None
+    same = Numbering(recording, apart=True).values(int(WORTH * len(recording)))
+    return None if same is None else numpy.frombuffer(same, dtype=numpy.int32)
 
 
 def derives(recording: Recording | Stretch) -> bool:

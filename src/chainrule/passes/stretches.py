@@ -50,12 +50,12 @@ class Unrolled(BaseException):
 def _unknown(y: Any, *operands: Any) -> list[Any]:
     """Local gradients that are not known yet, but that depend on the operands."""
     if any(isinstance(x, Node) for x in operands):
-        return [apply(UNKNOWN, operands)] * len(operands)
+        return [apply(UNKNOWN, (math.nan, *operands))] * len(operands)
     return [math.nan] * len(operands)
 
 
-UNKNOWN: Final = Operation("loop", lambda *operands: math.nan, _unknown)
-"""What a loop computes, of which a trace knows only what it depends on."""
+UNKNOWN: Final = Operation("loop", lambda number, *operands: number, _unknown)
+"""What a loop computes, of which a trace knows what it depends on; and its number, or NaN."""
 
 
 class Place(NamedTuple):

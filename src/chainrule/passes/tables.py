@@ -6,7 +6,7 @@ import numpy
 
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Operand
-from chainrule.program.nests import Numbers
+from chainrule.program.nests import Numbers, distinct
 
 from .domain import Indices
 from .nest import Nest, Written
@@ -34,7 +34,7 @@ class Tables:
         elements = rows.of_code(ELEMENT)
         if not len(elements):
             return
-        group: dict[int, int] = {x: x for x in numpy.unique(nest.owner[elements]).tolist()}
+        group: dict[int, int] = {x: x for x in distinct(nest.owner[elements]).tolist()}
 
         def found(x: int) -> int:
             while group[x] != x:
@@ -45,9 +45,9 @@ class Tables:
         first_owner: dict[int, int] = {}
         for written in nest.written:
             if rows.code(int(written.rows[0])) == LOOKED_UP:
-                firsts = numpy.unique(rows.right(written.rows))
+                firsts = distinct(rows.right(written.rows))
                 asked = firsts[:, None] + numpy.arange(rows.size(int(written.rows[0])))
-                owners = numpy.unique(nest.owner[asked]).tolist()
+                owners = distinct(nest.owner[asked]).tolist()
                 first_owner[written.number] = owners[0]
                 for other in owners[1:]:
                     group[found(other)] = found(owners[0])
@@ -57,7 +57,7 @@ class Tables:
                 inside[rows.right(written.rows)] = False
         arrays: dict[int, Array] = {}
         of_elements = numpy.array([found(x) for x in nest.owner[elements].tolist()])
-        for leader in numpy.unique(of_elements).tolist():
+        for leader in distinct(of_elements).tolist():
             own = elements[of_elements == leader]
             operands = rows.columns[0][own]
             self._places[own] = numpy.arange(len(own))

@@ -111,6 +111,14 @@ def count(loops: Sequence[Loop]) -> int:
     return product * int(_trips(varying[-1], found, length).sum())
 
 
+def distinct(items: Any) -> Any:
+    """The different numbers among some, in order.
+
+    They are counted because NumPy loads all that it has for masked arrays where nothing is.
+    """
+    return numpy.unique(items, return_counts=True)[0]
+
+
 def unique(index: Index, loops: Sequence[Loop]) -> tuple[Numbers, Numbers]:
     """The different numbers that an index is in nested loops, and which it is each time."""
     found, which = numpy.unique(numbers(index, loops), return_inverse=True)

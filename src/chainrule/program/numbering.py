@@ -19,6 +19,7 @@ from .recording import (
     END,
     END_LOOP,
     ENTER,
+    KNOWN,
     LEAF,
     MARKS,
     OPERATION_OF,
@@ -73,10 +74,11 @@ class Numbering:
         """Whether it takes what loops compute to know the number of a row."""
         return self._of_loops[row]
 
-    def values(self) -> bytes:
-        """The values of all rows, as the bytes of int32."""
+    def values(self, most: int) -> bytes | None:
+        """The values of all rows, as the bytes of int32; None if more than so many differ."""
         self._follow()
-        return array("i", self._values).tobytes()
+        differ = sum(1 for row, value in enumerate(self._values) if row == value)
+        return array("i", self._values).tobytes() if differ <= most else None
 
     def _shown(self, value: int) -> int | float:
         return value if value >= 0 else self._recording.constants[~value]
@@ -115,7 +117,8 @@ class Numbering:
             if code in (LEAF, ENTER) or passes or operation in (identity, stop_gradient):
                 return values[0]
             if code in (RESULT, EACH):
-                self._of_loops[row] = self._after_loop
+                known = code == RESULT and columns.right[row] == KNOWN
+                self._of_loops[row] = self._after_loop and not known
             if operation is None and user is None:
                 return row
             if max(values) < 0:

@@ -25,6 +25,7 @@ GUARD: Final = 0x7FFF
 POOLED: Final = 0x8000
 USER: Final = 0xFFFF
 ABSENT: Final = -(2**31)
+KNOWN: Final = 1
 
 OPERATION_OF: Final[dict[int, Operation]] = {
     operation.code: operation for operation in OPERATIONS.values() if operation.code
@@ -101,7 +102,8 @@ class Recording:
     - EACH, a value: what the iteration reads of column ``left``;
     - NEXT and LEFT: what it gives to the next one, and what it leaves for after the loop, ``left``
       the value, and ``right`` counts them. RESULT stands after the loop for each of the last
-      carries and then of what the iterations have left.
+      carries and then of what the iterations have left; its ``right`` is KNOWN if the run knows
+      the number.
 
     Rows of one call of ``record`` stand in the order in which the nodes were made, those of a later
     call after them; ``in_order`` puts all in this order.

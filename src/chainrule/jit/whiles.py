@@ -1,0 +1,151 @@
+"""Loops that end by a condition, in a trace: stretches of iterations, each traced once.
+
+Of a stretch all iterations run; those after the loop's end leave its value as it is. After each a
+guard asks whether the loop has ended, and where it has not, a stretch of twice the length follows.
+So lanes that need 3, 30 and 3,000 iterations take ten paths, not 3,000. The guards need values that
+a loop has computed: the trace computes them by what it has recorded of an iteration, in numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from chainrule import rules
+from chainrule.carries import Carry, EndlessError, flattened, leaves_of
+from chainrule.comparing import ConditionNode
+from chainrule.node import Node, apply
+from chainrule.passes.stretches import UNKNOWN
+from chainrule.program.recording import LOOKUP
+
+from .loops import Iteration, like
+
+if TYPE_CHECKING:
+    from .trace import Recorder
+
+FIRST: Final = 8
+"""The iterations of the first stretch."""
+
+
+def traced_while(
+    recorder: Recorder,
+    condition: Callable[[Any], Any],
+    body: Callable[[Any], Any],
+    init: Any,
+    carry: Carry,
+    most: int,
+) -> tuple[Any] | None:
+    """The value after a loop, in a tuple.
+
+    Args:
+        recorder: of the trace.
+        condition: says whether to go on.
+        body: from a value to the next one.
+        init: the first value.
+        carry: what is known of it.
+        most: the iterations after which the loop is taken to be endless.
+
+    Returns:
+        None where it must be a plain loop.
+
+    Raises:
+        EndlessError: if it does not end.
+        Unrolled: if the trace must start anew with plain loops.
+    """
+    recorded = recorder.recorded
+    values: Sequence[Any] = flattened(leaves_of(init)[0])
+    nodes = [x for x in values if isinstance(x, Node)]
+    unknown = any(map(recorded.is_unknown, nodes))
+    if most < FIRST or not carry.is_numeric() or not nodes or unknown:
+        return None
+    size, done = FIRST, 0
+    while True:
+        if done >= most:
+            raise EndlessError(None, most)
+        size = min(size, most - done)
+        iteration = Iteration(recorder, size, values)
+        state = like(init, iteration.carries)
+        goes_on = condition(state)
+        after = flattened(carry.check(body(state)))
+        if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
+            recorder.unroll_whiles()
+        goes_on.asked = True
+        last = _Numbers(recorder, iteration, goes_on, after).after(size, done)
+        picked = [
+            apply(rules.where, (goes_on, x, old))
+            for x, old in zip(after, iteration.carries, strict=True)
+        ]
+        values = iteration.end(picked, [], last)
+        state = like(init, values)
+        if not condition(state):
+            return (state,)
+        done += size
+        size *= 2
+
+
+class _Numbers:
+    """The iterations of a loop in numbers, by the nodes of one.
+
+    Args:
+        recorder: of the trace.
+        iteration: the one that is recorded.
+        goes_on: whether the loop goes on; else the iteration does not count.
+        after: the next carries, numbers and nodes.
+
+    Raises:
+        Unrolled: if something in it is not known in other iterations.
+    """
+
+    def __init__(
+        self, recorder: Recorder, iteration: Iteration, goes_on: Node, after: Sequence[Any]
+    ) -> None:
+        self._known: dict[int, float] = {}  # what is the same in all iterations, by id
+        self._carries = iteration.carries
+        self._goes_on, self._after = goes_on, after
+        inside: dict[int, Node] = {}
+        seen = {id(x) for x in self._carries}
+        waiting = [goes_on, *[x for x in after if isinstance(x, Node)]]
+        for x in waiting:
+            if id(x) in seen:
+                continue
+            seen.add(id(x))
+            if iteration.is_outside(x):
+                if recorder.recorded.is_unknown(x):
+                    recorder.unroll_whiles()
+                self._known[id(x)] = x._number
+            elif _hangs_on_more(x._operation):
+                recorder.unroll_whiles()
+            else:
+                inside[id(x)] = x
+                waiting += [y for y in x.operands if isinstance(y, Node)]
+        self._inside = sorted(inside.values(), key=lambda x: x._serial)
+
+    def after(self, size: int, done: int) -> list[float]:
+        """The carries after some iterations.
+
+        Args:
+            size: how many iterations there are.
+            done: how many were before them.
+
+        Raises:
+            EndlessError: if one changes nothing.
+        """
+        known = self._known
+        state = [x._number for x in self._carries]
+        for count in range(done, done + size):
+            known.update(zip(map(id, self._carries), state, strict=True))
+            for x in self._inside:
+                operands = [known[id(y)] if isinstance(y, Node) else y for y in x.operands]
+                known[id(x)] = x._operation.evaluate(operands)
+            if not known[id(self._goes_on)]:
+                break
+            new = [known[id(x)] if isinstance(x, Node) else x for x in self._after]
+            if [*map(repr, new)] == [*map(repr, state)]:  # which tells -0.0 and 0.0 apart
+                raise EndlessError(count + 1, 0)
+            state = new
+        return state
+
+
+def _hangs_on_more(operation: Any) -> bool:
+    """Whether an operation has another value than that of its operands, or may not run in vain."""
+    return operation in (None, UNKNOWN, LOOKUP) or operation.can_raise
