@@ -53,7 +53,7 @@ function useBy(by) {
 
 function select(node, reveal = false) {
   selected = node;
-  if (reveal) { changeView(() => picture.reveal(node)); selected = node; picture.current = node; picture.update(); picture.centre(node, true); }
+  if (reveal) { changeView(() => picture.reveal(node)); selected = node; picture.current = node; picture.update(); picture.centre(node, true); byId('panel').scrollTop = 0; }
   showStep();
   announce(walk.isEvaluated(node) ? names.equation(node) : `${names.label(node)}, not yet computed`);
 }

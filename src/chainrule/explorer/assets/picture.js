@@ -36,6 +36,12 @@ function compact(x) {
   return short(x).replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
 }
 
+// With two digits where it would be long
+function brief(x) {
+  const text = compact(x);
+  return text.includes('e') ? x.toExponential(1).replaceAll('-', '−') : text;
+}
+
 function clipped(text, length) {
   const letters = [...text];
   return isolated(letters.length > length ? `${letters.slice(0, length - 1).join('')}…` : text);
@@ -429,7 +435,7 @@ class Picture {
     }
     const size = Math.max(Math.abs(least), Math.abs(most));
     const count = `${this.group(box).size.toLocaleString('en')} nodes`;
-    const range = least === most ? compact(least) : `${compact(least)} … ${compact(most)}`;
+    const range = least === most ? brief(least) : `${brief(least)} … ${brief(most)}`;
     const gradient = walk.isBackward && least <= most ? `∂ ${range}` : '';
     element.querySelector('.value').textContent = odd ? `${odd} of ${count} not finite` : count;
     element.querySelector('.grad').textContent = gradient;
@@ -509,7 +515,7 @@ class Picture {
   // What is added to a box's gradient, below the box, where no number stands
   label(box, sent) {
     const [left, top, width, height] = this.rect.get(box);
-    let text = sent.map(([grad, local]) => `${compact(grad)} × ${compact(local)}`).join(' + ');
+    let text = sent.map(([grad, local]) => `${brief(grad)} × ${brief(local)}`).join(' + ');
     if (text.length > LONGEST_LABEL) text = compact(sent.reduce((sum, [grad, local]) => sum + grad * local, 0));
     shape('text', { class: 'label', x: left + width / 2, y: top + height + 14 }, this.layers.labels, `+= ${text}`);
   }
