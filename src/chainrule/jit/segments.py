@@ -173,7 +173,9 @@ class RecordedLinearization:
         if not apart and not self._is_followed():
             period = found.period(MOST_COLOURS)
             entries = (
-                self._by_colours(found) if period is None else self._on_diagonals(found, period)
+                self._by_colours(found)
+                if period is None or 2 * period > len(self._inputs)
+                else self._on_diagonals(found, period)
             )
             if entries is not None:
                 return found.put(entries)
