@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
@@ -34,6 +34,11 @@ from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
 from .whiles import traced_while
 
+_TRACED: Final[dict[str, Callable[..., Any]]] = {
+    "scan": traced_once,
+    "while": traced_while,
+    "cond": traced_cond,
+}
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
 
@@ -93,7 +98,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._once = plain.once if self.loops else set()
+        self._once = {"scan", *plain.once} if self.loops else set()
         self.unrolled = False
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
@@ -120,17 +125,9 @@ class Recorder:
             return None
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
-    def loop(self, *args: Any) -> Any:
-        """The results of a loop that is recorded as one iteration; None for a plain loop."""
-        return traced_once(self, *args) if self.loops else None
-
-    def while_loop(self, *args: Any) -> Any:
-        """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
-        return traced_while(self, *args) if "while" in self._once else None
-
-    def cond(self, *args: Any) -> Any:
-        """What one of two functions gives, in a tuple; None where only one may run."""
-        return traced_cond(self, *args) if "cond" in self._once else None
+    def loop(self, what: str, *args: Any) -> Any:
+        """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
+        return _TRACED[what](self, *args) if what in self._once else None
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.
