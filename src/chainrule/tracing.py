@@ -32,7 +32,13 @@ class NotCompilable(Exception):
 
 
 class Recorder(Protocol):
-    """What a trace records besides the graph."""
+    """What a trace records besides the graph.
+
+    Attributes:
+        pulls: whether it has operations with a pull-back, whose derivative is a user's.
+    """
+
+    pulls: bool
 
     def compared(self, condition: Any) -> Any:
         """What a comparison gives: the condition, or its outcome."""

@@ -85,6 +85,7 @@ class Recorder:
         inputs: those of the trace.
         tables: what it has looked up.
         printed: how often the function has called debug_print.
+        pulls: whether there are operations with a pull-back.
         split: the line of the last comparison with an outcome that it must have.
     """
 
@@ -109,6 +110,7 @@ class Recorder:
         self._comparisons: list[tuple[ConditionNode, Site]] = []
         self.operations: list[Operation] = []  # of the user's
         self.split = ""
+        self.pulls = False
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -267,6 +269,7 @@ class Trace:
         n_results: how many of the program's outputs are the result; the others are its derivatives
             by the nodes among the inputs.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
+        pulls: whether derivatives of it are a user's, in part.
         split: the line of the comparison at which it left another trace; "" for the first.
     """
 
@@ -339,6 +342,7 @@ class Trace:
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
         self.split = recorder.split
+        self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
 
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
@@ -379,6 +383,8 @@ class Trace:
             if parents and not recorder.segments:
                 outputs = outputs + _derivatives(parents, len(self._live), outputs, level)
             if parents and recorder.segments:
+                if recorder.pulls:
+                    raise Untraceable("a derivative of a user's")
                 self._places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
             else:
                 self._places = []
