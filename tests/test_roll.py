@@ -138,6 +138,32 @@ def test_strangers_among_iterations(weighted: bool) -> None:
         assert not any(innermost & inner.loops() for _, inner in index.tables)
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_tables_of_inner_loops(step: int) -> None:
+    """A table of what an outer loop only adds to has its numbers once."""
+    n, points = 12, 30
+    order = Random(0).sample(range(n * n), n * n)
+
+    def function(x: Any) -> list[Any]:
+        results = []
+        for i in range(points):
+            for row in range(n):
+                result = x[-1]
+                for column in range(row + 1):
+                    result = result * x[order[n * row + column] + step * i]
+                results.append(cm.exp(result))
+        return results
+
+    numbers = [Random(k).uniform(0.5, 1.0) for k in range(n * n + points)]
+    recording, outputs, values = recorded(function, numbers)
+    program = rolled(recording, outputs)
+    verify(program)
+    assert bits(interpret(program, numbers)[0]) == bits(values)
+    tables = [table for index in indices(program) for table, _ in index.tables]
+    assert tables
+    assert max(len(table.numbers) for table in tables) <= n * n
+
+
 def scaled(x: list[Any], _: Any) -> list[Any]:
     """A vector times the sum of its squares."""
     scale = cm.dot(x, x)
