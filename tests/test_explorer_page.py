@@ -1050,9 +1050,19 @@ def test_a_long_chain_opens_in_lines(opened: Opener) -> None:
 
 def test_printing(opened: Opener) -> None:
     """On paper there are the graph and the step, in light colours, without buttons."""
-    page = opened(unit()[0], settings={"color_scheme": "dark"})
+    page = opened(network((2, 3, 1)), settings={"color_scheme": "dark"})
+    page.click("#last")
     assert len(page.pdf()) > 5000
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.evaluate(UNREADABLE) == []
+    outside = """() => [...document.querySelectorAll('.box')].filter((box) => {
+      const [r, frame] = [box, byId('picture')].map((e) => e.getBoundingClientRect());
+      return r.left < frame.left || r.right > frame.right || r.bottom > frame.bottom;
+    }).length"""
+    assert page.evaluate(outside) == 0
     assert not page.locator("#transport").is_visible()
     assert page.locator("#picture").is_visible()
 
