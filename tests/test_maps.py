@@ -12,13 +12,14 @@ from test_program_kernels import MACHINES, call
 from chainrule import rules
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.backends.llvm.machine import machine
-from chainrule.backends.llvm.maps import Map, as_map
+from chainrule.backends.llvm.maps import Map, as_map, is_scan
 from chainrule.passes.promote import promoted
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     INPUT,
     SUMS,
     VALUES,
+    Add,
     Array,
     Carry,
     Compute,
@@ -303,17 +304,71 @@ def test_loops_that_are_maps(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert bits(together.tolist()) == bits(alone.tolist())
 
 
-def test_a_running_total_is_no_map() -> None:
-    """Each sum is needed."""
-    builder = Builder(30, final=True)
-    array = Array(VALUES, 31, "total")
-    builder.store(array, Index(0), 0.0)
-    with builder.loop(30) as loop:
-        at = Index(0, ((loop, 1),))
-        terms = builder.load(array, at), scaled(builder, at)
-        builder.store(array, at.plus(1), builder.compute(rules.add, terms))
-    program = builder.finish([Slice(array, 0, 31)])
-    assert not maps_of(program)
+def handing_on(seed: int) -> tuple[Program, Loop]:
+    """A loop whose iterations hand on some values, of which others are made that are stored."""
+    rng = Random(seed)
+    trips = rng.choice([3, 8, 9, 24, 31])
+    inputs, array, sums = Array(INPUT, 120, "x"), Array(VALUES, trips, "y"), Array(SUMS, 80, "s")
+    loop = Loop(Index(trips))
+    loop.carries = [Carry(rng.choice([0.0, -0.0, 1.0, 0.5])) for _ in range(rng.randint(1, 3))]
+    values: list[Operand] = [*loop.carries, 0.0, 1.0]
+    scans = rng.random() < 0.4
+    for _ in range(rng.randint(2, 9)):
+        if rng.random() < 0.4:
+            stride = rng.choice([-1, 0, 1, 1, 2])
+            index = Index(45, ((loop, stride),) if stride else ())
+            loop.body.append(Load(inputs, index))
+        else:
+            operation = rng.choice((*EXACT, rules.minimum, rules.not_equal, rules.greater))
+            given = [rng.choice(values[-6:]) for _ in operation.local_grads]
+            loop.body.append(Compute(operation, tuple(given)))
+        values.append(loop.body[-1])
+    if scans:
+        x = rng.choice([x for x in loop.body if isinstance(x, Load)] or [Load(inputs, Index(3))])
+        if x not in loop.body:
+            loop.body.append(x)
+        largest = Compute(
+            rng.choice([rules.maximum, rules.minimum]),
+            tuple(rng.sample([loop.carries[0], x], 2)),
+        )
+        loop.body.append(largest)
+        for carry in loop.carries:
+            carry.next = largest
+    else:
+        for carry in loop.carries:
+            carry.next = rng.choice([*values[-4:], *loop.carries])
+    for _ in range(rng.randint(0, 2)):
+        loop.body.insert(
+            rng.randint(len(loop.body) - 1, len(loop.body)),
+            Add(sums, Index(5, ((loop, rng.choice([-1, 1])),)).plus(30), rng.choice(loop.carries)),
+        )
+    last_values = [x for x in loop.body if isinstance(x, (Load, Compute))]
+    stored = rng.choice([*last_values, *loop.carries])
+    loop.body.append(Store(array, Index(0, ((loop, 1),)), stored))
+    lasts = [Last(loop, carry) for carry in loop.carries]
+    outputs = [*lasts, Slice(array, 0, trips), Slice(sums, 0, 80)]
+    program = Program(inputs, [loop, *lasts], outputs)
+    verify(program)
+    return program, loop
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_what_iterations_hand_on(seed: int) -> None:
+    """To the last bit what the interpreter gives."""
+    program, _ = handing_on(seed)
+    numbers = inputs_for(seed)[:120]
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(found.tolist()) == bits(interpret(program, numbers.tolist())[0])
+
+
+def test_some_hand_on() -> None:
+    """The test above would pass without."""
+    loops = [handing_on(seed)[1] for seed in range(120)]
+    found = [as_map(x, {x: [y for y in x.carries if y.next is not y]}, {}, 8) for x in loops]
+    chains = [x.chain for x in found if x is not None]
+    assert sum(len(x) > 0 for x in chains) > 20
+    assert sum(is_scan(x) for x in chains) > 10
+    assert sum(len(x.late) > 1 for x in found if x is not None and x.chain) > 10
 
 
 def carrying(trips: int) -> tuple[Program, Loop]:

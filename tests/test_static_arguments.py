@@ -219,3 +219,35 @@ def test_lanes_of_objects() -> None:
     nodes = np.array([Node(1.0), Node(2.0)])
     with pytest.warns(RuntimeWarning, match="an array of nodes over the lanes"):
         cr.compile(vmap(lambda x: x * 2.0))(nodes)
+
+
+CHANGES: list[Callable[[list[Any]], object]] = [
+    lambda pairs: pairs.append((1, 1)),
+    lambda pairs: pairs.pop(),
+    lambda pairs: pairs.reverse(),
+    lambda pairs: pairs.__setitem__(0, (2, 5)),
+    lambda pairs: pairs.__setitem__(0, (True, 0)),
+    lambda pairs: pairs.__setitem__(1, [1, 0]),
+    lambda pairs: pairs[-1].__setitem__(0, 2),
+    lambda pairs: pairs.__setitem__(slice(None), pairs[:2]),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_lists_of_static_values_that_change_between_calls(
+    change: Callable[[list[Any]], object],
+) -> None:
+    """The objects are compared with those of the last call, where they can't change themselves."""
+
+    def chosen(x: Any, pairs: Any) -> Any:
+        return [x[i] * (2.0 if i is True else 3.0) + k for i, k in pairs]
+
+    compiled = cr.compile(chosen)
+    x = np.arange(1.0, 4.0)
+    pairs: list[Any] = [(1, 0), (2, 1), (0, 3), [1, 4]]
+    for _ in range(3):
+        assert compiled(x, pairs) == chosen(x, pairs)
+    change(pairs)
+    for _ in range(3):
+        assert compiled(x, pairs) == chosen(x, pairs)
+    assert compiled(x, list(pairs)) == chosen(x, pairs)

@@ -31,6 +31,7 @@ from .trace import Trace
 
 if TYPE_CHECKING:
     from .arguments import Packed
+    from .stages import Stage
     from .traced_function import TracedFunction
 
 FEW = 4
@@ -201,7 +202,7 @@ class Paths:
         run_seconds: that a run without a trace took lately.
     """
 
-    def __init__(self, function: TracedFunction, captured: Sequence[Node] = ()) -> None:
+    def __init__(self, function: TracedFunction | Stage, captured: Sequence[Node] = ()) -> None:
         self._function = function
         self.captured = captured
         self._lock = forking.lock()

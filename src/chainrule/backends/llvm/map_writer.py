@@ -9,6 +9,7 @@ from chainrule.program.form import (
     CONSTANT,
     Add,
     Array,
+    Carry,
     Compute,
     Index,
     Last,
@@ -22,7 +23,7 @@ from chainrule.program.form import (
 from chainrule.program.nests import substituted
 
 from .independence import stride_of
-from .maps import Map, Sum
+from .maps import Map, Sum, is_scan
 from .shared import marked_float
 from .vector_math import INSTRUCTIONS, copies
 
@@ -44,7 +45,7 @@ class MapWriter:
         self._map = found
         self._width = width
         self._type = f"<{width} x double>"
-        self._known: dict[Statement, str] = {}
+        self._known: dict[Operand, str] = {}
         # The lanes of the iterations: in reverse where most elements lie so.
         accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]
         strides = [stride_of(x.index, found.loop) for x in accesses]
@@ -57,8 +58,67 @@ class MapWriter:
         Args:
             totals: LLVM's names of the sums before.
         """
-        self._body(self._map.body)
-        return [self._add_up(x, total) for x, total in zip(self._map.sums, totals, strict=True)]
+        self._body(self._map.early)
+        following = self._handed_on(dict(zip(self._map.sums, totals, strict=True)))
+        self._body(self._map.late)
+        for (carry, found), total in zip(self._map.sums.items(), totals, strict=True):
+            if found is not None:
+                following[carry] = self._add_up(found, total)
+        return [following[carry] for carry in self._map.sums]
+
+    def _handed_on(self, totals: dict[Carry, str]) -> dict[Carry, str]:
+        """Hand carries on from iteration to iteration; gives what they are next."""
+        chain = self._map.chain
+        carries = [carry for carry, found in self._map.sums.items() if found is None]
+        now: dict[Operand, str] = {carry: totals[carry] for carry in carries}
+        if is_scan(chain) and {self._writer.resolved(x.next) for x in carries} == {*chain}:
+            return dict.fromkeys(carries, self._scan(chain[0], now))
+        lanes: dict[Statement, dict[int, str]] = {x: {} for x in (*carries, *chain)}
+        for lane in self._order:
+            for carry in carries:
+                lanes[carry][lane] = now[carry]
+            for x in chain:
+                operands = [self._in_lane(y, lane, now) for y in x.operands]
+                lanes[x][lane] = now[x] = self._written(x, operands, "double", 1)
+            nexts = [self._in_lane(carry.next, lane, now) for carry in carries]
+            now = dict(zip(carries, nexts, strict=True))
+        for x, numbers in lanes.items():
+            vector = "poison"
+            for lane, number in numbers.items():
+                vector = self._line(
+                    f"insertelement {self._type} {vector},double {number},i32 {lane}"
+                )
+            self._known[x] = vector
+        return {carry: now[carry] for carry in carries}
+
+    def _in_lane(self, x: Operand, lane: int, now: dict[Operand, str]) -> str:
+        """LLVM's name of a value in a lane."""
+        x = self._writer.resolved(x)
+        if x in now:
+            return now[x]
+        if x not in self._known:
+            return self._writer.operand(x)
+        return self._line(f"extractelement {self._type} {self._known[x]},i32 {lane}")
+
+    def _scan(self, x: Compute, before: dict[Operand, str]) -> str:
+        """The largest or smallest number so far, in each lane; gives that of the last one."""
+        operands = [self._writer.resolved(y) for y in x.operands]
+        (carry,) = [y for y in operands if y in before]
+        (found,) = [self._operand(y) for y in operands if y is not carry]
+        order = list(self._order)
+        step = 1
+        while step < self._width:
+            places = [order[max(order.index(lane) - step, 0)] for lane in range(self._width)]
+            found = self._vector(x, [found, self._shuffled(found, places)])
+            step *= 2
+        last = self._line(f"extractelement {self._type} {found},i32 {order[-1]}")
+        self._known[x] = self._vector(x, [self._splat(before[carry]), found])
+        places = [order[order.index(lane) - 1] for lane in range(self._width)]
+        moved = self._shuffled(self._known[x], places)
+        for handed_on, first in before.items():
+            line = f"insertelement {self._type} {moved},double {first},i32 {order[0]}"
+            self._known[handed_on] = self._line(line)
+        return self._written(x, [before[carry], last], "double", 1)
 
     def _body(self, body: Sequence[Statement]) -> None:
         for x in body:
@@ -105,15 +165,23 @@ class MapWriter:
         return self._line(f"shufflevector {self._type} {vector},{self._type} poison,{mask}")
 
     def _compute(self, statement: Compute) -> str:
-        name = statement.operation.name
         operands = [self._operand(x) for x in statement.operands]
+        return self._vector(statement, operands)
+
+    def _vector(self, x: Compute, operands: Sequence[str]) -> str:
+        """Write an operation on vectors."""
+        return self._written(x, operands, self._type, self._width)
+
+    def _written(self, x: Compute, operands: Sequence[str], kind: str, width: int) -> str:
+        """Write an operation on vectors of some width, or on numbers."""
+        name = x.operation.name
         if name in INSTRUCTIONS:
             instruction = INSTRUCTIONS[name] if len(operands) == 2 else "fneg"
-            return self._line(f"{instruction} {self._type} {','.join(operands)}")
-        kinds = ",".join([self._type] * len(operands))
-        given = ",".join([f"{self._type} {x}" for x in operands])
-        function = self._writer.module.function(name, kinds, width=self._width)
-        return self._line(f"call {self._type} {function}({given})")
+            return self._line(f"{instruction} {kind} {','.join(operands)}")
+        kinds = ",".join([kind] * len(operands))
+        given = ",".join([f"{kind} {x}" for x in operands])
+        function = self._writer.module.function(name, kinds, width=width)
+        return self._line(f"call {kind} {function}({given})")
 
     def _load(self, load: Load) -> str:
         if stride_of(load.index, self._loop) == 0:
