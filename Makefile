@@ -10,14 +10,15 @@ ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input compiled_program
 	custom_gradient deep docs drawing engine_rules limits lines math nesting node plain_programs \
 	random_graphs recording rules series transforms twins vmap walk zeros)
 
-# And with the engine in C on the machine's other Pythons: without the programs for the compiler.
-PYTHONS_TESTS := tests/test_build.py::test_this_installation $(filter-out \
-	$(patsubst %,tests/test_%.py,compiled_programs docs plain_programs series),$(ENGINE_TESTS))
+# And with the engine in C on the machine's other Pythons: without what only compares numbers, but
+# with the calls of compiled functions, which are in C as well.
+PYTHONS_TESTS := tests/test_build.py::test_this_installation tests/test_small_calls.py $(filter-out \
+	$(patsubst %,tests/test_%.py,compiled_programs docs plain_programs rules series zeros),$(ENGINE_TESTS))
 
 # A finding ends the process. Leaks are not among them: Python itself keeps much to its end.
 SANITIZERS := -g -DMOST_FREE=0 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
-.PHONY: demo test sanitize bench pictures pages clean
+.PHONY: demo test types environments sanitize bench pictures pages clean
 
 demo: .venv/demo
 	$(BIN)/chainrule demo
@@ -25,10 +26,16 @@ demo: .venv/demo
 test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(MAKE) --no-print-directory --jobs=2 types environments
 	$(BIN)/pytest -n auto --dist worksteal
 	CHAINRULE_PURE=1 $(BIN)/pytest -n auto --dist worksteal -m "not whole" $(ENGINE_TESTS)
 	$(BIN)/python tests/pythons.py .venv/pythons $(PYTHONS_TESTS)
+
+types: .venv/test
+	$(BIN)/mypy
+
+environments: .venv/test
+	$(BIN)/python tests/pythons.py .venv/pythons
 
 sanitize: .venv/test
 	CC=gcc CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" \

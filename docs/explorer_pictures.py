@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from chainrule import Node, backward_frames, explore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from explorer_graphs import dense_unit, network, practised  # noqa: E402
+from explorer_graphs import dense_unit, network, practised
 
 IMAGES = Path(__file__).parent / "images"
 

@@ -1,29 +1,41 @@
 """Runs tests on the machine's other Pythons, each in an environment of its own.
 
-``python tests/pythons.py FOLDER TEST...`` with a Python where the package is installed. FOLDER is
-where the environments are made; the tests are files. Of libraries only wheels are installed.
+``python tests/pythons.py FOLDER`` with a Python where the package is installed makes environments
+in FOLDER, ``python tests/pythons.py FOLDER TEST...`` runs tests in them, which are files. Of
+libraries only wheels are installed.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("hypothesis", "pytest", "pytest-xdist", "scipy")
+INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+PYTHON = Path("bin", "python")
 OWN = f"python3.{sys.version_info.minor}{sys.abiflags}"
 
 
 def main() -> None:
-    """Run; say on which, and fail if the tests fail on one, or could run on none of several."""
+    """Make environments; or run, say on which, and fail if tests fail on one, or run on none."""
     folder, tests = Path(sys.argv[1]), sys.argv[2:]
     pythons = dict(find())
-    passed = [name for name, python in pythons.items() if run(python, folder / name, tests)]
+    if not tests:
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(make, pythons.values(), [folder / name for name in pythons]):
+                pass
+        return
+    passed = [name for name in pythons if (folder / name).exists()]
+    for name in passed:
+        run(folder / name, tests)
     print(f"Other Pythons tested: {', '.join(passed) or 'none'}")
     if pythons and not passed:
         raise SystemExit("Others are there, but none could be used")
@@ -46,20 +58,22 @@ def find() -> Iterator[tuple[str, Path]]:
             print(f"{name}: does not run or makes no environments, not tested")
 
 
-def run(base: Path, environment: Path, tests: list[str]) -> bool:
-    """Run the tests; False where libraries can't be had for this Python."""
+def make(base: Path, environment: Path) -> None:
+    """Make an environment with the libraries; none where they can't be had for this Python."""
     print(f"{base.name}: {base}", flush=True)
-    python = environment / "bin" / "python"
     libraries = [line for line in metadata.requires("chainrule") or () if "extra ==" not in line]
-    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     must(base, "-m", "venv", str(environment))
-    if not call(python, *install, "--only-binary=:all:", *libraries, *TOOLS):
+    if not call(environment / PYTHON, *INSTALL, "--only-binary=:all:", *libraries, *TOOLS):
         print(f"{base.name}: no wheels of the libraries, not tested")
-        return False
-    must(python, *install, "--no-deps", str(ROOT))
+        shutil.rmtree(environment)
+
+
+def run(environment: Path, tests: list[str]) -> None:
+    """Install the package in an environment, and run the tests."""
+    python = environment / PYTHON
+    must(python, *INSTALL, "--no-deps", str(ROOT))
     must(python, "-c", "import chainrule; print(chainrule.build_info())")
     must(python, "-m", "pytest", "-n", "auto", "--dist", "worksteal", *tests)
-    return True
 
 
 def call(python: Path, *arguments: str, quiet: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""Random compositions of parts: functions that may be compiled, in formulas that are differentiated.
+"""Random compositions of parts: functions that may be compiled, in formulas that are derived.
 
 A composition is the same function whether its parts are compiled or not.
 """
@@ -33,17 +33,25 @@ class Composition:
     text: str
 
 
-def composition(random: Random, wrap: Wrap, depth: int = 1) -> Composition:
+KINDS = ("number", "tree", "lanes", "lanes", "outside", "table", "gradient")
+
+
+def composition(
+    random: Random, wrap: Wrap, depth: int = 1, kinds: Sequence[str] = KINDS
+) -> Composition:
     """A random composition, of parts made by ``wrap``; the same for the same state of ``random``.
 
     Args:
         random: draws it.
         wrap: ``compile``, or what leaves a function as it is.
         depth: of parts in parts.
+        kinds: of parts.
     """
     captured: list[Node] = []
     texts: list[str] = []
-    parts = [_part(random, wrap, depth, captured, texts) for _ in range(random.choice((1, 1, 2)))]
+    parts = [
+        _part(random, wrap, depth, kinds, captured, texts) for _ in range(random.choice((1, 1, 2)))
+    ]
     outer = expression(random, 0, 3)
     how = random.randrange(3)
 
@@ -64,17 +72,22 @@ def composition(random: Random, wrap: Wrap, depth: int = 1) -> Composition:
 
 
 def _part(
-    random: Random, wrap: Wrap, depth: int, captured: list[Node], texts: list[str]
+    random: Random,
+    wrap: Wrap,
+    depth: int,
+    kinds: Sequence[str],
+    captured: list[Node],
+    texts: list[str],
 ) -> Callable[[list[Any]], list[Any]]:
     """From some values to those of a part."""
-    kind = random.choice(("number", "tree", "lanes", "lanes", "outside", "table", "gradient"))
+    kind = random.choice(kinds)
     inner = expression(random, random.choice((0, 0, 1)), 4)
     other = expression(random, 0, 3)
     if depth and random.random() < 0.3:
-        nested = _part(random, wrap, depth - 1, captured, texts)
+        nested = _part(random, wrap, depth - 1, kinds, captured, texts)
         below = inner
 
-        def inner(xs: Sequence[Any]) -> Any:  # type: ignore[no-redef]
+        def inner(xs: Sequence[Any]) -> Any:
             return below([*xs, *nested(list(xs))])
 
     texts.append(kind)
@@ -121,7 +134,7 @@ def _lanes(
     rng = np.random.default_rng(random.randrange(1000))
     numbers = np.where(rng.random((2, LANES)) < 0.2, 0.0, rng.normal(size=(2, LANES)))
     axis = random.randrange(2)
-    reduce = random.choice((None, "sum", "mean"))
+    reduce: Any = random.choice((None, "sum", "mean"))
     moving = random.random() < 0.5
     rows = numbers.T if axis == 0 else numbers
     texts.append(f"{reduce} axis {axis} moving {moving}")

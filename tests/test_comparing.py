@@ -20,6 +20,7 @@ import pytest
 import chainrule as cr
 import chainrule.math as cm
 from chainrule import BranchWarning, Node, TracedValueError, domain_errors, grad, vmap
+from chainrule.jit import trace
 
 INF, NAN = math.inf, math.nan
 POINTS = [-2.5, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, NAN, INF]
@@ -129,8 +130,9 @@ def test_outcomes_that_follow_are_no_guards() -> None:
     assert guards(lambda x: sum(int(x) for _ in range(5)) * 1.0, 2.5) <= 6
 
 
-def test_a_loop_on_a_decided_comparison_ends() -> None:
+def test_a_loop_on_a_decided_comparison_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an error, as one on guards does."""
+    monkeypatch.setattr(trace, "MAX_GUARDS", 10_000)
 
     def endless(x: Any) -> Any:
         while x > 0:

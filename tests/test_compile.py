@@ -1479,10 +1479,35 @@ def test_compiling_must_pay_for_lanes(reduce: Any) -> None:
     made = cr.value_and_grad(mapped) if reduce else cr.vmap(cr.value_and_grad(f), (0, None))
     points = np.random.default_rng(3).permutation([1.0 / 0.99**k * 1.0001 for k in range(200)])
     compiled = cr.compile(made)
-    for x in (points, points[::-1], points[:1]):
-        for found, expected in zip(compiled(x, 1), made(x, 1), strict=True):
+    line = f.__code__.co_firstlineno + 1
+    with pytest.warns(RuntimeWarning, match=f"which part at {__file__}:{line};") as caught:
+        results = [compiled(x, 1) for x in (points, points[::-1], points[:1])]
+    assert len(caught) == 1
+    for x, result in zip((points, points[::-1], points[:1]), results, strict=True):
+        for found, expected in zip(result, made(x, 1), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-13)
     assert compiled.stats().traces < 120
+
+
+@pytest.mark.parametrize("kind", ["point", "lanes", "node"])
+def test_what_is_compiled_stays(kind: str) -> None:
+    """Beyond max_traces too: only the paths that are one too many run eagerly."""
+    runs: list[int] = []
+
+    def f(x: Any) -> Any:
+        runs.append(1)
+        return counting(x)
+
+    compiled = cr.compile(cr.vmap(f) if kind == "lanes" else f, max_traces=3)
+    made: Any = {"lanes": lambda x: np.array([x]), "node": Node}.get(kind, float)
+    with pytest.warns(RuntimeWarning, match="more than 3 paths"):
+        results = [compiled(made(k + 0.5)) for k in range(6)]
+    assert compiled.stats().traces == 3
+    runs.clear()
+    results += [compiled(made(k + 0.5)) for k in range(6)]
+    found = [x.data if kind == "node" else float(np.ravel(x)[0]) for x in results]
+    assert found == [counting(k + 0.5) for k in range(6)] * 2
+    assert len(runs) == 3
 
 
 @pytest.mark.parametrize("kind", ["point", "lanes", "sums", "captured"])

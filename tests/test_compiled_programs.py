@@ -33,11 +33,9 @@ FEW_UNITS = 4e-15
 NOISE_RUNS = 4
 NEGLIGIBLE = 1e-290
 
-# Each run of the tests, with the engine compiled and plain, has programs of its own: 10,500 in all.
+# Each run of the tests, with the engine compiled and plain, has programs of its own: 8,000 in all.
 OFFSET = 0 if COMPILED else 2**32
-EXACT, GENERAL, WITH_MPMATH = (3300, 3300, 1900) if COMPILED else (700, 700, 600)
-if "CHAINRULE_TEST_PROGRAMS" in os.environ:
-    EXACT = GENERAL = WITH_MPMATH = int(os.environ["CHAINRULE_TEST_PROGRAMS"])
+PROGRAMS = int(os.environ.get("CHAINRULE_TEST_PROGRAMS", 3300 if COMPILED else 700))
 
 
 def examples(count: int) -> settings:
@@ -157,7 +155,7 @@ def programs(exact: bool) -> Any:
     )
 
 
-@examples(EXACT)
+@examples(PROGRAMS)
 @given(programs(exact=True))
 def test_arithmetic_is_eager_to_the_last_bit(drawn: tuple[Program, int]) -> None:
     """Values; first and second derivatives nearly. Lanes on several branches, special numbers."""
@@ -213,48 +211,42 @@ def check_within_units(
             assert noise.explains(k, x, y, slack[k]), (row, k, found, expected, noise.runs)
 
 
-@examples(GENERAL)
+@examples(PROGRAMS)
 @given(programs(exact=False))
 def test_all_operations_are_eager_within_units(drawn: tuple[Program, int]) -> None:
-    """NaN and infinities come out the same, everything else as near as rounding lets it."""
+    """NaN and infinities come out the same, everything else as near as rounding lets it.
+
+    Of most programs some results are compared with mpmath, too.
+    """
     made, seed = drawn
     second = seed % 3 == 0
     all_of_f = with_derivatives(made.function(FUNCTIONS), made, second)
-    table = points(seed, made.inputs, LANES, special=0.1)
-    expected = eager(all_of_f, made, table)
-    table = [row for row, result in zip(table, expected, strict=True) if result is not None]
-    expected = [result for result in expected if result is not None]
-    assume(expected)
-    found, call = compiled(all_of_f, made, table)
+    plain = points(seed, made.inputs, 3, special=0.0) if seed % 7 < 4 else []
+    table = plain + points(seed, made.inputs, LANES, special=0.1)
+    results = eager(all_of_f, made, table)
+    kept = [k for k, result in enumerate(results) if result is not None]
+    assume(kept)
+    found, call = compiled(all_of_f, made, [table[k] for k in kept])
     event(f"{min(call.stats().traces, 5)} traces")
-    for row, mine, eagers in zip(table, found.tolist(), expected, strict=True):
-        check_within_units(made, second, row, mine, eagers)
+    for k, mine in zip(kept, found.tolist(), strict=True):
+        check_within_units(made, second, table[k], mine, results[k])
+        if k < len(plain):
+            check_with_mpmath(made, second, table[k], mine)
 
 
-@examples(WITH_MPMATH)
-@given(programs(exact=False))
-def test_compiled_is_mpmath(drawn: tuple[Program, int]) -> None:
-    """Against dual numbers at 50 digits, which know nothing of the rules."""
-    made, seed = drawn
-    second = seed % 3 == 0
-    f = made.function(FUNCTIONS)
-    exact = made.function(DUAL_FUNCTIONS)
-    table = points(seed, made.inputs, 3, special=0.0)
-    references: list[Any] = []
-    for row in table:
-        try:
-            references.append(dual_numbers.derivatives(exact, row, made.as_array, second))
-        except dual_numbers.Unclear:
-            references.append(None)
-    clear = [k for k, reference in enumerate(references) if reference is not None]
-    event(f"{len(clear)} of 3 lanes clear")
-    assume(clear)
-    found, _ = compiled(with_derivatives(f, made, second), made, table)
-    for k in clear:
-        value, slope, rows = references[k]
-        expected = [float(x) for x in (value, *slope, *[x for row in rows for x in row])]
-        slack = [FEW_UNITS * size for size in typical_sizes(table[k], expected, second)]
-        check_within_units(made, second, table[k], found[k].tolist(), expected, slack)
+def check_with_mpmath(
+    made: Program, second: bool, row: Sequence[float], found: Sequence[float]
+) -> None:
+    """A result is that of dual numbers at 50 digits, which know nothing of the rules."""
+    f = made.function(DUAL_FUNCTIONS)
+    try:
+        value, slope, rows = dual_numbers.derivatives(f, row, made.as_array, second)
+    except dual_numbers.Unclear:
+        return
+    event("compared with mpmath")
+    expected = [float(x) for x in (value, *slope, *[x for row in rows for x in row])]
+    slack = [FEW_UNITS * size for size in typical_sizes(row, expected, second)]
+    check_within_units(made, second, row, found, expected, slack)
 
 
 def typical_sizes(row: Sequence[float], result: Sequence[float], second: bool) -> list[float]:

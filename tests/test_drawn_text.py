@@ -278,7 +278,7 @@ def check_page(name: str) -> None:
     assert data["title"] == page.title == (text or "?")
     assert set(data["names"].values()) == {text}
     assert {short_name(form["name"]) for form in data["forms"]} >= {text, text or "?"}
-    assert {item["name"] for item in data["groups"]} == {"", "outer", text or "?"}
+    assert {name for name, *_ in data["groups"]} == {"", "outer", text or "?"}
     assert any(source.startswith(file) for source in data["sources"])
     assert set(data["history"]["names"]) <= {text, "weight 0", "weight 1"}
     assert not set(re.findall("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff]", str(data)))

@@ -467,6 +467,23 @@ def test_another_branch_is_said_plainly(opened: Opener) -> None:
     assert "if x * x < limit" in text
 
 
+def test_why_a_gradient_is_what_it_is(opened: Opener) -> None:
+    """A node says what each of its results adds to its gradient; a changed leaf shows numbers."""
+    w, x, b = Node(2.0, name="w"), Node(3.0, name="x"), Node(-7.0, name="b")
+    page = opened((w * x + b).relu() + w * 0.5)
+    page.click("#last")
+    page.fill("#search", "w")
+    page.click("#search-found button >> nth=0")
+    rows = page.locator("#step-body ul button").all_text_contents()
+    assert len(rows) == 2
+    assert any(row.endswith("0 × 3 = 0") for row in rows)  # relu is off
+    assert any(row.endswith("1 × 0.5 = 0.5") for row in rows)
+    page.click("#first")
+    page.fill('#leaves-body [aria-label="value of b"]', "1")
+    page.keyboard.press("Enter")
+    assert "= 8" in (page.locator("#root-value").text_content() or "")
+
+
 # Training in the page
 
 

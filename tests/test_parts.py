@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from random_parts import COORDINATES, INPUTS, composition
 
 import chainrule as cr
-from chainrule import Node
+from chainrule import Node, lanes
 from chainrule import math as cm
 from chainrule.jit import inside, parts
 
@@ -27,7 +27,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the functions of which calls have become operations."""
     found: list[str] = []
     applied = parts.Part.applied
@@ -37,10 +37,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return applied(self, *args)
 
     monkeypatch.setattr(parts.Part, "applied", noted)
-    yield found
+    return found
 
 
 def directional(f: Callable[..., Any], x: Any) -> Any:
+    """How it changes in one direction."""
     return cr.jvp(f, (x,), (np.array([1.0, -0.5, 2.0]),))
 
 
@@ -55,6 +56,7 @@ def of_node(f: Callable[..., Any], x: Any) -> Any:
 
 
 def pulled_later(f: Callable[..., Any], x: Any) -> Any:
+    """What is pulled back after the function has run, and how that depends on what is given."""
     value, pull = cr.vjp(f, x)
     return value, pull(2.0), cr.grad(lambda c: sum(pull(c)[0]) * c)(0.5)
 
@@ -76,6 +78,7 @@ WAYS: dict[str, Callable[..., Any]] = {
 
 
 def flat(tree: Any) -> Any:
+    """The numbers of a tree."""
     leaves = cr.trees.leaves_of(tree)[0]
     return np.concatenate(
         [
@@ -86,6 +89,7 @@ def flat(tree: Any) -> Any:
 
 
 def assert_same(found: Any, expected: Any, text: str) -> None:
+    """Assert that two trees hold the same numbers, up to rounding."""
     x, y = flat(found), flat(expected)
     scale = max([1.0, *abs(y[np.isfinite(y)])])
     assert np.allclose(x, y, rtol=1e-9, atol=1e-11 * scale, equal_nan=True), (text, x, y)
@@ -106,18 +110,16 @@ def test_compositions(seed: int, always: None) -> None:
             warnings.simplefilter("ignore")
             expected, found = way(plain.function, point), way(compiled.function, point)
         assert_same(found, expected, f"seed {seed}, {name}: {plain.text}")
-    graphs = [plain, compiled]
-    for x in graphs:
-        value = x.function(point)
-        slope = cr.grad(x.function)(point) if not x.captured else x.function(point)
+    for one in (plain, compiled):
+        value = one.function([*point.tolist()])
         if isinstance(value, Node):
             value.backward()
-        del slope
     for a, b in zip(plain.captured, compiled.captured, strict=True):
         assert a.grad == pytest.approx(b.grad, rel=1e-9, abs=1e-11, nan_ok=True)
 
 
 def weighted(w: Any, x: Any) -> Any:
+    """What a lane adds."""
     return cm.exp(-((x - w) ** 2))
 
 
@@ -202,13 +204,13 @@ def test_what_is_not_given_is_no_message(lanes: bool, always: None, calls: list[
 def test_pulling_back_in_a_trace(always: None, calls: list[str]) -> None:
     """What was recorded for one cotangent holds for others."""
     part = cr.compile(lambda x: x * cm.sin(x))
-    for way in (lambda pull: cr.compile(pull), lambda pull: cr.compile(cr.vmap(pull))):
-        _, pull = cr.vjp(part, 0.7)
-        again = way(lambda c, pull=pull: pull(c * c)[0])
-        for c in (2.0, -3.0):
-            expected = c * c * cr.grad(part.function)(0.7)
-            given = c if way(pull).vmap is None else np.array([c])
-            assert float(np.ravel(again(given))[0]) == pytest.approx(expected)
+    _, pull = cr.vjp(part, 0.7)
+    number = cr.compile(lambda c: pull(c * c)[0])
+    lanes = cr.compile(cr.vmap(lambda c: pull(c * c)[0]))
+    for c in (2.0, -3.0):
+        expected = c * c * cr.grad(part.function)(0.7)
+        assert number(c) == pytest.approx(expected)
+        assert lanes(np.array([c]))[0] == pytest.approx(expected)
     assert calls
 
 
@@ -269,3 +271,55 @@ def test_forward_mode_of_a_custom_gradient_still_raises() -> None:
 
     with pytest.raises(TypeError, match="reverse mode alone"):
         cr.jvp(tripled, (1.0,), (1.0,))
+
+
+IN_TRACES: dict[str, Callable[..., Any]] = {
+    "value": lambda f, x: cr.compile(f)(x),
+    "grad": lambda f, x: cr.compile(cr.value_and_grad(f))(x),
+    "hessian": lambda f, x: cr.compile(cr.hessian(f))(x),
+    "jvp": lambda f, x: cr.compile(lambda y: directional(f, y))(x),
+    "lanes": lambda f, x: cr.compile(cr.vmap(cr.grad(f)))(np.stack([x, x[::-1], x + 0.5])),
+}
+PLAIN: dict[str, Callable[..., Any]] = {
+    "value": lambda f, x: f(x),
+    "grad": lambda f, x: cr.value_and_grad(f)(x),
+    "hessian": lambda f, x: cr.hessian(f)(x),
+    "jvp": directional,
+    "lanes": lambda f, x: cr.vmap(cr.grad(f))(np.stack([x, x[::-1], x + 0.5])),
+}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_lanes_in_a_trace(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vmap inside is a loop of which one iteration is traced, or lane by lane where it can't."""
+    monkeypatch.setattr(lanes, "LEAST_LOOP", 2)
+    wrap = random_choice(seed)
+    inner = composition(Random(seed), wrap, kinds=("lanes", "lanes", "gradient"))
+    plain = composition(Random(seed), lambda f: f, kinds=("lanes", "lanes", "gradient"))
+    random = Random(seed)
+    point = np.array([random.choice(COORDINATES) for _ in range(INPUTS)])
+    for name in random.sample([*IN_TRACES], 2):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = IN_TRACES[name](inner.function, point)
+            expected = PLAIN[name](plain.function, point)
+        assert_same(found, expected, f"seed {seed}, {name}: {plain.text}")
+
+
+def random_choice(seed: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Whether parts are compiled."""
+    return cr.compile if seed % 2 else lambda f: f
+
+
+def test_many_lanes_in_a_trace() -> None:
+    """They cost what one costs to trace, however many there are."""
+    xs = np.linspace(-1.0, 1.0, 200_001)
+    total = cr.vmap(weighted, in_axes=(None, 0), reduce="mean")
+    f = cr.compile(cr.value_and_grad(lambda w, x: cm.log(total(w, x)) * w))
+    value, slope = f(0.3, xs)
+    mean = np.exp(-((xs - 0.3) ** 2)).mean()
+    of_mean = (2.0 * (xs - 0.3) * np.exp(-((xs - 0.3) ** 2))).mean()
+    assert value == pytest.approx(np.log(mean) * 0.3)
+    assert slope == pytest.approx(np.log(mean) + 0.3 * of_mean / mean)
+    assert not f.stats().eager
+    assert f.stats().nodes < 100

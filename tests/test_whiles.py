@@ -1,4 +1,4 @@
-"""Loops that end by a condition: compiled they are the loops by hand, whatever ends them."""
+"""Loops that end by a condition, and branches in loops: compiled they are what Python does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy
 import pytest
 from numpy.testing import assert_allclose
 
-from chainrule import compile, grad, hessian, jvp, lax, value_and_grad, vjp, vmap
+from chainrule import Operation, compile, grad, hessian, jvp, lax, value_and_grad, vjp, vmap
 from chainrule import math as cm
 from chainrule.carries import EndlessError
 
@@ -245,3 +245,43 @@ def test_pulled_back_later() -> None:
 
     for x in (0.2, 2.0):
         assert compile(lambda x: f(lax.while_loop, x))(x) == pytest.approx(f(by_hand, x))
+
+
+BRANCHES: list[tuple[Any, Any]] = [
+    (lambda c, z: cm.sin(c) + z, lambda c, z: 0.5 * c * z),
+    (lambda c, z: cm.sqrt(c - 0.5), lambda c, z: cm.sqrt(0.5 - c) * z),  # each where it is defined
+    (lambda c, z: c, lambda c, z: 0.25),
+    (lambda c, z: c * 2.0 if z > 0.0 else c, lambda c, z: z),  # a guard in it
+    (lambda c, z: lax.cond(z > 0.0, lambda: c, lambda: z), lambda c, z: c * z),
+    (lambda c, z: _half(c), lambda c, z: z * c),  # what may raise must not run in vain
+    (lambda c, z: decay(lax.while_loop, c, 0.7), lambda c, z: z + c),
+]
+_half = Operation("half", lambda x: 1.0 / (1.0 / (0.5 * x)) if x > 0.5 else _raise(), [lambda y, x: 0.5])
+
+
+def _raise() -> float:
+    raise ArithmeticError("computed in vain")
+
+
+@pytest.mark.parametrize("case", range(len(BRANCHES)))
+def test_branches_in_loops(case: int) -> None:
+    """In a scan, `cond` picks another function in each iteration; only one is seen."""
+    if_so, if_not = BRANCHES[case]
+
+    def f(a: Any, x: Any) -> Any:
+        def step(c: Any, z: Any) -> Any:
+            c = lax.cond(c > 0.5, if_so, if_not, c, z)
+            return c, c * a
+
+        last, left = lax.scan(step, a, x)
+        return last + left.sum()
+
+    generator = numpy.random.default_rng(case)
+    a, x = generator.uniform(0.1, 1.0, 6), generator.uniform(-1.0, 1.0, (6, 9))
+    both = value_and_grad(f, argnums=(0, 1))
+    compiled = compile(both)
+    for one, row in zip(a.tolist(), x, strict=True):
+        found, expected = compiled(one, row), both(one, row)
+        assert found[0] == pytest.approx(expected[0], nan_ok=True)
+        _same(found[1], expected[1])
+    _same(compile(vmap(both))(a, x), vmap(both)(a, x))

@@ -191,9 +191,7 @@ def gradients(
     return grads
 
 
-def _sent_by(
-    node: Node, g: float | None, results: dict[int, list[float | None]]
-) -> list[Message]:
+def _sent_by(node: Node, g: float | None, results: dict[int, list[float | None]]) -> list[Message]:
     """What a node sends, given its gradient, None where it has not been reached.
 
     Args:
@@ -212,7 +210,8 @@ def _sent_by(
     if place is None:
         return messages(node, cotangents)
     whole = node._b
-    assert whole is not None and whole._operation is not None
+    assert whole is not None
+    assert whole._operation is not None
     if id(whole) not in results:
         results[id(whole)] = [None] * whole._operation.n_results
     results[id(whole)][place] = cotangents[0]

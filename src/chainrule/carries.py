@@ -279,13 +279,17 @@ def is_numeric(kind: Any) -> bool:
     return bool(kind == "number" or kind[0] == "array")
 
 
-def flattened(leaves: Sequence[Any]) -> list[Any]:
-    """The numbers and nodes of numeric leaves."""
+def values_in(leaves: Sequence[Any]) -> list[Any]:
+    """The elements of numeric leaves."""
     values: list[Any] = []
     for leaf in leaves:
-        items = leaf.ravel().tolist() if isinstance(leaf, numpy.ndarray) else [leaf]
-        values += [x if isinstance(x, Node) else float(x) for x in items]
+        values += leaf.ravel().tolist() if isinstance(leaf, numpy.ndarray) else [leaf]
     return values
+
+
+def flattened(leaves: Sequence[Any]) -> list[Any]:
+    """The numbers and nodes of numeric leaves."""
+    return [x if isinstance(x, Node) else float(x) for x in values_in(leaves)]
 
 
 def shaped(kinds: Sequence[Any], values: Sequence[Any]) -> list[Any]:

@@ -11,15 +11,18 @@ import optree
 
 from chainrule import trees
 from chainrule.arrays import NodeArray
+from chainrule.carries import Carry, Columns, Stack
 from chainrule.keywords import with_nearest_names
 from chainrule.rules import described
 from chainrule.sparse import holds_sparse
 from chainrule.tracebacks import boundary
-from chainrule.tracing import PROGRESS, NotCompilable
+from chainrule.tracing import PROGRESS, NotCompilable, Recorder
 from chainrule.transforms import Transformed, handed_to
 
 MAX_UNROLLED = 100_000
-"""The lanes that a trace takes one after another where vmap is not outermost."""
+"""The lanes that a trace takes one after another where vmap is not outermost, and they differ."""
+LEAST_LOOP = 64
+"""The lanes from which on such a vmap is a loop whose body is traced once."""
 
 Reduction = Literal["sum", "mean"] | None
 
@@ -116,6 +119,10 @@ class Vmap(Transformed):
         lanes = self.lanes_of(leaves, axes)
         if lanes == 0:
             raise ValueError("vmap: the arguments have no lanes (an axis of length 0)")
+        if lanes >= LEAST_LOOP and PROGRESS.recorder is not None:
+            found = self._traced_once(leaves, structure, axes, lanes)
+            if found is not None:
+                return found[0]
         if lanes > MAX_UNROLLED and PROGRESS.recorder is not None:
             raise NotCompilable(
                 f"a vmap of {lanes} lanes inside a formula would be unrolled; vmap the whole"
@@ -146,6 +153,38 @@ class Vmap(Transformed):
         assert layout is not None
         return self._stacked(results, layout)
 
+    def _traced_once(
+        self, leaves: Sequence[Any], structure: Any, axes: Sequence[int | None], lanes: int
+    ) -> tuple[Any] | None:
+        """The result of a loop over the lanes that a trace records; None for lane by lane."""
+        recorder = PROGRESS.recorder
+        assert recorder is not None
+        moving = [i for i, axis in enumerate(axes) if axis is not None]
+        rows = [numpy.moveaxis(leaves[i], axes[i], 0) for i in moving]
+        point = list(leaves)
+
+        def at_lane(_: Any, row: Sequence[Any]) -> tuple[Any, Any]:
+            for i, x in zip(moving, row, strict=True):
+                point[i] = x
+            own_args, own_kwargs = trees.unflatten(structure, point)
+            result = handed_to(self.function, own_args, own_kwargs, "vmap: the function")
+            values, layout = trees.flatten(result, "vmap: the function's result")
+            return (), layout.unflatten(values)
+
+        def plus(totals: Any, row: Any) -> tuple[Any, Any]:
+            return [total + x for total, x in zip(totals, row, strict=True)], ()
+
+        found = _loop(recorder, at_lane, (), rows)
+        if found is None:
+            return None
+        arrays, layout = trees.leaves_of(found[1])
+        if self.reduce is not None:
+            found = _loop(recorder, plus, [x[0] for x in arrays], [x[1:] for x in arrays])
+            assert found is not None
+            by = lanes if self.reduce == "mean" else 1
+            return (trees.unflatten(layout, [x / by if by > 1 else x for x in found[0]]),)
+        return (trees.unflatten(layout, [move_lanes(x, self.out_axes) for x in arrays]),)
+
     def _stacked(self, results: list[list[Any]], layout: trees.Layout) -> Any:
         lanes = len(results)
         if self.reduce is not None:
@@ -166,6 +205,12 @@ class Vmap(Transformed):
                 stacked = trees.truth_of(stacked)
             leaves.append(move_lanes(stacked, self.out_axes))
         return trees.unflatten(layout.structure, leaves)
+
+
+def _loop(recorder: Recorder, body: Any, init: Any, rows: Sequence[Any]) -> Any:
+    """The last carry of a loop and what its iterations leave."""
+    columns = Columns(rows, None, "vmap")
+    return recorder.loop(body, init, Carry(init, "vmap"), columns, Stack("vmap"), False)
 
 
 def axes_by_keyword(leaves: Sequence[Any]) -> list[int | None]:

@@ -220,8 +220,17 @@ def cond(
     """
     _check_function("cond", true_fun)
     _check_function("cond", false_fun)
-    chosen = true_fun if _truth(pred, "cond") else false_fun
-    return called(chosen, operands, {}, "cond: the function")
+
+    def given_by(function: Any) -> Any:
+        return called(function, operands, {}, "cond: the function")
+
+    if PROGRESS.recorder is not None:
+        found = PROGRESS.recorder.cond(
+            pred, functools.partial(given_by, true_fun), functools.partial(given_by, false_fun)
+        )
+        if found is not None:
+            return found[0]
+    return given_by(true_fun if _truth(pred, "cond") else false_fun)
 
 
 @boundary

@@ -49,6 +49,9 @@ class Recorder(Protocol):
     def while_loop(self, *args: Any) -> Any:
         """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
 
+    def cond(self, *args: Any) -> Any:
+        """What one of two functions gives, in a tuple; None where only one may run."""
+
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> Any:
         """The linearization of a function in the trace; None for the one outside of traces.
 

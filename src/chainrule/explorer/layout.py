@@ -6,6 +6,7 @@ passes one, the order in a column by barycenters, and heights that keep edges sh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -26,8 +27,12 @@ class Layout:
     bends: dict[Edge, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def lay_out(sizes: Sequence[float], edges: Sequence[Edge]) -> Layout:
-    """Lay out boxes of some heights with edges from operands to results."""
+@functools.lru_cache(maxsize=1000)
+def lay_out(sizes: tuple[float, ...], edges: tuple[Edge, ...]) -> Layout:
+    """Lay out boxes of some heights with edges from operands to results.
+
+    The trips of a loop are alike: their layout is found once.
+    """
     forward = _without_cycles(len(sizes), edges)
     column = _columns(len(sizes), forward)
     heights = list(sizes)

@@ -64,7 +64,8 @@ def page(
             *[asset(name) for name in SCRIPTS],
         ]
     )
-    style = asset("explorer.css")
+    script = _compact(script)
+    style = _compact(asset("explorer.css"))
     data = _columns(graph) | _boxes(graph, tree_of(graph, names))
     given = title or names.get(len(graph.nodes) - 1) or "Computational graph"
     title = short_name(printable(given))
@@ -84,6 +85,12 @@ def as_json(data: object) -> str:
     """JSON that can stand in a script element: nothing in it ends the element."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _compact(text: str) -> str:
+    """Code without indents, empty lines and lines that are comments."""
+    lines = [line.strip() for line in text.splitlines()]
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _hash(text: str) -> str:
@@ -137,8 +144,8 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
         place = {box: i for i, box in enumerate(boxes)}
         inside = edges.get(number[group], {})
         layout = lay_out(
-            [GROUP_SIZE[1] if box >= count else NODE_SIZE[1] for box in boxes],
-            [(place[a], place[b]) for a, b in inside],
+            tuple(GROUP_SIZE[1] if box >= count else NODE_SIZE[1] for box in boxes),
+            tuple((place[a], place[b]) for a, b in inside),
         )
         for i, box in enumerate(boxes):
             column[box], y[box] = layout.column[i], round(layout.y[i])
@@ -146,14 +153,7 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
             f"{boxes[a]},{boxes[b]}": [[at, round(v)] for at, v in points]
             for (a, b), points in layout.bends.items()
         }
-        described.append(
-            {
-                "name": short_name(printable(group.name)),
-                "part": group.part,
-                "size": group.size,
-                "bends": bends,
-            }
-        )
+        described.append((short_name(printable(group.name)), int(group.part), group.size, bends))
     return {
         "groups": described,
         "parent": packed(parent),

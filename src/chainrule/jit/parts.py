@@ -112,8 +112,9 @@ class Part:
         given: list[Any] = []
         start = 0
         for array, block in zip(blocks[count:], stage.changes, strict=True):
-            own = itertools.cycle(stage.given[start : start + block.size])
-            given += [x if has else None for x, has in zip(array.ravel().tolist(), own)]
+            own = numpy.broadcast_to(stage.given[start : start + block.size], array.shape)
+            pairs = zip(array.ravel().tolist(), own.ravel().tolist(), strict=True)
+            given += [x if has else None for x, has in pairs]
             start += block.size
         primals = [blocks[i] for i in stage.wanted]
         changes = changed_by(function, primals, stage.forward, given)
@@ -194,9 +195,7 @@ class _Applied:
     def pull_back(self, cotangents: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """From cotangents of the results to messages to the operands; None for no message."""
         found = self._through(False, cotangents, operands)
-        starts = itertools.accumulate(
-            (self._numbers[i].size for i in self._places), initial=0
-        )
+        starts = itertools.accumulate((self._numbers[i].size for i in self._places), initial=0)
         return [
             found[start + k]
             for start, own in zip(starts, self._places.values(), strict=False)
@@ -214,9 +213,7 @@ class _Applied:
             given += block
         return self._through(True, given, operands)
 
-    def _through(
-        self, forward: bool, given: Sequence[Any], operands: Sequence[Any]
-    ) -> list[Any]:
+    def _through(self, forward: bool, given: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """What comes of changes: of the results for tangents of blocks, or the other way round."""
         if not forward and self._is_gradient(given, operands):
             return (given[0] * self._gradient).tolist()  # type: ignore[no-any-return]

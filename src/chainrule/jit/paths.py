@@ -31,6 +31,7 @@ from .trace import Trace
 
 if TYPE_CHECKING:
     from .arguments import Packed
+    from .stages import Stage
     from .traced_function import TracedFunction
 
 FEW = 4
@@ -201,7 +202,7 @@ class Paths:
         run_seconds: that a run without a trace took lately.
     """
 
-    def __init__(self, function: TracedFunction, captured: Sequence[Node] = ()) -> None:
+    def __init__(self, function: TracedFunction | Stage, captured: Sequence[Node] = ()) -> None:
         self._function = function
         self.captured = captured
         self._lock = forking.lock()
@@ -214,7 +215,9 @@ class Paths:
         self.run_seconds = 0.0
         self._latest: deque[Path] = deque(maxlen=FEW)
         self._lost: dict[int, float] = {}  # seconds, by the hash of the path
-        self._followed: dict[int, float] = {}  # runs that follow a path to its end, by the bits of all
+        self._followed: dict[
+            int, float
+        ] = {}  # runs that end where a trace does, by the bits of all
 
     @property
     def nodes(self) -> int:
@@ -308,10 +311,11 @@ class Paths:
         self._followed[size] = (self._followed.get(size, ended) + ended) / 2.0
 
     def _ended(self, runs: int) -> float:
-        """How many of some runs would follow a path to its end: as of as many lately."""
+        """How many of some runs would follow a path to its end: as of about as many lately."""
         size = runs.bit_length()
         nearest = min(self._followed, key=lambda x: abs(x - size), default=0)
-        return min(runs, self._followed.get(nearest, runs))
+        larger = 2.0 ** max(0, size - nearest)
+        return min(runs, self._followed.get(nearest, runs) * larger)
 
     def ran_eagerly(self, prefix: Prefix, seconds: float, runs: int = 1) -> None:
         """Note how long runs took that went without a trace of their path."""

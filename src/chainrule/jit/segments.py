@@ -90,6 +90,24 @@ class RecordedLinearization:
 
     def closed(self, values: Sequence[Any]) -> list[Any]:
         """Values after the level is closed."""
+        standing = {id(x): x.operands[0] for x in self._inputs if x.operands}
+        followed = self._is_followed() or self._recorded.keeps
+        if followed or len(standing) < len(self._inputs):
+            return self._released(values)
+        self._is_closed = True  # nobody follows what is behind the values, which have their rows
+        return [self._let_go(x, standing) for x in values]
+
+    def _let_go(self, value: Any, standing: dict[int, Any]) -> Any:
+        """A value that belongs to the trace from now on."""
+        if not isinstance(value, Node) or value._level < self._level:
+            return value
+        if id(value) in standing:
+            return standing[id(value)]
+        value._level = PROGRESS.recorded_level
+        return value
+
+    def _released(self, values: Sequence[Any]) -> list[Any]:
+        """The same where other transformations follow the graph of the values."""
         waiting, self._waiting = self._waiting, []
         stood_for = [result.operands[0] for result in waiting]
         released: list[Any] = release(self._inputs, [*values, *stood_for], self._level)
@@ -105,8 +123,9 @@ class RecordedLinearization:
     def kept(self, values: Sequence[Any]) -> list[Any]:
         """Like :meth:`closed`; the passes can be used after that as well."""
         self._numbers.keep()
+        self._recorded.keeps = True
         nodes = self._of_nodes() if self._has_values() else None
-        closed = self.closed(values)
+        closed = self._released(values)
         if nodes is not None:
             nodes.is_closed = True
         return closed
@@ -142,7 +161,9 @@ class RecordedLinearization:
         if not apart and not self._is_followed():
             period = found.period(MOST_COLOURS)
             entries = (
-                self._by_colours(found) if period is None else self._on_diagonals(found, period)
+                self._by_colours(found)
+                if period is None or 2 * period > len(self._inputs)
+                else self._on_diagonals(found, period)
             )
             if entries is not None:
                 return found.put(entries)

@@ -25,12 +25,13 @@ class PlainSites:
     Attributes:
         loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration: as long as
             one is not found to be otherwise. All traces of a function have the same guards so.
-        whiles: likewise those that end by a condition.
+        once: what else is traced once, likewise: "while" for loops that end by a condition, "cond"
+            for branches in loops.
     """
 
     def __init__(self) -> None:
         self.loops = True
-        self.whiles = True
+        self.once = {"while", "cond"}
         self._sites: set[Site] = set()
         self._rounds = 0
         self._kept: dict[int, tuple[CodeType, frozenset[int]]] = {}  # by id: hashing code is slow

@@ -51,10 +51,12 @@ class StageTrace:
         self._stage = stage
         self._trace = trace
         self.path: tuple[bool, ...] = trace.path
+        self.split: str = trace.split
         self.operations = trace.operations
         self.constant: list[float] | None = None
         self.n_outputs = stage.n_results
         self.lanes = False
+        self.varied = False
         self.size = 0
         self.program_seconds = 0.0
 
@@ -115,15 +117,16 @@ class Stage:
         """The numbers of all results of a call for so many lanes."""
         return sum(block.size * (lanes if block.over_lanes else 1) for block in self.results)
 
+    def warn_of_paths(self, count: int, line: str) -> None:
+        """The compiled function has warned of them."""
+
     def uniform(self, trace: Any) -> list[bool] | None:
         """For each input whether all lanes share it; None without lanes."""
         if not self.plan.lanes:
             return None
         return [not block.over_lanes for block in self.inputs for _ in range(block.size)]
 
-    def run(
-        self, blocks: Sequence[Any], values: Sequence[Any], lanes: int, of: int
-    ) -> list[Any]:
+    def run(self, blocks: Sequence[Any], values: Sequence[Any], lanes: int, of: int) -> list[Any]:
         """The results for blocks of numbers.
 
         Args:
@@ -160,9 +163,7 @@ class Stage:
         shapes = [(block.size,) for block in self.results if block.over_lanes]
         added: tuple[bool, ...] = ()
         if len(shapes) < len(self.results):
-            added = tuple(
-                not block.over_lanes for block in self.results for _ in range(block.size)
-            )
+            added = tuple(not block.over_lanes for block in self.results for _ in range(block.size))
         call = LaneCall(paths, packed, lanes, shapes, self.plan.threads)
         sums, arrays = call.run(added), iter(call.arrays)
         found = []

@@ -23,6 +23,7 @@ from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
+from .branches import traced_cond
 from .indices import searchsorted, take
 from .inputs import Inputs
 from .loops import Iteration, traced_once
@@ -45,8 +46,16 @@ class NodesWanted(Exception):
     """Something has got past a whole array, to what stands for its nodes."""
 
 
-class PlainWhiles(Unrolled):
-    """Loops that end by a condition must be plain ones."""
+class Plain(Unrolled):
+    """Something can't be traced once.
+
+    Args:
+        what: "while" for loops that end by a condition, "cond" for branches in loops.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 class Restart(Exception):
@@ -83,7 +92,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._whiles = self.loops and plain.whiles
+        self._once = plain.once if self.loops else set()
         self.unrolled = False
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
@@ -115,16 +124,20 @@ class Recorder:
 
     def while_loop(self, *args: Any) -> Any:
         """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
-        return traced_while(self, *args) if self._whiles else None
+        return traced_while(self, *args) if "while" in self._once else None
 
-    def unroll_whiles(self) -> NoReturn:
-        """Give up this trace for one in which loops that end by a condition are plain.
+    def cond(self, *args: Any) -> Any:
+        """What one of two functions gives, in a tuple; None where only one may run."""
+        return traced_cond(self, *args) if "cond" in self._once else None
+
+    def make_plain(self, what: str) -> NoReturn:
+        """Give up this trace for one in which something is not traced once.
 
         Raises:
-            PlainWhiles: always.
+            Plain: always.
         """
         self.unrolled = True
-        raise PlainWhiles
+        raise Plain(what)
 
     def unroll(self) -> NoReturn:
         """Give up this trace for one with plain loops.
@@ -293,8 +306,8 @@ class Trace:
             try:
                 if self._run(recorder, captured):
                     break
-            except PlainWhiles:
-                plain.whiles = False
+            except Plain as error:
+                plain.once.discard(error.what)
                 if forced:
                     raise Restart from None
                 continue

@@ -50,7 +50,7 @@ def traced_while(
 
     Raises:
         EndlessError: if it does not end.
-        Unrolled: if the trace must start anew with plain loops.
+        Plain: if the trace must start anew with plain loops.
     """
     recorded = recorder.recorded
     values: Sequence[Any] = flattened(leaves_of(init)[0])
@@ -68,7 +68,7 @@ def traced_while(
         goes_on = condition(state)
         after = flattened(carry.check(body(state)))
         if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
-            recorder.unroll_whiles()
+            recorder.make_plain("while")
         goes_on.asked = True
         last = _Numbers(recorder, iteration, goes_on, after).after(size, done)
         picked = [
@@ -93,7 +93,7 @@ class _Numbers:
         after: the next carries, numbers and nodes.
 
     Raises:
-        Unrolled: if something in it is not known in other iterations.
+        Plain: if something in it is not known in other iterations.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class _Numbers:
             seen.add(id(x))
             if iteration.is_outside(x):
                 if recorder.recorded.is_unknown(x):
-                    recorder.unroll_whiles()
+                    recorder.make_plain("while")
                 self._known[id(x)] = x._number
             elif _hangs_on_more(x._operation):
-                recorder.unroll_whiles()
+                recorder.make_plain("while")
             else:
                 inside[id(x)] = x
                 waiting += [y for y in x.operands if isinstance(y, Node)]

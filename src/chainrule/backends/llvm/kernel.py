@@ -88,9 +88,7 @@ class Kernel:
             distribute(program)
         self._n_inputs = program.inputs.size
         self._call: Any = None if lanes else _call_function(target)
-        self._loaded = Loaded(
-            Request(program, list(uniform), lanes, self.reduce, target), shared
-        )
+        self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target), shared)
         self._shared = shared
         self._stores_all = Request(program, list(uniform), lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded

@@ -1,4 +1,4 @@
-"""From a program to machine code: compiled, kept from an earlier process, or shared with another."""
+"""From a program to machine code: compiled, kept from earlier, or shared with another."""
 
 from __future__ import annotations
 

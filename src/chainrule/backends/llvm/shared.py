@@ -1,9 +1,9 @@
 """Code that programs share: those whose text is the same but for numbers.
 
-Paths through a function often differ in trip counts, and with them in sizes and places of arrays, or
-in constants. The numbers of a program are marked in its text. Where two texts are the same without
-them, the numbers that differ become parameters, which the code reads from a table that lies before
-the other numbers of a program: what comes after that needs a table of its own, but no code.
+Paths through a function often differ in trip counts, and with them in sizes and places of arrays,
+or in constants. The numbers of a program are marked in its text. Where two texts are the same
+without them, the numbers that differ become parameters, which the code reads from a table that lies
+before the other numbers of a program: what comes after that needs such a table, but no code.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ MOST_NUMBERS: Final = 20_000  # marked ones of a text that is shared
 Functions = Mapping[str, int]
 """The addresses of functions; they stay as long as it."""
 
+_SEPARATOR: Final = ","
 _MARKED = re.compile("#([^#]*)#")
 _ENTRY = "{\ne:\n"  # where a function begins
 
@@ -109,7 +110,7 @@ class _Text:
     """
 
     def __init__(self) -> None:
-        self._seen: list[list[str]] = []
+        self._seen: list[str] = []  # the numbers of programs that code was made for
         self._versions: list[_Version] = []
 
     def known(self, numbers: list[str]) -> tuple[Functions, NDArray[np.int64]] | None:
@@ -127,11 +128,12 @@ class _Text:
         load: Callable[[Sequence[str]], Functions],
     ) -> tuple[Functions, NDArray[np.int64]]:
         """New code and its parameters."""
-        self._seen.append(numbers)
+        self._seen.append(_SEPARATOR.join(numbers))
         columns: dict[tuple[str, ...], int] = {}
         places: list[int] = []
         all_differ = len(self._versions) == MOST_VERSIONS - 1
-        for k, column in enumerate(zip(*self._seen, strict=True)):
+        seen = [x.split(_SEPARATOR) for x in self._seen] if numbers else []
+        for k, column in enumerate(zip(*seen, strict=True)):
             if all_differ:
                 places.append(k)
             elif all(x == column[0] for x in column):
@@ -139,7 +141,7 @@ class _Text:
             else:
                 places.append(columns.setdefault(column, len(columns)))
         version = _Version(numbers, places)
-        version.loaded = load(version.written(texts))
+        version.loaded = load(_written_with(texts, places))
         self._versions.append(version)
         table = version.table(numbers)
         assert table is not None
@@ -160,14 +162,16 @@ class _Version:
     loaded: Functions
 
     def __init__(self, numbers: list[str], places: list[int]) -> None:
-        self._numbers = [x if place < 0 else "" for x, place in zip(numbers, places, strict=True)]
-        self._places = places
         self._count = 1 + max(places, default=-1)
+        self._whole = "" if self._count else _SEPARATOR.join(numbers)
+        self._own = [*zip(numbers, places, strict=True)] if self._count else []
 
     def table(self, numbers: Sequence[str]) -> NDArray[np.int64] | None:
         """The parameters for some numbers; None if it can't be told to compute with these."""
+        if not self._count:
+            return np.empty(0, np.int64) if _SEPARATOR.join(numbers) == self._whole else None
         table = [""] * self._count
-        for number, own, place in zip(numbers, self._numbers, self._places, strict=True):
+        for number, (own, place) in zip(numbers, self._own, strict=True):
             if place < 0:
                 if number != own:
                     return None
@@ -178,34 +182,33 @@ class _Version:
         # The last one comes first: the table ends where the other numbers begin.
         return np.array([_whole(x) for x in reversed(table)], np.int64)
 
-    def written(self, texts: Sequence[str]) -> list[str]:
-        """Texts without marks, in which functions read the parameters."""
-        places = iter(self._places)
-        return [_ENTRY.join(self._functions(text, places)) for text in texts]
 
-    def _functions(self, text: str, places: Iterator[int]) -> list[str]:
-        """The pieces of a text between the starts of functions."""
-        written = []
-        for piece in text.split(_ENTRY):
-            used: dict[str, str] = {}
+def _written_with(texts: Sequence[str], places: Sequence[int]) -> list[str]:
+    """Texts without marks, in which functions read the parameters."""
+    left = iter(places)
+    return [_ENTRY.join([_body(x, left) for x in text.split(_ENTRY)]) for text in texts]
 
-            def name(found: re.Match[str]) -> str:
-                place = next(places)
-                if place < 0:
-                    return _written(found[1])
-                width, _, bits = found[1].partition(" ")
-                if bits:
-                    known = f"%p{place}w{width}"
-                    used.setdefault(known, _vector(known, place, int(width)))
-                    return known
-                kind = "double" if found[1].startswith("0x") else "i64"
-                known = f"%p{place}{kind[0]}"
-                used.setdefault(known, _number(known, place, kind))
-                return known
 
-            body = _MARKED.sub(name, piece)
-            written.append("".join(used.values()) + body)
-        return written
+def _body(text: str, places: Iterator[int]) -> str:
+    """The body of a function, with the lines that read its parameters before."""
+    used: dict[str, str] = {}
+
+    def name(found: re.Match[str]) -> str:
+        place = next(places)
+        if place < 0:
+            return _written(found[1])
+        width, _, bits = found[1].partition(" ")
+        if bits:
+            known = f"%p{place}w{width}"
+            used.setdefault(known, _vector(known, place, int(width)))
+            return known
+        kind = "double" if found[1].startswith("0x") else "i64"
+        known = f"%p{place}{kind[0]}"
+        used.setdefault(known, _number(known, place, kind))
+        return known
+
+    body = _MARKED.sub(name, text)
+    return "".join(used.values()) + body
 
 
 def _number(name: str, place: int, kind: str) -> str:

@@ -21,8 +21,7 @@ function stepChanged() {
   byId('scrub').value = walk.step;
   byId('scrub').setAttribute('aria-valuetext', describeStep());
   byId('counter').textContent = `${PHASES[walk.phase]} · ${walk.step} of ${walk.length}`;
-  const [first] = byId('root-value') ? [1] : [];
-  if (first) refreshNumbers();
+  showRoot();
 }
 
 const pauseOf = () => Math.min(Number(byId('speed').value), LONGEST_PLAY / walk.length);
@@ -54,7 +53,7 @@ function useBy(by) {
 
 function select(node, reveal = false) {
   selected = node;
-  if (reveal) { changeView(() => picture.reveal(node)); selected = node; picture.current = node; picture.update(); picture.centre(node, true); }
+  if (reveal) { changeView(() => picture.reveal(node)); selected = node; picture.current = node; picture.update(); picture.centre(node, true); byId('panel').scrollTop = 0; }
   showStep();
   announce(walk.isEvaluated(node) ? names.equation(node) : `${names.label(node)}, not yet computed`);
 }
@@ -263,4 +262,5 @@ picture.unfoldWhatFits();
 picture.begin();
 listenToPicture();
 go(0, false);
+refreshNumbers();
 document.documentElement.dataset.ready = 'yes';

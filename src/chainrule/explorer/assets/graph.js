@@ -26,7 +26,7 @@ class Graph {
     this.valueUnknown = new Uint8Array(this.kind.length); // what only Python can compute anew
     this.gradUnknown = new Uint8Array(this.count);
     this.names = data.names;
-    this.groups = data.groups;
+    this.groups = data.groups.map(([name, part, size, bends]) => ({ name, part, size, bends }));
     this.parent = unpacked(data.parent, Int32Array); // the group around a box
     this.results = this.resultsOf();
   }

@@ -125,8 +125,17 @@ function details(node, evaluated) {
   const operands = [...new Set([...graph.operandsOf(node)].filter((p) => p >= 0))];
   if (operands.length) found.push(make('p', { className: 'soft' }, 'computed from'), list(operands));
   const results = graph.resultsFrom(node);
-  if (results.length) found.push(make('p', { className: 'soft' }, 'used by'), list(results));
+  if (results.length) found.push(make('p', { className: 'soft' }, walk.isBackward ? 'used by, with what each adds to the gradient' : 'used by'), list(results, (r) => addedBy(r, node)));
   return found;
+}
+
+// Why a gradient is what it is: what a result has sent to a node
+function addedBy(result, node) {
+  if (!walk.isBackward || walk.sentAt[result] > walk.step || walk.unknown[result]) return '';
+  const slots = slotsOf(result).filter((slot) => graph.operand[slot] === node);
+  const terms = slots.map((slot) => (graph.isSent(result, slot)
+    ? `${brief(walk.grad[result])} × ${bracketed(brief(graph.local[slot]))} = ${brief(walk.grad[result] * graph.local[slot])}` : 'nothing: not picked'));
+  return terms.join(' + ');
 }
 
 const PHASES = { start: 'Start', forward: 'Forward', seed: 'Backward', backward: 'Backward' };
@@ -204,6 +213,7 @@ function showLeaf(row) {
 function changeLeaf(leaf, number) {
   replayed = null;
   graph.change([[leaf, number]]);
+  if (walk.step === 0) go(walk.length, false); // with numbers to see
   numbersChanged();
 }
 
@@ -263,14 +273,19 @@ function numbersChanged() {
 // What shows numbers beside the picture
 function refreshNumbers() {
   document.querySelectorAll('[data-leaf]').forEach(showLeaf);
-  const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
-  byId('root-value').textContent = `${names.label(graph.root)} = ${walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?'}`;
-  showLegend();
+  showRoot();
   showAlert();
   showTurned();
   if (byId('gradients').open) showGradients();
   if (byId('health').open) showHealth();
   showReplayNumbers();
+}
+
+// What shows numbers as far as the walk has come
+function showRoot() {
+  const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
+  byId('root-value').textContent = `${names.label(graph.root)} = ${walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?'}`;
+  showLegend();
 }
 
 // What colours and widths mean, with their scales

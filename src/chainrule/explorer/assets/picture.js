@@ -36,6 +36,12 @@ function compact(x) {
   return short(x).replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
 }
 
+// With two digits where it would be long
+function brief(x) {
+  const text = compact(x);
+  return text.includes('e') ? x.toExponential(1).replaceAll('-', '−') : text;
+}
+
 function clipped(text, length) {
   const letters = [...text];
   return isolated(letters.length > length ? `${letters.slice(0, length - 1).join('')}…` : text);
@@ -429,7 +435,7 @@ class Picture {
     }
     const size = Math.max(Math.abs(least), Math.abs(most));
     const count = `${this.group(box).size.toLocaleString('en')} nodes`;
-    const range = least === most ? compact(least) : `${compact(least)} … ${compact(most)}`;
+    const range = least === most ? brief(least) : `${brief(least)} … ${brief(most)}`;
     const gradient = walk.isBackward && least <= most ? `∂ ${range}` : '';
     element.querySelector('.value').textContent = odd ? `${odd} of ${count} not finite` : count;
     element.querySelector('.grad').textContent = gradient;
@@ -464,12 +470,10 @@ class Picture {
     labels.replaceChildren();
     this.heaviest = 0;
     const weights = new Map();
-    for (const [key, { slots, nodes }] of this.edges) {
-      const known = slots.filter((_, i) => walk.isEvaluated(nodes[i]) && !graph.valueUnknown[nodes[i]]);
-      const size = Math.max(0, ...known.map((slot) => Math.abs(graph.local[slot])).filter(Number.isFinite));
-      const signs = new Set(known.map((slot) => graph.local[slot]).map((x) => (Number.isFinite(x) ? Math.sign(x) : 2)).filter((x) => x !== 0));
-      weights.set(key, { size, sign: signs.has(2) ? 'odd' : signs.size === 1 ? (signs.has(1) ? 'positive' : 'negative') : '' });
-      this.heaviest = Math.max(this.heaviest, size);
+    for (const [key, edge] of this.edges) {
+      const weight = this.weightOf(edge);
+      weights.set(key, weight);
+      this.heaviest = Math.max(this.heaviest, weight.size);
     }
     let lit = 0;
     const messages = new Map();
@@ -490,10 +494,28 @@ class Picture {
     if (lit <= MOST_LABELS) for (const [tail, sent] of messages) this.label(tail, sent);
   }
 
+  // The largest local gradient that goes along an edge, and the sign that all of them have
+  weightOf({ slots, nodes }) {
+    const { graph, walk } = this;
+    let size = 0;
+    let [positive, negative, odd] = [false, false, false];
+    for (let i = 0; i < slots.length; i += 1) {
+      if (!walk.isEvaluated(nodes[i]) || graph.valueUnknown[nodes[i]]) continue;
+      const local = graph.local[slots[i]];
+      if (!Number.isFinite(local)) odd = true;
+      else {
+        size = Math.max(size, Math.abs(local));
+        if (local > 0) positive = true;
+        if (local < 0) negative = true;
+      }
+    }
+    return { size, sign: odd ? 'odd' : positive === negative ? '' : positive ? 'positive' : 'negative' };
+  }
+
   // What is added to a box's gradient, below the box, where no number stands
   label(box, sent) {
     const [left, top, width, height] = this.rect.get(box);
-    let text = sent.map(([grad, local]) => `${compact(grad)} × ${compact(local)}`).join(' + ');
+    let text = sent.map(([grad, local]) => `${brief(grad)} × ${brief(local)}`).join(' + ');
     if (text.length > LONGEST_LABEL) text = compact(sent.reduce((sum, [grad, local]) => sum + grad * local, 0));
     shape('text', { class: 'label', x: left + width / 2, y: top + height + 14 }, this.layers.labels, `+= ${text}`);
   }

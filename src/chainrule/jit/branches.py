@@ -1,0 +1,73 @@
+"""Branches of :func:`chainrule.lax.cond` in loops of which one iteration is traced.
+
+Both functions run, and ``where`` picks what they give: which one counts may be another in each
+iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from chainrule import rules
+from chainrule.carries import is_numeric, kind_of, leaves_of, shaped, values_in
+from chainrule.comparing import ConditionNode
+from chainrule.node import Node, apply
+
+if TYPE_CHECKING:
+    from .trace import Recorder
+
+
+def traced_cond(
+    recorder: Recorder, condition: Any, if_so: Callable[[], Any], if_not: Callable[[], Any]
+) -> tuple[Any] | None:
+    """What one of two functions gives, in a tuple.
+
+    Args:
+        recorder: of the trace.
+        condition: picks the first.
+        if_so, if_not: the functions.
+
+    Returns:
+        None where only one may run.
+
+    Raises:
+        Plain: if the trace must start anew with branches that are paths.
+    """
+    if not recorder.iterations or not isinstance(condition, ConditionNode):
+        return None
+    asked = len(recorder.recorded.guards), recorder.printed
+    trees = [leaves_of(if_so()), leaves_of(if_not())]
+    if asked != (len(recorder.recorded.guards), recorder.printed):
+        recorder.make_plain("cond")
+    (one, structure), (other, other_structure) = trees
+    kinds = [*map(kind_of, one)]
+    alike = structure == other_structure and kinds == [*map(kind_of, other)]
+    if not alike or None in kinds or not all(map(is_numeric, kinds)):
+        recorder.make_plain("cond")
+    pairs = [*zip(values_in(one), values_in(other), strict=True)]
+    if any(may_raise(x, condition) for pair in pairs for x in pair):
+        recorder.make_plain("cond")
+    condition.asked = True
+    picked = [
+        x if x is y else apply(rules.where, (condition, _number(x), _number(y))) for x, y in pairs
+    ]
+    return (structure.unflatten(shaped(kinds, picked)),)
+
+
+def may_raise(x: Any, since: Node) -> bool:
+    """Whether a value that is younger than a node takes an operation that may not run in vain."""
+    waiting = [x]
+    seen: set[int] = set()
+    for y in waiting:
+        if not isinstance(y, Node) or y._serial <= since._serial or id(y) in seen:
+            continue
+        seen.add(id(y))
+        if y._operation is not None and y._operation.can_raise:
+            return True
+        waiting += y.operands
+    return False
+
+
+def _number(x: Any) -> Any:
+    return x if isinstance(x, Node) else float(x)
