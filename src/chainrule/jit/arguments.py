@@ -162,8 +162,11 @@ class Arguments:
             leaves, structure = trees.leaves_of(args)
             pairs = zip(self._leaves, leaves, strict=True)
             return (leaves, pairs) if structure == self._structure else None
-        leaves, left = [], []
-        for k, ((structure, kinds, static), value) in enumerate(zip(self._parts, args, strict=True)):
+        leaves = []
+        left: list[tuple[Leaf, Any]] = []
+        for k, ((structure, kinds, static), value) in enumerate(
+            zip(self._parts, args, strict=True)
+        ):
             own = self._static(k, value) if static else _of_structure(structure, value)
             if own is None:
                 return None
