@@ -256,6 +256,7 @@ class Trace:
         captured: nodes from outside that are known already; they come first.
         by_captured: by how many of the captured nodes they are differentiated, by default all.
         plain: where comparisons are plain bools.
+        derives: whether the function is a transformation, whose derivatives are its results.
 
     Attributes:
         lanes: whether the program will run over lanes; to be said before it is wanted.
@@ -282,8 +283,10 @@ class Trace:
         captured: Sequence[Node] = (),
         by_captured: int | None = None,
         plain: PlainSites | None = None,
+        derives: bool = False,
     ) -> None:
         self._function = function
+        self._derives = derives
         self._point = point
         self._make_inputs = make_inputs
         self._live = live
@@ -347,6 +350,7 @@ class Trace:
         with recording(recorder) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
+            recorder.recorded.derives = self._derives
             try:
                 result = self._function(self._make_inputs(inputs))
                 outputs, self.layout = flatten(
