@@ -643,7 +643,8 @@ def test_loops_are_found_through_it(way: str) -> None:
         rows = np.stack([xs, 0.5 * xs])
         found, expected = f(rows)[1], vmap(grad(total))(rows)
     else:
-        changed = {"value": total, "grad": grad(total), "hessian": hessian(total)}[way]
+        ways: dict[str, Any] = {"value": total, "grad": grad(total), "hessian": hessian(total)}
+        changed = ways[way]
         f = compile(changed)
         found, expected = f(xs), changed(xs)
     assert np.allclose(found, expected, rtol=1e-12, atol=1e-14)

@@ -69,6 +69,8 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
 class Recorder:
     """Lets comparisons be nodes, and answers what they are."""
 
+    pulls = False
+
     def compared(self, condition: Any) -> Any:
         """The condition."""
         return condition
