@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
+from expand import rebuilt
 from loop_programs import FUNCTIONS, loop_program
 from recorded_programs import PROGRAMS, recorded
 from test_segments import POINTS, run
@@ -23,7 +24,6 @@ from chainrule.passes import grammar, nest, repeats, roll
 from chainrule.passes.differentiate import differentiated
 from chainrule.passes.flat import flat
 from chainrule.passes.grammar import Grammar
-from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.repeats import named_pairs
 from chainrule.passes.roll import rolled
 from chainrule.passes.rows import Rows
@@ -136,6 +136,32 @@ def test_strangers_among_iterations(weighted: bool) -> None:
     assert any(x.trips == Index(n) for x in innermost)
     for index in indices(program):
         assert not any(innermost & inner.loops() for _, inner in index.tables)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_tables_of_inner_loops(step: int) -> None:
+    """A table of what an outer loop only adds to has its numbers once."""
+    n, points = 12, 30
+    order = Random(0).sample(range(n * n), n * n)
+
+    def function(x: Any) -> list[Any]:
+        results = []
+        for i in range(points):
+            for row in range(n):
+                result = x[-1]
+                for column in range(row + 1):
+                    result = result * x[order[n * row + column] + step * i]
+                results.append(cm.exp(result))
+        return results
+
+    numbers = [Random(k).uniform(0.5, 1.0) for k in range(n * n + points)]
+    recording, outputs, values = recorded(function, numbers)
+    program = rolled(recording, outputs)
+    verify(program)
+    assert bits(interpret(program, numbers)[0]) == bits(values)
+    tables = [table for index in indices(program) for table, _ in index.tables]
+    assert tables
+    assert max(len(table.numbers) for table in tables) <= n * n
 
 
 def scaled(x: list[Any], _: Any) -> list[Any]:

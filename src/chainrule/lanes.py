@@ -210,7 +210,7 @@ class Vmap(Transformed):
 def _loop(recorder: Recorder, body: Any, init: Any, rows: Sequence[Any]) -> Any:
     """The last carry of a loop and what its iterations leave."""
     columns = Columns(rows, None, "vmap")
-    return recorder.loop(body, init, Carry(init, "vmap"), columns, Stack("vmap"), False)
+    return recorder.loop("scan", body, init, Carry(init, "vmap"), columns, Stack("vmap"), False)
 
 
 def axes_by_keyword(leaves: Sequence[Any]) -> list[int | None]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
+import math
 import operator
 from array import array
 from collections.abc import Iterable, Sequence
@@ -293,26 +295,17 @@ class Packed:
         """Append the numbers of an array of float64; an axis of it may be that of the lanes."""
         if self._numbers:
             self._flush()
-        shape: tuple[int, ...] = numbers.shape
-        strides: tuple[int, ...] = numbers.strides
-        count = numbers.size
-        if count == 0:
+        if not numbers.size:
             return
-        lane_stride = 0
-        if axis is not None:
-            count //= shape[axis]
-            lane_stride = strides[axis]
-            shape = shape[:axis] + shape[axis + 1 :]
-            strides = strides[:axis] + strides[axis + 1 :]
-        stride = strides[0] if len(shape) == 1 else element_stride(shape, strides)
-        if stride is None:  # the elements of a lane are not evenly spaced
-            numbers = numpy.ascontiguousarray(
-                numbers if axis is None else numpy.moveaxis(numbers, axis, 0)
-            )
-            stride = 8
-            lane_stride = 0 if axis is None else 8 * count
+        spaced = _spaced(numbers.shape, numbers.strides, axis)
+        if spaced is None:
+            if axis is not None:
+                numbers, axis = numpy.moveaxis(numbers, axis, 0), 0
+            numbers = numpy.ascontiguousarray(numbers)
+            spaced = _spaced(numbers.shape, numbers.strides, axis)
+            assert spaced is not None
         self._kept.append(numbers)
-        self.places.append((address_of(numbers), count, stride, lane_stride))
+        self.places.append((address_of(numbers), *spaced))
 
     def contiguous(self) -> Any:
         """All inputs of a single point, one after another."""
@@ -358,6 +351,23 @@ def checked_array(numbers: Any, kind: str) -> Any:
             " where whole numbers are no longer floats exactly"
         )
     return numbers.astype(numpy.float64)
+
+
+@functools.lru_cache(maxsize=256)
+def _spaced(
+    shape: tuple[int, ...], strides: tuple[int, ...], axis: int | None
+) -> tuple[int, int, int] | None:
+    """How many numbers a lane of an array has, and the distances of its numbers and of lanes.
+
+    None if the numbers of a lane are not evenly spaced.
+    """
+    lane_stride = 0
+    if axis is not None:
+        lane_stride = strides[axis]
+        shape = shape[:axis] + shape[axis + 1 :]
+        strides = strides[:axis] + strides[axis + 1 :]
+    stride = element_stride(shape, strides)
+    return None if stride is None else (math.prod(shape), stride, lane_stride)
 
 
 def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:

@@ -252,7 +252,28 @@ class Indices:
         if places is not None:
             whole = numpy.zeros(domain.count, dtype=numpy.int64)
             whole[places] = numbers
-        return Index(0, (), ((self.table(whole), self.instance(domain)),))
+        return self._by_instance(domain, whole)
+
+    def _by_instance(self, domain: Domain, numbers: Numbers) -> Index:
+        """The index of any numbers by the instance, without outer loops that only add to them."""
+        place = self.instance(domain)
+        strides: list[tuple[Loop, int]] = []
+        for outer in domain.chain:
+            period, rest = divmod(len(numbers), outer.longest[-1])
+            by_outer = (outer.loop, period)
+            if rest or by_outer not in place.strides:
+                break
+            if any(outer.loop in index.loops() for _, index in place.tables):
+                break
+            step = numpy.diff(numbers.reshape(-1, period), axis=0)
+            if len(step) and (step != step[0, 0]).any():
+                break
+            assert outer.loop is not None
+            if len(step) and step[0, 0]:
+                strides.append((outer.loop, int(step[0, 0])))
+            place = place._replace(strides=tuple(x for x in place.strides if x != by_outer))
+            numbers = numbers[:period]
+        return Index(0, tuple(strides), ((self.table(numbers), place),))
 
     def instance(self, domain: Domain) -> Index:
         """The number of the instance."""
