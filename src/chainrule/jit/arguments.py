@@ -163,7 +163,9 @@ class Arguments:
             pairs = zip(self._leaves, leaves, strict=True)
             return (leaves, pairs) if structure == self._structure else None
         leaves, left = [], []
-        for k, ((structure, kinds, static), value) in enumerate(zip(self._parts, args, strict=True)):
+        for k, ((structure, kinds, static), value) in enumerate(
+            zip(self._parts, args, strict=True)
+        ):
             own = self._static(k, value) if static else _of_structure(structure, value)
             if own is None:
                 return None
