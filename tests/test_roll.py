@@ -22,11 +22,14 @@ from chainrule import Node
 from chainrule import math as cm
 from chainrule.passes import grammar, nest, repeats, roll
 from chainrule.passes.differentiate import differentiated
+from chainrule.passes.domain import Domain, Indices
 from chainrule.passes.flat import flat
 from chainrule.passes.grammar import Grammar
+from chainrule.passes.nest import ROOT
 from chainrule.passes.repeats import named_pairs
 from chainrule.passes.roll import rolled
 from chainrule.passes.rows import Rows
+from chainrule.program import nests
 from chainrule.program.form import Index, Load, Loop, Program, Store, statements
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
@@ -138,30 +141,24 @@ def test_strangers_among_iterations(weighted: bool) -> None:
         assert not any(innermost & inner.loops() for _, inner in index.tables)
 
 
-@pytest.mark.parametrize("step", [0, 1])
-def test_tables_of_inner_loops(step: int) -> None:
-    """A table of what an outer loop only adds to has its numbers once."""
-    n, points = 12, 30
-    order = Random(0).sample(range(n * n), n * n)
-
-    def function(x: Any) -> list[Any]:
-        results = []
-        for i in range(points):
-            for row in range(n):
-                result = x[-1]
-                for column in range(row + 1):
-                    result = result * x[order[n * row + column] + step * i]
-                results.append(cm.exp(result))
-        return results
-
-    numbers = [Random(k).uniform(0.5, 1.0) for k in range(n * n + points)]
-    recording, outputs, values = recorded(function, numbers)
-    program = rolled(recording, outputs)
-    verify(program)
-    assert bits(interpret(program, numbers)[0]) == bits(values)
-    tables = [table for index in indices(program) for table, _ in index.tables]
-    assert tables
-    assert max(len(table.numbers) for table in tables) <= n * n
+@pytest.mark.parametrize("seed", range(20))
+def test_tables_of_inner_loops(seed: int) -> None:
+    """A table of what outer loops only add to has its numbers once."""
+    random = numpy.random.default_rng(seed)
+    outer = Domain(ROOT, numpy.array([7]))
+    rows = Domain(outer, numpy.full(7, 5))
+    trips = random.integers(1, 6, 5)
+    columns = Domain(rows, numpy.tile(trips, 7))
+    for domain in columns.chain:
+        domain.loop = Loop(Index())
+    for domain in columns.chain:
+        assert domain.loop is not None
+        domain.loop.trips = Indices().index(domain.parent or ROOT, domain.trips)
+    own = random.integers(0, 1000, trips.sum())
+    numbers = (own + int(random.integers(0, 3)) * numpy.arange(7)[:, None]).ravel()
+    index = Indices().index(columns, numbers)
+    assert (nests.numbers(index, tuple(columns.loops)) == numbers).all()
+    assert max(len(table.numbers) for table, _ in index.tables) <= len(own)
 
 
 def scaled(x: list[Any], _: Any) -> list[Any]:

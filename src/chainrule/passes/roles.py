@@ -7,8 +7,6 @@ loop is split so that it fits what is around, hardly an index is affine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy
 from numpy.typing import NDArray
 
@@ -21,22 +19,17 @@ FEW = 256
 """What is mixed in fewer than one of so many rows is left as it is."""
 
 
-def mixed(nest: Nest, rows: Rows, operands: Sequence[Sequence[Ints]]) -> list[int]:
+def mixed(nest: Nest, rows: Rows) -> list[int]:
     """A row of each written one that reads rows of several kinds, and not by the iteration.
 
     In a recurrence the first iteration of some loop reads elsewhere, or the last one does: that is
     as it should be.
-
-    Args:
-        nest: the rows in loops.
-        rows: the rows.
-        operands: of the written rows, before any ends of loops became rows as well.
     """
     found = []
-    for written, read in zip(nest.written, operands, strict=False):
+    for written in nest.written:
         if FEW * len(written.rows) < len(rows):
             continue
-        for operand in read:
+        for operand in written.operands:
             if operand[0] < 0 or not _differ(rows.kinds(operand)):
                 continue
             if not _by_iteration(nest.owner[operand], written.domain):

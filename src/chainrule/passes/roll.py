@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy
 
+from chainrule.forking import computed_once
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 from chainrule.program.nests import Numbers
@@ -99,40 +100,64 @@ def rolled(
     rows = Rows(recording)
     if has_tables and len(rows.of_code(ELEMENT)) >= TABLES:
         least = min(least, 2 * TABLES)
-    program = _with_loops(rows, outputs, programs, max(least, share * len(rows)))
-    return flat(recording, outputs, programs) if program is None else program
+    least = max(least, share * len(rows))
+    found = _Loops(rows, least, outputs, programs)
+    while found.mixed:
+        apart = found.rows.told_apart(found.mixed)
+        if apart.tokens.max() == found.rows.tokens.max():
+            break  # they read the same
+        finer = _Loops(apart, least, outputs, programs)
+        if not finer.are_better_than(found):
+            break
+        found = finer
+    return flat(recording, outputs, programs) if found.writer is None else found.writer.program
 
 
-def _with_loops(
-    rows: Rows, outputs: Sequence[int], programs: Programs, least: float
-) -> Program | None:
-    """A program with loops that save so many rows at least; None where there is none.
+class _Loops:
+    """Loops that are found in rows.
 
-    While much is read by tables, rows are told apart that may play different roles.
+    Args:
+        rows: the rows.
+        least: how many of them the loops must save.
+        outputs, programs: see ``rolled``.
+
+    Attributes:
+        rows: the rows.
+        written: how many are written.
+        mixed: some that are to be told apart, so that other loops are found.
     """
-    best: _Writer | None = None
-    written = 0
-    while True:
+
+    def __init__(
+        self, rows: Rows, least: float, outputs: Sequence[int], programs: Programs
+    ) -> None:
         brackets = rows.token(BEGIN), rows.token(END)
         grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
-        if len(rows) - grammar.written < least:
-            break
-        nest = Nest(rows, grammar)
-        operands = [x.operands for x in nest.written]
+        self.rows = rows
+        self.written = grammar.written
+        self._nest = Nest(rows, grammar) if len(rows) - self.written >= least else None
+        self.mixed = [] if self._nest is None else mixed(self._nest, rows)
+        self._rest = outputs, programs
+
+    @computed_once
+    def writer(self) -> _Writer | None:
+        """Writes the program; None where loops save too little or can't be written."""
+        if self._nest is None:
+            return None
         try:
-            writer = _Writer(rows, nest, outputs, programs)
+            return _Writer(self.rows, self._nest, *self._rest)
         except IrregularError:
-            break
-        if best is not None:
-            saved = best.by_table - writer.by_table
-            if saved < max(SAVED * best.by_table, EACH * (grammar.written - written)):
-                break
-        best, written = writer, grammar.written
-        some = mixed(nest, rows, operands) if best.by_table > SCATTERED * len(rows) else []
-        if not some:
-            break
-        rows = rows.told_apart(some)
-    return None if best is None else best.program
+            return None
+
+    def are_better_than(self, other: _Loops) -> bool:
+        """Whether there are not more rows to be written, or much less is read by tables."""
+        if self.writer is None:
+            return False
+        more = self.written - other.written
+        if more <= 0 or other.writer is None:
+            return True
+        before = other.writer.by_table
+        saved = before - self.writer.by_table
+        return before > SCATTERED * len(self.rows) and saved >= max(SAVED * before, EACH * more)
 
 
 @dataclass(eq=False)

@@ -108,12 +108,12 @@ class Rows:
         """The rows, with tokens that tell those like some of them apart by what they read."""
         count = int(self.tokens.max()) + 1
         chosen = numpy.isin(self.tokens, self.tokens[[*some]])
-        names = self.tokens.astype(numpy.int64)
+        names = self.tokens
         for column in self.columns:
-            names = names * (count + 2) + numpy.where(chosen, self.kinds(column) + 2, 0)
-            _, names = numpy.unique(names, return_inverse=True)
+            read = numpy.where(chosen, self.kinds(column) + 2, 0)
+            names = _renumbered(names * numpy.int64(count + 2) + read)
         rows = copy(self)
-        rows.tokens = names.reshape(-1).astype(numpy.int32)
+        rows.tokens = names
         rows.loose = rows._loose()
         return rows
 
@@ -271,11 +271,7 @@ class Rows:
             names = names.reshape(-1)
             keys[self._pooled[chosen]] = next_key + names
             next_key += int(names.max()) + 1
-        present = numpy.zeros(next_key, dtype=bool)
-        present[keys] = True
-        numbers = numpy.cumsum(present, dtype=numpy.int32) - 1
-        tokens: Ints = numbers[keys]
-        return tokens
+        return _renumbered(keys)
 
     def _loose(self) -> Ints:
         examples = numpy.zeros(int(self.tokens.max(initial=-1)) + 1, dtype=numpy.int64)
@@ -298,6 +294,17 @@ _LOOSE = [
     for code, operation in OPERATION_OF.items()
     if operation in (rules.add, rules.subtract, rules.multiply)
 ]
+
+
+def _renumbered(keys: NDArray[numpy.int64]) -> Ints:
+    """Small numbers for some keys, in the same order."""
+    highest = int(keys.max(initial=0))
+    if highest > 64 * len(keys) + (1 << 20):
+        return numpy.unique(keys, return_inverse=True)[1].reshape(-1).astype(numpy.int32)
+    present = numpy.zeros(highest + 1, dtype=bool)
+    present[keys] = True
+    numbers: Ints = (numpy.cumsum(present, dtype=numpy.int32) - 1)[keys]
+    return numbers
 
 
 def _is_special(code: Any) -> Any:
