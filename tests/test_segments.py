@@ -11,7 +11,7 @@ import pytest
 from transformed_programs import program
 
 import chainrule as cr
-from chainrule.differentiation import fresh_input
+from chainrule.differentiation import fresh_input, numeric_passes
 from chainrule.jit import segments
 from chainrule.jit.segments import coloured
 from chainrule.jit.sites import PlainSites
@@ -203,11 +203,9 @@ def test_what_is_left_inside_raises() -> None:
 def test_results_that_are_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their numbers are not computed while they are recorded, if they decide nothing."""
     passes: list[bool] = []
-    of_numbers = segments.numeric_passes
-
-    def noted(*args: Any, structure: bool = False) -> Any:
-        passes.append(not structure)
-        return of_numbers(*args, structure=structure)
+    def noted(*args: Any, **named: Any) -> Any:
+        passes.append(not named.get("structure", False))
+        return numeric_passes(*args, **named)
 
     monkeypatch.setattr(segments, "numeric_passes", noted)
     compiled = [cr.compile(cr.value_and_grad(lambda x: x * x * x)), cr.compile(cr.jacrev(list))]
