@@ -9,14 +9,26 @@ gains an order. There are as many steps as there are transformations around the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from chainrule.carries import EndlessError
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
+from chainrule.lax import while_loop
 from chainrule.math import where
 from chainrule.node import Node
-from chainrule.rules import absolute, described, divide, maximum, stop_gradient, to_float
+from chainrule.rules import (
+    absolute,
+    described,
+    divide,
+    maximum,
+    minimum,
+    sign,
+    stop_gradient,
+    to_float,
+)
 from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import grad, jvp
@@ -45,15 +57,16 @@ def root(
 ) -> Any:
     """Where a function of one number is 0.
 
-    From a bracket, whose ends have values of opposite signs, by Newton's steps that are halvings of
-    the bracket where they leave it or shrink it too slowly; from a start by Newton's steps alone.
-    It stops after a step of at most ``xtol + rtol * abs(x)``, and takes one more.
+    From a bracket, whose ends have values of opposite signs, by Chandrupatla's method (Advances in
+    Engineering Software 28, 1997): inverse quadratic interpolation, or halving where that is not
+    safe. From a start by secants. It stops within ``xtol + rtol * abs(x)``, and takes a step of
+    Newton's besides.
 
     Args:
         f: the function; it may use nodes from around it, and the root moves with them.
         x0: where to start.
         bracket: a pair of numbers with the root between them, in place of x0.
-        xtol: how far the last step may go.
+        xtol: how close to come.
         rtol: the same, relative to the root.
         max_iterations: after so many it is given up.
 
@@ -70,7 +83,7 @@ def root(
     if (x0 is None) == (bracket is None):
         raise ValueError("root takes either a start, x0, or bracket=(low, high)")
     if bracket is None:
-        return search.solution(search.value, search.newton(search.value, search.start(x0, "x0")))
+        return search.solution(search.value, search.secant(search.value, search.start(x0, "x0")))
     low, high = search.pair(bracket, "bracket")
     return search.solution(search.value, search.between(search.value, low, high))
 
@@ -93,7 +106,7 @@ def fixed_point(
     Args:
         f: the function; it may use nodes from around it, and the fixed point moves with them.
         x0: where to start.
-        xtol: how far the last step may go.
+        xtol: how close to come.
         rtol: the same, relative to what is found.
         max_iterations: after so many it is given up.
 
@@ -101,18 +114,17 @@ def fixed_point(
         TypeError, ValueError, RuntimeError: as for :func:`root`.
     """
     search = _Search("fixed_point", f, xtol, rtol, max_iterations)
-    x = search.start(x0, "x0")
-    for _ in range(search.most):
+
+    def extrapolated(x: Any, _: Any) -> tuple[Any, Any]:
         first = _detached(search.value(x))
         second = _detached(search.value(first))
         bend = second - 2.0 * first + x
         step = first - x
         limit = where(absolute(bend) > 0.0, x - divide(step * step, bend), second)
-        done = absolute(limit - x) <= search.tolerance(limit)
-        x = limit
-        if done:
-            return search.solution(lambda x: x - search.value(x), x)
-    raise search.given_up(x)
+        return limit, limit - x
+
+    x, _ = search.iterated(extrapolated, (search.start(x0, "x0"), math.inf))
+    return search.solution(lambda x: x - search.value(x), x)
 
 
 @boundary
@@ -136,7 +148,7 @@ def minimize_scalar(
         f: the function; it may use nodes from around it, and the minimum moves with them.
         x0: where to start.
         bounds: a pair of numbers between which to look, in place of x0.
-        xtol: how far the last step may go.
+        xtol: how close to come.
         rtol: the same, relative to what is found.
         max_iterations: after so many it is given up.
 
@@ -217,26 +229,39 @@ class _Search:
             raise ValueError(f"{self.name} takes {what}=(low, high) with low < high, not {ends}")
         return low, high
 
-    def tolerance(self, x: Any) -> Any:
-        """How far the last step to x may go."""
+    def _tolerance(self, x: Any) -> Any:
         return self._xtol + self._rtol * absolute(x)
 
-    def given_up(self, x: Any) -> RuntimeError:
-        """The error for a search that has used up its iterations."""
-        return RuntimeError(
-            f"{self.name} has not converged in {self.most} iterations: the last x was {_shown(x)}."
-            " Start nearer, give a bracket, or more max_iterations"
-        )
+    def iterated(self, body: Callable[..., tuple[Any, ...]], state: tuple[Any, ...]) -> Any:
+        """The state of a search at its end; it begins with x, and the step that led there.
 
-    def newton(self, g: Function, x: Any) -> Any:
+        Raises:
+            RuntimeError: if it does not end.
+        """
+
+        def goes_on(state: tuple[Any, ...]) -> Any:
+            x, step, *_ = state
+            done = absolute(step) <= self._tolerance(x)
+            return where(done, 0.0, 1.0) > 0.0  # also with NaN
+
+        try:
+            return while_loop(goes_on, lambda x: body(*x), state, max_iterations=self.most)
+        except EndlessError as error:
+            raise RuntimeError(
+                f"{self.name} has not converged in {self.most} iterations: start nearer, give a"
+                " bracket, or more max_iterations"
+            ) from error
+
+    def secant(self, g: Function, x: Any) -> Any:
         """A zero of a function from a start on."""
-        for _ in range(self.most):
-            y, slope = _slope(g, x)
-            step = divide(y, slope)
-            x = x - step
-            if absolute(step) <= self.tolerance(x):
-                return x
-        raise self.given_up(x)
+
+        def step(x: Any, change: Any, y: Any, last: Any) -> tuple[Any, ...]:
+            change = where(absolute(y) <= 0.0, 0.0, divide(-y * change, y - last))
+            return x + change, change, _detached(g(x + change)), y
+
+        change = 1e-4 + 1e-4 * absolute(x)
+        y, last = _detached(g(x + change)), _detached(g(x))
+        return self.iterated(step, (x + change, change, y, last))[0]
 
     def between(self, g: Function, low: Any, high: Any) -> Any:
         """A zero of a function in an interval.
@@ -246,61 +271,76 @@ class _Search:
                 a pole in place of a zero.
         """
         at_low, at_high = _detached(g(low)), _detached(g(high))
-        if not at_low * at_high <= 0.0:
+        if not sign(at_low) * sign(at_high) <= 0.0:
             raise ValueError(
                 f"{self.name} takes an interval at whose ends the function has opposite signs;"
                 f" f({_shown(low)}) is {_shown(at_low)} and f({_shown(high)}) is {_shown(at_high)}"
             )
-        sign = where(at_low < at_high, 1.0, -1.0)
-        x, before = 0.5 * (low + high), high - low
-        for _ in range(self.most):
-            y, slope = _slope(g, x)
-            below = sign * y < 0.0
-            low, high = where(below, x, low), where(below, high, x)
-            newton = where(absolute(y) > 0.0, x - divide(y, slope), x)
-            middle = 0.5 * (low + high)
-            # The larger of these is at most 0 if the step stays inside and halves the one before.
-            leaves = maximum(low - newton, newton - high)
-            slow = absolute(newton - x) - 0.5 * absolute(before)
-            after = where(maximum(leaves, slow) <= 0.0, newton, middle)
-            before = after - x
-            x = after
-            if absolute(before) <= self.tolerance(x):
-                if absolute(y) <= maximum(absolute(at_low), absolute(at_high)):
-                    return x
-                raise ValueError(
-                    f"{self.name}: at {_shown(x)} the function changes its sign through a pole, not"
-                    f" a zero: a value near it is {_shown(y)}"
-                )
-        raise self.given_up(x)
+
+        def step(best: Any, half: Any, _: Any, part: Any, *points: Any) -> tuple[Any, ...]:
+            a, b, f_a, f_b = points  # the zero is between a, the latest, and b
+            x = a + part * (b - a)
+            y = _detached(g(x))
+            same = sign(y) * sign(f_a) > 0.0
+            c, f_c = where(same, a, b), where(same, f_a, f_b)
+            b, f_b = where(same, b, a), where(same, f_b, f_a)
+            a, f_a = x, y
+            nearer = absolute(f_a) < absolute(f_b)
+            best, value = where(nearer, a, b), where(nearer, f_a, f_b)
+            half = where(absolute(value) > 0.0, 0.5 * (b - a), 0.0)
+            # Inverse quadratic interpolation, where it is sure to fall between a and b.
+            place, height = divide(a - b, c - b), divide(f_a - f_b, f_c - f_b)
+            bent = maximum(height * height - place, (1.0 - height) ** 2 - (1.0 - place))
+            part = divide(f_a, f_b - f_a) * divide(f_c, f_b - f_c) + divide(c - a, b - a) * divide(
+                f_a, f_c - f_a
+            ) * divide(f_b, f_c - f_b)
+            least = divide(0.5 * self._tolerance(best), absolute(b - a))
+            part = minimum(maximum(where(bent < 0.0, part, 0.5), least), 1.0 - least)
+            return best, half, value, part, a, b, f_a, f_b
+
+        state = low, math.inf, at_low, 0.5, low, high, at_low, at_high
+        x, _, y, *_ = self.iterated(step, state)
+        if not absolute(y) <= maximum(absolute(at_low), absolute(at_high)):
+            raise ValueError(
+                f"{self.name}: at {_shown(x)} the function changes its sign through a pole, not a"
+                f" zero: a value near it is {_shown(y)}"
+            )
+        return x
 
     def valley(self, slope: Function, x: Any) -> tuple[Any, Any]:
         """Bounds around a minimum of a function with this slope."""
         falls = _detached(slope(x)) < 0.0
-        step = where(falls, 1.0, -1.0) * maximum(0.125 * absolute(x), 0.125)
-        for _ in range(self.most):
-            there = x + step
-            if step * _detached(slope(there)) >= 0.0:
-                return where(falls, x, there), where(falls, there, x)
-            x, step = there, 2.0 * step
-        raise self.given_up(x)
+        start = where(falls, 1.0, -1.0) * maximum(0.125 * absolute(x), 0.125)
+
+        def step(x: Any, _: Any, length: Any) -> tuple[Any, ...]:
+            there = x + length
+            turned = length * _detached(slope(there)) >= 0.0
+            return where(turned, x, there), where(turned, 0.0, length), 2.0 * length
+
+        before, _, length = self.iterated(step, (x, math.inf, start))
+        there = before + 0.5 * length
+        return where(falls, before, there), where(falls, there, before)
 
     def solution(self, g: Function, x: Any) -> Any:
         """A zero as it moves with what the function uses; itself where that is no node.
 
         Raises:
-            ValueError: if it is no zero, or the slope there is 0.
+            ValueError: if it is no zero, or the slope there is 0; in a trace it is NaN.
         """
         if not isinstance(self.value(x), Node):
             return x
         y, slope = _slope(g, x)
-        if not absolute(divide(y, slope)) <= _NEAR * (1.0 + absolute(x)):
+        near = absolute(divide(y, slope)) <= _NEAR * (1.0 + absolute(x))
+        orders = len(PROGRESS.names) + 1
+        if PROGRESS.recorder is not None:
+            orders += MORE_ORDERS
+            slope = where(near, slope, math.nan)
+        elif not near:
             raise ValueError(
                 f"{self.name}: what was found, {_shown(x)}, has no derivative, as the function has"
                 f" a kink or a jump or no slope there: {_shown(y)} / {_shown(slope)} should be"
                 " close to 0; for its value alone take stop_gradient of what the function uses"
             )
-        orders = len(PROGRESS.names) + (1 if PROGRESS.recorder is None else 1 + MORE_ORDERS)
         for _ in range(orders):
             x = x - divide(g(x), slope)
         return x
