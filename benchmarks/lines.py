@@ -55,6 +55,8 @@ def calls(x: Any, y: Any, steps: int) -> Any:
 class Silent:
     """Records nothing."""
 
+    pulls = False
+
     def compared(self, condition: Any) -> Any:
         """Goes on with the condition."""
         return condition

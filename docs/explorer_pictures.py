@@ -106,7 +106,11 @@ def main() -> None:
         with opened(browser, dense_unit(), "A dense unit", color_scheme="dark") as page:
             page.evaluate("go(walk.seedStep + 2)")
             take(page, "explorer-dark.png")
-        phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+        phone: dict[str, Any] = {
+            "viewport": {"width": 390, "height": 844},
+            "is_mobile": True,
+            "has_touch": True,
+        }
         with opened(browser, dense_unit(), "A dense unit", **phone) as page:
             page.evaluate("go(walk.seedStep + 1)")
             take(page, "explorer-phone.png")

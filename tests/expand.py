@@ -37,6 +37,15 @@ def expanded(program: Program) -> Program:
     return _Expansion(program).finished()
 
 
+def rebuilt(program: Program) -> Program:
+    """The program with constants folded, and loops left by what is constant.
+
+    Args:
+        program: one without carries; it stays as it is, but shares its arrays with the result.
+    """
+    return Rebuilding(program, Builder(program.inputs, program.guards)).finished()
+
+
 class _Expansion(Rebuilding):
     def __init__(self, program: Program) -> None:
         super().__init__(program, Builder(program.inputs, program.guards))

@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+from expand import rebuilt
 from recorded_programs import PROGRAMS, recorded
 
 from chainrule.passes.going_on import going_on
 from chainrule.passes.gradients import with_gradients
-from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.roll import rolled
 from chainrule.program.form import Loop, Program, statements
 

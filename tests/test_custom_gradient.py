@@ -619,3 +619,34 @@ def test_graphs_are_freed() -> None:
         assert sum(isinstance(x, Node) for x in gc.get_objects()) == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("way", ["value", "grad", "hessian", "node", "lanes"])
+def test_loops_are_found_through_it(way: str) -> None:
+    """The same function is the same operation, wherever it is called; what it derives is kept."""
+
+    def total(xs: Any) -> Any:
+        t = 0.0
+        for x in xs:
+            t = cm.tanh(t) + 0.5 * log1pexp(t * x + x) + tripled(x) * product(t, 2, x)
+        return t
+
+    xs = np.sin(np.arange(1.0, 41.0))
+    if way == "node":
+        nodes, others = np.array([*map(Node, xs)]), [*map(Node, xs)]
+        f = compile(total)
+        f(nodes).backward()
+        total(others).backward()
+        found, expected = [[x.grad for x in part] for part in (nodes, others)]
+    elif way == "lanes":
+        f = compile(vmap(value_and_grad(total)))
+        rows = np.stack([xs, 0.5 * xs])
+        found, expected = f(rows)[1], vmap(grad(total))(rows)
+    else:
+        ways: dict[str, Any] = {"value": total, "grad": grad(total), "hessian": hessian(total)}
+        changed = ways[way]
+        f = compile(changed)
+        found, expected = f(xs), changed(xs)
+    assert np.allclose(found, expected, rtol=1e-12, atol=1e-14)
+    if way in ("value", "grad"):
+        assert f.stats().nodes < 200

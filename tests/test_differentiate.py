@@ -15,6 +15,7 @@ import recorded_programs
 import smooth_programs
 import test_zeros
 import transformed_programs
+from expand import rebuilt
 from random_forms import PICKS, ROUGH, SMOOTH, random_inputs, random_program
 from recorded_programs import recorded
 from rolled_programs import (
@@ -42,7 +43,6 @@ from chainrule.jit.trace import Recorder
 from chainrule.passes import differentiate, gradients, roll
 from chainrule.passes.differentiate import Untraceable
 from chainrule.passes.flat import flat
-from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.roll import rolled
 from chainrule.program.builder import Builder
 from chainrule.program.form import SUMS, Derive, Index, Loop, Program, Slice, Table, statements

@@ -317,22 +317,28 @@ def test_a_long_walk_plays_in_half_a_minute(opened: Opener) -> None:
 @pytest.mark.parametrize("by", ["box", "level"])
 def test_any_folding_is_walked_in_order(opened: Opener, by: str) -> None:
     """Operands before results, results' gradients before operands', whatever is folded."""
-    page = opened(network((2, 4, 3, 1)))
+    y = Node(0.5, name="x")
+    for i in range(12):  # groups that depend on each other
+        with group("abc"[i % 3]):
+            y = y.tanh() + y * 0.5
     rng = random.Random(5)
-    for _ in range(6):
-        closed = page.evaluate("[...picture.rect.keys()].filter((b) => picture.isGroup(b))")
-        page.evaluate(f"walk.by = '{by}'; picture.toggle({rng.choice(closed)})")
-        assert page.evaluate(
-            """() => {
-              const { evaluatedAt, sentAt } = walk;
-              const inOrder = (p, i) => evaluatedAt[p] <= evaluatedAt[i]
-                && (graph.isLeaf(p) || sentAt[p] >= sentAt[i]);
-              return [...graph.kind.keys()].every(
-                (i) => [...graph.operandsOf(i)].every((p) => p < 0 || inOrder(p, i)));
-            }"""
-        )
-        page.evaluate("go(walk.length)")
-        assert page.evaluate("walk.grad.every((g, i) => Object.is(g, graph.grad[i]))")
+    for root in (network((2, 4, 3, 1)), y):
+        page = opened(root)
+        page.click("#fold-all")
+        for _ in range(6):
+            closed = page.evaluate("[...picture.rect.keys()].filter((b) => picture.isGroup(b))")
+            page.evaluate(f"walk.by = '{by}'; picture.toggle({rng.choice(closed)})")
+            assert page.evaluate(
+                """() => {
+                  const { evaluatedAt, sentAt } = walk;
+                  const inOrder = (p, i) => evaluatedAt[p] <= evaluatedAt[i]
+                    && (graph.isLeaf(p) || sentAt[p] >= sentAt[i]);
+                  return [...graph.kind.keys()].every(
+                    (i) => [...graph.operandsOf(i)].every((p) => p < 0 || inOrder(p, i)));
+                }"""
+            )
+            page.evaluate("go(walk.length)")
+            assert page.evaluate("walk.grad.every((g, i) => Object.is(g, graph.grad[i]))")
 
 
 def test_levels_and_scrubbing(opened: Opener) -> None:
@@ -1050,9 +1056,19 @@ def test_a_long_chain_opens_in_lines(opened: Opener) -> None:
 
 def test_printing(opened: Opener) -> None:
     """On paper there are the graph and the step, in light colours, without buttons."""
-    page = opened(unit()[0], settings={"color_scheme": "dark"})
+    page = opened(network((2, 3, 1)), settings={"color_scheme": "dark"})
+    page.click("#last")
     assert len(page.pdf()) > 5000
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.evaluate(UNREADABLE) == []
+    outside = """() => [...document.querySelectorAll('.box')].filter((box) => {
+      const [r, frame] = [box, byId('picture')].map((e) => e.getBoundingClientRect());
+      return r.left < frame.left || r.right > frame.right || r.bottom > frame.bottom;
+    }).length"""
+    assert page.evaluate(outside) == 0
     assert not page.locator("#transport").is_visible()
     assert page.locator("#picture").is_visible()
 

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from random import Random
 
 import pytest
+from expand import rebuilt
 from random_forms import bits, random_index, random_inputs, random_program
 from rolled_programs import View, add, each, load, room, store
 
 from chainrule import rules
 from chainrule.passes.fuse import fuse
-from chainrule.passes.rebuild import rebuilt
 from chainrule.program.builder import Builder
 from chainrule.program.form import SUMS, Index, Loop, Program, Slice, Store, statements
 from chainrule.program.interpreter import interpret

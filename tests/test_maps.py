@@ -346,7 +346,7 @@ def handing_on(seed: int) -> tuple[Program, Loop]:
     stored = rng.choice([*last_values, *loop.carries])
     loop.body.append(Store(array, Index(0, ((loop, 1),)), stored))
     lasts = [Last(loop, carry) for carry in loop.carries]
-    outputs = [*lasts, Slice(array, 0, trips), Slice(sums, 0, 80)]
+    outputs: list[Operand | Slice] = [*lasts, Slice(array, 0, trips), Slice(sums, 0, 80)]
     program = Program(inputs, [loop, *lasts], outputs)
     verify(program)
     return program, loop

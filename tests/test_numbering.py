@@ -103,8 +103,9 @@ class Names:
             if code in (ENTER, LEAF) or operation in (rules.identity, rules.stop_gradient):
                 return operands[0]
             called = operation or (None if user is None else self.recording.operations[user])
-            if called is not None and all(isinstance(x, float) for x in operands):
-                return called.evaluate(operands)
+            numbers = [x for x in operands if isinstance(x, float)]
+            if called is not None and len(numbers) == len(operands):
+                return called.evaluate(numbers)
             scope = ""
         elif user is not None:
             return f"row {row}"

@@ -8,12 +8,12 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from expand import rebuilt
 from random_forms import PICKS, ROUGH, SMOOTH, SPECIAL_NUMBERS, bits, random_inputs, random_program
 
 import chainrule
 from chainrule import rules
 from chainrule.passes.going_on import going_on
-from chainrule.passes.rebuild import rebuilt
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
     CONSTANT,

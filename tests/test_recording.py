@@ -69,6 +69,8 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
 class Recorder:
     """Lets comparisons be nodes, and answers what they are."""
 
+    pulls = False
+
     def compared(self, condition: Any) -> Any:
         """The condition."""
         return condition
@@ -621,3 +623,33 @@ def test_out_of_memory() -> None:
         assert made[0] == expected.in_order(rows)
         assert made[0] != rows
         assert str(recorded) == str(expected)
+
+
+def test_inputs_that_come_later(kind: Any) -> None:
+    """Inputs get rows when they are asked for; captured nodes count on after all of them."""
+    weight = Node(3.0)
+    with run() as (_, level):
+        made = kind(7, level, [weight])
+        assert made.n_inputs == 8
+        [late] = [fresh_input(0.5, level)]
+        product = late * weight
+        made.enter_inputs(4, [late])
+        root = made.record(product)
+        first, *others = (fresh_input(x, level) for x in (1.0, 2.0))
+        made.enter_inputs(0, [first, *others])
+        total = made.record(first + product)
+        root, total = made.in_order([root, total])
+        assert [made.row(row)[:2] for row in range(4)] == [
+            (INPUT, 7),
+            (INPUT, 4),
+            (INPUT, 0),
+            (INPUT, 1),
+        ]
+        assert made.row(root)[1:] == (1, 0)
+        assert made.row(total)[1:] == (2, root)
+        assert made.n_inputs == 8
+        for number, nodes in ((6, [first, late]), (-1, [first])):
+            with pytest.raises(ValueError, match="not so many inputs"):
+                made.enter_inputs(number, nodes)
+        with pytest.raises(TypeError):
+            made.enter_inputs(0, [1.0])

@@ -28,7 +28,9 @@ def test_memory_is_used_again_only_when_free(size: int) -> None:
     assert (part == 1.0).all()
     del part
     gc.collect()
-    assert address_of(pool.empty((size, 1))) == address
+    again, another = pool.empty((size, 1)), pool.empty((size, 1))
+    assert address_of(again) == address
+    assert not np.shares_memory(again, another)
     assert (other == 2.0).all()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
+from expand import rebuilt
 from loop_programs import FUNCTIONS, loop_program
 from recorded_programs import PROGRAMS, recorded
 from test_segments import POINTS, run
@@ -25,7 +26,6 @@ from chainrule.passes.domain import Domain, Indices
 from chainrule.passes.flat import flat
 from chainrule.passes.grammar import Grammar
 from chainrule.passes.nest import ROOT
-from chainrule.passes.rebuild import rebuilt
 from chainrule.passes.repeats import named_pairs
 from chainrule.passes.roll import rolled
 from chainrule.passes.rows import Rows

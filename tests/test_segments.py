@@ -175,6 +175,51 @@ def test_what_is_pulled_back_after_its_surroundings() -> None:
     assert cr.compile(f)(1.5) == 3.0 * 1.5**2 + 3.0 * (2.0 * 1.5 * 1.5)
 
 
+def test_what_is_left_inside_raises() -> None:
+    """A value inside of a transformation is lost with it, unless it is among its results."""
+    kept: list[Any] = []
+
+    def inner(x: Any) -> Any:
+        square = x * x
+        kept.append(square)
+        return square * x, square
+
+    def f(x: Any, result: int) -> Any:
+        kept.clear()
+        slope, square = cr.grad(inner, has_aux=True)(x)
+        return slope + (square, kept[0], cr.grad(lambda a: a * square)(x))[result]
+
+    compiled = cr.compile(f)
+    assert compiled(2.0, 0) == compiled(2.0, 1) == compiled(2.0, 2) == 16.0
+
+    def without(x: Any) -> Any:
+        kept.clear()
+        return cr.grad(lambda a: inner(a)[0])(x) + kept[0]
+
+    with pytest.raises(cr.TracedValueError):
+        cr.compile(without)(2.0)
+
+
+def test_results_that_are_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their numbers are not computed while they are recorded, if they decide nothing."""
+    passes: list[bool] = []
+    of_numbers = segments.numeric_passes
+
+    def noted(*args: Any, structure: bool = False) -> Any:
+        passes.append(not structure)
+        return of_numbers(*args, structure=structure)
+
+    monkeypatch.setattr(segments, "numeric_passes", noted)
+    compiled = [cr.compile(cr.value_and_grad(lambda x: x * x * x)), cr.compile(cr.jacrev(list))]
+    assert compiled[0](2.0) == (8.0, 12.0)
+    assert np.array_equal(compiled[1]([2.0, 3.0]), np.eye(2))
+    assert not any(passes)
+    slope = cr.grad(lambda x: x * x * x)
+    assert cr.compile(lambda x: slope(x) if slope(x) > x else 0.0)(2.0) == 12.0
+    assert cr.compile(cr.grad(lambda x: slope(x) * x if slope(x) > x else x))(2.0) == 36.0
+    assert any(passes)
+
+
 def sparse_function(random: Random, size: int, outputs: int) -> Any:
     """A function of few numbers for each of its results: neighbours, strangers, or all."""
     picks = [

@@ -73,7 +73,8 @@ def generated(seed: int) -> Callable[[Any, Any], Any]:
 
 def of_order(f: Callable[..., Any], order: int) -> Any:
     """The function, its gradient or Hessian at each lane."""
-    return cr.vmap([f, cr.value_and_grad(f), cr.hessian(f)][order])
+    made: list[Callable[..., Any]] = [f, cr.value_and_grad(f), cr.hessian(f)]
+    return cr.vmap(made[order])
 
 
 def numbers(result: Any) -> Any:
@@ -89,14 +90,14 @@ def test_sharing_changes_nothing(seed: int, order: int, monkeypatch: pytest.Monk
     f = of_order(generated(seed), order)
     rng = np.random.default_rng(seed)
     x, n = rng.normal(size=40), rng.integers(1, 30, size=40) + 0.5
-    sharing = cr.compile(f)
-    found = numbers(sharing(x, n))
+    lanes = cr.compile(f)
+    found = numbers(lanes(x, n))
     np.testing.assert_allclose(found, numbers(f(x, n)), rtol=1e-9, atol=1e-11)
     point = cr.compile(f.function)
     for k in range(0, 40, 3):
         alone = numbers(point(x[k], n[k]))
         np.testing.assert_allclose(alone, numbers(f(x[k : k + 1], n[k : k + 1])), 1e-9, 1e-11)
-    for call in (sharing, point):
+    for call in (lanes, point):
         assert call.stats().kernels <= call.stats().traces
 
     monkeypatch.setattr(
@@ -106,7 +107,7 @@ def test_sharing_changes_nothing(seed: int, order: int, monkeypatch: pytest.Monk
     )
     plain = cr.compile(f)
     assert numbers(plain(x, n)).tobytes() == found.tobytes()
-    assert plain.stats().kernels >= sharing.stats().kernels
+    assert plain.stats().kernels >= lanes.stats().kernels
 
 
 def recurrence(x: Any, n: Any) -> Any:
@@ -162,8 +163,8 @@ def texts(*values: tuple[int, int, float]) -> list[list[str]]:
     ]
 
 
-def test_what_becomes_a_parameter() -> None:
-    """Numbers that differ, one for those that go together; later texts need no code."""
+def sharing() -> tuple[SharedCode, list[str], Callable[..., list[tuple[int, list[int]]]]]:
+    """Some shared code, what is compiled for it, and the code's number and table for numbers."""
     made: list[str] = []
     code = SharedCode()
 
@@ -175,6 +176,20 @@ def test_what_becomes_a_parameter() -> None:
         found = [code.functions(text, load) for text in texts(*values)]
         return [(functions["a"], table.tolist()) for functions, table in found]
 
+    return code, made, tables
+
+
+def test_numbers_that_go_together_no_more() -> None:
+    """One parameter stands for several numbers as long as they are the same."""
+    _, made, tables = sharing()
+    assert tables((1, 1, 0.5), (2, 2, 0.5), (3, 3, 0.5)) == [(1, []), (2, [2]), (2, [3])]
+    assert tables((3, 4, 0.5), (4, 3, 0.5)) == [(3, [4, 3]), (3, [3, 4])]
+    assert len(made) == 3
+
+
+def test_what_becomes_a_parameter() -> None:
+    """Numbers that differ, one for those that go together; later texts need no code."""
+    code, made, tables = sharing()
     assert tables((7, 8, 0.5), (7, 8, 0.5)) == [(1, []), (1, [])]
     assert tables((9, 8, 0.5), (11, 8, 0.5)) == [(2, [9]), (2, [11])]
     assert "#" not in "".join(made)

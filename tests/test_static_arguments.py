@@ -240,7 +240,7 @@ def test_lists_of_static_values_that_change_between_calls(
     """The objects are compared with those of the last call, where they can't change themselves."""
 
     def chosen(x: Any, pairs: Any) -> Any:
-        return [x[i] * (2.0 if i is True else 3.0) + k for i, k in pairs]
+        return [x[int(i)] * (2.0 if i is True else 3.0) + k for i, k in pairs]
 
     compiled = cr.compile(chosen)
     x = np.arange(1.0, 4.0)

@@ -256,7 +256,7 @@ BRANCHES: list[tuple[Any, Any]] = [
     (lambda c, z: _half(c), lambda c, z: z * c),  # what may raise must not run in vain
     (lambda c, z: decay(lax.while_loop, c, 0.7), lambda c, z: z + c),
 ]
-_half = Operation("half", lambda x: 1.0 / (1.0 / (0.5 * x)) if x > 0.5 else _raise(), [lambda y, x: 0.5])
+_half: Any = Operation("half", lambda x: 0.5 * x if x > 0.5 else _raise(), [lambda y, x: 0.5])
 
 
 def _raise() -> float:

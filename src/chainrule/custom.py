@@ -14,7 +14,7 @@ from chainrule.node import Node, apply
 from chainrule.operation import Operation, result_of
 from chainrule.rules import described
 from chainrule.tracebacks import boundary
-from chainrule.tracing import has_ended
+from chainrule.tracing import PROGRESS, has_ended
 from chainrule.transforms import Transformed, check_current
 from chainrule.trees import Layout
 
@@ -34,6 +34,8 @@ class CustomGradient(Transformed):
         run = _Run(self, args, arguments, layout)
         values = run.values()
         whole = run.operation()
+        if PROGRESS.recorder is not None:
+            PROGRESS.recorder.pulls = True
         if len(values) == 1:
             return run.result_layout.unflatten([apply(whole, (values[0], *arguments))])
         parts = []

@@ -149,13 +149,19 @@ def linearization(inputs: Sequence[Node], outputs: Sequence[Any], level: int) ->
 
 
 def numeric_passes(
-    inputs: Sequence[Node], outputs: Sequence[Any], level: int
-) -> tuple[LinearizationOfNumbers | Linearization, bool] | None:
+    inputs: Sequence[Node], outputs: Sequence[Any], level: int, structure: bool = False
+) -> tuple[LinearizationOfNumbers | Linearization | None, bool] | None:
     """The linearization of a function at the numbers that its nodes have, whatever outlives it.
 
+    Args:
+        inputs: as for a linearization.
+        outputs: likewise.
+        level: likewise.
+        structure: whether all that is asked for is whether there is one.
+
     Returns:
-        it, and whether nodes outlive the transformation; None where an operation has a pull-back,
-        or a value of a transformation that has ended is used.
+        it, or None for the structure alone, and whether nodes outlive the transformation; None
+        where an operation has a pull-back, or a value of a transformation that has ended is used.
     """
     if ENGINE is None:
         graph = Linearization(inputs, outputs, level)
@@ -164,12 +170,12 @@ def numeric_passes(
         return None if graph.pulls or graph.stray is not None else (graph, live)
     levels: set[int] = set()
     passes = ENGINE.linearization(
-        [*inputs], [*outputs], level, partial(_numeric_local_grads, level), levels
+        [*inputs], [*outputs], level, partial(_numeric_local_grads, level), levels, structure
     )
     if passes is None or any(has_ended(outside) for outside in levels):
         return None
     live = bool(levels) or any(x._operation is not None for x in inputs)
-    return LinearizationOfNumbers(inputs, outputs, level, passes), live
+    return None if structure else LinearizationOfNumbers(inputs, outputs, level, passes), live
 
 
 def push_tangents(

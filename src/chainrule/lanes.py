@@ -120,9 +120,9 @@ class Vmap(Transformed):
         if lanes == 0:
             raise ValueError("vmap: the arguments have no lanes (an axis of length 0)")
         if lanes >= LEAST_LOOP and PROGRESS.recorder is not None:
-            found = self._traced_once(leaves, structure, axes, lanes)
-            if found is not None:
-                return found[0]
+            looped = self._traced_once(leaves, structure, axes, lanes)
+            if looped is not None:
+                return looped[0]
         if lanes > MAX_UNROLLED and PROGRESS.recorder is not None:
             raise NotCompilable(
                 f"a vmap of {lanes} lanes inside a formula would be unrolled; vmap the whole"
@@ -159,12 +159,12 @@ class Vmap(Transformed):
         """The result of a loop over the lanes that a trace records; None for lane by lane."""
         recorder = PROGRESS.recorder
         assert recorder is not None
-        moving = [i for i, axis in enumerate(axes) if axis is not None]
-        rows = [numpy.moveaxis(leaves[i], axes[i], 0) for i in moving]
+        along = {i: axis for i, axis in enumerate(axes) if axis is not None}
+        rows = [numpy.moveaxis(leaves[i], axis, 0) for i, axis in along.items()]
         point = list(leaves)
 
         def at_lane(_: Any, row: Sequence[Any]) -> tuple[Any, Any]:
-            for i, x in zip(moving, row, strict=True):
+            for i, x in zip(along, row, strict=True):
                 point[i] = x
             own_args, own_kwargs = trees.unflatten(structure, point)
             result = handed_to(self.function, own_args, own_kwargs, "vmap: the function")
@@ -210,7 +210,7 @@ class Vmap(Transformed):
 def _loop(recorder: Recorder, body: Any, init: Any, rows: Sequence[Any]) -> Any:
     """The last carry of a loop and what its iterations leave."""
     columns = Columns(rows, None, "vmap")
-    return recorder.loop(body, init, Carry(init, "vmap"), columns, Stack("vmap"), False)
+    return recorder.loop("scan", body, init, Carry(init, "vmap"), columns, Stack("vmap"), False)
 
 
 def axes_by_keyword(leaves: Sequence[Any]) -> list[int | None]:

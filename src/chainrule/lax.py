@@ -90,7 +90,7 @@ def scan(
         left.append(_pair(f, init, columns.a_row())[1])
         left.rows.clear()
         return init, left.stacked()
-    found = _traced_once(functools.partial(_pair, f), init, carry, columns, left, reverse)
+    found = _traced_once("scan", functools.partial(_pair, f), init, carry, columns, left, reverse)
     if found is not None:
         return found[0], found[1]
     if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
@@ -134,6 +134,7 @@ def fori_loop(
     carry = Carry(init_val, "fori_loop")
     columns = Columns(numpy.arange(first, max(first, end)), None, "fori_loop")
     found = _traced_once(
+        "scan",
         lambda value, i: (called(body_fun, (i, value), {}, "fori_loop: the function"), ()),
         *(init_val, carry, columns, Stack("fori_loop"), False),
     )
@@ -157,8 +158,8 @@ def while_loop(
 ) -> Any:
     """The value after ``while cond_fun(value): value = body_fun(value)``.
 
-    Derivatives are those of the iterations that ran. Compiled, each number of iterations is a path,
-    and so it is for each lane.
+    Derivatives are those of the iterations that ran. Compiled, the function is traced a few times,
+    whatever the number of iterations, which is another one for each lane; see the guide to loops.
 
     Args:
         cond_fun: says whether to go on.
@@ -183,10 +184,9 @@ def while_loop(
     def after(value: Any) -> Any:
         return called(body_fun, (value,), {}, "while_loop: the function")
 
-    if PROGRESS.recorder is not None:
-        found = PROGRESS.recorder.while_loop(goes_on, after, value, carry, most)
-        if found is not None:
-            return found[0]
+    found = _traced_once("while", goes_on, after, value, carry, most)
+    if found is not None:
+        return found[0]
     numbers = _numbers(leaves_of(value)[0])
     count = 0
     while _truth(goes_on(value), "while_loop"):
@@ -207,7 +207,8 @@ def cond(
 ) -> Any:
     """``true_fun(*operands)`` if ``pred`` holds, else ``false_fun(*operands)``.
 
-    Only one of the two runs, as with ``if``; compiled, each is a path of its own.
+    Only one of the two runs, as with ``if``; compiled, each is a path of its own. In a loop whose
+    body is traced once, both are computed, and what the other one gives is dropped.
 
     Args:
         pred: a truth value, or a comparison of nodes.
@@ -224,12 +225,10 @@ def cond(
     def given_by(function: Any) -> Any:
         return called(function, operands, {}, "cond: the function")
 
-    if PROGRESS.recorder is not None:
-        found = PROGRESS.recorder.cond(
-            pred, functools.partial(given_by, true_fun), functools.partial(given_by, false_fun)
-        )
-        if found is not None:
-            return found[0]
+    branches = [functools.partial(given_by, function) for function in (true_fun, false_fun)]
+    found = _traced_once("cond", pred, *branches)
+    if found is not None:
+        return found[0]
     return given_by(true_fun if _truth(pred, "cond") else false_fun)
 
 
@@ -280,7 +279,7 @@ def _checkpointed(
 
 
 def _traced_once(*loop: Any) -> Any:
-    """The results of a loop of which a trace records one iteration; None for a plain loop."""
+    """The results of a loop or branch that a trace records once; None for a plain one."""
     return None if PROGRESS.recorder is None else PROGRESS.recorder.loop(*loop)
 
 

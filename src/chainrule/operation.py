@@ -164,6 +164,11 @@ class Operation(OperationBase):
         return (self.__doc__ or self.name).splitlines()[0]
 
     @property
+    def is_value(self) -> bool:
+        """Whether it is its first operand, and what is special about it is its derivative."""
+        return self.pull_back is not None or self.result_of is not None
+
+    @property
     def can_raise(self) -> bool:
         """Whether it may raise an error where the program does not compute it."""
         return self.looks_up or not self.builtin

@@ -32,7 +32,13 @@ class NotCompilable(Exception):
 
 
 class Recorder(Protocol):
-    """What a trace records besides the graph."""
+    """What a trace records besides the graph.
+
+    Attributes:
+        pulls: whether it has operations with a pull-back, whose derivative is a user's.
+    """
+
+    pulls: bool
 
     def compared(self, condition: Any) -> Any:
         """What a comparison gives: the condition, or its outcome."""
@@ -44,13 +50,10 @@ class Recorder(Protocol):
         """Note that the program uses an operation of the user's."""
 
     def loop(self, *args: Any) -> Any:
-        """The results of a loop that is recorded as one iteration; None for a plain loop."""
+        """The results of a loop or branch that is traced once, in a tuple; None for a plain one.
 
-    def while_loop(self, *args: Any) -> Any:
-        """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
-
-    def cond(self, *args: Any) -> Any:
-        """What one of two functions gives, in a tuple; None where only one may run."""
+        The first argument is what it is: "scan", "while" or "cond".
+        """
 
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> Any:
         """The linearization of a function in the trace; None for the one outside of traces.

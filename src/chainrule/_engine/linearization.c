@@ -7,6 +7,7 @@ enum { FEW = 8 }; /* operands that need no memory of their own */
 typedef struct { /* a linearization in the making */
     Linearization *self;
     int64_t level, outside; /* and that of the node from outside that was last met */
+    int structure;          /* whether local gradients are left out: there is no pass then */
     Py_ssize_t n_edges, capacity, unknown_capacity;
     double *operands; /* of the node at hand */
     Py_ssize_t operands_capacity;
@@ -49,7 +50,7 @@ static int note_level(Builder *builder, int64_t level) {
 static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
     Linearization *self = builder->self;
     Py_ssize_t count = operand_count(node);
-    if (count > FEW && count > builder->operands_capacity) {
+    if (!builder->structure && count > FEW && count > builder->operands_capacity) {
         double *old = builder->operands == builder->few ? NULL : builder->operands;
         double *larger = PyMem_Realloc(old, (size_t)count * sizeof *larger);
         if (larger == NULL) {
@@ -62,8 +63,9 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
     double *x = builder->operands;
     int code = node->code;
     bool known = (properties_of(code) & NATIVE) != 0;
-    if (known) read_operands(node, count, x);
+    if (known && !builder->structure) read_operands(node, count, x);
     Py_ssize_t before = builder->n_edges;
+    bool inside = false;
     for (Py_ssize_t i = 0; i < count; i++) {
         Node *operand = operand_node(node, i);
         if (operand == NULL) continue;
@@ -72,6 +74,8 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
             if (note_level(builder, operand->level) < 0) return -1;
             continue;
         }
+        inside = true;
+        if (builder->structure) continue;
         Edge edge = {0.0, (int32_t)number_of(operand), true, known};
         if (known) {
             if (code >= OTHERS && ignores(code, i)) continue;
@@ -80,7 +84,7 @@ static int add_edges(Builder *builder, Node *node, Py_ssize_t number) {
         }
         if (add_edge(builder, edge) < 0) return -1;
     }
-    if (known || builder->n_edges == before) return 1;
+    if (known || (builder->n_edges == before && !(builder->structure && inside))) return 1;
     Py_ssize_t capacity = builder->unknown_capacity;
     if (reserve(&self->unknown, &capacity, self->n_unknown + 1, sizeof *self->unknown) < 0) return -1;
     capacity = builder->unknown_capacity;
@@ -100,7 +104,8 @@ static int add_all(Builder *builder, Node *const *order) {
         PyErr_NoMemory();
         return -1;
     }
-    if (reserve(&self->edges, &builder->capacity, n + n / 2, sizeof(Edge)) < 0) return -1;
+    Py_ssize_t expected = builder->structure ? 0 : n + n / 2;
+    if (reserve(&self->edges, &builder->capacity, expected, sizeof(Edge)) < 0) return -1;
     int done = 1;
     for (Py_ssize_t number = 0; number < n && done == 1; number++) {
         Node *node = order[n - 1 - number];
@@ -156,8 +161,8 @@ void free_graph(Graph *graph) {
 }
 
 /* Collects the graph between inputs and outputs: 1, 0 if there are operands from outside, -1. */
-static int collect(Linearization *self, const Graph *graph) {
-    Builder builder = {.self = self, .level = graph->level, .outside = -1};
+static int collect(Linearization *self, const Graph *graph, int structure) {
+    Builder builder = {.self = self, .level = graph->level, .outside = -1, .structure = structure};
     builder.operands = builder.few;
     self->count = graph->count;
     for (Py_ssize_t i = 0; i < self->n_inputs; i++) set_number(graph->inputs[i], -1);
@@ -248,13 +253,14 @@ static void dealloc(Linearization *self) {
 
 static PyTypeObject *LinearizationType;
 
-/* linearization(inputs, outputs, level, local_grads, levels): None if it takes nodes. To a set of levels those
-   of nodes from outside are added, and these are constants. */
+/* linearization(inputs, outputs, level, local_grads, levels, structure): None if it takes nodes. To a set of levels
+   those of nodes from outside are added, and these are constants. Of the structure alone: True. */
 static PyObject *linearization(PyObject *module, PyObject *args) {
     PyObject *inputs, *outputs, *local_grads, *levels = NULL;
     long long level;
-    if (!PyArg_ParseTuple(args, "O!O!LO|O!:linearization", &PyList_Type, &inputs, &PyList_Type, &outputs, &level,
-                          &local_grads, &PySet_Type, &levels))
+    int structure = 0;
+    if (!PyArg_ParseTuple(args, "O!O!LO|O!p:linearization", &PyList_Type, &inputs, &PyList_Type, &outputs, &level,
+                          &local_grads, &PySet_Type, &levels, &structure))
         return NULL;
     Linearization *self = PyObject_GC_New(Linearization, LinearizationType);
     if (self == NULL) return NULL;
@@ -274,12 +280,12 @@ static PyObject *linearization(PyObject *module, PyObject *args) {
             done = -1;
         }
     }
-    if (done == 1) done = collect(self, &graph);
+    if (done == 1) done = collect(self, &graph, structure);
     free_graph(&graph);
     if (done == 1) done = have_local_grads(self);
-    if (done == 1) return (PyObject *)self;
+    if (done == 1 && !structure) return (PyObject *)self;
     Py_DECREF(self);
-    return done < 0 ? NULL : Py_NewRef(Py_None);
+    return done < 0 ? NULL : Py_NewRef(done == 1 ? Py_True : Py_None);
 }
 
 static PyMethodDef FUNCTIONS[] = {

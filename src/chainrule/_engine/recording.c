@@ -3,6 +3,7 @@
    A node's row is found by its serial number, in a table of pages: serial numbers are dense among the
    nodes of a run, never come again, and need no marks on the nodes, nor that these stay alive. */
 #include "recording.h"
+#include "rules.h"
 
 /* Rows */
 
@@ -92,12 +93,26 @@ static int32_t pooled(Recording *r, const Node *node, Py_ssize_t count) {
     return (int32_t)start;
 }
 
+/* Whether a node is equal to its first operand, a node, and differs in its derivative: -1 with an error. */
+static int is_value(const Node *node) {
+    if (node->code != USER || operand_node(node, 0) == NULL) return 0;
+    PyObject *found = PyObject_GetAttrString(operation_of(node), "is_value");
+    int truth = found == NULL ? -1 : PyObject_IsTrue(found);
+    Py_XDECREF(found);
+    return truth;
+}
+
 /* Add the row of a node, for which there is room. */
 static int enter(Recording *r, const Node *node, int32_t *row) {
     PyObject *annotation = annotation_of(node);
     Py_ssize_t count = operand_count(node);
     int32_t note = -1, left, right = ABSENT;
-    int code = node->code;
+    int code = node->code, same = is_value(node);
+    if (same < 0) return -1;
+    if (same) {
+        code = IDENTITY;
+        count = 1;
+    }
     if (annotation != NULL) {
         note = place_of(r, annotation, r->annotations);
         if (note == FAILED || start_notes(r) < 0) return -1;

@@ -162,7 +162,8 @@ class Arguments:
             leaves, structure = trees.leaves_of(args)
             pairs = zip(self._leaves, leaves, strict=True)
             return (leaves, pairs) if structure == self._structure else None
-        leaves, left = [], []
+        leaves = []
+        left: list[tuple[Leaf, Any]] = []
         for k, ((structure, kinds, static), value) in enumerate(
             zip(self._parts, args, strict=True)
         ):

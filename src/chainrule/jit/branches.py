@@ -26,7 +26,8 @@ def traced_cond(
     Args:
         recorder: of the trace.
         condition: picks the first.
-        if_so, if_not: the functions.
+        if_so: the first.
+        if_not: the second.
 
     Returns:
         None where only one may run.

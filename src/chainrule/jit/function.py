@@ -21,6 +21,7 @@ from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
 from chainrule.program.form import Program
 from chainrule.rules import described
+from chainrule.sparse import taken_apart
 from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
@@ -121,7 +122,9 @@ class Compiled(Dispatch):
             return self._eagerly(self._reason(error), args, kwargs)
         except NotYet as rare:
             start = time.thread_time()
-            result = self._plainly(args, kwargs)
+            result = taken_apart(self._plainly(args, kwargs))
+            outputs, layout = trees.flatten(result, "compile: the function's result", truths=True)
+            result = layout.unflatten_numbers(numpy.array(outputs, numpy.float64))
             rare.paths.ran_eagerly(rare.prefix, time.thread_time() - start)
             if rare.paths.refused:
                 self._warn_eagerly(self._reason(rare))

@@ -225,7 +225,7 @@ class Inside:
             if path.trace not in self._plain:
                 body = statements(path.trace.program.body)
                 computed = [x.operation for x in body if isinstance(x, Compute)]
-                if any(not x.builtin or isinstance(x, Shown) for x in computed):
+                if path.trace.pulls or any(not x.builtin or isinstance(x, Shown) for x in computed):
                     raise NotAPart
                 self._plain.add(path.trace)
 

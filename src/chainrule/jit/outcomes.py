@@ -121,8 +121,8 @@ class Outcomes:
                 pending += [(a, outcome), (b, outcome)]
             elif code in HOLDS:
                 last = self._last
-                known = last is not None and last[0] == value
-                self._narrow(last[1] if known else self._compared(code, a, b), outcome)
+                known = last[1] if last is not None and last[0] == value else None
+                self._narrow(known or self._compared(code, a, b), outcome)
             self._last = None
 
     def _compared(self, code: int, x: Value, y: Value) -> Comparison:

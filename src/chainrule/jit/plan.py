@@ -16,7 +16,7 @@ from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
 from chainrule.sparse import holds_sparse, taken_apart
 from chainrule.tracing import NotCompilable
-from chainrule.transforms import Gradient, handed_to
+from chainrule.transforms import Gradient, Jacobian, handed_to
 
 from .arguments import Arguments, Packed
 from .captures import Watch
@@ -49,6 +49,7 @@ class Plan(TracedFunction):
         self._form = form
         lanes = owner.vmap is not None
         super().__init__(owner.function, structure, leaves, lanes, owner.max_traces)
+        self.derives = isinstance(owner.point, (Gradient, Jacobian))
         self.threads = owner.threads or thread_count()
         self.watch: Watch | None = None
         self._watched = -1  # how many nodes the watch is for

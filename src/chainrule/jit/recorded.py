@@ -60,6 +60,7 @@ class Recorded:
         loops: those of which one iteration is recorded.
         ended: how many of these have ended.
         values: whether the trace has to know all values.
+        derives: whether what is traced is a transformation: its derivatives are the results.
         keeps: whether a derivative may be asked for after the transformations around it.
         unknown: whether NaN may stand for a value that is not known.
         gradients: by the level of a transformation that asks for a pattern, the gradient in it:
@@ -83,6 +84,7 @@ class Recorded:
         self.loops: list[LoopOf] = []
         self.ended = 0
         self.values = False
+        self.derives = False
         self.keeps = False
         self.unknown = False
         self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}

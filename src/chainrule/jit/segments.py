@@ -61,7 +61,8 @@ class RecordedLinearization:
         inputs: as for a linearization.
         outputs: likewise.
         level: likewise.
-        numbers: the linearization of numbers.
+        numbers: the linearization of numbers, None where its results are those of the trace, whose
+            numbers nobody asks for.
     """
 
     live = True
@@ -75,18 +76,29 @@ class RecordedLinearization:
         inputs: Sequence[Node],
         outputs: Sequence[Any],
         level: int,
-        numbers: LinearizationOfNumbers | Linearization,
+        numbers: LinearizationOfNumbers | Linearization | None,
     ) -> None:
         self._recorded = recorded
         self._inputs = [*inputs]
         self._outputs = [*outputs]
         self._level = level
-        self._numbers = numbers
+        self._found = numbers
         self._segment = recorded.segment(began, inputs, outputs)
         self._around = [other for other in PROGRESS.names if other != level]
         self._nodes: Linearization | None = None
         self._is_closed = False
         self._waiting: list[Node] = []  # results that stand for nodes of the level
+
+    @property
+    def _numbers(self) -> LinearizationOfNumbers | Linearization:
+        """The linearization of numbers."""
+        if self._found is None:
+            found = numeric_passes(self._inputs, self._outputs, self._level)
+            if found is None or self._is_closed:
+                raise ValuesWanted
+            self._found = found[0]
+        assert self._found is not None
+        return self._found
 
     def closed(self, values: Sequence[Any]) -> list[Any]:
         """Values after the level is closed."""
@@ -290,6 +302,9 @@ class RecordedLinearization:
             return nodes
         if self._is_followed() and self._has_values():
             results = _passed(self._of_nodes(), forward, given)
+        elif self._found is None:
+            self._recorded.unknown = True
+            results = [math.nan] * len(self._outputs if forward else self._inputs)
         else:
             numbers = [x._number if isinstance(x, Node) else x for x in given]
             results = _passed(self._numbers, forward, numbers)
@@ -354,7 +369,10 @@ def recorded_linearization(
     """
     if not any(isinstance(y, Node) and y._level >= level for y in outputs):
         return None
-    found = numeric_passes(inputs, outputs, level)
+    trace = PROGRESS.recorded_level
+    innermost = not any(trace < other < level for other in PROGRESS.names)
+    unasked = recorded.derives and not recorded.values and innermost
+    found = numeric_passes(inputs, outputs, level, structure=unasked)
     if found is None:
         if recorded.unknown:
             raise ValuesWanted
@@ -362,5 +380,5 @@ def recorded_linearization(
         return None
     numbers, live = found
     if not live and level not in recorded.gradients:
-        return numbers
+        return numbers  # None if these are not asked for: the caller makes its own
     return RecordedLinearization(recorded, began, inputs, outputs, level, numbers)

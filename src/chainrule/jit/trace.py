@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
@@ -34,6 +34,11 @@ from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
 from .whiles import traced_while
 
+_TRACED: Final[dict[str, Callable[..., Any]]] = {
+    "scan": traced_once,
+    "while": traced_while,
+    "cond": traced_cond,
+}
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
 
@@ -80,6 +85,7 @@ class Recorder:
         inputs: those of the trace.
         tables: what it has looked up.
         printed: how often the function has called debug_print.
+        pulls: whether there are operations with a pull-back.
         split: the line of the last comparison with an outcome that it must have.
     """
 
@@ -92,7 +98,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._once = plain.once if self.loops else set()
+        self._once = {"scan", *plain.once} if self.loops else set()
         self.unrolled = False
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
@@ -104,6 +110,7 @@ class Recorder:
         self._comparisons: list[tuple[ConditionNode, Site]] = []
         self.operations: list[Operation] = []  # of the user's
         self.split = ""
+        self.pulls = False
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -118,17 +125,9 @@ class Recorder:
             return None
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
-    def loop(self, *args: Any) -> Any:
-        """The results of a loop that is recorded as one iteration; None for a plain loop."""
-        return traced_once(self, *args) if self.loops else None
-
-    def while_loop(self, *args: Any) -> Any:
-        """The value after a loop that ends by a condition, in a tuple; None for a plain loop."""
-        return traced_while(self, *args) if "while" in self._once else None
-
-    def cond(self, *args: Any) -> Any:
-        """What one of two functions gives, in a tuple; None where only one may run."""
-        return traced_cond(self, *args) if "cond" in self._once else None
+    def loop(self, what: str, *args: Any) -> Any:
+        """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
+        return _TRACED[what](self, *args) if what in self._once else None
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.
@@ -257,6 +256,7 @@ class Trace:
         captured: nodes from outside that are known already; they come first.
         by_captured: by how many of the captured nodes they are differentiated, by default all.
         plain: where comparisons are plain bools.
+        derives: whether the function is a transformation, whose derivatives are its results.
 
     Attributes:
         lanes: whether the program will run over lanes; to be said before it is wanted.
@@ -269,6 +269,7 @@ class Trace:
         n_results: how many of the program's outputs are the result; the others are its derivatives
             by the nodes among the inputs.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
+        pulls: whether derivatives of it are a user's, in part.
         split: the line of the comparison at which it left another trace; "" for the first.
     """
 
@@ -282,8 +283,10 @@ class Trace:
         captured: Sequence[Node] = (),
         by_captured: int | None = None,
         plain: PlainSites | None = None,
+        derives: bool = False,
     ) -> None:
         self._function = function
+        self._derives = derives
         self._point = point
         self._make_inputs = make_inputs
         self._live = live
@@ -339,6 +342,7 @@ class Trace:
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
         self.split = recorder.split
+        self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
 
     def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
@@ -346,6 +350,7 @@ class Trace:
         with recording(recorder) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
+            recorder.recorded.derives = self._derives
             try:
                 result = self._function(self._make_inputs(inputs))
                 outputs, self.layout = flatten(
@@ -378,6 +383,8 @@ class Trace:
             if parents and not recorder.segments:
                 outputs = outputs + _derivatives(parents, len(self._live), outputs, level)
             if parents and recorder.segments:
+                if recorder.pulls:
+                    raise Untraceable("a derivative of a user's")
                 self._places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
             else:
                 self._places = []

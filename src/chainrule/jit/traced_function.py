@@ -33,6 +33,7 @@ class TracedFunction:
         n_inputs: how many inputs it has, captured nodes aside.
         live: the inputs that may be nodes.
         layout: of the result.
+        derives: whether it is a transformation, whose derivatives are its results.
         trace_seconds: how long tracing took so far.
     """
 
@@ -58,6 +59,7 @@ class TracedFunction:
             self._shared.extend([leaf.axis is None] * leaf.size)
         self.n_inputs = len(self._shared)
         self.layout: trees.Layout | None = None
+        self.derives = False
         self.trace_seconds = 0.0
         self._by_captured = by_captured
         self._plain = PlainSites()
@@ -104,6 +106,7 @@ class TracedFunction:
                 paths.captured,
                 self._by_captured,
                 self._plain,
+                self.derives,
             )
         except Restart:
             self.paths = Paths(self, paths.captured)

@@ -17,6 +17,7 @@ from chainrule.comparing import ConditionNode
 from chainrule.node import Node, apply
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.program.recording import LOOKUP
+from chainrule.rules import Operation
 
 from .loops import Iteration, like
 
@@ -100,6 +101,7 @@ class _Numbers:
         self, recorder: Recorder, iteration: Iteration, goes_on: Node, after: Sequence[Any]
     ) -> None:
         self._known: dict[int, float] = {}  # what is the same in all iterations, by id
+        self._operations: dict[int, Operation] = {}
         self._carries = iteration.carries
         self._goes_on, self._after = goes_on, after
         inside: dict[int, Node] = {}
@@ -113,10 +115,11 @@ class _Numbers:
                 if recorder.recorded.is_unknown(x):
                     recorder.make_plain("while")
                 self._known[id(x)] = x._number
-            elif _hangs_on_more(x._operation):
+            elif x._operation is None or _hangs_on_more(x._operation):
                 recorder.make_plain("while")
             else:
                 inside[id(x)] = x
+                self._operations[id(x)] = x._operation
                 waiting += [y for y in x.operands if isinstance(y, Node)]
         self._inside = sorted(inside.values(), key=lambda x: x._serial)
 
@@ -136,7 +139,7 @@ class _Numbers:
             known.update(zip(map(id, self._carries), state, strict=True))
             for x in self._inside:
                 operands = [known[id(y)] if isinstance(y, Node) else y for y in x.operands]
-                known[id(x)] = x._operation.evaluate(operands)
+                known[id(x)] = self._operations[id(x)].evaluate(operands)
             if not known[id(self._goes_on)]:
                 break
             new = [known[id(x)] if isinstance(x, Node) else x for x in self._after]
@@ -146,6 +149,6 @@ class _Numbers:
         return state
 
 
-def _hangs_on_more(operation: Any) -> bool:
+def _hangs_on_more(operation: Operation) -> bool:
     """Whether an operation has another value than that of its operands, or may not run in vain."""
-    return operation in (None, UNKNOWN, LOOKUP) or operation.can_raise
+    return operation in (UNKNOWN, LOOKUP) or operation.can_raise

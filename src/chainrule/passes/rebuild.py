@@ -29,15 +29,6 @@ from chainrule.program.form import (
 )
 
 
-def rebuilt(program: Program) -> Program:
-    """The program with constants folded, and loops left by what is constant.
-
-    Args:
-        program: one without carries; it stays as it is, but shares its arrays with the result.
-    """
-    return Rebuilding(program, Builder(program.inputs, program.guards)).finished()
-
-
 class Rebuilding:
     """Builds the statements of a program with another builder.
 

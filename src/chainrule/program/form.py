@@ -316,6 +316,10 @@ class Leave(End):
     __slots__ = ()
 
 
+IS_VALUE: Final = (Compute, Load, Gather, Carry, Last, Enter)
+"""What statements use as operands."""
+
+
 class Diagonal(NamedTuple):
     """Which entries of a matrix a pass forwards gives: for each row one or none.
 

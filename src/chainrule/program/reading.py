@@ -14,6 +14,7 @@ from chainrule.rules import OPERATIONS
 from .form import (
     CONSTANT,
     INPUT,
+    IS_VALUE,
     SUMS,
     VALUES,
     Add,
@@ -179,7 +180,7 @@ class _Reader:
             self._count(self._runs * self._ends[statement.segment])
         if "note" in x:
             statement.note = _at(self._notes, x["note"], "note")
-        if isinstance(statement, (Compute, Load, Gather, Last, Enter)):
+        if isinstance(statement, IS_VALUE):
             self._values.append(statement)
         return statement
 

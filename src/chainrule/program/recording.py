@@ -45,6 +45,7 @@ _MARKS: Final = {
 }
 _DIGIT: Final = 1 << 10
 CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
+_IDENTITY: Final = CODE_OF[OPERATIONS["identity"]]
 
 TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
 """Of an input of the run and the elements of a table, which look-ups name by it; no value."""
@@ -343,6 +344,8 @@ class Recording:
         else:
             operands = [self._operand(x) for x in node.operands]
             code = CODE_OF.get(operation, USER)
+            if operation.is_value and isinstance(node.operands[0], Node):
+                operands, code = operands[:1], _IDENTITY
             if code == USER:
                 place = self._place(operation, self.operations)
                 columns.append(USER, len(columns.pool), len(operands), note)

@@ -17,6 +17,7 @@ from .form import (
     BY_VALUE,
     CONSTANT,
     INPUT,
+    IS_VALUE,
     SUMS,
     VALUES,
     Add,
@@ -45,7 +46,6 @@ from .form import (
 )
 from .nests import Numbers, added, count, instance, numbers, unique
 
-_VALUES = (Compute, Load, Gather, Carry, Last, Enter)
 _ALL = (INPUT, CONSTANT, VALUES, SUMS)
 _KINDS: Final[dict[type[Statement], Sequence[str]]] = {
     Load: _ALL,
@@ -173,7 +173,7 @@ class _Structure:
                 self._index(getattr(x, part), name)
 
     def _operand(self, x: Operand, user: str) -> None:
-        if isinstance(x, _VALUES):
+        if isinstance(x, IS_VALUE):
             if x not in self._visible:
                 raise ProgramError(
                     f"{user} uses {_name(x)} before it is there, or outside of its loop"

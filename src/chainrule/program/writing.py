@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .form import (
+    IS_VALUE,
     Array,
-    Carry,
     Compute,
-    Enter,
-    Gather,
     Index,
     Last,
-    Load,
     Loop,
     Operand,
     Program,
@@ -133,7 +130,7 @@ class _Writer:
         return found
 
     def _define(self, x: Statement) -> None:
-        if isinstance(x, (Compute, Load, Gather, Carry, Last, Enter)):
+        if isinstance(x, IS_VALUE):
             self._values[x] = f"%{len(self._values)}"
 
 

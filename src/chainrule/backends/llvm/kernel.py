@@ -269,9 +269,10 @@ def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
         while parts.shape[2] > 1:
             half = parts.shape[2] // 2
             parts = parts[:, :, :half] + parts[:, :, half:]
-    sums = parts[:, :, 0].T
+    sums: NDArray[np.float64] = parts[:, :, 0].T
     if units == 1:
-        return sums[0]
+        first: NDArray[np.float64] = sums[0]
+        return first
     total = np.zeros(rows)
     _add_units(sums, total)
     return total

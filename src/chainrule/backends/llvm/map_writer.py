@@ -71,8 +71,10 @@ class MapWriter:
         chain = self._map.chain
         carries = [carry for carry, found in self._map.sums.items() if found is None]
         now: dict[Operand, str] = {carry: totals[carry] for carry in carries}
-        if is_scan(chain) and {self._writer.resolved(x.next) for x in carries} == {*chain}:
-            return dict.fromkeys(carries, self._scan(chain[0], now))
+        if is_scan(chain) and all(self._writer.resolved(x.next) is chain[0] for x in carries):
+            used = [self._writer.resolved(x) in now for x in chain[0].operands]
+            if sum(used) == 1:
+                return dict.fromkeys(carries, self._scan(chain[0], now))
         lanes: dict[Statement, dict[int, str]] = {x: {} for x in (*carries, *chain)}
         for lane in self._order:
             for carry in carries:
@@ -82,13 +84,13 @@ class MapWriter:
                 lanes[x][lane] = now[x] = self._written(x, operands, "double", 1)
             nexts = [self._in_lane(carry.next, lane, now) for carry in carries]
             now = dict(zip(carries, nexts, strict=True))
-        for x, numbers in lanes.items():
+        for handed_on, numbers in lanes.items():
             vector = "poison"
             for lane, number in numbers.items():
                 vector = self._line(
                     f"insertelement {self._type} {vector},double {number},i32 {lane}"
                 )
-            self._known[x] = vector
+            self._known[handed_on] = vector
         return {carry: now[carry] for carry in carries}
 
     def _in_lane(self, x: Operand, lane: int, now: dict[Operand, str]) -> str:

@@ -87,7 +87,7 @@ def as_map(
     sums = {carry: None if terms is None else terms[0] for carry, terms in found.items()}
     handed_on = [carry for carry, terms in sums.items() if terms is None]
     split = _split(body, handed_on, carries, same) if handed_on else (body, [], [])
-    if split is None or (handed_on and not _is_worth_it(body, split[1])):
+    if split is None or (handed_on and not _is_worth_it(loop, body, split[1])):
         return None
     if not handed_on and not _pays(loop, body, inner, carries, same, width):
         return None
@@ -140,10 +140,15 @@ def _split(
     return early, chain, [*late, *body[last + 1 :]]
 
 
-def _is_worth_it(body: Sequence[Statement], chain: Sequence[Compute]) -> bool:
+def _is_worth_it(loop: Loop, body: Sequence[Statement], chain: Sequence[Compute]) -> bool:
     """Whether enough is left for vectors, beside what is computed one after the other."""
-    left = [x for x in body if isinstance(x, Compute) and x not in chain]
-    return is_scan(chain) or len(left) > len(chain) or any(_is_call(x) for x in left)
+    left = [x for x in statements(body) if isinstance(x, Compute) and x not in chain]
+    if any(_is_call(x) for x in left):
+        return True
+    accesses = [x.index for x in statements(body) if isinstance(x, (Load, Store))]
+    if any(stride_of(x, loop) is None for x in accesses):
+        return False  # it would take as long
+    return is_scan(chain) or len(left) > len(chain)
 
 
 def is_scan(chain: Sequence[Compute]) -> bool:

@@ -56,9 +56,9 @@ def machine_code(
     name = _name(request) if cache.is_on() else ""
     entry = cache.get(name) if name else None
     if entry is not None:
-        description, (numbers, *objects) = entry
+        description, (numbers, *kept) = entry
         code = Code(**description)
-        return code, np.frombuffer(numbers, np.uint8), load(code, objects)
+        return code, np.frombuffer(numbers, np.uint8), load(code, kept)
     count = sum(1 for _ in statements(request.program.body))
     modules = _Modules(request.machine, not request.lanes, count > LONG)
     code, data = lower(request, modules.take)

@@ -244,8 +244,8 @@ function listen() {
   useTheme(dark.matches ? 'dark' : 'light');
   dark.addEventListener('change', () => useTheme(dark.matches ? 'dark' : 'light'));
   let theme = null;
-  addEventListener('beforeprint', () => { theme = document.documentElement.dataset.theme; useTheme('light'); picture.fit(); });
-  addEventListener('afterprint', () => { useTheme(theme); picture.begin(); });
+  addEventListener('beforeprint', () => { theme = document.documentElement.dataset.theme; useTheme('light'); picture.print(true); });
+  addEventListener('afterprint', () => { useTheme(theme); picture.print(false); });
 }
 
 function useTheme(theme) { document.documentElement.dataset.theme = theme; }

@@ -10,6 +10,7 @@ const TURN = 34; // beside lines: where these edges turn
 const FOOT = 46; // of the window: the legend
 const READABLE = 10 / 12; // the scale at which the smallest letters, of 12 pixels, have 10
 const SCALES = [1.25, 1.1, 1, 0.92, READABLE];
+const PAPER = [680, 940]; // pixels of a printed page
 const MOST_BOXES = 1500; // in view at once
 const MOST_LABELS = 60; // on lit edges
 const LONGEST_LABEL = 20;
@@ -75,6 +76,7 @@ class Picture {
     this.stretch = [1, 1]; // of the gaps between columns, and of heights
     this.view = { x: 0, y: 0, scale: 1 };
     this.fitted = true;
+    this.onPaper = false;
   }
 
   isGroup(box) { return box >= this.graph.count; }
@@ -104,7 +106,8 @@ class Picture {
   // In one line if it can be read well so; the largest scale at which everything is in the window, then
   // the widest gaps; where it has no room the least scale at which it can be read
   spread() {
-    const largest = (lines) => SCALES.find((s) => this.fitsAt(s, [1, 1], lines)) ?? 0;
+    const scales = this.onPaper ? [...SCALES, 0.7, 0.6, 0.5, 0.4] : SCALES; // paper can't be moved
+    const largest = (lines) => scales.find((s) => this.fitsAt(s, [1, 1], lines)) ?? 0;
     const [one, several] = [largest(false), largest(true)];
     const wrap = one < 1 && (several > one || one === 0);
     const scale = (wrap ? several : one) || READABLE;
@@ -590,6 +593,7 @@ class Picture {
   // The window onto the picture
 
   get window() {
+    if (this.onPaper) return PAPER;
     const { clientWidth, clientHeight } = this.svg;
     return [clientWidth || 800, clientHeight || 500];
   }
@@ -613,6 +617,17 @@ class Picture {
     if (this.walk.step > 0 && this.walk.active.length) this.centre(this.covers[this.walk.active[0]]);
   }
 
+  // As large as the graph is on paper, or the window onto it again
+  print(onPaper) {
+    this.onPaper = onPaper;
+    this.begin();
+    const [width, height] = this.sizes.get(this.whole);
+    const frame = [-PADDING, -PADDING, width, height - HEADING + 10].join(' ');
+    if (onPaper) this.svg.setAttribute('viewBox', frame);
+    else this.svg.removeAttribute('viewBox');
+    this.svg.style.maxWidth = onPaper ? `${width * this.view.scale}px` : '';
+  }
+
   middleAt(scale) {
     const [width, height] = this.window;
     const size = this.sizes.get(this.whole);
@@ -622,7 +637,7 @@ class Picture {
 
   show() {
     const { x, y, scale } = this.view;
-    this.scene.setAttribute('transform', `translate(${x} ${y}) scale(${scale})`);
+    this.scene.setAttribute('transform', this.onPaper ? '' : `translate(${x} ${y}) scale(${scale})`);
     this.svg.classList.toggle('far', scale < 0.45);
   }
 
