@@ -181,6 +181,60 @@ def test_bounds_move() -> None:
     assert grad(lambda a: 2.0 * minimize_scalar(lambda x: x * x, bounds=(a, 3.0)))(1.0) == 2.0
 
 
+@pytest.mark.parametrize("mode", [lambda f: f, compile])
+def test_bounds_where_the_slope_is_zero(mode: Callable[..., Any]) -> None:
+    """What is next to a bound tells a minimum there from a maximum."""
+    assert (
+        abs(
+            mode(lambda p: minimize_scalar(lambda x: cm.cos(p * x), bounds=(0.0, 6.0)))(1.0) - cm.pi
+        )
+        < 1e-11
+    )
+    assert mode(lambda p: minimize_scalar(lambda x: -p * x * x, bounds=(0.0, 1.0)))(1.0) == 1.0
+    assert mode(lambda p: minimize_scalar(lambda x: -p * x * x, bounds=(-1.0, 0.0)))(1.0) == -1.0
+    assert mode(lambda p: minimize_scalar(lambda x: p * x * x, bounds=(-1.0, 0.0)))(1.0) == 0.0
+    assert mode(lambda p: minimize_scalar(lambda x: p * x * x, bounds=(0.0, 1.0)))(1.0) == 0.0
+    assert mode(lambda p: minimize_scalar(lambda x: p + 0.0 * x, bounds=(2.0, 3.0)))(1.0) == 2.0
+
+
+@pytest.mark.parametrize("mode", [lambda f: f, compile])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda p: root(lambda x: p + 0.0 * x, 0.0),
+        lambda p: root(lambda x: x - p * 2e300, 1.0),
+        lambda p: root(lambda x: cm.exp(x) - 100.0 * p, 1.0),  # a secant back from far is short
+        lambda p: fixed_point(lambda x: cm.exp(p * x), 1.0),
+    ],
+)
+def test_no_solution_that_is_none(mode: Callable[..., Any], f: Callable[[Any], Any]) -> None:
+    """A short step alone doesn't make a solution, nor does infinity."""
+    with pytest.raises(RuntimeError, match="has not converged"):
+        mode(f)(1.0)
+
+
+def test_starts() -> None:
+    """From any start there is a root or an error, whatever the scale."""
+
+    def functions(scale: float, end: float) -> Any:
+        yield lambda x: scale * (cm.exp(x) - cm.exp(end)), end
+        yield lambda x: scale * (x**9 - end), end ** (1 / 9)
+        yield lambda x: scale * cm.atan(x - end), end
+
+    random = Random(5)
+    found = 0
+    for _ in range(100):
+        x0, end = random.gauss(0.0, 3.0), random.uniform(1.0, 5.0)
+        for f, wanted in functions(10.0 ** random.randint(-290, 290), end):
+            try:
+                x = root(f, x0)
+            except (RuntimeError, OverflowError):
+                continue
+            assert abs(x - wanted) < 1e-10
+            found += 1
+    assert found > 50
+
+
 def test_numbers_give_numbers() -> None:
     """Without nodes there are none."""
     assert type(root(lambda x: x * x - 2.0, 1)) is float
