@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +54,42 @@ def test_what_is_kept_is_limited() -> None:
         assert kept._size == sum(x.size for found in kept._kept.values() for x in found)
         assert kept._size <= pool.LARGEST_KEPT
         assert len(kept._kept[size]) == 3
+
+
+def test_arrays_that_go_in_the_middle() -> None:
+    """The garbage collector may let arrays go between any two steps."""
+
+    class Interrupted(OrderedDict[int, Any]):
+        def get(self, size: int, default: Any = None) -> Any:
+            found = super().get(size, default)
+            self.interrupt(size)
+            return found
+
+        def setdefault(self, size: int, default: Any = None) -> Any:
+            found = super().setdefault(size, default)
+            self.interrupt(size)
+            return found
+
+        def items(self) -> Any:
+            found = [*super().items()]
+            self.interrupt(found[0][0])
+            return found
+
+        def interrupt(self, size: int) -> None:
+            for other in (pool.LARGEST_KEPT // 2, pool.LARGEST_KEPT // 2 - 1, size):
+                kept.give_back(np.empty(other, np.uint8))
+            assert kept.take(size) is not None
+
+    kept = pool._Pool()
+    kept._kept = Interrupted()
+    sizes = [pool.LARGEST_KEPT // 4, pool.LARGEST_KEPT // 8, pool.LARGEST_KEPT // 2] * 3
+    for size in sizes:
+        memory = [kept.take(size) for _ in range(3)]
+        for x in memory:
+            kept.give_back(x)
+        every = [x for found in OrderedDict.values(kept._kept) for x in found]
+        assert kept._size == sum(x.size for x in every)
+        assert len({id(x) for x in every}) == len(every)
 
 
 def test_results_of_calls_stay() -> None:

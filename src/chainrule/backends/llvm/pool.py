@@ -8,12 +8,11 @@ limit; and what is larger begins where a huge page does.
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from typing import Any, Final
 
 import numpy
-
-from chainrule import forking
 
 from .addresses import address_of
 
@@ -30,23 +29,28 @@ class _Pool:
     def __init__(self) -> None:
         self._kept: OrderedDict[int, list[Any]] = OrderedDict()
         self._size = 0
-        self._lock = forking.lock()  # an array may go at any time
+        # Nobody waits for it: an array may go at any time, also in the middle of what is here, and
+        # in a child of a process in which another thread was here. Then memory is the system's.
+        self._lock = threading.Lock()
 
     def take(self, size: int) -> Any:
         """Memory of a size."""
-        with self._lock:
-            kept = self._kept.get(size)
-            if kept:
-                self._size -= size
-                return kept.pop()
+        if self._lock.acquire(blocking=False):
+            try:
+                kept = self._kept.get(size)
+                if kept:
+                    self._size -= size
+                    return kept.pop()
+            finally:
+                self._lock.release()
         return numpy.empty(size, numpy.uint8)
 
     def give_back(self, memory: Any) -> None:
         """Keep memory, and rather what is new than what is old."""
         size = memory.size
-        if size > LARGEST_KEPT:
+        if size > LARGEST_KEPT or not self._lock.acquire(blocking=False):
             return
-        with self._lock:
+        try:
             self._kept.setdefault(size, []).append(memory)
             self._kept.move_to_end(size)
             self._size += size
@@ -57,6 +61,8 @@ class _Pool:
                     self._size -= oldest
                 else:
                     del self._kept[oldest]
+        finally:
+            self._lock.release()
 
 
 _POOL: Final = _Pool()
