@@ -161,6 +161,26 @@ def test_tables_of_inner_loops(seed: int) -> None:
     assert max(len(table.numbers) for table, _ in index.tables) <= len(own)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_tables_of_ragged_loops(seed: int) -> None:
+    """Loops that run as often on the whole as even ones do have tables of their own."""
+    random = Random(seed)
+    for _ in range(50):
+        domain = ROOT
+        for _ in range(3):
+            first, step = random.randint(0, 4), random.randint(-1, 2)
+            last = domain.iterations[-1] if domain.chain else numpy.zeros(1, dtype=numpy.int64)
+            domain = Domain(domain, numpy.maximum(first + step * last, 0))
+            domain.loop = Loop(Indices().index(domain.parent or ROOT, domain.trips))
+        period = max(1, domain.count // random.randint(1, 4))
+        own = numpy.array([random.randint(-9, 9) for _ in range(period)])
+        instances = numpy.arange(domain.count)
+        numbers = own[instances % period] + random.randint(-2, 2) * (instances // period)
+        index = Indices().index(domain, numbers)
+        if domain.count:
+            assert (nests.numbers(index, tuple(domain.loops)) == numbers).all()
+
+
 def scaled(x: list[Any], _: Any) -> list[Any]:
     """A vector times the sum of its squares."""
     scale = cm.dot(x, x)

@@ -258,10 +258,13 @@ class Indices:
         """The index of any numbers by the instance, without outer loops that only add to them."""
         place = self.instance(domain)
         strides: list[tuple[Loop, int]] = []
-        for outer in domain.chain:
-            period, rest = divmod(len(numbers), outer.longest[-1])
+        instances = domain.instances
+        for outer, iteration in zip(domain.chain, domain.iterations, strict=True):
+            period = len(numbers) // outer.longest[-1]
             by_outer = (outer.loop, period)
-            if rest or by_outer not in place.strides:
+            instances = instances - period * iteration
+            # Loops in it may run as often on the whole, but not in each of its iterations.
+            if by_outer not in place.strides or instances.min() < 0 or instances.max() >= period:
                 break
             if any(outer.loop in index.loops() for _, index in place.tables):
                 break
