@@ -235,6 +235,19 @@ def test_starts() -> None:
     assert found > 50
 
 
+def test_tolerance() -> None:
+    """A jump in a bracket is found as closely as the tolerance says."""
+    random = Random(3)
+    for _ in range(50):
+        jump, xtol = random.uniform(0.0, 3.0), 10.0 ** random.uniform(-12.0, -1.0)
+        scales = random.uniform(0.1, 1.0), random.uniform(0.1, 1.0)
+
+        def f(x: Any, jump: float = jump, scales: tuple[float, float] = scales) -> Any:
+            return cm.where(x < jump, -scales[0], scales[1])
+
+        assert abs(root(f, bracket=(0.0, 3.0), xtol=xtol) - jump) <= 1.001 * xtol
+
+
 def test_numbers_give_numbers() -> None:
     """Without nodes there are none."""
     assert type(root(lambda x: x * x - 2.0, 1)) is float

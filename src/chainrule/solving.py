@@ -120,8 +120,10 @@ def fixed_point(
         second = _detached(search.value(first))
         bend = second - 2.0 * first + x
         step = first - x
-        limit = where(absolute(bend) > 0.0, x - divide(step * step, bend), second)
-        return limit, limit - x
+        limit = where(absolute(bend) > 0.0, x - step * divide(step, bend), second)
+        # Where a function climbs far, its second value hides how far off the first one was.
+        near = absolute(step) <= _NEAR * (1.0 + absolute(x))
+        return limit, where(near, limit - x, step)
 
     x, _ = search.iterated(extrapolated, (search.start(x0, "x0"), math.inf))
     return search.solution(lambda x: x - search.value(x), x)
@@ -166,9 +168,10 @@ def minimize_scalar(
         low, high = search.valley(slope, search.start(x0, "x0"))
     else:
         low, high = search.pair(bounds, "bounds")
-        if _detached(slope(low)) >= 0.0:
+        low, high = search.descent(slope, low, high), search.descent(slope, high, low)
+        if low is None:
             return bounds[0]
-        if _detached(slope(high)) <= 0.0:
+        if high is None:
             return bounds[1]
     return search.solution(slope, search.between(slope, low, high))
 
@@ -241,7 +244,8 @@ class _Search:
 
         def goes_on(state: tuple[Any, ...]) -> Any:
             x, step, *_ = state
-            done = absolute(step) <= self._tolerance(x)
+            step = where(absolute(x) < math.inf, absolute(step), math.nan)
+            done = step <= self._tolerance(x)
             return where(done, 0.0, 1.0) > 0.0  # also with NaN
 
         try:
@@ -255,13 +259,22 @@ class _Search:
     def secant(self, g: Function, x: Any) -> Any:
         """A zero of a function from a start on."""
 
-        def step(x: Any, change: Any, y: Any, last: Any) -> tuple[Any, ...]:
-            change = where(absolute(y) <= 0.0, 0.0, divide(-y * change, y - last))
-            return x + change, change, _detached(g(x + change)), y
+        def step(x: Any, _: Any, change: Any, y: Any, last: Any) -> tuple[Any, ...]:
+            change = where(absolute(y) <= 0.0, 0.0, change * divide(y, last - y))
+            # A last step may be short just because the one before it went far: whether there is a
+            # zero close by shows as soon as this one goes as far as the tolerance.
+            least = self._tolerance(x)
+            short = absolute(change) <= least
+            moved = where(short, where(change < 0.0, -least, least), change)
+            there = _detached(g(x + moved))
+            nearer = where(absolute(there) <= absolute(y), sign(there) * sign(y), 0.0)
+            found = where(short, nearer, 1.0) <= 0.0
+            x = x + where(found, change, moved)
+            return x, where(found, 0.0, math.inf), moved, there, y
 
         change = 1e-4 + 1e-4 * absolute(x)
         y, last = _detached(g(x + change)), _detached(g(x))
-        return self.iterated(step, (x + change, change, y, last))[0]
+        return self.iterated(step, (x + change, math.inf, change, y, last))[0]
 
     def between(self, g: Function, low: Any, high: Any) -> Any:
         """A zero of a function in an interval.
@@ -277,7 +290,7 @@ class _Search:
                 f" f({_shown(low)}) is {_shown(at_low)} and f({_shown(high)}) is {_shown(at_high)}"
             )
 
-        def step(best: Any, half: Any, _: Any, part: Any, *points: Any) -> tuple[Any, ...]:
+        def step(best: Any, width: Any, _: Any, part: Any, *points: Any) -> tuple[Any, ...]:
             a, b, f_a, f_b = points  # the zero is between a, the latest, and b
             x = a + part * (b - a)
             y = _detached(g(x))
@@ -287,7 +300,7 @@ class _Search:
             a, f_a = x, y
             nearer = absolute(f_a) < absolute(f_b)
             best, value = where(nearer, a, b), where(nearer, f_a, f_b)
-            half = where(absolute(value) > 0.0, 0.5 * (b - a), 0.0)
+            width = where(absolute(value) > 0.0, b - a, 0.0)
             # Inverse quadratic interpolation, where it is sure to fall between a and b.
             place, height = divide(a - b, c - b), divide(f_a - f_b, f_c - f_b)
             bent = maximum(height * height - place, (1.0 - height) ** 2 - (1.0 - place))
@@ -296,7 +309,7 @@ class _Search:
             ) * divide(f_b, f_c - f_b)
             least = divide(0.5 * self._tolerance(best), absolute(b - a))
             part = minimum(maximum(where(bent < 0.0, part, 0.5), least), 1.0 - least)
-            return best, half, value, part, a, b, f_a, f_b
+            return best, width, value, part, a, b, f_a, f_b
 
         state = low, math.inf, at_low, 0.5, low, high, at_low, at_high
         x, _, y, *_ = self.iterated(step, state)
@@ -306,6 +319,17 @@ class _Search:
                 f" zero: a value near it is {_shown(y)}"
             )
         return x
+
+    def descent(self, slope: Function, end: Any, other: Any) -> Any:
+        """Where a function begins to fall from one end of an interval; None if it does not.
+
+        If the slope at the end is 0, what is next to it decides.
+        """
+        for x in (end, end + _NEAR * (other - end)):
+            rise = sign(_detached(slope(x))) * sign(other - end)
+            if rise != 0.0:
+                return None if rise > 0.0 else x
+        return None
 
     def valley(self, slope: Function, x: Any) -> tuple[Any, Any]:
         """Bounds around a minimum of a function with this slope."""
