@@ -235,6 +235,19 @@ def test_starts() -> None:
     assert found > 50
 
 
+def test_no_zero_where_numbers_are_coarse() -> None:
+    """Short steps uphill are none to a zero."""
+    random = Random(4)
+    for _ in range(100):
+        at = random.gauss(0.0, 1.0) * 1e12
+
+        def f(x: Any, at: float = at) -> Any:
+            return 1.0 + (x - at) * (x - at)
+
+        with pytest.raises(RuntimeError, match="has not converged"):
+            root(f, at + random.gauss(0.0, 1.0) * 10.0 ** random.randint(-3, 3))
+
+
 def test_tolerance() -> None:
     """A jump in a bracket is found as closely as the tolerance says."""
     random = Random(3)

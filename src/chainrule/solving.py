@@ -259,15 +259,17 @@ class _Search:
     def secant(self, g: Function, x: Any) -> Any:
         """A zero of a function from a start on."""
 
-        def step(x: Any, _: Any, change: Any, y: Any, last: Any) -> tuple[Any, ...]:
-            change = where(absolute(y) <= 0.0, 0.0, change * divide(y, last - y))
+        def step(x: Any, _: Any, before: Any, y: Any, last: Any) -> tuple[Any, ...]:
+            change = where(absolute(y) <= 0.0, 0.0, before * divide(y, last - y))
             # A last step may be short just because the one before it went far: whether there is a
-            # zero close by shows as soon as this one goes as far as the tolerance.
+            # zero close by shows as soon as this one goes as far as the tolerance. The sign changes
+            # there; or two short steps have not come nearer.
             least = self._tolerance(x)
+            most = where(absolute(before) <= 2.0 * least, absolute(y), math.inf)
             short = absolute(change) <= least
             moved = where(short, where(change < 0.0, -least, least), change)
             there = _detached(g(x + moved))
-            nearer = where(absolute(there) <= absolute(y), sign(there) * sign(y), 0.0)
+            nearer = where(absolute(there) > most, 0.0, sign(there) * sign(y))
             found = where(short, nearer, 1.0) <= 0.0
             x = x + where(found, change, moved)
             return x, where(found, 0.0, math.inf), moved, there, y
