@@ -2,7 +2,7 @@
 
 A forked child has one thread. A lock that another thread held in the parent would stay locked in
 the child for ever, and what it guards may be half changed. Each lock of this package is therefore
-either taken around every fork, or free in every child.
+either taken around every fork, or free in every child, or nobody waits for it.
 """
 
 from __future__ import annotations
