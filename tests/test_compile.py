@@ -28,6 +28,7 @@ from threads import run_in_threads
 import chainrule as cr
 from chainrule import Node
 from chainrule import math as crmath
+from chainrule.jit import paths as paths_module
 from chainrule.jit import trace as trace_module
 from chainrule.jit.function import MAX_SPECIALIZATIONS, MAX_STATIC_PLANS
 from chainrule.program.interpreter import interpret
@@ -1467,8 +1468,9 @@ def test_prepare_for_shapes(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("reduce", [None, "sum"])
-def test_compiling_must_pay_for_lanes(reduce: Any) -> None:
+def test_compiling_must_pay_for_lanes(reduce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes on paths that few take run eagerly, and each has its result where it belongs."""
+    monkeypatch.setattr(paths_module, "LONG_EAGERLY", 0.0)
 
     def f(x: Any, k: int) -> Any:
         while x > 1.0:

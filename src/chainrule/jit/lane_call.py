@@ -14,7 +14,7 @@ from chainrule.backends.llvm.kernel import Regular, reduce_lanes
 from chainrule.backends.llvm.pool import empty
 
 from .arguments import Packed
-from .paths import FEW, Path, Paths, Prefix
+from .paths import Path, Paths, Prefix
 
 TOGETHER = 1024
 """Lanes whose results are kept before they are put into arrays."""
@@ -126,14 +126,7 @@ class LaneCall:
 
     def _pays(self, prefix: Prefix, lanes: Any) -> bool:
         """Whether to record a path for some lanes."""
-        if self._eager is None:
-            return True
-        paths = self._paths
-        if not paths.run_seconds and paths.traces >= FEW:
-            start = time.thread_time()
-            self._eager(self._packed.values, int(lanes[0]))
-            paths.run_seconds = time.thread_time() - start
-        return paths.pays(prefix, len(lanes))
+        return self._eager is None or self._paths.pays(prefix, len(lanes))
 
     def _run_eagerly(self) -> None:
         """Compute the lanes that are left one after another."""
