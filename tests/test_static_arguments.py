@@ -6,6 +6,7 @@ import array
 import re
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
+import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -209,16 +210,16 @@ def test_arrays_with_another_arithmetic_are_refused(value: Any) -> None:
 
 
 def test_lanes_of_objects() -> None:
-    """Eagerly, with a warning that says what is in the way."""
+    """Arrays run eagerly, with a warning that says so; numbers and nodes are compiled."""
     ragged = np.empty(2, dtype=object)
     ragged[:] = [np.ones(2), np.ones(3)]
     with pytest.warns(RuntimeWarning, match="may hold something else in each lane, here ndarray"):
         assert cr.compile(vmap(lambda x: x.sum()))(ragged).tolist() == [2.0, 3.0]
-    with pytest.warns(RuntimeWarning, match=r"an object array over the lanes; convert it with .as"):
-        assert cr.compile(vmap(lambda x: x * 2.0))(np.array([1.0, 2], dtype=object)).tolist()
-    nodes = np.array([Node(1.0), Node(2.0)])
-    with pytest.warns(RuntimeWarning, match="an array of nodes over the lanes"):
-        cr.compile(vmap(lambda x: x * 2.0))(nodes)
+    twice = cr.compile(vmap(lambda x: x * 2.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert twice(np.array([1.0, 2], dtype=object)).tolist() == [2.0, 4.0]
+        assert [y.data for y in twice(np.array([Node(1.0), Node(2.0)]))] == [2.0, 4.0]
 
 
 CHANGES: list[Callable[[list[Any]], object]] = [
@@ -251,3 +252,15 @@ def test_lists_of_static_values_that_change_between_calls(
     for _ in range(3):
         assert compiled(x, pairs) == chosen(x, pairs)
     assert compiled(x, list(pairs)) == chosen(x, pairs)
+
+
+@pytest.mark.parametrize("first", [[1, 2], (1, 2), [(3, 4)]])
+def test_nothing_in_the_place_of_static_values(first: Any) -> None:
+    """An empty sequence is not one of which nothing is known yet."""
+
+    def total(places: Any, x: Any) -> Any:
+        return x * (1.0 + len(places)) if places else -x
+
+    compiled = cr.compile(total)
+    for places in (first, type(first)(), first, type(first)()):
+        assert compiled(places, 2.5) == total(places, 2.5)

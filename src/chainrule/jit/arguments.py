@@ -146,7 +146,8 @@ class Arguments:
             static = part.kind in _SEQUENCES and all(leaf.is_exact for leaf in own)
             self._parts.append((part, own, static))
         self._one_by_one = any(static for _, _, static in self._parts)
-        self._last: list[tuple[tuple[Any, ...], list[Any]]] = [((), [])] * len(self._parts)
+        # For each of them its elements last time, and leaves; at first those that none has.
+        self._last: list[tuple[tuple[Any, ...], list[Any]]] = [((object(),), [])] * len(self._parts)
 
     def taken(
         self, args: tuple[Any, ...]
