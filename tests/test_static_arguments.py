@@ -5,8 +5,8 @@ from __future__ import annotations
 import array
 import re
 import threading
-from collections import Counter, OrderedDict, defaultdict, deque
 import warnings
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
