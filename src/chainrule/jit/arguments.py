@@ -354,6 +354,16 @@ def checked_array(numbers: Any, kind: str) -> Any:
     return numbers.astype(numpy.float64)
 
 
+def as_computed(leaf: Leaf, value: Any) -> Any:
+    """A leaf without nodes in the precision of machine code, which is not that of all arrays."""
+    if leaf.kind == "number" and not isinstance(value, float):
+        return to_float(value, "compile")
+    if leaf.kind in ("array", "indices") and isinstance(value, numpy.ndarray):
+        kind = numpy.float64 if leaf.kind == "array" else numpy.int64
+        return value.astype(kind, copy=False)
+    return float(value) if leaf.kind == "array" else value
+
+
 @functools.lru_cache(maxsize=256)
 def _spaced(
     shape: tuple[int, ...], strides: tuple[int, ...], axis: int | None
