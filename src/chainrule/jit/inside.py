@@ -6,6 +6,7 @@ runs, and the graph goes through it.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -16,12 +17,12 @@ from chainrule import trees
 from chainrule.backends.llvm.pieces import mean
 from chainrule.debugging import Shown
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
-from chainrule.program.form import Compute, Loop, Program, Statement, statements
+from chainrule.program.form import Compute, Loop, Program, Slice, Statement, statements
 from chainrule.tracing import PROGRESS, NotCompilable, has_ended
 from chainrule.whole import WholeNode
 
 from .arguments import Leaf, Packed, checked_array
-from .parts import Part, objects
+from .parts import Part, as_numbers, objects
 from .paths import Paths, TooManyTraces, run_point
 from .results import LaneResult
 from .stages import Block, Stage
@@ -196,6 +197,7 @@ class Inside:
             part = Part(stage, values, lanes, plan.owner.label)
             found = part.applied(blocks)
             self._check(paths)
+            found = _without_constants(found, [path.trace.program for path in paths.all()])
             sums = [array for array, axis in zip(found, axes, strict=True) if axis is None]
             return LaneResult(plan.layout, axes, 0).assembled(
                 numpy.concatenate(sums) if sums else None,
@@ -217,7 +219,9 @@ class Inside:
         size = trace.layout.size
         part = Part(self._stage([Block(size)]), values, 0, plan.owner.label)
         (array,) = part.applied(blocks, [outputs[:size]])
-        return trace.layout.unflatten(array.tolist())
+        constant = _constant(trace.program, size)
+        numbers = zip(array.tolist(), outputs.tolist(), constant, strict=False)
+        return trace.layout.unflatten([x if is_one else y for y, x, is_one in numbers])
 
     def _check(self, paths: Paths) -> None:
         """Raise NotAPart if derivatives must be nodes: users' operations say them in Python."""
@@ -259,6 +263,27 @@ def _numbers(value: Any, leaf: Leaf) -> Any:
         return checked_array(value, leaf.kind)  # a copy: the caller may change it meanwhile
     nodes = any(isinstance(x, Node) for x in value.ravel().tolist())
     return numpy.asarray(value) if nodes else value.astype(numpy.float64)
+
+
+def _constant(program: Program, count: int) -> list[bool]:
+    """For each of the first outputs whether it is a constant, which is no node in eager code."""
+    found: list[bool] = []
+    for x in program.outputs:
+        found += [False] * x.size if isinstance(x, Slice) else [isinstance(x, float)]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def _without_constants(arrays: Sequence[Any], programs: Sequence[Program]) -> list[Any]:
+    """The leaves of results over lanes; those that are constant in all programs as numbers."""
+    sizes = [array.shape[-1] for array in arrays]
+    kinds = [_constant(program, sum(sizes)) for program in programs]
+    constant = iter([all(kind) for kind in zip(*kinds, strict=True)])
+    return [
+        as_numbers(array) if all([*itertools.islice(constant, size)]) else array
+        for array, size in zip(arrays, sizes, strict=True)
+    ]
 
 
 def _operations(body: Sequence[Statement]) -> float:
