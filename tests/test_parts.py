@@ -265,6 +265,22 @@ def test_constants_of_a_result_are_numbers(reduce: Any, always: None, calls: lis
     assert len(calls) >= 3
 
 
+def test_what_can_not_be_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function itself runs, and is not traced again."""
+    monkeypatch.setattr(inside, "SECONDS_OF_A_TRACE", 0.0)
+    runs: list[float] = []
+
+    def f(x: Any, scale: Any) -> Any:
+        runs.append(scale)
+        return x * len(scale.hex())
+
+    compiled = cr.compile(f)
+    for _ in range(3):
+        assert cr.grad(lambda x: compiled(x, 1.5))(2.0) == len(1.5.hex())
+    assert len(runs) == 4
+    assert [type(x) is float for x in runs].count(False) == 1
+
+
 def test_errors_are_the_functions(always: None) -> None:
     """What is wrong in a call inside is said as by the function itself."""
     part = cr.compile(lambda t, i: t[i[0]] * 2.0)

@@ -18,12 +18,12 @@ from chainrule.backends.llvm.pieces import mean
 from chainrule.debugging import Shown
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.program.form import Compute, Loop, Program, Slice, Statement, statements
-from chainrule.tracing import PROGRESS, NotCompilable, has_ended
+from chainrule.tracing import PROGRESS, has_ended
 from chainrule.whole import WholeNode
 
 from .arguments import Leaf, Packed, checked_array
 from .parts import Part, as_numbers, objects
-from .paths import Paths, TooManyTraces, run_point
+from .paths import Paths, run_point
 from .results import LaneResult
 from .stages import Block, Stage
 from .trace import Restart
@@ -61,7 +61,7 @@ def called_inside(owner: Compiled, args: tuple[Any, ...], kwargs: dict[str, Any]
             return inside.result(leaves, values, lanes)
         if inside.is_small and kinds is not None and _NUMBERS.issuperset(kinds):
             owner.small_inside.add(kinds)
-    except (NotAPart, TypeError, ValueError, NotCompilable, TooManyTraces):
+    except Exception:
         pass  # the function itself says what is wrong, if something is
     start = time.perf_counter()
     result = owner._plainly(args, kwargs)
@@ -141,6 +141,7 @@ class Inside:
             known = plan.paths.traces > 0
             if not known and lanes < FEW_LANES and self.seconds < SECONDS_OF_A_TRACE:
                 return False
+            self._of_a_lane = 0.0  # if it can't be traced
             program = self.trace(values)
             self._of_a_lane = SECONDS_OF_AN_OPERATION * _operations(program.body)
             self.is_small = not plan.lanes and self._of_a_lane < LEAST_SECONDS
