@@ -28,6 +28,7 @@ from threads import run_in_threads
 import chainrule as cr
 from chainrule import Node
 from chainrule import math as crmath
+from chainrule.jit import paths as paths_module
 from chainrule.jit import trace as trace_module
 from chainrule.jit.function import MAX_SPECIALIZATIONS, MAX_STATIC_PLANS
 from chainrule.program.interpreter import interpret
@@ -440,7 +441,7 @@ def test_an_array_of_nodes_over_lanes() -> None:
     y[1].backward()
     assert [node.grad for node in x[:2]] == [0.0, 6.0]
     assert [node.data for node in f(x)] == [1.0, 9.0, 4.0]
-    assert f(np.array([1.0, 2], dtype=object)).tolist() == [1.0, 4.0]
+    assert f(np.array([1.0, 2.0], dtype=object)).tolist() == [1.0, 4.0]
     odd = np.array([1.0, None], dtype=object)
     with pytest.raises(TypeError), pytest.warns(RuntimeWarning, match="here NoneType None"):
         f(odd)
@@ -1497,8 +1498,9 @@ def test_prepare_for_shapes(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("reduce", [None, "sum"])
-def test_compiling_must_pay_for_lanes(reduce: Any) -> None:
+def test_compiling_must_pay_for_lanes(reduce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes on paths that few take run eagerly, and each has its result where it belongs."""
+    monkeypatch.setattr(paths_module, "LONG_EAGERLY", 0.0)
 
     def f(x: Any, k: int) -> Any:
         while x > 1.0:

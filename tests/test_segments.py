@@ -203,6 +203,7 @@ def test_what_is_left_inside_raises() -> None:
 def test_results_that_are_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their numbers are not computed while they are recorded, if they decide nothing."""
     passes: list[bool] = []
+
     def noted(*args: Any, **named: Any) -> Any:
         passes.append(not named.get("structure", False))
         return numeric_passes(*args, **named)

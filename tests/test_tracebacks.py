@@ -67,13 +67,16 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "Node": lambda: Node("a"),  # type: ignore[arg-type]
     "Operation": lambda: Operation("", lambda x: x, []),
     "Recording": lambda: chainrule.Recording([1.0]),  # type: ignore[list-item]
+    "TrainingSet": lambda: chainrule.TrainingSet([], Node(1.0), []),
     "array": lambda: chainrule.array("a"),
     "check_grads": lambda: chainrule.check_grads(lambda x: x, (1.0,), order=0),
     "compile": lambda: chainrule.compile(1),  # type: ignore[call-overload]
     "custom_gradient": lambda: chainrule.custom_gradient(1),  # type: ignore[arg-type]
     "debug_print": lambda: chainrule.debug_print(1),  # type: ignore[arg-type]
+    "backward_frames": lambda: chainrule.backward_frames(1),  # type: ignore[arg-type]
     "draw_graph": lambda: chainrule.draw_graph(1),  # type: ignore[arg-type]
     "explore": lambda: chainrule.explore(1),  # type: ignore[arg-type]
+    "fixed_point": lambda: chainrule.fixed_point(abs, "a"),
     "group": lambda: chainrule.group(""),
     "grad": lambda: chainrule.grad(1),  # type: ignore[arg-type]
     "hessian": lambda: chainrule.hessian(1),  # type: ignore[arg-type]
@@ -82,6 +85,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "jacobian": lambda: chainrule.jacobian(1),  # type: ignore[arg-type]
     "jacrev": lambda: chainrule.jacrev(1),  # type: ignore[arg-type]
     "jvp": lambda: chainrule.jvp(abs, 1.0, (1.0,)),  # type: ignore[arg-type]
+    "minimize_scalar": lambda: chainrule.minimize_scalar(abs),
+    "root": lambda: chainrule.root(abs, bracket=(1.0, 2.0)),
     "segment_sum": lambda: chainrule.segment_sum([1.0], []),
     "stop_gradient": lambda: chainrule.stop_gradient("a"),
     "take": lambda: chainrule.take([1.0], "a"),
@@ -389,12 +394,14 @@ def stops(history: nn.History, model: nn.Module) -> None:
 def test_warnings_name_the_users_line() -> None:
     """Whatever lies between."""
     far = chainrule.compile(lambda x: 1.0 if x > 0 else -x, max_traces=1)
-    over = chainrule.compile(chainrule.vmap(lambda x: 2 * x))
+    over = chainrule.compile(chainrule.vmap(lambda x: x.sum()))
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = [np.ones(2), np.ones(3)]
     far(1.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         far(-1.0)
-        over(np.array([Node(1.0), Node(2.0)]))
+        over(ragged)
         nn.fit(nn.MLP(2, [1]), X, Y, callbacks=[stops])
     assert len(caught) == 3
     assert {Path(str(warning.filename)).name for warning in caught} == {HERE}

@@ -36,7 +36,7 @@ class Annotation:
             the line is told when somebody asks for it; or None.
     """
 
-    __slots__ = ("groups", "name", "place")
+    __slots__ = ("_line", "groups", "name", "place")
 
     def __init__(
         self, name: str | None, groups: tuple[str, ...], place: str | tuple[CodeType, int] | None
@@ -44,14 +44,15 @@ class Annotation:
         self.name = name
         self.groups = groups
         self.place = place
+        self._line = None if isinstance(place, tuple) else place
 
     @property
     def line(self) -> str | None:
         """The line of code, as :func:`line_of` says it; None where it was not recorded."""
-        if isinstance(self.place, tuple):
+        if self._line is None and isinstance(self.place, tuple):
             code, offset = self.place
-            return _line_text(code, _line_number(code, offset))
-        return self.place
+            self._line = _line_text(code, _line_number(code, offset))
+        return self._line
 
     def named(self, name: str | None) -> Annotation:
         """The same with another name."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy
 import optree
 
+from chainrule import forking
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
@@ -82,7 +83,7 @@ class Layout:
             leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
 
-    @functools.cached_property
+    @forking.computed_once
     def _runs(self) -> list[tuple[Shape | None, int]]:
         """Shapes of leaves, with how many of the same follow each other."""
         return [(shape, len([*run])) for shape, run in itertools.groupby(self.shapes)]

@@ -111,7 +111,7 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
             return Leaf("indices", shape, axis)
         if kind == "O":
             if axis is not None:
-                raise NodesOverLanes(_objects_over_lanes(value))
+                raise _objects_over_lanes(value)
             return Leaf("nodes", shape)
         if kind == "b" and axis is None:
             return Leaf("static", value=("mask", shape, value.tobytes()))
@@ -224,17 +224,18 @@ def stand_in(leaf: Any) -> Any:
         ) from None
 
 
-def _objects_over_lanes(array: Any) -> str:
+def _objects_over_lanes(array: Any) -> NotCompilable:
     """Why an object array has no layout that all lanes share."""
-    for x in array.ravel().tolist():
-        if isinstance(x, Node):
-            return "an array of nodes over the lanes gives each lane other nodes"
-        if not trees.is_number(x):
-            return (
+    found = array.ravel().tolist()
+    if all(isinstance(x, Node) or type(x) is float for x in found):
+        return NodesOverLanes("an array of nodes over the lanes gives each lane other nodes")
+    for x in found:
+        if not isinstance(x, Node) and not trees.is_number(x):
+            return NotCompilable(
                 "an object array over the lanes may hold something else in each lane, here"
                 f" {described(x)}"
             )
-    return "an object array over the lanes; convert it with .astype(float)"
+    return NotCompilable("an object array over the lanes; convert it with .astype(float)")
 
 
 _NUMBER = Leaf("number")

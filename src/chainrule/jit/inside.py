@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy
 
 from chainrule import trees
-from chainrule.backends.llvm.pieces import mean
 from chainrule.debugging import Shown
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
-from chainrule.program.form import Compute, Loop, Program, Slice, Statement, statements
+from chainrule.program.form import Compute, Program, Slice, statements
 from chainrule.tracing import PROGRESS, has_ended
 from chainrule.whole import WholeNode
 
 from .arguments import Leaf, Packed, checked_array
 from .parts import Part, as_numbers, objects
-from .paths import Paths, run_point
+from .paths import Paths, eager_seconds, run_point
 from .results import LaneResult
 from .stages import Block, Stage
 from .trace import Restart
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from .function import Compiled
     from .plan import Plan
 
-SECONDS_OF_AN_OPERATION: Final = 6e-7
-"""What an operation takes where the function itself runs on nodes, with its derivative."""
 LEAST_SECONDS: Final = 1e-4
 """What a call as an operation of its own takes in any case."""
 FEW_LANES: Final = 32
@@ -143,7 +140,7 @@ class Inside:
                 return False
             self._of_a_lane = 0.0  # if it can't be traced
             program = self.trace(values)
-            self._of_a_lane = SECONDS_OF_AN_OPERATION * _operations(program.body)
+            self._of_a_lane = eager_seconds(program.body)
             self.is_small = not plan.lanes and self._of_a_lane < LEAST_SECONDS
         seconds = self._of_a_lane * max(1, lanes)
         if seconds < LEAST_SECONDS:
@@ -285,14 +282,3 @@ def _without_constants(arrays: Sequence[Any], programs: Sequence[Program]) -> li
         as_numbers(array) if all([*itertools.islice(constant, size)]) else array
         for array, size in zip(arrays, sizes, strict=True)
     ]
-
-
-def _operations(body: Sequence[Statement]) -> float:
-    """How many operations a run computes, about."""
-    total = 0.0
-    for x in body:
-        if isinstance(x, Loop):
-            total += mean(x.trips) * _operations(x.body)
-        elif isinstance(x, Compute):
-            total += 1.0
-    return total

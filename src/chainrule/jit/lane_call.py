@@ -14,7 +14,7 @@ from chainrule.backends.llvm.kernel import Regular, reduce_lanes
 from chainrule.backends.llvm.pool import empty
 
 from .arguments import Packed
-from .paths import FEW, Path, Paths, Prefix
+from .paths import Path, Paths, Prefix
 
 TOGETHER = 1024
 """Lanes whose results are kept before they are put into arrays."""
@@ -131,18 +131,7 @@ class LaneCall:
 
     def _pays(self, prefix: Prefix, lanes: Any) -> bool:
         """Whether to record a path for some lanes."""
-        if self._eager is None:
-            return True
-        paths = self._paths
-        if not paths.run_seconds and paths.traces >= FEW:
-            start = time.thread_time()
-            try:
-                self._eager(self._packed.values, int(lanes[0]))
-            except Exception:
-                self._eager = None
-                return True
-            paths.run_seconds = time.thread_time() - start
-        return paths.pays(prefix, len(lanes))
+        return self._eager is None or self._paths.pays(prefix, len(lanes))
 
     def _run_eagerly(self) -> bool:
         """Compute the lanes that are left one after another; gives whether that went well.
@@ -158,6 +147,8 @@ class LaneCall:
             try:
                 rows = [self._eager(self._packed.values, lane) for lane in some.tolist()]
             except Exception:
+                if self._paths.refused:
+                    raise
                 self._eager = None
                 return False
             self._fill(some, numpy.array(rows))

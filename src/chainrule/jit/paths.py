@@ -19,12 +19,13 @@ import numpy
 from chainrule import forking
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel
+from chainrule.backends.llvm.pieces import mean
 from chainrule.backends.llvm.shared import Functions, SharedCode
 from chainrule.debugging import Shown
 from chainrule.engine import ENGINE
 from chainrule.node import Node
 from chainrule.passes.going_on import going_on
-from chainrule.program.form import Program
+from chainrule.program.form import Compute, Loop, Program, Statement
 
 from .small import pattern_of_result
 from .trace import Trace
@@ -47,6 +48,11 @@ MOST_LOST = 100_000
 
 MANY = 20
 """Paths that run without a trace of which a warning is due; of traces five times as many."""
+LONG_EAGERLY = 0.5
+"""Seconds that these must have taken."""
+
+SECONDS_OF_AN_OPERATION = 6e-7
+"""What an operation takes where the function itself runs on nodes, with its derivative."""
 
 LONG = 20_000
 """Instructions of a call during which other threads may go on."""
@@ -213,6 +219,7 @@ class Paths:
         self._lines: Counter[str] = Counter()  # at which traces have left others
         self._warned = False
         self.run_seconds = 0.0
+        self._seconds_eagerly = 0.0
         self._latest: deque[Path] = deque(maxlen=FEW)
         self._lost: dict[int, float] = {}  # seconds, by the hash of the path
         self._followed: dict[
@@ -298,6 +305,8 @@ class Paths:
             return False
         if self.traces < FEW:
             return True
+        if not self.run_seconds:  # none has run so far
+            self.run_seconds = eager_seconds(self._latest[-1].trace.program.body)
         lost = self._lost.get(hash(prefix), 0.0) + self._ended(runs) * self.run_seconds
         return lost >= self._cost()
 
@@ -320,13 +329,14 @@ class Paths:
     def ran_eagerly(self, prefix: Prefix, seconds: float, runs: int = 1) -> None:
         """Note how long runs took that went without a trace of their path."""
         self.run_seconds = seconds / runs
+        self._seconds_eagerly += seconds
         key = hash(prefix)
         if len(self._lost) >= MOST_LOST and key not in self._lost:
             self._lost.clear()
         # A trace would have been of use to those that follow it to its end.
         lost = self._ended(runs) * self.run_seconds
         self._lost[key] = self._lost.get(key, 0.0) + lost
-        if len(self._lost) >= MANY:
+        if len(self._lost) >= MANY and self._seconds_eagerly > LONG_EAGERLY:
             self._warn_of_many()
 
     def _warn_of_many(self) -> None:
@@ -384,3 +394,14 @@ def run_point(paths: Paths, packed: Packed, patient: bool) -> tuple[Trace, Any]:
             return path.trace, outputs
         before = path
         prefix = path.after(status)
+
+
+def eager_seconds(body: Sequence[Statement]) -> float:
+    """What a run would take if the function itself ran on nodes, with its derivative, about."""
+    total = 0.0
+    for x in body:
+        if isinstance(x, Loop):
+            total += mean(x.trips) * eager_seconds(x.body)
+        elif isinstance(x, Compute):
+            total += SECONDS_OF_AN_OPERATION
+    return total

@@ -191,6 +191,8 @@ class Plan(TracedFunction):
             try:
                 numbers, layout = self._run_eagerly(packed.values, 0)
             except Exception:  # Python's numbers refuse what machine code computes, 1.0 / 0.0 say
+                if paths.refused:
+                    raise
                 trace, outputs = run_point(paths, packed, patient=False)
             else:
                 paths.ran_eagerly(rare.prefix, time.thread_time() - start)
