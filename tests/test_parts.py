@@ -276,7 +276,7 @@ def test_what_can_not_be_traced(monkeypatch: pytest.MonkeyPatch) -> None:
 
     compiled = cr.compile(f)
     for _ in range(3):
-        assert cr.grad(lambda x: compiled(x, 1.5))(2.0) == len(1.5.hex())
+        assert cr.grad(lambda x: compiled(x, 1.5))(2.0) == len((1.5).hex())
     assert len(runs) == 4
     assert [type(x) is float for x in runs].count(False) == 1
 
