@@ -33,7 +33,7 @@ class Composition:
     text: str
 
 
-KINDS = ("number", "tree", "lanes", "lanes", "outside", "table", "gradient")
+KINDS = ("number", "tree", "lanes", "lanes", "total", "outside", "table", "gradient")
 
 
 def composition(
@@ -53,12 +53,14 @@ def composition(
         _part(random, wrap, depth, kinds, captured, texts) for _ in range(random.choice((1, 1, 2)))
     ]
     outer = expression(random, 0, 3)
-    how = random.randrange(3)
+    how = random.randrange(4)
 
     def function(xs: Sequence[Any]) -> Any:
         values = list(xs)
         for part in parts:
             values += part(values)
+        if how == 3:
+            return values[-1]
         total = outer(values[::-1])
         if how == 0:
             total = total + cm.log(1.5 + values[-1] * values[-1])
@@ -120,6 +122,14 @@ def _part(
     if kind == "gradient":
         slope = wrap(cr.grad(lambda x, y: inner([x, y, 0.5 * x])))
         return lambda xs: [slope(xs[-1], xs[1])]
+    if kind == "total":
+        rows = np.random.default_rng(random.randrange(1000)).normal(size=LANES)
+        reduce: Any = random.choice(("sum", "mean"))
+        moving = random.random() < 0.5
+        total = wrap(
+            cr.vmap(lambda w, row: inner([w[0], w[1], row]), in_axes=(None, 0), reduce=reduce)
+        )
+        return lambda xs: [total(np.array([xs[-1], xs[1]]), rows * xs[0] if moving else rows)]
     return _lanes(random, wrap, inner, other, texts)
 
 

@@ -441,7 +441,7 @@ def test_an_array_of_nodes_over_lanes() -> None:
     y[1].backward()
     assert [node.grad for node in x[:2]] == [0.0, 6.0]
     assert [node.data for node in f(x)] == [1.0, 9.0, 4.0]
-    assert f(np.array([1.0, 2], dtype=object)).tolist() == [1.0, 4.0]
+    assert f(np.array([1.0, 2.0], dtype=object)).tolist() == [1.0, 4.0]
     odd = np.array([1.0, None], dtype=object)
     with pytest.raises(TypeError), pytest.warns(RuntimeWarning, match="here NoneType None"):
         f(odd)
@@ -1428,6 +1428,36 @@ def test_compiling_must_pay() -> None:
         assert compiled(points[-1]) == pytest.approx(cr.value_and_grad(f)(points[-1]), rel=1e-13)
     assert compiled.stats().traces == before  # it has its own by now
     assert before < 100
+
+
+ENDS: list[Callable[[Any, Any], Any]] = [
+    lambda x, a: 1.0 / (x - 0.5) + a,  # which Python's numbers refuse
+    lambda x, a: (3.0 - x) ** 0.5 + a,  # which they make complex
+    lambda x, a: (1e160 * (x - 0.5)) ** 2 + a,  # too large for these
+    lambda x, a: x + a * a / 3.0,
+]
+
+
+@pytest.mark.parametrize("lanes", [False, True])
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.filterwarnings("ignore:.*(takes|divide|invalid|overflow)")
+def test_paths_that_do_not_pay_give_the_same(end: Callable[[Any, Any], Any], lanes: bool) -> None:
+    """Numbers that Python refuses, and arrays of less precision, are those of compiled code."""
+
+    def f(x: Any, row: Any) -> Any:
+        left = x
+        while left > 0.0:
+            left = left - 1.0
+        return end(x - 5.0 if x > 5.0 else x, row[1])
+
+    points = np.array([*(np.arange(12) + 0.5), 20.5, 20.5])
+    rows = np.array([[k, 1.0 / (k + 3.0)] for k in range(len(points))], np.float32)
+    expected = [cr.compile(f)(x, row) for x, row in zip(points.tolist(), rows, strict=True)]
+    compiled = cr.compile(cr.vmap(f) if lanes else f)
+    pairs = zip(points.tolist(), rows, strict=True)
+    found = compiled(points, rows) if lanes else [compiled(x, row) for x, row in pairs]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert not compiled.stats().eager
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])

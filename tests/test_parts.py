@@ -242,6 +242,45 @@ def test_no_derivative_in_python(always: None, calls: list[str]) -> None:
         assert cr.compile(cr.grad(part))(2.0) == pytest.approx(cr.grad(f)(2.0))
 
 
+@pytest.mark.parametrize("reduce", [None, "sum"])
+def test_constants_of_a_result_are_numbers(reduce: Any, always: None, calls: list[str]) -> None:
+    """As they are where the function itself runs: they can be counts, and weights of NumPy's."""
+
+    def f(x: Any) -> Any:
+        return {"loss": x * x, "count": 3, "weights": np.array([0.5, 2.0]), "both": [x, 1.0]}
+
+    compiled = cr.compile(cr.vmap(f, reduce=reduce))
+    points = np.array([1.0, 2.0])
+
+    def loss(x: Any, found: Any) -> Any:
+        rows = [found["loss"], found["count"], found["both"][1]]
+        a, count, one = (np.sum(row) for row in rows)
+        return a * float(count) * np.linalg.norm(found["weights"]) + x[0] * float(one)
+
+    expected = cr.grad(lambda x: loss(x, cr.vmap(f, reduce=reduce)(x)))(points)
+    assert cr.grad(lambda x: loss(x, compiled(x)))(points).tolist() == expected.tolist()
+    single = cr.compile(f)
+    slope = cr.grad(lambda x: single(x)["loss"] * float(single(x)["count"]))(2.0)
+    assert slope == 12.0
+    assert len(calls) >= 3
+
+
+def test_what_can_not_be_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function itself runs, and is not traced again."""
+    monkeypatch.setattr(inside, "SECONDS_OF_A_TRACE", 0.0)
+    runs: list[float] = []
+
+    def f(x: Any, scale: Any) -> Any:
+        runs.append(scale)
+        return x * len(scale.hex())
+
+    compiled = cr.compile(f)
+    for _ in range(3):
+        assert cr.grad(lambda x: compiled(x, 1.5))(2.0) == len((1.5).hex())
+    assert len(runs) == 4
+    assert [type(x) is float for x in runs].count(False) == 1
+
+
 def test_errors_are_the_functions(always: None) -> None:
     """What is wrong in a call inside is said as by the function itself."""
     part = cr.compile(lambda t, i: t[i[0]] * 2.0)

@@ -209,7 +209,7 @@ def test_arrays_with_another_arithmetic_are_refused(value: Any) -> None:
 
 
 def test_lanes_of_objects() -> None:
-    """Eagerly, with a warning that says what is in the way."""
+    """Arrays run eagerly, with a warning that says so; numbers and nodes are compiled."""
     ragged = np.empty(2, dtype=object)
     ragged[:] = [np.ones(2), np.ones(3)]
     with pytest.warns(RuntimeWarning, match="may hold something else in each lane, here ndarray"):
@@ -249,3 +249,15 @@ def test_lists_of_static_values_that_change_between_calls(
     for _ in range(3):
         assert compiled(x, pairs) == chosen(x, pairs)
     assert compiled(x, list(pairs)) == chosen(x, pairs)
+
+
+@pytest.mark.parametrize("first", [[1, 2], (1, 2), [(3, 4)]])
+def test_nothing_in_the_place_of_static_values(first: Any) -> None:
+    """An empty sequence is not one of which nothing is known yet."""
+
+    def total(places: Any, x: Any) -> Any:
+        return x * (1.0 + len(places)) if places else -x
+
+    compiled = cr.compile(total)
+    for places in (first, type(first)(), first, type(first)()):
+        assert compiled(places, 2.5) == total(places, 2.5)

@@ -125,6 +125,24 @@ def test_read_only() -> None:
         compile(lambda x: x[SIZE])(numpy.ones(SIZE))
 
 
+def test_attributes() -> None:
+    """Those that it has are there at first sight, and it says so of others as arrays do."""
+    runs = []
+
+    def f(x: Any) -> Any:
+        runs.append(type(x))
+        try:
+            values = x.tolist()
+        except TypeError:
+            values = [x[0]]
+        return sum(values) + (0.0 if hasattr(x, "nothing") else 1.0)
+
+    assert compile(f)(numpy.ones(SIZE)) == SIZE + 1.0
+    assert len(runs) == 1
+    runs.clear()
+    assert compile(lambda x: 2.0 * getattr(x, "nothing", x[1]))(numpy.ones(SIZE)) == 2.0
+
+
 def test_size_of_traces() -> None:
     """What nobody asks for has no row: the recording is as long for any length."""
     rows = []

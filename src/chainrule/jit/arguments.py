@@ -146,7 +146,8 @@ class Arguments:
             static = part.kind in _SEQUENCES and all(leaf.is_exact for leaf in own)
             self._parts.append((part, own, static))
         self._one_by_one = any(static for _, _, static in self._parts)
-        self._last: list[tuple[tuple[Any, ...], list[Any]]] = [((), [])] * len(self._parts)
+        # For each of them its elements last time, and leaves; at first those that none has.
+        self._last: list[tuple[tuple[Any, ...], list[Any]]] = [((object(),), [])] * len(self._parts)
 
     def taken(
         self, args: tuple[Any, ...]
@@ -352,6 +353,16 @@ def checked_array(numbers: Any, kind: str) -> Any:
             " where whole numbers are no longer floats exactly"
         )
     return numbers.astype(numpy.float64)
+
+
+def as_computed(leaf: Leaf, value: Any) -> Any:
+    """A leaf without nodes in the precision of machine code, which is not that of all arrays."""
+    if leaf.kind == "number" and not isinstance(value, float):
+        return to_float(value, "compile")
+    if leaf.kind in ("array", "indices") and isinstance(value, numpy.ndarray):
+        kind = numpy.float64 if leaf.kind == "array" else numpy.int64
+        return value.astype(kind, copy=False)
+    return float(value) if leaf.kind == "array" else value
 
 
 @functools.lru_cache(maxsize=256)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -21,14 +20,13 @@ from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
 from chainrule.program.form import Program
 from chainrule.rules import described
-from chainrule.sparse import taken_apart
 from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import Leaf, NodesOverLanes, leaf_of, stand_in
 from .inside import NotAPart, called_inside, called_with_nodes
-from .paths import NotYet, Path, TooManyTraces, taking_paths
+from .paths import Path, TooManyTraces, taking_paths
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
@@ -120,15 +118,6 @@ class Compiled(Dispatch):
                 return self._eagerly(str(error), args, kwargs)
         except (TooManyTraces, NotCompilable) as error:
             return self._eagerly(self._reason(error), args, kwargs)
-        except NotYet as rare:
-            start = time.thread_time()
-            result = taken_apart(self._plainly(args, kwargs))
-            outputs, layout = trees.flatten(result, "compile: the function's result", truths=True)
-            result = layout.unflatten_numbers(numpy.array(outputs, numpy.float64))
-            rare.paths.ran_eagerly(rare.prefix, time.thread_time() - start)
-            if rare.paths.refused:
-                self._warn_eagerly(self._reason(rare))
-            return result
         if plan.paths.refused:
             self._warn_eagerly(self._reason(TooManyTraces()))
         if self.vmap is None and not kwargs and not self.check:

@@ -183,7 +183,7 @@ class WholeArray(TracedArray):
     def __getattribute__(self, name: str) -> Any:
         if name not in _KNOWN:
             WholeArray.read(self)
-        return super().__getattribute__(name)
+        return object.__getattribute__(self, name)  # of the class that it has now
 
     def __array_finalize__(self, parent: Any) -> None:
         if type(parent) is WholeArray:

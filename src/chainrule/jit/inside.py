@@ -6,6 +6,7 @@ runs, and the graph goes through it.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -15,13 +16,13 @@ import numpy
 from chainrule import trees
 from chainrule.debugging import Shown
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
-from chainrule.program.form import Compute, Program, statements
-from chainrule.tracing import PROGRESS, NotCompilable, has_ended
+from chainrule.program.form import Compute, Program, Slice, statements
+from chainrule.tracing import PROGRESS, has_ended
 from chainrule.whole import WholeNode
 
 from .arguments import Leaf, Packed, checked_array
-from .parts import Part, objects
-from .paths import Paths, TooManyTraces, eager_seconds, run_point
+from .parts import Part, as_numbers, objects
+from .paths import Paths, eager_seconds, run_point
 from .results import LaneResult
 from .stages import Block, Stage
 from .trace import Restart
@@ -57,7 +58,7 @@ def called_inside(owner: Compiled, args: tuple[Any, ...], kwargs: dict[str, Any]
             return inside.result(leaves, values, lanes)
         if inside.is_small and kinds is not None and _NUMBERS.issuperset(kinds):
             owner.small_inside.add(kinds)
-    except (NotAPart, TypeError, ValueError, NotCompilable, TooManyTraces):
+    except Exception:
         pass  # the function itself says what is wrong, if something is
     start = time.perf_counter()
     result = owner._plainly(args, kwargs)
@@ -137,6 +138,7 @@ class Inside:
             known = plan.paths.traces > 0
             if not known and lanes < FEW_LANES and self.seconds < SECONDS_OF_A_TRACE:
                 return False
+            self._of_a_lane = 0.0  # if it can't be traced
             program = self.trace(values)
             self._of_a_lane = eager_seconds(program.body)
             self.is_small = not plan.lanes and self._of_a_lane < LEAST_SECONDS
@@ -193,6 +195,7 @@ class Inside:
             part = Part(stage, values, lanes, plan.owner.label)
             found = part.applied(blocks)
             self._check(paths)
+            found = _without_constants(found, [path.trace.program for path in paths.all()])
             sums = [array for array, axis in zip(found, axes, strict=True) if axis is None]
             return LaneResult(plan.layout, axes, 0).assembled(
                 numpy.concatenate(sums) if sums else None,
@@ -214,7 +217,9 @@ class Inside:
         size = trace.layout.size
         part = Part(self._stage([Block(size)]), values, 0, plan.owner.label)
         (array,) = part.applied(blocks, [outputs[:size]])
-        return trace.layout.unflatten(array.tolist())
+        constant = _constant(trace.program, size)
+        numbers = zip(array.tolist(), outputs.tolist(), constant, strict=False)
+        return trace.layout.unflatten([x if is_one else y for y, x, is_one in numbers])
 
     def _check(self, paths: Paths) -> None:
         """Raise NotAPart if derivatives must be nodes: users' operations say them in Python."""
@@ -256,3 +261,24 @@ def _numbers(value: Any, leaf: Leaf) -> Any:
         return checked_array(value, leaf.kind)  # a copy: the caller may change it meanwhile
     nodes = any(isinstance(x, Node) for x in value.ravel().tolist())
     return numpy.asarray(value) if nodes else value.astype(numpy.float64)
+
+
+def _constant(program: Program, count: int) -> list[bool]:
+    """For each of the first outputs whether it is a constant, which is no node in eager code."""
+    found: list[bool] = []
+    for x in program.outputs:
+        found += [False] * x.size if isinstance(x, Slice) else [isinstance(x, float)]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def _without_constants(arrays: Sequence[Any], programs: Sequence[Program]) -> list[Any]:
+    """The leaves of results over lanes; those that are constant in all programs as numbers."""
+    sizes = [array.shape[-1] for array in arrays]
+    kinds = [_constant(program, sum(sizes)) for program in programs]
+    constant = iter([all(kind) for kind in zip(*kinds, strict=True)])
+    return [
+        as_numbers(array) if all([*itertools.islice(constant, size)]) else array
+        for array, size in zip(arrays, sizes, strict=True)
+    ]

@@ -100,8 +100,14 @@ class LaneCall:
 
     def _run_each(self, added: tuple[bool, ...] = ()) -> None:
         """Store all outputs, by the code that adds up some of them otherwise."""
+        self._follow([((), None)], added)
+        while self._rest and not self._run_eagerly():
+            rest, self._rest = self._rest, []
+            self._follow(rest, added)
+
+    def _follow(self, pending: list[tuple[Prefix, Any]], added: tuple[bool, ...]) -> None:
+        """The same for lanes on some paths; those for which no trace pays are left."""
         places = self._places()
-        pending: list[tuple[Prefix, Any]] = [((), None)]
         while pending:
             prefix, index = pending.pop()
             if index is not None and not self._pays(prefix, index):
@@ -122,27 +128,35 @@ class LaneCall:
                 assert status is not None
                 lanes = failed if index is None else index[failed]
                 pending.extend(self._regrouped(path, status[failed], lanes))
-        self._run_eagerly()
 
     def _pays(self, prefix: Prefix, lanes: Any) -> bool:
         """Whether to record a path for some lanes."""
         return self._eager is None or self._paths.pays(prefix, len(lanes))
 
-    def _run_eagerly(self) -> None:
-        """Compute the lanes that are left one after another."""
-        if not self._rest:
-            return
-        assert self._eager is not None
+    def _run_eagerly(self) -> bool:
+        """Compute the lanes that are left one after another; gives whether that went well.
+
+        Python's numbers refuse what machine code computes, 1.0 / 0.0 say.
+        """
+        if self._eager is None:
+            return False
         lanes = numpy.concatenate([index for _, index in self._rest])
         start = time.thread_time()
         for first in range(0, len(lanes), TOGETHER):
             some = lanes[first : first + TOGETHER]
-            rows = [self._eager(self._packed.values, lane) for lane in some.tolist()]
+            try:
+                rows = [self._eager(self._packed.values, lane) for lane in some.tolist()]
+            except Exception:
+                if self._paths.refused:
+                    raise
+                self._eager = None
+                return False
             self._fill(some, numpy.array(rows))
         seconds = (time.thread_time() - start) / len(lanes)
         for prefix, index in self._rest:
             self._paths.ran_eagerly(prefix, seconds * len(index), len(index))
         self._rest.clear()
+        return True
 
     def _regrouped(self, path: Path, codes: Any, lanes: Any) -> list[tuple[Prefix, Any]]:
         """The lanes that left a trace, by the prefix they follow; constant ones are filled in."""

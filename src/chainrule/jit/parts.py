@@ -160,7 +160,7 @@ class _Applied:
 
     def __init__(self, part: Part, blocks: Sequence[Any]) -> None:
         self._part = part
-        self._numbers = [*map(_numbers, blocks)]
+        self._numbers = [*map(as_numbers, blocks)]
         self._gradient: Any = None  # of a single result, if it is known
         self._places: dict[int, list[int]] = {}  # of the nodes of a block that has some
         self.nodes: list[Node] = []
@@ -225,14 +225,14 @@ class _Applied:
         changes = objects([0.0 if x is None else x for x in given])
         exact = False
         flat = derivative.of(blocks, changes, is_given, exact)
-        if not is_given.all() and numpy.isnan(_numbers(flat)).any():
+        if not is_given.all() and numpy.isnan(as_numbers(flat)).any():
             exact = True  # 0.0 is a number, and no change is none
             flat = derivative.of(blocks, changes, is_given, exact)
         values: list[Any] = flat.tolist()
-        zeros = numpy.flatnonzero(_numbers(flat) == 0.0)
+        zeros = numpy.flatnonzero(as_numbers(flat) == 0.0)
         if len(zeros):
             unknown = numpy.where(is_given, numpy.nan, 0.0)  # makes all that it comes to unknown
-            come = derivative.of([*map(_numbers, blocks)], unknown, is_given, exact)
+            come = derivative.of([*map(as_numbers, blocks)], unknown, is_given, exact)
             for k in zeros[~numpy.isnan(come[zeros].astype(numpy.float64))].tolist():
                 values[k] = None
         return values
@@ -365,7 +365,7 @@ def _joined(arrays: Sequence[Any]) -> Any:
     return numpy.concatenate([array.ravel() for array in arrays]) if arrays else numpy.empty(0)
 
 
-def _numbers(array: Any) -> Any:
+def as_numbers(array: Any) -> Any:
     """An array of numbers and nodes as numbers."""
     if array.dtype != object:
         return array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from chainrule.sparse import holds_sparse, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Jacobian, handed_to
 
-from .arguments import Arguments, Packed
+from .arguments import Arguments, Packed, as_computed
 from .captures import Watch
 from .indices import OutsideTableError
 from .lane_call import LaneCall
-from .paths import Path, Paths, Prefix, run_point
+from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
 from .statics import State
@@ -183,10 +184,22 @@ class Plan(TracedFunction):
             path.kernel(self._lane_result(n_nodes).added if self.lanes else ())
 
     def _run_point(self, paths: Paths, packed: Packed, nodes: list[Node | None]) -> Any:
-        trace, outputs = run_point(paths, packed, patient=not nodes)
+        try:
+            trace, outputs = run_point(paths, packed, patient=not nodes)
+        except NotYet as rare:
+            start = time.thread_time()
+            try:
+                numbers, layout = self._run_eagerly(packed.values, 0)
+            except Exception:  # Python's numbers refuse what machine code computes, 1.0 / 0.0 say
+                if paths.refused:
+                    raise
+                trace, outputs = run_point(paths, packed, patient=False)
+            else:
+                paths.ran_eagerly(rare.prefix, time.thread_time() - start)
+                return layout.unflatten_numbers(numpy.array(numbers, numpy.float64))
         if not nodes:
             return trace.layout.unflatten_numbers(outputs)
-        numbers: list[Any] = outputs[: trace.n_results].tolist()
+        numbers = outputs[: trace.n_results].tolist()
         rows = outputs[trace.n_results :].reshape(-1, len(nodes))
         return trace.layout.unflatten(self._as_nodes(numbers, rows, nodes))
 
@@ -232,14 +245,19 @@ class Plan(TracedFunction):
 
     def _eager_outputs(self, values: Sequence[Any], lane: int) -> list[float]:
         """The outputs for a lane of a call's leaves, by running the function."""
-        point = [
-            value if leaf.axis is None else lane_of(value, leaf.axis, lane)
-            for leaf, value in zip(self.leaves, values, strict=True)
-        ]
+        outputs, layout = self._run_eagerly(values, lane)
+        self._check_layout(layout)
+        return outputs
+
+    def _run_eagerly(self, values: Sequence[Any], lane: int) -> tuple[list[float], trees.Layout]:
+        """The outputs at a lane, if there are lanes, and their layout, by running the function."""
+        point = []
+        for leaf, value in zip(self.leaves, values, strict=True):
+            at_lane = value if leaf.axis is None else lane_of(value, leaf.axis, lane)
+            point.append(as_computed(leaf, at_lane))
         result = self.at_point(trees.unflatten(self.structure, point))
         outputs, layout = trees.flatten(result, "compile: the function's result", truths=True)
-        self._check_layout(layout)
-        return [y._number if isinstance(y, Node) else y for y in outputs]
+        return [y._number if isinstance(y, Node) else y for y in outputs], layout
 
     def _lane_result(self, n_nodes: int) -> LaneResult:
         if self.result is None or self.result.n_nodes != n_nodes:
