@@ -82,7 +82,7 @@ def test_gif_and_numbered_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ValueError, match="seconds is a number above 0, not 0"):
         frames.save(tmp_path / "a.gif", seconds=0)
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    with pytest.raises(ImportError, match="pip install pillow"):
+    with pytest.raises(ImportError, match=r"pip install 'chainrule\[gif\]'"):
         frames.save(tmp_path / "b.gif")
     assert not (tmp_path / "b.gif").exists()
 

@@ -83,7 +83,9 @@ class Frames(Sequence[GraphDrawing]):
         try:
             from PIL import Image
         except ImportError:
-            raise ImportError("a GIF needs the package pillow: pip install pillow") from None
+            raise ImportError(
+                "a GIF needs the package pillow: pip install 'chainrule[gif]'"
+            ) from None
         pictures = []
         for drawing in self:
             png = drawing.pipe("png", dpi=dpi)
