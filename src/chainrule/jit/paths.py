@@ -48,7 +48,7 @@ MOST_LOST = 100_000
 
 MANY = 20
 """Paths that run without a trace of which a warning is due; of traces five times as many."""
-LONG_EAGERLY = 0.5
+LONG_EAGERLY = 3.0
 """Seconds that these must have taken."""
 
 SECONDS_OF_AN_OPERATION = 6e-7
