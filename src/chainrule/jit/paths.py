@@ -54,6 +54,9 @@ LONG_EAGERLY = 3.0
 SECONDS_OF_AN_OPERATION = 6e-7
 """What an operation takes where the function itself runs on nodes, with its derivative."""
 
+MORE_EAGERLY = 3.0
+"""As often as a statement of a program is computed where the function itself runs, about."""
+
 LONG = 20_000
 """Instructions of a call during which other threads may go on."""
 
@@ -306,7 +309,7 @@ class Paths:
         if self.traces < FEW:
             return True
         if not self.run_seconds:  # none has run so far
-            self.run_seconds = eager_seconds(self._latest[-1].trace.program.body)
+            self.run_seconds = MORE_EAGERLY * eager_seconds(self._latest[-1].trace.program.body)
         lost = self._lost.get(hash(prefix), 0.0) + self._ended(runs) * self.run_seconds
         return lost >= self._cost()
 
