@@ -54,8 +54,12 @@ LONG_EAGERLY = 3.0
 SECONDS_OF_AN_OPERATION = 6e-7
 """What an operation takes where the function itself runs on nodes, with its derivative."""
 
-MORE_EAGERLY = 3.0
-"""As often as a statement of a program is computed where the function itself runs, about."""
+MORE_EAGERLY = 9.0
+"""How much more a run without a trace is taken to cost than its statements, until one has run.
+
+About three times as much is computed then; and the first paths, whose cost is what is known of
+those to come, have made the code that these share.
+"""
 
 LONG = 20_000
 """Instructions of a call during which other threads may go on."""
