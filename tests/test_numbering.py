@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import struct
 from random import Random
@@ -14,7 +13,7 @@ import pytest
 import test_recording
 from test_recording import MEAN, TRIPLE, bits, grown, run
 
-from chainrule import Node, Operation, engine, rules
+from chainrule import Node, Operation, rules
 from chainrule.node import apply
 from chainrule.program import numbering as module
 from chainrule.program.numbering import Numbering
@@ -45,15 +44,8 @@ from chainrule.program.recording import (
 
 def _reference(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The class in Python, whichever engine runs."""
-    monkeypatch.setattr(engine, "ENGINE", None)
-    spec = importlib.util.spec_from_file_location(
-        "chainrule.program.numbering_reference", module.__file__
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
-    return reference.Numbering
+    name = "chainrule.program.numbering_reference"
+    return test_recording.in_python(name, str(module.__file__), monkeypatch).Numbering
 
 
 @pytest.fixture(params=["engine", "reference"])

@@ -47,15 +47,21 @@ from chainrule.rules import OPERATIONS
 from chainrule.tracing import TracedValueError, recording
 
 
-def _reference(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The class in Python, whichever engine runs; it takes the serial numbers of new nodes."""
+def in_python(name: str, file: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module as it is where there is no engine in C, whichever runs."""
     monkeypatch.setattr(engine, "ENGINE", None)
-    spec = importlib.util.spec_from_file_location("recording_reference", module.__file__)
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
-    reference = importlib.util.module_from_spec(spec)
-    sys.modules["recording_reference"] = reference
-    spec.loader.exec_module(reference)
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[name] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+def _reference(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The class in Python, whichever engine runs; it takes the serial numbers of new nodes."""
+    reference = in_python("recording_reference", str(module.__file__), monkeypatch)
     vars(reference)["_SERIALS"] = iter(lambda: Node(0.0)._serial, None)
     return reference.Recording
 
