@@ -19,7 +19,7 @@ from . import cache
 from .lowering import Code, Request, lower
 from .machine import Machine
 from .modules import Text
-from .shared import Functions, SharedCode, plain
+from .shared import Functions, Made, SharedCode, plain
 from .threads import executor
 from .vector_math import function_text
 
@@ -47,19 +47,18 @@ def machine_code(
     modules = _Modules(request.machine, not request.lanes, count > LONG)
     code, data = lower(request, modules.take)
     memory = data.memory()
-    objects: list[bytes] = []
 
-    def compiled(texts: Sequence[str]) -> Functions:
-        objects.extend(modules.objects(texts))
-        return load(code, objects)
+    def compiled(texts: Sequence[str]) -> Made:
+        objects = modules.objects(texts)
+        return load(code, objects), objects if name else []
 
     if shared is None or modules.ahead:
-        functions = compiled([])
+        functions, objects = compiled([])
     else:
-        functions, table = shared.functions(modules.marked(), compiled)
+        (functions, objects), table = shared.functions(modules.marked(), compiled)
         code.parameters = len(table)
         memory = np.concatenate([table.view(np.uint8), memory])
-    if name and objects:
+    if name:
         cache.put(name, (asdict(code), [memory.tobytes(), *objects]))
     return code, memory, functions
 
