@@ -18,6 +18,8 @@ from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
+from chainrule.rewriting.decisions import Changed, Refused
+from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
@@ -86,6 +88,7 @@ class Recorder:
         tables: what it has looked up.
         printed: how often the function has called debug_print.
         pulls: whether there are operations with a pull-back.
+        speculation: the branches both of whose sides are computed.
         split: the line of the last comparison with an outcome that it must have.
     """
 
@@ -111,6 +114,7 @@ class Recorder:
         self.operations: list[Operation] = []  # of the user's
         self.split = ""
         self.pulls = False
+        self.speculation = Speculation(self, plain.branches)
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -190,6 +194,7 @@ class Recorder:
 
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a question for a truth value; gives the one with which the program goes on."""
+        self.speculation.before_guard()
         if self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         self._asked += 1
@@ -219,6 +224,11 @@ class Recorder:
         ):
             self._note_equality(condition)
         return outcome
+
+    def decided(self, condition: Node) -> bool | None:
+        """The outcome of a condition that those asked so far decide; else None."""
+        recorded = self.recorded
+        return self._outcomes.decided(recorded.numbering.of(recorded.record(condition)))
 
     def _note_equality(self, condition: Node) -> None:
         """Note an == that holds on this path."""
@@ -307,8 +317,12 @@ class Trace:
         while True:
             recorder = Recorder(forced, plain, segments, values)
             try:
-                if self._run(recorder, captured):
+                if self._run(recorder, captured, plain):
                     break
+            except (Changed, Refused):
+                if forced:
+                    raise Restart from None
+                continue
             except Plain as error:
                 plain.once.discard(error.what)
                 if forced:
@@ -345,7 +359,7 @@ class Trace:
         self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
 
-    def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
+    def _run(self, recorder: Recorder, captured: Sequence[Node], plain: PlainSites) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
         with recording(recorder) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
@@ -362,12 +376,15 @@ class Trace:
             except Exception as error:
                 if isinstance(error, EndlessError):
                     raise
+                if plain.branches.refuse_all("an exception is raised"):
+                    raise Refused from error
                 if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
                     raise Unrolled from error
                 if not recorder.not_asked():
                     raise
             finally:
                 del recorder.tables  # which know it: it is let go with its last reference
+            recorder.speculation.check_none_left()
             if recorder.unrolled:
                 raise Unrolled
             if inputs.met_unread:
