@@ -13,7 +13,9 @@ from chainrule.node import Node
 
 from . import values
 from .decisions import Site
-from .speculation import OTHERWISE, THEN, UNBOUND, Both, One, Speculation, current
+from .exits import Exit
+from .picking import UNBOUND
+from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
     builtins.max: picks.max_of,
@@ -70,6 +72,10 @@ class Runtime:
                 if traced is not None:
                     return found.outcome(self._sites[number], traced)
         return bool(condition)
+
+    def frame(self) -> Exit:
+        """The end of the function that begins."""
+        return Exit(current())
 
     def caught(self) -> None:
         """An exception has been caught."""
