@@ -120,8 +120,8 @@ def array(values: Any) -> NodeArray:
         ValueError: if nested lists differ in length.
     """
     found = numpy.array(values)
-    if found.dtype.kind not in "fiuO" or isinstance(values, numpy.ma.MaskedArray):
-        what = "a masked array" if isinstance(values, numpy.ma.MaskedArray) else described(values)
+    if found.dtype.kind not in "fiuO" or is_masked(values):
+        what = "a masked array" if is_masked(values) else described(values)
         raise TypeError(f"array takes numbers and nodes, not {what}")
     elements = found.astype(object)
     for x in elements.flat:
@@ -131,6 +131,13 @@ def array(values: Any) -> NodeArray:
 
 
 # What NumPy asks
+
+
+def is_masked(array: Any) -> bool:
+    """Whether it is a masked array; ``numpy.ma``, slow to import, is not asked about others."""
+    if type(array) in (numpy.ndarray, NodeArray) or not isinstance(array, numpy.ndarray):
+        return False
+    return isinstance(array, numpy.ma.MaskedArray)
 
 
 def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:

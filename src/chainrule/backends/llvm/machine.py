@@ -15,7 +15,6 @@ import os
 import platform
 import sys
 import threading
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -178,8 +177,10 @@ def _failures() -> Iterator[None]:
 
 def _is_of_llvmlite(error: BaseException) -> bool:
     """Whether it was raised there."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("llvmlite.")
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_globals.get("__name__", "").startswith("llvmlite.")
 
 
 @functools.cache

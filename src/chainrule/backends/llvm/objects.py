@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +37,9 @@ from .modules import Text
 from .shared import Functions, SharedCode, plain
 from .threads import executor
 from .vector_math import function_text
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 LONG: Final = 10_000  # statements of a program that is worth a second thread for compiling
 MOST_UNROLLED: Final = 600  # lines of a module whose loops are written out several times in a row
