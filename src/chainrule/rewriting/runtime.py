@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from chainrule import picks
+from chainrule import picks, sorting
 from chainrule.comparing import ConditionNode, InvertedNode, negated
 from chainrule.node import Node
 
@@ -20,6 +20,7 @@ from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 _PICKS: Final[dict[Any, Any]] = {
     builtins.max: picks.max_of,
     builtins.min: picks.min_of,
+    builtins.sorted: sorting.sorted_of,
 }
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
