@@ -748,6 +748,7 @@ class Picture {
 
   // Pan so that a box is in the window, large enough to read if asked
   centre(box, readable = false) {
+    if (this.open.has(box)) { this.showTop(box); return; }
     const [left, top, width, height] = this.rect.get(box);
     const [w, h] = this.window;
     if (readable && this.view.scale < READABLE) this.view.scale = 1;
