@@ -599,7 +599,7 @@ class Picture {
   toggle(box) {
     const { side, loop, trip } = this.group(box);
     if (side) return this.stepTrip(side, box === this.group(side).loop.sides[0] ? -1 : 1);
-    if (trip && this.open.has(box)) this.open.delete(trip); // a trip is unfolded as long as its loop is
+    if (trip && this.open.has(box)) return this.toggle(trip); // it is unfolded as long as its loop is
     if (loop) this.open[this.open.has(box) ? 'delete' : 'add'](loop.trips[loop.at]);
     if (this.open.has(box)) this.open.delete(box);
     else if (!this.canShow([box])) return false;
