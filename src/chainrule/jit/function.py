@@ -197,8 +197,8 @@ class Compiled(Dispatch):
         """Why it runs eagerly."""
         return str(error) or (
             f"it takes more than {self.options.max_traces} paths (max_traces);"
-            " where(condition, a, b), maximum and minimum of chainrule.math choose without a path of"
-            " their own"
+            " where(condition, a, b), maximum and minimum of chainrule.math choose without a path"
+            " of their own"
         )
 
     @boundary

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from chainrule import trees
+from chainrule.debugging import printing_at_the_end
 from chainrule.engine import ENGINE
 from chainrule.lanes import lane_of
 from chainrule.node import Node, apply
@@ -200,7 +201,8 @@ class Plan(TracedFunction):
         except NotYet as rare:
             start = time.thread_time()
             try:
-                numbers, layout = self._run_eagerly(packed.values, 0)
+                with printing_at_the_end(paths.refused):
+                    numbers, layout = self._run_eagerly(packed.values, 0)
             except Exception:  # Python's numbers refuse what machine code computes, 1.0 / 0.0 say
                 if paths.refused:
                     raise
