@@ -7,7 +7,7 @@ for a single point. What they work on stands in tables of 64-bit numbers, with t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -64,30 +64,30 @@ class CallFields:
     FIELDS: Final = 9
 
 
-def lanes_driver(width: int, stores: bool, sums: bool) -> str:
-    """The module with ``run``, in LLVM's assembly language.
+def lanes_driver(width: int, stores: bool, sums: bool) -> list[tuple[str, int]]:
+    """``run`` and what it calls: modules in LLVM's assembly language, and how to optimize them.
 
     Args:
         width: how many lanes the code computes at a time.
         stores: whether it can store outputs.
         sums: whether it can add outputs up.
     """
-    module = Module()
+    called = Module()
     writers = [write_load_same, write_spread, write_load]
     writers += [write_store] * stores + [write_add, write_add_valid, write_add_up] * sums
     for write in writers:
-        write(module)
-    f = Procedure(module, "run", None, "ppp")
-    f.attributes = "noinline optnone"  # it takes long to optimize, and others do the work
-    _Run(f, width)
-    return str(module)
+        write(called)
+    module = Module()
+    module.callees.update(called.callees)
+    _Run(Procedure(module, "run", None, "ppp"), width, set(called.procedures))
+    return [(str(module), 0), (str(called), 2)]  # the others do the work
 
 
-def point_driver() -> str:
-    """The module with ``call``, in LLVM's assembly language."""
+def point_driver() -> list[tuple[str, int]]:
+    """``call``, as ``lanes_driver`` gives ``run``."""
     module = Module()
     _write_call(Procedure(module, "call", "i", "ppp"))
-    return str(module)
+    return [(str(module), 2)]
 
 
 def _run_code(
@@ -111,12 +111,13 @@ class _Run:
     Args:
         f: the function.
         width: how many lanes the code computes at a time.
+        functions: what it calls, by name.
     """
 
-    def __init__(self, f: Procedure, width: int) -> None:
+    def __init__(self, f: Procedure, width: int, functions: Set[str]) -> None:
         self.f = f
         self.offsets = range(0, SLOT, 8 * width)
-        self.functions = dict(f.module.procedures)
+        self.functions = functions
         self.code, self.call, self.workspace = f.args
         self.doubles, self.integers = f.vector_type(f.double), f.vector_type(f.i64)
         self.none = f.constant(self.integers, -1)
@@ -138,7 +139,7 @@ class _Run:
     def _call(self, name: str, *given: Any) -> None:
         """Call another function, if there is one: else there is nothing for it to do."""
         if name in self.functions:
-            self.f.b.call(self.functions[name].function, given)
+            self.f.b.call(self.f.module.callees[name], given)
 
     def _zero_sums(self) -> None:
         self._zero(self.sums, self.sum_size)
