@@ -12,7 +12,7 @@ from test_program_kernels import MACHINES, call
 from chainrule import rules
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.backends.llvm.machine import machine
-from chainrule.backends.llvm.maps import Map, as_map, is_scan
+from chainrule.backends.llvm.maps import Map, as_map
 from chainrule.passes.promote import promoted
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -280,6 +280,10 @@ MAPS = {
         b.add(s, i, scaled(b, i)),
         b.add(s, Index(59, ((i.strides[0][0], -2),)), scaled(b, i.plus(3))),
     ),
+    "reads what has been stored before it": lambda b, i, a, s: (
+        b.store(a, Index(39, ((i.strides[0][0], -1),)), b.load(b.inputs, i)),
+        b.add(s, i, b.load(a, Index(40, ((i.strides[0][0], -1),)))),
+    ),
     "every second element": lambda b, i, a, s: b.store(
         a, Index(1, ((i.strides[0][0], 2),)), scaled(b, Index(0, ((i.strides[0][0], 2),)))
     ),
@@ -365,10 +369,62 @@ def test_some_hand_on() -> None:
     """The test above would pass without."""
     loops = [handing_on(seed)[1] for seed in range(120)]
     found = [as_map(x, {x: [y for y in x.carries if y.next is not y]}, {}, 8) for x in loops]
-    chains = [x.chain for x in found if x is not None]
-    assert sum(len(x) > 0 for x in chains) > 20
-    assert sum(is_scan(x) for x in chains) > 10
-    assert sum(len(x.late) > 1 for x in found if x is not None and x.chain) > 10
+    chains = [x for each in found if each is not None for x in each.chains]
+    assert len(chains) > 20
+    assert sum(x.is_scan for x in chains) > 10
+    steps = [x for each in found if each is not None for x in each.steps]
+    assert sum(isinstance(x, Carry) for x in steps) > 20
+
+
+def neighbours(seed: int) -> tuple[Program, Loop]:
+    """A loop that reads elements that it has added to or stored in this iteration or before."""
+    rng = Random(seed)
+    trips, step = rng.choice([8, 17, 40]), rng.choice([-1, -1, 1, 2])
+    builder = Builder(120, final=True)
+    arrays = [Array(SUMS, 150, "s"), Array(SUMS, 150, "t"), Array(VALUES, 150, "y")]
+    for k in {*range(150)} - {60 + step * k for k in range(trips)}:
+        builder.store(arrays[2], Index(k), builder.input(k % 120))
+    with builder.loop(trips) as loop:
+        at = Index(60, ((loop, step),))
+        values: list[Operand] = [builder.load(builder.inputs, Index(50, ((loop, 1),)))]
+        wrote_last = dict.fromkeys(arrays, False)
+        for _ in range(rng.randint(4, 12)):
+            array = rng.choice(arrays)
+            kind = rng.random()
+            if kind < 0.4:
+                ahead = rng.choice([1, 1, 2, 3]) - (rng.random() < 0.4 and wrote_last[array])
+                values.append(builder.load(array, at.plus(-step * ahead)))
+            elif kind < 0.7 and array.kind == SUMS and not wrote_last[array]:
+                for _ in range(rng.choice([1, 1, 2])):
+                    builder.add(array, at, rng.choice(values[-3:]))
+                wrote_last[array] = True
+            elif array.kind == VALUES and not wrote_last[array]:
+                builder.store(array, at, rng.choice(values[-3:]))
+                wrote_last[array] = True
+            else:
+                given = tuple(rng.choice(values[-4:]) for _ in range(2))
+                values.append(builder.compute(rng.choice((rules.add, rules.multiply)), given))
+        if not wrote_last[arrays[2]]:
+            builder.store(arrays[2], at, values[-1])
+    return builder.finish([Slice(x, 0, 150) for x in arrays]), loop
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_neighbours(seed: int) -> None:
+    """To the last bit what the interpreter gives."""
+    program, _ = neighbours(seed)
+    verify(program)
+    numbers = inputs_for(seed)[:120]
+    expected = bits(interpret(program, numbers.tolist())[0])
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(found.tolist()) == expected
+
+
+def test_some_neighbours_are_read_on_vectors() -> None:
+    """The test above would pass without."""
+    loops = [neighbours(seed)[1] for seed in range(150)]
+    found = [as_map(x, {x: []}, {}, 8) for x in loops]
+    assert 30 < sum(x is not None for x in found) < 120
 
 
 def carrying(trips: int) -> tuple[Program, Loop]:

@@ -19,6 +19,7 @@ from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
 from chainrule.program.form import Program
+from chainrule.rewriting.decisions import Branch
 from chainrule.rules import described
 from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
@@ -52,6 +53,7 @@ class Compiled(Dispatch):
         max_traces: int = 1000,
         threads: int | None = None,
         max_specializations: int = MAX_SPECIALIZATIONS,
+        rewrite: bool = True,
     ) -> None:
         super().__init__()
         if not callable(function):
@@ -71,6 +73,7 @@ class Compiled(Dispatch):
         self.max_traces = max_traces
         self.threads = threads
         self.max_specializations = max_specializations
+        self.rewrite = rewrite
         self.point, self.vmap, self.outer = peeled(function)
         self.label = getattr(function, "__name__", None) or type(function).__name__
         self._forms: dict[Any, Form] = {}
@@ -340,6 +343,7 @@ class Compiled(Dispatch):
             kernels=len({id(code) for path in paths for code in path.codes}),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager or plan.paths.refused for plan in plans),
+            branches=tuple(dict.fromkeys(x for plan in plans for x in plan.branches)),
             shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
         )
 
@@ -386,9 +390,10 @@ class Compiled(Dispatch):
         return Compiled(function, *self.options)
 
     @property
-    def options(self) -> tuple[bool, int, int | None, int]:
+    def options(self) -> tuple[bool, int, int | None, int, bool]:
         """What it was made with besides the function."""
-        return self.check, self.max_traces, self.threads, self.max_specializations
+        bounds = self.max_traces, self.threads, self.max_specializations
+        return self.check, *bounds, self.rewrite
 
 
 @dataclass(frozen=True)
@@ -405,6 +410,7 @@ class Stats:
         kernels: pieces of machine code; paths whose programs differ in numbers alone share it.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead, or on some of its paths.
+        branches: for each place where it branches by traced values, what was done.
         shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
             that path is that of a branch which holds at a single point.
     """
@@ -418,6 +424,7 @@ class Stats:
     kernels: int
     lanes: int
     eager: bool
+    branches: tuple[Branch, ...]
     shortcuts: tuple[str, ...]
 
 
@@ -452,6 +459,7 @@ def compile(
     max_traces: int = 1000,
     threads: int | None = None,
     max_specializations: int = MAX_SPECIALIZATIONS,
+    rewrite: bool = True,
 ) -> Compiled: ...
 
 
@@ -463,6 +471,7 @@ def compile(
     max_traces: int = 1000,
     threads: int | None = None,
     max_specializations: int = MAX_SPECIALIZATIONS,
+    rewrite: bool = True,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
@@ -475,6 +484,7 @@ def compile(
     max_traces: int = 1000,
     threads: int | None = None,
     max_specializations: int = MAX_SPECIALIZATIONS,
+    rewrite: bool = True,
 ) -> Any:
     """A function that runs as machine code; also a decorator.
 
@@ -496,6 +506,7 @@ def compile(
         threads: for the lanes; by default ``CHAINRULE_THREADS`` or all usable cores.
         max_specializations: kinds of arguments (structures, shapes, static values) for which code
             is kept; beyond, that goes which was not used for longest, with its memory.
+        rewrite: whether branches may compute both their sides, see the guide; else each is a guard.
 
     Raises:
         TypeError: if f is not callable; when called, if an argument hides whether it has changed,
@@ -508,5 +519,6 @@ def compile(
             max_traces=max_traces,
             threads=threads,
             max_specializations=max_specializations,
+            rewrite=rewrite,
         )
-    return Compiled(f, check, max_traces, threads, max_specializations)
+    return Compiled(f, check, max_traces, threads, max_specializations, rewrite)

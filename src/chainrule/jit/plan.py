@@ -14,6 +14,7 @@ from chainrule import trees
 from chainrule.engine import ENGINE
 from chainrule.lanes import lane_of
 from chainrule.node import Node, apply
+from chainrule.rewriting.functions import rewritten
 from chainrule.rules import Operation, described
 from chainrule.sparse import holds_sparse, taken_apart
 from chainrule.tracing import NotCompilable
@@ -109,8 +110,16 @@ class Plan(TracedFunction):
 
     def at_point(self, arguments: Any) -> Any:
         """The function itself, at one lane."""
+        return self._at_point(self.owner.point, arguments)
+
+    def traced_point(self, arguments: Any) -> Any:
+        """The function as it is traced, at one lane."""
+        point = self.owner.point
+        return self._at_point(rewritten(point, False) if self.owner.rewrite else point, arguments)
+
+    def _at_point(self, function: Any, arguments: Any) -> Any:
         args, kwargs = arguments
-        result = handed_to(self.owner.point, args, kwargs, self.owner.label)
+        result = handed_to(function, args, kwargs, self.owner.label)
         if self.lanes and holds_sparse(result):
             raise TypeError(
                 "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"

@@ -86,7 +86,7 @@ def lanes_driver(width: int, stores: bool, sums: bool) -> list[tuple[str, int]]:
 def point_driver() -> list[tuple[str, int]]:
     """``call``, as ``lanes_driver`` gives ``run``."""
     module = Module()
-    _write_call(Procedure(module, "call", "i", "ppp"))
+    _write_call(Procedure(module, "call", "i", "pppp"))
     return [(str(module), 2)]
 
 
@@ -305,17 +305,19 @@ class _Run:
 def _write_call(f: Procedure) -> None:
     """Write ``call``, which computes a single point.
 
-    It takes the kernel and the addresses of inputs and outputs. It returns 0, the number of the
-    first guard that fails plus 1, or NO_MEMORY.
+    It takes the kernel and the addresses of inputs, outputs and the workspace; where that is 0, it
+    makes one. It returns 0, the number of the first guard that fails plus 1, or NO_MEMORY.
     """
     b = f.b
-    code, inputs, outputs = f.args
+    code, inputs, outputs, given = f.args
     malloc = f.declare("malloc", "p", "i")
     free = f.declare("free", None, "p")
     size = f.field(code, CodeFields.SIZE)
     workspace_at = f.local(f.pointer)
+    is_given = b.icmp("!=", b.ptrtoint(given, f.i64), f.number(0))
     small = b.icmp("<=", size, f.number(ON_STACK))
     f.choose(
+        (is_given, lambda: f.store(given, workspace_at)),
         (small, lambda: f.store(f.local(f.byte, size, align=16), workspace_at)),
         default=lambda: f.store(b.call(malloc, [size]), workspace_at),
     )
@@ -342,6 +344,6 @@ def _write_call(f: Procedure) -> None:
         offset = b.shl(k, f.number(3))
         value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))
         f.store(value, outputs, offset)
-    with b.if_then(b.not_(small)):
+    with b.if_then(b.not_(b.or_(is_given, small))):
         b.call(free, [workspace])
     b.ret(result)

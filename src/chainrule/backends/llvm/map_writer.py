@@ -22,8 +22,9 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import substituted
 
+from .chains import Chain
 from .independence import stride_of
-from .maps import Map, Sum, is_scan
+from .maps import Map, Sum
 from .shared import marked_float
 from .vector_math import INSTRUCTIONS, copies
 
@@ -46,6 +47,7 @@ class MapWriter:
         self._width = width
         self._type = f"<{width} x double>"
         self._known: dict[Operand, str] = {}
+        self._stored: dict[tuple[Array, Index], str] = {}  # what has just been stored
         # The lanes of the iterations: in reverse where most elements lie so.
         accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]
         strides = [stride_of(x.index, found.loop) for x in accesses]
@@ -58,28 +60,42 @@ class MapWriter:
         Args:
             totals: LLVM's names of the sums before.
         """
-        self._body(self._map.early)
-        following = self._handed_on(dict(zip(self._map.sums, totals, strict=True)))
-        self._body(self._map.late)
-        for (carry, found), total in zip(self._map.sums.items(), totals, strict=True):
+        before = dict(zip(self._map.sums, totals, strict=True))
+        following: dict[Carry, str] = {}
+        for step in self._map.steps:
+            if isinstance(step, Chain):
+                handed_on = self._scan if step.is_scan else self._handed_on
+                following.update(handed_on(step, {x: before[x] for x in step.carries}))
+            elif isinstance(step, Carry):
+                following[step] = self._moved(step, self._operand(step.next), before[step])
+            else:
+                self._body([step])
+        for carry, found in self._map.sums.items():
             if found is not None:
-                following[carry] = self._add_up(found, total)
+                following[carry] = self._add_up(found, before[carry])
         return [following[carry] for carry in self._map.sums]
 
-    def _handed_on(self, totals: dict[Carry, str]) -> dict[Carry, str]:
+    def _moved(self, carry: Carry, following: str, first: str) -> str:
+        """Find the vector of a carry from that of the next values; gives the last of these."""
+        self._known[carry] = self._one_on(following, first)
+        return self._line(f"extractelement {self._type} {following},i32 {self._order[-1]}")
+
+    def _one_on(self, vector: str, first: str) -> str:
+        """A vector moved to the next iterations, with a number for the first one."""
+        order = list(self._order)
+        places = [order[order.index(lane) - 1] for lane in range(self._width)]
+        moved = self._shuffled(vector, places)
+        return self._line(f"insertelement {self._type} {moved},double {first},i32 {order[0]}")
+
+    def _handed_on(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
         """Hand carries on from iteration to iteration; gives what they are next."""
-        chain = self._map.chain
-        carries = [carry for carry, found in self._map.sums.items() if found is None]
-        now: dict[Operand, str] = {carry: totals[carry] for carry in carries}
-        if is_scan(chain) and all(self._writer.resolved(x.next) is chain[0] for x in carries):
-            used = [self._writer.resolved(x) in now for x in chain[0].operands]
-            if sum(used) == 1:
-                return dict.fromkeys(carries, self._scan(chain[0], now))
-        lanes: dict[Statement, dict[int, str]] = {x: {} for x in (*carries, *chain)}
+        carries = chain.carries
+        now: dict[Operand, str] = dict(before.items())
+        lanes: dict[Statement, dict[int, str]] = {x: {} for x in (*carries, *chain.body)}
         for lane in self._order:
             for carry in carries:
                 lanes[carry][lane] = now[carry]
-            for x in chain:
+            for x in chain.body:
                 operands = [self._in_lane(y, lane, now) for y in x.operands]
                 lanes[x][lane] = now[x] = self._written(x, operands, "double", 1)
             nexts = [self._in_lane(carry.next, lane, now) for carry in carries]
@@ -102,10 +118,10 @@ class MapWriter:
             return self._writer.operand(x)
         return self._line(f"extractelement {self._type} {self._known[x]},i32 {lane}")
 
-    def _scan(self, x: Compute, before: dict[Operand, str]) -> str:
+    def _scan(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
         """The largest or smallest number so far, in each lane; gives that of the last one."""
+        ((carry, first),), (x,) = before.items(), chain.body
         operands = [self._writer.resolved(y) for y in x.operands]
-        (carry,) = [y for y in operands if y in before]
         (found,) = [self._operand(y) for y in operands if y is not carry]
         order = list(self._order)
         step = 1
@@ -114,13 +130,9 @@ class MapWriter:
             found = self._vector(x, [found, self._shuffled(found, places)])
             step *= 2
         last = self._line(f"extractelement {self._type} {found},i32 {order[-1]}")
-        self._known[x] = self._vector(x, [self._splat(before[carry]), found])
-        places = [order[order.index(lane) - 1] for lane in range(self._width)]
-        moved = self._shuffled(self._known[x], places)
-        for handed_on, first in before.items():
-            line = f"insertelement {self._type} {moved},double {first},i32 {order[0]}"
-            self._known[handed_on] = self._line(line)
-        return self._written(x, [before[carry], last], "double", 1)
+        self._known[x] = self._vector(x, [self._splat(first), found])
+        self._moved(carry, self._known[x], first)
+        return {carry: self._written(x, [first, last], "double", 1)}
 
     def _body(self, body: Sequence[Statement]) -> None:
         for x in body:
@@ -140,10 +152,12 @@ class MapWriter:
         """A loop that runs as often in all iterations."""
         carries = self._writer.carries_of(loop)
         initial = [self._operand(carry.initial) for carry in carries]
+        self._stored.clear()
         with self._writer.inner_loop(loop, initial, self._type) as (registers, following):
             self._known.update(zip(carries, registers, strict=True))
             self._body(loop.body)
             following += [self._operand(carry.next) for carry in carries]
+        self._stored.clear()
 
     def _line(self, text: str) -> str:
         return self._writer.line(text)
@@ -186,8 +200,12 @@ class MapWriter:
         return self._line(f"call {kind} {function}({given})")
 
     def _load(self, load: Load) -> str:
-        if stride_of(load.index, self._loop) == 0:
+        stride = stride_of(load.index, self._loop)
+        if stride == 0:
             return self._splat(self._writer.load(load.array, load.index))
+        before = self._stored.get((load.array, load.index.plus(stride or 0)))
+        if before is not None:  # a vector that lies in two that are being stored would have to wait
+            return self._one_on(before, self._writer.load(load.array, load.index))
         addresses, turned = self._addresses(load.array, load.index)
         if len(addresses) == 1:
             return self._read(load.array, addresses[0], turned)
@@ -227,6 +245,10 @@ class MapWriter:
             if isinstance(store, Add):
                 before = self._read(store.array, addresses[0], turned)
                 value = self._line(f"fadd {self._type} {before},{value}")
+            for array, index in [*self._stored]:
+                if array is store.array:
+                    del self._stored[array, index]
+            self._stored[store.array, store.index] = value
             value = self._turned(value) if turned else value
             self._writer.append(f"store {self._type} {value},ptr {addresses[0]},align 8{scopes}")
             return
