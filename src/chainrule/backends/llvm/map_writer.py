@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chainrule.program.form import (
@@ -37,16 +37,19 @@ class MapWriter:
 
     Args:
         writer: writes what is around, and indices.
-        width: how many iterations at a time.
+        width: how many iterations a vector has.
+        vectors: how many vectors to compute side by side.
     """
 
-    def __init__(self, writer: Writer, found: Map, width: int) -> None:
+    def __init__(self, writer: Writer, found: Map, width: int, vectors: int) -> None:
         self._writer = writer
         self._loop = found.loop
         self._map = found
         self._width = width
         self._type = f"<{width} x double>"
-        self._known: dict[Operand, str] = {}
+        self._all_known: list[dict[Operand, str]] = [{} for _ in range(vectors)]
+        self._known = self._all_known[0]
+        self._first = 0  # iteration of the vector that is computed
         self._stored: dict[tuple[Array, Index], str] = {}  # what has just been stored
         # The lanes of the iterations: in reverse where most elements lie so.
         accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]
@@ -72,8 +75,17 @@ class MapWriter:
                 self._body([step])
         for carry, found in self._map.sums.items():
             if found is not None:
-                following[carry] = self._add_up(found, before[carry])
+                total = before[carry]
+                for _ in self._each():
+                    total = self._add_up(found, total)
+                following[carry] = total
         return [following[carry] for carry in self._map.sums]
+
+    def _each(self) -> Iterator[int]:
+        """The vectors side by side, one after the other."""
+        for place, known in enumerate(self._all_known):
+            self._known, self._first = known, place * self._width
+            yield place
 
     def _moved(self, carry: Carry, following: str, first: str) -> str:
         """Find the vector of a carry from that of the next values; gives the last of these."""
@@ -136,27 +148,31 @@ class MapWriter:
 
     def _body(self, body: Sequence[Statement]) -> None:
         for x in body:
-            if isinstance(x, Compute):
-                if not copies(x.operation):
-                    self._known[x] = self._compute(x)
-            elif isinstance(x, Load):
-                self._known[x] = self._load(x)
-            elif isinstance(x, Store):
-                self._store(x)
-            elif isinstance(x, Loop):
+            if isinstance(x, Loop):
                 self._inner_loop(x)
-            else:
-                assert isinstance(x, Last)  # the carry itself
+                continue
+            for _ in self._each():
+                if isinstance(x, Compute):
+                    if not copies(x.operation):
+                        self._known[x] = self._compute(x)
+                elif isinstance(x, Load):
+                    self._known[x] = self._load(x)
+                elif isinstance(x, Store):
+                    self._store(x)
+                else:
+                    assert isinstance(x, Last)  # the carry itself
 
     def _inner_loop(self, loop: Loop) -> None:
         """A loop that runs as often in all iterations."""
         carries = self._writer.carries_of(loop)
-        initial = [self._operand(carry.initial) for carry in carries]
+        initial = [self._operand(carry.initial) for _ in self._each() for carry in carries]
         self._stored.clear()
         with self._writer.inner_loop(loop, initial, self._type) as (registers, following):
-            self._known.update(zip(carries, registers, strict=True))
+            for k in self._each():
+                own = registers[k * len(carries) : (k + 1) * len(carries)]
+                self._known.update(zip(carries, own, strict=True))
             self._body(loop.body)
-            following += [self._operand(carry.next) for carry in carries]
+            following += [self._operand(carry.next) for _ in self._each() for carry in carries]
         self._stored.clear()
 
     def _line(self, text: str) -> str:
@@ -218,6 +234,8 @@ class MapWriter:
     def _addresses(self, array: Array, index: Index) -> tuple[list[str], bool]:
         """The address of the elements; of each where they lie apart. Whether to turn them round."""
         stride = stride_of(index, self._loop)
+        if self._first:
+            index = substituted(index, {self._loop: Index(self._first, ((self._loop, 1),))})
         if stride in (-1, 1):
             turned = (stride == -1) != (self._order[0] > 0)
             first = index if stride == 1 else index.plus(1 - self._width)
@@ -248,9 +266,17 @@ class MapWriter:
             for array, index in [*self._stored]:
                 if array is store.array:
                     del self._stored[array, index]
-            self._stored[store.array, store.index] = value
+            if len(self._all_known) == 1:
+                self._stored[store.array, store.index] = value
             value = self._turned(value) if turned else value
             self._writer.append(f"store {self._type} {value},ptr {addresses[0]},align 8{scopes}")
+            return
+        if isinstance(store, Add) and stride_of(store.index, self._loop) == 0:
+            total = self._line(f"load double,ptr {addresses[0]},align 8{scopes}")
+            for lane in self._order:
+                number = self._line(f"extractelement {self._type} {value},i32 {lane}")
+                total = self._line(f"fadd double {total},{number}")
+            self._writer.append(f"store double {total},ptr {addresses[0]},align 8{scopes}")
             return
         for lane in self._order:  # in the order of the iterations: it may be one element
             number = self._line(f"extractelement {self._type} {value},i32 {lane}")

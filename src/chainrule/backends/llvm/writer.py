@@ -275,11 +275,15 @@ class Writer(ValueWriter):
     ) -> tuple[str, list[str]]:
         """Write most iterations of a map; gives that to go on with, and the carries there."""
         trips = self._index(found.loop.trips)
-        end = self.line(f"and i64 {trips},{-self._together}")
-        with self._loop(found.loop, initial, carries, "0", end, self._together) as following:
-            registers = [place.register for place in carries]
-            following += MapWriter(self, found, self._together).write(registers)
-        return end, [place.register for place in carries]
+        start = "0"
+        for vectors in found.vectors(self._together):
+            step = vectors * self._together
+            end = self.line(f"and i64 {trips},{-step}")
+            with self._loop(found.loop, initial, carries, start, end, step) as following:
+                registers = [place.register for place in carries]
+                following += MapWriter(self, found, self._together, vectors).write(registers)
+            start, initial = end, [place.register for place in carries]
+        return start, initial
 
     def carries_of(self, loop: Loop) -> list[Carry]:
         """The carries of a loop that change, each another way."""
