@@ -67,7 +67,13 @@ class MapWriter:
         following: dict[Carry, str] = {}
         for step in self._map.steps:
             if isinstance(step, Chain):
-                handed_on = self._scan if step.is_scan else self._handed_on
+                handed_on = self._handed_on
+                if step.is_scan:
+                    handed_on = self._scan
+                elif step.is_flag:
+                    handed_on = self._flag
+                elif step.is_message:
+                    handed_on = self._message
                 following.update(handed_on(step, {x: before[x] for x in step.carries}))
             elif isinstance(step, Carry):
                 following[step] = self._moved(step, self._operand(step.next), before[step])
@@ -145,6 +151,57 @@ class MapWriter:
         self._known[x] = self._vector(x, [self._splat(first), found])
         self._moved(carry, self._known[x], first)
         return {carry: self._written(x, [first, last], "double", 1)}
+
+    def _flag(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
+        """Whether no number so far was 0."""
+        ((carry, first),), (x, following) = before.items(), chain.body
+        number = self._operand(x.operands[1])
+        zero = self._operand(0.0)
+        found = self._vector(following, [number, zero])
+        order = list(self._order)
+        step = 1
+        while step < self._width:
+            places = [order[max(order.index(lane) - step, 0)] for lane in range(self._width)]
+            found = self._vector(x, [self._shuffled(found, places), found, zero])
+            step *= 2
+        found = self._known[following] = self._vector(x, [self._splat(first), found, zero])
+        last = self._moved(carry, found, first)
+        self._known[x] = self._vector(x, [self._known[carry], number, zero])
+        return {carry: last}
+
+    def _message(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
+        """A message: mostly all of it goes on, or nothing does."""
+        ((carry, first),), (x,) = before.items(), chain.body
+        reached, factor = self._operand(x.operands[0]), self._operand(x.operands[2])
+        zero, one = self._operand(0.0), self._operand(1.0)
+        whole = self._line(
+            f"and i1 {self._all('one', reached, zero)},{self._all('oeq', factor, one)}"
+        )
+        nothing = self._all("oeq", reached, zero)
+
+        def part_by_part() -> list[str]:
+            vector, now = "poison", first
+            for lane in self._order:
+                parts = [
+                    self._line(f"extractelement {self._type} {y},i32 {lane}")
+                    for y in (reached, factor)
+                ]
+                now = self._written(x, [parts[0], now, parts[1]], "double", 1)
+                line = f"insertelement {self._type} {vector},double {now},i32 {lane}"
+                vector = self._line(line)
+            return [vector, now]
+
+        cases = [(whole, lambda: [self._splat(first), first]), (nothing, lambda: [zero, "0.0"])]
+        kinds = [self._type, "double"]
+        self._known[x], last = self._writer.first_of(cases, part_by_part, kinds)
+        self._known[carry] = self._one_on(self._known[x], first)
+        return {carry: last}
+
+    def _all(self, relation: str, x: str, y: str) -> str:
+        """Whether a relation holds in all lanes."""
+        bits = self._line(f"fcmp {relation} {self._type} {x},{y}")
+        number = self._line(f"bitcast <{self._width} x i1> {bits} to i{self._width}")
+        return self._line(f"icmp eq i{self._width} {number},-1")
 
     def _body(self, body: Sequence[Statement]) -> None:
         for x in body:

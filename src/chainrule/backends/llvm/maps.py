@@ -131,8 +131,8 @@ def _is_worth_it(found: Map) -> bool:
         return True
     if not _is_regular(found.loop, left):
         return False  # it would take as long
-    chains = found.chains
-    return all(x.is_scan for x in chains) or len(computed) > sum([len(x.body) for x in chains])
+    slow = [x for x in found.chains if not (x.is_scan or x.is_flag or x.is_message)]
+    return not slow or len(computed) > sum([len(x.body) for x in slow])
 
 
 def _is_regular(loop: Loop, body: Sequence[Statement]) -> bool:
