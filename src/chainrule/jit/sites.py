@@ -34,7 +34,7 @@ class PlainSites:
 
     def __init__(self) -> None:
         self.loops = True
-        self.once = {"while", "cond"}
+        self.once = {"while", "cond", "conditions"}
         self.branches = Decisions()
         self._sites: set[Site] = set()
         self._rounds = 0

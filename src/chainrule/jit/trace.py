@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
+import numpy
+
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.carries import EndlessError
@@ -26,7 +28,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .branches import traced_cond
-from .indices import searchsorted, take
+from .indices import IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs
 from .loops import Iteration, traced_once
 from .outcomes import Outcomes
@@ -103,6 +105,7 @@ class Recorder:
         self.loops = plain.loops and segments
         self._once = {"scan", *plain.once} if self.loops else set()
         self.unrolled = False
+        self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
         self._plain = plain
@@ -172,6 +175,18 @@ class Recorder:
         self.tables = RecordedTables(self)
         self.recorded.values = self._values
         self._outcomes = Outcomes(self.recorded.numbering)
+
+    def takes(self, what: str) -> bool:
+        """Whether something that may fail, as arrays of conditions, is traced; then it may now."""
+        self.tried.add(what)
+        return what in self._plain.once
+
+    def indices(self, found: Any, bound: int) -> Any:
+        """An array of whole numbers of a trace, below a bound, as indices."""
+        array = found.view(IndexArray)
+        for at, x in numpy.ndenumerate(found):
+            array[at] = IndexNode.of(x, bound) if isinstance(x, Node) else x
+        return array
 
     def looked_up(self, table: Any, index: Any) -> Any:
         """An element of an array, list or tuple; see :func:`~.indices.take`."""
@@ -380,6 +395,8 @@ class Trace:
                     raise Refused from error
                 if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
                     raise Unrolled from error
+                if "conditions" in recorder.tried & plain.once:  # bools may do where they do not
+                    recorder.make_plain("conditions")
                 if not recorder.not_asked():
                     raise
             finally:
