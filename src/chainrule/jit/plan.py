@@ -15,7 +15,7 @@ from chainrule.engine import ENGINE
 from chainrule.lanes import lane_of
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
-from chainrule.sparse import holds_sparse, taken_apart
+from chainrule.sparse import refuse_stacking, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Jacobian, handed_to
 
@@ -51,6 +51,7 @@ class Plan(TracedFunction):
         lanes = owner.vmap is not None
         super().__init__(owner.function, structure, leaves, lanes, owner.max_traces)
         self.derives = isinstance(owner.point, (Gradient, Jacobian))
+        self.has_indices = any(leaf.kind == "indices" and leaf.axis is None for leaf in leaves)
         self.threads = owner.threads or thread_count()
         self.watch: Watch | None = None
         self._watched = -1  # how many nodes the watch is for
@@ -111,10 +112,8 @@ class Plan(TracedFunction):
         """The function itself, at one lane."""
         args, kwargs = arguments
         result = handed_to(self.owner.point, args, kwargs, self.owner.label)
-        if self.lanes and holds_sparse(result):
-            raise TypeError(
-                "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
-            )
+        if self.lanes:
+            refuse_stacking(result)
         return taken_apart(result)
 
     # Calls
