@@ -33,7 +33,7 @@ from .inputs import Inputs
 from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
-from .segments import ValuesWanted, recorded_linearization
+from .segments import IndicesWanted, ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
 from .whiles import traced_while
@@ -309,8 +309,10 @@ class Trace:
         by_captured: int | None = None,
         plain: PlainSites | None = None,
         derives: bool = False,
+        has_indices: bool = False,
     ) -> None:
         self._function = function
+        self._has_indices = has_indices
         self._derives = derives
         self._point = point
         self._make_inputs = make_inputs
@@ -344,6 +346,8 @@ class Trace:
                     raise Restart from None
                 continue
             except (Untraceable, Unrolled) as error:
+                if self._has_indices and isinstance(error, IndicesWanted):
+                    raise
                 segments &= isinstance(error, Unrolled)
                 if recorder.loops and recorder.recorded.loops:
                     plain.loops = False  # there may be other guards then
