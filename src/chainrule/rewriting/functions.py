@@ -133,10 +133,14 @@ def rewritten(function: Any, pure: bool) -> Any:
     if kind is MethodType and type(function.__func__) is FunctionType:
         other = rewritten(function.__func__, pure)
         return None if other is None else MethodType(other, function.__self__)
+    if kind is not type and type(called := getattr(kind, "__call__", None)) is FunctionType:
+        if kind.__module__.startswith("chainrule."):
+            return None if pure else _around(function)
+        other = rewritten(called, pure)
+        if other is not called:
+            return None if other is None else MethodType(other, function)
     if pure:
         return None
-    if isinstance(function, Transformed) and callable(getattr(function, "function", None)):
-        return _around(function)
     if kind is functools.partial:
         inner = rewritten(function.func, False)
         if inner is not function.func:
@@ -144,7 +148,10 @@ def rewritten(function: Any, pure: bool) -> Any:
     return function
 
 
-def _around(function: Transformed) -> Any:
+def _around(function: Any) -> Any:
+    """A transformation of a function in the form in which that is traced."""
+    if not isinstance(function, Transformed):
+        return function
     inner = rewritten(function.function, False)
     if inner is function.function:
         return function

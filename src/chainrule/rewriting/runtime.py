@@ -7,17 +7,20 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from chainrule import picks
+from chainrule import picks, sorting
 from chainrule.comparing import ConditionNode, InvertedNode, negated
 from chainrule.node import Node
 
 from . import values
 from .decisions import Site
-from .speculation import OTHERWISE, THEN, UNBOUND, Both, One, Speculation, current
+from .exits import Exit
+from .picking import UNBOUND
+from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
     builtins.max: picks.max_of,
     builtins.min: picks.min_of,
+    builtins.sorted: sorting.sorted_of,
 }
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
@@ -70,6 +73,10 @@ class Runtime:
                 if traced is not None:
                     return found.outcome(self._sites[number], traced)
         return bool(condition)
+
+    def frame(self) -> Exit:
+        """The end of the function that begins."""
+        return Exit(current())
 
     def caught(self) -> None:
         """An exception has been caught."""

@@ -10,32 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import numpy
-
-from chainrule import rules
 from chainrule.comparing import ConditionNode, negated
-from chainrule.jit.indices import IndexNode
-from chainrule.node import Node, apply
+from chainrule.node import Node
 from chainrule.tracing import PROGRESS
-from chainrule.whole import LARGEST_WHOLE, WholeNode
 
 from .decisions import FEW, Changed, Decisions, Refused, Site
+from .exits import Exit
+from .picking import UNBOUND, pick
 
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
 
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
-
-class Unbound:
-    """What stands for a variable that has no value, or none that could be picked."""
-
-    def __repr__(self) -> str:
-        return "<no value>"
-
-
-UNBOUND: Final[Any] = Unbound()
-
 
 class One:
     """A branch of which one side runs.
@@ -97,6 +84,10 @@ class Both:
             self._inverse = negated(self._condition)
         return self._inverse
 
+    def end(self) -> None:
+        """Go on after it."""
+        self._end()
+
     def flip(self) -> None:
         """Go to the second side."""
         self._speculation.check_innermost(self)
@@ -140,56 +131,6 @@ class Both:
             self._speculation.refuse([self.site], "a look-up in it may fail")
 
 
-def pick(condition: Any, first: Any, second: Any) -> Any:
-    """The one of two values that a condition picks; UNBOUND where none could be."""
-    if first is second:
-        return first
-    kinds = type(first), type(second)
-    if kinds[0] is kinds[1]:
-        if kinds[0] is tuple:
-            if len(first) != len(second):
-                return UNBOUND
-            parts = [pick(condition, x, y) for x, y in zip(first, second, strict=True)]
-            return UNBOUND if any(x is UNBOUND for x in parts) else tuple(parts)
-        if kinds[0] in (str, bytes, int, float, bool) and repr(first) == repr(second):
-            return first
-    if _is_truth(first) and _is_truth(second):
-        return (condition & first) | (~condition & second)
-    if _is_whole(first) and _is_whole(second):
-        picked = apply(rules.where, (condition, _number(first), _number(second)))
-        bounds = [_bound(first), _bound(second)]
-        return IndexNode.of(picked, None if None in bounds else max(bounds))
-    if not (_is_picked(first) and _is_picked(second)):
-        return UNBOUND
-    return apply(rules.where, (condition, _number(first), _number(second)))
-
-
-def _is_truth(x: object) -> bool:
-    return isinstance(x, (bool, ConditionNode))
-
-
-def _is_whole(x: Any) -> bool:
-    return isinstance(x, IndexNode) or (type(x) is int and abs(x) <= LARGEST_WHOLE)
-
-
-def _bound(x: Any) -> int | None:
-    """What the absolute value of a whole number does not exceed, if that is known."""
-    return abs(x) if type(x) is int else x._bound
-
-
-def _is_picked(x: Any) -> bool:
-    """Whether it is a number, with fractions, that ``where`` may pick."""
-    if isinstance(x, Node):
-        return not isinstance(x, WholeNode)
-    if type(x) is int:
-        return abs(x) <= LARGEST_WHOLE
-    return type(x) is float or type(x) is numpy.float64
-
-
-def _number(x: Any) -> Any:
-    return x if isinstance(x, Node) else float(x)
-
-
 def _may_raise(x: Any, since: Node) -> bool:
     """Whether a value that is younger than a node takes an operation that may not run in vain."""
     waiting = [x]
@@ -215,6 +156,8 @@ class Speculation:
 
     Attributes:
         sides: the branches that are open, the outermost first.
+        exits: the ends of functions, loops and iterations that run, the outermost first.
+        partial: whether some lanes have left one of these before others.
         failed: whether the trace has been given up.
     """
 
@@ -223,7 +166,11 @@ class Speculation:
         self._decisions = decisions
         self._counts: dict[Site, int] = {}
         self.sides: list[Both] = []
+        self.exits: list[Exit] = []
+        self.partial = False
         self.failed = False
+        self._ends = 0
+        self._asking = False
 
     @property
     def whole(self) -> bool:
@@ -233,14 +180,48 @@ class Speculation:
     @property
     def uncertain(self) -> bool:
         """Whether what runs may be in vain."""
-        return bool(self.sides)
+        return self.partial or bool(self.sides)
+
+    def cut(self, depth: int) -> None:
+        """Forget the exits from a depth on."""
+        del self.exits[depth:]
+        if self.partial:
+            self.partial = any(not isinstance(x.left, bool) for x in self.exits)
+
+    def all_have_left(self, exit_: Exit, bounded: bool) -> Any:
+        """Whether all lanes have left a loop, by a guard; its condition where that is not asked.
+
+        Of a loop that ends by itself it is asked where the lanes of the trace have; of each path
+        alike.
+        """
+        left = exit_.left
+        others = self.sides or any(
+            not isinstance(x.left, bool) for x in self.exits if x is not exit_
+        )
+        recorder = self._recorder
+        if bounded:
+            if others:
+                return left
+            self._ends += 1
+            key = (*recorder.recorded.guards, self._ends)
+            if not self._decisions.ends.setdefault(key, left._number != 0.0):
+                return left
+        elif others:
+            self.refuse_here("a loop in it ends by a condition")
+        left.asked = True
+        self._asking = True
+        outcome = recorder.guard(left, left._number != 0.0)
+        self._asking = False
+        exit_.left = outcome
+        self.cut(len(self.exits))
+        return outcome
 
     def split(self, site: Site, condition: Any) -> One | Both:
         """What runs of a branch by a traced condition."""
         decisions = self._decisions
         decisions.asked[site] = None
         both = decisions.are_both(site)
-        if not both and self.sides and decisions.may_be_both(site):
+        if not both and self.uncertain and decisions.may_be_both(site):
             both = decisions.convert([site])
         if both:
             condition.asked = True
@@ -276,21 +257,24 @@ class Speculation:
         """See that no branch is open, and none has been given up: at the end of a trace."""
         if self.failed:
             raise Refused
-        self.check_caught()
+        if self.sides:
+            self.refuse_here("an exception is raised")
 
     def check_caught(self) -> None:
         """See that no branch is open where an exception has been caught: it came of one then."""
-        if self.sides:
-            self.refuse([self.sides[-1].site], "an exception is raised")
+        if self.uncertain:
+            self.refuse_here("an exception is raised")
 
     def before_guard(self) -> None:
         """See that a guard may be asked."""
-        if self.sides:
+        if self.uncertain and not self._asking:
             self.refuse_here("a comparison is asked for its truth")
 
     def refuse_here(self, why: str) -> NoReturn:
         """Give up what may run in vain at the moment."""
-        self.refuse([self.sides[-1].site], why)
+        if self.sides:
+            self.refuse([self.sides[-1].site], why)
+        self.refuse([site for x in self.exits if x.partial for site in x.sites], why)
 
     def refuse(self, sites: Sequence[Site], why: str) -> NoReturn:
         """Give up this trace for one with guards.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import copy
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from chainrule.annotations import line_text
 
 from .decisions import Site
 from .harmless import assigned, exits, own, why_not
+from .leaving import Leaving, leaves
 from .source import Source
 
 RUNTIME: Final = "_chainrule"
@@ -73,6 +74,9 @@ class Rewriter:
             for name in node.names
         )
         self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
+        self._leaving = Leaving(body if isinstance(tree.body, list) else [], self._outside)
+        self._frame = ""  # the names of exits: of the function, of loops and their iterations
+        self._loops: list[_Exits] = []
 
     def function(self) -> Any:
         """The tree; None where the function stays as it is."""
@@ -90,8 +94,24 @@ class Rewriter:
         if isinstance(tree, ast.Lambda):
             tree.body = self._expression(tree.body)
         else:
+            if self._whole and (
+                self._leaving.returns or self._leaving.broken or self._leaving.continued
+            ):
+                self._frame = self._new()
             tree.body = self._block(tree.body)
+            if self._frame:
+                self._between_ends(tree)
         return tree
+
+    def _between_ends(self, tree: Any) -> None:
+        """Let a function begin and end with what lanes have returned."""
+        begins = self._assign(tree.body[0], self._frame, self._call(tree.body[0], "frame"))
+        place = 1 if ast.get_docstring(tree, clean=False) is not None else 0
+        tree.body.insert(place, begins)
+        if not leaves(self._source.tree.body):  # type: ignore[arg-type]
+            last = tree.body[-1]
+            none = self._call_of(last, self._frame, "returned", ast.Constant(None))
+            tree.body.append(_placed(ast.Return(none), last))
 
     # Statements
 
@@ -109,10 +129,11 @@ class Rewriter:
             return self._if(node)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
             return [self._changed(node)]
-        made = copy.copy(node)
         if isinstance(node, (ast.For, ast.While)):
-            self._loop(node, made)
-            return [made]
+            return self._loop(node)
+        if self._frame and isinstance(node, (ast.Return, ast.Break, ast.Continue)):
+            return self._exit(node)
+        made = copy.copy(node)
         for name, value in ast.iter_fields(node):
             if isinstance(value, ast.expr):
                 setattr(made, name, self._expression(value))
@@ -159,15 +180,133 @@ class Rewriter:
         self._bound &= bound
         return found
 
-    def _loop(self, node: ast.For | ast.While, made: Any) -> None:
+    # Loops and exits
+
+    def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
+        made: Any = copy.copy(node)
+        why = self._leaving.why.get(id(node), "")
+        number = 0
         if isinstance(node, ast.For):
             made.iter = self._expression(node.iter)
         else:
+            number = self._site(node, "while", False, why)
+        outer = set(self._bound)
+        if isinstance(node, ast.For):
+            self._bound.update(assigned([node.target]))
+        found: list[ast.stmt] = []
+        ends = _Exits("", "", [], [])
+        broken, continued = id(node) in self._leaving.broken, id(node) in self._leaving.continued
+        inner = ast.Return in exits(node.body) and self._leaving.returns
+        body: list[ast.stmt] = []
+        if self._frame and (broken or continued or inner):
+            names = assigned(node.body)
+            ends = _Exits(self._new(), "", self._kept(node, names), names)
+            outer_ends = [x.turn or x.loop for x in self._loops if x.loop]
+            around = outer_ends[-1] if outer_ends else self._frame
+            bounded = ast.Constant(isinstance(node, ast.For))
+            found.append(
+                self._assign(node, ends.loop, self._call_of(node, around, "inside", bounded))
+            )
+            body += self._asked_if_over(node, ends, broken, inner)
+            if continued:
+                ends = ends._replace(turn=self._new())
+                body.append(self._assign(node, ends.turn, self._call_of(node, ends.loop, "inside")))
+        self._loops.append(ends)
+        if isinstance(node, ast.While):
             test = self._expression(node.test)
-            number = self._site(node, "while", False, "its iterations can't be told")
-            made.test = self._call(node.test, "truth", ast.Constant(number), test)
-        made.body = self._aside(node.body)
+            if self._frame and broken and not why:
+                made.test = ast.copy_location(ast.Constant(True), node.test)
+                stop = ast.copy_location(ast.Break(), node.test)
+                negated = self._call(node.test, "negation", test)
+                body += self._both(node, number, negated, [stop], [], [])
+            else:
+                made.test = self._call(node.test, "truth", ast.Constant(number), test)
+        body += self._block(node.body)
+        if ends.turn:
+            body += self._settled(node, ends.turn, ends.names)
+        self._loops.pop()
+        made.body = body
         made.orelse = self._aside(node.orelse)
+        found.append(made)
+        self._bound &= outer
+        if ends.loop:
+            found += self._settled(node, ends.loop, ends.kept) if broken else []
+            found.append(self._do_of(node, ends.loop, "end"))
+        return found
+
+    def _kept(self, node: ast.For | ast.While, names: list[str]) -> list[str]:
+        """The variables of a loop that may be used after it."""
+        if isinstance(node, ast.For):
+            names = sorted({*names, *assigned([node.target])})
+        if self._loops:
+            return names
+        inside = {id(x) for x in ast.walk(node)}
+        used = {
+            x.id
+            for x in ast.walk(self._source.tree)
+            if isinstance(x, ast.Name) and id(x) not in inside
+        }
+        return [name for name in names if name in used]
+
+    def _asked_if_over(
+        self, node: ast.stmt, ends: _Exits, broken: bool, returned: bool
+    ) -> list[ast.stmt]:
+        """Statements that end a loop where all lanes have left it."""
+        asks: list[ast.stmt] = []
+        if returned:
+            value = ast.Return(ast.Attribute(_name(self._frame), "value", ast.Load()))
+            test = self._call_of(node, self._frame, "over", _name(ends.loop))
+            asks.append(_placed(ast.If(test, [value], []), node))
+        if broken:
+            test = self._call_of(node, ends.loop, "over", _name(ends.loop))
+            asks.append(_placed(ast.If(test, [ast.Break()], []), node))
+        if not asks:
+            return []
+        turns = self._call_of(node, ends.loop, "turns")
+        return [_placed(ast.If(turns, asks, []), node)]
+
+    def _settled(self, node: ast.AST, owner: str, names: list[str]) -> list[ast.stmt]:
+        """Statements that give variables what they are where lanes have left before others."""
+        if not names:
+            return []
+        before, values = self._values(node, names)
+        settled = self._call_of(node, owner, "settled", *values.elts)  # type: ignore[attr-defined]
+        gives = _placed(ast.Assign([self._tuple(names, ast.Store())], settled), node)
+        return [
+            self._when(node, owner, "partial", [*before, gives, *self._unbound(node, names)])
+        ]
+
+    def _exit(self, node: ast.Return | ast.Break | ast.Continue) -> list[ast.stmt]:
+        """An exit that lanes take for which it runs."""
+        made = copy.copy(node)
+        if isinstance(made, ast.Return):
+            value = ast.Constant(None) if made.value is None else self._expression(made.value)
+            test = self._call_of(node, self._frame, "leaves", value)
+            made.value = ast.Attribute(_name(self._frame), "value", ast.Load())
+            return [_placed(ast.If(test, [_placed(made, node)], []), node)]
+        ends = self._loops[-1]
+        owner = ends.loop if isinstance(node, ast.Break) else ends.turn
+        names = ends.kept if isinstance(node, ast.Break) else ends.names
+        if not owner:
+            return [made]
+        before, values = self._values(node, names)
+        test = self._call_of(node, owner, "leaves", *values.elts)  # type: ignore[attr-defined]
+        settled = self._settled(node, owner, names) if isinstance(node, ast.Continue) else []
+        return [*before, _placed(ast.If(test, [*settled, made], []), node)]
+
+    def _nothing_left(self, node: ast.If) -> list[ast.stmt]:
+        """What follows a branch both of whose sides leave: nothing, for no lanes are left."""
+        kinds = exits([*node.body, *node.orelse])
+        made: ast.stmt = ast.Return(ast.Attribute(_name(self._frame), "value", ast.Load()))
+        owner, settled = self._frame, []
+        if kinds & {ast.Break, ast.Continue}:
+            ends = self._loops[-1]
+            if ast.Continue in kinds:
+                owner, made = ends.turn, ast.Continue()
+                settled = self._settled(node, owner, ends.names)
+            else:
+                owner, made = ends.loop, ast.Break()
+        return [self._when(node, owner, "certain", [*settled, _placed(made, node)])]
 
     def _changed(self, node: ast.AugAssign) -> ast.stmt:
         name = node.target
@@ -179,45 +318,68 @@ class Rewriter:
 
     def _if(self, node: ast.If) -> list[ast.stmt]:
         test = self._expression(node.test)
-        sides: list[ast.stmt] = [*node.body, *node.orelse]
-        why = why_not(sides, self._outside)
-        if not why and exits(sides):
-            why = "it leaves a loop or the function"
+        why = self._leaving.why.get(id(node), "")
         number = self._site(node, "if", False, why)
+        if not why and self._whole:
+            names = assigned([*node.body, *node.orelse])
+            return self._both(node, number, test, node.body, node.orelse, names)
         made = copy.copy(node)
         before = set(self._bound)
-        if why or not self._whole:
-            made.test = self._call(node.test, "truth", ast.Constant(number), test)
-            made.body = self._block(node.body)
-            after, self._bound = self._bound, before
-            made.orelse = self._block(node.orelse)
-            self._bound = _common(after, node.body, self._bound, node.orelse)
-            return [made]
-        names = assigned(sides)
+        made.test = self._call(node.test, "truth", ast.Constant(number), test)
+        made.body = self._block(node.body)
+        after, self._bound = self._bound, before
+        made.orelse = self._block(node.orelse)
+        self._bound = _common(after, node.body, self._bound, node.orelse)
+        return [made]
+
+    def _both(
+        self,
+        node: Any,
+        number: int,
+        test: ast.expr,
+        body: list[ast.stmt],
+        orelse: list[ast.stmt],
+        names: list[str],
+    ) -> list[ast.stmt]:
+        """A branch both of whose sides may run.
+
+        Args:
+            node: the branch, or the loop that it ends.
+            number: of its site.
+            test: its condition.
+            body: the first side.
+            orelse: the second.
+            names: what they assign.
+        """
+        before = set(self._bound)
         m, kept = self._new(), self._new()
         found = [self._assign(node, m, self._call(node, "split", ast.Constant(number), test))]
         first, values = self._values(node, names)
         found.append(self._when(node, m, "both", [*first, self._assign(node, kept, values)]))
-        body = self._block(node.body)
+        found.append(self._when(node, m, "then", self._block(body)))
         after, self._bound = self._bound, set(before)
-        found.append(self._when(node, m, "then", body))
         again, values = self._values(node, names, after)
         swap = ast.Assign(
             [ast.Tuple([self._tuple(names, ast.Store()), _name(kept, ast.Store())], ast.Store())],
             ast.Tuple([_name(kept), values], ast.Load()),
         )
-        self._bound = set(before)
         flips = [*again, swap, *self._unbound(node, names), self._do_of(node, m, "flip")]
         found.append(self._when(node, m, "both", flips))
-        if node.orelse:
-            found.append(self._when(node, m, "otherwise", self._block(node.orelse)))
+        if orelse:
+            found.append(self._when(node, m, "otherwise", self._block(orelse)))
         again, values = self._values(node, names)
-        merged = self._call_of(node, m, "merged", _name(kept), values)
-        ends = [*again, ast.Assign([self._tuple(names, ast.Store())], merged)]
-        self._bound = _common(after, node.body, self._bound, node.orelse)
-        ends += self._unbound(node, names)
-        found.append(self._when(node, m, "both", ends if names else [ast.Expr(merged)]))
-        return [ast.fix_missing_locations(ast.copy_location(x, node)) for x in found]
+        self._bound = _common(after, body, self._bound, orelse)
+        ends = [self._do_of(node, m, "end")]
+        target = self._tuple(names, ast.Store())
+        if leaves(orelse) and not leaves(body):
+            ends += [ast.Assign([target], _name(kept)), *self._unbound(node, names)]
+        elif names and not leaves(body):
+            merged = self._call_of(node, m, "merged", _name(kept), values)
+            ends = [*again, ast.Assign([target], merged), *self._unbound(node, names)]
+        found.append(self._when(node, m, "both", ends))
+        if self._frame and leaves(body) and leaves(orelse):
+            found.append(self._when(node, m, "both", self._nothing_left(node)))
+        return [_placed(x, node) for x in found]
 
     # Variables that may have no value
 
@@ -440,6 +602,22 @@ class Rewriter:
 
     def _tuple(self, names: list[str], context: ast.expr_context) -> ast.expr:
         return ast.Tuple([_name(name, context) for name in names], context)
+
+
+class _Exits(NamedTuple):
+    """The exits of a loop.
+
+    Attributes:
+        loop: the name of what knows who has left it; "" where there is none.
+        turn: the same for one of its iterations.
+        kept: the variables that count after the loop.
+        names: those that count after an iteration.
+    """
+
+    loop: str
+    turn: str
+    kept: list[str]
+    names: list[str]
 
 
 def _name(name: str, context: ast.expr_context | None = None) -> ast.Name:
