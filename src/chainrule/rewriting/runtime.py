@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -18,10 +19,14 @@ from .picking import UNBOUND
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
+    builtins.all: picks.all_of,
+    builtins.any: picks.any_of,
     builtins.max: picks.max_of,
     builtins.min: picks.min_of,
     builtins.sorted: sorting.sorted_of,
 }
+_KEYED: Final = (picks.max_of, picks.min_of, sorting.sorted_of)
+"""What may call a function that it is given."""
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
     "Sub": operator.isub,
@@ -129,6 +134,15 @@ class Runtime:
 
     # Calls
 
+    def search(self, number: int, function: Any) -> Any:
+        """What is called in the place of ``any`` or ``all`` of what a generator gives."""
+        if function is not builtins.any and function is not builtins.all:
+            return self.call(function)
+        found = current()
+        if found is None:
+            return function
+        return functools.partial(found.search, self._sites[number], function is builtins.any)
+
     def call(self, function: Any) -> Any:
         """What is called in the place of something."""
         from .functions import rewritten
@@ -141,7 +155,7 @@ class Runtime:
         if found is None:
             return rewritten(function, False)
         if values.is_pure(function):
-            return function
+            return function if function not in _KEYED else functools.partial(found.keyed, function)
         other = rewritten(function, True)
         if other is None:
             name = getattr(function, "__name__", type(function).__name__)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy
 
-from chainrule import math, picks
+from chainrule import math, picks, sorting
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
 
@@ -45,6 +45,7 @@ _ARRAYS: Final = (
 
 def _pure() -> set[int]:
     functions: list[Any] = [*_BUILTINS, picks.max_of, picks.min_of, picks.any_of, picks.all_of]
+    functions.append(sorting.sorted_of)
     for module in (math, python_math):
         functions += [x for name, x in vars(module).items() if name[0] != "_" and callable(x)]
     functions += [getattr(numpy, name) for name in _ARRAYS]
@@ -82,6 +83,8 @@ def has_plain(x: Any, name: str) -> bool:
     kind = type(x)
     if kind is ModuleType or is_value(x):
         return True
+    if kind is super:
+        kind = x.__self_class__
     if kind.__getattribute__ is not object.__getattribute__:
         return False
     for base in kind.__mro__:
