@@ -84,13 +84,13 @@ def compiled(source: Source, tree: Function, code: CodeType, around: tuple[str, 
     outer: Any = module.body[0]
     if source.imported:
         module.body.insert(0, ast.Import([ast.alias(name) for name in source.imported]))
+    place, name = outer.body, source.class_name or getattr(tree, "name", "")
     if source.class_name:
-        outer.body = ast.parse(f"class {source.class_name}:\n    pass").body
-        inside = outer.body[0]
-        if source.class_name not in around:  # it is no variable of a function around it
-            outer.body.insert(0, ast.Global([source.class_name]))
-        outer = inside
-    outer.body = [inner]
+        place[:] = ast.parse(f"class {source.class_name}:\n    pass").body
+        outer = place[0]
+    outer.body[:] = [inner]
+    if name and name not in around:  # it is no variable of a function around it
+        place.insert(0, ast.Global([name]))
     ast.fix_missing_locations(module)
     flags = code.co_flags & _FUTURE
     whole = compile(module, code.co_filename, "exec", flags, dont_inherit=True)
