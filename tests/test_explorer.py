@@ -472,7 +472,7 @@ def test_loops_of_a_program() -> None:
     assert isinstance(loop, Group)
     assert loop.name == "price × 252"
     assert [trip.size for trip in loop.trips] == [3] * 252
-    assert [names[trip.boxes[-1]] for trip in loop.trips[:2]] == ["price₁", "price₂"]
+    assert [names[max(trip.nodes())] for trip in loop.trips[:2]] == ["price₁", "price₂"]
 
 
 def test_loops_in_loops() -> None:

@@ -164,27 +164,49 @@ UNREADABLE = """() => {
 }"""
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_everything_can_be_read(opened: Opener, size: str) -> None:
-    """No text covers another, leaves its box or is smaller than 10 pixels: at every step of a walk.
-
-    At the opening view, as it follows the walk, in light and dark, on paper too.
-    """
-    width, height = SIZES[size]
-    graphs: dict[str, tuple[Node, dict[str, Any]]]
-    graphs = {name: (make(), {}) for name, make in GRAPHS.items()}
+def pictured() -> dict[str, tuple[Node, dict[str, Any]]]:
+    """All graphs in which the explorer is looked at, with what is said to ``explore``."""
+    graphs: dict[str, tuple[Node, dict[str, Any]]] = {k: (make(), {}) for k, make in GRAPHS.items()}
     root, history = trained()
     graphs["training"] = (root, {"history": history})
     loss, points = practised()
     graphs["practice"] = (loss, {"training": points})
-    for name, (graph, options) in graphs.items():
+    return graphs
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_everything_can_be_read(opened: Opener, size: str) -> None:
+    """No text covers another, leaves its box or is smaller than 10 pixels: at every step of a walk.
+
+    At the opening view, as it follows the walk, in light and dark, on paper, and in a trip of a
+    loop.
+    """
+    width, height = SIZES[size]
+    for name, (graph, options) in pictured().items():
         page = opened(graph, settings={"viewport": {"width": width, "height": height}}, **options)
+
+        def readable(*what: object, name: str = name, page: Page = page) -> None:
+            assert page.evaluate(UNREADABLE) == [], (name, size, *what)
+
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            for part in (0, 0.3, 0.6, 0.8, 1) if scheme == "light" else (0.6,):
+            for part in (0, 0.3, 0.6, 0.8, 1) if scheme == "light" else (0.6, 1):
                 page.evaluate(f"go(Math.round(walk.length * {part}))")
-                assert page.evaluate(UNREADABLE) == [], f"{name}, {size}, {scheme}, {part}"
+                readable(scheme, part)
         assert page.evaluate("picture.view.scale") >= 10 / 12 - 1e-9
+        if name == "loop of 252":
+            page.locator(".box.group").click()
+            for _ in range(2):
+                page.click('.stepper[data-by="1"]')
+                readable("trip")
+            page.evaluate("go(walk.seedStep + 2)")
+            readable("trip, backward")
+        if size == "laptop":
+            page.emulate_media(media="print")
+            page.set_viewport_size({"width": 700, "height": 1000})
+            page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            assert page.locator("#paper .picture").count() >= 1
+            readable("paper")
         page.context.close()
 
 

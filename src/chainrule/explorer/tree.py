@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeGuard
 
 import numpy
@@ -186,7 +187,7 @@ def _loops(boxes: Sequence[int | Group], graph: Graph) -> list[int | Group]:
     known = {shape: token for token, shape in enumerate(dict.fromkeys(shapes))}
     tokens = numpy.array([known[shape] for shape in shapes], dtype=numpy.int32)
     loose = numpy.arange(len(known), dtype=numpy.int32)
-    grammar = Grammar(tokens, loose, (-1, -1), read)
+    grammar = Grammar(tokens, loose, (-1, -1), list(read))
     firsts, lengths, children = (column.tolist() for column in grammar.contents())
 
     def spread(token: int, item: int) -> list[int | Group]:
@@ -203,10 +204,11 @@ def _loops(boxes: Sequence[int | Group], graph: Graph) -> list[int | Group]:
                 box for pair in zip(body, inner[k : k + step], strict=True) for box in spread(*pair)
             ]
             trips.append(_unrolled(trip))
-        found = Group("", part=True, loop=True)
-        found.boxes = [Group("", trip, part=True, trip=True) for trip in trips]
-        size = sum(map(len, trips))
-        return [found] if len(trips) >= FEWEST_TRIPS and size >= SHORTEST else sum(trips, [])
+        flat = list(chain.from_iterable(trips))
+        if len(trips) < FEWEST_TRIPS or len(flat) < SHORTEST:
+            return flat
+        found = [Group("", trip, part=True, trip=True) for trip in trips]
+        return [Group("", list(found), part=True, loop=True)]
 
     return [
         box

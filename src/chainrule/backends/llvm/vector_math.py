@@ -48,38 +48,19 @@ INTRINSICS: Final = {
 }
 """Operations that are one of LLVM's own functions, exact by IEEE 754."""
 
-LIBRARY: Final = {
-    "exp": "exp",
-    "exp2": "exp2",
-    "expm1": "expm1",
-    "log": "log",
-    "log2": "log2",
-    "log10": "log10",
-    "log1p": "log1p",
-    "cbrt": "cbrt",
-    "sin": "sin",
-    "cos": "cos",
-    "tan": "tan",
-    "asin": "asin",
-    "acos": "acos",
-    "atan": "atan",
+_OF_ONE: Final = (
+    *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt", "sin", "cos", "tan"),
+    *("asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc"),
+)
+_OF_TWO: Final = {
     "atan2": "atan2",
-    "sinh": "sinh",
-    "cosh": "cosh",
-    "tanh": "tanh",
-    "asinh": "asinh",
-    "acosh": "acosh",
-    "atanh": "atanh",
-    "erf": "erf",
-    "erfc": "erfc",
     "power": "pow",
     "hypot2": "hypot",  # hypot of two numbers
     "c_fmod": "fmod",
     "remainder": "remainder",
 }
+LIBRARY: Final = {**dict(zip(_OF_ONE, _OF_ONE, strict=True)), **_OF_TWO}
 """Operations that are a function of C's library: libmvec's, if it has it, else libm's."""
-
-_TWO_OPERANDS: Final = ("atan2", "power", "hypot2", "c_fmod", "remainder")
 
 
 def path(operation: str, machine: Machine) -> str:
@@ -297,7 +278,7 @@ def _parameters(operation: str) -> str:
     if operation in FORMULAS:
         return "v" * len(signature(FORMULAS[operation]).parameters)
     if operation in LIBRARY:
-        return "vv" if operation in _TWO_OPERANDS else "v"
+        return "vv" if operation in _OF_TWO else "v"
     if operation in guards.FUNCTIONS:
         return "pvvii"
     if operation in _IN_MEMORY:
@@ -318,7 +299,7 @@ def _library_function(operation: str, width: int, machine: Machine) -> int:
 
 
 def _vector_name(operation: str, machine: Machine) -> str:
-    v = "vv" if operation in _TWO_OPERANDS else "v"
+    v = "vv" if operation in _OF_TWO else "v"
     return f"_ZGV{machine.variant}N{machine.variant_width}{v}_{LIBRARY[operation]}"
 
 

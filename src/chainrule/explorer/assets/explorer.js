@@ -64,7 +64,7 @@ function activate(box) {
   play(false);
   if (!changeView(() => picture.toggle(box))) { say(`Too much to show at once (${MOST_BOXES} boxes): fold something first`); return; }
   announce(`group ${graph.titleOf(box)} ${picture.open.has(box) ? 'unfolded' : 'folded'}`);
-  byId('picture').querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
+  picture.elements.get(picture.current)?.focus({ preventScroll: true });
 }
 
 function stepTrip({ dataset }) {

@@ -135,28 +135,37 @@ class Picture {
 
   // The size of an open group in some width, and where its boxes stand in it
   measure(group, room) {
-    const items = []; // all that stands in a column
-    let inner = room - 2 * PADDING;
-    const widths = [];
-    for (const box of this.graph.inside[group - this.whole]) {
-      const folded = this.isGroup(box) ? this.groupSize : this.nodeSize;
-      const [width, height] = this.open.has(box) ? this.measure(box, inner) : folded;
-      const column = this.graph.placed.column[box];
-      widths[column] = Math.max(widths[column] ?? 0, width);
-      const middle = (this.graph.placed.y[box] + folded[1] / 2) * this.stretch[1];
-      items.push({ box, column, middle, top: middle - folded[1] / 2, width, height, more: height - folded[1] });
+    const { loop } = this.group(group); // its trips stand one below the other
+    const { column: columnOf, y } = this.graph.placed;
+    const boxes = this.graph.inside[group - this.whole];
+    const foldedSize = (box) => (this.isGroup(box) ? this.groupSize : this.nodeSize);
+    let inner = room - 2 * PADDING - (loop ? 2 * TURN : 0);
+    let sizes;
+    let widths;
+    const measureBoxes = () => {
+      widths = [];
+      sizes = boxes.map((box) => (this.open.has(box) ? this.measure(box, inner) : foldedSize(box)));
+      boxes.forEach((box, i) => { widths[columnOf[box]] = Math.max(widths[columnOf[box]] ?? 0, sizes[i][0]); });
+    };
+    measureBoxes();
+    const gap = COLUMN_GAP * this.stretch[0];
+    const wrapped = loop || widths.reduce((sum, width) => sum + width + gap, -gap) > inner;
+    if (wrapped && !loop) {
+      inner -= 2 * TURN;
+      if (widths.some((width) => width > inner)) measureBoxes();
     }
+    const items = boxes.map((box, i) => { // all that stands in a column
+      const [width, height] = sizes[i];
+      const folded = foldedSize(box)[1];
+      const middle = (y[box] + folded / 2) * this.stretch[1];
+      return { box, column: columnOf[box], middle, top: middle - folded / 2, width, height, more: height - folded };
+    });
     for (const [edge, points] of Object.entries(this.group(group).bends)) {
-      points.forEach(([column, y], i) => {
-        const middle = y * this.stretch[1];
+      points.forEach(([column, height], i) => {
+        const middle = height * this.stretch[1];
         items.push({ edge, i, column, middle, top: middle, width: 0, height: 0, more: 0 });
       });
     }
-    const gap = COLUMN_GAP * this.stretch[0];
-    const all = widths.reduce((sum, width) => sum + width + gap, -gap);
-    const { loop } = this.group(group); // its trips stand one below the other
-    const wrapped = all > inner || loop;
-    if (wrapped) inner -= 2 * TURN;
     const places = this.linesOf(widths, gap, loop ? 0 : wrapped ? inner : Infinity);
     const columns = widths.map(() => []);
     for (const item of items) columns[item.column].push(item);
@@ -577,6 +586,7 @@ class Picture {
     if (at + by < 0 || at + by >= trips.length) return false;
     this.goToTrip(loop, at + by);
     this.settle();
+    this.showTop(trips[at + by]);
     return true;
   }
 
@@ -589,14 +599,14 @@ class Picture {
   toggle(box) {
     const { side, loop, trip } = this.group(box);
     if (side) return this.stepTrip(side, box === this.group(side).loop.sides[0] ? -1 : 1);
-    if (trip && this.open.has(box)) this.open.delete(trip); // a trip is unfolded as long as its loop is
+    if (trip && this.open.has(box)) return this.toggle(trip); // it is unfolded as long as its loop is
     if (loop) this.open[this.open.has(box) ? 'delete' : 'add'](loop.trips[loop.at]);
     if (this.open.has(box)) this.open.delete(box);
     else if (!this.canShow([box])) return false;
     else this.open.add(box);
     const held = this.rect.get(box).slice();
     this.current = box;
-    if (this.fitted) { this.begin(); return true; }
+    if (this.fitted) { this.begin(); this.showTop(box); return true; }
     this.settle();
     const now = this.rect.get(box);
     this.pan((held[0] - now[0]) * this.view.scale, (held[1] - now[1]) * this.view.scale);
@@ -727,8 +737,18 @@ class Picture {
     this.show();
   }
 
+  // Pan so that the heading of a group is in the window
+  showTop(box) {
+    const [left, top, width] = this.rect.get(box);
+    const { x, y, scale } = this.view;
+    const [u, v, w] = [x + left * scale, y + top * scale, width * scale];
+    const across = u < 0 || u + w > this.window[0] ? Math.max((this.window[0] - w) / 2, 8) - u : 0;
+    this.pan(across, v < 0 || v > this.window[1] - FOOT - 80 ? 8 - v : 0);
+  }
+
   // Pan so that a box is in the window, large enough to read if asked
   centre(box, readable = false) {
+    if (this.open.has(box)) { this.showTop(box); return; }
     const [left, top, width, height] = this.rect.get(box);
     const [w, h] = this.window;
     if (readable && this.view.scale < READABLE) this.view.scale = 1;
