@@ -121,8 +121,12 @@ class Runtime:
     def attribute(self, x: Any, name: str) -> Any:
         """An attribute."""
         found = _uncertain()
-        if found is not None and not values.has_plain(x, name):
-            found.refuse_here(f"the attribute {name} may run code")
+        if found is not None:
+            reads = values.read_by(x, name)
+            if isinstance(reads, property):
+                return self.call(reads.fget)(x)
+            if reads is not None:
+                found.refuse_here(f"the attribute {name} may run code")
         return getattr(x, name)
 
     def changed(self, symbol: str, x: Any, y: Any) -> Any:
