@@ -210,7 +210,7 @@ function showLeaf(row) {
   const number = graph.value[Number(row.dataset.leaf)];
   const [slider, typed] = row.querySelectorAll('input');
   if (document.activeElement !== slider) slider.value = number;
-  if (document.activeElement !== typed) { typed.value = full(Number(number.toPrecision(7))).replaceAll('−', '-'); typed.title = full(number); }
+  if (document.activeElement !== typed) { typed.value = full(Number(number.toPrecision(6))).replaceAll('−', '-'); typed.title = full(number); }
 }
 
 function changeLeaf(leaf, number) {
