@@ -21,7 +21,7 @@ from chainrule.explorer.javascript import arithmetic, asset
 from chainrule.explorer.layout import OUTSIDE, lay_out
 from chainrule.explorer.recording import Recording
 from chainrule.explorer.training import TrainingSet
-from chainrule.explorer.tree import Group, tree_of
+from chainrule.explorer.tree import Group, places, tree_of
 
 NODE_SIZE = (116.0, 56.0)
 GROUP_SIZE = (156.0, 64.0)
@@ -71,6 +71,7 @@ def page(
     given = title or names.get(len(graph.nodes) - 1) or "Computational graph"
     title = short_name(printable(given))
     data |= {"title": title, "names": names, "history": _replay(graph, history)}
+    data["places"] = {short_name(printable(text)): at for text, at in places(graph).items()}
     data["training"] = None if training is None else training.described(graph.index)
     return Template(asset("page.html")).substitute(
         title=html.escape(title),

@@ -423,6 +423,7 @@ class Picture {
       const nodes = isFrame ? [] : this.isGroup(box) ? this.members.get(box) ?? [] : [box];
       element.classList.toggle('active', active.has(box));
       element.classList.toggle('current', box === this.current);
+      element.classList.toggle('chosen', box === selected);
       element.setAttribute('tabindex', box === this.current ? '0' : '-1');
       if (isFrame) continue;
       element.classList.toggle('path', this.path.size > 0 && nodes.some((node) => this.path.has(node)));
