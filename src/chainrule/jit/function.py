@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from .paths import Path, TooManyTraces, taking_paths
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
+from .segments import IndicesWanted
 from .small import MAX_SMALL, Dispatch
 from .statics import Order
 from .trace import CompileError
@@ -79,6 +81,8 @@ class Compiled(Dispatch):
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Key, Plan] = {}
         self._latest: Plan | None = None
+        # Whether index arrays are part of what it is compiled for: they say where entries are.
+        self._knows_indices = isinstance(self.point, Jacobian) and self.point.sparse
         self._quick: dict[tuple[type, ...], Plan] = {}  # by the types of arguments
         self._lock = forking.lock()
         self.small_inside: set[tuple[type, ...] | None] = set()  # types of arguments
@@ -114,6 +118,9 @@ class Compiled(Dispatch):
             if plan.eager:
                 return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
+        except IndicesWanted:
+            self._knows_indices = True
+            return self._call(args, kwargs)
         except NodesOverLanes as error:
             try:
                 return called_with_nodes(self, args, kwargs)
@@ -153,7 +160,8 @@ class Compiled(Dispatch):
         if self.vmap is not None:
             axes = form.axes[: form.positional] + axes_by_keyword(leaves[form.positional :])
             lanes = self._lanes(args, kwargs, leaves, axes)
-        key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated))
+        known = itertools.repeat(self._knows_indices)
+        key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated, known))
         key = structure, form.order.of(args, kwargs), key_leaves
         plan = self._plans.get(key)
         if plan is None or plan is not self._latest or plan.is_outdated:
@@ -217,6 +225,9 @@ class Compiled(Dispatch):
             plan, leaves, _ = self._planned(args, kwargs)
             if not plan.eager:
                 plan.run(leaves, 0, only_prepare=True)
+        except IndicesWanted:
+            self._knows_indices = True
+            self.prepare(*args, **kwargs)
         except (TooManyTraces, NotCompilable) as error:
             self._warn_eagerly(self._reason(error))
 

@@ -17,7 +17,7 @@ from chainrule.lanes import lane_of
 from chainrule.node import Node, apply
 from chainrule.rewriting.functions import rewritten
 from chainrule.rules import Operation, described
-from chainrule.sparse import holds_sparse, taken_apart
+from chainrule.sparse import refuse_stacking, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Jacobian, handed_to
 
@@ -53,6 +53,7 @@ class Plan(TracedFunction):
         lanes = owner.vmap is not None
         super().__init__(owner.function, structure, leaves, lanes, owner.options.max_traces)
         self.derives = isinstance(owner.point, (Gradient, Jacobian))
+        self.has_indices = any(leaf.kind == "indices" and leaf.axis is None for leaf in leaves)
         self.threads = owner.options.threads or thread_count()
         self.watch: Watch | None = None
         self._watched = -1  # how many nodes the watch is for
@@ -123,10 +124,8 @@ class Plan(TracedFunction):
     def _at_point(self, function: Any, arguments: Any) -> Any:
         args, kwargs = arguments
         result = handed_to(function, args, kwargs, self.owner.label)
-        if self.lanes and holds_sparse(result):
-            raise TypeError(
-                "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
-            )
+        if self.lanes:
+            refuse_stacking(result)
         return taken_apart(result)
 
     # Calls
