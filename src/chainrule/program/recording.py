@@ -37,6 +37,11 @@ OPERATION_OF: Final[dict[int, Operation]] = {
     operation.code: operation for operation in OPERATIONS.values() if operation.code
 } or dict(enumerate(OPERATIONS.values(), 1))
 """Operations of the table by their codes: those of the engine; it takes others for the user's."""
+_MARKS: Final = {
+    code: name.lower().replace("_", " ")
+    for name, code in vars(Row).items()
+    if code in range(Row.BEGIN, Row.LEFT + 1) and name != "MARKS"
+}
 _DIGIT: Final = 1 << 10
 CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
 _IDENTITY: Final = CODE_OF[OPERATIONS["identity"]]
@@ -449,6 +454,41 @@ def given_to(code: int, left: int, right: int, pool: Any) -> list[int]:
     if not has_left(code):
         return []
     return [left] if right == ABSENT or not has_right(code) else [left, right]
+
+
+def text(recording: Recording) -> str:
+    """A recording to read, one row a line."""
+
+    def shown(operand: int) -> str:
+        return f"%{operand}" if operand >= 0 else repr(recording.constants[~operand])
+
+    lines = []
+    for row, code in enumerate(recording.codes):
+        left, right = recording.left[row], recording.right[row]
+        if code == Row.GUARD:
+            lines.append(f"guard {shown(left)} is {'true' if right else 'false'}")
+            continue
+        if code in _MARKS:
+            place = f" {right}" if right != ABSENT else ""
+            said = f"{_MARKS[code]}{place} {shown(left) if has_left(code) else left}"
+        elif code == Row.INPUT:
+            said = f"input {left}"
+        elif code == Row.LEAF:
+            said = shown(left)
+        else:
+            operation = (
+                recording.operations[recording.pool[left]]
+                if code == Row.USER
+                else OPERATION_OF[code & ~Row.POOLED]
+            )
+            given = given_to(code, left, right, recording.pool)
+            operands = [shown(operand) for operand in given]
+            if len(operands) == 2 and not operation.symbol.isidentifier():
+                said = f" {operation.symbol} ".join(operands)
+            else:
+                said = f"{operation.symbol}({', '.join(operands)})"
+        lines.append(f"%{row} = {said}")
+    return "\n".join(lines)
 
 
 if ENGINE is not None:
