@@ -23,7 +23,7 @@ from chainrule.transforms import Gradient, Jacobian, handed_to
 from .arguments import Arguments, Packed, as_computed
 from .captures import Watch
 from .indices import OutsideTableError
-from .lane_call import LaneCall
+from .lane_call import LaneCall, sums_of_one_path
 from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
@@ -242,9 +242,13 @@ class Plan(TracedFunction):
 
     def _run_lanes(self, paths: Paths, packed: Packed, lanes: int, nodes: list[Node | None]) -> Any:
         result = self._lane_result(len(nodes))
-        eager = None if nodes else self._eager_outputs
-        call = LaneCall(paths, packed, lanes, result.kept, self.threads, eager)
-        sums, arrays = call.run(result.added), call.arrays
+        sums, arrays = None, []
+        if not result.kept:  # all is added up
+            sums = sums_of_one_path(paths, packed.places, (), lanes, result.added, self.threads)
+        if sums is None:
+            eager = None if nodes else self._eager_outputs
+            call = LaneCall(paths, packed, lanes, result.kept, self.threads, eager)
+            sums, arrays = call.run(result.added), call.arrays
         vmap = self.owner.vmap
         if vmap is not None and vmap.reduce == "mean":
             sums = None if sums is None else sums / lanes
