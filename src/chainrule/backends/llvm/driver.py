@@ -26,7 +26,7 @@ class CodeFields:
     PROLOGUE: Final = 0  # address, 0 for none
     MAIN: Final = 1
     NUMBERS: Final = 2  # address of the numbers that the code reads
-    OUTPUTS: Final = 3  # address of the offsets of the outputs
+    OUTPUTS: Final = 3  # address of the offsets of the outputs; of a point, those of runs of them
     OUTPUT_COUNT: Final = 4
     INPUT_OFFSET: Final = 5
     INPUT_COUNT: Final = 6
@@ -332,18 +332,25 @@ def _write_call(f: Procedure) -> None:
         row = f.at(constants, b.shl(k, f.number(4)))
         f.store(f.load(f.double, row, 8), workspace, f.load(f.i64, row))
     first = f.at(workspace, f.field(code, CodeFields.INPUT_OFFSET))
-    with f.loop(f.field(code, CodeFields.INPUT_COUNT)) as k:
-        offset = b.shl(k, f.number(3))
-        f.store(f.load(f.double, inputs, offset), first, offset)
+    copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
+    no = f.constant(f.bit, 0)
+    b.call(copy, [first, inputs, b.shl(f.field(code, CodeFields.INPUT_COUNT), f.number(3)), no])
     _run_code(f, code, CodeFields.MAIN, workspace, workspace, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
-    offsets = f.address(code, CodeFields.OUTPUTS)
+    runs = f.address(code, CodeFields.OUTPUTS)
     holds = b.icmp("==", result, f.number(0))
     count = b.select(holds, f.field(code, CodeFields.OUTPUT_COUNT), f.number(0))
     with f.loop(count) as k:
-        offset = b.shl(k, f.number(3))
-        value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))
-        f.store(value, outputs, offset)
+        run = f.at(runs, b.mul(k, f.number(24)))
+        source, to = f.at(workspace, f.load(f.i64, run)), f.at(outputs, f.load(f.i64, run, 8))
+        size = f.load(f.i64, run, 16)
+        f.choose(
+            (
+                b.icmp("==", size, f.number(8)),
+                lambda: f.store(f.load(f.double, source), to),
+            ),
+            default=lambda: b.call(copy, [to, source, size, no]),
+        )
     with b.if_then(b.not_(b.or_(is_given, small))):
         b.call(free, [workspace])
     b.ret(result)
