@@ -131,7 +131,7 @@ def trained() -> tuple[Node, Recording]:
         loss.backward()
         recording.record(loss)
         for weight in (w, b):
-            weight.data -= 0.3 * weight.grad
+            weight.data -= 0.1 * weight.grad
     return compute(), recording
 
 

@@ -10,7 +10,7 @@ import numpy
 import optree
 
 from chainrule import trees
-from chainrule.arrays import NodeArray
+from chainrule.arrays import NodeArray, is_masked
 from chainrule.carries import Carry, Columns, Stack
 from chainrule.keywords import with_nearest_names
 from chainrule.rules import described
@@ -77,7 +77,7 @@ class Vmap(Transformed):
                 continue
             if not isinstance(axis, int) or isinstance(axis, bool):
                 raise TypeError(f"vmap: an axis is a whole number or None, not {described(axis)}")
-            if type(leaf) is not numpy.ndarray and isinstance(leaf, numpy.ma.MaskedArray):
+            if is_masked(leaf):
                 raise TypeError("vmap: lanes of a masked array would lose the mask; use .filled()")
             if not isinstance(leaf, numpy.ndarray):
                 raise TypeError(

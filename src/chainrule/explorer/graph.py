@@ -68,7 +68,6 @@ class Graph:
             self._add(node)
         self.compared: list[Node] = []
         self.decisions = self._decided(decisions)
-        self.grad = array("d", [self.grads.get(id(node), 0.0) for node in self.nodes])
 
     def _decided(self, decisions: Sequence[Decision]) -> list[tuple[str, int, int, bool, str]]:
         """The comparisons in which the graph has a part: operation, operands, outcome, line."""
@@ -140,12 +139,13 @@ class Graph:
             self.codes[kind] = self._unverified[kind] = None
         return kind
 
-    def shape(self, node: int) -> int:
+    def operands(self, node: int) -> array[int]:
+        """What a node is computed from: nodes from 0 up, constants from -1 down."""
+        return self.operand[self.start[node] : self.start[node + 1]]
+
+    def shape(self, node: int) -> tuple[int, ...]:
         """What is alike in nodes of the same operation, with constants in the same places."""
-        shape = self.kind[node]
-        for operand in self.operand[self.start[node] : self.start[node + 1]]:
-            shape = 2 * shape + (operand < 0)
-        return shape
+        return self.kind[node], *(operand < 0 for operand in self.operands(node))
 
     def names(self) -> dict[int, str]:
         """The names of nodes: those given to them, else the variables of the program."""

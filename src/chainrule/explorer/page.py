@@ -99,11 +99,17 @@ def _hash(text: str) -> str:
 
 
 def packed(column: array[Any]) -> str:
-    """A column of numbers as text, every bit kept: base64 of its bytes, the lowest first."""
+    """A column of numbers as text, every bit kept: its type, and base64 of its bytes.
+
+    Whole numbers take as many bytes as the largest of them needs; the lowest byte comes first.
+    """
+    if column.typecode == "i":
+        most = max(map(abs, (min(column, default=0), max(column, default=0))))
+        column = array("b" if most < 1 << 7 else "h" if most < 1 << 15 else "i", column)
     if sys.byteorder == "big":
         column = column[:]
         column.byteswap()
-    return base64.b64encode(column.tobytes()).decode()
+    return column.typecode + base64.b64encode(column.tobytes()).decode()
 
 
 def _columns(graph: Graph) -> dict[str, Any]:
@@ -114,11 +120,9 @@ def _columns(graph: Graph) -> dict[str, Any]:
         "decisions": graph.decisions,
         "forms": graph.forms,
         "kind": packed(graph.kind),
-        "start": packed(graph.start),
         "operand": packed(graph.operand),
         "constant": packed(graph.constant),
         "value": packed(graph.value),
-        "grad": packed(graph.grad),
         "local": packed(graph.local),
         "sources": sources,
         "lines": lines,
@@ -138,9 +142,12 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
             parent[number[box] if isinstance(box, Group) else box] = number[group]
     edges = _edges_by_group(graph, parent)
     column, y = (array("i", [0]) * len(parent) for _ in range(2))
-    described = []
+    described: list[Any] = []
     for group in groups:
         boxes = [number[box] if isinstance(box, Group) else box for box in group.boxes]
+        if group.loop:  # the page shows one trip, between those before it and those after it
+            described.append((short_name(printable(group.name)), 2, group.size, {}))
+            continue
         place = {box: i for i, box in enumerate(boxes)}
         inside = edges.get(number[group], {})
         layout = lay_out(
@@ -153,7 +160,11 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
             f"{boxes[a]},{boxes[b]}": [[at, round(v)] for at, v in points]
             for (a, b), points in layout.bends.items()
         }
-        described.append((short_name(printable(group.name)), int(group.part), group.size, bends))
+        if group.trip and not bends:
+            described.append(group.size)
+            continue
+        name = short_name(printable(group.name))
+        described.append((name, int(group.part), group.size, bends))
     return {
         "groups": described,
         "parent": packed(parent),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import TypeGuard
+
+import numpy
 
 from chainrule.explorer.graph import LEAF, Graph
+from chainrule.explorer.variables import SUBSCRIPTS, subscript
+from chainrule.passes.grammar import Grammar
 
 WHOLE = 300
 """Up to so many nodes there are only the user's groups."""
 FEW = 24
 """The most boxes in a group, where it is cut into parts."""
 MOST_LEAVES = 8  # that stand beside groups
-WINDOW = 4  # operations by which a repetition is recognised
-TRIES = 40  # periods that are tried at an operation
+FEWEST_TRIPS = 3
+SHORTEST = 12  # operations of a loop
 
 
 @dataclass
@@ -25,9 +30,16 @@ class Group:
     boxes: list[int | Group] = field(default_factory=list)
     size: int = 0  # nodes inside, at any depth
     part: bool = False  # found here, not one of the user's
+    loop: bool = False  # its boxes are trips, of which the page shows one
+    trip: bool = False
 
     def __hash__(self) -> int:
         return id(self)
+
+    @property
+    def trips(self) -> list[Group]:
+        """The boxes of a loop."""
+        return [box for box in self.boxes if isinstance(box, Group)] if self.loop else []
 
     def nodes(self) -> Iterator[int]:
         """The nodes inside, at any depth."""
@@ -101,22 +113,31 @@ def _structure(
     """Put the boxes of a group into loops, and into parts so that none has more than FEW."""
     leaves = [box for box in group.boxes if isinstance(box, int) and graph.kind[box] == LEAF]
     others = [box for box in group.boxes if not (isinstance(box, int) and graph.kind[box] == LEAF)]
-    title = _titles(graph, names)
-    boxes = _loops(others, graph, names)
-    at_home: dict[int, Group] = {}
-    for box in boxes:
-        if isinstance(box, Group) and box.part:
-            at_home |= _homes(box)
-    shared = leaves if len(leaves) <= MOST_LEAVES else _settle(leaves, at_home, users)
-    boxes = _gathered([*shared, *boxes], graph, names)
-    group.boxes = boxes
-    for box in boxes:
-        if isinstance(box, Group) and box.part and box.name != "leaves":
-            for trip in box.boxes:
-                if isinstance(trip, Group) and len(trip.boxes) > FEW:
-                    _structure(trip, graph, users, names)
-            _cut(box, title)
-    _cut(group, title)
+    boxes = _loops(others, graph)
+    loops = [box for box in boxes if isinstance(box, Group) and box.loop]
+    for loop in loops:  # those inside follow
+        loops += [box for trip in loop.trips for box in trip.boxes if _is_loop(box)]
+    if len(leaves) > MOST_LEAVES:
+        leaves = _settle(leaves, loops, users)
+    group.boxes = [*leaves, *boxes]
+    for part in (group, *(trip for loop in loops for trip in loop.trips)):
+        part.boxes = _gathered(part.boxes, graph, names)
+        _cut(part, _titles(graph, names))
+    for loop in loops:
+        _call(loop, names)
+
+
+def _is_loop(box: int | Group) -> TypeGuard[Group]:
+    return isinstance(box, Group) and box.loop
+
+
+def _call(loop: Group, names: dict[int, str]) -> None:
+    """Name a loop after its result, and the result of each of its trips: price × 252, price₇."""
+    results = [max(trip.nodes()) for trip in loop.trips]
+    name = names.get(results[-1], "").rstrip(SUBSCRIPTS)
+    loop.name = f"{name or 'loop'} × {len(results)}"
+    for i, node in enumerate(results if name else ()):
+        names.setdefault(node, name + subscript(i + 1))
 
 
 def _gathered(
@@ -132,15 +153,11 @@ def _gathered(
     return [inner, *[box for box in boxes if not isinstance(box, int) or box not in mine]]
 
 
-def _homes(loop: Group) -> dict[int, Group]:
-    """Which trip of a loop each of its operations is in."""
-    return {node: trip for trip in loop.boxes if isinstance(trip, Group) for node in trip.nodes()}
-
-
 def _settle(
-    leaves: Sequence[int], home: dict[int, Group], users: dict[int, list[int]]
+    leaves: Sequence[int], loops: Sequence[Group], users: dict[int, list[int]]
 ) -> list[int]:
     """Put leaves that one trip alone uses into it; what is left."""
+    home = {box: trip for loop in loops for trip in loop.trips for box in trip.boxes}
     left = []
     for leaf in leaves:
         trips = {home.get(node) for node in users.get(leaf, ())}
@@ -152,49 +169,62 @@ def _settle(
     return left
 
 
-def _loops(boxes: Sequence[int | Group], graph: Graph, names: dict[int, str]) -> list[int | Group]:
-    """The boxes in order of evaluation, what repeats put in loops of trips."""
-    kinds = [graph.shape(box) if isinstance(box, int) else -1 - i for i, box in enumerate(boxes)]
-    places: dict[tuple[int, ...], list[int]] = {}
-    for i in range(len(kinds)):
-        places.setdefault(tuple(kinds[i : i + WINDOW]), []).append(i)
-    found: list[int | Group] = []
-    i = 0
-    while i < len(boxes):
-        period, trips = _repetition(kinds, i, places)
-        if trips < 3 or period * trips < 12:
-            found.append(boxes[i])
-            i += 1
-            continue
-        inner = [
-            Group(f"trip {k + 1}", list(boxes[i + k * period : i + (k + 1) * period]), part=True)
-            for k in range(trips)
-        ]
-        last = inner[-1].boxes[-1]
-        name = names.get(last, "") if isinstance(last, int) else ""
-        name = name.rstrip("₀₁₂₃₄₅₆₇₈₉") or "loop"
-        found.append(Group(f"{name} × {trips}", list(inner), part=True))
-        i += period * trips
-    return found
+def _loops(boxes: Sequence[int | Group], graph: Graph) -> list[int | Group]:
+    """The boxes in the order in which they were made, what repeats put in loops of trips.
+
+    The loops are those that :mod:`chainrule.passes.roll` finds in the recording of a run.
+    """
+    last = [box if isinstance(box, int) else max(box.nodes()) for box in boxes]
+    order = sorted(range(len(boxes)), key=lambda i: graph.nodes[last[i]]._serial)
+    boxes = [boxes[i] for i in order]
+    place = {last[old]: new for new, old in enumerate(order)}
+    read = numpy.full((2, len(boxes)), -1, dtype=numpy.int32)
+    for i, box in enumerate(boxes):
+        if isinstance(box, int):
+            for k, operand in enumerate(graph.operands(box)[:2]):
+                read[k, i] = place.get(operand, -1)
+    shapes = [graph.shape(box) if isinstance(box, int) else (i,) for i, box in enumerate(boxes)]
+    known = {shape: token for token, shape in enumerate(dict.fromkeys(shapes))}
+    tokens = numpy.array([known[shape] for shape in shapes], dtype=numpy.int32)
+    loose = numpy.arange(len(known), dtype=numpy.int32)
+    grammar = Grammar(tokens, loose, (-1, -1), list(read))
+    firsts, lengths, children = (column.tolist() for column in grammar.contents())
+
+    def spread(token: int, item: int) -> list[int | Group]:
+        """An item as boxes: a loop is one, unless it is read as easily without."""
+        body = grammar.bodies.get(token)
+        if body is None:
+            return [boxes[item]]
+        number = item - grammar.length
+        inner = children[firsts[number] : firsts[number] + lengths[number]]
+        step = len(body)
+        trips = []
+        for k in range(0, len(inner), step):
+            trip = [
+                box for pair in zip(body, inner[k : k + step], strict=True) for box in spread(*pair)
+            ]
+            trips.append(_unrolled(trip))
+        flat = list(chain.from_iterable(trips))
+        if len(trips) < FEWEST_TRIPS or len(flat) < SHORTEST:
+            return flat
+        found = [Group("", trip, part=True, trip=True) for trip in trips]
+        return [Group("", list(found), part=True, loop=True)]
+
+    return [
+        box
+        for pair in zip(grammar.tokens.tolist(), grammar.items.tolist(), strict=True)
+        for box in spread(*pair)
+    ]
 
 
-def _repetition(
-    kinds: Sequence[int], i: int, places: dict[tuple[int, ...], list[int]]
-) -> tuple[int, int]:
-    """The period of what repeats from here on and covers most, and how often it is run."""
-    best = (1, 1)
-    alike = places[tuple(kinds[i : i + WINDOW])]
-    at = bisect_right(alike, i)
-    for j in alike[at : at + TRIES]:
-        period, end = j - i, j
-        while end < len(kinds) and kinds[end] == kinds[end - period]:
-            end += 1
-        trips = (end - i) // period
-        if trips > 1 and trips * period > best[0] * best[1]:
-            best = (period, trips)
-        if end == len(kinds):
-            break
-    return best
+def _unrolled(boxes: list[int | Group]) -> list[int | Group]:
+    """Boxes without loops, if there are few then."""
+    flat = [
+        inner
+        for box in boxes
+        for inner in ([x for trip in box.trips for x in trip.boxes] if _is_loop(box) else [box])
+    ]
+    return flat if len(flat) <= FEW else boxes
 
 
 def _titles(graph: Graph, names: dict[int, str]) -> Callable[[int | Group], str]:

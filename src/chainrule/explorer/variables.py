@@ -17,7 +17,7 @@ from chainrule.node import Node
 
 Span = tuple[int | None, ...]  # first and last line, first and last column
 
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 
 
 def variables(nodes: Sequence[Node]) -> dict[int, str]:
@@ -38,9 +38,14 @@ def variables(nodes: Sequence[Node]) -> dict[int, str]:
         if name.endswith("[]"):
             found[i] = f"{name[:-2]}[{seen[name]}]"
         elif count[name] > 1:
-            found[i] = name + str(seen[name] + 1).translate(_SUBSCRIPTS)
+            found[i] = name + subscript(seen[name] + 1)
         seen[name] += 1
     return found
+
+
+def subscript(number: int) -> str:
+    """A number in small letters below the line."""
+    return str(number).translate(str.maketrans("0123456789", SUBSCRIPTS))
 
 
 def _variable(code: CodeType, offset: int) -> str | None:

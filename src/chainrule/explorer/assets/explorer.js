@@ -9,14 +9,14 @@ function go(step, follow = true) {
   walk.go(step);
   picture.update();
   stepChanged();
-  if (follow && walk.active.length) picture.centre(picture.covers[walk.active[0]]);
+  if (follow && walk.boxes.length) picture.centre(walk.boxes[0]);
   if (timer === null) announce(describeStep());
 }
 
 // What shows where the walk is
-function stepChanged() {
+function stepChanged(panelToo = true) {
   picture.svg.classList.toggle('is-forward', walk.phase === 'forward' || walk.phase === 'start');
-  showStep();
+  if (panelToo) showStep();
   byId('scrub').max = walk.length;
   byId('scrub').value = walk.step;
   byId('scrub').setAttribute('aria-valuetext', describeStep());
@@ -64,7 +64,15 @@ function activate(box) {
   play(false);
   if (!changeView(() => picture.toggle(box))) { say(`Too much to show at once (${MOST_BOXES} boxes): fold something first`); return; }
   announce(`group ${graph.titleOf(box)} ${picture.open.has(box) ? 'unfolded' : 'folded'}`);
-  byId('picture').querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
+  picture.elements.get(picture.current)?.focus({ preventScroll: true });
+}
+
+function stepTrip({ dataset }) {
+  const [loop, by] = [Number(dataset.loop), Number(dataset.by)];
+  if (!changeView(() => picture.stepTrip(loop, by))) { say('There is no other trip on this side'); return; }
+  const { at, trips } = picture.group(loop).loop;
+  announce(`trip ${at + 1} of ${trips.length}`);
+  byId('picture').querySelector(`[data-loop="${loop}"][data-by="${by}"]`)?.focus({ preventScroll: true });
 }
 
 let announced = null;
@@ -137,6 +145,8 @@ function listenToPicture() {
   svg.addEventListener('pointercancel', release);
   svg.addEventListener('pointerleave', () => { byId('tooltip').hidden = true; });
   svg.addEventListener('click', (event) => {
+    const stepper = event.target.closest('[data-loop]');
+    if (stepper && moved <= 4) { stepTrip(stepper); return; }
     const element = boxAt(event);
     if (element && moved <= 4) activate(Number(element.dataset.box));
   });
@@ -179,6 +189,8 @@ function onKey(event) {
     event.preventDefault();
     return;
   }
+  const stepper = target.closest?.('[data-loop]');
+  if (stepper && (key === 'Enter' || key === ' ')) { stepTrip(stepper); event.preventDefault(); return; }
   if (box && (key === 'Enter' || key === ' ')) { activate(Number(box.dataset.box)); event.preventDefault(); return; }
   const isControl = target.matches('button, summary, a, input');
   if ((key === ' ' || key === 'Enter') && isControl && !target.matches('[type="range"]')) return;
@@ -239,7 +251,7 @@ function listen() {
   byId('gradients').addEventListener('toggle', () => { if (byId('gradients').open) showGradients(); });
   byId('health').addEventListener('toggle', () => { if (byId('health').open) showHealth(); });
   document.addEventListener('keydown', onKey);
-  new ResizeObserver(() => { if (picture.fitted) changeView(() => picture.begin()); }).observe(byId('stage'));
+  new ResizeObserver(() => { if (picture.resized() && picture.fitted) changeView(() => picture.begin()); }).observe(byId('stage'));
   const dark = matchMedia('(prefers-color-scheme: dark)');
   useTheme(dark.matches ? 'dark' : 'light');
   dark.addEventListener('change', () => useTheme(dark.matches ? 'dark' : 'light'));

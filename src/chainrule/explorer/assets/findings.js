@@ -70,7 +70,7 @@ class Findings {
   origins() {
     const { graph } = this;
     const { value, grad } = graph;
-    const odd = (x) => !Number.isFinite(x);
+    const odd = (x) => x - x !== 0;
     const values = [];
     const grads = [];
     let oddValues = 0;
@@ -82,7 +82,7 @@ class Findings {
       }
       if (!graph.gradUnknown[i] && odd(grad[i])) {
         oddGrads += 1;
-        if (!graph.resultsFrom(i).some((r) => odd(grad[r]))) grads.push(i);
+        if (!graph.usesOf(i).some((r) => odd(grad[r]))) grads.push(i);
       }
     }
     return { values, grads, oddValues, oddGrads };

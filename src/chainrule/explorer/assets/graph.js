@@ -1,10 +1,14 @@
 // The graph: its columns, and its arithmetic when a leaf is changed.
 
-function unpacked(text, Column) {
-  const binary = atob(text);
+const COLUMNS = { b: Int8Array, h: Int16Array, i: Int32Array, d: Float64Array };
+
+// A column, of whole numbers as 32 bits
+function unpacked(text) {
+  const binary = atob(text.slice(1));
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < bytes.length; i += 1) bytes[i] = binary.charCodeAt(i);
-  return new Column(bytes.buffer);
+  const column = new COLUMNS[text[0]](bytes.buffer);
+  return text[0] === 'd' ? column : Int32Array.from(column);
 }
 
 class Graph {
@@ -13,22 +17,71 @@ class Graph {
     this.decisions = data.decisions;
     this.root = data.count - 1;
     this.forms = data.forms; // what is said of each kind of operation; FORMS computes them
-    this.kind = unpacked(data.kind, Int32Array); // -1 for a leaf
-    this.start = unpacked(data.start, Int32Array);
-    this.operand = unpacked(data.operand, Int32Array); // from 0 nodes, below constants
-    this.constant = unpacked(data.constant, Float64Array);
-    this.recorded = unpacked(data.value, Float64Array); // by Python
-    this.recordedLocal = unpacked(data.local, Float64Array);
+    this.kind = unpacked(data.kind); // -1 for a leaf
+    this.start = new Int32Array(this.kind.length + 1); // where a node's operands begin
+    const counts = this.forms.map((form) => form.operands.length);
+    this.kind.forEach((kind, i) => { this.start[i + 1] = this.start[i] + (kind < 0 ? 0 : counts[kind]); });
+    // Of each kind: which operands are sent nothing where the local gradient is 0
+    this.picks = this.forms.map((form) => (form.picks.some(Boolean) ? form.picks : null));
+    this.operand = unpacked(data.operand); // from 0 nodes, below constants
+    this.constant = unpacked(data.constant);
+    this.recorded = unpacked(data.value); // by Python
+    this.recordedLocal = unpacked(data.local);
     this.value = this.recorded.slice();
     this.local = this.recordedLocal.slice();
-    this.grad = unpacked(data.grad, Float64Array);
-    this.recordedGrad = this.grad.slice();
     this.valueUnknown = new Uint8Array(this.kind.length); // what only Python can compute anew
-    this.gradUnknown = new Uint8Array(this.count);
+    this.stale = new Uint8Array(this.kind.length);
+    this.backpropagate();
     this.names = data.names;
-    this.groups = data.groups.map(([name, part, size, bends]) => ({ name, part, size, bends }));
-    this.parent = unpacked(data.parent, Int32Array); // the group around a box
+    this.parent = unpacked(data.parent); // the group around a box
+    this.groups = data.groups.map((group) => { // of a trip there may be the size only
+      const [name, part, size, bends] = typeof group === 'number' ? ['', 1, group, {}] : group;
+      return { name, part: part > 0, size, bends };
+    });
+    this.placed = { column: unpacked(data.column), y: unpacked(data.y) };
+    this.addLoops(data.groups.flatMap((group, i) => (group[1] === 2 ? [this.count + i] : [])));
+    this.homes = this.homesOf();
+    this.inside = this.groups.map(() => []);
+    this.parent.forEach((group, box) => { if (group >= 0) this.inside[group - this.count].push(box); });
+    this.groups.forEach(({ loop }, i) => { if (loop) this.goToTrip(this.count + i, 0); });
     this.results = this.resultsOf();
+  }
+
+  // Loops have two more boxes each, of the trips before the one that is shown and of those after it
+  addLoops(loops) {
+    const boxes = this.parent.length;
+    const longer = (column, filled) => { const found = new Int32Array(boxes + 2 * loops.length).fill(filled); found.set(column); return found; };
+    const trips = new Map(loops.map((loop) => [loop, []]));
+    this.parent.forEach((group, box) => { if (trips.has(group)) trips.get(group).push(box); });
+    this.parent = longer(this.parent, -1);
+    this.placed = { column: longer(this.placed.column, 0), y: longer(this.placed.y, 0) };
+    loops.forEach((loop, i) => {
+      const sides = [boxes + 2 * i, boxes + 2 * i + 1];
+      this.groups[loop - this.count].loop = { sides, trips: trips.get(loop), at: -1 };
+      for (const side of sides) this.groups[side - this.count] = { name: '', part: true, side: loop, size: 0, bends: {} };
+      trips.get(loop).forEach((trip, k) => Object.assign(this.groups[trip - this.count], { name: `trip ${k + 1}`, trip: loop }));
+    });
+  }
+
+  // Show one trip of a loop, from 0 up
+  goToTrip(box, at) {
+    const { sides, trips } = this.groups[box - this.count].loop;
+    this.groups[box - this.count].loop.at = at;
+    const shown = [trips[at]];
+    for (const [side, first, last] of [[sides[0], 0, at], [sides[1], at + 1, trips.length]]) {
+      const some = trips.slice(first, last);
+      this.inside[side - this.count] = some;
+      for (const trip of some) this.parent[trip] = side;
+      const group = this.groups[side - this.count];
+      group.size = some.reduce((sum, trip) => sum + this.groups[trip - this.count].size, 0);
+      group.name = some.length === 1 ? `trip ${last}` : `trips ${first + 1} – ${last}`;
+      this.parent[side] = box;
+      if (some.length && side === sides[0]) shown.unshift(side);
+      else if (some.length) shown.push(side);
+    }
+    this.parent[trips[at]] = box;
+    this.inside[box - this.count] = shown;
+    shown.forEach((part, i) => { this.placed.column[part] = i; });
   }
 
   // The nodes computed from each node: as columns, like operands
@@ -44,10 +97,13 @@ class Graph {
     return { start, result };
   }
 
-  resultsFrom(node) {
+  // With a result twice that uses the node twice
+  usesOf(node) {
     const { start, result } = this.results;
-    return [...new Set(result.subarray(start[node], start[node + 1]))];
+    return result.subarray(start[node], start[node + 1]);
   }
+
+  resultsFrom(node) { return [...new Set(this.usesOf(node))]; }
 
   isLeaf(node) { return this.kind[node] < 0; }
 
@@ -65,54 +121,81 @@ class Graph {
     return names.label(box);
   }
 
-  // The groups around a node that its place is told by, the innermost first: the user's; trips of
-  // loops where there are none
-  around(node) {
-    const [mine, trips] = [[], []];
-    if (node >= this.count) return mine; // of a decision
-    for (let box = this.parent[node]; box > this.count; box = this.parent[box]) {
-      const { name, part } = this.groups[box - this.count];
-      if (!part) mine.push(box);
-      else if (/^trip \d+$/.test(name)) trips.push(box);
-    }
-    return mine.length ? mine : trips;
+  // Of each group, what the places of nodes in it are told by: the innermost of the user's groups;
+  // the innermost trip of a loop where there is none
+  homesOf() {
+    const mine = new Int32Array(this.groups.length).fill(this.count);
+    const trips = mine.slice();
+    this.groups.forEach(({ part, trip }, i) => { // outer ones come first
+      const outer = Math.max(this.parent[this.count + i] - this.count, 0);
+      mine[i] = part ? mine[outer] : this.count + i;
+      trips[i] = trip ? this.count + i : trips[outer];
+    });
+    return mine.map((home, i) => (home === this.count ? trips[i] : home));
   }
 
-  groupOf(node) { return this.around(node)[0] ?? this.count; }
+  groupOf(node) { return node < this.count ? this.homes[this.parent[node] - this.count] : this.count; }
 
-  groupsOf(node) { return this.around(node).map((box) => this.groups[box - this.count].name).reverse(); }
+  groupsOf(node) {
+    const found = [];
+    const { trip } = this.groups[this.groupOf(node) - this.count];
+    for (let box = this.groupOf(node); box > this.count; box = this.parent[box]) {
+      const group = this.groups[box - this.count];
+      if (trip ? group.trip : !group.part) found.unshift(group.name);
+    }
+    return found;
+  }
 
-  // Set leaves, and compute values and gradients anew. What has the operands it had when Python
-  // computed it keeps Python's numbers.
+  // Set leaves, and compute values and gradients anew, of what depends on them. What has the operands
+  // it had when Python computed it keeps Python's numbers.
   change(leaves) {
-    for (const [leaf, number] of leaves) this.value[leaf] = number;
-    const { value, local, recorded, valueUnknown } = this;
-    for (let i = 0; i < this.kind.length; i += 1) {
-      if (this.isLeaf(i)) continue;
-      const begin = this.start[i];
-      const operands = this.operandsOf(i);
+    const { kind, start, operand, constant, value, local, recorded, valueUnknown, stale } = this;
+    stale.fill(0);
+    let first = kind.length;
+    for (const [leaf, number] of leaves) {
+      if (Object.is(value[leaf], number)) continue;
+      value[leaf] = number;
+      stale[leaf] = 1;
+      first = Math.min(first, leaf);
+    }
+    for (let i = first; i < kind.length; i += 1) {
+      if (kind[i] < 0) continue;
+      const [begin, end] = [start[i], start[i + 1]];
+      let moved = false;
+      for (let slot = begin; slot < end && !moved; slot += 1) moved = operand[slot] >= 0 && stale[operand[slot]] === 1;
+      if (!moved) continue;
+      stale[i] = 1;
       let same = true;
       let unknown = false;
-      for (const p of operands) {
+      for (let slot = begin; slot < end; slot += 1) {
+        const p = operand[slot];
         if (p < 0) continue;
         if (valueUnknown[p]) unknown = true;
         else if (!Object.is(value[p], recorded[p])) same = false;
       }
-      const form = FORMS[this.kind[i]];
+      const form = FORMS[kind[i]];
       valueUnknown[i] = unknown || (!same && form === null) ? 1 : 0;
       if (valueUnknown[i]) {
         value[i] = NaN;
-        local.fill(NaN, begin, begin + operands.length);
+        local.fill(NaN, begin, end);
       } else if (same) {
         value[i] = recorded[i];
-        local.set(this.recordedLocal.subarray(begin, begin + operands.length), begin);
+        for (let slot = begin; slot < end; slot += 1) local[slot] = this.recordedLocal[slot];
       } else {
-        const x = Array.from(operands, (p) => this.valueOf(p));
+        const x = [];
+        for (let slot = begin; slot < end; slot += 1) x.push(operand[slot] < 0 ? constant[-operand[slot] - 1] : value[operand[slot]]);
         value[i] = form.value(x);
         local.set(form.grads(value[i], x), begin);
       }
     }
-    this.grad = this.gradsWhen(() => true, this.gradUnknown);
+    this.backpropagate();
+  }
+
+  // The gradients, of what they are known, and the largest
+  backpropagate() {
+    Object.assign(this, this.gradsUpTo());
+    this.largest = 0;
+    for (const grad of this.grad) if (Number.isFinite(grad) && Math.abs(grad) > this.largest) this.largest = Math.abs(grad);
   }
 
   // The first comparison of the program that comes out otherwise with the values there are now
@@ -136,31 +219,30 @@ class Graph {
     return this.value.some((number, i) => this.isLeaf(i) && !Object.is(number, this.recorded[i]));
   }
 
-  // Gradients so far: only nodes for which hasSent holds have sent messages to their operands
-  gradsWhen(hasSent, unknown = new Uint8Array(this.count), reached = new Uint8Array(this.count)) {
+  // Gradients, of all messages; or as far as they have been sent up to a step
+  gradsUpTo(step = 0, sentAt = null) {
+    const { kind, start, operand, local, valueUnknown, picks } = this;
     const grad = new Float64Array(this.count);
-    unknown.fill(0);
-    reached.fill(0);
+    const [gradUnknown, reached] = [new Uint8Array(this.count), new Uint8Array(this.count)];
     grad[this.root] = 1;
     reached[this.root] = 1;
     for (let i = this.root; i >= 0; i -= 1) {
-      if (this.isLeaf(i) || !(reached[i] || unknown[i]) || !hasSent(i)) continue;
-      for (let slot = this.start[i]; slot < this.start[i + 1]; slot += 1) {
-        const p = this.operand[slot];
+      if (kind[i] < 0 || !(reached[i] || gradUnknown[i]) || (sentAt !== null && sentAt[i] > step)) continue;
+      const picked = picks[kind[i]];
+      const unknown = gradUnknown[i] || valueUnknown[i];
+      for (let slot = start[i]; slot < start[i + 1]; slot += 1) {
+        const p = operand[slot];
         if (p < 0) continue;
-        if (unknown[i] || this.valueUnknown[i]) unknown[p] = 1;
-        else if (this.isSent(i, slot)) {
-          grad[p] += grad[i] * this.local[slot];
+        if (unknown) gradUnknown[p] = 1;
+        else if (picked === null || !(picked[slot - start[i]] && local[slot] === 0)) {
+          grad[p] += grad[i] * local[slot];
           reached[p] = 1;
         }
       }
     }
-    return grad;
+    return { grad, gradUnknown, reached };
   }
 
   // Whether a node sends a message along one operand: not to what it has not picked
-  isSent(node, slot) {
-    const picks = this.forms[this.kind[node]].picks[slot - this.start[node]];
-    return !(picks && this.local[slot] === 0);
-  }
+  isSent(node, slot) { return !(this.picks[this.kind[node]]?.[slot - this.start[node]] && this.local[slot] === 0); }
 }

@@ -38,20 +38,21 @@ class Names {
       if (graph.isLeaf(i)) continue;
       const { name } = graph.forms[graph.kind[i]];
       const role = name === 'multiply' ? 1 : name === 'add' || name === 'subtract' ? 2 : 4;
-      for (const p of graph.operandsOf(i)) if (p >= 0) roles[p] |= role;
+      for (let slot = graph.start[i]; slot < graph.start[i + 1]; slot += 1) if (graph.operand[slot] >= 0) roles[graph.operand[slot]] |= role;
     }
-    const counts = new Map();
+    const counts = new Map(); // by group, by kind
     const found = [];
     const kinds = [];
     for (let i = 0; i < graph.kind.length; i += 1) {
-      if (graph.nameOf(i)) continue;
-      const kind = this.kindOf(i, roles[i]);
-      const key = `${graph.groupOf(i)},${kind}`;
-      counts.set(key, (counts.get(key) ?? 0) + 1);
-      kinds.push([i, kind, key, counts.get(key)]);
+      if (graph.names[i]) continue;
+      const [kind, group] = [this.kindOf(i, roles[i]), graph.groupOf(i)];
+      let mine = counts.get(group);
+      if (!mine) counts.set(group, mine = new Map());
+      mine.set(kind, (mine.get(kind) ?? 0) + 1);
+      kinds.push([i, kind, mine, mine.get(kind)]);
     }
-    for (const [i, kind, key, number] of kinds) {
-      found[i] = counts.get(key) === 1 && kind !== 'w' ? kind : `${kind}${kind.length > 1 ? ' ' : ''}${number - (kind === 'w')}`;
+    for (const [i, kind, mine, number] of kinds) {
+      found[i] = mine.get(kind) === 1 && kind !== 'w' ? kind : `${kind}${kind.length > 1 ? ' ' : ''}${number - (kind === 'w')}`;
     }
     return found;
   }

@@ -54,7 +54,7 @@ function showStep() {
       make('p', { className: 'soft' }, `Backpropagation starts at the root: the derivative of ${names.label(graph.root)} by itself is 1.`));
     body.replaceChildren(card);
   } else {
-    const boxes = [...new Set(active.map((node) => picture.covers[node]))];
+    const { boxes } = walk;
     const running = new Map();
     body.replaceChildren(...boxes.slice(0, MOST_CARDS).map((box) => (
       picture.isGroup(box) ? groupCard(box, active.filter((node) => picture.covers[node] === box)) : nodeCard(box, running))));
@@ -74,10 +74,14 @@ function groupCard(box, nodes) {
   const card = make('div', { className: `card ${way}` }, titleLine(box));
   const count = `${nodes.length.toLocaleString('en')} operation${nodes.length === 1 ? '' : 's'}`;
   card.append(make('p', { className: 'equation' }, way === 'forward' ? `${count} computed` : `${count} sent their gradients back`));
-  const outside = nodes.filter((node) => graph.resultsFrom(node).some((r) => picture.covers[r] !== box) || node === graph.root);
-  const rows = outside.slice(0, MOST_OPERANDS).map((node) => link(node, way === 'forward' ? names.valueText(node) : `∂ ${compact(walk.grad[node])}`));
+  const outside = [];
+  for (const node of nodes) {
+    if (outside.length === MOST_OPERANDS) break;
+    if (node === graph.root || graph.usesOf(node).some((r) => picture.covers[r] !== box)) outside.push(node);
+  }
+  const rows = outside.map((node) => link(node, way === 'forward' ? names.valueText(node) : `∂ ${compact(walk.grad[node])}`));
   if (rows.length) card.append(make('p', { className: 'soft' }, 'what others use of it'), make('ul', { className: 'found', tabIndex: 0 }, ...rows));
-  card.append(make('p', { className: 'soft' }, 'Unfold it to go through it node by node.'));
+  card.append(make('p', { className: 'soft' }, picture.group(box).side ? 'Go to one of these trips to see its nodes.' : 'Unfold it to go through it node by node.'));
   return card;
 }
 
@@ -88,9 +92,8 @@ function nodeCard(node, running = new Map()) {
   if (!graph.isLeaf(node)) card.append(make('p', { className: 'soft definition' }, names.definition(node)));
   card.append(make('p', { className: 'equation' }, evaluated ? names.equation(node) : 'not yet computed'));
   if (walk.isBackward && node !== graph.root) {
-    const grad = sending ? walk.gradBefore[node] : walk.grad[node];
     card.append(make('p', { className: 'equation gradient' },
-      walk.unknown[node] ? 'gradient unknown' : `∂${names.label(graph.root)}/∂${names.closed(node)} = ${compact(grad)}`));
+      walk.unknown[node] ? 'gradient unknown' : `∂${names.label(graph.root)}/∂${names.closed(node)} = ${compact(walk.grad[node])}`));
   }
   if (sending && !walk.reached[node] && !walk.unknown[node]) card.append(make('p', {}, 'No message has reached it; it sends none.'));
   else if (evaluated) for (const slot of slotsOf(node).slice(0, MOST_OPERANDS)) card.append(...operandLines(node, slot, sending, running));
@@ -105,9 +108,9 @@ function operandLines(node, slot, sending, running) {
   if (!sending) return lines;
   const target = names.closed(p);
   if (!graph.isSent(node, slot)) return [make('p', { className: 'message' }, `${target} was not picked: it is sent nothing`)];
-  const grad = walk.gradBefore[node];
+  const grad = walk.grad[node];
   const message = grad * graph.local[slot];
-  const before = running.get(p) ?? walk.gradBefore[p];
+  const before = running.get(p) ?? walk.gradBefore(p);
   running.set(p, before + message);
   const more = before === 0 ? '' : `; its sum ${compact(before)} → ${compact(before + message)}`;
   lines.push(make('p', { className: 'message' }, `${target}.grad += ${compact(grad)} × ${bracketed(compact(graph.local[slot]))} = ${compact(message)}${more}`));
@@ -145,11 +148,11 @@ function describeStep() {
   if (phase === 'start') return 'Start: only the leaves have values';
   if (phase === 'seed') return 'The gradient of the root is 1';
   const box = picture.covers[active[0]];
-  const others = new Set(active.map((node) => picture.covers[node])).size - 1;
+  const others = walk.boxes.length - 1;
   const more = others ? `, and ${others} more` : '';
   if (picture.isGroup(box)) return `${PHASES[phase]}: group ${graph.titleOf(box)}${more}`;
   if (phase === 'forward') return `Forward: ${names.label(box)}: ${names.equation(box)}${more}`;
-  return `Backward from ${names.label(box)}: gradient ${compact(walk.gradBefore[box])}${more}`;
+  return `Backward from ${names.label(box)}: gradient ${compact(walk.grad[box])}${more}`;
 }
 
 // Lists of nodes
@@ -184,7 +187,7 @@ function leafControls(leaf) {
   title.addEventListener('click', () => select(leaf, true));
   const slider = make('input', { type: 'range', min: low, max: high, step: 'any', 'aria-label': `slider of ${name}` });
   const typed = make('input', { type: 'text', inputMode: 'decimal', 'aria-label': `value of ${name}` });
-  const row = make('div', { className: `leaf${name.length > 9 ? ' long' : ''}`, 'data-leaf': leaf }, title, slider, typed);
+  const row = make('div', { className: `leaf${name.length > 10 ? ' long' : ''}`, 'data-leaf': leaf }, title, slider, typed);
   slider.addEventListener('input', () => changeLeaf(leaf, Number(slider.value)));
   typed.addEventListener('change', () => {
     const number = numberTyped(typed.value);
@@ -207,13 +210,12 @@ function showLeaf(row) {
   const number = graph.value[Number(row.dataset.leaf)];
   const [slider, typed] = row.querySelectorAll('input');
   if (document.activeElement !== slider) slider.value = number;
-  if (document.activeElement !== typed) typed.value = full(number).replaceAll('−', '-');
+  if (document.activeElement !== typed) { typed.value = full(Number(number.toPrecision(7))).replaceAll('−', '-'); typed.title = full(number); }
 }
 
 function changeLeaf(leaf, number) {
   replayed = null;
   graph.change([[leaf, number]]);
-  if (walk.step === 0) go(walk.length, false); // with numbers to see
   numbersChanged();
 }
 
@@ -264,9 +266,9 @@ function showLeaves() {
 }
 
 function numbersChanged() {
-  walk.refresh();
+  walk.go(walk.step || walk.length); // with numbers to see
   picture.update();
-  if (!byId('step-body').contains(document.activeElement)) showStep();
+  stepChanged(!byId('step-body').contains(document.activeElement));
   refreshNumbers();
 }
 
@@ -295,7 +297,7 @@ function showLegend() {
   const bar = (className, size) => [number(size > 0 ? `−${compact(size)}` : '−'),
     make('span', { className: `scale ${className}` }), number(size > 0 ? compact(size) : '+')];
   byId('legend').replaceChildren(
-    make('span', {}, `box: ∂${clipped(names.label(graph.root), 12)}/∂value`), ...bar('boxes', walk.isBackward ? picture.scale : 0),
+    make('span', {}, `box: ∂${clipped(names.label(graph.root), 12)}/∂value`), ...bar('boxes', walk.isBackward ? graph.largest : 0),
     make('span', { className: 'swatch odd' }), make('span', {}, 'not finite'),
     make('span', { className: 'gap' }, 'edge: ∂result/∂operand'), ...bar('lines', picture.heaviest),
   );

@@ -5,8 +5,10 @@
 const PADDING = 14;
 const HEADING = 26;
 const COLUMN_GAP = 56;
+const NARROW = 0.6; // of the gaps, if everything stands in one line then
 const LANE = 52; // between lines: the way of the edges from one to the next
 const TURN = 34; // beside lines: where these edges turn
+const TRIP_WIDTH = 180; // at least: its heading has buttons
 const FOOT = 46; // of the window: the legend
 const READABLE = 10 / 12; // the scale at which the smallest letters, of 12 pixels, have 10
 const SCALES = [1.25, 1.1, 1, 0.92, READABLE];
@@ -62,13 +64,9 @@ class Picture {
     this.layers = Object.fromEntries(
       ['frames', 'edges', 'boxes', 'labels'].map((id) => [id, svg.querySelector(`#${id}`)]),
     );
-    this.column = unpacked(data.column, Int32Array);
-    this.y = unpacked(data.y, Int32Array);
     this.nodeSize = data.nodeSize;
     this.groupSize = data.groupSize;
     this.whole = graph.count; // the box that is the graph itself
-    this.inside = graph.groups.map(() => []);
-    graph.parent.forEach((group, box) => { if (group >= 0) this.inside[group - this.whole].push(box); });
     this.open = new Set([this.whole]);
     this.current = graph.root; // the box that has the keyboard
     this.path = new Set(); // nodes that are marked
@@ -77,6 +75,7 @@ class Picture {
     this.view = { x: 0, y: 0, scale: 1 };
     this.fitted = true;
     this.onPaper = false;
+    this.resized();
   }
 
   isGroup(box) { return box >= this.graph.count; }
@@ -106,12 +105,12 @@ class Picture {
   // In one line if it can be read well so; the largest scale at which everything is in the window, then
   // the widest gaps; where it has no room the least scale at which it can be read
   spread() {
-    const scales = this.onPaper ? [...SCALES, 0.7, 0.6, 0.5, 0.4] : SCALES; // paper can't be moved
-    const largest = (lines) => scales.find((s) => this.fitsAt(s, [1, 1], lines)) ?? 0;
-    const [one, several] = [largest(false), largest(true)];
-    const wrap = one < 1 && (several > one || one === 0);
-    const scale = (wrap ? several : one) || READABLE;
-    const best = [1, 1];
+    const largest = (lines, gap) => SCALES.find((s) => this.fitsAt(s, [gap, 1], lines)) ?? 0;
+    const narrow = this.fitsAt(READABLE, [1, 1], false) ? 1 : NARROW;
+    const one = largest(false, narrow);
+    const wrap = one === 0;
+    const scale = (wrap ? largest(true, 1) : one) || READABLE;
+    const best = [wrap ? 1 : narrow, 1];
     if (this.fitsAt(scale, best, wrap) && this.rect.size < 400) {
       for (const [i, most] of [[1, 2.2], [0, 2.4], [1, 3]]) {
         for (let more = most; more > best[i]; more -= 0.2) {
@@ -136,28 +135,38 @@ class Picture {
 
   // The size of an open group in some width, and where its boxes stand in it
   measure(group, room) {
-    const items = []; // all that stands in a column
-    let inner = room - 2 * PADDING;
-    const widths = [];
-    for (const box of this.inside[group - this.whole]) {
-      const folded = this.isGroup(box) ? this.groupSize : this.nodeSize;
-      const [width, height] = this.open.has(box) ? this.measure(box, inner) : folded;
-      const column = this.column[box];
-      widths[column] = Math.max(widths[column] ?? 0, width);
-      const middle = (this.y[box] + folded[1] / 2) * this.stretch[1];
-      items.push({ box, column, middle, top: middle - folded[1] / 2, width, height, more: height - folded[1] });
+    const { loop } = this.group(group); // its trips stand one below the other
+    const { column: columnOf, y } = this.graph.placed;
+    const boxes = this.graph.inside[group - this.whole];
+    const foldedSize = (box) => (this.isGroup(box) ? this.groupSize : this.nodeSize);
+    let inner = room - 2 * PADDING - (loop ? 2 * TURN : 0);
+    let sizes;
+    let widths;
+    const measureBoxes = () => {
+      widths = [];
+      sizes = boxes.map((box) => (this.open.has(box) ? this.measure(box, inner) : foldedSize(box)));
+      boxes.forEach((box, i) => { widths[columnOf[box]] = Math.max(widths[columnOf[box]] ?? 0, sizes[i][0]); });
+    };
+    measureBoxes();
+    const gap = COLUMN_GAP * this.stretch[0];
+    const wrapped = loop || widths.reduce((sum, width) => sum + width + gap, -gap) > inner;
+    if (wrapped && !loop) {
+      inner -= 2 * TURN;
+      if (widths.some((width) => width > inner)) measureBoxes();
     }
+    const items = boxes.map((box, i) => { // all that stands in a column
+      const [width, height] = sizes[i];
+      const folded = foldedSize(box)[1];
+      const middle = (y[box] + folded / 2) * this.stretch[1];
+      return { box, column: columnOf[box], middle, top: middle - folded / 2, width, height, more: height - folded };
+    });
     for (const [edge, points] of Object.entries(this.group(group).bends)) {
-      points.forEach(([column, y], i) => {
-        const middle = y * this.stretch[1];
+      points.forEach(([column, height], i) => {
+        const middle = height * this.stretch[1];
         items.push({ edge, i, column, middle, top: middle, width: 0, height: 0, more: 0 });
       });
     }
-    const gap = COLUMN_GAP * this.stretch[0];
-    const all = widths.reduce((sum, width) => sum + width + gap, -gap);
-    const wrapped = all > inner;
-    if (wrapped) inner -= 2 * TURN;
-    const places = this.linesOf(widths, gap, wrapped ? inner : Infinity);
+    const places = this.linesOf(widths, gap, loop ? 0 : wrapped ? inner : Infinity);
     const columns = widths.map(() => []);
     for (const item of items) columns[item.column].push(item);
     for (const column of columns) {
@@ -196,7 +205,7 @@ class Picture {
     this.lines.set(group, lanes);
     const across = Math.max(0, ...lanes.map((lane) => lane.right)) + (wrapped ? TURN : 0);
     const foot = group === this.whole ? 0 : 8; // a message stands below a box
-    const size = [across + 2 * PADDING, bottom - LANE + 2 * PADDING + HEADING + foot];
+    const size = [Math.max(across, this.group(group).trip ? TRIP_WIDTH : 0) + 2 * PADDING, bottom - LANE + 2 * PADDING + HEADING + foot];
     this.sizes.set(group, size);
     return size;
   }
@@ -215,7 +224,7 @@ class Picture {
 
   // From places in a group to places in the picture
   place(group, left, top) {
-    for (const box of this.inside[group - this.whole]) {
+    for (const box of this.graph.inside[group - this.whole]) {
       const rect = this.rect.get(box);
       rect[0] += left;
       rect[1] += top;
@@ -229,15 +238,16 @@ class Picture {
 
   // For every box, the one in view that it is, or is inside of
   coversOf() {
-    const covers = new Int32Array(this.graph.parent.length);
-    for (let box = this.whole; box < covers.length; box += 1) {
-      const outer = this.graph.parent[box];
-      const hidden = outer >= 0 && !(this.open.has(outer) && covers[outer] === outer);
-      covers[box] = hidden ? covers[outer] : box;
-    }
-    for (let node = 0; node < this.whole; node += 1) {
-      const outer = this.graph.parent[node];
-      covers[node] = this.open.has(outer) && covers[outer] === outer ? node : covers[outer];
+    const { parent, inside } = this.graph;
+    const covers = new Int32Array(parent.length);
+    covers[this.whole] = this.whole;
+    const groups = [this.whole];
+    for (const group of groups) {
+      const shown = covers[group] === group && this.open.has(group);
+      for (const box of inside[group - this.whole]) {
+        covers[box] = shown ? box : covers[group];
+        if (box > this.whole) groups.push(box);
+      }
     }
     return covers;
   }
@@ -251,16 +261,19 @@ class Picture {
     edges.replaceChildren();
     this.elements = new Map();
     this.members = new Map(); // of folded groups
+    let [last, some] = [-1, null];
     for (let node = 0; node < this.whole; node += 1) {
       const cover = this.covers[node];
       if (cover === node) continue;
-      if (!this.members.has(cover)) this.members.set(cover, []);
-      this.members.get(cover).push(node);
+      if (cover !== last) {
+        last = cover;
+        some = this.members.get(cover);
+        if (!some) this.members.set(cover, some = []);
+      }
+      some.push(node);
     }
-    for (const [box, [left, top, width, height]] of this.rect) {
-      if (this.isGroup(box) && this.open.has(box)) this.drawFrame(box, left, top, width, height);
-      else this.drawBox(box, left, top, width, height);
-    }
+    for (const [box, rect] of this.rect) if (!this.open.has(box)) this.drawBox(box, ...rect);
+    for (const [box, rect] of [...this.rect].reverse()) if (this.open.has(box)) this.drawFrame(box, ...rect); // outer ones below
     this.drawEdges();
     if (!this.elements.has(this.current)) this.current = this.covers[this.graph.root];
     this.update();
@@ -271,9 +284,21 @@ class Picture {
       'aria-expanded': 'true', 'aria-label': `group ${this.graph.titleOf(box)}, unfolded` }, this.layers.frames);
     shape('rect', { x: left, y: top, width, height, rx: 8 }, frame);
     shape('rect', { class: 'heading', x: left, y: top, width, height: HEADING, rx: 8 }, frame);
-    shape('text', { x: left + 10, y: top + 18 }, frame,
-      `▾ ${clipped(this.graph.titleOf(box), Math.floor(width / 8))}`);
+    const { trip } = this.group(box);
+    const title = trip ? `${this.graph.titleOf(box)} of ${this.group(trip).loop.trips.length}` : this.graph.titleOf(box);
+    shape('text', { x: left + 10, y: top + 18 }, frame, `▾ ${clipped(title, Math.floor((width - (trip ? 60 : 0)) / 8))}`);
     this.elements.set(box, frame);
+    if (trip) for (const [by, sign, word] of [[-1, '◀', 'previous'], [1, '▶', 'next']]) this.drawStepper(trip, by, sign, word, left + width - (by < 0 ? 54 : 28), top + 2);
+  }
+
+  // To the trip of a loop before or after the one that is shown
+  drawStepper(loop, by, sign, word, left, top) {
+    const { at, trips } = this.group(loop).loop;
+    const isLast = at + by < 0 || at + by >= trips.length;
+    const stepper = shape('g', { class: 'stepper', role: 'button', tabindex: '0', 'data-loop': loop, 'data-by': by,
+      'aria-label': `${word} trip of ${this.graph.titleOf(loop)}`, 'aria-disabled': isLast }, this.layers.frames);
+    shape('rect', { x: left, y: top, width: 24, height: HEADING - 4, rx: 5 }, stepper);
+    shape('text', { x: left + 12, y: top + 16 }, stepper, sign);
   }
 
   drawBox(box, left, top, width, height) {
@@ -322,19 +347,24 @@ class Picture {
   drawEdges() {
     const { graph, covers } = this;
     this.edges = new Map();
+    let [last, edge] = [-1, null];
     for (let node = 0; node < this.whole; node += 1) {
       const head = covers[node];
       for (let slot = graph.start[node]; slot < graph.start[node + 1]; slot += 1) {
         const p = graph.operand[slot];
         if (p < 0 || covers[p] === head) continue;
-        const key = `${covers[p]},${head}`;
-        if (!this.edges.has(key)) {
-          const tail = covers[p];
-          const path = shape('path', { class: 'edge', d: this.routeOf(tail, head) }, this.layers.edges);
-          this.edges.set(key, { tail, head, path, slots: [], nodes: [] });
+        const tail = covers[p];
+        const key = tail * covers.length + head;
+        if (key !== last) {
+          last = key;
+          edge = this.edges.get(key);
+          if (!edge) {
+            const path = shape('path', { class: 'edge', d: this.routeOf(tail, head) }, this.layers.edges);
+            this.edges.set(key, edge = { tail, head, path, slots: [], nodes: [], weight: null });
+          }
         }
-        this.edges.get(key).slots.push(slot);
-        this.edges.get(key).nodes.push(node);
+        edge.slots.push(slot);
+        edge.nodes.push(node);
       }
     }
   }
@@ -381,20 +411,16 @@ class Picture {
 
   update() {
     const { graph, walk } = this;
-    this.scale = 0;
-    for (const grad of graph.grad) {
-      if (Number.isFinite(grad)) this.scale = Math.max(this.scale, Math.abs(grad));
-    }
-    const active = new Set(walk.active.map((node) => this.covers[node]));
+    const active = new Set(walk.boxes);
     if (walk.phase === 'seed') active.add(this.covers[graph.root]);
     for (const [box, element] of this.elements) {
       const isFrame = element.classList.contains('frame');
-      const nodes = this.isGroup(box) ? this.members.get(box) ?? [] : [box];
+      const nodes = isFrame ? [] : this.isGroup(box) ? this.members.get(box) ?? [] : [box];
       element.classList.toggle('active', active.has(box));
       element.classList.toggle('current', box === this.current);
       element.setAttribute('tabindex', box === this.current ? '0' : '-1');
       if (isFrame) continue;
-      element.classList.toggle('path', nodes.some((node) => this.path.has(node)));
+      element.classList.toggle('path', this.path.size > 0 && nodes.some((node) => this.path.has(node)));
       element.classList.toggle('waiting', !nodes.some((node) => walk.isEvaluated(node)));
       if (this.isGroup(box)) this.updateGroup(box, element, nodes);
       else this.updateNode(box, element);
@@ -424,16 +450,18 @@ class Picture {
   // Of a folded group the range of its gradients; its colours have the parts of both signs
   updateGroup(box, element, nodes) {
     const { graph, walk } = this;
-    let [least, most] = [Infinity, -Infinity];
-    const sums = { positive: 0, negative: 0 };
-    let odd = 0;
-    for (const node of nodes) {
-      const grad = walk.isBackward && walk.reached[node] ? walk.grad[node] : 0;
-      if (!Number.isFinite(grad) || (walk.isEvaluated(node) && !graph.valueUnknown[node] && !Number.isFinite(graph.value[node]))) odd += 1;
+    let [least, most, positive, negative, odd] = [Infinity, -Infinity, 0, 0, 0];
+    const { grad, reached, evaluatedAt, step, isBackward } = walk;
+    for (let i = 0; i < nodes.length; i += 1) {
+      const node = nodes[i];
+      const found = isBackward && reached[node] ? grad[node] : 0;
+      const value = evaluatedAt[node] <= step && !graph.valueUnknown[node] ? graph.value[node] : 0;
+      if (found - found !== 0 || value - value !== 0) odd += 1;
       else {
-        least = Math.min(least, grad);
-        most = Math.max(most, grad);
-        sums[grad < 0 ? 'negative' : 'positive'] += Math.abs(grad);
+        if (found < least) least = found;
+        if (found > most) most = found;
+        if (found < 0) negative -= found;
+        else positive += found;
       }
     }
     const size = Math.max(Math.abs(least), Math.abs(most));
@@ -445,7 +473,7 @@ class Picture {
     element.classList.toggle('odd', odd > 0);
     const [first, second] = element.querySelectorAll('.tint');
     const width = Number(element.querySelector('.base').getAttribute('width'));
-    const part = odd ? 1 : sums.positive + sums.negative > 0 ? sums.positive / (sums.positive + sums.negative) : 1;
+    const part = odd ? 1 : positive + negative > 0 ? positive / (positive + negative) : 1;
     first.setAttribute('width', width * part);
     second.setAttribute('width', width * (1 - part));
     second.setAttribute('x', width * part);
@@ -456,7 +484,7 @@ class Picture {
   }
 
   strength(grad) {
-    return this.scale > 0 ? Math.min(Math.sqrt(Math.abs(grad) / this.scale), 1) * 0.55 : 0;
+    return this.graph.largest > 0 ? Math.min(Math.sqrt(Math.abs(grad) / this.graph.largest), 1) * 0.55 : 0;
   }
 
   tint(rect, sign, strength) {
@@ -468,22 +496,18 @@ class Picture {
   updateEdges() {
     const { graph, walk } = this;
     const forward = walk.phase === 'forward';
-    const active = new Set(walk.phase === 'seed' ? [] : walk.active);
+    const at = forward ? walk.evaluatedAt : walk.sentAt;
+    const active = new Set(walk.phase === 'seed' ? [] : walk.boxes);
     const { labels } = this.layers;
     labels.replaceChildren();
     this.heaviest = 0;
-    const weights = new Map();
-    for (const [key, edge] of this.edges) {
-      const weight = this.weightOf(edge);
-      weights.set(key, weight);
-      this.heaviest = Math.max(this.heaviest, weight.size);
-    }
+    for (const edge of this.edges.values()) this.heaviest = Math.max(this.heaviest, this.weigh(edge).size);
     let lit = 0;
     const messages = new Map();
-    for (const [key, { tail, head, path, slots, nodes }] of this.edges) {
-      const going = slots.filter((_, i) => active.has(nodes[i]) && (forward || walk.gradBefore[nodes[i]] !== 0));
+    for (const { tail, head, path, slots, nodes, weight: { size, sign } } of this.edges.values()) {
+      const isSent = (slot, i) => at[nodes[i]] === walk.step && (forward || walk.grad[nodes[i]] !== 0);
+      const going = active.has(head) ? slots.filter(isSent) : [];
       const on = going.length > 0;
-      const { size, sign } = weights.get(key);
       path.setAttribute('class', `edge ${sign}${on ? (forward ? ' forward' : ' backward') : ''}${this.path.has(tail) && this.path.has(head) ? ' path' : ''}`);
       path.setAttribute('stroke-width', (1.2 + (sign === 'odd' ? 2 : this.heaviest > 0 ? 4 * Math.sqrt(size / this.heaviest) : 0)).toFixed(2));
       if (!on) continue;
@@ -491,28 +515,34 @@ class Picture {
       path.parentNode.append(path); // above the others
       if (!forward && tail < this.whole && head < this.whole) {
         if (!messages.has(tail)) messages.set(tail, []);
-        messages.get(tail).push(...going.map((slot) => [walk.gradBefore[head], graph.local[slot]]));
+        messages.get(tail).push(...going.map((slot) => [walk.grad[head], graph.local[slot]]));
       }
     }
     if (lit <= MOST_LABELS) for (const [tail, sent] of messages) this.label(tail, sent);
   }
 
-  // The largest local gradient that goes along an edge, and the sign that all of them have
-  weightOf({ slots, nodes }) {
-    const { graph, walk } = this;
-    let size = 0;
-    let [positive, negative, odd] = [false, false, false];
+  // The largest local gradient that goes along an edge, and the sign that all of them have; it is kept
+  // until there are other numbers or more of its results are computed
+  weigh(edge) {
+    const { graph: { local, valueUnknown, grad }, walk: { evaluatedAt, step } } = this;
+    const { slots, nodes, weight } = edge;
+    if (weight !== null && weight.grad === grad && weight.from <= step && step < weight.until) return weight;
+    let [size, positive, negative, odd, from, until] = [0, false, false, false, 0, Infinity];
     for (let i = 0; i < slots.length; i += 1) {
-      if (!walk.isEvaluated(nodes[i]) || graph.valueUnknown[nodes[i]]) continue;
-      const local = graph.local[slots[i]];
-      if (!Number.isFinite(local)) odd = true;
+      const when = evaluatedAt[nodes[i]];
+      if (when > step) { until = Math.min(until, when); continue; }
+      from = Math.max(from, when);
+      if (valueUnknown[nodes[i]]) continue;
+      const number = local[slots[i]];
+      if (number - number !== 0) odd = true;
       else {
-        size = Math.max(size, Math.abs(local));
-        if (local > 0) positive = true;
-        if (local < 0) negative = true;
+        size = Math.max(size, Math.abs(number));
+        if (number > 0) positive = true;
+        if (number < 0) negative = true;
       }
     }
-    return { size, sign: odd ? 'odd' : positive === negative ? '' : positive ? 'positive' : 'negative' };
+    edge.weight = { size, sign: odd ? 'odd' : positive === negative ? '' : positive ? 'positive' : 'negative', grad, from, until };
+    return edge.weight;
   }
 
   // What is added to a box's gradient, below the box, where no number stands
@@ -525,33 +555,58 @@ class Picture {
 
   // Folding
 
-  // Unfold groups so that a node is in view
+  // Unfold groups so that a node is in view, at its trips of loops
   reveal(node) {
-    const closed = [];
-    for (let box = this.graph.parent[node]; box >= 0; box = this.graph.parent[box]) {
-      if (!this.open.has(box)) closed.push(box);
+    const { parent } = this.graph;
+    let moved = false;
+    for (let box = parent[node]; box >= 0; box = parent[box]) {
+      const { side } = this.group(parent[box]) ?? {};
+      if (side) { this.goToTrip(side, this.group(side).loop.trips.indexOf(box)); moved = true; }
     }
+    const closed = [];
+    for (let box = parent[node]; box >= 0; box = parent[box]) if (!this.open.has(box)) closed.push(box);
     if (closed.length && !this.canShow(closed)) {
       for (const box of [...this.open]) if (box !== this.whole) this.open.delete(box);
-      for (let box = this.graph.parent[node]; box >= 0; box = this.graph.parent[box]) closed.push(box);
+      for (let box = parent[node]; box >= 0; box = parent[box]) closed.push(box);
     }
     closed.forEach((box) => this.open.add(box));
-    if (closed.length) this.settle();
+    if (closed.length || moved) this.settle();
+  }
+
+  // Show another trip of a loop, unfolded if the one before was
+  goToTrip(loop, at) {
+    const { trips, at: before } = this.group(loop).loop;
+    this.graph.goToTrip(loop, at);
+    if (this.open.delete(trips[before])) this.open.add(trips[at]);
+  }
+
+  // The same by the distance to it; false where there is none
+  stepTrip(loop, by) {
+    const { trips, at } = this.group(loop).loop;
+    if (at + by < 0 || at + by >= trips.length) return false;
+    this.goToTrip(loop, at + by);
+    this.settle();
+    this.showTop(trips[at + by]);
+    return true;
   }
 
   canShow(groups) {
-    const more = groups.reduce((sum, box) => sum + this.inside[box - this.whole].length, 0);
+    const more = groups.reduce((sum, box) => sum + this.graph.inside[box - this.whole].length, 0);
     return this.rect.size + more <= MOST_BOXES;
   }
 
   // Fold or unfold a group; false if there would be too much to show
   toggle(box) {
+    const { side, loop, trip } = this.group(box);
+    if (side) return this.stepTrip(side, box === this.group(side).loop.sides[0] ? -1 : 1);
+    if (trip && this.open.has(box)) return this.toggle(trip); // it is unfolded as long as its loop is
+    if (loop) this.open[this.open.has(box) ? 'delete' : 'add'](loop.trips[loop.at]);
     if (this.open.has(box)) this.open.delete(box);
     else if (!this.canShow([box])) return false;
     else this.open.add(box);
     const held = this.rect.get(box).slice();
     this.current = box;
-    if (this.fitted) { this.begin(); return true; }
+    if (this.fitted) { this.begin(); this.showTop(box); return true; }
     this.settle();
     const now = this.rect.get(box);
     this.pan((held[0] - now[0]) * this.view.scale, (held[1] - now[1]) * this.view.scale);
@@ -567,7 +622,8 @@ class Picture {
 
   // Unfold every group in view; false if that would be too much
   unfoldAll() {
-    const closed = [...this.rect.keys()].filter((box) => this.isGroup(box) && !this.open.has(box));
+    const closed = [...this.rect.keys()].filter((box) => this.isGroup(box) && !this.open.has(box) && !this.group(box).side);
+    for (const box of closed) if (this.group(box).loop) closed.push(this.group(box).loop.trips[this.group(box).loop.at]);
     if (!closed.length || !this.canShow(closed)) return false;
     closed.forEach((box) => this.open.add(box));
     this.begin();
@@ -586,16 +642,20 @@ class Picture {
       const closed = [...this.rect.keys()].filter((box) => this.isGroup(box) && !this.open.has(box) && !this.group(box).part);
       if (!closed.length || !this.canShow(closed)) return;
       closed.forEach((box) => this.open.add(box));
-      if (!this.fitsAt(READABLE) && !this.fitsAt(READABLE, [1, 1], false)) { closed.forEach((box) => this.open.delete(box)); return; }
+      if (!this.fitsAt(READABLE) && !this.fitsAt(READABLE, [NARROW, 1], false)) { closed.forEach((box) => this.open.delete(box)); return; }
     }
   }
 
   // The window onto the picture
 
-  get window() {
-    if (this.onPaper) return PAPER;
+  get window() { return this.onPaper ? PAPER : this.size; }
+
+  // Look how large the window is: seldom, as the browser lays out the page for it; whether it is new
+  resized() {
     const { clientWidth, clientHeight } = this.svg;
-    return [clientWidth || 800, clientHeight || 500];
+    const before = this.size;
+    this.size = [clientWidth || 800, clientHeight || 500];
+    return String(before) !== String(this.size);
   }
 
   // The whole picture, however small
@@ -617,15 +677,37 @@ class Picture {
     if (this.walk.step > 0 && this.walk.active.length) this.centre(this.covers[this.walk.active[0]]);
   }
 
-  // As large as the graph is on paper, or the window onto it again
+  // The graph on pages of paper, each a picture of its own; or the window onto it again
   print(onPaper) {
     this.onPaper = onPaper;
     this.begin();
-    const [width, height] = this.sizes.get(this.whole);
-    const frame = [-PADDING, -PADDING, width, height - HEADING + 10].join(' ');
-    if (onPaper) this.svg.setAttribute('viewBox', frame);
-    else this.svg.removeAttribute('viewBox');
-    this.svg.style.maxWidth = onPaper ? `${width * this.view.scale}px` : '';
+    const { scale } = this.view;
+    const width = this.sizes.get(this.whole)[0];
+    const pages = onPaper ? this.pages(PAPER[1] / scale) : [];
+    byId('paper').replaceChildren(...pages.map(([top, bottom]) => {
+      const page = this.svg.cloneNode(true);
+      page.removeAttribute('id');
+      page.setAttribute('viewBox', `${-PADDING} ${top} ${width} ${bottom - top}`);
+      page.style.maxWidth = `${width * scale}px`;
+      const isOutside = (y) => y < top || y >= bottom;
+      for (const text of page.querySelectorAll('.frame text, .label')) if (isOutside(Number(text.getAttribute('y')))) text.remove();
+      for (const box of page.querySelectorAll('.box')) if (isOutside(this.rect.get(Number(box.dataset.box))[1])) box.remove();
+      return page;
+    }));
+  }
+
+  // Where pages begin and end: between boxes
+  pages(length) {
+    const boxes = [...this.rect].filter(([box]) => !this.open.has(box)).map(([, [, top, , height]]) => [top, top + height + 20]);
+    const end = this.sizes.get(this.whole)[1] - HEADING;
+    const pages = [];
+    for (let top = -PADDING; top < end;) {
+      const ends = boxes.map(([, bottom]) => bottom).filter((y) => y > top && y <= top + length && !boxes.some(([a, b]) => a < y && y < b));
+      const bottom = end <= top + length ? end : Math.max(...ends, -Infinity);
+      pages.push([top, bottom > top ? bottom : top + length]);
+      [, top] = pages[pages.length - 1];
+    }
+    return pages;
   }
 
   middleAt(scale) {
@@ -655,8 +737,18 @@ class Picture {
     this.show();
   }
 
+  // Pan so that the heading of a group is in the window
+  showTop(box) {
+    const [left, top, width] = this.rect.get(box);
+    const { x, y, scale } = this.view;
+    const [u, v, w] = [x + left * scale, y + top * scale, width * scale];
+    const across = u < 0 || u + w > this.window[0] ? Math.max((this.window[0] - w) / 2, 8) - u : 0;
+    this.pan(across, v < 0 || v > this.window[1] - FOOT - 80 ? 8 - v : 0);
+  }
+
   // Pan so that a box is in the window, large enough to read if asked
   centre(box, readable = false) {
+    if (this.open.has(box)) { this.showTop(box); return; }
     const [left, top, width, height] = this.rect.get(box);
     const [w, h] = this.window;
     if (readable && this.view.scale < READABLE) this.view.scale = 1;

@@ -61,7 +61,7 @@ class Practice {
     for (const point of this.points) {
       loss += this.run(point, true)[graph.root] / this.points.length;
       [graph.value, graph.local] = [value, local];
-      const grad = graph.gradsWhen(() => true);
+      const { grad } = graph.gradsUpTo();
       [graph.value, graph.local] = shown;
       for (const w of this.weights) mean[w] += grad[w] / this.points.length;
     }
@@ -133,7 +133,6 @@ function trainBy(count) {
   if (!rate || !Number.isFinite(rate)) { say('The rate is a number other than 0'); train(false); return; }
   if (!practice.points.length) { say('There is no point to train on'); train(false); return; }
   for (let i = 0; i < count; i += 1) practice.step(rate);
-  if (walk.step === 0) go(walk.length, false); // with numbers to see
   practiceChanged();
 }
 
@@ -221,6 +220,7 @@ function drawLosses() {
   const chart = byId('losses');
   chart.replaceChildren();
   const all = practice.losses.filter(Number.isFinite);
+  chart.toggleAttribute('hidden', all.length < 2);
   if (all.length < 2) return;
   const [low, high] = [Math.min(0, ...all.slice(-5000)), Math.max(...all.slice(-5000))];
   const line = all.map((x, i) => `${i ? 'L' : 'M'}${((1000 * i) / (all.length - 1)).toFixed(1)} ${(95 - (90 * (x - low)) / (high - low || 1)).toFixed(1)}`);

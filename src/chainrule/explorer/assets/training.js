@@ -2,9 +2,9 @@
 
 const replay = data.history && {
   ...data.history,
-  losses: unpacked(data.history.losses, Float64Array),
-  values: unpacked(data.history.values, Float64Array),
-  grads: unpacked(data.history.grads, Float64Array),
+  losses: unpacked(data.history.losses),
+  values: unpacked(data.history.values),
+  grads: unpacked(data.history.grads),
 };
 
 function showReplay() {

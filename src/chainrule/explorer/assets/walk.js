@@ -10,6 +10,8 @@ class Walk {
     this.length = 0;
     this.evaluatedAt = new Int32Array(graph.count);
     this.sentAt = new Int32Array(graph.count);
+    this.nothing = new Float64Array(graph.count);
+    this.none = new Uint8Array(graph.count);
   }
 
   // Walk by other boxes: each node's is its cover. What is done stays done.
@@ -90,17 +92,27 @@ class Walk {
     this.refresh();
   }
 
-  // Gradients as they stand after this step, and before it
+  // Gradients as they stand after this step
   refresh() {
     const { graph, step } = this;
-    const before = (i) => this.sentAt[i] < step;
-    const upTo = (i) => this.sentAt[i] <= step;
-    this.unknown = new Uint8Array(graph.count);
-    this.reached = new Uint8Array(graph.count);
-    this.grad = step < this.seedStep
-      ? new Float64Array(graph.count)
-      : graph.gradsWhen(upTo, this.unknown, this.reached);
-    this.gradBefore = this.phase === 'backward' ? graph.gradsWhen(before) : this.grad;
+    const all = step === this.length ? graph : step >= this.seedStep ? graph.gradsUpTo(step, this.sentAt) : null;
+    this.grad = all?.grad ?? this.nothing;
+    this.unknown = all?.gradUnknown ?? this.none;
+    this.reached = all?.reached ?? this.none;
+    this.boxes = [...new Set(this.active.map((node) => this.covers[node]))];
+  }
+
+  // A gradient as it stood before this step, added up in the same order
+  gradBefore(node) {
+    const { graph } = this;
+    let grad = node === graph.root ? 1 : 0;
+    for (const result of graph.resultsFrom(node).reverse()) {
+      if (this.sentAt[result] >= this.step || !this.reached[result]) continue;
+      for (let slot = graph.start[result]; slot < graph.start[result + 1]; slot += 1) {
+        if (graph.operand[slot] === node && graph.isSent(result, slot)) grad += this.grad[result] * graph.local[slot];
+      }
+    }
+    return grad;
   }
 
   get phase() {
@@ -109,7 +121,7 @@ class Walk {
     return this.step === this.seedStep ? 'seed' : 'backward';
   }
 
-  // The nodes that this step evaluates, or that send
+  // The nodes that this step evaluates, or that send; their boxes are walk.boxes
   get active() { return this.nodesAt[this.step]; }
 
   isEvaluated(node) { return this.evaluatedAt[node] <= this.step; }
