@@ -298,7 +298,9 @@ class Source:
         """Numbers added up by segments, which are data or known."""
         random = self._random
         values = ", ".join(self._value(numbers, arrays) for _ in range(INDICES))
-        ids = random.choice(["k % 3", "numpy.array([2, 0, 0, 1, 2])", "abs(k) % 2", "[0, 2, -1, 0, 1]"])
+        ids = random.choice(
+            ["k % 3", "numpy.array([2, 0, 0, 1, 2])", "abs(k) % 2", "[0, 2, -1, 0, 1]"]
+        )
         y = self._new("y")
         self._say(depth, f"{y} = segment_sum(array([{values}]), {ids}, 3)")
         arrays.append((y, 3))

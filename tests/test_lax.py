@@ -103,7 +103,9 @@ def by_hand() -> Any:
 def by_library() -> Any:
     """Those of the library; each part is compiled once."""
     parts = functools.cache(compile)
-    return SimpleNamespace(**{name: getattr(lax, name) for name in lax.__all__}, vmap=vmap, part=parts)
+    return SimpleNamespace(
+        **{name: getattr(lax, name) for name in lax.__all__}, vmap=vmap, part=parts
+    )
 
 
 def program(seed: int) -> tuple[str, Callable[..., Any]]:
@@ -377,6 +379,34 @@ def test_binomial_schedule(carries: int) -> None:
         assert max(runs) <= repetitions + 2
 
 
+def test_loops_one_after_another() -> None:
+    """A body is traced once after other loops too, if what it asks does not hang on these."""
+    runs: list[int] = []
+
+    def f(x: Any, k: Any) -> Any:
+        def looked_up(i: Any, total: Any) -> Any:
+            runs.append(1)
+            return total + take(x, k[0] + i) * total
+
+        first = lax.fori_loop(0, 20, looked_up, 0.5)
+        return lax.fori_loop(0, 20, looked_up, first)
+
+    x, k = numpy.sin(numpy.arange(30.0)), numpy.array([3])
+    compiled = compile(value_and_grad(f))
+    found = compiled(x, k)
+    assert len(runs) == 2
+    _same(found, value_and_grad(f)(x, k), "")
+    with pytest.raises(IndexError, match="index 30 is outside"):
+        compiled(x, k + 9)
+
+    def of_results(x: Any, k: Any) -> Any:
+        levels = lax.map(lambda z: 4.0 * z, x)
+        return lax.scan(lambda c, z: (c + take(x, math.floor(z)), None), 0.0, levels)[0]
+
+    x = numpy.linspace(0.0, 3.5, 15)
+    _same(compile(value_and_grad(of_results))(x, k), value_and_grad(of_results)(x, k), "")
+
+
 loops: Any = lax  # which takes anything here
 BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: loops.scan(lambda c, x: ((c, c), None), 0.0, None, 3), TypeError, "another structure"),
@@ -425,7 +455,11 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     ),
     (lambda: loops.while_loop(lambda c: numpy.ones(2), lambda c: c, 1.0), TypeError, "condition"),
     (lambda: loops.while_loop(lambda c: None, lambda c: c, 1.0), TypeError, "condition, not None"),
-    (lambda: loops.while_loop(lambda c: "c < 1", lambda c: c, 1.0), TypeError, "condition, not str"),
+    (
+        lambda: loops.while_loop(lambda c: "c < 1", lambda c: c, 1.0),
+        TypeError,
+        "condition, not str",
+    ),
     (lambda: loops.cond(None, lambda: 1.0, lambda: 2.0), TypeError, "condition, not None"),
     (
         lambda: loops.map(lambda x: x[0], (numpy.ones(4), numpy.ones(5))),

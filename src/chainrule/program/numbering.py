@@ -117,8 +117,7 @@ class Numbering:
             if code in (LEAF, ENTER) or passes or operation in (identity, stop_gradient):
                 return values[0]
             if code in (RESULT, EACH):
-                known = code == RESULT and columns.right[row] == KNOWN
-                self._of_loops[row] = self._after_loop and not known
+                self._of_loops[row] = self._after_loop and columns.right[row] != KNOWN
             if operation is None and user is None:
                 return row
             if max(values) < 0:
