@@ -496,6 +496,43 @@ def test_another_branch_is_said_plainly(opened: Opener) -> None:
     assert "if x * x < limit" in text
 
 
+def test_another_number_of_trips_is_said_plainly(opened: Opener) -> None:
+    """Where a ``while`` would end sooner or later, with its line."""
+    with record_lines() as lines:
+        x = Node(1.0, name="x")
+        y = x
+        while y < 100.0:
+            y = y * 3.0
+    page = opened(y, lines=lines)
+    turned = page.locator("#turned")
+    for number, text in (("0.3", "now 72.9 < 100"), ("1.2", None), ("50", "now 150 ≥ 100")):
+        page.fill('#leaves-body [aria-label="value of x"]', number)
+        page.keyboard.press("Enter")
+        assert turned.is_visible() == (text is not None)
+        if text is not None:
+            said = turned.text_content() or ""
+            assert text in said
+            assert "while y < 100.0" in said
+
+
+def test_why_a_gradient_is_zero(opened: Opener) -> None:
+    """What stops it on the way to the root, behind sums and products; or that terms cancel."""
+    w, x = Node(2.0, name="w"), Node(-3.0, name="x")
+    page = opened((w * x + 1.0).relu() + x * 0.0 + w * w - w * 4.0)
+    page.click("#last")
+    page.fill("#search", "w")
+    page.keyboard.press("Enter")
+    text = page.locator("#step-body").text_content() or ""
+    assert "on the way to the root the local gradient is 0 at" in text
+    assert "relu(−5) = 0" in text
+    v = Node(2.0, name="v")
+    page = opened(v * v - v * 4.0)
+    page.click("#last")
+    page.fill("#search", "v")
+    page.keyboard.press("Enter")
+    assert "adds up to 0" in (page.locator("#step-body").text_content() or "")
+
+
 def test_why_a_gradient_is_what_it_is(opened: Opener) -> None:
     """A node says what each of its results adds to its gradient; a changed leaf shows numbers."""
     w, x, b = Node(2.0, name="w"), Node(3.0, name="x"), Node(-7.0, name="b")

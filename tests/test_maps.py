@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 
 import numpy as np
@@ -220,7 +221,7 @@ def test_maps(seed: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_there_are_maps() -> None:
     """The tests above would pass without."""
     found = [x for seed in range(70) for x in maps_of(Draft(seed, exact=seed < 40).program)]
-    assert len(found) > 25
+    assert len(found) > 20
     assert sum(len(x.sums) > 0 for x in found) > 5
     found = [x for seed in range(40) for x in maps_of(Draft(seed, True, nests=True).program)]
     assert sum(any(isinstance(y, Loop) for y in x.body) for x in found) > 10
@@ -425,6 +426,93 @@ def test_some_neighbours_are_read_on_vectors() -> None:
     loops = [neighbours(seed)[1] for seed in range(150)]
     found = [as_map(x, {x: []}, {}, 8) for x in loops]
     assert 30 < sum(x is not None for x in found) < 120
+
+
+def message(seed: int) -> tuple[Program, Loop]:
+    """A loop that hands on a message for as long as it comes through, in parts."""
+    rng = Random(seed)
+    trips, step = rng.choice([8, 24, 61]), rng.choice([-1, 1])
+    inputs, array = Array(INPUT, 140, "x"), Array(VALUES, 4 * trips, "y")
+    loop = Loop(Index(trips))
+    value, flag = Carry(rng.choice([2.5, -0.0, math.inf, math.nan])), Carry(rng.choice([1.0, 0.0]))
+    first = 5 if step > 0 else 65
+    x, y = [Load(inputs, Index(first + k, ((loop, step),))) for k in (0, 70)]
+    part = Compute(rng.choice([rules.greater, rules.less_equal, rules.multiply]), (x, y))
+    through = Compute(rules.where, (flag, part, 0.0))
+    flag.next = Compute(rules.not_equal, (through, 0.0))
+    value.next = Compute(rules.message, (rng.choice([through, part]), value, part))
+    loop.carries = [value, flag]
+    loop.body = [x, y, part, through, value.next, flag.next]
+    for k, stored in enumerate((value.next, flag, value, through)):
+        loop.body.append(Store(array, Index(k * trips, ((loop, 1),)), stored))
+    lasts = [Last(loop, carry) for carry in loop.carries]
+    program = Program(inputs, [loop, *lasts], [*lasts, Slice(array, 0, 4 * trips)])
+    verify(program)
+    return program, loop
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_messages(seed: int) -> None:
+    """To the last bit what the interpreter gives, whether all, nothing or some of it goes on."""
+    program, loop = message(seed)
+    found = as_map(loop, {loop: loop.carries}, {}, 8)
+    assert found is not None
+    assert [x.is_flag for x in found.chains].count(True) == 1
+    assert [x.is_message for x in found.chains].count(True) == 1
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=140)
+    numbers[75 if seed % 2 else 95 :] -= rng.choice([0.0, 3.0, 9.0])
+    special = rng.integers(0, 140, seed % 4)
+    numbers[special] = rng.choice([np.nan, 0.0, 1.0, np.inf], len(special))
+    if seed % 3 == 0:
+        numbers[70:] = numbers[:70]
+    _, given = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(given.tolist()) == bits(interpret(program, numbers.tolist())[0])
+
+
+def product(seed: int) -> Program:
+    """Products of matrices in loops of any order, each matrix by rows or by columns."""
+    rng = Random(seed)
+    sizes = [rng.choice([2, 5, 8, 19, 32, 41]) for _ in range(3)]
+    builder = Builder(2 * 41 * 41, final=True)
+    sums = Array(SUMS, 2 * 41 * 41, "s")
+
+    def place(x: int, y: int, first: int = 0) -> Index:
+        strides = (41, 1) if by_rows[first // 1681] else (1, 41)
+        return Index(first, ((loops[x], strides[0]), (loops[y], strides[1])))
+
+    by_rows = [rng.random() < 0.7 for _ in range(2)]
+    order = rng.sample(range(3), 3)
+    loops: dict[int, Loop] = {}
+    with (
+        builder.loop(sizes[order[0]]) as loops[order[0]],
+        builder.loop(sizes[order[1]]) as loops[order[1]],
+        builder.loop(sizes[order[2]]) as loops[order[2]],
+    ):
+        x = builder.load(builder.inputs, place(0, 1))
+        y = builder.load(builder.inputs, place(1, 2, 1681))
+        term = builder.compute(rules.multiply, (x, y))
+        builder.add(sums, Index(0, place(0, 2).strides), term)
+        if rng.random() < 0.5:
+            builder.add(sums, place(1, 0, 1681), builder.compute(rules.add, (x, term)))
+    return builder.finish([Slice(sums, 0, sums.size)])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_products(seed: int) -> None:
+    """To the last bit what the interpreter gives."""
+    program = product(seed)
+    verify(program)
+    numbers = np.random.default_rng(seed).normal(size=program.inputs.size)
+    expected = bits(interpret(program, numbers.tolist())[0])
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(found.tolist()) == expected
+
+
+def test_there_are_products() -> None:
+    """The test above would pass without."""
+    found = [each for seed in range(60) for each in maps_of(product(seed))]
+    assert sum(each.vectors(8)[0] > 1 for each in found) > 10
 
 
 def carrying(trips: int) -> tuple[Program, Loop]:

@@ -14,7 +14,7 @@ from chainrule.arrays import NodeArray, is_masked
 from chainrule.carries import Carry, Columns, Stack
 from chainrule.keywords import with_nearest_names
 from chainrule.rules import described
-from chainrule.sparse import holds_sparse
+from chainrule.sparse import refuse_stacking
 from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS, NotCompilable, Recorder
 from chainrule.transforms import Transformed, handed_to
@@ -137,10 +137,8 @@ class Vmap(Transformed):
             ]
             own_args, own_kwargs = trees.unflatten(structure, point)
             result = handed_to(self.function, own_args, own_kwargs, "vmap: the function")
-            if layout is None and holds_sparse(result):
-                raise TypeError(
-                    "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
-                )
+            if layout is None:
+                refuse_stacking(result)
             values, found = trees.flatten(result, "vmap: the function's result", truths=True)
             if layout is None:
                 layout = found

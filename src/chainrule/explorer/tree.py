@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -75,6 +76,20 @@ def tree_of(graph: Graph, names: dict[int, str]) -> Group:
         whole.boxes = _gathered(whole.boxes, graph, names)
     _count(whole)
     return whole
+
+
+def places(graph: Graph) -> dict[str, list[int]]:
+    """Leaves in no group whose results are in groups that end alike: layer 1 › neuron 2.
+
+    Weights that all samples of a batch use are told by the layer and neuron.
+    """
+    found: dict[str, list[int]] = {}
+    for leaf, nodes in _users(graph).items():
+        paths = {graph.nodes[node].groups[::-1] for node in nodes}
+        common = os.path.commonprefix([*paths])[::-1]
+        if common and not graph.nodes[leaf].groups and len(paths) > 1:
+            found.setdefault(" › ".join(common), []).append(leaf)
+    return found
 
 
 def _users(graph: Graph) -> dict[int, list[int]]:

@@ -61,6 +61,7 @@ class TracedFunction:
         self.n_inputs = len(self._shared)
         self.layout: trees.Layout | None = None
         self.derives = False
+        self.has_indices = False  # which may be made static
         self.trace_seconds = 0.0
         self._by_captured = by_captured
         self._plain = PlainSites()
@@ -121,6 +122,7 @@ class TracedFunction:
                 self._by_captured,
                 self._plain,
                 self.derives,
+                self.has_indices,
             )
         except Restart:
             self.paths = Paths(self, paths.captured)

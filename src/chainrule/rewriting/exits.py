@@ -102,6 +102,8 @@ class Exit:
     def settled(self, *values: Any) -> Variables:
         """The variables after it, by what they are for lanes that have not left before."""
         found: Variables = self._picked(Variables(values))
+        if self._speculation is not None and any(x is UNBOUND for x in found):
+            self._speculation.dropped += self.sites
         return found
 
     def returned(self, value: Any) -> Any:

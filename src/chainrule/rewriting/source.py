@@ -36,10 +36,12 @@ class Source(NamedTuple):
     Attributes:
         tree: its own, of which nothing may be changed.
         class_name: the class around it, whose name is part of private names; "" for none.
+        imported: the names that the module imports: calls of their attributes are other code.
     """
 
     tree: Function
     class_name: str
+    imported: tuple[str, ...]
 
 
 class NoSource(Exception):
@@ -80,10 +82,15 @@ def compiled(source: Source, tree: Function, code: CodeType, around: tuple[str, 
         inner = ast.copy_location(ast.Expr(inner), tree)
     module = ast.parse(f"def around({', '.join(around)}):\n    pass")
     outer: Any = module.body[0]
+    if source.imported:
+        module.body.insert(0, ast.Import([ast.alias(name) for name in source.imported]))
+    place, name = outer.body, source.class_name or getattr(tree, "name", "")
     if source.class_name:
-        outer.body = ast.parse(f"class {source.class_name}:\n    pass").body
-        outer = outer.body[0]
-    outer.body = [inner]
+        place[:] = ast.parse(f"class {source.class_name}:\n    pass").body
+        outer = place[0]
+    outer.body[:] = [inner]
+    if name and name not in around:  # it is no variable of a function around it
+        place.insert(0, ast.Global([name]))
     ast.fix_missing_locations(module)
     flags = code.co_flags & _FUTURE
     whole = compile(module, code.co_filename, "exec", flags, dont_inherit=True)
@@ -159,7 +166,7 @@ def _functions(file: str, values: dict[str, Any]) -> dict[tuple[int, str], list[
     found: dict[tuple[int, str], list[Source]] = {}
     if lines and len(lines) <= MOST_LINES:
         try:
-            _collect(ast.parse("".join(lines)), "", found)
+            _collect(ast.parse("".join(lines)), found)
         except (SyntaxError, ValueError, RecursionError):
             found = {}
     with _LOCK:
@@ -167,17 +174,34 @@ def _functions(file: str, values: dict[str, Any]) -> dict[tuple[int, str], list[
     return found
 
 
-def _collect(root: ast.AST, name: str, found: dict[tuple[int, str], list[Source]]) -> None:
-    """Put the functions in a tree with what they are found by."""
-    waiting = [(root, name)]
+def _collect(module: ast.Module, found: dict[tuple[int, str], list[Source]]) -> None:
+    """Put the functions in a module with what they are found by."""
+    imported = tuple(sorted(_imported(module)))
+    waiting: list[tuple[ast.AST, str]] = [(module, "")]
     while waiting:
         node, around = waiting.pop()
         if isinstance(node, ast.ClassDef):
             around = node.name
         elif isinstance(node, ast.Lambda):
-            found.setdefault((node.lineno, "<lambda>"), []).append(Source(node, around))
+            source = Source(node, around, imported)
+            found.setdefault((node.lineno, "<lambda>"), []).append(source)
         elif isinstance(node, ast.FunctionDef):
             first = min([node.lineno, *(x.lineno for x in node.decorator_list)])
             if not getattr(node, "type_params", ()):
-                found.setdefault((first, node.name), []).append(Source(node, around))
+                source = Source(node, around, imported)
+                found.setdefault((first, node.name), []).append(source)
         waiting += [(child, around) for child in ast.iter_child_nodes(node)]
+
+
+def _imported(module: ast.Module) -> set[str]:
+    """The names that a module imports, functions and classes aside."""
+    names = set()
+    waiting: list[ast.AST] = [module]
+    for node in waiting:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {x.asname or x.name.partition(".")[0] for x in node.names} - {"*"}
+        elif isinstance(node, (ast.stmt, ast.Module, ast.excepthandler)) and not isinstance(
+            node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        ):
+            waiting += ast.iter_child_nodes(node)
+    return names

@@ -7,7 +7,7 @@ the trace starts anew with a guard in its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from chainrule.comparing import ConditionNode, negated
@@ -84,9 +84,10 @@ class Both:
             self._inverse = negated(self._condition)
         return self._inverse
 
-    def end(self) -> None:
-        """Go on after it."""
+    def end(self, values: Sequence[Any] = ()) -> None:
+        """Go on after it, with values that it gives."""
         self._end()
+        self._check(values)
 
     def flip(self) -> None:
         """Go to the second side."""
@@ -104,7 +105,10 @@ class Both:
     def merged(self, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
         """What variables are after the branch, by what they are after each side."""
         self._end()
-        return [self._pick(x, y) for x, y in zip(first, second, strict=True)]
+        found = [self._pick(x, y) for x, y in zip(first, second, strict=True)]
+        if any(x is UNBOUND for x in found):
+            self._speculation.dropped.append(self.site)
+        return found
 
     def joined(self, first: Any, second: Any) -> Any:
         """The value of ``and`` or ``or``, whose second part has run."""
@@ -159,6 +163,8 @@ class Speculation:
         exits: the ends of functions, loops and iterations that run, the outermost first.
         partial: whether some lanes have left one of these before others.
         failed: whether the trace has been given up.
+        used: whether anything has run that may be in vain.
+        dropped: the branches after which a variable has no value, as none could be picked.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -169,6 +175,8 @@ class Speculation:
         self.exits: list[Exit] = []
         self.partial = False
         self.failed = False
+        self.used = False
+        self.dropped: list[Site] = []
         self._ends = 0
         self._asking = False
 
@@ -230,6 +238,7 @@ class Speculation:
                 return THEN if decided else OTHERWISE
             if sum(x.site is site for x in self.sides) > 1:
                 self.refuse([site], "it is inside a side of its own")
+            self.used = True
             return Both(self, site, condition)
         return THEN if self.outcome(site, condition) else OTHERWISE
 
@@ -243,15 +252,57 @@ class Speculation:
         if len(guards) > before:
             counts = self._counts
             counts[site] = counts.get(site, 0) + 1
-            if counts[site] > FEW and decisions.convert([x for x, n in counts.items() if n > 1]):
+            if counts[site] > FEW and not decisions.suspended and decisions.convert([x for x, n in counts.items() if n > 1]):
                 self.failed = True
                 raise Changed
         return outcome
+
+    def search(self, site: Site, wanted: bool, values: Iterable[Any]) -> Any:
+        """Whether a truth value is among those that a generator gives: ``any`` or ``all``.
+
+        Where it hangs on traced values whether the search goes on, it does in vain for some.
+        """
+        found: Any = None
+        side: Any = None
+        for x in values:
+            if isinstance(x, ConditionNode):
+                if side is not None:
+                    side.end([x])
+                found = x if found is None else (found | x if wanted else found & x)
+                side = self.split(site, negated(found) if wanted else found)
+                if side.both:
+                    continue
+                if not side.then:
+                    return wanted
+                found = side = None
+            elif bool(x) is wanted:
+                found = wanted
+                break
+        if side is not None:
+            side.end()
+        return (not wanted) if found is None else found
+
+    def keyed(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a function gives that may call another one, its key: here it must not."""
+        if options.get("key") is not None:
+            self.refuse_here("a key may have an effect")
+        return function(*args, **options)
 
     def check_innermost(self, side: Both) -> None:
         """See that a branch is the one that was opened last: none was left by an exception."""
         if not self.sides or self.sides[-1] is not side:
             self.refuse([x.site for x in (*self.sides, side)], "an exception is raised")
+
+    def fail(self, error: Exception) -> bool:
+        """Give up this trace because of an exception; gives whether that may be of its branches."""
+        if self.sides:
+            self._decisions.refuse([self.sides[-1].site], "an exception is raised")
+        elif self.dropped and isinstance(error, NameError):
+            why = "a variable has no value, or not a number, on one side"
+            self._decisions.refuse(self.dropped, why)
+        else:
+            return False
+        return True
 
     def check_none_left(self) -> None:
         """See that no branch is open, and none has been given up: at the end of a trace."""
@@ -264,6 +315,8 @@ class Speculation:
         """See that no branch is open where an exception has been caught: it came of one then."""
         if self.uncertain:
             self.refuse_here("an exception is raised")
+        if self.dropped:
+            self.refuse(self.dropped, "a variable has no value, or not a number, on one side")
 
     def before_guard(self) -> None:
         """See that a guard may be asked."""

@@ -465,8 +465,22 @@ class Rewriter:
     def _of_Attribute(self, node: ast.Attribute) -> ast.expr:
         if not self._checked or not isinstance(node.ctx, ast.Load):
             return self._parts(node)
-        whole = node.value if isinstance(node.value, ast.Name) else self._expression(node.value)
+        return self._call(node, "value", self._member(node))
+
+    def _member(self, node: ast.Attribute) -> ast.expr:
+        """An attribute, of whose owner nothing is used but this."""
+        whole = node.value
+        if isinstance(whole, ast.Attribute):
+            whole = self._member(whole)
+        elif not isinstance(whole, ast.Name):
+            whole = self._expression(whole)
         return self._call(node, "attribute", whole, ast.Constant(self._mangled(node.attr)))
+
+    def _of_Subscript(self, node: ast.Subscript) -> ast.expr:
+        made: ast.expr = self._parts(node)
+        if not self._checked or not isinstance(node.ctx, ast.Load):
+            return made
+        return self._call(node, "value", made)
 
     def _mangled(self, name: str) -> str:
         """A name as it is in the class around the function."""
@@ -477,13 +491,25 @@ class Rewriter:
 
     def _of_Call(self, node: ast.Call) -> ast.expr:
         made: ast.Call = self._parts(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "super":
-            made.func = node.func
+        made.func = node.func
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name == "super":
             return made
-        if isinstance(node.func, ast.Name):
-            made.func = node.func
+        if isinstance(node.func, ast.Attribute) and self._checked:
+            made.func = self._member(node.func)
+        elif not name:
+            made.func = self._expression(node.func)
+        if name in ("any", "all") and len(node.args) == 1 and not self._why_here():
+            (given,) = node.args
+            if isinstance(given, ast.GeneratorExp) and not why_not([given], self._outside):
+                number = ast.Constant(self._site(node, name, True, ""))
+                checked, self._checked = self._checked, True
+                made.args = [self._expression(given)]
+                self._checked = checked
+                made.func = self._call(node.func, "search", number, made.func)
+                return made
         made.func = self._call(node.func, "call", made.func)
-        return made
+        return self._call(node, "value", made) if self._checked else made
 
     def _of_IfExp(self, node: ast.IfExp) -> ast.expr:
         test = self._expression(node.test)

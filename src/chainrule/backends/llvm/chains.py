@@ -50,6 +50,28 @@ class Chain:
         used = [y is self.carries[0] for y in x.operands]
         return x.operation in (rules.maximum, rules.minimum) and sum(used) == 1
 
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is 1 as long as no number was 0: where(flag, number, 0) != 0."""
+        if len(self.carries) != 1 or len(self.body) != 2:
+            return False
+        (carry,), (x, y) = self.carries, self.body
+        return (
+            (x.operation, y.operation) == (rules.where, rules.not_equal)
+            and (x.operands[0], x.operands[2], *y.operands) == (carry, 0.0, x, 0.0)
+            and x.operands[1] not in (carry, y)
+            and carry.initial in (0.0, 1.0)
+        )
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it is a message, of which each iteration takes a part."""
+        if len(self.carries) != 1 or len(self.body) != 1:
+            return False
+        (x,) = self.body
+        used = [y is self.carries[0] for y in x.operands]
+        return x.operation is rules.message and used == [False, True, False]
+
 
 Step: TypeAlias = "Statement | Chain"
 """What is computed for some iterations: a statement, a carry by moving its vector, a chain."""

@@ -88,7 +88,9 @@ def _are_apart(loop: Loop, accesses: Sequence[Access]) -> bool:
         return True
     if any(_meet(x, y) for x, y in combinations(adds, 2)):
         return False
-    return all(_keeps_order(loop, x.statement.index, x.path) for x in adds)
+    return all(
+        _are_private(loop, [x]) or _keeps_order(loop, x.statement.index, x.path) for x in adds
+    )
 
 
 def _meet(x: Access, y: Access) -> bool:

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -67,7 +67,7 @@ class Loaded:
         self._callbacks: CallbackTable | None = None
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
-        self._outputs = _table(code.outputs)
+        self._outputs = _table(code.outputs) if request.lanes else _runs_of(code.outputs)
         self.order = _table(code.order)
         self.row = code.row
         self._spread = _table(field for row in code.spread for field in row)
@@ -91,7 +91,7 @@ class Loaded:
         table[CodeFields.MAIN] = self.functions["main"] if code.main else 0
         table[CodeFields.NUMBERS] = self._numbers.ctypes.data + 8 * code.parameters
         table[CodeFields.OUTPUTS] = self._outputs.ctypes.data
-        table[CodeFields.OUTPUT_COUNT] = len(code.outputs)
+        table[CodeFields.OUTPUT_COUNT] = len(self._outputs)
         table[CodeFields.INPUT_OFFSET] = code.inputs
         table[CodeFields.INPUT_COUNT] = n_inputs
         table[CodeFields.SIZE] = code.size
@@ -219,6 +219,14 @@ def largest_array(program: Program) -> str:
 
 def _table(numbers: Iterable[int]) -> Table:
     return np.array(list(numbers), dtype=np.int64)
+
+
+def _runs_of(offsets: Sequence[int]) -> Table:
+    """Rows (offset, that among the outputs, bytes) of outputs of a point that lie side by side."""
+    here = np.array(offsets, dtype=np.int64)
+    first = np.flatnonzero(np.diff(here, prepend=here[:1]) != 8)
+    sizes = np.diff(first, append=len(here))
+    return np.ascontiguousarray(np.stack([here[first], 8 * first, 8 * sizes], axis=1))
 
 
 def _bits(number: float) -> int:

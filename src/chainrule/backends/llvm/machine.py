@@ -198,17 +198,6 @@ def binding() -> Any:
         return llvm
 
 
-@functools.cache
-def ir() -> Any:
-    """llvmlite's way of writing LLVM's assembly language, imported at the first use."""
-    with _importing:
-        from llvmlite import ir
-
-        # At its first use it fills a table that a second thread would find half full.
-        str(ir.MetaDataString(ir.Module(), "x"))
-        return ir
-
-
 @contextlib.contextmanager
 def _nobody_in_llvm() -> Iterator[None]:
     """Wait until no thread is in LLVM or imports it; a forked child then finds it whole."""

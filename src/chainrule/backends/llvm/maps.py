@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from chainrule import rules
 from chainrule.program.form import (
+    Add,
     Carry,
     Compute,
     Load,
@@ -27,6 +28,12 @@ from chainrule.program.form import (
 from .chains import Chain, Step, in_order, is_call
 from .independence import are_independent, stride_of
 from .vector_math import INSTRUCTIONS
+
+MOST_VECTORS: Final = 4
+"""Vectors that are computed side by side: what half of the registers hold, of a product's sums."""
+
+SIMPLE: Final = 16
+"""Statements of a loop of which that many are computed side by side."""
 
 
 class Sum(NamedTuple):
@@ -53,6 +60,28 @@ class Map(NamedTuple):
     def body(self) -> list[Statement]:
         """All that is computed on vectors."""
         return [x for x in self.steps if not isinstance(x, (Chain, Carry))]
+
+    def vectors(self, width: int) -> list[int]:
+        """How many vectors to compute side by side: at first, and of what is left then.
+
+        What they have in common is loaded once, and sums of inner loops need not wait.
+
+        Args:
+            width: how many iterations a vector has.
+        """
+        every = [*statements(self.body)]
+        carries = [len(x.carries) for x in every if isinstance(x, Loop)]
+        is_simple = not any(isinstance(x, Compute) and is_call(x) for x in every)
+        if len(self.body) < len(self.steps) or not carries or not is_simple:
+            return [1]
+        most = MOST_VECTORS if max(carries) <= 2 and len(every) <= SIMPLE else 1
+        trips = self.loop.trips
+        if not trips.is_fixed:
+            return [most, 1] if most > 1 else [1]
+        sizes = [x for x in (most, most // 2) if 1 < x <= trips.offset // width]
+        if sizes and trips.offset % (width * sizes[0]) < width:
+            return sizes[:1]
+        return [*sizes[:1], 1]
 
     @property
     def chains(self) -> list[Chain]:
@@ -102,8 +131,8 @@ def _is_worth_it(found: Map) -> bool:
         return True
     if not _is_regular(found.loop, left):
         return False  # it would take as long
-    chains = found.chains
-    return all(x.is_scan for x in chains) or len(computed) > sum([len(x.body) for x in chains])
+    slow = [x for x in found.chains if not (x.is_scan or x.is_flag or x.is_message)]
+    return not slow or len(computed) > sum([len(x.body) for x in slow])
 
 
 def _is_regular(loop: Loop, body: Sequence[Statement]) -> bool:
@@ -123,14 +152,33 @@ def _pays(
     if any(isinstance(x, Compute) and is_call(x) for x in found.body):
         return True
     every = [*statements(found.body)]
-    if not any(isinstance(x, Compute) and is_call(x) for x in every):
-        if not _is_regular(found.loop, every):
-            return False  # it would take as long
-        if not inner:
-            return not any(found.sums.values())
-        if not any(carries[x] for x in inner):
-            return False
-    return not any(as_map(x, carries, same, width) for x in inner)
+    maps = [y for y in (as_map(x, carries, same, width) for x in inner) if y is not None]
+    if any(isinstance(x, Compute) and is_call(x) for x in every):
+        return not maps
+    if not _is_regular(found.loop, every) or 4 * _cost(found.loop, every, width) > 3 * width * sum(
+        [1 + isinstance(x, Add) for x in every]
+    ):
+        return False  # it would take as long
+    if not inner:
+        return not any(found.sums.values())
+    return all(
+        _cost(found.loop, x.body, width)
+        < _cost(x.loop, x.body, width) + 2 * width * sum([y is not None for y in x.sums.values()])
+        for x in maps
+    )
+
+
+def _cost(loop: Loop, body: Sequence[Statement], width: int) -> int:
+    """What statements cost for some iterations of a loop at a time, about."""
+    total = 0
+    for x in body:
+        total += 1
+        if isinstance(x, (Load, Store)):
+            stride = stride_of(x.index, loop)
+            one_by_one = stride == 0 if isinstance(x, Store) else stride is None
+            if one_by_one or stride not in (-1, 0, 1):
+                total += 2 * width
+    return total
 
 
 def _sum(

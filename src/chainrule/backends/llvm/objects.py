@@ -66,14 +66,17 @@ def machine_code(
 
 
 def shared_function(
-    machine: Machine, name: str, write: Callable[[], str], kind: object = None
+    machine: Machine,
+    name: str,
+    write: Callable[[], Sequence[tuple[str, int]]],
+    kind: object = None,
 ) -> int:
     """A function that all kernels use; it stays for the life of the process.
 
     Args:
         machine: what to compile for.
         name: its name.
-        write: gives its module, in LLVM's assembly language.
+        write: gives its modules, in LLVM's assembly language, each with how much to optimize it.
         kind: tells functions of one name apart.
 
     Returns:
@@ -82,7 +85,7 @@ def shared_function(
     key = cache.name_of(b"shared", repr((machine, name, kind)).encode())
     entry = cache.get(key)
     if entry is None:
-        entry = {}, [machine.compile(write(), 2)]
+        entry = {}, [machine.compile(*module) for module in write()]
         cache.put(key, entry)
     code = machine.load(entry[1], [name], {})
     _loaded.append(code)

@@ -21,8 +21,10 @@ from typing import Any, Final
 
 from chainrule import forking, rules
 from chainrule.backends.llvm import cache, callback, elements, guards
+from chainrule.backends.llvm.assembly import Module
 from chainrule.backends.llvm.formulas import FORMULAS, SWEEPS, Formula
-from chainrule.backends.llvm.machine import Machine, ir, libmvec
+from chainrule.backends.llvm.instructions import width_of
+from chainrule.backends.llvm.machine import Machine, libmvec
 from chainrule.backends.llvm.vectors import Function, Vector
 from chainrule.expressions import Expression, formula
 from chainrule.rules import OPERATIONS, Operation
@@ -251,13 +253,12 @@ def function_text(
         needed.append((other, lanes))
         return symbol(other, lanes, machine)
 
-    module = ir().Module(name=operation)
+    module = Module()
     name = symbol(operation, width, machine)
     result = "b" if operation in guards.FUNCTIONS else "v"
     f = Function(module, name, width, machine.fused, result + _parameters(operation), name_of)
     if inline:
-        f.function.linkage = "linkonce_odr"
-        f.function.attributes.add("alwaysinline")
+        f.linkage, f.attributes = "linkonce_odr", "alwaysinline"
     if operation in guards.FUNCTIONS:
         guards.write(f, operation)
     elif operation in FORMULAS:
@@ -317,6 +318,6 @@ def _library_call(f: Function, operation: str, machine: Machine) -> Vector:
         given = [f.shuffle(x, x, list(range(start, start + lanes))) for x in f.args]
         parts.append(f.b.call(function, given))
     while len(parts) > 1:
-        order = list(range(2 * parts[0].type.count))
+        order = list(range(2 * width_of(parts[0].type)))
         parts = [f.shuffle(x, y, order) for x, y in zip(parts[::2], parts[1::2], strict=True)]
     return Vector(f, parts[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -245,15 +245,50 @@ class Writer(ValueWriter):
     ) -> tuple[str, list[str]]:
         """Write most iterations of a map; gives that to go on with, and the carries there."""
         trips = self._index(found.loop.trips)
-        end = self.line(f"and i64 {trips},{-self._together}")
-        with self._loop(found.loop, initial, carries, "0", end, self._together) as following:
-            registers = [place.register for place in carries]
-            following += MapWriter(self, found, self._together).write(registers)
-        return end, [place.register for place in carries]
+        start = "0"
+        for vectors in found.vectors(self._together):
+            step = vectors * self._together
+            end = self.line(f"and i64 {trips},{-step}")
+            with self._loop(found.loop, initial, carries, start, end, step) as following:
+                registers = [place.register for place in carries]
+                following += MapWriter(self, found, self._together, vectors).write(registers)
+            start, initial = end, [place.register for place in carries]
+        return start, initial
 
     def carries_of(self, loop: Loop) -> list[Carry]:
         """The carries of a loop that change, each another way."""
         return self._places.carries[loop]
+
+    def first_of(
+        self,
+        cases: Sequence[tuple[str, Callable[[], list[str]]]],
+        default: Callable[[], list[str]],
+        kinds: Sequence[str],
+    ) -> list[str]:
+        """Write the first of some cases whose condition is true; gives the values of that one.
+
+        Args:
+            cases: conditions, and what writes values.
+            default: writes those for no case.
+            kinds: types of the values.
+        """
+        label = self._label
+        self._label += 1
+        come: list[tuple[list[str], str]] = []
+        for k, (condition, write) in enumerate(cases):
+            here, there = f"t{label}.{k}", f"o{label}.{k}"
+            self._lines.append(f"br i1 {condition},label %{here},label %{there}\n{here}:")
+            self._block = here
+            come.append((write(), self._block))
+            self._lines.append(f"br label %j{label}\n{there}:")
+            self._block = there
+        come.append((default(), self._block))
+        self._lines.append(f"br label %j{label}\nj{label}:")
+        self._block = f"j{label}"
+        return [
+            self.line(f"phi {kind} " + ",".join([f"[{x[k]},%{block}]" for x, block in come]))
+            for k, kind in enumerate(kinds)
+        ]
 
     @contextmanager
     def inner_loop(

@@ -6,7 +6,7 @@ const PADDING = 14;
 const HEADING = 26;
 const COLUMN_GAP = 56;
 const NARROW = 0.6; // of the gaps, if everything stands in one line then
-const LANE = 52; // between lines: the way of the edges from one to the next
+const LANE = 60; // between lines: the way of the edges from one to the next
 const TURN = 34; // beside lines: where these edges turn
 const TRIP_WIDTH = 180; // at least: its heading has buttons
 const FOOT = 46; // of the window: the legend
@@ -188,7 +188,7 @@ class Picture {
     const lanes = lines.map(({ top, bottom: below, right }) => {
       const shift = bottom - top;
       bottom += below - top + LANE;
-      return { shift, y: bottom - LANE / 2, left: wrapped ? TURN : 0, right: right + (wrapped ? TURN : 0), used: 0 };
+      return { shift, y: bottom - LANE / 2 + 8, left: wrapped ? TURN : 0, right: right + (wrapped ? TURN : 0), used: 0 };
     });
     const bent = new Map();
     for (const item of items) {
@@ -375,15 +375,20 @@ class Picture {
     const depthOf = (box) => { let depth = 0; for (let b = box; parent[b] >= 0; b = parent[b]) depth += 1; return depth; };
     let [a, b] = [tail, head];
     let [u, v] = [depthOf(a), depthOf(b)];
-    for (; u > v; u -= 1) a = parent[a];
-    for (; v > u; v -= 1) b = parent[b];
-    while (parent[a] !== parent[b]) { a = parent[a]; b = parent[b]; }
+    let [out, into] = [[], []]; // on the way out of the operand's groups, and into the result's
+    const bendsOf = (group, key) => (this.lines.get(group).length > 1 ? [] : this.bends.get(group).get(key) ?? []);
+    while (parent[a] !== parent[b]) {
+      if (u >= v) { out = [...out, ...bendsOf(parent[a], `${a},-1`)]; a = parent[a]; u -= 1; }
+      else { into = [...bendsOf(parent[b], `-1,${b}`), ...into]; b = parent[b]; v -= 1; }
+    }
     const bent = this.bends.get(parent[a]);
     const bends = bent.get(`${a},${b}`) ?? [...(bent.get(`${b},${a}`) ?? [])].reverse();
     const from = this.rect.get(tail);
     const to = this.rect.get(head);
-    const points = [[from[0] + from[2], from[1] + from[3] / 2, this.lineOf.get(a)], ...bends,
-      [to[0], to[1] + to[3] / 2, this.lineOf.get(b)]];
+    const inLine = (points, line) => points.map(([x, y]) => [x, y, line]);
+    const [first, last] = [this.lineOf.get(a), this.lineOf.get(b)];
+    const points = [[from[0] + from[2], from[1] + from[3] / 2, first], ...inLine(out, first), ...bends,
+      ...inLine(into, last), [to[0], to[1] + to[3] / 2, last]];
     const lanes = this.lines.get(parent[a]);
     let path = `M${points[0][0]} ${points[0][1]}`;
     for (let i = 1; i < points.length; i += 1) path += this.segment(points[i - 1], points[i], lanes);
@@ -418,6 +423,7 @@ class Picture {
       const nodes = isFrame ? [] : this.isGroup(box) ? this.members.get(box) ?? [] : [box];
       element.classList.toggle('active', active.has(box));
       element.classList.toggle('current', box === this.current);
+      element.classList.toggle('chosen', box === selected);
       element.setAttribute('tabindex', box === this.current ? '0' : '-1');
       if (isFrame) continue;
       element.classList.toggle('path', this.path.size > 0 && nodes.some((node) => this.path.has(node)));
