@@ -208,7 +208,10 @@ def main() -> None:
     if args.way:
         print(json.dumps(measured(args.programs[0], args.way, args.seconds)))
         return
-    print("| program | lanes | paths | both sides | first, by hand, JAX | a call, by hand, × |", end="")
+    print(
+        "| program | lanes | paths | both sides | first, by hand, JAX | a call, by hand, × |",
+        end="",
+    )
     print(" JAX | plain Python, values alone |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in args.programs or PROGRAMS:
