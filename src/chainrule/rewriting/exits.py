@@ -49,6 +49,7 @@ class Exit:
         self.left: Any = False
         self.value: Any = None
         self.sites: list[Site] = []
+        self._depth = self._sides = 0
         if speculation is not None:
             if around is not None:
                 speculation.cut(around._depth + 1)

@@ -130,7 +130,7 @@ def assigned(nodes: Iterable[ast.AST]) -> list[str]:
 
 
 def exits(nodes: Iterable[ast.stmt]) -> set[type[ast.stmt]]:
-    """Which of ``return``, and ``break`` and ``continue`` of a loop around them, statements have."""
+    """Which of ``return``, ``break`` and ``continue`` statements have that lead out of them."""
     found: set[type[ast.stmt]] = set()
     waiting: list[tuple[ast.AST, bool]] = [(node, False) for node in nodes]
     while waiting:

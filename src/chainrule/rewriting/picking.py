@@ -40,8 +40,8 @@ def pick(condition: Any, first: Any, second: Any) -> Any:
         return (condition & first) | (~condition & second)
     if _is_whole(first) and _is_whole(second):
         picked = apply(rules.where, (condition, _number(first), _number(second)))
-        bounds = [_bound(first), _bound(second)]
-        return IndexNode.of(picked, None if None in bounds else max(bounds))
+        bounds = [x for x in (_bound(first), _bound(second)) if x is not None]
+        return IndexNode.of(picked, max(bounds) if len(bounds) == 2 else None)
     if not (_is_picked(first) and _is_picked(second)):
         return UNBOUND
     return apply(rules.where, (condition, _number(first), _number(second)))

@@ -6,6 +6,7 @@ import builtins
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType
 from typing import Any, Final
 
 from chainrule import picks, sorting
@@ -152,10 +153,8 @@ class Runtime:
         from .functions import rewritten
 
         found = _uncertain()
-        try:
+        if type(function) is BuiltinFunctionType:
             function = _PICKS.get(function, function)
-        except TypeError:  # it has no hash
-            pass
         if found is None:
             return rewritten(function, False)
         if values.is_pure(function):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
 
+
 class One:
     """A branch of which one side runs.
 
@@ -252,7 +253,8 @@ class Speculation:
         if len(guards) > before:
             counts = self._counts
             counts[site] = counts.get(site, 0) + 1
-            if counts[site] > FEW and not decisions.suspended and decisions.convert([x for x, n in counts.items() if n > 1]):
+            often = [x for x, n in counts.items() if n > 1] if counts[site] > FEW else []
+            if not decisions.suspended and decisions.convert(often):
                 self.failed = True
                 raise Changed
         return outcome
@@ -350,4 +352,3 @@ def current() -> Speculation | None:
     """That of the trace that is being recorded."""
     recorder: Any = PROGRESS.recorder
     return None if recorder is None else recorder.speculation
-
