@@ -212,8 +212,23 @@ def ties(x: Any, y: Any, z: Any) -> Any:
     return max(x, y) + min([y, z, x]) + max(nan if x > 2 else x, y) + sorted([x, y, z])[1]
 
 
+def elements(x: Any, y: Any, z: Any) -> Any:
+    values = [x, y, z, x - y]
+    rows = np.array([[x, y], [z, x]])
+    for k in range(3):
+        for j in range(3):
+            if values[j] > values[j + 1]:
+                values[j], values[j + 1] = values[j + 1], values[j]
+                rows[k % 2, 1] *= 0.5
+            elif values[j] < -1:
+                values[k] += 0.5
+                if values[k] > z:
+                    rows[0, k % 2] = values[k]
+    return values[0] + 2 * values[1] - values[3] * rows.sum()
+
+
 CONVERTED = [
-    *(clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
+    *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
     *(searched, ties),
 ]
 
@@ -332,14 +347,6 @@ def keyed(x: Any, y: Any, z: Any) -> Any:
     return y * best + len(seen) + z
 
 
-def elements(x: Any, y: Any, z: Any) -> Any:
-    values = [x, y, z]
-    for k in range(3):
-        if values[k] > 0:
-            values[k] = values[k] * 2.0
-    return sum(values)
-
-
 def consumed(x: Any, y: Any, z: Any) -> Any:
     numbers = iter(range(10))
     total = z
@@ -400,7 +407,7 @@ def globals_of(x: Any, y: Any, z: Any) -> Any:
 
 LATEST: Any = 0.0
 LEFT = [
-    *(appended, raised, counted, elements, consumed, generated, in_place),
+    *(appended, raised, counted, consumed, generated, in_place),
     *(globals_of, raises_below, not_divided),
 ]
 

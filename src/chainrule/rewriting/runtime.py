@@ -137,6 +137,18 @@ class Runtime:
             found.refuse_here(f"{type(x).__name__} is changed")
         return _IN_PLACE[symbol](x, y)
 
+    def store(self, value: Any, owner: Any, index: Any) -> None:
+        """Assign an element."""
+        found = _uncertain()
+        if found is None:
+            owner[index] = value
+        else:
+            found.store(owner, index, value)
+
+    def store_changed(self, symbol: str, value: Any, owner: Any, index: Any) -> None:
+        """Assign an element what ``+=`` and its kin give."""
+        self.store(self.changed(symbol, self.value(owner[index]), value), owner, index)
+
     # Calls
 
     def search(self, number: int, function: Any) -> Any:

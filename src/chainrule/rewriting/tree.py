@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from chainrule.annotations import line_text
 
 from .decisions import Site
-from .harmless import assigned, exits, own, why_not
+from .harmless import assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
 
@@ -129,6 +129,11 @@ class Rewriter:
             return self._if(node)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
             return [self._changed(node)]
+        if self._checked and isinstance(node, (ast.Assign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            elements = stored(targets[0])
+            if len(targets) == 1 and elements and len(elements) == len(parts_of(targets[0])):
+                return self._stores(node, elements)
         if isinstance(node, (ast.For, ast.While)):
             return self._loop(node)
         if self._frame and isinstance(node, (ast.Return, ast.Break, ast.Continue)):
@@ -305,6 +310,25 @@ class Rewriter:
             else:
                 owner, made = ends.loop, ast.Break()
         return [self._when(node, owner, "certain", [*settled, _placed(made, node)])]
+
+    def _stores(
+        self, node: ast.Assign | ast.AugAssign, elements: list[ast.Subscript]
+    ) -> list[ast.stmt]:
+        """Assignments of elements."""
+        value = self._expression(node.value)
+        places = [map(self._expression, (x.value, x.slice)) for x in elements]
+        if isinstance(node, ast.AugAssign):
+            symbol = ast.Constant(type(node.op).__name__)
+            return [self._do(node, "store_changed", symbol, value, *places[0])]
+        names = [self._new() for _ in elements]
+        target: Any = copy.copy(node.targets[0])
+        if isinstance(target, (ast.Tuple, ast.List)):
+            target.elts = [_name(name, ast.Store()) for name in names]
+        else:
+            target = _name(names[0], ast.Store())
+        gives = _placed(ast.Assign([target], value), node)
+        stores = zip(names, places, strict=True)
+        return [gives, *[self._do(node, "store", _name(name), *place) for name, place in stores]]
 
     def _changed(self, node: ast.AugAssign) -> ast.stmt:
         name = node.target
