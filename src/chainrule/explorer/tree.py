@@ -147,10 +147,10 @@ def _is_loop(box: int | Group) -> TypeGuard[Group]:
 
 
 def _call(loop: Group, names: dict[int, str]) -> None:
-    """Name a loop after its result, and the result of each of its trips: price × 252, price₇."""
+    """Name a loop after its result, and the result of each of its trips: price, price₇."""
     results = [max(trip.nodes()) for trip in loop.trips]
     name = names.get(results[-1], "").rstrip(SUBSCRIPTS)
-    loop.name = f"{name or 'loop'} × {len(results)}"
+    loop.name = name
     for i, node in enumerate(results if name else ()):
         names.setdefault(node, name + subscript(i + 1))
 
