@@ -1014,6 +1014,8 @@ def test_keyboard_alone(opened: Opener) -> None:
 def test_accessibility(opened: Opener, scheme: str) -> None:
     """The checker axe-core has nothing to say; texts on tinted boxes can be read."""
     for name, (root, options) in pictured().items():
+        if scheme == "dark" and name not in ("dense unit", "NaN", "loop of 252", "practice"):
+            continue
         page = opened(root, settings={"color_scheme": scheme}, **options)
         page.evaluate(
             "document.querySelectorAll('details').forEach((d) => { d.open = true; });"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TypeGuard
 
 import numpy
@@ -86,7 +85,8 @@ def places(graph: Graph) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for leaf, nodes in _users(graph).items():
         paths = {graph.nodes[node].groups[::-1] for node in nodes}
-        common = os.path.commonprefix([*paths])[::-1]
+        alike = takewhile(lambda names: len({*names}) == 1, zip(*paths, strict=False))
+        common = [names[0] for names in alike][::-1]
         if common and not graph.nodes[leaf].groups and len(paths) > 1:
             found.setdefault(" › ".join(common), []).append(leaf)
     return found
