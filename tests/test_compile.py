@@ -83,7 +83,8 @@ def test_decorator() -> None:
     assert str(inspect.signature(decorated)) == "(x: 'float', y: 'float' = 2.0) -> 'Any'"
     assert repr(decorated) == "compile(decorated)"
     assert repr(cr.compile(cr.grad(plain))) == "compile(grad(plain))"
-    assert (with_options.check, with_options.max_traces, with_options.threads) == (True, 5, 1)
+    options = with_options.options
+    assert (options.check, options.max_traces, options.threads) == (True, 5, 1)
     assert cr.compile(cr.compile(plain)).function is plain
 
 
@@ -1475,7 +1476,7 @@ def test_few_specializations(most: int) -> None:
         assert f.stats().plans <= most
         assert lanes.stats().plans <= most
     copies: list[Any] = [copy.copy(f), copy.deepcopy(f)]
-    assert [g.max_specializations for g in copies] == [most] * 2
+    assert [g.options.max_specializations for g in copies] == [most] * 2
 
 
 @pytest.mark.parametrize("dtype", [float, "float32", np.int64])
@@ -1602,7 +1603,7 @@ def test_copies() -> None:
     f(1.0)
     for g in (copy.copy(f), copy.deepcopy(f)):
         assert g is not f
-        assert (g.threads, g.max_traces, g.stats().calls) == (1, 7, 0)
+        assert (g.options.threads, g.options.max_traces, g.stats().calls) == (1, 7, 0)
         assert g(3.0).data == 6.0
 
     class Model:
@@ -1636,7 +1637,7 @@ def test_pickling(name: str) -> None:
     for _ in range(2):
         g = pickle.loads(pickle.dumps(f))
         assert (g is f) == (name == "decorated")  # known by its name
-        assert (g.check, g.max_traces, g.threads) == (f.check, f.max_traces, f.threads)
+        assert g.options == f.options
         assert repr(g) == repr(f)
         for x in (0.5, -0.5):
             assert g(x) == f(x)

@@ -226,6 +226,27 @@ def test_an_error_of_an_operation() -> None:
     assert text.getvalue().splitlines()[0] == "1.0"
 
 
+@pytest.mark.parametrize("over_lanes", [False, True])
+def test_a_run_that_is_begun_again(over_lanes: bool) -> None:
+    """Where plain numbers raise, 1.0 / 0.0 say, compiled code runs instead: it alone prints."""
+
+    def f(x: Any) -> Any:
+        for k in range(40):
+            if x < k + 1:
+                cr.debug_print("{} {}", k, x)
+                return 1.0 / (x - k)
+        return x
+
+    g: Any = cr.compile(cr.vmap(f) if over_lanes else f, rewrite=False)
+    points = [k + 0.5 * (k < 25) for k in range(30)]
+    if over_lanes:
+        lines = printed(g, np.array(points))
+    else:
+        lines = [line for x in points for line in printed(g, x)]
+    assert sorted(lines) == sorted(f"{k} {x}" for k, x in enumerate(points))
+    assert over_lanes or g.stats().traces < 30
+
+
 def test_threads() -> None:
     """Each call prints its own."""
 

@@ -73,46 +73,6 @@ def test_much_memory_is_mapped(gigabytes: int, seed: int) -> None:
     )
 
 
-WRITING = """
-import sys, threading
-from chainrule.backends.llvm import driver
-
-inside, written = threading.Event(), threading.Event()
-
-def trace(frame, event, arg):
-    if frame.f_code.co_name != "_escape_string":
-        return None
-    if event == "line" and len(frame.f_locals["_map"]) == 3:
-        inside.set()
-        written.wait(0.5)
-    return trace
-
-def first():
-    sys.settrace(trace)
-    texts.append(driver.lanes_driver(8, True, True))
-    inside.set()
-
-texts = []
-thread = threading.Thread(target=first)
-thread.start()
-inside.wait(60)
-texts.append(driver.lanes_driver(8, True, True))  # while the other is at what is done once
-written.set()
-thread.join()
-assert texts[0] == texts[1]
-"""
-
-
-def test_two_threads_write_their_first_code() -> None:
-    """Neither finds the other's work half done."""
-    subprocess.run(
-        [sys.executable, "-c", WRITING],
-        check=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": PATHS},
-    )
-
-
 # Failures of LLVM
 
 

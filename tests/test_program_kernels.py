@@ -27,6 +27,8 @@ from random_forms import (
 
 from chainrule import rules
 from chainrule.annotations import Annotation
+from chainrule.backends.llvm import pool
+from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel, Result, reduce_lanes
 from chainrule.backends.llvm.machine import machine
 from chainrule.backends.llvm.objects import canonical
@@ -347,8 +349,34 @@ def test_more_memory_than_there_is() -> None:
         run(Kernel(program, [False]), np.zeros((3, 1)), threads=2)
 
 
-def test_large_workspaces_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are there only while they are used; fewer threads run where they do not fit."""
+@pytest.mark.parametrize("lanes", [True, False])
+def test_large_workspaces_are_used_again(lanes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next call, of other code as well; what is in them then has no effect."""
+    kept = pool._Pool()
+    monkeypatch.setattr(pool, "_POOL", kept)
+    monkeypatch.setattr("chainrule.backends.llvm.loaded.LARGE", 1)
+    held: list[int] = []
+    for seed in range(4):
+        program = exact_program(seed)
+        points = points_for(program, seed, 20)
+        kernel = Kernel(program, [False] * program.inputs.size, lanes=lanes)
+        expected = expected_of(program, points)
+        for _ in range(2):
+            if lanes:
+                out, result = run(kernel, points)
+                found = [(status_of(result, k), bits(x)) for k, x in enumerate(out.tolist())]
+            else:
+                found = [(s, bits(x.tolist())) for s, x in (call(kernel, x) for x in points)]
+            for got, (status, numbers) in zip(found, expected, strict=True):
+                assert got[0] == status
+                assert status or got[1] == numbers
+            ((memory,),) = kept._kept.values()
+            held.append(address_of(memory))
+    assert len(set(held)) == 1
+
+
+def test_large_workspaces_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer threads run, once what is kept has been given back."""
     program = exact_program(3)
     points = points_for(program, 3, 3000)
     kernel = Kernel(program, [False] * program.inputs.size)

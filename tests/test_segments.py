@@ -13,7 +13,7 @@ from transformed_programs import program
 import chainrule as cr
 from chainrule.differentiation import fresh_input, numeric_passes
 from chainrule.jit import segments
-from chainrule.jit.segments import coloured
+from chainrule.jit.segments import MOST_COLOURS, coloured
 from chainrule.jit.sites import PlainSites
 from chainrule.jit.trace import Recorder
 from chainrule.node import Node
@@ -284,11 +284,13 @@ def test_colours() -> None:
     for item, own in enumerate(band):
         for group in own:
             groups[group].append(item)
-    colours = coloured(band, groups)
+    colours = coloured(band, len(groups))
+    assert colours is not None
     assert max(colours) == 2
     for items in groups:
         assert len({colours[item] for item in items}) == len(items)
-    assert coloured([[], [0]], [[1]]) == [-1, 0]
+    assert coloured([[], [0]], 1) == [-1, 0]
+    assert coloured([[0]] * (MOST_COLOURS + 1), 1) is None
 
 
 def _asking(x: Any, y: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import math as cm
-from chainrule.backends.llvm import shared
+from chainrule.backends.llvm import cache, shared
+from chainrule.backends.llvm.machine import Machine
 from chainrule.backends.llvm.shared import MOST_VERSIONS, SharedCode
 from chainrule.jit import paths
 from chainrule.passes import roll
@@ -135,6 +137,21 @@ def test_trip_counts_share(order: int) -> None:
     assert stats.kernels <= 2 * MOST_VERSIONS  # the first trace has all guards
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the cache needs the permissions of POSIX")
+def test_what_is_shared_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that is compiled again finds the code of all paths in the cache."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    n = np.random.default_rng(0).permutation(30) + 2.5
+    x = np.linspace(-1.0, 1.0, 30)
+    f = of_order(recurrence, 1)
+    first = numbers(cr.compile(f)(x, n))
+    texts: list[str] = []
+    monkeypatch.setattr(Machine, "compile", lambda self, text, *rest: texts.append(text))
+    again = numbers(cr.compile(f)(x, n))
+    assert not texts
+    np.testing.assert_array_equal(first, again)
+
+
 def test_constants_share() -> None:
     """Paths that differ in constants and in the outcome of a comparison alone."""
 
@@ -168,13 +185,13 @@ def sharing() -> tuple[SharedCode, list[str], Callable[..., list[tuple[int, list
     made: list[str] = []
     code = SharedCode()
 
-    def load(given: Any) -> dict[str, int]:
+    def load(given: Any) -> tuple[dict[str, int], list[bytes]]:
         made.extend(given)
-        return {"a": len(made)}
+        return {"a": len(made)}, []
 
     def tables(*values: tuple[int, int, float]) -> list[tuple[int, list[int]]]:
         found = [code.functions(text, load) for text in texts(*values)]
-        return [(functions["a"], table.tolist()) for functions, table in found]
+        return [(functions["a"], table.tolist()) for (functions, _), table in found]
 
     return code, made, tables
 

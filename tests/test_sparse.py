@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import Node, compile, hessian, jacobian
+from chainrule import Node, compile, hessian, jacobian, lax
 from chainrule import math as cm
 
 
@@ -264,3 +264,106 @@ def test_gradients_inside(name: str) -> None:
             assert found.indptr.tolist() == right.indptr.tolist()
             found, right = found.data, right.data
         np.testing.assert_allclose(found, right, rtol=1e-13)
+
+
+def _by_data(random: Random) -> Callable[..., Any]:
+    """A function of a table of rows, of numbers and of index arrays that say what meets what."""
+    way = random.choice(["map", "scan", "vmap", "vmap of rows", "loop"])
+    terms = [random.choice(["product", "floor", "where", "constant", "none"]) for _ in range(2)]
+    shared = random.random() < 0.3
+
+    def error(row: Any, other: Any, w: Any, first: Any) -> Any:
+        results = [row[0] * other[1] - w]
+        for term in terms:
+            if term == "product":
+                results.append(cm.sin(row[1]) * other[0] * w)
+            elif term == "floor":
+                results.append(row[0] * cm.where(other[1] > 0.3, 2.0, 0.5))
+            elif term == "where":
+                results.append(cm.where(w > 0.0, row[1], other[0]))
+            elif term == "constant":
+                results.append(0.5)
+        if shared:
+            results.append(first * w)
+        return results
+
+    def f(table: Any, w: Any, i: Any, j: Any) -> Any:
+        first = table[0, 0]
+        if way == "map":
+            return lax.map(lambda x: error(table[x[0]], table[x[1]], x[2], first), (i, j, w))
+        if way == "scan":
+
+            def step(carry: Any, x: Any) -> Any:
+                return carry * 0.5 + x[2], error(table[x[0]], table[x[1]], x[2], first)
+
+            return lax.scan(step, table[1, 1], (i, j, w))
+        if way == "vmap":
+            return cr.vmap(error, in_axes=(0, 0, 0, None))(table[i], table[j], w, first)
+        if way == "vmap of rows":
+            return cr.vmap(lambda i, j, w: error(cr.take(table, i), cr.take(table, j), w, first))(
+                i, j, w
+            )
+        return [error(table[i[k]], table[j[k]], w[k], first) for k in range(len(i))]
+
+    return f
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_blocks_from_data(seed: int) -> None:
+    """Index arrays say where entries are: those of eager code, for each call's own indices."""
+    random, rng = Random(seed), np.random.default_rng(seed)
+    f = _by_data(random)
+    rows, count = 5, random.choice([6, 17])
+    derivative = jacobian(f, argnums=(0, 1), sparse=True)
+    by_hand = jacobian(lambda t, w, i, j: cr.vmap(lambda k: k * w[0])(t[i, 0]), sparse=True)
+    how = random.randrange(3)
+    compiled = compile(derivative)
+    if how == 1:
+        compiled = compile(lambda *args: (derivative(*args), by_hand(*args))[0])
+    for _ in range(2):
+        i, j = rng.integers(-rows if how == 2 else 0, rows, (2, count))
+        args = rng.normal(size=(rows, 2)), rng.normal(size=count), i, j
+        found, right = compiled(*args), derivative(*args)
+        assert found.shape == right.shape
+        assert found.indptr.tolist() == right.indptr.tolist()
+        assert found.indices.tolist() == right.indices.tolist()
+        np.testing.assert_allclose(found.data, right.data, rtol=1e-13, atol=1e-15)
+
+
+def test_blocks_are_traced_once() -> None:
+    """However many observations there are, the program has one iteration of them."""
+
+    def f(table: Any, i: Any, j: Any) -> Any:
+        return lax.map(lambda x: table[x[0]] * cm.sin(table[x[1]]), (i, j))
+
+    sizes = []
+    for count in (40, 400):
+        compiled = compile(jacobian(f, sparse=True))
+        i, j = np.random.default_rng(0).permutation(count), count + np.arange(count) % 9
+        table = np.ones(count + 9)
+        compiled.prepare(table, i, j)
+        sizes.append(compiled.stats().nodes)
+        assert compiled(table, i, j).nnz == 2 * count
+    assert sizes[0] == sizes[1] < 80
+
+
+def test_entries_of_lanes() -> None:
+    """Lanes have one pattern: their entries are stacked, and whole matrices are refused."""
+
+    def f(x: Any, i: Any) -> Any:
+        return (x[i] * x[0])[1:] * x[1]
+
+    xs, i = np.random.default_rng(0).normal(size=(9, 4)), np.array([0, 3, 2, 2])
+    for derivative in (jacobian(f, sparse=True), hessian(lambda x, i: sum(f(x, i)), sparse=True)):
+
+        def entries(x: Any, i: Any, derivative: Any = derivative) -> Any:
+            return derivative(x, i).data
+
+        right = [entries(x, i) for x in xs]
+        mapped = cr.vmap(entries, in_axes=(0, None))
+        for way in (mapped, compile(mapped), compile(lambda x, i, f=mapped: f(x, i))):
+            np.testing.assert_allclose(way(xs, i), right, rtol=1e-13)
+        matrices = cr.vmap(derivative, in_axes=(0, None))
+        for refusing in (matrices, compile(matrices)):
+            with pytest.raises(TypeError, match=r"return their entries, \.data"):
+                refusing(xs, i)

@@ -321,12 +321,12 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "sparse results": (
         lambda: vmap(jacobian(lambda x: [x * x], sparse=True))(POINTS),
         TypeError,
-        r"vmap can't stack the sparse matrices of its lanes; leave out sparse=True",
+        r"vmap can't stack the sparse matrices of its lanes; return their entries, \.data",
     ),
     "sparse results of nodes": (
         lambda: vmap(jacobian(lambda x: [x * x], sparse=True))(np.array([Node(1.0), Node(2.0)])),
         TypeError,
-        r"vmap can't stack the sparse matrices of its lanes; leave out sparse=True",
+        r"vmap can't stack the sparse matrices of its lanes; return their entries, \.data",
     ),
     "results of different structure": (
         lambda: vmap(lambda x: [x] if x < 0 else x)(POINTS),

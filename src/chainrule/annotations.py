@@ -51,7 +51,7 @@ class Annotation:
         """The line of code, as :func:`line_of` says it; None where it was not recorded."""
         if self._line is None and isinstance(self.place, tuple):
             code, offset = self.place
-            self._line = _line_text(code, _line_number(code, offset))
+            self._line = line_text(code, _line_number(code, offset))
         return self._line
 
     def named(self, name: str | None) -> Annotation:
@@ -232,10 +232,10 @@ def users_line() -> str:
 
 def line_of(frame: FrameType) -> str:
     """``file:line`` of running code; in a notebook ``cell In[3], line 4``, as tracebacks say it."""
-    return _line_text(frame.f_code, frame.f_lineno)
+    return line_text(frame.f_code, frame.f_lineno)
 
 
-def _line_text(code: CodeType, number: int | None) -> str:
+def line_text(code: CodeType, number: int | None) -> str:
     file = code.co_filename
     cell = _cell(file) if "IPython" in sys.modules else None
     return f"{file}:{number}" if cell is None else f"{cell}, line {number}"

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy
 
 from chainrule import math, rules
+from chainrule.comparing import negated
 from chainrule.node import Node
 
 # What a ufunc does to elements
@@ -24,11 +25,6 @@ from chainrule.node import Node
 def is_nan(x: Any) -> bool:
     """Whether an element is NaN; a traced one is asked, which is a branch."""
     return bool(math.isnan(x))
-
-
-def truth(x: Any) -> bool:
-    """What ``bool`` says of a number, and of a node's."""
-    return bool(x != 0) if isinstance(x, Node) else bool(x)
 
 
 def _equal(x: Any, y: Any) -> Any:
@@ -40,8 +36,7 @@ def _equal(x: Any, y: Any) -> Any:
 
 def _not_equal(x: Any, y: Any) -> Any:
     if isinstance(x, Node) and isinstance(y, Node):
-        equal = _equal(x, y)
-        return not equal if isinstance(equal, bool) else ~equal
+        return negated(_equal(x, y))
     return x != y
 
 
@@ -185,11 +180,6 @@ TRUTHS: Final = frozenset(
     }
 )
 """Those that give arrays of truth values."""
-
-LOGICAL: Final = frozenset(
-    {numpy.logical_and, numpy.logical_or, numpy.logical_xor, numpy.logical_not}
-)
-"""Those that ask their operands for their truth."""
 
 _OF_SCIPY: Final[dict[str, Callable[..., Any]]] = {
     "cbrt": math.cbrt,

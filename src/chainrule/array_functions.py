@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy
 
+from chainrule import array_conditions as conditions
 from chainrule import array_order as order
 from chainrule import math
 from chainrule.array_elements import ELEMENTS, is_nan
-from chainrule.comparing import ConditionNode
 from chainrule.node import Node
+from chainrule.picks import chosen
 from chainrule.tracing import PROGRESS
 
 
@@ -29,19 +30,48 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **given
     return +result if out is None else numpy.positive(result, out=out)
 
 
-def _where(condition: Any, *choices: Any) -> Any:
+def where(condition: Any, *choices: Any) -> Any:
+    """``np.where``; NotImplemented for conditions that are bools."""
     if not choices:
         return order.nonzero(condition)
-    holds_conditions = isinstance(condition, ConditionNode) or (
-        isinstance(condition, numpy.ndarray)
-        and condition.dtype == object
-        and any(isinstance(x, ConditionNode) for x in condition.flat)
-    )
-    if len(choices) == 2 and holds_conditions:  # no branch
-        return _elementwise(lambda c, x, y: math.where(c, x, y), condition, *choices)
-    if isinstance(condition, Node) or numpy.asarray(condition).dtype == object:
-        return numpy.where(order.truths_of(condition), *choices)
-    return NotImplemented
+    if not (isinstance(condition, Node) or numpy.asarray(condition).dtype == object):
+        return NotImplemented
+    if len(choices) == 2 and conditions.are_recorded():  # no branch
+        return _elementwise(chosen, conditions.of(condition), *choices)
+    return numpy.where(conditions.truths(condition), *choices)
+
+
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    if not conditions.are_recorded() or not any(map(conditions.hold, condlist)):
+        return NotImplemented
+    if len(condlist) != len(choicelist):
+        raise ValueError("list of cases must be same length as list of conditions")
+    found = default
+    for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):
+        found = numpy.where(condition, choice, found)
+    return found
+
+
+def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> Any:
+    if not conditions.hold(where) or dst.dtype != object:
+        return NotImplemented
+    dst[...] = numpy.where(where, src, dst)
+    return None
+
+
+def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
+    if numpy.asarray(indices).dtype != object:
+        return NotImplemented
+    recorder: Any = PROGRESS.recorder
+    if axis is None:
+        arr, axis = numpy.ravel(arr), 0
+    values, places = numpy.moveaxis(arr, axis, -1), numpy.moveaxis(indices, axis, -1)
+    shape = numpy.broadcast_shapes(values.shape[:-1], places.shape[:-1])
+    values = numpy.broadcast_to(values, shape + values.shape[-1:])
+    found = numpy.array(numpy.broadcast_to(places, shape + places.shape[-1:]))
+    for at in numpy.ndindex(found.shape):
+        found[at] = recorder.looked_up(values[at[:-1]], found[at])
+    return numpy.moveaxis(found, -1, axis)
 
 
 def _sinc(x: Any) -> Any:
@@ -112,7 +142,11 @@ def _looked_up(u: Any, at: list[Any], values: list[Any], below: Any, above: Any)
     recorder: Any = PROGRESS.recorder
     last = len(at) - 1
     i = recorder.searchsorted(numpy.asarray(at), u, True) - 1
-    i = math.maximum(math.minimum(i, last - 1), 0)
+    i = (
+        max(min(i, last - 1), 0)
+        if isinstance(i, int)
+        else math.maximum(math.minimum(i, last - 1), 0)
+    )
     x, y, x_next, y_next = (recorder.looked_up(z, k) for k in (i, i + 1) for z in (at, values))
     slope = ELEMENTS[numpy.divide](y_next - y, x_next - x)
     between = slope * (u - x) + y
@@ -171,7 +205,10 @@ def _refuse(name: str, *args: Any, **kwargs: Any) -> Any:
 
 FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     numpy.clip: _clip,
-    numpy.where: _where,
+    numpy.where: where,
+    numpy.select: _select,
+    numpy.copyto: _copyto,
+    numpy.take_along_axis: _take_along_axis,
     numpy.sinc: _sinc_of,
     numpy.nan_to_num: _nan_to_num_of,
     numpy.interp: _interp,
@@ -199,6 +236,27 @@ for _refused in (numpy.histogram, numpy.lexsort):  # these would lose a NaN
     FUNCTIONS[_refused] = functools.partial(_refuse, _refused.__name__)
 if hasattr(numpy.linalg, "vector_norm"):  # NumPy 2
     FUNCTIONS[numpy.linalg.vector_norm] = _vector_norm
+
+TAKE_CONDITIONS: Final = frozenset(
+    [
+        *("all", "any", "argmax", "argmin", "average", "broadcast_arrays", "broadcast_to", "copy"),
+        *("atleast_1d", "atleast_2d", "atleast_3d", "concatenate", "cumsum", "dot", "dstack"),
+        *(
+            "einsum",
+            "expand_dims",
+            "flip",
+            "fliplr",
+            "flipud",
+            "hstack",
+            "inner",
+            "mean",
+            "moveaxis",
+        ),
+        *("outer", "ravel", "repeat", "reshape", "roll", "rollaxis", "rot90", "split", "squeeze"),
+        *("stack", "sum", "swapaxes", "tensordot", "tile", "transpose", "vdot", "vstack"),
+    ]
+)
+"""The names of those that do to arrays of comparisons what they do to arrays of bools."""
 
 
 # What does not work

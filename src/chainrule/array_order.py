@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy
 
-from chainrule.array_elements import is_nan, truth
+from chainrule import array_conditions as conditions
+from chainrule import math
+from chainrule.array_elements import ELEMENTS, is_nan
+from chainrule.comparing import negated
 from chainrule.node import Node
+from chainrule.picks import chosen
+from chainrule.sorting import LONGEST, exchanged, with_nan_last
 from chainrule.tracing import PROGRESS
 
 Lane = list[Any]
+_equal = ELEMENTS[numpy.equal]
 
 
 def is_recorded(*arrays: Any) -> bool:
@@ -23,16 +31,40 @@ def is_recorded(*arrays: Any) -> bool:
     return any(isinstance(x, Node) for array in arrays for x in numpy.asarray(array).flat)
 
 
-def order_of(lane: Lane) -> list[int]:
-    """The positions of elements in ascending order; equal ones stay in theirs."""
+def _is_picked(lane: Lane) -> bool:
+    """Whether the order of elements is found without a branch."""
+    return len(lane) <= LONGEST and is_recorded(lane) and conditions.are_recorded()
+
+
+def ordered(lane: Lane) -> Lane:
+    """The elements in ascending order, NaN last; equal ones stay in theirs."""
+    if _is_picked(lane):
+        lane = list(lane)
+        exchanged([lane], with_nan_last)
+        return lane
+    return [lane[i] for i in order_of(lane)]
+
+
+def order_of(lane: Lane) -> Lane:
+    """The positions of elements in ascending order, NaN last; equal ones stay in theirs."""
+    if _is_picked(lane):
+        positions: Lane = list(range(len(lane)))
+        exchanged([list(lane), positions], with_nan_last)
+        return positions
     missing = [is_nan(x) for x in lane]
     numbers = [i for i in range(len(lane)) if not missing[i]]
     return sorted(numbers, key=lane.__getitem__) + [i for i in range(len(lane)) if missing[i]]
 
 
-def extreme_of(lane: Lane, beats: Callable[[Any, Any], Any]) -> int:
+def extreme_of(lane: Lane, beats: Callable[[Any, Any], Any]) -> Any:
     """The position of the first largest (or smallest) element, or of the first NaN."""
-    best = 0
+    best: Any = 0
+    if _is_picked(lane):
+        found = lane[0]
+        for i, x in enumerate(lane[1:], 1):
+            better = (beats(x, found) | math.isnan(x)) & (found == found)
+            best, found = chosen(better, i, best), chosen(better, x, found)
+        return best
     for i, x in enumerate(lane):
         if is_nan(x):
             return i
@@ -141,9 +173,12 @@ def _poisoned(statistic: Callable[[Lane], Any]) -> Callable[[Lane], Any]:
     """A statistic of sorted elements, NaN with NaN as gradient where there is one among them."""
 
     def guarded(lane: Lane) -> Any:
-        if any(is_nan(x) for x in lane):
-            return numpy.nan * sum(lane)
-        return statistic([lane[i] for i in order_of(lane)]) if lane else numpy.nan
+        if not lane:
+            return numpy.nan
+        if _is_picked(lane):
+            missing = reduce(operator.or_, map(math.isnan, lane))
+            return chosen(missing, numpy.nan * sum(lane), statistic(ordered(lane)))
+        return numpy.nan * sum(lane) if any(map(is_nan, lane)) else statistic(ordered(lane))
 
     return guarded
 
@@ -153,7 +188,7 @@ def _without_nan(statistic: Callable[[Lane], Any]) -> Callable[[Lane], Any]:
 
     def guarded(lane: Lane) -> Any:
         numbers = [x for x in lane if not is_nan(x)]
-        return statistic([numbers[i] for i in order_of(numbers)]) if numbers else numpy.nan
+        return statistic(ordered(numbers)) if numbers else numpy.nan
 
     return guarded
 
@@ -242,9 +277,12 @@ def isin(
 ) -> Any:
     """For each element whether its value is among some others."""
     others = numpy.asarray(test_elements).ravel().tolist()
-    found = numpy.frompyfunc(lambda x: any(_same(x, y, False) for y in others), 1, 1)(element)
-    result = numpy.asarray(found).astype(bool)
-    return ~result if invert else result
+
+    def is_in(x: Any) -> Any:
+        inside = reduce(operator.or_, (_equal(x, y) for y in others), False)
+        return negated(inside) if invert else inside
+
+    return conditions.found(numpy.frompyfunc(is_in, 1, 1)(element))
 
 
 def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
@@ -256,8 +294,12 @@ def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     """Whether shape and values are equal."""
     first, second = numpy.asarray(a1), numpy.asarray(a2)
-    pairs = zip(first.ravel().tolist(), second.ravel().tolist(), strict=False)
-    return first.shape == second.shape and all(_same(x, y, equal_nan) for x, y in pairs)
+    if first.shape != second.shape:
+        return False
+    pairs = zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)
+    if equal_nan:
+        return all(_same(x, y, True) for x, y in pairs)
+    return bool(reduce(operator.and_, itertools.starmap(_equal, pairs), True))
 
 
 def array_equiv(a1: Any, a2: Any) -> bool:
@@ -271,18 +313,16 @@ def array_equiv(a1: Any, a2: Any) -> bool:
 
 def nonzero(a: Any) -> tuple[Any, ...]:
     """The positions of the elements that are not 0."""
-    found: tuple[Any, ...] = truths_of(a).nonzero()
+    found: tuple[Any, ...] = conditions.truths(a).nonzero()
     return found
 
 
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """How many elements are not 0."""
-    return numpy.count_nonzero(truths_of(a), axis=axis, keepdims=keepdims)
-
-
-def truths_of(a: Any) -> Any:
-    """An array of the truth of each element."""
-    return numpy.asarray(numpy.frompyfunc(truth, 1, 1)(numpy.asarray(a))).astype(bool)
+    if conditions.are_recorded():
+        counted = conditions.numbers(conditions.of(numpy.asarray(a)))
+        return numpy.add.reduce(counted, axis=axis, keepdims=keepdims)
+    return numpy.count_nonzero(conditions.truths(a), axis=axis, keepdims=keepdims)
 
 
 def _objects(elements: Sequence[Any]) -> Any:

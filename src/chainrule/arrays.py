@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy
 
+from chainrule import array_conditions as conditions
 from chainrule import array_elements as elements
 from chainrule import array_functions as functions
 from chainrule import array_order as order
 from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.tracebacks import boundary
-from chainrule.tracing import TracedValueError
+from chainrule.tracing import PROGRESS, TracedValueError
 
 
 class NodeArray(numpy.ndarray[Any, Any]):
@@ -73,8 +74,8 @@ class NodeArray(numpy.ndarray[Any, Any]):
 
     def sort(self, axis: Any = -1, *args: Any, **kwargs: Any) -> None:
         """Sort in place, NaN last; stable."""
-        plain = self.view(numpy.ndarray)
-        plain[...] = numpy.take_along_axis(plain, self.argsort(axis), axis)
+        lanes = _lanes(self, axis)  # a view
+        lanes[...] = _objects([order.ordered(lane) for lane in _rows(lanes)], lanes.shape)
 
     def argpartition(self, kth: Any, axis: Any = -1, *args: Any, **kwargs: Any) -> Any:
         """As argsort, which is such a partition."""
@@ -91,6 +92,14 @@ class NodeArray(numpy.ndarray[Any, Any]):
     def nonzero(self) -> Any:
         """The positions of the elements that are not 0."""
         return order.nonzero(self)
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        """The elements as something else; comparisons of a trace as numbers."""
+        if PROGRESS.recorder is not None and conditions.hold(self):
+            if numpy.dtype(dtype).kind in "if":
+                return conditions.numbers(self)
+            return conditions.plain(self).astype(dtype, *args, **kwargs)
+        return super().astype(dtype, *args, **kwargs)
 
     def clip(self, min: Any = None, max: Any = None, out: Any = None, **kwargs: Any) -> Any:
         """``minimum(maximum(self, min), max)``."""
@@ -120,8 +129,8 @@ def array(values: Any) -> NodeArray:
         ValueError: if nested lists differ in length.
     """
     found = numpy.array(values)
-    if found.dtype.kind not in "fiuO" or isinstance(values, numpy.ma.MaskedArray):
-        what = "a masked array" if isinstance(values, numpy.ma.MaskedArray) else described(values)
+    if found.dtype.kind not in "fiuO" or is_masked(values):
+        what = "a masked array" if is_masked(values) else described(values)
         raise TypeError(f"array takes numbers and nodes, not {what}")
     elements = found.astype(object)
     for x in elements.flat:
@@ -131,6 +140,13 @@ def array(values: Any) -> NodeArray:
 
 
 # What NumPy asks
+
+
+def is_masked(array: Any) -> bool:
+    """Whether it is a masked array; ``numpy.ma``, slow to import, is not asked about others."""
+    if type(array) in (numpy.ndarray, NodeArray) or not isinstance(array, numpy.ndarray):
+        return False
+    return isinstance(array, numpy.ma.MaskedArray)
 
 
 def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -156,9 +172,20 @@ def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, An
     only = kwargs.pop("where", True) if targets and method == "__call__" else True
     if method == "at":
         _check_holds_nodes(inputs[0])
-    if ufunc in elements.LOGICAL:
-        operands = [order.truths_of(x) if _holds_objects(x) else x for x in operands]
-    loop = elements.loop_over(ufunc) if own else ufunc
+    if kwargs.get("where", True) is not True:
+        if own and method == "reduce" and ufunc.identity is not None:
+            kwargs.setdefault("initial", ufunc.identity)
+            if conditions.hold(kwargs["where"]):  # what is left out changes nothing
+                chosen = functions.where(kwargs.pop("where"), operands[0], ufunc.identity)
+                operands = [chosen.view(numpy.ndarray)]
+        kwargs["where"] = conditions.plain(kwargs.get("where", True))
+    loop, compares = None, False
+    if own and conditions.are_recorded():
+        loop, operands, compares = conditions.loop_over(ufunc, method, operands)
+    elif ufunc in conditions.LOGICAL:
+        operands = [conditions.truths(x) if _holds_objects(x) else x for x in operands]
+    if loop is None:
+        loop = elements.loop_over(ufunc) if own else ufunc
     warns = own and (method != "__call__" or ufunc not in elements.QUIET)
     try:
         # Arithmetic of nodes does not warn, but NumPy would of the flags it leaves behind.
@@ -173,8 +200,8 @@ def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, An
             f"{name} does not work on nodes: {functions.advice_on(name, '')}"
         ) from error
     results = result if isinstance(result, tuple) else (result,)
-    if ufunc in elements.TRUTHS:
-        results = tuple(_truths(x) for x in results)
+    if compares or ufunc in elements.TRUTHS:
+        results = tuple(conditions.found(x) for x in results)
     if targets is Ellipsis:  # an array in any case
         return numpy.asarray(results[0]).view(kind)
     viewed = tuple(_viewed(x, kind) for x in results)
@@ -192,6 +219,8 @@ def called(function: Any, types: Sequence[type], args: Any, kwargs: Any) -> Any:
     own = functions.FUNCTIONS.get(function)
     result = NotImplemented if own is None else own(*args, **kwargs)
     if result is NotImplemented:
+        if PROGRESS.recorder is not None and name not in functions.TAKE_CONDITIONS:
+            args, kwargs = _plain_conditions(args), _plain_conditions(kwargs)
         array_types = [t for t in types if issubclass(t, numpy.ndarray)] or [kind]
         try:
             result = numpy.ndarray.__array_function__(
@@ -240,10 +269,6 @@ def _holds_objects(x: Any) -> bool:
     return isinstance(x, numpy.ndarray) and x.dtype == object
 
 
-def _truths(x: Any) -> Any:
-    return order.truths_of(x) if isinstance(x, numpy.ndarray) else elements.truth(x)
-
-
 def _kind_of(values: Sequence[Any]) -> type[NodeArray]:
     """The class of array to hand out: the most special one among some values."""
     kind = NodeArray
@@ -279,6 +304,15 @@ def _nodes_as_arrays(args: Any) -> Any:
     if type(args) in (list, tuple) and any(isinstance(x, Node) for x in _flat(args)):
         return type(args)(_nodes_as_arrays(x) for x in args)
     return args
+
+
+def _plain_conditions(args: Any) -> Any:
+    """Arguments in which arrays of comparisons are arrays of bools."""
+    if type(args) in (list, tuple):
+        return type(args)(map(_plain_conditions, args))
+    if type(args) is dict:
+        return {key: _plain_conditions(value) for key, value in args.items()}
+    return conditions.plain(args)
 
 
 def _viewed(result: Any, kind: type[NodeArray]) -> Any:
@@ -317,8 +351,26 @@ def _lanes(values: NodeArray, axis: Any) -> Any:
     return plain.ravel() if axis is None else numpy.moveaxis(plain, axis, -1)
 
 
+def _rows(lanes: Any) -> list[list[Any]]:
+    """The lists along the last axis."""
+    rows: list[list[Any]] = lanes.reshape(-1, lanes.shape[-1]).tolist()
+    return rows
+
+
 def _each(lanes: Any, function: Callable[[list[Any]], Any], shape: tuple[int, ...]) -> Any:
     """Whole numbers that a function gives for each list along the last axis."""
-    rows = lanes.reshape(-1, lanes.shape[-1]).tolist()
-    found = [function(row) for row in rows]
-    return numpy.array(found, dtype=numpy.intp).reshape(lanes.shape[:-1] + shape)
+    found = _objects([function(row) for row in _rows(lanes)], lanes.shape[:-1] + shape)
+    if any(isinstance(x, Node) for x in found.flat):
+        recorder: Any = PROGRESS.recorder
+        return recorder.indices(found, lanes.shape[-1])
+    return found.astype(numpy.intp)
+
+
+def _objects(elements: list[Any], shape: tuple[int, ...]) -> Any:
+    """An array of a shape from its elements, or from lists of them."""
+    flat = (
+        [x for row in elements for x in row] if elements and type(elements[0]) is list else elements
+    )
+    array = numpy.empty(len(flat), dtype=object)
+    array[:] = flat
+    return array.reshape(shape)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, Final
 
 import numpy
 
@@ -64,13 +66,37 @@ def debug_print(format: str, /, *values: Any, **named: Any) -> None:
     shown = _shown(format, structure, parts)
     recorder: Any = PROGRESS.recorder
     if recorder is None:
-        print(shown.text([x._number if isinstance(x, Node) else x for x in nodes]))
+        text = shown.text([x._number if isinstance(x, Node) else x for x in nodes])
+        held = _HELD.get()
+        show = print if held is None else held.append
+        show(text)
         return
     shown.text([0.5] * len(nodes))  # errors in the format, at the line that has it
     # The outcome of a comparison is recorded, and so is what it is made of. It never holds.
     if nodes or recorder.inputs:
         recorder.printed += 1
         bool(shown(*(nodes or recorder.inputs[:1]), float(recorder.printed)) > 0.5)
+
+
+_HELD: Final[ContextVar[list[str] | None]] = ContextVar("held", default=None)
+
+
+@contextlib.contextmanager
+def printing_at_the_end(always: bool) -> Iterator[None]:
+    """Print at the end what is shown inside.
+
+    Args:
+        always: whether also where an error ends it; else that is done again, and prints again.
+    """
+    held: list[str] = []
+    before = _HELD.set(held)
+    try:
+        yield
+        always = True
+    finally:
+        _HELD.reset(before)
+        for text in held if always else ():
+            print(text)
 
 
 class _Place:

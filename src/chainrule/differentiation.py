@@ -689,6 +689,9 @@ def _computed_local_grads(node: Node) -> list[Any]:
 
 def _numeric_local_grads(level: int, node: Node) -> list[float]:
     """Its local gradients by its operands from a level on, as numbers."""
+    operation = node._operation
+    if operation is not None and operation.unknown:
+        return [math.nan] * sum(isinstance(x, Node) and x._level >= level for x in node.operands)
     positions = [
         i for i, x in enumerate(node.operands) if isinstance(x, Node) and x._level >= level
     ]

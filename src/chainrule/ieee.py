@@ -8,8 +8,10 @@ on nodes. Where nothing goes wrong the value is that of Python's ``math`` unless
 from __future__ import annotations
 
 import math
-from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 INF = math.inf
 NAN = math.nan
@@ -331,7 +333,11 @@ def fma(x: float, y: float, z: float) -> float:
     """x * y + z rounded once."""
     if not (math.isfinite(x) and math.isfinite(y)) or x == 0.0 or y == 0.0:
         return x * y + z
-    return _round_fraction(Fraction(x) * Fraction(y) + Fraction(z)) if math.isfinite(z) else z
+    if not math.isfinite(z):
+        return z
+    from fractions import Fraction
+
+    return _round_fraction(Fraction(x) * Fraction(y) + Fraction(z))
 
 
 def _round_fraction(exact: Fraction) -> float:
@@ -347,5 +353,7 @@ def fsum(*xs: float) -> float:
         return math.fsum(xs)
     except (OverflowError, ValueError):  # a partial sum overflows, or infinities of both signs
         if all(math.isfinite(x) for x in xs):
+            from fractions import Fraction
+
             return _round_fraction(sum([Fraction(x) for x in xs], Fraction(0)))
         return sum([x for x in xs if not math.isfinite(x)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -45,6 +44,8 @@ _ELSEWHERE: Final = {
 
 def unknown_keyword(what: str, given: str, names: Iterable[str]) -> TypeError:
     """The error for a keyword argument that does not exist."""
+    import difflib
+
     known = list(names)
     near = difflib.get_close_matches(given.lower(), known, 2, 0.6)
     elsewhere = _ELSEWHERE.get(given)

@@ -10,11 +10,11 @@ import numpy
 import optree
 
 from chainrule import trees
-from chainrule.arrays import NodeArray
+from chainrule.arrays import NodeArray, is_masked
 from chainrule.carries import Carry, Columns, Stack
 from chainrule.keywords import with_nearest_names
 from chainrule.rules import described
-from chainrule.sparse import holds_sparse
+from chainrule.sparse import refuse_stacking
 from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS, NotCompilable, Recorder
 from chainrule.transforms import Transformed, handed_to
@@ -77,7 +77,7 @@ class Vmap(Transformed):
                 continue
             if not isinstance(axis, int) or isinstance(axis, bool):
                 raise TypeError(f"vmap: an axis is a whole number or None, not {described(axis)}")
-            if type(leaf) is not numpy.ndarray and isinstance(leaf, numpy.ma.MaskedArray):
+            if is_masked(leaf):
                 raise TypeError("vmap: lanes of a masked array would lose the mask; use .filled()")
             if not isinstance(leaf, numpy.ndarray):
                 raise TypeError(
@@ -137,10 +137,8 @@ class Vmap(Transformed):
             ]
             own_args, own_kwargs = trees.unflatten(structure, point)
             result = handed_to(self.function, own_args, own_kwargs, "vmap: the function")
-            if layout is None and holds_sparse(result):
-                raise TypeError(
-                    "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
-                )
+            if layout is None:
+                refuse_stacking(result)
             values, found = trees.flatten(result, "vmap: the function's result", truths=True)
             if layout is None:
                 layout = found

@@ -100,6 +100,8 @@ class Operation(OperationBase):
     """Whether the first operand is an index, and the value one of the others."""
     conditional = False
     """Whether the first operand says if anything is sent to the others."""
+    unknown = False
+    """Whether it stands for something of which only the operands are known."""
     ulps = 4.0
     """The largest error in units in the last place; 0.5 is rounded correctly, 0 exact."""
     public = ""

@@ -180,7 +180,20 @@ def _is_scipys(leaf: Any) -> bool:
     return type(leaf).__module__.startswith("scipy.sparse")
 
 
-def holds_sparse(tree: Any) -> bool:
+def refuse_stacking(result: Any) -> None:
+    """Say what to write instead of lanes of sparse matrices.
+
+    Raises:
+        TypeError: if the result of a lane has one in it.
+    """
+    if _holds_sparse(result):
+        raise TypeError(
+            "vmap can't stack the sparse matrices of its lanes; return their entries, .data: there"
+            " is one pattern for all lanes, that of the matrix at one point"
+        )
+
+
+def _holds_sparse(tree: Any) -> bool:
     """Whether a result has a sparse matrix in it, of nodes or SciPy's."""
     leaves = optree.tree_leaves(tree, is_leaf=lambda x: isinstance(x, SparseNodes))
     return any(isinstance(leaf, SparseNodes) or _is_scipys(leaf) for leaf in leaves)

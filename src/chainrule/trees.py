@@ -17,7 +17,7 @@ import numpy
 import optree
 
 from chainrule import forking
-from chainrule.arrays import NodeArray
+from chainrule.arrays import NodeArray, is_masked
 from chainrule.comparing import ConditionNode
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.rules import described, to_float
@@ -237,7 +237,7 @@ def is_truth(leaf: object) -> bool:
 
 
 def _elements(array: Any, what: str, advice: str) -> list[Any]:
-    if type(array) is not numpy.ndarray and isinstance(array, numpy.ma.MaskedArray):
+    if is_masked(array):
         raise TypeError(
             f"{what} holds a masked array, not numbers, nodes or arrays of them{advice}"
         )

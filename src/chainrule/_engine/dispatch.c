@@ -4,7 +4,7 @@
 
 enum { FEW = 64 }; /* numbers for which there is room on the stack */
 
-typedef int64_t (*Driver)(const void *code, const double *inputs, double *outputs);
+typedef int64_t (*Driver)(const void *code, const double *inputs, double *outputs, void *workspace);
 
 /* The machine code of a path. */
 typedef struct {
@@ -159,10 +159,10 @@ static void step_dealloc(PyObject *self) {
 }
 
 static int64_t run(const Step *step, const double *inputs, double *outputs) {
-    if (!step->long_running) return step->driver(step->code, inputs, outputs);
+    if (!step->long_running) return step->driver(step->code, inputs, outputs, NULL);
     int64_t status;
     Py_BEGIN_ALLOW_THREADS
-    status = step->driver(step->code, inputs, outputs);
+    status = step->driver(step->code, inputs, outputs, NULL);
     Py_END_ALLOW_THREADS
     return status;
 }

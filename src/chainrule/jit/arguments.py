@@ -81,8 +81,16 @@ class Leaf(NamedTuple):
         return own[axis] or None
 
 
-def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
+def leaf_of(
+    value: Any, axis: int | None, differentiated: bool, knows_indices: bool = False
+) -> Leaf:
     """What the key keeps of a leaf.
+
+    Args:
+        value: the leaf.
+        axis: that of the lanes, None if they share it.
+        differentiated: whether its numbers are what derivatives go by.
+        knows_indices: whether integer arrays are static.
 
     Raises:
         TypeError: if the leaf is no number, node or array of them and can't be a static value.
@@ -108,6 +116,8 @@ def leaf_of(value: Any, axis: int | None, differentiated: bool) -> Leaf:
         if kind == "f" or (kind in "iu" and differentiated):
             return Leaf("array", shape, axis)
         if kind in "iu":
+            if knows_indices and axis is None:
+                return Leaf("static", value=(value.dtype.str, shape, value.tobytes()))
             return Leaf("indices", shape, axis)
         if kind == "O":
             if axis is not None:

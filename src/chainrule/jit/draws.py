@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from chainrule.node import Node
+
 from .references import is_atom, references
 
 MAX_OBJECTS = 2000
@@ -49,7 +51,7 @@ def _generators(function: Any) -> list[Any]:
     todo = [function]
     while todo and len(seen) < MAX_OBJECTS:
         holder = todo.pop(0)
-        if id(holder) in seen or is_atom(holder):
+        if id(holder) in seen or is_atom(holder) or type(holder) is Node:
             continue
         seen[id(holder)] = holder
         if _state_of(holder) is not None:

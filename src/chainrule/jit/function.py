@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from chainrule.keywords import with_nearest_names
 from chainrule.lanes import Vmap, axes_by_keyword
 from chainrule.node import Node
 from chainrule.program.form import Program
+from chainrule.rewriting.decisions import Branch
 from chainrule.rules import described
 from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
@@ -30,6 +32,7 @@ from .paths import Path, TooManyTraces, taking_paths
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
+from .segments import IndicesWanted
 from .small import MAX_SMALL, Dispatch
 from .statics import Order
 from .trace import CompileError
@@ -40,42 +43,46 @@ MAX_STATIC_PLANS = 16
 """Recompilations over a static number after which a warning says to pass a float."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """What :func:`compile` takes besides the function."""
+
+    check: bool = False
+    max_traces: int = 1000
+    threads: int | None = None
+    max_specializations: int = MAX_SPECIALIZATIONS
+    rewrite: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("max_traces", "threads", "max_specializations"):
+            least = getattr(self, name)
+            if (name, least) != ("threads", None) and (not isinstance(least, int) or least < 1):
+                raise ValueError(f"compile: {name} starts at 1, not {described(least)}")
+
+
+_DEFAULT = Options()
+
+
 class Compiled(Dispatch):
     """A function that runs as machine code: see :func:`compile`."""
 
     __name__: str
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        check: bool = False,
-        max_traces: int = 1000,
-        threads: int | None = None,
-        max_specializations: int = MAX_SPECIALIZATIONS,
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], options: Options = _DEFAULT) -> None:
         super().__init__()
         if not callable(function):
             raise TypeError(f"compile takes a function, not {described(function)}")
         if isinstance(function, Compiled):
             function = function.function
-        if not isinstance(max_traces, int) or max_traces < 1:
-            raise ValueError(f"compile: max_traces starts at 1, not {described(max_traces)}")
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise ValueError(f"compile: threads starts at 1, not {described(threads)}")
-        if not isinstance(max_specializations, int) or max_specializations < 1:
-            raise ValueError(
-                "compile: max_specializations starts at 1, not " + described(max_specializations)
-            )
         self.function: Callable[..., Any] = function
-        self.check = check
-        self.max_traces = max_traces
-        self.threads = threads
-        self.max_specializations = max_specializations
+        self.options = options
         self.point, self.vmap, self.outer = peeled(function)
         self.label = getattr(function, "__name__", None) or type(function).__name__
         self._forms: dict[Any, Form] = {}
         self._plans: dict[Key, Plan] = {}
         self._latest: Plan | None = None
+        # Whether index arrays are part of what it is compiled for: they say where entries are.
+        self._knows_indices = isinstance(self.point, Jacobian) and self.point.sparse
         self._quick: dict[tuple[type, ...], Plan] = {}  # by the types of arguments
         self._lock = forking.lock()
         self.small_inside: set[tuple[type, ...] | None] = set()  # types of arguments
@@ -99,7 +106,7 @@ class Compiled(Dispatch):
             return called_inside(self, args, kwargs)
         self.calls += 1
         result = self._call(args, kwargs)
-        if self.check:
+        if self.options.check:
             self._compare(result, args, kwargs)
         return result
 
@@ -111,6 +118,9 @@ class Compiled(Dispatch):
             if plan.eager:
                 return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
+        except IndicesWanted:
+            self._knows_indices = True
+            return self._call(args, kwargs)
         except NodesOverLanes as error:
             try:
                 return called_with_nodes(self, args, kwargs)
@@ -120,7 +130,7 @@ class Compiled(Dispatch):
             return self._eagerly(self._reason(error), args, kwargs)
         if plan.paths.refused:
             self._warn_eagerly(self._reason(TooManyTraces()))
-        if self.vmap is None and not kwargs and not self.check:
+        if self.vmap is None and not kwargs and not self.options.check:
             self._know_small(plan)
         return result
 
@@ -150,7 +160,8 @@ class Compiled(Dispatch):
         if self.vmap is not None:
             axes = form.axes[: form.positional] + axes_by_keyword(leaves[form.positional :])
             lanes = self._lanes(args, kwargs, leaves, axes)
-        key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated))
+        known = itertools.repeat(self._knows_indices)
+        key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated, known))
         key = structure, form.order.of(args, kwargs), key_leaves
         plan = self._plans.get(key)
         if plan is None or plan is not self._latest or plan.is_outdated:
@@ -178,7 +189,7 @@ class Compiled(Dispatch):
 
     def _drop_plans(self) -> None:
         """Let the code go that was not used for longest."""
-        while len(self._plans) > self.max_specializations:
+        while len(self._plans) > self.options.max_specializations:
             used = {self._latest, *self._quick.values()}
             used.update(small.plan for small in self._small)
             found = next((key for key, plan in self._plans.items() if plan not in used), None)
@@ -187,14 +198,15 @@ class Compiled(Dispatch):
                 self._small.clear()
                 continue
             del self._plans[found]
-        if len(self._forms) > 2 * self.max_specializations:
+        if len(self._forms) > 2 * self.options.max_specializations:
             self._forms.clear()
 
     def _reason(self, error: Exception) -> str:
         """Why it runs eagerly."""
         return str(error) or (
-            f"it takes more than {self.max_traces} paths (max_traces); where(condition, a, b),"
-            " maximum and minimum of chainrule.math choose without a path of their own"
+            f"it takes more than {self.options.max_traces} paths (max_traces);"
+            " where(condition, a, b), maximum and minimum of chainrule.math choose without a path"
+            " of their own"
         )
 
     @boundary
@@ -213,6 +225,9 @@ class Compiled(Dispatch):
             plan, leaves, _ = self._planned(args, kwargs)
             if not plan.eager:
                 plan.run(leaves, 0, only_prepare=True)
+        except IndicesWanted:
+            self._knows_indices = True
+            self.prepare(*args, **kwargs)
         except (TooManyTraces, NotCompilable) as error:
             self._warn_eagerly(self._reason(error))
 
@@ -340,6 +355,7 @@ class Compiled(Dispatch):
             kernels=len({id(code) for path in paths for code in path.codes}),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager or plan.paths.refused for plan in plans),
+            branches=tuple(dict.fromkeys(x for plan in plans for x in plan.branches)),
             shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
         )
 
@@ -379,16 +395,11 @@ class Compiled(Dispatch):
         return reduced(self)
 
     def __copy__(self) -> Compiled:
-        return Compiled(self.function, *self.options)
+        return Compiled(self.function, self.options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
         function = copy.deepcopy(self.function, memo)  # another one for a method of a copied object
-        return Compiled(function, *self.options)
-
-    @property
-    def options(self) -> tuple[bool, int, int | None, int]:
-        """What it was made with besides the function."""
-        return self.check, self.max_traces, self.threads, self.max_specializations
+        return Compiled(function, self.options)
 
 
 @dataclass(frozen=True)
@@ -405,6 +416,7 @@ class Stats:
         kernels: pieces of machine code; paths whose programs differ in numbers alone share it.
         lanes: lanes computed at a time.
         eager: whether some kind of arguments runs eagerly instead, or on some of its paths.
+        branches: for each place where it branches by traced values, what was done.
         shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
             that path is that of a branch which holds at a single point.
     """
@@ -418,6 +430,7 @@ class Stats:
     kernels: int
     lanes: int
     eager: bool
+    branches: tuple[Branch, ...]
     shortcuts: tuple[str, ...]
 
 
@@ -452,6 +465,7 @@ def compile(
     max_traces: int = 1000,
     threads: int | None = None,
     max_specializations: int = MAX_SPECIALIZATIONS,
+    rewrite: bool = True,
 ) -> Compiled: ...
 
 
@@ -463,6 +477,7 @@ def compile(
     max_traces: int = 1000,
     threads: int | None = None,
     max_specializations: int = MAX_SPECIALIZATIONS,
+    rewrite: bool = True,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
@@ -475,6 +490,7 @@ def compile(
     max_traces: int = 1000,
     threads: int | None = None,
     max_specializations: int = MAX_SPECIALIZATIONS,
+    rewrite: bool = True,
 ) -> Any:
     """A function that runs as machine code; also a decorator.
 
@@ -496,17 +512,11 @@ def compile(
         threads: for the lanes; by default ``CHAINRULE_THREADS`` or all usable cores.
         max_specializations: kinds of arguments (structures, shapes, static values) for which code
             is kept; beyond, that goes which was not used for longest, with its memory.
+        rewrite: whether branches may compute both their sides, see the guide; else each is a guard.
 
     Raises:
         TypeError: if f is not callable; when called, if an argument hides whether it has changed,
             or the function changes one.
     """
-    if f is None:
-        return functools.partial(
-            compile,
-            check=check,
-            max_traces=max_traces,
-            threads=threads,
-            max_specializations=max_specializations,
-        )
-    return Compiled(f, check, max_traces, threads, max_specializations)
+    options = Options(check, max_traces, threads, max_specializations, rewrite)
+    return functools.partial(compile, **vars(options)) if f is None else Compiled(f, options)

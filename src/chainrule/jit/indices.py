@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy
 
+from chainrule import array_conditions as conditions
 from chainrule import math, rules
 from chainrule.annotations import users_line
 from chainrule.arrays import NodeArray
@@ -240,6 +241,9 @@ class TracedArray(NodeArray):
         keys = key if type(key) is tuple else (key,)
         if _PLAIN.issuperset(map(type, keys)):
             return _element(self, key)
+        if any(map(conditions.hold, keys)):
+            keys = tuple(map(conditions.plain, keys))
+            key = keys if isinstance(key, tuple) else keys[0]
         if any(isinstance(k, WholeNode) for k in keys):
             keys = tuple([_index(k) for k in keys])
             key = keys if isinstance(key, tuple) else keys[0]
@@ -248,6 +252,14 @@ class TracedArray(NodeArray):
         if any(isinstance(k, IndexNode) for k in keys):
             return _looked_up(self, key)
         return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if conditions.hold(key):
+            if key.shape == self.shape and numpy.ndim(value) == 0:  # no branch
+                key, value = ..., numpy.where(key, value, self)
+            else:
+                key = conditions.plain(key)
+        super().__setitem__(key, value)
 
 
 class IndexArray(TracedArray):

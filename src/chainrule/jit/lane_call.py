@@ -12,6 +12,7 @@ from chainrule import trees
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Regular, reduce_lanes
 from chainrule.backends.llvm.pool import empty
+from chainrule.debugging import printing_at_the_end
 
 from .arguments import Packed
 from .paths import Path, Paths, Prefix
@@ -142,16 +143,17 @@ class LaneCall:
             return False
         lanes = numpy.concatenate([index for _, index in self._rest])
         start = time.thread_time()
-        for first in range(0, len(lanes), TOGETHER):
-            some = lanes[first : first + TOGETHER]
-            try:
-                rows = [self._eager(self._packed.values, lane) for lane in some.tolist()]
-            except Exception:
-                if self._paths.refused:
-                    raise
-                self._eager = None
-                return False
-            self._fill(some, numpy.array(rows))
+        try:
+            with printing_at_the_end(self._paths.refused):
+                for first in range(0, len(lanes), TOGETHER):
+                    some = lanes[first : first + TOGETHER]
+                    rows = [self._eager(self._packed.values, lane) for lane in some.tolist()]
+                    self._fill(some, numpy.array(rows))
+        except Exception:
+            if self._paths.refused:
+                raise
+            self._eager = None
+            return False
         seconds = (time.thread_time() - start) / len(lanes)
         for prefix, index in self._rest:
             self._paths.ran_eagerly(prefix, seconds * len(index), len(index))

@@ -17,7 +17,7 @@ import numpy
 
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.differentiation import fresh_input, fresh_inputs
-from chainrule.node import Node, apply
+from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.recording import (
     ABSENT,
@@ -114,6 +114,7 @@ class Iteration:
         numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
+        self._read: dict[int, Any] = {}  # by the node of a column, what it stands for
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(CARRY, operand, place, node)
         recorder.iterations.append(self)
@@ -138,6 +139,8 @@ class Iteration:
         self._loop.columns.append(column)
         self._inside.append(node)
         self._around += around
+        if around:
+            self._read[id(node)] = values
         if numbers is not None:
             return LoopIndex.at(node, numbers.astype(numpy.int64), self)
         return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
@@ -193,17 +196,41 @@ class Iteration:
         given = followed + [x for x in outside if x._level <= recorder.level][:1]
         if not given:  # it is constant
             recorder.unroll()
-        whole = self._result(math.nan, given)
         if numbers is None:
             numbers = [math.nan] * (len(after) + self._trips * len(leaves))
-        results = [self._result(number, [whole]) for number in numbers]
+        if self.carries or not followed:
+            self._loop.mixes = bool(followed)
+            whole = self._result(math.nan, given)
+            results = [self._result(number, [whole]) for number in numbers]
+        else:
+            results = self._left_apart(leaves)
         for place, node in enumerate(results):
             mark(RESULT, place, ABSENT if math.isnan(numbers[place]) else KNOWN, node)
         return results
 
+    def _left_apart(self, leaves: Sequence[Any]) -> list[Node]:
+        """What the iterations of a loop without a carry leave: each depends on what it reads.
+
+        A sparse derivative has its pattern from this.
+        """
+        by_leaf = []
+        for leaf in leaves:
+            found = _from_outside([leaf], self._inside, derived=True)
+            read = [self._read[id(x)] for x in found if id(x) in self._read]
+            by_leaf.append((read, [x for x in found if id(x) not in self._read]))
+        return [
+            self._result(math.nan, [*self._inside[:1], *[column[i] for column in read], *fixed])
+            for i in range(self._trips)
+            for read, fixed in by_leaf
+        ]
+
     def _result(self, number: float, given: Sequence[Node]) -> Node:
         """What is computed of something; it belongs to the trace."""
-        node = apply(UNKNOWN, (number, *given))
+        operands = (number, *given)
+        if len(operands) > 2:  # made often: nothing is to be checked
+            node: Node = OperationNode(UNKNOWN, number, None, None, operands)
+        else:
+            node = apply(UNKNOWN, operands)
         node._level = max(node._level, self._recorder.level)
         return node
 
@@ -256,11 +283,19 @@ def _stacked(left: Stack, nodes: Sequence[Node], trips: int, reverse: bool) -> A
     return left.structure.unflatten(arrays)
 
 
-def _from_outside(values: Sequence[Any], inner: Sequence[Node]) -> list[Node]:
-    """The nodes that values depend on, and that are older than what stands for an iteration."""
+def _from_outside(
+    values: Sequence[Any], inner: Sequence[Node], *, derived: bool = False
+) -> list[Node]:
+    """The nodes that values depend on, and that are older than what stands for an iteration.
+
+    Args:
+        values: what is computed in the iteration.
+        inner: what stands for it.
+        derived: only what derivatives go by; what stands for the iteration is found as well.
+    """
     first = min([x._serial for x in inner], default=None)
     found: dict[int, Node] = {}
-    seen: set[int] = {id(x) for x in inner}
+    seen: set[int] = set() if derived else {id(x) for x in inner}
     waiting = [x for x in values if isinstance(x, Node)]
     for node in waiting:
         if id(node) in seen:
@@ -268,6 +303,9 @@ def _from_outside(values: Sequence[Any], inner: Sequence[Node]) -> list[Node]:
         seen.add(id(node))
         if first is None or node._serial < first or not node.operands:
             found[id(node)] = node
-        else:
-            waiting.extend(x for x in node.operands if isinstance(x, Node))
+            continue
+        operation = node._operation if derived else None
+        for i, x in enumerate(node.operands):
+            if isinstance(x, Node) and (operation is None or not operation.ignores(i)):
+                waiting.append(x)
     return list(found.values())

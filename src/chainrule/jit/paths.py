@@ -8,7 +8,6 @@ lane, that lane belongs to the prefix that ends with the other outcome.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -319,7 +318,7 @@ class Paths:
 
     def _cost(self) -> float:
         """Seconds that a path takes to be recorded and compiled, by the latest ones."""
-        return statistics.median_low([path.seconds for path in self._latest])
+        return sorted([path.seconds for path in self._latest])[(len(self._latest) - 1) // 2]
 
     def followed(self, runs: int, ended: int) -> None:
         """Note how many of some runs that took a new path have followed it to its end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from dataclasses import astuple
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def reduced(compiled: Compiled) -> Any:
         found = getattr(found, part, None)
     if found is compiled:  # a decorated function
         return name
-    options = compiled.options
+    options = astuple(compiled.options)
     try:
         return _by_name, (pickle.dumps(compiled.function), options)
     except Exception:
@@ -47,6 +48,6 @@ def _by_name(data: bytes, options: tuple[Any, ...]) -> Compiled:
 
 
 def _from_bytes(data: bytes, options: tuple[Any, ...]) -> Compiled:
-    from .function import Compiled
+    from .function import Compiled, Options
 
-    return Compiled(pickle.loads(data), *options)
+    return Compiled(pickle.loads(data), Options(*options))

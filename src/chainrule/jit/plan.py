@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from chainrule import trees
+from chainrule.debugging import printing_at_the_end
 from chainrule.engine import ENGINE
 from chainrule.lanes import lane_of
 from chainrule.node import Node, apply
+from chainrule.rewriting.functions import rewritten
 from chainrule.rules import Operation, described
-from chainrule.sparse import holds_sparse, taken_apart
+from chainrule.sparse import refuse_stacking, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Jacobian, handed_to
 
@@ -49,9 +51,10 @@ class Plan(TracedFunction):
         self.owner = owner
         self._form = form
         lanes = owner.vmap is not None
-        super().__init__(owner.function, structure, leaves, lanes, owner.max_traces)
+        super().__init__(owner.function, structure, leaves, lanes, owner.options.max_traces)
         self.derives = isinstance(owner.point, (Gradient, Jacobian))
-        self.threads = owner.threads or thread_count()
+        self.has_indices = any(leaf.kind == "indices" and leaf.axis is None for leaf in leaves)
+        self.threads = owner.options.threads or thread_count()
         self.watch: Watch | None = None
         self._watched = -1  # how many nodes the watch is for
         self._operations: list[Operation] = []  # of the user's, in any trace
@@ -109,12 +112,20 @@ class Plan(TracedFunction):
 
     def at_point(self, arguments: Any) -> Any:
         """The function itself, at one lane."""
+        return self._at_point(self.owner.point, arguments)
+
+    def traced_point(self, arguments: Any) -> Any:
+        """The function as it is traced, at one lane."""
+        point = self.owner.point
+        return self._at_point(
+            rewritten(point, False) if self.owner.options.rewrite else point, arguments
+        )
+
+    def _at_point(self, function: Any, arguments: Any) -> Any:
         args, kwargs = arguments
-        result = handed_to(self.owner.point, args, kwargs, self.owner.label)
-        if self.lanes and holds_sparse(result):
-            raise TypeError(
-                "vmap can't stack the sparse matrices of its lanes; leave out sparse=True"
-            )
+        result = handed_to(function, args, kwargs, self.owner.label)
+        if self.lanes:
+            refuse_stacking(result)
         return taken_apart(result)
 
     # Calls
@@ -189,7 +200,8 @@ class Plan(TracedFunction):
         except NotYet as rare:
             start = time.thread_time()
             try:
-                numbers, layout = self._run_eagerly(packed.values, 0)
+                with printing_at_the_end(paths.refused):
+                    numbers, layout = self._run_eagerly(packed.values, 0)
             except Exception:  # Python's numbers refuse what machine code computes, 1.0 / 0.0 say
                 if paths.refused:
                     raise

@@ -20,6 +20,7 @@ from chainrule.engine import ENGINE
 from chainrule.node import Node
 from chainrule.operation import Operation
 from chainrule.passes.differentiate import Untraceable
+from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Diagonal
 from chainrule.program.nests import distinct
 from chainrule.sparse import Entries
@@ -34,6 +35,10 @@ MOST_COLOURS = 40
 
 class ValuesWanted(BaseException):
     """The run asks for a value that is not known: the trace has to be recorded with all values."""
+
+
+class IndicesWanted(Untraceable):
+    """What is looked up decides where a matrix has entries: index arrays must be known."""
 
 
 def _not_known(y: Any, *operands: Any) -> float:
@@ -167,7 +172,10 @@ class RecordedLinearization:
         that depend on no common input: what comes of each is not mixed with the others'. Where
         this takes many passes, each output is differentiated on its own.
         """
-        _refuse_look_ups(self._recorded)
+        if self._recorded.looks_up:
+            raise IndicesWanted("a look-up in a sparse derivative")
+        if any(symmetric or loop.mixes for loop in self._recorded.loops):
+            raise Unrolled
         found = self._of_gradient(symmetric) or self._numbers.sparse_entries(symmetric)
         apart = any(level not in PROGRESS.names for level in self._around)
         if not apart and not self._is_followed():
@@ -247,12 +255,15 @@ class RecordedLinearization:
         for i, j in zip(found.rows.tolist(), found.indices.tolist(), strict=True):
             rows[i].append(j)
             columns[j].append(i)
-        by_input, by_output = coloured(columns, rows), coloured(rows, columns)
-        forward = max(by_input, default=0) <= max(by_output, default=0)
-        colours = by_input if forward else by_output
-        count = max(colours, default=-1) + 1
-        if count > MOST_COLOURS:
+        by_input, by_output = coloured(columns, len(rows)), coloured(rows, len(columns))
+        if by_input is None and by_output is None:
             return None
+        forward = by_output is None or (
+            by_input is not None and max(by_input, default=0) <= max(by_output, default=0)
+        )
+        colours = by_input if forward else by_output
+        assert colours is not None
+        count = max(colours, default=-1) + 1
         passed = [
             self._derived(forward, [1.0 if colour == k else None for colour in colours])
             for k in range(count)
@@ -325,23 +336,29 @@ class RecordedLinearization:
         return nodes
 
 
-def coloured(members: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]) -> list[int]:
+def coloured(members: Sequence[Sequence[int]], groups: int) -> list[int] | None:
     """A colour for each item, so that no two items of a group have the same; -1 for no group.
 
     Args:
         members: of each item, the groups it is in.
-        groups: of each group, its items.
+        groups: how many there are.
+
+    Returns:
+        None if it takes too many.
     """
     colours = [-1] * len(members)
+    taken = [0] * groups  # by group, the colours of its items, as bits
     for item, own in enumerate(members):
         if own:
-            taken = {colours[other] for group in own for other in groups[group]}
-            colour = 0
-            while colour in taken:
-                colour += 1
-            colours[item] = colour
-            if colour > MOST_COLOURS:
-                break
+            others = 0
+            for group in own:
+                others |= taken[group]
+            free = ~others & (others + 1)
+            colours[item] = free.bit_length() - 1
+            if colours[item] >= MOST_COLOURS:
+                return None
+            for group in own:
+                taken[group] |= free
     return colours
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from types import CodeType, FrameType
 
+from chainrule.rewriting.decisions import Decisions
+
 MAX_ROUNDS = 20
 """The runs after which all comparisons of a function are plain bools."""
 
@@ -27,11 +29,13 @@ class PlainSites:
             one is not found to be otherwise. All traces of a function have the same guards so.
         once: what else is traced once, likewise: "while" for loops that end by a condition, "cond"
             for branches in loops.
+        branches: what is done where it branches.
     """
 
     def __init__(self) -> None:
         self.loops = True
-        self.once = {"while", "cond"}
+        self.once = {"while", "cond", "conditions"}
+        self.branches = Decisions()
         self._sites: set[Site] = set()
         self._rounds = 0
         self._kept: dict[int, tuple[CodeType, frozenset[int]]] = {}  # by id: hashing code is slow

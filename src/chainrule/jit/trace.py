@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
+import numpy
+
 from chainrule import forking
 from chainrule.annotations import users_frame, users_line
 from chainrule.carries import EndlessError
@@ -18,18 +20,20 @@ from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
+from chainrule.rewriting.decisions import Changed, Refused
+from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .branches import traced_cond
-from .indices import searchsorted, take
+from .indices import IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs
 from .loops import Iteration, traced_once
 from .outcomes import Outcomes
 from .recorded import Recorded
-from .segments import ValuesWanted, recorded_linearization
+from .segments import IndicesWanted, ValuesWanted, recorded_linearization
 from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
 from .whiles import traced_while
@@ -86,6 +90,7 @@ class Recorder:
         tables: what it has looked up.
         printed: how often the function has called debug_print.
         pulls: whether there are operations with a pull-back.
+        speculation: the branches both of whose sides are computed.
         split: the line of the last comparison with an outcome that it must have.
     """
 
@@ -100,6 +105,7 @@ class Recorder:
         self.loops = plain.loops and segments
         self._once = {"scan", *plain.once} if self.loops else set()
         self.unrolled = False
+        self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
         self._plain = plain
@@ -111,6 +117,7 @@ class Recorder:
         self.operations: list[Operation] = []  # of the user's
         self.split = ""
         self.pulls = False
+        self.speculation = Speculation(self, plain.branches)
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -169,6 +176,18 @@ class Recorder:
         self.recorded.values = self._values
         self._outcomes = Outcomes(self.recorded.numbering)
 
+    def takes(self, what: str) -> bool:
+        """Whether something that may fail, as arrays of conditions, is traced; then it may now."""
+        self.tried.add(what)
+        return what in self._plain.once
+
+    def indices(self, found: Any, bound: int) -> Any:
+        """An array of whole numbers of a trace, below a bound, as indices."""
+        array = found.view(IndexArray)
+        for at, x in numpy.ndenumerate(found):
+            array[at] = IndexNode.of(x, bound) if isinstance(x, Node) else x
+        return array
+
     def looked_up(self, table: Any, index: Any) -> Any:
         """An element of an array, list or tuple; see :func:`~.indices.take`."""
         return take(table, index)
@@ -190,6 +209,7 @@ class Recorder:
 
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a question for a truth value; gives the one with which the program goes on."""
+        self.speculation.before_guard()
         if self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         self._asked += 1
@@ -219,6 +239,11 @@ class Recorder:
         ):
             self._note_equality(condition)
         return outcome
+
+    def decided(self, condition: Node) -> bool | None:
+        """The outcome of a condition that those asked so far decide; else None."""
+        recorded = self.recorded
+        return self._outcomes.decided(recorded.numbering.of(recorded.record(condition)))
 
     def _note_equality(self, condition: Node) -> None:
         """Note an == that holds on this path."""
@@ -284,8 +309,10 @@ class Trace:
         by_captured: int | None = None,
         plain: PlainSites | None = None,
         derives: bool = False,
+        has_indices: bool = False,
     ) -> None:
         self._function = function
+        self._has_indices = has_indices
         self._derives = derives
         self._point = point
         self._make_inputs = make_inputs
@@ -306,15 +333,22 @@ class Trace:
         segments, values = True, False
         while True:
             recorder = Recorder(forced, plain, segments, values)
+            failed = False
             try:
-                if self._run(recorder, captured):
+                if self._run(recorder, captured, plain):
                     break
+            except (Changed, Refused):
+                if forced:
+                    raise Restart from None
+                continue
             except Plain as error:
                 plain.once.discard(error.what)
                 if forced:
                     raise Restart from None
                 continue
             except (Untraceable, Unrolled) as error:
+                if self._has_indices and isinstance(error, IndicesWanted):
+                    raise
                 segments &= isinstance(error, Unrolled)
                 if recorder.loops and recorder.recorded.loops:
                     plain.loops = False  # there may be other guards then
@@ -327,14 +361,23 @@ class Trace:
             except NodesWanted:
                 self._wholes = False
                 continue
-            except Exception:
+            except Exception as error:
                 if self._wholes and self._inputs.are_whole:
                     self._wholes = False  # NumPy may have handed on what stands for their nodes
                     continue
-                if values or not recorder.recorded.unknown:
+                if not values and recorder.recorded.unknown:
+                    values = True  # perhaps a NaN that stood for an unknown value was the reason
+                    continue
+                if not recorder.speculation.used:
                     raise
-                values = True  # perhaps a NaN that stood for an unknown value was the reason
-                continue
+                if recorder.speculation.fail(error):
+                    if forced:
+                        raise Restart from None
+                    continue
+                failed = True
+            if failed:
+                self._suspend(captured, plain)
+                raise Restart
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
@@ -345,7 +388,20 @@ class Trace:
         self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
 
-    def _run(self, recorder: Recorder, captured: Sequence[Node]) -> bool:
+    def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
+        """Run the function with a guard at each branch, to see whether an exception is its own.
+
+        If it is, it is raised; if not, branches are guards for good.
+        """
+        branches = plain.branches
+        branches.suspended = True
+        try:
+            self._record((), captured, plain)
+        finally:
+            branches.suspended = False
+        branches.refuse_all("an exception is raised")
+
+    def _run(self, recorder: Recorder, captured: Sequence[Node], plain: PlainSites) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
         with recording(recorder) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
@@ -364,10 +420,13 @@ class Trace:
                     raise
                 if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
                     raise Unrolled from error
+                if "conditions" in recorder.tried & plain.once:  # bools may do where they do not
+                    recorder.make_plain("conditions")
                 if not recorder.not_asked():
                     raise
             finally:
                 del recorder.tables  # which know it: it is let go with its last reference
+            recorder.speculation.check_none_left()
             if recorder.unrolled:
                 raise Unrolled
             if inputs.met_unread:

@@ -8,10 +8,11 @@ from typing import Any
 
 from chainrule import trees
 from chainrule.node import Node
+from chainrule.rewriting.decisions import Branch
 
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .draws import Draws
-from .paths import Paths, Prefix
+from .paths import FEW, Paths, Prefix
 from .sites import PlainSites
 from .trace import Restart, Trace
 
@@ -60,15 +61,25 @@ class TracedFunction:
         self.n_inputs = len(self._shared)
         self.layout: trees.Layout | None = None
         self.derives = False
+        self.has_indices = False  # which may be made static
         self.trace_seconds = 0.0
         self._by_captured = by_captured
         self._plain = PlainSites()
         self._draws = Draws(function)
         self.paths = Paths(self, captured)
 
+    @property
+    def branches(self) -> list[Branch]:
+        """What was done where it branches."""
+        return self._plain.branches.branches()
+
     def at_point(self, arguments: Any) -> Any:
         """The result for arguments, at one lane."""
         raise NotImplementedError
+
+    def traced_point(self, arguments: Any) -> Any:
+        """The same, as it is traced."""
+        return self.at_point(arguments)
 
     def warn_of_draws(self, generator: str) -> None:
         """Say that random numbers were drawn while it was traced."""
@@ -94,11 +105,15 @@ class TracedFunction:
         Raises:
             Restart: if the traces so far must be recorded anew; ``paths`` are new then.
         """
+        branches = self._plain.branches
+        if paths.traces >= FEW and branches.convert(branches.asked):
+            self.paths = Paths(self, paths.captured)
+            raise Restart
         self._draws.begin()
         start = time.perf_counter()
         try:
             trace = Trace(
-                self.at_point,
+                self.traced_point,
                 packed.at(lane)[: self.n_inputs],
                 lambda x: inputs_to_arguments(x, self.structure, self.leaves, packed.values),
                 self.live,
@@ -107,6 +122,7 @@ class TracedFunction:
                 self._by_captured,
                 self._plain,
                 self.derives,
+                self.has_indices,
             )
         except Restart:
             self.paths = Paths(self, paths.captured)

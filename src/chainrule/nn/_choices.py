@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar
@@ -26,6 +25,8 @@ def chosen(what: str, name: object, choices: Mapping[str, T]) -> T:
         )
     found = choices.get(name)
     if found is None:
+        import difflib
+
         near = difflib.get_close_matches(name.lower(), choices, 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(choices)}"
         raise ValueError(f"there is no {what} {name!r}; {hint}")

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy
 
+from chainrule.arrays import is_masked
+
 from .losses import LOSSES, Loss, cross_entropy
 
 
@@ -99,8 +101,8 @@ def refuse_masked(name: str, data: Any) -> None:
 
 def _hides(data: Any) -> bool:
     """Whether something of the data is masked."""
-    if isinstance(data, numpy.ma.MaskedArray):
-        return bool(numpy.ma.is_masked(data))
+    if isinstance(data, numpy.ndarray):
+        return is_masked(data) and bool(numpy.ma.is_masked(data))
     if not isinstance(data, (list, tuple)) or not data:
         return False
     return isinstance(data[0], (list, tuple, numpy.ndarray)) and any(map(_hides, data))

@@ -31,6 +31,7 @@ from chainrule.program.form import (
     WRITES,
     Add,
     Array,
+    Compute,
     Derive,
     Diagonal,
     Enter,
@@ -105,7 +106,10 @@ def _opened(
     """
     found: list[Statement] = []
     for x in body:
-        if isinstance(x, Segment):
+        if type(x) is Compute:  # nearly all of a long program
+            x.replace(values)
+            found.append(x)
+        elif isinstance(x, Segment):
             found += _opened(x.body, arrays, numbers, values)
         elif isinstance(x, Enter):
             values[x] = values.get(x.value, x.value)

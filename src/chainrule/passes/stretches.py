@@ -56,6 +56,7 @@ def _unknown(y: Any, *operands: Any) -> list[Any]:
 
 UNKNOWN: Final = Operation("loop", lambda number, *operands: number, _unknown)
 """What a loop computes, of which a trace knows what it depends on; and its number, or NaN."""
+UNKNOWN.unknown = True
 
 
 class Place(NamedTuple):
@@ -79,12 +80,15 @@ class LoopOf:
         columns: for what each iteration reads: numbers as floats, operands of a recording, or where
             they lie among its inputs.
         given: the columns that are handed to the loop, as they are no inputs at even distances.
+        mixes: whether what a transformation follows goes from one iteration to the next, so that
+            all results depend on it.
     """
 
     def __init__(self, trips: int, columns: list[Any]) -> None:
         self.trips = trips
         self.columns = columns
         self.given: set[int] = set()
+        self.mixes = False
 
     def rows(self) -> list[int]:
         """The columns that are operands."""

@@ -7,6 +7,7 @@ from .form import (
     WRITES,
     Array,
     Carry,
+    Compute,
     Derive,
     Enter,
     Guard,
@@ -55,7 +56,10 @@ class _Needs:
         """Add what the needed statements of a body need."""
         needed = self._needed
         for x in reversed(body):
-            if isinstance(x, WRITES):
+            if type(x) is Compute:  # nearly all of a long program
+                if x in needed:
+                    needed.update(x.operands)
+            elif isinstance(x, WRITES):
                 if x.array in needed:
                     needed.add(x)
                     needed.update(x.operands)

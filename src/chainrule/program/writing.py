@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
+from chainrule.rules import Operation
+
 from .form import (
     IS_VALUE,
     Array,
@@ -29,10 +33,10 @@ def content_of(program: Program) -> dict[str, Any]:
     Raises:
         ProgramError: if it has operations of a user's.
     """
-    return _Writer().program(program)
+    return Writer().program(program)
 
 
-class _Writer:
+class Writer:
     """Names values, and numbers loops, segments, arrays, index tables and notes."""
 
     def __init__(self) -> None:
@@ -53,6 +57,7 @@ class _Writer:
         }
 
     def program(self, program: Program) -> dict[str, Any]:
+        """What is written of a program."""
         self._array(program.inputs)
         body = self._body(program.body)
         outputs: list[Any] = [
@@ -61,17 +66,53 @@ class _Writer:
         ]
         return {
             "arrays": [self._described(array) for array in self._arrays],
-            "tables": [table.numbers.tolist() for table in self._tables],
+            "tables": [self.numbers(table.numbers) for table in self._tables],
             "notes": [*self._notes],
             "body": body,
             "outputs": outputs,
             "guards": program.guards,
         }
 
+    # What stands for people, and what only a file needs
+
+    def name(self, thing: Array | Loop | Segment) -> str:
+        """The name of a thing."""
+        return thing.name
+
+    def note(self, x: Statement) -> dict[str, int]:
+        """The number of what is known of a statement, if anything is."""
+        if x.note is None:
+            return {}
+        note = (x.note.name, x.note.groups, x.note.line)
+        return {"note": self._notes.setdefault(note, len(self._notes))}
+
+    def number(self, x: float) -> Any:
+        """A number."""
+        return x if x - x == 0.0 else repr(x)
+
+    def numbers(self, numbers: NDArray[Any]) -> Any:
+        """The numbers of a table."""
+        return [self.number(x) for x in numbers.tolist()]
+
+    def operation(self, operation: Operation) -> Any:
+        """An operation.
+
+        Raises:
+            ProgramError: if it is a user's.
+        """
+        if not operation.builtin:
+            raise ProgramError(
+                f"a program with {operation.name}, an operation of a user's, can't be"
+                " written: it is a Python function"
+            )
+        return operation.name
+
+    # What a program is made of
+
     def _described(self, array: Array) -> dict[str, Any]:
-        found: dict[str, Any] = {"kind": array.kind, "size": array.size, "name": array.name}
+        found: dict[str, Any] = {"kind": array.kind, "size": array.size, "name": self.name(array)}
         if array.data is not None:
-            found["data"] = [_number(x) for x in array.data.tolist()]
+            found["data"] = self.numbers(array.data)
         return found
 
     def _array(self, array: Array) -> int:
@@ -80,7 +121,7 @@ class _Writer:
     def _operand(self, x: Operand) -> Any:
         if isinstance(x, Statement):
             return self._values[x]
-        return _number(float(x))
+        return self.number(float(x))
 
     def _index(self, index: Index) -> Any:
         if index.is_fixed:
@@ -98,20 +139,12 @@ class _Writer:
         return [self._statement(x) for x in body]
 
     def _statement(self, x: Statement) -> dict[str, Any]:
-        found: dict[str, Any] = {"do": type(x).__name__.lower()}
-        if x.note is not None:
-            note = (x.note.name, x.note.groups, x.note.line)
-            found["note"] = self._notes.setdefault(note, len(self._notes))
+        found: dict[str, Any] = {"do": type(x).__name__.lower(), **self.note(x)}
         if isinstance(x, Compute):
-            if not x.operation.builtin:
-                raise ProgramError(
-                    f"a program with {x.operation.name}, an operation of a user's, can't be"
-                    " written: it is a Python function"
-                )
-            found["operation"] = x.operation.name
+            found["operation"] = self.operation(x.operation)
             found["operands"] = [self._operand(y) for y in x.operands]
         elif isinstance(x, Loop):
-            found.update(name=x.name, trips=self._index(x.trips))
+            found.update(name=self.name(x), trips=self._index(x.trips))
             found["initial"] = [self._operand(carry.initial) for carry in x.carries]
             self._loops[x] = len(self._loops)
             for carry in x.carries:
@@ -122,7 +155,7 @@ class _Writer:
             found.update(loop=self._loops[x.loop], carry=x.loop.carries.index(x.carry))
         elif isinstance(x, Segment):
             self._segments[x] = len(self._segments)
-            found.update(name=x.name, body=self._body(x.body))
+            found.update(name=self.name(x), body=self._body(x.body))
         else:
             made_of = parts(type(x)).items()
             found.update({name: self._parts[kind](getattr(x, name)) for name, kind in made_of})
@@ -132,7 +165,3 @@ class _Writer:
     def _define(self, x: Statement) -> None:
         if isinstance(x, IS_VALUE):
             self._values[x] = f"%{len(self._values)}"
-
-
-def _number(x: float) -> float | str:
-    return x if x - x == 0.0 else repr(x)

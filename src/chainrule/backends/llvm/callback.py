@@ -152,7 +152,6 @@ def call_python(f: Function, operation: str) -> Vector:
 
 
 def _call_python(f: Function, given: Sequence[Any]) -> Vector:
-    with f.b.goto_entry_block():
-        result = f.local(f.type, align=8 * f.width)
+    result = f.local(f.type, align=8 * f.width)
     f.b.call(f.declare(PYTHON, None, "pipiiip"), [*given, f.number(f.width), result])
     return f.operand(result)

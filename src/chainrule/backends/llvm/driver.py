@@ -7,13 +7,12 @@ for a single point. What they work on stands in tables of 64-bit numbers, with t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any, Final
 
-from .assembly import Procedure
+from .assembly import Module, Procedure
 from .layout import BLOCK, HANDLE, POSITIONS, SLOT, STATUS
-from .machine import ir
 from .sums import write_add, write_add_up, write_add_valid
 from .transfer import SegmentFields, write_load, write_load_same, write_spread, write_store
 
@@ -27,7 +26,7 @@ class CodeFields:
     PROLOGUE: Final = 0  # address, 0 for none
     MAIN: Final = 1
     NUMBERS: Final = 2  # address of the numbers that the code reads
-    OUTPUTS: Final = 3  # address of the offsets of the outputs
+    OUTPUTS: Final = 3  # address of the offsets of the outputs; of a point, those of runs of them
     OUTPUT_COUNT: Final = 4
     INPUT_OFFSET: Final = 5
     INPUT_COUNT: Final = 6
@@ -65,32 +64,30 @@ class CallFields:
     FIELDS: Final = 9
 
 
-def lanes_driver(width: int, stores: bool, sums: bool) -> str:
-    """The module with ``run``, in LLVM's assembly language.
+def lanes_driver(width: int, stores: bool, sums: bool) -> list[tuple[str, int]]:
+    """``run`` and what it calls: modules in LLVM's assembly language, and how to optimize them.
 
     Args:
         width: how many lanes the code computes at a time.
         stores: whether it can store outputs.
         sums: whether it can add outputs up.
     """
-    module = ir().Module(name="lanes")
-    functions = [write_load_same(module), write_spread(module), write_load(module)]
-    if stores:
-        functions.append(write_store(module))
-    if sums:
-        functions += [write_add(module), write_add_valid(module), write_add_up(module)]
-    f = Procedure(module, "run", None, "ppp")
-    for attribute in ("noinline", "optnone"):  # it takes long to optimize, and others do the work
-        f.function.attributes.add(attribute)
-    _Run(f, width, {function.name: function for function in functions})
-    return str(module)
+    called = Module()
+    writers = [write_load_same, write_spread, write_load]
+    writers += [write_store] * stores + [write_add, write_add_valid, write_add_up] * sums
+    for write in writers:
+        write(called)
+    module = Module()
+    module.callees.update(called.callees)
+    _Run(Procedure(module, "run", None, "ppp"), width, set(called.procedures))
+    return [(str(module), 0), (str(called), 2)]  # the others do the work
 
 
-def point_driver() -> str:
-    """The module with ``call``, in LLVM's assembly language."""
-    module = ir().Module(name="point")
-    _write_call(Procedure(module, "call", "i", "ppp"))
-    return str(module)
+def point_driver() -> list[tuple[str, int]]:
+    """``call``, as ``lanes_driver`` gives ``run``."""
+    module = Module()
+    _write_call(Procedure(module, "call", "i", "pppp"))
+    return [(str(module), 2)]
 
 
 def _run_code(
@@ -100,7 +97,7 @@ def _run_code(
     b = f.b
     address = f.address(code, which)
     numbers = f.address(code, CodeFields.NUMBERS)
-    with b.if_then(b.icmp_signed("!=", b.ptrtoint(address, f.i64), f.number(0))):
+    with b.if_then(b.icmp("!=", b.ptrtoint(address, f.i64), f.number(0))):
         for offset in offsets:
             status = f.at(workspace, STATUS * step + offset)
             f.call_address(address, [f.at(workspace, offset), numbers, status, same])
@@ -117,7 +114,7 @@ class _Run:
         functions: what it calls, by name.
     """
 
-    def __init__(self, f: Procedure, width: int, functions: Mapping[str, Any]) -> None:
+    def __init__(self, f: Procedure, width: int, functions: Set[str]) -> None:
         self.f = f
         self.offsets = range(0, SLOT, 8 * width)
         self.functions = functions
@@ -142,14 +139,14 @@ class _Run:
     def _call(self, name: str, *given: Any) -> None:
         """Call another function, if there is one: else there is nothing for it to do."""
         if name in self.functions:
-            self.f.b.call(self.functions[name], given)
+            self.f.b.call(self.f.module.callees[name], given)
 
     def _zero_sums(self) -> None:
         self._zero(self.sums, self.sum_size)
 
     def _zero(self, address: Any, size: Any) -> None:
         f = self.f
-        fill = f.declare("llvm.memset.p0.i64", None, ["p", f.ir.IntType(8), "i", "b"])
+        fill = f.declare("llvm.memset.p0.i64", None, ["p", f.byte, "i", "b"])
         zero, no = f.constant(f.byte, 0), f.constant(f.bit, 0)
         f.b.call(fill, [address, zero, size, no])
 
@@ -184,7 +181,7 @@ class _Run:
         with f.loop(f.field(self.call, CallFields.INPUT_SEGMENTS)) as s:
             segment = self._segment(s)
             stride = f.field(segment, SegmentFields.LANE_STRIDE)
-            with b.if_then(b.icmp_signed("==" if same else "!=", stride, f.number(0))):
+            with b.if_then(b.icmp("==" if same else "!=", stride, f.number(0))):
                 yield segment
 
     def _load_same(self) -> None:
@@ -207,8 +204,8 @@ class _Run:
         b.branch(next_unit)
         b.position_at_end(next_unit)
         counter = f.at(self.call, 8 * CallFields.NEXT)
-        unit = b.atomic_rmw("add", counter, f.number(1), "monotonic")
-        b.cbranch(b.icmp_signed("<", unit, f.field(self.call, CallFields.UNITS)), work, finished)
+        unit = b.fetch_and_add(counter, f.number(1))
+        b.cbranch(b.icmp("<", unit, f.field(self.call, CallFields.UNITS)), work, finished)
         b.position_at_end(finished)
         b.ret_void()
         b.position_at_end(work)
@@ -219,7 +216,7 @@ class _Run:
         first_block = b.mul(unit, unit_blocks)
         with f.loop(unit_blocks) as k:
             first = b.shl(b.add(first_block, k), f.number(3))
-            with b.if_then(b.icmp_signed("<", first, self.lanes)):
+            with b.if_then(b.icmp("<", first, self.lanes)):
                 self._block(first)
         sums = b.shl(self.sum_count, f.number(3))
         row = b.mul(unit, b.add(sums, self.scattered_size))
@@ -232,11 +229,11 @@ class _Run:
         """Compute a block of lanes, from position ``first`` on."""
         f, b = self.f, self.f.b
         left = b.sub(self.lanes, first)
-        full = b.icmp_signed(">=", left, f.number(BLOCK))
+        full = b.icmp(">=", left, f.number(BLOCK))
         valid = b.select(full, f.number(BLOCK), left)
         steps = f.constant(self.integers, list(range(BLOCK)))
         positions = b.add(f.splat(first), steps)
-        is_valid = b.icmp_signed("<", positions, f.splat(self.lanes))
+        is_valid = b.icmp("<", positions, f.splat(self.lanes))
         consecutive = self._number_lanes(positions, is_valid, full)
         with self._input_segments(False) as segment:
             self._call("load_segment", segment, self.slots, self.numbers, consecutive)
@@ -245,9 +242,9 @@ class _Run:
         with self._last_block(full, valid):
             self._run(CodeFields.MAIN)
             status = f.load(self.integers, self.workspace, STATUS * SLOT, align=SLOT)
-            with b.if_then(f.any(b.icmp_signed("!=", status, holds))):  # the table is 0 before
+            with b.if_then(f.any(b.icmp("!=", status, holds))):  # the table is 0 before
                 self._report(first, valid)
-            with b.if_then(f.any(b.icmp_signed("==", status, holds))):
+            with b.if_then(f.any(b.icmp("==", status, holds))):
                 self._store_outputs(consecutive, valid)
             rows = f.address(self.code, CodeFields.ADDED)
             self._call("add", self.workspace, rows, f.field(self.code, CodeFields.ADDED_COUNT))
@@ -273,7 +270,7 @@ class _Run:
         f.store(marked, self.workspace, POSITIONS * SLOT, align=SLOT)
         last = f.splat(b.sub(self.lanes, f.number(1)))  # fills the block
         f.store(b.select(is_valid, positions, last), self.numbers, align=SLOT)
-        in_order = b.icmp_signed("==", self.index, f.number(0))
+        in_order = b.icmp("==", self.index, f.number(0))
         with b.if_then(b.not_(in_order)):
             index = b.inttoptr(self.index, f.pointer)
             with f.loop(f.number(BLOCK)) as lane:
@@ -286,7 +283,7 @@ class _Run:
         """Store the status of the lanes."""
         f, b = self.f, self.f.b
         address = f.field(self.call, CallFields.STATUS)
-        with b.if_then(b.icmp_signed("!=", address, f.number(0))):
+        with b.if_then(b.icmp("!=", address, f.number(0))):
             table = b.inttoptr(address, f.pointer)
             with f.loop(valid) as lane:
                 offset = b.add(b.shl(lane, f.number(3)), f.number(STATUS * SLOT))
@@ -308,22 +305,24 @@ class _Run:
 def _write_call(f: Procedure) -> None:
     """Write ``call``, which computes a single point.
 
-    It takes the kernel and the addresses of inputs and outputs. It returns 0, the number of the
-    first guard that fails plus 1, or NO_MEMORY.
+    It takes the kernel and the addresses of inputs, outputs and the workspace; where that is 0, it
+    makes one. It returns 0, the number of the first guard that fails plus 1, or NO_MEMORY.
     """
     b = f.b
-    code, inputs, outputs = f.args
+    code, inputs, outputs, given = f.args
     malloc = f.declare("malloc", "p", "i")
     free = f.declare("free", None, "p")
     size = f.field(code, CodeFields.SIZE)
     workspace_at = f.local(f.pointer)
-    small = b.icmp_signed("<=", size, f.number(ON_STACK))
+    is_given = b.icmp("!=", b.ptrtoint(given, f.i64), f.number(0))
+    small = b.icmp("<=", size, f.number(ON_STACK))
     f.choose(
-        (small, lambda: b.store(f.local(f.byte, size, align=16), workspace_at)),
-        default=lambda: b.store(b.call(malloc, [size]), workspace_at),
+        (is_given, lambda: f.store(given, workspace_at)),
+        (small, lambda: f.store(f.local(f.byte, size, align=16), workspace_at)),
+        default=lambda: f.store(b.call(malloc, [size]), workspace_at),
     )
     workspace = f.load(f.pointer, workspace_at)
-    with b.if_then(b.icmp_signed("==", b.ptrtoint(workspace, f.i64), f.number(0))):
+    with b.if_then(b.icmp("==", b.ptrtoint(workspace, f.i64), f.number(0))):
         b.ret(f.number(NO_MEMORY))
     f.store(f.number(0), workspace, 8 * POSITIONS)
     f.store(f.field(code, CodeFields.HANDLE), workspace, 8 * HANDLE)
@@ -333,18 +332,25 @@ def _write_call(f: Procedure) -> None:
         row = f.at(constants, b.shl(k, f.number(4)))
         f.store(f.load(f.double, row, 8), workspace, f.load(f.i64, row))
     first = f.at(workspace, f.field(code, CodeFields.INPUT_OFFSET))
-    with f.loop(f.field(code, CodeFields.INPUT_COUNT)) as k:
-        offset = b.shl(k, f.number(3))
-        f.store(f.load(f.double, inputs, offset), first, offset)
+    copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
+    no = f.constant(f.bit, 0)
+    b.call(copy, [first, inputs, b.shl(f.field(code, CodeFields.INPUT_COUNT), f.number(3)), no])
     _run_code(f, code, CodeFields.MAIN, workspace, workspace, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
-    offsets = f.address(code, CodeFields.OUTPUTS)
-    holds = b.icmp_signed("==", result, f.number(0))
+    runs = f.address(code, CodeFields.OUTPUTS)
+    holds = b.icmp("==", result, f.number(0))
     count = b.select(holds, f.field(code, CodeFields.OUTPUT_COUNT), f.number(0))
     with f.loop(count) as k:
-        offset = b.shl(k, f.number(3))
-        value = f.load(f.double, workspace, f.load(f.i64, offsets, offset))
-        f.store(value, outputs, offset)
-    with b.if_then(b.not_(small)):
+        run = f.at(runs, b.mul(k, f.number(24)))
+        source, to = f.at(workspace, f.load(f.i64, run)), f.at(outputs, f.load(f.i64, run, 8))
+        size = f.load(f.i64, run, 16)
+        f.choose(
+            (
+                b.icmp("==", size, f.number(8)),
+                lambda: f.store(f.load(f.double, source), to),
+            ),
+            default=lambda: b.call(copy, [to, source, size, no]),
+        )
+    with b.if_then(b.not_(b.or_(is_given, small))):
         b.call(free, [workspace])
     b.ret(result)

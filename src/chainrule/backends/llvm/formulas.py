@@ -220,22 +220,11 @@ def power_term(c: Vector, x: Vector, n: Vector, k: Vector) -> Vector:
 
 
 FORMULAS: Final[dict[str, Formula]] = {
-    "less": less,
-    "less_equal": less_equal,
-    "equal": equal,
-    "not_equal": not_equal,
-    "where": where,
-    "maximum": maximum,
-    "minimum": minimum,
-    "fmod": fmod,
-    "ldexp": ldexp,
-    "sech2": sech2,
-    "sigmoid": sigmoid,
-    "softplus": softplus,
-    "gaussian": gaussian,
-    "norm_pdf": norm_pdf,
-    "norm_cdf": norm_cdf,
-    "power_term": power_term,
+    formula.__name__: formula
+    for formula in (
+        *(less, less_equal, equal, not_equal, where, maximum, minimum, fmod, ldexp),
+        *(sech2, sigmoid, softplus, gaussian, norm_pdf, norm_cdf, power_term),
+    )
 }
 """Operations that are written with others."""
 
@@ -319,9 +308,6 @@ def _two_sum(x: Vector, y: Vector) -> tuple[Vector, Vector]:
 
 
 SWEEPS: Final[dict[str, Callable[[Function], Vector]]] = {
-    "hypot": hypot,
-    "over_norm": over_norm,
-    "over_squares": over_squares,
-    "fsum": fsum,
+    sweep.__name__: sweep for sweep in (hypot, over_norm, over_squares, fsum)
 }
 """Operations on any number of operands, which lie in memory."""

@@ -28,15 +28,15 @@ def write(f: Function, name: str) -> None:
     b = f.b
     address, x, y, number, outcome = f.args
     relation = _RELATIONS[name.removeprefix("guard_")](Vector(f, x), Vector(f, y))
-    wanted = b.icmp_unsigned("!=", outcome, f.number(0))
+    wanted = b.icmp("!=", outcome, f.number(0))
     fails = b.xor(relation.value, _all_lanes(f, wanted))
     none = f.constant(f.integers, 0)
     with b.if_then(_any(f, fails), likely=False):
         before = f.load(f.integers, address, align=8 * f.width)
-        first = b.and_(fails, b.icmp_signed("==", before, none))
+        first = b.and_(fails, b.icmp("==", before, none))
         after = b.select(first, _all_lanes(f, b.add(number, f.number(1))), before)
         f.store(after, address, align=8 * f.width)
-        b.ret(b.not_(_any(f, b.icmp_signed("==", after, none))))
+        b.ret(b.not_(_any(f, b.icmp("==", after, none))))
     b.ret(f.constant(f.bit, 0))
 
 

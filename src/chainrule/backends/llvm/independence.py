@@ -1,7 +1,7 @@
 """Whether iterations of a loop may run side by side: each statement for some of them at a time.
 
-What an iteration writes no other one of them reads, and elements that several add to get the same
-terms in the same order.
+What an iteration writes no other one of them reads but further down, and elements that several add
+to get the same terms in the same order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TypeAlias
+from typing import NamedTuple
 
 from chainrule.program.form import (
     Add,
@@ -28,26 +28,38 @@ from chainrule.program.nests import Path, paths
 from .uniform import bounds
 from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
 
-Access: TypeAlias = tuple["Load | Store", Path]
-"""What reads or writes an element, and the loops around it in the body."""
+
+class Access(NamedTuple):
+    """What reads or writes an element.
+
+    Args:
+        statement: it.
+        path: the loops around it in the body.
+        place: of what it stands in, in the body.
+    """
+
+    statement: Load | Store
+    path: Path
+    place: int
 
 
 def are_independent(loop: Loop, body: Sequence[Statement]) -> bool:
     """Whether each statement of a loop's body can run for some iterations at a time."""
     accesses: dict[Array, list[Access]] = defaultdict(list)
-    for x, path in paths(body):
-        if isinstance(x, Compute):
-            name = x.operation.name
-            known = name in INSTRUCTIONS or name in INTRINSICS or is_pure(name)
-            if not x.operation.builtin or not known or name == "hypot":
+    for place, top in enumerate(body):
+        for x, path in paths([top]):
+            if isinstance(x, Compute):
+                name = x.operation.name
+                known = name in INSTRUCTIONS or name in INTRINSICS or is_pure(name)
+                if not x.operation.builtin or not known or name == "hypot":
+                    return False
+            elif isinstance(x, (Load, Store)):
+                accesses[x.array].append(Access(x, path, place))
+            elif isinstance(x, Loop):
+                if loop in x.trips.loops():
+                    return False
+            elif not isinstance(x, Last):
                 return False
-        elif isinstance(x, (Load, Store)):
-            accesses[x.array].append((x, path))
-        elif isinstance(x, Loop):
-            if loop in x.trips.loops():
-                return False
-        elif not isinstance(x, Last):
-            return False
     return all(_are_apart(loop, found) for found in accesses.values())
 
 
@@ -60,27 +72,42 @@ def stride_of(index: Index, loop: Loop) -> int | None:
 
 def _are_apart(loop: Loop, accesses: Sequence[Access]) -> bool:
     """Whether iterations may run side by side as far as one array goes."""
-    kinds = {type(x) for x, _ in accesses}
-    if len(kinds) == 1 and Add not in kinds:
-        return True  # each element is stored once
-    if _are_private(loop, accesses):
+    reads = [x for x in accesses if isinstance(x.statement, Load)]
+    writes = [x for x in accesses if isinstance(x.statement, Store)]
+    adds = [x for x in writes if isinstance(x.statement, Add)]
+    if not writes or _are_private(loop, accesses):
         return True
-    ranges = [(type(x), *bounds(x.index)) for x, _ in accesses]
-    for (kind, first, last), (other, other_first, other_last) in combinations(ranges, 2):
-        meet = first <= other_last and other_first <= last
-        if meet and not (kind is other and kind is not Add):
-            return False
-    return all(_keeps_order(loop, x.index, path) for x, path in accesses if isinstance(x, Add))
+    # What an iteration has written is there for all that stands further down.
+    if any(
+        x.place >= y.place and _meet(x, y) and not _are_private(loop, [x, y])
+        for x in writes
+        for y in reads
+    ):
+        return False
+    if _are_private(loop, adds):
+        return True
+    if any(_meet(x, y) for x, y in combinations(adds, 2)):
+        return False
+    return all(
+        _are_private(loop, [x]) or _keeps_order(loop, x.statement.index, x.path) for x in adds
+    )
+
+
+def _meet(x: Access, y: Access) -> bool:
+    """Whether two may access the same element."""
+    first, last = bounds(x.statement.index)
+    other_first, other_last = bounds(y.statement.index)
+    return first <= other_last and other_first <= last
 
 
 def _are_private(loop: Loop, accesses: Sequence[Access]) -> bool:
     """Whether each iteration has elements of its own."""
-    strides = {stride_of(x.index, loop) for x, _ in accesses}
-    stride = strides.pop()
-    around = {_around(x.index, loop, path) for x, path in accesses}
+    strides = {stride_of(x.statement.index, loop) for x in accesses}
+    stride = strides.pop() if strides else None
+    around = {_around(x.statement.index, loop, x.path) for x in accesses}
     if strides or not stride or len(around) > 1:
         return False
-    own = [_own(x.index, path) for x, path in accesses]
+    own = [_own(x.statement.index, x.path) for x in accesses]
     ranges = [bounds(index) for index in own]
     first, last = min([x for x, _ in ranges]), max([x for _, x in ranges])
     if last - first < abs(stride):

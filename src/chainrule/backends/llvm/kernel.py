@@ -118,12 +118,12 @@ class Kernel:
         """
         loaded = self._loaded
         if loaded.is_plain:
-            status: int = self._call(loaded.address, inputs, outputs)
+            status: int = self._call(loaded.address, inputs, outputs, None)
             if status >= 0:
                 return status
         loaded.check_memory(1)
-        with collected_errors() as errors:
-            status = self._call(loaded.address, inputs, outputs)
+        with collected_errors() as errors, loaded.workspace_of_point() as workspace:
+            status = self._call(loaded.address, inputs, outputs, workspace)
         if status == driver.NO_MEMORY:
             raise MemoryError("no memory for the workspace of a compiled function")
         raise_first(errors, lambda position: status == 0)
@@ -327,5 +327,5 @@ def _held(status: NDArray[np.int32] | None, position: int) -> bool:
 def _call_function(target: Machine) -> Any:
     """The driver's function ``call``."""
     pointer = ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 4)
     return kind(shared_function(target, "call", driver.point_driver))

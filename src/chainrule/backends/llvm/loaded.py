@@ -6,7 +6,8 @@ import ctypes
 import functools
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from chainrule import forking
 from chainrule.program.form import WRITES, Program, statements
 
+from . import pool
 from .callback import CallbackTable
 from .driver import CodeFields, lanes_driver
 from .layout import BLOCK, SLOT
@@ -32,7 +34,7 @@ Workspace = tuple[int, NDArray[np.uint8]]
 _lock = forking.lock()
 _runs: dict[tuple[Machine, int, bool, bool], Any] = {}
 
-LARGE: Final = 1 << 25  # bytes of a workspace that is not kept between calls
+LARGE: Final = 1 << 25  # bytes of a workspace that is not kept for this code alone
 
 
 class Loaded:
@@ -65,7 +67,7 @@ class Loaded:
         self._callbacks: CallbackTable | None = None
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
-        self._outputs = _table(code.outputs)
+        self._outputs = _table(code.outputs) if request.lanes else _runs_of(code.outputs)
         self.order = _table(code.order)
         self.row = code.row
         self._spread = _table(field for row in code.spread for field in row)
@@ -89,7 +91,7 @@ class Loaded:
         table[CodeFields.MAIN] = self.functions["main"] if code.main else 0
         table[CodeFields.NUMBERS] = self._numbers.ctypes.data + 8 * code.parameters
         table[CodeFields.OUTPUTS] = self._outputs.ctypes.data
-        table[CodeFields.OUTPUT_COUNT] = len(code.outputs)
+        table[CodeFields.OUTPUT_COUNT] = len(self._outputs)
         table[CodeFields.INPUT_OFFSET] = code.inputs
         table[CodeFields.INPUT_COUNT] = n_inputs
         table[CodeFields.SIZE] = code.size
@@ -121,6 +123,9 @@ class Loaded:
         if size < LARGE:
             return workers
         available = available_memory()
+        if size * workers > available:
+            pool.clear()
+            available = available_memory()
         if size > available:
             raise MemoryError(
                 f"a run of this function needs {readable(size)} of memory"
@@ -134,8 +139,11 @@ class Loaded:
             return self._pool.pop()
         except IndexError:
             pass
-        memory = np.empty(self.code.size + SLOT, dtype=np.uint8)
-        address = -(-memory.ctypes.data // SLOT) * SLOT
+        if self.code.size < LARGE:
+            memory = np.empty(self.code.size + SLOT, dtype=np.uint8)
+            address = -(-memory.ctypes.data // SLOT) * SLOT
+        else:
+            address, memory = pool.take(self.code.size)
         start = address - memory.ctypes.data
         slots = memory[start : start + self.code.size].view(np.float64).reshape(-1, BLOCK)
         if self.code.constants:
@@ -144,9 +152,23 @@ class Loaded:
         return address, memory
 
     def give_back(self, workspace: Workspace) -> None:
-        """Keep a workspace for the next one who needs it, unless it is large."""
+        """Keep a workspace for the next one who needs it."""
         if self.code.size < LARGE:
             self._pool.append(workspace)
+        else:
+            pool.give_back(workspace[1])
+
+    @contextmanager
+    def workspace_of_point(self) -> Iterator[int | None]:
+        """The address of a workspace for a single point; None if the driver is to make one."""
+        if self.code.size < LARGE:
+            yield None
+            return
+        address, memory = pool.take(self.code.size)
+        try:
+            yield address
+        finally:
+            pool.give_back(memory)
 
 
 def _functions(machine: Machine, code: Code, objects: list[bytes]) -> Functions:
@@ -197,6 +219,14 @@ def largest_array(program: Program) -> str:
 
 def _table(numbers: Iterable[int]) -> Table:
     return np.array(list(numbers), dtype=np.int64)
+
+
+def _runs_of(offsets: Sequence[int]) -> Table:
+    """Rows (offset, that among the outputs, bytes) of outputs of a point that lie side by side."""
+    here = np.array(offsets, dtype=np.int64)
+    first = np.flatnonzero(np.diff(here, prepend=here[:1]) != 8)
+    sizes = np.diff(first, append=len(here))
+    return np.ascontiguousarray(np.stack([here[first], 8 * first, 8 * sizes], axis=1))
 
 
 def _bits(number: float) -> int:

@@ -41,6 +41,7 @@ from .modules import Module, Text
 from .pieces import calls_early, cut, work
 from .places import Places
 from .uniform import SameInputs, bounds, split
+from .values import Setting
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
 from .writer import Writer, Zero
@@ -184,19 +185,20 @@ class _Lowering:
         places = Places(program, self._parts, self._arrays, memory.step, kept)
         data = Data()
         numbers = {operation: k for k, operation in enumerate(operations_of(program))}
-        writer = Writer(
-            places,
-            memory,
-            self._arrays,
-            data,
-            self._same.indices,
-            self._shared,
-            self._scratch,
-            self._modules,
-            self._sums,
-            numbers,
-            self._together,
+        setting = Setting(
+            places=places,
+            memory=memory,
+            arrays=self._arrays,
+            data=data,
+            same=self._same.indices,
+            shared=self._shared,
+            scratch=self._scratch,
+            modules=self._modules,
+            sums=self._sums,
+            numbers=numbers,
+            together=self._together,
         )
+        writer = Writer(setting)
         prologue, main = self._parts
         if prologue.parts:
             writer.part(prologue, "prologue")

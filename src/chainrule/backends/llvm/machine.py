@@ -15,7 +15,6 @@ import os
 import platform
 import sys
 import threading
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -178,8 +177,10 @@ def _failures() -> Iterator[None]:
 
 def _is_of_llvmlite(error: BaseException) -> bool:
     """Whether it was raised there."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("llvmlite.")
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_globals.get("__name__", "").startswith("llvmlite.")
 
 
 @functools.cache
@@ -195,17 +196,6 @@ def binding() -> Any:
                 llvm.load_library_permanently(library)
                 break
         return llvm
-
-
-@functools.cache
-def ir() -> Any:
-    """llvmlite's way of writing LLVM's assembly language, imported at the first use."""
-    with _importing:
-        from llvmlite import ir
-
-        # At its first use it fills a table that a second thread would find half full.
-        str(ir.MetaDataString(ir.Module(), "x"))
-        return ir
 
 
 @contextlib.contextmanager

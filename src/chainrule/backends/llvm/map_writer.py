@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chainrule.program.form import (
@@ -22,8 +22,9 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import substituted
 
+from .chains import Chain
 from .independence import stride_of
-from .maps import Map, Sum, is_scan
+from .maps import Map, Sum
 from .shared import marked_float
 from .vector_math import INSTRUCTIONS, copies
 
@@ -36,16 +37,20 @@ class MapWriter:
 
     Args:
         writer: writes what is around, and indices.
-        width: how many iterations at a time.
+        width: how many iterations a vector has.
+        vectors: how many vectors to compute side by side.
     """
 
-    def __init__(self, writer: Writer, found: Map, width: int) -> None:
+    def __init__(self, writer: Writer, found: Map, width: int, vectors: int) -> None:
         self._writer = writer
         self._loop = found.loop
         self._map = found
         self._width = width
         self._type = f"<{width} x double>"
-        self._known: dict[Operand, str] = {}
+        self._all_known: list[dict[Operand, str]] = [{} for _ in range(vectors)]
+        self._known = self._all_known[0]
+        self._first = 0  # iteration of the vector that is computed
+        self._stored: dict[tuple[Array, Index], str] = {}  # what has just been stored
         # The lanes of the iterations: in reverse where most elements lie so.
         accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]
         strides = [stride_of(x.index, found.loop) for x in accesses]
@@ -58,28 +63,57 @@ class MapWriter:
         Args:
             totals: LLVM's names of the sums before.
         """
-        self._body(self._map.early)
-        following = self._handed_on(dict(zip(self._map.sums, totals, strict=True)))
-        self._body(self._map.late)
-        for (carry, found), total in zip(self._map.sums.items(), totals, strict=True):
+        before = dict(zip(self._map.sums, totals, strict=True))
+        following: dict[Carry, str] = {}
+        for step in self._map.steps:
+            if isinstance(step, Chain):
+                handed_on = self._handed_on
+                if step.is_scan:
+                    handed_on = self._scan
+                elif step.is_flag:
+                    handed_on = self._flag
+                elif step.is_message:
+                    handed_on = self._message
+                following.update(handed_on(step, {x: before[x] for x in step.carries}))
+            elif isinstance(step, Carry):
+                following[step] = self._moved(step, self._operand(step.next), before[step])
+            else:
+                self._body([step])
+        for carry, found in self._map.sums.items():
             if found is not None:
-                following[carry] = self._add_up(found, total)
+                total = before[carry]
+                for _ in self._each():
+                    total = self._add_up(found, total)
+                following[carry] = total
         return [following[carry] for carry in self._map.sums]
 
-    def _handed_on(self, totals: dict[Carry, str]) -> dict[Carry, str]:
+    def _each(self) -> Iterator[int]:
+        """The vectors side by side, one after the other."""
+        for place, known in enumerate(self._all_known):
+            self._known, self._first = known, place * self._width
+            yield place
+
+    def _moved(self, carry: Carry, following: str, first: str) -> str:
+        """Find the vector of a carry from that of the next values; gives the last of these."""
+        self._known[carry] = self._one_on(following, first)
+        return self._line(f"extractelement {self._type} {following},i32 {self._order[-1]}")
+
+    def _one_on(self, vector: str, first: str) -> str:
+        """A vector moved to the next iterations, with a number for the first one."""
+        order = list(self._order)
+        places = [order[order.index(lane) - 1] for lane in range(self._width)]
+        moved = self._shuffled(vector, places)
+        return self._line(f"insertelement {self._type} {moved},double {first},i32 {order[0]}")
+
+    def _handed_on(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
         """Hand carries on from iteration to iteration; gives what they are next."""
-        chain = self._map.chain
-        carries = [carry for carry, found in self._map.sums.items() if found is None]
-        now: dict[Operand, str] = {carry: totals[carry] for carry in carries}
-        if is_scan(chain) and all(self._writer.resolved(x.next) is chain[0] for x in carries):
-            used = [self._writer.resolved(x) in now for x in chain[0].operands]
-            if sum(used) == 1:
-                return dict.fromkeys(carries, self._scan(chain[0], now))
-        lanes: dict[Statement, dict[int, str]] = {x: {} for x in (*carries, *chain)}
+        carries = chain.carries
+        now: dict[Operand, str] = dict(before.items())
+        lanes: dict[Statement, dict[int, str]] = {x: {} for x in (*carries, *chain.body)}
         for lane in self._order:
             for carry in carries:
                 lanes[carry][lane] = now[carry]
-            for x in chain:
+            for x in chain.body:
                 operands = [self._in_lane(y, lane, now) for y in x.operands]
                 lanes[x][lane] = now[x] = self._written(x, operands, "double", 1)
             nexts = [self._in_lane(carry.next, lane, now) for carry in carries]
@@ -102,10 +136,10 @@ class MapWriter:
             return self._writer.operand(x)
         return self._line(f"extractelement {self._type} {self._known[x]},i32 {lane}")
 
-    def _scan(self, x: Compute, before: dict[Operand, str]) -> str:
+    def _scan(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
         """The largest or smallest number so far, in each lane; gives that of the last one."""
+        ((carry, first),), (x,) = before.items(), chain.body
         operands = [self._writer.resolved(y) for y in x.operands]
-        (carry,) = [y for y in operands if y in before]
         (found,) = [self._operand(y) for y in operands if y is not carry]
         order = list(self._order)
         step = 1
@@ -114,36 +148,89 @@ class MapWriter:
             found = self._vector(x, [found, self._shuffled(found, places)])
             step *= 2
         last = self._line(f"extractelement {self._type} {found},i32 {order[-1]}")
-        self._known[x] = self._vector(x, [self._splat(before[carry]), found])
-        places = [order[order.index(lane) - 1] for lane in range(self._width)]
-        moved = self._shuffled(self._known[x], places)
-        for handed_on, first in before.items():
-            line = f"insertelement {self._type} {moved},double {first},i32 {order[0]}"
-            self._known[handed_on] = self._line(line)
-        return self._written(x, [before[carry], last], "double", 1)
+        self._known[x] = self._vector(x, [self._splat(first), found])
+        self._moved(carry, self._known[x], first)
+        return {carry: self._written(x, [first, last], "double", 1)}
+
+    def _flag(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
+        """Whether no number so far was 0."""
+        ((carry, first),), (x, following) = before.items(), chain.body
+        number = self._operand(x.operands[1])
+        zero = self._operand(0.0)
+        found = self._vector(following, [number, zero])
+        order = list(self._order)
+        step = 1
+        while step < self._width:
+            places = [order[max(order.index(lane) - step, 0)] for lane in range(self._width)]
+            found = self._vector(x, [self._shuffled(found, places), found, zero])
+            step *= 2
+        found = self._known[following] = self._vector(x, [self._splat(first), found, zero])
+        last = self._moved(carry, found, first)
+        self._known[x] = self._vector(x, [self._known[carry], number, zero])
+        return {carry: last}
+
+    def _message(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
+        """A message: mostly all of it goes on, or nothing does."""
+        ((carry, first),), (x,) = before.items(), chain.body
+        reached, factor = self._operand(x.operands[0]), self._operand(x.operands[2])
+        zero, one = self._operand(0.0), self._operand(1.0)
+        whole = self._line(
+            f"and i1 {self._all('one', reached, zero)},{self._all('oeq', factor, one)}"
+        )
+        nothing = self._all("oeq", reached, zero)
+
+        def part_by_part() -> list[str]:
+            vector, now = "poison", first
+            for lane in self._order:
+                parts = [
+                    self._line(f"extractelement {self._type} {y},i32 {lane}")
+                    for y in (reached, factor)
+                ]
+                now = self._written(x, [parts[0], now, parts[1]], "double", 1)
+                line = f"insertelement {self._type} {vector},double {now},i32 {lane}"
+                vector = self._line(line)
+            return [vector, now]
+
+        cases = [(whole, lambda: [self._splat(first), first]), (nothing, lambda: [zero, "0.0"])]
+        kinds = [self._type, "double"]
+        self._known[x], last = self._writer.first_of(cases, part_by_part, kinds)
+        self._known[carry] = self._one_on(self._known[x], first)
+        return {carry: last}
+
+    def _all(self, relation: str, x: str, y: str) -> str:
+        """Whether a relation holds in all lanes."""
+        bits = self._line(f"fcmp {relation} {self._type} {x},{y}")
+        number = self._line(f"bitcast <{self._width} x i1> {bits} to i{self._width}")
+        return self._line(f"icmp eq i{self._width} {number},-1")
 
     def _body(self, body: Sequence[Statement]) -> None:
         for x in body:
-            if isinstance(x, Compute):
-                if not copies(x.operation):
-                    self._known[x] = self._compute(x)
-            elif isinstance(x, Load):
-                self._known[x] = self._load(x)
-            elif isinstance(x, Store):
-                self._store(x)
-            elif isinstance(x, Loop):
+            if isinstance(x, Loop):
                 self._inner_loop(x)
-            else:
-                assert isinstance(x, Last)  # the carry itself
+                continue
+            for _ in self._each():
+                if isinstance(x, Compute):
+                    if not copies(x.operation):
+                        self._known[x] = self._compute(x)
+                elif isinstance(x, Load):
+                    self._known[x] = self._load(x)
+                elif isinstance(x, Store):
+                    self._store(x)
+                else:
+                    assert isinstance(x, Last)  # the carry itself
 
     def _inner_loop(self, loop: Loop) -> None:
         """A loop that runs as often in all iterations."""
         carries = self._writer.carries_of(loop)
-        initial = [self._operand(carry.initial) for carry in carries]
+        initial = [self._operand(carry.initial) for _ in self._each() for carry in carries]
+        self._stored.clear()
         with self._writer.inner_loop(loop, initial, self._type) as (registers, following):
-            self._known.update(zip(carries, registers, strict=True))
+            for k in self._each():
+                own = registers[k * len(carries) : (k + 1) * len(carries)]
+                self._known.update(zip(carries, own, strict=True))
             self._body(loop.body)
-            following += [self._operand(carry.next) for carry in carries]
+            following += [self._operand(carry.next) for _ in self._each() for carry in carries]
+        self._stored.clear()
 
     def _line(self, text: str) -> str:
         return self._writer.line(text)
@@ -186,8 +273,12 @@ class MapWriter:
         return self._line(f"call {kind} {function}({given})")
 
     def _load(self, load: Load) -> str:
-        if stride_of(load.index, self._loop) == 0:
+        stride = stride_of(load.index, self._loop)
+        if stride == 0:
             return self._splat(self._writer.load(load.array, load.index))
+        before = self._stored.get((load.array, load.index.plus(stride or 0)))
+        if before is not None:  # a vector that lies in two that are being stored would have to wait
+            return self._one_on(before, self._writer.load(load.array, load.index))
         addresses, turned = self._addresses(load.array, load.index)
         if len(addresses) == 1:
             return self._read(load.array, addresses[0], turned)
@@ -200,6 +291,8 @@ class MapWriter:
     def _addresses(self, array: Array, index: Index) -> tuple[list[str], bool]:
         """The address of the elements; of each where they lie apart. Whether to turn them round."""
         stride = stride_of(index, self._loop)
+        if self._first:
+            index = substituted(index, {self._loop: Index(self._first, ((self._loop, 1),))})
         if stride in (-1, 1):
             turned = (stride == -1) != (self._order[0] > 0)
             first = index if stride == 1 else index.plus(1 - self._width)
@@ -227,8 +320,20 @@ class MapWriter:
             if isinstance(store, Add):
                 before = self._read(store.array, addresses[0], turned)
                 value = self._line(f"fadd {self._type} {before},{value}")
+            for array, index in [*self._stored]:
+                if array is store.array:
+                    del self._stored[array, index]
+            if len(self._all_known) == 1:
+                self._stored[store.array, store.index] = value
             value = self._turned(value) if turned else value
             self._writer.append(f"store {self._type} {value},ptr {addresses[0]},align 8{scopes}")
+            return
+        if isinstance(store, Add) and stride_of(store.index, self._loop) == 0:
+            total = self._line(f"load double,ptr {addresses[0]},align 8{scopes}")
+            for lane in self._order:
+                number = self._line(f"extractelement {self._type} {value},i32 {lane}")
+                total = self._line(f"fadd double {total},{number}")
+            self._writer.append(f"store double {total},ptr {addresses[0]},align 8{scopes}")
             return
         for lane in self._order:  # in the order of the iterations: it may be one element
             number = self._line(f"extractelement {self._type} {value},i32 {lane}")

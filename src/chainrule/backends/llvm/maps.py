@@ -3,19 +3,18 @@
 The loop becomes two: one whose iterations are several of the program's, on vectors, and one for the
 rest. Loops in it run for all of these iterations at once. Each value is the same to the last bit,
 as functions of vectors give in each lane what those of numbers give. Sums are added in order, and
-what hands other values on is computed for one iteration after the other, between what comes before
-and after it on vectors.
+chains of other values are computed for one iteration after the other.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from chainrule import rules
 from chainrule.program.form import (
-    Array,
+    Add,
     Carry,
     Compute,
     Load,
@@ -26,8 +25,15 @@ from chainrule.program.form import (
     statements,
 )
 
+from .chains import Chain, Step, in_order, is_call
 from .independence import are_independent, stride_of
-from .vector_math import INSTRUCTIONS, INTRINSICS, is_short
+from .vector_math import INSTRUCTIONS
+
+MOST_VECTORS: Final = 4
+"""Vectors that are computed side by side: what half of the registers hold, of a product's sums."""
+
+SIMPLE: Final = 16
+"""Statements of a loop of which that many are computed side by side."""
 
 
 class Sum(NamedTuple):
@@ -42,22 +48,45 @@ class Map(NamedTuple):
 
     Attributes:
         loop: the loop.
-        sums: for its carries the sums; None for those that are handed on one after the other.
-        early: what is computed on vectors before carries are handed on.
-        chain: what hands them on: it is computed for one iteration after the other.
-        late: what is computed on vectors afterwards.
+        sums: for its carries the sums; None for those that are handed on.
+        steps: what is computed, in order, but for the sums.
     """
 
     loop: Loop
     sums: dict[Carry, Sum | None]
-    early: list[Statement]
-    chain: list[Compute]
-    late: list[Statement]
+    steps: list[Step]
 
     @property
     def body(self) -> list[Statement]:
         """All that is computed on vectors."""
-        return self.early + self.late
+        return [x for x in self.steps if not isinstance(x, (Chain, Carry))]
+
+    def vectors(self, width: int) -> list[int]:
+        """How many vectors to compute side by side: at first, and of what is left then.
+
+        What they have in common is loaded once, and sums of inner loops need not wait.
+
+        Args:
+            width: how many iterations a vector has.
+        """
+        every = [*statements(self.body)]
+        carries = [len(x.carries) for x in every if isinstance(x, Loop)]
+        is_simple = not any(isinstance(x, Compute) and is_call(x) for x in every)
+        if len(self.body) < len(self.steps) or not carries or not is_simple:
+            return [1]
+        most = MOST_VECTORS if max(carries) <= 2 and len(every) <= SIMPLE else 1
+        trips = self.loop.trips
+        if not trips.is_fixed:
+            return [most, 1] if most > 1 else [1]
+        sizes = [x for x in (most, most // 2) if 1 < x <= trips.offset // width]
+        if sizes and trips.offset % (width * sizes[0]) < width:
+            return sizes[:1]
+        return [*sizes[:1], 1]
+
+    @property
+    def chains(self) -> list[Chain]:
+        """What is computed for one iteration after the other."""
+        return [x for x in self.steps if isinstance(x, Chain)]
 
 
 def as_map(
@@ -86,97 +115,70 @@ def as_map(
     body = [x for x in loop.body if x not in added]
     sums = {carry: None if terms is None else terms[0] for carry, terms in found.items()}
     handed_on = [carry for carry, terms in sums.items() if terms is None]
-    split = _split(body, handed_on, carries, same) if handed_on else (body, [], [])
-    if split is None or (handed_on and not _is_worth_it(loop, body, split[1])):
+    steps = in_order(body, handed_on, carries, same)
+    if steps is None:
         return None
-    if not handed_on and not _pays(loop, body, inner, carries, same, width):
-        return None
-    return Map(loop, sums, *split) if are_independent(loop, body) else None
+    result = Map(loop, sums, steps)
+    pays = _is_worth_it(result) if result.chains else _pays(result, inner, carries, same, width)
+    return result if pays and are_independent(loop, result.body) else None
 
 
-def _split(
-    body: Sequence[Statement],
-    handed_on: Sequence[Carry],
-    carries: Mapping[Loop, list[Carry]],
-    same: Mapping[Statement, Operand],
-) -> tuple[list[Statement], list[Compute], list[Statement]] | None:
-    """What comes before, hands on, and comes after carries; None if that can't be told apart."""
-    following = {same.get(carry.next, carry.next) for carry in handed_on}  # type: ignore[arg-type]
-    dependent: set[Operand] = {*handed_on}
-    last = -1
-    for place, x in enumerate(body):
-        parts = [*statements([x])]
-        own = [carry for y in parts if isinstance(y, Loop) for carry in carries[y]]
-        if any(carry in following for carry in own):
-            return None
-        used = [y for part in parts for y in part.operands]
-        used += [y for carry in own for y in (carry.initial, carry.next)]
-        if any(same.get(y, y) in dependent for y in used):  # type: ignore[arg-type]
-            dependent.update(parts, own)
-        if x in following:
-            last = place
-    chain: list[Compute] = []
-    for x in body[last::-1] if last >= 0 else ():
-        if x in following and x in dependent:
-            if not isinstance(x, Compute) or _is_call(x):
-                return None
-            chain.insert(0, x)
-            following.update([same.get(y, y) for y in x.operands])  # type: ignore[arg-type]
-        elif isinstance(x, Loop) and x in dependent and following.intersection(carries[x]):
-            return None
-    early: list[Statement] = []
-    late: list[Statement] = []
-    waiting: set[Array] = set()  # what is stored later than it stands
-    for x in body[: last + 1]:
-        accesses = [y.array for y in statements([x]) if isinstance(y, (Load, Store))]
-        if x in dependent:
-            if x not in chain:
-                late.append(x)
-                waiting.update(accesses)
-        elif waiting.intersection(accesses):
-            return None
-        else:
-            early.append(x)
-    return early, chain, [*late, *body[last + 1 :]]
-
-
-def _is_worth_it(loop: Loop, body: Sequence[Statement], chain: Sequence[Compute]) -> bool:
+def _is_worth_it(found: Map) -> bool:
     """Whether enough is left for vectors, beside what is computed one after the other."""
-    left = [x for x in statements(body) if isinstance(x, Compute) and x not in chain]
-    if any(_is_call(x) for x in left):
+    left = [*statements(found.body)]
+    computed = [x for x in left if isinstance(x, Compute)]
+    if any(is_call(x) for x in computed):
         return True
-    accesses = [x.index for x in statements(body) if isinstance(x, (Load, Store))]
-    if any(stride_of(x, loop) is None for x in accesses):
+    if not _is_regular(found.loop, left):
         return False  # it would take as long
-    return is_scan(chain) or len(left) > len(chain)
+    slow = [x for x in found.chains if not (x.is_scan or x.is_flag or x.is_message)]
+    return not slow or len(computed) > sum([len(x.body) for x in slow])
 
 
-def is_scan(chain: Sequence[Compute]) -> bool:
-    """Whether it is the largest or smallest number so far: in any order, to the last bit."""
-    return len(chain) == 1 and chain[0].operation in (rules.maximum, rules.minimum)
+def _is_regular(loop: Loop, body: Sequence[Statement]) -> bool:
+    """Whether the elements of iterations are as far apart everywhere."""
+    accesses = [x.index for x in body if isinstance(x, (Load, Store))]
+    return all(stride_of(x, loop) is not None for x in accesses)
 
 
 def _pays(
-    loop: Loop,
-    body: list[Statement],
+    found: Map,
     inner: list[Loop],
     carries: Mapping[Loop, list[Carry]],
     same: Mapping[Statement, Operand],
     width: int,
 ) -> bool:
     """Whether vectors take less time than one iteration after the other."""
-    if any(isinstance(x, Compute) and _is_call(x) for x in body):
+    if any(isinstance(x, Compute) and is_call(x) for x in found.body):
         return True
-    every = [*statements(body)]
-    if not any(isinstance(x, Compute) and _is_call(x) for x in every):
-        accesses = [x for x in every if isinstance(x, (Load, Store))]
-        if any(stride_of(x.index, loop) is None for x in accesses):
-            return False  # it would take as long
-        if not inner:
-            return not carries[loop]
-        if not any(carries[x] for x in inner):
-            return False
-    return not any(as_map(x, carries, same, width) for x in inner)
+    every = [*statements(found.body)]
+    maps = [y for y in (as_map(x, carries, same, width) for x in inner) if y is not None]
+    if any(isinstance(x, Compute) and is_call(x) for x in every):
+        return not maps
+    if not _is_regular(found.loop, every) or 4 * _cost(found.loop, every, width) > 3 * width * sum(
+        [1 + isinstance(x, Add) for x in every]
+    ):
+        return False  # it would take as long
+    if not inner:
+        return not any(found.sums.values())
+    return all(
+        _cost(found.loop, x.body, width)
+        < _cost(x.loop, x.body, width) + 2 * width * sum([y is not None for y in x.sums.values()])
+        for x in maps
+    )
+
+
+def _cost(loop: Loop, body: Sequence[Statement], width: int) -> int:
+    """What statements cost for some iterations of a loop at a time, about."""
+    total = 0
+    for x in body:
+        total += 1
+        if isinstance(x, (Load, Store)):
+            stride = stride_of(x.index, loop)
+            one_by_one = stride == 0 if isinstance(x, Store) else stride is None
+            if one_by_one or stride not in (-1, 0, 1):
+                total += 2 * width
+    return total
 
 
 def _sum(
@@ -214,8 +216,3 @@ def _leads_to(x: Operand, carry: Carry) -> bool:
             seen.add(x)
             waiting.extend(x.operands)
     return False
-
-
-def _is_call(x: Compute) -> bool:
-    name = x.operation.name
-    return name not in INSTRUCTIONS and name not in INTRINSICS and not is_short(name)

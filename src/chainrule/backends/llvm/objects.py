@@ -4,40 +4,26 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.program.form import (
-    BY_VALUE,
-    Add,
-    Array,
-    Compute,
-    Gather,
-    Guard,
-    Index,
-    Last,
-    Load,
-    Loop,
-    Program,
-    Slice,
-    Statement,
-    Store,
-    Table,
-    statements,
-)
+from chainrule.program.form import Program, Statement, statements
+from chainrule.program.writing import Writer
 from chainrule.rules import Operation
 
 from . import cache
 from .lowering import Code, Request, lower
 from .machine import Machine
 from .modules import Text
-from .shared import Functions, SharedCode, plain
+from .shared import Functions, Made, SharedCode, plain
 from .threads import executor
 from .vector_math import function_text
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 LONG: Final = 10_000  # statements of a program that is worth a second thread for compiling
 MOST_UNROLLED: Final = 600  # lines of a module whose loops are written out several times in a row
@@ -63,32 +49,34 @@ def machine_code(
     modules = _Modules(request.machine, not request.lanes, count > LONG)
     code, data = lower(request, modules.take)
     memory = data.memory()
-    objects: list[bytes] = []
 
-    def compiled(texts: Sequence[str]) -> Functions:
-        objects.extend(modules.objects(texts))
-        return load(code, objects)
+    def compiled(texts: Sequence[str]) -> Made:
+        objects = modules.objects(texts)
+        return load(code, objects), objects if name else []
 
     if shared is None or modules.ahead:
-        functions = compiled([])
+        functions, objects = compiled([])
     else:
-        functions, table = shared.functions(modules.marked(), compiled)
+        (functions, objects), table = shared.functions(modules.marked(), compiled)
         code.parameters = len(table)
         memory = np.concatenate([table.view(np.uint8), memory])
-    if name and objects:
+    if name:
         cache.put(name, (asdict(code), [memory.tobytes(), *objects]))
     return code, memory, functions
 
 
 def shared_function(
-    machine: Machine, name: str, write: Callable[[], str], kind: object = None
+    machine: Machine,
+    name: str,
+    write: Callable[[], Sequence[tuple[str, int]]],
+    kind: object = None,
 ) -> int:
     """A function that all kernels use; it stays for the life of the process.
 
     Args:
         machine: what to compile for.
         name: its name.
-        write: gives its module, in LLVM's assembly language.
+        write: gives its modules, in LLVM's assembly language, each with how much to optimize it.
         kind: tells functions of one name apart.
 
     Returns:
@@ -97,7 +85,7 @@ def shared_function(
     key = cache.name_of(b"shared", repr((machine, name, kind)).encode())
     entry = cache.get(key)
     if entry is None:
-        entry = {}, [machine.compile(write(), 2)]
+        entry = {}, [machine.compile(*module) for module in write()]
         cache.put(key, entry)
     code = machine.load(entry[1], [name], {})
     _loaded.append(code)
@@ -174,96 +162,32 @@ def _name(request: Request) -> str:
     return cache.name_of(b"program", repr(request.machine).encode(), marshal.dumps(whole, version))
 
 
-def canonical(program: Program) -> list[Any]:
+def canonical(program: Program) -> dict[str, Any]:
     """A program as numbers and text: the same for programs that have the same code."""
     return _Canonical().program(program)
 
 
-class _Canonical:
-    """Numbers what it meets in the order in which it does."""
+class _Canonical(Writer):
+    """Leaves out what does not count for the code: names, and what is known of the user's lines."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Any, int] = {}  # of values, loops, arrays, tables, users' operations
-        self._rows: list[Any] = []
+        super().__init__()
+        self._users: dict[Operation, int] = {}
 
-    def program(self, program: Program) -> list[Any]:
-        """What is written of a program."""
-        self._array(program.inputs)
-        self._body(program.body)
-        outputs = [
-            (self._array(x.array), x.start, x.size) if isinstance(x, Slice) else self._operand(x)
-            for x in program.outputs
-        ]
-        return [self._rows, outputs, program.guards]
+    def name(self, thing: Any) -> str:
+        return ""
 
-    def _new(self, thing: Any) -> int:
-        number = self._numbers[thing] = len(self._numbers)
-        return number
+    def note(self, x: Statement) -> dict[str, int]:
+        return {}
 
-    def _operand(self, x: Any) -> Any:
-        return self._numbers[x] if isinstance(x, Statement) else float(x)
+    def number(self, x: float) -> Any:
+        return x
 
-    def _operation(self, operation: Operation) -> Any:
+    def numbers(self, numbers: NDArray[Any]) -> Any:
+        return numbers.tobytes()
+
+    def operation(self, operation: Operation) -> Any:
+        """An operation; those of a user's are told apart, and Python functions."""
         if operation.builtin:
             return operation.name
-        return self._numbers[operation] if operation in self._numbers else self._new(operation)
-
-    def _array(self, array: Array) -> int:
-        number = self._numbers.get(array)
-        if number is None:
-            number = self._new(array)
-            data = None if array.data is None else np.asarray(array.data, np.float64).tobytes()
-            self._rows.append(("array", array.kind, array.size, data))
-        return number
-
-    def _table(self, table: Table) -> int:
-        number = self._numbers.get(table)
-        if number is None:
-            number = self._new(table)
-            self._rows.append(("table", np.asarray(table.numbers, np.int64).tobytes()))
-        return number
-
-    def _index(self, index: Index) -> Any:
-        if index.is_fixed:
-            return index.offset
-        return (
-            index.offset,
-            [(self._numbers[loop], stride) for loop, stride in index.strides],
-            [(self._table(table), self._index(inner)) for table, inner in index.tables],
-        )
-
-    def _body(self, body: Sequence[Statement]) -> None:
-        rows = self._rows
-        for statement in body:
-            if isinstance(statement, Compute):
-                operands = [self._operand(x) for x in statement.operands]
-                rows.append((self._operation(statement.operation), operands))
-                self._new(statement)
-            elif isinstance(statement, Loop):
-                self._new(statement)
-                initial = [self._operand(carry.initial) for carry in statement.carries]
-                for carry in statement.carries:
-                    self._new(carry)
-                rows.append(("loop", self._index(statement.trips), initial))
-                self._body(statement.body)
-                rows.append(("end", [self._operand(carry.next) for carry in statement.carries]))
-            elif isinstance(statement, Load):
-                rows.append(("load", self._array(statement.array), self._index(statement.index)))
-                self._new(statement)
-            elif isinstance(statement, Store):
-                kind = "+=" if isinstance(statement, Add) else "="
-                element = self._array(statement.array), self._index(statement.index)
-                rows.append((kind, *element, self._operand(statement.value)))
-            elif isinstance(statement, BY_VALUE):
-                kind = "gather" if isinstance(statement, Gather) else "scatter"
-                first = self._array(statement.array), self._index(statement.index)
-                operands = [self._operand(x) for x in statement.operands]
-                rows.append((kind, *first, statement.size, operands))
-                self._new(statement)
-            elif isinstance(statement, Last):
-                rows.append(("last", self._operand(statement.carry)))
-                self._new(statement)
-            else:
-                assert isinstance(statement, Guard), statement
-                condition = self._operand(statement.condition)
-                rows.append(("?", condition, statement.outcome, self._index(statement.number)))
+        return self._users.setdefault(operation, len(self._users))

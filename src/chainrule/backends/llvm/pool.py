@@ -1,8 +1,8 @@
-"""Arrays for results: memory is used again, and fills huge pages.
+"""Memory of results and of large workspaces: it is used again, and fills huge pages.
 
 The first store to each page of new memory takes the system about as long as computing what is
-stored. So memory of results that nobody refers to any more is kept for the next ones, up to a
-limit; and what is larger begins where a huge page does.
+stored. So memory that nobody uses any more is kept for the next ones, up to a limit; and what is
+larger begins where a huge page does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .addresses import address_of
 
 SMALLEST: Final = 1 << 15  # bytes below which the system's own memory is as fast
 HUGE_PAGE: Final = 1 << 21
-LARGEST_KEPT: Final = 1 << 26  # bytes of all that is kept
+LARGEST_KEPT: Final = 1 << 28  # bytes of all that is kept
 
 _TYPE: Final = numpy.dtype(numpy.float64).str
 
@@ -45,6 +45,14 @@ class _Pool:
                 self._lock.release()
         return numpy.empty(size, numpy.uint8)
 
+    def clear(self) -> None:
+        """Keep nothing."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._kept, self._size = OrderedDict(), 0
+            finally:
+                self._lock.release()
+
     def give_back(self, memory: Any) -> None:
         """Keep memory, and rather what is new than what is old."""
         size = memory.size
@@ -68,6 +76,22 @@ class _Pool:
 _POOL: Final = _Pool()
 
 
+def take(size: int) -> tuple[int, Any]:
+    """Memory of a size: its address, where a huge page begins, and what is to be given back."""
+    memory = _POOL.take((-(-size // HUGE_PAGE) + 1) * HUGE_PAGE)
+    return -(-address_of(memory) // HUGE_PAGE) * HUGE_PAGE, memory
+
+
+def give_back(memory: Any) -> None:
+    """Let memory be used again."""
+    _POOL.give_back(memory)
+
+
+def clear() -> None:
+    """Give what is kept back to the system."""
+    _POOL.clear()
+
+
 class _Lent:
     """Memory that arrays lie in; it is given back when none refers to it any more."""
 
@@ -89,7 +113,9 @@ def empty(shape: tuple[int, ...]) -> Any:
     size = 8 * math.prod(shape)
     if size < SMALLEST:
         return numpy.empty(shape)
-    page = HUGE_PAGE if size >= HUGE_PAGE // 2 else 1
-    memory = _POOL.take(size if page == 1 else (-(-size // page) + 1) * page)
-    address = address_of(memory)
-    return numpy.asarray(_Lent(memory, -(-address // page) * page, shape))
+    if size >= HUGE_PAGE // 2:
+        address, memory = take(size)
+    else:
+        memory = _POOL.take(size)
+        address = address_of(memory)
+    return numpy.asarray(_Lent(memory, address, shape))

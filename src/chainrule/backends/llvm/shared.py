@@ -25,6 +25,9 @@ MOST_NUMBERS: Final = 20_000  # marked ones of a text that is shared
 Functions = Mapping[str, int]
 """The addresses of functions; they stay as long as it."""
 
+Made = tuple[Functions, list[bytes]]
+"""Functions, and their object code if it is to be kept."""
+
 _SEPARATOR: Final = ","
 _MARKED = re.compile("#([^#]*)#")
 _ENTRY = "{\ne:\n"  # where a function begins
@@ -70,8 +73,8 @@ class SharedCode:
     def functions(
         self,
         texts: Sequence[str],
-        load: Callable[[Sequence[str]], Functions],
-    ) -> tuple[Functions, NDArray[np.int64]]:
+        load: Callable[[Sequence[str]], Made],
+    ) -> tuple[Made, NDArray[np.int64]]:
         """The functions of a program, and the parameters that they are to be given.
 
         Args:
@@ -113,20 +116,20 @@ class _Text:
         self._seen: list[str] = []  # the numbers of programs that code was made for
         self._versions: list[_Version] = []
 
-    def known(self, numbers: list[str]) -> tuple[Functions, NDArray[np.int64]] | None:
+    def known(self, numbers: list[str]) -> tuple[Made, NDArray[np.int64]] | None:
         """Code and parameters for some numbers, if there is code for them."""
         for version in reversed(self._versions):
             table = version.table(numbers)
             if table is not None:
-                return version.loaded, table
+                return version.made, table
         return None
 
     def made(
         self,
         texts: Sequence[str],
         numbers: list[str],
-        load: Callable[[Sequence[str]], Functions],
-    ) -> tuple[Functions, NDArray[np.int64]]:
+        load: Callable[[Sequence[str]], Made],
+    ) -> tuple[Made, NDArray[np.int64]]:
         """New code and its parameters."""
         self._seen.append(_SEPARATOR.join(numbers))
         columns: dict[tuple[str, ...], int] = {}
@@ -141,11 +144,11 @@ class _Text:
             else:
                 places.append(columns.setdefault(column, len(columns)))
         version = _Version(numbers, places)
-        version.loaded = load(_written_with(texts, places))
+        version.made = load(_written_with(texts, places))
         self._versions.append(version)
         table = version.table(numbers)
         assert table is not None
-        return version.loaded, table
+        return version.made, table
 
 
 class _Version:
@@ -156,10 +159,10 @@ class _Version:
         places: which parameter each number is; -1 for one that stands in the code.
 
     Attributes:
-        loaded: the code.
+        made: the code.
     """
 
-    loaded: Functions
+    made: Made
 
     def __init__(self, numbers: list[str], places: list[int]) -> None:
         self._count = 1 + max(places, default=-1)

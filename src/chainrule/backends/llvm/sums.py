@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .assembly import Procedure
+from .assembly import Module, Procedure
 from .layout import BLOCK, SLOT
 
 
-def write_add(module: Any) -> Any:
+def write_add(module: Module) -> None:
     """Write a function that adds values to sums.
 
     It takes the workspace, pairs of the offsets of a value and of its sum, and their number.
@@ -22,10 +20,9 @@ def write_add(module: Any) -> Any:
         place = f.at(workspace, f.field(row, 1))
         f.store(f.b.fadd(f.load(kind, place, align=SLOT), value), place, align=SLOT)
     f.b.ret_void()
-    return f.function
 
 
-def write_add_valid(module: Any) -> Any:
+def write_add_valid(module: Module) -> None:
     """Write a function that adds the valid lanes of the sums of a block to those before it.
 
     It takes the sums of the block, for the result as well, those before it, their number, and how
@@ -35,7 +32,7 @@ def write_add_valid(module: Any) -> Any:
     sums, before, count, valid = f.args
     kind = f.vector_type(f.double)
     steps = f.constant(f.vector_type(f.i64), list(range(BLOCK)))
-    is_valid = f.b.icmp_signed("<", steps, f.splat(valid))
+    is_valid = f.b.icmp("<", steps, f.splat(valid))
     with f.loop(count) as k:
         offset = f.b.shl(k, f.number(6))
         total = f.load(kind, sums, offset, align=SLOT)
@@ -43,10 +40,9 @@ def write_add_valid(module: Any) -> Any:
         total = f.b.fadd(f.load(kind, before, offset, align=SLOT), total)
         f.store(total, sums, offset, align=SLOT)
     f.b.ret_void()
-    return f.function
 
 
-def write_add_up(module: Any) -> Any:
+def write_add_up(module: Module) -> None:
     """Write a function that adds up the eight sums of each output, in halves.
 
     It takes the sums, their number, and where the results go.
@@ -63,4 +59,3 @@ def write_add_up(module: Any) -> Any:
             half //= 2
         f.store(f.element(part, 0), results, f.b.shl(k, f.number(3)))
     f.b.ret_void()
-    return f.function

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:  # imported with the first thread
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -14,6 +16,8 @@ T = TypeVar("T")
 @functools.cache
 def executor() -> ThreadPoolExecutor:
     """The threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="chainrule")
 
 
@@ -34,12 +38,15 @@ def together(workers: int, work: Callable[[], T]) -> list[T]:
         results = [work()]
     finally:  # those that have begun must end; those that still wait would find nothing to do
         begun = [future for future in futures if not future.cancel()]
-        _wait(begun)
+        if begun:
+            _wait(begun)
     return results + [future.result() for future in begun]
 
 
 def _wait(futures: Sequence[Future[Any]]) -> None:
     """Wait until all have ended, whatever comes: they work on memory of the caller."""
+    from concurrent.futures import wait
+
     interrupt: BaseException | None = None
     while True:
         try:

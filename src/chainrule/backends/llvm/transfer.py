@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from chainrule.backends.llvm.assembly import Procedure
+from chainrule.backends.llvm.assembly import Module, Procedure
 from chainrule.backends.llvm.layout import BLOCK, SLOT
 
 _SLOT_SHIFT: Final = 6  # 2**6 bytes
@@ -50,7 +50,7 @@ class _Transfer:
 
     def has(self, stride: Any, value: int) -> Any:
         """Whether a stride has a value."""
-        return self.f.b.icmp_signed("==", stride, self.f.number(value))
+        return self.f.b.icmp("==", stride, self.f.number(value))
 
     def whole(self, by_blocks: Any) -> Any:
         """How many elements, the first ones, are moved as whole blocks of eight."""
@@ -78,7 +78,7 @@ class _Transfer:
         return [self.row(8 * lane) for lane in range(BLOCK)]
 
 
-def write_load_same(module: Any) -> Any:
+def write_load_same(module: Module) -> None:
     """Write a function that loads a segment of inputs that are the same for all lanes.
 
     It takes the segment, and where the number of the first input goes.
@@ -92,10 +92,9 @@ def write_load_same(module: Any) -> Any:
         x = f.load(f.double, base, f.b.mul(k, stride))
         f.store(x, same, f.b.shl(f.b.add(first, k), f.number(3)))
     f.b.ret_void()
-    return f.function
 
 
-def write_spread(module: Any) -> Any:
+def write_spread(module: Module) -> None:
     """Write a function that puts inputs that are the same for all lanes into slots.
 
     It takes pairs of the first input of some and their number, the number of pairs, where the
@@ -110,10 +109,9 @@ def write_spread(module: Any) -> Any:
             x = f.load(f.double, same, f.b.shl(k, f.number(3)))
             f.store(f.splat(x), slots, f.b.shl(k, f.number(_SLOT_SHIFT)), align=SLOT)
     f.b.ret_void()
-    return f.function
 
 
-def write_load(module: Any) -> Any:
+def write_load(module: Module) -> None:
     """Write a function that loads a segment of the inputs.
 
     It takes the segment, the first input's slot, the lanes' numbers, and whether those are
@@ -139,10 +137,9 @@ def write_load(module: Any) -> Any:
                 column = f.vector_of([f.load(f.double, row, offset) for row in rows])
                 f.store(column, t.slot_of(k), align=SLOT)
     f.b.ret_void()
-    return f.function
 
 
-def write_store(module: Any) -> Any:
+def write_store(module: Module) -> None:
     """Write a function that stores a segment of the outputs.
 
     It takes the segment, the workspace, the offsets of the outputs, the lanes' numbers, whether
@@ -158,7 +155,7 @@ def write_store(module: Any) -> Any:
         with in_columns, f.loop(t.count) as k:
             f.store(f.load(t.doubles, t.slot_of(k), align=SLOT), t.column(k))
         with in_rows:
-            full = f.b.icmp_signed("==", valid, f.number(BLOCK))
+            full = f.b.icmp("==", valid, f.number(BLOCK))
             whole = t.whole(f.b.and_(full, t.has(t.element_stride, 8)))
             rows = t.rows()
             with f.loop(whole, step=BLOCK) as k:
@@ -172,7 +169,6 @@ def write_store(module: Any) -> Any:
                     x = f.load(f.double, t.slot_of(k), place)
                     f.store(x, row, f.b.mul(k, t.element_stride))
     f.b.ret_void()
-    return f.function
 
 
 def _transposed(f: Procedure, rows: list[Any]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from chainrule import rules
@@ -28,45 +29,54 @@ from .vector_math import INSTRUCTIONS, INTRINSICS, called_back
 from .workspace import Memory
 
 
-class ValueWriter:
-    """Writes lines of a function that give values.
+@dataclass(frozen=True)
+class Setting:
+    """What is decided about a program before its functions are written.
 
     Args:
         places: where values are kept.
         memory: the workspace.
         arrays: offsets of the arrays in the workspace.
         data: the numbers that the code reads.
-        shared: sums that are one array for all lanes.
         same: indices of inputs that are read as numbers, the same for all lanes.
+        shared: sums that are one array for all lanes.
         scratch: offset of the slots for operands in memory.
-        module: the module that is written to.
+        modules: get the functions that LLVM is not to optimize, and the others.
+        sums: offsets of the sums that values are added to, and arrays that are sums themselves.
         numbers: of the operations that Python computes.
+        together: how many iterations of maps to compute at a time.
+    """
+
+    places: Places
+    memory: Memory
+    arrays: Mapping[Array, int]
+    data: Data
+    same: Container[Index | Gather]
+    shared: Container[Array]
+    scratch: int
+    modules: Sequence[Module]
+    sums: Mapping[Operand | Array, list[int]]
+    numbers: Mapping[rules.Operation, int]
+    together: int
+
+
+class ValueWriter:
+    """Writes lines of a function that give values.
 
     Attributes:
         module: the module that is written to.
     """
 
-    def __init__(
-        self,
-        places: Places,
-        memory: Memory,
-        arrays: Mapping[Array, int],
-        data: Data,
-        same: Container[Index | Gather],
-        shared: Container[Array],
-        scratch: int,
-        module: Module,
-        numbers: Mapping[rules.Operation, int],
-    ) -> None:
-        self.module = module
-        self._places = places
-        self._memory = memory
-        self._arrays = arrays
-        self._data = data
-        self._same = same
-        self._shared = shared
-        self._scratch = scratch
-        self._numbers = numbers
+    def __init__(self, setting: Setting) -> None:
+        self.module = module = setting.modules[0]
+        self._places = setting.places
+        self._memory = setting.memory
+        self._arrays = setting.arrays
+        self._data = setting.data
+        self._same = setting.same
+        self._shared = setting.shared
+        self._scratch = setting.scratch
+        self._numbers = setting.numbers
         self._type = module.type
         self._width = module.width
         self._tail = f",align {8 * module.width}"

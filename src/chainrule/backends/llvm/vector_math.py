@@ -21,8 +21,10 @@ from typing import Any, Final
 
 from chainrule import forking, rules
 from chainrule.backends.llvm import cache, callback, elements, guards
+from chainrule.backends.llvm.assembly import Module
 from chainrule.backends.llvm.formulas import FORMULAS, SWEEPS, Formula
-from chainrule.backends.llvm.machine import Machine, ir, libmvec
+from chainrule.backends.llvm.instructions import width_of
+from chainrule.backends.llvm.machine import Machine, libmvec
 from chainrule.backends.llvm.vectors import Function, Vector
 from chainrule.expressions import Expression, formula
 from chainrule.rules import OPERATIONS, Operation
@@ -48,38 +50,19 @@ INTRINSICS: Final = {
 }
 """Operations that are one of LLVM's own functions, exact by IEEE 754."""
 
-LIBRARY: Final = {
-    "exp": "exp",
-    "exp2": "exp2",
-    "expm1": "expm1",
-    "log": "log",
-    "log2": "log2",
-    "log10": "log10",
-    "log1p": "log1p",
-    "cbrt": "cbrt",
-    "sin": "sin",
-    "cos": "cos",
-    "tan": "tan",
-    "asin": "asin",
-    "acos": "acos",
-    "atan": "atan",
+_OF_ONE: Final = (
+    *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt", "sin", "cos", "tan"),
+    *("asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc"),
+)
+_OF_TWO: Final = {
     "atan2": "atan2",
-    "sinh": "sinh",
-    "cosh": "cosh",
-    "tanh": "tanh",
-    "asinh": "asinh",
-    "acosh": "acosh",
-    "atanh": "atanh",
-    "erf": "erf",
-    "erfc": "erfc",
     "power": "pow",
     "hypot2": "hypot",  # hypot of two numbers
     "c_fmod": "fmod",
     "remainder": "remainder",
 }
+LIBRARY: Final = {**dict(zip(_OF_ONE, _OF_ONE, strict=True)), **_OF_TWO}
 """Operations that are a function of C's library: libmvec's, if it has it, else libm's."""
-
-_TWO_OPERANDS: Final = ("atan2", "power", "hypot2", "c_fmod", "remainder")
 
 
 def path(operation: str, machine: Machine) -> str:
@@ -270,13 +253,12 @@ def function_text(
         needed.append((other, lanes))
         return symbol(other, lanes, machine)
 
-    module = ir().Module(name=operation)
+    module = Module()
     name = symbol(operation, width, machine)
     result = "b" if operation in guards.FUNCTIONS else "v"
     f = Function(module, name, width, machine.fused, result + _parameters(operation), name_of)
     if inline:
-        f.function.linkage = "linkonce_odr"
-        f.function.attributes.add("alwaysinline")
+        f.linkage, f.attributes = "linkonce_odr", "alwaysinline"
     if operation in guards.FUNCTIONS:
         guards.write(f, operation)
     elif operation in FORMULAS:
@@ -297,7 +279,7 @@ def _parameters(operation: str) -> str:
     if operation in FORMULAS:
         return "v" * len(signature(FORMULAS[operation]).parameters)
     if operation in LIBRARY:
-        return "vv" if operation in _TWO_OPERANDS else "v"
+        return "vv" if operation in _OF_TWO else "v"
     if operation in guards.FUNCTIONS:
         return "pvvii"
     if operation in _IN_MEMORY:
@@ -318,7 +300,7 @@ def _library_function(operation: str, width: int, machine: Machine) -> int:
 
 
 def _vector_name(operation: str, machine: Machine) -> str:
-    v = "vv" if operation in _TWO_OPERANDS else "v"
+    v = "vv" if operation in _OF_TWO else "v"
     return f"_ZGV{machine.variant}N{machine.variant_width}{v}_{LIBRARY[operation]}"
 
 
@@ -336,6 +318,6 @@ def _library_call(f: Function, operation: str, machine: Machine) -> Vector:
         given = [f.shuffle(x, x, list(range(start, start + lanes))) for x in f.args]
         parts.append(f.b.call(function, given))
     while len(parts) > 1:
-        order = list(range(2 * parts[0].type.count))
+        order = list(range(2 * width_of(parts[0].type)))
         parts = [f.shuffle(x, y, order) for x, y in zip(parts[::2], parts[1::2], strict=True)]
     return Vector(f, parts[0])

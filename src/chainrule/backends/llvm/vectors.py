@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule.backends.llvm.assembly import Procedure
-from chainrule.backends.llvm.layout import SLOT
-from chainrule.backends.llvm.machine import ir
+from .assembly import Module, Procedure
+from .instructions import vector_type
+from .layout import SLOT
 
 
 class Mask:
@@ -83,8 +83,7 @@ class Vector:
 
     def _compare(self, relation: str, other: Vector | float) -> Mask:
         f = self.function
-        compare = f.b.fcmp_unordered if relation == "!=" else f.b.fcmp_ordered
-        return Mask(f, compare(relation, self.value, f.vector(other).value))
+        return Mask(f, f.b.fcmp(relation, self.value, f.vector(other).value))
 
     def __lt__(self, other: Vector | float) -> Mask:
         return self._compare("<", other)
@@ -122,7 +121,7 @@ class Vector:
         """Whether its sign is negative, that of -0.0 included."""
         f = self.function
         bits = f.b.bitcast(self.value, f.integers)
-        return Mask(f, f.b.icmp_signed("<", bits, f.constant(f.integers, 0)))
+        return Mask(f, f.b.icmp("<", bits, f.constant(f.integers, 0)))
 
 
 class Function(Procedure):
@@ -140,7 +139,7 @@ class Function(Procedure):
 
     def __init__(
         self,
-        module: Any,
+        module: Module,
         name: str,
         width: int,
         fused: bool,
@@ -150,14 +149,14 @@ class Function(Procedure):
         self.width = width
         self.fused = fused
         self.name_of = name_of
-        self.type = self._widened(ir().DoubleType())
-        self.integers = self._widened(ir().IntType(64))
+        self.type = self._widened("double")
+        self.integers = self._widened("i64")
         self.step = SLOT if width > 1 else 8  # bytes from one operand in memory to the next
         result, *parameters = [self.type if letter == "v" else letter for letter in types]
         super().__init__(module, name, result, parameters)
 
-    def _widened(self, scalar: Any) -> Any:
-        return ir().VectorType(scalar, self.width) if self.width > 1 else scalar
+    def _widened(self, scalar: str) -> str:
+        return vector_type(scalar, self.width) if self.width > 1 else scalar
 
     def vectors(self) -> list[Vector]:
         """The parameters, all of which are vectors."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from chainrule import rules
 from chainrule.program.form import (
     READS,
     WRITES,
@@ -27,15 +26,13 @@ from chainrule.program.form import (
     statements,
 )
 
-from .data import Data
 from .map_writer import MapWriter
 from .maps import Map, as_map
 from .modules import Module
 from .pieces import Nest, Piece
-from .places import Place, Places, compared
+from .places import Place, compared
 from .shared import marked
-from .values import ValueWriter
-from .workspace import Memory
+from .values import Setting, ValueWriter
 
 MOST_SCOPES: Final = 30  # arrays of a function that LLVM is told about
 
@@ -51,42 +48,15 @@ class Zero(Statement):
 
 
 class Writer(ValueWriter):
-    """Writes functions.
+    """Writes functions."""
 
-    Args:
-        places: where values are kept.
-        memory: the workspace.
-        arrays: offsets of the arrays in the workspace.
-        data: the numbers that the code reads.
-        same: indices of inputs that are read as numbers, the same for all lanes.
-        shared: sums that are one array for all lanes.
-        scratch: offset of the slots for operands in memory.
-        modules: get the functions that LLVM is not to optimize, and the others.
-        sums: offsets of the sums that values are added to, and arrays that are sums themselves.
-        numbers: of the operations that Python computes.
-        together: how many iterations of maps to compute at a time.
-    """
-
-    def __init__(
-        self,
-        places: Places,
-        memory: Memory,
-        arrays: Mapping[Array, int],
-        data: Data,
-        same: Container[Index | Gather],
-        shared: Container[Array],
-        scratch: int,
-        modules: Sequence[Module],
-        sums: Mapping[Operand | Array, list[int]],
-        numbers: Mapping[rules.Operation, int],
-        together: int,
-    ) -> None:
-        super().__init__(places, memory, arrays, data, same, shared, scratch, modules[0], numbers)
-        self._modules = modules
-        self._sums = sums
-        self._together = together
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self._modules = setting.modules
+        self._sums = setting.sums
+        self._together = setting.together
         # Vectors on the stack that lie in two lines of the cache would take several times as long.
-        widest = max(self._width, together)
+        widest = max(self._width, self._together)
         self._aligned = f" alignstack({8 * widest})" if widest > 2 else ""
         self._functions = 0  # that are called by others
         self._label = 0  # counts loops and guards of a function
@@ -275,15 +245,50 @@ class Writer(ValueWriter):
     ) -> tuple[str, list[str]]:
         """Write most iterations of a map; gives that to go on with, and the carries there."""
         trips = self._index(found.loop.trips)
-        end = self.line(f"and i64 {trips},{-self._together}")
-        with self._loop(found.loop, initial, carries, "0", end, self._together) as following:
-            registers = [place.register for place in carries]
-            following += MapWriter(self, found, self._together).write(registers)
-        return end, [place.register for place in carries]
+        start = "0"
+        for vectors in found.vectors(self._together):
+            step = vectors * self._together
+            end = self.line(f"and i64 {trips},{-step}")
+            with self._loop(found.loop, initial, carries, start, end, step) as following:
+                registers = [place.register for place in carries]
+                following += MapWriter(self, found, self._together, vectors).write(registers)
+            start, initial = end, [place.register for place in carries]
+        return start, initial
 
     def carries_of(self, loop: Loop) -> list[Carry]:
         """The carries of a loop that change, each another way."""
         return self._places.carries[loop]
+
+    def first_of(
+        self,
+        cases: Sequence[tuple[str, Callable[[], list[str]]]],
+        default: Callable[[], list[str]],
+        kinds: Sequence[str],
+    ) -> list[str]:
+        """Write the first of some cases whose condition is true; gives the values of that one.
+
+        Args:
+            cases: conditions, and what writes values.
+            default: writes those for no case.
+            kinds: types of the values.
+        """
+        label = self._label
+        self._label += 1
+        come: list[tuple[list[str], str]] = []
+        for k, (condition, write) in enumerate(cases):
+            here, there = f"t{label}.{k}", f"o{label}.{k}"
+            self._lines.append(f"br i1 {condition},label %{here},label %{there}\n{here}:")
+            self._block = here
+            come.append((write(), self._block))
+            self._lines.append(f"br label %j{label}\n{there}:")
+            self._block = there
+        come.append((default(), self._block))
+        self._lines.append(f"br label %j{label}\nj{label}:")
+        self._block = f"j{label}"
+        return [
+            self.line(f"phi {kind} " + ",".join([f"[{x[k]},%{block}]" for x, block in come]))
+            for k, kind in enumerate(kinds)
+        ]
 
     @contextmanager
     def inner_loop(

@@ -1,0 +1,95 @@
+"""Python's picks on nodes, without a branch: what ``max``, ``min``, ``any`` and ``all`` do.
+
+They give what Python gives: of equal operands the first, and of NaN what its comparisons make of
+it. All that a derivative sends goes to the operand that is picked.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from chainrule import rules
+from chainrule.comparing import ConditionNode
+from chainrule.node import Node, apply
+from chainrule.whole import WholeNode
+
+
+def max_of(*args: Any, **options: Any) -> Any:
+    """``max`` of Python."""
+    return _extreme(builtins.max, args, options, lambda x, found: x > found)
+
+
+def min_of(*args: Any, **options: Any) -> Any:
+    """``min`` of Python."""
+    return _extreme(builtins.min, args, options, lambda x, found: x < found)
+
+
+def _extreme(
+    builtin: Callable[..., Any],
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+    better: Callable[[Any, Any], Any],
+) -> Any:
+    if options or not args:
+        return builtin(*args, **options)
+    values = args
+    if len(args) == 1:
+        (whole,) = args
+        values = tuple(whole)
+        if not values or not _is_numeric(values):
+            return builtin(values) if values else builtin(whole)
+    elif not _is_numeric(values):
+        return builtin(*args)
+    found = values[0]
+    for x in values[1:]:
+        found = chosen(better(x, found), x, found)
+    return found
+
+
+def _is_numeric(values: Iterable[Any]) -> bool:
+    """Whether all are numbers or nodes, and some are nodes."""
+    kinds = set(map(type, values))
+    nodes = [x for x in kinds if issubclass(x, Node) and not issubclass(x, WholeNode)]
+    return bool(nodes) and kinds.issubset([*nodes, float, int])
+
+
+def chosen(condition: Any, first: Any, second: Any) -> Any:
+    """The one of two numbers that a condition picks."""
+    if not isinstance(condition, ConditionNode):
+        return first if condition else second
+    condition.asked = True
+    return apply(rules.where, (condition, _number(first), _number(second)))
+
+
+def _number(x: Any) -> Any:
+    return x if isinstance(x, Node) else float(x)
+
+
+def any_of(values: Iterable[Any]) -> Any:
+    """``any`` of Python, without a branch where the values are there already."""
+    return _searched(values, builtins.any, True, lambda x, found: found | x)
+
+
+def all_of(values: Iterable[Any]) -> Any:
+    """``all`` of Python, without a branch where the values are there already."""
+    return _searched(values, builtins.all, False, lambda x, found: found & x)
+
+
+def _searched(
+    values: Iterable[Any],
+    builtin: Callable[[Iterable[Any]], bool],
+    wanted: bool,
+    combined: Callable[[Any, Any], Any],
+) -> Any:
+    """Whether a truth value is among some."""
+    if not isinstance(values, (list, tuple)):
+        return builtin(values)
+    found: Any = None
+    for x in values:
+        if isinstance(x, ConditionNode):
+            found = x if found is None else combined(x, found)
+        elif bool(x) is wanted:
+            return wanted
+    return (not wanted) if found is None else found

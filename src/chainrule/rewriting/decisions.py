@@ -1,0 +1,123 @@
+"""What is done at each place of a function where it branches: both sides at once, or a guard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+FEW: Final = 4
+"""As often a branch may be asked in one trace before both of its sides are computed."""
+
+
+class Site:
+    """A place where a function branches.
+
+    Args:
+        place: the file and the line.
+        kind: what stands there: "if", "while", "a if c else b", "and" or "or".
+        eager: whether both sides are computed at once; else as soon as there are many paths.
+        why: why that can't be; "" where it may.
+    """
+
+    __slots__ = ("eager", "kind", "place", "why")
+
+    def __init__(self, place: str, kind: str, eager: bool, why: str) -> None:
+        self.place = place
+        self.kind = kind
+        self.eager = eager
+        self.why = why
+
+
+class Branch(NamedTuple):
+    """What was done where the function branches.
+
+    Attributes:
+        line: the file and the line.
+        kind: what stands there: "if", "while", "a if c else b", "and" or "or".
+        both: whether both sides are computed, and one picked; else it is a guard, a path each.
+        why: why it is a guard.
+    """
+
+    line: str
+    kind: str
+    both: bool
+    why: str
+
+
+class Refused(BaseException):
+    """Both sides of a branch can't be computed: the trace starts anew."""
+
+
+class Changed(BaseException):
+    """More branches compute both sides from now on: the traces start anew."""
+
+
+class Decisions:
+    """What is done at each place, for all traces of a function.
+
+    Attributes:
+        asked: the places that have branched by traced values, in order.
+        ends: whether the end of a loop is asked after some iterations, by what came before.
+        suspended: whether all are guards for the moment.
+    """
+
+    def __init__(self) -> None:
+        self.asked: dict[Site, None] = {}
+        self.ends: dict[Any, bool] = {}
+        self.suspended = False
+        self._both: set[Site] = set()
+        self._guards: dict[Site, str] = {}  # and why they are
+        self._later: set[Site] = set()
+
+    def are_both(self, site: Site) -> bool:
+        """Whether both sides of a branch are computed."""
+        if self.suspended:
+            return False
+        return site in self._both or (
+            site.eager and site not in self._later and self.may_be_both(site)
+        )
+
+    @property
+    def any_both(self) -> bool:
+        """Whether some compute both sides that do not from the beginning."""
+        return bool(self._both) and not self.suspended
+
+    def may_be_both(self, site: Site) -> bool:
+        """Whether it is possible, as far as is known."""
+        return not site.why and site not in self._guards
+
+    def refuse(self, sites: Iterable[Site], why: str) -> None:
+        """Make guards of branches for good."""
+        for site in sites:
+            self._guards.setdefault(site, why)
+            self._both.discard(site)
+
+    def refuse_all(self, why: str) -> bool:
+        """Make guards of all; gives whether some were not."""
+        found = [site for site in self.asked if self.are_both(site)]
+        self.refuse(found, why)
+        return bool(found)
+
+    def postpone(self, site: Site) -> bool:
+        """Make a guard of a branch until it is asked often; gives whether it is not already."""
+        if site in self._both:
+            return False
+        self._later.add(site)
+        return True
+
+    def convert(self, sites: Iterable[Site]) -> bool:
+        """Compute both sides of branches from now on, where that may be; gives whether some are."""
+        found = [x for x in sites if self.may_be_both(x) and not self.are_both(x)]
+        self._both.update(found)
+        return bool(found)
+
+    def branches(self) -> list[Branch]:
+        """What was done, by place."""
+        return [
+            Branch(site.place, site.kind, both, "" if both else self._why(site))
+            for site in self.asked
+            for both in [self.are_both(site)]
+        ]
+
+    def _why(self, site: Site) -> str:
+        return site.why or self._guards.get(site, "it has few paths")

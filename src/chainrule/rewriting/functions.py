@@ -1,0 +1,173 @@
+"""Functions of the user's in the form in which they are traced."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sysconfig
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any, Final
+
+from chainrule import forking
+from chainrule.transforms import Transformed
+from chainrule.tracing import PROGRESS
+
+from .runtime import Runtime
+from .source import NoSource, Source, compiled, source_of
+from .tree import RUNTIME, Rewriter, Sites
+
+_MOST: Final = 10_000
+"""Functions of which it is kept how they are rewritten."""
+_OTHERS: Final = tuple(
+    os.path.join(os.path.realpath(path), "")
+    for path in (
+        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    )
+)
+"""Where no functions of the user's are."""
+
+
+class Rewritten:
+    """The code of a function, and what becomes of it.
+
+    Args:
+        code: of the function.
+        values: its global values.
+    """
+
+    def __init__(self, code: CodeType, values: dict[str, Any]) -> None:
+        self.code = code
+        self._lock = forking.lock()
+        self._forms: dict[bool, CodeType | None] = {}
+        self._made_of: dict[bool, tuple[FunctionType, Any, FunctionType]] = {}
+        self.harmful = ""
+        self._sites = Sites()
+        self._runtime = Runtime(self._sites.all)
+        self._source: Source | None = None
+        self.why = _why_left(code)
+        if not self.why:
+            try:
+                self._source = source_of(code, values)
+            except NoSource as error:
+                self.why = str(error)
+
+    def function(self, of: FunctionType, whole: bool) -> FunctionType | None:
+        """A function of this code as it is traced; None where it stays as it is.
+
+        Args:
+            of: the function.
+            whole: whether branches by statements may run both their sides.
+        """
+        known = self._made_of.get(whole)
+        if known is not None and known[0] is of and known[1] is of.__defaults__:
+            return known[2]
+        code = self._form(whole)
+        if code is None:
+            return None
+        cells = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
+        cells[RUNTIME] = CellType(self._runtime)
+        closure = tuple(cells[name] for name in code.co_freevars)
+        made = FunctionType(code, of.__globals__, of.__name__, of.__defaults__, closure)
+        made.__kwdefaults__ = of.__kwdefaults__
+        made.__dict__ = of.__dict__
+        made.__qualname__, made.__doc__, made.__module__ = of.__qualname__, of.__doc__, of.__module__
+        if of.__closure__ is None:  # there are few of the code
+            self._made_of[whole] = of, of.__defaults__, made
+        return made
+
+    def _form(self, whole: bool) -> CodeType | None:
+        with self._lock:
+            if whole not in self._forms:
+                self._forms[whole] = self._made(whole)
+            return self._forms[whole]
+
+    def _made(self, whole: bool) -> CodeType | None:
+        source = self._source
+        if source is None:
+            return None
+        rewriter = Rewriter(source, self.code, whole, self._sites)
+        tree = rewriter.function()
+        if tree is None:
+            self.why = rewriter.why
+            return None
+        self.harmful = rewriter.harmful
+        around = (*self.code.co_freevars, RUNTIME)
+        return compiled(source, tree, self.code, around)
+
+
+def _why_left(code: CodeType) -> str:
+    file = os.path.realpath(code.co_filename)
+    if file.startswith(_OTHERS):
+        return "it is a library's"
+    return ""
+
+
+_LOCK: Final = forking.lock()
+_KNOWN: Final[dict[int, Rewritten]] = {}  # by the id of code: hashing code is slow
+
+
+def _known(function: FunctionType) -> Rewritten:
+    code = function.__code__
+    found = _KNOWN.get(id(code))
+    if found is None:
+        found = Rewritten(code, function.__globals__)
+        with _LOCK:
+            if len(_KNOWN) >= _MOST:
+                _KNOWN.clear()
+            _KNOWN[id(code)] = found
+    return found
+
+
+def rewritten(function: Any, pure: bool) -> Any:
+    """What is called in the place of a function while it is traced.
+
+    Args:
+        function: what is to be called.
+        pure: whether it may be in vain.
+
+    Returns:
+        The function itself where it is not the user's; None if it may have an effect and must not.
+    """
+    kind = type(function)
+    if kind is FunctionType:
+        known = _known(function)
+        other = known.function(function, pure or _is_whole())
+        if pure:
+            return other if other is not None and not known.harmful else None
+        return function if other is None else other
+    if kind is MethodType and type(function.__func__) is FunctionType:
+        other = rewritten(function.__func__, pure)
+        return None if other is None else MethodType(other, function.__self__)
+    if kind is not type and type(called := getattr(kind, "__call__", None)) is FunctionType:
+        if kind.__module__.startswith("chainrule."):
+            return None if pure else _around(function)
+        other = rewritten(called, pure)
+        if other is not called:
+            return None if other is None else MethodType(other, function)
+    if pure:
+        return None
+    if kind is functools.partial:
+        inner = rewritten(function.func, False)
+        if inner is not function.func:
+            return functools.partial(inner, *function.args, **function.keywords)
+    return function
+
+
+def _around(function: Any) -> Any:
+    """A transformation of a function in the form in which that is traced."""
+    if not isinstance(function, Transformed):
+        return function
+    inner = rewritten(function.function, False)
+    if inner is function.function:
+        return function
+    try:
+        return function.around(inner)
+    except NotImplementedError:
+        return function
+
+
+def _is_whole() -> bool:
+    """Whether statements may run both their sides in the trace that is recorded."""
+    recorder: Any = PROGRESS.recorder
+    return recorder is not None and recorder.speculation.whole

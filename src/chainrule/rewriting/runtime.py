@@ -1,0 +1,181 @@
+"""What rewritten functions call."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from chainrule import picks, sorting
+from chainrule.comparing import ConditionNode, InvertedNode, negated
+from chainrule.node import Node
+
+from . import values
+from .decisions import Site
+from .exits import Exit
+from .picking import UNBOUND
+from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
+
+_PICKS: Final[dict[Any, Any]] = {
+    builtins.all: picks.all_of,
+    builtins.any: picks.any_of,
+    builtins.max: picks.max_of,
+    builtins.min: picks.min_of,
+    builtins.sorted: sorting.sorted_of,
+}
+_KEYED: Final = (picks.max_of, picks.min_of, sorting.sorted_of)
+"""What may call a function that it is given."""
+_IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "Add": operator.iadd,
+    "Sub": operator.isub,
+    "Mult": operator.imul,
+    "Div": operator.itruediv,
+    "FloorDiv": operator.ifloordiv,
+    "Mod": operator.imod,
+    "Pow": operator.ipow,
+    "MatMult": operator.imatmul,
+    "BitAnd": operator.iand,
+    "BitOr": operator.ior,
+    "BitXor": operator.ixor,
+    "LShift": operator.ilshift,
+    "RShift": operator.irshift,
+}
+
+
+class Runtime:
+    """What the code of a function calls.
+
+    Args:
+        sites: where it branches.
+    """
+
+    UNBOUND = UNBOUND
+    NameError = NameError
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._sites = sites
+
+    # Branches
+
+    def split(self, number: int, condition: Any) -> One | Both:
+        """What runs of a branch."""
+        if isinstance(condition, Node):
+            found = current()
+            if found is not None:
+                traced = _as_condition(condition)
+                if traced is not None:
+                    return found.split(self._sites[number], traced)
+        return THEN if condition else OTHERWISE
+
+    def truth(self, number: int, condition: Any) -> bool:
+        """The truth of what a branch is by, of which one side runs."""
+        if isinstance(condition, Node):
+            found = current()
+            if found is not None:
+                traced = _as_condition(condition)
+                if traced is not None:
+                    return found.outcome(self._sites[number], traced)
+        return bool(condition)
+
+    def frame(self) -> Exit:
+        """The end of the function that begins."""
+        return Exit(current())
+
+    def caught(self) -> None:
+        """An exception has been caught."""
+        found = current()
+        if found is not None:
+            found.check_caught()
+
+    def conjunction(self, number: int, first: Any) -> One | Both:
+        """What runs of ``and``."""
+        if isinstance(first, ConditionNode):
+            return self.split(number, first)
+        return THEN if first else OTHERWISE
+
+    def disjunction(self, number: int, first: Any) -> One | Both:
+        """What runs of ``or``."""
+        if isinstance(first, ConditionNode):
+            return self.split(number, negated(first))
+        return OTHERWISE if first else THEN
+
+    def negation(self, x: Any) -> Any:
+        """``not`` of something."""
+        if isinstance(x, Node) and current() is not None:
+            traced = _as_condition(x)
+            if traced is not None:
+                return negated(traced)
+        return not x
+
+    # What may be in vain
+
+    def value(self, x: Any) -> Any:
+        """A variable."""
+        found = _uncertain()
+        if found is not None and not values.is_value(x):
+            found.refuse_here(f"{type(x).__name__} is used")
+        return x
+
+    def attribute(self, x: Any, name: str) -> Any:
+        """An attribute."""
+        found = _uncertain()
+        if found is not None:
+            reads = values.read_by(x, name)
+            if isinstance(reads, property):
+                return self.call(reads.fget)(x)
+            if reads is not None:
+                found.refuse_here(f"the attribute {name} may run code")
+        return getattr(x, name)
+
+    def changed(self, symbol: str, x: Any, y: Any) -> Any:
+        """What ``+=`` and its kin give."""
+        found = _uncertain()
+        if found is not None and values.may_change(x):
+            found.refuse_here(f"{type(x).__name__} is changed")
+        return _IN_PLACE[symbol](x, y)
+
+    # Calls
+
+    def search(self, number: int, function: Any) -> Any:
+        """What is called in the place of ``any`` or ``all`` of what a generator gives."""
+        if function is not builtins.any and function is not builtins.all:
+            return self.call(function)
+        found = current()
+        if found is None:
+            return function
+        return functools.partial(found.search, self._sites[number], function is builtins.any)
+
+    def call(self, function: Any) -> Any:
+        """What is called in the place of something."""
+        from .functions import rewritten
+
+        found = _uncertain()
+        try:
+            function = _PICKS.get(function, function)
+        except TypeError:  # it has no hash
+            pass
+        if found is None:
+            return rewritten(function, False)
+        if values.is_pure(function):
+            return function if function not in _KEYED else functools.partial(found.keyed, function)
+        other = rewritten(function, True)
+        if other is None:
+            name = getattr(function, "__name__", type(function).__name__)
+            found.refuse_here(f"{name} may have an effect")
+        return other
+
+
+def _uncertain() -> Speculation | None:
+    found = current()
+    return found if found is not None and found.uncertain else None
+
+
+def _as_condition(x: Any) -> Any:
+    """What a node says as a truth value; None where that is not traced."""
+    if isinstance(x, InvertedNode):
+        return None
+    if not isinstance(x, ConditionNode):
+        x = x != 0.0
+    return x if isinstance(x, ConditionNode) else None

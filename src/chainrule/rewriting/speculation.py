@@ -1,0 +1,353 @@
+"""Both sides of a branch in a trace: what runs, and what is picked of what it leaves.
+
+While a side runs that may not be taken, nothing may happen that could be seen if it is not: no
+guard is asked, nothing unknown is called, nothing is raised. Where it would, the branch is refused:
+the trace starts anew with a guard in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from chainrule.comparing import ConditionNode, negated
+from chainrule.node import Node
+from chainrule.tracing import PROGRESS
+
+from .decisions import FEW, Changed, Decisions, Refused, Site
+from .exits import Exit
+from .picking import UNBOUND, pick
+
+if TYPE_CHECKING:
+    from chainrule.jit.trace import Recorder
+
+LONG: Final = 1_000
+"""Operations beyond which the sides of a branch are long."""
+
+class One:
+    """A branch of which one side runs.
+
+    Args:
+        then: whether it is the first.
+    """
+
+    __slots__ = ("otherwise", "then")
+    both = False
+
+    def __init__(self, then: bool) -> None:
+        self.then = then
+        self.otherwise = not then
+
+    def flip(self) -> None:
+        """Go to the other side: there is none."""
+
+    def picked(self, first: Any, _: None, second: Any) -> Any:
+        """The value of the side that has run."""
+        return first if self.then else second
+
+    def joined(self, first: Any, second: Any) -> Any:
+        """The value of ``and`` or ``or``."""
+        return second if self.then else first
+
+
+THEN: Final = One(True)
+OTHERWISE: Final = One(False)
+
+
+class Both:
+    """A branch both of whose sides run, one after the other.
+
+    Args:
+        speculation: of the trace.
+        site: the place.
+        condition: of the first side.
+    """
+
+    __slots__ = ("_condition", "_inverse", "_since", "_speculation", "first", "site")
+    both = then = otherwise = True
+
+    def __init__(self, speculation: Speculation, site: Site, condition: Any) -> None:
+        self._speculation = speculation
+        self._condition = condition
+        self._inverse: Any = None
+        self._since = Node(0.0)
+        self.site = site
+        self.first = True
+        speculation.sides.append(self)
+
+    @property
+    def holds(self) -> Any:
+        """The condition of the side that runs."""
+        if self.first:
+            return self._condition
+        if self._inverse is None:
+            self._inverse = negated(self._condition)
+        return self._inverse
+
+    def end(self, values: Sequence[Any] = ()) -> None:
+        """Go on after it, with values that it gives."""
+        self._end()
+        self._check(values)
+
+    def flip(self) -> None:
+        """Go to the second side."""
+        self._speculation.check_innermost(self)
+        self.first = False
+
+    def picked(self, first: Any, _: None, second: Any) -> Any:
+        """The value that the condition picks."""
+        self._end()
+        found = self._pick(first, second)
+        if found is UNBOUND:
+            self._speculation.refuse([self.site], "its sides give values of other kinds")
+        return found
+
+    def merged(self, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+        """What variables are after the branch, by what they are after each side."""
+        self._end()
+        found = [self._pick(x, y) for x, y in zip(first, second, strict=True)]
+        if any(x is UNBOUND for x in found):
+            self._speculation.dropped.append(self.site)
+        return found
+
+    def joined(self, first: Any, second: Any) -> Any:
+        """The value of ``and`` or ``or``, whose second part has run."""
+        self._end()
+        if not isinstance(second, (bool, ConditionNode)):
+            self._speculation.refuse([self.site], "a part is no comparison")
+        self._check([second])
+        return pick(self._condition, second, first)
+
+    def _end(self) -> None:
+        self._speculation.check_innermost(self)
+        self._speculation.sides.pop()
+
+    def _pick(self, first: Any, second: Any) -> Any:
+        if first is second:
+            return first
+        self._check([first, second])
+        return pick(self._condition, first, second)
+
+    def _check(self, values: Sequence[Any]) -> None:
+        if Node(0.0)._serial - self._since._serial > LONG:
+            self._speculation.long(self.site)
+        if any(_may_raise(x, self._since) for x in values):
+            self._speculation.refuse([self.site], "a look-up in it may fail")
+
+
+def _may_raise(x: Any, since: Node) -> bool:
+    """Whether a value that is younger than a node takes an operation that may not run in vain."""
+    waiting = [x]
+    seen: set[int] = set()
+    for y in waiting:
+        if isinstance(y, tuple):
+            waiting += y
+        if not isinstance(y, Node) or y._serial <= since._serial or id(y) in seen:
+            continue
+        seen.add(id(y))
+        if y._operation is not None and y._operation.can_raise:
+            return True
+        waiting += y.operands
+    return False
+
+
+class Speculation:
+    """The branches of a trace whose sides are both computed.
+
+    Args:
+        recorder: of the trace.
+        decisions: what is done at each place.
+
+    Attributes:
+        sides: the branches that are open, the outermost first.
+        exits: the ends of functions, loops and iterations that run, the outermost first.
+        partial: whether some lanes have left one of these before others.
+        failed: whether the trace has been given up.
+        used: whether anything has run that may be in vain.
+        dropped: the branches after which a variable has no value, as none could be picked.
+    """
+
+    def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
+        self._recorder = recorder
+        self._decisions = decisions
+        self._counts: dict[Site, int] = {}
+        self.sides: list[Both] = []
+        self.exits: list[Exit] = []
+        self.partial = False
+        self.failed = False
+        self.used = False
+        self.dropped: list[Site] = []
+        self._ends = 0
+        self._asking = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether branches by statements run both their sides somewhere."""
+        return self._decisions.any_both
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether what runs may be in vain."""
+        return self.partial or bool(self.sides)
+
+    def cut(self, depth: int) -> None:
+        """Forget the exits from a depth on."""
+        del self.exits[depth:]
+        if self.partial:
+            self.partial = any(not isinstance(x.left, bool) for x in self.exits)
+
+    def all_have_left(self, exit_: Exit, bounded: bool) -> Any:
+        """Whether all lanes have left a loop, by a guard; its condition where that is not asked.
+
+        Of a loop that ends by itself it is asked where the lanes of the trace have; of each path
+        alike.
+        """
+        left = exit_.left
+        others = self.sides or any(
+            not isinstance(x.left, bool) for x in self.exits if x is not exit_
+        )
+        recorder = self._recorder
+        if bounded:
+            if others:
+                return left
+            self._ends += 1
+            key = (*recorder.recorded.guards, self._ends)
+            if not self._decisions.ends.setdefault(key, left._number != 0.0):
+                return left
+        elif others:
+            self.refuse_here("a loop in it ends by a condition")
+        left.asked = True
+        self._asking = True
+        outcome = recorder.guard(left, left._number != 0.0)
+        self._asking = False
+        exit_.left = outcome
+        self.cut(len(self.exits))
+        return outcome
+
+    def split(self, site: Site, condition: Any) -> One | Both:
+        """What runs of a branch by a traced condition."""
+        decisions = self._decisions
+        decisions.asked[site] = None
+        both = decisions.are_both(site)
+        if not both and self.uncertain and decisions.may_be_both(site):
+            both = decisions.convert([site])
+        if both:
+            condition.asked = True
+            decided = self._recorder.decided(condition)
+            if decided is not None:
+                return THEN if decided else OTHERWISE
+            if sum(x.site is site for x in self.sides) > 1:
+                self.refuse([site], "it is inside a side of its own")
+            self.used = True
+            return Both(self, site, condition)
+        return THEN if self.outcome(site, condition) else OTHERWISE
+
+    def outcome(self, site: Site, condition: Any) -> bool:
+        """The outcome of a traced condition, by a guard."""
+        decisions = self._decisions
+        decisions.asked[site] = None
+        guards = self._recorder.recorded.guards
+        before = len(guards)
+        outcome = bool(condition)
+        if len(guards) > before:
+            counts = self._counts
+            counts[site] = counts.get(site, 0) + 1
+            if counts[site] > FEW and not decisions.suspended and decisions.convert([x for x, n in counts.items() if n > 1]):
+                self.failed = True
+                raise Changed
+        return outcome
+
+    def search(self, site: Site, wanted: bool, values: Iterable[Any]) -> Any:
+        """Whether a truth value is among those that a generator gives: ``any`` or ``all``.
+
+        Where it hangs on traced values whether the search goes on, it does in vain for some.
+        """
+        found: Any = None
+        side: Any = None
+        for x in values:
+            if isinstance(x, ConditionNode):
+                if side is not None:
+                    side.end([x])
+                found = x if found is None else (found | x if wanted else found & x)
+                side = self.split(site, negated(found) if wanted else found)
+                if side.both:
+                    continue
+                if not side.then:
+                    return wanted
+                found = side = None
+            elif bool(x) is wanted:
+                found = wanted
+                break
+        if side is not None:
+            side.end()
+        return (not wanted) if found is None else found
+
+    def keyed(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a function gives that may call another one, its key: here it must not."""
+        if options.get("key") is not None:
+            self.refuse_here("a key may have an effect")
+        return function(*args, **options)
+
+    def check_innermost(self, side: Both) -> None:
+        """See that a branch is the one that was opened last: none was left by an exception."""
+        if not self.sides or self.sides[-1] is not side:
+            self.refuse([x.site for x in (*self.sides, side)], "an exception is raised")
+
+    def fail(self, error: Exception) -> bool:
+        """Give up this trace because of an exception; gives whether that may be of its branches."""
+        if self.sides:
+            self._decisions.refuse([self.sides[-1].site], "an exception is raised")
+        elif self.dropped and isinstance(error, NameError):
+            why = "a variable has no value, or not a number, on one side"
+            self._decisions.refuse(self.dropped, why)
+        else:
+            return False
+        return True
+
+    def check_none_left(self) -> None:
+        """See that no branch is open, and none has been given up: at the end of a trace."""
+        if self.failed:
+            raise Refused
+        if self.sides:
+            self.refuse_here("an exception is raised")
+
+    def check_caught(self) -> None:
+        """See that no branch is open where an exception has been caught: it came of one then."""
+        if self.uncertain:
+            self.refuse_here("an exception is raised")
+        if self.dropped:
+            self.refuse(self.dropped, "a variable has no value, or not a number, on one side")
+
+    def before_guard(self) -> None:
+        """See that a guard may be asked."""
+        if self.uncertain and not self._asking:
+            self.refuse_here("a comparison is asked for its truth")
+
+    def refuse_here(self, why: str) -> NoReturn:
+        """Give up what may run in vain at the moment."""
+        if self.sides:
+            self.refuse([self.sides[-1].site], why)
+        self.refuse([site for x in self.exits if x.partial for site in x.sites], why)
+
+    def refuse(self, sites: Sequence[Site], why: str) -> NoReturn:
+        """Give up this trace for one with guards.
+
+        Raises:
+            Refused: always.
+        """
+        self._decisions.refuse(sites, why)
+        self.failed = True
+        raise Refused
+
+    def long(self, site: Site) -> None:
+        """Let a branch with long sides be a guard, as long as it is not asked often."""
+        if self._decisions.postpone(site):
+            self.failed = True
+            raise Changed
+
+
+def current() -> Speculation | None:
+    """That of the trace that is being recorded."""
+    recorder: Any = PROGRESS.recorder
+    return None if recorder is None else recorder.speculation
+

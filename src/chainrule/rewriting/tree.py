@@ -1,0 +1,679 @@
+"""The rewritten syntax tree of a function.
+
+What the new tree calls is in :mod:`.runtime`, under the name ``_chainrule``. Every new node of a
+tree has the place of the one that it stands for, so that lines stay what they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from types import CodeType
+from typing import Any, Final, NamedTuple
+
+from chainrule.annotations import line_text
+
+from .decisions import Site
+from .harmless import assigned, exits, own, why_not
+from .leaving import Leaving, leaves
+from .source import Source
+
+RUNTIME: Final = "_chainrule"
+_LOOKS: Final = frozenset(["locals", "vars", "dir", "eval", "exec", "globals", "breakpoint"])
+_UNUSUAL: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
+_SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+class Sites:
+    """The places where a function branches, by number and by where they stand in its tree."""
+
+    def __init__(self) -> None:
+        self.all: list[Site] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, key: Any, site: Site) -> int:
+        """The number of a place, which may be new."""
+        number = self._numbers.setdefault(key, len(self.all))
+        if number == len(self.all):
+            self.all.append(site)
+        return number
+
+
+class Rewriter:
+    """Rewrites the tree of a function.
+
+    Args:
+        source: of the function.
+        code: of the function.
+        whole: whether branches by statements may run both their sides.
+        sites: the places where it branches.
+
+    Attributes:
+        why: why it is not rewritten.
+        harmful: why a call of it must not be in vain; "" where it may be.
+    """
+
+    def __init__(
+        self, source: Source, code: CodeType, whole: bool, sites: Sites
+    ) -> None:
+        self._source = source
+        self._code = code
+        self._whole = whole
+        self._sites = sites
+        self._count = 0
+        self.why = ""
+        self.harmful = ""
+        self._checked = whole  # whether what is used may be in vain
+        self._in_iterable = 0
+        tree = source.tree
+        body = tree.body if isinstance(tree.body, list) else [tree.body]
+        self._outside = frozenset(
+            name
+            for node in own(body)
+            if isinstance(node, (ast.Global, ast.Nonlocal))
+            for name in node.names
+        )
+        self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
+        self._leaving = Leaving(body if isinstance(tree.body, list) else [], self._outside)
+        self._frame = ""  # the names of exits: of the function, of loops and their iterations
+        self._loops: list[_Exits] = []
+
+    def function(self) -> Any:
+        """The tree; None where the function stays as it is."""
+        code = self._code
+        names = {*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars}
+        if _LOOKS & names or any(name.startswith(RUNTIME) for name in names):
+            self.why = "it looks at its own variables"
+            return None
+        tree: Any = copy.copy(self._source.tree)
+        body = tree.body if isinstance(tree.body, list) else [tree.body]
+        if any(isinstance(node, _UNUSUAL) for node in own(body)):
+            self.why = "it is a generator"
+            return None
+        self.harmful = why_not(body, self._outside)
+        if isinstance(tree, ast.Lambda):
+            tree.body = self._expression(tree.body)
+        else:
+            if self._whole and (
+                self._leaving.returns or self._leaving.broken or self._leaving.continued
+            ):
+                self._frame = self._new()
+            tree.body = self._block(tree.body)
+            if self._frame:
+                self._between_ends(tree)
+        return tree
+
+    def _between_ends(self, tree: Any) -> None:
+        """Let a function begin and end with what lanes have returned."""
+        begins = self._assign(tree.body[0], self._frame, self._call(tree.body[0], "frame"))
+        place = 1 if ast.get_docstring(tree, clean=False) is not None else 0
+        tree.body.insert(place, begins)
+        if not leaves(self._source.tree.body):  # type: ignore[arg-type]
+            last = tree.body[-1]
+            none = self._call_of(last, self._frame, "returned", ast.Constant(None))
+            tree.body.append(_placed(ast.Return(none), last))
+
+    # Statements
+
+    def _block(self, statements: list[ast.stmt]) -> list[ast.stmt]:
+        found: list[ast.stmt] = []
+        for statement in statements:
+            found += self._statement(statement)
+        return found
+
+    def _statement(self, node: ast.stmt) -> list[ast.stmt]:
+        if isinstance(node, _SCOPES):
+            self._bound.add(node.name)  # type: ignore[union-attr]
+            return [node]
+        if isinstance(node, ast.If):
+            return self._if(node)
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
+            return [self._changed(node)]
+        if isinstance(node, (ast.For, ast.While)):
+            return self._loop(node)
+        if self._frame and isinstance(node, (ast.Return, ast.Break, ast.Continue)):
+            return self._exit(node)
+        made = copy.copy(node)
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, ast.expr):
+                setattr(made, name, self._expression(value))
+            elif isinstance(value, list):
+                setattr(made, name, self._list(value))
+        if isinstance(node, ast.Try):
+            return [made]
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            self._bound.update(assigned([node]))
+        elif isinstance(node, ast.Delete):
+            self._bound -= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+        return [made]
+
+    def _list(self, values: list[Any]) -> list[Any]:
+        """The parts of a statement: statements, expressions and what holds some."""
+        if values and isinstance(values[0], ast.stmt):
+            return self._aside(values)
+        found: list[Any] = []
+        for value in values:
+            if isinstance(value, ast.expr):
+                found.append(self._expression(value))
+            elif isinstance(value, ast.excepthandler):
+                handler: Any = copy.copy(value)
+                handler.body = [self._do(value, "caught"), *self._aside(handler.body)]
+                if handler.name:
+                    self._bound.discard(handler.name)
+                found.append(handler)
+            elif isinstance(value, ast.withitem):
+                item = copy.copy(value)
+                item.context_expr = self._expression(value.context_expr)
+                found.append(item)
+            elif isinstance(value, ast.AST) and hasattr(value, "body"):  # a case
+                case: Any = copy.copy(value)
+                case.body = self._aside(case.body)
+                found.append(case)
+            else:
+                found.append(value)
+        return found
+
+    def _aside(self, statements: list[ast.stmt]) -> list[ast.stmt]:
+        """Statements that may not all run: what they assign may have no value then."""
+        bound = set(self._bound)
+        found = self._block(statements)
+        self._bound &= bound
+        return found
+
+    # Loops and exits
+
+    def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
+        made: Any = copy.copy(node)
+        why = self._leaving.why.get(id(node), "")
+        number = 0
+        if isinstance(node, ast.For):
+            made.iter = self._expression(node.iter)
+        else:
+            number = self._site(node, "while", False, why)
+        outer = set(self._bound)
+        if isinstance(node, ast.For):
+            self._bound.update(assigned([node.target]))
+        found: list[ast.stmt] = []
+        ends = _Exits("", "", [], [])
+        broken, continued = id(node) in self._leaving.broken, id(node) in self._leaving.continued
+        inner = ast.Return in exits(node.body) and self._leaving.returns
+        body: list[ast.stmt] = []
+        if self._frame and (broken or continued or inner):
+            names = assigned(node.body)
+            ends = _Exits(self._new(), "", self._kept(node, names), names)
+            outer_ends = [x.turn or x.loop for x in self._loops if x.loop]
+            around = outer_ends[-1] if outer_ends else self._frame
+            bounded = ast.Constant(isinstance(node, ast.For))
+            found.append(
+                self._assign(node, ends.loop, self._call_of(node, around, "inside", bounded))
+            )
+            body += self._asked_if_over(node, ends, broken, inner)
+            if continued:
+                ends = ends._replace(turn=self._new())
+                body.append(self._assign(node, ends.turn, self._call_of(node, ends.loop, "inside")))
+        self._loops.append(ends)
+        if isinstance(node, ast.While):
+            test = self._expression(node.test)
+            if self._frame and broken and not why:
+                made.test = ast.copy_location(ast.Constant(True), node.test)
+                stop = ast.copy_location(ast.Break(), node.test)
+                negated = self._call(node.test, "negation", test)
+                body += self._both(node, number, negated, [stop], [], [])
+            else:
+                made.test = self._call(node.test, "truth", ast.Constant(number), test)
+        body += self._block(node.body)
+        if ends.turn:
+            body += self._settled(node, ends.turn, ends.names)
+        self._loops.pop()
+        made.body = body
+        made.orelse = self._aside(node.orelse)
+        found.append(made)
+        self._bound &= outer
+        if ends.loop:
+            found += self._settled(node, ends.loop, ends.kept) if broken else []
+            found.append(self._do_of(node, ends.loop, "end"))
+        return found
+
+    def _kept(self, node: ast.For | ast.While, names: list[str]) -> list[str]:
+        """The variables of a loop that may be used after it."""
+        if isinstance(node, ast.For):
+            names = sorted({*names, *assigned([node.target])})
+        if self._loops:
+            return names
+        inside = {id(x) for x in ast.walk(node)}
+        used = {
+            x.id
+            for x in ast.walk(self._source.tree)
+            if isinstance(x, ast.Name) and id(x) not in inside
+        }
+        return [name for name in names if name in used]
+
+    def _asked_if_over(
+        self, node: ast.stmt, ends: _Exits, broken: bool, returned: bool
+    ) -> list[ast.stmt]:
+        """Statements that end a loop where all lanes have left it."""
+        asks: list[ast.stmt] = []
+        if returned:
+            value = ast.Return(ast.Attribute(_name(self._frame), "value", ast.Load()))
+            test = self._call_of(node, self._frame, "over", _name(ends.loop))
+            asks.append(_placed(ast.If(test, [value], []), node))
+        if broken:
+            test = self._call_of(node, ends.loop, "over", _name(ends.loop))
+            asks.append(_placed(ast.If(test, [ast.Break()], []), node))
+        if not asks:
+            return []
+        turns = self._call_of(node, ends.loop, "turns")
+        return [_placed(ast.If(turns, asks, []), node)]
+
+    def _settled(self, node: ast.AST, owner: str, names: list[str]) -> list[ast.stmt]:
+        """Statements that give variables what they are where lanes have left before others."""
+        if not names:
+            return []
+        before, values = self._values(node, names)
+        settled = self._call_of(node, owner, "settled", *values.elts)  # type: ignore[attr-defined]
+        gives = _placed(ast.Assign([self._tuple(names, ast.Store())], settled), node)
+        return [
+            self._when(node, owner, "partial", [*before, gives, *self._unbound(node, names)])
+        ]
+
+    def _exit(self, node: ast.Return | ast.Break | ast.Continue) -> list[ast.stmt]:
+        """An exit that lanes take for which it runs."""
+        made = copy.copy(node)
+        if isinstance(made, ast.Return):
+            value = ast.Constant(None) if made.value is None else self._expression(made.value)
+            test = self._call_of(node, self._frame, "leaves", value)
+            made.value = ast.Attribute(_name(self._frame), "value", ast.Load())
+            return [_placed(ast.If(test, [_placed(made, node)], []), node)]
+        ends = self._loops[-1]
+        owner = ends.loop if isinstance(node, ast.Break) else ends.turn
+        names = ends.kept if isinstance(node, ast.Break) else ends.names
+        if not owner:
+            return [made]
+        before, values = self._values(node, names)
+        test = self._call_of(node, owner, "leaves", *values.elts)  # type: ignore[attr-defined]
+        settled = self._settled(node, owner, names) if isinstance(node, ast.Continue) else []
+        return [*before, _placed(ast.If(test, [*settled, made], []), node)]
+
+    def _nothing_left(self, node: ast.If) -> list[ast.stmt]:
+        """What follows a branch both of whose sides leave: nothing, for no lanes are left."""
+        kinds = exits([*node.body, *node.orelse])
+        made: ast.stmt = ast.Return(ast.Attribute(_name(self._frame), "value", ast.Load()))
+        owner, settled = self._frame, []
+        if kinds & {ast.Break, ast.Continue}:
+            ends = self._loops[-1]
+            if ast.Continue in kinds:
+                owner, made = ends.turn, ast.Continue()
+                settled = self._settled(node, owner, ends.names)
+            else:
+                owner, made = ends.loop, ast.Break()
+        return [self._when(node, owner, "certain", [*settled, _placed(made, node)])]
+
+    def _changed(self, node: ast.AugAssign) -> ast.stmt:
+        name = node.target
+        assert isinstance(name, ast.Name)
+        old = self._expression(ast.copy_location(ast.Name(name.id, ast.Load()), name))
+        symbol = ast.Constant(type(node.op).__name__)
+        value = self._call(node, "changed", symbol, old, self._expression(node.value))
+        return ast.copy_location(ast.Assign([name], value), node)
+
+    def _if(self, node: ast.If) -> list[ast.stmt]:
+        test = self._expression(node.test)
+        why = self._leaving.why.get(id(node), "")
+        number = self._site(node, "if", False, why)
+        if not why and self._whole:
+            names = assigned([*node.body, *node.orelse])
+            return self._both(node, number, test, node.body, node.orelse, names)
+        made = copy.copy(node)
+        before = set(self._bound)
+        made.test = self._call(node.test, "truth", ast.Constant(number), test)
+        made.body = self._block(node.body)
+        after, self._bound = self._bound, before
+        made.orelse = self._block(node.orelse)
+        self._bound = _common(after, node.body, self._bound, node.orelse)
+        return [made]
+
+    def _both(
+        self,
+        node: Any,
+        number: int,
+        test: ast.expr,
+        body: list[ast.stmt],
+        orelse: list[ast.stmt],
+        names: list[str],
+    ) -> list[ast.stmt]:
+        """A branch both of whose sides may run.
+
+        Args:
+            node: the branch, or the loop that it ends.
+            number: of its site.
+            test: its condition.
+            body: the first side.
+            orelse: the second.
+            names: what they assign.
+        """
+        before = set(self._bound)
+        m, kept = self._new(), self._new()
+        found = [self._assign(node, m, self._call(node, "split", ast.Constant(number), test))]
+        first, values = self._values(node, names)
+        found.append(self._when(node, m, "both", [*first, self._assign(node, kept, values)]))
+        found.append(self._when(node, m, "then", self._block(body)))
+        after, self._bound = self._bound, set(before)
+        again, values = self._values(node, names, after)
+        swap = ast.Assign(
+            [ast.Tuple([self._tuple(names, ast.Store()), _name(kept, ast.Store())], ast.Store())],
+            ast.Tuple([_name(kept), values], ast.Load()),
+        )
+        flips = [*again, swap, *self._unbound(node, names), self._do_of(node, m, "flip")]
+        found.append(self._when(node, m, "both", flips))
+        if orelse:
+            found.append(self._when(node, m, "otherwise", self._block(orelse)))
+        again, values = self._values(node, names)
+        self._bound = _common(after, body, self._bound, orelse)
+        ends = [self._do_of(node, m, "end")]
+        target = self._tuple(names, ast.Store())
+        if leaves(orelse) and not leaves(body):
+            ends += [ast.Assign([target], _name(kept)), *self._unbound(node, names)]
+        elif names and not leaves(body):
+            merged = self._call_of(node, m, "merged", _name(kept), values)
+            ends = [*again, ast.Assign([target], merged), *self._unbound(node, names)]
+        found.append(self._when(node, m, "both", ends))
+        if self._frame and leaves(body) and leaves(orelse):
+            found.append(self._when(node, m, "both", self._nothing_left(node)))
+        return [_placed(x, node) for x in found]
+
+    # Variables that may have no value
+
+    def _values(
+        self, node: ast.AST, names: list[str], bound: set[str] | None = None
+    ) -> tuple[list[ast.stmt], ast.expr]:
+        """Statements, and a tuple of what names stand for after these."""
+        bound = self._bound if bound is None else bound
+        before: list[ast.stmt] = []
+        parts: list[ast.expr] = []
+        for name in names:
+            if name in bound:
+                parts.append(_name(name))
+                continue
+            own_name = f"{RUNTIME}_v_{name}"
+            none = [self._assign(node, own_name, self._no_value(node))]
+            handler = ast.ExceptHandler(self._attribute(node, "NameError"), None, none)
+            before.append(ast.Try([self._assign(node, own_name, _name(name))], [handler], [], []))
+            parts.append(_name(own_name))
+        return before, ast.Tuple(parts, ast.Load())
+
+    def _unbound(self, node: ast.AST, names: list[str]) -> list[ast.stmt]:
+        """Statements by which names that stand for no value have none."""
+        return [
+            ast.If(
+                ast.Compare(_name(name), [ast.Is()], [self._no_value(node)]),
+                [ast.Delete([_name(name, ast.Del())])],
+                [],
+            )
+            for name in names
+        ]
+
+    def _no_value(self, node: ast.AST) -> ast.expr:
+        return self._attribute(node, "UNBOUND")
+
+    # Expressions
+
+    def _expression(self, node: ast.expr) -> ast.expr:
+        method = getattr(self, f"_of_{type(node).__name__}", None)
+        made: ast.expr = self._parts(node) if method is None else method(node)
+        return made
+
+    def _parts(self, node: Any) -> Any:
+        """The same with other parts."""
+        made = copy.copy(node)
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, ast.expr):
+                setattr(made, name, self._expression(value))
+            elif isinstance(value, list):
+                setattr(made, name, [self._part(x) for x in value])
+        return made
+
+    def _part(self, x: Any) -> Any:
+        if isinstance(x, ast.expr):
+            return self._expression(x)
+        return self._parts(x) if isinstance(x, ast.keyword) else x
+
+    def _of_Lambda(self, node: ast.Lambda) -> ast.expr:
+        return node
+
+    def _comprehension(self, node: Any) -> Any:
+        made = copy.copy(node)
+        made.generators = []
+        for generator in node.generators:
+            other = copy.copy(generator)
+            self._in_iterable += 1
+            other.iter = self._expression(generator.iter)
+            self._in_iterable -= 1
+            other.ifs = [self._expression(x) for x in generator.ifs]
+            made.generators.append(other)
+        for name in ("elt", "key", "value"):
+            if hasattr(node, name):
+                setattr(made, name, self._expression(getattr(node, name)))
+        return made
+
+    _of_ListComp = _of_SetComp = _of_DictComp = _of_GeneratorExp = _comprehension
+
+    def _of_Name(self, node: ast.Name) -> ast.expr:
+        if not self._checked or not isinstance(node.ctx, ast.Load):
+            return node
+        return self._call(node, "value", node)
+
+    def _of_Attribute(self, node: ast.Attribute) -> ast.expr:
+        if not self._checked or not isinstance(node.ctx, ast.Load):
+            return self._parts(node)
+        return self._call(node, "value", self._member(node))
+
+    def _member(self, node: ast.Attribute) -> ast.expr:
+        """An attribute, of whose owner nothing is used but this."""
+        whole = node.value
+        if isinstance(whole, ast.Attribute):
+            whole = self._member(whole)
+        elif not isinstance(whole, ast.Name):
+            whole = self._expression(whole)
+        return self._call(node, "attribute", whole, ast.Constant(self._mangled(node.attr)))
+
+    def _of_Subscript(self, node: ast.Subscript) -> ast.expr:
+        made: ast.expr = self._parts(node)
+        if not self._checked or not isinstance(node.ctx, ast.Load):
+            return made
+        return self._call(node, "value", made)
+
+    def _mangled(self, name: str) -> str:
+        """A name as it is in the class around the function."""
+        around = self._source.class_name.lstrip("_")
+        if not around or not name.startswith("__") or name.endswith("__"):
+            return name
+        return f"_{around}{name}"
+
+    def _of_Call(self, node: ast.Call) -> ast.expr:
+        made: ast.Call = self._parts(node)
+        made.func = node.func
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name == "super":
+            return made
+        if isinstance(node.func, ast.Attribute) and self._checked:
+            made.func = self._member(node.func)
+        elif not name:
+            made.func = self._expression(node.func)
+        if name in ("any", "all") and len(node.args) == 1 and not self._why_here():
+            (given,) = node.args
+            if isinstance(given, ast.GeneratorExp) and not why_not([given], self._outside):
+                number = ast.Constant(self._site(node, name, True, ""))
+                checked, self._checked = self._checked, True
+                made.args = [self._expression(given)]
+                self._checked = checked
+                made.func = self._call(node.func, "search", number, made.func)
+                return made
+        made.func = self._call(node.func, "call", made.func)
+        return self._call(node, "value", made) if self._checked else made
+
+    def _of_IfExp(self, node: ast.IfExp) -> ast.expr:
+        test = self._expression(node.test)
+        why = why_not([node.body, node.orelse], self._outside) or self._why_here()
+        number = self._site(node, "a if c else b", True, why)
+        if why:
+            made: Any = copy.copy(node)
+            made.test = self._call(node.test, "truth", ast.Constant(number), test)
+            made.body, made.orelse = map(self._expression, (node.body, node.orelse))
+            return made
+        m = self._new()
+        first, second = self._in_vain(node.body), self._in_vain(node.orelse)
+        begun = self._begun(node, m, self._call(node, "split", ast.Constant(number), test))
+        return self._call_on(
+            node,
+            begun,
+            "picked",
+            self._if_so(node.body, m, "then", first),
+            self._call_of(node, m, "flip"),
+            self._if_so(node.orelse, m, "otherwise", second),
+        )
+
+    def _of_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        kind = "and" if isinstance(node.op, ast.And) else "or"
+        begins = "conjunction" if kind == "and" else "disjunction"
+        rest: ast.expr = node.values[-1]
+        if len(node.values) > 2:
+            rest = ast.copy_location(ast.BoolOp(node.op, node.values[1:]), node.values[1])
+        why = why_not([rest], self._outside) or self._why_here()
+        if why:
+            return self._parts(node)
+        number = self._site(node, kind, True, why)
+        m, kept = self._new(), self._new()
+        first = ast.copy_location(
+            ast.NamedExpr(_name(kept, ast.Store()), self._expression(node.values[0])), node
+        )
+        begun = self._begun(node, m, self._call(node, begins, ast.Constant(number), first))
+        second = self._if_so(rest, m, "then", self._in_vain(rest))
+        return self._call_on(node, begun, "joined", ast.copy_location(_name(kept), node), second)
+
+    def _of_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        if not isinstance(node.op, ast.Not):
+            return self._parts(node)
+        return self._call(node, "negation", self._expression(node.operand))
+
+    def _of_Compare(self, node: ast.Compare) -> ast.expr:
+        if len(node.ops) == 1 or self._why_here():
+            return self._parts(node)
+        left, parts = node.left, []
+        for i, (op, right) in enumerate(zip(node.ops, node.comparators, strict=True)):
+            following = right
+            if i < len(node.ops) - 1 and not isinstance(right, (ast.Name, ast.Constant)):
+                name = self._new()
+                following = ast.copy_location(_name(name), right)
+                right = ast.copy_location(ast.NamedExpr(_name(name, ast.Store()), right), right)
+            parts.append(ast.copy_location(ast.Compare(left, [op], [right]), node))
+            left = following
+        return self._of_BoolOp(ast.copy_location(ast.BoolOp(ast.And(), [*parts]), node))
+
+    def _why_here(self) -> str:
+        return "it stands in what a comprehension goes through" if self._in_iterable else ""
+
+    def _in_vain(self, node: ast.expr) -> ast.expr:
+        """An expression that may run in vain."""
+        checked, self._checked = self._checked, True
+        made = self._expression(node)
+        self._checked = checked
+        return made
+
+    # Parts
+
+    def _site(self, node: Any, kind: str, eager: bool, why: str) -> int:
+        """The number of a place where the function branches."""
+        place = line_text(self._code, node.lineno)
+        key = node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, kind
+        return self._sites.number(key, Site(place, kind, eager, why))
+
+    def _new(self) -> str:
+        """A new name of the function."""
+        self._count += 1
+        return f"{RUNTIME}_{self._count}"
+
+    def _attribute(self, node: ast.AST, name: str) -> ast.expr:
+        return ast.copy_location(ast.Attribute(_name(RUNTIME), name, ast.Load()), node)
+
+    def _call(self, node: ast.AST, name: str, *args: ast.expr) -> ast.expr:
+        """A call of the runtime, in the place of a node."""
+        return _placed(ast.Call(self._attribute(node, name), [*args], []), node)
+
+    def _call_on(self, node: ast.AST, owner: ast.expr, name: str, *args: ast.expr) -> ast.expr:
+        return _placed(ast.Call(ast.Attribute(owner, name, ast.Load()), [*args], []), node)
+
+    def _call_of(self, node: ast.AST, owner: str, name: str, *args: ast.expr) -> ast.expr:
+        return self._call_on(node, _name(owner), name, *args)
+
+    def _do(self, node: ast.AST, name: str, *args: ast.expr) -> ast.stmt:
+        return _placed(ast.Expr(self._call(node, name, *args)), node)
+
+    def _do_of(self, node: ast.AST, owner: str, name: str, *args: ast.expr) -> ast.stmt:
+        return _placed(ast.Expr(self._call_of(node, owner, name, *args)), node)
+
+    def _begun(self, node: ast.AST, name: str, value: ast.expr) -> ast.expr:
+        return _placed(ast.NamedExpr(_name(name, ast.Store()), value), node)
+
+    def _if_so(self, node: ast.AST, owner: str, name: str, value: ast.expr) -> ast.expr:
+        """A value where one side of a branch runs, else None."""
+        test = ast.Attribute(_name(owner), name, ast.Load())
+        return _placed(ast.IfExp(test, value, ast.Constant(None)), node)
+
+    def _assign(self, node: ast.AST, name: str, value: ast.expr) -> ast.stmt:
+        return _placed(ast.Assign([_name(name, ast.Store())], value), node)
+
+    def _when(self, node: ast.AST, owner: str, name: str, body: list[ast.stmt]) -> ast.stmt:
+        test = ast.Attribute(_name(owner), name, ast.Load())
+        return _placed(ast.If(test, body or [ast.Pass()], []), node)
+
+    def _tuple(self, names: list[str], context: ast.expr_context) -> ast.expr:
+        return ast.Tuple([_name(name, context) for name in names], context)
+
+
+class _Exits(NamedTuple):
+    """The exits of a loop.
+
+    Attributes:
+        loop: the name of what knows who has left it; "" where there is none.
+        turn: the same for one of its iterations.
+        kept: the variables that count after the loop.
+        names: those that count after an iteration.
+    """
+
+    loop: str
+    turn: str
+    kept: list[str]
+    names: list[str]
+
+
+def _name(name: str, context: ast.expr_context | None = None) -> ast.Name:
+    return ast.Name(name, ast.Load() if context is None else context)
+
+
+def _placed(made: Any, node: Any) -> Any:
+    """A new node, and what is new in it, in the place of another one."""
+    ast.copy_location(made, node)
+    waiting = [made]
+    for x in waiting:
+        for child in ast.iter_child_nodes(x):
+            if "lineno" in child._attributes and not hasattr(child, "lineno"):
+                ast.copy_location(child, node)
+                waiting.append(child)
+            elif "lineno" not in child._attributes:
+                waiting.append(child)
+    return made
+
+
+def _count_of_arguments(code: CodeType) -> int:
+    more = bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
+    return code.co_argcount + code.co_kwonlyargcount + more
+
+
+def _common(one: set[str], body: list[Any], other: set[str], orelse: list[Any]) -> set[str]:
+    """The names that have a value after either side, of those after which it goes on."""
+    leaves = (ast.Return, ast.Raise, ast.Break, ast.Continue)
+    if body and isinstance(body[-1], leaves):
+        return other
+    if orelse and isinstance(orelse[-1], leaves):
+        return one
+    return one & other

@@ -1,0 +1,110 @@
+"""What may be used where it may be in vain: looked at when it is."""
+
+from __future__ import annotations
+
+import builtins
+import math as python_math
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any, Final, NamedTuple
+
+import numpy
+
+from chainrule import math, picks, sorting
+from chainrule.comparing import ConditionNode
+from chainrule.node import Node
+
+_PACKAGE: Final = __name__.partition(".")[0] + "."
+_FUNCTIONS: Final = (FunctionType, BuiltinFunctionType, type, numpy.ufunc)
+_VALUES: Final = frozenset(
+    {
+        *(float, int, bool, complex, str, bytes, type(None), type(...), tuple, list, dict, set),
+        *(frozenset, range, slice, numpy.ndarray, ModuleType, numpy.float64, numpy.int64),
+        numpy.bool_,
+    }
+)
+"""Whose operators have no effect."""
+
+_PLAIN: Final = (
+    *(FunctionType, staticmethod, classmethod, MemberDescriptorType),
+    type(NamedTuple("_Pair", [("first", int)]).first),  # type: ignore[attr-defined]
+)
+"""What an attribute of a class may be that runs no code where it is read."""
+
+_READING: Final = tuple(x.__getattribute__ for x in (object, tuple, list, dict, float, int, str))
+_BUILTINS: Final = (
+    *(abs, all, any, bool, dict, divmod, enumerate, float, int, isinstance, len, list, max, min),
+    *(pow, range, reversed, round, sorted, sum, tuple, zip),
+)
+_METHODS: Final[dict[type, frozenset[str]]] = {
+    list: frozenset(["copy", "count", "index"]),
+    tuple: frozenset(["count", "index"]),
+    dict: frozenset(["get", "items", "keys", "values", "copy"]),
+    numpy.ndarray: frozenset(
+        "sum mean dot copy reshape ravel flatten max min prod cumsum transpose tolist".split()
+    ),
+}
+_ARRAYS: Final = (
+    "abs all any arange array asarray clip concatenate copy cos cumprod cumsum diff dot exp eye"
+    " full inner linspace log max mean min ones outer prod sin sqrt stack sum tanh where zeros"
+    " zeros_like ones_like full_like empty maximum minimum"
+).split()
+
+
+def _pure() -> set[int]:
+    functions: list[Any] = [*_BUILTINS, picks.max_of, picks.min_of, picks.any_of, picks.all_of]
+    functions.append(sorting.sorted_of)
+    for module in (math, python_math):
+        functions += [x for name, x in vars(module).items() if name[0] != "_" and callable(x)]
+    functions += [getattr(numpy, name) for name in _ARRAYS]
+    return {id(x) for x in functions}
+
+
+_PURE: Final = _pure()
+_KEPT: Final = builtins  # whose functions keep their ids
+
+
+def is_value(x: Any) -> bool:
+    """Whether operators and iteration have no effect on something."""
+    kind = type(x)
+    if kind in _VALUES or issubclass(kind, Node):
+        return kind in _VALUES or kind.__module__.startswith(_PACKAGE)
+    if issubclass(kind, numpy.ndarray):
+        return kind.__module__.startswith((_PACKAGE, "numpy"))
+    return isinstance(x, (*_FUNCTIONS, MethodType))
+
+
+def is_pure(function: Any) -> bool:
+    """Whether a call of something known has no effect."""
+    if id(function) in _PURE or isinstance(function, numpy.ufunc):
+        return True
+    owner = getattr(function, "__self__", None)
+    if isinstance(function, BuiltinFunctionType) and owner is not None:
+        for kind, names in _METHODS.items():
+            if isinstance(owner, kind) and is_value(owner):
+                return function.__name__ in names
+    return False
+
+
+def read_by(x: Any, name: str) -> Any:
+    """What runs where an attribute is read: None where no code does, else what that is."""
+    kind = type(x)
+    if kind is ModuleType or is_value(x):
+        return None
+    if kind is super:
+        kind = x.__self_class__
+    if kind.__getattribute__ not in _READING:
+        return kind.__getattribute__
+    held = name in getattr(x, "__dict__", ())
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            found = base.__dict__[name]
+            reads = type(found)
+            if isinstance(found, _PLAIN) or not hasattr(reads, "__get__"):
+                return None
+            return None if held and not hasattr(reads, "__set__") else found
+    return None if held else name
+
+
+def may_change(x: Any) -> bool:
+    """Whether ``+=`` may change the value itself."""
+    return not isinstance(x, (float, int, str, bytes, tuple, Node, ConditionNode))
