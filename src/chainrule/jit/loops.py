@@ -125,7 +125,8 @@ class Iteration:
                 numbers = numpy.array(listed)
             around = [x for x in listed if isinstance(x, Node)]
         node = fresh_input(float(first._number if isinstance(first, Node) else first), self._level)
-        self._recorded.mark(Row.EACH, len(self._loop.columns), ABSENT, node)
+        known = not isinstance(first, Node) or not self._recorded.is_unknown(first)
+        self._recorded.mark(Row.EACH, len(self._loop.columns), KNOWN if known else ABSENT, node)
         self._loop.columns.append(column)
         self._inside.append(node)
         self._around += around

@@ -101,8 +101,7 @@ class Numbering:
             if code in (Row.LEAF, Row.ENTER) or passes or operation in (identity, stop_gradient):
                 return values[0]
             if code in (Row.RESULT, Row.EACH):
-                known = code == Row.RESULT and columns.right[row] == KNOWN
-                self._of_loops[row] = self._after_loop and not known
+                self._of_loops[row] = self._after_loop and columns.right[row] != KNOWN
             if operation is None and user is None:
                 return row
             if max(values) < 0:
