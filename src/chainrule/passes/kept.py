@@ -1,11 +1,13 @@
 """Stores that are needed: of the elements of arrays only those are stored that somebody reads.
 
 A loop keeps what every iteration computes. Once values are handed on in carries, often only what
-the last iteration has stored is read: then it is stored after the loop.
+the last iteration has stored is read: then it is stored after the loop. Where every n-th element
+is left, they move together.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import Final
 
@@ -52,6 +54,15 @@ def without_unread(program: Program) -> Program:
         lasts = [x for x in statements(program.body) if isinstance(x, Last)]
         unread.split(program.body, (), lasts)
         without_dead(program)
+    accesses: dict[Array, list[Load | Store]] = defaultdict(list)
+    for x in statements(program.body):
+        if isinstance(x, BY_VALUE):
+            unread.read.pop(x.array, None)
+    for x in statements(program.body):
+        if isinstance(x, (Load, Store)) and x.array in unread.read:
+            accesses[x.array].append(x)
+    for array, found in accesses.items():
+        _move_together(array, found)
     return program
 
 
@@ -197,3 +208,21 @@ def _stored_after(loop: Loop, store: Store) -> list[Statement]:
     new = Store(store.array, index, last)
     last.note = new.note = store.note
     return [last, new]
+
+
+def _move_together(array: Array, accesses: list[Load | Store]) -> None:
+    """Let a smaller array take the place of one of which only every n-th element is used."""
+    if any(x.index.tables for x in accesses):
+        return
+    first = accesses[0].index.offset
+    step = math.gcd(
+        *[x.index.offset - first for x in accesses],
+        *[stride for x in accesses for _, stride in x.index.strides],
+    )
+    if step < 2:
+        return
+    start = first % step
+    smaller = Array(array.kind, -(-(array.size - start) // step), array.name)
+    for x in accesses:
+        strides = tuple([(loop, stride // step) for loop, stride in x.index.strides])
+        x.array, x.index = smaller, Index((x.index.offset - start) // step, strides)
