@@ -1,17 +1,18 @@
 """Random programs full of branches, as people write them: Python source in real files.
 
-Nested ``if``, conditional expressions, ``max``, ``min``, ``any``, ``all``, ``sorted``, ``abs``, chained
-comparisons, ``and`` and ``or`` of values and of conditions, early ``return``, ``break``, ``continue``, loops
-that end by a condition; and in branches what must not happen unless the branch is taken: lists, dicts
-and attributes that change, ``nonlocal``, generators, exceptions, prints, names that are not there on one
-side or are of another type, built-ins that are something else. Arithmetic is ``+ - * /`` and ``sqrt``, so
-that values are the same to the last bit however the program runs.
+Nested ``if``, conditional expressions, ``max``, ``min``, ``any``, ``all``, ``sorted``, ``abs``,
+chained comparisons, ``and`` and ``or`` of values and of conditions, early ``return``, ``break``,
+``continue``, loops that end by a condition; and in branches what must not happen unless the branch
+is taken: lists, dicts and attributes that change, ``nonlocal``, generators, exceptions, prints,
+names that are not there on one side or are of another type, built-ins that are something else.
+Arithmetic is ``+ - * /`` and ``sqrt``, so that values are the same to the last bit however the
+program runs.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -96,15 +97,52 @@ def picked(c, a, b):
 """What every program begins with."""
 
 HELPERS = (
-    "def h1(a, b):\n    if a > b:\n        c = a - b\n    else:\n        c = b - 0.5 * a\n    return c\n",
-    "def h1(a, b):\n    c = b\n    if a > 0:\n        c = a\n        if b > a:\n            c = 0.5 * (a + b)\n"
-    "    elif a < -1:\n        return a\n    return c / (1.0 + c * c)\n",
-    "def h1(a, b):\n    for k in range(3):\n        if a > b:\n            break\n        a = a + 0.4\n"
-    "    else:\n        a = -a\n    return a\n",
+    """\
+def h1(a, b):
+    if a > b:
+        c = a - b
+    else:
+        c = b - 0.5 * a
+    return c
+""",
+    """\
+def h1(a, b):
+    c = b
+    if a > 0:
+        c = a
+        if b > a:
+            c = 0.5 * (a + b)
+    elif a < -1:
+        return a
+    return c / (1.0 + c * c)
+""",
+    """\
+def h1(a, b):
+    for k in range(3):
+        if a > b:
+            break
+        a = a + 0.4
+    else:
+        a = -a
+    return a
+""",
+    """\
+def h1(a, b=0.5):
+    if a > 0.0:
+        return sqrt(a)
+    return b
+""",
+    """\
+def h1(a, b):
+    if a > b:
+        a, b = b, a
+    return a - 0.25 * b
+""",
+    """\
+def h1(a, b, n=0):
+    return a if a > b or n > 2 else h1(a + 1.0, b, n + 1) if a < b else 0.5 * a
+""",
     "def h1(a, b):\n    return max(a, b) if a * b > 0 else min(a, b)\n",
-    "def h1(a, b=0.5):\n    if a > 0.0:\n        return sqrt(a)\n    return b\n",
-    "def h1(a, b):\n    if a > b:\n        a, b = b, a\n    return a - 0.25 * b\n",
-    "def h1(a, b, n=0):\n    return a if a > b or n > 2 else h1(a + 1.0, b, n + 1) if a < b else 0.5 * a\n",
     "h1 = lambda a, b: a - b if a > b else b\n",
 )
 SHADOWS = (
@@ -116,9 +154,99 @@ SHADOWS = (
 )
 """Names of built-ins that are something else, for the module or inside the function."""
 
-CAUGHT = (
-    "(Stop, ZeroDivisionError, UnboundLocalError, KeyError, IndexError, AssertionError, TypeError)"
+RESULTS = (
+    *(
+        "u",
+        "v",
+        "0.5 * L[-1]",
+        "L[0]",
+        "o.p",
+        "o.q",
+        "o.best",
+        "D['a']",
+        "len(L)",
+        "n",
+        "P[0]",
+        "x",
+    ),
+    *("(0.0 if m is None else m)", "len(s)", "len(o.seen)", "D.get('c', 0.125)"),
 )
+
+# $e is an expression, $c a condition, $q a comparison, $s a small number, $x a name,
+# $a, $b and $d are operands.
+
+ASSIGNMENTS = (
+    *("u, v = $e, $a", "u += $s", "v -= $s", "v *= $s", "u = v = $e", "m = None", "m = $e"),
+    *("n = n + 1", "n = 2", "n = 0", "n = len(L)", "n = int(n > 1)", "n = 2.5"),
+    *("P = (v, u)", "P = (P[1], P[0])", "P = tuple(L[:2])", "P = (u,) + P[1:]"),
+)
+EFFECTS = (
+    *("L.append($e)", "L[0] = $e", "L[1] = $e", "L[-1] = $e", "L += [$e, 0.5]", "L.reverse()"),
+    *("o.p = $e", "o.q += $s", "u = o.push($e)", "o.seen.append(n)", "o = State(u, v)"),
+    *("D['a'] = $e", "D['c'] = $e", "v = D.pop('b', $e)", "D.update(a=u)"),
+    *("note('in')", "note('a') and note('b')", "print('here')", "s += 'c'"),
+    *("L = L[::-1]", "L = sorted(L)", "L.sort()", "M = L\nM.append(u)", "L.insert(1, v)"),
+    *("v = next(halves($e, u), 0.5)", "del L[2:]\nL.append(0.5)", "v = remembered($e)"),
+    "for g in halves($e, v):\n    v = 0.5 * v + 0.25 * g",
+)
+RISKS = (
+    *("v = checked($e)", "v = 0.5 * D['b']", "v = 0.5 * D['c']", "v = L[n]", "u = 0.5 * L[3]"),
+    *("assert $c, 'low'\n    v = $e", "if $c:\n        raise Stop\n    v = $e", "u = u + m"),
+    *("v = u * (1.0 / n)", "if $c:\n        del P\n    u = 0.5 * P[0]"),
+)
+SPECIAL = (
+    "if (w := $e) > 0.1:\n    u = w\nelse:\n    v = 0.5 * w",
+    "v = (lambda a: a if $c else $e)(u)",
+    "u = [a if a > 0 else -0.5 * a for a in L][0]",
+    "match n:\n    case 1 if $c:\n        u = $e\n    case 2:\n        v = 0.5\n    case _:\n"
+    "        u = v",
+    "def g(a=u):\n    if a > v:\n        return a\n    return v\nif $c:\n    v = $e\n"
+    "u = g() + 0.5 * g(v)",
+    "n = 0 if $c else 2\nif n != 0:\n    v = v / n",
+    "T = L if $c else [u, v]\nT.append(0.5)",
+    "k = 1 if $c else 0\nu = TABLE[k] * 0.5 + u * STEPS[k]",
+    "s = 'x' if $c else 'yz'\nu = u / len(s)",
+    "if -1.0 < $x < 3.0:\n    v = 0.5 * TABLE[int($x > 0)]",
+    "if -2.5 < u < 2.5:\n    v = 0.5 * TABLE[int(u)] + 0.5 * v",
+    "q = $c\nu = 0.5 * u + q\nif q:\n    v = $e",
+    "if $c:\n    F = lambda a: 0.5 * a\nelse:\n    F = capped\nv = F($e)",
+    "if $c: pass\nelse: u = $e",
+    "v = picked($c, $e, v)",
+    "try:\n    if $c:\n        u = $e\nfinally:\n    v = 0.5 * v",
+    "if u != 0.0:\n    v = 0.125 / u",
+    "u = -u if $c else u\nv = (v if v > 0 else 0) + (1 if $c else 0.5)",
+    "n += 1 if $c else 2",
+    "if $c:\n    u = u\n    v, u = u, $e",
+    "u = {True: u, False: 0.5 * v}[$q]",
+    "u = (0.5 * u, $e)[$q]",
+    "r = u > v\nif r is True:\n    u = $e",
+    "w = u\nif $c:\n    w = $e\n    u = w if w > u else v",
+    "if $c:\n    u, L[0] = $e, u",
+)
+PICKS = (
+    *("max($a, $b)", "min($a, $b)", "max(u, $a, $b)", "min(L)", "max(L)", "max([$a, v])"),
+    *("max($a, 0.0)", "max(0, $a)", "min(1, $a)", "max(min($a, 1.0), -1.0)", "max(L, key=abs)"),
+    *("max(a * 0.5 for a in L)", "min([], default=$a)", "maximum($a, $b)", "minimum($a, $b)"),
+    *("sorted([$a, $b, u])[1]", "sorted(L)[0]", "sorted((u, $a), reverse=True)[0]", "abs($a)"),
+    *("sorted([$a, v], key=abs)[-1]", "abs($a - $b)", "sorted([$a, $b, u, v, x])[2]"),
+    *("($a if $c else $b)", "($a if $c else $b)", "($a if $q else $b if $q else $d)") * 3,
+    *("($a and $b)", "($a or $b)", "h1($a, $b)", "h1($a, $b)", "capped($a)", "where($q, $a, $b)"),
+    *("sum(1 for a in L if a > $a) * 0.25", "(0.5 * $a + ($q))"),
+)
+SMOOTH = (
+    *("($a - $b)", "0.5 * ($a + $b)", "$a / (1.0 + $b * $b)", "sqrt(abs($a))") * 2,
+    *("$a * $b / (1.0 + $a * $a)", "sqrt($a * $a + 0.5)", "(0.75 * $a)", "(-$a)"),
+)
+CONDITIONS = (
+    *["$q"] * 22,
+    *("$a < $x <= $b", "$q and $q", "$q or $q", "$q and not $q", "$q or not $q") * 2,
+    *("not ($q)", "not ($q)", "($q) & ($q)", "($q) | ($q)", "($q if $q else $q)", "$x", "not $x"),
+    *("any(a > $a for a in L)", "all(a > $a for a in (u, v, 0.5))", "any(a < $a for a in P)"),
+    *("n > 1", "m is None", "len(L) > 3", "s == 'ab'", "o.seen", "'c' in D", "n % 2"),
+    *("o.push(u) > 0.5", "remembered(v) > 0.5", "(note('c') and u > v)", "first_above(L, $a) > 0"),
+)
+
+CAUGHT = "Stop, ZeroDivisionError, NameError, LookupError, AssertionError, TypeError"
 
 
 @dataclass
@@ -145,7 +273,8 @@ class BranchProgram:
         path = folder / f"branches_{self.seed}.py"
         path.write_text(self.source)
         spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
@@ -183,15 +312,15 @@ class _Writer:
         self.names = 0
         self.inside = 0  # loops
         self.left = random.choice([6, 10, 14, 20])
+        self.bumps = random.random() < 0.25  # then u is a cell
 
     def source(self) -> str:
         """A whole module."""
         random = self.random
-        start = ["u, v = x, 0.5", "L = [x, y, 0.25]", "D = {'a': y, 'b': 1.0}", "o = State(z, x)"]
-        start += ["n, m, s = 1, None, 'ab'", "P = (y, z)"]
+        start = ["print('run')", "u, v = x, 0.5", "L = [x, y, 0.25]", "D = {'a': y, 'b': 1.0}"]
+        start += ["o = State(z, x)", "n, m, s = 1, None, 'ab'", "P = (y, z)"]
         if random.random() < 0.12:
             start.append(random.choice(SHADOWS))
-        self.bumps = random.random() < 0.25  # then u is a cell
         if self.bumps:
             start += [
                 "def bump(a):",
@@ -201,25 +330,10 @@ class _Writer:
             ]
             start += ["        return True", "    return False"]
         self.body(1, random.randint(3, 6))
-        sums = [
-            "u",
-            "v",
-            "0.5 * L[-1]",
-            "L[0]",
-            "o.p",
-            "o.q",
-            "o.best",
-            "D['a']",
-            "len(L)",
-            "n",
-            "P[0]",
-        ]
-        sums += ["(0.0 if m is None else m)", "len(s)", "len(o.seen)", "D.get('c', 0.125)", "x"]
-        result = " + ".join(random.sample(sums, random.randint(3, 7)))
-        top = [HEADER, *random.sample(HELPERS, 1)]
+        result = " + ".join(random.sample(RESULTS, random.randint(3, 7)))
+        top = [HEADER, random.choice(HELPERS)]
         if random.random() < 0.06:
             top.append(random.choice(SHADOWS) + "\n")
-        start.insert(0, "print('run')")
         lines = ["    " + line for line in start] + self.lines + [f"    return {result}"]
         if random.random() < 0.2:  # the function is made by another one
             lines = ["    " + line for line in ["def f(x, y, z):", *lines, "return f"]]
@@ -229,13 +343,26 @@ class _Writer:
             lines = ["def f(x, y, z):", *lines]
         return "\n".join(top) + "\n\n" + "\n".join(lines) + "\n"
 
-    def line(self, depth: int, text: str) -> None:
+    def filled(self, template: str) -> str:
+        """A template with what its letters stand for; the same for the same letter, but for $q."""
+        known: dict[str, str] = {}
+        of = {"e": self.expression, "c": self.condition, "q": self.comparison, "s": self.small}
+        of |= {"x": self.name, "a": self.operand, "b": self.operand, "d": self.operand}
+
+        def written(match: re.Match[str]) -> str:
+            letter = match[1]
+            if letter not in known or letter == "q":
+                known[letter] = of[letter]()
+            return known[letter]
+
+        return re.sub(r"\$(\w)", written, template)
+
+    def line(self, depth: int, template: str) -> None:
         """A statement, which may have several lines."""
-        self.lines += ["    " * depth + part for part in text.split("\n")]
+        self.lines += ["    " * depth + part for part in self.filled(template).split("\n")]
 
     def body(self, depth: int, count: int) -> None:
         """Some statements."""
-        before = len(self.lines)
         for _ in range(count):
             self.left -= 1
             kind = self.random.random()
@@ -244,199 +371,83 @@ class _Writer:
             elif kind < 0.55:
                 self.branch(depth)
             elif kind < 0.67:
-                self.effect(depth)
+                self.line(depth, self.random.choice(EFFECTS + ("bump($e)",) * self.bumps))
             elif kind < 0.77:
                 self.leave(depth)
             elif kind < 0.84:
                 self.caught(depth)
             elif kind < 0.88:
-                self.special(depth)
+                self.line(depth, self.random.choice(SPECIAL))
             elif self.inside < 2:
                 self.loop(depth)
             else:
                 self.assignment(depth)
-        assert len(self.lines) > before
 
     # Statements
 
     def assignment(self, depth: int) -> None:
         random = self.random
+        if random.random() < 0.37:
+            self.line(depth, random.choice(ASSIGNMENTS))
+            return
         name = random.choice(["u", "v", "u", "v", "x", "y", "w"])
-        kind = random.random()
-        if kind < 0.12:
-            self.line(depth, f"u, v = {self.expression()}, {self.expression()}")
-        elif kind < 0.2:
-            self.line(
-                depth, f"{random.choice('uv')} {random.choice(['+=', '-=', '*='])} {self.small()}"
-            )
-        elif kind < 0.25:
-            self.line(depth, f"u = v = {self.expression()}")
-        elif kind < 0.3:
-            self.line(depth, f"m = {random.choice(['None', self.expression()])}")
-        elif kind < 0.34:
-            self.line(
-                depth, f"n = {random.choice(['n + 1', '2', '0', 'len(L)', 'int(n > 1)', '2.5'])}"
-            )
-        elif kind < 0.37:
-            self.line(
-                depth,
-                f"P = {random.choice(['(v, u)', '(P[1], P[0])', 'tuple(L[:2])', '(u,) + P[1:]'])}",
-            )
-        else:
-            self.line(depth, f"{name} = {self.expression()}")
-            if name not in self.numbers:
-                if depth == 1:
-                    self.numbers.append(name)
-                else:  # not there on the other side
-                    self.line(depth, f"u = u + 0.25 * {name}")
+        self.line(depth, f"{name} = $e")
+        if name in self.numbers:
+            return
+        if depth == 1:
+            self.numbers.append(name)
+        else:  # not there on the other side
+            self.line(depth, f"u = u + 0.25 * {name}")
 
     def branch(self, depth: int) -> None:
         random = self.random
-        condition = self.condition()
-        self.line(depth, f"if {condition}:")
+        self.line(depth, "if $c:")
         self.body(depth + 1, random.randint(1, 2))
         if random.random() < 0.25:
-            self.line(depth, f"elif {self.condition()}:")
+            self.line(depth, "elif $c:")
             self.body(depth + 1, 1)
         if random.random() < 0.5:
             self.line(depth, "else:")
             self.body(depth + 1, random.randint(1, 2))
-        elif random.random() < 0.2:
-            name = f"t{self.names}"
-            self.names += 1
-            self.lines[-1:] = [
-                self.lines[-1],
-                "    " * (depth + 1) + f"{name} = {self.expression()}",
-            ]
+        elif random.random() < 0.2:  # a name that is there on one side
+            name = self.new("t")
+            self.line(depth, f"    {name} = $e")
             self.line(depth, f"try:\n    v = 0.5 * {name}\nexcept NameError:\n    v = 0.25 - v")
-
-    def effect(self, depth: int) -> None:
-        """A change of something else than a local name."""
-        e, random = self.expression(), self.random
-        ways = [
-            f"L.append({e})",
-            f"L[{random.randrange(3)}] = {e}",
-            f"L += [{e}, 0.5]",
-            "L.reverse()",
-        ]
-        ways += [f"o.p = {e}", f"o.q += {self.small()}", f"u = o.push({e})", "o.seen.append(n)"]
-        ways += [f"D['a'] = {e}", f"D['c'] = {e}", f"v = D.pop('b', {e})", "D.update(a=u)"]
-        ways += ["note('in')", "note('a') and note('b')", "print('here')", "s += 'c'"]
-        ways += [f"bump({e})"] * self.bumps
-        ways += [f"for g in halves({e}, v):\n    v = 0.5 * v + 0.25 * g", f"v = remembered({e})"]
-        ways += [
-            "L = L[::-1]",
-            "L = sorted(L)",
-            "L.sort()",
-            "o = State(u, v)",
-            "M = L\nM.append(u)",
-        ]
-        ways += [f"v = next(halves({e}, u), 0.5)", "L.insert(1, v)", "del L[2:]\nL.append(0.5)"]
-        self.line(depth, random.choice(ways))
 
     def leave(self, depth: int) -> None:
         """Out of a loop or of the function, by a condition."""
-        random = self.random
-        ways = [
-            f"return {self.expression()}",
-            "return 0.25",
-            f"return u if u > v else {self.operand()}",
-        ]
+        ways = ["return $e", "return 0.25", "return u if u > v else $a"]
         if self.inside:
-            ways += [
-                "break",
-                "continue",
-                "break",
-                "continue",
-                f"u = {self.expression()}\n    break",
-            ]
-        self.line(depth, f"if {self.condition()}:")
-        if random.random() < 0.4:
+            ways += ["break", "continue", "break", "continue", "u = $e\n    break"]
+        self.line(depth, "if $c:")
+        if self.random.random() < 0.4:
             self.assignment(depth + 1)
-        self.line(depth, f"    {random.choice(ways)}")
+        self.line(depth, f"    {self.random.choice(ways)}")
 
     def caught(self, depth: int) -> None:
         """Something that may raise, in a branch or not."""
-        random = self.random
-        e = self.expression()
-        ways = [
-            f"v = checked({e})",
-            f"v = 0.5 * D[{random.choice(['KEY', repr('c')])}]".replace("KEY", "'b'"),
-        ]
-        ways += [f"assert {self.condition()}, 'low'\n    v = {e}", "v = L[n]", "u = 0.5 * L[3]"]
-        ways += [f"if {self.condition()}:\n        raise Stop\n    v = {e}", "v = u * (1.0 / n)"]
-        ways += ["u = u + m", f"if {self.condition()}:\n        del P\n    u = 0.5 * P[0]"]
-        self.line(depth, f"try:\n    {random.choice(ways)}\nexcept {CAUGHT}:")
-        self.line(depth, f"    {random.choice(['v = 0.5', 'u = 0.25 * v', 'pass'])}")
-        if "del P" in self.lines[-3]:
+        way = self.random.choice(RISKS)
+        self.line(depth, f"try:\n    {way}\nexcept ({CAUGHT}):")
+        self.line(depth, f"    {self.random.choice(['v = 0.5', 'u = 0.25 * v', 'pass'])}")
+        if "del P" in way:
             self.line(depth, "P = (u, v)")
-        if random.random() < 0.3:
-            self.line(depth, f"finally:\n    u = 0.75 * u")
-
-    def special(self, depth: int) -> None:
-        """Syntax that is rare."""
-        c, e, random = self.condition(), self.expression(), self.random
-        ways = [f"if (w := {e}) > 0.1:\n    u = w\nelse:\n    v = 0.5 * w"]
-        ways += [
-            f"v = (lambda a: a if {c} else {e})(u)",
-            f"u = [a if a > 0 else -0.5 * a for a in L][0]",
-        ]
-        ways += [
-            f"match n:\n    case 1 if {c}:\n        u = {e}\n    case 2:\n        v = 0.5\n    case _:\n        u = v"
-        ]
-        ways += [
-            f"def g(a=u):\n    if a > v:\n        return a\n    return v\nif {c}:\n    v = {e}\nu = g() + 0.5 * g(v)"
-        ]
-        ways += [
-            f"n = 0 if {c} else 2\nif n != 0:\n    v = v / n",
-            f"T = L if {c} else [u, v]\nT.append(0.5)",
-        ]
-        ways += [
-            f"k = 1 if {c} else 0\nu = TABLE[k] * 0.5 + u * STEPS[k]",
-            f"s = 'x' if {c} else 'yz'\nu = u / len(s)",
-        ]
-        ways += [f"if -1.0 < {self.name()} < 3.0:\n    v = 0.5 * TABLE[int({self.name()} > 0)]"]
-        ways += [
-            "if -2.5 < u < 2.5:\n    v = 0.5 * TABLE[int(u)] + 0.5 * v",
-            f"q = {c}\nu = 0.5 * u + q\nif q:\n    v = {e}",
-        ]
-        ways += [f"if {c}:\n    F = lambda a: 0.5 * a\nelse:\n    F = capped\nv = F({e})"]
-        ways += [
-            f"if {c}: pass\nelse: u = {e}",
-            f"v = picked({c}, {e}, v)",
-            f"try:\n    if {c}:\n        u = {e}\nfinally:\n    v = 0.5 * v",
-        ]
-        ways += ["if u != 0.0:\n    v = 0.125 / u"]
-        ways += [
-            f"u = -u if {c} else u\nv = (v if v > 0 else 0) + (1 if {c} else 0.5)",
-            f"n += 1 if {c} else 2",
-        ]
-        ways += [
-            f"if {c}:\n    u = u\n    v, u = u, {e}",
-            f"u = {{True: u, False: 0.5 * v}}[{self.simple()}]",
-        ]
-        ways += [f"u = (0.5 * u, {e})[{self.simple()}]", f"r = u > v\nif r is True:\n    u = {e}"]
-        self.line(depth, random.choice(ways))
+        elif self.random.random() < 0.3:
+            self.line(depth, "finally:\n    u = 0.75 * u")
 
     def loop(self, depth: int) -> None:
         random = self.random
-        counter = f"i{self.names}"
-        self.names += 1
+        counter = self.new("i")
         kind = random.random()
         if kind < 0.55:
             self.line(
                 depth, f"for {counter} in range({random.choice(['2', '3', '5', 'int(n)', '12'])}):"
             )
         elif kind < 0.7:
-            self.line(
-                depth,
-                f"for {counter}, w in enumerate({random.choice(['L[:3]', 'list(L)[:4]', 'TABLE', 'P'])}):",
-            )
+            rows = random.choice(["L[:3]", "list(L)[:4]", "TABLE", "P"])
+            self.line(depth, f"for {counter}, w in enumerate({rows}):")
         else:
-            self.line(
-                depth,
-                f"{counter} = 0\nwhile ({self.condition()}) and {counter} < {random.choice([2, 4, 9])}:",
-            )
+            most = random.choice([2, 4, 9])
+            self.line(depth, f"{counter} = 0\nwhile ($c) and {counter} < {most}:")
             self.line(depth, f"    {counter} += 1")
         self.inside += 1
         numbers = list(self.numbers)
@@ -448,7 +459,12 @@ class _Writer:
         self.numbers = numbers
         self.inside -= 1
         if random.random() < 0.15:
-            self.line(depth, f"else:\n    v = {self.expression()}")
+            self.line(depth, "else:\n    v = $e")
+
+    def new(self, letter: str) -> str:
+        """A name that is new."""
+        self.names += 1
+        return f"{letter}{self.names}"
 
     # Expressions
 
@@ -469,111 +485,17 @@ class _Writer:
         return self.name()
 
     def small(self) -> str:
-        return self.random.choice(["0.5", f"0.25 * {self.name()} / (1.0 + u * u)", "0.125"])
+        return self.filled(self.random.choice(["0.5", "0.25 * $x / (1.0 + u * u)", "0.125"]))
 
-    def simple(self) -> str:
-        """One comparison."""
+    def comparison(self) -> str:
         compare = self.random.choice(["<", "<=", ">", ">=", ">", "<", "==", "!="])
         return f"{self.name()} {compare} {self.operand()}"
 
     def condition(self) -> str:
-        random = self.random
-        kind = random.random()
-        if kind < 0.55:
-            return self.simple()
-        if kind < 0.63:
-            return f"{self.operand()} < {self.name()} <= {self.operand()}"
-        if kind < 0.75:
-            return f"{self.simple()} {random.choice(['and', 'or'])} {random.choice(['', 'not '])}{self.simple()}"
-        if kind < 0.79:
-            return f"not ({self.simple()})"
-        if kind < 0.83:
-            return f"({self.simple()}) {random.choice('&|')} ({self.simple()})"
-        if kind < 0.88:
-            gen = random.choice(["L", "(u, v, 0.5)", "P"])
-            return f"{random.choice(['any', 'all'])}(a > {self.operand()} for a in {gen})"
-        if kind < 0.91:
-            return random.choice(
-                ["n > 1", "m is None", "len(L) > 3", "s == 'ab'", "o.seen", "'c' in D", "n % 2"]
-            )
-        if kind < 0.94:
-            return random.choice(
-                ["bump(v)"] * self.bumps
-                + ["o.push(u) > 0.5", "remembered(v) > 0.5", "(note('c') and u > v)"]
-            )
-        if kind < 0.96:
-            return random.choice([self.name(), f"not {self.name()}"])
-        if kind < 0.98:
-            return f"first_above(L, {self.operand()}) > 0"
-        return f"({self.simple()} if {self.simple()} else {self.simple()})"
+        if self.bumps and self.random.random() < 0.05:
+            return "bump(v)"
+        return self.filled(self.random.choice(CONDITIONS))
 
     def expression(self) -> str:
         """A number of moderate size."""
-        random = self.random
-        a, b = self.operand(), self.operand()
-        kind = random.random()
-        if kind < 0.14:
-            picks = [
-                "max({a}, {b})",
-                "min({a}, {b})",
-                "max(u, {a}, {b})",
-                "min(L)",
-                "max(L)",
-                "max([{a}, v])",
-            ]
-            picks += [
-                "max({a}, 0.0)",
-                "max(0, {a})",
-                "min(1, {a})",
-                "max(min({a}, 1.0), -1.0)",
-                "max(a * 0.5 for a in L)",
-            ]
-            picks += [
-                "max(L, key=abs)",
-                "min([], default={a})",
-                "maximum({a}, {b})",
-                "minimum({a}, {b})",
-            ]
-            return random.choice(picks).format(a=a, b=b)
-        if kind < 0.24:
-            return f"({a} if {self.condition()} else {b})"
-        if kind < 0.28:
-            return f"({a} if {self.simple()} else {b} if {self.simple()} else {self.operand()})"
-        if kind < 0.34:
-            picks = [
-                "sorted([{a}, {b}, u])[1]",
-                "sorted(L)[0]",
-                "sorted((u, {a}), reverse=True)[0]",
-            ]
-            picks += [
-                "sorted([{a}, v], key=abs)[-1]",
-                "abs({a})",
-                "abs({a} - {b})",
-                "sorted([{a}, {b}, u, v, x])[2]",
-            ]
-            return random.choice(picks).format(a=a, b=b)
-        if kind < 0.38:
-            return f"({a} {random.choice(['and', 'or'])} {b})"
-        if kind < 0.43:
-            c = f"h1({a}, {b})" if random.random() < 0.6 else f"capped({a})"
-            return c
-        if kind < 0.46:
-            return f"where({self.simple()}, {a}, {b})"
-        if kind < 0.49:
-            return f"sum(1 for a in L if a > {a}) * 0.25"
-        if kind < 0.51:
-            return f"(0.5 * {a} + ({self.simple()}))"
-        inner = random.choice(
-            ["{a} - {b}", "0.5 * ({a} + {b})", "{a} / (1.0 + {b} * {b})", "sqrt(abs({a}))"]
-        )
-        inner = random.choice(
-            [
-                inner,
-                inner,
-                "{a} * {b} / (1.0 + {a} * {a})",
-                "sqrt({a} * {a} + 0.5)",
-                "0.75 * {a}",
-                "-{a}",
-            ]
-        )
-        return f"({inner})".format(a=a, b=b)
+        return self.filled(self.random.choice(PICKS if self.random.random() < 0.5 else SMOOTH))

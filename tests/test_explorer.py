@@ -20,8 +20,8 @@ import chainrule
 from chainrule import Node, Operation, Recording, TrainingSet, cli, explore, group, record_lines
 from chainrule.explorer.formulas import as_text, form_of, operand_names, textbook, value
 from chainrule.explorer.graph import Graph
-from chainrule.explorer.layout import lay_out
-from chainrule.explorer.tree import FEW, WHOLE, Group, tree_of
+from chainrule.explorer.layout import OUTSIDE, lay_out
+from chainrule.explorer.tree import FEW, WHOLE, Group, places, tree_of
 from chainrule.expressions import Expression
 from chainrule.rules import OPERATIONS
 
@@ -470,7 +470,7 @@ def test_loops_of_a_program() -> None:
     names = graph.names()
     loop = tree_of(graph, names).boxes[-2]
     assert isinstance(loop, Group)
-    assert loop.name == "price × 252"
+    assert loop.name == "price"
     assert [trip.size for trip in loop.trips] == [3] * 252
     assert [names[max(trip.nodes())] for trip in loop.trips[:2]] == ["price₁", "price₂"]
 
@@ -484,9 +484,9 @@ def test_loops_in_loops() -> None:
         y = y.exp() - x
     loop = tree(y).boxes[-1]
     assert isinstance(loop, Group)
-    assert loop.name == "loop × 40"
+    assert len(loop.trips) == 40
     inner = [box for trip in loop.trips for box in trip.boxes if isinstance(box, Group)]
-    assert [box.name for box in inner] == [f"loop × {20 + i % 3}" for i in range(40)]
+    assert [len(box.trips) for box in inner] == [20 + i % 3 for i in range(40)]
     assert {len(trip.boxes) for box in inner for trip in box.trips} == {2}
 
 
@@ -569,6 +569,32 @@ def test_layout() -> None:
         for i, j in edges:
             assert layout.column[i] < layout.column[j]
             assert len(layout.bends.get((i, j), [])) == layout.column[j] - layout.column[i] - 1
+        crossing = [(OUTSIDE, count - 1), (0, OUTSIDE)]
+        layout = lay_out(tuple(heights), tuple(edges), tuple(crossing))
+        boxes = list(zip(layout.column, layout.y, heights, strict=True))
+        for edge in crossing:
+            bends = layout.bends.get(edge, [])
+            passed = range(layout.column[0] + 1, max(layout.column) + 1)
+            passed = range(layout.column[-1]) if edge[0] == OUTSIDE else passed
+            assert [column for column, _ in bends] == list(passed)
+            for column, height in bends:
+                for other, y, size in boxes:
+                    assert column != other or not y < height < y + size
+
+
+def test_shared_weights_are_called_by_their_neuron() -> None:
+    """Leaves that the same neuron of all samples uses; not inputs that several neurons use."""
+    x = Node(1.0)
+    w = [Node(2.0), Node(3.0)]
+    total = Node(0.0)
+    for sample in range(2):
+        with group(f"sample {sample}"):
+            for i in range(2):
+                with group("layer"), group(f"neuron {i}"):
+                    total = total + w[i] * x
+    graph = Graph(total.sorted_nodes())
+    found = {place: [graph.nodes[i] for i in leaves] for place, leaves in places(graph).items()}
+    assert found == {f"layer › neuron {i}": [w[i]] for i in range(2)}
 
 
 def test_layout_of_cycles() -> None:

@@ -56,7 +56,9 @@ def found(results: Any) -> Any:
 
 def numbers(x: Any) -> Any:
     """An array with 1 and 0 for conditions; anything else as it is."""
-    return numpy.frompyfunc(lambda c: c + 0, 1, 1)(x) if hold(x) else x
+    if not hold(x):
+        return x
+    return numpy.frompyfunc(lambda c: c + 0, 1, 1)(numpy.asarray(x)).view(type(x))
 
 
 def _condition(x: Any) -> Any:
@@ -68,7 +70,11 @@ def _condition(x: Any) -> Any:
 
 def of(x: Any) -> Any:
     """The truth of each element, without a branch."""
-    return x if isinstance(x, ConditionNode) or hold(x) else numpy.frompyfunc(_condition, 1, 1)(x)
+    return (
+        x
+        if isinstance(x, ConditionNode) or hold(x)
+        else numpy.frompyfunc(_condition, 1, 1)(numpy.asarray(x))
+    )
 
 
 def _combining(combined: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -142,7 +142,11 @@ def _looked_up(u: Any, at: list[Any], values: list[Any], below: Any, above: Any)
     recorder: Any = PROGRESS.recorder
     last = len(at) - 1
     i = recorder.searchsorted(numpy.asarray(at), u, True) - 1
-    i = max(min(i, last - 1), 0) if isinstance(i, int) else math.maximum(math.minimum(i, last - 1), 0)
+    i = (
+        max(min(i, last - 1), 0)
+        if isinstance(i, int)
+        else math.maximum(math.minimum(i, last - 1), 0)
+    )
     x, y, x_next, y_next = (recorder.looked_up(z, k) for k in (i, i + 1) for z in (at, values))
     slope = ELEMENTS[numpy.divide](y_next - y, x_next - x)
     between = slope * (u - x) + y
@@ -234,10 +238,23 @@ if hasattr(numpy.linalg, "vector_norm"):  # NumPy 2
     FUNCTIONS[numpy.linalg.vector_norm] = _vector_norm
 
 TAKE_CONDITIONS: Final = frozenset(
-    "all any argmax argmin atleast_1d atleast_2d atleast_3d average broadcast_arrays broadcast_to"
-    " concatenate copy cumsum dot dstack einsum expand_dims flip fliplr flipud hstack mean moveaxis"
-    " ndim nan_to_num ravel repeat reshape roll rollaxis rot90 shape size split squeeze stack sum"
-    " swapaxes tile transpose vdot vstack inner outer tensordot isclose allclose".split()
+    [
+        *("all", "any", "argmax", "argmin", "average", "broadcast_arrays", "broadcast_to", "copy"),
+        *("atleast_1d", "atleast_2d", "atleast_3d", "concatenate", "cumsum", "dot", "dstack"),
+        *(
+            "einsum",
+            "expand_dims",
+            "flip",
+            "fliplr",
+            "flipud",
+            "hstack",
+            "inner",
+            "mean",
+            "moveaxis",
+        ),
+        *("outer", "ravel", "repeat", "reshape", "roll", "rollaxis", "rot90", "split", "squeeze"),
+        *("stack", "sum", "swapaxes", "tensordot", "tile", "transpose", "vdot", "vstack"),
+    ]
 )
 """The names of those that do to arrays of comparisons what they do to arrays of bools."""
 

@@ -368,7 +368,9 @@ def _each(lanes: Any, function: Callable[[list[Any]], Any], shape: tuple[int, ..
 
 def _objects(elements: list[Any], shape: tuple[int, ...]) -> Any:
     """An array of a shape from its elements, or from lists of them."""
-    flat = [x for row in elements for x in row] if elements and type(elements[0]) is list else elements
+    flat = (
+        [x for row in elements for x in row] if elements and type(elements[0]) is list else elements
+    )
     array = numpy.empty(len(flat), dtype=object)
     array[:] = flat
     return array.reshape(shape)

@@ -68,24 +68,28 @@ def _number(x: Any) -> Any:
 
 
 def any_of(values: Iterable[Any]) -> Any:
-    """``any`` of Python, of values that are there."""
-    found: Any = False
-    for x in values:
-        if not isinstance(x, ConditionNode):
-            if x:
-                return True
-            continue
-        found = x if found is False else found | x
-    return found
+    """``any`` of Python, without a branch where the values are there already."""
+    return _searched(values, builtins.any, True, lambda x, found: found | x)
 
 
 def all_of(values: Iterable[Any]) -> Any:
-    """``all`` of Python, of values that are there."""
-    found: Any = True
+    """``all`` of Python, without a branch where the values are there already."""
+    return _searched(values, builtins.all, False, lambda x, found: found & x)
+
+
+def _searched(
+    values: Iterable[Any],
+    builtin: Callable[[Iterable[Any]], bool],
+    wanted: bool,
+    combined: Callable[[Any, Any], Any],
+) -> Any:
+    """Whether a truth value is among some."""
+    if not isinstance(values, (list, tuple)):
+        return builtin(values)
+    found: Any = None
     for x in values:
-        if not isinstance(x, ConditionNode):
-            if not x:
-                return False
-            continue
-        found = x if found is True else found & x
-    return found
+        if isinstance(x, ConditionNode):
+            found = x if found is None else combined(x, found)
+        elif bool(x) is wanted:
+            return wanted
+    return (not wanted) if found is None else found

@@ -43,15 +43,15 @@ def with_nan_last(a: Any, b: Any) -> Any:
 def sorted_of(values: Iterable[Any], /, *, key: Any = None, reverse: Any = False) -> Any:
     """``sorted`` of Python.
 
-    Where there is a NaN, what it gives hangs on the way it goes: then that way is gone, by branches.
+    Where there is a NaN, what it gives hangs on the way it goes: that way is gone, by branches.
     """
     items = list(values)
     keys = items if key is None else [key(x) for x in items]
     columns = [list(keys)] if key is None else [list(keys), items]
-    if 1 < len(items) <= LONGEST and _are_traced(keys) and _are_numbers(items):
-        if reduce(lambda so_far, x: so_far & (x == x), keys, True):
-            exchanged(columns, (lambda a, b: a < b) if reverse else (lambda a, b: b < a))
-            return columns[-1]
+    picks = 1 < len(items) <= LONGEST and _are_traced(keys) and _are_numbers(items)
+    if picks and reduce(lambda so_far, x: so_far & (x == x), keys, True):
+        exchanged(columns, (lambda a, b: a < b) if reverse else (lambda a, b: b < a))
+        return columns[-1]
     order = builtins.sorted(range(len(items)), key=keys.__getitem__, reverse=reverse)
     return [items[i] for i in order]
 

@@ -69,7 +69,7 @@ def explore(
     history: Recording | None = None,
     lines: Lines | None = None,
     training: TrainingSet | None = None,
-    max_nodes: int = 200_000,
+    max_nodes: int = 1_000_000,
 ) -> Explorer:
     """A page in which to walk through a graph and its backpropagation, node by node.
 

@@ -50,7 +50,8 @@ class Graph:
     ) -> None:
         for node in nodes:
             _check_fresh(node)
-        self.grads = gradients(nodes, 1.0)  # the nodes' own stay as they are
+        self._whole = nodes
+        self._is_checked = False
         kept, self.folded = fold(nodes, names) if names else (nodes, {})
         self.nodes = kept[::-1]
         self.index = {node: i for i, node in enumerate(self.nodes)}
@@ -105,8 +106,7 @@ class Graph:
             self.start.append(len(self.operand))
             return
         self.kind.append(self._kind_of(node, operands))
-        grad = self.grads.get(id(node), 0.0)
-        found = iter(_locals(node, grad) if output is None else output.local)
+        found = iter(self._locals(node) if output is None else output.local)
         for operand in operands:
             if isinstance(operand, Node):
                 self.operand.append(self.index[operand])
@@ -115,6 +115,20 @@ class Graph:
                 self.operand.append(self._constant(operand))
                 self.local.append(0.0)
         self.start.append(len(self.operand))
+
+    def _locals(self, node: Node) -> Sequence[float]:
+        """The local gradients by the parents; NaN where a user's function fails but is not needed.
+
+        Raises:
+            Exception: what a function that is needed raised.
+        """
+        try:
+            return node.local_grads()
+        except Exception:
+            if not self._is_checked:
+                gradients(self._whole, 1.0)  # the nodes' own stay as they are
+                self._is_checked = True
+            return [float("nan")] * len(node._parents)
 
     def _kind_of(self, node: Node, operands: Sequence[Any]) -> int:
         output = self.folded.get(node)
@@ -135,7 +149,7 @@ class Graph:
             self._unverified.append(form if own and self.codes[kind] is not None else None)
             self.forms.append(_described(operation, text, len(operands), form))
         unverified = self._unverified[kind]
-        if unverified is not None and not _agrees(unverified, node, operands):
+        if unverified is not None and not _agrees(unverified, node, self._locals(node), operands):
             self.codes[kind] = self._unverified[kind] = None
         return kind
 
@@ -199,17 +213,7 @@ def _described(
     }
 
 
-def _locals(node: Node, grad: float) -> Sequence[float]:
-    """The local gradients by the parents; NaN where a user's function fails but is not needed."""
-    try:
-        return node.local_grads()
-    except Exception:
-        if grad != 0.0:
-            raise
-        return [float("nan")] * len(node._parents)
-
-
-def _agrees(form: Form, node: Node, operands: Sequence[Any]) -> bool:
+def _agrees(form: Form, node: Node, local_grads: Sequence[float], operands: Sequence[Any]) -> bool:
     """Whether the formulas found for a user's operation give its numbers here."""
     names = dict(zip(operand_names(len(operands)), _values(operands), strict=True))
     assert form.value is not None
@@ -217,7 +221,7 @@ def _agrees(form: Form, node: Node, operands: Sequence[Any]) -> bool:
         return False
     names["y"] = node._number
     positions = [i for i, operand in enumerate(operands) if isinstance(operand, Node)]
-    for i, local in zip(positions, _locals(node, 0.0), strict=True):
+    for i, local in zip(positions, local_grads, strict=True):
         grad = form.grads[i]
         if grad is None or not _close(value(grad, names), local):
             return False

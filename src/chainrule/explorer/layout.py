@@ -7,6 +7,7 @@ passes one, the order in a column by barycenters, and heights that keep edges sh
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,11 +17,15 @@ SWEEPS = 8
 MAX_BENDS = 400  # edges that span columns are drawn straight if there would be more bends
 
 Edge = tuple[int, int]
+OUTSIDE = -1
 
 
 @dataclass
 class Layout:
-    """Columns, upper ends and bends (column and height) of the boxes of one group."""
+    """Columns, upper ends and bends (column and height) of the boxes of one group.
+
+    Edges from outside have OUTSIDE for their operand, those to outside for their result.
+    """
 
     column: list[int]
     y: list[float]
@@ -28,27 +33,38 @@ class Layout:
 
 
 @functools.lru_cache(maxsize=1000)
-def lay_out(sizes: tuple[float, ...], edges: tuple[Edge, ...]) -> Layout:
+def lay_out(
+    sizes: tuple[float, ...], edges: tuple[Edge, ...], crossing: tuple[Edge, ...] = ()
+) -> Layout:
     """Lay out boxes of some heights with edges from operands to results.
 
     The trips of a loop are alike: their layout is found once.
+
+    Args:
+        sizes: the heights.
+        edges: between boxes, by their places.
+        crossing: edges that come from outside, or go there.
     """
     forward = _without_cycles(len(sizes), edges)
     column = _columns(len(sizes), forward)
     heights = list(sizes)
     place = list(column)  # of boxes, then bends
     chains: dict[Edge, list[int]] = {}
-    total = sum(column[b] - column[a] - 1 for a, b in forward)
+    last = max(column, default=0)
+    spans = {(a, b): (column[a] + 1, column[b]) for a, b in forward}
+    for a, b in crossing:
+        spans[a, b] = (0, column[b]) if a == OUTSIDE else (column[a] + 1, last + 1)
+    total = sum(end - begin for begin, end in spans.values())
     links: list[Edge] = []
-    for a, b in forward:
-        chain = []
-        if total <= MAX_BENDS:
-            for middle in range(column[a] + 1, column[b]):
-                chain.append(len(place))
-                place.append(middle)
-                heights.append(BEND)
-        chains[a, b] = chain
-        links += zip([a, *chain], [*chain, b], strict=True)
+    for edge, (begin, end) in spans.items():
+        chain = list(range(len(place), len(place) + max(end - begin, 0)))
+        if total > MAX_BENDS:
+            chain = []
+        place += range(begin, begin + len(chain))
+        heights += [BEND] * len(chain)
+        chains[edge] = chain
+        stops = [stop for stop in (edge[0], *chain, edge[1]) if stop != OUTSIDE]
+        links += itertools.pairwise(stops)
     count = 1 + max(place, default=-1)
     columns: list[list[int]] = [[] for _ in range(count)]
     for item, at in enumerate(place):

@@ -18,10 +18,10 @@ from typing import Any
 from chainrule.drawing.style import printable
 from chainrule.explorer.graph import Graph, short_name
 from chainrule.explorer.javascript import arithmetic, asset
-from chainrule.explorer.layout import lay_out
+from chainrule.explorer.layout import OUTSIDE, lay_out
 from chainrule.explorer.recording import Recording
 from chainrule.explorer.training import TrainingSet
-from chainrule.explorer.tree import Group, tree_of
+from chainrule.explorer.tree import Group, places, tree_of
 
 NODE_SIZE = (116.0, 56.0)
 GROUP_SIZE = (156.0, 64.0)
@@ -37,6 +37,7 @@ SCRIPTS = (
     "explorer.js",
 )
 HISTORY_STEPS = 2000
+Edges = dict[tuple[int, int], None]  # a set in order
 
 
 def page(
@@ -70,6 +71,7 @@ def page(
     given = title or names.get(len(graph.nodes) - 1) or "Computational graph"
     title = short_name(printable(given))
     data |= {"title": title, "names": names, "history": _replay(graph, history)}
+    data["places"] = {short_name(printable(text)): at for text, at in places(graph).items()}
     data["training"] = None if training is None else training.described(graph.index)
     return Template(asset("page.html")).substitute(
         title=html.escape(title),
@@ -149,12 +151,14 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
             described.append((short_name(printable(group.name)), 2, group.size, {}))
             continue
         place = {box: i for i, box in enumerate(boxes)}
-        inside = edges.get(number[group], {})
+        inside, crossing = edges.get(number[group], ({}, {}))
+        place[OUTSIDE] = OUTSIDE
+        boxes.append(OUTSIDE)
         layout = lay_out(
-            tuple(GROUP_SIZE[1] if box >= count else NODE_SIZE[1] for box in boxes),
-            tuple((place[a], place[b]) for a, b in inside),
+            tuple(GROUP_SIZE[1] if box >= count else NODE_SIZE[1] for box in boxes[:-1]),
+            *(tuple((place[a], place[b]) for a, b in some) for some in (inside, crossing)),
         )
-        for i, box in enumerate(boxes):
+        for i, box in enumerate(boxes[:-1]):
             column[box], y[box] = layout.column[i], round(layout.y[i])
         bends = {
             f"{boxes[a]},{boxes[b]}": [[at, round(v)] for at, v in points]
@@ -175,26 +179,31 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
     }
 
 
-def _edges_by_group(graph: Graph, parent: array[int]) -> dict[int, dict[tuple[int, int], None]]:
-    """For each group, the edges between its boxes, in the order of evaluation."""
+def _edges_by_group(graph: Graph, parent: array[int]) -> dict[int, tuple[Edges, Edges]]:
+    """For each group, the edges between its boxes, and those that come from outside or go there."""
     depth = array("i", [0]) * len(parent)
     for box in range(len(graph.nodes), len(parent)):
         depth[box] = depth[parent[box]] + 1 if parent[box] >= 0 else 0
     for box in range(len(graph.nodes)):
         depth[box] = depth[parent[box]] + 1
-    found: dict[int, dict[tuple[int, int], None]] = {}
+    found: dict[int, tuple[Edges, Edges]] = {}
+
+    def edges(group: int) -> tuple[Edges, Edges]:
+        return found.setdefault(group, ({}, {}))
+
     for node in range(len(graph.nodes)):
-        for slot in range(graph.start[node], graph.start[node + 1]):
-            a, b = graph.operand[slot], node
+        for operand in graph.operands(node):
+            a, b = operand, node
             if a < 0:
                 continue
-            while depth[a] > depth[b]:
-                a = parent[a]
-            while depth[b] > depth[a]:
-                b = parent[b]
             while parent[a] != parent[b]:
-                a, b = parent[a], parent[b]
-            found.setdefault(parent[a], {})[a, b] = None
+                if depth[a] >= depth[b]:
+                    edges(parent[a])[1][a, OUTSIDE] = None
+                    a = parent[a]
+                else:
+                    edges(parent[b])[1][OUTSIDE, b] = None
+                    b = parent[b]
+            edges(parent[a])[0][a, b] = None
     return found
 
 

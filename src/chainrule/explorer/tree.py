@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TypeGuard
 
 import numpy
@@ -77,6 +77,21 @@ def tree_of(graph: Graph, names: dict[int, str]) -> Group:
     return whole
 
 
+def places(graph: Graph) -> dict[str, list[int]]:
+    """Leaves in no group whose results are in groups that end alike: layer 1 › neuron 2.
+
+    Weights that all samples of a batch use are told by the layer and neuron.
+    """
+    found: dict[str, list[int]] = {}
+    for leaf, nodes in _users(graph).items():
+        paths = {graph.nodes[node].groups[::-1] for node in nodes}
+        alike = takewhile(lambda names: len({*names}) == 1, zip(*paths, strict=False))
+        common = [names[0] for names in alike][::-1]
+        if common and not graph.nodes[leaf].groups and len(paths) > 1:
+            found.setdefault(" › ".join(common), []).append(leaf)
+    return found
+
+
 def _users(graph: Graph) -> dict[int, list[int]]:
     """The nodes computed from each leaf."""
     found: dict[int, list[int]] = {}
@@ -132,10 +147,10 @@ def _is_loop(box: int | Group) -> TypeGuard[Group]:
 
 
 def _call(loop: Group, names: dict[int, str]) -> None:
-    """Name a loop after its result, and the result of each of its trips: price × 252, price₇."""
+    """Name a loop after its result, and the result of each of its trips: price, price₇."""
     results = [max(trip.nodes()) for trip in loop.trips]
     name = names.get(results[-1], "").rstrip(SUBSCRIPTS)
-    loop.name = f"{name or 'loop'} × {len(results)}"
+    loop.name = name
     for i, node in enumerate(results if name else ()):
         names.setdefault(node, name + subscript(i + 1))
 

@@ -253,7 +253,6 @@ class TracedArray(NodeArray):
             return _looked_up(self, key)
         return super().__getitem__(key)
 
-
     def __setitem__(self, key: Any, value: Any) -> None:
         if conditions.hold(key):
             if key.shape == self.shape and numpy.ndim(value) == 0:  # no branch

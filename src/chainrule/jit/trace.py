@@ -333,6 +333,7 @@ class Trace:
         segments, values = True, False
         while True:
             recorder = Recorder(forced, plain, segments, values)
+            failed = False
             try:
                 if self._run(recorder, captured, plain):
                     break
@@ -360,14 +361,23 @@ class Trace:
             except NodesWanted:
                 self._wholes = False
                 continue
-            except Exception:
+            except Exception as error:
                 if self._wholes and self._inputs.are_whole:
                     self._wholes = False  # NumPy may have handed on what stands for their nodes
                     continue
-                if values or not recorder.recorded.unknown:
+                if not values and recorder.recorded.unknown:
+                    values = True  # perhaps a NaN that stood for an unknown value was the reason
+                    continue
+                if not recorder.speculation.used:
                     raise
-                values = True  # perhaps a NaN that stood for an unknown value was the reason
-                continue
+                if recorder.speculation.fail(error):
+                    if forced:
+                        raise Restart from None
+                    continue
+                failed = True
+            if failed:
+                self._suspend(captured, plain)
+                raise Restart
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
@@ -377,6 +387,19 @@ class Trace:
         self.split = recorder.split
         self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
+
+    def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
+        """Run the function with a guard at each branch, to see whether an exception is its own.
+
+        If it is, it is raised; if not, branches are guards for good.
+        """
+        branches = plain.branches
+        branches.suspended = True
+        try:
+            self._record((), captured, plain)
+        finally:
+            branches.suspended = False
+        branches.refuse_all("an exception is raised")
 
     def _run(self, recorder: Recorder, captured: Sequence[Node], plain: PlainSites) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
@@ -395,8 +418,6 @@ class Trace:
             except Exception as error:
                 if isinstance(error, EndlessError):
                     raise
-                if plain.branches.refuse_all("an exception is raised"):
-                    raise Refused from error
                 if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
                     raise Unrolled from error
                 if "conditions" in recorder.tried & plain.once:  # bools may do where they do not

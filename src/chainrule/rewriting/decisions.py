@@ -58,17 +58,21 @@ class Decisions:
     Attributes:
         asked: the places that have branched by traced values, in order.
         ends: whether the end of a loop is asked after some iterations, by what came before.
+        suspended: whether all are guards for the moment.
     """
 
     def __init__(self) -> None:
         self.asked: dict[Site, None] = {}
         self.ends: dict[Any, bool] = {}
+        self.suspended = False
         self._both: set[Site] = set()
         self._guards: dict[Site, str] = {}  # and why they are
         self._later: set[Site] = set()
 
     def are_both(self, site: Site) -> bool:
         """Whether both sides of a branch are computed."""
+        if self.suspended:
+            return False
         return site in self._both or (
             site.eager and site not in self._later and self.may_be_both(site)
         )
@@ -76,7 +80,7 @@ class Decisions:
     @property
     def any_both(self) -> bool:
         """Whether some compute both sides that do not from the beginning."""
-        return bool(self._both)
+        return bool(self._both) and not self.suspended
 
     def may_be_both(self, site: Site) -> bool:
         """Whether it is possible, as far as is known."""

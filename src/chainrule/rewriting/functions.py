@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import sysconfig
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from chainrule import forking
-from chainrule.transforms import Transformed
 from chainrule.tracing import PROGRESS
+from chainrule.transforms import Transformed
 
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, source_of
@@ -19,12 +18,10 @@ from .tree import RUNTIME, Rewriter, Sites
 _MOST: Final = 10_000
 """Functions of which it is kept how they are rewritten."""
 _OTHERS: Final = tuple(
-    os.path.join(os.path.realpath(path), "")
-    for path in (
-        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    )
+    os.path.join(os.path.dirname(os.path.realpath(file)), "")
+    for file in (os.path.dirname(__file__), os.__file__)
 )
+_PACKAGES: Final = {"site-packages", "dist-packages"}
 """Where no functions of the user's are."""
 
 
@@ -40,6 +37,7 @@ class Rewritten:
         self.code = code
         self._lock = forking.lock()
         self._forms: dict[bool, CodeType | None] = {}
+        self._made_of: dict[bool, tuple[FunctionType, Any, FunctionType]] = {}
         self.harmful = ""
         self._sites = Sites()
         self._runtime = Runtime(self._sites.all)
@@ -58,6 +56,9 @@ class Rewritten:
             of: the function.
             whole: whether branches by statements may run both their sides.
         """
+        known = self._made_of.get(whole)
+        if known is not None and known[0] is of and known[1] is of.__defaults__:
+            return known[2]
         code = self._form(whole)
         if code is None:
             return None
@@ -67,7 +68,10 @@ class Rewritten:
         made = FunctionType(code, of.__globals__, of.__name__, of.__defaults__, closure)
         made.__kwdefaults__ = of.__kwdefaults__
         made.__dict__ = of.__dict__
-        made.__qualname__, made.__doc__, made.__module__ = of.__qualname__, of.__doc__, of.__module__
+        for name in ("__qualname__", "__doc__", "__module__"):
+            setattr(made, name, getattr(of, name))
+        if of.__closure__ is None:  # there are few of the code
+            self._made_of[whole] = of, of.__defaults__, made
         return made
 
     def _form(self, whole: bool) -> CodeType | None:
@@ -92,7 +96,7 @@ class Rewritten:
 
 def _why_left(code: CodeType) -> str:
     file = os.path.realpath(code.co_filename)
-    if file.startswith(_OTHERS):
+    if file.startswith(_OTHERS) or not _PACKAGES.isdisjoint(file.split(os.sep)):
         return "it is a library's"
     return ""
 
@@ -133,7 +137,7 @@ def rewritten(function: Any, pure: bool) -> Any:
     if kind is MethodType and type(function.__func__) is FunctionType:
         other = rewritten(function.__func__, pure)
         return None if other is None else MethodType(other, function.__self__)
-    if kind is not type and type(called := getattr(kind, "__call__", None)) is FunctionType:
+    if kind is not type and type(called := _called(kind)) is FunctionType:
         if kind.__module__.startswith("chainrule."):
             return None if pure else _around(function)
         other = rewritten(called, pure)
@@ -146,6 +150,11 @@ def rewritten(function: Any, pure: bool) -> Any:
         if inner is not function.func:
             return functools.partial(inner, *function.args, **function.keywords)
     return function
+
+
+def _called(kind: type) -> Any:
+    """What is called where an object of a class is."""
+    return next((x.__dict__["__call__"] for x in kind.__mro__ if "__call__" in x.__dict__), None)
 
 
 def _around(function: Any) -> Any:

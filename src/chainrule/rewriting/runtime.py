@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import operator
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType
 from typing import Any, Final
 
 from chainrule import picks, sorting
@@ -18,10 +20,14 @@ from .picking import UNBOUND
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
+    builtins.all: picks.all_of,
+    builtins.any: picks.any_of,
     builtins.max: picks.max_of,
     builtins.min: picks.min_of,
     builtins.sorted: sorting.sorted_of,
 }
+_KEYED: Final = (picks.max_of, picks.min_of, sorting.sorted_of)
+"""What may call a function that it is given."""
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
     "Sub": operator.isub,
@@ -116,8 +122,12 @@ class Runtime:
     def attribute(self, x: Any, name: str) -> Any:
         """An attribute."""
         found = _uncertain()
-        if found is not None and not values.has_plain(x, name):
-            found.refuse_here(f"the attribute {name} may run code")
+        if found is not None:
+            reads = values.read_by(x, name)
+            if isinstance(reads, property):
+                return self.call(reads.fget)(x)
+            if reads is not None:
+                found.refuse_here(f"the attribute {name} may run code")
         return getattr(x, name)
 
     def changed(self, symbol: str, x: Any, y: Any) -> Any:
@@ -127,21 +137,40 @@ class Runtime:
             found.refuse_here(f"{type(x).__name__} is changed")
         return _IN_PLACE[symbol](x, y)
 
+    def store(self, value: Any, owner: Any, index: Any) -> None:
+        """Assign an element."""
+        found = _uncertain()
+        if found is None:
+            owner[index] = value
+        else:
+            found.store(owner, index, value)
+
+    def store_changed(self, symbol: str, value: Any, owner: Any, index: Any) -> None:
+        """Assign an element what ``+=`` and its kin give."""
+        self.store(self.changed(symbol, self.value(owner[index]), value), owner, index)
+
     # Calls
+
+    def search(self, number: int, function: Any) -> Any:
+        """What is called in the place of ``any`` or ``all`` of what a generator gives."""
+        if function is not builtins.any and function is not builtins.all:
+            return self.call(function)
+        found = current()
+        if found is None:
+            return function
+        return functools.partial(found.search, self._sites[number], function is builtins.any)
 
     def call(self, function: Any) -> Any:
         """What is called in the place of something."""
         from .functions import rewritten
 
         found = _uncertain()
-        try:
+        if type(function) is BuiltinFunctionType:
             function = _PICKS.get(function, function)
-        except TypeError:  # it has no hash
-            pass
         if found is None:
             return rewritten(function, False)
         if values.is_pure(function):
-            return function
+            return function if function not in _KEYED else functools.partial(found.keyed, function)
         other = rewritten(function, True)
         if other is None:
             name = getattr(function, "__name__", type(function).__name__)

@@ -6,11 +6,13 @@ lambda on the line, code that something else has rewritten).
 """
 
 from __future__ import annotations
-
 import __future__
+
 import ast
+import contextlib
 import copy
 import linecache
+from collections.abc import Iterator
 from functools import reduce
 from operator import or_
 from types import CodeType
@@ -36,10 +38,12 @@ class Source(NamedTuple):
     Attributes:
         tree: its own, of which nothing may be changed.
         class_name: the class around it, whose name is part of private names; "" for none.
+        imported: the names that the module imports: calls of their attributes are other code.
     """
 
     tree: Function
     class_name: str
+    imported: tuple[str, ...]
 
 
 class NoSource(Exception):
@@ -56,7 +60,8 @@ def source_of(code: CodeType, values: dict[str, Any]) -> Source:
     Raises:
         NoSource: if it is not certain; says why.
     """
-    for source in _functions(code.co_filename, values).get((code.co_firstlineno, code.co_name), ()):
+    file = _parsed(code.co_filename, values)
+    for source in _functions(file, code.co_firstlineno, code.co_name):
         try:
             found = compiled(source, source.tree, code, code.co_freevars)
         except (SyntaxError, ValueError):
@@ -80,10 +85,15 @@ def compiled(source: Source, tree: Function, code: CodeType, around: tuple[str, 
         inner = ast.copy_location(ast.Expr(inner), tree)
     module = ast.parse(f"def around({', '.join(around)}):\n    pass")
     outer: Any = module.body[0]
+    if source.imported:
+        module.body.insert(0, ast.Import([ast.alias(name) for name in source.imported]))
+    place, name = outer.body, source.class_name or getattr(tree, "name", "")
     if source.class_name:
-        outer.body = ast.parse(f"class {source.class_name}:\n    pass").body
-        outer = outer.body[0]
-    outer.body = [inner]
+        place[:] = ast.parse(f"class {source.class_name}:\n    pass").body
+        outer = place[0]
+    outer.body[:] = [inner]
+    if name and name not in around:  # it is no variable of a function around it
+        place.insert(0, ast.Global([name]))
     ast.fix_missing_locations(module)
     flags = code.co_flags & _FUTURE
     whole = compile(module, code.co_filename, "exec", flags, dont_inherit=True)
@@ -144,40 +154,74 @@ def _constant_key(x: object) -> Any:
     return type(x), text
 
 
+class _File(NamedTuple):
+    """A file, read and parsed; see Source."""
+
+    lines: list[str]
+    module: ast.Module
+    imported: tuple[str, ...]
+
+
 _LOCK: Final = forking.lock()
-_FILES: Final[dict[str, tuple[list[str], dict[tuple[int, str], list[Source]]]]] = {}
-"""By file: its lines, and the functions in it by line and name."""
+_FILES: Final[dict[str, _File]] = {}
 
 
-def _functions(file: str, values: dict[str, Any]) -> dict[tuple[int, str], list[Source]]:
+def _parsed(file: str, values: dict[str, Any]) -> _File:
     linecache.checkcache(file)
     lines = linecache.getlines(file, values)
     with _LOCK:
         known = _FILES.get(file)
-        if known is not None and known[0] is lines:
-            return known[1]
-    found: dict[tuple[int, str], list[Source]] = {}
+        if known is not None and known.lines is lines:
+            return known
+    module = ast.Module([], [])
     if lines and len(lines) <= MOST_LINES:
-        try:
-            _collect(ast.parse("".join(lines)), "", found)
-        except (SyntaxError, ValueError, RecursionError):
-            found = {}
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+            module = ast.parse("".join(lines))
+    found = _File(lines, module, tuple(sorted(_imported(module))))
     with _LOCK:
-        _FILES[file] = lines, found
+        _FILES[file] = found
     return found
 
 
-def _collect(root: ast.AST, name: str, found: dict[tuple[int, str], list[Source]]) -> None:
-    """Put the functions in a tree with what they are found by."""
-    waiting = [(root, name)]
+def _functions(file: _File, line: int, name: str) -> Iterator[Source]:
+    """The functions of a name that begin in a line, the first one last."""
+    waiting: list[tuple[ast.AST, str]] = [(file.module, "")]
     while waiting:
         node, around = waiting.pop()
         if isinstance(node, ast.ClassDef):
             around = node.name
         elif isinstance(node, ast.Lambda):
-            found.setdefault((node.lineno, "<lambda>"), []).append(Source(node, around))
-        elif isinstance(node, ast.FunctionDef):
-            first = min([node.lineno, *(x.lineno for x in node.decorator_list)])
-            if not getattr(node, "type_params", ()):
-                found.setdefault((first, node.name), []).append(Source(node, around))
-        waiting += [(child, around) for child in ast.iter_child_nodes(node)]
+            if name == "<lambda>" and node.lineno == line:
+                yield Source(node, around, file.imported)
+        elif (
+            isinstance(node, ast.FunctionDef)
+            and node.name == name
+            and _first_line(node) == line
+            and not getattr(node, "type_params", ())
+        ):
+            yield Source(node, around, file.imported)
+        waiting += [
+            (child, around)
+            for child in ast.iter_child_nodes(node)
+            if not hasattr(child, "lineno") or _first_line(child) <= line <= child.end_lineno
+        ]
+
+
+def _first_line(node: Any) -> int:
+    """Where a node begins, with its decorators."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *[x.lineno for x in decorators]])
+
+
+def _imported(module: ast.Module) -> set[str]:
+    """The names that a module imports, functions and classes aside."""
+    names = set()
+    waiting: list[ast.AST] = [module]
+    for node in waiting:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {x.asname or x.name.partition(".")[0] for x in node.names} - {"*"}
+        elif isinstance(node, (ast.stmt, ast.Module, ast.excepthandler)) and not isinstance(
+            node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        ):
+            waiting += ast.iter_child_nodes(node)
+    return names

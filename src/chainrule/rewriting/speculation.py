@@ -7,8 +7,10 @@ the trace starts anew with a guard in its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import numpy
 
 from chainrule.comparing import ConditionNode, negated
 from chainrule.node import Node
@@ -17,12 +19,14 @@ from chainrule.tracing import PROGRESS
 from .decisions import FEW, Changed, Decisions, Refused, Site
 from .exits import Exit
 from .picking import UNBOUND, pick
+from .values import is_value
 
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
 
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
+
 
 class One:
     """A branch of which one side runs.
@@ -63,13 +67,18 @@ class Both:
         condition: of the first side.
     """
 
-    __slots__ = ("_condition", "_inverse", "_since", "_speculation", "first", "site")
+    __slots__ = (
+        *("_condition", "_first", "_inverse", "_since", "_speculation", "_stored"),
+        *("first", "site"),
+    )
     both = then = otherwise = True
 
     def __init__(self, speculation: Speculation, site: Site, condition: Any) -> None:
         self._speculation = speculation
         self._condition = condition
         self._inverse: Any = None
+        self._stored: list[tuple[Any, Any, Any]] = []  # what holds elements, where, and the old one
+        self._first: list[tuple[Any, Any, Any]] = []  # the same, with what the first side stores
         self._since = Node(0.0)
         self.site = site
         self.first = True
@@ -84,14 +93,34 @@ class Both:
             self._inverse = negated(self._condition)
         return self._inverse
 
-    def end(self) -> None:
-        """Go on after it."""
+    def end(self, values: Sequence[Any] = ()) -> None:
+        """Go on after it, with values that it gives."""
         self._end()
+        self._check(values)
 
     def flip(self) -> None:
         """Go to the second side."""
         self._speculation.check_innermost(self)
+        self._first = self.undone()
         self.first = False
+
+    def store(self, owner: Any, index: Any, value: Any) -> None:
+        """Assign an element of a list or array."""
+        self._stored.append((owner, index, owner[index]))
+        owner[index] = value
+
+    @property
+    def stores(self) -> bool:
+        """Whether it has assigned elements."""
+        return bool(self._stored or self._first)
+
+    def undone(self) -> list[tuple[Any, Any, Any]]:
+        """Take back what the side has assigned; gives that."""
+        new = [(owner, index, owner[index]) for owner, index, _ in self._stored]
+        for owner, index, old in reversed(self._stored):
+            owner[index] = old
+        self._stored = []
+        return new
 
     def picked(self, first: Any, _: None, second: Any) -> Any:
         """The value that the condition picks."""
@@ -104,7 +133,10 @@ class Both:
     def merged(self, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
         """What variables are after the branch, by what they are after each side."""
         self._end()
-        return [self._pick(x, y) for x, y in zip(first, second, strict=True)]
+        found = [self._pick(x, y) for x, y in zip(first, second, strict=True)]
+        if any(x is UNBOUND for x in found):
+            self._speculation.dropped.append(self.site)
+        return found
 
     def joined(self, first: Any, second: Any) -> Any:
         """The value of ``and`` or ``or``, whose second part has run."""
@@ -115,8 +147,25 @@ class Both:
         return pick(self._condition, second, first)
 
     def _end(self) -> None:
-        self._speculation.check_innermost(self)
-        self._speculation.sides.pop()
+        speculation = self._speculation
+        speculation.check_innermost(self)
+        if not self.stores:
+            speculation.sides.pop()
+            return
+        found: dict[Any, list[Any]] = {}
+        for place, stored in enumerate((self._first, self.undone())):
+            for owner, index, value in stored:
+                known = found.setdefault((id(owner), index), [owner, index, *[owner[index]] * 2])
+                known[2 + place] = value
+        picked = [(*x[:2], self._pick(*x[2:])) for x in found.values()]
+        if any(value is UNBOUND for _, _, value in picked):
+            speculation.refuse([self.site], "its sides assign elements of other kinds")
+        speculation.sides.pop()
+        for owner, index, value in picked:
+            if speculation.sides:
+                speculation.sides[-1].store(owner, index, value)
+            else:
+                owner[index] = value
 
     def _pick(self, first: Any, second: Any) -> Any:
         if first is second:
@@ -129,6 +178,16 @@ class Both:
             self._speculation.long(self.site)
         if any(_may_raise(x, self._since) for x in values):
             self._speculation.refuse([self.site], "a look-up in it may fail")
+
+
+def _takes(owner: Any, index: Any) -> bool:
+    """Whether an element can be assigned, and taken back."""
+    if type(owner) is list:
+        return type(index) is int and -len(owner) <= index < len(owner)
+    if not isinstance(owner, numpy.ndarray) or owner.dtype != object or not is_value(owner):
+        return False
+    key = index if type(index) is tuple else (index,)
+    return all(type(x) is int for x in key) and len(key) == owner.ndim
 
 
 def _may_raise(x: Any, since: Node) -> bool:
@@ -159,6 +218,8 @@ class Speculation:
         exits: the ends of functions, loops and iterations that run, the outermost first.
         partial: whether some lanes have left one of these before others.
         failed: whether the trace has been given up.
+        used: whether anything has run that may be in vain.
+        dropped: the branches after which a variable has no value, as none could be picked.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -169,6 +230,8 @@ class Speculation:
         self.exits: list[Exit] = []
         self.partial = False
         self.failed = False
+        self.used = False
+        self.dropped: list[Site] = []
         self._ends = 0
         self._asking = False
 
@@ -230,6 +293,7 @@ class Speculation:
                 return THEN if decided else OTHERWISE
             if sum(x.site is site for x in self.sides) > 1:
                 self.refuse([site], "it is inside a side of its own")
+            self.used = True
             return Both(self, site, condition)
         return THEN if self.outcome(site, condition) else OTHERWISE
 
@@ -243,15 +307,59 @@ class Speculation:
         if len(guards) > before:
             counts = self._counts
             counts[site] = counts.get(site, 0) + 1
-            if counts[site] > FEW and decisions.convert([x for x, n in counts.items() if n > 1]):
+            often = [x for x, n in counts.items() if n > 1] if counts[site] > FEW else []
+            if not decisions.suspended and decisions.convert(often):
                 self.failed = True
                 raise Changed
         return outcome
+
+    def search(self, site: Site, wanted: bool, values: Iterable[Any]) -> Any:
+        """Whether a truth value is among those that a generator gives: ``any`` or ``all``.
+
+        Where it hangs on traced values whether the search goes on, it does in vain for some.
+        """
+        found: Any = None
+        side: Any = None
+        for x in values:
+            if isinstance(x, ConditionNode):
+                if side is not None:
+                    side.end([x])
+                found = x if found is None else (found | x if wanted else found & x)
+                side = self.split(site, negated(found) if wanted else found)
+                if side.both:
+                    continue
+                if not side.then:
+                    return wanted
+                found = side = None
+            elif bool(x) is wanted:
+                found = wanted
+                break
+        if side is not None:
+            side.end()
+        return (not wanted) if found is None else found
+
+    def keyed(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a function gives that may call another one, its key: here it must not."""
+        if options.get("key") is not None:
+            self.refuse_here("a key may have an effect")
+        return function(*args, **options)
 
     def check_innermost(self, side: Both) -> None:
         """See that a branch is the one that was opened last: none was left by an exception."""
         if not self.sides or self.sides[-1] is not side:
             self.refuse([x.site for x in (*self.sides, side)], "an exception is raised")
+
+    def fail(self, error: Exception) -> bool:
+        """Give up this trace because of an exception; gives whether that may be of its branches."""
+        self.give_up()
+        if self.sides:
+            self._decisions.refuse([self.sides[-1].site], "an exception is raised")
+        elif self.dropped and isinstance(error, NameError):
+            why = "a variable has no value, or not a number, on one side"
+            self._decisions.refuse(self.dropped, why)
+        else:
+            return False
+        return True
 
     def check_none_left(self) -> None:
         """See that no branch is open, and none has been given up: at the end of a trace."""
@@ -264,6 +372,8 @@ class Speculation:
         """See that no branch is open where an exception has been caught: it came of one then."""
         if self.uncertain:
             self.refuse_here("an exception is raised")
+        if self.dropped:
+            self.refuse(self.dropped, "a variable has no value, or not a number, on one side")
 
     def before_guard(self) -> None:
         """See that a guard may be asked."""
@@ -283,8 +393,20 @@ class Speculation:
             Refused: always.
         """
         self._decisions.refuse(sites, why)
-        self.failed = True
+        self.give_up()
         raise Refused
+
+    def give_up(self) -> None:
+        """Take back what has been done in vain."""
+        self.failed = True
+        for side in reversed(self.sides):
+            side.undone()
+
+    def store(self, owner: Any, index: Any, value: Any) -> None:
+        """Assign an element where that may be in vain."""
+        if self.partial or not _takes(owner, index):
+            self.refuse_here("an element is assigned")
+        self.sides[-1].store(owner, index, value)
 
     def long(self, site: Site) -> None:
         """Let a branch with long sides be a guard, as long as it is not asked often."""
@@ -297,4 +419,3 @@ def current() -> Speculation | None:
     """That of the trace that is being recorded."""
     recorder: Any = PROGRESS.recorder
     return None if recorder is None else recorder.speculation
-

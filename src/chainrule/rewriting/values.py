@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import builtins
 import math as python_math
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Final
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any, Final, NamedTuple
 
 import numpy
 
-from chainrule import math, picks
+from chainrule import math, picks, sorting
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
 
@@ -24,6 +24,15 @@ _VALUES: Final = frozenset(
 )
 """Whose operators have no effect."""
 
+_PLAIN: Final = (
+    *(FunctionType, staticmethod, classmethod, MemberDescriptorType),
+    type(NamedTuple("_Pair", [("first", int)]).first),  # type: ignore[attr-defined]
+)
+"""What an attribute of a class may be that runs no code where it is read."""
+
+_READING: Final[tuple[Any, ...]] = tuple(
+    x.__getattribute__ for x in (object, tuple, list, dict, float, int, str)
+)
 _BUILTINS: Final = (
     *(abs, all, any, bool, dict, divmod, enumerate, float, int, isinstance, len, list, max, min),
     *(pow, range, reversed, round, sorted, sum, tuple, zip),
@@ -33,18 +42,69 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
     tuple: frozenset(["count", "index"]),
     dict: frozenset(["get", "items", "keys", "values", "copy"]),
     numpy.ndarray: frozenset(
-        "sum mean dot copy reshape ravel flatten max min prod cumsum transpose tolist".split()
+        [
+            "sum",
+            "mean",
+            "dot",
+            "copy",
+            "reshape",
+            "ravel",
+            "flatten",
+            "max",
+            "min",
+            "prod",
+            "cumsum",
+            "transpose",
+            "tolist",
+        ]
     ),
 }
-_ARRAYS: Final = (
-    "abs all any arange array asarray clip concatenate copy cos cumprod cumsum diff dot exp eye"
-    " full inner linspace log max mean min ones outer prod sin sqrt stack sum tanh where zeros"
-    " zeros_like ones_like full_like empty maximum minimum"
-).split()
+_ARRAYS: Final = [
+    "abs",
+    "all",
+    "any",
+    "arange",
+    "array",
+    "asarray",
+    "clip",
+    "concatenate",
+    "copy",
+    "cos",
+    "cumprod",
+    "cumsum",
+    "diff",
+    "dot",
+    "exp",
+    "eye",
+    "full",
+    "inner",
+    "linspace",
+    "log",
+    "max",
+    "mean",
+    "min",
+    "ones",
+    "outer",
+    "prod",
+    "sin",
+    "sqrt",
+    "stack",
+    "sum",
+    "tanh",
+    "where",
+    "zeros",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "empty",
+    "maximum",
+    "minimum",
+]
 
 
 def _pure() -> set[int]:
     functions: list[Any] = [*_BUILTINS, picks.max_of, picks.min_of, picks.any_of, picks.all_of]
+    functions.append(sorting.sorted_of)
     for module in (math, python_math):
         functions += [x for name, x in vars(module).items() if name[0] != "_" and callable(x)]
     functions += [getattr(numpy, name) for name in _ARRAYS]
@@ -77,20 +137,24 @@ def is_pure(function: Any) -> bool:
     return False
 
 
-def has_plain(x: Any, name: str) -> bool:
-    """Whether reading an attribute runs no code."""
+def read_by(x: Any, name: str) -> Any:
+    """What runs where an attribute is read: None where no code does, else what that is."""
     kind = type(x)
     if kind is ModuleType or is_value(x):
-        return True
-    if kind.__getattribute__ is not object.__getattribute__:
-        return False
+        return None
+    if kind is super:
+        kind = x.__self_class__
+    if kind.__getattribute__ not in _READING:
+        return kind.__getattribute__
+    held = name in getattr(x, "__dict__", ())
     for base in kind.__mro__:
         if name in base.__dict__:
             found = base.__dict__[name]
-            plain = isinstance(found, (FunctionType, staticmethod, classmethod))
-            slot = type(found).__name__ == "member_descriptor"
-            return plain or slot or not hasattr(type(found), "__get__")
-    return name in getattr(x, "__dict__", ())
+            reads = type(found)
+            if isinstance(found, _PLAIN) or not hasattr(reads, "__get__"):
+                return None
+            return None if held and not hasattr(reads, "__set__") else found
+    return None if held else name
 
 
 def may_change(x: Any) -> bool:

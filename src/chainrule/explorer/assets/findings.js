@@ -88,6 +88,24 @@ class Findings {
     return { values, grads, oddValues, oddGrads };
   }
 
+  // Why a gradient is 0: the results, on the ways to the root, whose local gradient is 0
+  stops(node) {
+    const { graph } = this;
+    const found = new Set();
+    const waiting = [node];
+    const seen = new Set(waiting);
+    for (const i of waiting) {
+      for (const r of graph.usesOf(i)) {
+        for (let slot = graph.start[r]; slot < graph.start[r + 1]; slot += 1) {
+          if (graph.operand[slot] !== i) continue;
+          if (graph.local[slot] === 0) found.add(r);
+          else if (graph.grad[r] === 0 && !seen.has(r)) { seen.add(r); waiting.push(r); }
+        }
+      }
+    }
+    return [...found];
+  }
+
   // A shortest path of results from a node to the root
   pathToRoot(node) {
     const { graph } = this;

@@ -33,6 +33,8 @@ class Graph {
     this.stale = new Uint8Array(this.kind.length);
     this.backpropagate();
     this.names = data.names;
+    this.places = new Map(); // of leaves that groups have in common
+    for (const [place, leaves] of Object.entries(data.places)) for (const leaf of leaves) this.places.set(leaf, place);
     this.parent = unpacked(data.parent); // the group around a box
     this.groups = data.groups.map((group) => { // of a trip there may be the size only
       const [name, part, size, bends] = typeof group === 'number' ? ['', 1, group, {}] : group;
@@ -117,8 +119,9 @@ class Graph {
 
   // What a person calls it
   titleOf(box) {
-    if (box >= this.count) return this.groups[box - this.count].name || 'graph';
-    return names.label(box);
+    if (box < this.count) return names.label(box);
+    const { name, loop } = this.groups[box - this.count];
+    return loop ? `${isolated(name || 'loop')} × ${loop.trips.length}` : name || 'graph';
   }
 
   // Of each group, what the places of nodes in it are told by: the innermost of the user's groups;
@@ -134,10 +137,13 @@ class Graph {
     return mine.map((home, i) => (home === this.count ? trips[i] : home));
   }
 
+  // What an unnamed node is told apart in: its group, or the place of a leaf
+  scopeOf(node) { return this.places.get(node) ?? this.groupOf(node); }
+
   groupOf(node) { return node < this.count ? this.homes[this.parent[node] - this.count] : this.count; }
 
   groupsOf(node) {
-    const found = [];
+    const found = this.places.has(node) ? [this.places.get(node)] : [];
     const { trip } = this.groups[this.groupOf(node) - this.count];
     for (let box = this.groupOf(node); box > this.count; box = this.parent[box]) {
       const group = this.groups[box - this.count];

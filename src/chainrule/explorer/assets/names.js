@@ -45,7 +45,7 @@ class Names {
     const kinds = [];
     for (let i = 0; i < graph.kind.length; i += 1) {
       if (graph.names[i]) continue;
-      const [kind, group] = [this.kindOf(i, roles[i]), graph.groupOf(i)];
+      const [kind, group] = [this.kindOf(i, roles[i]), graph.scopeOf(i)];
       let mine = counts.get(group);
       if (!mine) counts.set(group, mine = new Map());
       mine.set(kind, (mine.get(kind) ?? 0) + 1);
@@ -60,7 +60,7 @@ class Names {
   kindOf(node, role) {
     const { graph } = this;
     if (!graph.isLeaf(node)) return WORDS[graph.forms[graph.kind[node]].name] ?? graph.symbolOf(node);
-    if (graph.groupOf(node) === graph.count) return 'leaf';
+    if (graph.scopeOf(node) === graph.count) return 'leaf';
     return role === 1 ? 'w' : role === 2 ? 'b' : 'leaf';
   }
 

@@ -43,7 +43,7 @@ function showStep() {
   byId('step-title').textContent = selected === null ? 'Step' : 'Node';
   if (selected !== null) {
     const back = make('button', { type: 'button', id: 'follow' }, 'Back to the step');
-    back.addEventListener('click', () => { selected = null; showStep(); });
+    back.addEventListener('click', () => { selected = null; picture.update(); showStep(); });
     body.replaceChildren(nodeCard(selected), back);
   } else if (phase === 'start') {
     const found = [make('p', {}, `The leaves have values. Press play: ${names.label(graph.root)} is computed from them, and then its derivatives, from ${names.label(graph.root)} back to every leaf.`)];
@@ -123,6 +123,7 @@ function details(node, evaluated) {
   if (evaluated) rows.push(['value', graph.valueUnknown[node] ? 'unknown: only Python can compute it anew' : full(graph.value[node])]);
   if (walk.isBackward) rows.push(['gradient so far', walk.unknown[node] ? 'unknown' : full(walk.grad[node])]);
   if (node in data.lines) rows.push(['made at', data.sources[data.lines[node]]]);
+  if (walk.step === walk.length && !walk.unknown[node] && graph.grad[node] === 0) found.push(...whyZero(node));
   if (rows.length) found.push(make('table', {}, ...rows.map(([name, text]) => make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, text)))));
   if (graph.isLeaf(node)) found.push(leafControls(node), nudgeControls(node));
   const operands = [...new Set([...graph.operandsOf(node)].filter((p) => p >= 0))];
@@ -130,6 +131,12 @@ function details(node, evaluated) {
   const results = graph.resultsFrom(node);
   if (results.length) found.push(make('p', { className: 'soft' }, walk.isBackward ? 'used by, with what each adds to the gradient' : 'used by'), list(results, (r) => addedBy(r, node)));
   return found;
+}
+
+function whyZero(node) {
+  const stops = findings.stops(node);
+  const text = stops.length ? 'The gradient is 0: on the way to the root the local gradient is 0 at' : 'The gradient is 0: what its results send adds up to 0.';
+  return [make('p', { className: 'message' }, text), ...(stops.length ? [list(stops, (r) => names.equation(r), 10)] : [])];
 }
 
 // Why a gradient is what it is: what a result has sent to a node
@@ -158,8 +165,9 @@ function describeStep() {
 // Lists of nodes
 
 function link(node, more = '') {
+  const isNear = selected !== null && graph.groupOf(node) === graph.groupOf(selected);
   const button = make('button', { type: 'button', title: names.place(node) },
-    make('span', {}, names.place(node)), make('span', {}, more || (walk.isEvaluated(node) ? names.valueText(node) : '?')));
+    make('span', {}, isNear ? names.label(node) : names.place(node)), make('span', {}, more || (walk.isEvaluated(node) ? names.valueText(node) : '?')));
   button.addEventListener('click', () => select(node, true));
   return make('li', {}, button);
 }
@@ -210,7 +218,7 @@ function showLeaf(row) {
   const number = graph.value[Number(row.dataset.leaf)];
   const [slider, typed] = row.querySelectorAll('input');
   if (document.activeElement !== slider) slider.value = number;
-  if (document.activeElement !== typed) { typed.value = full(Number(number.toPrecision(7))).replaceAll('−', '-'); typed.title = full(number); }
+  if (document.activeElement !== typed) { typed.value = full(Number(number.toPrecision(6))).replaceAll('−', '-'); typed.title = full(number); }
 }
 
 function changeLeaf(leaf, number) {
@@ -332,8 +340,8 @@ function showTurned() {
   const signs = COMPARISONS[found.operation] ?? [found.operation, `not ${found.operation}`];
   const [was, is] = found.outcome ? signs : [...signs].reverse();
   byId('turned').replaceChildren(
-    make('p', { className: 'warning' }, 'Your program would take another branch here.'),
-    make('p', {}, `It ran with ${side(found.a)} ${was} ${side(found.b)}; now ${compact(graph.valueOf(found.a))} ${is} ${compact(graph.valueOf(found.b))}. What the page shows is still the branch that was recorded: run the program with these values to see the other.`),
+    make('p', { className: 'warning' }, 'Your program would go another way here.'),
+    make('p', {}, `It ran with ${side(found.a)} ${was} ${side(found.b)}; now ${compact(graph.valueOf(found.a))} ${is} ${compact(graph.valueOf(found.b))}. What the page shows is still the way that was recorded: run the program with these values to see the other.`),
     make('p', { className: 'soft' }, found.line),
   );
 }

@@ -6,7 +6,7 @@ const PADDING = 14;
 const HEADING = 26;
 const COLUMN_GAP = 56;
 const NARROW = 0.6; // of the gaps, if everything stands in one line then
-const LANE = 52; // between lines: the way of the edges from one to the next
+const LANE = 60; // between lines: the way of the edges from one to the next
 const TURN = 34; // beside lines: where these edges turn
 const TRIP_WIDTH = 180; // at least: its heading has buttons
 const FOOT = 46; // of the window: the legend
@@ -45,9 +45,18 @@ function brief(x) {
   return text.includes('e') ? x.toExponential(1).replaceAll('-', '−') : text;
 }
 
-function clipped(text, length) {
-  const letters = [...text];
-  return isolated(letters.length > length ? `${letters.slice(0, length - 1).join('')}…` : text);
+const pen = document.createElement('canvas').getContext('2d');
+pen.font = `600 13px ${getComputedStyle(document.body).fontFamily}`; // of titles
+
+const widthOf = (text) => pen.measureText(text).width;
+
+// So many letters at most, and no wider than there is room
+function clipped(text, length, room = Infinity) {
+  const letters = [...text].slice(0, length + 1);
+  const joined = (count) => (count < letters.length ? `${letters.slice(0, count).join('')}…` : text);
+  let count = letters.length > length ? length - 1 : letters.length;
+  while (count > 1 && room < Infinity && widthOf(joined(count)) > room) count -= 1;
+  return isolated(joined(count));
 }
 
 // A name that turns the direction of writing does so in itself only
@@ -188,7 +197,7 @@ class Picture {
     const lanes = lines.map(({ top, bottom: below, right }) => {
       const shift = bottom - top;
       bottom += below - top + LANE;
-      return { shift, y: bottom - LANE / 2, left: wrapped ? TURN : 0, right: right + (wrapped ? TURN : 0), used: 0 };
+      return { shift, y: bottom - LANE / 2 + 8, left: wrapped ? TURN : 0, right: right + (wrapped ? TURN : 0), used: 0 };
     });
     const bent = new Map();
     for (const item of items) {
@@ -286,7 +295,7 @@ class Picture {
     shape('rect', { class: 'heading', x: left, y: top, width, height: HEADING, rx: 8 }, frame);
     const { trip } = this.group(box);
     const title = trip ? `${this.graph.titleOf(box)} of ${this.group(trip).loop.trips.length}` : this.graph.titleOf(box);
-    shape('text', { x: left + 10, y: top + 18 }, frame, `▾ ${clipped(title, Math.floor((width - (trip ? 60 : 0)) / 8))}`);
+    shape('text', { x: left + 10, y: top + 18 }, frame, `▾ ${clipped(title, 60, width - (trip ? 90 : 34))}`);
     this.elements.set(box, frame);
     if (trip) for (const [by, sign, word] of [[-1, '◀', 'previous'], [1, '▶', 'next']]) this.drawStepper(trip, by, sign, word, left + width - (by < 0 ? 54 : 28), top + 2);
   }
@@ -324,24 +333,25 @@ class Picture {
   // A name; an operation with its constants, for the other operands a dot: · ** 2
   titleIn(box, text) {
     const { graph } = this;
-    if (this.isGroup(box)) { text.textContent = `▸ ${clipped(graph.titleOf(box), 18)}`; return; }
+    if (this.isGroup(box)) { text.textContent = `▸ ${clipped(graph.titleOf(box), 30, this.groupSize[0] - 34)}`; return; }
+    const across = this.nodeSize[0] - 10;
     const part = (word, className) => {
       const span = shape('tspan', {}, text, word);
       if (className) span.setAttribute('class', className);
     };
-    if (graph.isLeaf(box)) { text.textContent = clipped(graph.nameOf(box) || names.label(box), 14); return; }
+    if (graph.isLeaf(box)) { text.textContent = clipped(graph.nameOf(box) || names.label(box), 20, across); return; }
     const symbol = names.symbol(box);
     const operands = [...graph.operandsOf(box)];
     const name = graph.nameOf(box);
-    if (operands.length !== 2 || operands.every((p) => p >= 0)) part(clipped(symbol, name ? 6 : 13));
+    if (operands.length !== 2 || operands.every((p) => p >= 0)) part(clipped(symbol, name ? 6 : 20, across));
     else {
       const number = (p) => (p < 0 ? part(clipped(compact(graph.valueOf(p)), 7), 'constant') : part('·'));
       number(operands[0]);
       part(` ${clipped(symbol, 5)} `);
       number(operands[1]);
     }
-    const room = 14 - text.textContent.length - 1;
-    if (name && room > 1) part(` ${clipped(name, room)}`, 'name');
+    const room = across - widthOf(`${text.textContent} `);
+    if (name && room > 16) part(` ${clipped(name, 20, room)}`, 'name');
   }
 
   drawEdges() {
@@ -375,15 +385,20 @@ class Picture {
     const depthOf = (box) => { let depth = 0; for (let b = box; parent[b] >= 0; b = parent[b]) depth += 1; return depth; };
     let [a, b] = [tail, head];
     let [u, v] = [depthOf(a), depthOf(b)];
-    for (; u > v; u -= 1) a = parent[a];
-    for (; v > u; v -= 1) b = parent[b];
-    while (parent[a] !== parent[b]) { a = parent[a]; b = parent[b]; }
+    let [out, into] = [[], []]; // on the way out of the operand's groups, and into the result's
+    const bendsOf = (group, key) => (this.lines.get(group).length > 1 ? [] : this.bends.get(group).get(key) ?? []);
+    while (parent[a] !== parent[b]) {
+      if (u >= v) { out = [...out, ...bendsOf(parent[a], `${a},-1`)]; a = parent[a]; u -= 1; }
+      else { into = [...bendsOf(parent[b], `-1,${b}`), ...into]; b = parent[b]; v -= 1; }
+    }
     const bent = this.bends.get(parent[a]);
     const bends = bent.get(`${a},${b}`) ?? [...(bent.get(`${b},${a}`) ?? [])].reverse();
     const from = this.rect.get(tail);
     const to = this.rect.get(head);
-    const points = [[from[0] + from[2], from[1] + from[3] / 2, this.lineOf.get(a)], ...bends,
-      [to[0], to[1] + to[3] / 2, this.lineOf.get(b)]];
+    const inLine = (points, line) => points.map(([x, y]) => [x, y, line]);
+    const [first, last] = [this.lineOf.get(a), this.lineOf.get(b)];
+    const points = [[from[0] + from[2], from[1] + from[3] / 2, first], ...inLine(out, first), ...bends,
+      ...inLine(into, last), [to[0], to[1] + to[3] / 2, last]];
     const lanes = this.lines.get(parent[a]);
     let path = `M${points[0][0]} ${points[0][1]}`;
     for (let i = 1; i < points.length; i += 1) path += this.segment(points[i - 1], points[i], lanes);
@@ -418,6 +433,7 @@ class Picture {
       const nodes = isFrame ? [] : this.isGroup(box) ? this.members.get(box) ?? [] : [box];
       element.classList.toggle('active', active.has(box));
       element.classList.toggle('current', box === this.current);
+      element.classList.toggle('chosen', box === selected);
       element.setAttribute('tabindex', box === this.current ? '0' : '-1');
       if (isFrame) continue;
       element.classList.toggle('path', this.path.size > 0 && nodes.some((node) => this.path.has(node)));
@@ -468,7 +484,7 @@ class Picture {
     const count = `${this.group(box).size.toLocaleString('en')} nodes`;
     const range = least === most ? brief(least) : `${brief(least)} … ${brief(most)}`;
     const gradient = walk.isBackward && least <= most ? `∂ ${range}` : '';
-    element.querySelector('.value').textContent = odd ? `${odd} of ${count} not finite` : count;
+    element.querySelector('.value').textContent = odd ? `${odd.toLocaleString('en')} not finite` : count;
     element.querySelector('.grad').textContent = gradient;
     element.classList.toggle('odd', odd > 0);
     const [first, second] = element.querySelectorAll('.tint');

@@ -1,0 +1,691 @@
+# ruff: noqa: C419, D101, D102, D103, SIM108, F821
+"""Rewritten functions mean what they say, whatever is computed of both sides."""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import re
+import sys
+import traceback
+import types
+import warnings
+from collections.abc import Callable
+from struct import pack
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import compile, value_and_grad, vmap
+from chainrule.jit.function import Stats
+from chainrule.math import exp, sqrt, where
+from chainrule.rewriting import speculation
+from chainrule.rewriting.source import NoSource, source_of
+
+POINTS: Any = np.random.default_rng(5).normal(size=(48, 3)) * 1.5
+POINTS[:6] = [[0.0, 0.0, 0.0], [1, 1, 1], [-1, 1, 0], [-0.0, 0.0, 1], [2, -2, 0], [0.5, 0.5, -0.5]]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides of each branch are computed from its second time on."""
+    monkeypatch.setattr(speculation, "FEW", 1)
+
+
+def bits(x: Any) -> Any:
+    return "nan" if x != x else pack("d", float(x))
+
+
+def agrees(f: Callable[..., Any], *, both: bool | None = True, **options: Any) -> Stats:
+    """See that compiled values are the eager ones on floats, and gradients those of the graph.
+
+    Args:
+        f: of three numbers.
+        both: whether some branch computes both its sides; None if it does not matter.
+        options: of compile.
+    """
+    derived = value_and_grad(f, (0, 1, 2))
+    compiled = compile(vmap(derived), **options)
+    for rows in (POINTS, POINTS[::-1]):
+        values, slopes = compiled(*np.ascontiguousarray(rows.T))
+        for i, row in enumerate(rows.tolist()):
+            assert bits(values[i]) == bits(f(*row)), (row, values[i], f(*row))
+            wanted = derived(*row)[1]
+            found = [slope[i] for slope in slopes]
+            assert np.allclose(found, wanted, rtol=1e-12, atol=1e-12, equal_nan=True), row
+    stats: Stats = compiled.stats()
+    if both is not None:
+        assert any(x.both for x in stats.branches) == both, stats.branches
+    return stats
+
+
+# What is converted
+
+
+def clamped(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(6):
+        v = max(x * k - y, 0)
+        total += min(v, z, 1.0) + abs(y)
+    return total + (x if x > y else y * z) + (1.0 if 0 < x < 1 and not y > 0 else z)
+
+
+def walk(x: Any, y: Any, z: Any) -> Any:
+    v = 0.0
+    for k in range(9):
+        if v > 0.25:
+            v -= x * 0.5
+            step = y
+        elif v < -1:
+            v = v * v
+            step = -z
+        else:
+            v += y * 0.3 + k * 0.01
+            step = x
+        v = v + 0.1 * step
+    return v
+
+
+def left_early(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(9):
+        total = total + x * k
+        if total > 2:
+            return y * total
+        if total < -3:
+            if z > 0:
+                return z
+            total = total + 1.0
+    return total * z
+
+
+def broken(x: Any, y: Any, z: Any) -> Any:
+    total, seen = 0.0, 0
+    for k in range(7):
+        for j in range(3):
+            total = total + x * (j - 1) + 0.1 * k
+            if total > 1:
+                seen += 1
+                break
+            if total < y:
+                total = 0.5 * z
+                continue
+            total = total - 0.01
+        if seen > 4:
+            break
+    return total * (seen + 1) + k
+
+
+def newton(x: Any, y: Any, z: Any) -> Any:
+    a = abs(x) + 0.5
+    root = a
+    while abs(root * root - a) > 1e-9:
+        root = 0.5 * (root + a / root)
+    for _ in range(50):
+        new = root - (root * root * root - abs(y) - 1) / (3 * root * root)
+        if abs(new - root) < 1e-12:
+            break
+        root = new
+    return root + z
+
+
+def both_leave(x: Any, y: Any, z: Any) -> Any:
+    total = x
+    for k in range(5):
+        if total > k:
+            total = total - y
+            continue
+        if total < -k:
+            break
+        total = total + z
+        continue
+    if total > 0:
+        return total
+    if total < -1:
+        return -total
+    return y
+
+
+def states(x: Any, y: Any, z: Any) -> Any:
+    up, count = False, 0
+    high = low = x
+    for k in range(8):
+        v = [x, y, z][k % 3] * (k + 1) * 0.3
+        if v > high:
+            high, up, count = v, True, count + 1
+        elif up and v < low:
+            low, up = v, False
+    return high * count - low + (1.0 if up else 2.0)
+
+
+def relu(v: Any, slope: float = 0.0) -> Any:
+    if v > 0:
+        return v
+    return slope * v
+
+
+def helped(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(6):
+        if x * k > y:
+            total = total + relu(z - k, slope=0.1) * relu(x)
+        total = relu(total - y)
+    return total
+
+
+class Base:
+    def scaled(self, v: Any) -> Any:
+        return v * 0.5 if v > 1 else v
+
+
+class Model(Base):
+    def __init__(self, rate: float) -> None:
+        self.__rate = rate
+
+    def scaled(self, v: Any) -> Any:
+        return super().scaled(v) if v > 0 else self.__rate * v
+
+    def __call__(self, v: Any, w: Any) -> Any:
+        for _ in range(4):
+            if v > w:
+                v = self.scaled(v - w)
+            else:
+                v = v + self.__rate
+        return v
+
+
+def of_objects(x: Any, y: Any, z: Any) -> Any:
+    return Model(0.25)(x, y) * Model.scaled(Model(0.5), z)
+
+
+def searched(x: Any, y: Any, z: Any) -> Any:
+    values = [x, y, z, x - y]
+    if any(v > 1 for v in values) and not all(v > -1 for v in values):
+        return x
+    return y if all([v < 1 for v in values]) or any([x > 0, y > 0]) else z
+
+
+def ties(x: Any, y: Any, z: Any) -> Any:
+    nan = float("nan")
+    return max(x, y) + min([y, z, x]) + max(nan if x > 2 else x, y) + sorted([x, y, z])[1]
+
+
+def elements(x: Any, y: Any, z: Any) -> Any:
+    values = [x, y, z, x - y]
+    rows = np.array([[x, y], [z, x]])
+    for k in range(3):
+        for j in range(3):
+            if values[j] > values[j + 1]:
+                values[j], values[j + 1] = values[j + 1], values[j]
+                rows[k % 2, 1] *= 0.5
+            elif values[j] < -1:
+                values[k] += 0.5
+                if values[k] > z:
+                    rows[0, k % 2] = values[k]
+    return values[0] + 2 * values[1] - values[3] * rows.sum()
+
+
+CONVERTED = [
+    *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
+    *(searched, ties),
+]
+
+
+@pytest.mark.parametrize("f", CONVERTED)
+def test_both_sides_are_computed(f: Callable[..., Any]) -> None:
+    """Values are the same to the last bit, on few paths."""
+    stats = agrees(f)
+    assert stats.traces <= 3, stats
+    assert all(x.both or x.why == "it has few paths" for x in stats.branches), stats.branches
+
+
+@pytest.mark.parametrize("f", CONVERTED)
+def test_turned_off(f: Callable[..., Any]) -> None:
+    """Each is a guard again."""
+    if f in (newton, walk, left_early, broken, states, helped):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            agrees(f, both=False, rewrite=False, max_traces=3)
+
+
+def test_single_points_follow_too() -> None:
+    """The same trace holds for calls one by one."""
+    compiled = compile(walk)
+    for row in POINTS.tolist():
+        assert bits(compiled(*row)) == bits(walk(*row))
+    assert compiled.stats().traces == 1
+
+
+# What is left
+
+
+def appended(x: Any, y: Any, z: Any) -> Any:
+    log = []
+    for k in range(4):
+        if x * k > y:
+            log.append(x)
+    return sum(log) + z
+
+
+def raised(x: Any, y: Any, z: Any) -> Any:
+    total = z
+    for k in range(4):
+        try:
+            if x > k:
+                raise ValueError
+            total = total + 1.0
+        except ValueError:
+            total = total * y
+    return total
+
+
+def divided(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(4):
+        if x > k - 1:
+            total = total + 6 / k if k else y
+        else:
+            total = total - z / (k + 1)
+    return total
+
+
+def not_divided(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(3):
+        try:
+            if x > k - 1:
+                total = total + 1 / k
+            else:
+                total = total - z
+        except ZeroDivisionError:
+            total = total + y
+    return total
+
+
+def helper_raises(v: Any, k: int) -> Any:
+    return v * (1 / k)
+
+
+def raises_below(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(3):
+        try:
+            total = total + (helper_raises(y, k) if x > 0 else z)
+        except ZeroDivisionError:
+            total = total - x
+        finally:
+            total = total * 0.5
+    return total
+
+
+def counted(x: Any, y: Any, z: Any) -> Any:
+    class Counter:
+        calls = 0
+
+        @property
+        def rate(self) -> float:
+            self.calls += 1
+            return 0.5
+
+    counter = Counter()
+    total = 0.0
+    for k in range(4):
+        total = total + (counter.rate * x if y > k - 2 else z)
+    return total + counter.calls
+
+
+def keyed(x: Any, y: Any, z: Any) -> Any:
+    seen = []
+
+    def key(v: Any) -> Any:
+        seen.append(v)
+        return v
+
+    best = max([1, 2], key=key) if x > 0 else 0
+    return y * best + len(seen) + z
+
+
+def consumed(x: Any, y: Any, z: Any) -> Any:
+    numbers = iter(range(10))
+    total = z
+    for _ in range(4):
+        if x > y:
+            total = total + next(numbers)
+        x = x - 0.5
+    return total + next(numbers)
+
+
+def generated(x: Any, y: Any, z: Any) -> Any:
+    def values() -> Any:
+        for k in range(4):
+            if x > k - 1:
+                yield y
+            else:
+                yield z
+
+    return sum(values())
+
+
+def in_place(x: Any, y: Any, z: Any) -> Any:
+    values = [1.0]
+    for k in range(3):
+        if x > k - 1:
+            values += [y]
+    return sum(values) * z
+
+
+def texts(x: Any, y: Any, z: Any) -> Any:
+    name = "a"
+    for k in range(3):
+        if x > k - 1:
+            name = "b"
+        else:
+            name = name + "c"
+    return {"a": x, "b": y}.get(name, z)
+
+
+def unbound(x: Any, y: Any, z: Any) -> Any:
+    for k in range(3):
+        if x > k - 1:
+            found = y * k
+    try:
+        return found
+    except UnboundLocalError:
+        return z
+
+
+def globals_of(x: Any, y: Any, z: Any) -> Any:
+    global LATEST
+    LATEST = z
+    for k in range(3):
+        if x > k - 1:
+            LATEST = LATEST + y
+    return LATEST
+
+
+LATEST: Any = 0.0
+LEFT = [
+    *(appended, raised, counted, consumed, generated, in_place),
+    *(globals_of, raises_below, not_divided),
+]
+
+
+@pytest.mark.parametrize("f", LEFT)
+def test_effects_are_those_of_the_side_taken(f: Callable[..., Any]) -> None:
+    """Where a side may have an effect it is a guard, and says why."""
+    stats = agrees(f, both=None)
+    assert all(x.both or x.why for x in stats.branches)
+    assert not all(x.both for x in stats.branches) or not stats.branches
+
+
+@pytest.mark.parametrize("f", [divided, keyed, texts, unbound])
+def test_meaning_is_kept(f: Callable[..., Any]) -> None:
+    """Whatever is converted."""
+    agrees(f, both=None)
+
+
+# Functions of all kinds
+
+
+def make(scale: float) -> Callable[..., Any]:
+    calls = 0
+
+    def inner(x: Any, y: Any, z: Any = 2.0, *rest: Any, factor: float = 3.0, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        total = scale * z
+        for v in (x, y, *rest, *more.values()):
+            if v > 0:
+                total = total + v * factor
+            else:
+                total = total - v
+        return total
+
+    def outer(x: Any, y: Any, z: Any) -> Any:
+        a = inner(x, y)
+        b = inner(x, y, z, z - 1, factor=0.5, w=y)
+        return a + b * inner(*[x, y], **{"z": z})
+
+    return outer
+
+
+def test_closures_and_arguments() -> None:
+    """Cells, defaults, stars and keywords."""
+    stats = agrees(make(0.75))
+    assert stats.traces == 1
+
+
+def recursive(x: Any, y: Any, z: Any, depth: int = 5) -> Any:
+    if depth == 0:
+        return z
+    return recursive(x - 0.5 if x > 0 else x + y, y, z * 0.9, depth - 1) + x
+
+
+def endless(x: Any, y: Any, z: Any) -> Any:
+    return z if x < 1 else endless(x * 0.5, y, z + y)
+
+
+def doubled(x: Any, y: Any, z: Any, depth: int = 40) -> Any:
+    if depth == 0:
+        return z
+    return doubled(x - 0.1, y, z, depth - 1) if x > y else doubled(x, y, z * 1.1, depth - 1)
+
+
+@pytest.mark.parametrize("f", [recursive, endless, doubled])
+def test_recursion(f: Callable[..., Any]) -> None:
+    """One that calls itself in a side is not followed into both."""
+    agrees(f, both=None)
+
+
+def comprehended(x: Any, y: Any, z: Any) -> Any:
+    rows = [[(v if v > w else w) for w in (y, z)] for v in (x, y) if v is not None]
+    table = {k: max(row) for k, row in enumerate(rows)}
+    total = sum((t * t if t > 0 else -t) for t in table.values())
+    return total + sum([a if (b := a * 2) > 1 else b for a in [x, z]]) + b
+
+
+def walrus(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(4):
+        if (v := x * k - y) > 0:
+            total = total + v
+        elif (w := v * v) > 1:
+            total = total - w
+    return total + v * z
+
+
+def nested_functions(x: Any, y: Any, z: Any) -> Any:
+    total = 0.0
+    for k in range(4):
+        shift = y * k
+        f: Any = lambda v: v - shift if v > shift else shift  # noqa: B023, E731
+
+        def g(v: Any) -> Any:
+            return f(v) * 2.0 if v > 0 else f(-v)  # noqa: B023
+
+        if x > 0:
+            total = total + g(x)
+        else:
+            total = total + f(z)
+        del f
+    return total
+
+
+def shadowed(x: Any, y: Any, z: Any) -> Any:
+    def max(a: Any, b: Any) -> Any:
+        return a - b
+
+    min: Any = lambda *values: values[0] * 2.0  # noqa: E731
+    return max(x, y) + min(y, z) + (x if abs(z) > 1 else y)
+
+
+class Registry:
+    def method(self, x: Any, y: Any, z: Any) -> Any:
+        return x if x > y else z
+
+    @staticmethod
+    def static(x: Any, y: Any, z: Any) -> Any:
+        return x if x > y else z
+
+    @classmethod
+    def of_class(cls, x: Any, y: Any, z: Any) -> Any:
+        return cls.static(x, y, z) if x > 0 else y
+
+
+def tripled(f: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(f)
+    def other(*args: Any) -> Any:
+        return 3.0 * f(*args) if args[0] > 0 else f(*args)
+
+    return other
+
+
+@tripled
+@tripled
+def decorated(x: Any, y: Any, z: Any) -> Any:
+    """With a docstring."""
+    return x if x > y else z
+
+
+FUNCTIONS: list[Callable[..., Any]] = [
+    *(comprehended, walrus, nested_functions, shadowed, decorated, Registry().method),
+    *(Registry.static, Registry.of_class, functools.partial(make(2.0), z=1.0)),
+    functools.partial(make(2.0)),
+]
+ONE, OTHER = (lambda x, y, z: x if x > y else z), (lambda x, y, z: y if x > y else x * z)
+CHAIN = lambda x, y, z: (lambda v: v if v > z else -v)(x if x > 0 else y)  # noqa: E731
+
+
+@pytest.mark.parametrize("f", [*FUNCTIONS[:8], FUNCTIONS[9], ONE, OTHER, CHAIN])
+def test_functions_of_all_kinds(f: Callable[..., Any]) -> None:
+    """Comprehensions, methods, lambdas on one line, decorators, names that shadow built-ins."""
+    assert agrees(f).traces <= 2
+
+
+SOURCE = """
+def f(x, y, z):
+    total = 0.0
+    for k in range(4):
+        if x > k - 1:
+            total = total + y
+        else:
+            total = total - z
+    return total
+"""
+
+
+def test_code_without_source_is_left() -> None:
+    """And stays what it is; with a source that is another one, too."""
+    values: dict[str, Any] = {}
+    exec(SOURCE, values)
+    agrees(values["f"], both=False)
+    values = {}
+    exec(__builtins_compile__(SOURCE, "<changed>", "exec"), values)
+    lines = SOURCE.replace("total - z", "total + z").splitlines(keepends=True)
+    linecache.cache["<changed>"] = (len(SOURCE), None, lines, "<changed>")
+    agrees(values["f"], both=False)
+    linecache.cache["<changed>"] = (len(SOURCE), None, SOURCE.splitlines(True), "<changed>")
+    with pytest.raises(NoSource):
+        source_of(values["f"].__code__.replace(co_code=ONE.__code__.co_code), {})
+    assert source_of(values["f"].__code__, {}).tree.lineno == 2
+
+
+__builtins_compile__ = (
+    __builtins__["compile"] if isinstance(__builtins__, dict) else __builtins__.compile
+)
+
+
+def test_eager_code_is_never_rewritten() -> None:
+    """What runs eagerly runs the function itself."""
+    seen: list[types.CodeType] = []
+
+    def f(x: Any) -> Any:
+        seen.append(sys._getframe().f_code)
+        return x if x > 0 else -x
+
+    compiled = compile(f)
+    compiled(1.0)
+    assert f.__code__ not in seen
+    cr.grad(f)(1.0)
+    assert seen[-1] is f.__code__
+
+
+def test_lines_and_tracebacks() -> None:
+    """They are those of the source."""
+
+    def failing(x: Any) -> Any:
+        total = 0.0
+        for k in range(5):
+            if x > k:
+                total = total + x
+            else:
+                total = total - x
+        return float(total if x > 0 else 1.0) + missing  # type: ignore[name-defined]
+
+    first = failing.__code__.co_firstlineno
+    with pytest.raises(TypeError) as caught:
+        compile(failing)(np.float64(2.5))
+    entries = traceback.extract_tb(caught.value.__traceback__)
+    assert ("failing", first + 7) in [(x.name, x.lineno) for x in entries if x.filename == __file__]
+
+    def lined(x: Any) -> Any:
+        for k in range(5):
+            if x > k:
+                x = x - 0.5
+            else:
+                x = exp(x)
+        return x
+
+    compiled = compile(lined)
+    compiled(1.5)
+    (branch,) = compiled.stats().branches
+    assert re.fullmatch(rf".*test_rewriting\.py:{lined.__code__.co_firstlineno + 2}", branch.line)
+    lines = {int(x) for x in re.findall(r"test_rewriting\.py:(\d+)", compiled.tape())}
+    assert lines <= {lined.__code__.co_firstlineno + k for k in range(1, 6)}
+
+
+def test_an_error_of_some_calls_leaves_the_branches() -> None:
+    """One that the function raises itself for some numbers."""
+
+    def checked(x: Any, y: Any) -> Any:
+        total = y
+        for k in range(5):
+            total = total - 1.0 if total > k else total + x
+        if y < 0:
+            raise ValueError("negative")
+        return total
+
+    compiled = compile(checked)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="negative"):
+            compiled(1.0, -1.0)
+        assert compiled(1.0, 3.0) == checked(1.0, 3.0)
+    assert [x.both for x in compiled.stats().branches] == [True, False]
+
+
+def test_what_is_done_is_said() -> None:
+    """By line, with the reason."""
+
+    def f(x: Any, y: Any) -> Any:
+        if x > 100:
+            return y
+        log = []
+        for k in range(4):
+            if x > k:
+                log.append(y)
+            y = y if y > x else x * where(y > 0, y, sqrt(2.0))
+        return y + len(log)
+
+    compiled = compile(f)
+    compiled(2.5, 1.0)
+    first = f.__code__.co_firstlineno
+    found = [
+        (int(x.line.rpartition(":")[2]) - first, x.kind, x.both) for x in compiled.stats().branches
+    ]
+    assert found == [(1, "if", False), (5, "if", False), (7, "a if c else b", True)]
+    few, appends, _ = compiled.stats().branches
+    assert "line" in few.why or "few paths" in few.why
+    assert f"line {first + 6}" in appends.why
+    assert compile(f, rewrite=False).options.rewrite is False
