@@ -345,9 +345,9 @@ def as_it_is(function: Any) -> Any:
 
 def _as_it_is(value: Any, known: dict[int, Any]) -> Any:
     if isinstance(value, functools.partial):
-        fixed = [_as_it_is(x, known) for x in (value.func, *value.args)]
-        return functools.partial(*fixed, **value.keywords)
-    if type(value) is not FunctionType or value.__module__.startswith("chainrule."):
+        fixed = [_as_it_is(x, known) for x in value.args]
+        return functools.partial(_as_it_is(value.func, known), *fixed, **value.keywords)
+    if type(value) is not FunctionType or str(value.__module__).startswith("chainrule."):
         return value
     if id(value) not in known:
         cells = tuple([CellType() for _ in value.__closure__ or ()])
