@@ -1,4 +1,5 @@
-"""Functions rewritten from their source: they mean what they say, whatever is computed of both sides."""
+# ruff: noqa: C419, D101, D102, D103, SIM108, F821
+"""Rewritten functions mean what they say, whatever is computed of both sides."""
 
 from __future__ import annotations
 
@@ -18,11 +19,12 @@ import pytest
 
 import chainrule as cr
 from chainrule import compile, value_and_grad, vmap
+from chainrule.jit.function import Stats
 from chainrule.math import exp, sqrt, where
 from chainrule.rewriting import speculation
 from chainrule.rewriting.source import NoSource, source_of
 
-POINTS = np.random.default_rng(5).normal(size=(48, 3)) * 1.5
+POINTS: Any = np.random.default_rng(5).normal(size=(48, 3)) * 1.5
 POINTS[:6] = [[0.0, 0.0, 0.0], [1, 1, 1], [-1, 1, 0], [-0.0, 0.0, 1], [2, -2, 0], [0.5, 0.5, -0.5]]
 
 
@@ -36,7 +38,7 @@ def bits(x: Any) -> Any:
     return "nan" if x != x else pack("d", float(x))
 
 
-def agrees(f: Callable[..., Any], *, both: bool | None = True, **options: Any) -> cr.Stats:
+def agrees(f: Callable[..., Any], *, both: bool | None = True, **options: Any) -> Stats:
     """See that compiled values are the eager ones on floats, and gradients those of the graph.
 
     Args:
@@ -53,7 +55,7 @@ def agrees(f: Callable[..., Any], *, both: bool | None = True, **options: Any) -
             wanted = derived(*row)[1]
             found = [slope[i] for slope in slopes]
             assert np.allclose(found, wanted, rtol=1e-12, atol=1e-12, equal_nan=True), row
-    stats: cr.Stats = compiled.stats()
+    stats: Stats = compiled.stats()
     if both is not None:
         assert any(x.both for x in stats.branches) == both, stats.branches
     return stats
@@ -62,7 +64,7 @@ def agrees(f: Callable[..., Any], *, both: bool | None = True, **options: Any) -
 # What is converted
 
 
-def clamped(x: float, y: float, z: float) -> float:
+def clamped(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(6):
         v = max(x * k - y, 0)
@@ -70,7 +72,7 @@ def clamped(x: float, y: float, z: float) -> float:
     return total + (x if x > y else y * z) + (1.0 if 0 < x < 1 and not y > 0 else z)
 
 
-def walk(x: float, y: float, z: float) -> float:
+def walk(x: Any, y: Any, z: Any) -> Any:
     v = 0.0
     for k in range(9):
         if v > 0.25:
@@ -86,7 +88,7 @@ def walk(x: float, y: float, z: float) -> float:
     return v
 
 
-def left_early(x: float, y: float, z: float) -> float:
+def left_early(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(9):
         total = total + x * k
@@ -99,7 +101,7 @@ def left_early(x: float, y: float, z: float) -> float:
     return total * z
 
 
-def broken(x: float, y: float, z: float) -> float:
+def broken(x: Any, y: Any, z: Any) -> Any:
     total, seen = 0.0, 0
     for k in range(7):
         for j in range(3):
@@ -116,7 +118,7 @@ def broken(x: float, y: float, z: float) -> float:
     return total * (seen + 1) + k
 
 
-def newton(x: float, y: float, z: float) -> float:
+def newton(x: Any, y: Any, z: Any) -> Any:
     a = abs(x) + 0.5
     root = a
     while abs(root * root - a) > 1e-9:
@@ -129,27 +131,24 @@ def newton(x: float, y: float, z: float) -> float:
     return root + z
 
 
-def both_leave(x: float, y: float, z: float) -> float:
+def both_leave(x: Any, y: Any, z: Any) -> Any:
     total = x
     for k in range(5):
         if total > k:
             total = total - y
             continue
-        else:
-            if total < -k:
-                break
-            else:
-                total = total + z
-                continue
+        if total < -k:
+            break
+        total = total + z
+        continue
     if total > 0:
         return total
-    elif total < -1:
+    if total < -1:
         return -total
-    else:
-        return y
+    return y
 
 
-def states(x: float, y: float, z: float) -> float:
+def states(x: Any, y: Any, z: Any) -> Any:
     up, count = False, 0
     high = low = x
     for k in range(8):
@@ -167,7 +166,7 @@ def relu(v: Any, slope: float = 0.0) -> Any:
     return slope * v
 
 
-def helped(x: float, y: float, z: float) -> float:
+def helped(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(6):
         if x * k > y:
@@ -197,24 +196,39 @@ class Model(Base):
         return v
 
 
-def of_objects(x: float, y: float, z: float) -> float:
+def of_objects(x: Any, y: Any, z: Any) -> Any:
     return Model(0.25)(x, y) * Model.scaled(Model(0.5), z)
 
 
-def searched(x: float, y: float, z: float) -> float:
+def searched(x: Any, y: Any, z: Any) -> Any:
     values = [x, y, z, x - y]
     if any(v > 1 for v in values) and not all(v > -1 for v in values):
         return x
     return y if all([v < 1 for v in values]) or any([x > 0, y > 0]) else z
 
 
-def ties(x: float, y: float, z: float) -> float:
+def ties(x: Any, y: Any, z: Any) -> Any:
     nan = float("nan")
     return max(x, y) + min([y, z, x]) + max(nan if x > 2 else x, y) + sorted([x, y, z])[1]
 
 
+def elements(x: Any, y: Any, z: Any) -> Any:
+    values = [x, y, z, x - y]
+    rows = np.array([[x, y], [z, x]])
+    for k in range(3):
+        for j in range(3):
+            if values[j] > values[j + 1]:
+                values[j], values[j + 1] = values[j + 1], values[j]
+                rows[k % 2, 1] *= 0.5
+            elif values[j] < -1:
+                values[k] += 0.5
+                if values[k] > z:
+                    rows[0, k % 2] = values[k]
+    return values[0] + 2 * values[1] - values[3] * rows.sum()
+
+
 CONVERTED = [
-    *(clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
+    *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
     *(searched, ties),
 ]
 
@@ -247,7 +261,7 @@ def test_single_points_follow_too() -> None:
 # What is left
 
 
-def appended(x: float, y: float, z: float) -> float:
+def appended(x: Any, y: Any, z: Any) -> Any:
     log = []
     for k in range(4):
         if x * k > y:
@@ -255,7 +269,7 @@ def appended(x: float, y: float, z: float) -> float:
     return sum(log) + z
 
 
-def raised(x: float, y: float, z: float) -> float:
+def raised(x: Any, y: Any, z: Any) -> Any:
     total = z
     for k in range(4):
         try:
@@ -267,7 +281,7 @@ def raised(x: float, y: float, z: float) -> float:
     return total
 
 
-def divided(x: float, y: float, z: float) -> float:
+def divided(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(4):
         if x > k - 1:
@@ -277,7 +291,7 @@ def divided(x: float, y: float, z: float) -> float:
     return total
 
 
-def not_divided(x: float, y: float, z: float) -> float:
+def not_divided(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(3):
         try:
@@ -294,7 +308,7 @@ def helper_raises(v: Any, k: int) -> Any:
     return v * (1 / k)
 
 
-def raises_below(x: float, y: float, z: float) -> float:
+def raises_below(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(3):
         try:
@@ -306,7 +320,7 @@ def raises_below(x: float, y: float, z: float) -> float:
     return total
 
 
-def counted(x: float, y: float, z: float) -> float:
+def counted(x: Any, y: Any, z: Any) -> Any:
     class Counter:
         calls = 0
 
@@ -322,7 +336,7 @@ def counted(x: float, y: float, z: float) -> float:
     return total + counter.calls
 
 
-def keyed(x: float, y: float, z: float) -> float:
+def keyed(x: Any, y: Any, z: Any) -> Any:
     seen = []
 
     def key(v: Any) -> Any:
@@ -333,15 +347,7 @@ def keyed(x: float, y: float, z: float) -> float:
     return y * best + len(seen) + z
 
 
-def elements(x: float, y: float, z: float) -> float:
-    values = [x, y, z]
-    for k in range(3):
-        if values[k] > 0:
-            values[k] = values[k] * 2.0
-    return sum(values)
-
-
-def consumed(x: float, y: float, z: float) -> float:
+def consumed(x: Any, y: Any, z: Any) -> Any:
     numbers = iter(range(10))
     total = z
     for _ in range(4):
@@ -351,7 +357,7 @@ def consumed(x: float, y: float, z: float) -> float:
     return total + next(numbers)
 
 
-def generated(x: float, y: float, z: float) -> float:
+def generated(x: Any, y: Any, z: Any) -> Any:
     def values() -> Any:
         for k in range(4):
             if x > k - 1:
@@ -362,7 +368,7 @@ def generated(x: float, y: float, z: float) -> float:
     return sum(values())
 
 
-def in_place(x: float, y: float, z: float) -> float:
+def in_place(x: Any, y: Any, z: Any) -> Any:
     values = [1.0]
     for k in range(3):
         if x > k - 1:
@@ -370,7 +376,7 @@ def in_place(x: float, y: float, z: float) -> float:
     return sum(values) * z
 
 
-def texts(x: float, y: float, z: float) -> float:
+def texts(x: Any, y: Any, z: Any) -> Any:
     name = "a"
     for k in range(3):
         if x > k - 1:
@@ -380,7 +386,7 @@ def texts(x: float, y: float, z: float) -> float:
     return {"a": x, "b": y}.get(name, z)
 
 
-def unbound(x: float, y: float, z: float) -> float:
+def unbound(x: Any, y: Any, z: Any) -> Any:
     for k in range(3):
         if x > k - 1:
             found = y * k
@@ -390,7 +396,7 @@ def unbound(x: float, y: float, z: float) -> float:
         return z
 
 
-def globals_of(x: float, y: float, z: float) -> float:
+def globals_of(x: Any, y: Any, z: Any) -> Any:
     global LATEST
     LATEST = z
     for k in range(3):
@@ -401,7 +407,7 @@ def globals_of(x: float, y: float, z: float) -> float:
 
 LATEST: Any = 0.0
 LEFT = [
-    *(appended, raised, counted, elements, consumed, generated, in_place),
+    *(appended, raised, counted, consumed, generated, in_place),
     *(globals_of, raises_below, not_divided),
 ]
 
@@ -473,14 +479,14 @@ def test_recursion(f: Callable[..., Any]) -> None:
     agrees(f, both=None)
 
 
-def comprehended(x: float, y: float, z: float) -> float:
+def comprehended(x: Any, y: Any, z: Any) -> Any:
     rows = [[(v if v > w else w) for w in (y, z)] for v in (x, y) if v is not None]
     table = {k: max(row) for k, row in enumerate(rows)}
     total = sum((t * t if t > 0 else -t) for t in table.values())
     return total + sum([a if (b := a * 2) > 1 else b for a in [x, z]]) + b
 
 
-def walrus(x: float, y: float, z: float) -> float:
+def walrus(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(4):
         if (v := x * k - y) > 0:
@@ -490,11 +496,11 @@ def walrus(x: float, y: float, z: float) -> float:
     return total + v * z
 
 
-def nested_functions(x: float, y: float, z: float) -> float:
+def nested_functions(x: Any, y: Any, z: Any) -> Any:
     total = 0.0
     for k in range(4):
         shift = y * k
-        f = lambda v: v - shift if v > shift else shift  # noqa: B023, E731
+        f: Any = lambda v: v - shift if v > shift else shift  # noqa: B023, E731
 
         def g(v: Any) -> Any:
             return f(v) * 2.0 if v > 0 else f(-v)  # noqa: B023
@@ -507,24 +513,24 @@ def nested_functions(x: float, y: float, z: float) -> float:
     return total
 
 
-def shadowed(x: float, y: float, z: float) -> float:
+def shadowed(x: Any, y: Any, z: Any) -> Any:
     def max(a: Any, b: Any) -> Any:
         return a - b
 
-    min = lambda *values: values[0] * 2.0  # noqa: E731
+    min: Any = lambda *values: values[0] * 2.0  # noqa: E731
     return max(x, y) + min(y, z) + (x if abs(z) > 1 else y)
 
 
 class Registry:
-    def method(self, x: float, y: float, z: float) -> float:
+    def method(self, x: Any, y: Any, z: Any) -> Any:
         return x if x > y else z
 
     @staticmethod
-    def static(x: float, y: float, z: float) -> float:
+    def static(x: Any, y: Any, z: Any) -> Any:
         return x if x > y else z
 
     @classmethod
-    def of_class(cls, x: float, y: float, z: float) -> float:
+    def of_class(cls, x: Any, y: Any, z: Any) -> Any:
         return cls.static(x, y, z) if x > 0 else y
 
 
@@ -538,7 +544,7 @@ def tripled(f: Callable[..., Any]) -> Callable[..., Any]:
 
 @tripled
 @tripled
-def decorated(x: float, y: float, z: float) -> float:
+def decorated(x: Any, y: Any, z: Any) -> Any:
     """With a docstring."""
     return x if x > y else z
 
@@ -586,7 +592,9 @@ def test_code_without_source_is_left() -> None:
     assert source_of(values["f"].__code__, {}).tree.lineno == 2
 
 
-__builtins_compile__ = __builtins__["compile"] if isinstance(__builtins__, dict) else __builtins__.compile
+__builtins_compile__ = (
+    __builtins__["compile"] if isinstance(__builtins__, dict) else __builtins__.compile
+)
 
 
 def test_eager_code_is_never_rewritten() -> None:
@@ -614,7 +622,7 @@ def test_lines_and_tracebacks() -> None:
                 total = total + x
             else:
                 total = total - x
-        return float(total if x > 0 else 1.0) + missing  # type: ignore[name-defined]  # noqa: F821
+        return float(total if x > 0 else 1.0) + missing  # type: ignore[name-defined]
 
     first = failing.__code__.co_firstlineno
     with pytest.raises(TypeError) as caught:
@@ -673,9 +681,11 @@ def test_what_is_done_is_said() -> None:
     compiled = compile(f)
     compiled(2.5, 1.0)
     first = f.__code__.co_firstlineno
-    found = [(int(x.line.rpartition(":")[2]) - first, x.kind, x.both) for x in compiled.stats().branches]
+    found = [
+        (int(x.line.rpartition(":")[2]) - first, x.kind, x.both) for x in compiled.stats().branches
+    ]
     assert found == [(1, "if", False), (5, "if", False), (7, "a if c else b", True)]
     few, appends, _ = compiled.stats().branches
     assert "line" in few.why or "few paths" in few.why
     assert f"line {first + 6}" in appends.why
-    assert compile(f, rewrite=False).options[-1] is False
+    assert compile(f, rewrite=False).options.rewrite is False

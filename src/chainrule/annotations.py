@@ -236,6 +236,7 @@ def line_of(frame: FrameType) -> str:
 
 
 def line_text(code: CodeType, number: int | None) -> str:
+    """``file:line`` of a line of code, as :func:`line_of` says it."""
     file = code.co_filename
     cell = _cell(file) if "IPython" in sys.modules else None
     return f"{file}:{number}" if cell is None else f"{cell}, line {number}"

@@ -49,6 +49,7 @@ class Exit:
         self.left: Any = False
         self.value: Any = None
         self.sites: list[Site] = []
+        self._depth = self._sides = 0
         if speculation is not None:
             if around is not None:
                 speculation.cut(around._depth + 1)
@@ -87,6 +88,8 @@ class Exit:
             speculation.cut(self._depth + (self._around is not None))
             return True
         self.sites += [x.site for x in sides]
+        if any(x.stores for x in speculation.sides):
+            speculation.refuse(self.sites, "an element is assigned where it is left")
         path = sides[0].holds
         for side in sides[1:]:
             path = path & side.holds

@@ -8,8 +8,8 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from chainrule import forking
-from chainrule.transforms import Transformed
 from chainrule.tracing import PROGRESS
+from chainrule.transforms import Transformed
 
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, source_of
@@ -68,7 +68,8 @@ class Rewritten:
         made = FunctionType(code, of.__globals__, of.__name__, of.__defaults__, closure)
         made.__kwdefaults__ = of.__kwdefaults__
         made.__dict__ = of.__dict__
-        made.__qualname__, made.__doc__, made.__module__ = of.__qualname__, of.__doc__, of.__module__
+        for name in ("__qualname__", "__doc__", "__module__"):
+            setattr(made, name, getattr(of, name))
         if of.__closure__ is None:  # there are few of the code
             self._made_of[whole] = of, of.__defaults__, made
         return made
@@ -136,7 +137,7 @@ def rewritten(function: Any, pure: bool) -> Any:
     if kind is MethodType and type(function.__func__) is FunctionType:
         other = rewritten(function.__func__, pure)
         return None if other is None else MethodType(other, function.__self__)
-    if kind is not type and type(called := getattr(kind, "__call__", None)) is FunctionType:
+    if kind is not type and type(called := _called(kind)) is FunctionType:
         if kind.__module__.startswith("chainrule."):
             return None if pure else _around(function)
         other = rewritten(called, pure)
@@ -149,6 +150,11 @@ def rewritten(function: Any, pure: bool) -> Any:
         if inner is not function.func:
             return functools.partial(inner, *function.args, **function.keywords)
     return function
+
+
+def _called(kind: type) -> Any:
+    """What is called where an object of a class is."""
+    return next((x.__dict__["__call__"] for x in kind.__mro__ if "__call__" in x.__dict__), None)
 
 
 def _around(function: Any) -> Any:

@@ -76,6 +76,8 @@ def _why_not(node: ast.AST, outside: frozenset[str]) -> str:
 
 def _of_targets(targets: Iterable[ast.expr], outside: frozenset[str]) -> str:
     for target in targets:
+        if len(stored(target)) == len(parts_of(target)):
+            continue
         for node in ast.walk(target):
             if isinstance(node, ast.Name):
                 if node.id in outside:
@@ -85,6 +87,23 @@ def _of_targets(targets: Iterable[ast.expr], outside: frozenset[str]) -> str:
             elif isinstance(node, ast.Subscript):
                 return _at(node, "an element is assigned")
     return ""
+
+
+def parts_of(target: ast.expr) -> list[ast.expr]:
+    """What a target of an assignment assigns."""
+    return target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+
+
+def stored(target: ast.expr) -> list[ast.Subscript]:
+    """The elements among these, of names and by indices that are no slices."""
+    return [
+        x
+        for x in parts_of(target)
+        if isinstance(x, ast.Subscript)
+        and not any(isinstance(y, ast.Slice) for y in ast.walk(x.slice))
+        and not _of_expression(x.value, frozenset())
+        and not _of_expression(x.slice, frozenset())
+    ]
 
 
 def _of_expression(root: ast.expr, outside: frozenset[str]) -> str:
@@ -130,7 +149,7 @@ def assigned(nodes: Iterable[ast.AST]) -> list[str]:
 
 
 def exits(nodes: Iterable[ast.stmt]) -> set[type[ast.stmt]]:
-    """Which of ``return``, and ``break`` and ``continue`` of a loop around them, statements have."""
+    """Which of ``return``, ``break`` and ``continue`` statements have that lead out of them."""
     found: set[type[ast.stmt]] = set()
     waiting: list[tuple[ast.AST, bool]] = [(node, False) for node in nodes]
     while waiting:

@@ -69,11 +69,13 @@ class Leaving:
             if isinstance(node, ast.While):
                 self._note(node, {ast.Break}, inside, node)
             self._block(node.body, {**inside, ast.Continue: ""}, node)
-            self._block(node.orelse, {kind: "it is in an else" for kind in EXITS}, loop)
+            self._block(node.orelse, dict.fromkeys(EXITS, "it is in an else"), loop)
         elif hasattr(node, "body") and not isinstance(
             node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         ):
-            nothing = {kind: f"it is in a {type(node).__name__.lower()}" for kind in EXITS}
+            nothing: dict[type[ast.stmt], str] = {
+                kind: f"it is in a {type(node).__name__.lower()}" for kind in EXITS
+            }
             for part in (node, *getattr(node, "handlers", ())):
                 for name in ("body", "orelse", "finalbody"):
                     self._block(getattr(part, name, []), nothing, loop)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy
 
 from chainrule import rules
-from chainrule.comparing import ConditionNode
+from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.indices import IndexNode
 from chainrule.node import Node, apply
 from chainrule.whole import LARGEST_WHOLE, WholeNode
@@ -37,14 +37,23 @@ def pick(condition: Any, first: Any, second: Any) -> Any:
         if kinds[0] in (str, bytes, int, float, bool) and repr(first) == repr(second):
             return first
     if _is_truth(first) and _is_truth(second):
-        return (condition & first) | (~condition & second)
+        return _truth(condition, first, second)
     if _is_whole(first) and _is_whole(second):
         picked = apply(rules.where, (condition, _number(first), _number(second)))
-        bounds = [_bound(first), _bound(second)]
-        return IndexNode.of(picked, None if None in bounds else max(bounds))
+        bounds = [x for x in (_bound(first), _bound(second)) if x is not None]
+        return IndexNode.of(picked, max(bounds) if len(bounds) == 2 else None)
     if not (_is_picked(first) and _is_picked(second)):
         return UNBOUND
     return apply(rules.where, (condition, _number(first), _number(second)))
+
+
+def _truth(condition: Any, first: Any, second: Any) -> Any:
+    """The one of two truth values that a condition picks."""
+    if isinstance(second, bool):
+        return negated(condition) | first if second else condition & first
+    if isinstance(first, bool):
+        return condition | second if first else negated(condition) & second
+    return (condition & first) | (negated(condition) & second)
 
 
 def _is_truth(x: object) -> bool:

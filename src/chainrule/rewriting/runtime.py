@@ -6,6 +6,7 @@ import builtins
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType
 from typing import Any, Final
 
 from chainrule import picks, sorting
@@ -136,6 +137,18 @@ class Runtime:
             found.refuse_here(f"{type(x).__name__} is changed")
         return _IN_PLACE[symbol](x, y)
 
+    def store(self, value: Any, owner: Any, index: Any) -> None:
+        """Assign an element."""
+        found = _uncertain()
+        if found is None:
+            owner[index] = value
+        else:
+            found.store(owner, index, value)
+
+    def store_changed(self, symbol: str, value: Any, owner: Any, index: Any) -> None:
+        """Assign an element what ``+=`` and its kin give."""
+        self.store(self.changed(symbol, self.value(owner[index]), value), owner, index)
+
     # Calls
 
     def search(self, number: int, function: Any) -> Any:
@@ -152,10 +165,8 @@ class Runtime:
         from .functions import rewritten
 
         found = _uncertain()
-        try:
+        if type(function) is BuiltinFunctionType:
             function = _PICKS.get(function, function)
-        except TypeError:  # it has no hash
-            pass
         if found is None:
             return rewritten(function, False)
         if values.is_pure(function):

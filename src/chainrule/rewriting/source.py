@@ -6,8 +6,8 @@ lambda on the line, code that something else has rewritten).
 """
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import contextlib
 import copy

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import numpy
+
 from chainrule.comparing import ConditionNode, negated
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
@@ -17,12 +19,14 @@ from chainrule.tracing import PROGRESS
 from .decisions import FEW, Changed, Decisions, Refused, Site
 from .exits import Exit
 from .picking import UNBOUND, pick
+from .values import is_value
 
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
 
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
+
 
 class One:
     """A branch of which one side runs.
@@ -63,13 +67,18 @@ class Both:
         condition: of the first side.
     """
 
-    __slots__ = ("_condition", "_inverse", "_since", "_speculation", "first", "site")
+    __slots__ = (
+        *("_condition", "_first", "_inverse", "_since", "_speculation", "_stored"),
+        *("first", "site"),
+    )
     both = then = otherwise = True
 
     def __init__(self, speculation: Speculation, site: Site, condition: Any) -> None:
         self._speculation = speculation
         self._condition = condition
         self._inverse: Any = None
+        self._stored: list[tuple[Any, Any, Any]] = []  # what holds elements, where, and the old one
+        self._first: list[tuple[Any, Any, Any]] = []  # the same, with what the first side stores
         self._since = Node(0.0)
         self.site = site
         self.first = True
@@ -92,7 +101,26 @@ class Both:
     def flip(self) -> None:
         """Go to the second side."""
         self._speculation.check_innermost(self)
+        self._first = self.undone()
         self.first = False
+
+    def store(self, owner: Any, index: Any, value: Any) -> None:
+        """Assign an element of a list or array."""
+        self._stored.append((owner, index, owner[index]))
+        owner[index] = value
+
+    @property
+    def stores(self) -> bool:
+        """Whether it has assigned elements."""
+        return bool(self._stored or self._first)
+
+    def undone(self) -> list[tuple[Any, Any, Any]]:
+        """Take back what the side has assigned; gives that."""
+        new = [(owner, index, owner[index]) for owner, index, _ in self._stored]
+        for owner, index, old in reversed(self._stored):
+            owner[index] = old
+        self._stored = []
+        return new
 
     def picked(self, first: Any, _: None, second: Any) -> Any:
         """The value that the condition picks."""
@@ -119,8 +147,25 @@ class Both:
         return pick(self._condition, second, first)
 
     def _end(self) -> None:
-        self._speculation.check_innermost(self)
-        self._speculation.sides.pop()
+        speculation = self._speculation
+        speculation.check_innermost(self)
+        if not self.stores:
+            speculation.sides.pop()
+            return
+        found: dict[Any, list[Any]] = {}
+        for place, stored in enumerate((self._first, self.undone())):
+            for owner, index, value in stored:
+                known = found.setdefault((id(owner), index), [owner, index, *[owner[index]] * 2])
+                known[2 + place] = value
+        picked = [(*x[:2], self._pick(*x[2:])) for x in found.values()]
+        if any(value is UNBOUND for _, _, value in picked):
+            speculation.refuse([self.site], "its sides assign elements of other kinds")
+        speculation.sides.pop()
+        for owner, index, value in picked:
+            if speculation.sides:
+                speculation.sides[-1].store(owner, index, value)
+            else:
+                owner[index] = value
 
     def _pick(self, first: Any, second: Any) -> Any:
         if first is second:
@@ -133,6 +178,16 @@ class Both:
             self._speculation.long(self.site)
         if any(_may_raise(x, self._since) for x in values):
             self._speculation.refuse([self.site], "a look-up in it may fail")
+
+
+def _takes(owner: Any, index: Any) -> bool:
+    """Whether an element can be assigned, and taken back."""
+    if type(owner) is list:
+        return type(index) is int and -len(owner) <= index < len(owner)
+    if not isinstance(owner, numpy.ndarray) or owner.dtype != object or not is_value(owner):
+        return False
+    key = index if type(index) is tuple else (index,)
+    return all(type(x) is int for x in key) and len(key) == owner.ndim
 
 
 def _may_raise(x: Any, since: Node) -> bool:
@@ -252,7 +307,8 @@ class Speculation:
         if len(guards) > before:
             counts = self._counts
             counts[site] = counts.get(site, 0) + 1
-            if counts[site] > FEW and not decisions.suspended and decisions.convert([x for x, n in counts.items() if n > 1]):
+            often = [x for x, n in counts.items() if n > 1] if counts[site] > FEW else []
+            if not decisions.suspended and decisions.convert(often):
                 self.failed = True
                 raise Changed
         return outcome
@@ -295,6 +351,7 @@ class Speculation:
 
     def fail(self, error: Exception) -> bool:
         """Give up this trace because of an exception; gives whether that may be of its branches."""
+        self.give_up()
         if self.sides:
             self._decisions.refuse([self.sides[-1].site], "an exception is raised")
         elif self.dropped and isinstance(error, NameError):
@@ -336,8 +393,20 @@ class Speculation:
             Refused: always.
         """
         self._decisions.refuse(sites, why)
-        self.failed = True
+        self.give_up()
         raise Refused
+
+    def give_up(self) -> None:
+        """Take back what has been done in vain."""
+        self.failed = True
+        for side in reversed(self.sides):
+            side.undone()
+
+    def store(self, owner: Any, index: Any, value: Any) -> None:
+        """Assign an element where that may be in vain."""
+        if self.partial or not _takes(owner, index):
+            self.refuse_here("an element is assigned")
+        self.sides[-1].store(owner, index, value)
 
     def long(self, site: Site) -> None:
         """Let a branch with long sides be a guard, as long as it is not asked often."""
@@ -350,4 +419,3 @@ def current() -> Speculation | None:
     """That of the trace that is being recorded."""
     recorder: Any = PROGRESS.recorder
     return None if recorder is None else recorder.speculation
-

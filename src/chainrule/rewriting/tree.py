@@ -9,15 +9,16 @@ from __future__ import annotations
 import ast
 import copy
 from types import CodeType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from chainrule.annotations import line_text
 
 from .decisions import Site
-from .harmless import assigned, exits, own, why_not
+from .harmless import assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
 
+T = TypeVar("T", bound=ast.AST)
 RUNTIME: Final = "_chainrule"
 _LOOKS: Final = frozenset(["locals", "vars", "dir", "eval", "exec", "globals", "breakpoint"])
 _UNUSUAL: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
@@ -53,9 +54,7 @@ class Rewriter:
         harmful: why a call of it must not be in vain; "" where it may be.
     """
 
-    def __init__(
-        self, source: Source, code: CodeType, whole: bool, sites: Sites
-    ) -> None:
+    def __init__(self, source: Source, code: CodeType, whole: bool, sites: Sites) -> None:
         self._source = source
         self._code = code
         self._whole = whole
@@ -74,7 +73,8 @@ class Rewriter:
             for name in node.names
         )
         self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
-        self._leaving = Leaving(body if isinstance(tree.body, list) else [], self._outside)
+        statements = tree.body if isinstance(tree, ast.FunctionDef) else []
+        self._leaving = Leaving(statements, self._outside)
         self._frame = ""  # the names of exits: of the function, of loops and their iterations
         self._loops: list[_Exits] = []
 
@@ -123,12 +123,17 @@ class Rewriter:
 
     def _statement(self, node: ast.stmt) -> list[ast.stmt]:
         if isinstance(node, _SCOPES):
-            self._bound.add(node.name)  # type: ignore[union-attr]
+            self._bound.add(node.name)
             return [node]
         if isinstance(node, ast.If):
             return self._if(node)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
             return [self._changed(node)]
+        if self._checked and isinstance(node, (ast.Assign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            elements = stored(targets[0])
+            if len(targets) == 1 and elements and len(elements) == len(parts_of(targets[0])):
+                return self._stores(node, elements)
         if isinstance(node, (ast.For, ast.While)):
             return self._loop(node)
         if self._frame and isinstance(node, (ast.Return, ast.Break, ast.Continue)):
@@ -272,9 +277,7 @@ class Rewriter:
         before, values = self._values(node, names)
         settled = self._call_of(node, owner, "settled", *values.elts)  # type: ignore[attr-defined]
         gives = _placed(ast.Assign([self._tuple(names, ast.Store())], settled), node)
-        return [
-            self._when(node, owner, "partial", [*before, gives, *self._unbound(node, names)])
-        ]
+        return [self._when(node, owner, "partial", [*before, gives, *self._unbound(node, names)])]
 
     def _exit(self, node: ast.Return | ast.Break | ast.Continue) -> list[ast.stmt]:
         """An exit that lanes take for which it runs."""
@@ -307,6 +310,25 @@ class Rewriter:
             else:
                 owner, made = ends.loop, ast.Break()
         return [self._when(node, owner, "certain", [*settled, _placed(made, node)])]
+
+    def _stores(
+        self, node: ast.Assign | ast.AugAssign, elements: list[ast.Subscript]
+    ) -> list[ast.stmt]:
+        """Assignments of elements."""
+        value = self._expression(node.value)
+        places = [map(self._expression, (x.value, x.slice)) for x in elements]
+        if isinstance(node, ast.AugAssign):
+            symbol = ast.Constant(type(node.op).__name__)
+            return [self._do(node, "store_changed", symbol, value, *places[0])]
+        names = [self._new() for _ in elements]
+        target: Any = copy.copy(node.targets[0])
+        if isinstance(target, (ast.Tuple, ast.List)):
+            target.elts = [_name(name, ast.Store()) for name in names]
+        else:
+            target = _name(names[0], ast.Store())
+        gives = _placed(ast.Assign([target], value), node)
+        stores = zip(names, places, strict=True)
+        return [gives, *[self._do(node, "store", _name(name), *place) for name, place in stores]]
 
     def _changed(self, node: ast.AugAssign) -> ast.stmt:
         name = node.target
@@ -462,7 +484,7 @@ class Rewriter:
             return node
         return self._call(node, "value", node)
 
-    def _of_Attribute(self, node: ast.Attribute) -> ast.expr:
+    def _of_Attribute(self, node: ast.Attribute) -> Any:
         if not self._checked or not isinstance(node.ctx, ast.Load):
             return self._parts(node)
         return self._call(node, "value", self._member(node))
@@ -511,7 +533,7 @@ class Rewriter:
         made.func = self._call(node.func, "call", made.func)
         return self._call(node, "value", made) if self._checked else made
 
-    def _of_IfExp(self, node: ast.IfExp) -> ast.expr:
+    def _of_IfExp(self, node: ast.IfExp) -> Any:
         test = self._expression(node.test)
         why = why_not([node.body, node.orelse], self._outside) or self._why_here()
         number = self._site(node, "a if c else b", True, why)
@@ -532,7 +554,7 @@ class Rewriter:
             self._if_so(node.orelse, m, "otherwise", second),
         )
 
-    def _of_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+    def _of_BoolOp(self, node: ast.BoolOp) -> Any:
         kind = "and" if isinstance(node.op, ast.And) else "or"
         begins = "conjunction" if kind == "and" else "disjunction"
         rest: ast.expr = node.values[-1]
@@ -550,12 +572,12 @@ class Rewriter:
         second = self._if_so(rest, m, "then", self._in_vain(rest))
         return self._call_on(node, begun, "joined", ast.copy_location(_name(kept), node), second)
 
-    def _of_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+    def _of_UnaryOp(self, node: ast.UnaryOp) -> Any:
         if not isinstance(node.op, ast.Not):
             return self._parts(node)
         return self._call(node, "negation", self._expression(node.operand))
 
-    def _of_Compare(self, node: ast.Compare) -> ast.expr:
+    def _of_Compare(self, node: ast.Compare) -> Any:
         if len(node.ops) == 1 or self._why_here():
             return self._parts(node)
         left, parts = node.left, []
@@ -650,17 +672,16 @@ def _name(name: str, context: ast.expr_context | None = None) -> ast.Name:
     return ast.Name(name, ast.Load() if context is None else context)
 
 
-def _placed(made: Any, node: Any) -> Any:
+def _placed(made: T, node: ast.AST) -> T:
     """A new node, and what is new in it, in the place of another one."""
     ast.copy_location(made, node)
-    waiting = [made]
+    waiting: list[ast.AST] = [made]
     for x in waiting:
         for child in ast.iter_child_nodes(x):
-            if "lineno" in child._attributes and not hasattr(child, "lineno"):
-                ast.copy_location(child, node)
+            if "lineno" not in child._attributes:
                 waiting.append(child)
-            elif "lineno" not in child._attributes:
-                waiting.append(child)
+            elif not hasattr(child, "lineno"):
+                waiting.append(ast.copy_location(child, node))
     return made
 
 

@@ -30,7 +30,9 @@ _PLAIN: Final = (
 )
 """What an attribute of a class may be that runs no code where it is read."""
 
-_READING: Final = tuple(x.__getattribute__ for x in (object, tuple, list, dict, float, int, str))
+_READING: Final[tuple[Any, ...]] = tuple(
+    x.__getattribute__ for x in (object, tuple, list, dict, float, int, str)
+)
 _BUILTINS: Final = (
     *(abs, all, any, bool, dict, divmod, enumerate, float, int, isinstance, len, list, max, min),
     *(pow, range, reversed, round, sorted, sum, tuple, zip),
@@ -40,14 +42,64 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
     tuple: frozenset(["count", "index"]),
     dict: frozenset(["get", "items", "keys", "values", "copy"]),
     numpy.ndarray: frozenset(
-        "sum mean dot copy reshape ravel flatten max min prod cumsum transpose tolist".split()
+        [
+            "sum",
+            "mean",
+            "dot",
+            "copy",
+            "reshape",
+            "ravel",
+            "flatten",
+            "max",
+            "min",
+            "prod",
+            "cumsum",
+            "transpose",
+            "tolist",
+        ]
     ),
 }
-_ARRAYS: Final = (
-    "abs all any arange array asarray clip concatenate copy cos cumprod cumsum diff dot exp eye"
-    " full inner linspace log max mean min ones outer prod sin sqrt stack sum tanh where zeros"
-    " zeros_like ones_like full_like empty maximum minimum"
-).split()
+_ARRAYS: Final = [
+    "abs",
+    "all",
+    "any",
+    "arange",
+    "array",
+    "asarray",
+    "clip",
+    "concatenate",
+    "copy",
+    "cos",
+    "cumprod",
+    "cumsum",
+    "diff",
+    "dot",
+    "exp",
+    "eye",
+    "full",
+    "inner",
+    "linspace",
+    "log",
+    "max",
+    "mean",
+    "min",
+    "ones",
+    "outer",
+    "prod",
+    "sin",
+    "sqrt",
+    "stack",
+    "sum",
+    "tanh",
+    "where",
+    "zeros",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "empty",
+    "maximum",
+    "minimum",
+]
 
 
 def _pure() -> set[int]:
