@@ -30,7 +30,7 @@ _FACTORS = (1, 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E
 """By which coordinates become one number, modulo 2 ** 64."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Read:
     """An operand that is read from an array.
 
@@ -51,7 +51,7 @@ class Read:
     fits: list[Affine] | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Kept:
     """Values that are stored in an array.
 

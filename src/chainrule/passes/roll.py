@@ -160,14 +160,14 @@ class _Loops:
         return before > SCATTERED * len(self.rows) and saved >= max(SAVED * before, EACH * more)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class _Value:
     """An operand: the value of a written row, in the same iteration or one around."""
 
     owner: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class _Input:
     """An operand: inputs, by their numbers."""
 
