@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from chainrule import Node, backward_frames, explore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from explorer_graphs import dense_unit, network, practised
+from explorer_graphs import dense_unit, loop, network, practised
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -91,6 +91,11 @@ def main() -> None:
             page.locator(".box.group", has_text="layer 1").click()
             page.locator(".box.group", has_text="neuron 5").click()
             take(page, "explorer-unfolded.png")
+        with opened(browser, loop(), "A price after 252 days") as page:
+            page.locator(".box.group").click()
+            page.click("#last")
+            page.evaluate("changeView(() => picture.reveal(findings.search('price₁₇')[0]))")
+            take(page, "explorer-loop.png")
         with opened(browser, network((2, 3, 1), 8.0), "Saturated") as page:
             page.evaluate("for (const id of ['leaves', 'find']) byId(id).open = false")
             page.click("#last")

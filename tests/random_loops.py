@@ -2,7 +2,8 @@
 
 They have scans, forwards and backwards, over arguments, constants, computed arrays and nothing,
 with numbers, tuples, dicts and arrays as carries; loops by an index that is used as a number and to
-look up; loops of while; branches; and each of these in the others.
+look up; loops of while; branches; look-ups by numbers of the run; sums by segments; reductions;
+inner lanes; parts that are compiled on their own; and each of these in the others.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ class Source:
         self._random = random
         self._size = size
         self._lines: list[str] = []
+        self._parts: list[str] = []  # functions that are compiled on their own
         self._names = 0
+        self._calls = True
 
     def program(self) -> str:
         """The source of a function ``program(lax, a, x, k)``, which gives a number."""
         self._lines = ["def program(lax, a, x, k):"]
         numbers = self._body(1, ["a"], [("x", INPUTS)], 2)
         self._lines.append("    return " + " + ".join(f"0.3 * {x}" for x in numbers))
-        return "\n".join(self._lines)
+        return "\n".join([*self._parts, *self._lines])
 
     def _say(self, depth: int, line: str) -> None:
         self._lines.append("    " * depth + line)
@@ -50,6 +53,11 @@ class Source:
         if arrays and random.random() < 0.3:
             name, length = random.choice(arrays)
             return f"{name}[{random.randrange(length)}]"
+        if arrays and random.random() < 0.1:
+            name, length = random.choice(arrays)
+            index = f"floor(abs({random.choice(numbers)}) * 3.0)"
+            index = random.choice([index, f"k[{random.randrange(INDICES)}]"])
+            return f"take({name}, ({index} + {random.randrange(3)}) % {length})"
         if random.random() < 0.15:
             return repr(round(random.uniform(-1.5, 1.5), 2))
         return random.choice(numbers)
@@ -78,8 +86,12 @@ class Source:
             name = self._new("v")
             self._say(depth, f"{name} = {self._formula(numbers, arrays)}")
             numbers.append(name)
+            if self._random.random() < 0.3:
+                others = [self._reduction, self._segments, *[self._part] * self._calls]
+                self._random.choice(others)(depth, numbers, arrays)
             if deeper and self._random.random() < 0.75:
                 kinds = [self._scan] * 5 + [self._fori, self._fori, self._while, self._cond]
+                kinds += [self._vmap, self._vmap]
                 self._random.choice([*kinds, self._map, self._plain])(
                     depth, numbers, arrays, deeper - 1
                 )
@@ -237,3 +249,78 @@ class Source:
         known = self._body(depth + 1, [*numbers, s, f"(0.1 * {k})"], arrays, deeper)
         self._say(depth + 1, f"{s} = {self._formula(known[-4:], arrays)}")
         numbers.append(s)
+
+    def _vmap(
+        self, depth: int, numbers: list[str], arrays: list[tuple[str, int]], deeper: int
+    ) -> None:
+        """Inner lanes, along an array or along an array and the elements of another."""
+        random = self._random
+        f, x, z, y = (self._new(prefix) for prefix in "fxzy")
+        name, length = random.choice(arrays)
+        shared = random.random() < 0.5
+        others = [other for other, n in arrays if n == length]
+        given = self._value(numbers, arrays) if shared else random.choice(others)
+        self._say(depth, f"def {f}({x}, {z}):")
+        known = self._body(depth + 1, [*numbers, x, z], arrays, deeper)
+        self._say(depth + 1, f"return {self._formula(known[-4:], arrays)}")
+        reduce = random.choice([None, None, "sum", "mean"])
+        axes = (0, None) if shared else (0, 0)
+        mapped = f"lax.vmap({f}, in_axes={axes}, reduce={reduce!r})"
+        self._say(depth, f"{y} = {mapped}({name}, {given})")
+        if reduce is None:
+            arrays.append((y, length))
+        else:
+            numbers.append(f"(0.3 * {y})")
+
+    def _reduction(self, depth: int, numbers: list[str], arrays: list[tuple[str, int]]) -> None:
+        random = self._random
+        s = self._new("s")
+        name, length = random.choice(arrays)
+        other = random.choice([x for x, n in arrays if n == length])
+        form = random.choice(
+            [
+                "{x}.sum()",
+                "{x}.mean()",
+                "log(sum(exp(v) for v in {x}))",
+                "numpy.log(numpy.exp({x}).sum())",
+                "numpy.dot({x}, {z})",
+                "({x} - {z}).max()",
+                "max({x})",
+                "numpy.maximum({x}, {z}).sum()",
+                "({x}[1:] * {x}[:-1]).sum()",
+                "numpy.cumsum({x})[-1]",
+            ]
+        )
+        self._say(depth, f"{s} = {form.format(x=name, z=other)}")
+        numbers.append(f"(0.2 * {s})")
+
+    def _segments(self, depth: int, numbers: list[str], arrays: list[tuple[str, int]]) -> None:
+        """Numbers added up by segments, which are data or known."""
+        random = self._random
+        values = ", ".join(self._value(numbers, arrays) for _ in range(INDICES))
+        ids = random.choice(
+            ["k % 3", "numpy.array([2, 0, 0, 1, 2])", "abs(k) % 2", "[0, 2, -1, 0, 1]"]
+        )
+        y = self._new("y")
+        self._say(depth, f"{y} = segment_sum(array([{values}]), {ids}, 3)")
+        arrays.append((y, 3))
+
+    def _part(self, depth: int, numbers: list[str], arrays: list[tuple[str, int]]) -> None:
+        """A call of a function that is compiled on its own, and calls no other such."""
+        random = self._random
+        part, s = f"part{len(self._parts)}", self._new("s")
+        name, length = random.choice(arrays)
+        gives_array = random.random() < 0.3
+        body = Source(random, 2)
+        body._calls = False
+        body._say(0, f"def {part}(p, q, v, k):")
+        known = body._body(1, ["p", "q"], [("v", length)], 0)
+        result = body._formula(known[-4:], [("v", length)])
+        body._say(1, f"return {f'array([{result}, {known[-1]}])' if gives_array else result}")
+        self._parts.append("\n".join(body._lines))
+        a, b = self._value(numbers, arrays), self._value(numbers, arrays)
+        self._say(depth, f"{s} = lax.part({part})({a}, {b}, {name}, k)")
+        if gives_array:
+            arrays.append((s, 2))
+        else:
+            numbers.append(s)

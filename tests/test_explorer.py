@@ -470,7 +470,7 @@ def test_loops_of_a_program() -> None:
     names = graph.names()
     loop = tree_of(graph, names).boxes[-2]
     assert isinstance(loop, Group)
-    assert loop.name == "price × 252"
+    assert loop.name == "price"
     assert [trip.size for trip in loop.trips] == [3] * 252
     assert [names[max(trip.nodes())] for trip in loop.trips[:2]] == ["price₁", "price₂"]
 
@@ -484,9 +484,9 @@ def test_loops_in_loops() -> None:
         y = y.exp() - x
     loop = tree(y).boxes[-1]
     assert isinstance(loop, Group)
-    assert loop.name == "loop × 40"
+    assert len(loop.trips) == 40
     inner = [box for trip in loop.trips for box in trip.boxes if isinstance(box, Group)]
-    assert [box.name for box in inner] == [f"loop × {20 + i % 3}" for i in range(40)]
+    assert [len(box.trips) for box in inner] == [20 + i % 3 for i in range(40)]
     assert {len(trip.boxes) for box in inner for trip in box.trips} == {2}
 
 

@@ -7,7 +7,6 @@ or whether it is computed as a single point.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import os
@@ -897,7 +896,7 @@ def test_threads_in_a_forked_process() -> None:
 
 def test_every_operation_has_a_path() -> None:
     """The table says how each is computed."""
-    weak = dataclasses.replace(machine(), variant="")
+    weak = machine()._replace(variant="")
     for name in OPERATIONS:
         assert path(name, machine()) in {"instruction", "formula", "libmvec", "libm", "memory"} or (
             path(name, machine()) == "Python" and called_back(OPERATIONS[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -25,6 +26,7 @@ from chainrule import (
     hvp,
     jvp,
     lax,
+    segment_sum,
     take,
     value_and_grad,
     vjp,
@@ -84,18 +86,36 @@ def by_hand() -> Any:
     def cond(pred: Any, true: Any, false: Any, *operands: Any) -> Any:
         return true(*operands) if pred else false(*operands)
 
+    def mapped(f: Any, in_axes: Any, reduce: Any) -> Any:
+        def over_lanes(x: Any, y: Any) -> Any:
+            results = array([f(x[i], y if in_axes[1] is None else y[i]) for i in range(len(x))])
+            total = results if reduce is None else sum(results)
+            return total / len(x) if reduce == "mean" else total
+
+        return over_lanes
+
     return SimpleNamespace(
-        scan=scan, fori_loop=fori_loop, while_loop=while_loop, cond=cond,
-        map=lambda f, xs: array([f(x) for x in xs]),
+        scan=scan, fori_loop=fori_loop, while_loop=while_loop, cond=cond, vmap=mapped,
+        map=lambda f, xs: array([f(x) for x in xs]), part=lambda f: f,
     )  # fmt: skip
+
+
+def by_library() -> Any:
+    """Those of the library; each part is compiled once."""
+    parts = functools.cache(compile)
+    return SimpleNamespace(
+        **{name: getattr(lax, name) for name in lax.__all__}, vmap=vmap, part=parts
+    )
 
 
 def program(seed: int) -> tuple[str, Callable[..., Any]]:
     """A random program, its source first."""
     random = Random(seed)
     source = Source(random, random.randint(1, 3)).program()
-    names: dict[str, Any] = {name: getattr(cm, name) for name in ("sin", "tanh", "exp", "where")}
-    names |= {"maximum": cm.maximum, "array": array, "numpy": numpy, "take": take}
+    used = ("sin", "tanh", "exp", "log", "where", "maximum")
+    names: dict[str, Any] = {name: getattr(cm, name) for name in used}
+    names |= {"array": array, "numpy": numpy, "take": take, "segment_sum": segment_sum}
+    names["floor"] = math.floor
     exec(source, names)
     return source, names["program"]
 
@@ -109,8 +129,10 @@ def check(seed: int) -> None:
 
     k = generator.integers(-INPUTS, INPUTS, INDICES)
 
+    library = by_library()
+
     def f(a: Any, x: Any, k: Any) -> Any:
-        return function(lax, a, x, k)
+        return function(library, a, x, k)
 
     def reference(a: Any, x: Any, k: Any) -> Any:
         return function(by_hand(), a, x, k)
@@ -357,6 +379,34 @@ def test_binomial_schedule(carries: int) -> None:
         assert max(runs) <= repetitions + 2
 
 
+def test_loops_one_after_another() -> None:
+    """A body is traced once after other loops too, if what it asks does not hang on these."""
+    runs: list[int] = []
+
+    def f(x: Any, k: Any) -> Any:
+        def looked_up(i: Any, total: Any) -> Any:
+            runs.append(1)
+            return total + take(x, k[0] + i) * total
+
+        first = lax.fori_loop(0, 20, looked_up, 0.5)
+        return lax.fori_loop(0, 20, looked_up, first)
+
+    x, k = numpy.sin(numpy.arange(30.0)), numpy.array([3])
+    compiled = compile(value_and_grad(f))
+    found = compiled(x, k)
+    assert len(runs) == 2
+    _same(found, value_and_grad(f)(x, k), "")
+    with pytest.raises(IndexError, match="index 30 is outside"):
+        compiled(x, k + 9)
+
+    def of_results(x: Any, k: Any) -> Any:
+        levels = lax.map(lambda z: 4.0 * z, x)
+        return lax.scan(lambda c, z: (c + take(x, math.floor(z)), None), 0.0, levels)[0]
+
+    x = numpy.linspace(0.0, 3.5, 15)
+    _same(compile(value_and_grad(of_results))(x, k), value_and_grad(of_results)(x, k), "")
+
+
 loops: Any = lax  # which takes anything here
 BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: loops.scan(lambda c, x: ((c, c), None), 0.0, None, 3), TypeError, "another structure"),
@@ -404,6 +454,24 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         "9 iterations",
     ),
     (lambda: loops.while_loop(lambda c: numpy.ones(2), lambda c: c, 1.0), TypeError, "condition"),
+    (lambda: loops.while_loop(lambda c: None, lambda c: c, 1.0), TypeError, "condition, not None"),
+    (
+        lambda: loops.while_loop(lambda c: "c < 1", lambda c: c, 1.0),
+        TypeError,
+        "condition, not str",
+    ),
+    (lambda: loops.cond(None, lambda: 1.0, lambda: 2.0), TypeError, "condition, not None"),
+    (
+        lambda: loops.map(lambda x: x[0], (numpy.ones(4), numpy.ones(5))),
+        ValueError,
+        r"map: xs\[1\] has length 5, but xs\[0\] has length 4",
+    ),
+    (
+        lambda: loops.map(lambda x: x if x < 2 else numpy.ones(2), numpy.arange(6.0)),
+        TypeError,
+        r"map: y was a number before and is an array of shape \(2,\)",
+    ),
+    (lambda: loops.map(lambda x, y: x, numpy.ones(5)), TypeError, "missing 1 required"),
     (lambda: loops.fori_loop(0, 2.5, lambda i, c: c, 1.0), TypeError, "upper bound"),
     (lambda: loops.cond(numpy.ones(2), lambda: 1.0, lambda: 2.0), TypeError, "condition"),
     (lambda: loops.cond(True, 1.0, lambda: 2.0), TypeError, "takes a function"),

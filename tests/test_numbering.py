@@ -17,29 +17,7 @@ from chainrule import Node, Operation, rules
 from chainrule.node import apply
 from chainrule.program import numbering as module
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import (
-    ABSENT,
-    BEGIN,
-    CARRY,
-    EACH,
-    END,
-    END_LOOP,
-    ENTER,
-    GIVE,
-    INPUT,
-    LEAF,
-    LEAVE,
-    LOOP,
-    MARKS,
-    NEXT,
-    OPERATION_OF,
-    POOLED,
-    PULL,
-    RESULT,
-    USER,
-    Recording,
-    given_to,
-)
+from chainrule.program.recording import ABSENT, OPERATION_OF, Recording, Row, given_to
 
 
 def _reference(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -73,13 +51,13 @@ class Names:
         ended = False
         for row, code in enumerate(recording.codes):
             left, right = recording.left[row], recording.right[row]
-            given = [] if code == INPUT else given_to(code, left, right, recording.pool)
-            scopes += [str(row)] * (code == BEGIN)
-            if code == END:
+            given = [] if code == Row.INPUT else given_to(code, left, right, recording.pool)
+            scopes += [str(row)] * (code == Row.BEGIN)
+            if code == Row.END:
                 scopes.pop()
-            ended |= code == END_LOOP
+            ended |= code == Row.END_LOOP
             tainted = any(self.of_loops[x] for x in given if x >= 0)
-            self.of_loops.append(tainted or (code in (RESULT, EACH) and ended))
+            self.of_loops.append(tainted or (code in (Row.RESULT, Row.EACH) and ended))
             self.names.append(self.name(row, code, given, scopes[-1]))
 
     def of(self, operand: int) -> str | float:
@@ -88,11 +66,11 @@ class Names:
 
     def name(self, row: int, code: int, given: list[int], scope: str) -> str | float:
         """The name of a row, or the number."""
-        user = self.recording.pool[self.recording.left[row]] if code == USER else None
-        operation = OPERATION_OF.get(code & ~POOLED)
+        user = self.recording.pool[self.recording.left[row]] if code == Row.USER else None
+        operation = OPERATION_OF.get(code & ~Row.POOLED)
         operands = [self.of(x) for x in given if x != ABSENT]
         if not self.apart:
-            if code in (ENTER, LEAF) or operation in (rules.identity, rules.stop_gradient):
+            if code in (Row.ENTER, Row.LEAF) or operation in (rules.identity, rules.stop_gradient):
                 return operands[0]
             called = operation or (None if user is None else self.recording.operations[user])
             numbers = [x for x in operands if isinstance(x, float)]
@@ -101,7 +79,7 @@ class Names:
             scope = ""
         elif user is not None:
             return f"row {row}"
-        if code != USER and code & ~POOLED >= MARKS:
+        if code != Row.USER and code & ~Row.POOLED >= Row.MARKS:
             return f"row {row}"
         said = [x if isinstance(x, str) else bits(x).hex() for x in operands]
         return hashlib.sha256(" ".join([scope, str((code, user)), *said]).encode()).hexdigest()
@@ -119,25 +97,25 @@ def random_rows(kind: Any, rng: Random, inputs: list[Node], level: int) -> Any:
         if part == 0:
             recording.guard(next(row for row in rows if row >= 0), True)
         elif part == 1:
-            recording.mark(BEGIN, segments)
+            recording.mark(Row.BEGIN, segments)
             inputs = [*inputs, apply(rules.identity, [inputs[0]])]
-            recording.mark(ENTER, rows[0], entered, inputs[-1])
+            recording.mark(Row.ENTER, rows[0], entered, inputs[-1])
             grown_inside = grown(Random(again), inputs, 20)
-            recording.mark(LEAVE, recording.record(grown_inside[-1]), 0)
-            recording.mark(END, segments)
-            recording.mark(GIVE, rows[1], 0)
-            recording.mark(PULL, segments)
-            recording.mark(RESULT, 0)
+            recording.mark(Row.LEAVE, recording.record(grown_inside[-1]), 0)
+            recording.mark(Row.END, segments)
+            recording.mark(Row.GIVE, rows[1], 0)
+            recording.mark(Row.PULL, segments)
+            recording.mark(Row.RESULT, 0)
             segments += 1
         elif part == 2:
-            recording.mark(LOOP, loops)
+            recording.mark(Row.LOOP, loops)
             inputs = [*inputs, apply(rules.exp, [inputs[0]]), apply(rules.exp, [inputs[1]])]
-            recording.mark(CARRY, rows[0], 0, inputs[-2])
-            recording.mark(EACH, 0, ABSENT, inputs[-1])
-            recording.mark(NEXT, recording.record(grown(rng, inputs, 5)[-1]), 0)
-            recording.mark(END_LOOP, loops)
+            recording.mark(Row.CARRY, rows[0], 0, inputs[-2])
+            recording.mark(Row.EACH, 0, ABSENT, inputs[-1])
+            recording.mark(Row.NEXT, recording.record(grown(rng, inputs, 5)[-1]), 0)
+            recording.mark(Row.END_LOOP, loops)
             inputs = [*inputs, apply(rules.exp, [inputs[0]])]
-            recording.mark(RESULT, 0, ABSENT, inputs[-1])
+            recording.mark(Row.RESULT, 0, ABSENT, inputs[-1])
             loops += 1
     return recording
 
@@ -189,7 +167,7 @@ def test_values_while_rows_come(seed: int, kinds: tuple[Any, Any]) -> None:
                 continue
             code, left, right = numbering.row(value)
             assert code == recording.codes[value]
-            if not code & POOLED and code < MARKS and code != LEAF:
+            if not code & Row.POOLED and code < Row.MARKS and code != Row.LEAF:
                 given = [recording.left[value], recording.right[value]]
                 for operand, shown in zip(given, (left, right), strict=True):
                     if operand == ABSENT:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from random import Random
+
 import numpy as np
 import pytest
 from random_forms import (
@@ -282,6 +285,62 @@ def test_stores_that_are_left(seed: int) -> None:
             builder.add(sums := Array(SUMS, 1, "sums"), Index(), last)
         outputs.append(builder.load(sums, Index()))
     same(builder.finish(outputs), drawn.normal(size=4).tolist())
+
+
+def last_ones(seed: int) -> Program:
+    """Recurrences in rows of an array of sums, of each of which the last elements are read."""
+    rng = Random(seed)
+    rows, trips, distance = rng.randint(1, 4), rng.randint(5, 20), rng.randint(1, 3)
+    read, inside = rng.choice([1, 1, 2, 3, trips]), rng.random() < 0.5
+    row = trips + distance
+    builder = Builder(24, final=True)
+    sums = Array(SUMS, rows * row, "sums")
+    found = Array(VALUES, rows * (read + 1), "found")
+    with builder.loop(rows) as i:
+        with builder.loop(trips) as k:
+            at = Index(0, ((i, row), (k, 1)))
+            x = builder.load(builder.inputs, Index(0, ((i, 1), (k, 1))))
+            before = builder.load(sums, at.plus(rng.randint(0, distance - 1)))
+            operation = rng.choice([rules.add, rules.subtract, rules.multiply, rules.minimum])
+            y = builder.compute(operation, (before, x))
+            for _ in range(rng.choice([1, 1, 1, 2])):
+                builder.add(sums, at.plus(distance), y)
+        builder.store(found, Index(0, ((i, read + 1),)), 2.0)
+        if inside:
+            copied(builder, sums, found, i, row, read)
+    if not inside:
+        with builder.loop(rows) as j:
+            copied(builder, sums, found, j, row, read)
+    return builder.finish([Slice(found, 0, found.size)])
+
+
+def copied(builder: Builder, sums: Array, found: Array, i: Loop, row: int, read: int) -> None:
+    """Copy the last elements of a row."""
+    with builder.loop(read) as k:
+        x = builder.load(sums, Index(row - read, ((i, row), (k, 1))))
+        builder.store(found, Index(1, ((i, read + 1), (k, 1))), x)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_last_elements(seed: int) -> None:
+    """Only what is read of them is kept; -0 added to 0 is 0."""
+    program = last_ones(seed)
+    verify(program)
+    drawn = np.random.default_rng(seed)
+    numbers = drawn.choice([1.5, -2.0, 0.0, -0.0, math.inf, math.nan, 0.25], 24).tolist()
+    same(program, numbers)
+
+
+def test_few_elements_are_kept() -> None:
+    """The test above would pass without."""
+    late = stored = 0
+    for seed in range(150):
+        program = promoted(last_ones(seed))
+        kinds = {x.array.kind for x in statements(program.body) if isinstance(x, Store)}
+        stored += SUMS not in kinds
+        late += sum(isinstance(x, Loop) for x in statements(program.body)) > 3
+    assert stored > 40
+    assert late > 40
 
 
 @pytest.mark.parametrize("trips", [0, 1, 4])

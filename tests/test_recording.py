@@ -25,24 +25,7 @@ from chainrule.differentiation import fresh_input
 from chainrule.jit.recorded import Recorded
 from chainrule.node import apply
 from chainrule.program import recording as module
-from chainrule.program.recording import (
-    ABSENT,
-    BEGIN,
-    END,
-    ENTER,
-    GIVE,
-    GUARD,
-    INPUT,
-    LEAF,
-    LEAVE,
-    OPERATION_OF,
-    POOLED,
-    PULL,
-    RESULT,
-    USER,
-    Recording,
-    given_to,
-)
+from chainrule.program.recording import ABSENT, OPERATION_OF, Recording, Row, given_to
 from chainrule.rules import OPERATIONS
 from chainrule.tracing import TracedValueError, recording
 
@@ -153,16 +136,16 @@ def evaluated(recorded: Any, inputs: list[float]) -> list[float]:
 
     for row, code in enumerate(recorded.codes):
         left = recorded.left[row]
-        if code == INPUT:
+        if code == Row.INPUT:
             values.append(inputs[left])
-        elif code == LEAF:
+        elif code == Row.LEAF:
             values.append(value(left))
-        elif code == GUARD:
+        elif code == Row.GUARD:
             assert (value(left) != 0.0) == bool(recorded.right[row])
             values.append(math.nan)
         else:
-            user = recorded.operations[recorded.pool[left]] if code == USER else None
-            operation = user or OPERATION_OF[code & ~POOLED]
+            user = recorded.operations[recorded.pool[left]] if code == Row.USER else None
+            operation = user or OPERATION_OF[code & ~Row.POOLED]
             given = given_to(code, left, recorded.right[row], recorded.pool)
             values.append(operation.evaluate([value(x) for x in given]))
     return values
@@ -235,8 +218,8 @@ def test_codes_are_those_of_the_operations(kind: Any) -> None:
             count = 2 if operation.variadic else len(operation.local_grads)
             numbers = [1.0 if grad is None else x for grad in operation.local_grads[:count]]
             row = recorded.record(apply(operation, numbers if len(numbers) == count else [x, x]))
-            assert recorded.codes[row] & ~POOLED == code
-            assert (recorded.codes[row] & POOLED != 0) == (count > 2)
+            assert recorded.codes[row] & ~Row.POOLED == code
+            assert (recorded.codes[row] & Row.POOLED != 0) == (count > 2)
 
 
 def test_rows_in_the_order_in_which_the_nodes_were_made(kind: Any) -> None:
@@ -286,7 +269,7 @@ def test_order_of_all_rows_and_guards(seed: int, kind: Any) -> None:
         assert len(recorded) == size
         places = sorted(serials)
         assert [serials[row] for row in places] == sorted(serials.values())
-        asked = [row for row in range(size) if recorded.codes[row] == GUARD]
+        asked = [row for row in range(size) if recorded.codes[row] == Row.GUARD]
         assert [recorded.left[row] for row in asked] == moved
         assert all(recorded.right[row] == seed % 2 for row in asked)
         for row, (_, serial) in zip(asked, guards, strict=True):
@@ -481,14 +464,17 @@ def test_marks(kind: Any) -> None:
         began, entered = Node(0.0), fresh_input(x, level)
         inside = cm.sin(entered) * y
         assert recorded.record(cm.exp(entered)) == 3
-        assert recorded.mark(ENTER, 0, 0, entered) == 2  # what was an identity
-        assert recorded.mark(BEGIN, 0, ABSENT, began) == 4
+        assert recorded.mark(Row.ENTER, 0, 0, entered) == 2  # what was an identity
+        assert recorded.mark(Row.BEGIN, 0, ABSENT, began) == 4
         left = recorded.record(inside)
-        assert [recorded.mark(LEAVE, left, 0), recorded.mark(END, 0)] == [7, 8]
-        assert [recorded.mark(GIVE, recorded.record(1.0), 0), recorded.mark(PULL, 0)] == [9, 10]
+        assert [recorded.mark(Row.LEAVE, left, 0), recorded.mark(Row.END, 0)] == [7, 8]
+        assert [recorded.mark(Row.GIVE, recorded.record(1.0), 0), recorded.mark(Row.PULL, 0)] == [
+            9,
+            10,
+        ]
         result = Node(1.0)
         result._level = level
-        assert recorded.mark(RESULT, 0, ABSENT, result) == 11
+        assert recorded.mark(Row.RESULT, 0, ABSENT, result) == 11
         (last,) = recorded.in_order([recorded.record(result + x)])
         assert str(recorded).splitlines() == [
             "%0 = input 0",
@@ -513,15 +499,15 @@ def test_marks_that_are_refused(kind: Any) -> None:
     older = Node(1.0)
     with run(0.5) as ((x,), level):
         recorded = kind([x], level)
-        for code in (0, 1, INPUT, GUARD, USER):
+        for code in (0, 1, Row.INPUT, Row.GUARD, Row.USER):
             with pytest.raises(ValueError, match=f"no mark is {code}"):
                 recorded.mark(code, 0)
         with pytest.raises(ValueError, match="there is no row 1"):
-            recorded.mark(ENTER, 1, 0)
+            recorded.mark(Row.ENTER, 1, 0)
         with pytest.raises(ValueError, match="a mark is not older than the inputs"):
-            recorded.mark(BEGIN, 0, ABSENT, older)
+            recorded.mark(Row.BEGIN, 0, ABSENT, older)
         with pytest.raises(TypeError, match="a mark stands where a node does"):
-            recorded.mark(BEGIN, 0, ABSENT, 1.0)
+            recorded.mark(Row.BEGIN, 0, ABSENT, 1.0)
         assert len(recorded) == 1
 
 
@@ -646,10 +632,10 @@ def test_inputs_that_come_later(kind: Any) -> None:
         total = made.record(first + product)
         root, total = made.in_order([root, total])
         assert [made.row(row)[:2] for row in range(4)] == [
-            (INPUT, 7),
-            (INPUT, 4),
-            (INPUT, 0),
-            (INPUT, 1),
+            (Row.INPUT, 7),
+            (Row.INPUT, 4),
+            (Row.INPUT, 0),
+            (Row.INPUT, 1),
         ]
         assert made.row(root)[1:] == (1, 0)
         assert made.row(total)[1:] == (2, root)

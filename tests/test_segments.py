@@ -17,16 +17,7 @@ from chainrule.jit.segments import MOST_COLOURS, coloured
 from chainrule.jit.sites import PlainSites
 from chainrule.jit.trace import Recorder
 from chainrule.node import Node
-from chainrule.program.recording import (
-    BEGIN,
-    END,
-    ENTER,
-    GIVE,
-    LEAVE,
-    PULL,
-    PUSH,
-    RESULT,
-)
+from chainrule.program.recording import Row
 from chainrule.tracing import recording
 
 POINTS = ((0.5, -0.75, 1.25), (0.0, 0.0, 0.0), (-1.5, 2.0, 0.25))
@@ -63,31 +54,31 @@ def check_marks(rows: Any) -> None:
     before = -1
     expected = 0  # results to come
     for code, left, right in zip(rows.codes, rows.left, rows.right, strict=True):
-        assert (expected > 0) == (code == RESULT)
-        if code == BEGIN:
+        assert (expected > 0) == (code == Row.RESULT)
+        if code == Row.BEGIN:
             open_.append(left)
             sizes[left] = [0, 0]
             around[left] = open_[:-1]
-        elif code == ENTER:
-            assert before in (BEGIN, ENTER)
+        elif code == Row.ENTER:
+            assert before in (Row.BEGIN, Row.ENTER)
             assert sizes[open_[-1]][0] == right
             sizes[open_[-1]][0] += 1
-        elif code == LEAVE:
+        elif code == Row.LEAVE:
             assert sizes[open_[-1]][1] == right
             sizes[open_[-1]][1] += 1
-        elif code == END:
-            assert before == LEAVE
+        elif code == Row.END:
+            assert before == Row.LEAVE
             assert open_.pop() == left
-        elif code in (PULL, PUSH):
+        elif code in (Row.PULL, Row.PUSH):
             assert open_[: len(around[left])] == around[left]
-            expected = results = sizes[left][1 if code == PUSH else 0]
-        elif code == RESULT:
+            expected = results = sizes[left][1 if code == Row.PUSH else 0]
+        elif code == Row.RESULT:
             assert left == results - expected
             expected -= 1
-        if before == LEAVE:
-            assert code in (LEAVE, END)
-        if before == GIVE:
-            assert code in (GIVE, PULL, PUSH)
+        if before == Row.LEAVE:
+            assert code in (Row.LEAVE, Row.END)
+        if before == Row.GIVE:
+            assert code in (Row.GIVE, Row.PULL, Row.PUSH)
         before = code
     assert not open_
     assert not expected

@@ -214,8 +214,16 @@ def value_program(operation: Operation) -> list[Step] | None:
 
 def _postfix(expression: Expression, places: dict[str, int]) -> list[Step]:
     """The operands' steps, then the operation."""
-    if expression.operation is None:
-        text = expression.text
-        return [places[text] if text in places else float(text)]
-    steps = [step for operand in expression.operands for step in _postfix(operand, places)]
-    return [*steps, (expression.operation.name, len(expression.operands))]
+    steps: list[Step] = []
+    _append(expression, places, steps)
+    return steps
+
+
+def _append(x: Expression, places: dict[str, int], steps: list[Step]) -> None:
+    if x.operation is None:
+        place = places.get(x.text)
+        steps.append(float(x.text) if place is None else place)
+        return
+    for operand in x.operands:
+        _append(operand, places, steps)
+    steps.append((x.operation.name, len(x.operands)))

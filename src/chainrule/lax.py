@@ -30,6 +30,7 @@ from chainrule.node import Node
 from chainrule.rules import described
 from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
+from chainrule.trees import is_number
 
 __all__ = ["cond", "fori_loop", "map", "scan", "while_loop"]
 
@@ -83,24 +84,36 @@ def scan(
     """
     _check_function("scan", f)
     columns = Columns(xs, length, "scan")
-    carry = Carry(init, "scan")
-    left = Stack("scan")
-    plan = None if checkpoint is None else Plan(checkpoint, "scan", columns.length)
+    return _scanned("scan", functools.partial(_pair, f), init, columns, reverse, checkpoint)
+
+
+def _scanned(
+    name: str,
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    columns: Columns,
+    reverse: bool,
+    checkpoint: Checkpoint,
+) -> tuple[Any, Any]:
+    """The results of a scan, whose name messages say."""
+    carry = Carry(init, name)
+    left = Stack(name)
+    plan = None if checkpoint is None else Plan(checkpoint, name, columns.length)
     if columns.length == 0:
-        left.append(_pair(f, init, columns.a_row())[1])
+        left.append(step(init, columns.a_row())[1])
         left.rows.clear()
         return init, left.stacked()
-    found = _traced_once("scan", functools.partial(_pair, f), init, carry, columns, left, reverse)
+    found = _traced_once("scan", step, init, carry, columns, left, reverse)
     if found is not None:
         return found[0], found[1]
     if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
-        found = _checkpointed(f, init, carry, columns, left, reverse, plan)
+        found = _checkpointed(step, init, carry, columns, left, reverse, plan)
         if found is not None:
             return found[0], found[1]
     order = range(columns.length)
     state = init
     for i in reversed(order) if reverse else order:
-        state, y = _pair(f, state, columns.row(i))
+        state, y = step(state, columns.row(i))
         carry.check(state)
         left.append(y)
     return state, left.stacked(reverse)
@@ -246,11 +259,15 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
         TypeError, ValueError: as for :func:`scan`.
     """
     _check_function("map", f)
-    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+    def step(_: Any, x: Any) -> tuple[Any, Any]:
+        return (), called(f, (x,), {}, "map: the function")
+
+    return _scanned("map", step, (), Columns(xs, None, "map"), False, None)[1]
 
 
 def _checkpointed(
-    f: Any,
+    body: Any,
     init: Any,
     carry: Carry,
     columns: Columns,
@@ -261,7 +278,7 @@ def _checkpointed(
     """The results of a scan that keeps some of its carries; None where it must keep all."""
 
     def step(state: Sequence[Any], row: Sequence[Any], i: int) -> tuple[list[Any], list[Any]]:
-        after, y = _pair(f, carry.of(state), columns.of(row))
+        after, y = body(carry.of(state), columns.of(row))
         return flattened(carry.check(after)), flattened(left.check(y))
 
     leaves = leaves_of(init)[0]
@@ -309,12 +326,11 @@ def _truth(x: Any, loop: str) -> bool:
     Raises:
         TypeError: if it has none.
     """
-    try:
-        return bool(x)
-    except (TypeError, ValueError) as error:
-        if isinstance(x, Node):
-            raise
-        raise TypeError(f"{loop} takes a condition, not {described(x)}") from error
+    if not isinstance(x, Node):  # of others None is no answer, and a text says nothing
+        one = isinstance(x, numpy.ndarray) and x.size == 1
+        if not one and not is_number(x) and not isinstance(x, (bool, numpy.bool_)):
+            raise TypeError(f"{loop} takes a condition, not {described(x)}")
+    return bool(x)
 
 
 def _numbers(leaves: Any) -> list[Any]:

@@ -149,8 +149,8 @@ static int number_row(Numbering *n, int32_t i) {
             row->value = value_of(n, given.of[0]);
             return 0;
         }
-        bool known = code == RESULT && ints(n->recording->columns[RIGHT])[i] == KNOWN;
-        if (code == RESULT || code == EACH) row->of_loops = n->after_loop && !known;
+        if (code == RESULT || code == EACH)
+            row->of_loops = n->after_loop && ints(n->recording->columns[RIGHT])[i] != KNOWN;
         if (operation >= MARKS && code != USER) return 0;
         if (constants) return (row->value = folded(n, code, &given)) == FAILED ? -1 : 0;
     }

@@ -213,9 +213,7 @@ def _described(
     }
 
 
-def _agrees(
-    form: Form, node: Node, local_grads: Sequence[float], operands: Sequence[Any]
-) -> bool:
+def _agrees(form: Form, node: Node, local_grads: Sequence[float], operands: Sequence[Any]) -> bool:
     """Whether the formulas found for a user's operation give its numbers here."""
     names = dict(zip(operand_names(len(operands)), _values(operands), strict=True))
     assert form.value is not None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TypeGuard
 
 import numpy
@@ -86,7 +85,8 @@ def places(graph: Graph) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for leaf, nodes in _users(graph).items():
         paths = {graph.nodes[node].groups[::-1] for node in nodes}
-        common = os.path.commonprefix([*paths])[::-1]
+        alike = takewhile(lambda names: len({*names}) == 1, zip(*paths, strict=False))
+        common = [names[0] for names in alike][::-1]
         if common and not graph.nodes[leaf].groups and len(paths) > 1:
             found.setdefault(" › ".join(common), []).append(leaf)
     return found
@@ -147,10 +147,10 @@ def _is_loop(box: int | Group) -> TypeGuard[Group]:
 
 
 def _call(loop: Group, names: dict[int, str]) -> None:
-    """Name a loop after its result, and the result of each of its trips: price × 252, price₇."""
+    """Name a loop after its result, and the result of each of its trips: price, price₇."""
     results = [max(trip.nodes()) for trip in loop.trips]
     name = names.get(results[-1], "").rstrip(SUBSCRIPTS)
-    loop.name = f"{name or 'loop'} × {len(results)}"
+    loop.name = name
     for i, node in enumerate(results if name else ()):
         names.setdefault(node, name + subscript(i + 1))
 

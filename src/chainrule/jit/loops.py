@@ -19,17 +19,7 @@ from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
-from chainrule.program.recording import (
-    ABSENT,
-    CARRY,
-    EACH,
-    END_LOOP,
-    KNOWN,
-    LEFT,
-    LOOP,
-    NEXT,
-    RESULT,
-)
+from chainrule.program.recording import ABSENT, KNOWN, Row
 from chainrule.tracing import PROGRESS
 
 from .indices import IndexArray, IndexNode, TracedArray
@@ -109,14 +99,14 @@ class Iteration:
         self._number = len(recorded.loops)
         recorded.loops.append(self._loop)
         begins = recorded.record_all(initial)
-        recorded.mark(LOOP, self._number)
+        recorded.mark(Row.LOOP, self._number)
         self._level = next(reversed(PROGRESS.names))
         numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
         self._read: dict[int, Any] = {}  # by the node of a column, what it stands for
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
-            recorded.mark(CARRY, operand, place, node)
+            recorded.mark(Row.CARRY, operand, place, node)
         recorder.iterations.append(self)
 
     def column(self, values: Any) -> Node:
@@ -135,7 +125,8 @@ class Iteration:
                 numbers = numpy.array(listed)
             around = [x for x in listed if isinstance(x, Node)]
         node = fresh_input(float(first._number if isinstance(first, Node) else first), self._level)
-        self._recorded.mark(EACH, len(self._loop.columns), ABSENT, node)
+        known = not isinstance(first, Node) or not self._recorded.is_unknown(first)
+        self._recorded.mark(Row.EACH, len(self._loop.columns), KNOWN if known else ABSENT, node)
         self._loop.columns.append(column)
         self._inside.append(node)
         self._around += around
@@ -184,10 +175,10 @@ class Iteration:
         """
         recorder, mark = self._recorder, self._recorded.mark
         recorder.iterations.pop()
-        for code, values in ((NEXT, after), (LEFT, leaves)):
+        for code, values in ((Row.NEXT, after), (Row.LEFT, leaves)):
             for place, operand in enumerate(self._recorded.record_all(values)):
                 mark(code, operand, place)
-        mark(END_LOOP, self._number)
+        mark(Row.END_LOOP, self._number)
         self._recorded.ended += 1
         if recorder.printed > self._printed or not recorder.repeats(self._guards, self._trips):
             recorder.unroll()
@@ -205,7 +196,7 @@ class Iteration:
         else:
             results = self._left_apart(leaves)
         for place, node in enumerate(results):
-            mark(RESULT, place, ABSENT if math.isnan(numbers[place]) else KNOWN, node)
+            mark(Row.RESULT, place, ABSENT if math.isnan(numbers[place]) else KNOWN, node)
         return results
 
     def _left_apart(self, leaves: Sequence[Any]) -> list[Node]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from chainrule import trees
+from chainrule.backends.llvm.threads import thread_count
 from chainrule.debugging import printing_at_the_end
 from chainrule.engine import ENGINE
 from chainrule.lanes import lane_of
 from chainrule.node import Node, apply
-from chainrule.rewriting.functions import rewritten
 from chainrule.rules import Operation, described
 from chainrule.sparse import refuse_stacking, taken_apart
 from chainrule.tracing import NotCompilable
@@ -24,7 +23,7 @@ from chainrule.transforms import Gradient, Jacobian, handed_to
 from .arguments import Arguments, Packed, as_computed
 from .captures import Watch
 from .indices import OutsideTableError
-from .lane_call import LaneCall
+from .lane_call import LaneCall, sums_of_one_path
 from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
@@ -116,6 +115,8 @@ class Plan(TracedFunction):
 
     def traced_point(self, arguments: Any) -> Any:
         """The function as it is traced, at one lane."""
+        from chainrule.rewriting.functions import rewritten
+
         point = self.owner.point
         return self._at_point(
             rewritten(point, False) if self.owner.options.rewrite else point, arguments
@@ -245,9 +246,13 @@ class Plan(TracedFunction):
 
     def _run_lanes(self, paths: Paths, packed: Packed, lanes: int, nodes: list[Node | None]) -> Any:
         result = self._lane_result(len(nodes))
-        eager = None if nodes else self._eager_outputs
-        call = LaneCall(paths, packed, lanes, result.kept, self.threads, eager)
-        sums, arrays = call.run(result.added), call.arrays
+        sums, arrays = None, []
+        if not result.kept:  # all is added up
+            sums = sums_of_one_path(paths, packed.places, (), lanes, result.added, self.threads)
+        if sums is None:
+            eager = None if nodes else self._eager_outputs
+            call = LaneCall(paths, packed, lanes, result.kept, self.threads, eager)
+            sums, arrays = call.run(result.added), call.arrays
         vmap = self.owner.vmap
         if vmap is not None and vmap.reduce == "mean":
             sums = None if sums is None else sums / lanes
@@ -303,18 +308,3 @@ class Plan(TracedFunction):
 def _result_node(name: str, value: float, parents: list[Node], grads: list[float]) -> Node:
     """A node of a value with known local gradients."""
     return apply(Operation(name, lambda *xs: value, lambda y, *xs: grads), parents)
-
-
-def thread_count() -> int:
-    """How many threads compiled functions use: ``CHAINRULE_THREADS``, else all usable cores.
-
-    Raises:
-        ValueError: if the variable is no positive whole number.
-    """
-    text = os.environ.get("CHAINRULE_THREADS")
-    if text is None:
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"CHAINRULE_THREADS is a whole number from 1 up, not {text!r}")
-    return int(text)

@@ -18,20 +18,7 @@ from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
 from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.form import Diagonal, Program
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import (
-    ABSENT,
-    BEGIN,
-    END,
-    ENTER,
-    GIVE,
-    INPUT,
-    LEAVE,
-    PULL,
-    PUSH,
-    RESULT,
-    Recording,
-    packed,
-)
+from chainrule.program.recording import ABSENT, Recording, Row, packed
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 from .inputs import Inputs
@@ -140,7 +127,7 @@ class Recorded:
     def is_input(self, node: Node) -> bool:
         """Whether a node is an input of the trace."""
         code: int = self._recording.row(self.record(node))[0]
-        return code == INPUT
+        return code == Row.INPUT
 
     def guard(self, condition: int, outcome: bool) -> None:
         """Let the program go on only with an outcome of a condition, an operand."""
@@ -162,11 +149,11 @@ class Recorded:
         mark = self._recording.mark
         stood_for = [x._number if x._a is None else x._a for x in inputs]
         entered = self.record_all(stood_for)
-        mark(BEGIN, number, ABSENT, began)
-        _run(map(mark, repeat(ENTER), entered, count(), inputs))
+        mark(Row.BEGIN, number, ABSENT, began)
+        _run(map(mark, repeat(Row.ENTER), entered, count(), inputs))
         left = self.record_all(outputs)
-        _run(map(mark, repeat(LEAVE), left, count()))
-        mark(END, number)
+        _run(map(mark, repeat(Row.LEAVE), left, count()))
+        mark(Row.END, number)
         return number
 
     def derived(
@@ -183,10 +170,10 @@ class Recorded:
         mark = self._recording.mark
         places = [place for place, x in enumerate(given) if x is not None]
         operands = self.record_all([given[place] for place in places])
-        _run(map(mark, repeat(GIVE), operands, places))
-        mark(PUSH if forward else PULL, segment)
+        _run(map(mark, repeat(Row.GIVE), operands, places))
+        mark(Row.PUSH if forward else Row.PULL, segment)
         nodes = fresh_inputs([*results], self._level)
-        _run(map(mark, repeat(RESULT), count(), repeat(ABSENT), nodes))
+        _run(map(mark, repeat(Row.RESULT), count(), repeat(ABSENT), nodes))
         return nodes
 
     def diagonal(
@@ -201,9 +188,9 @@ class Recorded:
             numbers: what they are at the moment.
         """
         mark = self._recording.mark
-        mark(PUSH, segment, packed(which))
+        mark(Row.PUSH, segment, packed(which))
         nodes = fresh_inputs(numbers, self._level)
-        _run(map(mark, repeat(RESULT), rows.tolist(), repeat(ABSENT), nodes))
+        _run(map(mark, repeat(Row.RESULT), rows.tolist(), repeat(ABSENT), nodes))
         return nodes
 
     # The program

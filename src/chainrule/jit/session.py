@@ -15,6 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import forking, trees
+from chainrule.backends.llvm.threads import thread_count
 from chainrule.node import Node
 from chainrule.tracebacks import warn
 from chainrule.tracing import NotCompilable
@@ -22,7 +23,6 @@ from chainrule.tracing import NotCompilable
 from .arguments import Packed, leaf_of
 from .lane_call import LaneCall, sums_of_one_path
 from .paths import Paths, Prefix, TooManyTraces, taking_paths
-from .plan import thread_count
 from .trace import Restart, Trace
 from .traced_function import TracedFunction
 

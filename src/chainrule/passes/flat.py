@@ -20,24 +20,11 @@ from chainrule.program.form import (
 )
 from chainrule.program.recording import (
     ABSENT,
-    BEGIN,
-    END,
-    ENTER,
-    GIVE,
-    GUARD,
-    INPUT,
-    LEAF,
-    LEAVE,
     LOOKUP,
-    LOOP,
     OPERATION_OF,
-    POOLED,
-    PULL,
-    PUSH,
-    RESULT,
     TABLE,
-    USER,
     Recording,
+    Row,
     has_left,
     unpacked,
 )
@@ -61,7 +48,7 @@ def flat(
     Returns:
         A program whose guards are numbered in the order of the recording's.
     """
-    n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == INPUT))
+    n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == Row.INPUT))
     columns = (recording.codes, recording.left, recording.right)
     codes, left, right = (x[n_inputs:].tolist() for x in columns)
     constants, pool = recording.constants.tolist(), recording.pool.tolist()
@@ -88,16 +75,25 @@ def flat(
     for code, a, b, note in zip(codes, left, right, notes, strict=True):
         builder.note = annotations[note]
         value: Operand = 0.0
-        if code == LEAF:
+        if code == Row.LEAF:
             value = operand(a)
-        elif code == GUARD:
+        elif code == Row.GUARD:
             builder.guard(operand(a), bool(b), Index(n_guards))
             n_guards += 1
-        elif code == LOOP:
+        elif code == Row.LOOP:
             n_guards += segments.loop(a, n_guards)
-        elif code in (BEGIN, END, ENTER, LEAVE, GIVE, PULL, PUSH, RESULT):
+        elif code in (
+            Row.BEGIN,
+            Row.END,
+            Row.ENTER,
+            Row.LEAVE,
+            Row.GIVE,
+            Row.PULL,
+            Row.PUSH,
+            Row.RESULT,
+        ):
             value = segments.value(code, a, operand(a) if has_left(code) else 0.0, b)
-        elif code == USER:
+        elif code == Row.USER:
             operation = recording.operations[pool[a]]
             given = [operand(x) for x in pool[a + 1 : a + 1 + b]]
             if operation is TABLE:
@@ -108,9 +104,9 @@ def flat(
                 value = builder.gather(array, Index(first), size, given[0])
             else:
                 value = builder.compute(operation, given)
-        elif code & POOLED:
+        elif code & Row.POOLED:
             given = [operand(x) for x in pool[a : a + b]]
-            value = builder.compute(OPERATION_OF[code & ~POOLED], given)
+            value = builder.compute(OPERATION_OF[code & ~Row.POOLED], given)
         elif b == ABSENT:
             value = builder.compute(OPERATION_OF[code], [operand(a)])
         else:
@@ -157,27 +153,27 @@ class _Segments:
     def value(self, code: int, number: int, operand: Operand, place: int) -> Operand:
         """The value of a row that concerns segments, 0.0 where it has none."""
         builder = self._builder
-        if code == BEGIN:
+        if code == Row.BEGIN:
             stack = ExitStack()
             counted = self._known[number] = _Counted(stack.enter_context(builder.segment()))
             self._open.append((stack, counted))
-        elif code == END:
+        elif code == Row.END:
             self._open.pop()[0].close()
-        elif code == ENTER:
+        elif code == Row.ENTER:
             counted = self._open[-1][1]
             counted.inputs += 1
             return builder.enter(counted.segment, Index(place), operand)
-        elif code == LEAVE:
+        elif code == Row.LEAVE:
             counted = self._open[-1][1]
             counted.outputs += 1
             builder.leave(counted.segment, Index(place), operand)
-        elif code == GIVE:
+        elif code == Row.GIVE:
             self._given[place] = operand
-        elif code == RESULT:
+        elif code == Row.RESULT:
             return builder.load(self._results, Index(number))
         else:
-            diagonal = unpacked(place) if code == PUSH else None
-            self._derive(self._known[number], code == PUSH, diagonal)
+            diagonal = unpacked(place) if code == Row.PUSH else None
+            self._derive(self._known[number], code == Row.PUSH, diagonal)
         return 0.0
 
     def _derive(self, counted: _Counted, forward: bool, diagonal: Diagonal | None) -> None:

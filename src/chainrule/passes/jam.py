@@ -175,6 +175,24 @@ def _jam(loop: Loop, lasts: Sequence[Last]) -> list[Statement]:
     parts = [(whole, width, 0)]
     if rest:
         parts.append((rest, 1, whole * width))
+    return _in_parts(loop, parts, lasts)
+
+
+def split(loop: Loop, at: int, lasts: Sequence[Last]) -> list[Statement]:
+    """The loops that stand for one: of its iterations before some number of them, and of the rest.
+
+    Args:
+        loop: without loops in it.
+        at: the number.
+        lasts: all last values of the program.
+    """
+    return _in_parts(loop, [(at, 1, 0), (loop.trips.offset - at, 1, at)], lasts)
+
+
+def _in_parts(
+    loop: Loop, parts: Sequence[tuple[int, int, int]], lasts: Sequence[Last]
+) -> list[Statement]:
+    """Loops of so many iterations, each so many of the loop, from one of them on."""
     result: list[Statement] = []
     initial: dict[Carry, Operand] = {carry: carry.initial for carry in loop.carries}
     for trips, copies, first in parts:

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from chainrule.program import nests
 from chainrule.program.form import (
     BY_VALUE,
+    SUMS,
     VALUES,
     Array,
     Carry,
+    Compute,
     Gather,
     Index,
     Last,
@@ -28,9 +30,13 @@ from chainrule.program.form import (
     Slice,
     Statement,
     Store,
+    statements,
 )
 from chainrule.program.live import without_dead
 
+from .jam import split
+
+LATE: Final = 0.75  # part of a loop's iterations before those whose stores are read
 LARGEST: Final = 1 << 20  # elements of an array, or instances of a store, that are looked at
 
 
@@ -43,6 +49,8 @@ def without_unread(program: Program) -> Program:
     unread = _Unread(program)
     if not all(mask.all() for mask in unread.read.values()):
         unread.drop(program.body, ())
+        lasts = [x for x in statements(program.body) if isinstance(x, Last)]
+        unread.split(program.body, (), lasts)
         without_dead(program)
     return program
 
@@ -93,15 +101,58 @@ class _Unread:
             kept.append(x)
             if isinstance(x, Loop):
                 kept += self.drop(x.body, (*path, x))
-            elif type(x) is Store and x.array in self.read and 0 < nests.count(path) <= LARGEST:
-                wanted = self.read[x.array][_places(x.index, path, x.array)]
-                if path and not wanted.any():
+            elif isinstance(x, Store) and self._is_looked_at(x, path):
+                wanted = self._wanted(x, path)
+                if not wanted.any():
                     kept.pop()
-                elif path and not wanted.all() and self._can_wait(x, path, wanted):
+                elif type(x) is Store and not wanted.all() and self._can_wait(x, path, wanted):
                     kept.pop()
                     after += _stored_after(path[-1], x)
         body[:] = kept
         return after
+
+    def _is_looked_at(self, store: Store, path: nests.Path) -> bool:
+        return bool(path) and store.array in self.read and 0 < nests.count(path) <= LARGEST
+
+    def _wanted(self, store: Store, path: nests.Path) -> NDArray[numpy.bool_]:
+        """Whether what each instance stores is read."""
+        found: NDArray[numpy.bool_] = self.read[store.array][
+            _places(store.index, path, store.array)
+        ]
+        return found
+
+    def split(self, body: list[Statement], path: nests.Path, lasts: list[Last]) -> None:
+        """Let stores of which only the last iterations are read begin with these."""
+        new: list[Statement] = []
+        for x in body:
+            new.append(x)
+            if isinstance(x, Loop):
+                self.split(x.body, (*path, x), lasts)
+                begins = self._begins(x, (*path, x))
+                if begins:
+                    new.pop()
+                    parts = split(x, min(begins.values()), lasts)
+                    first = parts[0]
+                    assert isinstance(first, Loop)
+                    first.body = [y for k, y in enumerate(first.body) if k not in begins]
+                    new += parts
+        body[:] = new
+
+    def _begins(self, loop: Loop, path: nests.Path) -> dict[int, int]:
+        """Iterations with which stores may begin, by their place, where that is late."""
+        if not loop.trips.is_fixed or any(
+            not isinstance(x, (Compute, Load, Store, Last)) for x in loop.body
+        ):
+            return {}
+        trips = loop.trips.offset
+        begins = {}
+        for place, x in enumerate(loop.body):
+            if isinstance(x, Store) and self._is_looked_at(x, path):
+                wanted = self._wanted(x, path).reshape(-1, trips).any(axis=0)
+                begin = int(wanted.argmax())
+                if begin >= LATE * trips:
+                    begins[place] = begin
+        return begins
 
     def _can_wait(self, store: Store, path: nests.Path, wanted: NDArray[numpy.bool_]) -> bool:
         """Whether it may stand after its loop: only its last iteration is read, and after it."""
@@ -113,7 +164,7 @@ class _Unread:
 
 
 def _can_be_looked_at(array: Array) -> bool:
-    return array.kind == VALUES and array.size <= LARGEST
+    return array.kind in (VALUES, SUMS) and array.size <= LARGEST
 
 
 def _places(index: Index, path: nests.Path, array: Array) -> nests.Elements:

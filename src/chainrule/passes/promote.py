@@ -45,6 +45,7 @@ from chainrule.program.form import (
 from .aliases import Aliases, Canonical, aliases
 from .kept import without_unread
 from .rebuild import Rebuilding
+from .single_terms import stored_once
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
 LARGEST: Final = 1 << 20  # elements of an array that are looked at one by one
@@ -64,7 +65,7 @@ def promoted(program: Program, reduce: Sequence[bool] = ()) -> Program:
     same_elements = aliases(program, indices, _added_up(program, reduce))
     outputs = [same_elements.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
     same = Program(program.inputs, program.body, outputs, program.guards)
-    return without_unread(_Promotion(same, indices, same_elements).finished())
+    return stored_once(without_unread(_Promotion(same, indices, same_elements).finished()))
 
 
 def _added_up(program: Program, reduce: Sequence[bool]) -> set[Array]:
@@ -423,7 +424,11 @@ class _Promotion(Rebuilding):
         recurrence.carries = []
         for distance in range(1, recurrence.distance + 1):
             at = group.index.plus(-distance * recurrence.stride)
-            initial = self._load(group.array, nests.substituted(at, {loop: Index()}))
+            at = nests.substituted(at, {loop: Index()})
+            written = self._written.get(group.array)
+            initial: Operand = 0.0
+            if written is None or written[self._nests.numbers(at, self._around[loop])].any():
+                initial = self._load(group.array, at)
             carry = Carry(initial)
             recurrence.carries.append(carry)
             if group.flags and self._is_flag(initial):

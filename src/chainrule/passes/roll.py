@@ -22,7 +22,7 @@ from chainrule.forking import computed_once
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import BEGIN, END, GUARD, MARKS, TABLE, Recording
+from chainrule.program.recording import TABLE, Recording, Row
 
 from .copies import copy_elements
 from .domain import Domain, Indices
@@ -130,7 +130,7 @@ class _Loops:
     def __init__(
         self, rows: Rows, least: float, outputs: Sequence[int], programs: Programs
     ) -> None:
-        brackets = rows.token(BEGIN), rows.token(END)
+        brackets = rows.token(Row.BEGIN), rows.token(Row.END)
         grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
         self.rows = rows
         self.written = grammar.written
@@ -347,7 +347,7 @@ class _Writer:
         builder.note = self._rows.note(row)
         operands = [self._operand(source, domain) for source in self._sources[written.number]]
         code = self._rows.code(row)
-        if code == GUARD:
+        if code == Row.GUARD:
             number = self._indices.index(domain, self._guards[written.rows])
             builder.guard(operands[0], bool(self._rows.right(written.rows[:1])[0]), number)
             return
@@ -356,7 +356,7 @@ class _Writer:
             value = operands[0]
         elif code == LOOKED_UP:
             value = self._looked_up.look_up(builder, self._indices, written, operands[0])
-        elif MARKS <= code < GUARD:
+        elif Row.MARKS <= code < Row.GUARD:
             value = self._segments.write(written, operands)
         else:
             value = builder.compute(self._rows.operation(row), operands)

@@ -14,22 +14,11 @@ from chainrule.forking import computed_once
 from chainrule.program.nests import distinct
 from chainrule.program.recording import (
     ABSENT,
-    BEGIN,
-    END,
-    GUARD,
-    INPUT,
-    LEAF,
     LOOKUP,
-    LOOP,
-    MARKS,
     OPERATION_OF,
-    POOLED,
-    PULL,
-    PUSH,
-    RESULT,
     TABLE,
-    USER,
     Recording,
+    Row,
     has_left,
 )
 from chainrule.rules import Operation
@@ -37,7 +26,7 @@ from chainrule.rules import Operation
 from .repeats import Ints
 from .stretches import Stretch, guards_of
 
-LOOKED_UP, ELEMENT = range(MARKS + 24, MARKS + 26)
+LOOKED_UP, ELEMENT = range(Row.MARKS + 24, Row.MARKS + 26)
 """Codes of rows that a recording has not: the look-up of a table, and an element of one."""
 
 
@@ -69,7 +58,7 @@ class Rows:
         self.constants = numpy.array(recording.constants)
         self._recording = recording
         self._notes = numpy.array(recording.notes)
-        inputs, leaves = codes == INPUT, codes == LEAF
+        inputs, leaves = codes == Row.INPUT, codes == Row.LEAF
         self._kept = numpy.flatnonzero(~(inputs | leaves))
         self.n_inputs = recording.n_inputs
         n_rows = int(numpy.count_nonzero(inputs))
@@ -89,7 +78,7 @@ class Rows:
         self._sizes: dict[int, int] = {}  # of the tables that rows look up
         if len(tables):
             self._write_tables(codes, left, counts)
-        self._pooled = numpy.flatnonzero(self._codes & POOLED)
+        self._pooled = numpy.flatnonzero(self._codes & Row.POOLED)
         self.columns = self._first_operands()
         self.tokens = self._tokens()
         self.loose = self._loose()
@@ -121,7 +110,7 @@ class Rows:
         """The rows of the recording of an operation that is none of the table."""
         operations = self._recording.operations
         place = next((i for i, x in enumerate(operations) if x is operation), -1)
-        rows = numpy.flatnonzero(codes == USER)
+        rows = numpy.flatnonzero(codes == Row.USER)
         found: NDArray[numpy.int64] = rows[self._pool[left[rows]] == place]
         return found
 
@@ -182,16 +171,16 @@ class Rows:
     def operation(self, row: int) -> Operation:
         """The operation of a row that has one."""
         code = int(self._codes[row])
-        if code == USER:
+        if code == Row.USER:
             operation: Operation = self._recording.operations[self._pool[self._left[row]]]
             return operation
-        return OPERATION_OF[code & ~POOLED]
+        return OPERATION_OF[code & ~Row.POOLED]
 
     def operands(self, rows: Any) -> list[Ints]:
         """The operands of rows with the same token, one after another."""
         code = int(self._codes[rows[0]])
-        if code & POOLED:
-            start = self._left[rows] + (code == USER)
+        if code & Row.POOLED:
+            start = self._left[rows] + (code == Row.USER)
             count = int(self._right[rows[0]])
             return [self.placed(self._pool[start + i]) for i in range(count)]
         if _is_special(code):
@@ -226,7 +215,7 @@ class Rows:
         pooled = self._pooled
         if len(pooled):
             columns.append(numpy.full(len(self), ABSENT, dtype=numpy.int32))
-            start = self._left[pooled] + (self._codes[pooled] == USER)
+            start = self._left[pooled] + (self._codes[pooled] == Row.USER)
             for i, column in enumerate(columns):
                 there = self._right[pooled] > i
                 column[pooled] = ABSENT
@@ -238,21 +227,21 @@ class Rows:
         keys = self._codes.astype(numpy.int64) << 3
         keys |= (self.columns[0] < 0) | (self.columns[1] < 0).astype(numpy.int64) << 1
         keys |= (self.columns[1] != ABSENT).astype(numpy.int64) << 2
-        asked = numpy.flatnonzero(self._codes == GUARD)
+        asked = numpy.flatnonzero(self._codes == Row.GUARD)
         keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
         keys[self._pooled] = 0
-        for code in (RESULT, PULL, BEGIN, END):
+        for code in (Row.RESULT, Row.PULL, Row.BEGIN, Row.END):
             keys[self._codes == code] = code << 3
         next_key = 1 << 19
         if self._sizes:
             _, names = numpy.unique([*self._sizes.values()], return_inverse=True)
             keys[[*self._sizes]] = next_key + names.reshape(-1)
             next_key += int(names.max()) + 1
-        pushed = numpy.flatnonzero(self._codes == PUSH)
+        pushed = numpy.flatnonzero(self._codes == Row.PUSH)
         which, names = numpy.unique(self._right[pushed], return_inverse=True)
         keys[pushed] = next_key + names.reshape(-1)
         next_key += len(which)
-        looped = self._codes == LOOP
+        looped = self._codes == Row.LOOP
         if looped.any():
             keys[looped] = next_key + self._left[looped]
             next_key += int(self._left[looped].max()) + 1
@@ -262,10 +251,10 @@ class Rows:
         for code, count in {*zip(codes.tolist(), counts.tolist(), strict=True)}:
             chosen = numpy.flatnonzero((codes == code) & (counts == count))
             start = starts[chosen]
-            kinds = numpy.empty((len(chosen), count + (code == USER)), dtype=numpy.int32)
+            kinds = numpy.empty((len(chosen), count + (code == Row.USER)), dtype=numpy.int32)
             for i in range(kinds.shape[1]):
                 given = self._pool[start + i]
-                user = code == USER and i == 0
+                user = code == Row.USER and i == 0
                 kinds[:, i] = given if user else self.placed(given) < 0
             _, names = numpy.unique(kinds, axis=0, return_inverse=True)
             names = names.reshape(-1)
@@ -309,4 +298,4 @@ def _renumbered(keys: NDArray[numpy.int64]) -> Ints:
 
 def _is_special(code: Any) -> Any:
     """Whether a code is no operation's."""
-    return (code >= MARKS) & (code < POOLED)
+    return (code >= Row.MARKS) & (code < Row.POOLED)

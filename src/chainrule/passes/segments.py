@@ -9,18 +9,7 @@ import numpy
 from chainrule.program.builder import Builder
 from chainrule.program.form import VALUES, Array, Index, Operand, Segment
 from chainrule.program.nests import Numbers, distinct
-from chainrule.program.recording import (
-    BEGIN,
-    END,
-    ENTER,
-    GIVE,
-    LEAVE,
-    LOOP,
-    PULL,
-    PUSH,
-    RESULT,
-    unpacked,
-)
+from chainrule.program.recording import Row, unpacked
 
 from .domain import Indices
 from .loops import Around, Programs, write_loop
@@ -58,7 +47,7 @@ class Segments:
         self._nest = nest
         self._open: list[tuple[ExitStack, Segment]] = []
         self._segments: dict[int, Segment] = {}  # by the written rows that begin them
-        self._derives = rows.of_code(PULL, PUSH, LOOP)
+        self._derives = rows.of_code(Row.PULL, Row.PUSH, Row.LOOP)
         self._begins: dict[int, int] = {}  # for each written derivative what begins its segment
         if len(self._derives):
             self._find_segments()
@@ -67,7 +56,7 @@ class Segments:
     def _find_segments(self) -> None:
         """What the derivatives are of, and how many inputs and outputs that has."""
         rows, nest = self._rows, self._nest
-        begins, ends = rows.of_code(BEGIN), rows.of_code(END)
+        begins, ends = rows.of_code(Row.BEGIN), rows.of_code(Row.END)
         begin_of = numpy.empty(len(begins), dtype=numpy.int64)
         begin_of[rows.left(begins)] = begins
         end_of = numpy.empty(len(begins), dtype=numpy.int64)
@@ -75,15 +64,15 @@ class Segments:
         self._n_given = numpy.empty(len(self._derives), dtype=numpy.int64)
         self._n_results = numpy.empty(len(self._derives), dtype=numpy.int64)
         codes = rows.codes(self._derives)
-        looped = codes == LOOP
+        looped = codes == Row.LOOP
         for place in numpy.flatnonzero(looped).tolist():
             loop, _ = self._programs(int(rows.left(self._derives[place])))
             self._n_given[place], self._n_results[place] = loop.n_given, loop.n_results
         numbers = rows.left(self._derives[~looped])
         first, last = begin_of[numbers], end_of[numbers]
-        n_inputs = _run_lengths(rows.of_code(ENTER), first, 1)
-        n_outputs = _run_lengths(rows.of_code(LEAVE), last, -1)
-        forward = codes[~looped] == PUSH
+        n_inputs = _run_lengths(rows.of_code(Row.ENTER), first, 1)
+        n_outputs = _run_lengths(rows.of_code(Row.LEAVE), last, -1)
+        forward = codes[~looped] == Row.PUSH
         self._n_given[~looped] = numpy.where(forward, n_inputs, n_outputs)
         self._n_results[~looped] = numpy.where(forward, n_outputs, n_inputs)
         derives = self._derives[~looped]
@@ -101,7 +90,7 @@ class Segments:
         """Which written derivatives share arrays, and where each instance has its stretch."""
         rows, nest = self._rows, self._nest
         group = {number: number for number in distinct(nest.owner[self._derives]).tolist()}
-        for marks, side in ((rows.of_code(GIVE), "left"), (rows.of_code(RESULT), "right")):
+        for marks, side in ((rows.of_code(Row.GIVE), "left"), (rows.of_code(Row.RESULT), "right")):
             derives = self._derive_of(marks, side)
             count = len(nest.written)
             pairs = distinct(nest.owner[marks].astype(numpy.int64) * count + nest.owner[derives])
@@ -145,26 +134,26 @@ class Segments:
         builder, indices, domain = self._builder, self._indices, written.domain
         rows = written.rows
         code = self._rows.code(int(rows[0]))
-        if code == BEGIN:
+        if code == Row.BEGIN:
             stack = ExitStack()
             segment = stack.enter_context(builder.segment())
             self._open.append((stack, segment))
             self._segments[written.number] = segment
-        elif code == END:
+        elif code == Row.END:
             self._open.pop()[0].close()
-        elif code in (ENTER, LEAVE):
+        elif code in (Row.ENTER, Row.LEAVE):
             place = indices.index(domain, self._rows.right(rows).astype(numpy.int64))
             segment = self._open[-1][1]
-            if code == ENTER:
+            if code == Row.ENTER:
                 return builder.enter(segment, place, operands[0])
             builder.leave(segment, place, operands[0])
-        elif code == GIVE:
+        elif code == Row.GIVE:
             derives = self._derive_of(rows, "left")
             at = self._given_at[numpy.searchsorted(self._derives, derives)]
             array = self._given[int(self._nest.owner[derives[0]])]
             place = indices.index(domain, at + self._rows.right(rows))
             builder.store(array, place, operands[0])
-        elif code == RESULT:
+        elif code == Row.RESULT:
             derives = self._derive_of(rows, "right")
             at = self._results_at[numpy.searchsorted(self._derives, derives)]
             array = self._results[int(self._nest.owner[derives[0]])]
@@ -180,9 +169,9 @@ class Segments:
         places = numpy.searchsorted(self._derives, written.rows)
         given = self._given[number], indices.index(domain, self._given_at[places])
         results = self._results[number], indices.index(domain, self._results_at[places])
-        if self._rows.code(first) != LOOP:
+        if self._rows.code(first) != Row.LOOP:
             segment = self._segments[self._begins[number]]
-            forward = self._rows.code(first) == PUSH
+            forward = self._rows.code(first) == Row.PUSH
             diagonal = unpacked(int(self._rows.right(first))) if forward else None
             builder.derive(segment, forward, *given, *results, diagonal)
             return

@@ -18,24 +18,7 @@ from numpy.typing import NDArray
 from chainrule import rules
 from chainrule.program.nests import distinct
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import (
-    BEGIN,
-    CODE_OF,
-    END,
-    ENTER,
-    GIVE,
-    GUARD,
-    INPUT,
-    LEAVE,
-    MARKS,
-    POOLED,
-    PULL,
-    PUSH,
-    RESULT,
-    USER,
-    Recording,
-    has_left,
-)
+from chainrule.program.recording import CODE_OF, Recording, Row, has_left
 
 from .stretches import Stretch
 
@@ -44,7 +27,18 @@ FEWEST = 1_000
 WORTH = 0.25
 """The share of the rows that may be left where sharing is worth another order of sums."""
 
-_KNOWN = (BEGIN, END, PULL, PUSH, RESULT, ENTER, LEAVE, GIVE, INPUT, GUARD)
+_KNOWN = (
+    Row.BEGIN,
+    Row.END,
+    Row.PULL,
+    Row.PUSH,
+    Row.RESULT,
+    Row.ENTER,
+    Row.LEAVE,
+    Row.GIVE,
+    Row.INPUT,
+    Row.GUARD,
+)
 
 Ints = NDArray[numpy.int32]
 
@@ -67,16 +61,16 @@ class Sharing(Stretch):
         self._places = new[same]
         pool = numpy.array(recording.pool)
         self.pool = self.placed(pool).astype(numpy.int64)
-        users = left[codes == USER]
+        users = left[codes == Row.USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
         given = [code for code in distinct(self.codes).tolist() if has_left(code)]
         self.left = numpy.where(
-            numpy.isin(self.codes, [code for code in given if not code & POOLED]),
+            numpy.isin(self.codes, [code for code in given if not code & Row.POOLED]),
             self.placed(left),
             left,
         )
-        self.right = numpy.where(self.codes < MARKS, self.placed(right), right)
+        self.right = numpy.where(self.codes < Row.MARKS, self.placed(right), right)
         self.notes = numpy.array(recording.notes)
         if len(self.notes):
             self.notes = self.notes[kept]
@@ -98,7 +92,7 @@ class Sharing(Stretch):
         for operands in (self.left[self.left < len(self)], self.right, self.pool, outputs):
             given = numpy.asarray(operands)
             used[given[(given >= 0) & (given < len(self))]] = True
-        asked = numpy.flatnonzero(used & (self.codes == RESULT)).tolist()
+        asked = numpy.flatnonzero(used & (self.codes == Row.RESULT)).tolist()
         zero = self.record(0.0)
         first = len(self)
         rows = [(CODE_OF[rules.multiply], row, zero) for row in asked]
@@ -107,7 +101,7 @@ class Sharing(Stretch):
             rows.append((CODE_OF[rules.add], product, total))
             total = first + len(rows) - 1
         rows.append((CODE_OF[rules.equal], total, zero))
-        rows.append((GUARD, first + len(rows) - 1, 1))
+        rows.append((Row.GUARD, first + len(rows) - 1, 1))
         codes, left, right = (numpy.array(column) for column in zip(*rows, strict=True))
         self.codes = numpy.append(self.codes, codes.astype(numpy.uint16))
         self.left = numpy.append(self.left, left.astype(numpy.int32))
@@ -128,10 +122,10 @@ def worth_sharing(recording: Recording) -> Ints | None:
     if len(recording) < FEWEST:
         return None
     codes = numpy.array(recording.codes)
-    marks = codes[(codes >= MARKS) & (codes < POOLED)]
+    marks = codes[(codes >= Row.MARKS) & (codes < Row.POOLED)]
     if not numpy.isin(marks, _KNOWN).all():
         return None
-    derived, asked = numpy.flatnonzero(marks == RESULT), numpy.flatnonzero(marks == GUARD)
+    derived, asked = numpy.flatnonzero(marks == Row.RESULT), numpy.flatnonzero(marks == Row.GUARD)
     if len(derived) and len(asked) and asked[-1] > derived[0]:
         return None
     same = Numbering(recording, apart=True).values(int(WORTH * len(recording)))
@@ -140,7 +134,7 @@ def worth_sharing(recording: Recording) -> Ints | None:
 
 def derives(recording: Recording | Stretch) -> bool:
     """Whether something is derived in a run."""
-    return bool((numpy.asarray(recording.codes) == RESULT).any())
+    return bool((numpy.asarray(recording.codes) == Row.RESULT).any())
 
 
 def _columns(recording: Recording) -> tuple[NDArray[numpy.uint16], Ints, Ints]:

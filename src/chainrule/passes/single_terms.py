@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy
 
+from chainrule import rules
 from chainrule.program.form import (
     BY_VALUE,
     SUMS,
     VALUES,
     Add,
     Array,
+    Compute,
     Load,
+    Loop,
     Program,
     Scatter,
     Slice,
+    Statement,
     Store,
     statements,
 )
@@ -61,6 +65,33 @@ def sums_of_one_term(program: Program) -> list[Array]:
         if all((counts[places] == 1).all() for places in elements):
             found.append(array)
     return found
+
+
+def stored_once(program: Program) -> Program:
+    """The program with sums of one term stored instead of added up; it is changed in place."""
+    new = {x: Array(VALUES, x.size, x.name) for x in sums_of_one_term(program)}
+    if new:
+        _store_instead(program.body, new)
+        program.outputs = [
+            x._replace(array=new[x.array]) if isinstance(x, Slice) and x.array in new else x
+            for x in program.outputs
+        ]
+    return program
+
+
+def _store_instead(body: list[Statement], new: Mapping[Array, Array]) -> None:
+    result: list[Statement] = []
+    for x in body:
+        result.append(x)
+        if isinstance(x, Loop):
+            _store_instead(x.body, new)
+        elif isinstance(x, (Load, Add)) and x.array in new:
+            x.array = new[x.array]
+            if isinstance(x, Add):
+                added = Compute(rules.add, (0.0, x.value))  # which is 0 where the value is -0
+                result[-1:] = [added, Store(x.array, x.index, added)]
+                added.note = result[-1].note = x.note
+    body[:] = result
 
 
 def arrays_of_one_number(program: Program, single: Collection[Array]) -> dict[Array, float]:

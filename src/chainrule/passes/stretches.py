@@ -17,28 +17,7 @@ from numpy.typing import NDArray
 from chainrule.node import Node, apply
 from chainrule.operation import Operation
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import (
-    ABSENT,
-    BEGIN,
-    CARRY,
-    EACH,
-    END,
-    END_LOOP,
-    GIVE,
-    GUARD,
-    INPUT,
-    LEFT,
-    LOOKUP,
-    LOOP,
-    MARKS,
-    NEXT,
-    POOLED,
-    PULL,
-    PUSH,
-    RESULT,
-    USER,
-    Recording,
-)
+from chainrule.program.recording import ABSENT, LOOKUP, Recording, Row
 
 Floats: TypeAlias = NDArray[numpy.float64]
 
@@ -180,8 +159,8 @@ class LoopBody:
 
 def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
     """How many guards each row asks."""
-    asked: Numbers = (codes == GUARD).astype(numpy.int64)
-    for row in numpy.flatnonzero(codes == LOOP).tolist():
+    asked: Numbers = (codes == Row.GUARD).astype(numpy.int64)
+    for row in numpy.flatnonzero(codes == Row.LOOP).tolist():
         loop = recording.loops[int(left[row])]  # type: ignore[union-attr]
         asked[row] = loop.trips * loop.guards
     return asked
@@ -233,20 +212,20 @@ class _Rows(NamedTuple):
     def has_left(self) -> NDArray[numpy.bool_]:
         """Which first operands are operands, and no numbers."""
         codes = self.codes
-        plain = (codes < MARKS) | ((codes & 8 != 0) & (codes != INPUT))
-        has: NDArray[numpy.bool_] = plain & (codes < POOLED)
+        plain = (codes < Row.MARKS) | ((codes & 8 != 0) & (codes != Row.INPUT))
+        has: NDArray[numpy.bool_] = plain & (codes < Row.POOLED)
         return has
 
     @property
     def has_right(self) -> NDArray[numpy.bool_]:
         """Which second ones are."""
-        has: NDArray[numpy.bool_] = (self.codes < MARKS) & (self.right != ABSENT)
+        has: NDArray[numpy.bool_] = (self.codes < Row.MARKS) & (self.right != ABSENT)
         return has
 
     def pooled(self) -> tuple[Numbers, Numbers]:
         """Places in the pool that rows refer to, in order, and which of these are operands."""
-        rows = numpy.flatnonzero(self.codes & POOLED)
-        user = self.codes[rows] == USER
+        rows = numpy.flatnonzero(self.codes & Row.POOLED)
+        user = self.codes[rows] == Row.USER
         counts = self.right[rows] + user
         ends = numpy.cumsum(counts)
         first = numpy.repeat(self.left[rows] - (ends - counts), counts)
@@ -264,7 +243,7 @@ class _Cutting:
     ) -> None:
         self._recording = recording
         self._loops = loops
-        self._n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == INPUT))
+        self._n_inputs = int(numpy.count_nonzero(numpy.asarray(recording.codes) == Row.INPUT))
         self._inputs = numpy.array(recording.left[: self._n_inputs])
         columns = (recording.codes, recording.left, recording.right, recording.notes)
         codes, left, right, notes = (numpy.array(x[self._n_inputs :]) for x in columns)
@@ -277,8 +256,8 @@ class _Cutting:
         self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
         self._made: list[LoopBody] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
-        self._begins = numpy.flatnonzero(codes == LOOP)
-        ends = numpy.flatnonzero(codes == END_LOOP)
+        self._begins = numpy.flatnonzero(codes == Row.LOOP)
+        ends = numpy.flatnonzero(codes == Row.END_LOOP)
         self._end_of = dict(zip(left[ends].tolist(), ends.tolist(), strict=True))
         self._outputs = numpy.array(outputs, dtype=numpy.int64)
         self._kept = self._asked_for()
@@ -292,10 +271,10 @@ class _Cutting:
         asked = [self._outputs, rows.left[rows.has_left], rows.right[rows.has_right]]
         for operands in [*asked, self._pool[places[is_operand]], *columns]:
             used[operands[operands >= 0]] = True
-        result = rows.codes == RESULT
+        result = rows.codes == Row.RESULT
         before = numpy.maximum.accumulate(numpy.where(result, 0, rows.ids - self._n_inputs))
         asked_for = used[self._n_inputs :]
-        kept: NDArray[numpy.bool_] = asked_for | ~result | (rows.codes[before] != END_LOOP)
+        kept: NDArray[numpy.bool_] = asked_for | ~result | (rows.codes[before] != Row.END_LOOP)
         return kept
 
     def whole(self) -> tuple[Stretch, list[int]]:
@@ -317,12 +296,14 @@ class _Cutting:
             loop: whose body they are; None for the whole recording.
         """
         rows, children = self._parts(first, end)
-        carries, eachs = rows.some(rows.codes == CARRY), rows.some(rows.codes == EACH)
+        carries, eachs = rows.some(rows.codes == Row.CARRY), rows.some(rows.codes == Row.EACH)
         outputs = self._outputs
         if loop is not None:
-            outputs = rows.left[(rows.codes == NEXT) | (rows.codes == LEFT)]
+            outputs = rows.left[(rows.codes == Row.NEXT) | (rows.codes == Row.LEFT)]
         n_carries = len(carries.ids)
-        rows = self._with_tables(rows.some(~numpy.isin(rows.codes, [CARRY, EACH, NEXT, LEFT])))
+        rows = self._with_tables(
+            rows.some(~numpy.isin(rows.codes, [Row.CARRY, Row.EACH, Row.NEXT, Row.LEFT]))
+        )
         places, is_operand = rows.pooled()
         pool = self._pool[places]
         used = numpy.zeros(self._next, dtype=bool)
@@ -362,12 +343,12 @@ class _Cutting:
         left, right = rows.left.copy(), rows.right.copy()
         left[rows.has_left] = placed(rows.left[rows.has_left])
         right[rows.has_right] = placed(rows.right[rows.has_right])
-        pooled = rows.codes & POOLED != 0
-        counts = rows.right[pooled] + (rows.codes[pooled] == USER)
+        pooled = rows.codes & Row.POOLED != 0
+        counts = rows.right[pooled] + (rows.codes[pooled] == Row.USER)
         left[pooled] = numpy.cumsum(counts) - counts
         pool[is_operand] = placed(pool[is_operand])
         outputs = placed(outputs)
-        stretch.codes = numpy.concatenate([numpy.full(n_inputs, INPUT), rows.codes]).astype(
+        stretch.codes = numpy.concatenate([numpy.full(n_inputs, Row.INPUT), rows.codes]).astype(
             "uint16"
         )
         inputs = self._inputs if whole else numpy.arange(n_inputs)
@@ -398,8 +379,8 @@ class _Cutting:
             loop = self._loops[number]
             child = _Child(loop, *self._cut(begin + 1, at - 1, loop))
             given = [child.body.begins, child.body.outside, child.spread()]
-            parts.append(self._new_rows(GIVE, numpy.concatenate(given)))
-            parts.append(self._new_rows(LOOP, numpy.array([len(children)])))
+            parts.append(self._new_rows(Row.GIVE, numpy.concatenate(given)))
+            parts.append(self._new_rows(Row.LOOP, numpy.array([len(children)])))
             children.append(child)
 
     def _with_tables(self, rows: _Rows) -> _Rows:
@@ -407,7 +388,7 @@ class _Cutting:
         lookup, operations = -1, self._recording.operations
         if any(x is LOOKUP for x in operations):
             lookup = next(i for i, x in enumerate(operations) if x is LOOKUP)
-        at = numpy.flatnonzero(rows.codes == USER)
+        at = numpy.flatnonzero(rows.codes == Row.USER)
         at = at[self._pool[rows.left[at]] == lookup]
         asked, first = numpy.unique(self._pool[rows.left[at] + 3], return_index=True)
         missing = ~numpy.isin(asked, rows.ids)
@@ -430,7 +411,7 @@ class _Cutting:
 
     def _number_loops(self, stretch: Stretch, children: Sequence[_Child], place: Numbers) -> None:
         """Finish loops: find where their columns lie, and number those that are different."""
-        at = numpy.flatnonzero(stretch.codes == LOOP)
+        at = numpy.flatnonzero(stretch.codes == Row.LOOP)
         for row, child in zip(at.tolist(), children, strict=True):
             body, loop = child.body, child.loop
             found = LoopBody(loop.trips, child.stretch, len(body.begins), body.outputs.tolist())
@@ -449,7 +430,7 @@ class _Cutting:
                     inputs = stretch.left[rows]
                     steps = numpy.diff(inputs)
                     uneven = (steps != steps[0]).any() or (rows < 0).any()
-                    if uneven or (stretch.codes[rows] != INPUT).any():
+                    if uneven or (stretch.codes[rows] != Row.INPUT).any():
                         loop.given.add(j)
                         raise _NotEven
                     where = Place("input", int(inputs[0]), int(steps[0]))
@@ -493,9 +474,9 @@ class _Child(NamedTuple):
 
 def _number_segments(stretch: Stretch) -> None:
     """Number the segments in the order in which they begin."""
-    begins = stretch.left[stretch.codes == BEGIN]
+    begins = stretch.left[stretch.codes == Row.BEGIN]
     numbers = {number: place for place, number in enumerate(begins.tolist())}
-    rows = numpy.flatnonzero(numpy.isin(stretch.codes, [BEGIN, END, PULL, PUSH]))
+    rows = numpy.flatnonzero(numpy.isin(stretch.codes, [Row.BEGIN, Row.END, Row.PULL, Row.PUSH]))
     try:
         stretch.left[rows] = [numbers[number] for number in stretch.left[rows].tolist()]
     except KeyError:

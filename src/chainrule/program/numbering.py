@@ -12,23 +12,7 @@ from typing import Any
 from chainrule.engine import ENGINE
 from chainrule.rules import identity, stop_gradient
 
-from .recording import (
-    ABSENT,
-    BEGIN,
-    EACH,
-    END,
-    END_LOOP,
-    ENTER,
-    KNOWN,
-    LEAF,
-    MARKS,
-    OPERATION_OF,
-    POOLED,
-    RESULT,
-    USER,
-    Recording,
-    given_to,
-)
+from .recording import ABSENT, KNOWN, OPERATION_OF, Recording, Row, given_to
 
 
 class Numbering:
@@ -100,25 +84,24 @@ class Numbering:
         columns = self._recording
         code, left = columns.codes[row], columns.left[row]
         if self._apart:
-            if code == BEGIN:
+            if code == Row.BEGIN:
                 self._scopes.append(row)
-            elif code == END:
+            elif code == Row.END:
                 self._scopes.pop()
-            if code & ~POOLED >= MARKS:
+            if code & ~Row.POOLED >= Row.MARKS:
                 return row
-        self._after_loop |= code == END_LOOP
+        self._after_loop |= code == Row.END_LOOP
         given = given_to(code, left, columns.right[row], columns.pool)
         self._of_loops[row] = any(self._of_loops[x] for x in given if x >= 0)
         values = [self._value_of(x) for x in given if x != ABSENT]
-        operation = OPERATION_OF.get(code & ~POOLED)
-        user = columns.pool[left] if code == USER else None
+        operation = OPERATION_OF.get(code & ~Row.POOLED)
+        user = columns.pool[left] if code == Row.USER else None
         if not self._apart:
             passes = operation is not None and operation.passes
-            if code in (LEAF, ENTER) or passes or operation in (identity, stop_gradient):
+            if code in (Row.LEAF, Row.ENTER) or passes or operation in (identity, stop_gradient):
                 return values[0]
-            if code in (RESULT, EACH):
-                known = code == RESULT and columns.right[row] == KNOWN
-                self._of_loops[row] = self._after_loop and not known
+            if code in (Row.RESULT, Row.EACH):
+                self._of_loops[row] = self._after_loop and columns.right[row] != KNOWN
             if operation is None and user is None:
                 return row
             if max(values) < 0:

@@ -16,14 +16,20 @@ from chainrule.operation import one, zero
 from chainrule.program.form import Diagonal
 from chainrule.rules import OPERATIONS, Operation
 
-LEAF: Final = 0
-MARKS: Final = 0x7FE0
-BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
-ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
-INPUT: Final = 0x7FFE
-GUARD: Final = 0x7FFF
-POOLED: Final = 0x8000
-USER: Final = 0xFFFF
+
+class Row:
+    """The codes of rows, see :class:`Recording`."""
+
+    LEAF: Final = 0
+    MARKS: Final = 0x7FE0
+    BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
+    ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
+    INPUT: Final = 0x7FFE
+    GUARD: Final = 0x7FFF
+    POOLED: Final = 0x8000
+    USER: Final = 0xFFFF
+
+
 ABSENT: Final = -(2**31)
 KNOWN: Final = 1
 
@@ -32,16 +38,9 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 } or dict(enumerate(OPERATIONS.values(), 1))
 """Operations of the table by their codes: those of the engine; it takes others for the user's."""
 _MARKS: Final = {
-    **{BEGIN: "begin", END: "end", PULL: "pull", PUSH: "push", RESULT: "result"},
-    **{ENTER: "enter", LEAVE: "leave", GIVE: "give"},
-    **{
-        LOOP: "loop",
-        CARRY: "carry",
-        EACH: "each",
-        NEXT: "next",
-        LEFT: "left",
-        END_LOOP: "end loop",
-    },
+    code: name.lower().replace("_", " ")
+    for name, code in vars(Row).items()
+    if code in range(Row.BEGIN, Row.LEFT + 1) and name != "MARKS"
 }
 _DIGIT: Final = 1 << 10
 CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
@@ -214,7 +213,7 @@ class Recording:
                 raise TypeError(f"an input of a recording is a node, not {type(x).__name__}")
             if x._level >= self._level and x._serial < self._first:
                 raise ValueError("an input is not older than the recording")
-            self._columns.append(INPUT, i, ABSENT, -1)
+            self._columns.append(Row.INPUT, i, ABSENT, -1)
             if x._level >= self._level:
                 self._rows[x._serial] = len(self) - 1
             else:
@@ -251,7 +250,7 @@ class Recording:
         """
         if not 0 <= condition < len(self):
             raise ValueError(f"the condition of a guard is a row, not {condition}")
-        self._columns.append(GUARD, condition, int(outcome), -1)
+        self._columns.append(Row.GUARD, condition, int(outcome), -1)
         self._rows[next(_SERIALS)] = len(self) - 1
 
     def mark(self, code: int, left: int, right: int = ABSENT, node: Node | None = None) -> int:
@@ -269,7 +268,7 @@ class Recording:
             ValueError: if there is no such code or row, or the node is older than the inputs.
             BufferError: while a view of an array is held.
         """
-        if not MARKS <= code < GUARD or code == INPUT:
+        if not Row.MARKS <= code < Row.GUARD or code == Row.INPUT:
             raise ValueError(f"no mark is {code}")
         if has_left(code) and left >= len(self):
             raise ValueError(f"there is no row {left}")
@@ -296,8 +295,8 @@ class Recording:
             What these operands are now.
         """
         codes = self._columns.codes
-        order = [row for row, code in enumerate(codes) if code == INPUT]
-        order += [row for _, row in sorted(self._rows.items()) if codes[row] != INPUT]
+        order = [row for row, code in enumerate(codes) if code == Row.INPUT]
+        order += [row for _, row in sorted(self._rows.items()) if codes[row] != Row.INPUT]
         moved = {old: new for new, old in enumerate(order)}
         self._columns = self._columns.reordered(order, moved)
         self._rows = {serial: moved[row] for serial, row in self._rows.items()}
@@ -330,7 +329,7 @@ class Recording:
 
     def _capture(self, node: Node) -> None:
         """Take a node from outside as an input."""
-        self._columns.append(INPUT, self.n_inputs, ABSENT, -1)
+        self._columns.append(Row.INPUT, self.n_inputs, ABSENT, -1)
         self._outside[id(node)] = len(self) - 1
         self.captured.append(node)
 
@@ -340,18 +339,18 @@ class Recording:
         note = -1 if node._annotation is None else self._place(node._annotation, self.annotations)
         operation = node._operation
         if operation is None:
-            columns.append(LEAF, self._constant(node._number), ABSENT, note)
+            columns.append(Row.LEAF, self._constant(node._number), ABSENT, note)
         else:
             operands = [self._operand(x) for x in node.operands]
-            code = CODE_OF.get(operation, USER)
+            code = CODE_OF.get(operation, Row.USER)
             if operation.is_value and isinstance(node.operands[0], Node):
                 operands, code = operands[:1], _IDENTITY
-            if code == USER:
+            if code == Row.USER:
                 place = self._place(operation, self.operations)
-                columns.append(USER, len(columns.pool), len(operands), note)
+                columns.append(Row.USER, len(columns.pool), len(operands), note)
                 columns.pool.extend([place, *operands])
             elif len(operands) > 2:
-                columns.append(code | POOLED, len(columns.pool), len(operands), note)
+                columns.append(code | Row.POOLED, len(columns.pool), len(operands), note)
                 columns.pool.extend(operands)
             else:
                 columns.append(code, operands[0], (*operands, ABSENT)[1], note)
@@ -426,8 +425,8 @@ class _Columns:
         new.pool = array("i", self.pool)
         for row in order:
             code, left, right = self.codes[row], self.left[row], self.right[row]
-            if code & POOLED:
-                start = left + (code == USER)
+            if code & Row.POOLED:
+                start = left + (code == Row.USER)
                 for i in range(start, start + right):
                     new.pool[i] = moved.get(new.pool[i], new.pool[i])
             else:
@@ -439,18 +438,18 @@ class _Columns:
 
 def has_left(code: int) -> bool:
     """Whether the first operand of a row without a pool is an operand, and not a number."""
-    return code < MARKS or (code & 8 != 0 and code != INPUT)
+    return code < Row.MARKS or (code & 8 != 0 and code != Row.INPUT)
 
 
 def has_right(code: int) -> bool:
     """Whether the second one is."""
-    return code < MARKS
+    return code < Row.MARKS
 
 
 def given_to(code: int, left: int, right: int, pool: Any) -> list[int]:
     """The operands of a row."""
-    if code & POOLED:
-        start = left + (code == USER)
+    if code & Row.POOLED:
+        start = left + (code == Row.USER)
         return list(pool[start : start + right])
     if not has_left(code):
         return []
@@ -466,21 +465,21 @@ def text(recording: Recording) -> str:
     lines = []
     for row, code in enumerate(recording.codes):
         left, right = recording.left[row], recording.right[row]
-        if code == GUARD:
+        if code == Row.GUARD:
             lines.append(f"guard {shown(left)} is {'true' if right else 'false'}")
             continue
         if code in _MARKS:
             place = f" {right}" if right != ABSENT else ""
             said = f"{_MARKS[code]}{place} {shown(left) if has_left(code) else left}"
-        elif code == INPUT:
+        elif code == Row.INPUT:
             said = f"input {left}"
-        elif code == LEAF:
+        elif code == Row.LEAF:
             said = shown(left)
         else:
             operation = (
                 recording.operations[recording.pool[left]]
-                if code == USER
-                else OPERATION_OF[code & ~POOLED]
+                if code == Row.USER
+                else OPERATION_OF[code & ~Row.POOLED]
             )
             given = given_to(code, left, right, recording.pool)
             operands = [shown(operand) for operand in given]

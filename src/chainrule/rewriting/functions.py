@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sysconfig
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -19,12 +18,10 @@ from .tree import RUNTIME, Rewriter, Sites
 _MOST: Final = 10_000
 """Functions of which it is kept how they are rewritten."""
 _OTHERS: Final = tuple(
-    os.path.join(os.path.realpath(path), "")
-    for path in (
-        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    )
+    os.path.join(os.path.dirname(os.path.realpath(file)), "")
+    for file in (os.path.dirname(__file__), os.__file__)
 )
+_PACKAGES: Final = {"site-packages", "dist-packages"}
 """Where no functions of the user's are."""
 
 
@@ -99,7 +96,7 @@ class Rewritten:
 
 def _why_left(code: CodeType) -> str:
     file = os.path.realpath(code.co_filename)
-    if file.startswith(_OTHERS):
+    if file.startswith(_OTHERS) or not _PACKAGES.isdisjoint(file.split(os.sep)):
         return "it is a library's"
     return ""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import __future__
 
 import ast
+import contextlib
 import copy
 import linecache
+from collections.abc import Iterator
 from functools import reduce
 from operator import or_
 from types import CodeType
@@ -58,7 +60,8 @@ def source_of(code: CodeType, values: dict[str, Any]) -> Source:
     Raises:
         NoSource: if it is not certain; says why.
     """
-    for source in _functions(code.co_filename, values).get((code.co_firstlineno, code.co_name), ()):
+    file = _parsed(code.co_filename, values)
+    for source in _functions(file, code.co_firstlineno, code.co_name):
         try:
             found = compiled(source, source.tree, code, code.co_freevars)
         except (SyntaxError, ValueError):
@@ -151,46 +154,63 @@ def _constant_key(x: object) -> Any:
     return type(x), text
 
 
+class _File(NamedTuple):
+    """A file, read and parsed; see Source."""
+
+    lines: list[str]
+    module: ast.Module
+    imported: tuple[str, ...]
+
+
 _LOCK: Final = forking.lock()
-_FILES: Final[dict[str, tuple[list[str], dict[tuple[int, str], list[Source]]]]] = {}
-"""By file: its lines, and the functions in it by line and name."""
+_FILES: Final[dict[str, _File]] = {}
 
 
-def _functions(file: str, values: dict[str, Any]) -> dict[tuple[int, str], list[Source]]:
+def _parsed(file: str, values: dict[str, Any]) -> _File:
     linecache.checkcache(file)
     lines = linecache.getlines(file, values)
     with _LOCK:
         known = _FILES.get(file)
-        if known is not None and known[0] is lines:
-            return known[1]
-    found: dict[tuple[int, str], list[Source]] = {}
+        if known is not None and known.lines is lines:
+            return known
+    module = ast.Module([], [])
     if lines and len(lines) <= MOST_LINES:
-        try:
-            _collect(ast.parse("".join(lines)), found)
-        except (SyntaxError, ValueError, RecursionError):
-            found = {}
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+            module = ast.parse("".join(lines))
+    found = _File(lines, module, tuple(sorted(_imported(module))))
     with _LOCK:
-        _FILES[file] = lines, found
+        _FILES[file] = found
     return found
 
 
-def _collect(module: ast.Module, found: dict[tuple[int, str], list[Source]]) -> None:
-    """Put the functions in a module with what they are found by."""
-    imported = tuple(sorted(_imported(module)))
-    waiting: list[tuple[ast.AST, str]] = [(module, "")]
+def _functions(file: _File, line: int, name: str) -> Iterator[Source]:
+    """The functions of a name that begin in a line, the first one last."""
+    waiting: list[tuple[ast.AST, str]] = [(file.module, "")]
     while waiting:
         node, around = waiting.pop()
         if isinstance(node, ast.ClassDef):
             around = node.name
         elif isinstance(node, ast.Lambda):
-            source = Source(node, around, imported)
-            found.setdefault((node.lineno, "<lambda>"), []).append(source)
-        elif isinstance(node, ast.FunctionDef):
-            first = min([node.lineno, *(x.lineno for x in node.decorator_list)])
-            if not getattr(node, "type_params", ()):
-                source = Source(node, around, imported)
-                found.setdefault((first, node.name), []).append(source)
-        waiting += [(child, around) for child in ast.iter_child_nodes(node)]
+            if name == "<lambda>" and node.lineno == line:
+                yield Source(node, around, file.imported)
+        elif (
+            isinstance(node, ast.FunctionDef)
+            and node.name == name
+            and _first_line(node) == line
+            and not getattr(node, "type_params", ())
+        ):
+            yield Source(node, around, file.imported)
+        waiting += [
+            (child, around)
+            for child in ast.iter_child_nodes(node)
+            if not hasattr(child, "lineno") or _first_line(child) <= line <= child.end_lineno
+        ]
+
+
+def _first_line(node: Any) -> int:
+    """Where a node begins, with its decorators."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *[x.lineno for x in decorators]])
 
 
 def _imported(module: ast.Module) -> set[str]:

@@ -206,16 +206,20 @@ class Kernel:
         """Work through all units, some at a time; gives their sums as well."""
         row = 8 * loaded.row  # bytes of the sums of a unit
         workers = loaded.check_memory(workers, row)
-        at_once = max(1, workers, SUMS_AT_ONCE // row)
         errors: Errors = []
-        total = np.empty(loaded.row) if units == 1 else np.zeros(loaded.row)
-        for first in range(0, units, at_once):
-            sums = total if units == 1 else np.empty((min(at_once, units - first), loaded.row))
-            table[CallFields.NEXT] = first
-            table[CallFields.UNITS] = min(first + at_once, units)
-            table[CallFields.SUMS] = address_of(sums) - first * row
-            errors += self._work_together(loaded, table, workers)
-            if units > 1:
+        if units == 1:
+            total = np.empty(loaded.row)
+            table[CallFields.SUMS] = address_of(total)
+            errors = self._work(loaded, table.buffer_info()[0])
+        else:
+            at_once = max(1, workers, SUMS_AT_ONCE // row)
+            total = np.zeros(loaded.row)
+            for first in range(0, units, at_once):
+                sums = np.empty((min(at_once, units - first), loaded.row))
+                table[CallFields.NEXT] = first
+                table[CallFields.UNITS] = min(first + at_once, units)
+                table[CallFields.SUMS] = address_of(sums) - first * row
+                errors += self._work_together(loaded, table, workers)
                 _add_units(sums, total)
         return errors, total[loaded.order] if len(loaded.order) else total
 

@@ -16,8 +16,7 @@ import platform
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from chainrule.backends.llvm.layout import BLOCK
 from chainrule.forking import take_around_forks
@@ -32,8 +31,7 @@ _LIBRARIES: Final = 64  # of a linker: it keeps 9 kB of each, until it goes with
 _numbers = itertools.count()  # of the libraries
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """What code is compiled for.
 
     Args:

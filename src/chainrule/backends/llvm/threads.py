@@ -13,6 +13,21 @@ if TYPE_CHECKING:  # imported with the first thread
 T = TypeVar("T")
 
 
+def thread_count() -> int:
+    """How many threads compiled functions use: ``CHAINRULE_THREADS``, else all usable cores.
+
+    Raises:
+        ValueError: if the variable is no positive whole number.
+    """
+    text = os.environ.get("CHAINRULE_THREADS")
+    if text is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"CHAINRULE_THREADS is a whole number from 1 up, not {text!r}")
+    return int(text)
+
+
 @functools.cache
 def executor() -> ThreadPoolExecutor:
     """The threads."""

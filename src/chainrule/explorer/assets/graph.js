@@ -119,8 +119,9 @@ class Graph {
 
   // What a person calls it
   titleOf(box) {
-    if (box >= this.count) return this.groups[box - this.count].name || 'graph';
-    return names.label(box);
+    if (box < this.count) return names.label(box);
+    const { name, loop } = this.groups[box - this.count];
+    return loop ? `${isolated(name || 'loop')} × ${loop.trips.length}` : name || 'graph';
   }
 
   // Of each group, what the places of nodes in it are told by: the innermost of the user's groups;

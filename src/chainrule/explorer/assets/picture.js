@@ -45,9 +45,18 @@ function brief(x) {
   return text.includes('e') ? x.toExponential(1).replaceAll('-', '−') : text;
 }
 
-function clipped(text, length) {
-  const letters = [...text];
-  return isolated(letters.length > length ? `${letters.slice(0, length - 1).join('')}…` : text);
+const pen = document.createElement('canvas').getContext('2d');
+pen.font = `600 13px ${getComputedStyle(document.body).fontFamily}`; // of titles
+
+const widthOf = (text) => pen.measureText(text).width;
+
+// So many letters at most, and no wider than there is room
+function clipped(text, length, room = Infinity) {
+  const letters = [...text].slice(0, length + 1);
+  const joined = (count) => (count < letters.length ? `${letters.slice(0, count).join('')}…` : text);
+  let count = letters.length > length ? length - 1 : letters.length;
+  while (count > 1 && room < Infinity && widthOf(joined(count)) > room) count -= 1;
+  return isolated(joined(count));
 }
 
 // A name that turns the direction of writing does so in itself only
@@ -286,7 +295,7 @@ class Picture {
     shape('rect', { class: 'heading', x: left, y: top, width, height: HEADING, rx: 8 }, frame);
     const { trip } = this.group(box);
     const title = trip ? `${this.graph.titleOf(box)} of ${this.group(trip).loop.trips.length}` : this.graph.titleOf(box);
-    shape('text', { x: left + 10, y: top + 18 }, frame, `▾ ${clipped(title, Math.floor((width - (trip ? 60 : 0)) / 8))}`);
+    shape('text', { x: left + 10, y: top + 18 }, frame, `▾ ${clipped(title, 60, width - (trip ? 90 : 34))}`);
     this.elements.set(box, frame);
     if (trip) for (const [by, sign, word] of [[-1, '◀', 'previous'], [1, '▶', 'next']]) this.drawStepper(trip, by, sign, word, left + width - (by < 0 ? 54 : 28), top + 2);
   }
@@ -324,24 +333,25 @@ class Picture {
   // A name; an operation with its constants, for the other operands a dot: · ** 2
   titleIn(box, text) {
     const { graph } = this;
-    if (this.isGroup(box)) { text.textContent = `▸ ${clipped(graph.titleOf(box), 18)}`; return; }
+    if (this.isGroup(box)) { text.textContent = `▸ ${clipped(graph.titleOf(box), 30, this.groupSize[0] - 34)}`; return; }
+    const across = this.nodeSize[0] - 10;
     const part = (word, className) => {
       const span = shape('tspan', {}, text, word);
       if (className) span.setAttribute('class', className);
     };
-    if (graph.isLeaf(box)) { text.textContent = clipped(graph.nameOf(box) || names.label(box), 14); return; }
+    if (graph.isLeaf(box)) { text.textContent = clipped(graph.nameOf(box) || names.label(box), 20, across); return; }
     const symbol = names.symbol(box);
     const operands = [...graph.operandsOf(box)];
     const name = graph.nameOf(box);
-    if (operands.length !== 2 || operands.every((p) => p >= 0)) part(clipped(symbol, name ? 6 : 13));
+    if (operands.length !== 2 || operands.every((p) => p >= 0)) part(clipped(symbol, name ? 6 : 20, across));
     else {
       const number = (p) => (p < 0 ? part(clipped(compact(graph.valueOf(p)), 7), 'constant') : part('·'));
       number(operands[0]);
       part(` ${clipped(symbol, 5)} `);
       number(operands[1]);
     }
-    const room = 14 - text.textContent.length - 1;
-    if (name && room > 1) part(` ${clipped(name, room)}`, 'name');
+    const room = across - widthOf(`${text.textContent} `);
+    if (name && room > 16) part(` ${clipped(name, 20, room)}`, 'name');
   }
 
   drawEdges() {
@@ -474,7 +484,7 @@ class Picture {
     const count = `${this.group(box).size.toLocaleString('en')} nodes`;
     const range = least === most ? brief(least) : `${brief(least)} … ${brief(most)}`;
     const gradient = walk.isBackward && least <= most ? `∂ ${range}` : '';
-    element.querySelector('.value').textContent = odd ? `${odd} of ${count} not finite` : count;
+    element.querySelector('.value').textContent = odd ? `${odd.toLocaleString('en')} not finite` : count;
     element.querySelector('.grad').textContent = gradient;
     element.classList.toggle('odd', odd > 0);
     const [first, second] = element.querySelectorAll('.tint');
