@@ -28,7 +28,7 @@ _LIBRARIES = frozenset([*sys.stdlib_module_names, "chainrule", "numpy", "optree"
 """Packages whose functions and classes refer to nothing of the user's."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Part:
     """A module as one function uses it: only its attributes that the function names."""
 

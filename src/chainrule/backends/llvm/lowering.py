@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chainrule.program.form import (
     CONSTANT,
@@ -47,8 +48,7 @@ from .workspace import Memory
 from .writer import Writer, Zero
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What to compile.
 
     Args:
@@ -66,7 +66,7 @@ class Request:
     machine: Machine
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Code:
     """What the code of a program consists of, and where the workspace holds what.
 
