@@ -203,14 +203,20 @@ def _functions(file: _File, line: int, name: str) -> Iterator[Source]:
         waiting += [
             (child, around)
             for child in ast.iter_child_nodes(node)
-            if not hasattr(child, "lineno") or _first_line(child) <= line <= child.end_lineno
+            if not hasattr(child, "lineno") or _first_line(child) <= line <= _last_line(child)
         ]
 
 
 def _first_line(node: Any) -> int:
     """Where a node begins, with its decorators."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *[x.lineno for x in decorators]])
+    first: int = min([node.lineno, *[x.lineno for x in decorators]])
+    return first
+
+
+def _last_line(node: Any) -> int:
+    last: int = node.end_lineno
+    return last
 
 
 def _imported(module: ast.Module) -> set[str]:
