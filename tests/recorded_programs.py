@@ -32,6 +32,10 @@ class _Comparisons:
     def uses(self, operation: Any) -> None:
         """Nothing."""
 
+    def takes(self, what: str) -> bool:
+        """Nothing: comparisons of arrays are plain."""
+        return False
+
 
 def recorded(
     f: Callable[..., Any], numbers: Sequence[float]

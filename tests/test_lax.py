@@ -358,6 +358,42 @@ def test_nodes_from_outside() -> None:
         assert one == pytest.approx(found[0])
 
 
+@pytest.mark.parametrize("checkpoint", [None, 1, 3, "binomial", ("binomial", 1)])
+def test_variables_that_change(checkpoint: Any) -> None:
+    """Iterations run again with the variables around their function as they were, or it is said."""
+    scale = 1.0
+
+    def f(a: float, by: Any) -> Any:
+        total: Any = 0.0
+        for k in range(3):
+            w = by(a * (k + 1.0))
+
+            def scaled(c: Any, w: Any = None) -> Any:
+                return (c * cm.sin(a + k)) if w is None else c * w  # noqa: B023
+
+            def step(c: Any, _: Any) -> Any:
+                return scaled(c, w) + a * 0.1 * k, scaled(c)  # noqa: B023
+
+            end, left = lax.scan(step, a, None, 10, checkpoint=checkpoint)
+            total = total + end + left.sum()
+        w = total * total
+        return w
+
+    exact = sum(c * f(0.7 + c * 1e-6, cm.sin) for c in (1.0, -1.0)) / 2e-6
+    assert grad(f)(0.7, cm.sin) == pytest.approx(exact, rel=1e-6)
+    if checkpoint is not None:
+        kept = [1.0]
+
+        def changed(a: Any) -> Any:
+            kept[0] = scale
+            end = lax.scan(lambda c, _: (c * kept[0], None), a, None, 9, checkpoint=checkpoint)[0]
+            kept[0] = 2.0
+            return end * end
+
+        with pytest.raises(RuntimeError, match="on nothing that changes"):
+            grad(changed)(0.7)
+
+
 @pytest.mark.parametrize("carries", [1, 2, 3, 5])
 def test_binomial_schedule(carries: int) -> None:
     """No iteration runs more often than the bound says, and no more carries are kept than said."""

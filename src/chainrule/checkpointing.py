@@ -14,9 +14,12 @@ iterations:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain, pairwise
+from types import CellType, FunctionType
 from typing import Any, Final, TypeAlias
 
 from chainrule.differentiation import Linearization, fresh_inputs
@@ -111,7 +114,12 @@ def can_be_kept() -> bool:
 
 
 def checkpointed(
-    step: Step, length: int, initial: Sequence[Any], columns: Sequence[list[Any]], plan: Plan
+    step: Step,
+    again: Step,
+    length: int,
+    initial: Sequence[Any],
+    columns: Sequence[list[Any]],
+    plan: Plan,
 ) -> tuple[list[Any], list[list[Any]]] | None:
     """The last carry of a loop and what its iterations leave, with a pull-back that runs it again.
 
@@ -120,12 +128,13 @@ def checkpointed(
 
     Args:
         step: an iteration; takes the carry, what it reads, and its place.
+        again: the same, for when variables around it may have changed.
         length: the number of iterations, one at least.
         initial: the first carry.
         columns: what the iterations read, for each number of it.
         plan: which carries are kept.
     """
-    return _Loop(step, length, initial, columns, plan).results()
+    return _Loop(step, again, length, initial, columns, plan).results()
 
 
 class _Loop:
@@ -134,12 +143,14 @@ class _Loop:
     def __init__(
         self,
         step: Step,
+        again: Step,
         length: int,
         initial: Sequence[Any],
         columns: Sequence[list[Any]],
         plan: Plan,
     ) -> None:
         self.step = step
+        self.again = again
         self.length = length
         self.initial = list(initial)
         self.columns = [*columns]
@@ -165,6 +176,8 @@ class _Loop:
         self._stretches = [*pairwise([*kept, self.length])]
         n, self.n_left = len(state), len(left[0])
         values: list[Any] = [*state, *[x for row in left for x in row]]
+        self._left = left
+        self._carries = dict(zip([*kept, self.length], [*self._kept, state], strict=True))
         operands = [*self.initial]
         for j in self.moving:
             operands += self.columns[j]
@@ -184,12 +197,30 @@ class _Loop:
         """The numbers of the carry after some iterations; the nodes of these go."""
         for i in range(start, end):
             row = [x[i]._number if isinstance(x[i], Node) else x[i] for x in self.columns]
-            after, own = self.step(state, row, i)
+            after, own = (self.again if left is None else self.step)(state, row, i)
             if left is not None:
                 self._note_outside([*after, *own])
                 left.append(_numbers(own))
             state = _numbers(after)
         return state
+
+    def check(self, carry: Sequence[Any], left: Sequence[Any], start: int, end: int) -> None:
+        """Look whether some iterations gave what they gave the first time.
+
+        Raises:
+            RuntimeError: if they did not; NumPy's functions may differ in rounding.
+        """
+        before = [*self._carries.get(end, []), *chain.from_iterable(self._left[start:end])]
+        now = _numbers([*(carry if end in self._carries else []), *left])
+        scale = max([abs(x) for x in before if math.isfinite(x)], default=0.0)
+        for x, y in zip(before, now, strict=True):
+            same = math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-6 * scale)
+            if not same and (x == x or y == y):
+                raise RuntimeError(
+                    f"scan: with checkpoint its function runs again on the way back, and gave {y}"
+                    f" where it had given {x}; it is to depend on its arguments, and on nothing"
+                    " that changes"
+                )
 
     def _note_outside(self, values: Sequence[Any]) -> None:
         """Note what values depend on that is older than the loop."""
@@ -288,8 +319,9 @@ class _Pull:
             for i in range(start, end):
                 at = n + (i - start) * width
                 row = zip(given[i - start], inputs[at : at + width], strict=True)
-                now, own = loop.step(now, [x if type(x) is int else node for x, node in row], i)
+                now, own = loop.again(now, [x if type(x) is int else node for x, node in row], i)
                 outputs += own
+            loop.check(now, outputs, start, end)
             outputs = [*now, *outputs]
             known = {id(x) for x in loop.outside}
             through = [x for x in loop.below(outputs, level) if id(x) not in known]
@@ -301,6 +333,33 @@ class _Pull:
             column[start:end] = messages[n + j : n + (end - start) * width : width]
         to_outside = messages[n + (end - start) * width :]
         self._outside = [x + y for x, y in zip(self._outside, to_outside, strict=True)]
+
+
+def as_it_is(function: Any) -> Any:
+    """A function with the variables around it as they are now, also in functions that it calls.
+
+    It may run after they have changed: a loop around it goes on, say.
+    """
+    return _as_it_is(function, {})
+
+
+def _as_it_is(value: Any, known: dict[int, Any]) -> Any:
+    if isinstance(value, functools.partial):
+        fixed = [_as_it_is(x, known) for x in value.args]
+        return functools.partial(_as_it_is(value.func, known), *fixed, **value.keywords)
+    if type(value) is not FunctionType or str(value.__module__).startswith("chainrule."):
+        return value
+    if id(value) not in known:
+        cells = tuple([CellType() for _ in value.__closure__ or ()])
+        copy = FunctionType(
+            value.__code__, {**value.__globals__}, value.__name__, value.__defaults__, cells
+        )
+        copy.__kwdefaults__ = value.__kwdefaults__
+        known[id(value)] = copy
+        for cell, old in zip(cells, value.__closure__ or (), strict=True):
+            with suppress(ValueError):  # it is empty still
+                cell.cell_contents = _as_it_is(old.cell_contents, known)
+    return known[id(value)]
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:

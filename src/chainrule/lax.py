@@ -23,7 +23,7 @@ from chainrule.carries import (
     leaves_of,
     whole_number,
 )
-from chainrule.checkpointing import Checkpoint, Plan, can_be_kept, checkpointed
+from chainrule.checkpointing import Checkpoint, Plan, as_it_is, can_be_kept, checkpointed
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -277,16 +277,20 @@ def _checkpointed(
 ) -> tuple[Any, Any] | None:
     """The results of a scan that keeps some of its carries; None where it must keep all."""
 
-    def step(state: Sequence[Any], row: Sequence[Any], i: int) -> tuple[list[Any], list[Any]]:
+    def iteration(
+        body: Any, state: Sequence[Any], row: Sequence[Any], i: int
+    ) -> tuple[list[Any], list[Any]]:
         after, y = body(carry.of(state), columns.of(row))
         return flattened(carry.check(after)), flattened(left.check(y))
+
+    step, again = (functools.partial(iteration, x) for x in (body, as_it_is(body)))
 
     leaves = leaves_of(init)[0]
     if any(isinstance(leaf, int) for leaf in leaves):  # which may be an index
         return None
     initial = flattened(leaves)
     read = [x.tolist() for x in columns.columns(reverse)]
-    results = checkpointed(step, columns.length, initial, read, plan)
+    results = checkpointed(step, again, columns.length, initial, read, plan)
     if results is None or not left.is_numeric():
         return None
     state, rows = results

@@ -145,32 +145,30 @@ def _boxes(graph: Graph, tree: Group) -> dict[str, Any]:
     edges = _edges_by_group(graph, parent)
     column, y = (array("i", [0]) * len(parent) for _ in range(2))
     described: list[Any] = []
+    ways: dict[str, int] = {"{}": 0}  # the bends of groups that are alike, once
     for group in groups:
-        boxes = [number[box] if isinstance(box, Group) else box for box in group.boxes]
+        name = short_name(printable(group.name))
         if group.loop:  # the page shows one trip, between those before it and those after it
-            described.append((short_name(printable(group.name)), 2, group.size, {}))
+            described.append((name, 2, group.size, 0))
             continue
-        place = {box: i for i, box in enumerate(boxes)}
+        boxes = sorted(number[box] if isinstance(box, Group) else box for box in group.boxes)
+        place = {box: i for i, box in enumerate(boxes)} | {OUTSIDE: OUTSIDE}
         inside, crossing = edges.get(number[group], ({}, {}))
-        place[OUTSIDE] = OUTSIDE
-        boxes.append(OUTSIDE)
         layout = lay_out(
-            tuple(GROUP_SIZE[1] if box >= count else NODE_SIZE[1] for box in boxes[:-1]),
+            tuple(GROUP_SIZE[1] if box >= count else NODE_SIZE[1] for box in boxes),
             *(tuple((place[a], place[b]) for a, b in some) for some in (inside, crossing)),
         )
-        for i, box in enumerate(boxes[:-1]):
+        for i, box in enumerate(boxes):
             column[box], y[box] = layout.column[i], round(layout.y[i])
         bends = {
-            f"{boxes[a]},{boxes[b]}": [[at, round(v)] for at, v in points]
+            f"{a},{b}": [[at, round(v)] for at, v in points]
             for (a, b), points in layout.bends.items()
         }
-        if group.trip and not bends:
-            described.append(group.size)
-            continue
-        name = short_name(printable(group.name))
-        described.append((name, int(group.part), group.size, bends))
+        way = ways.setdefault(as_json(bends), len(ways))
+        described.append((group.size, way) if group.trip else (name, group.part, group.size, way))
     return {
         "groups": described,
+        "ways": [json.loads(way) for way in ways],
         "parent": packed(parent),
         "column": packed(column),
         "y": packed(y),

@@ -60,12 +60,14 @@ class Kept:
         instances: which of its values, None for all; of inputs their numbers.
         coordinates: where they stand.
         places: their elements, once known.
+        before: inputs may be stored just before the loop of this domain, one each time.
     """
 
     owner: int
     instances: Numbers | None
     coordinates: list[Numbers]
     places: Numbers = field(default_factory=lambda: numpy.zeros(0, dtype=numpy.int64))
+    before: Domain | None = None
 
 
 class Shared:
@@ -196,8 +198,21 @@ class Shared:
             at = [numbers[chosen] for numbers in guessed]
             if not self._place(owner, instance[chosen].astype(numpy.int64), at):
                 return False
+            if owner < 0:
+                self._note_beginning(read.domain, chosen)
         read.fits = fits
         return True
+
+    def _note_beginning(self, domain: Domain, chosen: Numbers) -> None:
+        """Note if the inputs that were placed last are what the first iterations of a loop read."""
+        kept = self.kept[-1]
+        if kept.owner >= 0 or not domain.chain or len(kept.coordinates[0]) != len(chosen):
+            return
+        assert domain.parent is not None
+        first = domain.iterations[-1][chosen] == 0
+        alone = all(read.domain is domain for read in self.reads if -1 in read.owners)
+        if alone and len(chosen) == domain.parent.count and first.all():
+            kept.before = domain  # else another loop, perhaps an earlier one, reads them too
 
     def _preferred(self, domain: Domain, axis: int) -> tuple[int, ...]:
         """The strides of loops of which nothing else tells: iterations stand side by side."""

@@ -32,7 +32,7 @@ from .lasts import Lasts
 from .loops import Programs
 from .nest import Nest, Repeated, Written, first_row
 from .outputs import Outputs
-from .placing import Read, Shared, shared_arrays
+from .placing import Kept, Read, Shared, shared_arrays
 from .repeats import Ints
 from .roles import mixed
 from .rows import ELEMENT, LOOKED_UP, Rows
@@ -208,6 +208,7 @@ class _Writer:
         self._stores: dict[int, list[tuple[Array, Numbers]]] = {}
         self._homes: dict[int, tuple[Array, Numbers]] = {}
         self._array_of: dict[Read, Shared] = {}
+        self._before: dict[Domain, list[tuple[Array, Kept]]] = {}
         self.program = self._whole()
 
     def _whole(self) -> Program:
@@ -242,6 +243,9 @@ class _Writer:
                 continue
             assert kept.instances is not None
             inputs = kept.instances < self._rows.n_inputs
+            if kept.before is not None and (inputs == inputs[0]).all():
+                self._before.setdefault(kept.before, []).append((shared.array, kept))
+                continue
             for chosen in (inputs, ~inputs):
                 if chosen.any():
                     self._copy(shared.array, kept.instances[chosen], kept.places[chosen])
@@ -324,6 +328,8 @@ class _Writer:
         assert domain.parent is not None
         trips = self._indices.index(domain.parent, domain.trips)
         self._builder.note = self._rows.note(first_row(node))
+        for array, kept in self._before.get(domain, ()):
+            self._begin(domain.parent, array, kept)
         self._beside(self._lasts.before.get(domain, ()))
         with self._builder.loop(trips) as loop:
             domain.loop = loop
@@ -339,6 +345,18 @@ class _Writer:
         for row in rows:
             (source,) = self._sources[row.number]
             self._finish(row, self._operand(source, row.domain))
+
+    def _begin(self, domain: Domain, array: Array, kept: Kept) -> None:
+        """Store what a recurrence begins with."""
+        assert kept.instances is not None
+        numbers = kept.instances - self._rows.n_inputs
+        source: _Source
+        if numbers.max() < 0:
+            source = _Input(kept.instances)
+        else:
+            source = _numbers(self._rows.numbers[0][numbers])
+        value = self._operand(source, domain)
+        self._builder.store(array, self._indices.index(domain, kept.places), value)
 
     def _write(self, written: Written) -> None:
         """The statements of a written row."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from chainrule import rules
 from chainrule.forking import computed_once
-from chainrule.program.nests import distinct
 from chainrule.program.recording import (
     ABSENT,
     LOOKUP,
@@ -207,9 +206,7 @@ class Rows:
         plain_right = ~special & (self._right != ABSENT)
         last = len(self._places) - 1  # numbers that are no operands may be greater
         left = self.placed(numpy.minimum(self._left, last))
-        for code in distinct(self._codes[special]).tolist():
-            if not has_left(code):
-                left[self._codes == code] = ABSENT
+        left[special & ~has_left(self._codes)] = ABSENT
         right = numpy.where(plain_right, self.placed(numpy.minimum(self._right, last)), ABSENT)
         columns = [left, right]
         pooled = self._pooled

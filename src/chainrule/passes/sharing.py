@@ -16,9 +16,8 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import rules
-from chainrule.program.nests import distinct
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import CODE_OF, Recording, Row, has_left
+from chainrule.program.recording import CODE_OF, Recording, Row, has_left, has_right
 
 from .stretches import Stretch
 
@@ -64,13 +63,9 @@ class Sharing(Stretch):
         users = left[codes == Row.USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
-        given = [code for code in distinct(self.codes).tolist() if has_left(code)]
-        self.left = numpy.where(
-            numpy.isin(self.codes, [code for code in given if not code & Row.POOLED]),
-            self.placed(left),
-            left,
-        )
-        self.right = numpy.where(self.codes < Row.MARKS, self.placed(right), right)
+        given = has_left(self.codes) & (self.codes < Row.POOLED)
+        self.left = numpy.where(given, self.placed(left), left)
+        self.right = numpy.where(has_right(self.codes), self.placed(right), right)
         self.notes = numpy.array(recording.notes)
         if len(self.notes):
             self.notes = self.notes[kept]

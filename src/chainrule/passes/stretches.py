@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chainrule.node import Node, apply
 from chainrule.operation import Operation
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import ABSENT, LOOKUP, Recording, Row
+from chainrule.program.recording import ABSENT, LOOKUP, Recording, Row, has_left, has_right
 
 Floats: TypeAlias = NDArray[numpy.float64]
 
@@ -211,15 +211,13 @@ class _Rows(NamedTuple):
     @property
     def has_left(self) -> NDArray[numpy.bool_]:
         """Which first operands are operands, and no numbers."""
-        codes = self.codes
-        plain = (codes < Row.MARKS) | ((codes & 8 != 0) & (codes != Row.INPUT))
-        has: NDArray[numpy.bool_] = plain & (codes < Row.POOLED)
+        has: NDArray[numpy.bool_] = has_left(self.codes) & (self.codes < Row.POOLED)
         return has
 
     @property
     def has_right(self) -> NDArray[numpy.bool_]:
         """Which second ones are."""
-        has: NDArray[numpy.bool_] = (self.codes < Row.MARKS) & (self.right != ABSENT)
+        has: NDArray[numpy.bool_] = has_right(self.codes) & (self.right != ABSENT)
         return has
 
     def pooled(self) -> tuple[Numbers, Numbers]:

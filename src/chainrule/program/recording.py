@@ -436,12 +436,16 @@ class _Columns:
         return new
 
 
-def has_left(code: int) -> bool:
-    """Whether the first operand of a row without a pool is an operand, and not a number."""
-    return code < Row.MARKS or (code & 8 != 0 and code != Row.INPUT)
+def has_left(code: Any) -> Any:
+    """Whether the first operand of a row without a pool is an operand, and not a number.
+
+    Args:
+        code: of one row, or of several in an array.
+    """
+    return (code < Row.MARKS) | ((code & 8 != 0) & (code != Row.INPUT))
 
 
-def has_right(code: int) -> bool:
+def has_right(code: Any) -> Any:
     """Whether the second one is."""
     return code < Row.MARKS
 

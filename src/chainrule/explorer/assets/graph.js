@@ -36,12 +36,12 @@ class Graph {
     this.places = new Map(); // of leaves that groups have in common
     for (const [place, leaves] of Object.entries(data.places)) for (const leaf of leaves) this.places.set(leaf, place);
     this.parent = unpacked(data.parent); // the group around a box
-    this.groups = data.groups.map((group) => { // of a trip there may be the size only
-      const [name, part, size, bends] = typeof group === 'number' ? ['', 1, group, {}] : group;
-      return { name, part: part > 0, size, bends };
+    this.groups = data.groups.map((group) => { // of a trip without its name
+      const [name, part, size, way] = group.length === 2 ? ['', true, ...group] : group;
+      return { name, part: Boolean(part), size, bends: data.ways[way] };
     });
     this.placed = { column: unpacked(data.column), y: unpacked(data.y) };
-    this.addLoops(data.groups.flatMap((group, i) => (group[1] === 2 ? [this.count + i] : [])));
+    this.addLoops(data.groups.flatMap((group, i) => (group.length === 4 && group[1] === 2 ? [this.count + i] : [])));
     this.homes = this.homesOf();
     this.inside = this.groups.map(() => []);
     this.parent.forEach((group, box) => { if (group >= 0) this.inside[group - this.count].push(box); });

@@ -169,13 +169,15 @@ class Picture {
       const middle = (y[box] + folded / 2) * this.stretch[1];
       return { box, column: columnOf[box], middle, top: middle - folded / 2, width, height, more: height - folded };
     });
-    for (const [edge, points] of Object.entries(this.group(group).bends)) {
+    const places = Object.entries(this.group(group).bends).map(([way, points]) => [
+      way.split(',').map((i) => boxes[i] ?? -1).join(), points]);
+    for (const [edge, points] of places) {
       points.forEach(([column, height], i) => {
         const middle = height * this.stretch[1];
         items.push({ edge, i, column, middle, top: middle, width: 0, height: 0, more: 0 });
       });
     }
-    const places = this.linesOf(widths, gap, loop ? 0 : wrapped ? inner : Infinity);
+    const spots = this.linesOf(widths, gap, loop ? 0 : wrapped ? inner : Infinity);
     const columns = widths.map(() => []);
     for (const item of items) columns[item.column].push(item);
     for (const column of columns) {
@@ -185,7 +187,7 @@ class Picture {
     }
     const lines = [];
     for (const item of items) {
-      const { line, left } = places[item.column];
+      const { line, left } = spots[item.column];
       item.line = line;
       item.left = (wrapped ? TURN : 0) + left + (widths[item.column] - item.width) / 2;
       lines[line] ??= { top: Infinity, bottom: -Infinity, right: 0 };
