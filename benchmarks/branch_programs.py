@@ -2,8 +2,8 @@
 
 Each has two functions: one with ``if``, ``while``, ``max`` and ``min``, and one that computes both
 sides and picks. The second takes the functions that it calls as ``m``, so that other libraries can
-run it too: ``m.scan(step, carry, *columns)`` is a loop over rows, ``m.repeat(step, carry, n)`` one of n
-times.
+run it too: ``m.scan(step, carry, *columns)`` is a loop over rows, ``m.repeat(step, carry, n)`` one
+of n times.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ def walk(x: Any, up: Any, down: Any, noise: Any) -> Any:
     """A walk that is pulled back above 0, and pushed below."""
     for z in noise:
         if x > 0.0:
-            x = x - down * x
+            x -= down * x
         else:
-            x = x + up
-        x = x + 0.1 * z
+            x += up
+        x += 0.1 * z
     return x
 
 
 def walk_by_hand(m: Any, x: Any, up: Any, down: Any, noise: Any) -> Any:
+    """The same without branches."""
+
     def step(x: Any, z: Any) -> Any:
         return m.where(x > 0.0, x - down * x, x + up) + 0.1 * z
 
@@ -50,6 +52,8 @@ def knock_out(spot: Any, strike: Any, vol: Any, noise: Any) -> Any:
 
 
 def knock_out_by_hand(m: Any, spot: Any, strike: Any, vol: Any, noise: Any) -> Any:
+    """The same without branches."""
+
     def step(carry: Any, z: Any) -> Any:
         spot, total, out = carry
         spot = spot * m.exp(0.05 * vol * z - 0.5 * DT * vol * vol)
@@ -71,6 +75,8 @@ def jump_diffusion(spot: Any, vol: Any, mean: Any, noise: Any, chance: Any, size
 def jump_diffusion_by_hand(
     m: Any, spot: Any, vol: Any, mean: Any, noise: Any, chance: Any, size: Any
 ) -> Any:
+    """The same without branches."""
+
     def step(spot: Any, z: Any, u: Any, j: Any) -> Any:
         spot = spot * m.exp(0.05 * vol * z - 0.5 * DT * vol * vol)
         return m.where(u < 0.02, spot * m.exp(mean + 0.1 * j), spot)
@@ -94,6 +100,8 @@ def garch(omega: Any, alpha: Any, beta: Any, gamma: Any, returns: Any) -> Any:
 
 
 def garch_by_hand(m: Any, omega: Any, alpha: Any, beta: Any, gamma: Any, returns: Any) -> Any:
+    """The same without branches."""
+
     def step(carry: Any, r: Any) -> Any:
         h, total = carry
         h = omega + alpha * r * r + beta * h
@@ -127,6 +135,7 @@ def american(spot: Any, strike: Any, vol: Any) -> Any:
 
 
 def american_by_hand(m: Any, spot: Any, strike: Any, vol: Any) -> Any:
+    """The same without branches."""
     up = m.exp(vol * m.sqrt(1.0 / STEPS))
     p = (m.exp(0.05 / STEPS) - 1.0 / up) / (up - 1.0 / up)
     discount = m.exp(-0.05 / STEPS)
@@ -152,6 +161,8 @@ def bounce(height: Any, kept: Any) -> Any:
 
 
 def bounce_by_hand(m: Any, height: Any, kept: Any) -> Any:
+    """The same without branches."""
+
     def step(carry: Any) -> Any:
         y, v = carry
         v = v - 9.81 * 0.01
@@ -175,6 +186,8 @@ def thermostat(start: Any, power: Any, leak: Any) -> Any:
 
 
 def thermostat_by_hand(m: Any, start: Any, power: Any, leak: Any) -> Any:
+    """The same without branches."""
+
     def step(carry: Any) -> Any:
         t, heating = carry
         heating = m.where(t < 19.0, 1.0, m.where(t > 21.0, 0.0, heating))
@@ -198,6 +211,7 @@ def quickselect(values: Any) -> Any:
 
 
 def quickselect_by_hand(m: Any, values: Any) -> Any:
+    """The same without branches."""
     return m.sort(values)[4]
 
 
@@ -213,6 +227,8 @@ def softmax_loss(weights: Any, inputs: Any, targets: Any) -> Any:
 
 
 def softmax_loss_by_hand(m: Any, weights: Any, inputs: Any, targets: Any) -> Any:
+    """The same without branches."""
+
     def step(total: Any, x: Any, t: Any) -> Any:
         y = [sum(w * a for w, a in zip(row, x, strict=True)) for row in weights]
         largest = y[0]
@@ -235,6 +251,7 @@ def heston(spot: Any, v: Any, kappa: Any, xi: Any, z1: Any, z2: Any) -> Any:
 
 
 def heston_by_hand(m: Any, spot: Any, v: Any, kappa: Any, xi: Any, z1: Any, z2: Any) -> Any:
+    """The same without branches."""
     dt = 1.0 / 52
 
     def step(carry: Any, a: Any, b: Any) -> Any:
@@ -260,6 +277,7 @@ def warping(xs: Any, ys: Any) -> Any:
 
 
 def warping_by_hand(m: Any, xs: Any, ys: Any) -> Any:
+    """The same without branches."""
     before = [0.0] + [1e9] * len(ys)
     for i in range(len(xs)):
         row = [1e9]
@@ -283,6 +301,7 @@ def edits(insert: Any, remove: Any, scale: Any, xs: Any, ys: Any) -> Any:
 
 
 def edits_by_hand(m: Any, insert: Any, remove: Any, scale: Any, xs: Any, ys: Any) -> Any:
+    """The same without branches."""
     before = [j * insert for j in range(len(ys) + 1)]
     for i in range(len(xs)):
         row = [(i + 1) * remove]
@@ -310,6 +329,7 @@ def cnn(kernel: Any, dense: Any, image: Any) -> Any:
 
 
 def cnn_by_hand(m: Any, kernel: Any, dense: Any, image: Any) -> Any:
+    """The same without branches."""
     out = [
         [(image[i : i + 3, j : j + 3] * kernel).sum() for j in range(image.shape[1] - 2)]
         for i in range(image.shape[0] - 2)
@@ -335,6 +355,8 @@ def implicit(y: Any, rate: Any, load: Any) -> Any:
 
 
 def implicit_by_hand(m: Any, y: Any, rate: Any, load: Any) -> Any:
+    """The same without branches."""
+
     def step(y: Any) -> Any:
         old = y
         for _ in range(8):
@@ -371,6 +393,7 @@ def vincenty(lat1: Any, lon1: Any, lat2: Any, lon2: Any) -> Any:
 
 
 def vincenty_by_hand(m: Any, lat1: Any, lon1: Any, lat2: Any, lon2: Any) -> Any:
+    """The same without branches."""
     f = FLATTENING
     u1, u2 = (1 - f) * m.tan(lat1), (1 - f) * m.tan(lat2)
     c1, c2 = 1 / m.sqrt(1 + u1 * u1), 1 / m.sqrt(1 + u2 * u2)

@@ -65,6 +65,10 @@ class Silent:
         """Goes on with the outcome."""
         return outcome
 
+    def takes(self, what: str) -> bool:
+        """No: comparisons of arrays are bools."""
+        return False
+
     def uses(self, operation: Any) -> None:
         """Notes nothing."""
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 RUN = """
-import io, json, sys
+import io, json, linecache, sys
 from contextlib import redirect_stdout
 from importlib.abc import MetaPathFinder
 
@@ -44,8 +44,10 @@ sys.meta_path.insert(0, Absent())
 values = {"__name__": "__main__"}
 printed = []
 for i, block in enumerate(blocks):
+    name = f"{page}, block {i + 1}"
+    linecache.cache[name] = len(block), None, block.splitlines(keepends=True), name  # as of a file
     with redirect_stdout(io.StringIO()) as output:
-        exec(compile(block, f"{page}, block {i + 1}", "exec"), values)
+        exec(compile(block, name, "exec"), values)
     printed.append(output.getvalue())
 print()
 print(json.dumps(printed))

@@ -68,6 +68,10 @@ class Recorder:
         """The outcome."""
         return outcome
 
+    def takes(self, what: str) -> bool:
+        """No: comparisons of arrays are bools."""
+        return False
+
     def uses(self, operation: Any) -> None:
         """Nothing."""
 

@@ -8,7 +8,7 @@ here to these; where only bools will do, each is asked for its truth, which is a
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy
@@ -115,7 +115,7 @@ COUNTED: Final = (numpy.add, numpy.multiply)
 """Those whose reductions take bools for numbers."""
 
 
-def loop_over(ufunc: Any, method: str, operands: Sequence[Any]) -> tuple[Any, Sequence[Any], bool]:
+def loop_over(ufunc: Any, method: str, operands: list[Any]) -> tuple[Any, list[Any], bool]:
     """The loop for a ufunc in a trace.
 
     Returns:

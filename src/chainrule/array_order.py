@@ -320,8 +320,8 @@ def nonzero(a: Any) -> tuple[Any, ...]:
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """How many elements are not 0."""
     if conditions.are_recorded():
-        counted = conditions.numbers(conditions.of(numpy.asarray(a)))
-        return numpy.add.reduce(counted, axis=axis, keepdims=keepdims)
+        counted: Any = conditions.numbers(conditions.of(numpy.asarray(a)))
+        return counted.sum(axis=axis, keepdims=keepdims)
     return numpy.count_nonzero(conditions.truths(a), axis=axis, keepdims=keepdims)
 
 

@@ -155,7 +155,8 @@ def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, An
         element = elements.element_of(ufunc)
         if element is not None:
             return element(*map(_plain, inputs))
-    kind, operands, own = NodeArray, [], False
+    kind, own = NodeArray, False
+    operands: list[Any] = []
     for x in inputs:
         if isinstance(x, NodeArray):
             kind = type(x) if issubclass(type(x), kind) else kind

@@ -46,6 +46,9 @@ class Recorder(Protocol):
     def guard(self, condition: Any, outcome: bool) -> bool:
         """Note a question for the truth value of a condition; gives the answer."""
 
+    def takes(self, what: str) -> bool:
+        """Whether something is traced that may turn out not to be possible."""
+
     def uses(self, operation: Any) -> None:
         """Note that the program uses an operation of the user's."""
 

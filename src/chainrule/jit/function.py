@@ -496,8 +496,9 @@ def compile(
 
     At the first call the function runs once on nodes, which is recorded; in the recording its loops
     are found again, and the program with these loops becomes machine code.
-    Branches are followed: each comparison is a guard, and a call, or a lane of a
-    :func:`~chainrule.vmap`, that takes another path runs (and first records) another trace.
+    Branches are followed: where there are many both sides are computed, and one is picked; else a
+    comparison is a guard, and a call, or a lane of a :func:`~chainrule.vmap`, that takes another
+    path runs (and first records) another trace.
 
     Floats and arrays of them are inputs, nodes too: then the result is a node whose ``backward``
     works. Whole numbers, truth values, texts and None are static: another one compiles again. So

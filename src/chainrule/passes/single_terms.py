@@ -16,6 +16,7 @@ from chainrule.program.form import (
     Compute,
     Load,
     Loop,
+    Operand,
     Program,
     Scatter,
     Slice,
@@ -88,10 +89,19 @@ def _store_instead(body: list[Statement], new: Mapping[Array, Array]) -> None:
         elif isinstance(x, (Load, Add)) and x.array in new:
             x.array = new[x.array]
             if isinstance(x, Add):
-                added = Compute(rules.add, (0.0, x.value))  # which is 0 where the value is -0
-                result[-1:] = [added, Store(x.array, x.index, added)]
-                added.note = result[-1].note = x.note
+                value = x.value
+                if not _is_sum(value):
+                    value = Compute(rules.add, (0.0, value))  # which is 0 where the value is -0
+                    value.note = x.note
+                    result.insert(len(result) - 1, value)
+                result[-1] = Store(x.array, x.index, value)
+                result[-1].note = x.note
     body[:] = result
+
+
+def _is_sum(x: Operand) -> bool:
+    """Whether it is a sum that begins with 0."""
+    return isinstance(x, Compute) and x.operation is rules.add and repr(x.operands[0]) == "0.0"
 
 
 def arrays_of_one_number(program: Program, single: Collection[Array]) -> dict[Array, float]:

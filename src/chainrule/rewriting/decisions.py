@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+RUNTIME: Final = "_chainrule"
+"""The name by which rewritten functions call the runtime."""
 FEW: Final = 4
 """As often a branch may be asked in one trace before both of its sides are computed."""
 

@@ -11,9 +11,10 @@ from chainrule import forking
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Transformed
 
+from .decisions import RUNTIME
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, source_of
-from .tree import RUNTIME, Rewriter, Sites
+from .tree import Rewriter, Sites
 
 _MOST: Final = 10_000
 """Functions of which it is kept how they are rewritten."""

@@ -203,14 +203,14 @@ def _functions(file: _File, line: int, name: str) -> Iterator[Source]:
         waiting += [
             (child, around)
             for child in ast.iter_child_nodes(node)
-            if not hasattr(child, "lineno") or _first_line(child) <= line <= child.end_lineno
+            if _first_line(child) <= line <= getattr(child, "end_lineno", line)
         ]
 
 
-def _first_line(node: Any) -> int:
-    """Where a node begins, with its decorators."""
+def _first_line(node: ast.AST) -> int:
+    """Where a node begins, with its decorators; 0 if it does not say."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *[x.lineno for x in decorators]])
+    return min([getattr(node, "lineno", 0), *[x.lineno for x in decorators]])
 
 
 def _imported(module: ast.Module) -> set[str]:

@@ -13,13 +13,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from chainrule.annotations import line_text
 
-from .decisions import Site
+from .decisions import RUNTIME, Site
 from .harmless import assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
 
 T = TypeVar("T", bound=ast.AST)
-RUNTIME: Final = "_chainrule"
 _LOOKS: Final = frozenset(["locals", "vars", "dir", "eval", "exec", "globals", "breakpoint"])
 _UNUSUAL: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
