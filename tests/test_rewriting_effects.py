@@ -8,13 +8,19 @@ Each function counts, or adds up, what has been done: were it done in vain, its 
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
 import numpy as np
 import pytest
-from test_rewriting import agrees, at_once  # noqa: F401
+from test_rewriting import POINTS, agrees, at_once  # noqa: F401
+
+from chainrule import compile, vmap
+from chainrule.jit.arguments import Packed
+from chainrule.jit.trace import Restart
 
 
 def counted_from_both_ends(x: Any, y: Any, z: Any) -> Any:
@@ -449,3 +455,64 @@ FUNCTIONS = [
 def test_nothing_is_done_in_vain(f: Callable[..., Any]) -> None:
     """Values and gradients are those of the function as it stands."""
     agrees(f, both=None)
+
+
+def test_traces_given_up_are_not_gone_on_with() -> None:
+    """What other threads still run of them is begun anew: their guards are others now."""
+
+    def f(x: Any) -> Any:
+        total = 0.0
+        for k in range(4):
+            if x > k:
+                total += x * k
+            else:
+                total -= x
+        return total
+
+    compiled = compile(f)
+    compiled(2.5)
+    (plan,) = compiled._plans.values()
+    old = plan.paths
+    for x in (-1.0, 0.5, 1.5, 3.5, 4.5, 5.5):
+        assert compiled(x) == f(x)
+    plan.paths = type(old)(plan)
+    with pytest.raises(Restart):
+        old.at((True, False, True), Packed(plan.leaves, [0.5]))
+    assert [compiled(x) for x in (-1.0, 2.5)] == [f(-1.0), f(2.5)]
+
+
+def test_functions_are_let_go() -> None:
+    """What the functions that a trace has called are made of is not kept after it."""
+
+    class Held:
+        pass
+
+    def made() -> Any:
+        held = Held()
+
+        def helper(x: Any, held: Any = held) -> Any:
+            return x if x > 1 else 2 * x
+
+        def f(x: Any) -> Any:
+            return helper(x) + helper(x - 1)
+
+        assert compile(vmap(f))(POINTS[:, 0])[3] == f(POINTS[3, 0])
+        return weakref.ref(held)
+
+    held = made()
+    gc.collect()
+    assert held() is None
+
+
+def scaled(x: Any, *, by: float = 2.0) -> Any:
+    return x * by if x > 0 else x
+
+
+def test_defaults_are_those_of_the_trace() -> None:
+    """They may have been changed since the last one."""
+    assert compile(lambda x: scaled(x))(1.0) == 2.0
+    scaled.__kwdefaults__ = {"by": 5.0}
+    try:
+        assert compile(lambda x: scaled(x) + 0)(1.0) == 5.0
+    finally:
+        scaled.__kwdefaults__ = {"by": 2.0}

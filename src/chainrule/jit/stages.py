@@ -111,7 +111,19 @@ class Stage:
 
     def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Any:
         """The trace of a path."""
-        return StageTrace(self, self.plan.paths.at(prefix, packed, lane).trace)
+        followed = self._followed_by(paths)
+        return StageTrace(self, followed.at(prefix, packed, lane).trace)
+
+    def _followed_by(self, paths: Paths) -> Paths:
+        """The plan's traces, if they still are those that its own are of.
+
+        Raises:
+            Restart: if they have been recorded anew.
+        """
+        followed = self.plan.paths
+        if self.paths is not paths or self._followed is not followed:
+            raise Restart
+        return followed
 
     def count(self, lanes: int) -> int:
         """The numbers of all results of a call for so many lanes."""
@@ -230,7 +242,9 @@ class Changed(Stage):
 
     def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Any:
         """The trace of a path."""
-        before = self.before.paths if isinstance(self.before, Changed) else self.plan.paths
+        before = self._followed_by(paths)
+        if isinstance(self.before, Changed):
+            before = self.before.paths
         return StageTrace(self, before.at(prefix, packed, lane).trace)
 
     def derive(self, program: Program) -> Program:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainrule import trees
+from chainrule import forking, trees
 from chainrule.node import Node
 from chainrule.rewriting.decisions import Branch
 
@@ -66,6 +66,7 @@ class TracedFunction:
         self._by_captured = by_captured
         self._plain = PlainSites()
         self._draws = Draws(function)
+        self._lock = forking.lock()
         self.paths = Paths(self, captured)
 
     @property
@@ -105,6 +106,12 @@ class TracedFunction:
         Raises:
             Restart: if the traces so far must be recorded anew; ``paths`` are new then.
         """
+        with self._lock:  # what all traces go by may change while one is recorded
+            if paths is not self.paths:
+                raise Restart
+            return self._record(paths, packed, lane, prefix)
+
+    def _record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
         branches = self._plain.branches
         if paths.traces >= FEW and branches.convert(branches.asked):
             self.paths = Paths(self, paths.captured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from operator import is_
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -38,7 +39,6 @@ class Rewritten:
         self.code = code
         self._lock = forking.lock()
         self._forms: dict[bool, CodeType | None] = {}
-        self._made_of: dict[bool, tuple[FunctionType, Any, FunctionType]] = {}
         self.harmful = ""
         self._sites = Sites()
         self._runtime = Runtime(self._sites.all)
@@ -57,9 +57,12 @@ class Rewritten:
             of: the function.
             whole: whether branches by statements may run both their sides.
         """
-        known = self._made_of.get(whole)
-        if known is not None and known[0] is of and known[1] is of.__defaults__:
-            return known[2]
+        recorder: Any = PROGRESS.recorder
+        made_of = {} if recorder is None else recorder.speculation.made_of
+        given = of, of.__defaults__, of.__kwdefaults__
+        known = made_of.get((id(of), whole))
+        if known is not None and all(map(is_, known[0], given)):
+            return known[1]  # type: ignore[no-any-return]
         code = self._form(whole)
         if code is None:
             return None
@@ -72,7 +75,7 @@ class Rewritten:
         for name in ("__qualname__", "__doc__", "__module__"):
             setattr(made, name, getattr(of, name))
         if of.__closure__ is None:  # there are few of the code
-            self._made_of[whole] = of, of.__defaults__, made
+            made_of[id(of), whole] = given, made
         return made
 
     def _form(self, whole: bool) -> CodeType | None:

@@ -230,6 +230,7 @@ class Speculation:
         failed: whether the trace has been given up.
         used: whether anything has run that may be in vain.
         dropped: the branches after which a variable has no value, as none could be picked.
+        made_of: the functions that are called in the place of others, by these.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -242,6 +243,7 @@ class Speculation:
         self.failed = False
         self.used = False
         self.dropped: list[Site] = []
+        self.made_of: dict[tuple[int, bool], Any] = {}
         self._ends = 0
         self._asking = False
 
