@@ -402,11 +402,8 @@ def test_variables_that_change(checkpoint: Any) -> None:
         for how in (lambda b, c: c, lambda b, c: c * 1.0, lambda b, c: b * b):
             with pytest.raises(RuntimeError, match="on nothing that changes"):
                 grad(other_way)(numpy.array([0.7, 1.0, 1.0]), how)
-        assert grad(other_way)(numpy.array([0.7, 1.0, 1.0]), lambda b, c: b).tolist() == [
-            1.0,
-            7.0,
-            0.0,
-        ]
+        found = grad(other_way)(numpy.array([0.7, 1.0, 1.0]), lambda b, c: b)
+        assert found == pytest.approx([1.0, 7.0, 0.0])
 
 
 @pytest.mark.parametrize("carries", [1, 2, 3, 5])
