@@ -353,7 +353,9 @@ class Picture {
       number(operands[1]);
     }
     const room = across - widthOf(`${text.textContent} `);
-    if (name && room > 16) part(` ${clipped(name, 20, room)}`, 'name');
+    const called = name || names.label(box);
+    if (!name && called.startsWith(symbol)) text.textContent = clipped(called, 20, across); // tanh 2
+    else if (room > 16) part(` ${clipped(called, 20, room)}`, 'name');
   }
 
   drawEdges() {
@@ -453,16 +455,17 @@ class Picture {
     const odd = evaluated && !graph.valueUnknown[node] && !Number.isFinite(graph.value[node]);
     const value = !evaluated ? '?' : graph.valueUnknown[node] ? 'unknown' : short(graph.value[node]);
     const gradient = walk.unknown[node] ? 'unknown' : short(grad);
-    element.querySelector('.value').textContent = value;
+    element.querySelector('.value').textContent = evaluated && graph.isOff(node) ? `${value} off` : value;
     const shown = walk.isBackward && (walk.reached[node] || walk.unknown[node] || walk.step === walk.length);
     element.querySelector('.grad').textContent = shown ? `∂ ${gradient}` : '';
     element.classList.toggle('odd', odd);
+    element.classList.toggle('changed', graph.isMoved(node));
     const known = shown && !walk.unknown[node];
     const tint = element.querySelector('.tint');
     if (odd || (known && !Number.isFinite(grad))) this.tint(tint, 'odd', 0.8);
     else this.tint(tint, grad < 0 ? 'negative' : 'positive', known ? this.strength(grad) : 0);
     const title = graph.isLeaf(node) ? `leaf ${names.place(node)}` : `${names.symbol(node)} ${names.place(node)}`;
-    element.setAttribute('aria-label', `${title}, value ${value === '?' ? 'not yet known' : value}${shown ? `, gradient ${gradient}` : ''}`);
+    element.setAttribute('aria-label', `${title}, value ${value === '?' ? 'not yet known' : value}${shown ? `, gradient ${gradient}` : ''}${graph.isMoved(node) ? `, changed from ${short(graph.recorded[node])}` : ''}`);
   }
 
   // Of a folded group the range of its gradients; its colours have the parts of both signs
