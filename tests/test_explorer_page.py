@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from explorer_graphs import GRAPHS, lost, network, practised, trained, unannotated
+from explorer_graphs import GRAPHS, dense_unit, lost, network, practised, trained, unannotated
 from playwright.sync_api import Browser, Page, sync_playwright
 from references import REFERENCES
 
@@ -782,6 +782,117 @@ def test_gradients_and_heaviest_path(opened: Opener) -> None:
     assert page.locator("path.edge.path").count() == page.evaluate("picture.path.size") - 1
     page.click("#unmark")
     assert page.locator("path.edge.path").count() == 0
+
+
+def test_gradients_of_weights(opened: Opener) -> None:
+    """Inputs and targets are left out: by groups and names, or as the training set says."""
+    loss, points = practised()
+    weights = {
+        node.name
+        for node in loss.sorted_nodes()
+        if not node._parents and node not in (*points.inputs, points.target)
+    }
+    for options in ({}, {"training": points}):
+        page = opened(loss, **options)
+        named = page.evaluate("names.weights().map((node) => graph.nameOf(node))")
+        assert (len(named), set(named)) == (13, weights)
+        page.click("#gradients summary")
+        assert page.locator("#gradients-of").input_value() == "weights"
+        assert "absolute value" in (page.locator("#gradients-body").text_content() or "")
+        shown = page.locator("#gradients-body ul").nth(0)
+        assert shown.evaluate("(list) => list.scrollHeight <= list.clientHeight")
+
+
+def test_leaves_stand_as_in_a_network(opened: Opener) -> None:
+    """Inputs; by layer and neuron the weights and the bias, in the order of their numbers."""
+    page = opened(network((2, 11, 1)))
+    wanted = ["x0", "x1"]
+    for i in range(11):
+        leaves = (f"w{i},0", f"w{i},1", f"b{i}")
+        wanted += [f"layer 1 › neuron {i + 1} › {leaf}" for leaf in leaves]
+    wanted += [f"layer 2 › neuron 1 › w0,{i}" for i in range(11)] + ["layer 2 › neuron 1 › b0"]
+    assert page.locator("#leaves-body .name").all_text_contents() == wanted
+
+
+def test_a_relu_that_is_off_is_said_to_be(opened: Opener) -> None:
+    """On its box, in the panel, and by the edges that send nothing."""
+    w, x = Node(-2.0, name="w"), Node(3.0, name="x")
+    page = opened((w * x).relu() + w)
+    relu = page.evaluate("graph.kind.findIndex((k) => graph.forms[k]?.name === 'relu')")
+    assert texts(page, relu) == ("?", "")
+    page.click("#last")
+    assert texts(page, relu)[0] == "0.0000 off"
+    box(page, relu).click()
+    said = page.locator("#step-body").text_content() or ""
+    assert "Off: its input is not above 0" in said
+    assert "= 0 (rule: 1 if w·x > 0, else 0)" in said.replace("(w·x)", "w·x")
+    assert "so far" not in said
+    assert page.locator("path.edge.nothing").count() >= 1
+    assert "dotted: sends 0" in (page.locator("#legend").text_content() or "")
+    page.fill('#leaves-body [aria-label="value of w"]', "2")
+    assert page.locator("path.edge.nothing").count() == 0
+    assert texts(page, relu)[0] == "6.0000"
+
+
+def test_one_click_picks(opened: Opener) -> None:
+    """Also a box that is half outside the window; no tip stays; the box is then in the window."""
+    page = opened(dense_unit())
+    page.click("#last")
+    stage = page.locator("#stage").bounding_box()
+    target = page.locator(".box.leaf").first
+    place = target.bounding_box()
+    assert stage is not None
+    assert place is not None
+    page.evaluate(f"picture.pan({stage['x'] - place['x'] - place['width'] / 2}, 0)")
+    page.mouse.move(stage["x"] + 8, place["y"] + place["height"] / 2)
+    tip = page.locator("#tooltip")
+    assert "∂y/∂" in (tip.text_content() or "")
+    page.mouse.down()
+    assert not tip.is_visible()
+    page.mouse.up()
+    assert page.evaluate("selected") == int(target.get_attribute("data-box") or -1)
+    after = target.bounding_box()
+    assert after is not None
+    assert stage["x"] <= after["x"] < stage["x"] + 60
+
+
+def test_the_panel_follows_groups(opened: Opener) -> None:
+    """A group that was unfolded or folded is what the panel shows; its place is kept."""
+    page = opened(network())
+    page.click("#last")
+    page.locator(".box.group", has_text="layer 2").click()
+    body = page.locator("#step-body")
+    assert page.locator("#step-title").text_content() == "Group"
+    assert "layer 2" in (body.text_content() or "")
+    assert "Unfolded in the graph" in (body.text_content() or "")
+    assert page.locator("#step-body ul button").count() == 12
+    neuron = page.locator(".box.group", has_text="neuron 9")
+    before = neuron.bounding_box()
+    number = neuron.get_attribute("data-box")
+    neuron.click()
+    after = page.locator(f'[data-box="{number}"]').bounding_box()
+    assert before is not None
+    assert after is not None
+    assert 0 < after["x"] < 850
+    assert 0 < after["y"] < 750
+    page.click("#heaviest")
+    page.locator("#follow").click()
+    assert page.locator("#step-title").text_content() == "Step"
+
+
+def test_help_explains_the_notation(opened: Opener) -> None:
+    """In the names of the graph, from its beginning; of ifs only where there are any."""
+    with record_lines() as lines:
+        x = Node(2.0)
+        y = x * 3.0 if x < 5.0 else -x
+    y.name = "y"
+    for options, text in (({}, "lines=lines"), ({"lines": lines}, "the page says so")):
+        page = opened(y, **options)
+        page.click("#help")
+        said = page.locator("#keys").text_content() or ""
+        assert "∂y/∂value" in said
+        assert text in said
+        assert page.locator("#keys").evaluate("(dialog) => dialog.scrollTop") == 0
 
 
 def test_health(opened: Opener) -> None:

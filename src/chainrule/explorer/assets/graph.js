@@ -221,6 +221,13 @@ class Graph {
     this.change(leaves);
   }
 
+  // The nodes in a group, at any depth, in order
+  nodesIn(box) {
+    const found = [box];
+    for (const one of found) if (one >= this.count) for (const inner of this.inside[one - this.count]) found.push(inner);
+    return found.filter((one) => one < this.count).sort((a, b) => a - b);
+  }
+
   leaves() {
     this.ends ??= Array.from({ length: this.count }, (_, i) => i).filter((i) => this.isLeaf(i));
     return this.ends;

@@ -174,6 +174,8 @@ class Names {
     return [...text].length <= LONGEST_TEXT ? `${name} = ${text}` : name;
   }
 
+  gradientText(node) { return walk.unknown[node] ? 'unknown' : short(walk.grad[node]); }
+
   // tanh(0.7616) = 0.6420
   equation(node) {
     const value = this.valueText(node);

@@ -41,11 +41,11 @@ const slotsOf = (node) => {
 function showStep() {
   const body = byId('step-body');
   const { phase, active } = walk;
-  byId('step-title').textContent = selected === null ? 'Step' : 'Node';
+  byId('step-title').textContent = selected === null ? 'Step' : picture.isGroup(selected) ? 'Group' : 'Node';
   if (selected !== null) {
     const back = make('button', { type: 'button', id: 'follow' }, 'Back to the step');
     back.addEventListener('click', () => { selected = null; picture.update(); showStep(); });
-    body.replaceChildren(nodeCard(selected), back);
+    body.replaceChildren(picture.isGroup(selected) ? chosenGroup(selected) : nodeCard(selected), back);
   } else if (phase === 'start') {
     const found = [make('p', {}, `The leaves have values. Press play: ${root()} is computed from them, and then its derivatives, from ${root()} back to every leaf.`)];
     body.replaceChildren(...found);
@@ -64,7 +64,7 @@ function showStep() {
 }
 
 function titleLine(box) {
-  const button = make('button', { type: 'button', title: 'Show in the graph' }, graph.titleOf(box));
+  const button = make('button', { type: 'button', title: picture.isGroup(box) ? 'Fold or unfold' : 'Show in the graph' }, graph.titleOf(box));
   button.addEventListener('click', () => (picture.isGroup(box) ? activate(box) : select(box, true)));
   const groups = picture.isGroup(box) ? '' : graph.groupsOf(box).join(' › ');
   return make('p', { className: 'row' }, button, make('span', { className: 'soft' }, groups));
@@ -75,15 +75,30 @@ function groupCard(box, nodes) {
   const card = make('div', { className: `card ${way}` }, titleLine(box));
   const count = `${nodes.length.toLocaleString('en')} operation${nodes.length === 1 ? '' : 's'}`;
   card.append(make('p', { className: 'equation' }, way === 'forward' ? `${count} computed` : `${count} sent their gradients back`));
+  card.append(...usedOutside(nodes, (r) => picture.covers[r] === box),
+    make('p', { className: 'soft' }, picture.group(box).side ? 'Go to one of these trips to see its nodes.' : 'Unfold it to go through it node by node.'));
+  return card;
+}
+
+// The results of a group
+function usedOutside(nodes, isInside) {
   const outside = [];
   for (const node of nodes) {
     if (outside.length === MOST_OPERANDS) break;
-    if (node === graph.root || graph.usesOf(node).some((r) => picture.covers[r] !== box)) outside.push(node);
+    if (node === graph.root || graph.usesOf(node).some((r) => !isInside(r))) outside.push(node);
   }
-  const rows = outside.map((node) => link(node, way === 'forward' ? names.valueText(node) : `∂ ${compact(walk.grad[node])}`));
-  if (rows.length) card.append(make('p', { className: 'soft' }, 'what others use of it'), make('ul', { className: 'found', tabIndex: 0 }, ...rows));
-  card.append(make('p', { className: 'soft' }, picture.group(box).side ? 'Go to one of these trips to see its nodes.' : 'Unfold it to go through it node by node.'));
-  return card;
+  if (!outside.length) return [];
+  return [make('p', { className: 'soft' }, 'what others use of it'), list(outside, (node) => (picture.hasGradient(node) ? `∂ ${compact(walk.grad[node])}` : ''))];
+}
+
+// A group that was folded or unfolded
+function chosenGroup(box) {
+  const nodes = graph.nodesIn(box);
+  const inside = new Set(nodes);
+  return make('div', { className: 'card' }, titleLine(box),
+    make('p', { className: 'equation' }, `${nodes.length.toLocaleString('en')} nodes`),
+    make('p', { className: 'soft' }, picture.open.has(box) ? 'Unfolded in the graph: a click on its heading folds it again.' : 'Folded in the graph: a click on it unfolds it.'),
+    ...usedOutside(nodes, (r) => inside.has(r)));
 }
 
 function nodeCard(node, running = new Map()) {
@@ -322,6 +337,7 @@ function showLegend() {
     make('span', {}, `box: ∂${clipped(root(), 12)}/∂value`), ...bar('boxes', walk.isBackward ? graph.largest : 0),
     make('span', { className: 'swatch odd' }), make('span', {}, 'not finite'),
     make('span', { className: 'gap' }, 'edge: ∂result/∂operand'), ...bar('lines', picture.heaviest),
+    ...(picture.silent ? [make('span', {}, 'dotted: sends 0')] : []),
   );
 }
 
@@ -380,7 +396,7 @@ function showFind() {
   const heaviest = make('button', { type: 'button', id: 'heaviest' }, 'Heaviest path');
   heaviest.title = 'from the last result to a leaf, by the product of local gradients; to the selected leaf if one is';
   heaviest.addEventListener('click', () => {
-    const { path, product } = findings.heaviestPath(selected !== null && graph.isLeaf(selected) ? selected : -1);
+    const { path, product } = findings.heaviestPath(selected !== null && !picture.isGroup(selected) && graph.isLeaf(selected) ? selected : -1);
     mark(path, path.length ? `${path.length} nodes from ${names.place(path[0])} to ${root()}; product of local gradients ±${short(product)}` : 'No gradient reaches this leaf');
   });
   const clear = make('button', { type: 'button', id: 'unmark' }, 'Clear mark');
