@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from explorer_graphs import GRAPHS, lost, network, practised, trained, unannotated
+from explorer_graphs import GRAPHS, dense_unit, lost, network, practised, trained, unannotated
 from playwright.sync_api import Browser, Page, sync_playwright
 from references import REFERENCES
 
@@ -429,10 +429,17 @@ def test_changing_leaves(opened: Opener) -> None:
         assert texts(page, i) == (short(node.data), short(node.grad))
         assert page.evaluate(f"graph.value[{i}]") == pytest.approx(node.data, rel=1e-14)
         assert page.evaluate(f"graph.grad[{i}]") == pytest.approx(node.grad, rel=1e-14)
-    assert page.evaluate("graph.isChanged()")
+    before = f"y = {compact(y.data)} → {compact(changed.data)}"
+    assert page.locator("#root-value").text_content() == before
+    assert page.locator("#changed").text_content() == "changed: x, b"
+    assert page.locator(".leaf.changed .name").all_text_contents() == ["x", "b"]
+    assert page.locator(".box.changed").count() == 2
     page.click("#reset")
     assert [texts(page, i) for i in range(len(order))] == start
-    assert not page.evaluate("graph.isChanged()")
+    assert not page.locator("#reset").is_visible()
+    assert page.locator(".leaf.changed, .box.changed").count() == 0
+    page.fill('#leaves-body [aria-label="value of x"]', "0.625")  # without Enter
+    assert "→" in (page.locator("#root-value").text_content() or "")
     page.fill('#leaves-body [aria-label="value of x"]', "two")
     page.keyboard.press("Enter")
     assert page.locator("#message").text_content() == "two is not a number"
@@ -443,16 +450,18 @@ def test_nudging(opened: Opener) -> None:
     y, leaves = unit()
     page = opened(y)
     page.evaluate("select([...Array(graph.count).keys()].find((i) => graph.nameOf(i) === 'w'))")
-    page.fill('#step-body [aria-label="ε"]', "1e-6")
+    page.get_by_label("ε =").fill("1e-6")
     page.get_by_role("button", name="Nudge by ε").click()
     text = page.locator("#nudged").text_content() or ""
     ratio, grad = (
-        float(x.replace("−", "-")) for x in re.findall(r"(?:ε =|gradient) (\S+?)(?:,|$)", text)
+        float(x.replace("−", "-")) for x in re.findall(r"(?:ε =|gradient) (\S+?)(?:,|\. |$)", text)
     )
     y.backward()
     assert grad == pytest.approx(leaves["w"].grad, rel=1e-5)
     assert ratio == pytest.approx(grad, rel=1e-4)
-    assert not page.evaluate("graph.isChanged()")
+    assert "Δy / ε" in text
+    assert "Nothing was changed" in text
+    assert not page.locator("#reset").is_visible()
 
 
 def test_what_only_python_can_compute_is_unknown(opened: Opener) -> None:
@@ -523,7 +532,7 @@ def test_why_a_gradient_is_zero(opened: Opener) -> None:
     page.fill("#search", "w")
     page.keyboard.press("Enter")
     text = page.locator("#step-body").text_content() or ""
-    assert "on the way to the root the local gradient is 0 at" in text
+    assert "on the way to difference the local gradient is 0 at" in text
     assert "relu(−5) = 0" in text
     v = Node(2.0, name="v")
     page = opened(v * v - v * 4.0)
@@ -547,7 +556,7 @@ def test_why_a_gradient_is_what_it_is(opened: Opener) -> None:
     page.click("#first")
     page.fill('#leaves-body [aria-label="value of b"]', "1")
     page.keyboard.press("Enter")
-    assert "= 8" in (page.locator("#root-value").text_content() or "")
+    assert "= 1 → 8" in (page.locator("#root-value").text_content() or "")
 
 
 # Training in the page
@@ -762,16 +771,128 @@ def test_gradients_and_heaviest_path(opened: Opener) -> None:
     y.backward()
     page.click("#gradients summary")
     page.wait_for_selector("#gradients-body ul")
+    page.select_option("#gradients-of", "leaves")
     shown = page.locator("#gradients-body ul").nth(0).locator("button").all_text_contents()
     by_size = sorted(leaves.values(), key=lambda leaf: -abs(leaf.grad))
     assert shown == [f"{leaf.name}∂ {short(leaf.grad)}" for leaf in by_size]
     page.click("#heaviest")
-    assert f"from {by_size[0].name} to the root" in (
+    assert f"from {by_size[0].name} to y" in (
         page.locator("#path-text").text_content() or ""
     )
     assert page.locator("path.edge.path").count() == page.evaluate("picture.path.size") - 1
     page.click("#unmark")
     assert page.locator("path.edge.path").count() == 0
+
+
+def test_gradients_of_weights(opened: Opener) -> None:
+    """Inputs and targets are left out: by groups and names, or as the training set says."""
+    loss, points = practised()
+    weights = {
+        node.name
+        for node in loss.sorted_nodes()
+        if not node._parents and node not in (*points.inputs, points.target)
+    }
+    for options in ({}, {"training": points}):
+        page = opened(loss, **options)
+        named = page.evaluate("names.weights().map((node) => graph.nameOf(node))")
+        assert (len(named), set(named)) == (13, weights)
+        page.click("#gradients summary")
+        assert page.locator("#gradients-of").input_value() == "weights"
+        assert "absolute value" in (page.locator("#gradients-body").text_content() or "")
+        shown = page.locator("#gradients-body ul").nth(0)
+        assert shown.evaluate("(list) => list.scrollHeight <= list.clientHeight")
+
+
+def test_leaves_stand_as_in_a_network(opened: Opener) -> None:
+    """Inputs; by layer and neuron the weights and the bias, in the order of their numbers."""
+    page = opened(network((2, 11, 1)))
+    wanted = ["x0", "x1"]
+    for i in range(11):
+        leaves = (f"w{i},0", f"w{i},1", f"b{i}")
+        wanted += [f"layer 1 › neuron {i + 1} › {leaf}" for leaf in leaves]
+    wanted += [f"layer 2 › neuron 1 › w0,{i}" for i in range(11)] + ["layer 2 › neuron 1 › b0"]
+    assert page.locator("#leaves-body .name").all_text_contents() == wanted
+
+
+def test_a_relu_that_is_off_is_said_to_be(opened: Opener) -> None:
+    """On its box, in the panel, and by the edges that send nothing."""
+    w, x = Node(-2.0, name="w"), Node(3.0, name="x")
+    page = opened((w * x).relu() + w)
+    relu = page.evaluate("graph.kind.findIndex((k) => graph.forms[k]?.name === 'relu')")
+    assert texts(page, relu) == ("?", "")
+    page.click("#last")
+    assert texts(page, relu)[0] == "0.0000 off"
+    box(page, relu).click()
+    said = page.locator("#step-body").text_content() or ""
+    assert "Off: its input is not above 0" in said
+    assert "= 0 (rule: 1 if w·x > 0, else 0)" in said.replace("(w·x)", "w·x")
+    assert "so far" not in said
+    assert page.locator("path.edge.nothing").count() >= 1
+    assert "dotted: sends 0" in (page.locator("#legend").text_content() or "")
+    page.fill('#leaves-body [aria-label="value of w"]', "2")
+    assert page.locator("path.edge.nothing").count() == 0
+    assert texts(page, relu)[0] == "6.0000"
+
+
+def test_one_click_picks(opened: Opener) -> None:
+    """Also a box that is half outside the window; no tip stays; the box is then in the window."""
+    page = opened(dense_unit())
+    page.click("#last")
+    stage = page.locator("#stage").bounding_box()
+    target = page.locator(".box.leaf").first
+    place = target.bounding_box()
+    assert stage is not None
+    assert place is not None
+    page.evaluate(f"picture.pan({stage['x'] - place['x'] - place['width'] / 2}, 0)")
+    page.mouse.move(stage["x"] + 8, place["y"] + place["height"] / 2)
+    tip = page.locator("#tooltip")
+    assert "∂y/∂" in (tip.text_content() or "")
+    page.mouse.down()
+    assert not tip.is_visible()
+    page.mouse.up()
+    assert page.evaluate("selected") == int(target.get_attribute("data-box") or -1)
+    after = target.bounding_box()
+    assert after is not None
+    assert stage["x"] <= after["x"] < stage["x"] + 60
+
+
+def test_the_panel_follows_groups(opened: Opener) -> None:
+    """A group that was unfolded or folded is what the panel shows; its place is kept."""
+    page = opened(network())
+    page.click("#last")
+    page.locator(".box.group", has_text="layer 2").click()
+    body = page.locator("#step-body")
+    assert page.locator("#step-title").text_content() == "Group"
+    assert "layer 2" in (body.text_content() or "")
+    assert "Unfolded in the graph" in (body.text_content() or "")
+    assert page.locator("#step-body ul button").count() == 12
+    neuron = page.locator(".box.group", has_text="neuron 9")
+    before = neuron.bounding_box()
+    number = neuron.get_attribute("data-box")
+    neuron.click()
+    after = page.locator(f'[data-box="{number}"]').bounding_box()
+    assert before is not None
+    assert after is not None
+    assert 0 < after["x"] < 850
+    assert 0 < after["y"] < 750
+    page.click("#heaviest")
+    page.locator("#follow").click()
+    assert page.locator("#step-title").text_content() == "Step"
+
+
+def test_help_explains_the_notation(opened: Opener) -> None:
+    """In the names of the graph, from its beginning; of ifs only where there are any."""
+    with record_lines() as lines:
+        x = Node(2.0)
+        y = x * 3.0 if x < 5.0 else -x
+    y.name = "y"
+    for options, text in (({}, "lines=lines"), ({"lines": lines}, "the page says so")):
+        page = opened(y, **options)
+        page.click("#help")
+        said = page.locator("#keys").text_content() or ""
+        assert "∂y/∂value" in said
+        assert text in said
+        assert page.locator("#keys").evaluate("(dialog) => dialog.scrollTop") == 0
 
 
 def test_health(opened: Opener) -> None:

@@ -69,12 +69,12 @@ TEXTBOOK: dict[str, Reading] = {
 }
 
 _PHRASES = {
-    "equal": "1 if {0} = {1} else 0",
+    "equal": "1 if {0} = {1}, else 0",
     "greater": "1 if {0} > {1}, ½ if {0} = {1}, else 0",
-    "less": "1 if {0} < {1} else 0",
-    "less_equal": "1 if {0} ≤ {1} else 0",
-    "not_equal": "1 if {0} ≠ {1} else 0",
-    "step": "1 if {0} > 0 else 0",
+    "less": "1 if {0} < {1}, else 0",
+    "less_equal": "1 if {0} ≤ {1}, else 0",
+    "not_equal": "1 if {0} ≠ {1}, else 0",
+    "step": "1 if {0} > 0, else 0",
     "absolute": "|{0}|",
     "floor": "⌊{0}⌋",
     "ceil": "⌈{0}⌉",

@@ -6,6 +6,7 @@ const LONGEST_PLAY = 25000; // milliseconds
 
 function go(step, follow = true) {
   selected = null;
+  hideTip();
   walk.go(step);
   picture.update();
   stepChanged();
@@ -30,7 +31,7 @@ const pauseOf = () => Math.min(Number(byId('speed').value), LONGEST_PLAY / walk.
 function play(on) {
   if (timer !== null) clearTimeout(timer);
   timer = null;
-  byId('play').textContent = on ? '⏸ Pause' : '▶ Play';
+  byId('play').textContent = on ? 'Pause' : '▶ Play';
   byId('play').setAttribute('aria-label', on ? 'Pause' : 'Play');
   if (!on) return;
   const pause = pauseOf();
@@ -60,8 +61,10 @@ function select(node, reveal = false) {
 
 function activate(box) {
   picture.current = box;
-  if (!picture.isGroup(box)) { select(box); picture.update(); return; }
+  hideTip();
+  if (!picture.isGroup(box)) { select(box); picture.update(); picture.centre(box); return; }
   play(false);
+  selected = picture.group(box).side ? null : box;
   if (!changeView(() => picture.toggle(box))) { say(`Too much to show at once (${MOST_BOXES} boxes): fold something first`); return; }
   announce(`group ${graph.titleOf(box)} ${picture.open.has(box) ? 'unfolded' : 'folded'}`);
   picture.elements.get(picture.current)?.focus({ preventScroll: true });
@@ -120,6 +123,7 @@ function listenToPicture() {
   const boxAt = (event) => event.target.closest('[data-box]');
   svg.addEventListener('pointerdown', (event) => {
     pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    hideTip();
     moved = 0;
   });
   svg.addEventListener('pointermove', (event) => {
@@ -143,7 +147,7 @@ function listenToPicture() {
   const release = (event) => { pointers.delete(event.pointerId); svg.classList.remove('dragging'); };
   svg.addEventListener('pointerup', release);
   svg.addEventListener('pointercancel', release);
-  svg.addEventListener('pointerleave', () => { byId('tooltip').hidden = true; });
+  svg.addEventListener('pointerleave', hideTip);
   svg.addEventListener('click', (event) => {
     const stepper = event.target.closest('[data-loop]');
     if (stepper && moved <= 4) { stepTrip(stepper); return; }
@@ -152,18 +156,21 @@ function listenToPicture() {
   });
   svg.addEventListener('wheel', (event) => {
     event.preventDefault();
+    hideTip();
     const frame = svg.getBoundingClientRect();
     picture.zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.002)), event.clientX - frame.left, event.clientY - frame.top);
   }, { passive: false });
   svg.addEventListener('focusin', (event) => {
     const element = boxAt(event);
-    if (!element) return;
+    if (!element || pointers.size) return; // what a button presses stays until it is let go
     picture.current = Number(element.dataset.box);
     picture.centre(picture.current);
   });
 }
 
-// Beside the pointer: the operation, and the line of the program that made the node
+function hideTip() { byId('tooltip').hidden = true; }
+
+// Beside the pointer: the operation, its value and gradient, and the line of the program that made the node
 function showTip(element, event) {
   const tip = byId('tooltip');
   tip.hidden = !element;
@@ -172,10 +179,13 @@ function showTip(element, event) {
   const line = data.sources[data.lines[box]];
   tip.textContent = picture.isGroup(box)
     ? `${graph.titleOf(box)}: ${graph.groups[box - graph.count].size.toLocaleString('en')} nodes`
-    : `${names.place(box)}\n${names.definition(box)}${walk.isEvaluated(box) ? `\n= ${names.valueText(box)}` : ''}${line ? `\n${line}` : ''}`;
+    : `${names.place(box)}\n${names.definition(box)}${walk.isEvaluated(box) ? `\n= ${names.valueText(box)}` : ''}${picture.hasGradient(box) ? `\n∂${root()}/∂${names.closed(box)} = ${names.gradientText(box)}` : ''}${line ? `\n${line}` : ''}`;
   const frame = byId('stage').getBoundingClientRect();
-  tip.style.left = `${Math.min(event.clientX - frame.left + 14, Math.max(frame.width - 220, 0))}px`;
-  tip.style.top = `${event.clientY - frame.top + 18}px`;
+  const [x, y] = [event.clientX - frame.left, event.clientY - frame.top];
+  tip.style.left = '0';
+  const { offsetWidth: width, offsetHeight: height } = tip;
+  tip.style.left = `${Math.max(Math.min(x + 14, frame.width - width - 4), 0)}px`;
+  tip.style.top = `${y + 18 + height > frame.height ? Math.max(y - height - 10, 0) : y + 18}px`;
 }
 
 function onKey(event) {
@@ -248,7 +258,7 @@ function listen() {
   for (const [id, action] of Object.entries(onClick)) byId(id).addEventListener('click', action);
   byId('scrub').addEventListener('input', (event) => { play(false); go(Number(event.target.value)); });
   byId('by').addEventListener('change', (event) => useBy(event.target.value));
-  byId('gradients').addEventListener('toggle', () => { if (byId('gradients').open) showGradients(); });
+  byId('gradients').addEventListener('toggle', () => { if (byId('gradients').open) { showGradients(); byId('gradients').scrollIntoView({ block: 'nearest' }); } });
   byId('health').addEventListener('toggle', () => { if (byId('health').open) showHealth(); });
   document.addEventListener('keydown', onKey);
   new ResizeObserver(() => { if (picture.resized() && picture.fitted) changeView(() => picture.begin()); }).observe(byId('stage'));
@@ -265,6 +275,9 @@ function useTheme(theme) { document.documentElement.dataset.theme = theme; }
 byId('title').textContent = data.title;
 const leafCount = graph.kind.subarray(0, graph.count).filter((kind) => kind < 0).length;
 byId('summary').textContent = `${graph.count.toLocaleString('en')} nodes, ${leafCount.toLocaleString('en')} leaves`;
+for (const element of document.querySelectorAll('.root-name')) element.textContent = root();
+byId('branches').textContent = data.decisions.length ? 'Where an if or while of it would go another way, the page says so.'
+  : 'Whether an if of it would go another way is noticed only in pages made with lines=lines.';
 listen();
 showLeaves();
 showFind();

@@ -39,13 +39,10 @@ class Findings {
   }
 
   // Nodes by the size of their gradient
-  byGradient(leavesOnly, largestFirst, limit) {
+  byGradient(nodes, largestFirst, limit) {
     const { graph } = this;
     const size = (i) => Math.abs(graph.grad[i]);
-    const found = [];
-    for (let i = 0; i < graph.count; i += 1) {
-      if ((!leavesOnly || graph.isLeaf(i)) && !graph.gradUnknown[i] && size(i) === size(i)) found.push(i);
-    }
+    const found = nodes.filter((i) => !graph.gradUnknown[i] && size(i) === size(i));
     found.sort((a, b) => (largestFirst ? size(b) - size(a) : size(a) - size(b)) || a - b);
     return found.slice(0, limit);
   }
@@ -60,7 +57,7 @@ class Findings {
       if (graph.isLeaf(i) || graph.valueUnknown[i]) continue;
       const { name } = graph.forms[graph.kind[i]];
       const local = graph.local[graph.start[i]];
-      if (name === 'relu' && local === 0) off.push(i);
+      if (graph.isOff(i)) off.push(i);
       if (name in greatest && local < 0.02 * greatest[name]) saturated.push(i);
     }
     return { off, saturated };

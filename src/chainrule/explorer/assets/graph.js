@@ -221,9 +221,20 @@ class Graph {
     this.change(leaves);
   }
 
-  isChanged() {
-    return this.value.some((number, i) => this.isLeaf(i) && !Object.is(number, this.recorded[i]));
+  // The nodes in a group, at any depth, in order
+  nodesIn(box) {
+    const found = [box];
+    for (const one of found) if (one >= this.count) for (const inner of this.inside[one - this.count]) found.push(inner);
+    return found.filter((one) => one < this.count).sort((a, b) => a - b);
   }
+
+  leaves() {
+    this.ends ??= Array.from({ length: this.count }, (_, i) => i).filter((i) => this.isLeaf(i));
+    return this.ends;
+  }
+
+  // Whether a leaf has another value than Python gave it
+  isMoved(leaf) { return this.isLeaf(leaf) && !Object.is(this.value[leaf], this.recorded[leaf]); }
 
   // Gradients, of all messages; or as far as they have been sent up to a step
   gradsUpTo(step = 0, sentAt = null) {
@@ -247,6 +258,11 @@ class Graph {
       }
     }
     return { grad, gradUnknown, reached };
+  }
+
+  // Whether a ReLU passes nothing on
+  isOff(node) {
+    return !this.isLeaf(node) && this.forms[this.kind[node]].name === 'relu' && !this.valueUnknown[node] && this.local[this.start[node]] === 0;
   }
 
   // Whether a node sends a message along one operand: not to what it has not picked

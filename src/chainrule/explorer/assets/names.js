@@ -31,15 +31,22 @@ class Names {
   // The same with the groups around it: layer 1 › neuron 3 › w2
   place(node) { return [...this.graph.groupsOf(node), this.label(node)].join(' › '); }
 
-  labelsOf() {
+  // What leaves are to their results, in bits: 1 a factor, 2 a term, 4 something else
+  rolesOf() {
     const { graph } = this;
-    const roles = new Uint8Array(graph.count); // of leaves: 1 a factor, 2 a term, 4 something else
+    const roles = new Uint8Array(graph.count);
     for (let i = 0; i < graph.kind.length; i += 1) {
       if (graph.isLeaf(i)) continue;
       const { name } = graph.forms[graph.kind[i]];
       const role = name === 'multiply' ? 1 : name === 'add' || name === 'subtract' ? 2 : 4;
       for (let slot = graph.start[i]; slot < graph.start[i + 1]; slot += 1) if (graph.operand[slot] >= 0) roles[graph.operand[slot]] |= role;
     }
+    return roles;
+  }
+
+  labelsOf() {
+    const { graph } = this;
+    const roles = this.rolesOf();
     const counts = new Map(); // by group, by kind
     const found = [];
     const kinds = [];
@@ -55,6 +62,41 @@ class Names {
       found[i] = mine.get(kind) === 1 && kind !== 'w' ? kind : `${kind}${kind.length > 1 ? ' ' : ''}${number - (kind === 'w')}`;
     }
     return found;
+  }
+
+  // Leaves as a network has them: by layer and neuron, in it weights, then biases, by their numbers
+  inOrder(leaves) {
+    const { graph } = this;
+    const roles = this.rolesOf();
+    const families = new Map(); // of groups whose names differ by numbers only, as they come
+    const keys = new Map(leaves.map((leaf) => {
+      const groups = graph.groupsOf(leaf);
+      for (const name of groups) { const family = name.replace(/\d+/g, ''); if (!families.has(family)) families.set(family, families.size); }
+      return [leaf, groups];
+    }));
+    const { compare } = new Intl.Collator('en', { numeric: true });
+    const byGroups = (a, b) => {
+      for (let i = 0; i < Math.min(a.length, b.length); i += 1) {
+        if (a[i] === b[i]) continue;
+        const [u, v] = [a[i], b[i]].map((name) => families.get(name.replace(/\d+/g, '')));
+        return u - v || compare(a[i], b[i]);
+      }
+      return a.length - b.length;
+    };
+    return [...leaves].sort((a, b) => byGroups(keys.get(a), keys.get(b)) || (graph.nameOf(b) !== '') - (graph.nameOf(a) !== '')
+      || (roles[b] === 1) - (roles[a] === 1) || compare(this.label(a), this.label(b)) || a - b);
+  }
+
+  // Leaves but inputs and targets: told by the training set; else these are outside of groups where
+  // others are inside, alone in a group without a factor, or have such names
+  weights() {
+    const { graph } = this;
+    if (data.training) { const given = new Set([...data.training.inputs, data.training.target]); return graph.leaves().filter((leaf) => !given.has(leaf)); }
+    const roles = this.rolesOf();
+    const grouped = graph.leaves().filter((leaf) => graph.groupsOf(leaf).length);
+    const factors = new Set(grouped.filter((leaf) => roles[leaf] === 1).map((leaf) => graph.scopeOf(leaf)));
+    return (grouped.length ? grouped.filter((leaf) => factors.has(graph.scopeOf(leaf))) : graph.leaves())
+      .filter((leaf) => !/^([xyt]|inputs?|targets?|labels?)([\d_[(,₀-₉]|$)/i.test(graph.nameOf(leaf)));
   }
 
   kindOf(node, role) {
@@ -124,6 +166,16 @@ class Names {
 
   valueText(node) { return this.graph.valueUnknown[node] ? 'unknown' : compact(this.graph.value[node]); }
 
+  // Its name or place, and of an unnamed operation what it computes: product 2 = w0·x0
+  described(node, isNear) {
+    const name = isNear ? this.label(node) : this.place(node);
+    if (this.graph.isLeaf(node) || this.graph.nameOf(node)) return name;
+    const [text] = this.applied(node);
+    return [...text].length <= LONGEST_TEXT ? `${name} = ${text}` : name;
+  }
+
+  gradientText(node) { return walk.unknown[node] ? 'unknown' : short(walk.grad[node]); }
+
   // tanh(0.7616) = 0.6420
   equation(node) {
     const value = this.valueText(node);
@@ -145,7 +197,8 @@ class Names {
     const put = alone ? alone[0] : formula.replace(/[\p{L}\p{N}_.]+(?!\()/gu, (word) => (texts.has(word) ? wrapped(texts.get(word)) : word));
     const number = compact(graph.local[slot]);
     const pulls = formula === 'pull-back of 1';
-    const middle = !put || put === number || pulls ? '' : `${put} = `;
-    return `∂${wrapped(texts.get('y'))}/∂${wrapped(texts.get(form.operands[at]))} = ${middle}${number}${pulls ? ' (pull-back of 1)' : ''}`;
+    const phrase = pulls || put.includes(' if ');
+    const middle = !put || put === number || phrase ? '' : `${put} = `;
+    return `∂${wrapped(texts.get('y'))}/∂${wrapped(texts.get(form.operands[at]))} = ${middle}${number}${phrase ? ` (rule: ${put})` : ''}`;
   }
 }

@@ -26,6 +26,7 @@ let replayed = null; // the step of the training run that the leaves show
 
 const MOST_CARDS = 6;
 const MOST_LEAVES = 60;
+const root = () => names.label(graph.root);
 
 const slotsOf = (node) => {
   const slots = [];
@@ -40,18 +41,18 @@ const slotsOf = (node) => {
 function showStep() {
   const body = byId('step-body');
   const { phase, active } = walk;
-  byId('step-title').textContent = selected === null ? 'Step' : 'Node';
+  byId('step-title').textContent = selected === null ? 'Step' : picture.isGroup(selected) ? 'Group' : 'Node';
   if (selected !== null) {
     const back = make('button', { type: 'button', id: 'follow' }, 'Back to the step');
     back.addEventListener('click', () => { selected = null; picture.update(); showStep(); });
-    body.replaceChildren(nodeCard(selected), back);
+    body.replaceChildren(picture.isGroup(selected) ? chosenGroup(selected) : nodeCard(selected), back);
   } else if (phase === 'start') {
-    const found = [make('p', {}, `The leaves have values. Press play: ${names.label(graph.root)} is computed from them, and then its derivatives, from ${names.label(graph.root)} back to every leaf.`)];
+    const found = [make('p', {}, `The leaves have values. Press play: ${root()} is computed from them, and then its derivatives, from ${root()} back to every leaf.`)];
     body.replaceChildren(...found);
   } else if (phase === 'seed') {
     const card = nodeCard(graph.root);
     card.append(make('p', { className: 'message' }, 'grad = 1'),
-      make('p', { className: 'soft' }, `Backpropagation starts at the root: the derivative of ${names.label(graph.root)} by itself is 1.`));
+      make('p', { className: 'soft' }, `Backpropagation starts at ${root()}: its derivative by itself is 1.`));
     body.replaceChildren(card);
   } else {
     const { boxes } = walk;
@@ -63,7 +64,7 @@ function showStep() {
 }
 
 function titleLine(box) {
-  const button = make('button', { type: 'button', title: 'Show in the graph' }, graph.titleOf(box));
+  const button = make('button', { type: 'button', title: picture.isGroup(box) ? 'Fold or unfold' : 'Show in the graph' }, graph.titleOf(box));
   button.addEventListener('click', () => (picture.isGroup(box) ? activate(box) : select(box, true)));
   const groups = picture.isGroup(box) ? '' : graph.groupsOf(box).join(' › ');
   return make('p', { className: 'row' }, button, make('span', { className: 'soft' }, groups));
@@ -74,15 +75,30 @@ function groupCard(box, nodes) {
   const card = make('div', { className: `card ${way}` }, titleLine(box));
   const count = `${nodes.length.toLocaleString('en')} operation${nodes.length === 1 ? '' : 's'}`;
   card.append(make('p', { className: 'equation' }, way === 'forward' ? `${count} computed` : `${count} sent their gradients back`));
+  card.append(...usedOutside(nodes, (r) => picture.covers[r] === box),
+    make('p', { className: 'soft' }, picture.group(box).side ? 'Go to one of these trips to see its nodes.' : 'Unfold it to go through it node by node.'));
+  return card;
+}
+
+// The results of a group
+function usedOutside(nodes, isInside) {
   const outside = [];
   for (const node of nodes) {
     if (outside.length === MOST_OPERANDS) break;
-    if (node === graph.root || graph.usesOf(node).some((r) => picture.covers[r] !== box)) outside.push(node);
+    if (node === graph.root || graph.usesOf(node).some((r) => !isInside(r))) outside.push(node);
   }
-  const rows = outside.map((node) => link(node, way === 'forward' ? names.valueText(node) : `∂ ${compact(walk.grad[node])}`));
-  if (rows.length) card.append(make('p', { className: 'soft' }, 'what others use of it'), make('ul', { className: 'found', tabIndex: 0 }, ...rows));
-  card.append(make('p', { className: 'soft' }, picture.group(box).side ? 'Go to one of these trips to see its nodes.' : 'Unfold it to go through it node by node.'));
-  return card;
+  if (!outside.length) return [];
+  return [make('p', { className: 'soft' }, 'what others use of it'), list(outside, (node) => (picture.hasGradient(node) ? `∂ ${compact(walk.grad[node])}` : ''))];
+}
+
+// A group that was folded or unfolded
+function chosenGroup(box) {
+  const nodes = graph.nodesIn(box);
+  const inside = new Set(nodes);
+  return make('div', { className: 'card' }, titleLine(box),
+    make('p', { className: 'equation' }, `${nodes.length.toLocaleString('en')} nodes`),
+    make('p', { className: 'soft' }, picture.open.has(box) ? 'Unfolded in the graph: a click on its heading folds it again.' : 'Folded in the graph: a click on it unfolds it.'),
+    ...usedOutside(nodes, (r) => inside.has(r)));
 }
 
 function nodeCard(node, running = new Map()) {
@@ -93,13 +109,17 @@ function nodeCard(node, running = new Map()) {
   card.append(make('p', { className: 'equation' }, evaluated ? names.equation(node) : 'not yet computed'));
   if (walk.isBackward && node !== graph.root) {
     card.append(make('p', { className: 'equation gradient' },
-      walk.unknown[node] ? 'gradient unknown' : `∂${names.label(graph.root)}/∂${names.closed(node)} = ${compact(walk.grad[node])}`));
+      walk.unknown[node] ? 'gradient unknown' : `∂${root()}/∂${names.closed(node)} = ${compact(walk.grad[node])}${hasAll(node) ? '' : ' so far'}`));
   }
+  if (evaluated && graph.isOff(node)) card.append(make('p', {}, 'Off: its input is not above 0, so it sends no gradient on.'));
   if (sending && !walk.reached[node] && !walk.unknown[node]) card.append(make('p', {}, 'No message has reached it; it sends none.'));
   else if (evaluated) for (const slot of slotsOf(node).slice(0, MOST_OPERANDS)) card.append(...operandLines(node, slot, sending, running));
   if (selected === node) card.append(...details(node, evaluated));
   return card;
 }
+
+// Whether all messages to a node have come
+const hasAll = (node) => graph.resultsFrom(node).every((r) => walk.sentAt[r] <= walk.step);
 
 // The local gradient, and the message while it goes
 function operandLines(node, slot, sending, running) {
@@ -120,23 +140,22 @@ function operandLines(node, slot, sending, running) {
 function details(node, evaluated) {
   const found = [];
   const rows = [];
-  if (evaluated) rows.push(['value', graph.valueUnknown[node] ? 'unknown: only Python can compute it anew' : full(graph.value[node])]);
-  if (walk.isBackward) rows.push(['gradient so far', walk.unknown[node] ? 'unknown' : full(walk.grad[node])]);
+  if (evaluated && graph.valueUnknown[node]) rows.push(['value', 'unknown: only Python can compute it anew']);
   if (node in data.lines) rows.push(['made at', data.sources[data.lines[node]]]);
   if (walk.step === walk.length && !walk.unknown[node] && graph.grad[node] === 0) found.push(...whyZero(node));
   if (rows.length) found.push(make('table', {}, ...rows.map(([name, text]) => make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, text)))));
   if (graph.isLeaf(node)) found.push(leafControls(node), nudgeControls(node));
   const operands = [...new Set([...graph.operandsOf(node)].filter((p) => p >= 0))];
-  if (operands.length) found.push(make('p', { className: 'soft' }, 'computed from'), list(operands));
+  if (operands.length) found.push(make('p', { className: 'soft' }, 'computed from'), list(operands, undefined, { near: node }));
   const results = graph.resultsFrom(node);
-  if (results.length) found.push(make('p', { className: 'soft' }, walk.isBackward ? 'used by, with what each adds to the gradient' : 'used by'), list(results, (r) => addedBy(r, node)));
+  if (results.length) found.push(make('p', { className: 'soft' }, walk.isBackward ? `used by; each result r adds ∂${root()}/∂r × ∂r/∂${names.label(node)}` : 'used by'), list(results, (r) => addedBy(r, node), { near: node }));
   return found;
 }
 
 function whyZero(node) {
   const stops = findings.stops(node);
-  const text = stops.length ? 'The gradient is 0: on the way to the root the local gradient is 0 at' : 'The gradient is 0: what its results send adds up to 0.';
-  return [make('p', { className: 'message' }, text), ...(stops.length ? [list(stops, (r) => names.equation(r), 10)] : [])];
+  const text = stops.length ? `The gradient is 0: on the way to ${root()} the local gradient is 0 at` : 'The gradient is 0: what its results send adds up to 0.';
+  return [make('p', { className: 'message' }, text), ...(stops.length ? [list(stops, (r) => names.equation(r), { most: 10 })] : [])];
 }
 
 // Why a gradient is what it is: what a result has sent to a node
@@ -153,7 +172,7 @@ const PHASES = { start: 'Start', forward: 'Forward', seed: 'Backward', backward:
 function describeStep() {
   const { phase, active } = walk;
   if (phase === 'start') return 'Start: only the leaves have values';
-  if (phase === 'seed') return 'The gradient of the root is 1';
+  if (phase === 'seed') return `The gradient of ${root()} is 1`;
   const box = picture.covers[active[0]];
   const others = walk.boxes.length - 1;
   const more = others ? `, and ${others} more` : '';
@@ -164,16 +183,16 @@ function describeStep() {
 
 // Lists of nodes
 
-function link(node, more = '') {
-  const isNear = selected !== null && graph.groupOf(node) === graph.groupOf(selected);
+function link(node, more = '', near = null) {
+  const isNear = near !== null && graph.groupOf(node) === graph.groupOf(near);
   const button = make('button', { type: 'button', title: names.place(node) },
-    make('span', {}, isNear ? names.label(node) : names.place(node)), make('span', {}, more || (walk.isEvaluated(node) ? names.valueText(node) : '?')));
+    make('span', {}, names.described(node, isNear)), make('span', {}, more || (walk.isEvaluated(node) ? names.valueText(node) : '?')));
   button.addEventListener('click', () => select(node, true));
   return make('li', {}, button);
 }
 
-function list(nodes, more = () => '', most = 100) {
-  const found = make('ul', { className: 'found', tabIndex: 0 }, ...nodes.slice(0, most).map((node) => link(node, more(node))));
+function list(nodes, more = () => '', { most = 100, near = null } = {}) {
+  const found = make('ul', { className: nodes.length > 10 ? 'found long' : 'found', tabIndex: 0 }, ...nodes.slice(0, most).map((node) => link(node, more(node), near)));
   if (!nodes.length) return make('p', { className: 'soft' }, 'none');
   if (nodes.length > most) found.append(make('li', { className: 'soft' }, `and ${nodes.length - most} more`));
   return found;
@@ -197,11 +216,14 @@ function leafControls(leaf) {
   const typed = make('input', { type: 'text', inputMode: 'decimal', 'aria-label': `value of ${name}` });
   const row = make('div', { className: `leaf${name.length > 10 ? ' long' : ''}`, 'data-leaf': leaf }, title, slider, typed);
   slider.addEventListener('input', () => changeLeaf(leaf, Number(slider.value)));
+  typed.addEventListener('input', () => {
+    const number = numberTyped(typed.value);
+    if (number !== null) changeLeaf(leaf, number);
+  });
   typed.addEventListener('change', () => {
     const number = numberTyped(typed.value);
     typed.setAttribute('aria-invalid', String(number === null));
     if (number === null) say(`${typed.value} is not a number`);
-    else changeLeaf(leaf, number);
   });
   showLeaf(row);
   return row;
@@ -215,7 +237,9 @@ function numberTyped(text) {
 }
 
 function showLeaf(row) {
-  const number = graph.value[Number(row.dataset.leaf)];
+  const leaf = Number(row.dataset.leaf);
+  const number = graph.value[leaf];
+  row.classList.toggle('changed', graph.isMoved(leaf));
   const [slider, typed] = row.querySelectorAll('input');
   if (document.activeElement !== slider) slider.value = number;
   if (document.activeElement !== typed) { typed.value = full(Number(number.toPrecision(6))).replaceAll('−', '-'); typed.title = full(number); }
@@ -234,7 +258,7 @@ function resetLeaves() {
   announce('All leaves are back at their values');
 }
 
-// Move a leaf by a little, and compare the change of the root with the gradient
+// Move a leaf by a little and back, and compare the change of the root with the gradient
 function nudge(leaf, amount) {
   const start = graph.value[leaf];
   const grad = graph.grad[leaf];
@@ -247,26 +271,26 @@ function nudge(leaf, amount) {
 }
 
 function nudgeControls(leaf) {
-  const amount = make('input', { type: 'text', value: '0.001', size: 8, 'aria-label': 'ε' });
+  const amount = make('input', { type: 'text', value: '0.001', size: 8 });
   const button = make('button', { type: 'button' }, 'Nudge by ε');
   const result = make('p', { className: 'formula', id: 'nudged', role: 'status' });
   button.addEventListener('click', () => {
     const number = numberTyped(amount.value);
     if (!number || !Number.isFinite(number)) { result.textContent = 'ε is a number other than 0'; return; }
     const { ratio, grad, change } = nudge(leaf, number);
-    result.textContent = `root changes by ${full(Number(change.toPrecision(6)))}: Δroot / ε = ${full(Number(ratio.toPrecision(6)))}, gradient ${full(Number(grad.toPrecision(6)))}`;
+    const digits = (x) => full(Number(x.toPrecision(6)));
+    result.textContent = `With ${names.label(leaf)} + ε, ${root()} would change by ${digits(change)}: Δ${root()} / ε = ${digits(ratio)}, gradient ${digits(grad)}. Nothing was changed.`;
   });
-  return make('div', {}, make('div', { className: 'row' }, amount, button), result);
+  const way = graph.grad[leaf] < 0 ? 'Raise' : 'Lower';
+  const advice = walk.step === walk.length && Number.isFinite(graph.grad[leaf]) && graph.grad[leaf] !== 0
+    ? [make('p', { className: 'advice' }, `${way} ${names.label(leaf)} a little to make ${root()} smaller.`)] : [];
+  return make('div', {}, ...advice, make('div', { className: 'row' }, make('label', {}, 'ε = ', amount), button), result);
 }
 
 function showLeaves() {
   const body = byId('leaves-body');
-  const leaves = [];
-  for (let i = 0; i < graph.count; i += 1) if (graph.isLeaf(i)) leaves.push(i);
-  leaves.sort((a, b) => (graph.nameOf(b) !== '') - (graph.nameOf(a) !== '') || a - b);
-  const reset = make('button', { type: 'button', id: 'reset' }, 'Reset');
-  reset.addEventListener('click', resetLeaves);
-  body.append(make('p', { className: 'row' }, make('strong', { id: 'root-value' }), reset));
+  const leaves = names.inOrder(graph.leaves());
+  byId('reset').addEventListener('click', resetLeaves);
   body.append(...leaves.slice(0, MOST_LEAVES).map(leafControls));
   if (leaves.length > MOST_LEAVES) {
     body.append(make('p', { className: 'soft' }, `and ${(leaves.length - MOST_LEAVES).toLocaleString('en')} more: search for “leaf”, or choose one in the graph`));
@@ -294,7 +318,12 @@ function refreshNumbers() {
 // What shows numbers as far as the walk has come
 function showRoot() {
   const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
-  byId('root-value').textContent = `${names.label(graph.root)} = ${walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?'}`;
+  const value = walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?';
+  const changed = graph.leaves().filter((leaf) => graph.isMoved(leaf));
+  const before = changed.length && value !== '?' ? `${compact(graph.recorded[graph.root])} → ` : '';
+  byId('root-value').textContent = `${clipped(root(), 30)} = ${before}${value}`;
+  byId('changed').textContent = changed.length ? `changed: ${changed.length > 3 ? `${changed.length} leaves` : changed.map((leaf) => names.place(leaf)).join(', ')}` : '';
+  byId('reset').hidden = !changed.length;
   showLegend();
 }
 
@@ -305,9 +334,10 @@ function showLegend() {
   const bar = (className, size) => [number(size > 0 ? `−${compact(size)}` : '−'),
     make('span', { className: `scale ${className}` }), number(size > 0 ? compact(size) : '+')];
   byId('legend').replaceChildren(
-    make('span', {}, `box: ∂${clipped(names.label(graph.root), 12)}/∂value`), ...bar('boxes', walk.isBackward ? graph.largest : 0),
+    make('span', {}, `box: ∂${clipped(root(), 12)}/∂value`), ...bar('boxes', walk.isBackward ? graph.largest : 0),
     make('span', { className: 'swatch odd' }), make('span', {}, 'not finite'),
     make('span', { className: 'gap' }, 'edge: ∂result/∂operand'), ...bar('lines', picture.heaviest),
+    ...(picture.silent ? [make('span', {}, 'dotted: sends 0')] : []),
   );
 }
 
@@ -320,7 +350,7 @@ function showAlert() {
   if (node === undefined) return;
   const button = make('button', { type: 'button' }, `It begins at ${names.place(node)}: show`);
   button.addEventListener('click', () => {
-    mark(findings.pathToRoot(node), `from ${names.place(node)} to the root`);
+    mark(findings.pathToRoot(node), `from ${names.place(node)} to ${root()}`);
     go(walk.length, false);
     select(node, true);
   });
@@ -364,10 +394,10 @@ function showFind() {
     if (event.key === 'Escape') { input.value = ''; search(); input.blur(); }
   });
   const heaviest = make('button', { type: 'button', id: 'heaviest' }, 'Heaviest path');
-  heaviest.title = 'from the root to a leaf, by the product of local gradients; to the selected leaf if one is';
+  heaviest.title = 'from the last result to a leaf, by the product of local gradients; to the selected leaf if one is';
   heaviest.addEventListener('click', () => {
-    const { path, product } = findings.heaviestPath(selected !== null && graph.isLeaf(selected) ? selected : -1);
-    mark(path, path.length ? `${path.length} nodes from ${names.place(path[0])} to the root; product of local gradients ±${short(product)}` : 'No gradient reaches this leaf');
+    const { path, product } = findings.heaviestPath(selected !== null && !picture.isGroup(selected) && graph.isLeaf(selected) ? selected : -1);
+    mark(path, path.length ? `${path.length} nodes from ${names.place(path[0])} to ${root()}; product of local gradients ±${short(product)}` : 'No gradient reaches this leaf');
   });
   const clear = make('button', { type: 'button', id: 'unmark' }, 'Clear mark');
   clear.addEventListener('click', () => mark([], ''));
@@ -387,14 +417,16 @@ function mark(nodes, text) {
 
 function showGradients() {
   const body = byId('gradients-body');
-  const leavesOnly = byId('leaves-only')?.checked ?? true;
-  const box = make('input', { type: 'checkbox', id: 'leaves-only', checked: leavesOnly });
-  box.addEventListener('change', showGradients);
+  const choices = { weights: names.weights(), leaves: graph.leaves(), 'all nodes': Array.from({ length: graph.count }, (_, i) => i) };
+  if (!choices.weights.length || choices.weights.length === choices.leaves.length) delete choices.weights;
+  const [chosen] = [byId('gradients-of')?.value, ...Object.keys(choices)].filter((choice) => choice in choices);
+  const of = make('select', { id: 'gradients-of' }, ...Object.keys(choices).map((choice) => make('option', { selected: choice === chosen }, choice)));
+  of.addEventListener('change', () => { showGradients(); byId('gradients-of').focus(); });
   const grad = (node) => `∂ ${short(graph.grad[node])}`;
   body.replaceChildren(
-    make('label', { className: 'row' }, box, 'leaves only'),
-    make('p', { className: 'soft' }, 'largest'), list(findings.byGradient(leavesOnly, true, 10), grad),
-    make('p', { className: 'soft' }, 'smallest'), list(findings.byGradient(leavesOnly, false, 10), grad),
+    make('label', { className: 'row' }, 'of ', of),
+    make('p', { className: 'soft' }, 'largest by absolute value'), list(findings.byGradient(choices[chosen], true, 10), grad),
+    make('p', { className: 'soft' }, 'smallest by absolute value'), list(findings.byGradient(choices[chosen], false, 10), grad),
   );
 }
 
@@ -404,7 +436,7 @@ function showHealth() {
   const toOrigin = (text, nodes, way) => nodes.map((node) => {
     const button = make('button', { type: 'button', className: 'origin' }, `${text}: ${names.place(node)}`);
     button.addEventListener('click', () => {
-      mark(way(node), `from ${names.place(node)} to the root`);
+      mark(way(node), `from ${names.place(node)} to ${root()}`);
       go(walk.length, false);
       select(node, true);
     });

@@ -353,7 +353,9 @@ class Picture {
       number(operands[1]);
     }
     const room = across - widthOf(`${text.textContent} `);
-    if (name && room > 16) part(` ${clipped(name, 20, room)}`, 'name');
+    const called = name || names.label(box);
+    if (!name && called.startsWith(symbol)) text.textContent = clipped(called, 20, across); // tanh 2
+    else if (room > 16) part(` ${clipped(called, 20, room)}`, 'name');
   }
 
   drawEdges() {
@@ -452,17 +454,24 @@ class Picture {
     const grad = walk.grad[node];
     const odd = evaluated && !graph.valueUnknown[node] && !Number.isFinite(graph.value[node]);
     const value = !evaluated ? '?' : graph.valueUnknown[node] ? 'unknown' : short(graph.value[node]);
-    const gradient = walk.unknown[node] ? 'unknown' : short(grad);
-    element.querySelector('.value').textContent = value;
-    const shown = walk.isBackward && (walk.reached[node] || walk.unknown[node] || walk.step === walk.length);
+    const gradient = names.gradientText(node);
+    element.querySelector('.value').textContent = evaluated && graph.isOff(node) ? `${value} off` : value;
+    const shown = this.hasGradient(node);
     element.querySelector('.grad').textContent = shown ? `∂ ${gradient}` : '';
     element.classList.toggle('odd', odd);
+    element.classList.toggle('changed', graph.isMoved(node));
     const known = shown && !walk.unknown[node];
     const tint = element.querySelector('.tint');
     if (odd || (known && !Number.isFinite(grad))) this.tint(tint, 'odd', 0.8);
     else this.tint(tint, grad < 0 ? 'negative' : 'positive', known ? this.strength(grad) : 0);
     const title = graph.isLeaf(node) ? `leaf ${names.place(node)}` : `${names.symbol(node)} ${names.place(node)}`;
-    element.setAttribute('aria-label', `${title}, value ${value === '?' ? 'not yet known' : value}${shown ? `, gradient ${gradient}` : ''}`);
+    element.setAttribute('aria-label', `${title}, value ${value === '?' ? 'not yet known' : value}${shown ? `, gradient ${gradient}` : ''}${graph.isMoved(node) ? `, changed from ${short(graph.recorded[node])}` : ''}`);
+  }
+
+  // Whether something is known of a node's gradient at this step
+  hasGradient(node) {
+    const { walk } = this;
+    return walk.isBackward && Boolean(walk.reached[node] || walk.unknown[node] || walk.step === walk.length);
   }
 
   // Of a folded group the range of its gradients; its colours have the parts of both signs
@@ -521,12 +530,15 @@ class Picture {
     this.heaviest = 0;
     for (const edge of this.edges.values()) this.heaviest = Math.max(this.heaviest, this.weigh(edge).size);
     let lit = 0;
+    this.silent = 0; // edges along which no gradient has gone
     const messages = new Map();
     for (const { tail, head, path, slots, nodes, weight: { size, sign } } of this.edges.values()) {
       const isSent = (slot, i) => at[nodes[i]] === walk.step && (forward || walk.grad[nodes[i]] !== 0);
       const going = active.has(head) ? slots.filter(isSent) : [];
       const on = going.length > 0;
-      path.setAttribute('class', `edge ${sign}${on ? (forward ? ' forward' : ' backward') : ''}${this.path.has(tail) && this.path.has(head) ? ' path' : ''}`);
+      const nothing = !on && walk.step === walk.length && slots.every((slot, i) => walk.grad[nodes[i]] * graph.local[slot] === 0);
+      if (nothing) this.silent += 1;
+      path.setAttribute('class', `edge ${sign}${nothing ? ' nothing' : ''}${on ? (forward ? ' forward' : ' backward') : ''}${this.path.has(tail) && this.path.has(head) ? ' path' : ''}`);
       path.setAttribute('stroke-width', (1.2 + (sign === 'odd' ? 2 : this.heaviest > 0 ? 4 * Math.sqrt(size / this.heaviest) : 0)).toFixed(2));
       if (!on) continue;
       lit += 1;
@@ -588,7 +600,37 @@ class Picture {
       for (let box = parent[node]; box >= 0; box = parent[box]) closed.push(box);
     }
     closed.forEach((box) => this.open.add(box));
+    const box = this.covers[node];
+    const before = this.spotOf(box);
     if (closed.length || moved) this.settle();
+    this.hold(box, before);
+  }
+
+  // Where a box stands in the window
+  spotOf(box) {
+    const [left, top] = this.rect.get(box);
+    const { x, y, scale } = this.view;
+    return [x + left * scale, y + top * scale];
+  }
+
+  // Leave a box where it was in the window, as far as that leaves no room empty
+  hold(box, [u, v]) {
+    if (!this.rect.has(box)) return;
+    const [a, b] = this.spotOf(box);
+    this.pan(u - a, v - b);
+    this.fill();
+  }
+
+  // Pan so that no edge of the picture is further in the window than it must
+  fill() {
+    const { scale } = this.view;
+    const [width, height] = this.sizes.get(this.whole).map((length) => length * scale);
+    const [w, h] = [this.window[0], this.window[1] - FOOT];
+    const middle = this.middleAt(scale);
+    const kept = (at, first, length, room) => (length <= room ? first : Math.max(Math.min(at, PADDING * scale), room - length + PADDING * scale));
+    this.view.x = kept(this.view.x, middle.x, width, w);
+    this.view.y = kept(this.view.y, middle.y, height, h);
+    this.show();
   }
 
   // Show another trip of a loop, unfolded if the one before was
@@ -622,12 +664,11 @@ class Picture {
     if (this.open.has(box)) this.open.delete(box);
     else if (!this.canShow([box])) return false;
     else this.open.add(box);
-    const held = this.rect.get(box).slice();
+    const before = this.spotOf(box);
     this.current = box;
-    if (this.fitted) { this.begin(); this.showTop(box); return true; }
     this.settle();
-    const now = this.rect.get(box);
-    this.pan((held[0] - now[0]) * this.view.scale, (held[1] - now[1]) * this.view.scale);
+    this.hold(box, before);
+    if (this.fitted) { this.showTop(box); this.fill(); }
     return true;
   }
 
@@ -773,6 +814,9 @@ class Picture {
     const { scale } = this.view;
     const [x, y] = [this.view.x + (left + width / 2) * scale, this.view.y + (top + height / 2) * scale];
     const [dx, dy] = [(width / 2) * scale + 8, (height / 2) * scale + 24];
-    this.pan(x < dx || x > w - dx ? w / 2 - x : 0, y < dy || y > h - dy - FOOT ? (h - FOOT) / 2 - y : 0);
+    const near = (at, reach, room) => Math.max(reach, Math.min(at, room - reach)) - at;
+    const isSeen = x > -dx && x < w + dx && y > -dy && y < h - FOOT + dy; // then no further than it must
+    if (isSeen) this.pan(near(x, dx, w), near(y, dy, h - FOOT));
+    else this.pan(x < dx || x > w - dx ? w / 2 - x : 0, y < dy || y > h - dy - FOOT ? (h - FOOT) / 2 - y : 0);
   }
 }
