@@ -413,12 +413,38 @@ def sought_by_number(x: Any, y: Any, z: Any) -> Any:
     return n * x + found * y
 
 
+def kinds(x: Any, y: Any, z: Any) -> Any:
+    n = 2 if x > 0 else 3
+    m = 2 if y > 0 else 2.5
+    for k in range(3):
+        if z > k:
+            n += 1
+    return isinstance(n, int) + 2 * isinstance(m, int) + 4 * (type(n + 1) is int) + x
+
+
+def kinds_in_a_side(x: Any, y: Any, z: Any) -> Any:
+    n = 2 if x > 0 else 3
+    total = z
+    for k in range(3):
+        if y > k:
+            total += 1.0 if isinstance(n, int) else 5.0
+    return total
+
+
+def texts(x: Any, y: Any, z: Any) -> Any:
+    n = 2 if x > 0 else 13
+    return len(str(n)) + (repr(n) == "2") * y + z
+
+
 def exact(x: Any, y: Any, z: Any) -> Any:
     return max(10**17 + 1, x) - 10**17 + (min(y, -(10**400)) < z)
 
 
 FUNCTIONS = [
     exact,
+    kinds,
+    kinds_in_a_side,
+    texts,
     sought,
     sought_by_number,
     counted_from_both_ends,

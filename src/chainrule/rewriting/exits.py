@@ -126,8 +126,12 @@ class Exit:
         if self.left is True:
             return self.value
         if isinstance(value, Variables):
-            return Variables(map(pick, repeat(self.left), self.value, value))
+            several = Variables(map(pick, repeat(self.left), self.value, value))
+            for parts in zip(self.value, value, several, strict=True):
+                self._speculation.note_pick(self.sites, *parts)
+            return several
         found = pick(self.left, self.value, value)
+        self._speculation.note_pick(self.sites, self.value, value, found)
         if found is UNBOUND:
             self._speculation.refuse(self.sites, "the results are of other kinds")
         return found

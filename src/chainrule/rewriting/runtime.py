@@ -26,6 +26,8 @@ _PICKS: Final[dict[Any, Any]] = {
     builtins.min: picks.min_of,
     builtins.sorted: sorting.sorted_of,
 }
+_ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
+"""What gives the kind of a number, or a text that tells it."""
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
     "Sub": operator.isub,
@@ -213,6 +215,10 @@ class Runtime:
         """What is called in the place of something."""
         from .functions import rewritten
 
+        if id(function) in _ASKING:
+            asked = current()
+            if asked is not None and asked.picks and not asked.uncertain:
+                return functools.partial(asked.asks, function)
         found = _uncertain()
         if type(function) is BuiltinFunctionType:
             function = _PICKS.get(function, function)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy
 
 from chainrule.comparing import ConditionNode, negated
+from chainrule.jit.indices import IndexNode
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
@@ -171,7 +172,9 @@ class Both:
         if first is second:
             return first
         self._check([first, second])
-        return pick(self._condition, first, second)
+        found = pick(self._condition, first, second)
+        self._speculation.note_pick([self.site], first, second, found)
+        return found
 
     def _check(self, values: Sequence[Any]) -> None:
         if Node(0.0)._serial - self._since._serial > LONG:
@@ -230,6 +233,7 @@ class Speculation:
         failed: whether the trace has been given up.
         used: whether anything has run that may be in vain.
         dropped: the branches after which a variable has no value, as none could be picked.
+        picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
     """
 
@@ -243,6 +247,7 @@ class Speculation:
         self.failed = False
         self.used = False
         self.dropped: list[Site] = []
+        self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
         self._ends = 0
         self._asking = False
@@ -358,6 +363,32 @@ class Speculation:
         why = why_not_of(function, args, options)
         if why:
             self.refuse_here(why)
+        return (
+            self.asks(function, *args, **options)
+            if function is isinstance
+            else function(*args, **options)
+        )
+
+    def note_pick(self, sites: Sequence[Site], first: Any, second: Any, found: Any) -> None:
+        """Note a pick of numbers whose kind may be asked for: a node does not tell it."""
+        if type(found) is tuple and type(first) is type(second) is tuple:
+            for parts in zip(first, second, found, strict=True):
+                self.note_pick(sites, *parts)
+        elif isinstance(found, IndexNode) or (
+            isinstance(found, Node) and not isinstance(first, Node) and not isinstance(second, Node)
+        ):
+            self.picks[id(found)] = found, sites
+
+    def asks(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a function gives that asks for kinds or texts: of plain numbers by the branch."""
+        waiting = list(args[:1])
+        seen: set[int] = set()
+        for x in waiting:
+            if id(x) in self.picks:
+                self.refuse(self.picks[id(x)][1], "the kind of what it gives is asked for")
+            if isinstance(x, IndexNode) and id(x) not in seen:
+                seen.add(id(x))
+                waiting += x.operands
         return function(*args, **options)
 
     def check_innermost(self, side: Both) -> None:
