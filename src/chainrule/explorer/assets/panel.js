@@ -21,6 +21,7 @@ const findings = new Findings(graph);
 const names = new Names(graph);
 const picture = new Picture(graph, walk, data, byId('picture'));
 let selected = null; // the node that was chosen; null while the panel follows the step
+let changed = []; // leaves with other values than Python's
 let timer = null;
 let replayed = null; // the step of the training run that the leaves show
 
@@ -289,15 +290,17 @@ function nudgeControls(leaf) {
 
 function showLeaves() {
   const body = byId('leaves-body');
-  const leaves = names.inOrder(graph.leaves());
+  const all = graph.leaves();
+  const leaves = names.inOrder(all.slice(0, 100 * MOST_LEAVES)); // of more, the first
   byId('reset').addEventListener('click', resetLeaves);
   body.append(...leaves.slice(0, MOST_LEAVES).map(leafControls));
-  if (leaves.length > MOST_LEAVES) {
-    body.append(make('p', { className: 'soft' }, `and ${(leaves.length - MOST_LEAVES).toLocaleString('en')} more: search for “leaf”, or choose one in the graph`));
+  if (all.length > MOST_LEAVES) {
+    body.append(make('p', { className: 'soft' }, `and ${(all.length - MOST_LEAVES).toLocaleString('en')} more: search for “leaf”, or choose one in the graph`));
   }
 }
 
 function numbersChanged() {
+  changed = graph.leaves().filter((leaf) => graph.isMoved(leaf));
   walk.go(walk.step || walk.length); // with numbers to see
   picture.update();
   stepChanged(!byId('step-body').contains(document.activeElement));
@@ -319,7 +322,6 @@ function refreshNumbers() {
 function showRoot() {
   const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
   const value = walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?';
-  const changed = graph.leaves().filter((leaf) => graph.isMoved(leaf));
   const before = changed.length && value !== '?' ? `${compact(graph.recorded[graph.root])} → ` : '';
   byId('root-value').textContent = `${clipped(root(), 30)} = ${before}${value}`;
   byId('changed').textContent = changed.length ? `changed: ${changed.length > 3 ? `${changed.length} leaves` : changed.map((leaf) => names.place(leaf)).join(', ')}` : '';
