@@ -11,8 +11,9 @@ ENGINE_TESTS := $(patsubst %,tests/test_%.py,backward bad_input compiled_program
 	random_graphs recording rules series transforms twins vmap walk zeros)
 
 # And with the engine in C on the machine's other Pythons: without what only compares numbers, but
-# with the calls of compiled functions, which are in C as well.
-PYTHONS_TESTS := tests/test_build.py::test_this_installation tests/test_small_calls.py $(filter-out \
+# with the calls of compiled functions, which are in C as well, and what is made of syntax trees.
+PYTHONS_TESTS := tests/test_build.py::test_this_installation tests/test_small_calls.py \
+	tests/test_rewriting.py $(filter-out \
 	$(patsubst %,tests/test_%.py,compiled_programs docs plain_programs rules series zeros),$(ENGINE_TESTS))
 
 # A finding ends the process. Leaks are not among them: Python itself keeps much to its end.

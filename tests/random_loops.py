@@ -133,7 +133,7 @@ class Source:
         elif source == "computed":
             factor = self._value(numbers, arrays)
             name, length = random.choice(arrays)
-            xs = f"array([sin({factor} * {name}[k]) for k in range({length})])"
+            xs = f"array([sin({factor} * {name}[i]) for i in range({length})])"
         elif source == "mixed":
             values = [self._value(numbers, arrays) for _ in range(length)]
             xs = f"array([{', '.join(values)}])"

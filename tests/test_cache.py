@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 from test_kernel import Draft, run_rows
 from test_kernel import compiled as kernel
 
+import chainrule
 from chainrule.backends.llvm import cache
 from chainrule.backends.llvm.machine import Machine
 
@@ -85,6 +88,25 @@ def test_what_differs_is_compiled(
         monkeypatch.setenv("CHAINRULE_VECTOR_MATH", "none")
     kernel(tape, [change == "uniform", False], lanes=change != "lanes")
     assert compiled
+
+
+@pytest.mark.parametrize("folder", cache.FOLDERS)
+def test_code_of_another_compiler_is_compiled(
+    folder: str, directory: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where that has the same version, as between releases."""
+    kernel(draft(), [False] * 2)
+    package = directory.parent / "chainrule"
+    here = package / "backends" / "llvm" / "cache.py"
+    shutil.copytree(Path(chainrule.__file__).parent, package)
+    monkeypatch.setattr(cache, "__file__", str(here))
+    monkeypatch.setattr(cache, "_versions", functools.cache(cache._versions.__wrapped__))
+    for name, counts in (("notes.txt", False), ("new.py", True)):
+        (package / folder / name).write_text("# changed")
+        cache._versions.cache_clear()
+        compiled.clear()
+        kernel(draft(), [False] * 2)
+        assert bool(compiled) == counts
 
 
 PROGRAM = """

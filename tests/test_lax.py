@@ -393,6 +393,18 @@ def test_variables_that_change(checkpoint: Any) -> None:
         with pytest.raises(RuntimeError, match="on nothing that changes"):
             grad(changed)(0.7)
 
+        def other_way(a: Any, how: Callable[[Any, Any], Any]) -> Any:
+            kept[0] = a[1]
+            end = lax.scan(lambda c, _: (c * kept[0], None), a[0], None, 9, checkpoint=checkpoint)
+            kept[0] = how(a[1], a[2])
+            return end[0] * kept[0]
+
+        for how in (lambda b, c: c, lambda b, c: c * 1.0, lambda b, c: b * b):
+            with pytest.raises(RuntimeError, match="on nothing that changes"):
+                grad(other_way)(numpy.array([0.7, 1.0, 1.0]), how)
+        found = grad(other_way)(numpy.array([0.7, 1.0, 1.0]), lambda b, c: b)
+        assert found == pytest.approx([1.0, 7.0, 0.0])
+
 
 @pytest.mark.parametrize("carries", [1, 2, 3, 5])
 def test_binomial_schedule(carries: int) -> None:

@@ -438,7 +438,7 @@ def message(seed: int) -> tuple[Program, Loop]:
     first = 5 if step > 0 else 65
     x, y = [Load(inputs, Index(first + k, ((loop, step),))) for k in (0, 70)]
     part = Compute(rng.choice([rules.greater, rules.less_equal, rules.multiply]), (x, y))
-    through = Compute(rules.where, (flag, part, 0.0))
+    through = Compute(rules.where, (flag, part, rng.choice([0.0, -0.0])))
     flag.next = Compute(rules.not_equal, (through, 0.0))
     value.next = Compute(rules.message, (rng.choice([through, part]), value, part))
     loop.carries = [value, flag]

@@ -283,6 +283,49 @@ def as_values(program: Program, builder: Builder) -> Operand:
     raise AssertionError("no power")
 
 
+def flag_program(seed: int) -> Program:
+    """Loops that hand on what is 0 or 1: always, at first only, or nearly, as -0.0."""
+    rng = Random(seed)
+    builder = Builder(4)
+    inputs = [builder.input(k) for k in range(4)]
+    operations = (
+        *(rules.less, rules.equal, rules.where, rules.where),
+        *(rules.maximum, rules.minimum, rules.multiply),
+    )
+    firsts = [0.0, 1.0, builder.compute(rules.less, inputs[:2])]
+    others = [-0.0, 0.5, float("nan"), inputs[2]]
+    rare = rng.choice([0.0, 0.05, 0.3])
+
+    def chosen(values: Sequence[Operand]) -> Operand:
+        return rng.choice(others if rng.random() < rare else values)
+
+    count, rows, size = rng.randint(2, 4), rng.randint(1, 3), rng.randint(2, 6)
+    arrays = [Array(VALUES, rows * size, f"y{k}") for k in range(count)]
+    with builder.loop(rows) as outer:
+        row = Index(0, ((outer, size),))
+        for array in arrays:
+            builder.store(array, row, chosen(firsts))
+        with builder.loop(size - 1) as inner:
+            at = Index(0, ((outer, size), (inner, 1)))
+            values = [builder.load(array, at) for array in arrays]
+            for _ in range(rng.randint(1, 6)):
+                operation = rng.choice(operations)
+                compared = operation in rules.COMPARISONS
+                given = inputs if compared else values
+                operands = [chosen(given) for _ in range(2 + (operation is rules.where))]
+                values.append(builder.compute(operation, operands))
+            for array in arrays:
+                builder.store(array, at.plus(1), chosen(values))
+    return builder.finish([Slice(array, 0, array.size) for array in arrays])
+
+
+@pytest.mark.usefixtures("any_machine")
+@pytest.mark.parametrize("seed", range(40))
+def test_flags(seed: int) -> None:
+    """What loops hand on as truth values, and what they must not."""
+    check(flag_program(seed), seed)
+
+
 @pytest.mark.parametrize("seed", range(120, 160))
 def test_smooth_programs(seed: int) -> None:
     """About what eager code gives."""

@@ -173,6 +173,7 @@ class _Loop:
         for start, end in pairwise([*kept, self.length]):
             self._kept.append(state)
             state = self._advanced(state, start, end, left)
+        self._end = Node(0.0)._serial
         self._stretches = [*pairwise([*kept, self.length])]
         n, self.n_left = len(state), len(left[0])
         values: list[Any] = [*state, *[x for row in left for x in row]]
@@ -216,11 +217,22 @@ class _Loop:
         for x, y in zip(before, now, strict=True):
             same = math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-6 * scale)
             if not same and (x == x or y == y):
-                raise RuntimeError(
-                    f"scan: with checkpoint its function runs again on the way back, and gave {y}"
-                    f" where it had given {x}; it is to depend on its arguments, and on nothing"
-                    " that changes"
-                )
+                raise _changed(f"gave {y} where it had given {x}")
+
+    def check_origin(self, found: Sequence[Node], began: int) -> None:
+        """Look whether some iterations, run again, depend on nothing that they did not before.
+
+        What they use may be another node of the same value.
+
+        Args:
+            found: what they depend on, but for what was known to be used from outside.
+            began: the serial number with which they began.
+
+        Raises:
+            RuntimeError: if they do.
+        """
+        if any(x._serial < self._first or self._end < x._serial < began for x in found):
+            raise _changed("depends on something else than before")
 
     def _note_outside(self, values: Sequence[Any]) -> None:
         """Note what values depend on that is older than the loop."""
@@ -311,6 +323,7 @@ class _Pull:
         given = [[x[i] for x in self._columns] for i in range(start, end)]
         left = self._left[start * loop.n_left : end * loop.n_left]
         cotangents = [x or None for x in (*self._state, *left)]
+        began = Node(0.0)._serial
         with transformation("scan") as level:
             inputs = fresh_inputs([*state, *_numbers([*chain.from_iterable(given)])], level)
             now: list[Any] = inputs[:n]
@@ -325,6 +338,7 @@ class _Pull:
             outputs = [*now, *outputs]
             known = {id(x) for x in loop.outside}
             through = [x for x in loop.below(outputs, level) if id(x) not in known]
+            loop.check_origin(through, began)
             graph = Linearization(inputs, outputs, level, loop.outside, through)
             graph.live, graph.numeric = False, True
             messages = graph.closed(graph.pull_back(cotangents))
@@ -333,6 +347,13 @@ class _Pull:
             column[start:end] = messages[n + j : n + (end - start) * width : width]
         to_outside = messages[n + (end - start) * width :]
         self._outside = [x + y for x, y in zip(self._outside, to_outside, strict=True)]
+
+
+def _changed(how: str) -> RuntimeError:
+    return RuntimeError(
+        f"scan: with checkpoint its function runs again on the way back, and {how}; it is to depend"
+        " on its arguments, and on nothing that changes"
+    )
 
 
 def as_it_is(function: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from chainrule import rules
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node, apply
-from chainrule.whole import WholeNode
+from chainrule.whole import LARGEST_WHOLE, WholeNode
 
 
 def max_of(*args: Any, **options: Any) -> Any:
@@ -49,10 +49,14 @@ def _extreme(
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:
-    """Whether all are numbers or nodes, and some are nodes."""
+    """Whether all are nodes, or numbers that floats can be, and some are nodes."""
     kinds = set(map(type, values))
     nodes = [x for x in kinds if issubclass(x, Node) and not issubclass(x, WholeNode)]
-    return bool(nodes) and kinds.issubset([*nodes, float, int])
+    return (
+        bool(nodes)
+        and kinds.issubset([*nodes, float, int])
+        and not (int in kinds and any(type(x) is int and abs(x) > LARGEST_WHOLE for x in values))
+    )
 
 
 def chosen(condition: Any, first: Any, second: Any) -> Any:

@@ -274,7 +274,7 @@ def _runs_and_strangers(
     outer_trips = numpy.bincount(
         numpy.searchsorted(ends, starts[::2], side="right"), minlength=len(trips)
     )
-    if (
+    if ((outer_trips > 0) != (trips > 0)).any() or (
         numpy.add.reduceat(lengths, 2 * (numpy.cumsum(outer_trips) - outer_trips)[outer_trips > 0])
         != trips[trips > 0]
     ).any():

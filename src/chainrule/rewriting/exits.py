@@ -37,6 +37,7 @@ class Exit:
         left: the condition of lanes that have got there; False for none, True for all.
         value: what they have brought.
         sites: where they have branched off.
+        moves: whether it is of a loop that takes something from what it goes through.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Exit:
         self.left: Any = False
         self.value: Any = None
         self.sites: list[Site] = []
+        self.moves = False
         self._depth = self._sides = 0
         if speculation is not None:
             if around is not None:
@@ -90,6 +92,8 @@ class Exit:
         self.sites += [x.site for x in sides]
         if any(x.stores for x in speculation.sides):
             speculation.refuse(self.sites, "an element is assigned where it is left")
+        if any(x.moves for x in speculation.exits[self._depth :]):
+            speculation.refuse(self.sites, "what the loop goes through is used up")
         path = sides[0].holds
         for side in sides[1:]:
             path = path & side.holds

@@ -26,8 +26,6 @@ _PICKS: Final[dict[Any, Any]] = {
     builtins.min: picks.min_of,
     builtins.sorted: sorting.sorted_of,
 }
-_KEYED: Final = (picks.max_of, picks.min_of, sorting.sorted_of)
-"""What may call a function that it is given."""
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
     "Sub": operator.isub,
@@ -43,6 +41,30 @@ _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "LShift": operator.ilshift,
     "RShift": operator.irshift,
 }
+
+
+class Search:
+    """``any`` or ``all`` of what a generator gives, or what is called by that name.
+
+    Args:
+        site: the place; None for something else.
+        function: what is called.
+
+    Attributes:
+        moves: whether it takes something from what it goes through.
+    """
+
+    def __init__(self, site: Site | None, function: Any) -> None:
+        self._site = site
+        self._function = function
+        self.moves = False
+
+    def __call__(self, values: Any) -> Any:
+        """What is found."""
+        found = current()
+        if found is None or self._site is None:
+            return self._function(values)
+        return found.search(self._site, self._function is builtins.any, values, self.moves)
 
 
 class Runtime:
@@ -119,6 +141,20 @@ class Runtime:
             found.refuse_here(f"{type(x).__name__} is used")
         return x
 
+    def contents(self, x: Any) -> Any:
+        """What something is compared with, which may be a list or its like."""
+        found = _uncertain()
+        if found is not None and not values.holds_values(x):
+            found.refuse_here("an element may run code where it is compared")
+        return x
+
+    def starred(self, x: Any) -> Any:
+        """What is handed over one by one."""
+        found = _uncertain()
+        if found is not None and isinstance(x, (list, tuple)) and not all(map(values.is_value, x)):
+            found.refuse_here("an argument may run code")
+        return x
+
     def attribute(self, x: Any, name: str) -> Any:
         """An attribute."""
         found = _uncertain()
@@ -145,20 +181,33 @@ class Runtime:
         else:
             found.store(owner, index, value)
 
-    def store_changed(self, symbol: str, value: Any, owner: Any, index: Any) -> None:
-        """Assign an element what ``+=`` and its kin give."""
-        self.store(self.changed(symbol, self.value(owner[index]), value), owner, index)
+    # Loops that may be left
+
+    def source(self, loop: Exit | Search, x: Any, whole: bool, fresh: bool) -> Any:
+        """What a loop goes through, which may be left, or a part of it.
+
+        Args:
+            loop: its end.
+            x: this.
+            whole: whether it is not a part.
+            fresh: whether nothing else can go through it.
+        """
+        if hasattr(type(x), "__next__"):
+            loop.moves |= not fresh
+        elif isinstance(x, (list, tuple)):
+            loop.moves |= any(hasattr(type(y), "__next__") for y in x)
+        elif whole and not values.may_go_on(x):
+            loop.moves = True
+        return x
 
     # Calls
 
-    def search(self, number: int, function: Any) -> Any:
+    def search(self, number: int, function: Any) -> Search:
         """What is called in the place of ``any`` or ``all`` of what a generator gives."""
-        if function is not builtins.any and function is not builtins.all:
-            return self.call(function)
-        found = current()
-        if found is None:
-            return function
-        return functools.partial(found.search, self._sites[number], function is builtins.any)
+        known = function is builtins.any or function is builtins.all
+        return Search(
+            self._sites[number] if known else None, function if known else self.call(function)
+        )
 
     def call(self, function: Any) -> Any:
         """What is called in the place of something."""
@@ -170,7 +219,7 @@ class Runtime:
         if found is None:
             return rewritten(function, False)
         if values.is_pure(function):
-            return function if function not in _KEYED else functools.partial(found.keyed, function)
+            return functools.partial(found.pure, function)
         other = rewritten(function, True)
         if other is None:
             name = getattr(function, "__name__", type(function).__name__)

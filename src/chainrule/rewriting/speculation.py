@@ -19,7 +19,7 @@ from chainrule.tracing import PROGRESS
 from .decisions import FEW, Changed, Decisions, Refused, Site
 from .exits import Exit
 from .picking import UNBOUND, pick
-from .values import is_value
+from .values import is_value, why_not_of
 
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
@@ -155,7 +155,7 @@ class Both:
         found: dict[Any, list[Any]] = {}
         for place, stored in enumerate((self._first, self.undone())):
             for owner, index, value in stored:
-                known = found.setdefault((id(owner), index), [owner, index, *[owner[index]] * 2])
+                known = found.setdefault(_place(owner, index), [owner, index, *[owner[index]] * 2])
                 known[2 + place] = value
         picked = [(*x[:2], self._pick(*x[2:])) for x in found.values()]
         if any(value is UNBOUND for _, _, value in picked):
@@ -188,6 +188,16 @@ def _takes(owner: Any, index: Any) -> bool:
         return False
     key = index if type(index) is tuple else (index,)
     return all(type(x) is int for x in key) and len(key) == owner.ndim
+
+
+def _place(owner: Any, index: Any) -> tuple[int, int]:
+    """Where an element stands, by whatever index, or in whatever view of an array, it is meant."""
+    if type(owner) is list:
+        return id(owner), index % len(owner)
+    key = index if type(index) is tuple else (index,)
+    start = owner.__array_interface__["data"][0]
+    steps = zip(key, owner.shape, owner.strides, strict=True)
+    return 0, start + sum(i % size * stride for i, size, stride in steps)
 
 
 def _may_raise(x: Any, since: Node) -> bool:
@@ -313,10 +323,11 @@ class Speculation:
                 raise Changed
         return outcome
 
-    def search(self, site: Site, wanted: bool, values: Iterable[Any]) -> Any:
+    def search(self, site: Site, wanted: bool, values: Iterable[Any], moves: bool) -> Any:
         """Whether a truth value is among those that a generator gives: ``any`` or ``all``.
 
-        Where it hangs on traced values whether the search goes on, it does in vain for some.
+        Where it hangs on traced values whether the search goes on, it does in vain for some: that
+        may not be where it moves on what others go through.
         """
         found: Any = None
         side: Any = None
@@ -327,6 +338,8 @@ class Speculation:
                 found = x if found is None else (found | x if wanted else found & x)
                 side = self.split(site, negated(found) if wanted else found)
                 if side.both:
+                    if moves:
+                        self.refuse([site], "what it goes through is used up")
                     continue
                 if not side.then:
                     return wanted
@@ -338,10 +351,11 @@ class Speculation:
             side.end()
         return (not wanted) if found is None else found
 
-    def keyed(self, function: Any, *args: Any, **options: Any) -> Any:
-        """What a function gives that may call another one, its key: here it must not."""
-        if options.get("key") is not None:
-            self.refuse_here("a key may have an effect")
+    def pure(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a function gives that has no effect of its own: its arguments must have none."""
+        why = why_not_of(function, args, options)
+        if why:
+            self.refuse_here(why)
         return function(*args, **options)
 
     def check_innermost(self, side: Both) -> None:

@@ -20,6 +20,8 @@ from .source import Source
 
 T = TypeVar("T", bound=ast.AST)
 _LOOKS: Final = frozenset(["locals", "vars", "dir", "eval", "exec", "globals", "breakpoint"])
+_LOOKING: Final = (ast.In, ast.NotIn, ast.Eq, ast.NotEq)
+"""Comparisons that look into lists and their like."""
 _UNUSUAL: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -76,6 +78,7 @@ class Rewriter:
         self._leaving = Leaving(statements, self._outside)
         self._frame = ""  # the names of exits: of the function, of loops and their iterations
         self._loops: list[_Exits] = []
+        self._sources: dict[int, tuple[str, bool]] = {}  # what loops go through, by id
 
     def function(self) -> Any:
         """The tree; None where the function stays as it is."""
@@ -143,13 +146,24 @@ class Rewriter:
                 setattr(made, name, self._expression(value))
             elif isinstance(value, list):
                 setattr(made, name, self._list(value))
-        if isinstance(node, ast.Try):
+        if isinstance(made, ast.With):
+            return self._with(made)
+        if isinstance(made, ast.Try):
+            if exits(made.finalbody):  # an exception ends there
+                made.finalbody.insert(0, self._do(node, "caught"))
             return [made]
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             self._bound.update(assigned([node]))
         elif isinstance(node, ast.Delete):
             self._bound -= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
         return [made]
+
+    def _with(self, made: ast.With) -> list[ast.stmt]:
+        """A ``with``, after which it is seen whether it has caught an exception."""
+        name = self._new()
+        made.body.append(self._assign(made, name, ast.Constant(True)))
+        caught = ast.If(ast.UnaryOp(ast.Not(), _name(name)), [self._do(made, "caught")], [])
+        return [self._assign(made, name, ast.Constant(False)), made, _placed(caught, made)]
 
     def _list(self, values: list[Any]) -> list[Any]:
         """The parts of a statement: statements, expressions and what holds some."""
@@ -190,13 +204,9 @@ class Rewriter:
         made: Any = copy.copy(node)
         why = self._leaving.why.get(id(node), "")
         number = 0
-        if isinstance(node, ast.For):
-            made.iter = self._expression(node.iter)
-        else:
+        if isinstance(node, ast.While):
             number = self._site(node, "while", False, why)
         outer = set(self._bound)
-        if isinstance(node, ast.For):
-            self._bound.update(assigned([node.target]))
         found: list[ast.stmt] = []
         ends = _Exits("", "", [], [])
         broken, continued = id(node) in self._leaving.broken, id(node) in self._leaving.continued
@@ -215,6 +225,9 @@ class Rewriter:
             if continued:
                 ends = ends._replace(turn=self._new())
                 body.append(self._assign(node, ends.turn, self._call_of(node, ends.loop, "inside")))
+        if isinstance(node, ast.For):
+            made.iter = self._source_of(node.iter, ends.loop)
+            self._bound.update(assigned([node.target]))
         self._loops.append(ends)
         if isinstance(node, ast.While):
             test = self._expression(node.test)
@@ -238,13 +251,24 @@ class Rewriter:
             found.append(self._do_of(node, ends.loop, "end"))
         return found
 
+    def _source_of(self, node: ast.expr, loop: str) -> ast.expr:
+        """What a loop goes through: if it may be left, nothing that others go through too."""
+        waiting: list[ast.expr] = [node] if loop else []
+        for x in waiting:
+            self._sources[id(x)] = loop, x is node
+            if isinstance(x, ast.Call):
+                waiting += [y.value if isinstance(y, ast.Starred) else y for y in x.args]
+            elif isinstance(x, ast.GeneratorExp):
+                waiting += [y.iter for y in x.generators]
+        return self._expression(node)
+
     def _kept(self, node: ast.For | ast.While, names: list[str]) -> list[str]:
         """The variables of a loop that may be used after it."""
         if isinstance(node, ast.For):
             names = sorted({*names, *assigned([node.target])})
         if self._loops:
             return names
-        inside = {id(x) for x in ast.walk(node)}
+        inside = {id(x) for x in own([node])}
         used = {
             x.id
             for x in ast.walk(self._source.tree)
@@ -314,11 +338,16 @@ class Rewriter:
         self, node: ast.Assign | ast.AugAssign, elements: list[ast.Subscript]
     ) -> list[ast.stmt]:
         """Assignments of elements."""
-        value = self._expression(node.value)
         places = [map(self._expression, (x.value, x.slice)) for x in elements]
         if isinstance(node, ast.AugAssign):
+            names = [self._new(), self._new()]
+            before = list(map(self._assign, [node, node], names, places[0]))
+            owner, index = map(_name, names)
+            old = self._call(node, "value", ast.Subscript(owner, index, ast.Load()))
             symbol = ast.Constant(type(node.op).__name__)
-            return [self._do(node, "store_changed", symbol, value, *places[0])]
+            new = self._call(node, "changed", symbol, old, self._expression(node.value))
+            return [*before, self._do(node, "store", new, owner, index)]
+        value = self._expression(node.value)
         names = [self._new() for _ in elements]
         target: Any = copy.copy(node.targets[0])
         if isinstance(target, (ast.Tuple, ast.List)):
@@ -441,7 +470,14 @@ class Rewriter:
     def _expression(self, node: ast.expr) -> ast.expr:
         method = getattr(self, f"_of_{type(node).__name__}", None)
         made: ast.expr = self._parts(node) if method is None else method(node)
-        return made
+        if id(node) not in self._sources:
+            return made
+        loop, whole = self._sources[id(node)]
+        name = (
+            node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        )
+        fresh = isinstance(node, ast.GeneratorExp) or name in ("zip", "enumerate", "reversed")
+        return self._call(node, "source", _name(loop), made, *map(ast.Constant, (whole, fresh)))
 
     def _parts(self, node: Any) -> Any:
         """The same with other parts."""
@@ -503,6 +539,12 @@ class Rewriter:
             return made
         return self._call(node, "value", made)
 
+    def _of_Starred(self, node: ast.Starred) -> Any:
+        made = self._parts(node)
+        if self._checked and isinstance(node.ctx, ast.Load):
+            made.value = self._call(node, "starred", made.value)
+        return made
+
     def _mangled(self, name: str) -> str:
         """A name as it is in the class around the function."""
         around = self._source.class_name.lstrip("_")
@@ -522,12 +564,18 @@ class Rewriter:
             made.func = self._expression(node.func)
         if name in ("any", "all") and len(node.args) == 1 and not self._why_here():
             (given,) = node.args
-            if isinstance(given, ast.GeneratorExp) and not why_not([given], self._outside):
+            if (
+                isinstance(given, ast.GeneratorExp)
+                and not why_not([given], self._outside)
+                and not any(isinstance(x, ast.NamedExpr) for x in ast.walk(given))
+            ):
                 number = ast.Constant(self._site(node, name, True, ""))
+                m = self._new()
                 checked, self._checked = self._checked, True
-                made.args = [self._expression(given)]
+                made.args = [self._source_of(given, m)]
                 self._checked = checked
-                made.func = self._call(node.func, "search", number, made.func)
+                search = self._call(node.func, "search", number, made.func)
+                made.func = self._begun(node.func, m, search)
                 return made
         made.func = self._call(node.func, "call", made.func)
         return self._call(node, "value", made) if self._checked else made
@@ -578,7 +626,15 @@ class Rewriter:
 
     def _of_Compare(self, node: ast.Compare) -> Any:
         if len(node.ops) == 1 or self._why_here():
-            return self._parts(node)
+            made = self._parts(node)
+            if self._checked:
+                made.comparators = [
+                    self._call(y, "contents", x)
+                    if not isinstance(y, ast.Constant) and isinstance(op, _LOOKING)
+                    else x
+                    for op, x, y in zip(node.ops, made.comparators, node.comparators, strict=True)
+                ]
+            return made
         left, parts = node.left, []
         for i, (op, right) in enumerate(zip(node.ops, node.comparators, strict=True)):
             following = right

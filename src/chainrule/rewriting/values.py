@@ -24,6 +24,8 @@ _VALUES: Final = frozenset(
 )
 """Whose operators have no effect."""
 
+_VIEWS: Final = tuple(map(type, ({}.keys(), {}.values(), {}.items())))
+
 _PLAIN: Final = (
     *(FunctionType, staticmethod, classmethod, MemberDescriptorType),
     type(NamedTuple("_Pair", [("first", int)]).first),  # type: ignore[attr-defined]
@@ -106,13 +108,22 @@ def _pure() -> set[int]:
     functions: list[Any] = [*_BUILTINS, picks.max_of, picks.min_of, picks.any_of, picks.all_of]
     functions.append(sorting.sorted_of)
     for module in (math, python_math):
-        functions += [x for name, x in vars(module).items() if name[0] != "_" and callable(x)]
+        functions += [x for x in vars(module).values() if callable(x) and _is_of_math(x)]
     functions += [getattr(numpy, name) for name in _ARRAYS]
     return {id(x) for x in functions}
 
 
+def _is_of_math(x: Any) -> bool:
+    """Whether something that a module of mathematics names is not imported from elsewhere."""
+    return str(getattr(x, "__module__", "")).startswith((_PACKAGE, "math"))
+
+
 _PURE: Final = _pure()
 _KEPT: Final = builtins  # whose functions keep their ids
+_INPUTS: Final = {"where": 3, "clip": 3, "dot": 2, "inner": 2, "outer": 2, "full_like": 2}
+"""How many arguments of NumPy's functions may be arrays that are read; of others it is one."""
+_ASIDE: Final = (len, isinstance, list, tuple, zip, enumerate, reversed)
+"""What does nothing with what is in its arguments."""
 
 
 def is_value(x: Any) -> bool:
@@ -127,14 +138,55 @@ def is_value(x: Any) -> bool:
 
 def is_pure(function: Any) -> bool:
     """Whether a call of something known has no effect."""
-    if id(function) in _PURE or isinstance(function, numpy.ufunc):
+    if id(function) in _PURE:
         return True
+    if isinstance(function, numpy.ufunc):  # one of a Python function is of objects alone
+        return any("O" not in kinds for kinds in function.types)
     owner = getattr(function, "__self__", None)
     if isinstance(function, BuiltinFunctionType) and owner is not None:
         for kind, names in _METHODS.items():
             if isinstance(owner, kind) and is_value(owner):
                 return function.__name__ in names
     return False
+
+
+def why_not_of(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Why a call of something pure may have an effect, by its arguments; "" if it has none."""
+    if options.get("key") is not None:
+        return "a key may have an effect"
+    arrays = len(args)
+    if isinstance(function, numpy.ufunc):
+        arrays = function.nin
+    elif isinstance(getattr(function, "__self__", None), numpy.ndarray):
+        arrays = _INPUTS.get(function.__name__, 1) - 1
+    elif str(getattr(function, "__module__", "")).startswith("numpy"):
+        arrays = _INPUTS.get(function.__name__, 1)
+    given = [options.get("out"), *args[arrays:]]
+    if any(isinstance(x, (numpy.ndarray, tuple)) and not _is_shape(x) for x in given):
+        return "an array is assigned"
+    if any(function is x for x in _ASIDE):
+        return ""
+    return "" if all(map(holds_values, args)) else "an argument may run code"
+
+
+def _is_shape(x: Any) -> bool:
+    return isinstance(x, tuple) and all(type(y) is int for y in x)
+
+
+def holds_values(x: Any) -> bool:
+    """Whether operators have no effect on what is in something, if it holds anything."""
+    waiting = [x]
+    seen: set[int] = set()
+    for y in waiting:
+        if y is not x and not is_value(y):
+            return False
+        if isinstance(y, numpy.ndarray):
+            waiting += y.flat if y.dtype == object else ()
+        elif isinstance(y, (list, tuple, set, frozenset, dict)) and id(y) not in seen:
+            seen.add(id(y))
+            waiting += y
+            waiting += y.values() if isinstance(y, dict) else ()
+    return True
 
 
 def read_by(x: Any, name: str) -> Any:
@@ -155,6 +207,11 @@ def read_by(x: Any, name: str) -> Any:
                 return None
             return None if held and not hasattr(reads, "__set__") else found
     return None if held else name
+
+
+def may_go_on(x: Any) -> bool:
+    """Whether a loop through something may go on in vain."""
+    return is_value(x) or type(x) in _VIEWS
 
 
 def may_change(x: Any) -> bool:

@@ -19,6 +19,7 @@ import secrets
 import stat
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from chainrule._version import __version__
@@ -26,7 +27,8 @@ from chainrule.backends.llvm.machine import binding
 from chainrule.files import replace_file
 
 VARIABLE: Final = "CHAINRULE_CACHE"
-FORMAT: Final = 5  # to be raised when the code for a program changes without a new version
+FOLDERS: Final = ("", "program", "passes", "backends/llvm")
+"""Those of the package whose modules have a say in the code."""
 _KEY_FILE: Final = "key"
 _KEY_BYTES: Final = 32
 _MAC_BYTES: Final = 32
@@ -108,7 +110,17 @@ def _versions() -> bytes:
     libc = ""
     if hasattr(os, "confstr") and "CS_GNU_LIBC_VERSION" in os.confstr_names:
         libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    return repr((FORMAT, __version__, llvmlite.__version__, llvm, libc)).encode()
+    versions = __version__, _sources(Path(__file__).parents[2]), llvmlite.__version__, llvm, libc
+    return repr(versions).encode()
+
+
+def _sources(package: Path) -> str:
+    """What tells the compiler's own code from that of another day: a new version is not enough."""
+    digest = hashlib.sha256()
+    for folder in FOLDERS:
+        for path in sorted((package / folder).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

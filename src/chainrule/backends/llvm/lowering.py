@@ -36,6 +36,7 @@ from chainrule.rules import Operation
 
 from .callback import FALLBACKS
 from .data import Data
+from .flags import flags
 from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
@@ -197,6 +198,7 @@ class _Lowering:
             sums=self._sums,
             numbers=numbers,
             together=self._together,
+            flags=flags(program.body),
         )
         writer = Writer(setting)
         prologue, main = self._parts

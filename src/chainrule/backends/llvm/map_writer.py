@@ -166,7 +166,8 @@ class MapWriter:
             step *= 2
         found = self._known[following] = self._vector(x, [self._splat(first), found, zero])
         last = self._moved(carry, found, first)
-        self._known[x] = self._vector(x, [self._known[carry], number, zero])
+        none = self._operand(x.operands[2])  # may be -0.0
+        self._known[x] = self._vector(x, [self._known[carry], number, none])
         return {carry: last}
 
     def _message(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:

@@ -21,6 +21,7 @@ from chainrule.program.form import (
 )
 
 from .data import Data
+from .flags import JOINS
 from .formulas import SWEEPS
 from .modules import Module
 from .places import Place, Places
@@ -45,6 +46,7 @@ class Setting:
         sums: offsets of the sums that values are added to, and arrays that are sums themselves.
         numbers: of the operations that Python computes.
         together: how many iterations of maps to compute at a time.
+        flags: statements that give flags.
     """
 
     places: Places
@@ -58,6 +60,7 @@ class Setting:
     sums: Mapping[Operand | Array, list[int]]
     numbers: Mapping[rules.Operation, int]
     together: int
+    flags: set[Statement]
 
 
 class ValueWriter:
@@ -77,7 +80,9 @@ class ValueWriter:
         self._shared = setting.shared
         self._scratch = setting.scratch
         self._numbers = setting.numbers
+        self._flags = setting.flags
         self._type = module.type
+        self._truths = self._type.replace("double", "i1")
         self._width = module.width
         self._tail = f",align {8 * module.width}"
         self._uniform = False  # whether this is the prologue
@@ -221,6 +226,10 @@ class ValueWriter:
         operation = statement.operation
         operands = statement.operands
         name = operation.name if operation.builtin else ""
+        if statement in self._flags and operation in JOINS and self.module.optimizes:
+            parts = ",".join([self.truth(self.operand(x)) for x in operands])
+            self.append(self.number(self.line(f"{JOINS[operation]} {self._truths} {parts}")))
+            return
         instruction = INSTRUCTIONS.get(name)
         if instruction is not None:
             if len(operands) == 2:
@@ -243,6 +252,15 @@ class ValueWriter:
             self._call_back(operation, operands)
         else:
             self._call(name, operands)
+
+    def truth(self, flag: str) -> str:
+        """LLVM's name of the truth value that a flag stands for."""
+        return self.line(f"fcmp une {self._type} {flag},zeroinitializer")
+
+    def number(self, truth: str) -> str:
+        """What gives the flag of a truth value."""
+        one = "1.0" if self._width == 1 else "splat(double 1.0)"
+        return f"select {self._truths} {truth},{self._type} {one},{self._type} zeroinitializer"
 
     def _call(self, name: str, operands: Sequence[Operand]) -> None:
         """Write a call of a function of vectors."""

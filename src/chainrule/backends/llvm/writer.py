@@ -226,6 +226,7 @@ class Writer(ValueWriter):
         kept = self._places.carries[loop]
         carries = [of[carry] for carry in kept]
         initial = [self.operand(carry.initial) for carry in kept]
+        truths = [k for k, x in enumerate(kept) if x in self._flags and self.module.optimizes]
         start = "0"
         found = None
         if self._together > 1 and self.module.optimizes:
@@ -233,9 +234,13 @@ class Writer(ValueWriter):
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
         together, self._together = self._together, 1 if found is not None else self._together
-        with self._loop(loop, initial, carries, start) as following:
+        for k in truths:
+            initial[k] = self.truth(initial[k])
+        with self._loop(loop, initial, carries, start, truths=truths) as following:
             self._body(loop.body)
             following += [self.operand(carry.next) for carry in kept]
+            for k in truths:
+                following[k] = self.truth(following[k])
         self._together = together
         for place in carries:  # the last values
             self._keep(place, place.register)
@@ -315,6 +320,7 @@ class Writer(ValueWriter):
         end: str = "",
         step: int = 1,
         kind: str = "",
+        truths: Sequence[int] = (),
     ) -> Iterator[list[str]]:
         """Write a loop; inside its body is written, and what carries are next is given."""
         lines = self._lines
@@ -328,6 +334,8 @@ class Writer(ValueWriter):
         for place in carries:
             place.register = self._new()
             place.since = self._moment
+        for k in truths:
+            carries[k].register = self.line(self.number(carries[k].register))
         lines.append(f"icmp slt i64 {counter},{trips}")
         lines.append(f"br i1 {self._new()},label %b{label},label %x{label}\nb{label}:")
         self._block = f"b{label}"
@@ -337,7 +345,8 @@ class Writer(ValueWriter):
         lines.append(f"add nuw nsw i64 {counter},{step}")
         lines[head] = f"phi i64[{start},%{before}],[{self._new()},%{self._block}]"
         for k, (first, then) in enumerate(zip(initial, following, strict=True), 1):
-            lines[head + k] = f"phi {kind or self._type}[{first},%{before}],[{then},%{self._block}]"
+            of = self._truths if k - 1 in truths else kind or self._type
+            lines[head + k] = f"phi {of}[{first},%{before}],[{then},%{self._block}]"
         lines.append(f"br label %h{label}\nx{label}:")
         self._block = f"x{label}"
         self._moment += 1  # what was loaded in the body is not there after it
