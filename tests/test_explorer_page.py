@@ -464,6 +464,24 @@ def test_nudging(opened: Opener) -> None:
     assert not page.locator("#reset").is_visible()
 
 
+def test_a_card_follows_its_own_slider(opened: Opener) -> None:
+    """Its numbers, and which way makes the root smaller; the control keeps the keyboard."""
+    x = Node(3.0, name="x")
+    page = opened(x * x)
+    page.click("#last")
+    box(page, 0).click()
+    body = page.locator("#step-body")
+    assert "Lower x a little to make product smaller." in (body.text_content() or "")
+    typed = page.locator('#step-body [aria-label="value of x"]')
+    typed.fill("-2")
+    said = body.text_content() or ""
+    assert "x = −2" in said
+    assert "= −4" in said
+    assert "Raise x a little to make product smaller." in said
+    assert typed.evaluate("(element) => element === document.activeElement")
+    assert page.locator("#step-body .card > .leaf").count() == 1
+
+
 def test_what_only_python_can_compute_is_unknown(opened: Opener) -> None:
     """Nothing is shown that the page can't know."""
     a, b = Node(2.0, name="a"), Node(3.0, name="b")

@@ -145,7 +145,7 @@ function details(node, evaluated) {
   if (node in data.lines) rows.push(['made at', data.sources[data.lines[node]]]);
   if (walk.step === walk.length && !walk.unknown[node] && graph.grad[node] === 0) found.push(...whyZero(node));
   if (rows.length) found.push(make('table', {}, ...rows.map(([name, text]) => make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, text)))));
-  if (graph.isLeaf(node)) found.push(leafControls(node), nudgeControls(node));
+  if (graph.isLeaf(node)) found.push(leafControls(node), ...adviceOn(node), nudgeControls(node));
   const operands = [...new Set([...graph.operandsOf(node)].filter((p) => p >= 0))];
   if (operands.length) found.push(make('p', { className: 'soft' }, 'computed from'), list(operands, undefined, { near: node }));
   const results = graph.resultsFrom(node);
@@ -282,10 +282,25 @@ function nudgeControls(leaf) {
     const digits = (x) => full(Number(x.toPrecision(6)));
     result.textContent = `With ${names.label(leaf)} + ε, ${root()} would change by ${digits(change)}: Δ${root()} / ε = ${digits(ratio)}, gradient ${digits(grad)}. Nothing was changed.`;
   });
-  const way = graph.grad[leaf] < 0 ? 'Raise' : 'Lower';
-  const advice = walk.step === walk.length && Number.isFinite(graph.grad[leaf]) && graph.grad[leaf] !== 0
-    ? [make('p', { className: 'advice' }, `${way} ${names.label(leaf)} a little to make ${root()} smaller.`)] : [];
-  return make('div', {}, ...advice, make('div', { className: 'row' }, make('label', {}, 'ε = ', amount), button), result);
+  return make('div', { className: 'nudge' }, make('div', { className: 'row' }, make('label', {}, 'ε = ', amount), button), result);
+}
+
+// Which way makes the root smaller
+function adviceOn(leaf) {
+  const grad = graph.grad[leaf];
+  if (walk.step < walk.length || walk.unknown[leaf] || !Number.isFinite(grad) || grad === 0) return [];
+  return [make('p', {}, `${grad < 0 ? 'Raise' : 'Lower'} ${names.label(leaf)} a little to make ${root()} smaller.`)];
+}
+
+// A card's numbers anew, around the control that is in use
+function refreshCard() {
+  const held = document.activeElement.closest('#step-body .card > .leaf, #step-body .card > .nudge');
+  if (held === null) return;
+  const fresh = [...nodeCard(selected).children];
+  const at = fresh.findIndex((element) => element.classList[0] === held.classList[0]);
+  for (const element of [...held.parentElement.children]) if (element !== held) element.remove();
+  held.before(...fresh.slice(0, at));
+  held.after(...fresh.slice(at + 1));
 }
 
 function showLeaves() {
@@ -303,7 +318,9 @@ function numbersChanged() {
   changed = graph.leaves().filter((leaf) => graph.isMoved(leaf));
   walk.go(walk.step || walk.length); // with numbers to see
   picture.update();
-  stepChanged(!byId('step-body').contains(document.activeElement));
+  const inUse = byId('step-body').contains(document.activeElement);
+  stepChanged(!inUse);
+  if (inUse) refreshCard();
   refreshNumbers();
 }
 
