@@ -110,7 +110,7 @@ def test_formulas_as_people_write_them() -> None:
     assert shown["divide"] == ("1 / b", "−y / b")
     assert shown["power"] == ("b · a^(b − 1)", "log(a) · y")
     assert shown["sqrt"] == ("0.5 / y",)
-    assert shown["relu"] == ("1 if x > 0 else 0",)
+    assert shown["relu"] == ("1 if x > 0, else 0",)
     assert shown["hypot"] == ("a / y", "b / y", "c / y")
     assert shown["erf"] == ("2/√π · exp(−x²)",)
     assert shown["atan2"] == ("b / (b² + a²)", "−a / (b² + a²)")

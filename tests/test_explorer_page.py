@@ -464,6 +464,24 @@ def test_nudging(opened: Opener) -> None:
     assert not page.locator("#reset").is_visible()
 
 
+def test_a_card_follows_its_own_slider(opened: Opener) -> None:
+    """Its numbers, and which way makes the root smaller; the control keeps the keyboard."""
+    x = Node(3.0, name="x")
+    page = opened(x * x)
+    page.click("#last")
+    box(page, 0).click()
+    body = page.locator("#step-body")
+    assert "Lower x a little to make product smaller." in (body.text_content() or "")
+    typed = page.locator('#step-body [aria-label="value of x"]')
+    typed.fill("-2")
+    said = body.text_content() or ""
+    assert "x = −2" in said
+    assert "= −4" in said
+    assert "Raise x a little to make product smaller." in said
+    assert typed.evaluate("(element) => element === document.activeElement")
+    assert page.locator("#step-body .card > .leaf").count() == 1
+
+
 def test_what_only_python_can_compute_is_unknown(opened: Opener) -> None:
     """Nothing is shown that the page can't know."""
     a, b = Node(2.0, name="a"), Node(3.0, name="b")
@@ -776,9 +794,7 @@ def test_gradients_and_heaviest_path(opened: Opener) -> None:
     by_size = sorted(leaves.values(), key=lambda leaf: -abs(leaf.grad))
     assert shown == [f"{leaf.name}∂ {short(leaf.grad)}" for leaf in by_size]
     page.click("#heaviest")
-    assert f"from {by_size[0].name} to y" in (
-        page.locator("#path-text").text_content() or ""
-    )
+    assert f"from {by_size[0].name} to y" in (page.locator("#path-text").text_content() or "")
     assert page.locator("path.edge.path").count() == page.evaluate("picture.path.size") - 1
     page.click("#unmark")
     assert page.locator("path.edge.path").count() == 0
@@ -801,6 +817,10 @@ def test_gradients_of_weights(opened: Opener) -> None:
         assert "absolute value" in (page.locator("#gradients-body").text_content() or "")
         shown = page.locator("#gradients-body ul").nth(0)
         assert shown.evaluate("(list) => list.scrollHeight <= list.clientHeight")
+    assert opened(dense_unit()).evaluate("names.weights().length") == 3
+    w, u, v = Node(0.5, name="w"), Node(2.0, name="u"), Node(1.0, name="v")
+    page = opened(w * u - v, training=TrainingSet([u], v, [[1.0, 2.0], [2.0, 3.0]]))
+    assert page.evaluate("names.weights().map((node) => graph.nameOf(node))") == ["w"]
 
 
 def test_leaves_stand_as_in_a_network(opened: Opener) -> None:
@@ -844,7 +864,7 @@ def test_one_click_picks(opened: Opener) -> None:
     assert stage is not None
     assert place is not None
     page.evaluate(f"picture.pan({stage['x'] - place['x'] - place['width'] / 2}, 0)")
-    page.mouse.move(stage["x"] + 8, place["y"] + place["height"] / 2)
+    page.mouse.move(stage["x"] + 3, place["y"] + place["height"] / 2)
     tip = page.locator("#tooltip")
     assert "∂y/∂" in (tip.text_content() or "")
     page.mouse.down()
@@ -887,7 +907,7 @@ def test_help_explains_the_notation(opened: Opener) -> None:
         y = x * 3.0 if x < 5.0 else -x
     y.name = "y"
     for options, text in (({}, "lines=lines"), ({"lines": lines}, "the page says so")):
-        page = opened(y, **options)
+        page = opened(y, settings={"viewport": {"width": 1000, "height": 500}}, **options)
         page.click("#help")
         said = page.locator("#keys").text_content() or ""
         assert "∂y/∂value" in said

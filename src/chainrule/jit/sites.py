@@ -6,11 +6,14 @@ import dis
 from collections.abc import Iterable
 from itertools import pairwise
 from types import CodeType, FrameType
+from typing import Final
 
 from chainrule.rewriting.decisions import Decisions
 
 MAX_ROUNDS = 20
 """The runs after which all comparisons of a function are plain bools."""
+
+_IDENTITY: Final = dis.opmap["IS_OP"]
 
 Site = tuple[str, int, int]
 """A place in a program: its file, the function's first line, the instruction."""
@@ -79,9 +82,9 @@ def _kept_for_identity(code: CodeType) -> frozenset[int]:
 
 def _tests_identity(code: CodeType) -> bool:
     """Whether the code, or a function defined in it, compares with True or False by identity."""
-    before = None
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IS_OP" and before is not None and before.argval in (True, False):
-            return True
-        before = instruction if instruction.opname.startswith("LOAD") else None
+    if _IDENTITY in code.co_code[::2]:  # else it need not be taken apart, which takes long
+        for one, following in pairwise(dis.get_instructions(code)):
+            compares = following.opcode == _IDENTITY and one.opname.startswith("LOAD")
+            if compares and one.argval in (True, False):
+                return True
     return any(_tests_identity(part) for part in code.co_consts if isinstance(part, CodeType))

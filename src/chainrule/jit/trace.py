@@ -429,13 +429,13 @@ class Trace:
             recorder.speculation.check_none_left()
             if recorder.unrolled:
                 raise Unrolled
-            if inputs.met_unread:
-                raise NodesWanted
             if recorder.not_asked():
                 return False
             self.n_results = len(outputs)
             recorded = recorder.recorded
             recorded.record_all(outputs)
+            if inputs.met_unread:
+                raise NodesWanted
             nodes = recorded.captured[: self._by_captured]
             parents = [*[inputs[i] for i in self._live], *nodes]
             recorder.note_parents(parents, level)

@@ -36,9 +36,9 @@ def flags(body: Sequence[Statement], known: set[Statement] | None = None) -> set
     for x in body:
         if isinstance(x, Compute):
             picks = x.operation is rules.where
-            if picks or x.operation in JOINS:
-                if all([is_flag(y, known) for y in x.operands[picks:]]):
-                    known.add(x)
+            joins = picks or x.operation in JOINS
+            if joins and all(is_flag(y, known) for y in x.operands[picks:]):
+                known.add(x)
         elif isinstance(x, Loop):
             carried = {carry for carry in x.carries if is_flag(carry.initial, known)}
             while True:  # what holds if it held in the iteration before

@@ -21,6 +21,7 @@ const findings = new Findings(graph);
 const names = new Names(graph);
 const picture = new Picture(graph, walk, data, byId('picture'));
 let selected = null; // the node that was chosen; null while the panel follows the step
+let changed = []; // leaves with other values than Python's
 let timer = null;
 let replayed = null; // the step of the training run that the leaves show
 
@@ -144,7 +145,7 @@ function details(node, evaluated) {
   if (node in data.lines) rows.push(['made at', data.sources[data.lines[node]]]);
   if (walk.step === walk.length && !walk.unknown[node] && graph.grad[node] === 0) found.push(...whyZero(node));
   if (rows.length) found.push(make('table', {}, ...rows.map(([name, text]) => make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, text)))));
-  if (graph.isLeaf(node)) found.push(leafControls(node), nudgeControls(node));
+  if (graph.isLeaf(node)) found.push(leafControls(node), ...adviceOn(node), nudgeControls(node));
   const operands = [...new Set([...graph.operandsOf(node)].filter((p) => p >= 0))];
   if (operands.length) found.push(make('p', { className: 'soft' }, 'computed from'), list(operands, undefined, { near: node }));
   const results = graph.resultsFrom(node);
@@ -281,26 +282,45 @@ function nudgeControls(leaf) {
     const digits = (x) => full(Number(x.toPrecision(6)));
     result.textContent = `With ${names.label(leaf)} + ε, ${root()} would change by ${digits(change)}: Δ${root()} / ε = ${digits(ratio)}, gradient ${digits(grad)}. Nothing was changed.`;
   });
-  const way = graph.grad[leaf] < 0 ? 'Raise' : 'Lower';
-  const advice = walk.step === walk.length && Number.isFinite(graph.grad[leaf]) && graph.grad[leaf] !== 0
-    ? [make('p', { className: 'advice' }, `${way} ${names.label(leaf)} a little to make ${root()} smaller.`)] : [];
-  return make('div', {}, ...advice, make('div', { className: 'row' }, make('label', {}, 'ε = ', amount), button), result);
+  return make('div', { className: 'nudge' }, make('div', { className: 'row' }, make('label', {}, 'ε = ', amount), button), result);
+}
+
+// Which way makes the root smaller
+function adviceOn(leaf) {
+  const grad = graph.grad[leaf];
+  if (walk.step < walk.length || walk.unknown[leaf] || !Number.isFinite(grad) || grad === 0) return [];
+  return [make('p', {}, `${grad < 0 ? 'Raise' : 'Lower'} ${names.label(leaf)} a little to make ${root()} smaller.`)];
+}
+
+// A card's numbers anew, around the control that is in use
+function refreshCard() {
+  const held = document.activeElement.closest('#step-body .card > .leaf, #step-body .card > .nudge');
+  if (held === null) return;
+  const fresh = [...nodeCard(selected).children];
+  const at = fresh.findIndex((element) => element.classList[0] === held.classList[0]);
+  for (const element of [...held.parentElement.children]) if (element !== held) element.remove();
+  held.before(...fresh.slice(0, at));
+  held.after(...fresh.slice(at + 1));
 }
 
 function showLeaves() {
   const body = byId('leaves-body');
-  const leaves = names.inOrder(graph.leaves());
+  const all = graph.leaves();
+  const leaves = names.inOrder(all.slice(0, 100 * MOST_LEAVES)); // of more, the first
   byId('reset').addEventListener('click', resetLeaves);
   body.append(...leaves.slice(0, MOST_LEAVES).map(leafControls));
-  if (leaves.length > MOST_LEAVES) {
-    body.append(make('p', { className: 'soft' }, `and ${(leaves.length - MOST_LEAVES).toLocaleString('en')} more: search for “leaf”, or choose one in the graph`));
+  if (all.length > MOST_LEAVES) {
+    body.append(make('p', { className: 'soft' }, `and ${(all.length - MOST_LEAVES).toLocaleString('en')} more: search for “leaf”, or choose one in the graph`));
   }
 }
 
 function numbersChanged() {
+  changed = graph.leaves().filter((leaf) => graph.isMoved(leaf));
   walk.go(walk.step || walk.length); // with numbers to see
   picture.update();
-  stepChanged(!byId('step-body').contains(document.activeElement));
+  const inUse = byId('step-body').contains(document.activeElement);
+  stepChanged(!inUse);
+  if (inUse) refreshCard();
   refreshNumbers();
 }
 
@@ -319,7 +339,6 @@ function refreshNumbers() {
 function showRoot() {
   const unknown = graph.valueUnknown[graph.root] ? ' (an operation in between is not of the table: only Python can compute it)' : '';
   const value = walk.isEvaluated(graph.root) ? names.valueText(graph.root) + unknown : '?';
-  const changed = graph.leaves().filter((leaf) => graph.isMoved(leaf));
   const before = changed.length && value !== '?' ? `${compact(graph.recorded[graph.root])} → ` : '';
   byId('root-value').textContent = `${clipped(root(), 30)} = ${before}${value}`;
   byId('changed').textContent = changed.length ? `changed: ${changed.length > 3 ? `${changed.length} leaves` : changed.map((leaf) => names.place(leaf)).join(', ')}` : '';
