@@ -2,7 +2,7 @@
 
 An up-and-out call pays like a call, unless the share has touched the barrier before. The share is
 followed step by step, and an `if` ends the path where it crosses. Compiled, each lane (a path of
-the simulation) takes the branch that its own numbers take.
+the simulation) takes the branch that its own numbers take: both sides are computed, and one picked.
 
 The gradient of every path is exact: it is the derivative of what the program computed. Whether its
 mean is the derivative of the *price* is another question. That needs a payoff without jumps, and a
@@ -162,7 +162,7 @@ def times(of_path: Any, of_paths: Any, normals: Any) -> str:
     stats = of_paths.stats()
     spent = stats.trace_seconds + stats.compile_seconds
     return (
-        f"{stats.traces} paths through the code, recorded and compiled in {spent:.2f} s;"
+        f"paths through the code: {stats.traces}, recorded and compiled in {spent:.2f} s;"
         f" then {compiled * 1e6:.2f} µs a path, eagerly {eager * 1e6:,.0f} µs"
     )
 

@@ -1349,7 +1349,11 @@ def test_stats() -> None:
 
 def test_tape() -> None:
     """It can be read: inputs, constants, operations, guards, results; shared and simplified."""
-    f = cr.compile(lambda x, y: (x + y) * (x + y) - 0.0 if x < 2.0 else crmath.exp(x) * 1.0)
+
+    def branching(x: Any, y: Any) -> Any:
+        return (x + y) * (x + y) - 0.0 if x < 2.0 else crmath.exp(x) * 1.0
+
+    f = cr.compile(branching, rewrite=False)
     with pytest.raises(cr.CompileError, match="no tape yet: call the compiled function first"):
         f.tape()
     f(1.0, 3.0)
@@ -1382,7 +1386,7 @@ def test_programs(tmp_path: Path) -> None:
     outputs, failed = interpret(loaded, x.tolist())
     assert failed is None
     assert np.allclose(outputs, [value, *gradient], rtol=1e-15, atol=1e-15)
-    branch = cr.compile(lambda x: x if x < 2.0 else x * x)
+    branch = cr.compile(lambda x: x if x < 2.0 else x * x, rewrite=False)
     branch(1.0), branch(3.0)
     first, second = branch.programs()
     assert interpret(first, [3.0]) == ([], 0)
@@ -1511,7 +1515,7 @@ def test_compiling_must_pay_for_lanes(reduce: Any, monkeypatch: pytest.MonkeyPat
     mapped = cr.vmap(f, in_axes=(0, None), reduce=reduce)
     made = cr.value_and_grad(mapped) if reduce else cr.vmap(cr.value_and_grad(f), (0, None))
     points = np.random.default_rng(3).permutation([1.0 / 0.99**k * 1.0001 for k in range(200)])
-    compiled = cr.compile(made)
+    compiled = cr.compile(made, rewrite=False)
     line = f.__code__.co_firstlineno + 1
     with pytest.warns(RuntimeWarning, match=f"which part at {__file__}:{line};") as caught:
         results = [compiled(x, 1) for x in (points, points[::-1], points[:1])]
