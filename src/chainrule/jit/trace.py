@@ -212,11 +212,7 @@ class Recorder:
         self.speculation.before_guard()
         if self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
-        self._asked += 1
-        if self._asked > MAX_GUARDS:
-            raise CompileError(
-                f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
-            )
+        self._count()
         recorded = self.recorded
         numbering = recorded.numbering
         operand = recorded.record(condition)
@@ -242,8 +238,21 @@ class Recorder:
 
     def decided(self, condition: Node) -> bool | None:
         """The outcome of a condition that those asked so far decide; else None."""
+        self._count()
         recorded = self.recorded
         return self._outcomes.decided(recorded.numbering.of(recorded.record(condition)))
+
+    def _count(self) -> None:
+        """Count a comparison.
+
+        Raises:
+            CompileError: if there are so many that a loop must be endless.
+        """
+        self._asked += 1
+        if self._asked > MAX_GUARDS:
+            raise CompileError(
+                f"the function has made {MAX_GUARDS:,} comparisons in one run; does its loop end?"
+            )
 
     def _note_equality(self, condition: Node) -> None:
         """Note an == that holds on this path."""
