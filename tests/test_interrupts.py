@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -155,7 +156,7 @@ def test_an_interrupt_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None
             time.sleep(0.1)
         ended.append(True)
 
-    monkeypatch.setattr(threads, "wait", interrupted)
+    monkeypatch.setattr(concurrent.futures, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         threads.together(2, work)
     assert len(ended) == 2

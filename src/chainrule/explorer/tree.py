@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from typing import TypeGuard
 
-import numpy
-
 from chainrule.explorer.graph import LEAF, Graph
 from chainrule.explorer.variables import SUBSCRIPTS, subscript
-from chainrule.passes.grammar import Grammar
 
 WHOLE = 300
 """Up to so many nodes there are only the user's groups."""
@@ -189,6 +186,10 @@ def _loops(boxes: Sequence[int | Group], graph: Graph) -> list[int | Group]:
 
     The loops are those that :mod:`chainrule.passes.roll` finds in the recording of a run.
     """
+    import numpy  # which pictures do without
+
+    from chainrule.passes.grammar import Grammar
+
     last = [box if isinstance(box, int) else max(box.nodes()) for box in boxes]
     order = sorted(range(len(boxes)), key=lambda i: graph.nodes[last[i]]._serial)
     boxes = [boxes[i] for i in order]

@@ -107,8 +107,9 @@ class Both:
 
     def store(self, owner: Any, index: Any, value: Any) -> None:
         """Assign an element of a list or array."""
-        self._stored.append((owner, index, owner[index]))
-        owner[index] = value
+        old = owner[index]
+        owner[index] = value  # an array may be read-only
+        self._stored.append((owner, index, old))
 
     @property
     def stores(self) -> bool:
