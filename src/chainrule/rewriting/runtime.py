@@ -6,7 +6,7 @@ import builtins
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 from chainrule import picks, sorting
@@ -213,13 +213,13 @@ class Runtime:
 
     def call(self, function: Any) -> Any:
         """What is called in the place of something."""
+        found = current()
+        if found is not None and not found.uncertain:
+            if found.picks and id(function) in _ASKING:
+                return functools.partial(found.asks, function)
+            return _called_for_certain(function, found)
         from .functions import rewritten
 
-        if id(function) in _ASKING:
-            asked = current()
-            if asked is not None and asked.picks and not asked.uncertain:
-                return functools.partial(asked.asks, function)
-        found = _uncertain()
         if type(function) is BuiltinFunctionType:
             function = _PICKS.get(function, function)
         if found is None:
@@ -231,6 +231,27 @@ class Runtime:
             name = getattr(function, "__name__", type(function).__name__)
             found.refuse_here(f"{name} may have an effect")
         return other
+
+
+def _called_for_certain(function: Any, speculation: Speculation) -> Any:
+    """What is called in the place of something by all lanes; what is the same again is kept."""
+    given = (
+        *(function, getattr(function, "__defaults__", None)),
+        *(getattr(function, "__kwdefaults__", None), speculation.whole),
+    )
+    known = speculation.called.get(id(function))
+    if known is not None and all(map(operator.is_, known[0], given)):
+        return known[1]
+    from .functions import rewritten
+
+    kind = type(function)
+    found = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
+    found = rewritten(found, False)
+    if kind in (BuiltinFunctionType, type) or (
+        kind is FunctionType and function.__closure__ is None
+    ):
+        speculation.called[id(function)] = given, found
+    return found
 
 
 def _uncertain() -> Speculation | None:
