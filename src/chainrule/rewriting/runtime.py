@@ -28,6 +28,8 @@ _PICKS: Final[dict[Any, Any]] = {
 }
 _ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
 """What gives the kind of a number, or a text that tells it."""
+_MOST_CALLED: Final = 1_000
+"""Functions of which it is kept what is called in their place."""
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
     "Sub": operator.isub,
@@ -247,9 +249,9 @@ def _called_for_certain(function: Any, speculation: Speculation) -> Any:
     kind = type(function)
     found = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
     found = rewritten(found, False)
-    if kind in (BuiltinFunctionType, type) or (
-        kind is FunctionType and function.__closure__ is None
-    ):
+    if kind in (BuiltinFunctionType, type, FunctionType):
+        if len(speculation.called) >= _MOST_CALLED:  # functions that are made on the way
+            speculation.called.clear()
         speculation.called[id(function)] = given, found
     return found
 
