@@ -12,6 +12,7 @@ from typing import Any, Final
 from chainrule import picks, sorting
 from chainrule.comparing import ConditionNode, InvertedNode, negated
 from chainrule.node import Node
+from chainrule.tracing import PROGRESS
 
 from . import values
 from .decisions import Site
@@ -257,8 +258,11 @@ def _called_for_certain(function: Any, speculation: Speculation) -> Any:
 
 
 def _uncertain() -> Speculation | None:
-    found = current()
-    return found if found is not None and found.uncertain else None
+    recorder: Any = PROGRESS.recorder
+    if recorder is None:
+        return None
+    found: Speculation = recorder.speculation
+    return found if found.partial or found.sides else None  # asked often: without further calls
 
 
 def _as_condition(x: Any) -> Any:
