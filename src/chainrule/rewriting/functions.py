@@ -43,7 +43,7 @@ class Rewritten:
         self._sites = Sites()
         self._runtime = Runtime(self._sites.all)
         self._source: Source | None = None
-        self.why = _why_left(code)
+        self.why = why_left(code)
         if not self.why:
             try:
                 self._source = source_of(code, values)
@@ -98,7 +98,8 @@ class Rewritten:
         return compiled(source, tree, self.code, around)
 
 
-def _why_left(code: CodeType) -> str:
+def why_left(code: CodeType) -> str:
+    """Why functions of a code always run as they are; "" if they may be the user's."""
     file = os.path.realpath(code.co_filename)
     if file.startswith(_OTHERS) or not _PACKAGES.isdisjoint(file.split(os.sep)):
         return "it is a library's"

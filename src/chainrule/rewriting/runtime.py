@@ -6,7 +6,7 @@ import builtins
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
 from chainrule import picks, sorting
@@ -216,8 +216,12 @@ class Runtime:
 
     def call(self, function: Any) -> Any:
         """What is called in the place of something."""
-        found = current()
-        if found is not None and not found.uncertain:
+        recorder: Any = PROGRESS.recorder
+        found: Speculation | None = None if recorder is None else recorder.speculation
+        if found is not None and not found.partial and not found.sides:
+            fixed = found.fixed.get(id(function))  # first, as it is asked often
+            if fixed is not None and fixed[0] is function:
+                return fixed[1]
             if found.picks and id(function) in _ASKING:
                 return functools.partial(found.asks, function)
             return _called_for_certain(function, found)
@@ -245,12 +249,20 @@ def _called_for_certain(function: Any, speculation: Speculation) -> Any:
     known = speculation.called.get(id(function))
     if known is not None and all(map(operator.is_, known[0], given)):
         return known[1]
-    from .functions import rewritten
+    from .functions import rewritten, why_left
 
     kind = type(function)
     found = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
     found = rewritten(found, False)
-    if kind in (BuiltinFunctionType, type, FunctionType):
+    if kind is FunctionType and found is function:
+        fixed = bool(why_left(function.__code__))
+    else:  # methods of objects are made anew for each call
+        owner = getattr(function, "__self__", None)
+        fixed = kind is type or (kind is BuiltinFunctionType and isinstance(owner, ModuleType))
+    if fixed:
+        if id(function) not in _ASKING:
+            speculation.fixed[id(function)] = function, found
+    elif kind is FunctionType:
         if len(speculation.called) >= _MOST_CALLED:  # functions that are made on the way
             speculation.called.clear()
         speculation.called[id(function)] = given, found

@@ -236,6 +236,7 @@ class Speculation:
         dropped: the branches after which a variable has no value, as none could be picked.
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
+        fixed: what is called in the place of what is no function of the user's, by its id.
         called: likewise, by the id of what all lanes call, with what that was.
     """
 
@@ -251,6 +252,7 @@ class Speculation:
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
+        self.fixed: dict[int, tuple[Any, Any]] = {}
         self.called: dict[int, tuple[tuple[Any, ...], Any]] = {}
         self._ends = 0
         self._asking = False
