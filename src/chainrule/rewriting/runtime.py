@@ -242,30 +242,30 @@ class Runtime:
 
 def _called_for_certain(function: Any, speculation: Speculation) -> Any:
     """What is called in the place of something by all lanes; what is the same again is kept."""
-    given = (
-        *(function, getattr(function, "__defaults__", None)),
-        *(getattr(function, "__kwdefaults__", None), speculation.whole),
-    )
-    known = speculation.called.get(id(function))
-    if known is not None and all(map(operator.is_, known[0], given)):
-        return known[1]
+    kind = type(function)
+    if kind is FunctionType:
+        given = function, function.__defaults__, function.__kwdefaults__, speculation.whole
+        known = speculation.called.get(id(function))
+        if known is not None and all(map(operator.is_, known[0], given)):
+            return known[1]
     from .functions import rewritten, why_left
 
-    kind = type(function)
-    found = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
-    found = rewritten(found, False)
-    if kind is FunctionType and found is function:
-        fixed = bool(why_left(function.__code__))
-    else:  # methods of objects are made anew for each call
-        owner = getattr(function, "__self__", None)
-        fixed = kind is type or (kind is BuiltinFunctionType and isinstance(owner, ModuleType))
-    if fixed:
-        if id(function) not in _ASKING:
-            speculation.fixed[id(function)] = function, found
+    if kind is BuiltinFunctionType:
+        found = rewritten(_PICKS.get(function, function), False)
+        # Methods of objects are made anew for each call.
+        fixed = isinstance(function.__self__, ModuleType) and id(function) not in _ASKING
     elif kind is FunctionType:
-        if len(speculation.called) >= _MOST_CALLED:  # functions that are made on the way
-            speculation.called.clear()
-        speculation.called[id(function)] = given, found
+        found = rewritten(function, False)
+        fixed = found is function and bool(why_left(function.__code__))
+        if not fixed:
+            if len(speculation.called) >= _MOST_CALLED:  # functions that are made on the way
+                speculation.called.clear()
+            speculation.called[id(function)] = given, found
+    else:
+        found = rewritten(function, False)
+        fixed = kind is type and id(function) not in _ASKING
+    if fixed:
+        speculation.fixed[id(function)] = function, found
     return found
 
 
