@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from chainrule import rules
 from chainrule.carries import is_numeric, kind_of, leaves_of, shaped, values_in
 from chainrule.comparing import ConditionNode
-from chainrule.node import Node, apply
+from chainrule.node import Node
+from chainrule.picks import chosen
 
 if TYPE_CHECKING:
     from .trace import Recorder
@@ -49,10 +49,7 @@ def traced_cond(
     pairs = [*zip(values_in(one), values_in(other), strict=True)]
     if any(may_raise(x, condition) for pair in pairs for x in pair):
         recorder.make_plain("cond")
-    condition.asked = True
-    picked = [
-        x if x is y else apply(rules.where, (condition, _number(x), _number(y))) for x, y in pairs
-    ]
+    picked = [x if x is y else chosen(condition, x, y) for x, y in pairs]
     return (structure.unflatten(shaped(kinds, picked)),)
 
 
@@ -61,6 +58,8 @@ def may_raise(x: Any, since: Node) -> bool:
     waiting = [x]
     seen: set[int] = set()
     for y in waiting:
+        if isinstance(y, tuple):
+            waiting += y
         if not isinstance(y, Node) or y._serial <= since._serial or id(y) in seen:
             continue
         seen.add(id(y))
@@ -68,7 +67,3 @@ def may_raise(x: Any, since: Node) -> bool:
             return True
         waiting += y.operands
     return False
-
-
-def _number(x: Any) -> Any:
-    return x if isinstance(x, Node) else float(x)

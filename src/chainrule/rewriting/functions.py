@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 from operator import is_
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
@@ -14,17 +14,13 @@ from chainrule.transforms import Transformed
 
 from .decisions import RUNTIME
 from .runtime import Runtime
-from .source import NoSource, Source, compiled, source_of
+from .source import NoSource, Source, compiled, is_librarys, source_of
 from .tree import Rewriter, Sites
 
+_MOST_MADE: Final = 1_000
+"""Functions of a trace that are kept."""
 _MOST: Final = 10_000
 """Functions of which it is kept how they are rewritten."""
-_OTHERS: Final = tuple(
-    os.path.join(os.path.dirname(os.path.realpath(file)), "")
-    for file in (os.path.dirname(__file__), os.__file__)
-)
-_PACKAGES: Final = {"site-packages", "dist-packages"}
-"""Where no functions of the user's are."""
 
 
 class Rewritten:
@@ -41,14 +37,11 @@ class Rewritten:
         self._forms: dict[bool, CodeType | None] = {}
         self.harmful = ""
         self._sites = Sites()
-        self._runtime = Runtime(self._sites.all)
+        self._runtime = Runtime(self._sites.all, rewritten)
         self._source: Source | None = None
-        self.why = why_left(code)
-        if not self.why:
-            try:
+        if not is_librarys(code):
+            with contextlib.suppress(NoSource):
                 self._source = source_of(code, values)
-            except NoSource as error:
-                self.why = str(error)
 
     def function(self, of: FunctionType, whole: bool) -> FunctionType | None:
         """A function of this code as it is traced; None where it stays as it is.
@@ -74,8 +67,9 @@ class Rewritten:
         made.__dict__ = of.__dict__
         for name in ("__qualname__", "__doc__", "__module__"):
             setattr(made, name, getattr(of, name))
-        if of.__closure__ is None:  # there are few of the code
-            made_of[id(of), whole] = given, made
+        if len(made_of) >= _MOST_MADE:  # of functions that are made on the way
+            made_of.clear()
+        made_of[id(of), whole] = given, made
         return made
 
     def _form(self, whole: bool) -> CodeType | None:
@@ -91,19 +85,10 @@ class Rewritten:
         rewriter = Rewriter(source, self.code, whole, self._sites)
         tree = rewriter.function()
         if tree is None:
-            self.why = rewriter.why
             return None
         self.harmful = rewriter.harmful
         around = (*self.code.co_freevars, RUNTIME)
         return compiled(source, tree, self.code, around)
-
-
-def why_left(code: CodeType) -> str:
-    """Why functions of a code always run as they are; "" if they may be the user's."""
-    file = os.path.realpath(code.co_filename)
-    if file.startswith(_OTHERS) or not _PACKAGES.isdisjoint(file.split(os.sep)):
-        return "it is a library's"
-    return ""
 
 
 _LOCK: Final = forking.lock()

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy
 
-from chainrule import rules
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.indices import IndexNode
-from chainrule.node import Node, apply
+from chainrule.node import Node
+from chainrule.picks import chosen
 from chainrule.whole import LARGEST_WHOLE, WholeNode
 
 
@@ -39,12 +39,12 @@ def pick(condition: Any, first: Any, second: Any) -> Any:
     if _is_truth(first) and _is_truth(second):
         return _truth(condition, first, second)
     if _is_whole(first) and _is_whole(second):
-        picked = apply(rules.where, (condition, _number(first), _number(second)))
+        picked = chosen(condition, first, second)
         bounds = [x for x in (_bound(first), _bound(second)) if x is not None]
         return IndexNode.of(picked, max(bounds) if len(bounds) == 2 else None)
     if not (_is_picked(first) and _is_picked(second)):
         return UNBOUND
-    return apply(rules.where, (condition, _number(first), _number(second)))
+    return chosen(condition, first, second)
 
 
 def _truth(condition: Any, first: Any, second: Any) -> Any:
@@ -76,7 +76,3 @@ def _is_picked(x: Any) -> bool:
     if type(x) is int:
         return abs(x) <= LARGEST_WHOLE
     return type(x) is float or type(x) is numpy.float64
-
-
-def _number(x: Any) -> Any:
-    return x if isinstance(x, Node) else float(x)

@@ -18,6 +18,7 @@ from . import values
 from .decisions import Site
 from .exits import Exit
 from .picking import UNBOUND
+from .source import is_librarys
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
@@ -29,8 +30,6 @@ _PICKS: Final[dict[Any, Any]] = {
 }
 _ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
 """What gives the kind of a number, or a text that tells it."""
-_MOST_CALLED: Final = 1_000
-"""Functions of which it is kept what is called in their place."""
 _IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "Add": operator.iadd,
     "Sub": operator.isub,
@@ -77,13 +76,15 @@ class Runtime:
 
     Args:
         sites: where it branches.
+        rewritten: gives what is called in the place of a function, which may be in vain.
     """
 
     UNBOUND = UNBOUND
     NameError = NameError
 
-    def __init__(self, sites: Sequence[Site]) -> None:
+    def __init__(self, sites: Sequence[Site], rewritten: Callable[[Any, bool], Any]) -> None:
         self._sites = sites
+        self._rewritten = rewritten
 
     # Branches
 
@@ -224,49 +225,35 @@ class Runtime:
                 return fixed[1]
             if found.picks and id(function) in _ASKING:
                 return functools.partial(found.asks, function)
-            return _called_for_certain(function, found)
-        from .functions import rewritten
-
+            return self._called_for_certain(function, found)
         if type(function) is BuiltinFunctionType:
             function = _PICKS.get(function, function)
         if found is None:
-            return rewritten(function, False)
+            return self._rewritten(function, False)
         if values.is_pure(function):
             return functools.partial(found.pure, function)
-        other = rewritten(function, True)
+        other = self._rewritten(function, True)
         if other is None:
             name = getattr(function, "__name__", type(function).__name__)
             found.refuse_here(f"{name} may have an effect")
         return other
 
-
-def _called_for_certain(function: Any, speculation: Speculation) -> Any:
-    """What is called in the place of something by all lanes; what is the same again is kept."""
-    kind = type(function)
-    if kind is FunctionType:
-        given = function, function.__defaults__, function.__kwdefaults__, speculation.whole
-        known = speculation.called.get(id(function))
-        if known is not None and all(map(operator.is_, known[0], given)):
-            return known[1]
-    from .functions import rewritten, why_left
-
-    if kind is BuiltinFunctionType:
-        found = rewritten(_PICKS.get(function, function), False)
-        # Methods of objects are made anew for each call.
-        fixed = isinstance(function.__self__, ModuleType) and id(function) not in _ASKING
-    elif kind is FunctionType:
-        found = rewritten(function, False)
-        fixed = found is function and bool(why_left(function.__code__))
-        if not fixed:
-            if len(speculation.called) >= _MOST_CALLED:  # functions that are made on the way
-                speculation.called.clear()
-            speculation.called[id(function)] = given, found
-    else:
-        found = rewritten(function, False)
-        fixed = kind is type and id(function) not in _ASKING
-    if fixed:
-        speculation.fixed[id(function)] = function, found
-    return found
+    def _called_for_certain(self, function: Any, speculation: Speculation) -> Any:
+        """What all lanes call in the place of something; kept of what is not the user's."""
+        kind = type(function)
+        if kind is BuiltinFunctionType:
+            found = self._rewritten(_PICKS.get(function, function), False)
+            # Methods of objects are made anew for each call.
+            fixed = isinstance(function.__self__, ModuleType) and id(function) not in _ASKING
+        elif kind is FunctionType:
+            found = self._rewritten(function, False)
+            fixed = found is function and is_librarys(function.__code__)
+        else:
+            found = self._rewritten(function, False)
+            fixed = kind is type and id(function) not in _ASKING
+        if fixed:
+            speculation.fixed[id(function)] = function, found
+        return found
 
 
 def _uncertain() -> Speculation | None:

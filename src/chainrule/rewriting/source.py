@@ -12,6 +12,7 @@ import ast
 import contextlib
 import copy
 import linecache
+import os
 from collections.abc import Iterator
 from functools import reduce
 from operator import or_
@@ -30,6 +31,13 @@ _NESTED: Final = 0x10
 _OWN_FLAGS: Final = ~(_NESTED | _FUTURE)
 
 Function = ast.FunctionDef | ast.Lambda
+
+_OTHERS: Final = tuple(
+    os.path.join(os.path.dirname(os.path.realpath(file)), "")
+    for file in (os.path.dirname(__file__), os.__file__)
+)
+_PACKAGES: Final = {"site-packages", "dist-packages"}
+"""Where no functions of the user's are."""
 
 
 class Source(NamedTuple):
@@ -152,6 +160,12 @@ def _constant_key(x: object) -> Any:
         return frozenset(map(_constant_key, x))
     text = x.rpartition("<locals>.")[2] if isinstance(x, str) else repr(x)  # a qualified name
     return type(x), text
+
+
+def is_librarys(code: CodeType) -> bool:
+    """Whether functions of a code are not the user's: they always run as they are."""
+    file = os.path.realpath(code.co_filename)
+    return file.startswith(_OTHERS) or not _PACKAGES.isdisjoint(file.split(os.sep))
 
 
 class _File(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy
 
 from chainrule.comparing import ConditionNode, negated
+from chainrule.jit.branches import may_raise
 from chainrule.jit.indices import IndexNode
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
@@ -180,7 +181,7 @@ class Both:
     def _check(self, values: Sequence[Any]) -> None:
         if Node(0.0)._serial - self._since._serial > LONG:
             self._speculation.long(self.site)
-        if any(_may_raise(x, self._since) for x in values):
+        if any(may_raise(x, self._since) for x in values):
             self._speculation.refuse([self.site], "a look-up in it may fail")
 
 
@@ -204,22 +205,6 @@ def _place(owner: Any, index: Any) -> tuple[int, int]:
     return 0, start + sum(i % size * stride for i, size, stride in steps)
 
 
-def _may_raise(x: Any, since: Node) -> bool:
-    """Whether a value that is younger than a node takes an operation that may not run in vain."""
-    waiting = [x]
-    seen: set[int] = set()
-    for y in waiting:
-        if isinstance(y, tuple):
-            waiting += y
-        if not isinstance(y, Node) or y._serial <= since._serial or id(y) in seen:
-            continue
-        seen.add(id(y))
-        if y._operation is not None and y._operation.can_raise:
-            return True
-        waiting += y.operands
-    return False
-
-
 class Speculation:
     """The branches of a trace whose sides are both computed.
 
@@ -237,7 +222,6 @@ class Speculation:
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
         fixed: what is called in the place of what is no function of the user's, by its id.
-        called: likewise, by the id of what all lanes call, with what that was.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -253,7 +237,6 @@ class Speculation:
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
         self.fixed: dict[int, tuple[Any, Any]] = {}
-        self.called: dict[int, tuple[tuple[Any, ...], Any]] = {}
         self._ends = 0
         self._asking = False
 

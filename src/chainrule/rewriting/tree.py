@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from chainrule.annotations import line_text
 
 from .decisions import RUNTIME, Site
-from .harmless import assigned, exits, own, parts_of, stored, why_not
+from .harmless import EXITS, assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
 
@@ -51,7 +51,6 @@ class Rewriter:
         sites: the places where it branches.
 
     Attributes:
-        why: why it is not rewritten.
         harmful: why a call of it must not be in vain; "" where it may be.
     """
 
@@ -61,7 +60,6 @@ class Rewriter:
         self._whole = whole
         self._sites = sites
         self._count = 0
-        self.why = ""
         self.harmful = ""
         self._checked = whole  # whether what is used may be in vain
         self._in_iterable = 0
@@ -85,12 +83,10 @@ class Rewriter:
         code = self._code
         names = {*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars}
         if _LOOKS & names or any(name.startswith(RUNTIME) for name in names):
-            self.why = "it looks at its own variables"
-            return None
+            return None  # it looks at its own variables
         tree: Any = copy.copy(self._source.tree)
         body = tree.body if isinstance(tree.body, list) else [tree.body]
         if any(isinstance(node, _UNUSUAL) for node in own(body)):
-            self.why = "it is a generator"
             return None
         self.harmful = why_not(body, self._outside)
         if isinstance(tree, ast.Lambda):
@@ -138,7 +134,7 @@ class Rewriter:
                 return self._stores(node, elements)
         if isinstance(node, (ast.For, ast.While)):
             return self._loop(node)
-        if self._frame and isinstance(node, (ast.Return, ast.Break, ast.Continue)):
+        if self._frame and isinstance(node, EXITS):
             return self._exit(node)
         made = copy.copy(node)
         for name, value in ast.iter_fields(node):
@@ -747,9 +743,8 @@ def _count_of_arguments(code: CodeType) -> int:
 
 def _common(one: set[str], body: list[Any], other: set[str], orelse: list[Any]) -> set[str]:
     """The names that have a value after either side, of those after which it goes on."""
-    leaves = (ast.Return, ast.Raise, ast.Break, ast.Continue)
-    if body and isinstance(body[-1], leaves):
+    if body and isinstance(body[-1], (*EXITS, ast.Raise)):
         return other
-    if orelse and isinstance(orelse[-1], leaves):
+    if orelse and isinstance(orelse[-1], (*EXITS, ast.Raise)):
         return one
     return one & other

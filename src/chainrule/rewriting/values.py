@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import math as python_math
 from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
@@ -119,7 +118,6 @@ def _is_of_math(x: Any) -> bool:
 
 
 _PURE: Final = _pure()
-_KEPT: Final = builtins  # whose functions keep their ids
 _INPUTS: Final = {"where": 3, "clip": 3, "dot": 2, "inner": 2, "outer": 2, "full_like": 2}
 """How many arguments of NumPy's functions may be arrays that are read; of others it is one."""
 _ASIDE: Final = (len, isinstance, list, tuple, zip, enumerate, reversed)
