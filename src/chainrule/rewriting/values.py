@@ -44,63 +44,18 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
     dict: frozenset(["get", "items", "keys", "values", "copy"]),
     numpy.ndarray: frozenset(
         [
-            "sum",
-            "mean",
-            "dot",
-            "copy",
-            "reshape",
-            "ravel",
-            "flatten",
-            "max",
-            "min",
-            "prod",
-            "cumsum",
-            "transpose",
-            "tolist",
+            *("sum", "mean", "dot", "copy", "reshape", "ravel", "flatten", "max", "min", "prod"),
+            *("cumsum", "transpose", "tolist"),
         ]
     ),
 }
-_ARRAYS: Final = [
-    "abs",
-    "all",
-    "any",
-    "arange",
-    "array",
-    "asarray",
-    "clip",
-    "concatenate",
-    "copy",
-    "cos",
-    "cumprod",
-    "cumsum",
-    "diff",
-    "dot",
-    "exp",
-    "eye",
-    "full",
-    "inner",
-    "linspace",
-    "log",
-    "max",
-    "mean",
-    "min",
-    "ones",
-    "outer",
-    "prod",
-    "sin",
-    "sqrt",
-    "stack",
-    "sum",
-    "tanh",
-    "where",
-    "zeros",
-    "zeros_like",
-    "ones_like",
-    "full_like",
-    "empty",
-    "maximum",
-    "minimum",
-]
+_ARRAYS: Final[tuple[Any, ...]] = (
+    *(numpy.all, numpy.any, numpy.arange, numpy.array, numpy.asarray, numpy.clip),
+    *(numpy.concatenate, numpy.copy, numpy.cumprod, numpy.cumsum, numpy.diff, numpy.dot),
+    *(numpy.empty, numpy.eye, numpy.full, numpy.full_like, numpy.inner, numpy.linspace),
+    *(numpy.max, numpy.mean, numpy.min, numpy.ones, numpy.ones_like, numpy.outer, numpy.prod),
+    *(numpy.stack, numpy.sum, numpy.where, numpy.zeros, numpy.zeros_like),
+)
 
 
 def _pure() -> set[int]:
@@ -108,8 +63,7 @@ def _pure() -> set[int]:
     functions.append(sorting.sorted_of)
     for module in (math, python_math):
         functions += [x for x in vars(module).values() if callable(x) and _is_of_math(x)]
-    functions += [getattr(numpy, name) for name in _ARRAYS]
-    return {id(x) for x in functions}
+    return {id(x) for x in (*functions, *_ARRAYS)}
 
 
 def _is_of_math(x: Any) -> bool:
