@@ -13,9 +13,10 @@ from chainrule.tracing import PROGRESS
 from chainrule.transforms import Transformed
 
 from .decisions import RUNTIME
+from .expressions import Sites
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, is_librarys, source_of
-from .tree import Rewriter, Sites
+from .tree import Rewriter
 
 _MOST_MADE: Final = 1_000
 """Functions of a trace that are kept."""

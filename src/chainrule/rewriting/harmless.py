@@ -17,7 +17,7 @@ _EXPRESSIONS: Final = (
     *(ast.DictComp, ast.GeneratorExp, ast.comprehension, ast.arguments, ast.arg),
     *(ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context),
 )
-_SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 EXITS: Final = (ast.Return, ast.Break, ast.Continue)
 _WHAT: Final[dict[type[ast.AST], str]] = {
     ast.Raise: "an exception is raised",
@@ -137,7 +137,7 @@ def own(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
         yield node
         if isinstance(node, ast.comprehension):
             waiting += [node.iter, *node.ifs]
-        elif not isinstance(node, _SCOPES):
+        elif not isinstance(node, SCOPES):
             waiting += ast.iter_child_nodes(node)
 
 
@@ -158,7 +158,7 @@ def exits(nodes: Iterable[ast.stmt]) -> set[type[ast.stmt]]:
             isinstance(node, (ast.Break, ast.Continue)) and not in_loop
         ):
             found.add(type(node))
-        if isinstance(node, _SCOPES) or not isinstance(node, (ast.stmt, ast.excepthandler)):
+        if isinstance(node, SCOPES) or not isinstance(node, (ast.stmt, ast.excepthandler)):
             continue
         loop = isinstance(node, (ast.For, ast.While, ast.AsyncFor))
         for name, value in ast.iter_fields(node):

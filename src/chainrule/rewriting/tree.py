@@ -1,47 +1,23 @@
-"""The rewritten syntax tree of a function.
-
-What the new tree calls is in :mod:`.runtime`, under the name ``_chainrule``. Every new node of a
-tree has the place of the one that it stands for, so that lines stay what they are.
-"""
+"""The rewritten syntax tree of a function: its statements."""
 
 from __future__ import annotations
 
 import ast
 import copy
 from types import CodeType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
-from chainrule.annotations import line_text
-
-from .decisions import RUNTIME, Site
-from .harmless import EXITS, assigned, exits, own, parts_of, stored, why_not
+from .decisions import RUNTIME
+from .expressions import Expressions, Sites, named, placed
+from .harmless import EXITS, SCOPES, assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
 
-T = TypeVar("T", bound=ast.AST)
 _LOOKS: Final = frozenset(["locals", "vars", "dir", "eval", "exec", "globals", "breakpoint"])
-_LOOKING: Final = (ast.In, ast.NotIn, ast.Eq, ast.NotEq)
-"""Comparisons that look into lists and their like."""
 _UNUSUAL: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
-_SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
-class Sites:
-    """The places where a function branches, by number and by where they stand in its tree."""
-
-    def __init__(self) -> None:
-        self.all: list[Site] = []
-        self._numbers: dict[Any, int] = {}
-
-    def number(self, key: Any, site: Site) -> int:
-        """The number of a place, which may be new."""
-        number = self._numbers.setdefault(key, len(self.all))
-        if number == len(self.all):
-            self.all.append(site)
-        return number
-
-
-class Rewriter:
+class Rewriter(Expressions):
     """Rewrites the tree of a function.
 
     Args:
@@ -55,28 +31,15 @@ class Rewriter:
     """
 
     def __init__(self, source: Source, code: CodeType, whole: bool, sites: Sites) -> None:
-        self._source = source
-        self._code = code
+        super().__init__(source, code, whole, sites)
         self._whole = whole
-        self._sites = sites
-        self._count = 0
         self.harmful = ""
-        self._checked = whole  # whether what is used may be in vain
-        self._in_iterable = 0
         tree = source.tree
-        body = tree.body if isinstance(tree.body, list) else [tree.body]
-        self._outside = frozenset(
-            name
-            for node in own(body)
-            if isinstance(node, (ast.Global, ast.Nonlocal))
-            for name in node.names
-        )
         self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
-        statements = tree.body if isinstance(tree, ast.FunctionDef) else []
-        self._leaving = Leaving(statements, self._outside)
+        self._statements = tree.body if isinstance(tree, ast.FunctionDef) else []
+        self._leaving = Leaving(self._statements, self._outside)
         self._frame = ""  # the names of exits: of the function, of loops and their iterations
         self._loops: list[_Exits] = []
-        self._sources: dict[int, tuple[str, bool]] = {}  # what loops go through, by id
 
     def function(self) -> Any:
         """The tree; None where the function stays as it is."""
@@ -106,10 +69,10 @@ class Rewriter:
         begins = self._assign(tree.body[0], self._frame, self._call(tree.body[0], "frame"))
         place = 1 if ast.get_docstring(tree, clean=False) is not None else 0
         tree.body.insert(place, begins)
-        if not leaves(self._source.tree.body):  # type: ignore[arg-type]
+        if not leaves(self._statements):
             last = tree.body[-1]
             none = self._call_of(last, self._frame, "returned", ast.Constant(None))
-            tree.body.append(_placed(ast.Return(none), last))
+            tree.body.append(placed(ast.Return(none), last))
 
     # Statements
 
@@ -120,7 +83,7 @@ class Rewriter:
         return found
 
     def _statement(self, node: ast.stmt) -> list[ast.stmt]:
-        if isinstance(node, _SCOPES):
+        if isinstance(node, SCOPES):
             self._bound.add(node.name)
             return [node]
         if isinstance(node, ast.If):
@@ -158,8 +121,8 @@ class Rewriter:
         """A ``with``, after which it is seen whether it has caught an exception."""
         name = self._new()
         made.body.append(self._assign(made, name, ast.Constant(True)))
-        caught = ast.If(ast.UnaryOp(ast.Not(), _name(name)), [self._do(made, "caught")], [])
-        return [self._assign(made, name, ast.Constant(False)), made, _placed(caught, made)]
+        caught = ast.If(ast.UnaryOp(ast.Not(), named(name)), [self._do(made, "caught")], [])
+        return [self._assign(made, name, ast.Constant(False)), made, placed(caught, made)]
 
     def _list(self, values: list[Any]) -> list[Any]:
         """The parts of a statement: statements, expressions and what holds some."""
@@ -247,17 +210,6 @@ class Rewriter:
             found.append(self._do_of(node, ends.loop, "end"))
         return found
 
-    def _source_of(self, node: ast.expr, loop: str) -> ast.expr:
-        """What a loop goes through: if it may be left, nothing that others go through too."""
-        waiting: list[ast.expr] = [node] if loop else []
-        for x in waiting:
-            self._sources[id(x)] = loop, x is node
-            if isinstance(x, ast.Call):
-                waiting += [y.value if isinstance(y, ast.Starred) else y for y in x.args]
-            elif isinstance(x, ast.GeneratorExp):
-                waiting += [y.iter for y in x.generators]
-        return self._expression(node)
-
     def _kept(self, node: ast.For | ast.While, names: list[str]) -> list[str]:
         """The variables of a loop that may be used after it."""
         if isinstance(node, ast.For):
@@ -278,24 +230,24 @@ class Rewriter:
         """Statements that end a loop where all lanes have left it."""
         asks: list[ast.stmt] = []
         if returned:
-            value = ast.Return(ast.Attribute(_name(self._frame), "value", ast.Load()))
-            test = self._call_of(node, self._frame, "over", _name(ends.loop))
-            asks.append(_placed(ast.If(test, [value], []), node))
+            value = ast.Return(ast.Attribute(named(self._frame), "value", ast.Load()))
+            test = self._call_of(node, self._frame, "over", named(ends.loop))
+            asks.append(placed(ast.If(test, [value], []), node))
         if broken:
-            test = self._call_of(node, ends.loop, "over", _name(ends.loop))
-            asks.append(_placed(ast.If(test, [ast.Break()], []), node))
+            test = self._call_of(node, ends.loop, "over", named(ends.loop))
+            asks.append(placed(ast.If(test, [ast.Break()], []), node))
         if not asks:
             return []
         turns = self._call_of(node, ends.loop, "turns")
-        return [_placed(ast.If(turns, asks, []), node)]
+        return [placed(ast.If(turns, asks, []), node)]
 
     def _settled(self, node: ast.AST, owner: str, names: list[str]) -> list[ast.stmt]:
         """Statements that give variables what they are where lanes have left before others."""
         if not names:
             return []
         before, values = self._values(node, names)
-        settled = self._call_of(node, owner, "settled", *values.elts)  # type: ignore[attr-defined]
-        gives = _placed(ast.Assign([self._tuple(names, ast.Store())], settled), node)
+        settled = self._call_of(node, owner, "settled", *values.elts)
+        gives = placed(ast.Assign([self._tuple(names, ast.Store())], settled), node)
         return [self._when(node, owner, "partial", [*before, gives, *self._unbound(node, names)])]
 
     def _exit(self, node: ast.Return | ast.Break | ast.Continue) -> list[ast.stmt]:
@@ -304,22 +256,22 @@ class Rewriter:
         if isinstance(made, ast.Return):
             value = ast.Constant(None) if made.value is None else self._expression(made.value)
             test = self._call_of(node, self._frame, "leaves", value)
-            made.value = ast.Attribute(_name(self._frame), "value", ast.Load())
-            return [_placed(ast.If(test, [_placed(made, node)], []), node)]
+            made.value = ast.Attribute(named(self._frame), "value", ast.Load())
+            return [placed(ast.If(test, [placed(made, node)], []), node)]
         ends = self._loops[-1]
         owner = ends.loop if isinstance(node, ast.Break) else ends.turn
         names = ends.kept if isinstance(node, ast.Break) else ends.names
         if not owner:
             return [made]
         before, values = self._values(node, names)
-        test = self._call_of(node, owner, "leaves", *values.elts)  # type: ignore[attr-defined]
+        test = self._call_of(node, owner, "leaves", *values.elts)
         settled = self._settled(node, owner, names) if isinstance(node, ast.Continue) else []
-        return [*before, _placed(ast.If(test, [*settled, made], []), node)]
+        return [*before, placed(ast.If(test, [*settled, made], []), node)]
 
     def _nothing_left(self, node: ast.If) -> list[ast.stmt]:
         """What follows a branch both of whose sides leave: nothing, for no lanes are left."""
         kinds = exits([*node.body, *node.orelse])
-        made: ast.stmt = ast.Return(ast.Attribute(_name(self._frame), "value", ast.Load()))
+        made: ast.stmt = ast.Return(ast.Attribute(named(self._frame), "value", ast.Load()))
         owner, settled = self._frame, []
         if kinds & {ast.Break, ast.Continue}:
             ends = self._loops[-1]
@@ -328,7 +280,7 @@ class Rewriter:
                 settled = self._settled(node, owner, ends.names)
             else:
                 owner, made = ends.loop, ast.Break()
-        return [self._when(node, owner, "certain", [*settled, _placed(made, node)])]
+        return [self._when(node, owner, "certain", [*settled, placed(made, node)])]
 
     def _stores(
         self, node: ast.Assign | ast.AugAssign, elements: list[ast.Subscript]
@@ -338,7 +290,7 @@ class Rewriter:
         if isinstance(node, ast.AugAssign):
             names = [self._new(), self._new()]
             before = list(map(self._assign, [node, node], names, places[0]))
-            owner, index = map(_name, names)
+            owner, index = map(named, names)
             old = self._call(node, "value", ast.Subscript(owner, index, ast.Load()))
             symbol = ast.Constant(type(node.op).__name__)
             new = self._call(node, "changed", symbol, old, self._expression(node.value))
@@ -347,12 +299,12 @@ class Rewriter:
         names = [self._new() for _ in elements]
         target: Any = copy.copy(node.targets[0])
         if isinstance(target, (ast.Tuple, ast.List)):
-            target.elts = [_name(name, ast.Store()) for name in names]
+            target.elts = [named(name, ast.Store()) for name in names]
         else:
-            target = _name(names[0], ast.Store())
-        gives = _placed(ast.Assign([target], value), node)
+            target = named(names[0], ast.Store())
+        gives = placed(ast.Assign([target], value), node)
         stores = zip(names, places, strict=True)
-        return [gives, *[self._do(node, "store", _name(name), *place) for name, place in stores]]
+        return [gives, *[self._do(node, "store", named(name), *place) for name, place in stores]]
 
     def _changed(self, node: ast.AugAssign) -> ast.stmt:
         name = node.target
@@ -406,8 +358,8 @@ class Rewriter:
         after, self._bound = self._bound, set(before)
         again, values = self._values(node, names, after)
         swap = ast.Assign(
-            [ast.Tuple([self._tuple(names, ast.Store()), _name(kept, ast.Store())], ast.Store())],
-            ast.Tuple([_name(kept), values], ast.Load()),
+            [ast.Tuple([self._tuple(names, ast.Store()), named(kept, ast.Store())], ast.Store())],
+            ast.Tuple([named(kept), values], ast.Load()),
         )
         flips = [*again, swap, *self._unbound(node, names), self._do_of(node, m, "flip")]
         found.append(self._when(node, m, "both", flips))
@@ -418,41 +370,41 @@ class Rewriter:
         ends = [self._do_of(node, m, "end")]
         target = self._tuple(names, ast.Store())
         if leaves(orelse) and not leaves(body):
-            ends += [ast.Assign([target], _name(kept)), *self._unbound(node, names)]
+            ends += [ast.Assign([target], named(kept)), *self._unbound(node, names)]
         elif names and not leaves(body):
-            merged = self._call_of(node, m, "merged", _name(kept), values)
+            merged = self._call_of(node, m, "merged", named(kept), values)
             ends = [*again, ast.Assign([target], merged), *self._unbound(node, names)]
         found.append(self._when(node, m, "both", ends))
         if self._frame and leaves(body) and leaves(orelse):
             found.append(self._when(node, m, "both", self._nothing_left(node)))
-        return [_placed(x, node) for x in found]
+        return [placed(x, node) for x in found]
 
     # Variables that may have no value
 
     def _values(
         self, node: ast.AST, names: list[str], bound: set[str] | None = None
-    ) -> tuple[list[ast.stmt], ast.expr]:
+    ) -> tuple[list[ast.stmt], ast.Tuple]:
         """Statements, and a tuple of what names stand for after these."""
         bound = self._bound if bound is None else bound
         before: list[ast.stmt] = []
         parts: list[ast.expr] = []
         for name in names:
             if name in bound:
-                parts.append(_name(name))
+                parts.append(named(name))
                 continue
             own_name = f"{RUNTIME}_v_{name}"
             none = [self._assign(node, own_name, self._no_value(node))]
             handler = ast.ExceptHandler(self._attribute(node, "NameError"), None, none)
-            before.append(ast.Try([self._assign(node, own_name, _name(name))], [handler], [], []))
-            parts.append(_name(own_name))
+            before.append(ast.Try([self._assign(node, own_name, named(name))], [handler], [], []))
+            parts.append(named(own_name))
         return before, ast.Tuple(parts, ast.Load())
 
     def _unbound(self, node: ast.AST, names: list[str]) -> list[ast.stmt]:
         """Statements by which names that stand for no value have none."""
         return [
             ast.If(
-                ast.Compare(_name(name), [ast.Is()], [self._no_value(node)]),
-                [ast.Delete([_name(name, ast.Del())])],
+                ast.Compare(named(name), [ast.Is()], [self._no_value(node)]),
+                [ast.Delete([named(name, ast.Del())])],
                 [],
             )
             for name in names
@@ -460,247 +412,6 @@ class Rewriter:
 
     def _no_value(self, node: ast.AST) -> ast.expr:
         return self._attribute(node, "UNBOUND")
-
-    # Expressions
-
-    def _expression(self, node: ast.expr) -> ast.expr:
-        method = getattr(self, f"_of_{type(node).__name__}", None)
-        made: ast.expr = self._parts(node) if method is None else method(node)
-        if id(node) not in self._sources:
-            return made
-        loop, whole = self._sources[id(node)]
-        name = (
-            node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-        )
-        fresh = isinstance(node, ast.GeneratorExp) or name in ("zip", "enumerate", "reversed")
-        return self._call(node, "source", _name(loop), made, *map(ast.Constant, (whole, fresh)))
-
-    def _parts(self, node: Any) -> Any:
-        """The same with other parts."""
-        made = copy.copy(node)
-        for name, value in ast.iter_fields(node):
-            if isinstance(value, ast.expr):
-                setattr(made, name, self._expression(value))
-            elif isinstance(value, list):
-                setattr(made, name, [self._part(x) for x in value])
-        return made
-
-    def _part(self, x: Any) -> Any:
-        if isinstance(x, ast.expr):
-            return self._expression(x)
-        return self._parts(x) if isinstance(x, ast.keyword) else x
-
-    def _of_Lambda(self, node: ast.Lambda) -> ast.expr:
-        return node
-
-    def _comprehension(self, node: Any) -> Any:
-        made = copy.copy(node)
-        made.generators = []
-        for generator in node.generators:
-            other = copy.copy(generator)
-            self._in_iterable += 1
-            other.iter = self._expression(generator.iter)
-            self._in_iterable -= 1
-            other.ifs = [self._expression(x) for x in generator.ifs]
-            made.generators.append(other)
-        for name in ("elt", "key", "value"):
-            if hasattr(node, name):
-                setattr(made, name, self._expression(getattr(node, name)))
-        return made
-
-    _of_ListComp = _of_SetComp = _of_DictComp = _of_GeneratorExp = _comprehension
-
-    def _of_Name(self, node: ast.Name) -> ast.expr:
-        if not self._checked or not isinstance(node.ctx, ast.Load):
-            return node
-        return self._call(node, "value", node)
-
-    def _of_Attribute(self, node: ast.Attribute) -> Any:
-        if not self._checked or not isinstance(node.ctx, ast.Load):
-            return self._parts(node)
-        return self._call(node, "value", self._member(node))
-
-    def _member(self, node: ast.Attribute) -> ast.expr:
-        """An attribute, of whose owner nothing is used but this."""
-        whole = node.value
-        if isinstance(whole, ast.Attribute):
-            whole = self._member(whole)
-        elif not isinstance(whole, ast.Name):
-            whole = self._expression(whole)
-        return self._call(node, "attribute", whole, ast.Constant(self._mangled(node.attr)))
-
-    def _of_Subscript(self, node: ast.Subscript) -> ast.expr:
-        made: ast.expr = self._parts(node)
-        if not self._checked or not isinstance(node.ctx, ast.Load):
-            return made
-        return self._call(node, "value", made)
-
-    def _of_Starred(self, node: ast.Starred) -> Any:
-        made = self._parts(node)
-        if self._checked and isinstance(node.ctx, ast.Load):
-            made.value = self._call(node, "starred", made.value)
-        return made
-
-    def _mangled(self, name: str) -> str:
-        """A name as it is in the class around the function."""
-        around = self._source.class_name.lstrip("_")
-        if not around or not name.startswith("__") or name.endswith("__"):
-            return name
-        return f"_{around}{name}"
-
-    def _of_Call(self, node: ast.Call) -> ast.expr:
-        made: ast.Call = self._parts(node)
-        made.func = node.func
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name == "super":
-            return made
-        if isinstance(node.func, ast.Attribute) and self._checked:
-            made.func = self._member(node.func)
-        elif not name:
-            made.func = self._expression(node.func)
-        if name in ("any", "all") and len(node.args) == 1 and not self._why_here():
-            (given,) = node.args
-            if (
-                isinstance(given, ast.GeneratorExp)
-                and not why_not([given], self._outside)
-                and not any(isinstance(x, ast.NamedExpr) for x in ast.walk(given))
-            ):
-                number = ast.Constant(self._site(node, name, True, ""))
-                m = self._new()
-                checked, self._checked = self._checked, True
-                made.args = [self._source_of(given, m)]
-                self._checked = checked
-                search = self._call(node.func, "search", number, made.func)
-                made.func = self._begun(node.func, m, search)
-                return made
-        made.func = self._call(node.func, "call", made.func)
-        return self._call(node, "value", made) if self._checked else made
-
-    def _of_IfExp(self, node: ast.IfExp) -> Any:
-        test = self._expression(node.test)
-        why = why_not([node.body, node.orelse], self._outside) or self._why_here()
-        number = self._site(node, "a if c else b", True, why)
-        if why:
-            made: Any = copy.copy(node)
-            made.test = self._call(node.test, "truth", ast.Constant(number), test)
-            made.body, made.orelse = map(self._expression, (node.body, node.orelse))
-            return made
-        m = self._new()
-        first, second = self._in_vain(node.body), self._in_vain(node.orelse)
-        begun = self._begun(node, m, self._call(node, "split", ast.Constant(number), test))
-        return self._call_on(
-            node,
-            begun,
-            "picked",
-            self._if_so(node.body, m, "then", first),
-            self._call_of(node, m, "flip"),
-            self._if_so(node.orelse, m, "otherwise", second),
-        )
-
-    def _of_BoolOp(self, node: ast.BoolOp) -> Any:
-        kind = "and" if isinstance(node.op, ast.And) else "or"
-        begins = "conjunction" if kind == "and" else "disjunction"
-        rest: ast.expr = node.values[-1]
-        if len(node.values) > 2:
-            rest = ast.copy_location(ast.BoolOp(node.op, node.values[1:]), node.values[1])
-        why = why_not([rest], self._outside) or self._why_here()
-        if why:
-            return self._parts(node)
-        number = self._site(node, kind, True, why)
-        m, kept = self._new(), self._new()
-        first = ast.copy_location(
-            ast.NamedExpr(_name(kept, ast.Store()), self._expression(node.values[0])), node
-        )
-        begun = self._begun(node, m, self._call(node, begins, ast.Constant(number), first))
-        second = self._if_so(rest, m, "then", self._in_vain(rest))
-        return self._call_on(node, begun, "joined", ast.copy_location(_name(kept), node), second)
-
-    def _of_UnaryOp(self, node: ast.UnaryOp) -> Any:
-        if not isinstance(node.op, ast.Not):
-            return self._parts(node)
-        return self._call(node, "negation", self._expression(node.operand))
-
-    def _of_Compare(self, node: ast.Compare) -> Any:
-        if len(node.ops) == 1 or self._why_here():
-            made = self._parts(node)
-            if self._checked:
-                made.comparators = [
-                    self._call(y, "contents", x)
-                    if not isinstance(y, ast.Constant) and isinstance(op, _LOOKING)
-                    else x
-                    for op, x, y in zip(node.ops, made.comparators, node.comparators, strict=True)
-                ]
-            return made
-        left, parts = node.left, []
-        for i, (op, right) in enumerate(zip(node.ops, node.comparators, strict=True)):
-            following = right
-            if i < len(node.ops) - 1 and not isinstance(right, (ast.Name, ast.Constant)):
-                name = self._new()
-                following = ast.copy_location(_name(name), right)
-                right = ast.copy_location(ast.NamedExpr(_name(name, ast.Store()), right), right)
-            parts.append(ast.copy_location(ast.Compare(left, [op], [right]), node))
-            left = following
-        return self._of_BoolOp(ast.copy_location(ast.BoolOp(ast.And(), [*parts]), node))
-
-    def _why_here(self) -> str:
-        return "it stands in what a comprehension goes through" if self._in_iterable else ""
-
-    def _in_vain(self, node: ast.expr) -> ast.expr:
-        """An expression that may run in vain."""
-        checked, self._checked = self._checked, True
-        made = self._expression(node)
-        self._checked = checked
-        return made
-
-    # Parts
-
-    def _site(self, node: Any, kind: str, eager: bool, why: str) -> int:
-        """The number of a place where the function branches."""
-        place = line_text(self._code, node.lineno)
-        key = node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, kind
-        return self._sites.number(key, Site(place, kind, eager, why))
-
-    def _new(self) -> str:
-        """A new name of the function."""
-        self._count += 1
-        return f"{RUNTIME}_{self._count}"
-
-    def _attribute(self, node: ast.AST, name: str) -> ast.expr:
-        return ast.copy_location(ast.Attribute(_name(RUNTIME), name, ast.Load()), node)
-
-    def _call(self, node: ast.AST, name: str, *args: ast.expr) -> ast.expr:
-        """A call of the runtime, in the place of a node."""
-        return _placed(ast.Call(self._attribute(node, name), [*args], []), node)
-
-    def _call_on(self, node: ast.AST, owner: ast.expr, name: str, *args: ast.expr) -> ast.expr:
-        return _placed(ast.Call(ast.Attribute(owner, name, ast.Load()), [*args], []), node)
-
-    def _call_of(self, node: ast.AST, owner: str, name: str, *args: ast.expr) -> ast.expr:
-        return self._call_on(node, _name(owner), name, *args)
-
-    def _do(self, node: ast.AST, name: str, *args: ast.expr) -> ast.stmt:
-        return _placed(ast.Expr(self._call(node, name, *args)), node)
-
-    def _do_of(self, node: ast.AST, owner: str, name: str, *args: ast.expr) -> ast.stmt:
-        return _placed(ast.Expr(self._call_of(node, owner, name, *args)), node)
-
-    def _begun(self, node: ast.AST, name: str, value: ast.expr) -> ast.expr:
-        return _placed(ast.NamedExpr(_name(name, ast.Store()), value), node)
-
-    def _if_so(self, node: ast.AST, owner: str, name: str, value: ast.expr) -> ast.expr:
-        """A value where one side of a branch runs, else None."""
-        test = ast.Attribute(_name(owner), name, ast.Load())
-        return _placed(ast.IfExp(test, value, ast.Constant(None)), node)
-
-    def _assign(self, node: ast.AST, name: str, value: ast.expr) -> ast.stmt:
-        return _placed(ast.Assign([_name(name, ast.Store())], value), node)
-
-    def _when(self, node: ast.AST, owner: str, name: str, body: list[ast.stmt]) -> ast.stmt:
-        test = ast.Attribute(_name(owner), name, ast.Load())
-        return _placed(ast.If(test, body or [ast.Pass()], []), node)
-
-    def _tuple(self, names: list[str], context: ast.expr_context) -> ast.expr:
-        return ast.Tuple([_name(name, context) for name in names], context)
 
 
 class _Exits(NamedTuple):
@@ -717,23 +428,6 @@ class _Exits(NamedTuple):
     turn: str
     kept: list[str]
     names: list[str]
-
-
-def _name(name: str, context: ast.expr_context | None = None) -> ast.Name:
-    return ast.Name(name, ast.Load() if context is None else context)
-
-
-def _placed(made: T, node: ast.AST) -> T:
-    """A new node, and what is new in it, in the place of another one."""
-    ast.copy_location(made, node)
-    waiting: list[ast.AST] = [made]
-    for x in waiting:
-        for child in ast.iter_child_nodes(x):
-            if "lineno" not in child._attributes:
-                waiting.append(child)
-            elif not hasattr(child, "lineno"):
-                waiting.append(ast.copy_location(child, node))
-    return made
 
 
 def _count_of_arguments(code: CodeType) -> int:

@@ -1,0 +1,332 @@
+"""The rewritten expressions of a function.
+
+What they call is in :mod:`.runtime`, under the name ``_chainrule``. Every new node of a tree has
+the place of the one that it stands for, so that lines stay what they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from types import CodeType
+from typing import Any, Final, TypeVar
+
+from chainrule.annotations import line_text
+
+from .decisions import RUNTIME, Site
+from .harmless import own, why_not
+from .source import Source
+
+T = TypeVar("T", bound=ast.AST)
+_LOOKING: Final = (ast.In, ast.NotIn, ast.Eq, ast.NotEq)
+"""Comparisons that look into lists and their like."""
+
+
+class Sites:
+    """The places where a function branches, by number and by where they stand in its tree."""
+
+    def __init__(self) -> None:
+        self.all: list[Site] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, key: Any, site: Site) -> int:
+        """The number of a place, which may be new."""
+        number = self._numbers.setdefault(key, len(self.all))
+        if number == len(self.all):
+            self.all.append(site)
+        return number
+
+
+class Expressions:
+    """Rewrites expressions of a function.
+
+    Args:
+        source: of the function.
+        code: of the function.
+        checked: whether what is used may be in vain.
+        sites: the places where it branches.
+    """
+
+    def __init__(self, source: Source, code: CodeType, checked: bool, sites: Sites) -> None:
+        self._source = source
+        self._code = code
+        self._checked = checked
+        self._sites = sites
+        self._count = 0
+        self._in_iterable = 0
+        self._sources: dict[int, tuple[str, bool]] = {}  # what loops go through, by id
+        body = source.tree.body
+        self._outside = frozenset(
+            name
+            for node in own(body if isinstance(body, list) else [body])
+            if isinstance(node, (ast.Global, ast.Nonlocal))
+            for name in node.names
+        )
+
+    def _expression(self, node: ast.expr) -> ast.expr:
+        method = getattr(self, f"_of_{type(node).__name__}", None)
+        made: ast.expr = self._parts(node) if method is None else method(node)
+        if id(node) not in self._sources:
+            return made
+        loop, whole = self._sources[id(node)]
+        name = (
+            node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        )
+        fresh = isinstance(node, ast.GeneratorExp) or name in ("zip", "enumerate", "reversed")
+        return self._call(node, "source", named(loop), made, *map(ast.Constant, (whole, fresh)))
+
+    def _parts(self, node: Any) -> Any:
+        """The same with other parts."""
+        made = copy.copy(node)
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, ast.expr):
+                setattr(made, name, self._expression(value))
+            elif isinstance(value, list):
+                setattr(made, name, [self._part(x) for x in value])
+        return made
+
+    def _part(self, x: Any) -> Any:
+        if isinstance(x, ast.expr):
+            return self._expression(x)
+        return self._parts(x) if isinstance(x, ast.keyword) else x
+
+    def _of_Lambda(self, node: ast.Lambda) -> ast.expr:
+        return node
+
+    def _comprehension(self, node: Any) -> Any:
+        made = copy.copy(node)
+        made.generators = []
+        for generator in node.generators:
+            other = copy.copy(generator)
+            self._in_iterable += 1
+            other.iter = self._expression(generator.iter)
+            self._in_iterable -= 1
+            other.ifs = [self._expression(x) for x in generator.ifs]
+            made.generators.append(other)
+        for name in ("elt", "key", "value"):
+            if hasattr(node, name):
+                setattr(made, name, self._expression(getattr(node, name)))
+        return made
+
+    _of_ListComp = _of_SetComp = _of_DictComp = _of_GeneratorExp = _comprehension
+
+    def _of_Name(self, node: ast.Name) -> ast.expr:
+        if not self._checked or not isinstance(node.ctx, ast.Load):
+            return node
+        return self._call(node, "value", node)
+
+    def _of_Attribute(self, node: ast.Attribute) -> Any:
+        if not self._checked or not isinstance(node.ctx, ast.Load):
+            return self._parts(node)
+        return self._call(node, "value", self._member(node))
+
+    def _member(self, node: ast.Attribute) -> ast.expr:
+        """An attribute, of whose owner nothing is used but this."""
+        whole = node.value
+        if isinstance(whole, ast.Attribute):
+            whole = self._member(whole)
+        elif not isinstance(whole, ast.Name):
+            whole = self._expression(whole)
+        return self._call(node, "attribute", whole, ast.Constant(self._mangled(node.attr)))
+
+    def _of_Subscript(self, node: ast.Subscript) -> ast.expr:
+        made: ast.expr = self._parts(node)
+        if not self._checked or not isinstance(node.ctx, ast.Load):
+            return made
+        return self._call(node, "value", made)
+
+    def _of_Starred(self, node: ast.Starred) -> Any:
+        made = self._parts(node)
+        if self._checked and isinstance(node.ctx, ast.Load):
+            made.value = self._call(node, "starred", made.value)
+        return made
+
+    def _mangled(self, name: str) -> str:
+        """A name as it is in the class around the function."""
+        around = self._source.class_name.lstrip("_")
+        if not around or not name.startswith("__") or name.endswith("__"):
+            return name
+        return f"_{around}{name}"
+
+    def _of_Call(self, node: ast.Call) -> ast.expr:
+        made: ast.Call = self._parts(node)
+        made.func = node.func
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name == "super":
+            return made
+        if isinstance(node.func, ast.Attribute) and self._checked:
+            made.func = self._member(node.func)
+        elif not name:
+            made.func = self._expression(node.func)
+        if name in ("any", "all") and len(node.args) == 1 and not self._why_here():
+            (given,) = node.args
+            if (
+                isinstance(given, ast.GeneratorExp)
+                and not why_not([given], self._outside)
+                and not any(isinstance(x, ast.NamedExpr) for x in ast.walk(given))
+            ):
+                number = ast.Constant(self._site(node, name, True, ""))
+                m = self._new()
+                checked, self._checked = self._checked, True
+                made.args = [self._source_of(given, m)]
+                self._checked = checked
+                search = self._call(node.func, "search", number, made.func)
+                made.func = self._begun(node.func, m, search)
+                return made
+        made.func = self._call(node.func, "call", made.func)
+        return self._call(node, "value", made) if self._checked else made
+
+    def _of_IfExp(self, node: ast.IfExp) -> Any:
+        test = self._expression(node.test)
+        why = why_not([node.body, node.orelse], self._outside) or self._why_here()
+        number = self._site(node, "a if c else b", True, why)
+        if why:
+            made: Any = copy.copy(node)
+            made.test = self._call(node.test, "truth", ast.Constant(number), test)
+            made.body, made.orelse = map(self._expression, (node.body, node.orelse))
+            return made
+        m = self._new()
+        first, second = self._in_vain(node.body), self._in_vain(node.orelse)
+        begun = self._begun(node, m, self._call(node, "split", ast.Constant(number), test))
+        return self._call_on(
+            node,
+            begun,
+            "picked",
+            self._if_so(node.body, m, "then", first),
+            self._call_of(node, m, "flip"),
+            self._if_so(node.orelse, m, "otherwise", second),
+        )
+
+    def _of_BoolOp(self, node: ast.BoolOp) -> Any:
+        kind = "and" if isinstance(node.op, ast.And) else "or"
+        begins = "conjunction" if kind == "and" else "disjunction"
+        rest: ast.expr = node.values[-1]
+        if len(node.values) > 2:
+            rest = ast.copy_location(ast.BoolOp(node.op, node.values[1:]), node.values[1])
+        why = why_not([rest], self._outside) or self._why_here()
+        if why:
+            return self._parts(node)
+        number = self._site(node, kind, True, why)
+        m, kept = self._new(), self._new()
+        first = ast.copy_location(
+            ast.NamedExpr(named(kept, ast.Store()), self._expression(node.values[0])), node
+        )
+        begun = self._begun(node, m, self._call(node, begins, ast.Constant(number), first))
+        second = self._if_so(rest, m, "then", self._in_vain(rest))
+        return self._call_on(node, begun, "joined", ast.copy_location(named(kept), node), second)
+
+    def _of_UnaryOp(self, node: ast.UnaryOp) -> Any:
+        if not isinstance(node.op, ast.Not):
+            return self._parts(node)
+        return self._call(node, "negation", self._expression(node.operand))
+
+    def _of_Compare(self, node: ast.Compare) -> Any:
+        if len(node.ops) == 1 or self._why_here():
+            made = self._parts(node)
+            if self._checked:
+                made.comparators = [
+                    self._call(y, "contents", x)
+                    if not isinstance(y, ast.Constant) and isinstance(op, _LOOKING)
+                    else x
+                    for op, x, y in zip(node.ops, made.comparators, node.comparators, strict=True)
+                ]
+            return made
+        left, parts = node.left, []
+        for i, (op, right) in enumerate(zip(node.ops, node.comparators, strict=True)):
+            following = right
+            if i < len(node.ops) - 1 and not isinstance(right, (ast.Name, ast.Constant)):
+                name = self._new()
+                following = ast.copy_location(named(name), right)
+                right = ast.copy_location(ast.NamedExpr(named(name, ast.Store()), right), right)
+            parts.append(ast.copy_location(ast.Compare(left, [op], [right]), node))
+            left = following
+        return self._of_BoolOp(ast.copy_location(ast.BoolOp(ast.And(), [*parts]), node))
+
+    def _why_here(self) -> str:
+        return "it stands in what a comprehension goes through" if self._in_iterable else ""
+
+    def _in_vain(self, node: ast.expr) -> ast.expr:
+        """An expression that may run in vain."""
+        checked, self._checked = self._checked, True
+        made = self._expression(node)
+        self._checked = checked
+        return made
+
+    def _source_of(self, node: ast.expr, loop: str) -> ast.expr:
+        """What a loop goes through: if it may be left, nothing that others go through too."""
+        waiting: list[ast.expr] = [node] if loop else []
+        for x in waiting:
+            self._sources[id(x)] = loop, x is node
+            if isinstance(x, ast.Call):
+                waiting += [y.value if isinstance(y, ast.Starred) else y for y in x.args]
+            elif isinstance(x, ast.GeneratorExp):
+                waiting += [y.iter for y in x.generators]
+        return self._expression(node)
+
+    # Parts
+
+    def _site(self, node: Any, kind: str, eager: bool, why: str) -> int:
+        """The number of a place where the function branches."""
+        place = line_text(self._code, node.lineno)
+        key = node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, kind
+        return self._sites.number(key, Site(place, kind, eager, why))
+
+    def _new(self) -> str:
+        """A new name of the function."""
+        self._count += 1
+        return f"{RUNTIME}_{self._count}"
+
+    def _attribute(self, node: ast.AST, name: str) -> ast.expr:
+        return ast.copy_location(ast.Attribute(named(RUNTIME), name, ast.Load()), node)
+
+    def _call(self, node: ast.AST, name: str, *args: ast.expr) -> ast.expr:
+        """A call of the runtime, in the place of a node."""
+        return placed(ast.Call(self._attribute(node, name), [*args], []), node)
+
+    def _call_on(self, node: ast.AST, owner: ast.expr, name: str, *args: ast.expr) -> ast.expr:
+        return placed(ast.Call(ast.Attribute(owner, name, ast.Load()), [*args], []), node)
+
+    def _call_of(self, node: ast.AST, owner: str, name: str, *args: ast.expr) -> ast.expr:
+        return self._call_on(node, named(owner), name, *args)
+
+    def _do(self, node: ast.AST, name: str, *args: ast.expr) -> ast.stmt:
+        return placed(ast.Expr(self._call(node, name, *args)), node)
+
+    def _do_of(self, node: ast.AST, owner: str, name: str, *args: ast.expr) -> ast.stmt:
+        return placed(ast.Expr(self._call_of(node, owner, name, *args)), node)
+
+    def _begun(self, node: ast.AST, name: str, value: ast.expr) -> ast.expr:
+        return placed(ast.NamedExpr(named(name, ast.Store()), value), node)
+
+    def _if_so(self, node: ast.AST, owner: str, name: str, value: ast.expr) -> ast.expr:
+        """A value where one side of a branch runs, else None."""
+        test = ast.Attribute(named(owner), name, ast.Load())
+        return placed(ast.IfExp(test, value, ast.Constant(None)), node)
+
+    def _assign(self, node: ast.AST, name: str, value: ast.expr) -> ast.stmt:
+        return placed(ast.Assign([named(name, ast.Store())], value), node)
+
+    def _when(self, node: ast.AST, owner: str, name: str, body: list[ast.stmt]) -> ast.stmt:
+        test = ast.Attribute(named(owner), name, ast.Load())
+        return placed(ast.If(test, body or [ast.Pass()], []), node)
+
+    def _tuple(self, names: list[str], context: ast.expr_context) -> ast.expr:
+        return ast.Tuple([named(name, context) for name in names], context)
+
+
+def named(name: str, context: ast.expr_context | None = None) -> ast.Name:
+    """A variable."""
+    return ast.Name(name, ast.Load() if context is None else context)
+
+
+def placed(made: T, node: ast.AST) -> T:
+    """A new node, and what is new in it, in the place of another one."""
+    ast.copy_location(made, node)
+    waiting: list[ast.AST] = [made]
+    for x in waiting:
+        for child in ast.iter_child_nodes(x):
+            if "lineno" not in child._attributes:
+                waiting.append(child)
+            elif not hasattr(child, "lineno"):
+                waiting.append(ast.copy_location(child, node))
+    return made
