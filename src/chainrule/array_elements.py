@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy
@@ -18,6 +18,14 @@ import numpy
 from chainrule import math, rules
 from chainrule.comparing import negated
 from chainrule.node import Node
+
+
+def objects(values: Sequence[Any]) -> Any:
+    """An array of numbers and nodes."""
+    array = numpy.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
 
 # What a ufunc does to elements
 

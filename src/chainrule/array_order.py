@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy
 
 from chainrule import array_conditions as conditions
 from chainrule import math
-from chainrule.array_elements import ELEMENTS, is_nan
+from chainrule.array_elements import ELEMENTS, is_nan, objects
 from chainrule.comparing import negated
 from chainrule.node import Node
 from chainrule.picks import chosen
@@ -201,9 +201,7 @@ def _over_lanes(statistic: Callable[[Lane], Any], a: Any, axis: Any, keepdims: b
     kept = [i for i in range(values.ndim) if i not in reduced]
     shape = [values.shape[i] for i in kept]
     lanes = numpy.transpose(values, kept + reduced).reshape(int(numpy.prod(shape)), -1)
-    found = numpy.empty(len(lanes), dtype=object)
-    for i, lane in enumerate(lanes.tolist()):
-        found[i] = statistic(lane)
+    found = objects([statistic(lane) for lane in lanes.tolist()])
     if keepdims:
         shape = [1 if i in reduced else n for i, n in enumerate(values.shape)]
     return found.reshape(shape)
@@ -248,7 +246,7 @@ def unique(
         else:
             groups.append([i])
     first = [group[0] for group in groups]
-    result: list[Any] = [_objects([lane[i] for i in first])]
+    result: list[Any] = [objects([lane[i] for i in first])]
     if return_index:
         result.append(numpy.array(first, dtype=numpy.intp))
     if return_inverse:
@@ -323,9 +321,3 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
         counted: Any = conditions.numbers(conditions.of(numpy.asarray(a)))
         return counted.sum(axis=axis, keepdims=keepdims)
     return numpy.count_nonzero(conditions.truths(a), axis=axis, keepdims=keepdims)
-
-
-def _objects(elements: Sequence[Any]) -> Any:
-    array = numpy.empty(len(elements), dtype=object)
-    array[:] = elements
-    return array

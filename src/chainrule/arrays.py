@@ -60,7 +60,7 @@ class NodeArray(numpy.ndarray[Any, Any]):
         lanes = _lanes(self, axis)
         if lanes.shape[-1] == 0:
             raise ValueError("there is no largest or smallest element in an empty array")
-        found = _each(lanes, lambda lane: order.extreme_of(lane, beats), ())
+        found = _each(lanes, lambda lane: [order.extreme_of(lane, beats)], ())
         if keepdims:
             whole = (1,) * self.ndim
             found = found.reshape(whole) if axis is None else numpy.expand_dims(found, axis)
@@ -75,7 +75,8 @@ class NodeArray(numpy.ndarray[Any, Any]):
     def sort(self, axis: Any = -1, *args: Any, **kwargs: Any) -> None:
         """Sort in place, NaN last; stable."""
         lanes = _lanes(self, axis)  # a view
-        lanes[...] = _objects([order.ordered(lane) for lane in _rows(lanes)], lanes.shape)
+        found = [x for lane in _rows(lanes) for x in order.ordered(lane)]
+        lanes[...] = elements.objects(found).reshape(lanes.shape)
 
     def argpartition(self, kth: Any, axis: Any = -1, *args: Any, **kwargs: Any) -> Any:
         """As argsort, which is such a partition."""
@@ -358,20 +359,11 @@ def _rows(lanes: Any) -> list[list[Any]]:
     return rows
 
 
-def _each(lanes: Any, function: Callable[[list[Any]], Any], shape: tuple[int, ...]) -> Any:
+def _each(lanes: Any, function: Callable[[list[Any]], list[Any]], shape: tuple[int, ...]) -> Any:
     """Whole numbers that a function gives for each list along the last axis."""
-    found = _objects([function(row) for row in _rows(lanes)], lanes.shape[:-1] + shape)
+    found = elements.objects([x for row in _rows(lanes) for x in function(row)])
+    found = found.reshape(lanes.shape[:-1] + shape)
     if any(isinstance(x, Node) for x in found.flat):
         recorder: Any = PROGRESS.recorder
         return recorder.indices(found, lanes.shape[-1])
     return found.astype(numpy.intp)
-
-
-def _objects(elements: list[Any], shape: tuple[int, ...]) -> Any:
-    """An array of a shape from its elements, or from lists of them."""
-    flat = (
-        [x for row in elements for x in row] if elements and type(elements[0]) is list else elements
-    )
-    array = numpy.empty(len(flat), dtype=object)
-    array[:] = flat
-    return array.reshape(shape)

@@ -113,18 +113,8 @@ def can_be_kept() -> bool:
     return alone and PROGRESS.recorder is None and not PROGRESS.structural
 
 
-def checkpointed(
-    step: Step,
-    again: Step,
-    length: int,
-    initial: Sequence[Any],
-    columns: Sequence[list[Any]],
-    plan: Plan,
-) -> tuple[list[Any], list[list[Any]]] | None:
-    """The last carry of a loop and what its iterations leave, with a pull-back that runs it again.
-
-    None if that is not enough: where derivatives are followed further. A result with the cotangent
-    0 counts as one that no message reaches.
+class Checkpointed:
+    """A loop as an operation.
 
     Args:
         step: an iteration; takes the carry, what it reads, and its place.
@@ -134,11 +124,6 @@ def checkpointed(
         columns: what the iterations read, for each number of it.
         plan: which carries are kept.
     """
-    return _Loop(step, again, length, initial, columns, plan).results()
-
-
-class _Loop:
-    """A loop as an operation; see :func:`checkpointed`."""
 
     def __init__(
         self,
@@ -165,20 +150,20 @@ class _Loop:
         return list(self._outside.values())
 
     def results(self) -> tuple[list[Any], list[list[Any]]] | None:
-        """The last carry, and what the iterations leave; None where it must be a plain loop."""
-        kept = self._plan.first(self.length)
+        """The last carry and what the iterations leave, with a pull-back that runs them again.
+
+        None if that is not enough: where derivatives are followed further. A result with the
+        cotangent 0 counts as one that no message reaches.
+        """
         state = _numbers(self.initial)
-        self._kept: list[list[float]] = []
+        self._carries = {0: state}
         left: list[list[float]] = []
-        for start, end in pairwise([*kept, self.length]):
-            self._kept.append(state)
-            state = self._advanced(state, start, end, left)
+        self._left = left
+        for start, end in pairwise([*self._plan.first(self.length), self.length]):
+            state = self._carries[end] = self._advanced(state, start, end, left)
         self._end = Node(0.0)._serial
-        self._stretches = [*pairwise([*kept, self.length])]
         n, self.n_left = len(state), len(left[0])
         values: list[Any] = [*state, *[x for row in left for x in row]]
-        self._left = left
-        self._carries = dict(zip([*kept, self.length], [*self._kept, state], strict=True))
         operands = [*self.initial]
         for j in self.moving:
             operands += self.columns[j]
@@ -277,8 +262,8 @@ class _Loop:
     def _pulled(self, cotangents: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """From cotangents of the results to messages to the operands."""
         pull = _Pull(self, cotangents, operands)
-        stretches = [*zip(self._kept, self._stretches, strict=True)]
-        for place, (state, (start, end)) in reversed([*enumerate(stretches)]):
+        for place, (start, end) in reversed([*enumerate(pairwise(self._carries))]):
+            state = self._carries[start]
             if self._plan.every:
                 pull.back(state, start, end)
             else:
@@ -301,7 +286,9 @@ class _Loop:
 class _Pull:
     """A backward pass on its way through a loop: what has come to its operands so far."""
 
-    def __init__(self, loop: _Loop, cotangents: Sequence[Any], operands: Sequence[Any]) -> None:
+    def __init__(
+        self, loop: Checkpointed, cotangents: Sequence[Any], operands: Sequence[Any]
+    ) -> None:
         self._loop = loop
         n = len(loop.initial)
         self._state = list(cotangents[:n])

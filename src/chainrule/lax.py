@@ -23,7 +23,7 @@ from chainrule.carries import (
     leaves_of,
     whole_number,
 )
-from chainrule.checkpointing import Checkpoint, Plan, as_it_is, can_be_kept, checkpointed
+from chainrule.checkpointing import Checkpoint, Checkpointed, Plan, as_it_is, can_be_kept
 from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -290,7 +290,7 @@ def _checkpointed(
         return None
     initial = flattened(leaves)
     read = [x.tolist() for x in columns.columns(reverse)]
-    results = checkpointed(step, again, columns.length, initial, read, plan)
+    results = Checkpointed(step, again, columns.length, initial, read, plan).results()
     if results is None or not left.is_numeric():
         return None
     state, rows = results

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import optree
 
+from chainrule.array_elements import objects
 from chainrule.node import Node
 from chainrule.trees import map_leaves
 
@@ -75,10 +76,8 @@ class Entries:
     def of(rows: Sequence[dict[int, Any]], symmetric: bool) -> Entries:
         """The entries of rows that are given by column."""
         counts = numpy.fromiter(map(len, rows), numpy.int64, len(rows))
-        size = int(counts.sum())
-        columns = numpy.fromiter(chain.from_iterable(rows), numpy.int64, size)
-        values = numpy.empty(size, dtype=object)
-        values[:] = [*chain.from_iterable([row.values() for row in rows])]
+        columns = numpy.fromiter(chain.from_iterable(rows), numpy.int64, int(counts.sum()))
+        values = objects([*chain.from_iterable([row.values() for row in rows])])
         return Entries(counts, columns, values, symmetric)
 
     def put(self, values: Any) -> Entries:

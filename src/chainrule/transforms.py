@@ -19,6 +19,7 @@ import numpy
 
 from chainrule import trees
 from chainrule.annotations import users_line
+from chainrule.array_elements import objects
 from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import (
     as_numbers,
@@ -191,9 +192,7 @@ class _Call:
             held = [next(remaining) if isinstance(x, Node) else x for x in held]
             if all(isinstance(x, (float, Node)) for x in held):
                 return trees.array_of(held, leaf.shape)
-            array = numpy.empty(len(held), dtype=object)
-            array[:] = held
-            return array.reshape(leaf.shape)
+            return objects(held).reshape(leaf.shape)
 
         return trees.map_leaves(close, self.aux)
 

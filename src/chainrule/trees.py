@@ -17,6 +17,7 @@ import numpy
 import optree
 
 from chainrule import forking
+from chainrule.array_elements import objects
 from chainrule.arrays import NodeArray, is_masked
 from chainrule.comparing import ConditionNode
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
@@ -156,8 +157,7 @@ def size_of(shape: Shape | None) -> int:
 def array_of(values: Sequence[Any], shape: Shape) -> Any:
     """An array of numbers, or a :class:`NodeArray` if some are nodes."""
     if any(isinstance(value, Node) for value in values):
-        array: Any = numpy.empty(len(values), dtype=object).view(NodeArray)
-        array[:] = values
+        array: Any = objects(values).view(NodeArray)
     else:
         array = numpy.array(values, dtype=numpy.float64)
     return array.reshape(shape)

@@ -16,6 +16,7 @@ import numpy
 from chainrule import array_conditions as conditions
 from chainrule import math, rules
 from chainrule.annotations import users_line
+from chainrule.array_elements import objects
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node, apply, with_other
@@ -321,9 +322,7 @@ def _as_array(table: Any) -> Any:
         if len({row.shape for row in rows}) > 1:
             raise ValueError("take: the rows of a table must have one length")
         return numpy.stack([row.astype(object) for row in rows])
-    array = numpy.empty(len(table), dtype=object)
-    array[:] = list(table)
-    return array
+    return objects([*table])
 
 
 def _looked_up(table: Any, key: Any) -> Any:
@@ -395,10 +394,8 @@ def _column(table: Any, keys: list[Any]) -> Any:
     columns = index.columns(rows)
     if columns is None:
         return None
-    found = numpy.empty(len(columns), dtype=object)
-    found[:] = columns
     indices = any(isinstance(x, IndexNode) for x in columns)
-    return found.reshape(rows.shape[1:]).view(IndexArray if indices else TracedArray)[()]
+    return objects(columns).reshape(rows.shape[1:]).view(IndexArray if indices else TracedArray)[()]
 
 
 def _looked_up_by_arrays(table: Any, keys: tuple[Any, ...]) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy
 
 from chainrule import trees
+from chainrule.array_elements import objects
 from chainrule.debugging import Shown
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.program.form import Compute, Program, Slice, statements
@@ -21,7 +22,7 @@ from chainrule.tracing import PROGRESS, has_ended
 from chainrule.whole import WholeNode
 
 from .arguments import Leaf, Packed, checked_array
-from .parts import Part, as_numbers, objects
+from .parts import Part, as_numbers
 from .paths import Paths, eager_seconds, run_point
 from .results import LaneResult
 from .stages import Block, Stage

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
+from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node, OperationNode, apply
@@ -248,8 +249,7 @@ def _put(shapes: Sequence[Any], nodes: Sequence[Node]) -> list[Any]:
             leaves.append(nodes[start])
             start += 1
             continue
-        array = numpy.empty(math.prod(shape), dtype=object)
-        array[:] = nodes[start : start + array.size]
+        array = objects(nodes[start : start + math.prod(shape)])
         start += array.size
         indices = all(isinstance(x, IndexNode) for x in array.tolist())
         leaves.append(array.reshape(shape).view(IndexArray if indices else TracedArray))
@@ -258,9 +258,7 @@ def _put(shapes: Sequence[Any], nodes: Sequence[Node]) -> list[Any]:
 
 def _stacked(left: Stack, nodes: Sequence[Node], trips: int, reverse: bool) -> Any:
     """The tree of arrays of what the iterations leave, in their order."""
-    flat = numpy.empty(len(nodes), dtype=object)
-    flat[:] = nodes
-    table = flat.reshape(trips, -1)
+    table = objects(nodes).reshape(trips, -1)
     if reverse:
         table = table[::-1]
     arrays = []

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy
 
 from chainrule import trees
+from chainrule.array_elements import objects
 from chainrule.node import Node, apply
 from chainrule.operation import Operation, result_of
 from chainrule.tracing import PROGRESS, NotCompilable
@@ -339,13 +340,6 @@ class _Derivative:
             ]
         derivative = Part(stage, part.values, lanes, f"∂{part.label}", part.of)
         return _joined(derivative.computed(inputs))
-
-
-def objects(values: Sequence[Any]) -> Any:
-    """An array of numbers and nodes."""
-    array = numpy.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def split(values: Any, blocks: Sequence[Block], lanes: int) -> list[Any]:

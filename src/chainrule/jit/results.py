@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy
-
 from chainrule import trees
+from chainrule.array_elements import objects
 from chainrule.lanes import move_lanes
 
 
@@ -88,9 +87,7 @@ class LaneResult:
                 own = slopes[:, at_slope:stop].reshape(-1, self.n_nodes)
                 at_slope = stop
                 made = as_nodes(array.ravel().tolist(), own)
-                flat = numpy.empty(len(made), dtype=object)
-                flat[:] = made
-                array = flat.reshape(array.shape)
+                array = objects(made).reshape(array.shape)
             if truth:
                 array = trees.truth_of(array)
             leaves.append(move_lanes(array, axis))

@@ -20,7 +20,7 @@ from chainrule.passes.local_gradients import LocalGradients, Untraceable
 from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.region import Region
-from chainrule.passes.single_terms import arrays_of_one_number, sums_of_one_term
+from chainrule.passes.single_terms import accessing, arrays_of_one_number, sums_of_one_term
 from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
@@ -29,20 +29,17 @@ from chainrule.program.form import (
     SUMS,
     VALUES,
     WRITES,
-    Add,
     Array,
     Compute,
     Derive,
     Diagonal,
     Enter,
-    Gather,
     Index,
     Leave,
     Load,
     Loop,
     Operand,
     Program,
-    Scatter,
     Segment,
     Slice,
     Statement,
@@ -123,16 +120,6 @@ def _opened(
                 x = accessing(x, arrays[x.array])
             found.append(x)
     return found
-
-
-def accessing(x: Load | Store | Gather | Scatter, array: Array) -> Statement:
-    """A statement that reads or writes, with another array in the place of its own."""
-    if not isinstance(x, Store):
-        x.array = array
-        return x
-    new = (Add if array.kind == SUMS else Store)(array, x.index, x.value)
-    new.note = x.note
-    return new
 
 
 class _Given:

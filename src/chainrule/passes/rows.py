@@ -19,6 +19,7 @@ from chainrule.program.recording import (
     Recording,
     Row,
     has_left,
+    has_right,
 )
 from chainrule.rules import Operation
 
@@ -202,13 +203,12 @@ class Rows:
 
     def _first_operands(self) -> list[Ints]:
         """The operands of plain rows, and the first ones of others."""
-        special = _is_special(self._codes)
-        plain_right = ~special & (self._right != ABSENT)
+        has_two = has_right(self._codes) & (self._right != ABSENT)
         last = len(self._places) - 1  # numbers that are no operands may be greater
-        left = self.placed(numpy.minimum(self._left, last))
-        left[special & ~has_left(self._codes)] = ABSENT
-        right = numpy.where(plain_right, self.placed(numpy.minimum(self._right, last)), ABSENT)
-        columns = [left, right]
+        columns = [
+            numpy.where(there, self.placed(numpy.minimum(given, last)), ABSENT)
+            for there, given in ((has_left(self._codes), self._left), (has_two, self._right))
+        ]
         pooled = self._pooled
         if len(pooled):
             columns.append(numpy.full(len(self), ABSENT, dtype=numpy.int32))

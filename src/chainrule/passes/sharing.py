@@ -63,8 +63,7 @@ class Sharing(Stretch):
         users = left[codes == Row.USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
-        given = has_left(self.codes) & (self.codes < Row.POOLED)
-        self.left = numpy.where(given, self.placed(left), left)
+        self.left = numpy.where(has_left(self.codes), self.placed(left), left)
         self.right = numpy.where(has_right(self.codes), self.placed(right), right)
         self.notes = numpy.array(recording.notes)
         if len(self.notes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy
 
@@ -14,6 +14,7 @@ from chainrule.program.form import (
     Add,
     Array,
     Compute,
+    Gather,
     Load,
     Loop,
     Operand,
@@ -72,7 +73,7 @@ def stored_once(program: Program) -> Program:
     """The program with sums of one term stored instead of added up; it is changed in place."""
     new = {x: Array(VALUES, x.size, x.name) for x in sums_of_one_term(program)}
     if new:
-        _store_instead(program.body, new)
+        program.body = _with_stores(program.body, new)
         program.outputs = [
             x._replace(array=new[x.array]) if isinstance(x, Slice) and x.array in new else x
             for x in program.outputs
@@ -80,23 +81,30 @@ def stored_once(program: Program) -> Program:
     return program
 
 
-def _store_instead(body: list[Statement], new: Mapping[Array, Array]) -> None:
+def _with_stores(body: Sequence[Statement], new: Mapping[Array, Array]) -> list[Statement]:
     result: list[Statement] = []
     for x in body:
-        result.append(x)
         if isinstance(x, Loop):
-            _store_instead(x.body, new)
+            x.body = _with_stores(x.body, new)
         elif isinstance(x, (Load, Add)) and x.array in new:
-            x.array = new[x.array]
-            if isinstance(x, Add):
-                value = x.value
-                if not _is_sum(value):
-                    value = Compute(rules.add, (0.0, value))  # which is 0 where the value is -0
-                    value.note = x.note
-                    result.insert(len(result) - 1, value)
-                result[-1] = Store(x.array, x.index, value)
-                result[-1].note = x.note
-    body[:] = result
+            if isinstance(x, Add) and not _is_sum(x.value):
+                value = Compute(rules.add, (0.0, x.value))  # which is 0 where the value is -0
+                value.note = x.note
+                result.append(value)
+                x.value = value
+            x = accessing(x, new[x.array])
+        result.append(x)
+    return result
+
+
+def accessing(x: Load | Store | Gather | Scatter, array: Array) -> Statement:
+    """A statement that reads or writes, with another array in the place of its own."""
+    if not isinstance(x, Store):
+        x.array = array
+        return x
+    new = (Add if array.kind == SUMS else Store)(array, x.index, x.value)
+    new.note = x.note
+    return new
 
 
 def _is_sum(x: Operand) -> bool:

@@ -211,7 +211,7 @@ class _Rows(NamedTuple):
     @property
     def has_left(self) -> NDArray[numpy.bool_]:
         """Which first operands are operands, and no numbers."""
-        has: NDArray[numpy.bool_] = has_left(self.codes) & (self.codes < Row.POOLED)
+        has: NDArray[numpy.bool_] = has_left(self.codes)
         return has
 
     @property

@@ -437,12 +437,12 @@ class _Columns:
 
 
 def has_left(code: Any) -> Any:
-    """Whether the first operand of a row without a pool is an operand, and not a number.
+    """Whether the first operand of a row is an operand, and not a number or place in the pool.
 
     Args:
         code: of one row, or of several in an array.
     """
-    return (code < Row.MARKS) | ((code & 8 != 0) & (code != Row.INPUT))
+    return (code < Row.MARKS) | ((code & 8 != 0) & (code != Row.INPUT) & (code < Row.POOLED))
 
 
 def has_right(code: Any) -> Any:

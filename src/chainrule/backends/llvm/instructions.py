@@ -96,11 +96,16 @@ def width_of(kind: str) -> int:
     return int(kind[1 : kind.index(" ")]) if kind.startswith("<") else 1
 
 
+def _scalar_of(kind: str) -> str:
+    """The type of the numbers of a vector."""
+    return kind[kind.index(" x ") + 3 : -1]
+
+
 def constant(kind: str, value: float | list[int] | None) -> Value:
     """A constant; the same number in all places of a vector, unless a list is given."""
     if not kind.startswith("<"):
         return Value(kind, _literal(kind, value))
-    scalar = kind[kind.index(" x ") + 3 : -1]
+    scalar = _scalar_of(kind)
     numbers = value if isinstance(value, list) else [value] * width_of(kind)
     parts = ", ".join([f"{scalar} {_literal(scalar, x)}" for x in numbers])
     return Value(kind, f"<{parts}>")
@@ -193,8 +198,8 @@ class Builder:
 
     def extract_element(self, vector: Value, place: int) -> Value:
         """One element of a vector."""
-        scalar = vector.type[vector.type.index(" x ") + 3 : -1]
-        return self.append(scalar, f"extractelement {vector}, i32 {place}")
+        kind = _scalar_of(vector.type)
+        return self.append(kind, f"extractelement {vector}, i32 {place}")
 
     def insert_element(self, vector: Value, x: Value, place: int) -> Value:
         """A vector with another element."""
@@ -202,9 +207,8 @@ class Builder:
 
     def shuffle_vector(self, x: Value, y: Value, order: list[int]) -> Value:
         """The vector of some elements of x, followed by those of y."""
-        scalar = x.type[x.type.index(" x ") + 3 : -1]
         mask = constant(vector_type("i32", len(order)), order)
-        kind = vector_type(scalar, len(order))
+        kind = vector_type(_scalar_of(x.type), len(order))
         return self.append(kind, f"shufflevector {x}, {y}, {mask}")
 
     # Memory

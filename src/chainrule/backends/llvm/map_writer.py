@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from chainrule.program.form import (
@@ -141,16 +141,21 @@ class MapWriter:
         ((carry, first),), (x,) = before.items(), chain.body
         operands = [self._writer.resolved(y) for y in x.operands]
         (found,) = [self._operand(y) for y in operands if y is not carry]
+        found = self._so_far(found, lambda before, now: self._vector(x, [now, before]))
+        last = self._line(f"extractelement {self._type} {found},i32 {self._order[-1]}")
+        self._known[x] = self._vector(x, [self._splat(first), found])
+        self._moved(carry, self._known[x], first)
+        return {carry: self._written(x, [first, last], "double", 1)}
+
+    def _so_far(self, found: str, joined: Callable[[str, str], str]) -> str:
+        """What joins the numbers of a vector up to each lane, of which one may count twice."""
         order = list(self._order)
         step = 1
         while step < self._width:
             places = [order[max(order.index(lane) - step, 0)] for lane in range(self._width)]
-            found = self._vector(x, [found, self._shuffled(found, places)])
+            found = joined(self._shuffled(found, places), found)
             step *= 2
-        last = self._line(f"extractelement {self._type} {found},i32 {order[-1]}")
-        self._known[x] = self._vector(x, [self._splat(first), found])
-        self._moved(carry, self._known[x], first)
-        return {carry: self._written(x, [first, last], "double", 1)}
+        return found
 
     def _flag(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
         """Whether no number so far was 0."""
@@ -158,12 +163,7 @@ class MapWriter:
         number = self._operand(x.operands[1])
         zero = self._operand(0.0)
         found = self._vector(following, [number, zero])
-        order = list(self._order)
-        step = 1
-        while step < self._width:
-            places = [order[max(order.index(lane) - step, 0)] for lane in range(self._width)]
-            found = self._vector(x, [self._shuffled(found, places), found, zero])
-            step *= 2
+        found = self._so_far(found, lambda before, now: self._vector(x, [before, now, zero]))
         found = self._known[following] = self._vector(x, [self._splat(first), found, zero])
         last = self._moved(carry, found, first)
         none = self._operand(x.operands[2])  # may be -0.0
@@ -181,16 +181,8 @@ class MapWriter:
         nothing = self._all("oeq", reached, zero)
 
         def part_by_part() -> list[str]:
-            vector, now = "poison", first
-            for lane in self._order:
-                parts = [
-                    self._line(f"extractelement {self._type} {y},i32 {lane}")
-                    for y in (reached, factor)
-                ]
-                now = self._written(x, [parts[0], now, parts[1]], "double", 1)
-                line = f"insertelement {self._type} {vector},double {now},i32 {lane}"
-                vector = self._line(line)
-            return [vector, now]
+            last = self._handed_on(chain, before)[carry]
+            return [self._known[x], last]
 
         cases = [(whole, lambda: [self._splat(first), first]), (nothing, lambda: [zero, "0.0"])]
         kinds = [self._type, "double"]
