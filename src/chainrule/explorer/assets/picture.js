@@ -474,17 +474,19 @@ class Picture {
     return walk.isBackward && Boolean(walk.reached[node] || walk.unknown[node] || walk.step === walk.length);
   }
 
-  // Of a folded group the range of its gradients; its colours have the parts of both signs
+  // Of a folded group the range of the gradients known at this step; its colours have the parts of both signs
   updateGroup(box, element, nodes) {
     const { graph, walk } = this;
     let [least, most, positive, negative, odd] = [Infinity, -Infinity, 0, 0, 0];
     const { grad, reached, evaluatedAt, step, isBackward } = walk;
+    const isOver = step === walk.length;
     for (let i = 0; i < nodes.length; i += 1) {
       const node = nodes[i];
-      const found = isBackward && reached[node] ? grad[node] : 0;
+      const isKnown = isBackward && (isOver || reached[node]);
+      const found = isKnown ? grad[node] : 0;
       const value = evaluatedAt[node] <= step && !graph.valueUnknown[node] ? graph.value[node] : 0;
       if (found - found !== 0 || value - value !== 0) odd += 1;
-      else {
+      else if (isKnown) {
         if (found < least) least = found;
         if (found > most) most = found;
         if (found < 0) negative -= found;
@@ -494,7 +496,7 @@ class Picture {
     const size = Math.max(Math.abs(least), Math.abs(most));
     const count = `${this.group(box).size.toLocaleString('en')} nodes`;
     const range = least === most ? brief(least) : `${brief(least)} … ${brief(most)}`;
-    const gradient = walk.isBackward && least <= most ? `∂ ${range}` : '';
+    const gradient = least <= most ? `∂ ${range}` : '';
     element.querySelector('.value').textContent = odd ? `${odd.toLocaleString('en')} not finite` : count;
     element.querySelector('.grad').textContent = gradient;
     element.classList.toggle('odd', odd > 0);
@@ -504,7 +506,7 @@ class Picture {
     first.setAttribute('width', width * part);
     second.setAttribute('width', width * (1 - part));
     second.setAttribute('x', width * part);
-    const strength = walk.isBackward && least <= most ? this.strength(size) : 0;
+    const strength = least <= most ? this.strength(size) : 0;
     this.tint(first, odd ? 'odd' : 'positive', odd ? 0.8 : strength);
     this.tint(second, 'negative', strength);
     element.setAttribute('aria-label', `group ${graph.titleOf(box)}, ${count}, folded${odd ? `, ${odd} not finite` : ''}${gradient ? `, gradients ${range}` : ''}`);
@@ -575,12 +577,16 @@ class Picture {
     return edge.weight;
   }
 
-  // What is added to a box's gradient, below the box, where no number stands
+  // What is added to a box's gradient, below the box, where no number stands, and not beyond the picture
   label(box, sent) {
     const [left, top, width, height] = this.rect.get(box);
     let text = sent.map(([grad, local]) => `${brief(grad)} × ${brief(local)}`).join(' + ');
     if (text.length > LONGEST_LABEL) text = compact(sent.reduce((sum, [grad, local]) => sum + grad * local, 0));
-    shape('text', { class: 'label', x: left + width / 2, y: top + height + 14 }, this.layers.labels, `+= ${text}`);
+    text = `+= ${text}`;
+    const half = widthOf(text) / 2;
+    const end = this.sizes.get(this.whole)[0] - PADDING;
+    const middle = Math.min(Math.max(left + width / 2, half - PADDING), end - half);
+    shape('text', { class: 'label', x: middle, y: top + height + 14 }, this.layers.labels, text);
   }
 
   // Folding
