@@ -313,12 +313,17 @@ def edits_by_hand(m: Any, insert: Any, remove: Any, scale: Any, xs: Any, ys: Any
     return before[-1]
 
 
-def cnn(kernel: Any, dense: Any, image: Any) -> Any:
-    """A convolution, the largest of each four, and a dense unit."""
-    out = [
+def convolved(kernel: Any, image: Any) -> Any:
+    """Sums of a kernel of three by three times each piece of an image."""
+    return [
         [(image[i : i + 3, j : j + 3] * kernel).sum() for j in range(image.shape[1] - 2)]
         for i in range(image.shape[0] - 2)
     ]
+
+
+def cnn(kernel: Any, dense: Any, image: Any) -> Any:
+    """A convolution, the largest of each four, and a dense unit."""
+    out = convolved(kernel, image)
     total = 0.0
     for i in range(0, len(out), 2):
         for j in range(0, len(out[0]), 2):
@@ -330,10 +335,7 @@ def cnn(kernel: Any, dense: Any, image: Any) -> Any:
 
 def cnn_by_hand(m: Any, kernel: Any, dense: Any, image: Any) -> Any:
     """The same without branches."""
-    out = [
-        [(image[i : i + 3, j : j + 3] * kernel).sum() for j in range(image.shape[1] - 2)]
-        for i in range(image.shape[0] - 2)
-    ]
+    out = convolved(kernel, image)
     total = 0.0
     for i in range(0, len(out), 2):
         for j in range(0, len(out[0]), 2):

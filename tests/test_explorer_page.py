@@ -989,13 +989,29 @@ def test_small_networks_open_by_neuron(opened: Opener) -> None:
     assert widths[0] < widths[-1]
 
 
+def test_messages_are_not_cut(opened: Opener) -> None:
+    """A long one below a box at the edge of the window."""
+    root, history = trained()
+    page = opened(root, settings={"viewport": {"width": 1920, "height": 1080}}, history=history)
+    page.click("#last")
+    cut = """() => [...document.querySelectorAll('.label')].filter((label) => {
+      const [r, frame] = [label, picture.svg].map((e) => e.getBoundingClientRect());
+      return r.left < frame.left || r.right > frame.right;
+    }).length"""
+    assert page.evaluate(cut) == 0
+
+
 def test_groups_show_both_signs(opened: Opener) -> None:
-    """A folded group has the range of its gradients, and both colours in their parts."""
+    """A folded group has the range of its known gradients, and both colours in their parts."""
     with group("inside"):
         a, b = Node(1.0, name="a"), Node(2.0, name="b")
         y = a * 3.0 - b
     page = opened(y + 0.0)
     page.click("#fold-all")
+    page.evaluate("go(walk.seedStep)")
+    assert page.locator(".box.group .grad").text_content() == ""
+    page.click("#next")
+    assert page.locator(".box.group .grad").text_content() == "∂ 1"
     page.click("#last")
     assert page.locator(".box.group .grad").text_content() == "∂ −1 … 3"
     assert page.locator(".box.group .tint.positive").count() == 1
@@ -1305,6 +1321,13 @@ def test_printing(opened: Opener) -> None:
     assert page.evaluate(outside) == 0
     assert not page.locator("#transport").is_visible()
     assert page.locator("#paper .picture").is_visible()
+
+
+def test_a_small_graph_is_printed_on_one_page(opened: Opener) -> None:
+    """No empty one follows."""
+    page = opened(dense_unit())
+    page.click("#last")
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1
 
 
 def test_infinite_and_nan_leaves(opened: Opener) -> None:

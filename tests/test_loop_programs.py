@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -181,12 +181,12 @@ def test_directional_derivatives_of_what_all_iterations_read() -> None:
         np.testing.assert_allclose(gradient, cr.grad(f, (0, 1))(0.9, -0.6, 1), rtol=1e-12)
 
 
-def main() -> None:
-    """Check many programs."""
+def check_many(what: str, make: Callable[[int], Any], differences: Callable[[Any], Any]) -> None:
+    """Check as many programs as the first argument says, from the seed in the second on."""
     count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
     wrong = 0
     for seed in range(first, first + count):
-        program = made(seed)
+        program = make(seed)
         try:
             found = differences(program)
         except Exception as error:
@@ -195,8 +195,8 @@ def main() -> None:
             wrong += 1
             print(f"seed {seed}\n{program.source}")
             print("\n".join(found), flush=True)
-    print(f"{count} programs with loops: {wrong} of them wrong")
+    print(f"{count} programs with {what}: {wrong} of them wrong")
 
 
 if __name__ == "__main__":
-    main()
+    check_many("loops", made, differences)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import tempfile
 import warnings
 from contextlib import redirect_stdout
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from random_branches import BranchProgram, branch_program
-from test_loop_programs import rolling
+from test_loop_programs import check_many, rolling
 
 import chainrule as cr
 from chainrule.engine import COMPILED
@@ -166,23 +165,6 @@ def test_random_branches(seed: int, tmp_path: Path) -> None:
     assert not differences(program, tmp_path), program.source
 
 
-def main() -> None:
-    """Check many programs."""
-    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
-    wrong = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(first, first + count):
-            program = branch_program(seed)
-            try:
-                found = differences(program, Path(folder))
-            except Exception as error:
-                found = [f"{type(error).__name__}: {error}"]
-            if found:
-                wrong += 1
-                print(f"seed {seed}\n{program.body}")
-                print("\n".join(found), flush=True)
-    print(f"{count} programs with branches: {wrong} of them wrong")
-
-
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as temporary:
+        check_many("branches", branch_program, lambda p: differences(p, Path(temporary)))

@@ -29,6 +29,8 @@ SCRIPTS = (
     "graph.js",
     "walk.js",
     "findings.js",
+    "text.js",
+    "arrangement.js",
     "picture.js",
     "names.js",
     "panel.js",

@@ -178,7 +178,7 @@ function showTip(element, event) {
   const box = Number(element.dataset.box);
   const line = data.sources[data.lines[box]];
   tip.textContent = picture.isGroup(box)
-    ? `${graph.titleOf(box)}: ${graph.groups[box - graph.count].size.toLocaleString('en')} nodes`
+    ? `${graph.titleOf(box)}: ${graph.group(box).size.toLocaleString('en')} nodes`
     : `${names.place(box)}\n${names.definition(box)}${walk.isEvaluated(box) ? `\n= ${names.valueText(box)}` : ''}${picture.hasGradient(box) ? `\n∂${root()}/∂${names.closed(box)} = ${names.gradientText(box)}` : ''}${line ? `\n${line}` : ''}`;
   const frame = byId('stage').getBoundingClientRect();
   const [x, y] = [event.clientX - frame.left, event.clientY - frame.top];

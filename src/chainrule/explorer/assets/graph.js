@@ -59,23 +59,23 @@ class Graph {
     this.placed = { column: longer(this.placed.column, 0), y: longer(this.placed.y, 0) };
     loops.forEach((loop, i) => {
       const sides = [boxes + 2 * i, boxes + 2 * i + 1];
-      this.groups[loop - this.count].loop = { sides, trips: trips.get(loop), at: -1 };
+      this.group(loop).loop = { sides, trips: trips.get(loop), at: -1 };
       for (const side of sides) this.groups[side - this.count] = { name: '', part: true, side: loop, size: 0, bends: {} };
-      trips.get(loop).forEach((trip, k) => Object.assign(this.groups[trip - this.count], { name: `trip ${k + 1}`, trip: loop }));
+      trips.get(loop).forEach((trip, k) => Object.assign(this.group(trip), { name: `trip ${k + 1}`, trip: loop }));
     });
   }
 
   // Show one trip of a loop, from 0 up
   goToTrip(box, at) {
-    const { sides, trips } = this.groups[box - this.count].loop;
-    this.groups[box - this.count].loop.at = at;
+    const { sides, trips } = this.group(box).loop;
+    this.group(box).loop.at = at;
     const shown = [trips[at]];
     for (const [side, first, last] of [[sides[0], 0, at], [sides[1], at + 1, trips.length]]) {
       const some = trips.slice(first, last);
       this.inside[side - this.count] = some;
       for (const trip of some) this.parent[trip] = side;
-      const group = this.groups[side - this.count];
-      group.size = some.reduce((sum, trip) => sum + this.groups[trip - this.count].size, 0);
+      const group = this.group(side);
+      group.size = some.reduce((sum, trip) => sum + this.group(trip).size, 0);
       group.name = some.length === 1 ? `trip ${last}` : `trips ${first + 1} – ${last}`;
       this.parent[side] = box;
       if (some.length && side === sides[0]) shown.unshift(side);
@@ -109,6 +109,10 @@ class Graph {
 
   isLeaf(node) { return this.kind[node] < 0; }
 
+  isGroup(box) { return box >= this.count; }
+
+  group(box) { return this.groups[box - this.count]; }
+
   operandsOf(node) { return this.operand.subarray(this.start[node], this.start[node + 1]); }
 
   valueOf(operand) { return operand < 0 ? this.constant[-operand - 1] : this.value[operand]; }
@@ -120,7 +124,7 @@ class Graph {
   // What a person calls it
   titleOf(box) {
     if (box < this.count) return names.label(box);
-    const { name, loop } = this.groups[box - this.count];
+    const { name, loop } = this.group(box);
     return loop ? `${isolated(name || 'loop')} × ${loop.trips.length}` : name || 'graph';
   }
 
@@ -144,9 +148,9 @@ class Graph {
 
   groupsOf(node) {
     const found = this.places.has(node) ? [this.places.get(node)] : [];
-    const { trip } = this.groups[this.groupOf(node) - this.count];
+    const { trip } = this.group(this.groupOf(node));
     for (let box = this.groupOf(node); box > this.count; box = this.parent[box]) {
-      const group = this.groups[box - this.count];
+      const group = this.group(box);
       if (trip ? group.trip : !group.part) found.unshift(group.name);
     }
     return found;

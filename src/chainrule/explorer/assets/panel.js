@@ -349,14 +349,14 @@ function showRoot() {
 // What colours and widths mean, with their scales
 
 function showLegend() {
-  const number = (text) => make('span', { className: 'number' }, text);
-  const bar = (className, size) => [number(size > 0 ? `−${compact(size)}` : '−'),
-    make('span', { className: `scale ${className}` }), number(size > 0 ? compact(size) : '+')];
+  const item = (...parts) => make('span', {}, ...parts.map((part) => (typeof part === 'string' ? make('span', {}, part) : part)));
+  const scale = (text, className, size) => item(text, size > 0 ? `−${compact(size)}` : '−',
+    make('span', { className: `scale ${className}` }), size > 0 ? compact(size) : '+');
   byId('legend').replaceChildren(
-    make('span', {}, `box: ∂${clipped(root(), 12)}/∂value`), ...bar('boxes', walk.isBackward ? graph.largest : 0),
-    make('span', { className: 'swatch odd' }), make('span', {}, 'not finite'),
-    make('span', { className: 'gap' }, 'edge: ∂result/∂operand'), ...bar('lines', picture.heaviest),
-    ...(picture.silent ? [make('span', {}, 'dotted: sends 0')] : []),
+    scale(`box: ∂${clipped(root(), 12)}/∂value`, 'boxes', walk.isBackward ? graph.largest : 0),
+    item(make('span', { className: 'swatch' }), 'not finite'),
+    scale('edge: ∂result/∂operand', 'lines', picture.heaviest),
+    ...(picture.silent ? [item('dotted: sends 0')] : []),
   );
 }
 

@@ -1,14 +1,6 @@
-// The picture: boxes, frames of open groups and edges, as SVG. Python has put the boxes of every
-// group, its inner groups folded, in columns; here they are spread over the room there is, in lines
-// one below the other where the columns are too many for one.
+// The picture: boxes, frames of open groups and edges, as SVG, and the window onto it.
 
-const PADDING = 14;
-const HEADING = 26;
-const COLUMN_GAP = 56;
 const NARROW = 0.6; // of the gaps, if everything stands in one line then
-const LANE = 60; // between lines: the way of the edges from one to the next
-const TURN = 34; // beside lines: where these edges turn
-const TRIP_WIDTH = 180; // at least: its heading has buttons
 const FOOT = 46; // of the window: the legend
 const READABLE = 10 / 12; // the scale at which the smallest letters, of 12 pixels, have 10
 const SCALES = [1.25, 1.1, 1, 0.92, READABLE];
@@ -25,45 +17,6 @@ function shape(name, attributes = {}, parent = null, text = null) {
   return element;
 }
 
-// A number as people read it; in full in the panel
-function short(x) {
-  if (x !== x) return 'NaN';
-  if (Math.abs(x) === Infinity) return x > 0 ? '∞' : '−∞';
-  const size = Math.abs(x);
-  const text = size !== 0 && (size < 1e-4 || size >= 1e6) ? x.toExponential(3) : x.toFixed(4);
-  return text.replace(/^-(?=[0.]*$)/, '').replaceAll('-', '−');
-}
-
-// The same without zeros at the end, where space is dear
-function compact(x) {
-  return short(x).replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
-}
-
-// With two digits where it would be long
-function brief(x) {
-  const text = compact(x);
-  return text.includes('e') ? x.toExponential(1).replaceAll('-', '−') : text;
-}
-
-const pen = document.createElement('canvas').getContext('2d');
-pen.font = `600 13px ${getComputedStyle(document.body).fontFamily}`; // of titles
-
-const widthOf = (text) => pen.measureText(text).width;
-
-// So many letters at most, and no wider than there is room
-function clipped(text, length, room = Infinity) {
-  const letters = [...text].slice(0, length + 1);
-  const joined = (count) => (count < letters.length ? `${letters.slice(0, count).join('')}…` : text);
-  let count = letters.length > length ? length - 1 : letters.length;
-  while (count > 1 && room < Infinity && widthOf(joined(count)) > room) count -= 1;
-  return isolated(joined(count));
-}
-
-// A name that turns the direction of writing does so in itself only
-function isolated(name) {
-  return /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc]/.test(name) ? `\u2068${name}\u2069` : name;
-}
-
 class Picture {
   constructor(graph, walk, data, svg) {
     this.graph = graph;
@@ -73,36 +26,30 @@ class Picture {
     this.layers = Object.fromEntries(
       ['frames', 'edges', 'boxes', 'labels'].map((id) => [id, svg.querySelector(`#${id}`)]),
     );
-    this.nodeSize = data.nodeSize;
-    this.groupSize = data.groupSize;
+    this.boxSizes = [data.nodeSize, data.groupSize];
     this.whole = graph.count; // the box that is the graph itself
     this.open = new Set([this.whole]);
     this.current = graph.root; // the box that has the keyboard
     this.path = new Set(); // nodes that are marked
-    this.room = Infinity; // the width there is
-    this.stretch = [1, 1]; // of the gaps between columns, and of heights
     this.view = { x: 0, y: 0, scale: 1 };
     this.fitted = true;
     this.onPaper = false;
     this.resized();
   }
 
-  isGroup(box) { return box >= this.graph.count; }
+  isGroup(box) { return this.graph.isGroup(box); }
 
-  group(box) { return this.graph.groups[box - this.whole]; }
+  group(box) { return this.graph.group(box); }
+
+  get rect() { return this.arrangement.rect; }
 
   // Layout
 
-  // The size of the picture at a scale, in lines of the width there is, or in one
+  // Arrange the boxes for a scale, in lines of the width there is, or in one; the size of the picture
   sized(scale, stretch = [1, 1], wrap = true) {
-    this.room = wrap ? this.window[0] / scale : Infinity;
-    this.stretch = stretch;
-    this.rect = new Map();
-    this.bends = new Map();
-    this.lines = new Map();
-    this.lineOf = new Map();
-    this.sizes = new Map();
-    return this.measure(this.whole, this.room);
+    const room = wrap ? this.window[0] / scale : Infinity;
+    this.arrangement = new Arrangement(this.graph, this.boxSizes, this.open, room, stretch);
+    return this.arrangement.size;
   }
 
   // Whether the picture has room in the window at a scale
@@ -134,117 +81,11 @@ class Picture {
   }
 
   lay(scale = this.spread()) {
-    if (this.rect === undefined) this.sized(scale);
-    this.place(this.whole, 0, 0);
+    this.arrangement.place();
     this.covers = this.coversOf();
     this.walk.follow(this.covers);
     this.draw();
     return scale;
-  }
-
-  // The size of an open group in some width, and where its boxes stand in it
-  measure(group, room) {
-    const { loop } = this.group(group); // its trips stand one below the other
-    const { column: columnOf, y } = this.graph.placed;
-    const boxes = this.graph.inside[group - this.whole];
-    const foldedSize = (box) => (this.isGroup(box) ? this.groupSize : this.nodeSize);
-    let inner = room - 2 * PADDING - (loop ? 2 * TURN : 0);
-    let sizes;
-    let widths;
-    const measureBoxes = () => {
-      widths = [];
-      sizes = boxes.map((box) => (this.open.has(box) ? this.measure(box, inner) : foldedSize(box)));
-      boxes.forEach((box, i) => { widths[columnOf[box]] = Math.max(widths[columnOf[box]] ?? 0, sizes[i][0]); });
-    };
-    measureBoxes();
-    const gap = COLUMN_GAP * this.stretch[0];
-    const wrapped = loop || widths.reduce((sum, width) => sum + width + gap, -gap) > inner;
-    if (wrapped && !loop) {
-      inner -= 2 * TURN;
-      if (widths.some((width) => width > inner)) measureBoxes();
-    }
-    const items = boxes.map((box, i) => { // all that stands in a column
-      const [width, height] = sizes[i];
-      const folded = foldedSize(box)[1];
-      const middle = (y[box] + folded / 2) * this.stretch[1];
-      return { box, column: columnOf[box], middle, top: middle - folded / 2, width, height, more: height - folded };
-    });
-    const places = Object.entries(this.group(group).bends).map(([way, points]) => [
-      way.split(',').map((i) => boxes[i] ?? -1).join(), points]);
-    for (const [edge, points] of places) {
-      points.forEach(([column, height], i) => {
-        const middle = height * this.stretch[1];
-        items.push({ edge, i, column, middle, top: middle, width: 0, height: 0, more: 0 });
-      });
-    }
-    const spots = this.linesOf(widths, gap, loop ? 0 : wrapped ? inner : Infinity);
-    const columns = widths.map(() => []);
-    for (const item of items) columns[item.column].push(item);
-    for (const column of columns) {
-      column.sort((a, b) => a.middle - b.middle);
-      let shift = -column.reduce((sum, item) => sum + item.more, 0) / 2;
-      for (const item of column) { item.top += shift; shift += item.more; }
-    }
-    const lines = [];
-    for (const item of items) {
-      const { line, left } = spots[item.column];
-      item.line = line;
-      item.left = (wrapped ? TURN : 0) + left + (widths[item.column] - item.width) / 2;
-      lines[line] ??= { top: Infinity, bottom: -Infinity, right: 0 };
-      lines[line].top = Math.min(lines[line].top, item.top);
-      lines[line].bottom = Math.max(lines[line].bottom, item.top + item.height);
-      lines[line].right = Math.max(lines[line].right, left + widths[item.column]);
-    }
-    let bottom = 0;
-    const lanes = lines.map(({ top, bottom: below, right }) => {
-      const shift = bottom - top;
-      bottom += below - top + LANE;
-      return { shift, y: bottom - LANE / 2 + 8, left: wrapped ? TURN : 0, right: right + (wrapped ? TURN : 0), used: 0 };
-    });
-    const bent = new Map();
-    for (const item of items) {
-      const top = item.top + lanes[item.line].shift;
-      if (item.box === undefined) {
-        if (!bent.has(item.edge)) bent.set(item.edge, []);
-        bent.get(item.edge)[item.i] = [item.left, top, item.line];
-      } else {
-        this.rect.set(item.box, [item.left, top, item.width, item.height]);
-        this.lineOf.set(item.box, item.line);
-      }
-    }
-    this.bends.set(group, bent);
-    this.lines.set(group, lanes);
-    const across = Math.max(0, ...lanes.map((lane) => lane.right)) + (wrapped ? TURN : 0);
-    const foot = group === this.whole ? 0 : 8; // a message stands below a box
-    const size = [Math.max(across, this.group(group).trip ? TRIP_WIDTH : 0) + 2 * PADDING, bottom - LANE + 2 * PADDING + HEADING + foot];
-    this.sizes.set(group, size);
-    return size;
-  }
-
-  // In which line each column stands, and where in it
-  linesOf(widths, gap, room) {
-    let line = 0;
-    let left = 0;
-    return widths.map((width) => {
-      if (left > 0 && left + width > room) { line += 1; left = 0; }
-      const place = { line, left };
-      left += width + gap;
-      return place;
-    });
-  }
-
-  // From places in a group to places in the picture
-  place(group, left, top) {
-    for (const box of this.graph.inside[group - this.whole]) {
-      const rect = this.rect.get(box);
-      rect[0] += left;
-      rect[1] += top;
-      if (this.open.has(box)) this.place(box, rect[0] + PADDING, rect[1] + PADDING + HEADING);
-    }
-    for (const points of this.bends.get(group).values()) {
-      for (const point of points) { point[0] += left; point[1] += top; }
-    }
-    for (const lane of this.lines.get(group)) { lane.y += top; lane.left += left; lane.right += left; }
   }
 
   // For every box, the one in view that it is, or is inside of
@@ -335,8 +176,8 @@ class Picture {
   // A name; an operation with its constants, for the other operands a dot: · ** 2
   titleIn(box, text) {
     const { graph } = this;
-    if (this.isGroup(box)) { text.textContent = `▸ ${clipped(graph.titleOf(box), 30, this.groupSize[0] - 34)}`; return; }
-    const across = this.nodeSize[0] - 10;
+    if (this.isGroup(box)) { text.textContent = `▸ ${clipped(graph.titleOf(box), 30, this.boxSizes[1][0] - 34)}`; return; }
+    const across = this.boxSizes[0][0] - 10;
     const part = (word, className) => {
       const span = shape('tspan', {}, text, word);
       if (className) span.setAttribute('class', className);
@@ -373,7 +214,7 @@ class Picture {
           last = key;
           edge = this.edges.get(key);
           if (!edge) {
-            const path = shape('path', { class: 'edge', d: this.routeOf(tail, head) }, this.layers.edges);
+            const path = shape('path', { class: 'edge', d: this.arrangement.routeOf(tail, head) }, this.layers.edges);
             this.edges.set(key, edge = { tail, head, path, slots: [], nodes: [], weight: null });
           }
         }
@@ -381,49 +222,6 @@ class Picture {
         edge.nodes.push(node);
       }
     }
-  }
-
-  // The way of an edge between two boxes in view, as a path
-  routeOf(tail, head) {
-    const { parent } = this.graph;
-    const depthOf = (box) => { let depth = 0; for (let b = box; parent[b] >= 0; b = parent[b]) depth += 1; return depth; };
-    let [a, b] = [tail, head];
-    let [u, v] = [depthOf(a), depthOf(b)];
-    let [out, into] = [[], []]; // on the way out of the operand's groups, and into the result's
-    const bendsOf = (group, key) => (this.lines.get(group).length > 1 ? [] : this.bends.get(group).get(key) ?? []);
-    while (parent[a] !== parent[b]) {
-      if (u >= v) { out = [...out, ...bendsOf(parent[a], `${a},-1`)]; a = parent[a]; u -= 1; }
-      else { into = [...bendsOf(parent[b], `-1,${b}`), ...into]; b = parent[b]; v -= 1; }
-    }
-    const bent = this.bends.get(parent[a]);
-    const bends = bent.get(`${a},${b}`) ?? [...(bent.get(`${b},${a}`) ?? [])].reverse();
-    const from = this.rect.get(tail);
-    const to = this.rect.get(head);
-    const inLine = (points, line) => points.map(([x, y]) => [x, y, line]);
-    const [first, last] = [this.lineOf.get(a), this.lineOf.get(b)];
-    const points = [[from[0] + from[2], from[1] + from[3] / 2, first], ...inLine(out, first), ...bends,
-      ...inLine(into, last), [to[0], to[1] + to[3] / 2, last]];
-    const lanes = this.lines.get(parent[a]);
-    let path = `M${points[0][0]} ${points[0][1]}`;
-    for (let i = 1; i < points.length; i += 1) path += this.segment(points[i - 1], points[i], lanes);
-    return path;
-  }
-
-  // A curve from point to point; to a later line along the lane above it
-  segment([x0, y0, from], [x1, y1, to], lanes) {
-    if (to <= from) {
-      const reach = Math.max(Math.abs(x1 - x0) / 2, 20);
-      return ` C${x0 + reach} ${y0} ${x1 - reach} ${y1} ${x1} ${y1}`;
-    }
-    const out = lanes[from];
-    const into = lanes[to - 1];
-    const y = out.y + ((out.used % 5) - 2) * 5;
-    out.used += 1;
-    let path = ` L${out.right} ${y0} C${out.right + TURN} ${y0} ${out.right + TURN} ${y} ${out.right} ${y}`;
-    if (into !== out) path += ` L${into.left - TURN / 2} ${y} L${into.left - TURN / 2} ${into.y}`;
-    const { left } = lanes[to];
-    path += ` L${left} ${into === out ? y : into.y} C${left - TURN} ${into === out ? y : into.y} ${left - TURN} ${y1} ${left} ${y1}`;
-    return `${path} L${x1} ${y1}`;
   }
 
   // What changes with the step and with the numbers
@@ -474,17 +272,19 @@ class Picture {
     return walk.isBackward && Boolean(walk.reached[node] || walk.unknown[node] || walk.step === walk.length);
   }
 
-  // Of a folded group the range of its gradients; its colours have the parts of both signs
+  // Of a folded group the range of the gradients known at this step; its colours have the parts of both signs
   updateGroup(box, element, nodes) {
     const { graph, walk } = this;
     let [least, most, positive, negative, odd] = [Infinity, -Infinity, 0, 0, 0];
     const { grad, reached, evaluatedAt, step, isBackward } = walk;
+    const isOver = step === walk.length;
     for (let i = 0; i < nodes.length; i += 1) {
       const node = nodes[i];
-      const found = isBackward && reached[node] ? grad[node] : 0;
+      const isKnown = isBackward && (isOver || reached[node]);
+      const found = isKnown ? grad[node] : 0;
       const value = evaluatedAt[node] <= step && !graph.valueUnknown[node] ? graph.value[node] : 0;
       if (found - found !== 0 || value - value !== 0) odd += 1;
-      else {
+      else if (isKnown) {
         if (found < least) least = found;
         if (found > most) most = found;
         if (found < 0) negative -= found;
@@ -494,7 +294,7 @@ class Picture {
     const size = Math.max(Math.abs(least), Math.abs(most));
     const count = `${this.group(box).size.toLocaleString('en')} nodes`;
     const range = least === most ? brief(least) : `${brief(least)} … ${brief(most)}`;
-    const gradient = walk.isBackward && least <= most ? `∂ ${range}` : '';
+    const gradient = least <= most ? `∂ ${range}` : '';
     element.querySelector('.value').textContent = odd ? `${odd.toLocaleString('en')} not finite` : count;
     element.querySelector('.grad').textContent = gradient;
     element.classList.toggle('odd', odd > 0);
@@ -504,7 +304,7 @@ class Picture {
     first.setAttribute('width', width * part);
     second.setAttribute('width', width * (1 - part));
     second.setAttribute('x', width * part);
-    const strength = walk.isBackward && least <= most ? this.strength(size) : 0;
+    const strength = least <= most ? this.strength(size) : 0;
     this.tint(first, odd ? 'odd' : 'positive', odd ? 0.8 : strength);
     this.tint(second, 'negative', strength);
     element.setAttribute('aria-label', `group ${graph.titleOf(box)}, ${count}, folded${odd ? `, ${odd} not finite` : ''}${gradient ? `, gradients ${range}` : ''}`);
@@ -575,12 +375,16 @@ class Picture {
     return edge.weight;
   }
 
-  // What is added to a box's gradient, below the box, where no number stands
+  // What is added to a box's gradient, below the box, where no number stands, and not beyond the picture
   label(box, sent) {
     const [left, top, width, height] = this.rect.get(box);
     let text = sent.map(([grad, local]) => `${brief(grad)} × ${brief(local)}`).join(' + ');
     if (text.length > LONGEST_LABEL) text = compact(sent.reduce((sum, [grad, local]) => sum + grad * local, 0));
-    shape('text', { class: 'label', x: left + width / 2, y: top + height + 14 }, this.layers.labels, `+= ${text}`);
+    text = `+= ${text}`;
+    const half = widthOf(text) / 2;
+    const end = this.arrangement.size[0] - PADDING;
+    const middle = Math.min(Math.max(left + width / 2, half - PADDING), end - half);
+    shape('text', { class: 'label', x: middle, y: top + height + 14 }, this.layers.labels, text);
   }
 
   // Folding
@@ -624,7 +428,7 @@ class Picture {
   // Pan so that no edge of the picture is further in the window than it must
   fill() {
     const { scale } = this.view;
-    const [width, height] = this.sizes.get(this.whole).map((length) => length * scale);
+    const [width, height] = this.arrangement.size.map((length) => length * scale);
     const [w, h] = [this.window[0], this.window[1] - FOOT];
     const middle = this.middleAt(scale);
     const kept = (at, first, length, room) => (length <= room ? first : Math.max(Math.min(at, PADDING * scale), room - length + PADDING * scale));
@@ -720,7 +524,7 @@ class Picture {
   // The whole picture, however small
   fit() {
     const [width, height] = this.window;
-    const size = this.sizes.get(this.whole);
+    const size = this.arrangement.size;
     const scale = Math.min(width / size[0], (height - FOOT) / size[1], SCALES[0]);
     this.view = { scale, ...this.middleAt(scale) };
     this.fitted = false;
@@ -741,7 +545,7 @@ class Picture {
     this.onPaper = onPaper;
     this.begin();
     const { scale } = this.view;
-    const width = this.sizes.get(this.whole)[0];
+    const width = this.arrangement.size[0];
     const pages = onPaper ? this.pages(PAPER[1] / scale) : [];
     byId('paper').replaceChildren(...pages.map(([top, bottom]) => {
       const page = this.svg.cloneNode(true);
@@ -758,7 +562,7 @@ class Picture {
   // Where pages begin and end: between boxes
   pages(length) {
     const boxes = [...this.rect].filter(([box]) => !this.open.has(box)).map(([, [, top, , height]]) => [top, top + height + 20]);
-    const end = this.sizes.get(this.whole)[1] - HEADING;
+    const end = this.arrangement.size[1] - HEADING;
     const pages = [];
     for (let top = -PADDING; top < end;) {
       const ends = boxes.map(([, bottom]) => bottom).filter((y) => y > top && y <= top + length && !boxes.some(([a, b]) => a < y && y < b));
@@ -771,7 +575,7 @@ class Picture {
 
   middleAt(scale) {
     const [width, height] = this.window;
-    const size = this.sizes.get(this.whole);
+    const size = this.arrangement.size;
     return { x: Math.max((width - size[0] * scale) / 2, 0) + PADDING * scale,
       y: Math.max((height - FOOT - (size[1] - HEADING) * scale) / 2, 0) + PADDING * scale };
   }
