@@ -588,6 +588,61 @@ def test_functions_of_all_kinds(f: Callable[..., Any]) -> None:
     assert agrees(f).traces <= 2
 
 
+def stepped(x: Any, y: Any) -> Any:
+    v, s = 0.04 + 0.01 * x, 1.0
+    for k in range(8):
+        if v + s > k * 0.2:
+            s = s * (1 + 0.3 * max(v, 0) + 0.05 * y)
+        v = v - 0.02 * (k % 3) * y
+    return s
+
+
+def custom(x: Any, y: Any) -> Any:
+    return cr.custom_gradient(lambda a, b: (stepped(a, b), lambda g: (g * b, g * a)))(x, y)
+
+
+HANDED: dict[str, Callable[..., Any]] = {
+    "grad": lambda x, y: cr.grad(stepped)(x, y),
+    "hessian": lambda x, y: cr.hessian(stepped)(x, y),
+    "jvp": lambda x, y: cr.jvp(stepped, (x, y), (1.0, 0.5))[1],
+    "vjp": lambda x, y: cr.vjp(stepped, x, y)[1](1.0)[1],
+    "hvp": lambda x, y: cr.hvp(stepped, (x, y), (1.0, 0.5))[0],
+    "vmap": lambda x, y: vmap(stepped)(np.array([x, y]), np.array([y, y]))[0],
+    "scan": lambda x, y: cr.lax.scan(lambda c, a: (stepped(c, a), c), x, np.ones(5) * 0.1)[0],
+    "fori_loop": lambda x, y: cr.lax.fori_loop(0, 3, lambda i, c: stepped(c, y), x),
+    "map": lambda x, y: cr.lax.map(lambda c: stepped(c, y), np.array([x, y]))[0],
+    "root": lambda x, y: cr.root(lambda u: u + 0.1 * stepped(u, y) - x, x),
+    "compile": lambda x, y: compile(stepped)(x, y),
+    "custom_gradient": custom,
+    "a method": lambda x, y: cr.jvp(Handed(x).stepped, (y,), (1.0,))[1],
+}
+
+
+class Handed:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def stepped(self, y: Any) -> Any:
+        return stepped(self.x, y)
+
+
+@pytest.mark.parametrize("name", HANDED)
+def test_functions_that_are_handed_over(name: str) -> None:
+    """Transformations, loops, solvers and compiled functions run them as a trace does."""
+    f = HANDED[name]
+    compiled = compile(vmap(f))
+    xs, ys = np.ascontiguousarray(POINTS[:, :2].T)
+    found = compiled(xs, ys)
+    for value, x, y in zip(found, xs.tolist(), ys.tolist(), strict=True):
+        assert np.isclose(value, f(x, y), rtol=1e-9, atol=1e-12, equal_nan=True)
+    stats = compiled.stats()
+    assert stats.traces == 1
+    assert [x.both for x in stats.branches] == [True]
+    off = compile(f, rewrite=False)
+    off(*POINTS[8, :2].tolist())
+    assert not any(x.both for x in off.stats().branches)
+
+
 SOURCE = """
 def f(x, y, z):
     total = 0.0

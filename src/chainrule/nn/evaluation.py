@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chainrule import forking, trees
 from chainrule.jit.arguments import leaf_of
 from chainrule.jit.session import SampleFunction, Session
+from chainrule.handover import form_of
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary, warn
@@ -97,8 +98,8 @@ class SafeSteps:
 def loss_of_sample(model: Callable[[Any], Any], loss: Loss, weighted: bool) -> Callable[..., Any]:
     """The loss of a model on one sample, which has a weight or none."""
     if weighted:
-        return lambda x, y, weight: weight * _number(loss(model(x), y))
-    return lambda x, y: loss(model(x), y)
+        return lambda x, y, weight: weight * _number(form_of(loss)(form_of(model)(x), y))
+    return lambda x, y: form_of(loss)(form_of(model)(x), y)
 
 
 def steps_of(

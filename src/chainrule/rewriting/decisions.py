@@ -61,9 +61,11 @@ class Decisions:
         asked: the places that have branched by traced values, in order.
         ends: whether the end of a loop is asked after some iterations, by what came before.
         suspended: whether all are guards for the moment.
+        rewrite: whether functions run from rewritten trees at all; else all are guards for good.
     """
 
     def __init__(self) -> None:
+        self.rewrite = True
         self.asked: dict[Site, None] = {}
         self.ends: dict[Any, bool] = {}
         self.suspended = False
