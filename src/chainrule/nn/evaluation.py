@@ -10,9 +10,9 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import forking, trees
+from chainrule.handover import form_of
 from chainrule.jit.arguments import leaf_of
 from chainrule.jit.session import SampleFunction, Session
-from chainrule.handover import form_of
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.tracebacks import boundary, warn
