@@ -234,6 +234,7 @@ class Recorder:
                 self.split = users_line()
         self._outcomes.note(value, outcome)
         recorded.guard(operand, outcome)
+        self.speculation.note_guard()
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import CodeType
 from typing import Any, Final, NamedTuple
 
 RUNTIME: Final = "_chainrule"
@@ -16,7 +17,8 @@ class Site:
 
     Args:
         place: the file and the line.
-        kind: what stands there: "if", "while", "a if c else b", "and" or "or".
+        kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
+            "assert", "case" or "if of a comprehension".
         eager: whether both sides are computed at once; else as soon as there are many paths.
         why: why that can't be; "" where it may.
     """
@@ -35,7 +37,8 @@ class Branch(NamedTuple):
 
     Attributes:
         line: the file and the line.
-        kind: what stands there: "if", "while", "a if c else b", "and" or "or".
+        kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
+            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise.
         both: whether both sides are computed, and one picked; else it is a guard, a path each.
         why: why it is a guard.
     """
@@ -72,6 +75,7 @@ class Decisions:
         self._both: set[Site] = set()
         self._guards: dict[Site, str] = {}  # and why they are
         self._later: set[Site] = set()
+        self._elsewhere: dict[tuple[int, int], tuple[CodeType, Branch]] = {}  # by the id of code
 
     def are_both(self, site: Site) -> bool:
         """Whether both sides of a branch are computed."""
@@ -115,13 +119,23 @@ class Decisions:
         self._both.update(found)
         return bool(found)
 
+    def knows(self, code: CodeType, instruction: int) -> bool:
+        """Whether it is noted that a comparison is a guard where no branch stands."""
+        return (id(code), instruction) in self._elsewhere
+
+    def note(self, code: CodeType, instruction: int, line: str, why: str) -> None:
+        """Note that."""
+        branch = Branch(line, "comparison", False, why)
+        self._elsewhere[id(code), instruction] = code, branch
+
     def branches(self) -> list[Branch]:
         """What was done, by place."""
-        return [
+        sites = [
             Branch(site.place, site.kind, both, "" if both else self._why(site))
             for site in self.asked
             for both in [self.are_both(site)]
         ]
+        return [*sites, *(branch for _, branch in self._elsewhere.values())]
 
     def _why(self, site: Site) -> str:
         return site.why or self._guards.get(site, "it has few paths")

@@ -7,11 +7,13 @@ the trace starts anew with a guard in its place.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
+from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
 from chainrule.jit.indices import IndexNode
@@ -19,6 +21,7 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
 from .decisions import FEW, Changed, Decisions, Refused, Site
+from .elsewhere import why_at
 from .exits import Exit
 from .picking import UNBOUND, pick
 from .values import is_value, why_not_of
@@ -239,6 +242,7 @@ class Speculation:
         self.fixed: dict[int, tuple[Any, Any]] = {}
         self._ends = 0
         self._asking = False
+        self._at_site = False
 
     @property
     def whole(self) -> bool:
@@ -277,9 +281,9 @@ class Speculation:
         elif others:
             self.refuse_here("a loop in it ends by a condition")
         left.asked = True
-        self._asking = True
+        self._asking = self._at_site = True
         outcome = recorder.guard(left, left._number != 0.0)
-        self._asking = False
+        self._asking = self._at_site = False
         exit_.left = outcome
         self.cut(len(self.exits))
         return outcome
@@ -308,7 +312,11 @@ class Speculation:
         decisions.asked[site] = None
         guards = self._recorder.recorded.guards
         before = len(guards)
-        outcome = bool(condition)
+        self._at_site = True
+        try:
+            outcome = bool(condition)
+        finally:
+            self._at_site = False
         if len(guards) > before:
             counts = self._counts
             counts[site] = counts.get(site, 0) + 1
@@ -414,6 +422,18 @@ class Speculation:
         """See that a guard may be asked."""
         if self.uncertain and not self._asking:
             self.refuse_here("a comparison is asked for its truth")
+
+    def note_guard(self) -> None:
+        """Note a guard that no branch of a rewritten function has asked."""
+        if self._at_site:
+            return
+        asking = sys._getframe(1)
+        frame = users_frame()
+        code, instruction = frame.f_code, frame.f_lasti
+        decisions = self._decisions
+        if not decisions.knows(code, instruction):
+            why = why_at(frame, asking, decisions.rewrite)
+            decisions.note(code, instruction, line_of(frame), why)
 
     def refuse_here(self, why: str) -> NoReturn:
         """Give up what may run in vain at the moment."""
