@@ -228,9 +228,27 @@ def elements(x: Any, y: Any, z: Any) -> Any:
     return values[0] + 2 * values[1] - values[3] * rows.sum()
 
 
+def distance(x: Any, y: Any, z: Any) -> Any:
+    one, other = [x, y, z, x * y, 0.5], [y, z, 0.25, x]
+    row = list(range(len(other) + 1))
+    for i, u in enumerate(one):
+        after = [i + 1]
+        for j, v in enumerate(other):
+            cost = 0 if abs(u - v) < 0.5 else 1
+            after.append(min(row[j + 1] + 1, after[j] + 1, row[j] + cost))
+        row = after
+    return row[-1] * x + max(row[2], 2, row[1]) * y
+
+
+def by_keys(x: Any, y: Any, z: Any) -> Any:
+    largest = max([x, y, z], key=abs)
+    least = min(x, y, z, 0.5, key=lambda v: v * v - y)
+    return largest + 2.0 * least + (x if x > y else z)
+
+
 CONVERTED = [
     *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
-    *(searched, ties),
+    *(searched, ties, distance, by_keys),
 ]
 
 
@@ -758,9 +776,7 @@ class Ordered:
         self.x = x
 
     def __lt__(self, other: Any) -> bool:
-        if self.x < other.x:
-            return True
-        return False
+        return bool(self.x < other.x)
 
 
 def of_operators(x: Any, y: Any) -> Any:

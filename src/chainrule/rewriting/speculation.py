@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
+from chainrule import rules
 from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
@@ -382,7 +383,8 @@ class Speculation:
         for x in waiting:
             if id(x) in self.picks:
                 self.refuse(self.picks[id(x)][1], "the kind of what it gives is asked for")
-            if isinstance(x, IndexNode) and id(x) not in seen:
+            picked = isinstance(x, Node) and x._operation is rules.where
+            if (picked or isinstance(x, IndexNode)) and id(x) not in seen:
                 seen.add(id(x))
                 waiting += x.operands
         return function(*args, **options)
