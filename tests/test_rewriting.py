@@ -246,9 +246,27 @@ def by_keys(x: Any, y: Any, z: Any) -> Any:
     return largest + 2.0 * least + (x if x > y else z)
 
 
+def pairs_of(a: Any, b: Any) -> Any:
+    return zip(a, b, strict=True)
+
+
+def paired(x: Any, y: Any, z: Any) -> Any:
+    total, values, others = 0.0, [x, y, z], [y, z, x]
+    for k in range(4):
+        if x * k > y:
+            for i, (a, b) in enumerate(zip(values, others, strict=True)):
+                total = total + a * b * i
+        elif z < total:
+            for a in reversed(values):
+                total = 0.5 * total + a
+            for a, b in pairs_of(values, others):
+                total = total - 0.25 * a / (1.0 + b * b)
+    return total
+
+
 CONVERTED = [
     *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
-    *(searched, ties, distance, by_keys),
+    *(searched, ties, distance, by_keys, paired),
 ]
 
 

@@ -175,7 +175,7 @@ class Expressions:
                 made.func = self._begun(node.func, m, search)
                 return made
         made.func = self._call(node.func, "call", made.func)
-        return self._call(node, "value", made) if self._checked else made
+        return self._call(node, "made", made) if self._checked else made
 
     def _of_IfExp(self, node: ast.IfExp) -> Any:
         test = self._expression(node.test)

@@ -25,7 +25,7 @@ from .decisions import FEW, Changed, Decisions, Refused, Site
 from .elsewhere import why_at
 from .exits import Exit
 from .picking import UNBOUND, pick
-from .values import is_value, why_not_of
+from .values import MAKING, is_value, why_not_of
 
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
@@ -225,6 +225,7 @@ class Speculation:
         dropped: the branches after which a variable has no value, as none could be picked.
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
+        fresh: the iterator that a call has made last.
         fixed: what is called in the place of what is no function of the user's, by its id.
     """
 
@@ -241,6 +242,7 @@ class Speculation:
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
         self.fixed: dict[int, tuple[Any, Any]] = {}
+        self.fresh: Any = None
         self._ends = 0
         self._asking = False
         self._at_site = False
@@ -290,7 +292,9 @@ class Speculation:
         return outcome
 
     def split(self, site: Site, condition: Any) -> One | Both:
-        """What runs of a branch by a traced condition."""
+        """What runs of a branch by a traced condition, or a bool where these are plain."""
+        if not isinstance(condition, ConditionNode):
+            return THEN if condition else OTHERWISE
         decisions = self._decisions
         decisions.asked[site] = None
         both = decisions.are_both(site)
@@ -360,11 +364,11 @@ class Speculation:
         why = why_not_of(function, args, options)
         if why:
             self.refuse_here(why)
-        return (
-            self.asks(function, *args, **options)
-            if function is isinstance
-            else function(*args, **options)
-        )
+        if function is isinstance:
+            return self.asks(function, *args, **options)
+        made = function(*args, **options)
+        self.fresh = made if any(function is x for x in MAKING) else None
+        return made
 
     def note_pick(self, sites: Sequence[Site], first: Any, second: Any, found: Any) -> None:
         """Note a pick of numbers whose kind may be asked for: a node does not tell it."""
