@@ -82,7 +82,8 @@ def _kept_for_identity(code: CodeType) -> frozenset[int]:
 
 def _tests_identity(code: CodeType) -> bool:
     """Whether the code, or a function defined in it, compares with True or False by identity."""
-    if _IDENTITY in code.co_code[::2]:  # else it need not be taken apart, which takes long
+    truths = any(x is True or x is False for x in code.co_consts)
+    if truths and _IDENTITY in code.co_code[::2]:  # else it need not be taken apart: that is slow
         for one, following in pairwise(dis.get_instructions(code)):
             compares = following.opcode == _IDENTITY and one.opname.startswith("LOAD")
             if compares and one.argval in (True, False):

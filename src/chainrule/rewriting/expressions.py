@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections.abc import Callable
 from types import CodeType
 from typing import Any, Final, TypeVar
 
 from chainrule.annotations import line_text
 
-from .decisions import RUNTIME, Site
+from .decisions import RUNTIME, TRUTHS, Site
 from .harmless import own, why_not
 from .source import Source
 
@@ -45,6 +46,9 @@ class Expressions:
         code: of the function.
         checked: whether what is used may be in vain.
         sites: the places where it branches.
+
+    Attributes:
+        cells: the names of variables that know what is called in the place of a function.
     """
 
     def __init__(self, source: Source, code: CodeType, checked: bool, sites: Sites) -> None:
@@ -53,6 +57,7 @@ class Expressions:
         self._checked = checked
         self._sites = sites
         self._count = 0
+        self.cells: list[str] = []
         self._in_iterable = 0
         self._sources: dict[int, tuple[str, bool]] = {}  # what loops go through, by id
         body = source.tree.body
@@ -173,8 +178,24 @@ class Expressions:
                 search = self._call(node.func, "search", number, made.func)
                 made.func = self._begun(node.func, m, search)
                 return made
-        made.func = self._call(node.func, "call", made.func)
-        return self._call(node, "value", made) if self._checked else made
+        if self._checked:
+            made.func = self._call(node.func, "call", made.func)
+            return self._call(node, "value", made)
+        made.func = self._callee(node.func, made.func)
+        return made
+
+    def _callee(self, node: ast.AST, function: ast.expr) -> ast.expr:
+        """What is called in the place of a function: of the first one it is known after that."""
+        first, again = function, function
+        if not isinstance(function, ast.Name):
+            if self._in_iterable:
+                return self._call(node, "call", function)
+            name = self._new()
+            first, again = self._begun(node, name, function), named(name)
+        known, other = cells = self._new(), self._new()
+        self.cells += cells
+        asked = self._call(node, "call", again, *map(ast.Constant, cells))
+        return placed(ast.IfExp(_is(first, known), named(other), asked), node)
 
     def _of_IfExp(self, node: ast.IfExp) -> Any:
         test = self._expression(node.test)
@@ -182,19 +203,25 @@ class Expressions:
         number = self._site(node, "a if c else b", True, why)
         if why:
             made: Any = copy.copy(node)
-            made.test = self._call(node.test, "truth", ast.Constant(number), test)
+            made.test = self._truth(node.test, number, test)
             made.body, made.orelse = map(self._expression, (node.body, node.orelse))
             return made
-        m = self._new()
-        first, second = self._in_vain(node.body), self._in_vain(node.orelse)
-        begun = self._begun(node, m, self._call(node, "split", ast.Constant(number), test))
-        return self._call_on(
-            node,
-            begun,
-            "picked",
-            self._if_so(node.body, m, "then", first),
-            self._call_of(node, m, "flip"),
-            self._if_so(node.orelse, m, "otherwise", second),
+
+        def both(test: ast.expr) -> ast.expr:
+            m = self._new()
+            first, second = self._in_vain(node.body), self._in_vain(node.orelse)
+            begun = self._begun(node, m, self._call(node, "split", ast.Constant(number), test))
+            return self._call_on(
+                node,
+                begun,
+                "picked",
+                self._if_so(node.body, m, "then", first),
+                self._call_of(node, m, "flip"),
+                self._if_so(node.orelse, m, "otherwise", second),
+            )
+
+        return self._by(
+            test, lambda: self._expression(node.body), lambda: self._expression(node.orelse), both
         )
 
     def _of_BoolOp(self, node: ast.BoolOp) -> Any:
@@ -207,18 +234,55 @@ class Expressions:
         if why:
             return self._parts(node)
         number = self._site(node, kind, True, why)
-        m, kept = self._new(), self._new()
-        first = ast.copy_location(
-            ast.NamedExpr(named(kept, ast.Store()), self._expression(node.values[0])), node
-        )
-        begun = self._begun(node, m, self._call(node, begins, ast.Constant(number), first))
-        second = self._if_so(rest, m, "then", self._in_vain(rest))
-        return self._call_on(node, begun, "joined", ast.copy_location(named(kept), node), second)
+
+        def both(first: ast.expr) -> ast.expr:
+            m, kept = self._new(), self._new()
+            first = self._begun(node, kept, first)
+            begun = self._begun(node, m, self._call(node, begins, ast.Constant(number), first))
+            second = self._if_so(rest, m, "then", self._in_vain(rest))
+            return self._call_on(node, begun, "joined", placed(named(kept), node), second)
+
+        sides = [lambda: self._expression(rest), lambda: named(TRUTHS[kind == "or"])]
+        first, second = sides if kind == "and" else sides[::-1]
+        return self._by(self._expression(node.values[0]), first, second, both)
 
     def _of_UnaryOp(self, node: ast.UnaryOp) -> Any:
         if not isinstance(node.op, ast.Not):
             return self._parts(node)
-        return self._call(node, "negation", self._expression(node.operand))
+        return self._by_truth(
+            self._expression(node.operand), False, lambda x: self._call(node, "negation", x)
+        )
+
+    def _truth(self, node: ast.expr, number: int, test: ast.expr) -> ast.expr:
+        """The truth of what a branch is by, of which one side runs."""
+        return self._by_truth(
+            test, True, lambda x: self._call(node, "truth", ast.Constant(number), x)
+        )
+
+    def _by_truth(
+        self, test: ast.expr, if_true: bool, otherwise: Callable[[ast.expr], ast.expr]
+    ) -> ast.expr:
+        return self._by(
+            test, lambda: named(TRUTHS[if_true]), lambda: named(TRUTHS[not if_true]), otherwise
+        )
+
+    def _by(
+        self,
+        test: ast.expr,
+        first: Callable[[], ast.expr],
+        second: Callable[[], ast.expr],
+        otherwise: Callable[[ast.expr], ast.expr],
+    ) -> ast.expr:
+        """An expression by what a test gives: True, False, or something else, which is handed on.
+
+        What may be in vain, and is slow anyway, is for the last alone, and not written twice.
+        """
+        if self._checked or self._in_iterable:
+            return otherwise(test)
+        name = self._new()
+        begun = self._begun(test, name, test)
+        by_false = ast.IfExp(_is(named(name), TRUTHS[0]), second(), otherwise(named(name)))
+        return placed(ast.IfExp(_is(begun, TRUTHS[1]), first(), by_false), test)
 
     def _of_Compare(self, node: ast.Compare) -> Any:
         if len(node.ops) == 1 or self._why_here():
@@ -312,6 +376,10 @@ class Expressions:
 
     def _tuple(self, names: list[str], context: ast.expr_context) -> ast.expr:
         return ast.Tuple([named(name, context) for name in names], context)
+
+
+def _is(x: ast.expr, name: str) -> ast.expr:
+    return ast.Compare(x, [ast.Is()], [named(name)])
 
 
 def named(name: str, context: ast.expr_context | None = None) -> ast.Name:

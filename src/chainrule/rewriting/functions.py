@@ -12,14 +12,14 @@ from chainrule import forking
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Transformed
 
-from .decisions import RUNTIME
+from .decisions import RUNTIME, TRUTHS
 from .expressions import Sites
+from .picking import UNBOUND
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, is_librarys, source_of
+from .speculation import MOST_MADE
 from .tree import Rewriter
 
-_MOST_MADE: Final = 1_000
-"""Functions of a trace that are kept."""
 _MOST: Final = 10_000
 """Functions of which it is kept how they are rewritten."""
 
@@ -39,6 +39,7 @@ class Rewritten:
         self.harmful = ""
         self._sites = Sites()
         self._runtime = Runtime(self._sites.all, rewritten)
+        self._constants = {RUNTIME: self._runtime, **dict(zip(TRUTHS, (False, True), strict=True))}
         self._source: Source | None = None
         if not is_librarys(code):
             with contextlib.suppress(NoSource):
@@ -60,18 +61,26 @@ class Rewritten:
         code = self._form(whole)
         if code is None:
             return None
-        cells = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
-        cells[RUNTIME] = CellType(self._runtime)
-        closure = tuple(cells[name] for name in code.co_freevars)
+        cells = {} if recorder is None else recorder.speculation.cells.setdefault(self._runtime, {})
+        for name in code.co_freevars:
+            if name not in cells:
+                cells[name] = CellType(self._constants.get(name, UNBOUND))
+        own = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
+        closure = tuple([own.get(name) or cells[name] for name in code.co_freevars])
         made = FunctionType(code, of.__globals__, of.__name__, of.__defaults__, closure)
         made.__kwdefaults__ = of.__kwdefaults__
         made.__dict__ = of.__dict__
         for name in ("__qualname__", "__doc__", "__module__"):
             setattr(made, name, getattr(of, name))
-        if len(made_of) >= _MOST_MADE:  # of functions that are made on the way
+        if len(made_of) >= MOST_MADE:
             made_of.clear()
         made_of[id(of), whole] = given, made
         return made
+
+    def is_whole(self) -> bool:
+        """Whether statements of it may run both their sides in the trace that is recorded."""
+        recorder: Any = PROGRESS.recorder
+        return recorder is not None and recorder.speculation.is_whole(self._sites.all)
 
     def _form(self, whole: bool) -> CodeType | None:
         with self._lock:
@@ -88,7 +97,7 @@ class Rewritten:
         if tree is None:
             return None
         self.harmful = rewriter.harmful
-        around = (*self.code.co_freevars, RUNTIME)
+        around = (*self.code.co_freevars, *self._constants, *rewriter.cells)
         return compiled(source, tree, self.code, around)
 
 
@@ -121,7 +130,7 @@ def rewritten(function: Any, pure: bool) -> Any:
     kind = type(function)
     if kind is FunctionType:
         known = _known(function)
-        other = known.function(function, pure or _is_whole())
+        other = known.function(function, pure or known.is_whole())
         if pure:
             return other if other is not None and not known.harmful else None
         return function if other is None else other
@@ -159,9 +168,3 @@ def _around(function: Any) -> Any:
         return function.around(inner)
     except NotImplementedError:
         return function
-
-
-def _is_whole() -> bool:
-    """Whether statements may run both their sides in the trace that is recorded."""
-    recorder: Any = PROGRESS.recorder
-    return recorder is not None and recorder.speculation.whole

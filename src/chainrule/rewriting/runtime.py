@@ -18,7 +18,6 @@ from . import values
 from .decisions import Site
 from .exits import Exit
 from .picking import UNBOUND
-from .source import is_librarys
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
@@ -215,17 +214,25 @@ class Runtime:
             self._sites[number] if known else None, function if known else self.call(function)
         )
 
-    def call(self, function: Any) -> Any:
-        """What is called in the place of something."""
+    def call(self, function: Any, known: str = "", other: str = "") -> Any:
+        """What is called in the place of something.
+
+        Args:
+            function: this.
+            known: the variable of the code that is to know it, where all lanes always call it.
+            other: that for what is called in its place.
+        """
         recorder: Any = PROGRESS.recorder
         found: Speculation | None = None if recorder is None else recorder.speculation
         if found is not None and not found.partial and not found.sides:
             fixed = found.fixed.get(id(function))  # first, as it is asked often
-            if fixed is not None and fixed[0] is function:
-                return fixed[1]
-            if found.picks and id(function) in _ASKING:
-                return functools.partial(found.asks, function)
-            return self._called_for_certain(function, found)
+            if fixed is None or fixed[0] is not function:
+                if found.picks and id(function) in _ASKING:
+                    return functools.partial(found.asks, function)
+                fixed = self._called_for_certain(function, found)
+            if known and fixed[0] is function:
+                found.note_called(self, known, other, fixed)
+            return fixed[1]
         if type(function) is BuiltinFunctionType:
             function = _PICKS.get(function, function)
         if found is None:
@@ -238,22 +245,20 @@ class Runtime:
             found.refuse_here(f"{name} may have an effect")
         return other
 
-    def _called_for_certain(self, function: Any, speculation: Speculation) -> Any:
-        """What all lanes call in the place of something; kept of what is not the user's."""
+    def _called_for_certain(self, function: Any, speculation: Speculation) -> tuple[Any, Any]:
+        """What all lanes always call in the place of something, and that; else not the former."""
         kind = type(function)
         if kind is BuiltinFunctionType:
-            found = self._rewritten(_PICKS.get(function, function), False)
-            # Methods of objects are made anew for each call.
-            fixed = isinstance(function.__self__, ModuleType) and id(function) not in _ASKING
-        elif kind is FunctionType:
-            found = self._rewritten(function, False)
-            fixed = found is function and is_librarys(function.__code__)
+            found = _PICKS.get(function, function)
+            always = isinstance(function.__self__, ModuleType)  # methods are made for each call
         else:
             found = self._rewritten(function, False)
-            fixed = kind is type and id(function) not in _ASKING
-        if fixed:
-            speculation.fixed[id(function)] = function, found
-        return found
+            always = kind is FunctionType or found is function
+        if not always or id(function) in _ASKING:
+            return None, found
+        if kind is not FunctionType or found is function:
+            speculation.note_fixed(function, found)
+        return function, found
 
 
 def _uncertain() -> Speculation | None:

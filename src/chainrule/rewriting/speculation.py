@@ -8,6 +8,7 @@ the trace starts anew with a guard in its place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import CellType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
@@ -26,6 +27,8 @@ from .values import is_value, why_not_of
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
 
+MOST_MADE: Final = 1_000
+"""Functions of a trace that are kept, as some are made on the way."""
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
 
@@ -222,6 +225,7 @@ class Speculation:
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
         fixed: what is called in the place of what is no function of the user's, by its id.
+        cells: the variables of functions by which these know what they call, by their runtimes.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -237,13 +241,27 @@ class Speculation:
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
         self.fixed: dict[int, tuple[Any, Any]] = {}
+        self.cells: dict[Any, dict[str, CellType]] = {}
+        self._called: list[CellType] = []
         self._ends = 0
         self._asking = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether branches by statements run both their sides somewhere."""
-        return self._decisions.any_both
+    def is_whole(self, sites: Sequence[Site]) -> bool:
+        """Whether some of the branches compute both sides that do not from the beginning."""
+        return self._decisions.are_any_converted(sites)
+
+    def note_fixed(self, function: Any, other: Any) -> None:
+        """Note what is called in the place of what is no function of the user's."""
+        if len(self.fixed) >= MOST_MADE:
+            self.fixed.clear()
+        self.fixed[id(function)] = function, other
+
+    def note_called(self, cells: Any, known: str, other: str, pair: tuple[Any, Any]) -> None:
+        """Let code know what it calls in the place of something, if it does not know another."""
+        found = self.cells[cells]
+        if found[known].cell_contents is UNBOUND:
+            found[known].cell_contents, found[other].cell_contents = pair
+            self._called.append(found[known])
 
     @property
     def uncertain(self) -> bool:
@@ -291,6 +309,8 @@ class Speculation:
         both = decisions.are_both(site)
         if not both and self.uncertain and decisions.may_be_both(site):
             both = decisions.convert([site])
+            while self._called:  # it may be one that is converted now
+                self._called.pop().cell_contents = UNBOUND
         if both:
             condition.asked = True
             decided = self._recorder.decided(condition)
