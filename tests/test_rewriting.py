@@ -404,6 +404,22 @@ def unbound(x: Any, y: Any, z: Any) -> Any:
         return z
 
 
+def without_any(x: Any, y: Any, z: Any) -> Any:
+    n = 0 if x > y else 2
+    try:
+        z = z * (1.0 / n)
+    except ZeroDivisionError:
+        z = z + 7.0
+    try:
+        z = z + 3.5 % n
+    except ZeroDivisionError:
+        z = z + 11.0
+    try:
+        return z + 0.0 ** (n - 1)
+    except ZeroDivisionError:
+        return z * 13.0
+
+
 def globals_of(x: Any, y: Any, z: Any) -> Any:
     global LATEST
     LATEST = z
@@ -428,7 +444,7 @@ def test_effects_are_those_of_the_side_taken(f: Callable[..., Any]) -> None:
     assert not all(x.both for x in stats.branches) or not stats.branches
 
 
-@pytest.mark.parametrize("f", [divided, keyed, texts, unbound])
+@pytest.mark.parametrize("f", [divided, keyed, texts, unbound, without_any])
 def test_meaning_is_kept(f: Callable[..., Any]) -> None:
     """Whatever is converted."""
     agrees(f, both=None)
