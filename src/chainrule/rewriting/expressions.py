@@ -203,7 +203,7 @@ class Expressions:
         number = self._site(node, "a if c else b", True, why)
         if why:
             made: Any = copy.copy(node)
-            made.test = self._truth(node.test, number, test)
+            made.test = self._truth(node.test, test, "truth", ast.Constant(number))
             made.body, made.orelse = map(self._expression, (node.body, node.orelse))
             return made
 
@@ -249,21 +249,16 @@ class Expressions:
     def _of_UnaryOp(self, node: ast.UnaryOp) -> Any:
         if not isinstance(node.op, ast.Not):
             return self._parts(node)
-        return self._by_truth(
-            self._expression(node.operand), False, lambda x: self._call(node, "negation", x)
-        )
+        return self._truth(node, self._expression(node.operand), "negation")
 
-    def _truth(self, node: ast.expr, number: int, test: ast.expr) -> ast.expr:
-        """The truth of what a branch is by, of which one side runs."""
-        return self._by_truth(
-            test, True, lambda x: self._call(node, "truth", ast.Constant(number), x)
-        )
-
-    def _by_truth(
-        self, test: ast.expr, if_true: bool, otherwise: Callable[[ast.expr], ast.expr]
-    ) -> ast.expr:
+    def _truth(self, node: ast.expr, test: ast.expr, name: str, *args: ast.expr) -> ast.expr:
+        """What ``truth`` or ``negation`` says of a test."""
+        first, second = TRUTHS if name == "negation" else TRUTHS[::-1]
         return self._by(
-            test, lambda: named(TRUTHS[if_true]), lambda: named(TRUTHS[not if_true]), otherwise
+            test,
+            lambda: named(first),
+            lambda: named(second),
+            lambda x: self._call(node, name, *args, x),
         )
 
     def _by(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from operator import is_
-from types import CellType, CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from chainrule import forking
@@ -17,9 +17,10 @@ from .expressions import Sites
 from .picking import UNBOUND
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, is_librarys, source_of
-from .speculation import MOST_MADE
 from .tree import Rewriter
 
+_MOST_MADE: Final = 1_000
+"""Functions of a trace that are kept."""
 _MOST: Final = 10_000
 """Functions of which it is kept how they are rewritten."""
 
@@ -72,7 +73,7 @@ class Rewritten:
         made.__dict__ = of.__dict__
         for name in ("__qualname__", "__doc__", "__module__"):
             setattr(made, name, getattr(of, name))
-        if len(made_of) >= MOST_MADE:
+        if len(made_of) >= _MOST_MADE:  # of functions that are made on the way
             made_of.clear()
         made_of[id(of), whole] = given, made
         return made
@@ -128,6 +129,8 @@ def rewritten(function: Any, pure: bool) -> Any:
         The function itself where it is not the user's; None if it may have an effect and must not.
     """
     kind = type(function)
+    if kind is BuiltinFunctionType:
+        return None if pure else function
     if kind is FunctionType:
         known = _known(function)
         other = known.function(function, pure or known.is_whole())

@@ -89,23 +89,15 @@ class Runtime:
 
     def split(self, number: int, condition: Any) -> One | Both:
         """What runs of a branch."""
-        if isinstance(condition, Node):
-            found = current()
-            if found is not None:
-                traced = _as_condition(condition)
-                if traced is not None:
-                    return found.split(self._sites[number], traced)
-        return THEN if condition else OTHERWISE
+        found, traced = _traced(condition)
+        if found is None:
+            return THEN if condition else OTHERWISE
+        return found.split(self._sites[number], traced)
 
     def truth(self, number: int, condition: Any) -> bool:
         """The truth of what a branch is by, of which one side runs."""
-        if isinstance(condition, Node):
-            found = current()
-            if found is not None:
-                traced = _as_condition(condition)
-                if traced is not None:
-                    return found.outcome(self._sites[number], traced)
-        return bool(condition)
+        found, traced = _traced(condition)
+        return bool(condition) if found is None else found.outcome(self._sites[number], traced)
 
     def frame(self) -> Exit:
         """The end of the function that begins."""
@@ -131,11 +123,8 @@ class Runtime:
 
     def negation(self, x: Any) -> Any:
         """``not`` of something."""
-        if isinstance(x, Node) and current() is not None:
-            traced = _as_condition(x)
-            if traced is not None:
-                return negated(traced)
-        return not x
+        found, traced = _traced(x)
+        return not x if found is None else negated(traced)
 
     # What may be in vain
 
@@ -222,43 +211,28 @@ class Runtime:
             known: the variable of the code that is to know it, where all lanes always call it.
             other: that for what is called in its place.
         """
-        recorder: Any = PROGRESS.recorder
-        found: Speculation | None = None if recorder is None else recorder.speculation
-        if found is not None and not found.partial and not found.sides:
-            fixed = found.fixed.get(id(function))  # first, as it is asked often
-            if fixed is None or fixed[0] is not function:
-                if found.picks and id(function) in _ASKING:
-                    return functools.partial(found.asks, function)
-                fixed = self._called_for_certain(function, found)
-            if known and fixed[0] is function:
-                found.note_called(self, known, other, fixed)
-            return fixed[1]
-        if type(function) is BuiltinFunctionType:
-            function = _PICKS.get(function, function)
+        kind, found = type(function), current()
+        target = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
         if found is None:
-            return self._rewritten(function, False)
-        if values.is_pure(function):
-            return functools.partial(found.pure, function)
-        other = self._rewritten(function, True)
-        if other is None:
-            name = getattr(function, "__name__", type(function).__name__)
-            found.refuse_here(f"{name} may have an effect")
-        return other
-
-    def _called_for_certain(self, function: Any, speculation: Speculation) -> tuple[Any, Any]:
-        """What all lanes always call in the place of something, and that; else not the former."""
-        kind = type(function)
-        if kind is BuiltinFunctionType:
-            found = _PICKS.get(function, function)
-            always = isinstance(function.__self__, ModuleType)  # methods are made for each call
-        else:
-            found = self._rewritten(function, False)
-            always = kind is FunctionType or found is function
-        if not always or id(function) in _ASKING:
-            return None, found
-        if kind is not FunctionType or found is function:
-            speculation.note_fixed(function, found)
-        return function, found
+            return self._rewritten(target, False)
+        if found.uncertain:
+            if values.is_pure(target):
+                return functools.partial(found.pure, target)
+            made = self._rewritten(target, True)
+            if made is None:
+                name = getattr(target, "__name__", type(target).__name__)
+                found.refuse_here(f"{name} may have an effect")
+            return made
+        asks = id(function) in _ASKING
+        if asks and found.picks:
+            return functools.partial(found.asks, function)
+        made = self._rewritten(target, False)
+        always = kind is FunctionType or made is function
+        if kind is BuiltinFunctionType:  # methods are made for each call
+            always = isinstance(function.__self__, ModuleType)
+        if known and always and not asks:
+            found.note_called(self, known, other, (function, made))
+        return made
 
 
 def _uncertain() -> Speculation | None:
@@ -269,10 +243,12 @@ def _uncertain() -> Speculation | None:
     return found if found.partial or found.sides else None  # asked often: without further calls
 
 
-def _as_condition(x: Any) -> Any:
-    """What a node says as a truth value; None where that is not traced."""
-    if isinstance(x, InvertedNode):
-        return None
-    if not isinstance(x, ConditionNode):
-        x = x != 0.0
-    return x if isinstance(x, ConditionNode) else None
+def _traced(x: Any) -> tuple[Speculation | None, Any]:
+    """What a node says as a truth value, and the trace; None for the latter where there is none."""
+    if isinstance(x, Node) and not isinstance(x, InvertedNode):
+        found = current()
+        if found is not None:
+            traced = x if isinstance(x, ConditionNode) else x != 0.0
+            if isinstance(traced, ConditionNode):
+                return found, traced
+    return None, None

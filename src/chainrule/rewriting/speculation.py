@@ -27,8 +27,6 @@ from .values import is_value, why_not_of
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
 
-MOST_MADE: Final = 1_000
-"""Functions of a trace that are kept, as some are made on the way."""
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
 
@@ -224,7 +222,6 @@ class Speculation:
         dropped: the branches after which a variable has no value, as none could be picked.
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
-        fixed: what is called in the place of what is no function of the user's, by its id.
         cells: the variables of functions by which these know what they call, by their runtimes.
     """
 
@@ -240,7 +237,6 @@ class Speculation:
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
-        self.fixed: dict[int, tuple[Any, Any]] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
         self._called: list[CellType] = []
         self._ends = 0
@@ -249,12 +245,6 @@ class Speculation:
     def is_whole(self, sites: Sequence[Site]) -> bool:
         """Whether some of the branches compute both sides that do not from the beginning."""
         return self._decisions.are_any_converted(sites)
-
-    def note_fixed(self, function: Any, other: Any) -> None:
-        """Note what is called in the place of what is no function of the user's."""
-        if len(self.fixed) >= MOST_MADE:
-            self.fixed.clear()
-        self.fixed[id(function)] = function, other
 
     def note_called(self, cells: Any, known: str, other: str, pair: tuple[Any, Any]) -> None:
         """Let code know what it calls in the place of something, if it does not know another."""

@@ -196,7 +196,7 @@ class Rewriter(Expressions):
                 negated = self._call(node.test, "negation", test)
                 body += self._both(node, number, negated, [stop], [], [])
             else:
-                made.test = self._truth(node.test, number, test)
+                made.test = self._truth(node.test, test, "truth", ast.Constant(number))
         body += self._block(node.body)
         if ends.turn:
             body += self._settled(node, ends.turn, ends.names)
@@ -323,7 +323,7 @@ class Rewriter(Expressions):
             return self._both(node, number, test, node.body, node.orelse, names)
         made = copy.copy(node)
         before = set(self._bound)
-        made.test = self._truth(node.test, number, test)
+        made.test = self._truth(node.test, test, "truth", ast.Constant(number))
         made.body = self._block(node.body)
         after, self._bound = self._bound, before
         made.orelse = self._block(node.orelse)
