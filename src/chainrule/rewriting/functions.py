@@ -46,14 +46,15 @@ class Rewritten:
             with contextlib.suppress(NoSource):
                 self._source = source_of(code, values)
 
-    def function(self, of: FunctionType, whole: bool) -> FunctionType | None:
+    def function(self, of: FunctionType, pure: bool) -> FunctionType | None:
         """A function of this code as it is traced; None where it stays as it is.
 
         Args:
             of: the function.
-            whole: whether branches by statements may run both their sides.
+            pure: whether it may be called in vain.
         """
         recorder: Any = PROGRESS.recorder
+        whole = pure or (recorder is not None and recorder.speculation.is_whole(self._sites.all))
         made_of = {} if recorder is None else recorder.speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), whole))
@@ -77,11 +78,6 @@ class Rewritten:
             made_of.clear()
         made_of[id(of), whole] = given, made
         return made
-
-    def is_whole(self) -> bool:
-        """Whether statements of it may run both their sides in the trace that is recorded."""
-        recorder: Any = PROGRESS.recorder
-        return recorder is not None and recorder.speculation.is_whole(self._sites.all)
 
     def _form(self, whole: bool) -> CodeType | None:
         with self._lock:
@@ -133,7 +129,7 @@ def rewritten(function: Any, pure: bool) -> Any:
         return None if pure else function
     if kind is FunctionType:
         known = _known(function)
-        other = known.function(function, pure or known.is_whole())
+        other = known.function(function, pure)
         if pure:
             return other if other is not None and not known.harmful else None
         return function if other is None else other

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
@@ -29,21 +28,6 @@ _PICKS: Final[dict[Any, Any]] = {
 }
 _ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
 """What gives the kind of a number, or a text that tells it."""
-_IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "Add": operator.iadd,
-    "Sub": operator.isub,
-    "Mult": operator.imul,
-    "Div": operator.itruediv,
-    "FloorDiv": operator.ifloordiv,
-    "Mod": operator.imod,
-    "Pow": operator.ipow,
-    "MatMult": operator.imatmul,
-    "BitAnd": operator.iand,
-    "BitOr": operator.ior,
-    "BitXor": operator.ixor,
-    "LShift": operator.ilshift,
-    "RShift": operator.irshift,
-}
 
 
 class Search:
@@ -160,12 +144,12 @@ class Runtime:
                 found.refuse_here(f"the attribute {name} may run code")
         return getattr(x, name)
 
-    def changed(self, symbol: str, x: Any, y: Any) -> Any:
-        """What ``+=`` and its kin give."""
+    def changing(self, x: Any) -> Any:
+        """What ``+=`` and its kin begin with."""
         found = _uncertain()
         if found is not None and values.may_change(x):
             found.refuse_here(f"{type(x).__name__} is changed")
-        return _IN_PLACE[symbol](x, y)
+        return x
 
     def store(self, value: Any, owner: Any, index: Any) -> None:
         """Assign an element."""

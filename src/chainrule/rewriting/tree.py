@@ -89,7 +89,8 @@ class Rewriter(Expressions):
         if isinstance(node, ast.If):
             return self._if(node)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
-            return [self._changed(node)]
+            name = node.target.id
+            return self._changed(node, name, self._call(node, "value", named(name)))
         if self._checked and isinstance(node, (ast.Assign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             elements = stored(targets[0])
@@ -288,13 +289,12 @@ class Rewriter(Expressions):
         """Assignments of elements."""
         places = [map(self._expression, (x.value, x.slice)) for x in elements]
         if isinstance(node, ast.AugAssign):
-            names = [self._new(), self._new()]
+            names = [self._new() for _ in range(3)]
             before = list(map(self._assign, [node, node], names, places[0]))
-            owner, index = map(named, names)
+            owner, index, new = map(named, names)
             old = self._call(node, "value", ast.Subscript(owner, index, ast.Load()))
-            symbol = ast.Constant(type(node.op).__name__)
-            new = self._call(node, "changed", symbol, old, self._expression(node.value))
-            return [*before, self._do(node, "store", new, owner, index)]
+            change = self._changed(node, new.id, old)
+            return [*before, *change, self._do(node, "store", new, owner, index)]
         value = self._expression(node.value)
         names = [self._new() for _ in elements]
         target: Any = copy.copy(node.targets[0])
@@ -306,13 +306,11 @@ class Rewriter(Expressions):
         stores = zip(names, places, strict=True)
         return [gives, *[self._do(node, "store", named(name), *place) for name, place in stores]]
 
-    def _changed(self, node: ast.AugAssign) -> ast.stmt:
-        name = node.target
-        assert isinstance(name, ast.Name)
-        old = self._expression(ast.copy_location(ast.Name(name.id, ast.Load()), name))
-        symbol = ast.Constant(type(node.op).__name__)
-        value = self._call(node, "changed", symbol, old, self._expression(node.value))
-        return ast.copy_location(ast.Assign([name], value), node)
+    def _changed(self, node: ast.AugAssign, name: str, old: ast.expr) -> list[ast.stmt]:
+        """``+=`` and its kin, of what a variable is to stand for."""
+        made = copy.copy(node)
+        made.target, made.value = named(name, ast.Store()), self._expression(node.value)
+        return [self._assign(node, name, self._call(node, "changing", old)), placed(made, node)]
 
     def _if(self, node: ast.If) -> list[ast.stmt]:
         test = self._expression(node.test)
