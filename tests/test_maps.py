@@ -42,6 +42,7 @@ from chainrule.program.verifier import verify
 EXACT: tuple[rules.Operation, ...] = (
     *(rules.add, rules.subtract, rules.multiply, rules.divide, rules.maximum, rules.where),
     *(rules.less, rules.relu, rules.sqrt, rules.absolute, rules.negative, rules.floor),
+    rules.message,
 )
 OTHERS = (rules.sin, rules.exp, rules.tanh, rules.sigmoid, rules.power, rules.hypot, rules.fmod)
 SIZE = 150  # elements of each array
