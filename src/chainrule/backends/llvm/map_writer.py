@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from chainrule import rules
 from chainrule.program.form import (
     CONSTANT,
     Add,
@@ -144,11 +145,29 @@ class MapWriter:
         ((carry, first),), (x,) = before.items(), chain.body
         operands = [self._writer.resolved(y) for y in x.operands]
         (found,) = [self._operand(y) for y in operands if y is not carry]
-        found = self._so_far(found, lambda before, now: self._vector(x, [now, before]))
-        last = self._line(f"extractelement {self._type} {found},i32 {self._order[-1]}")
-        self._known[x] = self._vector(x, [self._splat(first), found])
-        self._moved(carry, self._known[x], first)
-        return {carry: self._written(x, [first, last], "double", 1)}
+        every = self._splat(first)
+
+        def from_lane_to_lane() -> list[str]:
+            so_far = self._so_far(found, lambda before, now: self._vector(x, [now, before]))
+            last = self._line(f"extractelement {self._type} {so_far},i32 {self._order[-1]}")
+            return [
+                self._vector(x, [every, so_far]),
+                self._written(x, [first, last], "double", 1),
+            ]
+
+        relation = "olt" if x.operation is rules.maximum else "ogt"
+        none_is_more = self._all(relation, found, every)
+        self._known[x], last = self._mostly(none_is_more, [every, first], from_lane_to_lane)
+        self._known[carry] = self._one_on(self._known[x], first)
+        return {carry: last}
+
+    def _mostly(
+        self, condition: str, usual: list[str], otherwise: Callable[[], list[str]]
+    ) -> list[str]:
+        """A vector and a number that need not wait for each other where a condition holds."""
+        return self._writer.first_of(
+            [(condition, lambda: usual)], otherwise, [self._type, "double"]
+        )
 
     def _so_far(self, found: str, joined: Callable[[str, str], str]) -> str:
         """What joins the numbers of a vector up to each lane, of which one may count twice."""
@@ -165,10 +184,18 @@ class MapWriter:
         ((carry, first),), (x, following) = before.items(), chain.body
         number = self._operand(x.operands[1])
         zero = self._operand(0.0)
-        found = self._vector(following, [number, zero])
-        found = self._so_far(found, lambda before, now: self._vector(x, [before, now, zero]))
-        found = self._known[following] = self._vector(x, [self._splat(first), found, zero])
-        last = self._moved(carry, found, first)
+        every = self._splat(first)
+
+        def from_lane_to_lane() -> list[str]:
+            found = self._vector(following, [number, zero])
+            found = self._so_far(found, lambda before, now: self._vector(x, [before, now, zero]))
+            found = self._vector(x, [every, found, zero])
+            return [found, self._line(f"extractelement {self._type} {found},i32 {self._order[-1]}")]
+
+        none_is_zero = self._all("une", number, zero)
+        found, last = self._mostly(none_is_zero, [every, first], from_lane_to_lane)
+        self._known[following] = found
+        self._known[carry] = self._one_on(found, first)
         none = self._operand(x.operands[2])  # may be -0.0
         self._known[x] = self._vector(x, [self._known[carry], number, none])
         return {carry: last}
