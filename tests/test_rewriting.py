@@ -541,6 +541,97 @@ def test_recursion(f: Callable[..., Any]) -> None:
     agrees(f, both=None)
 
 
+def kept(x: Any) -> Any:
+    return x * 0.9 if x > 0.5 else x + 0.3
+
+
+class Shrinking:
+    """Something that is called."""
+
+    factor = 0.5
+
+    def __call__(self, x: Any) -> Any:
+        return x * self.factor if x > 0 else x
+
+    def grown(self, x: Any) -> Any:
+        return x if x > 1 else x + self.factor
+
+
+def several_at_one_place(x: Any, y: Any, z: Any) -> Any:
+    shrinking = Shrinking()
+    by: Any = lambda scale: lambda v: v * scale if v > 0 else v  # noqa: E731
+    functions = [kept, abs, kept, shrinking, Shrinking(), shrinking.grown, by(2.0), by(3.0)]
+    pairs = [kept, max, min, functools.partial(max, 0.25), max]
+    for f in [*functions, *functions[::-1]]:
+        x = f(x) * 0.5
+    for f in pairs:
+        y = f(y, z) if f is not kept else f(y)
+    return x + y + sum_in_order([f(z) for f in functions[:4]])
+
+
+def test_a_place_may_call_several_functions() -> None:
+    """One after the other, of any kind: it knows the first of them alone."""
+    agrees(several_at_one_place)
+
+
+def stepped(x: Any) -> Any:
+    if x > 0.5:
+        return x * 0.9
+    return x + 0.3
+
+
+def test_what_is_called_changes_with_what_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that has been called with a guard computes both sides after that."""
+    monkeypatch.setattr(speculation, "FEW", 4)
+
+    def f(x: Any, y: Any, z: Any) -> Any:
+        for _ in range(6):
+            y = stepped(x)
+            x = stepped(x * y) if x < 2.0 else y
+        return x + z
+
+    assert agrees(f).traces == 2
+
+
+def test_tests_may_be_of_any_kind() -> None:
+    """What is no bool decides as in Python, and is given as it is."""
+    kinds = [True, False, None, 0, 2, 0.0, "", "a", [], [0], (), np.True_, np.False_, np.float64(3)]
+
+    def f(x: float) -> Any:
+        found: list[Any] = []
+        for a in kinds:
+            found.append([1 if a else 2, not a, 3 if not a else 4])
+            found.append([5 if a and kinds else 6, (not a) or 7])
+            for b in kinds:
+                found += [a and b, a or b, (a or b) and not a, not (a and b)]
+                found.append([v for v in (a, b) if v and not (b and a)])
+            while a:
+                found.append(8)
+                break
+            if a:
+                found.append(9)
+            elif not a and b:
+                found.append(10)
+        seen.append(found)
+        return x * len(found)
+
+    seen: list[Any] = []
+    compiled, x = compile(f), 2.0
+    assert compiled(x) == f(x)
+    traced, eager = ([repr(x) for x in found] for found in (seen[0], seen[-1]))
+    assert traced == eager
+
+
+def test_identity_leaves_other_branches() -> None:
+    """What is compared with True itself is a bool, but not what only branches there."""
+
+    def f(x: Any, y: Any, z: Any, flag: bool = True) -> Any:
+        x = x * 2.0 if x > y else x
+        return x + z if flag is True else x
+
+    assert agrees(f).traces == 1
+
+
 def comprehended(x: Any, y: Any, z: Any) -> Any:
     rows = [[(v if v > w else w) for w in (y, z)] for v in (x, y) if v is not None]
     table = {k: max(row) for k, row in enumerate(rows)}
@@ -626,7 +717,7 @@ def test_functions_of_all_kinds(f: Callable[..., Any]) -> None:
     assert agrees(f).traces <= 2
 
 
-def stepped(x: Any, y: Any) -> Any:
+def stepped_on(x: Any, y: Any) -> Any:
     v, s = 0.04 + 0.01 * x, 1.0
     for k in range(8):
         if v + s > k * 0.2:
@@ -636,21 +727,21 @@ def stepped(x: Any, y: Any) -> Any:
 
 
 def custom(x: Any, y: Any) -> Any:
-    return cr.custom_gradient(lambda a, b: (stepped(a, b), lambda g: (g * b, g * a)))(x, y)
+    return cr.custom_gradient(lambda a, b: (stepped_on(a, b), lambda g: (g * b, g * a)))(x, y)
 
 
 HANDED: dict[str, Callable[..., Any]] = {
-    "grad": lambda x, y: cr.grad(stepped)(x, y),
-    "hessian": lambda x, y: cr.hessian(stepped)(x, y),
-    "jvp": lambda x, y: cr.jvp(stepped, (x, y), (1.0, 0.5))[1],
-    "vjp": lambda x, y: cr.vjp(stepped, x, y)[1](1.0)[1],
-    "hvp": lambda x, y: cr.hvp(stepped, (x, y), (1.0, 0.5))[0],
-    "vmap": lambda x, y: vmap(stepped)(np.array([x, y]), np.array([y, y]))[0],
-    "scan": lambda x, y: cr.lax.scan(lambda c, a: (stepped(c, a), c), x, np.ones(5) * 0.1)[0],
-    "fori_loop": lambda x, y: cr.lax.fori_loop(0, 3, lambda i, c: stepped(c, y), x),
-    "map": lambda x, y: cr.lax.map(lambda c: stepped(c, y), np.array([x, y]))[0],
-    "root": lambda x, y: cr.root(lambda u: u + 0.1 * stepped(u, y) - x, x),
-    "compile": lambda x, y: compile(stepped)(x, y),
+    "grad": lambda x, y: cr.grad(stepped_on)(x, y),
+    "hessian": lambda x, y: cr.hessian(stepped_on)(x, y),
+    "jvp": lambda x, y: cr.jvp(stepped_on, (x, y), (1.0, 0.5))[1],
+    "vjp": lambda x, y: cr.vjp(stepped_on, x, y)[1](1.0)[1],
+    "hvp": lambda x, y: cr.hvp(stepped_on, (x, y), (1.0, 0.5))[0],
+    "vmap": lambda x, y: vmap(stepped_on)(np.array([x, y]), np.array([y, y]))[0],
+    "scan": lambda x, y: cr.lax.scan(lambda c, a: (stepped_on(c, a), c), x, np.ones(5) * 0.1)[0],
+    "fori_loop": lambda x, y: cr.lax.fori_loop(0, 3, lambda i, c: stepped_on(c, y), x),
+    "map": lambda x, y: cr.lax.map(lambda c: stepped_on(c, y), np.array([x, y]))[0],
+    "root": lambda x, y: cr.root(lambda u: u + 0.1 * stepped_on(u, y) - x, x),
+    "compile": lambda x, y: compile(stepped_on)(x, y),
     "custom_gradient": custom,
     "a method": lambda x, y: cr.jvp(Handed(x).stepped, (y,), (1.0,))[1],
 }
@@ -661,7 +752,7 @@ class Handed:
         self.x = x
 
     def stepped(self, y: Any) -> Any:
-        return stepped(self.x, y)
+        return stepped_on(self.x, y)
 
 
 @pytest.mark.parametrize("name", HANDED)

@@ -27,8 +27,7 @@ _ASKS: Final = {
 _OWN: Final = {
     "found_by_guards": "a whole number is an index or a count there",
     "compared": "only a bool will do for it (`is True`, `match`, a key, an index)",
-    "conjunction": "a part is no comparison",
-    "disjunction": "a part is no comparison",
+    "part": "a part is no comparison",
     "sorted_of": "sorted asks for an order, or whether there is NaN",
 }
 """What functions of the library ask for."""
@@ -49,7 +48,8 @@ def why_at(frame: FrameType, asking: FrameType, rewrite: bool) -> str:
     around = frame
     while around.f_code.co_name in _INLINE and around.f_back is not None:
         around = around.f_back
-    if RUNTIME in (*frame.f_code.co_freevars, *around.f_code.co_freevars):
+    names = (*frame.f_code.co_freevars, *around.f_code.co_freevars, *around.f_code.co_varnames)
+    if any(name.startswith(RUNTIME) for name in names):
         return _what_asks(frame, asking) or "its truth is asked"
     why = _why_not_rewritten(around.f_code, around.f_globals)
     if why:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from types import CellType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
@@ -226,7 +227,7 @@ class Speculation:
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
         fresh: the iterator that a call has made last.
-        fixed: what is called in the place of what is no function of the user's, by its id.
+        cells: the variables of functions by which these know what they call, by their runtimes.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -241,16 +242,23 @@ class Speculation:
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
-        self.fixed: dict[int, tuple[Any, Any]] = {}
+        self.cells: dict[Any, dict[str, CellType]] = {}
+        self._called: list[CellType] = []
         self.fresh: Any = None
         self._ends = 0
         self._asking = False
         self._at_site = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether branches by statements run both their sides somewhere."""
-        return self._decisions.any_both
+    def is_whole(self, sites: Iterable[Site]) -> bool:
+        """Whether some of the branches compute both sides that do not from the beginning."""
+        return self._decisions.are_any_converted(sites)
+
+    def note_called(self, cells: Any, known: str, other: str, pair: tuple[Any, Any]) -> None:
+        """Let code know what it calls in the place of something, if it does not know another."""
+        found = self.cells[cells]
+        if found[known].cell_contents is UNBOUND:
+            found[known].cell_contents, found[other].cell_contents = pair
+            self._called.append(found[known])
 
     @property
     def uncertain(self) -> bool:
@@ -300,6 +308,8 @@ class Speculation:
         both = decisions.are_both(site)
         if not both and self.uncertain and decisions.may_be_both(site):
             both = decisions.convert([site])
+            while self._called:  # it may be one that is converted now
+                self._called.pop().cell_contents = UNBOUND
         if both:
             condition.asked = True
             decided = self._recorder.decided(condition)
