@@ -293,7 +293,7 @@ class Speculation:
         return outcome
 
     def split(self, site: Site, condition: Any) -> One | Both:
-        """What runs of a branch by a traced condition, which is a bool where that has been asked."""
+        """What runs of a branch by a traced condition; that may be a bool by now."""
         if not isinstance(condition, ConditionNode):
             return THEN if condition else OTHERWISE
         decisions = self._decisions
