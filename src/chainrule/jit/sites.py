@@ -8,7 +8,7 @@ from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Final
 
-from chainrule.rewriting.decisions import Decisions
+from chainrule.rewriting.decisions import TEST, Decisions
 
 MAX_ROUNDS = 20
 """The runs after which all comparisons of a function are plain bools."""
@@ -75,8 +75,9 @@ def _kept_for_identity(code: CodeType) -> frozenset[int]:
     instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]
     return frozenset(
         one.offset
-        for one, following in pairwise(instructions)
-        if following.opname.startswith("STORE") or following.opname == "COPY"
+        for (one, following), (_, last) in pairwise(pairwise(instructions))
+        if following.opname.startswith("STORE")
+        or (following.opname == "COPY" and not str(last.argval).startswith(TEST))
     )
 
 

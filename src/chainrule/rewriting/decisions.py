@@ -9,6 +9,8 @@ RUNTIME: Final = "_chainrule"
 """The name by which rewritten functions call the runtime."""
 TRUTHS: Final = (f"{RUNTIME}_false", f"{RUNTIME}_true")
 """Their names for False and True: of the user's own ``is True`` more is thought."""
+TEST: Final = f"{RUNTIME}_test"
+"""How their names of what is only compared with these begin."""
 FEW: Final = 4
 """As often a branch may be asked in one trace before both of its sides are computed."""
 

@@ -12,8 +12,7 @@ from chainrule import forking
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Transformed
 
-from .decisions import RUNTIME, TRUTHS
-from .expressions import Sites
+from .decisions import RUNTIME, TRUTHS, Site
 from .picking import UNBOUND
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, is_librarys, source_of
@@ -38,8 +37,8 @@ class Rewritten:
         self._lock = forking.lock()
         self._forms: dict[bool, CodeType | None] = {}
         self.harmful = ""
-        self._sites = Sites()
-        self._runtime = Runtime(self._sites.all, rewritten)
+        self._sites: dict[str, Site] = {}
+        self._runtime = Runtime(self._sites, rewritten)
         self._constants = {RUNTIME: self._runtime, **dict(zip(TRUTHS, (False, True), strict=True))}
         self._source: Source | None = None
         if not is_librarys(code):
@@ -54,7 +53,9 @@ class Rewritten:
             pure: whether it may be called in vain.
         """
         recorder: Any = PROGRESS.recorder
-        whole = pure or (recorder is not None and recorder.speculation.is_whole(self._sites.all))
+        whole = pure or (
+            recorder is not None and recorder.speculation.is_whole(self._sites.values())
+        )
         made_of = {} if recorder is None else recorder.speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), whole))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -65,23 +65,23 @@ class Runtime:
     UNBOUND = UNBOUND
     NameError = NameError
 
-    def __init__(self, sites: Sequence[Site], rewritten: Callable[[Any, bool], Any]) -> None:
+    def __init__(self, sites: dict[str, Site], rewritten: Callable[[Any, bool], Any]) -> None:
         self._sites = sites
         self._rewritten = rewritten
 
     # Branches
 
-    def split(self, number: int, condition: Any) -> One | Both:
+    def split(self, site: str, condition: Any) -> One | Both:
         """What runs of a branch."""
         found, traced = _traced(condition)
         if found is None:
             return THEN if condition else OTHERWISE
-        return found.split(self._sites[number], traced)
+        return found.split(self._sites[site], traced)
 
-    def truth(self, number: int, condition: Any) -> bool:
+    def truth(self, site: str, condition: Any) -> bool:
         """The truth of what a branch is by, of which one side runs."""
         found, traced = _traced(condition)
-        return bool(condition) if found is None else found.outcome(self._sites[number], traced)
+        return bool(condition) if found is None else found.outcome(self._sites[site], traced)
 
     def frame(self) -> Exit:
         """The end of the function that begins."""
@@ -93,17 +93,11 @@ class Runtime:
         if found is not None:
             found.check_caught()
 
-    def conjunction(self, number: int, first: Any) -> One | Both:
-        """What runs of ``and``."""
+    def part(self, site: str, first: Any, ends: bool) -> One | Both:
+        """What runs of ``and``, which False ends, or ``or``, which True does."""
         if isinstance(first, ConditionNode):
-            return self.split(number, first)
-        return THEN if first else OTHERWISE
-
-    def disjunction(self, number: int, first: Any) -> One | Both:
-        """What runs of ``or``."""
-        if isinstance(first, ConditionNode):
-            return self.split(number, negated(first))
-        return OTHERWISE if first else THEN
+            return self.split(site, negated(first) if ends else first)
+        return OTHERWISE if bool(first) is ends else THEN
 
     def negation(self, x: Any) -> Any:
         """``not`` of something."""
@@ -180,11 +174,11 @@ class Runtime:
 
     # Calls
 
-    def search(self, number: int, function: Any) -> Search:
+    def search(self, site: str, function: Any) -> Search:
         """What is called in the place of ``any`` or ``all`` of what a generator gives."""
         known = function is builtins.any or function is builtins.all
         return Search(
-            self._sites[number] if known else None, function if known else self.call(function)
+            self._sites[site] if known else None, function if known else self.call(function)
         )
 
     def call(self, function: Any, known: str = "", other: str = "") -> Any:

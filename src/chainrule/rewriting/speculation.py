@@ -242,7 +242,7 @@ class Speculation:
         self._ends = 0
         self._asking = False
 
-    def is_whole(self, sites: Sequence[Site]) -> bool:
+    def is_whole(self, sites: Iterable[Site]) -> bool:
         """Whether some of the branches compute both sides that do not from the beginning."""
         return self._decisions.are_any_converted(sites)
 

@@ -7,8 +7,8 @@ import copy
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
-from .decisions import RUNTIME
-from .expressions import Expressions, Sites, named, placed
+from .decisions import RUNTIME, Site
+from .expressions import Expressions, named, placed
 from .harmless import EXITS, SCOPES, assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
@@ -30,7 +30,7 @@ class Rewriter(Expressions):
         harmful: why a call of it must not be in vain; "" where it may be.
     """
 
-    def __init__(self, source: Source, code: CodeType, whole: bool, sites: Sites) -> None:
+    def __init__(self, source: Source, code: CodeType, whole: bool, sites: dict[str, Site]) -> None:
         super().__init__(source, code, whole, sites)
         self._whole = whole
         self.harmful = ""
@@ -163,9 +163,8 @@ class Rewriter(Expressions):
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         made: Any = copy.copy(node)
         why = self._leaving.why.get(id(node), "")
-        number = 0
         if isinstance(node, ast.While):
-            number = self._site(node, "while", False, why)
+            site = self._site(node, "while", False, why)
         outer = set(self._bound)
         found: list[ast.stmt] = []
         ends = _Exits("", "", [], [])
@@ -195,9 +194,9 @@ class Rewriter(Expressions):
                 made.test = ast.copy_location(ast.Constant(True), node.test)
                 stop = ast.copy_location(ast.Break(), node.test)
                 negated = self._call(node.test, "negation", test)
-                body += self._both(node, number, negated, [stop], [], [])
+                body += self._both(node, site, negated, [stop], [], [])
             else:
-                made.test = self._truth(node.test, test, "truth", ast.Constant(number))
+                made.test = self._truth(test, "truth", site)
         body += self._block(node.body)
         if ends.turn:
             body += self._settled(node, ends.turn, ends.names)
@@ -315,13 +314,13 @@ class Rewriter(Expressions):
     def _if(self, node: ast.If) -> list[ast.stmt]:
         test = self._expression(node.test)
         why = self._leaving.why.get(id(node), "")
-        number = self._site(node, "if", False, why)
+        site = self._site(node, "if", False, why)
         if not why and self._whole:
             names = assigned([*node.body, *node.orelse])
-            return self._both(node, number, test, node.body, node.orelse, names)
+            return self._both(node, site, test, node.body, node.orelse, names)
         made = copy.copy(node)
         before = set(self._bound)
-        made.test = self._truth(node.test, test, "truth", ast.Constant(number))
+        made.test = self._truth(test, "truth", site)
         made.body = self._block(node.body)
         after, self._bound = self._bound, before
         made.orelse = self._block(node.orelse)
@@ -331,7 +330,7 @@ class Rewriter(Expressions):
     def _both(
         self,
         node: Any,
-        number: int,
+        site: ast.expr,
         test: ast.expr,
         body: list[ast.stmt],
         orelse: list[ast.stmt],
@@ -341,7 +340,7 @@ class Rewriter(Expressions):
 
         Args:
             node: the branch, or the loop that it ends.
-            number: of its site.
+            site: what names its place.
             test: its condition.
             body: the first side.
             orelse: the second.
@@ -349,7 +348,7 @@ class Rewriter(Expressions):
         """
         before = set(self._bound)
         m, kept = self._new(), self._new()
-        found = [self._assign(node, m, self._call(node, "split", ast.Constant(number), test))]
+        found = [self._assign(node, m, self._call(node, "split", site, test))]
         first, values = self._values(node, names)
         found.append(self._when(node, m, "both", [*first, self._assign(node, kept, values)]))
         found.append(self._when(node, m, "then", self._block(body)))
