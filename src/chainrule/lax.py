@@ -103,7 +103,7 @@ def _scanned(
         left.append(step(init, columns.a_row())[1])
         left.rows.clear()
         return init, left.stacked()
-    found = _traced_once("scan", step, init, carry, columns, left, reverse)
+    found = _traced_once("scan", step, init, carry, columns, left, reverse, plan)
     if found is not None:
         return found[0], found[1]
     if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
