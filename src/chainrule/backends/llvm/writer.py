@@ -229,7 +229,7 @@ class Writer(ValueWriter):
         truths = [k for k, x in enumerate(kept) if x in self._flags and self.module.optimizes]
         start = "0"
         found = None
-        if self._together > 1 and self.module.optimizes:
+        if self._together > 1 and self.module.optimizes and not loop.checkpoints:
             found = as_map(loop, self._places.carries, self._places.same, self._together)
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
