@@ -33,6 +33,10 @@ Checkpoint: TypeAlias = "int | str | tuple[str, int] | None"
 BINOMIAL: Final = "binomial"
 REPETITIONS: Final = 3
 """How often an iteration may run again by the binomial schedule, where the carries are not said."""
+LONG: Final = 1 << 19
+"""Compiled loops of so many iterations run again in any case,"""
+USUAL: Final = range(500, 1501)
+"""that many at a time."""
 DEEPEST: Final = 6
 """So many loops one in another may stand for it in compiled code."""
 
@@ -105,6 +109,18 @@ class Plan:
         nests = [(length,), *[_nest(length, depth) for depth in range(2, DEEPEST + 1)]]
         few = [x for x in nests if sum(x) <= self.carries]
         return few[0] if few else min(nests, key=sum)
+
+
+def usual_nest(length: int) -> tuple[int, ...]:
+    """The nested loops of a compiled loop for which nothing is said.
+
+    What a very long one keeps does not fit into the cache, and takes longer to write and to read
+    than to compute again.
+    """
+    if length < LONG:
+        return (length,)
+    every = min(USUAL, key=lambda every: (length % every, abs(every - USUAL[len(USUAL) // 2])))
+    return length // every, every
 
 
 def _nest(length: int, depth: int) -> tuple[int, ...]:

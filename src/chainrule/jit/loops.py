@@ -17,7 +17,7 @@ import numpy
 
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
-from chainrule.checkpointing import Plan
+from chainrule.checkpointing import Plan, usual_nest
 from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
@@ -55,7 +55,7 @@ def traced_once(
         columns: what is read.
         left: for what is left.
         reverse: whether the rows are read from the last to the first.
-        plan: which carries reverse mode keeps; all for None.
+        plan: which carries reverse mode keeps; None for the usual ones.
 
     Returns:
         None where it must be a plain loop.
@@ -88,7 +88,7 @@ class Iteration:
         recorder: of the trace.
         trips: the iterations of the loop.
         initial: numbers and nodes, the first carries.
-        plan: which carries reverse mode keeps; all for None.
+        plan: which carries reverse mode keeps; None for the usual ones.
 
     Attributes:
         carries: nodes that stand for those of any iteration.
@@ -102,8 +102,8 @@ class Iteration:
         self._trips = trips
         self._guards, self._printed = len(recorded.guards), recorder.printed
         self._around = [x for x in initial if isinstance(x, Node)]
-        kept = plan is not None and len(initial) > 0
-        self._loop = LoopOf(trips, plan.nest(trips) if kept else (trips,))
+        nest = usual_nest(trips) if plan is None else plan.nest(trips)
+        self._loop = LoopOf(trips, nest if initial else (trips,))
         self._number = len(recorded.loops)
         recorded.loops.append(self._loop)
         begins = recorded.record_all(initial)

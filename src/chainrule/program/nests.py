@@ -145,13 +145,18 @@ def elements(index: Index, loops: Sequence[Loop]) -> Elements:
 
 def _slice(index: Index, loops: Sequence[Loop]) -> slice | None:
     """The numbers that an index is in nested loops as a slice, if they are at even distances."""
-    if len(loops) != 1 or index.tables or len(index.strides) != 1 or not loops[0].trips.is_fixed:
+    if not loops or index.tables or index.offset < 0:
         return None
-    [(_, stride)] = index.strides
-    end = index.offset + stride * loops[0].trips.offset
-    if index.offset < 0 or loops[0].trips.offset < 1:
-        return None
-    return slice(index.offset, end if end >= 0 else None, stride)
+    strides = dict(index.strides)
+    step = strides.get(loops[-1], 0)
+    count = 1
+    for loop in reversed(loops):
+        trips = loop.trips
+        if not trips.is_fixed or trips.offset < 1 or strides.pop(loop, 0) != step * count:
+            return None
+        count *= trips.offset
+    end = index.offset + step * count
+    return None if strides or not step else slice(index.offset, end if end >= 0 else None, step)
 
 
 class Nests:
