@@ -132,9 +132,24 @@ def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:
         index: depends on these loops only.
         loops: the outermost first.
     """
+    even = _even(index, loops)
+    if even is not None:
+        return even
     found = iterations(loops)
     length = len(found[loops[-1]]) if loops else 1
     return _evaluated(index, found, length)
+
+
+def _even(index: Index, loops: Sequence[Loop]) -> Numbers | None:
+    """An index of strides for each instance of what stands in loops of known trip counts."""
+    strides = dict(index.strides)
+    found = numpy.array(index.offset)
+    for loop in loops:
+        if index.tables or not loop.trips.is_fixed or loop.trips.offset < 0:
+            return None
+        trips = numpy.arange(loop.trips.offset)
+        found = numpy.add.outer(found, strides.pop(loop, 0) * trips)
+    return None if strides else found.reshape(-1)
 
 
 def elements(index: Index, loops: Sequence[Loop]) -> Elements:
@@ -167,6 +182,9 @@ class Nests:
 
     def numbers(self, index: Index, loops: Path) -> Numbers:
         """As :func:`numbers`."""
+        even = _even(index, loops)
+        if even is not None:
+            return even
         known = self._found.get(loops)
         if known is None:
             found = iterations(loops)
