@@ -62,20 +62,20 @@ def contract(program: Program, lanes: bool) -> None:
 def _contract(array: Array, accesses: Sequence[Access], lanes: bool) -> None:
     """Contract an array as far as can be: by the outermost loops around all that uses it."""
     within: Loop | None = None
+    part = Array(array.kind, array.size, array.name)
     for loops in zip(*[path for _, path in accesses], strict=False):
         loop = loops[0]
         if any(x is not loop for x in loops) or not (lanes or loop.checkpoints):
             break
-        part = _part(accesses, loop)
-        if part is None:
+        found = _part(accesses, loop)
+        if found is None:
             break
-        first, size = part
+        first, part.size = found
         for x, _ in accesses:
-            x.index = _within(x.index, loop).plus(-first)
-        array.size = size
+            x.array, x.index = part, _within(x.index, loop).plus(-first)
         within = loop
     if within is not None and array.kind == SUMS:
-        within.body.insert(0, Zero(array))
+        within.body.insert(0, Zero(part))
 
 
 def _part(accesses: Sequence[Access], loop: Loop) -> tuple[int, int] | None:
