@@ -50,9 +50,7 @@ def test_values_and_derivatives(length: int) -> None:
         expected = transform(end)(0.7, x, None)
         compiled = compile(transform(end))
         for way in WAYS:
-            for found, known in zip(
-                _leaves(compiled(0.7, x, way)), _leaves(expected), strict=True
-            ):
+            for found, known in zip(_leaves(compiled(0.7, x, way)), _leaves(expected), strict=True):
                 assert_allclose(found, known, rtol=1e-10, atol=1e-13, err_msg=str(way))
     lanes = numpy.linspace(0.3, 0.9, 11)
     mapped = compile(vmap(grad(end), in_axes=(0, None, None)))

@@ -10,6 +10,9 @@ iterations:
 - with c carries at a time, iterations run again up to r times, where n is at most
   binomial(c + r, c): the binomial schedule of Griewank and Walther, "Algorithm 799: revolve", ACM
   Transactions on Mathematical Software 26 (2000), which none with as many carries undercuts.
+
+Compiled, the loop is written as loops one in another, of which all but the innermost keep the
+carries that their iterations begin with, and run them again in the reverse pass.
 """
 
 from __future__ import annotations
@@ -96,7 +99,6 @@ class Plan:
                 break
             places.append(at)
         return places
-
 
     def nest(self, length: int) -> tuple[int, ...]:
         """The same as nested loops: of how many iterations each is, the outermost first.

@@ -68,11 +68,11 @@ def scan(
         length: the number of iterations, where xs does not say it.
         reverse: begin with the last row; what is left stands in the order of xs all the same.
         unroll: as in JAX; here it changes nothing.
-        checkpoint: what reverse mode keeps of a long loop that runs eagerly: each k-th carry for a
-            whole number k, ``"binomial"`` or ``("binomial", carries)`` for the schedule of
-            :mod:`chainrule.checkpointing`, everything for None. The iterations between run again,
-            in first derivatives; those of higher order keep everything. Compiled, a loop keeps a
-            few numbers an iteration in any case.
+        checkpoint: what reverse mode keeps of a long loop: each k-th carry for a whole number k,
+            ``"binomial"`` or ``("binomial", carries)`` for the schedule of
+            :mod:`chainrule.checkpointing`, everything for None. The iterations between run again;
+            eagerly in first derivatives, as those of higher order keep everything. Compiled, a
+            loop of very many iterations runs again for None too.
 
     Returns:
         The last carry, and a tree of arrays.
