@@ -142,10 +142,12 @@ def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:
 
 def _even(index: Index, loops: Sequence[Loop]) -> Numbers | None:
     """An index of strides for each instance of what stands in loops of known trip counts."""
+    if index.tables:
+        return None
     strides = dict(index.strides)
     found = numpy.array(index.offset)
     for loop in loops:
-        if index.tables or not loop.trips.is_fixed or loop.trips.offset < 0:
+        if not loop.trips.is_fixed or loop.trips.offset < 0:
             return None
         trips = numpy.arange(loop.trips.offset)
         found = numpy.add.outer(found, strides.pop(loop, 0) * trips)
