@@ -21,6 +21,7 @@ from chainrule.program.form import Program, Slice
 from . import driver
 from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
+from .contraction import contract
 from .driver import CallFields
 from .layout import BLOCK
 from .loaded import Loaded
@@ -86,6 +87,8 @@ class Kernel:
             program = jammed(program)
         elif program is not plain:
             distribute(program)
+        if program is not plain:
+            contract(program, lanes)
         self._n_inputs = program.inputs.size
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target), shared)

@@ -230,7 +230,7 @@ class Writer(ValueWriter):
         truths = [k for k, x in enumerate(kept) if x in self._flags and self.module.optimizes]
         start = "0"
         found = None
-        if self._together > 1 and self.module.optimizes:
+        if self._together > 1 and self.module.optimizes and not loop.checkpoints:
             from .maps import as_map  # here, as code over lanes and without loops has no maps
 
             found = as_map(loop, self._places.carries, self._places.same, self._together)
