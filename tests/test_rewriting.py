@@ -475,6 +475,44 @@ def make(scale: float) -> Callable[..., Any]:
     return outer
 
 
+def test_a_guard_that_is_inside_a_side_too() -> None:
+    """Paths are told apart by all guards, also where one of them is given up for both sides."""
+
+    def clipped(x: Any) -> Any:
+        if x < -1.5:
+            x = x * 0.5
+        return x
+
+    def f(x: Any, y: Any, z: Any) -> Any:
+        clipped(x)
+        v = x if y > 2.0 else clipped(x)
+        if z > x:
+            return 3.0 * v
+        return 4.0 * v
+
+    g = compile(f)
+    for point in [(0.3, -0.5, -1.6), (-0.9, 0.9, 1.4), (-1.9, 3.0, 1.4), (-1.9, 1.0, -2.0)]:
+        assert g(*point) == f(*point)
+
+
+def test_any_whose_comparison_is_a_bool() -> None:
+    """A comparison that is known to be wanted as a bool is one inside ``any`` too."""
+
+    def f(x: Any, y: Any) -> Any:
+        n, found = 0, []
+        while any(a > y for a in (x, 0.25)) and n < 4:
+            n, y = n + 1, y + 0.5
+            known = x > y
+            if known is True:
+                x = x - 0.125
+            found.append(known)
+        return x + y + found.count(True)
+
+    g = compile(f)
+    for point in [(1.7, 0.5), (0.1, 0.2), (-1.0, 2.0), (3.0, 0.5)]:
+        assert g(*point) == f(*point)
+
+
 def test_closures_and_arguments() -> None:
     """Cells, defaults, stars and keywords."""
     stats = agrees(make(0.75))

@@ -293,12 +293,18 @@ class Speculation:
         return outcome
 
     def split(self, site: Site, condition: Any) -> One | Both:
-        """What runs of a branch by a traced condition."""
+        """What runs of a branch by a traced condition; that may be a bool by now."""
+        if not isinstance(condition, ConditionNode):
+            return THEN if condition else OTHERWISE
         decisions = self._decisions
+        was_asked = site in decisions.asked
         decisions.asked[site] = None
         both = decisions.are_both(site)
         if not both and self.uncertain and decisions.may_be_both(site):
             both = decisions.convert([site])
+            if was_asked:  # it is a guard of paths so far
+                self.failed = True
+                raise Changed
             while self._called:  # it may be one that is converted now
                 self._called.pop().cell_contents = UNBOUND
         if both:
