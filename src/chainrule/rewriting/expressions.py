@@ -19,6 +19,7 @@ from .harmless import own, why_not
 from .source import Source
 
 T = TypeVar("T", bound=ast.AST)
+_ITEM: Final = "it says how many items there are"
 _LOOKING: Final = (ast.In, ast.NotIn, ast.Eq, ast.NotEq)
 """Comparisons that look into lists and their like."""
 
@@ -93,7 +94,7 @@ class Expressions:
             self._in_iterable += 1
             other.iter = self._expression(generator.iter)
             self._in_iterable -= 1
-            other.ifs = [self._expression(x) for x in generator.ifs]
+            other.ifs = [self._asked(x, "if of a comprehension", _ITEM) for x in generator.ifs]
             made.generators.append(other)
         for name in ("elt", "key", "value"):
             if hasattr(node, name):
@@ -167,7 +168,7 @@ class Expressions:
                 return made
         if self._checked:
             made.func = self._call(node.func, "call", made.func)
-            return self._call(node, "value", made)
+            return self._call(node, "made", made)
         made.func = self._callee(node.func, made.func)
         return made
 
@@ -213,10 +214,9 @@ class Expressions:
         rest: ast.expr = node.values[-1]
         if len(node.values) > 2:
             rest = ast.copy_location(ast.BoolOp(node.op, node.values[1:]), node.values[1])
-        why = why_not([rest], self._outside) or self._why_here()
-        if why:
+        if self._in_iterable:  # no name can be assigned there
             return self._parts(node)
-        site = self._site(node, kind, True, why)
+        site = self._site(node, kind, True, why_not([rest], self._outside))
 
         def both(first: ast.expr) -> ast.expr:
             m, kept = self._new(), self._new()
@@ -279,6 +279,11 @@ class Expressions:
             parts.append(ast.copy_location(ast.Compare(left, [op], [right]), node))
             left = following
         return self._of_BoolOp(ast.copy_location(ast.BoolOp(ast.And(), [*parts]), node))
+
+    def _asked(self, test: ast.expr, kind: str, why: str) -> ast.expr:
+        """What is asked for its truth, where only one side runs."""
+        site = self._site(test, kind, False, why)
+        return self._truth(self._expression(test), "truth", site)
 
     def _why_here(self) -> str:
         return "it stands in what a comprehension goes through" if self._in_iterable else ""

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from chainrule import forking
 from chainrule.tracing import PROGRESS
-from chainrule.transforms import Transformed
 
 from .decisions import RUNTIME, TRUTHS, Site
 from .picking import UNBOUND
@@ -139,7 +138,7 @@ def rewritten(function: Any, pure: bool) -> Any:
         return None if other is None else MethodType(other, function.__self__)
     if kind is not type and type(called := _called(kind)) is FunctionType:
         if kind.__module__.startswith("chainrule."):
-            return None if pure else _around(function)
+            return None if pure else function
         other = rewritten(called, pure)
         if other is not called:
             return None if other is None else MethodType(other, function)
@@ -155,16 +154,3 @@ def rewritten(function: Any, pure: bool) -> Any:
 def _called(kind: type) -> Any:
     """What is called where an object of a class is."""
     return next((x.__dict__["__call__"] for x in kind.__mro__ if "__call__" in x.__dict__), None)
-
-
-def _around(function: Any) -> Any:
-    """A transformation of a function in the form in which that is traced."""
-    if not isinstance(function, Transformed):
-        return function
-    inner = rewritten(function.function, False)
-    if inner is function.function:
-        return function
-    try:
-        return function.around(inner)
-    except NotImplementedError:
-        return function

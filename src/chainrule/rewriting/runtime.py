@@ -113,6 +113,13 @@ class Runtime:
             found.refuse_here(f"{type(x).__name__} is used")
         return x
 
+    def made(self, x: Any) -> Any:
+        """What a call gives: an iterator over values, just made, has no effect either."""
+        found = _uncertain()
+        if found is not None and x is not found.fresh:
+            return self.value(x)
+        return x
+
     def contents(self, x: Any) -> Any:
         """What something is compared with, which may be a list or its like."""
         found = _uncertain()

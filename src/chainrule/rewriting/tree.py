@@ -102,7 +102,9 @@ class Rewriter(Expressions):
             return self._exit(node)
         made = copy.copy(node)
         for name, value in ast.iter_fields(node):
-            if isinstance(value, ast.expr):
+            if isinstance(node, ast.Assert) and name == "test":
+                made.test = self._asked(value, "assert", "an exception is raised where it is false")
+            elif isinstance(value, ast.expr):
                 setattr(made, name, self._expression(value))
             elif isinstance(value, list):
                 setattr(made, name, self._list(value))
@@ -145,6 +147,8 @@ class Rewriter(Expressions):
                 found.append(item)
             elif isinstance(value, ast.AST) and hasattr(value, "body"):  # a case
                 case: Any = copy.copy(value)
+                if value.guard is not None:
+                    case.guard = self._asked(value.guard, "case", "it is one of several cases")
                 case.body = self._aside(case.body)
                 found.append(case)
             else:
