@@ -683,8 +683,8 @@ def _fill(
         raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
     if isinstance(data, Node):
         raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
-    number = to_float(data, "Node", "takes a real number")
-    rest = _checked_parents(parents)
+    number = data if type(data) is float else to_float(data, "Node", "takes a real number")
+    rest = None if type(parents) is tuple and not parents else _checked_parents(parents)
     _check_name(name)
     node._number = number
     if rest is not None:
