@@ -728,7 +728,11 @@ def _check_name(name: object) -> None:
 
 def level_of(operands: Iterable[object]) -> int:
     """The level of an operation's node: the largest of its operands."""
-    return max((operand._level for operand in operands if isinstance(operand, Node)), default=0)
+    level = 0
+    for operand in operands:  # asked often: without a generator
+        if isinstance(operand, Node) and operand._level > level:
+            level = operand._level
+    return level
 
 
 def _enter_contexts(node: Node, name: str | None) -> None:

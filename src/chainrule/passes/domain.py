@@ -14,7 +14,6 @@ from chainrule.forking import computed_once
 from chainrule.program.form import Index, Loop, Table
 from chainrule.program.nests import Numbers
 
-
 _FEW = 256
 """Numbers that are looked at before all are."""
 
@@ -58,12 +57,13 @@ class Domain:
         each = trips.min(initial=0) if not len(trips) else trips.min()
         longest = int(trips.max(initial=0))
         if each == longest:
-            trips = longest  # which is sooner repeated
+            times: Numbers | int = longest  # sooner repeated
             last = numpy.tile(numpy.arange(longest), parent.count)
         else:
+            times = trips
             last = numpy.arange(self.count) - numpy.repeat(ends - trips, trips)
-        self.up = numpy.repeat(numpy.arange(parent.count), trips)
-        self.iterations = [numpy.repeat(x, trips) for x in parent.iterations] + [last]
+        self.up = numpy.repeat(numpy.arange(parent.count), times)
+        self.iterations = [numpy.repeat(x, times) for x in parent.iterations] + [last]
         regular = parent.shape is not None and each == longest
         self.shape = (*parent.shape, longest) if regular else None  # type: ignore[misc]
         self.longest = (*parent.longest, longest)

@@ -48,7 +48,8 @@ def repetitions(
     """
     if ENGINE is not None:
         packed = ENGINE.repetitions(tokens, sizes, back, m, worth)
-        return tuple(numpy.frombuffer(packed, numpy.int64).reshape(-1, 3).T)
+        first, count, distance = numpy.frombuffer(packed, numpy.int64).reshape(-1, 3).T
+        return first, count, distance
     ends = numpy.append(numpy.flatnonzero(back[1:] != back[:-1]) + 1, len(back))
     starts = numpy.append(0, ends[:-1])
     periods = back[starts].astype(numpy.int64)
