@@ -404,6 +404,22 @@ def unbound(x: Any, y: Any, z: Any) -> Any:
         return z
 
 
+def without_any(x: Any, y: Any, z: Any) -> Any:
+    n = 0 if x > y else 2
+    try:
+        z = z * (1.0 / n)
+    except ZeroDivisionError:
+        z = z + 7.0
+    try:
+        z = z + 3.5 % n
+    except ZeroDivisionError:
+        z = z + 11.0
+    try:
+        return z + 0.0 ** (n - 1)
+    except ZeroDivisionError:
+        return z * 13.0
+
+
 def globals_of(x: Any, y: Any, z: Any) -> Any:
     global LATEST
     LATEST = z
@@ -428,7 +444,7 @@ def test_effects_are_those_of_the_side_taken(f: Callable[..., Any]) -> None:
     assert not all(x.both for x in stats.branches) or not stats.branches
 
 
-@pytest.mark.parametrize("f", [divided, keyed, texts, unbound])
+@pytest.mark.parametrize("f", [divided, keyed, texts, unbound, without_any])
 def test_meaning_is_kept(f: Callable[..., Any]) -> None:
     """Whatever is converted."""
     agrees(f, both=None)
@@ -457,6 +473,44 @@ def make(scale: float) -> Callable[..., Any]:
         return a + b * inner(*[x, y], **{"z": z})
 
     return outer
+
+
+def test_a_guard_that_is_inside_a_side_too() -> None:
+    """Paths are told apart by all guards, also where one of them is given up for both sides."""
+
+    def clipped(x: Any) -> Any:
+        if x < -1.5:
+            x = x * 0.5
+        return x
+
+    def f(x: Any, y: Any, z: Any) -> Any:
+        clipped(x)
+        v = x if y > 2.0 else clipped(x)
+        if z > x:
+            return 3.0 * v
+        return 4.0 * v
+
+    g = compile(f)
+    for point in [(0.3, -0.5, -1.6), (-0.9, 0.9, 1.4), (-1.9, 3.0, 1.4), (-1.9, 1.0, -2.0)]:
+        assert g(*point) == f(*point)
+
+
+def test_any_whose_comparison_is_a_bool() -> None:
+    """A comparison that is known to be wanted as a bool is one inside ``any`` too."""
+
+    def f(x: Any, y: Any) -> Any:
+        n, found = 0, []
+        while any(a > y for a in (x, 0.25)) and n < 4:
+            n, y = n + 1, y + 0.5
+            known = x > y
+            if known is True:
+                x = x - 0.125
+            found.append(known)
+        return x + y + found.count(True)
+
+    g = compile(f)
+    for point in [(1.7, 0.5), (0.1, 0.2), (-1.0, 2.0), (3.0, 0.5)]:
+        assert g(*point) == f(*point)
 
 
 def test_closures_and_arguments() -> None:

@@ -32,7 +32,7 @@ from .paths import Path, TooManyTraces, taking_paths
 from .peel import peeled
 from .pickling import reduced
 from .plan import Plan
-from .segments import IndicesWanted
+from .recorded import IndicesWanted
 from .small import MAX_SMALL, Dispatch
 from .statics import Order
 from .trace import CompileError

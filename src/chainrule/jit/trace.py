@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy
 
@@ -27,22 +27,16 @@ from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
-from .branches import traced_cond
 from .indices import IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs
-from .loops import Iteration, traced_once
 from .outcomes import Outcomes
-from .recorded import Recorded
-from .segments import IndicesWanted, ValuesWanted, recorded_linearization
+from .recorded import IndicesWanted, Recorded, ValuesWanted
 from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
-from .whiles import traced_while
 
-_TRACED: Final[dict[str, Callable[..., Any]]] = {
-    "scan": traced_once,
-    "while": traced_while,
-    "cond": traced_cond,
-}
+if TYPE_CHECKING:
+    from .loops import Iteration
+
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
 
@@ -130,11 +124,20 @@ class Recorder:
         """The linearization of a function in the trace, if it can be a segment of the recording."""
         if not self.segments:
             return None
+        from .segments import recorded_linearization  # here, as few functions have any inside
+
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
     def loop(self, what: str, *args: Any) -> Any:
         """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
-        return _TRACED[what](self, *args) if what in self._once else None
+        if what not in self._once:
+            return None
+        from .branches import traced_cond  # here, as few functions have any
+        from .loops import traced_once
+        from .whiles import traced_while
+
+        traced = {"scan": traced_once, "while": traced_while, "cond": traced_cond}[what]
+        return traced(self, *args)
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.

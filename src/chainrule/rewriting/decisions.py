@@ -7,6 +7,10 @@ from typing import Any, Final, NamedTuple
 
 RUNTIME: Final = "_chainrule"
 """The name by which rewritten functions call the runtime."""
+TRUTHS: Final = (f"{RUNTIME}_false", f"{RUNTIME}_true")
+"""Their names for False and True: of the user's own ``is True`` more is thought."""
+TEST: Final = f"{RUNTIME}_test"
+"""How their names of what is only compared with these begin."""
 FEW: Final = 4
 """As often a branch may be asked in one trace before both of its sides are computed."""
 
@@ -79,10 +83,9 @@ class Decisions:
             site.eager and site not in self._later and self.may_be_both(site)
         )
 
-    @property
-    def any_both(self) -> bool:
-        """Whether some compute both sides that do not from the beginning."""
-        return bool(self._both) and not self.suspended
+    def are_any_converted(self, sites: Iterable[Site]) -> bool:
+        """Whether some of these compute both sides that do not from the beginning."""
+        return bool(self._both) and not self.suspended and not self._both.isdisjoint(sites)
 
     def may_be_both(self, site: Site) -> bool:
         """Whether it is possible, as far as is known."""

@@ -8,6 +8,7 @@ the trace starts anew with a guard in its place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import CellType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
@@ -221,7 +222,7 @@ class Speculation:
         dropped: the branches after which a variable has no value, as none could be picked.
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
-        fixed: what is called in the place of what is no function of the user's, by its id.
+        cells: the variables of functions by which these know what they call, by their runtimes.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -236,14 +237,21 @@ class Speculation:
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
-        self.fixed: dict[int, tuple[Any, Any]] = {}
+        self.cells: dict[Any, dict[str, CellType]] = {}
+        self._called: list[CellType] = []
         self._ends = 0
         self._asking = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether branches by statements run both their sides somewhere."""
-        return self._decisions.any_both
+    def is_whole(self, sites: Iterable[Site]) -> bool:
+        """Whether some of the branches compute both sides that do not from the beginning."""
+        return self._decisions.are_any_converted(sites)
+
+    def note_called(self, cells: Any, known: str, other: str, pair: tuple[Any, Any]) -> None:
+        """Let code know what it calls in the place of something, if it does not know another."""
+        found = self.cells[cells]
+        if found[known].cell_contents is UNBOUND:
+            found[known].cell_contents, found[other].cell_contents = pair
+            self._called.append(found[known])
 
     @property
     def uncertain(self) -> bool:
@@ -285,12 +293,20 @@ class Speculation:
         return outcome
 
     def split(self, site: Site, condition: Any) -> One | Both:
-        """What runs of a branch by a traced condition."""
+        """What runs of a branch by a traced condition; that may be a bool by now."""
+        if not isinstance(condition, ConditionNode):
+            return THEN if condition else OTHERWISE
         decisions = self._decisions
+        was_asked = site in decisions.asked
         decisions.asked[site] = None
         both = decisions.are_both(site)
         if not both and self.uncertain and decisions.may_be_both(site):
             both = decisions.convert([site])
+            if was_asked:  # it is a guard of paths so far
+                self.failed = True
+                raise Changed
+            while self._called:  # it may be one that is converted now
+                self._called.pop().cell_contents = UNBOUND
         if both:
             condition.asked = True
             decided = self._recorder.decided(condition)
