@@ -68,8 +68,11 @@ class Layout:
         """The tree that holds some numbers or nodes, in order."""
         if self is NUMBER:
             return values[0]
-        if len(self.shapes) <= FEW and self is _numbers(len(self.shapes)):
-            return tuple(values)
+        if len(self.shapes) <= FEW:
+            if self is _numbers(tuple, len(self.shapes)):
+                return tuple(values)
+            if self is _numbers(list, len(self.shapes)):
+                return list(values)
         leaves: list[Any] = []
         start = 0
         for shape in self.shapes:
@@ -150,9 +153,9 @@ FEW = 16
 
 
 @functools.cache
-def _numbers(count: int) -> Layout:
-    """The layout of a tuple of so many numbers."""
-    return Layout(_structure((0.0,) * count), (None,) * count)
+def _numbers(kind: Any, count: int) -> Layout:
+    """The layout of a list or tuple of so many numbers."""
+    return Layout(_structure(kind((0.0,) * count)), (None,) * count)
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,7 +198,7 @@ def array_of(values: Sequence[Any], shape: Shape) -> Any:
 
 def as_arrays_of(tree: Any, original: Any) -> Any:
     """A tree whose arrays of nodes are of the classes that they have in another one like it."""
-    if type(original) in _PLAIN:
+    if type(original) in _PLAIN or _is_plain(original):
         return tree
     arrays = [
         (i, like) for i, like in enumerate(leaves_of(original)[0]) if isinstance(like, NodeArray)
@@ -229,8 +232,8 @@ def flatten(
     """
     if type(tree) in _PLAIN:
         return [tree], NUMBER
-    if type(tree) is tuple and len(tree) <= FEW and _PLAIN.issuperset(map(type, tree)):
-        return list(tree), _numbers(len(tree))
+    if _is_plain(tree) and len(tree) <= FEW:
+        return list(tree), _numbers(tuple if type(tree) is tuple else list, len(tree))
     leaves, structure = leaves_of(tree)
     values: list[Any] = []
     shapes: list[Shape | None] = []
@@ -255,6 +258,11 @@ def flatten(
                 f"{what} holds {described(leaf)}, not numbers, nodes or arrays of them{advice}"
             )
     return values, Layout(structure, tuple(shapes), frozenset(true_or_false))
+
+
+def _is_plain(tree: Any) -> bool:
+    """Whether it is a list or tuple of numbers and nodes."""
+    return (type(tree) is tuple or type(tree) is list) and _PLAIN.issuperset(map(type, tree))
 
 
 def is_truth(leaf: object) -> bool:

@@ -27,7 +27,7 @@ from .lane_call import LaneCall, sums_of_one_path
 from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
-from .statics import State
+from .statics import EXACT, State
 from .trace import Restart, Trace
 from .traced_function import TracedFunction
 
@@ -84,9 +84,10 @@ class Plan(TracedFunction):
         """Run the function on nodes, and watch what it has used from outside."""
         values = zip(self.leaves, packed.values, strict=True)
         static = [value for leaf, value in values if leaf.kind == "static"]
-        before = [(State(value), State(value, cached=False)) for value in static]
+        objects = [value for value in static if type(value) not in EXACT]
+        before = [(State(value), State(value, cached=False)) for value in objects]
         trace = super().record(paths, packed, lane, prefix)
-        for value, (whole, state) in zip(static, before, strict=True):
+        for value, (whole, state) in zip(objects, before, strict=True):
             now = State(value)
             traced = now.holds_traced() and not whole.holds_traced()
             if traced or (now != whole and State(value, cached=False) != state):
