@@ -26,6 +26,7 @@ from chainrule.program.form import (
     statements,
 )
 
+from .in_common import InCommon
 from .map_writer import MapWriter
 from .maps import Map, as_map
 from .modules import Module
@@ -251,12 +252,13 @@ class Writer(ValueWriter):
         """Write most iterations of a map; gives that to go on with, and the carries there."""
         trips = self._index(found.loop.trips)
         start = "0"
-        for vectors in found.vectors(self._together):
+        common = InCommon(found.loop, self.carries, self.resolved)
+        for vectors in found.vectors(self._together, common):
             step = vectors * self._together
             end = self.line(f"and i64 {trips},{-step}")
             with self._loop(found.loop, initial, carries, start, end, step) as following:
                 registers = [place.register for place in carries]
-                following += MapWriter(self, found, self._together, vectors).write(registers)
+                following += MapWriter(self, found, common, self._together, vectors).write(registers)
             start, initial = end, [place.register for place in carries]
         return start, initial
 
