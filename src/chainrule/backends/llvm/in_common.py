@@ -44,7 +44,10 @@ class InCommon:
         self._same: set[Statement] = set()
         self._users: dict[Operand, set[Statement]] = defaultdict(set)
         every = [loop, *statements(loop.body)]
-        self._inside = {*every, *[carry for x in every if isinstance(x, Loop) for carry in x.carries]}
+        self._inside = {
+            *every,
+            *[carry for x in every if isinstance(x, Loop) for carry in x.carries],
+        }
         for x in every:
             if isinstance(x, Loop):
                 for carry in carries[x]:
@@ -77,7 +80,7 @@ class InCommon:
             if not is_message or self.has(x) or not self.has(x.operands[0]):
                 continue
             needed = {x}
-            before = []
+            before: list[Statement] = []
             for y in reversed(body[: body.index(x)]):
                 can_wait = isinstance(y, Compute) or (isinstance(y, Load) and y.array not in stored)
                 if can_wait and not self.has(y) and y in self._users and self._users[y] <= needed:

@@ -258,7 +258,9 @@ class Writer(ValueWriter):
             end = self.line(f"and i64 {trips},{-step}")
             with self._loop(found.loop, initial, carries, start, end, step) as following:
                 registers = [place.register for place in carries]
-                following += MapWriter(self, found, common, self._together, vectors).write(registers)
+                following += MapWriter(self, found, common, self._together, vectors).write(
+                    registers
+                )
             start, initial = end, [place.register for place in carries]
         return start, initial
 
