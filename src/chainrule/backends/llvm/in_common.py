@@ -44,10 +44,8 @@ class InCommon:
         self._same: set[Statement] = set()
         self._users: dict[Operand, set[Statement]] = defaultdict(set)
         every = [loop, *statements(loop.body)]
-        self._inside = {
-            *every,
-            *[carry for x in every if isinstance(x, Loop) for carry in x.carries],
-        }
+        loops = [x for x in every if isinstance(x, Loop)]
+        self._inside = {*every, *[carry for x in loops for carry in x.carries]}
         for x in every:
             if isinstance(x, Loop):
                 for carry in carries[x]:

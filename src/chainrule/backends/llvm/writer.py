@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chainrule.program.form import (
     READS,
@@ -26,14 +26,14 @@ from chainrule.program.form import (
     statements,
 )
 
-from .in_common import InCommon
-from .map_writer import MapWriter
-from .maps import Map, as_map
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, compared
 from .shared import marked
 from .values import Setting, ValueWriter
+
+if TYPE_CHECKING:
+    from .maps import Map
 
 MOST_SCOPES: Final = 30  # arrays of a function that LLVM is told about
 
@@ -231,6 +231,8 @@ class Writer(ValueWriter):
         start = "0"
         found = None
         if self._together > 1 and self.module.optimizes:
+            from .maps import as_map  # here, as code over lanes and without loops has no maps
+
             found = as_map(loop, self._places.carries, self._places.same, self._together)
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
@@ -250,6 +252,9 @@ class Writer(ValueWriter):
         self, found: Map, initial: list[str], carries: Sequence[Place]
     ) -> tuple[str, list[str]]:
         """Write most iterations of a map; gives that to go on with, and the carries there."""
+        from .in_common import InCommon
+        from .map_writer import MapWriter
+
         trips = self._index(found.loop.trips)
         start = "0"
         common = InCommon(found.loop, self.carries, self.resolved)
@@ -257,10 +262,8 @@ class Writer(ValueWriter):
             step = vectors * self._together
             end = self.line(f"and i64 {trips},{-step}")
             with self._loop(found.loop, initial, carries, start, end, step) as following:
-                registers = [place.register for place in carries]
-                following += MapWriter(self, found, common, self._together, vectors).write(
-                    registers
-                )
+                written = MapWriter(self, found, common, self._together, vectors)
+                following += written.write([place.register for place in carries])
             start, initial = end, [place.register for place in carries]
         return start, initial
 
