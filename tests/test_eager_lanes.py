@@ -121,7 +121,7 @@ def test_as_eager(way: int, case: int, monkeypatch: pytest.MonkeyPatch) -> None:
             return
         same(compiled(*args, **named), expected)
     assert compiled.stats().traces == 1
-    assert sum(ran) > 0
+    assert ran
 
 
 def test_added_up() -> None:
@@ -154,7 +154,7 @@ def test_arguments_stay() -> None:
         return values[0]
 
     x = np.array([1.0, 2.0, -1.0])
-    for args in (np.stack([x, x], 1), [x, x]):
+    for args in (np.stack([x, x + 1.0], 1), [x, x + 1.0]):
         for g in (f, cr.value_and_grad(f)):
             with pytest.raises((TypeError, ValueError), match=r"read-only|has changed"):
                 cr.compile(cr.vmap(g), max_traces=1, rewrite=False)(args)

@@ -295,6 +295,21 @@ NAN = float("nan")
 POINTS = [-1.0, 0.0, 0.5, 1.0, 1.5, 2.5, 3.9, 4.0, 5.0, float("inf"), NAN]
 
 
+@pytest.mark.parametrize("table", [[1.25], np.array([1.25]), [3], [[1.25]], np.array([[2]])])
+def test_tables_of_one_element(table: Any) -> None:
+    """Whether the element is a constant, a whole number, or depends on the arguments."""
+
+    def f(x: Any) -> Any:
+        constant = cr.take(table, floor(abs(x) * 3.0) % 1)
+        return np.sum(constant * x + cr.take([x * x], floor(x) % 1))
+
+    for x in (0.5, -1.5):
+        number = float(np.ravel(table)[0])
+        expected = number * x + x * x, number + 2 * x
+        assert cr.compile(cr.value_and_grad(f))(x) == pytest.approx(expected)
+        assert cr.compile(f)(x) == pytest.approx(expected[0])
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("missing", [0, 2])
 @pytest.mark.parametrize("count", [1, 2, 5, 8])

@@ -13,9 +13,9 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from numbers import Real
 from typing import Any, ClassVar, Final, NoReturn, SupportsFloat
 
@@ -1049,7 +1049,7 @@ _COMPARISONS: Final[dict[str, tuple[Operation, bool, str, Callable[[Any, Any], A
 def _compared(node: Node, other: Any, symbol: str) -> Any:
     """A comparison of a node with anything."""
     operation, swapped, ufunc, function = _COMPARISONS[symbol]
-    if not isinstance(other, (Node, float, int, Real, Decimal)):
+    if not isinstance(other, (Node, float, int, Real)) and not _is_decimal(other):
         return _with_array(node, other, ufunc)
     if node._level or ACTIVE.contexts or (isinstance(other, Node) and other._level):
         from chainrule.comparing import compared
@@ -1062,6 +1062,12 @@ def _compared(node: Node, other: Any, symbol: str) -> Any:
     if symbol == "!=":
         return node is not other
     return function(node._number, other._number)
+
+
+def _is_decimal(x: object) -> bool:
+    """Whether it is a Decimal; there is none before ``decimal`` is imported, which takes long."""
+    module = sys.modules.get("decimal")
+    return module is not None and isinstance(x, module.Decimal)
 
 
 def _with_array(node: Node, other: object, ufunc_name: str, swapped: bool = False) -> Any:

@@ -554,10 +554,13 @@ def _finish() -> None:
 
     if ENGINE is not None:
         ENGINE.set_call(Operation, called, evaluated)
-        for operation in OPERATIONS.values():
-            ENGINE.add_row(operation.name, -1 if operation.variadic else len(operation.local_grads))
-        for operation in OPERATIONS.values():
-            ENGINE.register(operation, programs(operation), value_program(operation))
+        asked = [
+            ENGINE.add_row(x.name, -1 if x.variadic else len(x.local_grads))
+            for x in OPERATIONS.values()
+        ]
+        for operation, its_value in zip(OPERATIONS.values(), asked, strict=True):
+            value = value_program(operation) if its_value else None
+            ENGINE.register(operation, programs(operation), value)
         return
     for operation in OPERATIONS.values():
         value = formula(operation)

@@ -49,6 +49,9 @@ class Recorder(Protocol):
     def takes(self, what: str) -> bool:
         """Whether something is traced that may turn out not to be possible."""
 
+    def form_of(self, function: Any) -> Any:
+        """What is called in the place of a function of the user's."""
+
     def uses(self, operation: Any) -> None:
         """Note that the program uses an operation of the user's."""
 

@@ -221,17 +221,20 @@ static int code_of_name(PyObject *name) {
     return text == NULL ? -1 : code_named(text);
 }
 
-/* add_row(name, count): make room for an operation of rules.py with so many operands, if it has none. */
+/* add_row(name, count): make room for an operation of rules.py with so many operands, if it has none; gives
+   whether it has no function here. */
 static PyObject *add_row(PyObject *module, PyObject *args) {
     const char *name;
     int count;
     if (!PyArg_ParseTuple(args, "si", &name, &count)) return NULL;
-    if (code_named(name) >= 0 || count < 1 || count > MOST_OPERANDS || n_rows == ROWS + SPARE) Py_RETURN_NONE;
+    int code = code_named(name);
+    if (code >= 0) return PyBool_FromLong(TABLE[code].value.one == NULL);
+    if (count < 1 || count > MOST_OPERANDS || n_rows == ROWS + SPARE) Py_RETURN_FALSE;
     char *copy = PyMem_Malloc(strlen(name) + 1); /* kept as long as the module */
     if (copy == NULL) return PyErr_NoMemory();
     TABLE[n_rows].name = strcpy(copy, name);
     TABLE[n_rows++].count = count;
-    Py_RETURN_NONE;
+    Py_RETURN_TRUE;
 }
 
 /* The program of a value, where there is one that runs without Python. */

@@ -332,7 +332,7 @@ class Packed:
         parts = [numpy.empty(0)]
         for address, count, stride, lane_stride in self.places:
             first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)
-            parts.append(as_strided(numpy.ctypeslib.as_array(first), (count,), (stride,)))
+            parts.append(as_strided(numpy.frombuffer(first), (count,), (stride,)))
         return numpy.concatenate(parts)
 
 

@@ -97,7 +97,7 @@ class EagerLanes:
 
     def _result(self, function: Callable[..., Any], point: Sequence[Any], name: str) -> Any:
         """The result of a function for the leaves of its arguments."""
-        if self._flat:  # which it can't change: arrays are read-only
+        if self._flat and PROGRESS.recorder is None:  # which it can't change: arrays are read-only
             return function(*point)
         args, kwargs = trees.unflatten(self._plan.structure, point)
         return handed_to(function, args, kwargs, name)

@@ -68,13 +68,14 @@ class IndexNode(WholeNode):
             ZeroDivisionError: for a divisor of 0.
             OverflowError: if the result is not exact.
         """
+        a, b = (other, self) if swapped else (self, other)
+        if symbol in ("/", "//", "%") and (is_whole(other) or type(other) is float) and b == 0:
+            raise ZeroDivisionError("division by zero")
         if not is_whole(other):
             return with_other(self, other, symbol, swapped)
         if not isinstance(other, Node):
             other = whole.exact(int(other))
-        a, b = (other, self) if swapped else (self, other)
-        if symbol in ("/", "//", "%") and b == 0:
-            raise ZeroDivisionError("division by zero")
+            a, b = (other, self) if swapped else (self, other)
         result = with_other(self, other, symbol, swapped)
         if symbol == "/":
             return result
@@ -106,7 +107,11 @@ class IndexNode(WholeNode):
         return whole.power(self, other, modulus)
 
     def __rpow__(self, other: object) -> Any:
-        return whole.power(other, self, None) if is_whole(other) else super().__rpow__(other)
+        if is_whole(other):
+            return whole.power(other, self, None)
+        if type(other) is float and other == 0.0 and self < 0:
+            raise ZeroDivisionError("0.0 cannot be raised to a negative power")
+        return super().__rpow__(other)
 
     def __lshift__(self, other: object) -> Any:
         return _bits(whole.shifted_left, "left_shift", self, other)
@@ -342,6 +347,8 @@ def _looked_up(table: Any, key: Any) -> Any:
             first = place if first is None else first + place
     at_zero = tuple([0 if isinstance(k, IndexNode) else k for k in keys])
     places = numpy.arange(plain.size).reshape(plain.shape)[at_zero]
+    if plain.size == 1:
+        return table.reshape(places.shape)[()]
     recorder: Any = PROGRESS.recorder  # indices belong to traces
     found = recorder.tables.of(plain)
     bound = found.bound(is_whole, bound_of)

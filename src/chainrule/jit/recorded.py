@@ -13,6 +13,7 @@ import numpy
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
+from chainrule.passes.differentiate import Untraceable
 from chainrule.passes.roll import rolled
 from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
 from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
@@ -27,6 +28,14 @@ from .inputs import Inputs
 def _run(calls: Iterator[object]) -> None:
     """Make the calls of a ``map``."""
     deque(calls, maxlen=0)
+
+
+class ValuesWanted(BaseException):
+    """The run asks for a value that is not known: the trace has to be recorded with all values."""
+
+
+class IndicesWanted(Untraceable):
+    """What is looked up decides where a matrix has entries: index arrays must be known."""
 
 
 class Recorded:

@@ -27,18 +27,10 @@ from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
 from chainrule.trees import array_of
 
-from .recorded import Recorded
+from .recorded import IndicesWanted, Recorded, ValuesWanted
 
 MOST_COLOURS = 40
 """Passes beyond which the entries of a sparse matrix are derived one by one."""
-
-
-class ValuesWanted(BaseException):
-    """The run asks for a value that is not known: the trace has to be recorded with all values."""
-
-
-class IndicesWanted(Untraceable):
-    """What is looked up decides where a matrix has entries: index arrays must be known."""
 
 
 def _not_known(y: Any, *operands: Any) -> float:

@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy
 
@@ -21,28 +21,23 @@ from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
 from chainrule.rewriting.decisions import Changed, Refused
+from chainrule.rewriting.functions import rewritten
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
-from .branches import traced_cond
 from .indices import IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs
-from .loops import Iteration, traced_once
 from .outcomes import Outcomes
-from .recorded import Recorded
-from .segments import IndicesWanted, ValuesWanted, recorded_linearization
+from .recorded import IndicesWanted, Recorded, ValuesWanted
 from .sites import PlainSites, Site, site_of
 from .tables import RecordedTables
-from .whiles import traced_while
 
-_TRACED: Final[dict[str, Callable[..., Any]]] = {
-    "scan": traced_once,
-    "while": traced_while,
-    "cond": traced_cond,
-}
+if TYPE_CHECKING:
+    from .loops import Iteration
+
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
 
@@ -119,6 +114,10 @@ class Recorder:
         self.pulls = False
         self.speculation = Speculation(self, plain.branches)
 
+    def form_of(self, function: Any) -> Any:
+        """What is called in the place of a function of the user's."""
+        return rewritten(function, False) if self._plain.branches.rewrite else function
+
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
         if not any(operation is known for known in self.operations):
@@ -130,11 +129,20 @@ class Recorder:
         """The linearization of a function in the trace, if it can be a segment of the recording."""
         if not self.segments:
             return None
+        from .segments import recorded_linearization  # here, as few functions have any inside
+
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
     def loop(self, what: str, *args: Any) -> Any:
         """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
-        return _TRACED[what](self, *args) if what in self._once else None
+        if what not in self._once:
+            return None
+        from .branches import traced_cond  # here, as few functions have any
+        from .loops import traced_once
+        from .whiles import traced_while
+
+        traced = {"scan": traced_once, "while": traced_while, "cond": traced_cond}[what]
+        return traced(self, *args)
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.
@@ -229,6 +237,7 @@ class Recorder:
                 self.split = users_line()
         self._outcomes.note(value, outcome)
         recorded.guard(operand, outcome)
+        self.speculation.note_guard()
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands

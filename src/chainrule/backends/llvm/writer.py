@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chainrule.program.form import (
     READS,
@@ -26,13 +26,14 @@ from chainrule.program.form import (
     statements,
 )
 
-from .map_writer import MapWriter
-from .maps import Map, as_map
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, compared
 from .shared import marked
 from .values import Setting, ValueWriter
+
+if TYPE_CHECKING:
+    from .maps import Map
 
 MOST_SCOPES: Final = 30  # arrays of a function that LLVM is told about
 
@@ -230,6 +231,8 @@ class Writer(ValueWriter):
         start = "0"
         found = None
         if self._together > 1 and self.module.optimizes:
+            from .maps import as_map  # here, as code over lanes and without loops has no maps
+
             found = as_map(loop, self._places.carries, self._places.same, self._together)
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
@@ -249,6 +252,8 @@ class Writer(ValueWriter):
         self, found: Map, initial: list[str], carries: Sequence[Place]
     ) -> tuple[str, list[str]]:
         """Write most iterations of a map; gives that to go on with, and the carries there."""
+        from .map_writer import MapWriter
+
         trips = self._index(found.loop.trips)
         start = "0"
         for vectors in found.vectors(self._together):
@@ -260,9 +265,10 @@ class Writer(ValueWriter):
             start, initial = end, [place.register for place in carries]
         return start, initial
 
-    def carries_of(self, loop: Loop) -> list[Carry]:
-        """The carries of a loop that change, each another way."""
-        return self._places.carries[loop]
+    @property
+    def carries(self) -> Mapping[Loop, list[Carry]]:
+        """The carries of loops that change, each another way."""
+        return self._places.carries
 
     def first_of(
         self,
@@ -290,6 +296,7 @@ class Writer(ValueWriter):
         come.append((default(), self._block))
         self._lines.append(f"br label %j{label}\nj{label}:")
         self._block = f"j{label}"
+        self._moment += 1  # what was loaded in one of them is not there after it
         return [
             self.line(f"phi {kind} " + ",".join([f"[{x[k]},%{block}]" for x, block in come]))
             for k, kind in enumerate(kinds)
