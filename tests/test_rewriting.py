@@ -644,7 +644,7 @@ def several_at_one_place(x: Any, y: Any, z: Any) -> Any:
         by(2.0),
         by(3.0),
     ]
-    pairs = [kept, max, min, functools.partial(max, 0.25), max]
+    pairs: list[Any] = [kept, max, min, functools.partial(max, 0.25), max]
     for f in [*functions, *functions[::-1]]:
         x = f(x) * 0.5
     for f in pairs:
