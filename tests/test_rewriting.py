@@ -664,12 +664,12 @@ def stepped(x: Any) -> Any:
 
 
 def test_what_is_called_changes_with_what_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function that has been called with a guard computes both sides after that."""
+    """A function that has been called with a plain number may compute both sides after that."""
     monkeypatch.setattr(speculation, "FEW", 4)
 
     def f(x: Any, y: Any, z: Any) -> Any:
-        for _ in range(6):
-            y = stepped(x)
+        for k in range(6):
+            y = stepped(1.0 if k == 0 else x)
             x = stepped(x * y) if x < 2.0 else y
         return x + z
 
@@ -699,8 +699,8 @@ def test_tests_may_be_of_any_kind() -> None:
         return x * len(found)
 
     seen: list[Any] = []
-    compiled, x = compile(f), 2.0
-    assert compiled(x) == f(x)
+    compiled: Any = compile(f)
+    assert compiled(2.0) == f(2.0)
     traced, eager = ([repr(x) for x in found] for found in (seen[0], seen[-1]))
     assert traced == eager
 
