@@ -482,7 +482,43 @@ def test_effects_are_those_of_the_side_taken(f: Callable[..., Any]) -> None:
     assert not all(x.both for x in stats.branches) or not stats.branches
 
 
-@pytest.mark.parametrize("f", [divided, keyed, texts, unbound, without_any])
+def kind_of_a_pick(x: Any, y: Any, z: Any) -> Any:
+    n = 0
+    for k in range(4):
+        n = n + (1 if x > k - 2 else 0)
+    return y * (1.0 if isinstance(max(n, 2), int) else 2.0) + z
+
+
+def text_of_a_pick(x: Any, y: Any, z: Any) -> Any:
+    return y * len(f"{1 if x > 0 else 12}") + z
+
+
+def texts_of_numbers(x: Any, y: Any, z: Any) -> Any:
+    n = (1.0 if y > 0 else 12.5), (1 if x > 0 else 20)
+    last = len(str([n[1] + 1]))
+    return y * len("%s and %s" % n) + z * len("{} {}".format(*n)) + last  # noqa: UP031
+
+
+def interleaved(x: Any, y: Any, z: Any) -> Any:
+    seen = []
+
+    def values() -> Any:
+        for v in (x, y, z):
+            seen.append(1)
+            yield v
+
+    def key(v: Any) -> Any:
+        seen.append(2)
+        return -v
+
+    found = max(values(), key=key)
+    return found + min([x, y], key=lambda v: (v > 0, v)) + seen[1] + 4 * seen[2]
+
+
+PICKED = [kind_of_a_pick, text_of_a_pick, texts_of_numbers, interleaved]
+
+
+@pytest.mark.parametrize("f", [divided, keyed, texts, unbound, without_any, *PICKED])
 def test_meaning_is_kept(f: Callable[..., Any]) -> None:
     """Whatever is converted."""
     agrees(f, both=None)

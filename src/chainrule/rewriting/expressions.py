@@ -84,6 +84,18 @@ class Expressions:
     def _of_Lambda(self, node: ast.Lambda) -> ast.expr:
         return node
 
+    def _of_FormattedValue(self, node: ast.FormattedValue) -> Any:
+        made = self._parts(node)
+        made.value = self._call(node.value, "shown", made.value)
+        return made
+
+    def _of_BinOp(self, node: ast.BinOp) -> Any:
+        made = self._parts(node)
+        left = node.left
+        if isinstance(left, ast.Constant) and isinstance(left.value, str):  # a text with places
+            made.right = self._call(node.right, "shown", made.right)
+        return made
+
     def _comprehension(self, node: Any) -> Any:
         made = copy.copy(node)
         made.generators = []
