@@ -213,7 +213,7 @@ def test_maps(seed: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = Draft(seed, exact=False, nests=seed % 2 == 1).program
     numbers = inputs_for(seed)
     _, together = call(Kernel(program, [], lanes=False), numbers)
-    monkeypatch.setattr("chainrule.backends.llvm.writer.as_map", lambda *_: None)
+    monkeypatch.setattr("chainrule.backends.llvm.maps.as_map", lambda *_: None)
     _, alone = call(Kernel(program, [], lanes=False), numbers)
     assert bits(together.tolist()) == bits(alone.tolist())
 
@@ -304,7 +304,7 @@ def test_loops_that_are_maps(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert maps_of(program)
     given = np.random.default_rng(0).normal(size=100)
     _, together = call(Kernel(program, [], lanes=False), given)
-    monkeypatch.setattr("chainrule.backends.llvm.writer.as_map", lambda *_: None)
+    monkeypatch.setattr("chainrule.backends.llvm.maps.as_map", lambda *_: None)
     _, alone = call(Kernel(program, [], lanes=False), given)
     assert bits(together.tolist()) == bits(alone.tolist())
 
