@@ -336,7 +336,7 @@ class Trace:
         self.lanes = False
         self.varied = False
         self._wholes = True
-        with _collector_paused():  # what the run has made is let go before it goes on
+        with collector_paused():  # what the run has made is let go before it goes on
             self._record(forced, captured, PlainSites() if plain is None else plain)
             del self._function, self._make_inputs, self._inputs
 
@@ -486,7 +486,7 @@ class Trace:
         with self._lock:
             if self._program is None:
                 start = time.perf_counter()
-                with _collector_paused():
+                with collector_paused():
                     program = self._recorded.program(self._outputs, self.lanes, self.varied)
                     if self._places:
                         self._program = with_gradients(program, self._places)
@@ -518,8 +518,8 @@ def _derivatives(parents: Sequence[Node], live: int, outputs: list[Any], level: 
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Without the cyclic collector, which would walk a growing graph again and again."""
+def collector_paused() -> Iterator[None]:
+    """Without the cyclic collector, which would walk a growing graph or code again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
