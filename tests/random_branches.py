@@ -21,6 +21,10 @@ from typing import Any
 HEADER = '''\
 """A random program; see random_branches.py."""
 
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce, wraps
+
 from chainrule.math import maximum, minimum, sqrt, where
 
 LOG = []
@@ -35,8 +39,16 @@ class Stop(Exception):
 
 
 class State:
+    total = 0.5
+
     def __init__(self, p, q):
         self.p, self.q, self.seen = p, q, []
+
+    def __lt__(self, other):
+        return self.p < other.p
+
+    def __bool__(self):
+        return bool(self.p > self.q)
 
     def push(self, v, limit=1.0):
         if v > limit:
@@ -93,6 +105,54 @@ def halves(v, w):
 
 def picked(c, a, b):
     return a if c else b
+
+
+@dataclass
+class Ball:
+    p: float
+    hits: int = 0
+    log: list = field(default_factory=list)
+
+    def step(self, v):
+        self.p = self.p + v
+        if self.p < 0:
+            self.p, self.hits = -0.5 * self.p, self.hits + 1
+            self.log.append(self.p)
+        return self.p
+
+    @property
+    def level(self):
+        return self.p
+
+    @level.setter
+    def level(self, v):
+        self.p = v if v < 1 else 1.0
+
+
+def doubled(f):
+    @wraps(f)
+    def other(*args, **options):
+        v = f(*args, **options)
+        return v if v > 0 else 0.5 * v
+
+    return other
+
+
+@doubled
+def spread(*values, scale=0.5, **more):
+    t = 0.0
+    for v in (*values, *more.values()):
+        t = 0.5 * t + v if v > scale else t - scale * v
+    return t
+
+
+@contextmanager
+def noted(what):
+    LOG.append(what)
+    try:
+        yield what
+    except Stop:
+        LOG.append("stop")
 '''
 """What every program begins with."""
 
@@ -169,6 +229,7 @@ RESULTS = (
         "P[0]",
         "x",
     ),
+    *("b.p", "b.hits", "len(b.log)", "o.total", "State.total", "len(LOG)"),
     *("(0.0 if m is None else m)", "len(s)", "len(o.seen)", "D.get('c', 0.125)"),
 )
 
@@ -188,6 +249,25 @@ EFFECTS = (
     *("L = L[::-1]", "L = sorted(L)", "L.sort()", "M = L\nM.append(u)", "L.insert(1, v)"),
     *("v = next(halves($e, u), 0.5)", "del L[2:]\nL.append(0.5)", "v = remembered($e)"),
     "for g in halves($e, v):\n    v = 0.5 * v + 0.25 * g",
+    *(
+        "L.extend([$e, v])",
+        "L[1:2] = [$e]",
+        "L[0], L[1] = L[1], L[0]",
+        "L[0] += $s",
+        "u = b.step($e)",
+    ),
+    *(
+        "b.level = $e",
+        "State.total = 0.5 * u",
+        "o.total = $e",
+        "b = replace(b, p=$e)",
+        "b = Ball(u)",
+    ),
+    *("D[n] = $e", "D.setdefault('c', $e)", "E = {'k': u}\nE['k'] = $e\nu = E['k']", "P += (u,)"),
+    "A = [$e]\nA.append(v)\nfor i, (a, w) in enumerate(zip(A, L)):\n"
+    "    v = 0.5 * v + a * w / (i + 1.0 + w * w)",
+    "for a in reversed(L[:3]):\n    v = 0.5 * v + 0.25 * a",
+    "with noted('w'):\n    if $c:\n        raise Stop\n    v = $e",
 )
 RISKS = (
     *("v = checked($e)", "v = 0.5 * D['b']", "v = 0.5 * D['c']", "v = L[n]", "u = 0.5 * L[3]"),
@@ -222,6 +302,21 @@ SPECIAL = (
     "r = u > v\nif r is True:\n    u = $e",
     "w = u\nif $c:\n    w = $e\n    u = w if w > u else v",
     "if $c:\n    u, L[0] = $e, u",
+    "n = max(n, 1) if $c else min(n, 2, len(L))\nu = 0.5 * u + n",
+    "n = sum([1 if a > $a else 0 for a in (u, v, x)])\nu = u / (1 + max(n, 2))\nn = min(n, 1)",
+    "c = [a for a in (u, v, $a) if a > $b]\nu = 0.25 * sum(c) if c else v",
+    "u = 0.5 * sum(map(capped, (u, $a, v)))",
+    "v = reduce(lambda a, b: a if a > b else 0.5 * b, [u, v, $a])",
+    "v = partial(picked, $q, b=$e)(v)",
+    "match $q:\n    case True:\n        u = $e\n    case False:\n        v = 0.5",
+    "v = 0.5 * v + ($a in [u, v, 0.5])",
+    "a, *w = [u, $e, v]\nif a > $b:\n    a, w[0] = w[0], a\nu = a - 0.5 * w[0]",
+    "T = [[u, v], [$a, $b]]\np = max(range(2), key=lambda i: abs(T[i][0]))\n"
+    "T[0], T[p] = T[p], T[0]\nu = T[0][0] + 0.5 * T[0][1]",
+    "if o < State(u, v):\n    u = $e\nif o:\n    v = 0.5 * v",
+    "w = 0\nfor a in (u, v, $a):\n    if a > 0.5:\n        w = w + 1\n        continue\n"
+    "    w = max(w - 1, 0)\n"
+    "u = 0.5 * u + w",
 )
 PICKS = (
     *("max($a, $b)", "min($a, $b)", "max(u, $a, $b)", "min(L)", "max(L)", "max([$a, v])"),
@@ -231,6 +326,8 @@ PICKS = (
     *("sorted([$a, v], key=abs)[-1]", "abs($a - $b)", "sorted([$a, $b, u, v, x])[2]"),
     *("($a if $c else $b)", "($a if $c else $b)", "($a if $q else $b if $q else $d)") * 3,
     *("($a and $b)", "($a or $b)", "h1($a, $b)", "h1($a, $b)", "capped($a)", "where($q, $a, $b)"),
+    *("max(u, $a, key=abs)", "min(L, key=lambda a: a * a - $b)", "spread($a, $b)", "b.level"),
+    *("spread(*L[:2], scale=$a)", "spread($a, **{'q': $b})", "reduce(max, [u, $a, $b])"),
     *("sum(1 for a in L if a > $a) * 0.25", "(0.5 * $a + ($q))"),
 )
 SMOOTH = (
@@ -317,8 +414,15 @@ class _Writer:
     def source(self) -> str:
         """A whole module."""
         random = self.random
-        start = ["print('run')", "u, v = x, 0.5", "L = [x, y, 0.25]", "D = {'a': y, 'b': 1.0}"]
-        start += ["o = State(z, x)", "n, m, s = 1, None, 'ab'", "P = (y, z)"]
+        start = [
+            "print('run')",
+            "LOG.clear()",
+            "State.total = 0.5",
+            "u, v = x, 0.5",
+            "L = [x, y, 0.25]",
+            "D = {'a': y, 'b': 1.0}",
+        ]
+        start += ["o, b = State(z, x), Ball(y)", "n, m, s = 1, None, 'ab'", "P = (y, z)"]
         if random.random() < 0.12:
             start.append(random.choice(SHADOWS))
         if self.bumps:

@@ -11,6 +11,7 @@ from random_forms import bits
 from test_program_kernels import MACHINES, call
 
 from chainrule import rules
+from chainrule.backends.llvm.in_common import InCommon
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.backends.llvm.machine import machine
 from chainrule.backends.llvm.maps import Map, as_map
@@ -42,6 +43,7 @@ from chainrule.program.verifier import verify
 EXACT: tuple[rules.Operation, ...] = (
     *(rules.add, rules.subtract, rules.multiply, rules.divide, rules.maximum, rules.where),
     *(rules.less, rules.relu, rules.sqrt, rules.absolute, rules.negative, rules.floor),
+    rules.message,
 )
 OTHERS = (rules.sin, rules.exp, rules.tanh, rules.sigmoid, rules.power, rules.hypot, rules.fmod)
 SIZE = 150  # elements of each array
@@ -93,6 +95,9 @@ class Draft:
             with builder.loop(inner_trips) as loop:
                 here = [*values, self.element(outer, loop), self.element(outer, loop)]
                 self.compute(here)
+                if rng.random() < 0.5:  # sent in all iterations of the outer loop, or in none
+                    flag = builder.compute(rules.less, (self.loaded(loop), 0.3))
+                    here.append(builder.compute(rules.message, (flag, *here[-2:])))
                 builder.store(own, Index(0, ((outer, strides[0]), (loop, strides[1]))), here[-1])
                 builder.add(totals, Index(0, ((outer, 1),)), here[rng.choice([-1, -2, -3])])
                 if rng.random() < 0.6:
@@ -225,6 +230,10 @@ def test_there_are_maps() -> None:
     assert sum(len(x.sums) > 0 for x in found) > 5
     found = [x for seed in range(40) for x in maps_of(Draft(seed, True, nests=True).program)]
     assert sum(any(isinstance(y, Loop) for y in x.body) for x in found) > 10
+    inner = [(x.loop, y) for x in found for y in x.body if isinstance(y, Loop)]
+    carries = {y: y.carries for pair in inner for y in pair}
+    jumps = [InCommon(outer, carries, lambda x: x).for_messages(x.body) for outer, x in inner]
+    assert sum(map(bool, jumps)) > 5
 
 
 def program_of(write: object) -> Program:

@@ -301,7 +301,13 @@ def test_a_first_loss_that_is_infinite() -> None:
 def test_too_many_paths_go_on_eagerly() -> None:
     """With one warning, and the same numbers."""
     w = Node(0.3)
-    program = SampleFunction(lambda x: w * x if x > w else w - x, [X[:, 0]], [w], max_traces=1)
+
+    def f(x: Any) -> Any:
+        if x > w:
+            return w * x
+        return w - x
+
+    program = SampleFunction(f, [X[:, 0]], [w], max_traces=1)
     with pytest.raises(Exception, match="more than 1 paths"):
         Session(program, [X[:, 0]]).step()
 

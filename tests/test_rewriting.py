@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import linecache
 import re
+import statistics
 import sys
 import traceback
 import types
@@ -227,9 +228,45 @@ def elements(x: Any, y: Any, z: Any) -> Any:
     return values[0] + 2 * values[1] - values[3] * rows.sum()
 
 
+def distance(x: Any, y: Any, z: Any) -> Any:
+    one, other = [x, y, z, x * y, 0.5], [y, z, 0.25, x]
+    row = list(range(len(other) + 1))
+    for i, u in enumerate(one):
+        after = [i + 1]
+        for j, v in enumerate(other):
+            cost = 0 if abs(u - v) < 0.5 else 1
+            after.append(min(row[j + 1] + 1, after[j] + 1, row[j] + cost))
+        row = after
+    return row[-1] * x + max(row[2], 2, row[1]) * y
+
+
+def by_keys(x: Any, y: Any, z: Any) -> Any:
+    largest = max([x, y, z], key=abs)
+    least = min(x, y, z, 0.5, key=lambda v: v * v - y)
+    return largest + 2.0 * least + (x if x > y else z)
+
+
+def pairs_of(a: Any, b: Any) -> Any:
+    return zip(a, b, strict=True)
+
+
+def paired(x: Any, y: Any, z: Any) -> Any:
+    total, values, others = 0.0, [x, y, z], [y, z, x]
+    for k in range(4):
+        if x * k > y:
+            for i, (a, b) in enumerate(zip(values, others, strict=True)):
+                total = total + a * b * i
+        elif z < total:
+            for a in reversed(values):
+                total = 0.5 * total + a
+            for a, b in pairs_of(values, others):
+                total = total - 0.25 * a / (1.0 + b * b)
+    return total
+
+
 CONVERTED = [
     *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
-    *(searched, ties),
+    *(searched, ties, distance, by_keys, paired),
 ]
 
 
@@ -238,7 +275,8 @@ def test_both_sides_are_computed(f: Callable[..., Any]) -> None:
     """Values are the same to the last bit, on few paths."""
     stats = agrees(f)
     assert stats.traces <= 3, stats
-    assert all(x.both or x.why == "it has few paths" for x in stats.branches), stats.branches
+    branches = [x for x in stats.branches if x.kind != "comparison"]  # sorted looks for NaN
+    assert all(x.both or x.why == "it has few paths" for x in branches), branches
 
 
 @pytest.mark.parametrize("f", CONVERTED)
@@ -475,6 +513,44 @@ def make(scale: float) -> Callable[..., Any]:
     return outer
 
 
+def test_a_guard_that_is_inside_a_side_too() -> None:
+    """Paths are told apart by all guards, also where one of them is given up for both sides."""
+
+    def clipped(x: Any) -> Any:
+        if x < -1.5:
+            x = x * 0.5
+        return x
+
+    def f(x: Any, y: Any, z: Any) -> Any:
+        clipped(x)
+        v = x if y > 2.0 else clipped(x)
+        if z > x:
+            return 3.0 * v
+        return 4.0 * v
+
+    g = compile(f)
+    for point in [(0.3, -0.5, -1.6), (-0.9, 0.9, 1.4), (-1.9, 3.0, 1.4), (-1.9, 1.0, -2.0)]:
+        assert g(*point) == f(*point)
+
+
+def test_any_whose_comparison_is_a_bool() -> None:
+    """A comparison that is known to be wanted as a bool is one inside ``any`` too."""
+
+    def f(x: Any, y: Any) -> Any:
+        n, found = 0, []
+        while any(a > y for a in (x, 0.25)) and n < 4:
+            n, y = n + 1, y + 0.5
+            known = x > y
+            if known is True:
+                x = x - 0.125
+            found.append(known)
+        return x + y + found.count(True)
+
+    g = compile(f)
+    for point in [(1.7, 0.5), (0.1, 0.2), (-1.0, 2.0), (3.0, 0.5)]:
+        assert g(*point) == f(*point)
+
+
 def test_closures_and_arguments() -> None:
     """Cells, defaults, stars and keywords."""
     stats = agrees(make(0.75))
@@ -501,6 +577,97 @@ def doubled(x: Any, y: Any, z: Any, depth: int = 40) -> Any:
 def test_recursion(f: Callable[..., Any]) -> None:
     """One that calls itself in a side is not followed into both."""
     agrees(f, both=None)
+
+
+def kept(x: Any) -> Any:
+    return x * 0.9 if x > 0.5 else x + 0.3
+
+
+class Shrinking:
+    """Something that is called."""
+
+    factor = 0.5
+
+    def __call__(self, x: Any) -> Any:
+        return x * self.factor if x > 0 else x
+
+    def grown(self, x: Any) -> Any:
+        return x if x > 1 else x + self.factor
+
+
+def several_at_one_place(x: Any, y: Any, z: Any) -> Any:
+    shrinking = Shrinking()
+    by: Any = lambda scale: lambda v: v * scale if v > 0 else v  # noqa: E731
+    functions = [kept, abs, kept, shrinking, Shrinking(), shrinking.grown, by(2.0), by(3.0)]
+    pairs = [kept, max, min, functools.partial(max, 0.25), max]
+    for f in [*functions, *functions[::-1]]:
+        x = f(x) * 0.5
+    for f in pairs:
+        y = f(y, z) if f is not kept else f(y)
+    return x + y + sum_in_order([f(z) for f in functions[:4]])
+
+
+def test_a_place_may_call_several_functions() -> None:
+    """One after the other, of any kind: it knows the first of them alone."""
+    agrees(several_at_one_place)
+
+
+def stepped(x: Any) -> Any:
+    if x > 0.5:
+        return x * 0.9
+    return x + 0.3
+
+
+def test_what_is_called_changes_with_what_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that has been called with a guard computes both sides after that."""
+    monkeypatch.setattr(speculation, "FEW", 4)
+
+    def f(x: Any, y: Any, z: Any) -> Any:
+        for _ in range(6):
+            y = stepped(x)
+            x = stepped(x * y) if x < 2.0 else y
+        return x + z
+
+    assert agrees(f).traces == 2
+
+
+def test_tests_may_be_of_any_kind() -> None:
+    """What is no bool decides as in Python, and is given as it is."""
+    kinds = [True, False, None, 0, 2, 0.0, "", "a", [], [0], (), np.True_, np.False_, np.float64(3)]
+
+    def f(x: float) -> Any:
+        found: list[Any] = []
+        for a in kinds:
+            found.append([1 if a else 2, not a, 3 if not a else 4])
+            found.append([5 if a and kinds else 6, (not a) or 7])
+            for b in kinds:
+                found += [a and b, a or b, (a or b) and not a, not (a and b)]
+                found.append([v for v in (a, b) if v and not (b and a)])
+            while a:
+                found.append(8)
+                break
+            if a:
+                found.append(9)
+            elif not a and b:
+                found.append(10)
+        seen.append(found)
+        return x * len(found)
+
+    seen: list[Any] = []
+    compiled, x = compile(f), 2.0
+    assert compiled(x) == f(x)
+    traced, eager = ([repr(x) for x in found] for found in (seen[0], seen[-1]))
+    assert traced == eager
+
+
+def test_identity_leaves_other_branches() -> None:
+    """What is compared with True itself is a bool, but not what only branches there."""
+
+    def f(x: Any, y: Any, z: Any, flag: bool = True) -> Any:
+        x = x * 2.0 if x > y else x
+        return x + z if flag is True else x
+
+    assert agrees(f).traces == 1
 
 
 def comprehended(x: Any, y: Any, z: Any) -> Any:
@@ -586,6 +753,61 @@ CHAIN = lambda x, y, z: (lambda v: v if v > z else -v)(x if x > 0 else y)  # noq
 def test_functions_of_all_kinds(f: Callable[..., Any]) -> None:
     """Comprehensions, methods, lambdas on one line, decorators, names that shadow built-ins."""
     assert agrees(f).traces <= 2
+
+
+def stepped_on(x: Any, y: Any) -> Any:
+    v, s = 0.04 + 0.01 * x, 1.0
+    for k in range(8):
+        if v + s > k * 0.2:
+            s = s * (1 + 0.3 * max(v, 0) + 0.05 * y)
+        v = v - 0.02 * (k % 3) * y
+    return s
+
+
+def custom(x: Any, y: Any) -> Any:
+    return cr.custom_gradient(lambda a, b: (stepped_on(a, b), lambda g: (g * b, g * a)))(x, y)
+
+
+HANDED: dict[str, Callable[..., Any]] = {
+    "grad": lambda x, y: cr.grad(stepped_on)(x, y),
+    "hessian": lambda x, y: cr.hessian(stepped_on)(x, y),
+    "jvp": lambda x, y: cr.jvp(stepped_on, (x, y), (1.0, 0.5))[1],
+    "vjp": lambda x, y: cr.vjp(stepped_on, x, y)[1](1.0)[1],
+    "hvp": lambda x, y: cr.hvp(stepped_on, (x, y), (1.0, 0.5))[0],
+    "vmap": lambda x, y: vmap(stepped_on)(np.array([x, y]), np.array([y, y]))[0],
+    "scan": lambda x, y: cr.lax.scan(lambda c, a: (stepped_on(c, a), c), x, np.ones(5) * 0.1)[0],
+    "fori_loop": lambda x, y: cr.lax.fori_loop(0, 3, lambda i, c: stepped_on(c, y), x),
+    "map": lambda x, y: cr.lax.map(lambda c: stepped_on(c, y), np.array([x, y]))[0],
+    "root": lambda x, y: cr.root(lambda u: u + 0.1 * stepped_on(u, y) - x, x),
+    "compile": lambda x, y: compile(stepped_on)(x, y),
+    "custom_gradient": custom,
+    "a method": lambda x, y: cr.jvp(Handed(x).stepped, (y,), (1.0,))[1],
+}
+
+
+class Handed:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def stepped(self, y: Any) -> Any:
+        return stepped_on(self.x, y)
+
+
+@pytest.mark.parametrize("name", HANDED)
+def test_functions_that_are_handed_over(name: str) -> None:
+    """Transformations, loops, solvers and compiled functions run them as a trace does."""
+    f = HANDED[name]
+    compiled = compile(vmap(f))
+    xs, ys = np.ascontiguousarray(POINTS[:, :2].T)
+    found = compiled(xs, ys)
+    for value, x, y in zip(found, xs.tolist(), ys.tolist(), strict=True):
+        assert np.isclose(value, f(x, y), rtol=1e-9, atol=1e-12, equal_nan=True)
+    stats = compiled.stats()
+    assert stats.traces == 1
+    assert [x.both for x in stats.branches if x.kind != "comparison"] == [True]
+    off = compile(f, rewrite=False)
+    off(*POINTS[8, :2].tolist())
+    assert not any(x.both for x in off.stats().branches)
 
 
 SOURCE = """
@@ -689,6 +911,86 @@ def test_an_error_of_some_calls_leaves_the_branches() -> None:
     assert [x.both for x in compiled.stats().branches] == [True, False]
 
 
+def in_a_generator(x: Any, y: Any) -> Any:
+    def values() -> Any:
+        yield x if x > y else y
+
+    return next(values())
+
+
+class Ordered:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.x < other.x)
+
+
+def of_operators(x: Any, y: Any) -> Any:
+    return x if Ordered(x) < Ordered(y) else y
+
+
+def without_source(x: Any, y: Any) -> Any:
+    values: dict[str, Any] = {}
+    exec("def f(x, y):\n    return x if x > y else y", values)
+    return values["f"](x, y)
+
+
+def sorted_in_place(x: Any, y: Any) -> Any:
+    values = [x, y]
+    values.sort()
+    return values[0]
+
+
+def matched(x: Any, y: Any) -> Any:
+    match 1:
+        case 1 if x > y:
+            return x
+    return y
+
+
+def matched_truth(x: Any, y: Any) -> Any:
+    match x > y:
+        case True:
+            return x
+    return y
+
+
+def indexed(x: Any, y: Any) -> Any:
+    return [x, y][1 if x > y else 0]
+
+
+REASONS = [
+    (in_a_generator, "comparison", "it is in a generator"),
+    (of_operators, "comparison", "called by code that is not rewritten"),
+    (without_source, "comparison", "its source is not found"),
+    (sorted_in_place, "comparison", "what is called there asks"),
+    (matched, "case", "one of several cases"),
+    (matched_truth, "comparison", "only a bool will do"),
+    (indexed, "comparison", "an index"),
+    (lambda x, y: len([v for v in (x, y) if v > 0]), "if of a comprehension", "how many items"),
+    (lambda x, y: (x > y and print()) or y, "and", "print may have an effect"),
+    (lambda x, y: statistics.median([x, y, 0.5]), "comparison", "it is in a library"),
+    (lambda x, y: x in [y, 0.5], "comparison", "`in` asks"),
+    (lambda x, y: (x and y) + 1.0, "comparison", "a part is no comparison"),
+    (lambda x, y: (x, y) < (y, x), "comparison", "a comparison of lists"),
+    (lambda x, y: sorted([x, y])[0], "comparison", "sorted asks"),
+]
+
+
+@pytest.mark.parametrize(("f", "kind", "why"), REASONS)
+def test_every_guard_is_said(f: Callable[..., Any], kind: str, why: str) -> None:
+    """Of each guard of a trace there is the line, and a reason."""
+    compiled = compile(f)
+    for x, y in ((2.0, 1.0), (2.0, 3.0), (0.5, -1.0)):
+        assert compiled(x, y) == f(x, y)
+    found = [(x.kind, x.why) for x in compiled.stats().branches if not x.both]
+    assert any(x[0] == kind and why in x[1] for x in found), found
+    plain = compile(f, rewrite=False)
+    plain(2.0, 1.0)
+    assert {x.why for x in plain.stats().branches} == {"rewrite=False"}
+
+
 def test_what_is_done_is_said() -> None:
     """By line, with the reason."""
 
@@ -710,6 +1012,7 @@ def test_what_is_done_is_said() -> None:
     ]
     assert found == [(1, "if", False), (5, "if", False), (7, "a if c else b", True)]
     few, appends, _ = compiled.stats().branches
+    assert compile(f).stats().branches == ()
     assert "line" in few.why or "few paths" in few.why
     assert f"line {first + 6}" in appends.why
     assert compile(f, rewrite=False).options.rewrite is False

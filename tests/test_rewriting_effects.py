@@ -238,6 +238,35 @@ def mapped(x: Any, y: Any, z: Any) -> Any:
     return s + len(L) * y
 
 
+def plain_bools(x: Any, y: Any, z: Any) -> Any:
+    """With a test for identity comparisons that are stored are bools, and what is made of them."""
+    match x > y:
+        case True:
+            total = x
+        case False:
+            total = y
+    for k in range(3):
+        if any(v > k for v in (x, y)):
+            total = total + z
+        found = x > k or not y > k
+        if found or total > 2.0 * z:
+            break
+    return total
+
+
+def kept_and_gone_through(x: Any, y: Any, z: Any) -> Any:
+    total = z
+    for k in range(4):
+        if x > k - 2:
+            pairs = {0: zip([x, y, z], [1.0, 2.0, 3.0], strict=True)}
+            if y > 0:
+                for a, b in pairs.get(0, ()):
+                    total = total + a * b
+            for a, b in pairs.get(0, ()):
+                total = 0.5 * total - a * b
+    return total
+
+
 def left_inside(x: Any, y: Any, z: Any) -> Any:
     it = iter([1.0, 2.0, 3.0, 4.0, 5.0])
 
@@ -474,6 +503,8 @@ FUNCTIONS = [
     ended_in_finally,
     closed_over,
     closed_over_by_def,
+    kept_and_gone_through,
+    plain_bools,
 ]
 
 

@@ -232,21 +232,16 @@ def load_hand(setting: Setting) -> Build:
     data = hand_data(setting.size)
     bones, residual = hand_residuals(import_module("chainrule.math"), data)
 
-    def residuals(pose: Any, weights: Any, vertices: Any, targets: Any) -> list[Any]:
+    def residuals(pose: Any, weights: Any, vertices: Any, targets: Any) -> Array:
         found = bones(pose)
-        return [
-            x
-            for w, v, t in zip(weights, vertices, targets, strict=True)
-            for x in residual(found, w, v, t)
-        ]
+        rows = zip(weights, vertices, targets, strict=True)
+        return np.array([residual(found, w, v, t) for w, v, t in rows])
 
     given = data["pose"], data["weights"], data["vertices"], data["targets"]
 
     def build() -> Program:
         compiled = chainrule.compile(chainrule.jacfwd(residuals), threads=setting.threads)
-        return Program(
-            lambda: compiled(*given), lambda rows: [np.array(rows).ravel()], compiled.stats
-        )
+        return Program(lambda: compiled(*given), lambda rows: [rows.ravel()], compiled.stats)
 
     return build
 

@@ -38,7 +38,7 @@ def loops(cr: Any, cm: Any) -> Callable[..., Any]:
             k3 = slopes(x, [y[i] + h / 2.0 * k2[i] for i in n])
             k4 = slopes(x, [y[i] + h * k3[i] for i in n])
             y = [y[i] + h / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i]) for i in n]
-        return y[-1], y
+        return y[-1], np.array(y)
 
     gradient: Callable[..., Any] = cr.grad(end, has_aux=True)
     return gradient

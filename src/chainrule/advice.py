@@ -9,11 +9,10 @@ import linecache
 import re
 import sysconfig
 import types
-from itertools import pairwise
 from typing import Any, Final
 
 from chainrule.annotations import line_of, users_frame
-from chainrule.rewriting.decisions import RUNTIME
+from chainrule.rewriting.decisions import RUNTIME, TRUTHS
 
 _HOLDS_FLOATS: Final = (
     "the array holds floats; make it np.zeros(3, dtype=object), or"
@@ -74,18 +73,13 @@ def on_data() -> str | None:
         name = instruction.opname
         if name == "COMPARE_OP" or name.startswith("POP_JUMP") or name in ("TO_BOOL", "UNARY_NOT"):
             return _COMPARE
-        if name in ("PRECALL", "CALL") and _asks(instructions[max(0, position - 8) : position]):
+        if instruction.argval in TRUTHS:  # which rewritten functions compare it with
             return _COMPARE
-        if not name.startswith(("LOAD_", "CACHE", "PUSH_NULL", "BINARY_", "UNARY_")):
+        if not name.startswith(("LOAD_", "CACHE", "PUSH_NULL", "BINARY_", "UNARY_", "COPY")) and (
+            not str(instruction.argval).startswith(RUNTIME)
+        ):
             return None
     return None
-
-
-def _asks(instructions: list[dis.Instruction]) -> bool:
-    """Whether they call what rewritten functions do for the truth of something."""
-    loads = [x.argval for x in instructions if x.opname.startswith("LOAD_")]
-    asks = ("split", "truth", "negation", "conjunction", "disjunction")
-    return any(x == RUNTIME and y in asks for x, y in pairwise(loads))
 
 
 def _on_library(frame: types.FrameType) -> str:

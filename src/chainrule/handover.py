@@ -15,6 +15,7 @@ import numpy
 
 from chainrule import trees
 from chainrule.node import Node, OperationNode
+from chainrule.tracing import PROGRESS
 
 _SIMPLE = frozenset([float, int, bool, str, type(None), Node, OperationNode])
 
@@ -33,6 +34,7 @@ def called(
     Raises:
         TypeError: if it changes one of them.
     """
+    function = form_of(function)
     if not kwargs and _SIMPLE.issuperset(map(type, args)):
         return function(*args)
     copies: list[_Copy] = []
@@ -42,6 +44,12 @@ def called(
     for own in copies:
         own.check(name)
     return result
+
+
+def form_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function in the form in which it runs: another one where a trace records it."""
+    recorder = PROGRESS.recorder
+    return function if recorder is None else recorder.form_of(function)
 
 
 def _handed(tree: Any, place: int | str, copies: list[_Copy]) -> Any:

@@ -32,20 +32,48 @@ def _extreme(
     options: dict[str, Any],
     better: Callable[[Any, Any], Any],
 ) -> Any:
-    if options or not args:
+    if not args or not {"key"}.issuperset(options):
         return builtin(*args, **options)
-    values = args
-    if len(args) == 1:
-        (whole,) = args
-        values = tuple(whole)
-        if not values or not _is_numeric(values):
-            return builtin(values) if values else builtin(whole)
-    elif not _is_numeric(values):
-        return builtin(*args)
-    found = values[0]
-    for x in values[1:]:
-        found = chosen(better(x, found), x, found)
+    values: list[Any] = []
+    keys: list[Any] = []
+    key = options.get("key")
+    for x in args if len(args) > 1 else args[0]:
+        values.append(x)
+        keys.append(x if key is None else key(x))
+    if _is_numeric(values) and (key is None or _is_numeric(keys)):
+        pick = chosen
+    elif key is None and _is_whole(values):
+        pick = _chosen_whole
+    elif key is None or not values:
+        return builtin(values)
+    else:
+        return values[builtin(range(len(values)), key=keys.__getitem__)]
+    found, best = values[0], keys[0]
+    for x, its in zip(values[1:], keys[1:], strict=True):
+        condition = better(its, best)
+        found = pick(condition, x, found)
+        best = found if key is None else chosen(condition, its, best)
     return found
+
+
+def _is_whole(values: Iterable[Any]) -> bool:
+    """Whether all are whole numbers that floats can be, and some are those of a trace."""
+    kinds = set(map(type, values))
+    traced = [kind for kind in kinds if hasattr(kind, "standing_for")]
+    return (
+        bool(traced)
+        and kinds.issubset([*traced, int])
+        and not any(type(x) is int and abs(x) > LARGEST_WHOLE for x in values)
+    )
+
+
+def _chosen_whole(condition: Any, first: Any, second: Any) -> Any:
+    """The one of two whole numbers that a condition picks."""
+    if not isinstance(condition, ConditionNode):
+        return first if condition else second
+    bounds = [abs(x) if type(x) is int else x._bound for x in (first, second)]
+    of = next(type(x) for x in (first, second) if type(x) is not int).standing_for
+    return of(chosen(condition, first, second), None if None in bounds else max(bounds))
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:

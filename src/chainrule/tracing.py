@@ -49,6 +49,9 @@ class Recorder(Protocol):
     def takes(self, what: str) -> bool:
         """Whether something is traced that may turn out not to be possible."""
 
+    def form_of(self, function: Any) -> Any:
+        """What is called in the place of a function of the user's."""
+
     def uses(self, operation: Any) -> None:
         """Note that the program uses an operation of the user's."""
 
@@ -90,17 +93,34 @@ LEFTOVER: Final = (
 """For messages: what is used where it can't be followed."""
 
 
-@contextmanager
-def transformation(name: str) -> Iterator[int]:
-    """Open a level for a transformation; gives the level."""
-    level = next(_LEVELS)
-    PROGRESS.names[level] = name
-    try:
-        yield level
-    finally:
-        del PROGRESS.names[level]
-        if not PROGRESS.names and PROGRESS.shortcuts:
+class transformation:
+    """A context that opens a level for a transformation, and gives the level."""
+
+    __slots__ = ("_level", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> int:
+        self._level = level = next(_LEVELS)
+        PROGRESS.names[level] = self._name
+        _innermost_is(level)
+        return level
+
+    def __exit__(self, *error: object) -> None:
+        names = PROGRESS.names
+        del names[self._level]
+        _innermost_is(next(reversed(names), 0))
+        if not names and PROGRESS.shortcuts:
             PROGRESS.shortcuts = []
+
+
+def _innermost_is(level: int) -> None:
+    """Tell the engine which level is the innermost in this thread; 0 for none."""
+
+
+if ENGINE is not None:
+    _innermost_is = ENGINE.set_innermost_level
 
 
 @contextmanager

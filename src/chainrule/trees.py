@@ -85,26 +85,56 @@ class Layout:
         return unflatten(self.structure, leaves)
 
     @forking.computed_once
-    def _runs(self) -> list[tuple[Shape | None, int]]:
-        """Shapes of leaves, with how many of the same follow each other."""
-        return [(shape, len([*run])) for shape, run in itertools.groupby(self.shapes)]
+    def _runs(self) -> tuple[Any, list[tuple[Any, Shape | None, int]]]:
+        """The tree with lists and tuples of equal leaves as its leaves, and runs of these in order.
+
+        A run is a list or tuple, with its type, or leaves that follow each other, with None; then
+        the shape and the number of the leaves in it.
+        """
+        shapes = self.shapes
+
+        def is_run(part: Any) -> bool:
+            if self.truths or type(part) not in (list, tuple) or not part:
+                return False
+            return all(type(i) is int for i in part) and len({shapes[i] for i in part}) == 1
+
+        whole = unflatten(self.structure, range(len(shapes)))
+        parts, structure = optree.tree_flatten(
+            whole, is_run, none_is_leaf=True, namespace="chainrule"
+        )
+        runs: list[tuple[Any, Shape | None, int]] = []
+        for kind, same in itertools.groupby(
+            parts, lambda x: (None, shapes[x]) if type(x) is int else (type(x), shapes[x[0]])
+        ):
+            if kind[0] is None:
+                runs.append((*kind, len([*same])))
+            else:
+                runs += [(*kind, len(part)) for part in same]
+        return structure, runs
 
     def unflatten_numbers(self, numbers: Any) -> Any:
-        """The tree that holds the numbers of a float64 array."""
+        """The tree that holds the numbers of a float64 array, of which its arrays may be views."""
+        structure, runs = self._runs
         leaves: list[Any] = []
         start = 0
-        for shape, count in self._runs:
-            stop = start + count * size_of(shape)
-            part = numbers[start:stop]
-            start = stop
+        for kind, shape, count in runs:
+            size = count * size_of(shape)
+            part = numbers[start : start + size]
+            start += size
             if shape is None:
-                leaves += part.tolist()
-            else:
+                values = part.tolist()
+            elif shape == () or 2 * size < len(numbers):
                 arrays = part.reshape(count, *shape)
-                leaves += [arrays[k, ...].copy() for k in range(count)]
+                values = [arrays[k, ...].copy() for k in range(count)]
+            else:  # most of the memory that they share is theirs
+                values = list(part.reshape(count, *shape))
+            if kind is None:
+                leaves += values
+            else:
+                leaves.append(values if kind is list else tuple(values))
         for i in self.truths:
             leaves[i] = truth_of(leaves[i])
-        return unflatten(self.structure, leaves)
+        return unflatten(structure, leaves)
 
 
 def _structure(tree: Any) -> Any:

@@ -75,18 +75,22 @@ static PyTypeObject ActiveType = {
     .tp_getset = ACTIVE_ATTRIBUTES,
 };
 
-/* Recording */
+/* Levels of this thread: from which on nodes are recorded, and that of the innermost transformation */
 
-static THREAD_LOCAL int64_t recorded = 0;
+static THREAD_LOCAL int64_t recorded = 0, innermost = 0;
 
 int64_t recorded_level(void) { return recorded; }
+int64_t innermost_level(void) { return innermost; }
 
-static PyObject *set_recorded_level(PyObject *module, PyObject *level) {
-    int64_t number = PyLong_AsLongLong(level);
+static PyObject *set_level(int64_t *level, PyObject *given) {
+    int64_t number = PyLong_AsLongLong(given);
     if (number == -1 && PyErr_Occurred()) return NULL;
-    recorded = number;
+    *level = number;
     Py_RETURN_NONE;
 }
+
+static PyObject *set_recorded_level(PyObject *module, PyObject *level) { return set_level(&recorded, level); }
+static PyObject *set_innermost_level(PyObject *module, PyObject *level) { return set_level(&innermost, level); }
 
 /* Of a trace a node is computed anew at each call, and what it is computed from has been used: comparisons,
    which look at the mark, and others, which do not. */
@@ -235,6 +239,7 @@ static PyObject *enter_contexts_of(PyObject *module, PyObject *args) {
 static PyMethodDef FUNCTIONS[] = {
     {"set_context_hooks", (PyCFunction)(void (*)(void))set_context_hooks, METH_VARARGS | METH_KEYWORDS, NULL},
     {"set_recorded_level", set_recorded_level, METH_O, NULL},
+    {"set_innermost_level", set_innermost_level, METH_O, NULL},
     {"enter_contexts", enter_contexts_of, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

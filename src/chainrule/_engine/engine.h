@@ -221,6 +221,8 @@ int enter_contexts(Node *node);
 int set_name(Node *node, PyObject *name);
 /* The level from which on nodes depend on an input of the trace that records in this thread; 0 if none does. */
 int64_t recorded_level(void);
+/* The level of the innermost transformation of this thread; 0 for none. */
+int64_t innermost_level(void);
 /* Whether the caller is inside detect_anomaly; -1 with an error. */
 int detecting_anomaly(void);
 /* A new Annotation: name and place can be NULL, groups NULL or an annotation with these groups. */

@@ -117,7 +117,8 @@ PyMethodDef NODE_METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* Comparisons of plain nodes and numbers; between two nodes == and != are identity. */
+/* Comparisons that are plain bools: of plain nodes, between two of which == and != are identity, and of those
+   of the innermost transformation. What Python notes of these, that values were equal, it decides itself. */
 
 static inline bool holds(int op, double u, double v) {
     switch (op) {
@@ -130,19 +131,24 @@ static inline bool holds(int op, double u, double v) {
     }
 }
 
+static inline bool is_current(const Node *x) { return !x->level || x->level == innermost_level(); }
+
+static inline bool is_noted(int op, double u, double v) { return (op == Py_EQ || op == Py_NE) && u == v; }
+
 static PyObject *node_compare(PyObject *self, PyObject *other, int op) {
     Node *x = (Node *)self;
-    if (is_node(other)) {
-        Node *y = (Node *)other;
-        if (!x->level && !y->level && !CONTEXTS) {
-            bool same = x == y;
-            return PyBool_FromLong(op == Py_EQ ? same : op == Py_NE ? !same : holds(op, x->number, y->number));
-        }
-    } else if (!x->level && !CONTEXTS) {
+    if (!CONTEXTS && is_current(x)) {
         double number;
-        if (PyFloat_Check(other)) return PyBool_FromLong(holds(op, x->number, PyFloat_AS_DOUBLE(other)));
-        if (PyLong_Check(other) && is_number(other, &number) && -9e15 < number && number < 9e15)
-            return PyBool_FromLong(holds(op, x->number, number)); /* exact: below 2**53 */
+        if (is_node(other)) {
+            Node *y = (Node *)other;
+            bool plain = !x->level && !y->level, same = x == y;
+            if (plain && (op == Py_EQ || op == Py_NE)) return PyBool_FromLong(same == (op == Py_EQ));
+            if (plain || (is_current(y) && !is_noted(op, x->number, y->number)))
+                return PyBool_FromLong(holds(op, x->number, y->number));
+        } else if (is_number(other, &number) && (PyFloat_Check(other) || (-9e15 < number && number < 9e15))) {
+            if (!x->level || !is_noted(op, x->number, number)) /* an int is exact: below 2**53 */
+                return PyBool_FromLong(holds(op, x->number, number));
+        }
     }
     static const char *const symbols[] = {"<", "<=", "==", "!=", ">", ">="}; /* in Python's order */
     PyObject *args[] = {self, other, PyUnicode_FromString(symbols[op])};

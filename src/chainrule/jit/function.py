@@ -355,7 +355,7 @@ class Compiled(Dispatch):
             kernels=len({id(code) for path in paths for code in path.codes}),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager or plan.paths.refused for plan in plans),
-            branches=tuple(dict.fromkeys(x for plan in plans for x in plan.branches)),
+            branches=tuple(dict.fromkeys(x for plan in plans for x in plan.branches.branches())),
             shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
         )
 

@@ -51,6 +51,7 @@ class Plan(TracedFunction):
         self._form = form
         lanes = owner.vmap is not None
         super().__init__(owner.function, structure, leaves, lanes, owner.options.max_traces)
+        self.branches.rewrite = owner.options.rewrite
         self.derives = isinstance(owner.point, (Gradient, Jacobian))
         self.has_indices = any(leaf.kind == "indices" and leaf.axis is None for leaf in leaves)
         self.threads = owner.options.threads or thread_count()
@@ -111,20 +112,8 @@ class Plan(TracedFunction):
 
     def at_point(self, arguments: Any) -> Any:
         """The function itself, at one lane."""
-        return self._at_point(self.owner.point, arguments)
-
-    def traced_point(self, arguments: Any) -> Any:
-        """The function as it is traced, at one lane."""
-        from chainrule.rewriting.functions import rewritten
-
-        point = self.owner.point
-        return self._at_point(
-            rewritten(point, False) if self.owner.options.rewrite else point, arguments
-        )
-
-    def _at_point(self, function: Any, arguments: Any) -> Any:
         args, kwargs = arguments
-        result = handed_to(function, args, kwargs, self.owner.label)
+        result = handed_to(self.owner.point, args, kwargs, self.owner.label)
         if self.lanes:
             refuse_stacking(result)
         return taken_apart(result)

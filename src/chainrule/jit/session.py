@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chainrule import forking, trees
 from chainrule.backends.llvm.threads import thread_count
+from chainrule.handover import form_of
 from chainrule.node import Node
 from chainrule.tracebacks import warn
 from chainrule.tracing import NotCompilable
@@ -73,7 +74,7 @@ class SampleFunction(TracedFunction):
 
     def at_point(self, arguments: Any) -> Any:
         """The result for a sample."""
-        return self._function(*arguments)
+        return form_of(self._function)(*arguments)
 
     def warn_of_draws(self, generator: str) -> None:
         """Warn once."""

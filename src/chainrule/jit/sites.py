@@ -8,7 +8,7 @@ from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Final
 
-from chainrule.rewriting.decisions import Decisions
+from chainrule.rewriting.decisions import TEST, Decisions
 
 MAX_ROUNDS = 20
 """The runs after which all comparisons of a function are plain bools."""
@@ -75,14 +75,16 @@ def _kept_for_identity(code: CodeType) -> frozenset[int]:
     instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]
     return frozenset(
         one.offset
-        for one, following in pairwise(instructions)
-        if following.opname.startswith("STORE") or following.opname == "COPY"
+        for (one, following), (_, last) in pairwise(pairwise(instructions))
+        if following.opname.startswith("STORE")
+        or (following.opname == "COPY" and not str(last.argval).startswith(TEST))
     )
 
 
 def _tests_identity(code: CodeType) -> bool:
     """Whether the code, or a function defined in it, compares with True or False by identity."""
-    if _IDENTITY in code.co_code[::2]:  # else it need not be taken apart, which takes long
+    truths = any(x is True or x is False for x in code.co_consts)
+    if truths and _IDENTITY in code.co_code[::2]:  # else it need not be taken apart: that is slow
         for one, following in pairwise(dis.get_instructions(code)):
             compares = following.opcode == _IDENTITY and one.opname.startswith("LOAD")
             if compares and one.argval in (True, False):

@@ -21,6 +21,7 @@ from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
 from chainrule.rewriting.decisions import Changed, Refused
+from chainrule.rewriting.functions import rewritten
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
@@ -112,6 +113,10 @@ class Recorder:
         self.split = ""
         self.pulls = False
         self.speculation = Speculation(self, plain.branches)
+
+    def form_of(self, function: Any) -> Any:
+        """What is called in the place of a function of the user's."""
+        return rewritten(function, False) if self._plain.branches.rewrite else function
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -232,6 +237,7 @@ class Recorder:
                 self.split = users_line()
         self._outcomes.note(value, outcome)
         recorded.guard(operand, outcome)
+        self.speculation.note_guard()
         operation = condition._operation
         if operation in (equal, not_equal) and held_equality(
             operation, outcome, *condition.operands

@@ -8,7 +8,7 @@ from typing import Any
 
 from chainrule import forking, trees
 from chainrule.node import Node
-from chainrule.rewriting.decisions import Branch
+from chainrule.rewriting.decisions import Decisions
 
 from .arguments import Leaf, Packed, inputs_to_arguments
 from .draws import Draws
@@ -70,17 +70,13 @@ class TracedFunction:
         self.paths = Paths(self, captured)
 
     @property
-    def branches(self) -> list[Branch]:
-        """What was done where it branches."""
-        return self._plain.branches.branches()
+    def branches(self) -> Decisions:
+        """What is done where it branches."""
+        return self._plain.branches
 
     def at_point(self, arguments: Any) -> Any:
         """The result for arguments, at one lane."""
         raise NotImplementedError
-
-    def traced_point(self, arguments: Any) -> Any:
-        """The same, as it is traced."""
-        return self.at_point(arguments)
 
     def warn_of_draws(self, generator: str) -> None:
         """Say that random numbers were drawn while it was traced."""
@@ -112,7 +108,7 @@ class TracedFunction:
             return self._record(paths, packed, lane, prefix)
 
     def _record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
-        branches = self._plain.branches
+        branches = self.branches
         if paths.traces >= FEW and branches.convert(branches.asked):
             self.paths = Paths(self, paths.captured)
             raise Restart
@@ -120,7 +116,7 @@ class TracedFunction:
         start = time.perf_counter()
         try:
             trace = Trace(
-                self.traced_point,
+                self.at_point,
                 packed.at(lane)[: self.n_inputs],
                 lambda x: inputs_to_arguments(x, self.structure, self.leaves, packed.values),
                 self.live,

@@ -10,6 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule import forking, trees
+from chainrule.handover import form_of
 from chainrule.jit.arguments import leaf_of
 from chainrule.jit.session import SampleFunction, Session
 from chainrule.keywords import with_nearest_names
@@ -97,8 +98,8 @@ class SafeSteps:
 def loss_of_sample(model: Callable[[Any], Any], loss: Loss, weighted: bool) -> Callable[..., Any]:
     """The loss of a model on one sample, which has a weight or none."""
     if weighted:
-        return lambda x, y, weight: weight * _number(loss(model(x), y))
-    return lambda x, y: loss(model(x), y)
+        return lambda x, y, weight: weight * _number(form_of(loss)(form_of(model)(x), y))
+    return lambda x, y: form_of(loss)(form_of(model)(x), y)
 
 
 def steps_of(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import CodeType
 from typing import Any, Final, NamedTuple
 
 RUNTIME: Final = "_chainrule"
 """The name by which rewritten functions call the runtime."""
+TRUTHS: Final = (f"{RUNTIME}_false", f"{RUNTIME}_true")
+"""Their names for False and True: of the user's own ``is True`` more is thought."""
+TEST: Final = f"{RUNTIME}_test"
+"""How their names of what is only compared with these begin."""
 FEW: Final = 4
 """As often a branch may be asked in one trace before both of its sides are computed."""
 
@@ -16,7 +21,8 @@ class Site:
 
     Args:
         place: the file and the line.
-        kind: what stands there: "if", "while", "a if c else b", "and" or "or".
+        kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
+            "assert", "case" or "if of a comprehension".
         eager: whether both sides are computed at once; else as soon as there are many paths.
         why: why that can't be; "" where it may.
     """
@@ -35,7 +41,8 @@ class Branch(NamedTuple):
 
     Attributes:
         line: the file and the line.
-        kind: what stands there: "if", "while", "a if c else b", "and" or "or".
+        kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
+            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise.
         both: whether both sides are computed, and one picked; else it is a guard, a path each.
         why: why it is a guard.
     """
@@ -61,15 +68,18 @@ class Decisions:
         asked: the places that have branched by traced values, in order.
         ends: whether the end of a loop is asked after some iterations, by what came before.
         suspended: whether all are guards for the moment.
+        rewrite: whether functions run from rewritten trees at all; else all are guards for good.
     """
 
     def __init__(self) -> None:
+        self.rewrite = True
         self.asked: dict[Site, None] = {}
         self.ends: dict[Any, bool] = {}
         self.suspended = False
         self._both: set[Site] = set()
         self._guards: dict[Site, str] = {}  # and why they are
         self._later: set[Site] = set()
+        self._elsewhere: dict[tuple[int, int], tuple[CodeType, Branch]] = {}  # by the id of code
 
     def are_both(self, site: Site) -> bool:
         """Whether both sides of a branch are computed."""
@@ -79,10 +89,9 @@ class Decisions:
             site.eager and site not in self._later and self.may_be_both(site)
         )
 
-    @property
-    def any_both(self) -> bool:
-        """Whether some compute both sides that do not from the beginning."""
-        return bool(self._both) and not self.suspended
+    def are_any_converted(self, sites: Iterable[Site]) -> bool:
+        """Whether some of these compute both sides that do not from the beginning."""
+        return bool(self._both) and not self.suspended and not self._both.isdisjoint(sites)
 
     def may_be_both(self, site: Site) -> bool:
         """Whether it is possible, as far as is known."""
@@ -113,13 +122,23 @@ class Decisions:
         self._both.update(found)
         return bool(found)
 
+    def knows(self, code: CodeType, instruction: int) -> bool:
+        """Whether it is noted that a comparison is a guard where no branch stands."""
+        return (id(code), instruction) in self._elsewhere
+
+    def note(self, code: CodeType, instruction: int, line: str, why: str) -> None:
+        """Note that."""
+        branch = Branch(line, "comparison", False, why)
+        self._elsewhere[id(code), instruction] = code, branch
+
     def branches(self) -> list[Branch]:
         """What was done, by place."""
-        return [
+        sites = [
             Branch(site.place, site.kind, both, "" if both else self._why(site))
             for site in self.asked
             for both in [self.are_both(site)]
         ]
+        return [*sites, *(branch for _, branch in self._elsewhere.values())]
 
     def _why(self, site: Site) -> str:
         return site.why or self._guards.get(site, "it has few paths")

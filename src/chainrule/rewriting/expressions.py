@@ -8,33 +8,20 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, Final, TypeVar
 
 from chainrule.annotations import line_text
 
-from .decisions import RUNTIME, Site
+from .decisions import RUNTIME, TEST, TRUTHS, Site
 from .harmless import own, why_not
 from .source import Source
 
 T = TypeVar("T", bound=ast.AST)
+_ITEM: Final = "it says how many items there are"
 _LOOKING: Final = (ast.In, ast.NotIn, ast.Eq, ast.NotEq)
 """Comparisons that look into lists and their like."""
-
-
-class Sites:
-    """The places where a function branches, by number and by where they stand in its tree."""
-
-    def __init__(self) -> None:
-        self.all: list[Site] = []
-        self._numbers: dict[Any, int] = {}
-
-    def number(self, key: Any, site: Site) -> int:
-        """The number of a place, which may be new."""
-        number = self._numbers.setdefault(key, len(self.all))
-        if number == len(self.all):
-            self.all.append(site)
-        return number
 
 
 class Expressions:
@@ -45,14 +32,20 @@ class Expressions:
         code: of the function.
         checked: whether what is used may be in vain.
         sites: the places where it branches.
+
+    Attributes:
+        cells: the names of variables that know what is called in the place of a function.
     """
 
-    def __init__(self, source: Source, code: CodeType, checked: bool, sites: Sites) -> None:
+    def __init__(
+        self, source: Source, code: CodeType, checked: bool, sites: dict[str, Site]
+    ) -> None:
         self._source = source
         self._code = code
         self._checked = checked
         self._sites = sites
         self._count = 0
+        self.cells: list[str] = []
         self._in_iterable = 0
         self._sources: dict[int, tuple[str, bool]] = {}  # what loops go through, by id
         body = source.tree.body
@@ -101,7 +94,7 @@ class Expressions:
             self._in_iterable += 1
             other.iter = self._expression(generator.iter)
             self._in_iterable -= 1
-            other.ifs = [self._expression(x) for x in generator.ifs]
+            other.ifs = [self._asked(x, "if of a comprehension", _ITEM) for x in generator.ifs]
             made.generators.append(other)
         for name in ("elt", "key", "value"):
             if hasattr(node, name):
@@ -165,60 +158,105 @@ class Expressions:
                 and not why_not([given], self._outside)
                 and not any(isinstance(x, ast.NamedExpr) for x in ast.walk(given))
             ):
-                number = ast.Constant(self._site(node, name, True, ""))
+                site = self._site(node, name, True, "")
                 m = self._new()
                 checked, self._checked = self._checked, True
                 made.args = [self._source_of(given, m)]
                 self._checked = checked
-                search = self._call(node.func, "search", number, made.func)
+                search = self._call(node.func, "search", site, made.func)
                 made.func = self._begun(node.func, m, search)
                 return made
-        made.func = self._call(node.func, "call", made.func)
-        return self._call(node, "value", made) if self._checked else made
+        if self._checked:
+            made.func = self._call(node.func, "call", made.func)
+            return self._call(node, "made", made)
+        made.func = self._callee(node.func, made.func)
+        return made
+
+    def _callee(self, node: ast.AST, function: ast.expr) -> ast.expr:
+        """What is called in the place of a function: of the first one it is known after that."""
+        first, again = function, function
+        if not isinstance(function, ast.Name):
+            if self._in_iterable:
+                return self._call(node, "call", function)
+            name = self._new()
+            first, again = self._begun(node, name, function), named(name)
+        known, other = cells = self._new(), self._new()
+        self.cells += cells
+        asked = self._call(node, "call", again, *map(ast.Constant, cells))
+        return placed(ast.IfExp(_is(first, known), named(other), asked), node)
 
     def _of_IfExp(self, node: ast.IfExp) -> Any:
-        test = self._expression(node.test)
         why = why_not([node.body, node.orelse], self._outside) or self._why_here()
-        number = self._site(node, "a if c else b", True, why)
+        site = self._site(node, "a if c else b", True, why)
         if why:
-            made: Any = copy.copy(node)
-            made.test = self._call(node.test, "truth", ast.Constant(number), test)
-            made.body, made.orelse = map(self._expression, (node.body, node.orelse))
+            made = self._parts(node)
+            made.test = self._truth(made.test, "truth", site)
             return made
-        m = self._new()
-        first, second = self._in_vain(node.body), self._in_vain(node.orelse)
-        begun = self._begun(node, m, self._call(node, "split", ast.Constant(number), test))
-        return self._call_on(
-            node,
-            begun,
-            "picked",
-            self._if_so(node.body, m, "then", first),
-            self._call_of(node, m, "flip"),
-            self._if_so(node.orelse, m, "otherwise", second),
-        )
+
+        def both(test: ast.expr) -> ast.expr:
+            m = self._new()
+            first, second = self._in_vain(node.body), self._in_vain(node.orelse)
+            begun = self._begun(node, m, self._call(node, "split", site, test))
+            return self._call_on(
+                node,
+                begun,
+                "picked",
+                self._if_so(node.body, m, "then", first),
+                self._call_of(node, m, "flip"),
+                self._if_so(node.orelse, m, "otherwise", second),
+            )
+
+        sides = [lambda: self._expression(node.body), lambda: self._expression(node.orelse)]
+        return self._by(self._new(TEST), self._expression(node.test), sides, both)
 
     def _of_BoolOp(self, node: ast.BoolOp) -> Any:
         kind = "and" if isinstance(node.op, ast.And) else "or"
-        begins = "conjunction" if kind == "and" else "disjunction"
         rest: ast.expr = node.values[-1]
         if len(node.values) > 2:
             rest = ast.copy_location(ast.BoolOp(node.op, node.values[1:]), node.values[1])
-        why = why_not([rest], self._outside) or self._why_here()
-        if why:
+        if self._in_iterable:  # no name can be assigned there
             return self._parts(node)
-        number = self._site(node, kind, True, why)
-        m, kept = self._new(), self._new()
-        first = ast.copy_location(
-            ast.NamedExpr(named(kept, ast.Store()), self._expression(node.values[0])), node
-        )
-        begun = self._begun(node, m, self._call(node, begins, ast.Constant(number), first))
-        second = self._if_so(rest, m, "then", self._in_vain(rest))
-        return self._call_on(node, begun, "joined", ast.copy_location(named(kept), node), second)
+        site = self._site(node, kind, True, why_not([rest], self._outside))
+
+        def both(first: ast.expr) -> ast.expr:
+            m, kept = self._new(), self._new()
+            first = self._begun(node, kept, first)
+            begun = self._begun(node, m, self._call(node, "part", site, first, ends))
+            second = self._if_so(rest, m, "then", self._in_vain(rest))
+            return self._call_on(node, begun, "joined", placed(named(kept), node), second)
+
+        ends = named(TRUTHS[kind == "or"])
+        sides: list[Callable[[], ast.expr]] = [lambda: self._expression(rest), lambda: ends]
+        sides = sides if kind == "and" else sides[::-1]
+        return self._by(self._new(), self._expression(node.values[0]), sides, both)
 
     def _of_UnaryOp(self, node: ast.UnaryOp) -> Any:
         if not isinstance(node.op, ast.Not):
             return self._parts(node)
-        return self._call(node, "negation", self._expression(node.operand))
+        return self._truth(self._expression(node.operand), "negation")
+
+    def _truth(self, test: ast.expr, name: str, *args: ast.expr) -> ast.expr:
+        """What ``truth`` or ``negation`` says of a test."""
+        first, second = map(named, TRUTHS if name == "negation" else TRUTHS[::-1])
+        sides = [lambda: first, lambda: second]
+        return self._by(self._new(TEST), test, sides, lambda x: self._call(test, name, *args, x))
+
+    def _by(
+        self,
+        name: str,
+        test: ast.expr,
+        sides: Sequence[Callable[[], ast.expr]],
+        otherwise: Callable[[ast.expr], ast.expr],
+    ) -> ast.expr:
+        """An expression by what a test gives: True, False, or something else, which is handed on.
+
+        What may be in vain, and is slow anyway, is for the last alone, and not written twice.
+        """
+        if self._checked or self._in_iterable:
+            return otherwise(test)
+        begun = self._begun(test, name, test)
+        by_false = ast.IfExp(_is(named(name), TRUTHS[0]), sides[1](), otherwise(named(name)))
+        return placed(ast.IfExp(_is(begun, TRUTHS[1]), sides[0](), by_false), test)
 
     def _of_Compare(self, node: ast.Compare) -> Any:
         if len(node.ops) == 1 or self._why_here():
@@ -241,6 +279,11 @@ class Expressions:
             parts.append(ast.copy_location(ast.Compare(left, [op], [right]), node))
             left = following
         return self._of_BoolOp(ast.copy_location(ast.BoolOp(ast.And(), [*parts]), node))
+
+    def _asked(self, test: ast.expr, kind: str, why: str) -> ast.expr:
+        """What is asked for its truth, where only one side runs."""
+        site = self._site(test, kind, False, why)
+        return self._truth(self._expression(test), "truth", site)
 
     def _why_here(self) -> str:
         return "it stands in what a comprehension goes through" if self._in_iterable else ""
@@ -265,16 +308,17 @@ class Expressions:
 
     # Parts
 
-    def _site(self, node: Any, kind: str, eager: bool, why: str) -> int:
-        """The number of a place where the function branches."""
+    def _site(self, node: Any, kind: str, eager: bool, why: str) -> ast.expr:
+        """What names a place where the function branches."""
         place = line_text(self._code, node.lineno)
-        key = node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, kind
-        return self._sites.number(key, Site(place, kind, eager, why))
+        name = f"{kind} {place}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
+        self._sites.setdefault(name, Site(place, kind, eager, why))
+        return placed(ast.Constant(name), node)
 
-    def _new(self) -> str:
+    def _new(self, kind: str = RUNTIME) -> str:
         """A new name of the function."""
         self._count += 1
-        return f"{RUNTIME}_{self._count}"
+        return f"{kind}_{self._count}"
 
     def _attribute(self, node: ast.AST, name: str) -> ast.expr:
         return ast.copy_location(ast.Attribute(named(RUNTIME), name, ast.Load()), node)
@@ -312,6 +356,10 @@ class Expressions:
 
     def _tuple(self, names: list[str], context: ast.expr_context) -> ast.expr:
         return ast.Tuple([named(name, context) for name in names], context)
+
+
+def _is(x: ast.expr, name: str) -> ast.expr:
+    return ast.Compare(x, [ast.Is()], [named(name)])
 
 
 def named(name: str, context: ast.expr_context | None = None) -> ast.Name:

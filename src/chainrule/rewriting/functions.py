@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from operator import is_
-from types import CellType, CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from chainrule import forking
 from chainrule.tracing import PROGRESS
-from chainrule.transforms import Transformed
 
-from .decisions import RUNTIME
-from .expressions import Sites
+from .decisions import RUNTIME, TRUTHS, Site
+from .picking import UNBOUND
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, is_librarys, source_of
 from .tree import Rewriter
@@ -37,21 +36,25 @@ class Rewritten:
         self._lock = forking.lock()
         self._forms: dict[bool, CodeType | None] = {}
         self.harmful = ""
-        self._sites = Sites()
-        self._runtime = Runtime(self._sites.all, rewritten)
+        self._sites: dict[str, Site] = {}
+        self._runtime = Runtime(self._sites, rewritten)
+        self._constants = {RUNTIME: self._runtime, **dict(zip(TRUTHS, (False, True), strict=True))}
         self._source: Source | None = None
         if not is_librarys(code):
             with contextlib.suppress(NoSource):
                 self._source = source_of(code, values)
 
-    def function(self, of: FunctionType, whole: bool) -> FunctionType | None:
+    def function(self, of: FunctionType, pure: bool) -> FunctionType | None:
         """A function of this code as it is traced; None where it stays as it is.
 
         Args:
             of: the function.
-            whole: whether branches by statements may run both their sides.
+            pure: whether it may be called in vain.
         """
         recorder: Any = PROGRESS.recorder
+        whole = pure or (
+            recorder is not None and recorder.speculation.is_whole(self._sites.values())
+        )
         made_of = {} if recorder is None else recorder.speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), whole))
@@ -60,9 +63,12 @@ class Rewritten:
         code = self._form(whole)
         if code is None:
             return None
-        cells = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
-        cells[RUNTIME] = CellType(self._runtime)
-        closure = tuple(cells[name] for name in code.co_freevars)
+        cells = {} if recorder is None else recorder.speculation.cells.setdefault(self._runtime, {})
+        for name in code.co_freevars:
+            if name not in cells:
+                cells[name] = CellType(self._constants.get(name, UNBOUND))
+        own = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
+        closure = tuple([own.get(name) or cells[name] for name in code.co_freevars])
         made = FunctionType(code, of.__globals__, of.__name__, of.__defaults__, closure)
         made.__kwdefaults__ = of.__kwdefaults__
         made.__dict__ = of.__dict__
@@ -88,7 +94,7 @@ class Rewritten:
         if tree is None:
             return None
         self.harmful = rewriter.harmful
-        around = (*self.code.co_freevars, RUNTIME)
+        around = (*self.code.co_freevars, *self._constants, *rewriter.cells)
         return compiled(source, tree, self.code, around)
 
 
@@ -119,9 +125,11 @@ def rewritten(function: Any, pure: bool) -> Any:
         The function itself where it is not the user's; None if it may have an effect and must not.
     """
     kind = type(function)
+    if kind is BuiltinFunctionType:
+        return None if pure else function
     if kind is FunctionType:
         known = _known(function)
-        other = known.function(function, pure or _is_whole())
+        other = known.function(function, pure)
         if pure:
             return other if other is not None and not known.harmful else None
         return function if other is None else other
@@ -130,7 +138,7 @@ def rewritten(function: Any, pure: bool) -> Any:
         return None if other is None else MethodType(other, function.__self__)
     if kind is not type and type(called := _called(kind)) is FunctionType:
         if kind.__module__.startswith("chainrule."):
-            return None if pure else _around(function)
+            return None if pure else function
         other = rewritten(called, pure)
         if other is not called:
             return None if other is None else MethodType(other, function)
@@ -146,22 +154,3 @@ def rewritten(function: Any, pure: bool) -> Any:
 def _called(kind: type) -> Any:
     """What is called where an object of a class is."""
     return next((x.__dict__["__call__"] for x in kind.__mro__ if "__call__" in x.__dict__), None)
-
-
-def _around(function: Any) -> Any:
-    """A transformation of a function in the form in which that is traced."""
-    if not isinstance(function, Transformed):
-        return function
-    inner = rewritten(function.function, False)
-    if inner is function.function:
-        return function
-    try:
-        return function.around(inner)
-    except NotImplementedError:
-        return function
-
-
-def _is_whole() -> bool:
-    """Whether statements may run both their sides in the trace that is recorded."""
-    recorder: Any = PROGRESS.recorder
-    return recorder is not None and recorder.speculation.whole

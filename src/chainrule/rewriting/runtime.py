@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -18,7 +17,6 @@ from . import values
 from .decisions import Site
 from .exits import Exit
 from .picking import UNBOUND
-from .source import is_librarys
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
@@ -30,21 +28,6 @@ _PICKS: Final[dict[Any, Any]] = {
 }
 _ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
 """What gives the kind of a number, or a text that tells it."""
-_IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "Add": operator.iadd,
-    "Sub": operator.isub,
-    "Mult": operator.imul,
-    "Div": operator.itruediv,
-    "FloorDiv": operator.ifloordiv,
-    "Mod": operator.imod,
-    "Pow": operator.ipow,
-    "MatMult": operator.imatmul,
-    "BitAnd": operator.iand,
-    "BitOr": operator.ior,
-    "BitXor": operator.ixor,
-    "LShift": operator.ilshift,
-    "RShift": operator.irshift,
-}
 
 
 class Search:
@@ -82,31 +65,23 @@ class Runtime:
     UNBOUND = UNBOUND
     NameError = NameError
 
-    def __init__(self, sites: Sequence[Site], rewritten: Callable[[Any, bool], Any]) -> None:
+    def __init__(self, sites: dict[str, Site], rewritten: Callable[[Any, bool], Any]) -> None:
         self._sites = sites
         self._rewritten = rewritten
 
     # Branches
 
-    def split(self, number: int, condition: Any) -> One | Both:
+    def split(self, site: str, condition: Any) -> One | Both:
         """What runs of a branch."""
-        if isinstance(condition, Node):
-            found = current()
-            if found is not None:
-                traced = _as_condition(condition)
-                if traced is not None:
-                    return found.split(self._sites[number], traced)
-        return THEN if condition else OTHERWISE
+        found, traced = _traced(condition)
+        if found is None:
+            return THEN if condition else OTHERWISE
+        return found.split(self._sites[site], traced)
 
-    def truth(self, number: int, condition: Any) -> bool:
+    def truth(self, site: str, condition: Any) -> bool:
         """The truth of what a branch is by, of which one side runs."""
-        if isinstance(condition, Node):
-            found = current()
-            if found is not None:
-                traced = _as_condition(condition)
-                if traced is not None:
-                    return found.outcome(self._sites[number], traced)
-        return bool(condition)
+        found, traced = _traced(condition)
+        return bool(condition) if found is None else found.outcome(self._sites[site], traced)
 
     def frame(self) -> Exit:
         """The end of the function that begins."""
@@ -118,25 +93,16 @@ class Runtime:
         if found is not None:
             found.check_caught()
 
-    def conjunction(self, number: int, first: Any) -> One | Both:
-        """What runs of ``and``."""
+    def part(self, site: str, first: Any, ends: bool) -> One | Both:
+        """What runs of ``and``, which False ends, or ``or``, which True does."""
         if isinstance(first, ConditionNode):
-            return self.split(number, first)
-        return THEN if first else OTHERWISE
-
-    def disjunction(self, number: int, first: Any) -> One | Both:
-        """What runs of ``or``."""
-        if isinstance(first, ConditionNode):
-            return self.split(number, negated(first))
-        return OTHERWISE if first else THEN
+            return self.split(site, negated(first) if ends else first)
+        return OTHERWISE if bool(first) is ends else THEN
 
     def negation(self, x: Any) -> Any:
         """``not`` of something."""
-        if isinstance(x, Node) and current() is not None:
-            traced = _as_condition(x)
-            if traced is not None:
-                return negated(traced)
-        return not x
+        found, traced = _traced(x)
+        return not x if found is None else negated(traced)
 
     # What may be in vain
 
@@ -145,6 +111,13 @@ class Runtime:
         found = _uncertain()
         if found is not None and not values.is_value(x):
             found.refuse_here(f"{type(x).__name__} is used")
+        return x
+
+    def made(self, x: Any) -> Any:
+        """What a call gives: an iterator over values, just made, has no effect either."""
+        found = _uncertain()
+        if found is not None and x is not found.fresh:
+            return self.value(x)
         return x
 
     def contents(self, x: Any) -> Any:
@@ -172,12 +145,12 @@ class Runtime:
                 found.refuse_here(f"the attribute {name} may run code")
         return getattr(x, name)
 
-    def changed(self, symbol: str, x: Any, y: Any) -> Any:
-        """What ``+=`` and its kin give."""
+    def changing(self, x: Any) -> Any:
+        """What ``+=`` and its kin begin with."""
         found = _uncertain()
         if found is not None and values.may_change(x):
             found.refuse_here(f"{type(x).__name__} is changed")
-        return _IN_PLACE[symbol](x, y)
+        return x
 
     def store(self, value: Any, owner: Any, index: Any) -> None:
         """Assign an element."""
@@ -208,52 +181,43 @@ class Runtime:
 
     # Calls
 
-    def search(self, number: int, function: Any) -> Search:
+    def search(self, site: str, function: Any) -> Search:
         """What is called in the place of ``any`` or ``all`` of what a generator gives."""
         known = function is builtins.any or function is builtins.all
         return Search(
-            self._sites[number] if known else None, function if known else self.call(function)
+            self._sites[site] if known else None, function if known else self.call(function)
         )
 
-    def call(self, function: Any) -> Any:
-        """What is called in the place of something."""
-        recorder: Any = PROGRESS.recorder
-        found: Speculation | None = None if recorder is None else recorder.speculation
-        if found is not None and not found.partial and not found.sides:
-            fixed = found.fixed.get(id(function))  # first, as it is asked often
-            if fixed is not None and fixed[0] is function:
-                return fixed[1]
-            if found.picks and id(function) in _ASKING:
-                return functools.partial(found.asks, function)
-            return self._called_for_certain(function, found)
-        if type(function) is BuiltinFunctionType:
-            function = _PICKS.get(function, function)
-        if found is None:
-            return self._rewritten(function, False)
-        if values.is_pure(function):
-            return functools.partial(found.pure, function)
-        other = self._rewritten(function, True)
-        if other is None:
-            name = getattr(function, "__name__", type(function).__name__)
-            found.refuse_here(f"{name} may have an effect")
-        return other
+    def call(self, function: Any, known: str = "", other: str = "") -> Any:
+        """What is called in the place of something.
 
-    def _called_for_certain(self, function: Any, speculation: Speculation) -> Any:
-        """What all lanes call in the place of something; kept of what is not the user's."""
-        kind = type(function)
-        if kind is BuiltinFunctionType:
-            found = self._rewritten(_PICKS.get(function, function), False)
-            # Methods of objects are made anew for each call.
-            fixed = isinstance(function.__self__, ModuleType) and id(function) not in _ASKING
-        elif kind is FunctionType:
-            found = self._rewritten(function, False)
-            fixed = found is function and is_librarys(function.__code__)
-        else:
-            found = self._rewritten(function, False)
-            fixed = kind is type and id(function) not in _ASKING
-        if fixed:
-            speculation.fixed[id(function)] = function, found
-        return found
+        Args:
+            function: this.
+            known: the variable of the code that is to know it, where all lanes always call it.
+            other: that for what is called in its place.
+        """
+        kind, found = type(function), current()
+        target = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
+        if found is None:
+            return self._rewritten(target, False)
+        if found.uncertain:
+            if values.is_pure(target):
+                return functools.partial(found.pure, target)
+            made = self._rewritten(target, True)
+            if made is None:
+                name = getattr(target, "__name__", type(target).__name__)
+                found.refuse_here(f"{name} may have an effect")
+            return made
+        asks = id(function) in _ASKING
+        if asks and found.picks:
+            return functools.partial(found.asks, function)
+        made = self._rewritten(target, False)
+        always = kind is FunctionType or made is function
+        if kind is BuiltinFunctionType:  # methods are made for each call
+            always = isinstance(function.__self__, ModuleType)
+        if known and always and not asks:
+            found.note_called(self, known, other, (function, made))
+        return made
 
 
 def _uncertain() -> Speculation | None:
@@ -264,10 +228,12 @@ def _uncertain() -> Speculation | None:
     return found if found.partial or found.sides else None  # asked often: without further calls
 
 
-def _as_condition(x: Any) -> Any:
-    """What a node says as a truth value; None where that is not traced."""
-    if isinstance(x, InvertedNode):
-        return None
-    if not isinstance(x, ConditionNode):
-        x = x != 0.0
-    return x if isinstance(x, ConditionNode) else None
+def _traced(x: Any) -> tuple[Speculation | None, Any]:
+    """What a node says as a truth value, and the trace; None for the latter where there is none."""
+    if isinstance(x, Node) and not isinstance(x, InvertedNode):
+        found = current()
+        if found is not None:
+            traced = x if isinstance(x, ConditionNode) else x != 0.0
+            if isinstance(traced, ConditionNode):
+                return found, traced
+    return None, None

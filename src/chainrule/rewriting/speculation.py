@@ -7,11 +7,15 @@ the trace starts anew with a guard in its place.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from types import CellType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
+from chainrule import rules
+from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
 from chainrule.jit.indices import IndexNode
@@ -19,9 +23,10 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
 from .decisions import FEW, Changed, Decisions, Refused, Site
+from .elsewhere import why_at
 from .exits import Exit
 from .picking import UNBOUND, pick
-from .values import is_value, why_not_of
+from .values import MAKING, is_value, why_not_of
 
 if TYPE_CHECKING:
     from chainrule.jit.trace import Recorder
@@ -221,7 +226,8 @@ class Speculation:
         dropped: the branches after which a variable has no value, as none could be picked.
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         made_of: the functions that are called in the place of others, by these.
-        fixed: what is called in the place of what is no function of the user's, by its id.
+        fresh: the iterator that a call has made last.
+        cells: the variables of functions by which these know what they call, by their runtimes.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -236,14 +242,23 @@ class Speculation:
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
-        self.fixed: dict[int, tuple[Any, Any]] = {}
+        self.cells: dict[Any, dict[str, CellType]] = {}
+        self._called: list[CellType] = []
+        self.fresh: Any = None
         self._ends = 0
         self._asking = False
+        self._at_site = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether branches by statements run both their sides somewhere."""
-        return self._decisions.any_both
+    def is_whole(self, sites: Iterable[Site]) -> bool:
+        """Whether some of the branches compute both sides that do not from the beginning."""
+        return self._decisions.are_any_converted(sites)
+
+    def note_called(self, cells: Any, known: str, other: str, pair: tuple[Any, Any]) -> None:
+        """Let code know what it calls in the place of something, if it does not know another."""
+        found = self.cells[cells]
+        if found[known].cell_contents is UNBOUND:
+            found[known].cell_contents, found[other].cell_contents = pair
+            self._called.append(found[known])
 
     @property
     def uncertain(self) -> bool:
@@ -277,20 +292,28 @@ class Speculation:
         elif others:
             self.refuse_here("a loop in it ends by a condition")
         left.asked = True
-        self._asking = True
+        self._asking = self._at_site = True
         outcome = recorder.guard(left, left._number != 0.0)
-        self._asking = False
+        self._asking = self._at_site = False
         exit_.left = outcome
         self.cut(len(self.exits))
         return outcome
 
     def split(self, site: Site, condition: Any) -> One | Both:
-        """What runs of a branch by a traced condition."""
+        """What runs of a branch by a traced condition, or a bool where these are plain."""
+        if not isinstance(condition, ConditionNode):
+            return THEN if condition else OTHERWISE
         decisions = self._decisions
+        was_asked = site in decisions.asked
         decisions.asked[site] = None
         both = decisions.are_both(site)
         if not both and self.uncertain and decisions.may_be_both(site):
             both = decisions.convert([site])
+            if was_asked:  # it is a guard of paths so far
+                self.failed = True
+                raise Changed
+            while self._called:  # it may be one that is converted now
+                self._called.pop().cell_contents = UNBOUND
         if both:
             condition.asked = True
             decided = self._recorder.decided(condition)
@@ -308,7 +331,11 @@ class Speculation:
         decisions.asked[site] = None
         guards = self._recorder.recorded.guards
         before = len(guards)
-        outcome = bool(condition)
+        self._at_site = True
+        try:
+            outcome = bool(condition)
+        finally:
+            self._at_site = False
         if len(guards) > before:
             counts = self._counts
             counts[site] = counts.get(site, 0) + 1
@@ -351,11 +378,11 @@ class Speculation:
         why = why_not_of(function, args, options)
         if why:
             self.refuse_here(why)
-        return (
-            self.asks(function, *args, **options)
-            if function is isinstance
-            else function(*args, **options)
-        )
+        if function is isinstance:
+            return self.asks(function, *args, **options)
+        made = function(*args, **options)
+        self.fresh = made if any(function is x for x in MAKING) else None
+        return made
 
     def note_pick(self, sites: Sequence[Site], first: Any, second: Any, found: Any) -> None:
         """Note a pick of numbers whose kind may be asked for: a node does not tell it."""
@@ -374,7 +401,8 @@ class Speculation:
         for x in waiting:
             if id(x) in self.picks:
                 self.refuse(self.picks[id(x)][1], "the kind of what it gives is asked for")
-            if isinstance(x, IndexNode) and id(x) not in seen:
+            picked = isinstance(x, Node) and x._operation is rules.where
+            if (picked or isinstance(x, IndexNode)) and id(x) not in seen:
                 seen.add(id(x))
                 waiting += x.operands
         return function(*args, **options)
@@ -414,6 +442,18 @@ class Speculation:
         """See that a guard may be asked."""
         if self.uncertain and not self._asking:
             self.refuse_here("a comparison is asked for its truth")
+
+    def note_guard(self) -> None:
+        """Note a guard that no branch of a rewritten function has asked."""
+        if self._at_site:
+            return
+        asking = sys._getframe(1)
+        frame = users_frame()
+        code, instruction = frame.f_code, frame.f_lasti
+        decisions = self._decisions
+        if not decisions.knows(code, instruction):
+            why = why_at(frame, asking, decisions.rewrite)
+            decisions.note(code, instruction, line_of(frame), why)
 
     def refuse_here(self, why: str) -> NoReturn:
         """Give up what may run in vain at the moment."""

@@ -7,8 +7,8 @@ import copy
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
-from .decisions import RUNTIME
-from .expressions import Expressions, Sites, named, placed
+from .decisions import RUNTIME, Site
+from .expressions import Expressions, named, placed
 from .harmless import EXITS, SCOPES, assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
@@ -30,7 +30,7 @@ class Rewriter(Expressions):
         harmful: why a call of it must not be in vain; "" where it may be.
     """
 
-    def __init__(self, source: Source, code: CodeType, whole: bool, sites: Sites) -> None:
+    def __init__(self, source: Source, code: CodeType, whole: bool, sites: dict[str, Site]) -> None:
         super().__init__(source, code, whole, sites)
         self._whole = whole
         self.harmful = ""
@@ -89,7 +89,8 @@ class Rewriter(Expressions):
         if isinstance(node, ast.If):
             return self._if(node)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
-            return [self._changed(node)]
+            name = node.target.id
+            return self._changed(node, name, self._call(node, "value", named(name)))
         if self._checked and isinstance(node, (ast.Assign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             elements = stored(targets[0])
@@ -101,7 +102,9 @@ class Rewriter(Expressions):
             return self._exit(node)
         made = copy.copy(node)
         for name, value in ast.iter_fields(node):
-            if isinstance(value, ast.expr):
+            if isinstance(node, ast.Assert) and name == "test":
+                made.test = self._asked(value, "assert", "an exception is raised where it is false")
+            elif isinstance(value, ast.expr):
                 setattr(made, name, self._expression(value))
             elif isinstance(value, list):
                 setattr(made, name, self._list(value))
@@ -144,6 +147,8 @@ class Rewriter(Expressions):
                 found.append(item)
             elif isinstance(value, ast.AST) and hasattr(value, "body"):  # a case
                 case: Any = copy.copy(value)
+                if value.guard is not None:
+                    case.guard = self._asked(value.guard, "case", "it is one of several cases")
                 case.body = self._aside(case.body)
                 found.append(case)
             else:
@@ -162,9 +167,8 @@ class Rewriter(Expressions):
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         made: Any = copy.copy(node)
         why = self._leaving.why.get(id(node), "")
-        number = 0
         if isinstance(node, ast.While):
-            number = self._site(node, "while", False, why)
+            site = self._site(node, "while", False, why)
         outer = set(self._bound)
         found: list[ast.stmt] = []
         ends = _Exits("", "", [], [])
@@ -194,9 +198,9 @@ class Rewriter(Expressions):
                 made.test = ast.copy_location(ast.Constant(True), node.test)
                 stop = ast.copy_location(ast.Break(), node.test)
                 negated = self._call(node.test, "negation", test)
-                body += self._both(node, number, negated, [stop], [], [])
+                body += self._both(node, site, negated, [stop], [], [])
             else:
-                made.test = self._call(node.test, "truth", ast.Constant(number), test)
+                made.test = self._truth(test, "truth", site)
         body += self._block(node.body)
         if ends.turn:
             body += self._settled(node, ends.turn, ends.names)
@@ -288,13 +292,12 @@ class Rewriter(Expressions):
         """Assignments of elements."""
         places = [map(self._expression, (x.value, x.slice)) for x in elements]
         if isinstance(node, ast.AugAssign):
-            names = [self._new(), self._new()]
+            names = [self._new() for _ in range(3)]
             before = list(map(self._assign, [node, node], names, places[0]))
-            owner, index = map(named, names)
+            owner, index, new = map(named, names)
             old = self._call(node, "value", ast.Subscript(owner, index, ast.Load()))
-            symbol = ast.Constant(type(node.op).__name__)
-            new = self._call(node, "changed", symbol, old, self._expression(node.value))
-            return [*before, self._do(node, "store", new, owner, index)]
+            change = self._changed(node, new.id, old)
+            return [*before, *change, self._do(node, "store", new, owner, index)]
         value = self._expression(node.value)
         names = [self._new() for _ in elements]
         target: Any = copy.copy(node.targets[0])
@@ -306,24 +309,22 @@ class Rewriter(Expressions):
         stores = zip(names, places, strict=True)
         return [gives, *[self._do(node, "store", named(name), *place) for name, place in stores]]
 
-    def _changed(self, node: ast.AugAssign) -> ast.stmt:
-        name = node.target
-        assert isinstance(name, ast.Name)
-        old = self._expression(ast.copy_location(ast.Name(name.id, ast.Load()), name))
-        symbol = ast.Constant(type(node.op).__name__)
-        value = self._call(node, "changed", symbol, old, self._expression(node.value))
-        return ast.copy_location(ast.Assign([name], value), node)
+    def _changed(self, node: ast.AugAssign, name: str, old: ast.expr) -> list[ast.stmt]:
+        """``+=`` and its kin, of what a variable is to stand for."""
+        made = copy.copy(node)
+        made.target, made.value = named(name, ast.Store()), self._expression(node.value)
+        return [self._assign(node, name, self._call(node, "changing", old)), placed(made, node)]
 
     def _if(self, node: ast.If) -> list[ast.stmt]:
         test = self._expression(node.test)
         why = self._leaving.why.get(id(node), "")
-        number = self._site(node, "if", False, why)
+        site = self._site(node, "if", False, why)
         if not why and self._whole:
             names = assigned([*node.body, *node.orelse])
-            return self._both(node, number, test, node.body, node.orelse, names)
+            return self._both(node, site, test, node.body, node.orelse, names)
         made = copy.copy(node)
         before = set(self._bound)
-        made.test = self._call(node.test, "truth", ast.Constant(number), test)
+        made.test = self._truth(test, "truth", site)
         made.body = self._block(node.body)
         after, self._bound = self._bound, before
         made.orelse = self._block(node.orelse)
@@ -333,7 +334,7 @@ class Rewriter(Expressions):
     def _both(
         self,
         node: Any,
-        number: int,
+        site: ast.expr,
         test: ast.expr,
         body: list[ast.stmt],
         orelse: list[ast.stmt],
@@ -343,7 +344,7 @@ class Rewriter(Expressions):
 
         Args:
             node: the branch, or the loop that it ends.
-            number: of its site.
+            site: what names its place.
             test: its condition.
             body: the first side.
             orelse: the second.
@@ -351,7 +352,7 @@ class Rewriter(Expressions):
         """
         before = set(self._bound)
         m, kept = self._new(), self._new()
-        found = [self._assign(node, m, self._call(node, "split", ast.Constant(number), test))]
+        found = [self._assign(node, m, self._call(node, "split", site, test))]
         first, values = self._values(node, names)
         found.append(self._when(node, m, "both", [*first, self._assign(node, kept, values)]))
         found.append(self._when(node, m, "then", self._block(body)))

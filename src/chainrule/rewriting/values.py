@@ -23,6 +23,9 @@ _VALUES: Final = frozenset(
 )
 """Whose operators have no effect."""
 
+MAKING: Final = (enumerate, reversed, zip)
+"""What makes something that is used up: it may be gone through where it is made, and only there."""
+
 _VIEWS: Final = tuple(map(type, ({}.keys(), {}.values(), {}.items())))
 
 _PLAIN: Final = (

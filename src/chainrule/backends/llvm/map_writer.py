@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from chainrule import rules
 from chainrule.program.form import (
     CONSTANT,
     Add,
@@ -23,6 +24,7 @@ from chainrule.program.form import (
 from chainrule.program.nests import substituted
 
 from .chains import Chain
+from .in_common import InCommon
 from .independence import stride_of
 from .maps import Map, Sum
 from .shared import marked_float
@@ -51,6 +53,8 @@ class MapWriter:
         self._known = self._all_known[0]
         self._first = 0  # iteration of the vector that is computed
         self._stored: dict[tuple[Array, Index], str] = {}  # what has just been stored
+        self._common = InCommon(found.loop, writer.carries, writer.resolved)
+        self._numbers: dict[Operand, str] = {}  # what is the same for all iterations, computed
         # The lanes of the iterations: in reverse where most elements lie so.
         accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]
         strides = [stride_of(x.index, found.loop) for x in accesses]
@@ -133,7 +137,7 @@ class MapWriter:
         if x in now:
             return now[x]
         if x not in self._known:
-            return self._writer.operand(x)
+            return self._number(x)
         return self._line(f"extractelement {self._type} {self._known[x]},i32 {lane}")
 
     def _scan(self, chain: Chain, before: dict[Carry, str]) -> dict[Carry, str]:
@@ -141,11 +145,29 @@ class MapWriter:
         ((carry, first),), (x,) = before.items(), chain.body
         operands = [self._writer.resolved(y) for y in x.operands]
         (found,) = [self._operand(y) for y in operands if y is not carry]
-        found = self._so_far(found, lambda before, now: self._vector(x, [now, before]))
-        last = self._line(f"extractelement {self._type} {found},i32 {self._order[-1]}")
-        self._known[x] = self._vector(x, [self._splat(first), found])
-        self._moved(carry, self._known[x], first)
-        return {carry: self._written(x, [first, last], "double", 1)}
+        every = self._splat(first)
+
+        def from_lane_to_lane() -> list[str]:
+            so_far = self._so_far(found, lambda before, now: self._vector(x, [now, before]))
+            last = self._line(f"extractelement {self._type} {so_far},i32 {self._order[-1]}")
+            return [
+                self._vector(x, [every, so_far]),
+                self._written(x, [first, last], "double", 1),
+            ]
+
+        relation = "olt" if x.operation is rules.maximum else "ogt"
+        none_is_more = self._all(relation, found, every)
+        self._known[x], last = self._mostly(none_is_more, [every, first], from_lane_to_lane)
+        self._known[carry] = self._one_on(self._known[x], first)
+        return {carry: last}
+
+    def _mostly(
+        self, condition: str, usual: list[str], otherwise: Callable[[], list[str]]
+    ) -> list[str]:
+        """A vector and a number that need not wait for each other where a condition holds."""
+        return self._writer.first_of(
+            [(condition, lambda: usual)], otherwise, [self._type, "double"]
+        )
 
     def _so_far(self, found: str, joined: Callable[[str, str], str]) -> str:
         """What joins the numbers of a vector up to each lane, of which one may count twice."""
@@ -162,10 +184,18 @@ class MapWriter:
         ((carry, first),), (x, following) = before.items(), chain.body
         number = self._operand(x.operands[1])
         zero = self._operand(0.0)
-        found = self._vector(following, [number, zero])
-        found = self._so_far(found, lambda before, now: self._vector(x, [before, now, zero]))
-        found = self._known[following] = self._vector(x, [self._splat(first), found, zero])
-        last = self._moved(carry, found, first)
+        every = self._splat(first)
+
+        def from_lane_to_lane() -> list[str]:
+            found = self._vector(following, [number, zero])
+            found = self._so_far(found, lambda before, now: self._vector(x, [before, now, zero]))
+            found = self._vector(x, [every, found, zero])
+            return [found, self._line(f"extractelement {self._type} {found},i32 {self._order[-1]}")]
+
+        none_is_zero = self._all("une", number, zero)
+        found, last = self._mostly(none_is_zero, [every, first], from_lane_to_lane)
+        self._known[following] = found
+        self._known[carry] = self._one_on(found, first)
         none = self._operand(x.operands[2])  # may be -0.0
         self._known[x] = self._vector(x, [self._known[carry], number, none])
         return {carry: last}
@@ -201,6 +231,9 @@ class MapWriter:
             if isinstance(x, Loop):
                 self._inner_loop(x)
                 continue
+            if self._common.has(x) and isinstance(x, (Compute, Load)):
+                self._once(x)
+                continue
             for _ in self._each():
                 if isinstance(x, Compute):
                     if not copies(x.operation):
@@ -214,16 +247,56 @@ class MapWriter:
 
     def _inner_loop(self, loop: Loop) -> None:
         """A loop that runs as often in all iterations."""
-        carries = self._writer.carries_of(loop)
+        carries = self._writer.carries[loop]
         initial = [self._operand(carry.initial) for _ in self._each() for carry in carries]
         self._stored.clear()
         with self._writer.inner_loop(loop, initial, self._type) as (registers, following):
             for k in self._each():
                 own = registers[k * len(carries) : (k + 1) * len(carries)]
                 self._known.update(zip(carries, own, strict=True))
-            self._body(loop.body)
+            self._inner_body(loop.body)
             following += [self._operand(carry.next) for _ in self._each() for carry in carries]
         self._stored.clear()
+
+    def _once(self, x: Compute | Load) -> None:
+        """What is the same for all iterations of a vector."""
+        if isinstance(x, Load):
+            self._numbers[x] = self._writer.load(x.array, x.index)
+        elif not copies(x.operation):
+            operands = [self._number(y) for y in x.operands]
+            self._numbers[x] = self._written(x, operands, "double", 1)
+
+    def _number(self, x: Operand) -> str:
+        """LLVM's name of what is the same for all iterations of a vector."""
+        x = self._writer.resolved(x)
+        return self._numbers[x] if x in self._numbers else self._writer.operand(x)
+
+    def _inner_body(self, body: Sequence[Statement]) -> None:
+        """The body of an inner loop; what only a message needs waits for whether it is sent."""
+        messages = self._common.for_messages(body)
+        waiting = {x for needed in messages.values() for x in needed}
+        for x in body:
+            if x in messages:
+                self._sent(x, messages[x])
+            elif x not in waiting:
+                self._body([x])
+
+    def _sent(self, message: Statement, needed: Sequence[Statement]) -> None:
+        """A message, with what only it needs, if it is sent."""
+        reached = self._number(message.operands[0])
+        nothing = self._line(f"fcmp oeq double {reached},0.0")
+        kept = [*map(dict, self._all_known)]
+
+        def sent() -> list[str]:
+            self._body([*needed, message])
+            return [self._known[message] for _ in self._each()]
+
+        zeros = [self._operand(0.0) for _ in self._all_known]
+        cases = [(nothing, lambda: zeros)]
+        vectors = self._writer.first_of(cases, sent, [self._type] * len(zeros))
+        self._all_known = kept  # nothing else is known on both ways
+        for k in self._each():
+            self._known[message] = vectors[k]
 
     def _line(self, text: str) -> str:
         return self._writer.line(text)
@@ -234,7 +307,7 @@ class MapWriter:
         if isinstance(x, float):
             return marked_float(x, self._width)
         if x not in self._known:
-            return self._splat(self._writer.operand(x))
+            return self._splat(self._number(x))
         return self._known[x]
 
     def _splat(self, number: str) -> str:
@@ -267,8 +340,6 @@ class MapWriter:
 
     def _load(self, load: Load) -> str:
         stride = stride_of(load.index, self._loop)
-        if stride == 0:
-            return self._splat(self._writer.load(load.array, load.index))
         before = self._stored.get((load.array, load.index.plus(stride or 0)))
         if before is not None:  # a vector that lies in two that are being stored would have to wait
             return self._one_on(before, self._writer.load(load.array, load.index))

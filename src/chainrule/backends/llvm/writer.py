@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -265,9 +265,10 @@ class Writer(ValueWriter):
             start, initial = end, [place.register for place in carries]
         return start, initial
 
-    def carries_of(self, loop: Loop) -> list[Carry]:
-        """The carries of a loop that change, each another way."""
-        return self._places.carries[loop]
+    @property
+    def carries(self) -> Mapping[Loop, list[Carry]]:
+        """The carries of loops that change, each another way."""
+        return self._places.carries
 
     def first_of(
         self,
@@ -295,6 +296,7 @@ class Writer(ValueWriter):
         come.append((default(), self._block))
         self._lines.append(f"br label %j{label}\nj{label}:")
         self._block = f"j{label}"
+        self._moment += 1  # what was loaded in one of them is not there after it
         return [
             self.line(f"phi {kind} " + ",".join([f"[{x[k]},%{block}]" for x, block in come]))
             for k, kind in enumerate(kinds)

@@ -1,0 +1,89 @@
+"""What the iterations of a map have in common, and what they need only where a message is sent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from chainrule import rules
+from chainrule.program.form import (
+    Carry,
+    Compute,
+    Load,
+    Loop,
+    Operand,
+    Statement,
+    Store,
+    statements,
+)
+
+from .independence import stride_of
+from .vector_math import copies
+
+WORTH_A_JUMP: Final = 3
+"""Statements that are rather jumped over than computed in vain."""
+
+
+class InCommon:
+    """What the iterations of a loop have in common.
+
+    Args:
+        loop: a loop that is computed several iterations at a time.
+        carries: of all loops those that change, each another way.
+        resolved: gives the value or number that a value is the same as.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        carries: Mapping[Loop, list[Carry]],
+        resolved: Callable[[Operand], Operand],
+    ) -> None:
+        self._resolved = resolved
+        self._same: set[Statement] = set()
+        self._users: dict[Operand, set[Statement]] = defaultdict(set)
+        every = [loop, *statements(loop.body)]
+        loops = [x for x in every if isinstance(x, Loop)]
+        self._inside = {*every, *[carry for x in loops for carry in x.carries]}
+        for x in every:
+            if isinstance(x, Loop):
+                for carry in carries[x]:
+                    self._users[resolved(carry.next)].add(carry)
+                    self._users[resolved(carry.initial)].add(carry)
+            elif isinstance(x, Load):
+                if stride_of(x.index, loop) == 0:
+                    self._same.add(x)
+            elif not isinstance(x, Compute) or not copies(x.operation):
+                for y in x.operands:
+                    self._users[resolved(y)].add(x)
+                if isinstance(x, Compute) and all(self.has(y) for y in x.operands):
+                    self._same.add(x)
+
+    def has(self, x: Operand) -> bool:
+        """Whether an operand is the same in all iterations of a vector."""
+        x = self._resolved(x)
+        return not isinstance(x, Statement) or x in self._same or x not in self._inside
+
+    def for_messages(self, body: Sequence[Statement]) -> dict[Statement, list[Statement]]:
+        """Messages that are sent for all iterations or none, with what nothing else needs.
+
+        Args:
+            body: that of a loop in the loop.
+        """
+        stored = {x.array for x in statements(body) if isinstance(x, Store)}
+        found: dict[Statement, list[Statement]] = {}
+        for x in body:
+            is_message = isinstance(x, Compute) and x.operation is rules.message
+            if not is_message or self.has(x) or not self.has(x.operands[0]):
+                continue
+            needed = {x}
+            before = []
+            for y in reversed(body[: body.index(x)]):
+                can_wait = isinstance(y, Compute) or (isinstance(y, Load) and y.array not in stored)
+                if can_wait and not self.has(y) and y in self._users and self._users[y] <= needed:
+                    needed.add(y)
+                    before.insert(0, y)
+            if len(before) >= WORTH_A_JUMP:
+                found[x] = before
+        return found
