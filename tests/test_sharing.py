@@ -153,3 +153,18 @@ def test_a_recursion_is_small() -> None:
     found = cr.compile(cr.value_and_grad(lambda x: determinant(x, whole)))(a)
     assert_equal(found[0], np.linalg.det(a))
     assert_equal(found[1], np.linalg.det(a) * np.linalg.inv(a).T)
+
+
+def test_more_operands_of_picks_than_rows() -> None:
+    """What picks read stands in a pool, at numbers that are no rows."""
+
+    def picks(x: Any, y: Any) -> Any:
+        total, above = y, x > y
+        for k in range(288):
+            total = total + cm.where(above, x, 0.25 * (k % 24))
+        return cm.where(above, total, y)
+
+    found = cr.compile(cr.value_and_grad(picks, (0, 1)))(0.5, 0.25)
+    value, gradient = cr.value_and_grad(picks, (0, 1))(0.5, 0.25)
+    assert_equal(found[0], value)
+    assert_equal(found[1], gradient)

@@ -63,8 +63,8 @@ class Sharing(Stretch):
         users = left[codes == Row.USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
-        self.left = numpy.where(has_left(self.codes), self.placed(left), left)
-        self.right = numpy.where(has_right(self.codes), self.placed(right), right)
+        self.left = self._placed_where(has_left(self.codes), left)
+        self.right = self._placed_where(has_right(self.codes), right)
         self.notes = numpy.array(recording.notes)
         if len(self.notes):
             self.notes = self.notes[kept]
@@ -75,6 +75,12 @@ class Sharing(Stretch):
         placed: Ints
         placed = numpy.where(operands >= 0, self._places[numpy.maximum(operands, 0)], operands)
         return placed
+
+    def _placed_where(self, operands: Any, columns: Ints) -> Ints:
+        """Columns of rows with those entries placed that are operands; others may be anything."""
+        found = columns.copy()
+        found[operands] = self.placed(columns[operands])
+        return found
 
     def ask(self, outputs: Sequence[int]) -> None:
         """Ask at the end whether all that is derived and used is finite.
