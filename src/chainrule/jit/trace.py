@@ -21,7 +21,6 @@ from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
 from chainrule.rewriting.decisions import Changed, Refused
-from chainrule.rewriting.functions import rewritten
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
@@ -116,7 +115,12 @@ class Recorder:
 
     def form_of(self, function: Any) -> Any:
         """What is called in the place of a function of the user's."""
-        return rewritten(function, False) if self._plain.branches.rewrite else function
+        own = str(getattr(function, "__module__", "")).startswith("chainrule.")
+        if own or not self._plain.branches.rewrite:
+            return function
+        from chainrule.rewriting.functions import rewritten  # here, as plain networks do without
+
+        return rewritten(function, False)
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
