@@ -57,6 +57,10 @@ class Silent:
 
     pulls = False
 
+    def form_of(self, function: Any) -> Any:
+        """The function itself."""
+        return function
+
     def compared(self, condition: Any) -> Any:
         """Goes on with the condition."""
         return condition

@@ -598,8 +598,9 @@ class Shrinking:
 def several_at_one_place(x: Any, y: Any, z: Any) -> Any:
     shrinking = Shrinking()
     by: Any = lambda scale: lambda v: v * scale if v > 0 else v  # noqa: E731
-    functions = [kept, abs, kept, shrinking, Shrinking(), shrinking.grown, by(2.0), by(3.0)]
-    pairs = [kept, max, min, functools.partial(max, 0.25), max]
+    functions: list[Any] = [kept, abs, kept, shrinking, Shrinking(), shrinking.grown]
+    functions += [by(2.0), by(3.0)]
+    pairs: list[Any] = [kept, max, min, functools.partial(max, 0.25), max]
     for f in [*functions, *functions[::-1]]:
         x = f(x) * 0.5
     for f in pairs:

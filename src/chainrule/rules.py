@@ -563,10 +563,10 @@ def _finish() -> None:
             ENGINE.register(operation, programs(operation), value)
         return
     for operation in OPERATIONS.values():
-        value = formula(operation)
-        if value is not None:
+        found = formula(operation)
+        if found is not None:
             operation.evaluate = function_of_floats(  # type: ignore[method-assign,assignment]
-                value, len(operation.local_grads)
+                found, len(operation.local_grads)
             )
 
 

@@ -66,6 +66,10 @@ class Transformed:
         """The transformed function at these arguments."""
         raise NotImplementedError
 
+    def around(self, function: Callable[..., Any]) -> Transformed:
+        """The same transformation of another function."""
+        raise NotImplementedError
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
@@ -250,6 +254,12 @@ class Gradient(Transformed):
         self.has_aux = has_aux
         self.value = value
 
+    def around(self, function: Callable[..., Any]) -> Gradient:
+        """The same transformation of another function."""
+        other = Gradient(function, self.argnums, self.has_aux, self.value)
+        other.name = self.name
+        return other
+
     @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
@@ -321,6 +331,10 @@ class Jacobian(Transformed):
         self.mode = mode
         self.sparse = sparse
         self.symmetric = symmetric
+
+    def around(self, function: Callable[..., Any]) -> Jacobian:
+        """The same transformation of another function."""
+        return Jacobian(function, self.argnums, self.mode, self.sparse, self.name, self.symmetric)
 
     @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

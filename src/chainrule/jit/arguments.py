@@ -331,7 +331,7 @@ class Packed:
         self.asked = lane
         parts = [numpy.empty(0)]
         for address, count, stride, lane_stride in self.places:
-            first = (ctypes.c_double * 1).from_address(address + lane * lane_stride)
+            first: Any = (ctypes.c_double * 1).from_address(address + lane * lane_stride)
             parts.append(as_strided(numpy.frombuffer(first), (count,), (stride,)))
         return numpy.concatenate(parts)
 

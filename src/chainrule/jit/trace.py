@@ -145,8 +145,9 @@ class Recorder:
         from .loops import traced_once
         from .whiles import traced_while
 
-        traced = {"scan": traced_once, "while": traced_while, "cond": traced_cond}[what]
-        return traced(self, *args)
+        traced: dict[str, Callable[..., Any]] = {"scan": traced_once, "while": traced_while}
+        traced["cond"] = traced_cond
+        return traced[what](self, *args)
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.

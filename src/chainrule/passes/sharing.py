@@ -63,8 +63,8 @@ class Sharing(Stretch):
         users = left[codes == Row.USER]
         self.pool[users] = pool[users]
         self.codes, left, right = codes[kept], left[kept], right[kept]
-        self.left = self._placed_where(has_left(self.codes), left)
-        self.right = self._placed_where(has_right(self.codes), right)
+        self.left: Any = self._placed_where(has_left(self.codes), left)
+        self.right: Any = self._placed_where(has_right(self.codes), right)
         self.notes = numpy.array(recording.notes)
         if len(self.notes):
             self.notes = self.notes[kept]

@@ -100,7 +100,7 @@ class Rewriter(Expressions):
             return self._loop(node)
         if self._frame and isinstance(node, EXITS):
             return self._exit(node)
-        made = copy.copy(node)
+        made: Any = copy.copy(node)
         for name, value in ast.iter_fields(node):
             if isinstance(node, ast.Assert) and name == "test":
                 made.test = self._asked(value, "assert", "an exception is raised where it is false")
@@ -147,8 +147,8 @@ class Rewriter(Expressions):
                 found.append(item)
             elif isinstance(value, ast.AST) and hasattr(value, "body"):  # a case
                 case: Any = copy.copy(value)
-                if value.guard is not None:
-                    case.guard = self._asked(value.guard, "case", "it is one of several cases")
+                if case.guard is not None:
+                    case.guard = self._asked(case.guard, "case", "it is one of several cases")
                 case.body = self._aside(case.body)
                 found.append(case)
             else:

@@ -78,7 +78,7 @@ class InCommon:
             if not is_message or self.has(x) or not self.has(x.operands[0]):
                 continue
             needed = {x}
-            before = []
+            before: list[Statement] = []
             for y in reversed(body[: body.index(x)]):
                 can_wait = isinstance(y, Compute) or (isinstance(y, Load) and y.array not in stored)
                 if can_wait and not self.has(y) and y in self._users and self._users[y] <= needed:
