@@ -69,10 +69,6 @@ class Silent:
         """Goes on with the outcome."""
         return outcome
 
-    def form_of(self, function: Any) -> Any:
-        """The function itself."""
-        return function
-
     def takes(self, what: str) -> bool:
         """No: comparisons of arrays are bools."""
         return False

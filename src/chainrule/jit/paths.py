@@ -27,7 +27,7 @@ from chainrule.passes.going_on import going_on
 from chainrule.program.form import Compute, Loop, Program, Statement
 
 from .small import pattern_of_result
-from .trace import Trace
+from .trace import Trace, collector_paused
 
 if TYPE_CHECKING:
     from .arguments import Packed
@@ -128,7 +128,8 @@ class Path:
     def program(self) -> Program:
         """The trace's program without the guards of the prefix."""
         start = time.thread_time()
-        program = going_on(self.trace.program, len(self.prefix))
+        with collector_paused():
+            program = going_on(self.trace.program, len(self.prefix))
         self.seconds += time.thread_time() - start
         return program
 
@@ -153,7 +154,8 @@ class Path:
                     uniform = self._uniform if self._uniform is not None else ()
                     program = self.program
                     start = time.thread_time()
-                    found = Kernel(program, uniform, lanes, reduce, self._shared)
+                    with collector_paused():
+                        found = Kernel(program, uniform, lanes, reduce, self._shared)
                     self.seconds += time.thread_time() - start
                     self._kernels.append((reduce, found))
         return found

@@ -21,7 +21,6 @@ from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
 from chainrule.rewriting.decisions import Changed, Refused
-from chainrule.rewriting.functions import rewritten
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
@@ -116,7 +115,12 @@ class Recorder:
 
     def form_of(self, function: Any) -> Any:
         """What is called in the place of a function of the user's."""
-        return rewritten(function, False) if self._plain.branches.rewrite else function
+        own = str(getattr(function, "__module__", "")).startswith("chainrule.")
+        if own or not self._plain.branches.rewrite:
+            return function
+        from chainrule.rewriting.functions import rewritten  # here, as plain networks do without
+
+        return rewritten(function, False)
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -343,7 +347,7 @@ class Trace:
         self.lanes = False
         self.varied = False
         self._wholes = True
-        with _collector_paused():  # what the run has made is let go before it goes on
+        with collector_paused():  # what the run has made is let go before it goes on
             self._record(forced, captured, PlainSites() if plain is None else plain)
             del self._function, self._make_inputs, self._inputs
 
@@ -493,7 +497,7 @@ class Trace:
         with self._lock:
             if self._program is None:
                 start = time.perf_counter()
-                with _collector_paused():
+                with collector_paused():
                     program = self._recorded.program(self._outputs, self.lanes, self.varied)
                     if self._places:
                         self._program = with_gradients(program, self._places)
@@ -525,8 +529,8 @@ def _derivatives(parents: Sequence[Node], live: int, outputs: list[Any], level: 
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Without the cyclic collector, which would walk a growing graph again and again."""
+def collector_paused() -> Iterator[None]:
+    """Without the cyclic collector, which would walk a growing graph or code again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -22,7 +22,6 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
 from .decisions import FEW, Changed, Decisions, Refused, Site
-from .elsewhere import why_at
 from .exits import Exit
 from .picking import UNBOUND, pick
 from .values import MAKING, is_value, why_not_of
@@ -454,6 +453,8 @@ class Speculation:
         code, instruction = frame.f_code, frame.f_lasti
         decisions = self._decisions
         if not decisions.knows(code, instruction):
+            from .elsewhere import why_at  # here, as most functions have no such guards
+
             why = why_at(frame, asking, decisions.rewrite)
             decisions.note(code, instruction, line_of(frame), why)
 

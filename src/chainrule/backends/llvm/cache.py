@@ -18,7 +18,7 @@ import os
 import secrets
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +44,22 @@ class NotPrivate(PermissionError):
 def is_on() -> bool:
     """Whether there is a cache."""
     return bool(os.environ.get(VARIABLE))
+
+
+def kept(make: Callable[[], Entry], *parts: bytes) -> Entry:
+    """The entry for what some parts determine: where there is none it is made, and put there.
+
+    Raises:
+        NotPrivate: if the directory is not private.
+    """
+    if not is_on():  # a name takes long: all files of the compiler have a say
+        return make()
+    name = name_of(*parts)
+    entry = get(name)
+    if entry is None:
+        entry = make()
+        put(name, entry)
+    return entry
 
 
 def get(name: str) -> Entry | None:

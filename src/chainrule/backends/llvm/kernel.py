@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 
 from chainrule import forking
 from chainrule.debugging import Printed
-from chainrule.passes.distribute import distribute
-from chainrule.passes.jam import jammed
-from chainrule.passes.promote import promoted
-from chainrule.program.form import Program, Slice
+from chainrule.program.form import Loop, Program, Slice
 
 from . import driver
 from .addresses import address_of
 from .callback import EVERY_LANE, Errors, collected_errors, raise_first
-from .contraction import contract
 from .driver import CallFields
 from .layout import BLOCK
 from .loaded import Loaded
@@ -81,14 +77,8 @@ class Kernel:
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none
-        plain = program
-        program = promoted(plain, self.reduce)
-        if lanes:
-            program = jammed(program)
-        elif program is not plain:
-            distribute(program)
-        if program is not plain:
-            contract(program, lanes)
+        if any(isinstance(x, Loop) for x in program.body):
+            program = _with_fast_loops(program, self.reduce, lanes)
         self._n_inputs = program.inputs.size
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target), shared)
@@ -253,6 +243,24 @@ class Kernel:
             loaded.run(loaded.address, call, workspace[0])
         loaded.give_back(workspace)
         return errors
+
+
+def _with_fast_loops(program: Program, reduce: Sequence[bool], lanes: bool) -> Program:
+    """A program with the loops in it made ready for code."""
+    from chainrule.passes.distribute import distribute  # here, as many programs have no loops
+    from chainrule.passes.jam import jammed
+    from chainrule.passes.promote import promoted
+
+    from .contraction import contract
+
+    changed = promoted(program, reduce)
+    if lanes:
+        changed = jammed(changed)
+    elif changed is not program:
+        distribute(changed)
+    if changed is not program:
+        contract(changed, lanes)
+    return changed
 
 
 def reduce_lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -82,12 +82,12 @@ def shared_function(
     Returns:
         its address.
     """
-    key = cache.name_of(b"shared", repr((machine, name, kind)).encode())
-    entry = cache.get(key)
-    if entry is None:
-        entry = {}, [machine.compile(*module) for module in write()]
-        cache.put(key, entry)
-    code = machine.load(entry[1], [name], {})
+
+    def made() -> cache.Entry:
+        return {}, [machine.compile(*module) for module in write()]
+
+    _, objects = cache.kept(made, b"shared", repr((machine, name, kind)).encode())
+    code = machine.load(objects, [name], {})
     _loaded.append(code)
     return code[name]
 

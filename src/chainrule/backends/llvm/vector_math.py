@@ -217,15 +217,14 @@ def _address(name: str, operation: str, width: int, machine: Machine) -> int:
     direct = _library_function(operation, width, machine)
     if direct:
         return direct
-    row = expression(OPERATIONS[operation]) if operation in OPERATIONS else None
-    listing = [] if row is None else row.listing()
-    key = cache.name_of(b"function", repr((machine, operation, width, listing)).encode())
-    entry = cache.get(key)
-    if entry is None:
+
+    def made() -> cache.Entry:
         text, needed = function_text(operation, width, machine)
-        entry = {"needed": needed}, [machine.compile(text, 2)]
-        cache.put(key, entry)
-    description, objects = entry
+        return {"needed": needed}, [machine.compile(text, 2)]
+
+    row = expression(OPERATIONS[operation]) if operation in OPERATIONS else None
+    what = machine, operation, width, [] if row is None else row.listing()
+    description, objects = cache.kept(made, b"function", repr(what).encode())
     imports = callback.imports()
     for other, lanes in description["needed"]:
         imports.update(provide([other], lanes, machine))
