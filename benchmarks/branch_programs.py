@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule import array
 from chainrule.math import atan2, cos, exp, log, sin, sqrt, tan
 
 DT = 1.0 / 252
@@ -134,6 +135,24 @@ def american(spot: Any, strike: Any, vol: Any) -> Any:
     return values[0]
 
 
+def american_in_jax(jax: Any, spot: Any, strike: Any, vol: Any) -> Any:
+    """A loop over steps on arrays of one length; what lies beyond the tree is not read."""
+    jnp: Any = jax.numpy
+    up = jnp.exp(vol * jnp.sqrt(1.0 / STEPS))
+    p = (jnp.exp(0.05 / STEPS) - 1.0 / up) / (up - 1.0 / up)
+    discount = jnp.exp(-0.05 / STEPS)
+    prices = spot * up ** (2.0 * jnp.arange(STEPS + 1) - STEPS)
+
+    def step(carry: Any, _: Any) -> Any:
+        prices, values = carry
+        hold = discount * (p * jnp.roll(values, -1) + (1.0 - p) * values)
+        prices = prices * up
+        return (prices, jnp.maximum(strike - prices, hold)), None
+
+    start = prices, jnp.maximum(strike - prices, 0.0)
+    return jax.lax.scan(step, start, None, STEPS)[0][1][0]
+
+
 def american_by_hand(m: Any, spot: Any, strike: Any, vol: Any) -> Any:
     """The same without branches."""
     up = m.exp(vol * m.sqrt(1.0 / STEPS))
@@ -226,6 +245,13 @@ def softmax_loss(weights: Any, inputs: Any, targets: Any) -> Any:
     return total / len(inputs)
 
 
+def softmax_loss_in_jax(jax: Any, weights: Any, inputs: Any, targets: Any) -> Any:
+    """The same on arrays."""
+    y = inputs @ weights.T
+    z = jax.nn.logsumexp(y, axis=1, keepdims=True)
+    return (targets * (z - y)).sum() / len(inputs)
+
+
 def softmax_loss_by_hand(m: Any, weights: Any, inputs: Any, targets: Any) -> Any:
     """The same without branches."""
 
@@ -274,6 +300,47 @@ def warping(xs: Any, ys: Any) -> Any:
             row.append((x - y) * (x - y) + min(before[j], before[j + 1], row[j]))
         before = row
     return before[-1]
+
+
+def table_in_jax(jax: Any, cell: Any, first: Any, xs: Any, ys: Any, edge: Any) -> Any:
+    """The last entry of a table: a cell is made of x, y, and those before it, above, and left."""
+    jnp: Any = jax.numpy
+
+    def row(before: Any, given: Any) -> Any:
+        x, left = given
+
+        def entry(left: Any, column: Any) -> Any:
+            y, corner, above = column
+            found = cell(x, y, corner, above, left)
+            return found, found
+
+        entries = jax.lax.scan(entry, left, (ys, before[:-1], before[1:]))[1]
+        return jnp.concatenate([left[None], entries]), None
+
+    return jax.lax.scan(row, first, (xs, edge))[0][-1]
+
+
+def warping_in_jax(jax: Any, xs: Any, ys: Any) -> Any:
+    """Two loops, one in the other."""
+    jnp: Any = jax.numpy
+
+    def cell(x: Any, y: Any, corner: Any, above: Any, left: Any) -> Any:
+        return (x - y) * (x - y) + jnp.minimum(jnp.minimum(corner, above), left)
+
+    first = jnp.full(len(ys) + 1, 1e9).at[0].set(0.0)
+    return table_in_jax(jax, cell, first, xs, ys, jnp.full(len(xs), 1e9))
+
+
+def edits_in_jax(jax: Any, insert: Any, remove: Any, scale: Any, xs: Any, ys: Any) -> Any:
+    """Likewise."""
+    jnp: Any = jax.numpy
+
+    def cell(x: Any, y: Any, corner: Any, above: Any, left: Any) -> Any:
+        change = jnp.minimum(scale * jnp.abs(x - y), 2.0)
+        return jnp.minimum(corner + change, jnp.minimum(above + remove, left + insert))
+
+    first = jnp.arange(len(ys) + 1.0) * insert
+    return table_in_jax(jax, cell, first, xs, ys, (jnp.arange(len(xs)) + 1.0) * remove)
 
 
 def warping_by_hand(m: Any, xs: Any, ys: Any) -> Any:
@@ -331,6 +398,25 @@ def cnn(kernel: Any, dense: Any, image: Any) -> Any:
             if largest > 0.0:
                 total = total + dense[i // 2, j // 2] * largest
     return (total - 1.0) ** 2
+
+
+def cnn_amax(kernel: Any, dense: Any, image: Any) -> Any:
+    """The same with NumPy's maximum of a window."""
+    out = array(convolved(kernel, image))
+    total = 0.0
+    for i in range(0, out.shape[0], 2):
+        for j in range(0, out.shape[1], 2):
+            total = total + dense[i // 2, j // 2] * max(np.amax(out[i : i + 2, j : j + 2]), 0.0)
+    return (total - 1.0) ** 2
+
+
+def cnn_in_jax(jax: Any, kernel: Any, dense: Any, image: Any) -> Any:
+    """The same on arrays."""
+    jnp: Any = jax.numpy
+    out = jax.scipy.signal.correlate(image, kernel, mode="valid")
+    rows, columns = dense.shape
+    largest = out.reshape(rows, 2, columns, 2).max((1, 3))
+    return ((dense * jnp.maximum(largest, 0.0)).sum() - 1.0) ** 2
 
 
 def cnn_by_hand(m: Any, kernel: Any, dense: Any, image: Any) -> Any:
@@ -436,6 +522,9 @@ class Program:
         inputs: makes arguments of so many lanes; those that all share come first.
         shared: how many all lanes share.
         by: the arguments by which it is differentiated.
+        in_jax: without branches as one writes it in JAX, which comes first of its arguments; by
+            default the one by hand.
+        steps: how many steps of gradient descent by the first argument a call takes.
     """
 
     branching: Callable[..., Any]
@@ -444,6 +533,8 @@ class Program:
     inputs: Inputs
     shared: int
     by: tuple[int, ...] = field(default=(0, 1, 2))
+    in_jax: Callable[..., Any] | None = None
+    steps: int = 1
 
 
 def _normal(*shape: int) -> Callable[[np.random.Generator, int], Any]:
@@ -461,6 +552,17 @@ def _inputs(*parts: Any) -> Inputs:
 
 def _classes(random: np.random.Generator, lanes: int) -> Any:
     return np.eye(3)[random.integers(0, 3, 40)][None]
+
+
+def _softmax(steps: int) -> Program:
+    inputs = _inputs(_normal(3, 5), _normal(40, 5), _classes)
+    given = softmax_loss, softmax_loss_by_hand, 1, inputs, 0, (0,), softmax_loss_in_jax
+    return Program(*given, steps)
+
+
+def _network(branching: Callable[..., Any]) -> Program:
+    inputs = _inputs(_normal(3, 3), _normal(4, 4), _normal(10, 10))
+    return Program(branching, cnn_by_hand, 64, inputs, 0, (0, 1), cnn_in_jax)
 
 
 PROGRAMS = {
@@ -484,6 +586,7 @@ PROGRAMS = {
         256,
         _inputs(_between(80, 120), _between(80, 120), _between(0.1, 0.4)),
         0,
+        in_jax=american_in_jax,
     ),
     "bouncing ball": Program(
         bounce, bounce_by_hand, 1024, _inputs(_between(1.0, 2.0), _between(0.6, 0.9)), 0, (0, 1)
@@ -496,14 +599,8 @@ PROGRAMS = {
         0,
     ),
     "quickselect": Program(quickselect, quickselect_by_hand, 1024, _inputs(_normal(9)), 0, (0,)),
-    "stable softmax": Program(
-        softmax_loss,
-        softmax_loss_by_hand,
-        1,
-        _inputs(_normal(3, 5), _normal(40, 5), _classes),
-        0,
-        (0,),
-    ),
+    "stable softmax": _softmax(1),
+    "softmax, 200 steps": _softmax(200),
     "Heston": Program(
         heston,
         heston_by_hand,
@@ -513,19 +610,18 @@ PROGRAMS = {
         (0, 1, 2, 3),
     ),
     "time warping": Program(
-        warping, warping_by_hand, 64, _inputs(_normal(20), _normal(20)), 0, (0, 1)
+        warping, warping_by_hand, 64, _inputs(_normal(20), _normal(20)), 0, (0, 1), warping_in_jax
     ),
     "edit distance": Program(
-        edits, edits_by_hand, 64, _inputs(1.0, 1.1, 0.9, _normal(16), _normal(16)), 3
-    ),
-    "CNN": Program(
-        cnn,
-        cnn_by_hand,
+        edits,
+        edits_by_hand,
         64,
-        _inputs(_normal(3, 3), _normal(4, 4), _normal(10, 10)),
-        0,
-        (0, 1),
+        _inputs(1.0, 1.1, 0.9, _normal(16), _normal(16)),
+        3,
+        in_jax=edits_in_jax,
     ),
+    "CNN": _network(cnn),
+    "CNN, amax": _network(cnn_amax),
     "implicit steps": Program(
         implicit,
         implicit_by_hand,

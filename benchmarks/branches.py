@@ -84,9 +84,14 @@ def made(program: Program, way: str) -> tuple[Any, Any]:
     if way == "jax":
         functions = jax_functions()
         jax: Any = import_module("jax")
-        derived = jax.value_and_grad(lambda *x: program.by_hand(functions, *x), program.by)
-        compiled = jax.jit(jax.vmap(derived, axes))
-        return lambda *x: jax.block_until_ready(compiled(*x)), None
+
+        def in_jax(*x: Any) -> Any:
+            if program.in_jax is not None:
+                return program.in_jax(jax, *x)
+            return program.by_hand(functions, *x)
+
+        compiled = jax.jit(jax.vmap(jax.value_and_grad(in_jax, program.by), axes))
+        return lambda *x: jax.block_until_ready(descended(compiled, program.steps)(*x)), None
     functions = plain_functions()
     if way == "branches":
         f = program.branching
@@ -96,7 +101,18 @@ def made(program: Program, way: str) -> tuple[Any, Any]:
             return program.by_hand(functions, *x)
 
     found = cr.compile(cr.vmap(cr.value_and_grad(f, program.by), tuple(axes)))
-    return found, found.stats
+    return descended(found, program.steps), found.stats
+
+
+def descended(derived: Any, steps: int) -> Any:
+    """Value and gradient after some steps of gradient descent by the first argument."""
+
+    def descend(x: Any, *rest: Any) -> Any:
+        for _ in range(steps - 1):
+            x = x - 0.1 * derived(x, *rest)[1][0]
+        return derived(x, *rest)
+
+    return descend if steps > 1 else derived
 
 
 def arguments(program: Program) -> Any:
@@ -112,12 +128,14 @@ def lane(program: Program, args: Any, k: int) -> list[Any]:
 
 def plain_python(program: Program, args: Any, seconds: float) -> dict[str, Any]:
     """The time of the values alone on plain floats, for all lanes."""
-    count, start = 0, time.perf_counter()
-    while count < program.lanes and time.perf_counter() - start < seconds:
+    count, taken = 0, 0.0
+    while count < program.lanes and taken < seconds:
         one = [x.tolist() if np.ndim(x) == 1 else x for x in lane(program, args, count)]
+        start = time.perf_counter()
         program.branching(*one)
+        taken += time.perf_counter() - start
         count += 1
-    return {"call": (time.perf_counter() - start) / count * program.lanes}
+    return {"call": taken / count * program.lanes * program.steps}
 
 
 def difference(program: Program, args: Any, result: Any) -> float:
@@ -126,8 +144,11 @@ def difference(program: Program, args: Any, result: Any) -> float:
     worst = 0.0
     for k in range(min(CHECKED, program.lanes)):
         one = lane(program, args, k)
-        value, gradient = cr.value_and_grad(program.branching, program.by)(*one)
-        pairs = [(values[k], program.branching(*one)), (values[k], value)]
+        derived = cr.value_and_grad(program.branching, program.by)
+        value, gradient = descended(derived, program.steps)(*one)
+        pairs = [(values[k], value)]
+        if program.steps == 1:
+            pairs.append((values[k], program.branching(*one)))
         pairs += [(slope[k], g) for slope, g in zip(slopes, gradient, strict=True)]
         for found, expected in pairs:
             scale = 1.0 + np.max(np.abs(np.asarray(expected, float)))

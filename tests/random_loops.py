@@ -166,7 +166,7 @@ class Source:
         self._say(depth + 1, f"return {given}, {left[leaves]}")
         s, y = self._new("s"), self._new("y")
         reverse = ", reverse=True" if random.random() < 0.4 else ""
-        kept = random.choice(["None", "None", "1", "2", "4", "'binomial'", "('binomial', 2)"])
+        kept = self._checkpoint()
         given = f"{f}, {init}, {xs}{rest}{reverse}, checkpoint={kept}"
         self._say(depth, f"{s}, {y} = lax.scan({given})")
         if kind == "number":
@@ -184,6 +184,12 @@ class Source:
         elif leaves == "two":
             numbers.append(f"(0.2 * {y}[1].sum() - {y}[0][0])")
 
+    def _checkpoint(self) -> str:
+        """What a loop keeps for reverse mode."""
+        return self._random.choice(
+            ["None", "None", "1", "2", "3", "4", "'binomial'", "('binomial', 2)"]
+        )
+
     def _fori(
         self, depth: int, numbers: list[str], arrays: list[tuple[str, int]], deeper: int
     ) -> None:
@@ -197,7 +203,9 @@ class Source:
         known = self._body(depth + 1, [*numbers, c, looked_up], arrays, deeper)
         self._say(depth + 1, f"return 0.5 * ({self._formula(known[-4:], arrays)}) + 0.1 * {c}")
         lower = random.randint(0, 2)
-        self._say(depth, f"{s} = lax.fori_loop({min(lower, upper)}, {upper}, {f}, {first})")
+        kept = self._checkpoint()
+        given = f"{min(lower, upper)}, {upper}, {f}, {first}, checkpoint={kept}"
+        self._say(depth, f"{s} = lax.fori_loop({given})")
         numbers.append(s)
 
     def _while(

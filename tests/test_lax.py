@@ -73,7 +73,7 @@ def by_hand() -> Any:
             ys.append(y)
         return init, _stacked(ys[::-1] if reverse else ys)
 
-    def fori_loop(lower: int, upper: int, f: Any, value: Any) -> Any:
+    def fori_loop(lower: int, upper: int, f: Any, value: Any, checkpoint: Any = None) -> Any:
         for i in range(lower, upper):
             value = f(i, value)
         return value

@@ -73,7 +73,7 @@ class Recorder:
         return False
 
     def form_of(self, function: Any) -> Any:
-        """The function itself."""
+        """Itself."""
         return function
 
     def uses(self, operation: Any) -> None:

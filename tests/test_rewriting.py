@@ -482,7 +482,43 @@ def test_effects_are_those_of_the_side_taken(f: Callable[..., Any]) -> None:
     assert not all(x.both for x in stats.branches) or not stats.branches
 
 
-@pytest.mark.parametrize("f", [divided, keyed, texts, unbound, without_any])
+def kind_of_a_pick(x: Any, y: Any, z: Any) -> Any:
+    n = 0
+    for k in range(4):
+        n = n + (1 if x > k - 2 else 0)
+    return y * (1.0 if isinstance(max(n, 2), int) else 2.0) + z
+
+
+def text_of_a_pick(x: Any, y: Any, z: Any) -> Any:
+    return y * len(f"{1 if x > 0 else 12}") + z
+
+
+def texts_of_numbers(x: Any, y: Any, z: Any) -> Any:
+    n = (1.0 if y > 0 else 12.5), (1 if x > 0 else 20)
+    last = len(str([n[1] + 1]))
+    return y * len("%s and %s" % n) + z * len("{} {}".format(*n)) + last  # noqa: UP031
+
+
+def interleaved(x: Any, y: Any, z: Any) -> Any:
+    seen = []
+
+    def values() -> Any:
+        for v in (x, y, z):
+            seen.append(1)
+            yield v
+
+    def key(v: Any) -> Any:
+        seen.append(2)
+        return -v
+
+    found = max(values(), key=key)
+    return found + min([x, y], key=lambda v: (v > 0, v)) + seen[1] + 4 * seen[2]
+
+
+PICKED = [kind_of_a_pick, text_of_a_pick, texts_of_numbers, interleaved]
+
+
+@pytest.mark.parametrize("f", [divided, keyed, texts, unbound, without_any, *PICKED])
 def test_meaning_is_kept(f: Callable[..., Any]) -> None:
     """Whatever is converted."""
     agrees(f, both=None)
@@ -598,8 +634,16 @@ class Shrinking:
 def several_at_one_place(x: Any, y: Any, z: Any) -> Any:
     shrinking = Shrinking()
     by: Any = lambda scale: lambda v: v * scale if v > 0 else v  # noqa: E731
-    functions: list[Any] = [kept, abs, kept, shrinking, Shrinking(), shrinking.grown]
-    functions += [by(2.0), by(3.0)]
+    functions: list[Any] = [
+        kept,
+        abs,
+        kept,
+        shrinking,
+        Shrinking(),
+        shrinking.grown,
+        by(2.0),
+        by(3.0),
+    ]
     pairs: list[Any] = [kept, max, min, functools.partial(max, 0.25), max]
     for f in [*functions, *functions[::-1]]:
         x = f(x) * 0.5
@@ -620,12 +664,12 @@ def stepped(x: Any) -> Any:
 
 
 def test_what_is_called_changes_with_what_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function that has been called with a guard computes both sides after that."""
+    """A function that has been called with a plain number may compute both sides after that."""
     monkeypatch.setattr(speculation, "FEW", 4)
 
     def f(x: Any, y: Any, z: Any) -> Any:
-        for _ in range(6):
-            y = stepped(x)
+        for k in range(6):
+            y = stepped(1.0 if k == 0 else x)
             x = stepped(x * y) if x < 2.0 else y
         return x + z
 
@@ -655,8 +699,8 @@ def test_tests_may_be_of_any_kind() -> None:
         return x * len(found)
 
     seen: list[Any] = []
-    compiled, x = compile(f), 2.0
-    assert compiled(x) == f(x)
+    compiled: Any = compile(f)
+    assert compiled(2.0) == f(2.0)
     traced, eager = ([repr(x) for x in found] for found in (seen[0], seen[-1]))
     assert traced == eager
 

@@ -26,7 +26,7 @@ from chainrule.passes.domain import Domain, Indices
 from chainrule.passes.flat import flat
 from chainrule.passes.grammar import Grammar
 from chainrule.passes.nest import ROOT
-from chainrule.passes.repeats import named_pairs
+from chainrule.passes.repeats import named_pairs, repetitions
 from chainrule.passes.roll import rolled
 from chainrule.passes.rows import Rows
 from chainrule.program import nests
@@ -628,6 +628,29 @@ def test_named_pairs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found[0] == expected[0]
         assert found[1].tolist() == expected[1].tolist()
         assert found[2].tolist() == expected[2].tolist()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_repetitions(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine and the reference say the same."""
+    random = numpy.random.default_rng(seed)
+    kinds = 1 + seed % 3
+    parts = [
+        numpy.tile(random.integers(0, kinds, random.integers(1, 8)), random.integers(1, 9))
+        for _ in range(random.integers(1, 6))
+    ]
+    tokens = numpy.concatenate(parts).astype(numpy.int32)
+    sizes = random.integers(1, 6, kinds)
+    _, names, back = named_pairs(tokens, 0)
+    m = 1
+    while m <= len(tokens):
+        found = repetitions(tokens, sizes, back, m, 8)
+        with monkeypatch.context() as patch:
+            patch.setattr(repeats, "ENGINE", None)
+            expected = repetitions(tokens, sizes, back, m, 8)
+        assert [x.tolist() for x in found] == [x.tolist() for x in expected]
+        _, names, back = named_pairs(names, m)
+        m *= 2
 
 
 @pytest.mark.usefixtures("rolling")

@@ -281,7 +281,7 @@ def warn_at_users_line(message: str, category: type[Warning]) -> None:
 
 def users_frame() -> FrameType:
     """The frame of the innermost running code outside this package."""
-    frame = sys._getframe()
+    frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return frame

@@ -22,9 +22,7 @@ from chainrule.node import Node
 
 def objects(values: Sequence[Any]) -> Any:
     """An array of numbers and nodes."""
-    array = numpy.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+    return numpy.fromiter(values, dtype=object, count=len(values))
 
 
 # What a ufunc does to elements

@@ -10,6 +10,9 @@ iterations:
 - with c carries at a time, iterations run again up to r times, where n is at most
   binomial(c + r, c): the binomial schedule of Griewank and Walther, "Algorithm 799: revolve", ACM
   Transactions on Mathematical Software 26 (2000), which none with as many carries undercuts.
+
+Compiled, the loop is written as loops one in another, of which all but the innermost keep the
+carries that their iterations begin with, and run them again in the reverse pass.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 from types import CellType, FunctionType
 from typing import Any, Final, TypeAlias
 
@@ -33,6 +36,12 @@ Checkpoint: TypeAlias = "int | str | tuple[str, int] | None"
 BINOMIAL: Final = "binomial"
 REPETITIONS: Final = 3
 """How often an iteration may run again by the binomial schedule, where the carries are not said."""
+LONG: Final = 1 << 19
+"""Compiled loops of so many iterations run again in any case,"""
+USUAL: Final = range(500, 1501)
+"""that many at a time."""
+DEEPEST: Final = 6
+"""So many loops one in another may stand for it in compiled code."""
 
 _REVERSE: Final = frozenset(["grad", "value_and_grad", "jacrev"])
 
@@ -90,6 +99,39 @@ class Plan:
                 break
             places.append(at)
         return places
+
+    def nest(self, length: int) -> tuple[int, ...]:
+        """The same as nested loops: of how many iterations each is, the outermost first.
+
+        All but the innermost keep the carries that their iterations begin with, and run them again.
+        The nest may have less iterations than there are, by less than the outermost runs at a time.
+        """
+        if self.every:
+            return (length // self.every, self.every) if self.every < length else (length,)
+        nests = [(length,), *[_nest(length, depth) for depth in range(2, DEEPEST + 1)]]
+        few = [x for x in nests if sum(x) <= self.carries]
+        return few[0] if few else min(nests, key=sum)
+
+
+def usual_nest(length: int) -> tuple[int, ...]:
+    """The nested loops of a compiled loop for which nothing is said.
+
+    What a very long one keeps does not fit into the cache, and takes longer to write and to read
+    than to compute again.
+    """
+    if length < LONG:
+        return (length,)
+    every = min(USUAL, key=lambda every: (length % every, abs(every - USUAL[len(USUAL) // 2])))
+    return length // every, every
+
+
+def _nest(length: int, depth: int) -> tuple[int, ...]:
+    """Nested loops of about as many iterations each, which leave few over."""
+    size = max(2, round(length ** (1.0 / depth)))
+    inner = [*product(range(max(2, size - 2), size + 3), repeat=min(depth - 1, 3))]
+    nests = [(length // math.prod(x) // size ** (depth - 1 - len(x)), *x) for x in inner]
+    nests = [x + (size,) * (depth - len(x)) for x in nests if x[0] > 1]
+    return min(nests, key=lambda x: sum(x) + length - math.prod(x), default=(length,))
 
 
 def advance(length: int, carries: int) -> int:

@@ -58,6 +58,9 @@ def _handed(tree: Any, place: int | str, copies: list[_Copy]) -> Any:
         return tree
     if isinstance(tree, numpy.ndarray):
         return handed_array(tree)
+    if type(tree) is list and _SIMPLE.issuperset(map(type, tree)):
+        copies.append(_Copy([*tree], [*tree], None, place))
+        return copies[-1].tree
     leaves, structure = trees.leaves_of(tree)
     if structure.is_leaf():  # another object
         return tree
@@ -85,7 +88,7 @@ class _Copy:
     Args:
         tree: the copy.
         leaves: what it holds.
-        structure: how.
+        structure: how; None for a list of these.
         place: which argument it is.
     """
 
@@ -97,6 +100,10 @@ class _Copy:
 
     def check(self, function: str) -> None:
         """Raise TypeError if it is no longer as it was."""
+        if self._structure is None:
+            if len(self.tree) == len(self._leaves) and all(map(is_, self.tree, self._leaves)):
+                return
+            self._structure = trees.leaves_of(self._leaves)[1]
         leaves, structure = trees.leaves_of(self.tree)
         if structure == self._structure and (
             all(map(is_, leaves, self._leaves)) or all(map(_same, leaves, self._leaves))

@@ -235,7 +235,7 @@ def lane_of(array: Any, axis: int, lane: int) -> Any:
     """One lane of an array; a plain number or node if nothing else is left."""
     if array.dtype == object and not isinstance(array, NodeArray):
         array = array.view(NodeArray)
-    found = numpy.take(array, lane, axis=axis)
+    found = array[(*(slice(None),) * (axis % array.ndim), lane)]
     if isinstance(found, numpy.ndarray) and found.ndim:
         return found
     return found.item() if isinstance(found, (numpy.generic, numpy.ndarray)) else found

@@ -68,11 +68,11 @@ def scan(
         length: the number of iterations, where xs does not say it.
         reverse: begin with the last row; what is left stands in the order of xs all the same.
         unroll: as in JAX; here it changes nothing.
-        checkpoint: what reverse mode keeps of a long loop that runs eagerly: each k-th carry for a
-            whole number k, ``"binomial"`` or ``("binomial", carries)`` for the schedule of
-            :mod:`chainrule.checkpointing`, everything for None. The iterations between run again,
-            in first derivatives; those of higher order keep everything. Compiled, a loop keeps a
-            few numbers an iteration in any case.
+        checkpoint: what reverse mode keeps of a long loop: each k-th carry for a whole number k,
+            ``"binomial"`` or ``("binomial", carries)`` for the schedule of
+            :mod:`chainrule.checkpointing`, everything for None. The iterations between run again;
+            eagerly in first derivatives, as those of higher order keep everything. Compiled, a
+            loop of very many iterations runs again for None too.
 
     Returns:
         The last carry, and a tree of arrays.
@@ -103,7 +103,7 @@ def _scanned(
         left.append(step(init, columns.a_row())[1])
         left.rows.clear()
         return init, left.stacked()
-    found = _traced_once("scan", step, init, carry, columns, left, reverse)
+    found = _traced_once("scan", step, init, carry, columns, left, reverse, plan)
     if found is not None:
         return found[0], found[1]
     if plan is not None and can_be_kept() and carry.is_numeric() and columns.is_numeric():
@@ -128,6 +128,7 @@ def fori_loop(
     init_val: Any,
     *,
     unroll: int | bool | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Any:
     """The value after ``for i in range(lower, upper): value = body_fun(i, value)``.
 
@@ -137,6 +138,7 @@ def fori_loop(
         body_fun: from i and the value to the next one.
         init_val: the first value, a tree as in :func:`scan`.
         unroll: as in JAX; here it changes nothing.
+        checkpoint: what reverse mode keeps, as for :func:`scan`.
 
     Raises:
         TypeError: if a bound is no whole number, or the value changes its structure.
@@ -144,20 +146,15 @@ def fori_loop(
     _check_function("fori_loop", body_fun)
     first = whole_number(lower, "fori_loop: the lower bound")
     end = whole_number(upper, "fori_loop: the upper bound")
-    carry = Carry(init_val, "fori_loop")
+
+    def step(value: Any, i: Any) -> tuple[Any, Any]:
+        return called(body_fun, (i, value), {}, "fori_loop: the function"), ()
+
     columns = Columns(numpy.arange(first, max(first, end)), None, "fori_loop")
-    found = _traced_once(
-        "scan",
-        lambda value, i: (called(body_fun, (i, value), {}, "fori_loop: the function"), ()),
-        *(init_val, carry, columns, Stack("fori_loop"), False),
-    )
-    if found is not None:
-        return found[0]
-    value = init_val
-    for i in range(first, end):
-        value = called(body_fun, (i, value), {}, "fori_loop: the function")
-        carry.check(value)
-    return value
+    if not columns.length:
+        Carry(init_val, "fori_loop")
+        return init_val
+    return _scanned("fori_loop", step, init_val, columns, False, checkpoint)[0]
 
 
 @boundary

@@ -683,8 +683,8 @@ def _fill(
         raise unknown_keyword("Node", next(iter(unknown)), ("data", "parents", "name"))
     if isinstance(data, Node):
         raise TypeError("Node takes a number, not a node; to detach one use stop_gradient")
-    number = to_float(data, "Node", "takes a real number")
-    rest = _checked_parents(parents)
+    number = data if type(data) is float else to_float(data, "Node", "takes a real number")
+    rest = None if type(parents) is tuple and not parents else _checked_parents(parents)
     _check_name(name)
     node._number = number
     if rest is not None:
@@ -728,7 +728,11 @@ def _check_name(name: object) -> None:
 
 def level_of(operands: Iterable[object]) -> int:
     """The level of an operation's node: the largest of its operands."""
-    return max((operand._level for operand in operands if isinstance(operand, Node)), default=0)
+    level = 0
+    for operand in operands:  # asked often: without a generator
+        if isinstance(operand, Node) and operand._level > level:
+            level = operand._level
+    return level
 
 
 def _enter_contexts(node: Node, name: str | None) -> None:

@@ -172,6 +172,8 @@ class _Call:
 
     def aux_nodes(self) -> list[Node]:
         """The nodes in the auxiliary data, in order."""
+        if self.aux is None:
+            return []
         held: list[Any] = []
         for leaf in trees.leaves_of(self.aux)[0]:
             held.extend(leaf.ravel().tolist() if _holds_objects(leaf) else [leaf])
@@ -179,6 +181,8 @@ class _Call:
 
     def aux_with(self, closed: Sequence[Any]) -> Any:
         """The auxiliary data with others in the place of its nodes."""
+        if self.aux is None:
+            return None
         remaining = iter(closed)
 
         def close(leaf: Any) -> Any:
@@ -233,6 +237,8 @@ def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
 
 
 def _check_argnums(argnums: Argnums, name: str) -> None:
+    if type(argnums) is int:
+        return
     several = isinstance(argnums, (list, tuple))
     for i in argnums if isinstance(argnums, (list, tuple)) else (argnums,):
         if not isinstance(i, int) or isinstance(i, bool):
@@ -256,8 +262,8 @@ class Gradient(Transformed):
 
     def around(self, function: Callable[..., Any]) -> Gradient:
         """The same transformation of another function."""
-        other = Gradient(function, self.argnums, self.has_aux, self.value)
-        other.name = self.name
+        other = Gradient.__new__(Gradient)
+        other.__dict__.update(self.__dict__, function=function, __wrapped__=function)
         return other
 
     @boundary

@@ -26,6 +26,9 @@ from chainrule.rules import described, to_float
 Shape = tuple[int, ...]
 
 _PLAIN = frozenset([float, Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp])
+_LEAVES = _PLAIN | {numpy.ndarray}
+_RESULTS = _LEAVES | {numpy.float64, int}
+_FLOAT = frozenset([float])
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class Layout:
         """The tree that holds some numbers or nodes, in order."""
         if self is NUMBER:
             return values[0]
-        if len(self.shapes) <= FEW and self is _numbers(len(self.shapes)):
-            return tuple(values)
+        if self._all_numbers:
+            return unflatten(self.structure, values)
         leaves: list[Any] = []
         start = 0
         for shape in self.shapes:
@@ -83,6 +86,11 @@ class Layout:
         for i in self.truths:
             leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
+
+    @forking.computed_once
+    def _all_numbers(self) -> bool:
+        """Whether its leaves are numbers, and none a truth value."""
+        return not self.truths and not any(shape is not None for shape in self.shapes)
 
     @forking.computed_once
     def _runs(self) -> tuple[Any, list[tuple[Any, Shape | None, int]]]:
@@ -146,13 +154,29 @@ NUMBER = Layout(_structure(0.0), (None,))
 
 
 FEW = 16
-"""Tuples of up to so many numbers, as most arguments are, are flattened without a look inside."""
+"""Tuples of up to so many numbers and arrays, as most arguments are, are flattened here."""
 
 
-@functools.cache
-def _numbers(count: int) -> Layout:
-    """The layout of a tuple of so many numbers."""
-    return Layout(_structure((0.0,) * count), (None,) * count)
+@functools.lru_cache(maxsize=1000)
+def _of(kind: Any, shapes: tuple[Shape | None, ...]) -> Layout:
+    """The layout of a list or tuple of numbers and arrays."""
+    return Layout(_structure(kind((0.0,) * len(shapes))), shapes)
+
+
+def _flat_tuple(leaves: tuple[Any, ...]) -> tuple[list[Any], Layout] | None:
+    """A tuple of numbers, nodes and arrays, flat; None for arrays of other than 64-bit floats."""
+    values: list[Any] = []
+    shapes: list[Shape | None] = []
+    for leaf in leaves:
+        if type(leaf) is not numpy.ndarray:
+            values.append(leaf)
+            shapes.append(None)
+        elif leaf.dtype.char == "d":
+            values += leaf.ravel().tolist()
+            shapes.append(leaf.shape)
+        else:
+            return None
+    return values, _of(tuple, tuple(shapes))
 
 
 @dataclass(frozen=True, repr=False)
@@ -186,7 +210,7 @@ def size_of(shape: Shape | None) -> int:
 
 def array_of(values: Sequence[Any], shape: Shape) -> Any:
     """An array of numbers, or a :class:`NodeArray` if some are nodes."""
-    if any(isinstance(value, Node) for value in values):
+    if not _FLOAT.issuperset(map(type, values)) and any(isinstance(x, Node) for x in values):
         array: Any = objects(values).view(NodeArray)
     else:
         array = numpy.array(values, dtype=numpy.float64)
@@ -195,7 +219,7 @@ def array_of(values: Sequence[Any], shape: Shape) -> Any:
 
 def as_arrays_of(tree: Any, original: Any) -> Any:
     """A tree whose arrays of nodes are of the classes that they have in another one like it."""
-    if type(original) in _PLAIN:
+    if type(original) in _LEAVES or _is_plain(original):
         return tree
     arrays = [
         (i, like) for i, like in enumerate(leaves_of(original)[0]) if isinstance(like, NodeArray)
@@ -229,14 +253,23 @@ def flatten(
     """
     if type(tree) in _PLAIN:
         return [tree], NUMBER
-    if type(tree) is tuple and len(tree) <= FEW and _PLAIN.issuperset(map(type, tree)):
-        return list(tree), _numbers(len(tree))
+    if type(tree) is numpy.float64:
+        return [float(tree)], NUMBER
+    if type(tree) is tuple and len(tree) <= FEW and _LEAVES.issuperset(map(type, tree)):
+        flat = _flat_tuple(tree)
+        if flat is not None:
+            return flat
+    if type(tree) is list and len(tree) <= FEW and _is_plain(tree):
+        return list(tree), _of(list, (None,) * len(tree))
     leaves, structure = leaves_of(tree)
     values: list[Any] = []
     shapes: list[Shape | None] = []
     true_or_false = set()
     for leaf in leaves:
-        if truths and is_truth(leaf):
+        if type(leaf) in _PLAIN:
+            values.append(leaf)
+            shapes.append(None)
+        elif truths and is_truth(leaf):
             true_or_false.add(len(shapes))
             array = numpy.asarray(leaf)
             shapes.append(array.shape if isinstance(leaf, numpy.ndarray) else None)
@@ -257,6 +290,11 @@ def flatten(
     return values, Layout(structure, tuple(shapes), frozenset(true_or_false))
 
 
+def _is_plain(tree: Any) -> bool:
+    """Whether it is a list or tuple of numbers and nodes."""
+    return (type(tree) is tuple or type(tree) is list) and _PLAIN.issuperset(map(type, tree))
+
+
 def is_truth(leaf: object) -> bool:
     """Whether it is a truth value, a comparison in a trace, or an array of these."""
     if isinstance(leaf, numpy.ndarray):
@@ -274,7 +312,7 @@ def _elements(array: Any, what: str, advice: str) -> list[Any]:
     array = array.view(numpy.ndarray)  # a matrix does not become flat
     kind = array.dtype.kind
     if kind in "fiu":
-        elements: list[Any] = array.astype(numpy.float64).ravel().tolist()
+        elements: list[Any] = array.astype(numpy.float64, copy=False).ravel().tolist()
         return elements
     if kind == "O":
         elements = array.ravel().tolist()
@@ -293,6 +331,12 @@ def _elements(array: Any, what: str, advice: str) -> list[Any]:
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
     """The tree of a structure with some leaves."""
     return optree.tree_unflatten(structure, list(leaves))
+
+
+def is_plain(tree: Any) -> bool:
+    """Whether it is made of numbers, nodes, arrays, tuples and lists alone."""
+    kind = type(tree)
+    return kind in _RESULTS or ((kind is tuple or kind is list) and all(map(is_plain, tree)))
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:

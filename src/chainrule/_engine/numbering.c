@@ -96,8 +96,8 @@ static int32_t *entry_for(const Numbering *n, Py_ssize_t i) {
     return &n->table[place];
 }
 
-static int grow_table(Numbering *n) {
-    size_t size = n->size == 0 ? 1024 : 2 * n->size, old_size = n->size;
+static int grow_table(Numbering *n, size_t size) {
+    size_t old_size = n->size;
     int32_t *old = n->table, *table = PyMem_Calloc(size, sizeof *table);
     if (table == NULL) return PyErr_NoMemory(), -1;
     n->table = table;
@@ -154,7 +154,7 @@ static int number_row(Numbering *n, int32_t i) {
         if (operation >= MARKS && code != USER) return 0;
         if (constants) return (row->value = folded(n, code, &given)) == FAILED ? -1 : 0;
     }
-    if (2 * (n->used + 1) > n->size && grow_table(n) < 0) return -1;
+    if (2 * (n->used + 1) > n->size && grow_table(n, n->size == 0 ? 1024 : 2 * n->size) < 0) return -1;
     int32_t *entry = entry_for(n, i);
     if (*entry != 0) {
         row->value = *entry - 1;
@@ -228,7 +228,9 @@ static PyObject *comes_of_loops(PyObject *self, PyObject *number) {
 static PyObject *values(PyObject *self, PyObject *most) {
     Numbering *n = (Numbering *)self;
     Py_ssize_t wanted = PyLong_AsSsize_t(most);
-    if (PyErr_Occurred() || number_rows(n, wanted) < 0) return NULL;
+    size_t size = 1024;
+    while (size < 2 * (size_t)(wanted > 0 ? wanted + 1 : 1)) size *= 2;
+    if (PyErr_Occurred() || (size > n->size && grow_table(n, size) < 0) || number_rows(n, wanted) < 0) return NULL;
     if (n->firsts > wanted) Py_RETURN_NONE;
     PyObject *result = PyBytes_FromStringAndSize(NULL, n->count * (Py_ssize_t)sizeof(int32_t));
     for (Py_ssize_t i = 0; result != NULL && i < n->count; i++)

@@ -1,4 +1,4 @@
-/* Where pairs of numbers in a sequence have stood before: what periods of repetitions are found by. */
+/* Where pairs of numbers in a sequence have stood before, and the repetitions found by that. */
 #include "engine.h"
 
 typedef struct {
@@ -64,7 +64,50 @@ static PyObject *named_pairs(PyObject *module, PyObject *args) {
     return table == NULL ? NULL : PyLong_FromLong(count);
 }
 
+/* repetitions(tokens, sizes, back, m, worth) -> int64 triples in bytes: start, length, period. Tokens and back are
+   int32, sizes int64. */
+static PyObject *repetitions(PyObject *module, PyObject *args) {
+    Py_buffer tokens, sizes, back;
+    Py_ssize_t m, worth, count = 0, room = 64;
+    if (!PyArg_ParseTuple(args, "y*y*y*nn:repetitions", &tokens, &sizes, &back, &m, &worth)) return NULL;
+    const int32_t *token = tokens.buf, *distance = back.buf;
+    const int64_t *size_of = sizes.buf;
+    Py_ssize_t n = back.len / 4;
+    bool fits = tokens.len / 4 >= n + m - 1;
+    for (Py_ssize_t i = 0; fits && i < tokens.len / 4; i++) fits = token[i] >= 0 && token[i] < sizes.len / 8;
+    int64_t(*found)[3] = PyMem_Malloc((size_t)room * sizeof *found);
+    if (found == NULL) PyErr_NoMemory();
+    for (Py_ssize_t start = 0, end; fits && found != NULL && start < n; start = end) {
+        Py_ssize_t period = distance[start], size = 0;
+        for (end = start + 1; end < n && distance[end] == period;) end++;
+        Py_ssize_t first = start - period, length = end + m - 1 - first;
+        if (period < m || period >= 2 * m || first < 0 || length < 2 * period) continue;
+        for (Py_ssize_t i = 0; i < period && 2 * size < worth; i++) size += size_of[token[first + i]];
+        if (2 * size < worth && (length / period - 1) * size < worth) continue;
+        if (count == room) {
+            void *larger = PyMem_Realloc(found, (size_t)(room *= 2) * sizeof *found);
+            if (larger == NULL) {
+                PyMem_Free(found);
+                PyErr_NoMemory();
+            }
+            if ((found = larger) == NULL) break;
+        }
+        found[count][0] = first;
+        found[count][1] = length;
+        found[count++][2] = period;
+    }
+    PyObject *result = NULL;
+    if (!fits) PyErr_SetString(PyExc_ValueError, "repetitions: arrays of other lengths, or no token");
+    else if (found != NULL) result = PyBytes_FromStringAndSize((char *)found, count * (Py_ssize_t)sizeof *found);
+    PyMem_Free(found);
+    PyBuffer_Release(&tokens);
+    PyBuffer_Release(&sizes);
+    PyBuffer_Release(&back);
+    return result;
+}
+
 static PyMethodDef METHODS[] = {
+    {"repetitions", repetitions, METH_VARARGS, NULL},
     {"named_pairs", named_pairs, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -48,10 +49,10 @@ def _generators(function: Any) -> list[Any]:
     """The generators that a function refers to."""
     found: list[Any] = []
     seen: dict[int, Any] = {}
-    todo = [function]
+    todo = deque([function])
     while todo and len(seen) < MAX_OBJECTS:
-        holder = todo.pop(0)
-        if id(holder) in seen or is_atom(holder) or type(holder) is Node:
+        holder = todo.popleft()
+        if type(holder) is Node or id(holder) in seen or is_atom(holder):
             continue
         seen[id(holder)] = holder
         if _state_of(holder) is not None:

@@ -208,10 +208,6 @@ def checked(result: Node, bound: int) -> IndexNode:
     return IndexNode.of(result, bound)
 
 
-_PLAIN: Final = frozenset([int, slice])
-"""Types of keys that hold no index."""
-
-
 class OutsideTableError(IndexError):
     """An index is outside of what it looks up.
 
@@ -245,7 +241,10 @@ class TracedArray(NodeArray):
         if type(key) is int:
             return _element(self, key)
         keys = key if type(key) is tuple else (key,)
-        if _PLAIN.issuperset(map(type, keys)):
+        for k in keys:  # asked so often that it is written out
+            if type(k) is not int and type(k) is not slice:
+                break
+        else:
             return _element(self, key)
         if any(map(conditions.hold, keys)):
             keys = tuple(map(conditions.plain, keys))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -15,13 +15,11 @@ from chainrule.backends.llvm.pool import empty
 from chainrule.debugging import printing_at_the_end
 
 from .arguments import Packed
+from .eager_lanes import EagerLanes
 from .paths import Path, Paths, Prefix
 
 TOGETHER = 1024
 """Lanes whose results are kept before they are put into arrays."""
-
-Eager = Callable[[Sequence[Any], int], Sequence[float]]
-"""Gives the outputs for a lane of some leaves of arguments by running the function itself."""
 
 
 class LaneCall:
@@ -34,7 +32,8 @@ class LaneCall:
         shapes: of the arrays for the outputs that are not added up, at one lane: one for each
             leaf of the result.
         threads: how many to use.
-        eager: computes few lanes that go a path of their own; by default each path is recorded.
+        eager: runs the function itself for few lanes that go a path of their own; by default each
+            path is recorded.
 
     Attributes:
         arrays: these arrays, the lanes along their first axis.
@@ -47,7 +46,7 @@ class LaneCall:
         lanes: int,
         shapes: Sequence[trees.Shape],
         threads: int,
-        eager: Eager | None = None,
+        eager: EagerLanes | None = None,
     ) -> None:
         self.arrays = [empty((lanes, *shape)) for shape in shapes]
         self._paths = paths
@@ -147,8 +146,7 @@ class LaneCall:
             with printing_at_the_end(self._paths.refused):
                 for first in range(0, len(lanes), TOGETHER):
                     some = lanes[first : first + TOGETHER]
-                    rows = [self._eager(self._packed.values, lane) for lane in some.tolist()]
-                    self._fill(some, numpy.array(rows))
+                    self._fill(some, numpy.array(self._eager.outputs(self._packed.values, some)))
         except Exception:
             if self._paths.refused:
                 raise

@@ -17,6 +17,7 @@ import numpy
 
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
+from chainrule.checkpointing import Plan, usual_nest
 from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
@@ -42,6 +43,7 @@ def traced_once(
     columns: Columns,
     left: Stack,
     reverse: bool,
+    plan: Plan | None = None,
 ) -> tuple[Any, Any] | None:
     """The last carry and what the iterations leave, of a loop that becomes one of the recording.
 
@@ -53,6 +55,7 @@ def traced_once(
         columns: what is read.
         left: for what is left.
         reverse: whether the rows are read from the last to the first.
+        plan: which carries reverse mode keeps; None for the usual ones.
 
     Returns:
         None where it must be a plain loop.
@@ -64,7 +67,7 @@ def traced_once(
     if trips < LEAST or not carry.is_numeric() or not columns.is_numeric():
         return None
     initial = flattened(leaves_of(init)[0])
-    iteration = Iteration(recorder, trips, initial)
+    iteration = Iteration(recorder, trips, initial, plan)
     row = [iteration.column(values) for values in columns.columns(reverse)]
     state, y = body(like(init, iteration.carries), _like_rows(columns, row))
     after = flattened(carry.check(state))
@@ -85,18 +88,22 @@ class Iteration:
         recorder: of the trace.
         trips: the iterations of the loop.
         initial: numbers and nodes, the first carries.
+        plan: which carries reverse mode keeps; None for the usual ones.
 
     Attributes:
         carries: nodes that stand for those of any iteration.
     """
 
-    def __init__(self, recorder: Recorder, trips: int, initial: Sequence[Any]) -> None:
+    def __init__(
+        self, recorder: Recorder, trips: int, initial: Sequence[Any], plan: Plan | None = None
+    ) -> None:
         self._recorder = recorder
         self._recorded = recorded = recorder.recorded
         self._trips = trips
         self._guards, self._printed = len(recorded.guards), recorder.printed
         self._around = [x for x in initial if isinstance(x, Node)]
-        self._loop = LoopOf(trips, [])
+        nest = usual_nest(trips) if plan is None else plan.nest(trips)
+        self._loop = LoopOf(trips, nest if initial else (trips,))
         self._number = len(recorded.loops)
         recorded.loops.append(self._loop)
         begins = recorded.record_all(initial)

@@ -73,6 +73,10 @@ class Outcomes:
 
     def decided(self, condition: Value) -> bool | None:
         """The outcome of a condition, None if it may come out either way."""
+        if isinstance(condition, int) and condition not in self._known:
+            code, a, b = self._row(condition)
+            if code in HOLDS:  # nearly always
+                return self._comes_out(condition, self._compared(code, a, b))
         found_of: dict[int, bool | None] = {}
         pending = [condition]
         found: bool | None = None

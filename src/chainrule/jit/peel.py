@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +28,9 @@ def peeled(
         return function, None, []
     point = inner.function
     for transformed in reversed(outer):
-        point = transformed.around(point)
+        around = copy.copy(transformed)
+        around.function = point
+        point = functools.update_wrapper(around, point, updated=())
     return point, inner, outer
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from chainrule import trees
+from chainrule import forking, trees
 from chainrule.backends.llvm.threads import thread_count
 from chainrule.debugging import printing_at_the_end
 from chainrule.engine import ENGINE
-from chainrule.lanes import lane_of
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
 from chainrule.sparse import refuse_stacking, taken_apart
@@ -22,12 +21,13 @@ from chainrule.transforms import Gradient, Jacobian, handed_to
 
 from .arguments import Arguments, Packed, as_computed
 from .captures import Watch
+from .eager_lanes import EagerLanes
 from .indices import OutsideTableError
 from .lane_call import LaneCall, sums_of_one_path
 from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
-from .statics import State
+from .statics import EXACT, State
 from .trace import Restart, Trace
 from .traced_function import TracedFunction
 
@@ -84,9 +84,10 @@ class Plan(TracedFunction):
         """Run the function on nodes, and watch what it has used from outside."""
         values = zip(self.leaves, packed.values, strict=True)
         static = [value for leaf, value in values if leaf.kind == "static"]
-        before = [(State(value), State(value, cached=False)) for value in static]
+        objects = [value for value in static if type(value) not in EXACT]
+        before = [(State(value), State(value, cached=False)) for value in objects]
         trace = super().record(paths, packed, lane, prefix)
-        for value, (whole, state) in zip(static, before, strict=True):
+        for value, (whole, state) in zip(objects, before, strict=True):
             now = State(value)
             traced = now.holds_traced() and not whole.holds_traced()
             if traced or (now != whole and State(value, cached=False) != state):
@@ -113,7 +114,12 @@ class Plan(TracedFunction):
     def at_point(self, arguments: Any) -> Any:
         """The function itself, at one lane."""
         args, kwargs = arguments
-        result = handed_to(self.owner.point, args, kwargs, self.owner.label)
+        return self._in_parts(handed_to(self.owner.point, args, kwargs, self.owner.label))
+
+    def _in_parts(self, result: Any) -> Any:
+        """A result with its sparse matrices taken apart."""
+        if trees.is_plain(result):
+            return result
         if self.lanes:
             refuse_stacking(result)
         return taken_apart(result)
@@ -191,7 +197,9 @@ class Plan(TracedFunction):
             start = time.thread_time()
             try:
                 with printing_at_the_end(paths.refused):
-                    numbers, layout = self._run_eagerly(packed.values, 0)
+                    point = [*map(as_computed, self.leaves, packed.values)]
+                    result = self.at_point(trees.unflatten(self.structure, point))
+                    numbers, layout = self._flattened(result)
             except Exception:  # Python's numbers refuse what machine code computes, 1.0 / 0.0 say
                 if paths.refused:
                     raise
@@ -239,7 +247,7 @@ class Plan(TracedFunction):
         if not result.kept:  # all is added up
             sums = sums_of_one_path(paths, packed.places, (), lanes, result.added, self.threads)
         if sums is None:
-            eager = None if nodes else self._eager_outputs
+            eager = None if nodes else self._eager_lanes
             call = LaneCall(paths, packed, lanes, result.kept, self.threads, eager)
             sums, arrays = call.run(result.added), call.arrays
         vmap = self.owner.vmap
@@ -249,19 +257,18 @@ class Plan(TracedFunction):
         as_nodes = functools.partial(self._as_nodes, nodes=nodes) if nodes else None
         return result.assembled(sums, arrays, as_nodes)
 
-    def _eager_outputs(self, values: Sequence[Any], lane: int) -> list[float]:
-        """The outputs for a lane of a call's leaves, by running the function."""
-        outputs, layout = self._run_eagerly(values, lane)
-        self._check_layout(layout)
-        return outputs
+    @forking.computed_once
+    def _eager_lanes(self) -> EagerLanes:
+        return EagerLanes(self, [len(axes) for axes in self._form.by_argument])
 
-    def _run_eagerly(self, values: Sequence[Any], lane: int) -> tuple[list[float], trees.Layout]:
-        """The outputs at a lane, if there are lanes, and their layout, by running the function."""
-        point = []
-        for leaf, value in zip(self.leaves, values, strict=True):
-            at_lane = value if leaf.axis is None else lane_of(value, leaf.axis, lane)
-            point.append(as_computed(leaf, at_lane))
-        result = self.at_point(trees.unflatten(self.structure, point))
+    def numbers_of(self, result: Any) -> list[float]:
+        """The numbers of the function's result at a lane, as those of other lanes."""
+        numbers, layout = self._flattened(self._in_parts(result))
+        self._check_layout(layout)
+        return numbers
+
+    def _flattened(self, result: Any) -> tuple[list[float], trees.Layout]:
+        """The numbers of the function's result, and its layout."""
         outputs, layout = trees.flatten(result, "compile: the function's result", truths=True)
         return [y._number if isinstance(y, Node) else y for y in outputs], layout
 

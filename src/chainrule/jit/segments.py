@@ -81,7 +81,7 @@ class RecordedLinearization:
         self._level = level
         self._found = numbers
         self._segment = recorded.segment(began, inputs, outputs)
-        self._around = [other for other in PROGRESS.names if other != level]
+        self._around = PROGRESS.names.keys() - {level}
         self._nodes: Linearization | None = None
         self._is_closed = False
         self._waiting: list[Node] = []  # results that stand for nodes of the level
@@ -169,7 +169,7 @@ class RecordedLinearization:
         if any(symmetric or loop.mixes for loop in self._recorded.loops):
             raise Unrolled
         found = self._of_gradient(symmetric) or self._numbers.sparse_entries(symmetric)
-        apart = any(level not in PROGRESS.names for level in self._around)
+        apart = not PROGRESS.names.keys() >= self._around
         if not apart and not self._is_followed():
             period = found.period(MOST_COLOURS)
             entries = (
@@ -268,8 +268,8 @@ class RecordedLinearization:
 
     def _is_followed(self) -> bool:
         """Whether another transformation is open inside the trace, which may follow results."""
-        trace = PROGRESS.recorded_level
-        return any(level > trace and level != self._level for level in PROGRESS.names)
+        others = PROGRESS.names.keys() - {self._level}
+        return max(others, default=0) > PROGRESS.recorded_level
 
     def _has_values(self) -> bool:
         """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
@@ -285,8 +285,7 @@ class RecordedLinearization:
         return self._nodes
 
     def _derived(self, forward: bool, given: Sequence[Any]) -> list[Any]:
-        open_ = PROGRESS.names
-        if any(level not in open_ for level in self._around):  # the segment is part of another one
+        if not PROGRESS.names.keys() >= self._around:  # the segment is part of another one
             _refuse_look_ups(self._recorded)
             return _passed(self._of_nodes(), forward, given)
         trace = PROGRESS.recorded_level

@@ -151,7 +151,7 @@ class TracedFunction:
         """Raise TypeError if lanes give different results."""
         if self.layout is None:
             self.layout = layout  # of all lanes; single points may have others
-        elif self.lanes and layout != self.layout:
+        elif layout is not self.layout and self.lanes and layout != self.layout:
             raise TypeError(
                 f"{self!r}: the result must have one structure and shape in all lanes,"
                 f" whatever branch they take; it was {self.layout}, and is {layout} on"

@@ -85,6 +85,12 @@ class Changes:
         self.flags = flags
         self.first = first
 
+    @property
+    def arrays(self) -> list[Array]:
+        """What passes write to."""
+        flags = self.flags
+        return [self.array] if flags is None or flags.kind == CONSTANT else [self.array, flags]
+
     def load(self, builder: Builder, index: Index, always: bool, by: ByValue = None) -> Message:
         """The change of an element."""
         value = _read(builder, self.array, nests.added(self.first, index), by)
@@ -281,6 +287,10 @@ class Derivative:
                 self.iterations[loop] = Index(0, ((new, 1),))
             else:
                 self.iterations[loop] = nests.added(trips.plus(-1), Index(0, ((new, -1),)))
+            if loop.checkpoints and not self.ends.forward:
+                self.primal.run_again(loop)
             yield new
+            handed = [self._changes[x] for x in loop.checkpoints if x in self._changes]
+            new.checkpoints = [y for x in handed for y in x.arrays]
         del self.iterations[loop]
-        self.primal.left()
+        self.primal.left(loop)

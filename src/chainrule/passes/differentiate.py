@@ -116,6 +116,7 @@ def _opened(
             x.replace(values)
             if isinstance(x, Loop):
                 x.body = _opened(x.body, arrays, numbers, values)
+                x.checkpoints = [arrays.get(y, y) for y in x.checkpoints]
             elif isinstance(x, (*READS, *WRITES)) and x.array in arrays:
                 x = accessing(x, arrays[x.array])
             found.append(x)

@@ -14,6 +14,9 @@ from chainrule.forking import computed_once
 from chainrule.program.form import Index, Loop, Table
 from chainrule.program.nests import Numbers
 
+_FEW = 256
+"""Numbers that are looked at before all are."""
+
 
 class Affine(NamedTuple):
     """offset + the sum of strides times iterations, the outermost loop's first."""
@@ -54,12 +57,13 @@ class Domain:
         each = trips.min(initial=0) if not len(trips) else trips.min()
         longest = int(trips.max(initial=0))
         if each == longest:
-            self.up = numpy.repeat(numpy.arange(parent.count), longest)
+            times: Numbers | int = longest  # sooner repeated
             last = numpy.tile(numpy.arange(longest), parent.count)
         else:
-            self.up = numpy.repeat(numpy.arange(parent.count), trips)
-            last = numpy.arange(self.count) - (ends - trips)[self.up]
-        self.iterations = [x[self.up] for x in parent.iterations] + [last]
+            times = trips
+            last = numpy.arange(self.count) - numpy.repeat(ends - trips, trips)
+        self.up = numpy.repeat(numpy.arange(parent.count), times)
+        self.iterations = [numpy.repeat(x, times) for x in parent.iterations] + [last]
         regular = parent.shape is not None and each == longest
         self.shape = (*parent.shape, longest) if regular else None  # type: ignore[misc]
         self.longest = (*parent.longest, longest)
@@ -133,7 +137,9 @@ class Domain:
         """
         return self._fitted(numbers, places, (0,) * len(self.chain))
 
-    def guess(self, numbers: Numbers, places: Numbers, prefer: tuple[int, ...]) -> Affine | None:
+    def guess(
+        self, numbers: Numbers, places: Numbers | None, prefer: tuple[int, ...]
+    ) -> Affine | None:
         """As ``affine`` for some instances; a stride that they do not tell is the preferred one."""
         found = self._fitted(numbers, places, prefer)
         return found or self._fitted(numbers, places, (0,) * len(self.chain))
@@ -141,36 +147,42 @@ class Domain:
     def _fitted(
         self, numbers: Numbers, places: Numbers | None, prefer: tuple[int, ...]
     ) -> Affine | None:
-        strides = [*prefer]
         if not len(numbers):
             return Affine(0, prefer)
+        strides = [*prefer]
+
+        def change(loop: int, a: int, b: int) -> int:
+            if places is not None:
+                a, b = int(places[a]), int(places[b])
+            return int(self.iterations[loop][b]) - int(self.iterations[loop][a])
+
         steps = self._steps if places is None else self._steps_among(places)
-        some = slice(None) if places is None else places
-        rest = numbers
-        for loop, step in enumerate(steps):
-            if step is None and prefer[loop]:
-                rest = rest - prefer[loop] * self.iterations[loop][some]
-        for loop in reversed(range(len(steps))):
-            step = steps[loop]
+        for loop, step in reversed([*enumerate(steps)]):
             if step is None:
                 continue
-            iterations = self.iterations[loop][some]
-            a, b = step
-            apart = int(iterations[b]) - int(iterations[a])
-            strides[loop], left = divmod(int(rest[b]) - int(rest[a]), apart)
+            strides[loop] = 0
+            rest = int(numbers[step[1]]) - int(numbers[step[0]])
+            rest -= sum([x * change(i, *step) for i, x in enumerate(strides) if x])
+            strides[loop], left = divmod(rest, change(loop, *step))
             if left:
                 return None
-            if strides[loop]:
-                rest = rest - strides[loop] * iterations
-        offset = int(rest[0])
-        return Affine(offset, tuple(strides)) if (rest == offset).all() else None
+        found = Affine(0, tuple(strides))
+        some = slice(_FEW) if places is None else places[:_FEW]
+        for given, where in ((numbers[:_FEW], some), (numbers, places)):
+            values = self.values(found._replace(offset=0), where)
+            found = found._replace(offset=int(given[0]) - int(values[0]))
+            values += found.offset
+            if (given != values).any():  # most that are not affine show it soon
+                return None
+        return found
 
-    def values(self, affine: Affine) -> Numbers:
-        """An affine function for all instances."""
-        result = numpy.full(self.count, affine.offset, dtype=numpy.int64)
+    def values(self, affine: Affine, places: Numbers | slice | None = None) -> Numbers:
+        """An affine function for all instances, or those in some places."""
+        some = slice(None) if places is None else places
+        result = numpy.full(len(self.instances[some]), affine.offset, dtype=numpy.int64)
         for stride, iterations in zip(affine.strides, self.iterations, strict=True):
             if stride:
-                result += stride * iterations
+                result += iterations[some] if stride == 1 else stride * iterations[some]
         return result
 
 

@@ -119,7 +119,8 @@ def _fused(items: list[_Item], before: int, place: int, around: Path) -> bool:
     first, second = items[before], items[place]
     assert isinstance(first.statement, Loop)
     assert isinstance(second.statement, Loop)
-    if not _run_alike(first.statement, second.statement, around):
+    marked = bool(first.statement.checkpoints), bool(second.statement.checkpoints)
+    if marked[0] != marked[1] or not _run_alike(first.statement, second.statement, around):
         return False
     moving = _moving(items, before, place)
     if moving is None or not _fits(first.statement, second.statement, around):
@@ -155,7 +156,10 @@ def _run_alike(first: Loop, second: Loop, around: Path) -> bool:
 
 
 def _fits(first: Loop, second: Loop, around: Path) -> bool:
-    """Whether the second loop never reads ahead of the first, and sometimes close behind it."""
+    """Whether the second loop never reads ahead of the first, and sometimes close behind it.
+
+    Where iterations run again, it reads checkpoints of those before, and else of the same one.
+    """
     trips = nests.numbers(first.trips, around)
     width = int(trips.max(initial=0)) + 1
     clock = nests.scaled(nests.instance(around), width)
@@ -173,11 +177,15 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
             places = nests.numbers(x.index, path)
             last[x.array][places] = numpy.maximum(last[x.array][places], times)  # times ascend
     is_near = False
+    handed = {*first.checkpoints, *second.checkpoints}
     for x, path in paths(second.body, (*around, second)):
         if isinstance(x, (Load, Store)) and x.array in last:  # sums keep the order of their terms
             times = nests.numbers(nests.added(clock, Index(0, ((second, 1),))), path)
             stored = last[x.array][nests.numbers(x.index, path)]
             if (stored > times).any():
+                return False
+            behind = (stored >= 0) & (stored < times)
+            if first.checkpoints and (behind if x.array not in handed else stored == times).any():
                 return False
             near = (stored >= 0) & (times - stored <= NEAR)
             is_near |= isinstance(x, Load) and bool(near.any())
@@ -198,3 +206,4 @@ def _join(first: Loop, second: Loop) -> None:
         elif isinstance(x, Loop):
             x.trips = substituted(x.trips, replaced)
     first.body.extend(second.body)
+    first.checkpoints.extend(second.checkpoints)

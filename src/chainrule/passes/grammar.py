@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from chainrule.program.nests import Numbers, distinct
 
-from .repeats import Ints, named_pairs
+from .repeats import Ints, named_pairs, repetitions
 
 WORTH = 8
 """A loop is made where it saves as many rows, or its body has half as many."""
@@ -62,10 +62,9 @@ class Grammar:
         self._brackets = brackets
         self._tokens_of: dict[tuple[int, ...], int] = {}
         self._known: dict[tuple[int, ...], list[tuple[int, ...]]] = {}  # bodies by sorted tokens
-        self._firsts: list[Numbers] = []  # of loops: where their items begin in the children
-        self._lengths: list[Numbers] = []  # of loops: how many items
-        self._children: list[Numbers] = []
-        self._n_loops = self._n_children = 0
+        self._firsts = _Growing()  # of loops: where their items begin in the children
+        self._lengths = _Growing()  # of loops: how many items
+        self._children = _Growing()
         self._loose = loose.tolist()[: self._first_loop]
         self._loose_of: dict[tuple[int, ...], int] = {}
         while self._reduce_once():
@@ -78,10 +77,7 @@ class Grammar:
 
     def contents(self) -> tuple[Numbers, Numbers, Numbers]:
         """Where each loop's items begin among those of all loops, how many there are, and all."""
-        return tuple(  # type: ignore[return-value]
-            numpy.concatenate([*parts, numpy.zeros(0, dtype=numpy.int64)])
-            for parts in (self._firsts, self._lengths, self._children)
-        )
+        return self._firsts.numbers, self._lengths.numbers, self._children.numbers
 
     # The search
 
@@ -103,16 +99,10 @@ class Grammar:
             back: how far back the same m items stood last.
             m: a power of two.
         """
-        starts, lengths, periods = _runs(back, m)
+        sizes = numpy.asarray(self.sizes)
+        starts, lengths, periods = repetitions(self.tokens, sizes, back, m, WORTH)
         if not len(starts):
             return False
-        if not self.bodies:
-            size = periods  # no loops yet
-        else:
-            before = numpy.append(0, numpy.cumsum(numpy.asarray(self.sizes)[self.tokens]))
-            size = before[starts + periods] - before[starts]
-        worth = ((lengths // periods - 1) * size >= WORTH) | (2 * size >= WORTH)
-        starts, lengths, periods = starts[worth], lengths[worth], periods[worth]
         found = []
         taken = _without_overlaps(starts, lengths, periods)
         starts, lengths, periods = starts[taken], lengths[taken], periods[taken]
@@ -256,8 +246,8 @@ class Grammar:
     def _replace(self, starts: Numbers, lengths: Numbers, tokens: Numbers) -> None:
         """Let stretches of items become loops; they do not overlap and are in order."""
         marks = numpy.zeros(len(self.tokens) + 1, dtype=numpy.int8)
-        numpy.add.at(marks, starts, 1)
-        numpy.add.at(marks, starts + lengths, -1)
+        marks[starts] += 1
+        marks[starts + lengths] -= 1
         inside = numpy.cumsum(marks[:-1], dtype=numpy.int8).astype(bool)
         numbers = self._loops(self.items[inside], lengths)
         kept = ~inside
@@ -273,41 +263,35 @@ class Grammar:
 
     def _loops(self, children: Numbers, lengths: Numbers) -> Numbers:
         """Items for loops over items that stand one loop's after another's."""
-        self._children.append(children)
-        self._lengths.append(lengths)
-        self._firsts.append(self._n_children + numpy.cumsum(lengths) - lengths)
-        numbers = self.length + self._n_loops + numpy.arange(len(lengths))
-        self._n_loops += len(lengths)
-        self._n_children += len(children)
+        numbers = self.length + len(self._firsts.numbers) + numpy.arange(len(lengths))
+        self._firsts.extend(len(self._children.numbers) + numpy.cumsum(lengths) - lengths)
+        self._lengths.extend(lengths)
+        self._children.extend(children)
         return numbers
 
     def _merge(self) -> None:
         """Let loops with the same body that follow one another be one."""
         tokens = self.tokens
-        same = (tokens[1:] == tokens[:-1]) & (tokens[1:] >= self._first_loop)
-        near = numpy.flatnonzero(
-            (tokens[1:] >= self._first_loop) & (tokens[:-1] >= self._first_loop)
-        )
-        for place in near[~same[near]].tolist():
-            first, second = int(tokens[place]), int(tokens[place + 1])
-            if self._loose[first] == self._loose[second] and self.sizes[first] > 1:
-                same[place] = True
-        if not same.any():
+        loops = tokens >= self._first_loop
+        near = numpy.flatnonzero(loops[1:] & loops[:-1])
+        first, second = tokens[near], tokens[near + 1]
+        loose, sizes = numpy.asarray(self._loose), numpy.asarray(self.sizes)
+        same = (first == second) | ((loose[first] == loose[second]) & (sizes[first] > 1))
+        joints = near[same]  # between two that become one
+        if not len(joints):
             return
-        changes = numpy.diff(numpy.concatenate([[0], same.astype(numpy.int8), [0]]))
-        starts, ends = numpy.flatnonzero(changes == 1), numpy.flatnonzero(changes == -1) + 1
+        apart = numpy.diff(joints) > 1
+        starts = joints[numpy.append(True, apart)]
+        ends = joints[numpy.append(apart, True)] + 2
+        members = numpy.repeat(starts, ends - starts) + _within(ends - starts)
+        merged = self.items[members] - self.length
         firsts, lengths, children = self.contents()
-        self._firsts, self._lengths, self._children = [firsts], [lengths], [children]
-        inside = numpy.zeros(len(tokens) + 1, dtype=numpy.int8)
-        numpy.add.at(inside, starts, 1)
-        numpy.add.at(inside, ends, -1)
-        merged = self.items[numpy.cumsum(inside[:-1], dtype=numpy.int8).astype(bool)] - self.length
         each = lengths[merged]
         places = numpy.repeat(firsts[merged], each) + _within(each)
         counts = numpy.add.reduceat(each, numpy.cumsum(ends - starts) - (ends - starts))
         numbers = self._loops(children[places], counts)
         kept = numpy.ones(len(tokens), dtype=bool)
-        kept[1:] = ~same
+        kept[joints + 1] = False
         self.items[starts] = numbers
         tokens[starts] = tokens[ends - 1]
         self._keep(kept)
@@ -351,15 +335,26 @@ class Grammar:
             self._merge()
 
 
-def _runs(back: Ints, m: int) -> tuple[Numbers, Numbers, Numbers]:
-    """Repetitions with a period from m to 2 m - 1: where they begin, lengths and periods."""
-    ends = numpy.flatnonzero(back[1:] != back[:-1]) + 1
-    starts = numpy.concatenate([[0], ends])
-    ends = numpy.append(ends, len(back))
-    periods = back[starts].astype(numpy.int64)
-    found = (periods >= m) & (periods < 2 * m) & (ends - starts + m - 1 >= periods)
-    starts, ends, periods = starts[found], ends[found], periods[found]
-    return starts - periods, ends - starts + m - 1 + periods, periods
+class _Growing:
+    """Numbers to which others are added at the end.
+
+    Attributes:
+        numbers: those so far.
+    """
+
+    def __init__(self) -> None:
+        self._room = numpy.empty(0, dtype=numpy.int64)
+        self.numbers: Numbers = self._room
+
+    def extend(self, numbers: Numbers) -> None:
+        """Add numbers."""
+        count = len(self.numbers)
+        end = count + len(numbers)
+        if end > len(self._room):
+            self._room = numpy.empty(end + end // 2, dtype=numpy.int64)
+            self._room[:count] = self.numbers
+        self._room[count:end] = numbers
+        self.numbers = self._room[:end]
 
 
 def _without_overlaps(starts: Numbers, lengths: Numbers, periods: Numbers) -> Numbers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import prod
 from typing import NamedTuple
 
 import numpy
@@ -92,19 +93,20 @@ class _Range(NamedTuple):
 _FIXED = _Range(0, 0)
 
 
-class _Carries(NamedTuple):
+class _Group(NamedTuple):
     """Carries that lie in an array one after another.
 
     Attributes:
         first: the first one.
         size: how many there are.
-        array, at: where those of the first iteration are; those of the others follow.
     """
 
     first: int
     size: int
-    array: Array
-    at: Index
+
+
+Level = dict[_Group, tuple[Array, Index]]
+"""Of carries of a loop: their array, and where those of its next iteration lie."""
 
 
 def _joined(count: int, read: Sequence[_Range]) -> list[tuple[int, int]]:
@@ -124,7 +126,8 @@ class _Body(Rebuilding):
         super().__init__(program, builder)
         self._loop = loop
         self._around = around
-        self._iteration = Index()
+        self._iteration = self._place = Index()  # of the loop, and of this part of it
+        self._first, self._count = 0, loop.trips  # the iterations of this part
         self._n_inputs = program.inputs.size
         self._rooms: dict[Array, tuple[Array, Index]] = {}
         self._tables: dict[int, Array] = {}
@@ -140,31 +143,74 @@ class _Body(Rebuilding):
         slices = [x for x in program.outputs if isinstance(x, Slice) and x.array is program.inputs]
         read = [*self._ranges.values(), *[_Range(x.start, x.start + x.size) for x in slices]]
         self._together: Array | None = None
-        self._carries: list[_Carries] = []
+        self._groups: list[_Group] = []  # of each carry
         for low, high in _joined(loop.n_carries, read):
-            room = self._room(VALUES, (loop.trips + 1) * (high - low))
-            self._carries += [_Carries(low, high - low, *room)] * (high - low)
+            self._groups += [_Group(low, high - low)] * (high - low)
+        self._carries: Level = {}  # of the innermost loop that is open
         if any(self._input(Index(), each) is None for each in read):
             self._together = Array(VALUES, 0, "inputs")
 
     def write(self) -> None:
-        """Write the loop."""
-        builder, loop, around = self.builder, self._loop, self._around
-        groups = dict.fromkeys(self._carries)
-        for carries in groups:
-            given = _after(around.given, around.given_at.plus(carries.first))
-            self._copy(carries.size, given, (carries.array, carries.at))
-        with builder.loop(loop.trips) as new:
+        """Write the loop: as a nest, and the iterations that are left."""
+        loop, around = self._loop, self._around
+        begins = {x: (around.given, around.given_at.plus(x.first)) for x in self._all_groups()}
+        for nest in (loop.nest, (loop.trips - prod(loop.nest),)):
+            if nest[0]:
+                self._rooms.clear()
+                self._count = prod(nest)
+                begins = self._write(nest, Index(), begins)
+                self._first += self._count
+        for group, source in begins.items():
+            self._copy(
+                group.size, _after(*source), (around.results, around.results_at.plus(group.first))
+            )
+
+    def _all_groups(self) -> list[_Group]:
+        return list(dict.fromkeys(self._groups))
+
+    def _write(self, nest: Sequence[int], number: Index, begins: Level) -> Level:
+        """Write nested loops.
+
+        Args:
+            nest: of how many iterations each is.
+            number: of the outermost of them, among its instances.
+            begins: the carries before.
+
+        Returns:
+            the carries after.
+        """
+        trips = nest[0]
+        instances = self._count // prod(nest)
+        slot = scaled(number, trips + 1)
+        level: Level = {}
+        for group, source in begins.items():
+            array, at = self._room(VALUES, instances * (trips + 1) * group.size)
+            level[group] = array, added(at, scaled(slot, group.size))
+            self._copy(group.size, _after(*source), level[group])
+
+        def after(trip: Index) -> Level:
+            return {
+                group: (array, added(at, scaled(trip, group.size)))
+                for group, (array, at) in level.items()
+            }
+
+        with self.builder.loop(trips) as new:
             new.name = "scan"
-            self._iteration = Index(0, ((new, 1),))
-            if self._together is not None:
-                self._bring_together(self._together)
-            self.body(self.program.body)
-            self._give()
-        for carries in groups:
-            last = _after(carries.array, carries.at.plus(loop.trips * carries.size))
-            results_at = around.results_at.plus(carries.first)
-            self._copy(carries.size, last, (around.results, results_at))
+            trip = Index(0, ((new, 1),))
+            place = added(scaled(number, trips), trip)
+            if len(nest) > 1:
+                new.checkpoints = [array for array, _ in level.values()]
+                ends = self._write(nest[1:], place, after(trip))
+                for group, to in after(trip.plus(1)).items():
+                    self._copy(group.size, _after(*ends[group]), to)
+            else:
+                self._place, self._iteration = place, place.plus(self._first)
+                self._carries = after(trip)
+                if self._together is not None:
+                    self._bring_together(self._together)
+                self.body(self.program.body)
+                self._give()
+        return after(Index(trips))
 
     def _give(self) -> None:
         """Store what an iteration gives: the next carries, and what it leaves."""
@@ -188,9 +234,10 @@ class _Body(Rebuilding):
         if first >= n:
             left_at = self._own(self._loop.n_left, self._around.results_at.plus(first))
             return end - first, (self._around.results, left_at)
-        carries = self._carries[first]
-        at = self._own(carries.size, carries.at).plus(carries.size + first - carries.first)
-        return min(end, carries.first + carries.size) - first, (carries.array, at)
+        group = self._groups[first]
+        array, at = self._carries[group]
+        size = min(end, group.first + group.size) - first
+        return size, (array, at.plus(group.size + first - group.first))
 
     # Elements
 
@@ -214,9 +261,9 @@ class _Body(Rebuilding):
             return array, index
         room = self._rooms.get(array)
         if room is None:
-            room = self._room(array.kind, self._loop.trips * array.size, array.name)
+            room = self._room(array.kind, self._count * array.size, array.name)
             self._rooms[array] = room
-        return room[0], added(self._own(array.size, room[1]), index)
+        return room[0], added(added(room[1], scaled(self._place, array.size)), index)
 
     def _part(self, array: Array, low: int, high: int) -> Source:
         """Elements of an array of the body from low to high."""
@@ -228,11 +275,11 @@ class _Body(Rebuilding):
         low, high, beside = among
         n, outside = loop.n_carries, loop.n_carries + len(loop.columns)
         if high <= n:
-            carries = self._carries[low]
-            if high > carries.first + carries.size:
+            group = self._groups[low]
+            if high > group.first + group.size:
                 return None
-            at = self._own(carries.size, carries.at).plus(-carries.first)
-            return carries.array, added(at, index)
+            array, at = self._carries.get(group, (self.program.inputs, Index()))
+            return array, added(at.plus(-group.first), index)
         if low >= outside:
             return around.given, added(around.given_at, index.plus(n - outside))
         if low < n or high > outside:
@@ -261,7 +308,7 @@ class _Body(Rebuilding):
         """Copy all inputs of the iteration to one array."""
         together.size = self._n_inputs
         n, outside = self._loop.n_carries, self._loop.n_carries + len(self._loop.columns)
-        parts = [(x.first, x.first + x.size) for x in dict.fromkeys(self._carries)]
+        parts = [(x.first, x.first + x.size) for x in self._all_groups()]
         parts += [(j, j + 1) for j in range(n, outside)] + [(outside, self._n_inputs)]
         for low, high in parts:
             to = self._element(together, Index(low))

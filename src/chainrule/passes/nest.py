@@ -158,6 +158,14 @@ class Nest:
                     return Repeated(outer_trips, [Repeated(trips, [*usual]), *others])
         return loop
 
+    def _numbered(self, operand: Ints) -> Numbers:
+        """Numbers for what an operand reads: those of different written rows are far apart."""
+        numbers = self.instance[operand].astype(numpy.int64)
+        owners = self.owner[operand]
+        if (owners != owners[0]).any():
+            numbers += owners.astype(numpy.int64) * APART
+        return numbers
+
     def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
         for node in body:
             if isinstance(node, Written):
@@ -175,20 +183,17 @@ class Nest:
         """
         domain = Domain(around, loop.trips)
         inside = {node.number for node in loop.body if isinstance(node, Written)}
-        own: list[Numbers] = []
-        others: list[Numbers] = []
+        own: list[Ints] = []
+        others: list[Ints] = []
         for node in loop.body:
             if not isinstance(node, Written):
                 continue
             for operand in node.operands:
                 if operand[0] < 0 or _evenly(self.instance[operand], domain):
                     continue
-                owner = self.owner[operand]
-                numbers = owner.astype(numpy.int64) * APART + self.instance[operand]
-                is_own = int(owner[-1]) in inside
-                (own if is_own else others).append(numbers)
+                (own if int(self.owner[operand[-1]]) in inside else others).append(operand)
         found: list[Numbers] = []
-        operands = own + others
+        operands = [self._numbered(operand) for operand in own + others]
         while True:
             runs = None
             for numbers in operands:

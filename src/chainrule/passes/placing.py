@@ -180,13 +180,14 @@ class Shared:
             known |= chosen
             for numbers, of_home in zip(coordinates, home.coordinates, strict=True):
                 numbers[chosen] = of_home[instance[chosen]]
-        places = numpy.flatnonzero(known)
-        if not len(places):
+        places = None if known.all() else numpy.flatnonzero(known)
+        if not known.any():
             return False
         fits = []
         for axis, numbers in enumerate(coordinates):
             prefer = self._preferred(read.domain, axis)
-            fit = read.domain.guess(numbers[places], places, prefer)
+            found = numbers if places is None else numbers[places]
+            fit = read.domain.guess(found, places, prefer)
             if fit is None:
                 return False
             fits.append(fit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from chainrule import rules
+from chainrule.passes.again import Again
 from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
@@ -58,6 +59,7 @@ class Primal:
         self._iterations = iterations
         self._indices: dict[Index, Index] = {}
         self._to_keep: set[Statement] = set()
+        self._again: list[Again] = []  # of loops that are open, the innermost last
 
     def expect(self, values: Iterable[Statement]) -> None:
         """Prepare for values that will be asked for: those that cost much will be kept."""
@@ -74,9 +76,21 @@ class Primal:
             found = self._indices[index] = substituted(index, self._iterations)
         return found
 
-    def left(self) -> None:
+    def run_again(self, loop: Loop) -> None:
+        """Build the iteration of a loop again: the derivative is in one that stands for it."""
+        outer = self._again[-1] if self._again else None
+        again = Again(self._builder, self._region, loop, self, outer, self._iterations)
+        self._again.append(again)
+
+    def left(self, loop: Loop) -> None:
         """A loop is over: what was known of its indices holds no more."""
         self._indices.clear()
+        if self._again and self._again[-1].of is loop:
+            self._again.pop()
+
+    def array(self, array: Array) -> Array:
+        """The array in the place of one of the region: another one where iterations run again."""
+        return self._again[-1].array(array) if self._again else array
 
     def value(self, x: Operand) -> Operand:
         """An operand of a statement of the region."""
@@ -89,16 +103,21 @@ class Primal:
             return self.value(x.value)
         if isinstance(x, Gather):
             index, place = self.index(x.index), self.value(x.place)
-            return self._builder.gather(x.array, index, x.size, place)
+            return self._builder.gather(self.array(x.array), index, x.size, place)
         assert isinstance(x, Compute)
+        again = next((y for y in reversed(self._again) if x in y.values), None)
+        if again is not None and again.has_at_hand(x):
+            return again.values[x]
         if x not in stored:
             if x not in self._to_keep and self._cost(x) <= MOST:
                 return self._builder.compute(x.operation, [self.value(y) for y in x.operands])
+            if again is not None:
+                return self._builder.load(*again.kept(x, self._iterations))
             stored[x] = self._kept(x)
         return self._loaded(*stored[x])
 
     def _loaded(self, array: Array, index: Index) -> Operand:
-        return self._builder.load(array, self.index(index))
+        return self._builder.load(self.array(array), self.index(index))
 
     def _cost(self, x: Operand, most: int = MOST) -> int:
         """How many cheap operations it takes to compute a value again; more than most for more."""

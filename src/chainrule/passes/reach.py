@@ -23,7 +23,10 @@ Instances: TypeAlias = "bool | NDArray[numpy.bool_]"
 """Which instances of a statement: all, none, or those that are true."""
 
 PATIENCE = 12
-"""How often what is assumed is taken back bit by bit; after that, for whole statements."""
+"""How often what is assumed is taken back bit by bit; after that, for whole statements.
+
+That comes sooner where as much is taken back each time, and too much would be left.
+"""
 
 
 class Reach:
@@ -144,6 +147,7 @@ class Reach:
         """In which instances messages come to statements, whatever the values are."""
         assumed: dict[Statement, Instances] = dict.fromkeys(self.some, True)
         patience = PATIENCE
+        taken: list[tuple[Statement, int]] = []
         while True:
             found = self._follow(starts, assumed)
             changed = [
@@ -156,11 +160,23 @@ class Reach:
             if not changed:
                 return found
             patience -= 1
-            if patience < 0:
+            before, taken = taken, [(x, self._count(x, assumed)) for x in changed]
+            taken = [(x, count - self._count(x, found)) for x, count in taken]
+            hopeless = taken == before and all(
+                self._count(x, found) > count * patience for x, count in taken
+            )
+            if patience < 0 or hopeless:
                 self._given_up.update(changed)
                 for x in changed:
                     found[x] = False
             assumed = found
+
+    def _count(self, x: Statement, instances: Mapping[Statement, Instances]) -> int:
+        """In how many instances of a statement."""
+        some = instances.get(x, False)
+        if isinstance(some, bool):
+            return nests.count(self.region.loops_around(x)) if some else 0
+        return int(numpy.count_nonzero(some))
 
     def _follow(
         self, starts: Mapping[Statement, Instances], assumed: Mapping[Statement, Instances]

@@ -136,6 +136,7 @@ class Rebuilding:
             return
         with self.builder.loop(trips) as new:
             new.name = loop.name
+            new.checkpoints = [self.element(x, Index(), loop)[0] for x in loop.checkpoints]
             self.loops[loop] = new
             self.body(loop.body)
 

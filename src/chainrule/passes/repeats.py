@@ -1,4 +1,4 @@
-"""Where pairs of numbers in a sequence have stood before; the C engine has a twin."""
+"""Where pairs of numbers in a sequence have stood before, and repetitions; in C as well."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule.engine import ENGINE
+from chainrule.program.nests import Numbers
 
 Ints = NDArray[numpy.int32]
 
@@ -31,3 +32,31 @@ def named_pairs(numbers: Ints, ahead: int) -> tuple[int, Ints, Ints]:
     back[:] = 0
     back[order[1:]] = numpy.where(same, order[1:] - order[:-1], 0)
     return len(first), names, back
+
+
+def repetitions(
+    tokens: Ints, sizes: Numbers, back: Ints, m: int, worth: int
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Repetitions with a period from m to 2 m - 1: where they begin, lengths and periods.
+
+    Args:
+        tokens: the sequence.
+        sizes: how many rows each token stands for.
+        back: how far back the same m tokens stood last.
+        m: a power of two.
+        worth: they save as many rows, or a period has half as many.
+    """
+    if ENGINE is not None:
+        packed = ENGINE.repetitions(tokens, sizes, back, m, worth)
+        first, count, distance = numpy.frombuffer(packed, numpy.int64).reshape(-1, 3).T
+        return first, count, distance
+    ends = numpy.append(numpy.flatnonzero(back[1:] != back[:-1]) + 1, len(back))
+    starts = numpy.append(0, ends[:-1])
+    periods = back[starts].astype(numpy.int64)
+    found = (periods >= m) & (periods < 2 * m) & (ends - starts + m - 1 >= periods)
+    starts, periods = starts[found] - periods[found], periods[found]
+    lengths = ends[found] + m - 1 - starts
+    before = numpy.append(0, numpy.cumsum(sizes[tokens]))
+    size = before[starts + periods] - before[starts]
+    chosen = ((lengths // periods - 1) * size >= worth) | (2 * size >= worth)
+    return starts[chosen], lengths[chosen], periods[chosen]

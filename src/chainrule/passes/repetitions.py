@@ -173,7 +173,6 @@ class _Writer:
             for written in nest.written
         ]
         self._values: list[Operand] = [0.0] * len(nest.written)
-        self._guards = rows.guards()
         self._tables: dict[bytes, Array] = {}
         self._stores: dict[int, list[tuple[Array, Numbers]]] = {}
         self._homes: dict[int, tuple[Array, Numbers]] = {}
@@ -336,7 +335,7 @@ class _Writer:
         operands = [self._operand(source, domain) for source in self._sources[written.number]]
         code = self._rows.code(row)
         if code == Row.GUARD:
-            number = self._indices.index(domain, self._guards[written.rows])
+            number = self._indices.index(domain, self._rows.guards[written.rows])
             builder.guard(operands[0], bool(self._rows.right(written.rows[:1])[0]), number)
             return
         value: Operand

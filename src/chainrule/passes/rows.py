@@ -59,22 +59,26 @@ class Rows:
         self._recording = recording
         self._notes = numpy.array(recording.notes)
         inputs, leaves = codes == Row.INPUT, codes == Row.LEAF
-        self._kept = numpy.flatnonzero(~(inputs | leaves))
         self.n_inputs = recording.n_inputs
         n_rows = int(numpy.count_nonzero(inputs))
+        whole = bool(inputs[:n_rows].all()) and not leaves.any()  # inputs come first
+        kept = numpy.arange(n_rows, len(codes)) if whole else numpy.flatnonzero(~(inputs | leaves))
+        self._kept = kept
         self._pool = numpy.array(recording.pool)
         tables = self._of_user(codes, left, TABLE)
-        counts = numpy.ones(len(codes), dtype=numpy.int64)
-        counts[tables] = right[tables] - 1
-        ends = numpy.cumsum(counts[self._kept])
+        counts = numpy.ones(len(codes) if len(tables) else 0, dtype=numpy.int64)
         self._places = numpy.empty(len(codes), dtype=numpy.int32)
-        self._places[self._kept] = ends - counts[self._kept]
-        self._kept = numpy.repeat(self._kept, counts[self._kept])
+        if len(tables):
+            counts[tables] = right[tables] - 1
+            ends = numpy.cumsum(counts[self._kept])
+            self._places[self._kept] = ends - counts[self._kept]
+            self._kept = numpy.repeat(self._kept, counts[self._kept])
+        else:
+            self._places[self._kept] = numpy.arange(len(self._kept), dtype=numpy.int32)
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
-        whole = len(codes) - len(self._kept) == n_rows and not len(tables)
-        kept = slice(n_rows, None) if whole else self._kept  # inputs come first
-        self._codes, self._left, self._right = codes[kept], left[kept], right[kept]
+        some = slice(n_rows, None) if whole and not len(tables) else self._kept
+        self._codes, self._left, self._right = codes[some], left[some], right[some]
         self._sizes: dict[int, int] = {}  # of the tables that rows look up
         if len(tables):
             self._write_tables(codes, left, counts)
@@ -138,7 +142,9 @@ class Rows:
         """Operands of the recording by their numbers here."""
         if not len(self._places):
             return operands
-        return numpy.where(operands >= 0, self._places[numpy.maximum(operands, 0)], operands)
+        placed: Ints = self._places.take(operands, mode="clip")
+        numpy.copyto(placed, operands, where=operands < 0)
+        return placed
 
     def code(self, row: int) -> int:
         """The code of a row, as in the recording."""
@@ -195,6 +201,7 @@ class Rows:
         place = int(self._notes[self._kept[row]])
         return None if place < 0 else self._recording.annotations[place]
 
+    @computed_once
     def guards(self) -> NDArray[numpy.int64]:
         """How many guards come before each row."""
         asked = guards_of(self._codes, self._left, self._recording)
@@ -204,11 +211,9 @@ class Rows:
     def _first_operands(self) -> list[Ints]:
         """The operands of plain rows, and the first ones of others."""
         has_two = has_right(self._codes) & (self._right != ABSENT)
-        last = len(self._places) - 1  # numbers that are no operands may be greater
-        columns = [
-            numpy.where(there, self.placed(numpy.minimum(given, last)), ABSENT)
-            for there, given in ((has_left(self._codes), self._left), (has_two, self._right))
-        ]
+        columns = [self.placed(self._left), self.placed(self._right)]
+        columns[0][~has_left(self._codes)] = ABSENT
+        columns[1][~has_two] = ABSENT
         pooled = self._pooled
         if len(pooled):
             columns.append(numpy.full(len(self), ABSENT, dtype=numpy.int32))
@@ -221,9 +226,11 @@ class Rows:
 
     def _tokens(self) -> Ints:
         """The tokens of all rows."""
-        keys = self._codes.astype(numpy.int64) << 3
-        keys |= (self.columns[0] < 0) | (self.columns[1] < 0).astype(numpy.int64) << 1
-        keys |= (self.columns[1] != ABSENT).astype(numpy.int64) << 2
+        keys = self._codes.astype(numpy.int32)
+        first, second = self.columns[:2]
+        for told in (second != ABSENT, second < 0, first < 0):
+            keys <<= 1
+            keys |= told
         asked = numpy.flatnonzero(self._codes == Row.GUARD)
         keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
         keys[self._pooled] = 0
@@ -282,7 +289,7 @@ _LOOSE = [
 ]
 
 
-def _renumbered(keys: NDArray[numpy.int64]) -> Ints:
+def _renumbered(keys: Ints | NDArray[numpy.int64]) -> Ints:
     """Small numbers for some keys, in the same order."""
     highest = int(keys.max(initial=0))
     if highest > 64 * len(keys) + (1 << 20):

@@ -76,7 +76,7 @@ class Sharing(Stretch):
         placed = numpy.where(operands >= 0, self._places[numpy.maximum(operands, 0)], operands)
         return placed
 
-    def _placed_where(self, operands: Any, columns: Ints) -> Ints:
+    def _placed_where(self, operands: Any, columns: Any) -> Any:
         """Columns of rows with those entries placed that are operands; others may be anything."""
         found = columns.copy()
         found[operands] = self.placed(columns[operands])

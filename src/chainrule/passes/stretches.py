@@ -56,6 +56,8 @@ class LoopOf:
 
     Attributes:
         trips: how many iterations there are.
+        nest: as loops of how many iterations, one in another, it is written; those of all but the
+            innermost run again in the reverse pass. After them come the iterations that are left.
         columns: for what each iteration reads: numbers as floats, operands of a recording, or where
             they lie among its inputs.
         given: the columns that are handed to the loop, as they are no inputs at even distances.
@@ -63,9 +65,10 @@ class LoopOf:
             all results depend on it.
     """
 
-    def __init__(self, trips: int, columns: list[Any]) -> None:
+    def __init__(self, trips: int, nest: tuple[int, ...]) -> None:
         self.trips = trips
-        self.columns = columns
+        self.nest = nest
+        self.columns: list[Any] = []
         self.given: set[int] = set()
         self.mixes = False
 
@@ -112,7 +115,7 @@ class LoopBody:
     """A loop, its body apart.
 
     Attributes:
-        trips: how many iterations there are.
+        trips, nest: as for :class:`LoopOf`.
         stretch: the body. Its inputs are the carries, a number of each column, and what else it
             uses from around it.
         n_carries: how many carries there are.
@@ -122,8 +125,16 @@ class LoopBody:
         guards: how many guards an iteration asks.
     """
 
-    def __init__(self, trips: int, stretch: Stretch, n_carries: int, outputs: list[int]) -> None:
+    def __init__(
+        self,
+        trips: int,
+        nest: tuple[int, ...],
+        stretch: Stretch,
+        n_carries: int,
+        outputs: list[int],
+    ) -> None:
         self.trips = trips
+        self.nest = nest
         self.stretch = stretch
         self.n_carries = n_carries
         self.columns: list[Place] = []
@@ -151,7 +162,7 @@ class LoopBody:
             for x in self.columns
         ]
         return (
-            *(self.trips, self.n_carries, self.n_given),
+            *(self.trips, self.nest, self.n_carries, self.n_given),
             *(tuple(columns), tuple(self.outputs)),
             *(array.tobytes() for array in arrays),
         )
@@ -412,7 +423,10 @@ class _Cutting:
         at = numpy.flatnonzero(stretch.codes == Row.LOOP)
         for row, child in zip(at.tolist(), children, strict=True):
             body, loop = child.body, child.loop
-            found = LoopBody(loop.trips, child.stretch, len(body.begins), body.outputs.tolist())
+            found = LoopBody(
+                *(loop.trips, loop.nest, child.stretch),
+                *(len(body.begins), body.outputs.tolist()),
+            )
             first = len(body.begins) + len(body.outside)
             given = sorted(loop.given)
             found.n_given = first + loop.trips * len(given)

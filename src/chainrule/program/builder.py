@@ -110,6 +110,10 @@ class Builder:
         """How many loops and segments are open."""
         return len(self._scopes) - 1
 
+    def depth_of(self, value: Statement) -> int:
+        """How many loops and segments are around a value."""
+        return self._depths.get(value, 0)
+
     def loop(self, trips: Index | int) -> AbstractContextManager[Loop]:
         """A loop; what is built inside is its body."""
         loop = Loop(Index(trips) if isinstance(trips, int) else trips)

@@ -238,12 +238,16 @@ class Loop(Statement):
         trips: how many times; may depend on loops around.
         body: the statements.
         carries: what an iteration hands the next in a register instead of an array.
+        checkpoints: for a loop whose iterations run again in its reverse pass, the arrays through
+            which alone they hand on values: what an iteration reads of them, those before have
+            written, and what it reads of others that the loop writes to, it has itself.
     """
 
     trips: Index
     name: str = ""
     body: list[Statement] = field(default_factory=list)
     carries: list[Carry] = field(default_factory=list)
+    checkpoints: list[Array] = field(default_factory=list, init=False)
 
     @property
     def operands(self) -> Sequence[Operand]:

@@ -132,9 +132,26 @@ def numbers(index: Index, loops: Sequence[Loop]) -> Numbers:
         index: depends on these loops only.
         loops: the outermost first.
     """
+    even = _even(index, loops)
+    if even is not None:
+        return even
     found = iterations(loops)
     length = len(found[loops[-1]]) if loops else 1
     return _evaluated(index, found, length)
+
+
+def _even(index: Index, loops: Sequence[Loop]) -> Numbers | None:
+    """An index of strides for each instance of what stands in loops of known trip counts."""
+    if index.tables:
+        return None
+    strides = dict(index.strides)
+    found = numpy.array(index.offset)
+    for loop in loops:
+        if not loop.trips.is_fixed or loop.trips.offset < 0:
+            return None
+        trips = numpy.arange(loop.trips.offset)
+        found = numpy.add.outer(found, strides.pop(loop, 0) * trips)
+    return None if strides else found.reshape(-1)
 
 
 def elements(index: Index, loops: Sequence[Loop]) -> Elements:
@@ -145,13 +162,18 @@ def elements(index: Index, loops: Sequence[Loop]) -> Elements:
 
 def _slice(index: Index, loops: Sequence[Loop]) -> slice | None:
     """The numbers that an index is in nested loops as a slice, if they are at even distances."""
-    if len(loops) != 1 or index.tables or len(index.strides) != 1 or not loops[0].trips.is_fixed:
+    if not loops or index.tables or index.offset < 0:
         return None
-    [(_, stride)] = index.strides
-    end = index.offset + stride * loops[0].trips.offset
-    if index.offset < 0 or loops[0].trips.offset < 1:
-        return None
-    return slice(index.offset, end if end >= 0 else None, stride)
+    strides = dict(index.strides)
+    step = strides.get(loops[-1], 0)
+    count = 1
+    for loop in reversed(loops):
+        trips = loop.trips
+        if not trips.is_fixed or trips.offset < 1 or strides.pop(loop, 0) != step * count:
+            return None
+        count *= trips.offset
+    end = index.offset + step * count
+    return None if strides or not step else slice(index.offset, end if end >= 0 else None, step)
 
 
 class Nests:
@@ -162,6 +184,9 @@ class Nests:
 
     def numbers(self, index: Index, loops: Path) -> Numbers:
         """As :func:`numbers`."""
+        even = _even(index, loops)
+        if even is not None:
+            return even
         known = self._found.get(loops)
         if known is None:
             found = iterations(loops)

@@ -72,10 +72,8 @@ class Expressions:
         """The same with other parts."""
         made = copy.copy(node)
         for name, value in ast.iter_fields(node):
-            if isinstance(value, ast.expr):
-                setattr(made, name, self._expression(value))
-            elif isinstance(value, list):
-                setattr(made, name, [self._part(x) for x in value])
+            several = isinstance(value, list)
+            setattr(made, name, [*map(self._part, value)] if several else self._part(value))
         return made
 
     def _part(self, x: Any) -> Any:
@@ -85,6 +83,18 @@ class Expressions:
 
     def _of_Lambda(self, node: ast.Lambda) -> ast.expr:
         return node
+
+    def _of_FormattedValue(self, node: ast.FormattedValue) -> Any:
+        made = self._parts(node)
+        made.value = self._call(node.value, "shown", made.value)
+        return made
+
+    def _of_BinOp(self, node: ast.BinOp) -> Any:
+        made = self._parts(node)
+        left = node.left
+        if isinstance(left, ast.Constant) and isinstance(left.value, str):  # a text with places
+            made.right = self._call(node.right, "shown", made.right)
+        return made
 
     def _comprehension(self, node: Any) -> Any:
         made = copy.copy(node)
@@ -160,9 +170,7 @@ class Expressions:
             ):
                 site = self._site(node, name, True, "")
                 m = self._new()
-                checked, self._checked = self._checked, True
-                made.args = [self._source_of(given, m)]
-                self._checked = checked
+                made.args = [self._in_vain(given, m)]
                 search = self._call(node.func, "search", site, made.func)
                 made.func = self._begun(node.func, m, search)
                 return made
@@ -288,10 +296,10 @@ class Expressions:
     def _why_here(self) -> str:
         return "it stands in what a comprehension goes through" if self._in_iterable else ""
 
-    def _in_vain(self, node: ast.expr) -> ast.expr:
-        """An expression that may run in vain."""
+    def _in_vain(self, node: ast.expr, loop: str = "") -> ast.expr:
+        """An expression that may run in vain, of a loop or not."""
         checked, self._checked = self._checked, True
-        made = self._expression(node)
+        made = self._source_of(node, loop)
         self._checked = checked
         return made
 

@@ -53,7 +53,7 @@ class Rewritten:
         """
         recorder: Any = PROGRESS.recorder
         whole = pure or (
-            recorder is not None and recorder.speculation.is_whole(self._sites.values())
+            recorder is not None and recorder.speculation.is_whole([*self._sites.values()])
         )
         made_of = {} if recorder is None else recorder.speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
@@ -64,9 +64,8 @@ class Rewritten:
         if code is None:
             return None
         cells = {} if recorder is None else recorder.speculation.cells.setdefault(self._runtime, {})
-        for name in code.co_freevars:
-            if name not in cells:
-                cells[name] = CellType(self._constants.get(name, UNBOUND))
+        for name in set(code.co_freevars) - cells.keys():
+            cells[name] = CellType(self._constants.get(name, UNBOUND))
         own = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
         closure = tuple([own.get(name) or cells[name] for name in code.co_freevars])
         made = FunctionType(code, of.__globals__, of.__name__, of.__defaults__, closure)

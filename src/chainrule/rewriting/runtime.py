@@ -30,6 +30,15 @@ _ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
 """What gives the kind of a number, or a text that tells it."""
 
 
+def _is_format(function: Any) -> bool:
+    """Whether it is ``format`` of a text."""
+    return (
+        type(function) is BuiltinFunctionType
+        and type(function.__self__) is str
+        and function.__name__ == "format"
+    )
+
+
 class Search:
     """``any`` or ``all`` of what a generator gives, or what is called by that name.
 
@@ -103,6 +112,11 @@ class Runtime:
         """``not`` of something."""
         found, traced = _traced(x)
         return not x if found is None else negated(traced)
+
+    def shown(self, x: Any) -> Any:
+        """What a text tells."""
+        found = current()
+        return found.asks(lambda x: x, x) if found is not None and found.picks else x
 
     # What may be in vain
 
@@ -208,7 +222,7 @@ class Runtime:
                 name = getattr(target, "__name__", type(target).__name__)
                 found.refuse_here(f"{name} may have an effect")
             return made
-        asks = id(function) in _ASKING
+        asks = id(function) in _ASKING or _is_format(function)
         if asks and found.picks:
             return functools.partial(found.asks, function)
         made = self._rewritten(target, False)

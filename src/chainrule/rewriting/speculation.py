@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
-from chainrule import rules
 from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
@@ -395,15 +394,18 @@ class Speculation:
 
     def asks(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a function gives that asks for kinds or texts: of plain numbers by the branch."""
-        waiting = list(args[:1])
+        waiting: list[tuple[Any, bool]] = [(x, False) for x in (*args, *options.values())]
         seen: set[int] = set()
-        for x in waiting:
+        for x, whole in waiting:  # whether it is part of a whole number
             if id(x) in self.picks:
                 self.refuse(self.picks[id(x)][1], "the kind of what it gives is asked for")
-            picked = isinstance(x, Node) and x._operation is rules.where
-            if (picked or isinstance(x, IndexNode)) and id(x) not in seen:
-                seen.add(id(x))
-                waiting += x.operands
+            if id(x) in seen:
+                continue
+            seen.add(id(x))
+            if isinstance(x, IndexNode) or (whole and isinstance(x, Node)):
+                waiting += [(y, True) for y in x.operands]
+            elif isinstance(x, (list, tuple)):
+                waiting += [(y, False) for y in x]
         return function(*args, **options)
 
     def check_innermost(self, side: Both) -> None:

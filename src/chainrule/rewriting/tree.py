@@ -145,10 +145,10 @@ class Rewriter(Expressions):
                 item = copy.copy(value)
                 item.context_expr = self._expression(value.context_expr)
                 found.append(item)
-            elif isinstance(value, ast.AST) and hasattr(value, "body"):  # a case
-                case: Any = copy.copy(value)
-                if case.guard is not None:
-                    case.guard = self._asked(case.guard, "case", "it is one of several cases")
+            elif isinstance(value, ast.match_case):
+                case = copy.copy(value)
+                if value.guard is not None:
+                    case.guard = self._asked(value.guard, "case", "it is one of several cases")
                 case.body = self._aside(case.body)
                 found.append(case)
             else:

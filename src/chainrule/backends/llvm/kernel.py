@@ -251,11 +251,15 @@ def _with_fast_loops(program: Program, reduce: Sequence[bool], lanes: bool) -> P
     from chainrule.passes.jam import jammed
     from chainrule.passes.promote import promoted
 
+    from .contraction import contract
+
     changed = promoted(program, reduce)
     if lanes:
-        return jammed(changed)
-    if changed is not program:
+        changed = jammed(changed)
+    elif changed is not program:
         distribute(changed)
+    if changed is not program:
+        contract(changed, lanes)
     return changed
 
 

@@ -276,8 +276,10 @@ class _Lowering:
             self._arrays[array] = self._memory.take(array.size)
 
     def _own_sums(self) -> list[Array]:
-        """The SUMS arrays that begin at 0 for each block."""
-        return [x for x in self._arrays if x.kind == SUMS and x not in self._sums]
+        """The SUMS arrays that begin at 0 for each block, and for no iteration of a loop."""
+        parts = {x.array for x in statements(self._program.body) if isinstance(x, Zero)}
+        own = [x for x in self._arrays if x.kind == SUMS and x not in self._sums]
+        return [x for x in own if x not in parts]
 
     def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
         """A body with SUMS arrays set to 0 before they are used; the last one has all the rest."""

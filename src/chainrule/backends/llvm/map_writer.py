@@ -39,11 +39,15 @@ class MapWriter:
 
     Args:
         writer: writes what is around, and indices.
+        found: the map.
+        common: what its iterations have in common.
         width: how many iterations a vector has.
         vectors: how many vectors to compute side by side.
     """
 
-    def __init__(self, writer: Writer, found: Map, width: int, vectors: int) -> None:
+    def __init__(
+        self, writer: Writer, found: Map, common: InCommon, width: int, vectors: int
+    ) -> None:
         self._writer = writer
         self._loop = found.loop
         self._map = found
@@ -53,7 +57,7 @@ class MapWriter:
         self._known = self._all_known[0]
         self._first = 0  # iteration of the vector that is computed
         self._stored: dict[tuple[Array, Index], str] = {}  # what has just been stored
-        self._common = InCommon(found.loop, writer.carries, writer.resolved)
+        self._common = common
         self._numbers: dict[Operand, str] = {}  # what is the same for all iterations, computed
         # The lanes of the iterations: in reverse where most elements lie so.
         accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]

@@ -26,6 +26,7 @@ from chainrule.program.form import (
 )
 
 from .chains import Chain, Step, in_order, is_call
+from .in_common import InCommon
 from .independence import are_independent, stride_of
 from .vector_math import INSTRUCTIONS
 
@@ -61,20 +62,24 @@ class Map(NamedTuple):
         """All that is computed on vectors."""
         return [x for x in self.steps if not isinstance(x, (Chain, Carry))]
 
-    def vectors(self, width: int) -> list[int]:
+    def vectors(self, width: int, common: InCommon) -> list[int]:
         """How many vectors to compute side by side: at first, and of what is left then.
 
         What they have in common is loaded once, and sums of inner loops need not wait.
 
         Args:
             width: how many iterations a vector has.
+            common: what is computed once for all of them.
         """
         every = [*statements(self.body)]
         carries = [len(x.carries) for x in every if isinstance(x, Loop)]
         is_simple = not any(isinstance(x, Compute) and is_call(x) for x in every)
         if len(self.body) < len(self.steps) or not carries or not is_simple:
             return [1]
-        most = MOST_VECTORS if max(carries) <= 2 and len(every) <= SIMPLE else 1
+        inner = [x.body for x in every if isinstance(x, Loop)]
+        pays = max(carries) <= 2 and len(every) <= SIMPLE
+        pays = pays or any(common.for_messages(body) for body in inner)
+        most = MOST_VECTORS if pays else 1
         trips = self.loop.trips
         if not trips.is_fixed:
             return [most, 1] if most > 1 else [1]

@@ -54,7 +54,7 @@ class _Search:
     def __init__(self, uniform: Sequence[bool]) -> None:
         self.varying: set[Statement] = set()
         self.arrays: set[Array] = set()
-        self._different = numpy.cumsum([0, *[not same for same in uniform]])
+        self._different = numpy.cumsum(~numpy.array([True, *uniform], dtype=numpy.bool_))
 
     def body(self, body: Sequence[Statement]) -> bool:
         """Go through statements; whether some of them vary."""

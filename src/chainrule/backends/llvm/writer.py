@@ -230,7 +230,7 @@ class Writer(ValueWriter):
         truths = [k for k, x in enumerate(kept) if x in self._flags and self.module.optimizes]
         start = "0"
         found = None
-        if self._together > 1 and self.module.optimizes:
+        if self._together > 1 and self.module.optimizes and not loop.checkpoints:
             from .maps import as_map  # here, as code over lanes and without loops has no maps
 
             found = as_map(loop, self._places.carries, self._places.same, self._together)
@@ -252,16 +252,18 @@ class Writer(ValueWriter):
         self, found: Map, initial: list[str], carries: Sequence[Place]
     ) -> tuple[str, list[str]]:
         """Write most iterations of a map; gives that to go on with, and the carries there."""
+        from .in_common import InCommon
         from .map_writer import MapWriter
 
         trips = self._index(found.loop.trips)
         start = "0"
-        for vectors in found.vectors(self._together):
+        common = InCommon(found.loop, self.carries, self.resolved)
+        for vectors in found.vectors(self._together, common):
             step = vectors * self._together
             end = self.line(f"and i64 {trips},{-step}")
             with self._loop(found.loop, initial, carries, start, end, step) as following:
-                registers = [place.register for place in carries]
-                following += MapWriter(self, found, self._together, vectors).write(registers)
+                written = MapWriter(self, found, common, self._together, vectors)
+                following += written.write([place.register for place in carries])
             start, initial = end, [place.register for place in carries]
         return start, initial
 
