@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -15,8 +15,10 @@ from chainrule.backends.llvm.pool import empty
 from chainrule.debugging import printing_at_the_end
 
 from .arguments import Packed
-from .eager_lanes import EagerLanes
 from .paths import Path, Paths, Prefix
+
+if TYPE_CHECKING:
+    from .eager_lanes import EagerLanes
 
 TOGETHER = 1024
 """Lanes whose results are kept before they are put into arrays."""

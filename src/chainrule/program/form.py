@@ -439,14 +439,17 @@ class Program:
             return read(file.read(), str(path))
 
 
+_WITH_BODIES: Final = frozenset([Loop, Segment])
+
+
 def statements(body: Sequence[Statement]) -> Iterator[Statement]:
     """All statements of a body and of the bodies in it, in order, a loop before its body."""
     stack = [iter(body)]
     while stack:
         for statement in stack[-1]:
             yield statement
-            if isinstance(statement, (Loop, Segment)):
-                stack.append(iter(statement.body))
+            if type(statement) in _WITH_BODIES:  # not by isinstance, as there are many
+                stack.append(iter(statement.body))  # type: ignore[attr-defined]
                 break
         else:
             stack.pop()
