@@ -652,6 +652,29 @@ def several_at_one_place(x: Any, y: Any, z: Any) -> Any:
     return x + y + sum_in_order([f(z) for f in functions[:4]])
 
 
+def test_a_call_of_its_own_in_a_side_while_it_runs() -> None:
+    def halved(x: Any, again: bool) -> Any:
+        y = (halved(x * 0.5, False) if x > 0.2 else x) if again else x
+        if y > 0.3:  # first asked in a side, then outside of it
+            y = y * 3 + 1
+        return y
+
+    def f(a: Any, b: Any, c: Any) -> Any:
+        y = halved(a, True)
+        if b > 0:
+            y = y + 10
+        else:
+            y = y - 5 * b
+        if c > 0.5:
+            y = y * 2
+        return y
+
+    agrees(f)
+    compiled = compile(f)
+    for row in POINTS.tolist():
+        assert compiled(*row) == f(*row)
+
+
 def test_a_place_may_call_several_functions() -> None:
     """One after the other, of any kind: it knows the first of them alone."""
     agrees(several_at_one_place)
