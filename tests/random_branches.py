@@ -566,9 +566,14 @@ class _Writer:
         self.inside += 1
         numbers = list(self.numbers)
         self.counters.append(counter)
+        if random.random() < 0.2:  # some end an iteration, and others the loop
+            self.leave(depth + 1)
+            self.line(depth, "    u = u + 0.25 * v")
         self.body(depth + 1, random.randint(1, 3))
         if random.random() < 0.5:
             self.leave(depth + 1)
+        elif random.random() < 0.1:
+            self.line(depth, f"    {random.choice(['break', 'return u', 'continue'])}")
         self.counters.pop()
         self.numbers = numbers
         self.inside -= 1

@@ -264,9 +264,48 @@ def paired(x: Any, y: Any, z: Any) -> Any:
     return total
 
 
+def some_go_on(x: Any, y: Any, z: Any) -> Any:
+    total = x
+    for k in range(4):
+        for j in range(3):
+            if y > j + k - 1:
+                total = total + x
+                continue
+            if total > 2:
+                break
+            total = total + 0.5
+            if total < -1:
+                return total - y
+        if z > k * 0.5:
+            continue
+        if total < 0:
+            break
+        total = total + 1
+    return total * z
+
+
+def some_stay(x: Any, y: Any, z: Any) -> Any:
+    total = x
+    for k in range(4):
+        if y > k * 0.5:
+            total = total + z
+            continue
+        if total > 1:
+            total = total * 0.5
+            break
+        else:
+            return total - 5
+    for k in range(3):
+        if z > k * 0.4:
+            total = total * 1.5
+            continue
+        break
+    return total
+
+
 CONVERTED = [
     *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
-    *(searched, ties, distance, by_keys, paired),
+    *(searched, ties, distance, by_keys, paired, some_go_on, some_stay),
 ]
 
 
