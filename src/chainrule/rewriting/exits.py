@@ -107,7 +107,8 @@ class Exit:
         path, *others = [x.holds for x in sides] + [negated(x.left) for x in gone]
         for condition in others:
             path = path & condition
-        self.left = path if self.left is False else self.left | path
+        self.left = left = path if self.left is False else self.left | path
+        left.asked = True  # whatever is picked by it
         speculation.partial = True
         return False
 
