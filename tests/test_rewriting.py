@@ -293,8 +293,7 @@ def some_stay(x: Any, y: Any, z: Any) -> Any:
         if total > 1:
             total = total * 0.5
             break
-        else:
-            return total - 5
+        return total - 5
     for k in range(3):
         if z > k * 0.4:
             total = total * 1.5
@@ -717,6 +716,24 @@ def test_a_call_of_its_own_in_a_side_while_it_runs() -> None:
 def test_a_place_may_call_several_functions() -> None:
     """One after the other, of any kind: it knows the first of them alone."""
     agrees(several_at_one_place)
+
+
+def scaled(x: Any, scale: float = 1.0, *, shift: float = 0.0) -> Any:
+    return x * scale if x > 0.5 else x + shift
+
+
+def test_defaults_may_change_on_the_way() -> None:
+    def f(x: Any, y: Any, z: Any) -> Any:
+        total = 0.0
+        for k in range(4):
+            total = total + scaled(x) + scaled(total) * y
+            scaled.__defaults__ = (1.0 + k,)
+            scaled.__kwdefaults__ = {"shift": 0.5 * k}
+        scaled.__defaults__ = (1.0,)
+        scaled.__kwdefaults__ = {"shift": 0.0}
+        return total + z
+
+    agrees(f)
 
 
 def stepped(x: Any) -> Any:
