@@ -284,27 +284,9 @@ def some_go_on(x: Any, y: Any, z: Any) -> Any:
     return total * z
 
 
-def some_stay(x: Any, y: Any, z: Any) -> Any:
-    total = x
-    for k in range(4):
-        if y > k * 0.5:
-            total = total + z
-            continue
-        if total > 1:
-            total = total * 0.5
-            break
-        return total - 5
-    for k in range(3):
-        if z > k * 0.4:
-            total = total * 1.5
-            continue
-        break
-    return total
-
-
 CONVERTED = [
     *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
-    *(searched, ties, distance, by_keys, paired, some_go_on, some_stay),
+    *(searched, ties, distance, by_keys, paired, some_go_on),
 ]
 
 
@@ -324,6 +306,27 @@ def test_turned_off(f: Callable[..., Any]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             agrees(f, both=False, rewrite=False, max_traces=3)
+
+
+def test_others_leave_after_some() -> None:
+    """By an exit outside of any branch, after which a loop would go on for some."""
+
+    def counted(x: Any, y: Any, z: Any) -> Any:
+        n, total = 0, x
+        for k in range(6):
+            for j in range(4):
+                if y > j * 0.5 - 0.5:
+                    total = total + z
+                    continue
+                n += 1
+                break
+            if z > k * 0.2:
+                total = total * 0.75
+                continue
+            return total * x + n
+        return total + n
+
+    agrees(counted, both=None)
 
 
 def test_single_points_follow_too() -> None:

@@ -99,7 +99,10 @@ class Exit:
             self.left = self.partial
             speculation.cut(self._depth + (self._around is not None))
             return True
-        self.sites += [x.site for x in sides] + [site for x in gone for site in x.sites]
+        before = [site for x in gone for site in x.sites]
+        if not sides:  # what it leaves must be harmless, which has been seen of branches alone
+            speculation.refuse(before, "all others leave after it")
+        self.sites += [x.site for x in sides] + before
         if any(x.stores for x in speculation.sides):
             speculation.refuse(self.sites, "an element is assigned where it is left")
         if any(x.moves for x in speculation.exits[self._depth :]):
