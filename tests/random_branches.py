@@ -202,6 +202,13 @@ def h1(a, b):
 def h1(a, b, n=0):
     return a if a > b or n > 2 else h1(a + 1.0, b, n + 1) if a < b else 0.5 * a
 """,
+    """\
+def h1(a, b, n=1):
+    c = (h1(0.5 * a, b, 0) if a > 0 else a) if n else a
+    if c > b:
+        c = 2.0 * c - b
+    return c
+""",
     "def h1(a, b):\n    return max(a, b) if a * b > 0 else min(a, b)\n",
     "h1 = lambda a, b: a - b if a > b else b\n",
 )
@@ -559,9 +566,14 @@ class _Writer:
         self.inside += 1
         numbers = list(self.numbers)
         self.counters.append(counter)
+        if random.random() < 0.2:  # some end an iteration, and others the loop
+            self.leave(depth + 1)
+            self.line(depth, "    u = u + 0.25 * v")
         self.body(depth + 1, random.randint(1, 3))
         if random.random() < 0.5:
             self.leave(depth + 1)
+        elif random.random() < 0.1:
+            self.line(depth, f"    {random.choice(['break', 'return u', 'continue'])}")
         self.counters.pop()
         self.numbers = numbers
         self.inside -= 1

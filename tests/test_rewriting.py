@@ -264,9 +264,47 @@ def paired(x: Any, y: Any, z: Any) -> Any:
     return total
 
 
+def some_go_on(x: Any, y: Any, z: Any) -> Any:
+    total = x
+    for k in range(4):
+        for j in range(3):
+            if y > j + k - 1:
+                total = total + x
+                continue
+            if total > 2:
+                break
+            total = total + 0.5
+            if total < -1:
+                return total - y
+        if z > k * 0.5:
+            continue
+        if total < 0:
+            break
+        total = total + 1
+    return total * z
+
+
+def some_stay(x: Any, y: Any, z: Any) -> Any:
+    total = x
+    for k in range(4):
+        if y > k * 0.5:
+            total = total + z
+            continue
+        if total > 1:
+            total = total * 0.5
+            break
+        return total - 5
+    for k in range(3):
+        if z > k * 0.4:
+            total = total * 1.5
+            continue
+        break
+    return total
+
+
 CONVERTED = [
     *(elements, clamped, walk, left_early, broken, newton, both_leave, states, helped, of_objects),
-    *(searched, ties, distance, by_keys, paired),
+    *(searched, ties, distance, by_keys, paired, some_go_on, some_stay),
 ]
 
 
@@ -652,9 +690,50 @@ def several_at_one_place(x: Any, y: Any, z: Any) -> Any:
     return x + y + sum_in_order([f(z) for f in functions[:4]])
 
 
+def test_a_call_of_its_own_in_a_side_while_it_runs() -> None:
+    def halved(x: Any, again: bool) -> Any:
+        y = (halved(x * 0.5, False) if x > 0.2 else x) if again else x
+        if y > 0.3:  # first asked in a side, then outside of it
+            y = y * 3 + 1
+        return y
+
+    def f(a: Any, b: Any, c: Any) -> Any:
+        y = halved(a, True)
+        if b > 0:
+            y = y + 10
+        else:
+            y = y - 5 * b
+        if c > 0.5:
+            y = y * 2
+        return y
+
+    agrees(f)
+    compiled = compile(f)
+    for row in POINTS.tolist():
+        assert compiled(*row) == f(*row)
+
+
 def test_a_place_may_call_several_functions() -> None:
     """One after the other, of any kind: it knows the first of them alone."""
     agrees(several_at_one_place)
+
+
+def scaled(x: Any, scale: float = 1.0, *, shift: float = 0.0) -> Any:
+    return x * scale if x > 0.5 else x + shift
+
+
+def test_defaults_may_change_on_the_way() -> None:
+    def f(x: Any, y: Any, z: Any) -> Any:
+        total = 0.0
+        for k in range(4):
+            total = total + scaled(x) + scaled(total) * y
+            scaled.__defaults__ = (1.0 + k,)
+            scaled.__kwdefaults__ = {"shift": 0.5 * k}
+        scaled.__defaults__ = (1.0,)
+        scaled.__kwdefaults__ = {"shift": 0.0}
+        return total + z
+
+    agrees(f)
 
 
 def stepped(x: Any) -> Any:

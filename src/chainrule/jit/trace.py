@@ -355,6 +355,8 @@ class Trace:
         """Run the function until nothing is in the way of a trace."""
         segments, values = True, False
         while True:
+            if not forced and not plain.branches.suspended:  # the first of all paths
+                plain.branches.plain.clear()
             recorder = Recorder(forced, plain, segments, values)
             failed = False
             try:

@@ -66,6 +66,7 @@ class Decisions:
 
     Attributes:
         asked: the places that have branched by traced values, in order.
+        plain: the places in functions that have run in the form that takes one side of each ``if``.
         ends: whether the end of a loop is asked after some iterations, by what came before.
         suspended: whether all are guards for the moment.
         rewrite: whether functions run from rewritten trees at all; else all are guards for good.
@@ -74,6 +75,7 @@ class Decisions:
     def __init__(self) -> None:
         self.rewrite = True
         self.asked: dict[Site, None] = {}
+        self.plain: set[Site] = set()
         self.ends: dict[Any, bool] = {}
         self.suspended = False
         self._both: set[Site] = set()

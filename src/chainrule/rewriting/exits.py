@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
+from chainrule.comparing import negated
+
 from .decisions import Site
 from .picking import UNBOUND, pick
 
@@ -71,7 +73,15 @@ class Exit:
     @property
     def certain(self) -> bool:
         """Whether what runs here does for all lanes that have not left."""
-        return self._speculation is None or len(self._speculation.sides) == self._sides
+        speculation = self._speculation
+        return speculation is None or (
+            len(speculation.sides) == self._sides and not self._gone(speculation)
+        )
+
+    def _gone(self, speculation: Speculation) -> list[Exit]:
+        """The ends inside of it that some lanes have got to, for which it does not run here."""
+        inside = speculation.exits[self._depth + 1 :]
+        return [x for x in inside if not isinstance(x.left, bool)]
 
     def leaves(self, *values: Any) -> bool:
         """Let the lanes leave for which this runs; gives whether no others are left.
@@ -84,20 +94,21 @@ class Exit:
         speculation = self._speculation
         if speculation is None:
             return True
-        sides = speculation.sides[self._sides :]
-        if not sides:
+        sides, gone = speculation.sides[self._sides :], self._gone(speculation)
+        if not sides and not gone:
             self.left = self.partial
             speculation.cut(self._depth + (self._around is not None))
             return True
-        self.sites += [x.site for x in sides]
+        self.sites += [x.site for x in sides] + [site for x in gone for site in x.sites]
         if any(x.stores for x in speculation.sides):
             speculation.refuse(self.sites, "an element is assigned where it is left")
         if any(x.moves for x in speculation.exits[self._depth :]):
             speculation.refuse(self.sites, "what the loop goes through is used up")
-        path = sides[0].holds
-        for side in sides[1:]:
-            path = path & side.holds
-        self.left = path if self.left is False else self.left | path
+        path, *others = [x.holds for x in sides] + [negated(x.left) for x in gone]
+        for condition in others:
+            path = path & condition
+        self.left = left = path if self.left is False else self.left | path
+        left.asked = True  # whatever is picked by it
         speculation.partial = True
         return False
 

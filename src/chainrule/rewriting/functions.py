@@ -63,6 +63,8 @@ class Rewritten:
         code = self._form(whole)
         if code is None:
             return None
+        if recorder is not None and not whole:
+            recorder.speculation.note_plain(self._sites.values())
         cells = {} if recorder is None else recorder.speculation.cells.setdefault(self._runtime, {})
         for name in set(code.co_freevars) - cells.keys():
             cells[name] = CellType(self._constants.get(name, UNBOUND))

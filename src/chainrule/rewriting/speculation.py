@@ -241,7 +241,6 @@ class Speculation:
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
-        self._called: list[CellType] = []
         self.fresh: Any = None
         self._ends = 0
         self._asking = False
@@ -251,12 +250,15 @@ class Speculation:
         """Whether some of the branches compute both sides that do not from the beginning."""
         return self._decisions.are_any_converted(sites)
 
+    def note_plain(self, sites: Iterable[Site]) -> None:
+        """Note the branches of a function of which one side runs for this trace."""
+        self._decisions.plain.update(sites)
+
     def note_called(self, cells: Any, known: str, other: str, pair: tuple[Any, Any]) -> None:
         """Let code know what it calls in the place of something, if it does not know another."""
         found = self.cells[cells]
         if found[known].cell_contents is UNBOUND:
             found[known].cell_contents, found[other].cell_contents = pair
-            self._called.append(found[known])
 
     @property
     def uncertain(self) -> bool:
@@ -307,11 +309,9 @@ class Speculation:
         both = decisions.are_both(site)
         if not both and self.uncertain and decisions.may_be_both(site):
             both = decisions.convert([site])
-            if was_asked:  # it is a guard of paths so far
+            if was_asked or site in decisions.plain:  # it may be a guard of paths, or of this one
                 self.failed = True
                 raise Changed
-            while self._called:  # it may be one that is converted now
-                self._called.pop().cell_contents = UNBOUND
         if both:
             condition.asked = True
             decided = self._recorder.decided(condition)
