@@ -11,11 +11,12 @@ from numpy.testing import assert_allclose
 from test_lax import check
 from test_loop_programs import rolling
 
-from chainrule import checkpointing, compile, grad, hessian, jvp, lax, value_and_grad, vmap
+from chainrule import checkpointing, compile, grad, hessian, jacrev, jvp, lax, value_and_grad, vmap
 from chainrule.backends.llvm import contraction
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.checkpointing import Plan
 from chainrule.math import sin
+from chainrule.program.verifier import verify
 
 WAYS: list[Any] = [1, 2, 3, 7, 1000, "binomial", ("binomial", 1), ("binomial", 9)]
 
@@ -56,6 +57,19 @@ def test_values_and_derivatives(length: int) -> None:
     mapped = compile(vmap(grad(end), in_axes=(0, None, None)))
     for way in WAYS:
         assert_allclose(mapped(lanes, x, way), [grad(end)(a, x) for a in lanes], rtol=1e-10)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_reverse_passes_in_a_loop(way: Any) -> None:
+    """Where reverse passes through one are iterations of a loop, each has what it adds up."""
+    for length in (5, 12):
+        x = numpy.linspace(-1.0, 1.0, length)
+        expected = jacrev(grad(end, 1), 1)(0.7, x)
+        with rolling(True):
+            compiled = compile(jacrev(grad(end, 1), 1))
+            assert_allclose(compiled(0.7, x, way), expected, rtol=1e-10, atol=1e-13)
+        for program in compiled.programs():
+            verify(program)
 
 
 def _leaves(tree: Any) -> list[Any]:

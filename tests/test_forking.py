@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -208,6 +209,41 @@ def test_every_lock_is_known_to_forks() -> None:
         "backends/llvm/machine.py:_importing",
         "backends/llvm/pool.py:self",  # nobody waits for it
     }
+
+
+IMPORTED = """
+import os, sys
+from chainrule import compile
+compile(lambda x: x * x)
+child = os.fork()
+if child == 0:
+    for name in {names!r}:
+        assert name in sys.modules, name
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_modules_are_imported_before_forks() -> None:
+    """All that compiled functions import when they need it."""
+    names = set()
+    for room in ("jit", "passes", "backends", "program", "rewriting"):
+        for path in (SOURCES / room).rglob("*.py"):
+            package = ["chainrule", *path.relative_to(SOURCES).parts[:-1]]
+            tree = ast.parse(path.read_text())
+            functions = [x for x in ast.walk(tree) if isinstance(x, ast.FunctionDef)]
+            for x in [y for function in functions for y in ast.walk(function)]:
+                if isinstance(x, ast.ImportFrom) and x.level < 2:
+                    above = package if x.level else []
+                    names.add(".".join([*above, *(x.module or "").split(".")]))
+    names = {name for name in names if name.startswith("chainrule.")}
+    assert "chainrule.passes.repetitions" in names
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IMPORTED.format(names=sorted(names))],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": PATHS},
+    )
 
 
 FREEING = """

@@ -485,6 +485,47 @@ def test_messages(seed: int) -> None:
     assert bits(given.tolist()) == bits(interpret(program, numbers.tolist())[0])
 
 
+def of_messages(seed: int) -> Program:
+    """Sums of messages of messages, each of which all iterations of a loop send, or none."""
+    rng = Random(seed)
+    trips, inner_trips = rng.choice([8, 24, 41]), rng.choice([1, 3])
+    builder = Builder(200, final=True)
+    totals = Array(SUMS, trips, "totals")
+    with builder.loop(trips) as outer, builder.loop(inner_trips) as loop:
+        conditions = [builder.load(builder.inputs, Index(k, ((loop, 2),))) for k in (0, 1)]
+        values: list[Operand] = [
+            builder.load(builder.inputs, Index(k, ((outer, 1), (loop, rng.randint(0, 1)))))
+            for k in (50, 100, 150)
+        ]
+        for _ in range(rng.randint(6, 16)):
+            operation = rng.choice([rules.message, rules.multiply, rules.add])
+            operands = [rng.choice(values[-4:]) for _ in range(2)]
+            if operation is rules.message:
+                operands.insert(0, rng.choice(conditions))
+            values.append(builder.compute(operation, operands))
+        builder.add(totals, Index(0, ((outer, 1),)), values[-1])
+    return builder.finish([Slice(totals, 0, trips)])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_messages_of_messages(seed: int) -> None:
+    """To the last bit what the interpreter gives, whatever of it is jumped over."""
+    program = of_messages(seed)
+    verify(program)
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=200)
+    numbers[:10] = rng.choice([0.0, 1.0, np.nan], 10, p=[0.5, 0.4, 0.1])
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(found.tolist()) == bits(interpret(program, numbers.tolist())[0])
+
+
+def test_some_messages_are_jumped_over() -> None:
+    """The test above would pass without."""
+    found = [each for seed in range(60) for each in maps_of(of_messages(seed))]
+    inner = [(each, x) for each in found for x in statements(each.body) if isinstance(x, Loop)]
+    assert sum(len(in_common(each).for_messages(x.body)) for each, x in inner) > 20
+
+
 def product(seed: int) -> Program:
     """Products of matrices in loops of any order, each matrix by rows or by columns."""
     rng = Random(seed)

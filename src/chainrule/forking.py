@@ -7,6 +7,7 @@ either taken around every fork, or free in every child, or nobody waits for it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import weakref
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _around: Final[list[Take]] = []
 _freed: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 _local = threading.local()
+_later: Final[list[str]] = []
 
 
 def take_around_forks(take: Take) -> None:
@@ -35,6 +37,14 @@ def take_around_forks(take: Take) -> None:
         take: gives a context manager that holds the lock.
     """
     _around.append(take)
+
+
+def import_before_forks(*modules: str) -> None:
+    """Import modules before the next fork: some that threads import when they need them.
+
+    A child would wait for ever for a module that another thread was importing.
+    """
+    _later.extend(modules)
 
 
 def lock() -> Any:
@@ -64,6 +74,9 @@ class computed_once(Generic[T]):
 
 
 def _before() -> None:
+    while _later:
+        importlib.import_module(_later[-1])
+        _later.pop()
     _local.taken = taken = ExitStack()
     for take in list(_around):
         taken.enter_context(take())

@@ -37,6 +37,15 @@ from .small import MAX_SMALL, Dispatch
 from .statics import Order
 from .trace import CompileError
 
+forking.import_before_forks(
+    *("chainrule.jit.branches", "chainrule.jit.eager_lanes", "chainrule.jit.loops"),
+    *("chainrule.jit.segments", "chainrule.jit.whiles", "chainrule.passes.distribute"),
+    *("chainrule.passes.jam", "chainrule.passes.promote", "chainrule.passes.repetitions"),
+    *("chainrule.backends.llvm.contraction", "chainrule.backends.llvm.in_common"),
+    *("chainrule.backends.llvm.map_writer", "chainrule.backends.llvm.maps"),
+    *("chainrule.program.files", "chainrule.program.printer", "chainrule.files"),
+    *("chainrule.rewriting.elsewhere", "chainrule.rewriting.functions"),
+)
 MAX_SPECIALIZATIONS = 128
 """Kinds of arguments for which code is kept: beyond, that goes which was not used for longest."""
 MAX_STATIC_PLANS = 16

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Again(Rebuilding):
     """An iteration of a loop of a region, built once more where the derivative needs its values.
 
-    What it stores has arrays of its own, but for checkpoints: these are there.
+    What it stores has arrays of its own, but for checkpoints: these are there. Of loops around the
+    derivative alone, each iteration has a part of these arrays.
 
     Args:
         builder: makes the statements; open is the loop that stands for this one.
@@ -65,9 +66,11 @@ class Again(Rebuilding):
         self._kept: dict[Statement, tuple[Array, Index]] = {}
         self._there = {*loop.checkpoints}
         self._inner: dict[Loop, Loop] = {}
+        passes = nests.count(primal.passes)
+        self._pass = nests.instance(primal.passes)
         for x in statements(body):
             if isinstance(x, WRITES) and x.array not in self._there:
-                self.arrays[x.array] = Array(x.array.kind, x.array.size, x.array.name)
+                self.arrays[x.array] = Array(x.array.kind, passes * x.array.size, x.array.name)
         self.body(body)
 
     def array(self, array: Array) -> Array:
@@ -76,6 +79,16 @@ class Again(Rebuilding):
         if found is None:
             return array if self._outer is None else self._outer.array(array)
         return found
+
+    def place(self, array: Array, index: Index) -> tuple[Array, Index]:
+        """The element in the place of another one, by its index in the derivative."""
+        if array in self.arrays:
+            return self.arrays[array], nests.added(index, nests.scaled(self._pass, array.size))
+        return (array, index) if self._outer is None else self._outer.place(array, index)
+
+    def element(self, array: Array, index: Index, user: Statement) -> tuple[Array, Index]:
+        """The new element in the place of an old one."""
+        return self.place(array, self.index(index))
 
     def value(self, x: Operand) -> Operand:
         """A value of the iteration, or of what is around it."""

@@ -242,12 +242,7 @@ class Derivative:
 
     def _own_loops(self, array: Array) -> nests.Path:
         """The loops around in each of whose iterations the array has changes of their own."""
-        if array in self.reach.separate:
-            return self._around
-        own = self._around[len(self.region.around) :]
-        if any(loop.trips.loops() - {*own} for loop in own):
-            return self._around
-        return own
+        return self._around if array in self.reach.separate else self.primal.passes
 
     def sent(
         self, statement: Compute, message: Message, local: Instantiation, position: int

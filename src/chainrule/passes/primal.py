@@ -51,12 +51,16 @@ class Primal:
         builder: makes the statements.
         region: the region, which has run.
         iterations: of its loops, in the loops of the derivative that stand for them.
+
+    Attributes:
+        passes: the loops in each of whose iterations the derivative goes through the region.
     """
 
     def __init__(self, builder: Builder, region: Region, iterations: Mapping[Loop, Index]) -> None:
         self._builder = builder
         self._region = region
         self._iterations = iterations
+        self.passes = region.passes(builder.loops)
         self._indices: dict[Index, Index] = {}
         self._to_keep: set[Statement] = set()
         self._again: list[Again] = []  # of loops that are open, the innermost last
@@ -88,9 +92,9 @@ class Primal:
         if self._again and self._again[-1].of is loop:
             self._again.pop()
 
-    def array(self, array: Array) -> Array:
-        """The array in the place of one of the region: another one where iterations run again."""
-        return self._again[-1].array(array) if self._again else array
+    def place(self, array: Array, index: Index) -> tuple[Array, Index]:
+        """The element in the place of one of the region, by its index in the derivative."""
+        return self._again[-1].place(array, index) if self._again else (array, index)
 
     def value(self, x: Operand) -> Operand:
         """An operand of a statement of the region."""
@@ -103,7 +107,8 @@ class Primal:
             return self.value(x.value)
         if isinstance(x, Gather):
             index, place = self.index(x.index), self.value(x.place)
-            return self._builder.gather(self.array(x.array), index, x.size, place)
+            array, index = self.place(x.array, index)
+            return self._builder.gather(array, index, x.size, place)
         assert isinstance(x, Compute)
         again = next((y for y in reversed(self._again) if x in y.values), None)
         if again is not None and again.has_at_hand(x):
@@ -117,7 +122,7 @@ class Primal:
         return self._loaded(*stored[x])
 
     def _loaded(self, array: Array, index: Index) -> Operand:
-        return self._builder.load(self.array(array), self.index(index))
+        return self._builder.load(*self.place(array, self.index(index)))
 
     def _cost(self, x: Operand, most: int = MOST) -> int:
         """How many cheap operations it takes to compute a value again; more than most for more."""

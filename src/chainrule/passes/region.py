@@ -70,6 +70,14 @@ class Region:
         self._open(segment.body, (), self.bodies[None])
         self._find_sources()
 
+    def passes(self, loops: Sequence[Loop]) -> Path:
+        """Of the loops around a derivative those in each of whose iterations it comes through.
+
+        All of them, where how often one runs hangs on others.
+        """
+        own = tuple(loops[len(self.around) :])
+        return tuple(loops) if any(x.trips.loops() - {*own} for x in own) else own
+
     def _open(self, body: Sequence[Statement], path: Path, opened: list[Statement]) -> None:
         for statement in body:
             if isinstance(statement, Segment):

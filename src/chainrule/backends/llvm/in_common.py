@@ -68,14 +68,17 @@ class InCommon:
     def for_messages(self, body: Sequence[Statement]) -> dict[Statement, list[Statement]]:
         """Messages that are sent for all iterations or none, with what nothing else needs.
 
+        What one needs holds no other one of them.
+
         Args:
             body: that of a loop in the loop.
         """
         stored = {x.array for x in statements(body) if isinstance(x, Store)}
         found: dict[Statement, list[Statement]] = {}
-        for x in body:
+        waiting: set[Statement] = set()
+        for x in reversed(body):
             is_message = isinstance(x, Compute) and x.operation is rules.message
-            if not is_message or self.has(x) or not self.has(x.operands[0]):
+            if not is_message or x in waiting or self.has(x) or not self.has(x.operands[0]):
                 continue
             needed = {x}
             before: list[Statement] = []
@@ -86,4 +89,5 @@ class InCommon:
                     before.insert(0, y)
             if len(before) >= WORTH_A_JUMP:
                 found[x] = before
+                waiting.update(before)
         return found
