@@ -69,6 +69,7 @@ class Decisions:
         plain: the places in functions that have run in the form that takes one side of each ``if``.
         ends: whether the end of a loop is asked after some iterations, by what came before.
         suspended: whether all are guards for the moment.
+        steady: whether the defaults of functions stay as they are during a trace.
         rewrite: whether functions run from rewritten trees at all; else all are guards for good.
     """
 
@@ -78,6 +79,7 @@ class Decisions:
         self.plain: set[Site] = set()
         self.ends: dict[Any, bool] = {}
         self.suspended = False
+        self.steady = True
         self._both: set[Site] = set()
         self._guards: dict[Site, str] = {}  # and why they are
         self._later: set[Site] = set()

@@ -226,9 +226,7 @@ class Runtime:
         if asks and found.picks:
             return functools.partial(found.asks, function)
         made = self._rewritten(target, False)
-        always = made is function or (  # whose defaults may change on the way
-            kind is FunctionType and not function.__defaults__ and not function.__kwdefaults__
-        )
+        always = made is function or (kind is FunctionType and found.may_know(function))
         if kind is BuiltinFunctionType:  # methods are made for each call
             always = isinstance(function.__self__, ModuleType)
         if known and always and not asks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from types import CellType
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
@@ -241,6 +241,7 @@ class Speculation:
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[tuple[int, bool], Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
+        self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None
         self._ends = 0
         self._asking = False
@@ -253,6 +254,14 @@ class Speculation:
     def note_plain(self, sites: Iterable[Site]) -> None:
         """Note the branches of a function of which one side runs for this trace."""
         self._decisions.plain.update(sites)
+
+    def may_know(self, function: FunctionType) -> bool:
+        """Whether code may know a function from here on: its defaults must stay as they are."""
+        defaults, named = function.__defaults__, function.__kwdefaults__
+        if not defaults and not named:
+            return True
+        self._defaults.setdefault(id(function), (function, defaults, named and dict(named)))
+        return self._decisions.steady
 
     def note_called(self, cells: Any, known: str, other: str, pair: tuple[Any, Any]) -> None:
         """Let code know what it calls in the place of something, if it does not know another."""
@@ -427,6 +436,11 @@ class Speculation:
 
     def check_none_left(self) -> None:
         """See that no branch is open, and none has been given up: at the end of a trace."""
+        for function, defaults, named in self._defaults.values() if self._decisions.steady else ():
+            if function.__defaults__ is not defaults or function.__kwdefaults__ != named:
+                self._decisions.steady = False
+                self.failed = True
+                raise Changed
         if self.failed:
             raise Refused
         if self.sides:
