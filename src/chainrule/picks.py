@@ -7,6 +7,7 @@ it. All that a derivative sends goes to the operand that is picked.
 from __future__ import annotations
 
 import builtins
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,7 +44,8 @@ def _extreme(
     if _is_numeric(values) and (key is None or _is_numeric(keys)):
         pick = chosen
     elif key is None and _is_whole(values):
-        pick = _chosen_whole
+        traced: Any = next(type(x) for x in values if type(x) is not int)
+        pick = functools.partial(chosen_whole, of=traced.standing_for)
     elif key is None or not values:
         return builtin(values)
     else:
@@ -67,12 +69,18 @@ def _is_whole(values: Iterable[Any]) -> bool:
     )
 
 
-def _chosen_whole(condition: Any, first: Any, second: Any) -> Any:
-    """The one of two whole numbers that a condition picks."""
+def chosen_whole(condition: Any, first: Any, second: Any, of: Callable[[Any, Any], Any]) -> Any:
+    """The one of two whole numbers that a condition picks.
+
+    Args:
+        condition: picks the first.
+        first: a whole number.
+        second: another one.
+        of: gives what stands for a node that is one, with a bound of its absolute value or None.
+    """
     if not isinstance(condition, ConditionNode):
         return first if condition else second
     bounds = [abs(x) if type(x) is int else x._bound for x in (first, second)]
-    of = next(type(x) for x in (first, second) if type(x) is not int).standing_for
     return of(chosen(condition, first, second), None if None in bounds else max(bounds))
 
 

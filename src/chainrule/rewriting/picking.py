@@ -9,7 +9,7 @@ import numpy
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.indices import IndexNode
 from chainrule.node import Node
-from chainrule.picks import chosen
+from chainrule.picks import chosen, chosen_whole
 from chainrule.whole import LARGEST_WHOLE, WholeNode
 
 
@@ -39,9 +39,7 @@ def pick(condition: Any, first: Any, second: Any) -> Any:
     if _is_truth(first) and _is_truth(second):
         return _truth(condition, first, second)
     if _is_whole(first) and _is_whole(second):
-        picked = chosen(condition, first, second)
-        bounds = [x for x in (_bound(first), _bound(second)) if x is not None]
-        return IndexNode.of(picked, max(bounds) if len(bounds) == 2 else None)
+        return chosen_whole(condition, first, second, IndexNode.of)
     if not (_is_picked(first) and _is_picked(second)):
         return UNBOUND
     return chosen(condition, first, second)
@@ -62,11 +60,6 @@ def _is_truth(x: object) -> bool:
 
 def _is_whole(x: Any) -> bool:
     return isinstance(x, IndexNode) or (type(x) is int and abs(x) <= LARGEST_WHOLE)
-
-
-def _bound(x: Any) -> int | None:
-    """What the absolute value of a whole number does not exceed, if that is known."""
-    return abs(x) if type(x) is int else x._bound
 
 
 def _is_picked(x: Any) -> bool:
