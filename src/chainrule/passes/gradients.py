@@ -14,7 +14,6 @@ from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.region import Region
-from chainrule.program import nests
 from chainrule.program.builder import Builder
 from chainrule.program.elements import accessed
 from chainrule.program.form import (

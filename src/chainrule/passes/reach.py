@@ -252,7 +252,7 @@ class Reach:
             return True
         each = self._each(outer, inner)
         if each is not None and instances is not True:
-            return _plain(instances.reshape(-1, each).any(axis=1))
+            return _plain(numpy.any(instances.reshape(-1, each), axis=1))
         numbers = self._outer_instances(outer, inner)
         if instances is not True:
             numbers = numbers[instances]
@@ -263,7 +263,7 @@ class Reach:
         return self.region.paths.get(x, ()) == self.region.paths.get(y, ())
 
     def _each(self, outer: Statement, inner: Statement) -> int | None:
-        """How many instances of a statement in loops there are for each of one outside, if known."""
+        """How many instances of a statement in loops each of one outside has, if that is known."""
         path = self.region.paths.get(inner, ())
         loops = path[len(self.region.paths.get(outer, ())) :]
         known = all(loop.trips.is_fixed and loop.trips.offset > 0 for loop in loops)

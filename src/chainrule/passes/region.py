@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 from chainrule.passes.local_gradients import LocalGradients
 from chainrule.program import nests
 from chainrule.program.elements import Access, Elements, accessed
@@ -14,11 +15,9 @@ from chainrule.program.form import (
     Compute,
     Derive,
     Enter,
-    Gather,
     Guard,
     Index,
     Leave,
-    Load,
     Loop,
     Operand,
     Scatter,

@@ -1,9 +1,9 @@
-"""The elements of arrays that an index is in nested loops: they are only listed where they must be."""
+"""The elements that an index is in nested loops: they are listed only where they must be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -47,9 +47,9 @@ class Elements:
         view = self._view(mask)
         if view is not None:
             trips = [loop.trips.offset for loop in self._path]
-            return numpy.broadcast_to(view.all(axis=-1), trips)
+            return numpy.broadcast_to(numpy.all(view, axis=-1), trips)
         rows, which = self.listed(len(mask))
-        found: Mask = mask[rows].all(axis=1)[which]
+        found: Mask = numpy.all(mask[rows], axis=1)[which]
         return found
 
     def any_in(self, mask: Mask) -> bool:
@@ -68,7 +68,7 @@ class Elements:
         else:
             trips = [loop.trips.offset for loop in self._path]
             repeated = tuple([k for k, n in enumerate(trips) if view.shape[k] < n])
-            some = where.reshape(trips).any(axis=repeated, keepdims=True)
+            some: Mask = numpy.any(where.reshape(trips), axis=repeated, keepdims=True)
             numpy.copyto(view, True, where=some[..., None])
 
     def mark_once(self, mask: Mask) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from chainrule.program.elements import Mask
 from chainrule.program.form import (
     CONSTANT,
     READS,
@@ -32,7 +33,6 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
-from chainrule.program.elements import Mask
 from chainrule.program.nests import bounds
 from chainrule.rules import Operation
 

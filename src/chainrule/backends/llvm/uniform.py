@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy
 
+from chainrule.program.elements import Mask
 from chainrule.program.form import (
     INPUT,
     READS,
@@ -23,7 +24,6 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
-from chainrule.program.elements import Mask
 from chainrule.program.nests import bounds
 
 
