@@ -27,7 +27,7 @@ def made(contexts, name, values):
         for context in contexts:
             stack.enter_context(context())
         names = [None if name is None else f"{name}{i}" for i in range(len(values))]
-        one_by_one = lambda: [Node(x, name=own) for x, own in zip(values, names)]  # noqa: E731
+        one_by_one = lambda: [Node(x, name=own) for x, own in zip(values, names, strict=True)]  # noqa: E731
         return leaves(values, name), one_by_one()
 
 
@@ -40,6 +40,7 @@ def seen(node):
 @pytest.mark.parametrize("name", [None, "w", "größe ", ""])
 @pytest.mark.parametrize("contexts", CONTEXTS)
 def test_they_are_those_made_one_by_one(contexts, name):
+    """Names, groups and lines are the same, in all contexts."""
     for count in (0, 1, 3):
         bulk, single = made(CONTEXTS[contexts], name, [0.5 - i for i in range(count)])
         assert [*map(type, bulk)] == [Node] * count
@@ -53,11 +54,13 @@ def test_they_are_those_made_one_by_one(contexts, name):
 )
 @pytest.mark.parametrize("contexts", CONTEXTS)
 def test_copies_have_the_names(contexts, other):
+    """However a copy is made."""
     bulk, single = made(CONTEXTS[contexts], "w", [1.0, 2.0])
     assert [seen(other(node)) for node in bulk] == [seen(other(node)) for node in single]
 
 
 def test_another_name_or_number_or_a_start_anew():
+    """What is put together later gives way to what is set before."""
     a, b, c = leaves([1.0, 2.0, 3.0], "w")
     b.data = 5.0
     Node.__init__(c, 7.0)
@@ -69,6 +72,7 @@ def test_another_name_or_number_or_a_start_anew():
 
 
 def test_they_train_and_go():
+    """They take gradients and are freed."""
     for _ in range(3):
         nodes = leaves(np.arange(4.0), "w")
         (nodes[0] * nodes[3] + nodes[1]).backward()
@@ -78,6 +82,7 @@ def test_they_train_and_go():
 
 
 def test_names_in_compiled_programs():
+    """They may be captured."""
     nodes = leaves([2.0, 3.0], "w")
     f = compile(lambda x: x * nodes[0] + nodes[1])
     assert f(2.0).data == 7.0
@@ -86,6 +91,7 @@ def test_names_in_compiled_programs():
 
 
 def test_numbers_of_all_kinds():
+    """Numbers are taken as Node takes them."""
     values = [1, True, np.float32(0.5), np.float64(2.0), 3.0]
     assert [x.data for x in leaves(values)] == [1.0, 1.0, 0.5, 2.0, 3.0]
     assert [x.data for x in leaves(np.array([1, 2]))] == [1.0, 2.0]
@@ -96,11 +102,13 @@ def test_numbers_of_all_kinds():
 
 
 def test_data_is_read_and_set():
+    """In bulk as one by one, with gradients or without."""
     nodes = leaves([1.0, 2.0, 3.0])
     nodes[0].grad = 4.0
     assert data_of(nodes).tolist() == [1.0, 2.0, 3.0]
     set_data(nodes, np.arange(6.0)[::2], zero_grad=False)
-    assert data_of(nodes).tolist() == [0.0, 2.0, 4.0] and nodes[0].grad == 4.0
+    assert data_of(nodes).tolist() == [0.0, 2.0, 4.0]
+    assert nodes[0].grad == 4.0
     set_data(nodes, np.ones(3))
     assert nodes[0].grad == 0.0
     y = nodes[0] * nodes[1]
@@ -114,6 +122,7 @@ def test_data_is_read_and_set():
 
 
 def test_only_leaves_can_be_set():
+    """Errors are those of a single node."""
     x, y = leaves([1.0, 2.0])
     with pytest.raises(ValueError, match="result of an operation"):
         set_data([x, x * y], np.zeros(2))
@@ -122,6 +131,8 @@ def test_only_leaves_can_be_set():
 
 
 def test_what_is_traced_does_not_leave():
+    """Reading in bulk asks what reading one asks."""
+
     @compile
     def f(x):
         return float(data_of([x])[0])
@@ -131,11 +142,14 @@ def test_what_is_traced_does_not_leave():
 
 
 def test_are_leaves_and_distinct():
+    """What the walk through a module asks."""
+
     class Own(Node):
         pass
 
     x, y = leaves([1.0, 2.0])
-    assert are_leaves([]) and are_leaves([x, y, x])
+    assert are_leaves([])
+    assert are_leaves([x, y, x])
     for other in (x + y, 1.0, Own(1.0), Node(1.0, (x,)), None, [x]):
         assert not are_leaves([x, other])
     product, own = x * y, Own(1.0)
