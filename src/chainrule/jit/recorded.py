@@ -101,10 +101,9 @@ class Recorded:
         return operands
 
     def _check_captured(self) -> None:
-        for node in self.captured[self._followed :]:
-            if has_ended(node._level):
-                raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
-            self._followed += 1
+        if any(map(has_ended, {node._level for node in self.captured[self._followed :]})):
+            raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
+        self._followed = len(self.captured)
 
     def column(self, values: list[Any]) -> Any:
         """What each iteration of a loop reads: floats, or operands if some are nodes."""

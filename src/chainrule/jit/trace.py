@@ -276,7 +276,7 @@ class Recorder:
 
     def note_parents(self, parents: Sequence[Node], level: int) -> None:
         """Note which of these equalities have a derivative by the nodes among the inputs."""
-        ids = frozenset(id(parent) for parent in parents)
+        ids = frozenset(map(id, parents)) if self._equalities else frozenset()
         for condition, line in self._equalities:
             if line not in self.shortcuts and has_derivative(condition.operands, level, ids):
                 self.shortcuts.append(line)
