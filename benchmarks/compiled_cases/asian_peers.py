@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from importlib import import_module
@@ -110,11 +111,7 @@ def load_jax(option: Option, loop: str) -> Callable[[Setting], Build]:
                 for i in range(steps):
                     carry, _ = step(carry, normals[i])
             elif loop == "checkpoint":
-
-                @jax.checkpoint
-                def stretch(carry: Any, normals: Any) -> Any:
-                    return jax.lax.scan(step, carry, normals)
-
+                stretch = jax.checkpoint(functools.partial(jax.lax.scan, step))
                 carry, _ = jax.lax.scan(stretch, carry, normals.reshape(-1, JAX_STRETCH))
             else:
                 carry, _ = jax.lax.scan(step, carry, normals)
