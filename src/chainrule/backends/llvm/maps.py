@@ -65,7 +65,8 @@ class Map(NamedTuple):
     def vectors(self, width: int, common: InCommon) -> list[int]:
         """How many vectors to compute side by side: at first, and of what is left then.
 
-        What they have in common is loaded once, and sums of inner loops need not wait.
+        What they have in common is loaded once, sums of inner loops need not wait, and those of the
+        loop itself do not go through memory at each call of a function.
 
         Args:
             width: how many iterations a vector has.
@@ -74,11 +75,15 @@ class Map(NamedTuple):
         every = [*statements(self.body)]
         carries = [len(x.carries) for x in every if isinstance(x, Loop)]
         is_simple = not any(isinstance(x, Compute) and is_call(x) for x in every)
-        if len(self.body) < len(self.steps) or not carries or not is_simple:
+        if len(self.body) < len(self.steps) or is_simple != bool(carries):
             return [1]
-        inner = [x.body for x in every if isinstance(x, Loop)]
-        pays = max(carries) <= 2 and len(every) <= SIMPLE
-        pays = pays or any(common.for_messages(body) for body in inner)
+        pays = len(every) <= SIMPLE
+        if is_simple:
+            inner = [x.body for x in every if isinstance(x, Loop)]
+            pays = pays and max(carries) <= 2
+            pays = pays or any(common.for_messages(body) for body in inner)
+        else:
+            pays = pays and any(self.sums.values())
         most = MOST_VECTORS if pays else 1
         trips = self.loop.trips
         if not trips.is_fixed:
