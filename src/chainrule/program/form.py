@@ -260,14 +260,20 @@ class Carry(Statement):
 
     It belongs to ``carries`` of its loop, not to a body. Carries come in at the end, by a pass:
     derivatives are taken of programs without them.
+
+    Attributes:
+        initial: the first value.
+        next: what an iteration gives.
+        messages: whether it is a sum of messages: the order of its terms is free.
     """
 
-    __slots__ = ("initial", "next")
+    __slots__ = ("initial", "messages", "next")
 
     def __init__(self, initial: Operand) -> None:
         super().__init__()
         self.initial = initial
         self.next: Operand = initial
+        self.messages = False
 
 
 @dataclass(eq=False, repr=False, slots=True)

@@ -38,10 +38,17 @@ SIMPLE: Final = 16
 
 
 class Sum(NamedTuple):
-    """A carry that terms are added to, or subtracted from, one after the other."""
+    """A carry that terms are added to, or subtracted from, one after the other.
+
+    Attributes:
+        carry: the carry.
+        steps: instructions with what they add.
+        statements: what computes the sum.
+    """
 
     carry: Carry
-    steps: list[tuple[str, Operand]]  # instructions with what they add
+    steps: list[tuple[str, Operand]]
+    statements: set[Statement]
 
 
 class Map(NamedTuple):
@@ -120,10 +127,9 @@ def as_map(
     used += [carry.next for x in (loop, *inner) for carry in carries[x]]
     resolved = [same.get(x, x) for x in used if isinstance(x, Statement)]
     uses = Counter([x for x in resolved if isinstance(x, Statement)])
-    found = {carry: _sum(carry, uses, set(loop.body)) for carry in carries[loop]}
-    added = {x for terms in found.values() if terms is not None for x in terms[1]}
+    sums = {carry: sum_of(carry, uses, set(loop.body)) for carry in carries[loop]}
+    added = {x for found in sums.values() if found is not None for x in found.statements}
     body = [x for x in loop.body if x not in added]
-    sums = {carry: None if terms is None else terms[0] for carry, terms in found.items()}
     handed_on = [carry for carry, terms in sums.items() if terms is None]
     steps = in_order(body, handed_on, carries, same)
     if steps is None:
@@ -191,10 +197,14 @@ def _cost(loop: Loop, body: Sequence[Statement], width: int) -> int:
     return total
 
 
-def _sum(
-    carry: Carry, uses: Counter[Statement], body: set[Statement]
-) -> tuple[Sum, set[Statement]] | None:
-    """A carry as a sum, with the statements that add to it."""
+def sum_of(carry: Carry, uses: Counter[Statement], body: set[Statement]) -> Sum | None:
+    """A carry as a sum; None if it is none.
+
+    Args:
+        carry: the carry.
+        uses: how often values are used.
+        body: the statements of the loop that it belongs to.
+    """
     steps: list[tuple[str, Operand]] = []
     statements: set[Statement] = set()
     x = carry.next
@@ -211,7 +221,7 @@ def _sum(
         x = a
     if uses[carry] != 1:
         return None
-    return Sum(carry, steps[::-1]), statements
+    return Sum(carry, steps[::-1], statements)
 
 
 def _leads_to(x: Operand, carry: Carry) -> bool:
