@@ -241,6 +241,7 @@ class Loop(Statement):
         checkpoints: for a loop whose iterations run again in its reverse pass, the arrays through
             which alone they hand on values: what an iteration reads of them, those before have
             written, and what it reads of others that the loop writes to, it has itself.
+        side_by_side: whether all its iterations are to be computed at a time.
     """
 
     trips: Index
@@ -248,6 +249,7 @@ class Loop(Statement):
     body: list[Statement] = field(default_factory=list)
     carries: list[Carry] = field(default_factory=list)
     checkpoints: list[Array] = field(default_factory=list, init=False)
+    side_by_side: bool = field(default=False, init=False)
 
     @property
     def operands(self) -> Sequence[Operand]:

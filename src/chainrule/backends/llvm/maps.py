@@ -135,7 +135,10 @@ def as_map(
     if steps is None:
         return None
     result = Map(loop, sums, steps)
-    pays = _is_worth_it(result) if result.chains else _pays(result, inner, carries, same, width)
+    if result.chains:
+        pays = _is_worth_it(result)
+    else:
+        pays = loop.side_by_side or _pays(result, inner, carries, same, width)
     return result if pays and are_independent(loop, result.body) else None
 
 

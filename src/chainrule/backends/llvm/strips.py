@@ -137,8 +137,9 @@ class _Strips:
         self.starts = numpy.cumsum(self.trips) - self.trips
         self.outer = Loop(Index(strips))
         self.inner = Loop(self.at(self.trips))
-        self.outer.name, self.outer.note = loop.name, loop.note
-        self.inner.name, self.inner.note = loop.name, loop.note
+        self.inner.side_by_side = True
+        for x in (self.outer, self.inner):
+            x.name, x.note = loop.name, loop.note
 
     @staticmethod
     def of(loop: Loop) -> _Strips | None:
