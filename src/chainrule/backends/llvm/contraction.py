@@ -27,11 +27,10 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import Path, paths
+from chainrule.program.nests import Path, bounds, paths
 
 from .independence import are_independent, stride_of
 from .layout import SLOT
-from .uniform import bounds
 from .writer import Zero
 
 LEAST: Final = 1 << 17

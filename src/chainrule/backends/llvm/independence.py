@@ -26,9 +26,8 @@ from chainrule.program.form import (
     Store,
     Table,
 )
-from chainrule.program.nests import Path, paths
+from chainrule.program.nests import Path, bounds, paths
 
-from .uniform import bounds
 from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
 
 
