@@ -27,7 +27,6 @@ from chainrule.program.form import (
     Loop,
     Program,
     Slice,
-    Statement,
     Table,
     statements,
 )

@@ -57,6 +57,9 @@ STRIP: Final = 8
 LEAST: Final = 64
 """Iterations of a loop that is worth it."""
 
+MOST: Final = 1 << 24
+"""Iterations of a loop of which each strip is looked at."""
+
 ALWAYS = False
 """Whether to mine loops for which it does not pay, too: tests do."""
 
@@ -147,7 +150,7 @@ class _Strips:
     @staticmethod
     def of(loop: Loop) -> _Strips | None:
         """A loop in strips; None if it can't be."""
-        if not loop.trips.is_fixed or loop.trips.offset < LEAST or loop.checkpoints:
+        if not loop.trips.is_fixed or not LEAST <= loop.trips.offset <= MOST or loop.checkpoints:
             return None
         every = [*statements(loop.body)]
         if not all(isinstance(x, (Compute, Load, Store, Loop, Last)) for x in every):
