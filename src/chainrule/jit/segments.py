@@ -34,9 +34,9 @@ MOST_COLOURS = 40
 """Passes beyond which the entries of a sparse matrix are derived one by one."""
 
 
-_ORIGIN = Operation("origin", lambda *xs: 0.0, lambda _, *xs: [math.nan] * len(xs))
+ORIGIN = Operation("origin", lambda *xs: 0.0, lambda _, *xs: [math.nan] * len(xs))
 """Of nodes that something depends on, in some way."""
-_ORIGIN.unknown = _ORIGIN.builtin = True  # no user's operation
+ORIGIN.unknown = ORIGIN.builtin = True  # no user's operation
 
 
 class RecordedLinearization:
@@ -304,7 +304,7 @@ class RecordedLinearization:
             if followed and pattern is None:
                 origin = [x for x in (*self._outputs, *given) if isinstance(x, Node)]
         if origin:
-            shadow = apply(_ORIGIN, origin)
+            shadow = apply(ORIGIN, origin)
             nodes = self._recorded.derived(self._segment, forward, given, [shadow] * len(results))
             for node, number in zip(nodes, results, strict=True):
                 node._number = number

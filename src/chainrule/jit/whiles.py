@@ -20,6 +20,8 @@ from chainrule.program.recording import LOOKUP
 from chainrule.rules import Operation
 
 from .loops import Iteration, like
+from .recorded import ValuesWanted
+from .segments import ORIGIN
 
 if TYPE_CHECKING:
     from .trace import Recorder
@@ -95,6 +97,7 @@ class _Numbers:
 
     Raises:
         Plain: if something in it is not known in other iterations.
+        ValuesWanted: if it is, in a trace with all values.
     """
 
     def __init__(
@@ -115,6 +118,8 @@ class _Numbers:
                 if recorder.recorded.is_unknown(x):
                     recorder.make_plain("while")
                 self._known[id(x)] = x._number
+            elif x._operation is ORIGIN:
+                raise ValuesWanted
             elif x._operation is None or _hangs_on_more(x._operation):
                 recorder.make_plain("while")
             else:
