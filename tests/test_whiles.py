@@ -206,7 +206,9 @@ def test_steps_by_derivatives(a: float) -> None:
         return lax.while_loop(lambda x: x > a, lambda x: x - 0.02 * slope(x), 2.0 * b + a)
 
     for function in (lowered, grad(lowered), grad(lowered, 1), grad(grad(lowered))):
-        assert_allclose(compile(function)(a, 0.8), function(a, 0.8), rtol=1e-10)
+        compiled = compile(function)
+        assert_allclose(compiled(a, 0.8), function(a, 0.8), rtol=1e-10)
+        assert compiled.stats().traces == 1, "the numbers that the trace has are the right ones"
 
 
 def test_endless() -> None:

@@ -68,8 +68,10 @@ def traced_while(
         size = min(size, most - done)
         iteration = Iteration(recorder, size, values)
         state = like(init, iteration.carries)
+        around, recorded.repeated = recorded.repeated, True
         goes_on = condition(state)
         after = flattened(carry.check(body(state)))
+        recorded.repeated = around
         if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
             recorder.make_plain("while")
         goes_on.asked = True
