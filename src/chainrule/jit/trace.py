@@ -149,6 +149,14 @@ class Recorder:
         traced["cond"] = traced_cond
         return traced[what](self, *args)
 
+    def product(self, left: Any, right: Any) -> Any:
+        """The product of two arrays, recorded as one; None where it is that of its elements."""
+        if not self.loops:
+            return None
+        from .products import product
+
+        return product(self, left, right)
+
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.
 

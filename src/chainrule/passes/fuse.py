@@ -173,14 +173,17 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
         if isinstance(x, Store):
             if x.array not in last:
                 last[x.array] = numpy.full(x.array.size, -1, dtype=numpy.int64)
-            times = nests.numbers(nests.added(clock, Index(0, ((first, 1),))), path)
-            places = nests.numbers(x.index, path)
+            time = nests.added(clock, Index(0, ((first, 1),)))
+            path, _ = nests.telling(path, time, x.index)
+            times, places = nests.numbers(time, path), nests.numbers(x.index, path)
             last[x.array][places] = numpy.maximum(last[x.array][places], times)  # times ascend
     is_near = False
     handed = {*first.checkpoints, *second.checkpoints}
     for x, path in paths(second.body, (*around, second)):
         if isinstance(x, (Load, Store)) and x.array in last:  # sums keep the order of their terms
-            times = nests.numbers(nests.added(clock, Index(0, ((second, 1),))), path)
+            time = nests.added(clock, Index(0, ((second, 1),)))
+            path, _ = nests.telling(path, time, x.index)
+            times = nests.numbers(time, path)
             stored = last[x.array][nests.numbers(x.index, path)]
             if (stored > times).any():
                 return False

@@ -106,7 +106,7 @@ class _Whole:
         straight = numpy.zeros(size, dtype=numpy.bool_)
         for statement, path in paths(program.body):
             if isinstance(statement, READS) and statement.array is program.inputs:
-                elements = nests.elements(statement.index, path)
+                elements = nests.elements(statement.index, nests.telling(path, statement.index)[0])
                 if isinstance(statement, Gather):
                     firsts = nests.unique(statement.index, path)[0][:, None]
                     elements = (firsts + numpy.arange(statement.size)).reshape(-1)

@@ -206,6 +206,8 @@ class _Promotion(Rebuilding):
         for array, found in groups.items():
             if array.size > LARGEST or array in early or array in self._scattered:
                 continue
+            if any(map(self._repeats, found)):
+                continue
             places = numpy.concatenate([self._numbers(group) for group in found])
             if len(places) and (places.min() < 0 or places.max() >= array.size):
                 continue  # an index where nothing runs
@@ -235,6 +237,12 @@ class _Promotion(Rebuilding):
                 if numpy.isin(numpy.concatenate(terms), numpy.concatenate(reads)).any():
                     found.add(array)
         return found
+
+    def _repeats(self, group: Group) -> bool:
+        """Whether the elements of a group surely come more than once."""
+        place = group.place
+        around = () if place is None else (*self._around[place], place)
+        return nests.telling(around, group.index)[1] > 1
 
     def _numbers(self, group: Group) -> nests.Numbers:
         """The elements of a group, one for each run of the body that it belongs to."""
@@ -302,7 +310,7 @@ class _Promotion(Rebuilding):
         """Begin a run of a body."""
         for group in self._at[loop]:
             group.left = group.count
-            group.value = 0.0
+            group.value = group.array.start
 
     def statement(self, statement: Statement) -> None:
         """Build a statement."""
@@ -331,7 +339,7 @@ class _Promotion(Rebuilding):
         written = self._written.get(array)
         exists = index.is_fixed and 0 <= index.offset < array.size
         if exists and written is not None and not written[index.offset]:
-            return 0.0
+            return array.start
         return self.builder.load(self.array(array), self.index(index))
 
     def _store(self, store: Store, group: Group) -> None:
@@ -426,7 +434,7 @@ class _Promotion(Rebuilding):
             at = group.index.plus(-distance * recurrence.stride)
             at = nests.substituted(at, {loop: Index()})
             written = self._written.get(group.array)
-            initial: Operand = 0.0
+            initial: Operand = group.array.start
             if written is None or written[self._nests.numbers(at, self._around[loop])].any():
                 initial = self._load(group.array, at)
             carry = Carry(initial)

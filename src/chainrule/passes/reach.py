@@ -95,7 +95,7 @@ class Reach:
         accesses = self.region.accesses[array]
         stored = self._accessed(array, [x for x in accesses if isinstance(x, WRITES)])
         loaded = [x for x in accesses if isinstance(x, READS)]
-        return array not in self.separate and all(stored[self._at(x)].all() for x in loaded)
+        return array not in self.separate and all(stored[self._all_at(x)].all() for x in loaded)
 
     def _reached(self, starts: Iterable[Statement]) -> set[Statement]:
         """What messages come to at all."""
@@ -189,10 +189,13 @@ class Reach:
                 if array not in covered:
                     covered[array] = self._covered(array, assumed)
                 access = cast(Access, x)
-                there: Elements = covered[array][self._at(access)]
-                if isinstance(access, BY_VALUE):
-                    there = numpy.all(there, axis=1)[self._which(access)]
-                found[x] = _plain(there)
+                all_there: Elements = covered[array][self._all_at(access)]
+                found[x] = _plain(all_there)
+                if not isinstance(found[x], bool):
+                    there = covered[array][self._at(access)]
+                    if isinstance(access, BY_VALUE):
+                        there = numpy.all(there, axis=1)[self._which(access)]
+                    found[x] = _plain(there)
             if self.forward:
                 for y in others:
                     if y in found:
@@ -230,7 +233,7 @@ class Reach:
         for x in self._sending(array):
             sending = not isinstance(x, BY_VALUE) and instances.get(x, False)
             if sending is True:
-                result[self._at(x)] = True
+                result[self._all_at(x)] = True
             elif sending is not False:
                 at = self._at(x)
                 if isinstance(at, slice):
@@ -312,6 +315,15 @@ class Reach:
             self._elements[x] = found
         return found
 
+    def _all_at(self, x: Access) -> nests.Elements:
+        """These elements, in any order, each once at least."""
+        if isinstance(x, BY_VALUE):
+            return self._at(x)
+        loops, times = nests.telling(self.region.loops_around(x), x.index)
+        if not times:
+            return slice(0, 0)
+        return nests.elements(x.index, loops)
+
     def _which(self, x: Access) -> Numbers:
         """Which of these rows it is, in each instance."""
         return nests.unique(x.index, self.region.loops_around(x))[1]
@@ -319,7 +331,7 @@ class Reach:
     def _accessed(self, array: Array, accesses: Iterable[Access]) -> Elements:
         result = numpy.zeros(array.size, dtype=numpy.bool_)
         for x in accesses:
-            result[self._at(x)] = True
+            result[self._all_at(x)] = True
         return result
 
     def _is_shared(self, array: Array) -> bool:

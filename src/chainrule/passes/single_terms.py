@@ -25,7 +25,7 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import Nests, Path, paths
+from chainrule.program.nests import Nests, Path, paths, telling
 
 
 def sums_of_one_term(program: Program) -> list[Array]:
@@ -55,14 +55,17 @@ def sums_of_one_term(program: Program) -> list[Array]:
             continue
         counts = numpy.zeros(array.size, dtype=numpy.int64)
         for term, path in terms:
-            places = nests.elements(term.index, path)
+            around, times = telling(path, term.index)
+            places = nests.elements(term.index, around)
             if isinstance(places, slice):
-                counts[places] += 1
+                counts[places] += times
             else:
-                counts += numpy.bincount(places, minlength=array.size)
+                counts += times * numpy.bincount(places, minlength=array.size)
         if counts.max(initial=0) > 1:
             continue
-        elements = [nests.elements(x.index, path) for x, path in read.get(array, ())]
+        elements = [
+            nests.elements(x.index, telling(path, x.index)[0]) for x, path in read.get(array, ())
+        ]
         elements += [slice(x.start, x.start + x.size) for x in slices.get(array, ())]
         if all((counts[places] == 1).all() for places in elements):
             found.append(array)
@@ -87,7 +90,7 @@ def _with_stores(body: Sequence[Statement], new: Mapping[Array, Array]) -> list[
         if isinstance(x, Loop):
             x.body = _with_stores(x.body, new)
         elif isinstance(x, (Load, Add)) and x.array in new:
-            if isinstance(x, Add) and not _is_sum(x.value):
+            if isinstance(x, Add) and str(x.array.start) == "0.0" and not _is_sum(x.value):
                 value = Compute(rules.add, (0.0, x.value))  # which is 0 where the value is -0
                 value.note = x.note
                 result.append(value)

@@ -154,6 +154,23 @@ def _even(index: Index, loops: Sequence[Loop]) -> Numbers | None:
     return None if strides else found.reshape(-1)
 
 
+def telling(loops: Path, *indices: Index) -> tuple[Path, int]:
+    """Those of nested loops on which indices depend, and how often the others repeat each instance.
+
+    What they are over these loops, they are over all, in the same order; but not as often.
+    """
+    asked = {loop for index in indices for loop in index.loops()}
+    kept: list[Loop] = []
+    times = 1
+    for loop in reversed(loops):
+        if loop in asked or not loop.trips.is_fixed:
+            kept.append(loop)
+            asked |= loop.trips.loops()
+        else:
+            times *= max(0, loop.trips.offset)
+    return tuple(reversed(kept)), times
+
+
 def elements(index: Index, loops: Sequence[Loop]) -> Elements:
     """As :func:`numbers`, which is slower, for the elements of an array that has them all."""
     found = _slice(index, loops)

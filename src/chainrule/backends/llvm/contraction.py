@@ -62,7 +62,7 @@ def contract(program: Program, lanes: bool) -> None:
 def _contract(array: Array, accesses: Sequence[Access], lanes: bool) -> None:
     """Contract an array as far as can be: by the outermost loops around all that uses it."""
     within: Loop | None = None
-    part = Array(array.kind, array.size, array.name)
+    part = array.like(array.size)
     for loops in zip(*[path for _, path in accesses], strict=False):
         loop = loops[0]
         if any(x is not loop for x in loops) or not (lanes or loop.checkpoints):
