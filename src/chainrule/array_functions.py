@@ -161,8 +161,8 @@ def _dot(a: Any, b: Any, out: Any = None) -> Any:
     recorder: Any = PROGRESS.recorder
     if recorder is None or out is not None or max(numpy.ndim(a), numpy.ndim(b)) > 2:
         return NotImplemented
-    found = recorder.product(a, b)
-    return NotImplemented if found is None else found
+    found = recorder.loop("product", a, b)
+    return NotImplemented if found is None else found[0]
 
 
 def _inner(a: Any, b: Any) -> Any:

@@ -26,7 +26,7 @@ _KNOWN: Final = frozenset(
     [
         *("shape", "ndim", "size", "dtype", "flags", "strides", "itemsize", "nbytes"),
         *("__class__", "__dict__", "_whole", "read", "reshape", "place", "holds_nodes"),
-        *("numbers", "holds_indices"),
+        *("numbers", "holds_indices", "values"),
     ]
 )
 """Attributes of a whole array for which its nodes need not be made."""
@@ -223,9 +223,10 @@ class WholeArray(TracedArray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if ufunc is numpy.matmul and not kwargs:
-            found = PROGRESS.recorder.product(*inputs)
+            recorder: Any = PROGRESS.recorder
+            found = recorder.loop("product", *inputs)
             if found is not None:
-                return found
+                return found[0]
         _read_all([*inputs, *kwargs.values()])
         return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
 
@@ -251,6 +252,10 @@ class WholeArray(TracedArray):
     def numbers(self) -> Numbers:
         """Which inputs its elements are."""
         return self._whole.numbers
+
+    def values(self) -> Any:
+        """The numbers of the run."""
+        return self._whole.inputs.values(self._whole.numbers)
 
     def place(self) -> Place | None:
         """Where the elements of an array of one axis lie among the inputs, if at even distances."""

@@ -31,7 +31,7 @@ LEAST: Final = 2000
 """The multiplications below which a product is that of its elements."""
 
 
-def product(recorder: Recorder, left: Any, right: Any) -> Any:
+def product(recorder: Recorder, left: Any, right: Any) -> tuple[Any] | None:
     """The product of two arrays as ``numpy.matmul`` gives it; None where it has to be plain."""
     arrays = left, right
     if not all(isinstance(x, numpy.ndarray) and x.ndim for x in arrays):
@@ -51,7 +51,7 @@ def product(recorder: Recorder, left: Any, right: Any) -> Any:
     found = objects(_recorded(recorder, factors, shape)).reshape(shape)
     found = found[..., 0] if right.ndim == 1 else found
     found = (found[..., 0] if right.ndim == 1 else found[..., 0, :]) if left.ndim == 1 else found
-    return found[()] if found.ndim == 0 else found.view(TracedArray)
+    return (found[()] if found.ndim == 0 else found.view(TracedArray),)
 
 
 class _Factor(NamedTuple):
@@ -60,7 +60,7 @@ class _Factor(NamedTuple):
     Attributes:
         source: as of the program's :class:`~chainrule.passes.products.Factor`.
         places: where its elements lie there.
-        elements: numbers and nodes; None for inputs that need no nodes.
+        elements: numbers and nodes; of inputs that need no nodes, their values.
         nodes: those it depends on, or one of them if no transformation follows these.
     """
 
@@ -75,7 +75,8 @@ def _factor(recorder: Recorder, array: Any, shape: tuple[int, ...]) -> _Factor |
     if type(array) is WholeArray and not recorder.iterations and not array.holds_indices():
         places = array.numbers().reshape(shape)
         if _steps(places) is not None:
-            return _Factor("input", places, None, [array[(0,) * array.ndim]])
+            first = array[(0,) * array.ndim]
+            return _Factor("input", places, array.values().reshape(shape), [first])
     places = numpy.arange(array.size).reshape(shape)
     if array.dtype.kind in "fiub":
         return _Factor(array.ravel().astype(numpy.float64), places, array.reshape(shape), [])
@@ -105,7 +106,8 @@ def _steps(places: Numbers) -> tuple[int, ...] | None:
 def _recorded(recorder: Recorder, factors: Sequence[Any], shape: tuple[int, ...]) -> list[Node]:
     """Record a product; gives nodes of its elements."""
     recorded = recorder.recorded
-    placed, given = [], []
+    placed: list[Factor] = []
+    given: list[Any] = []
     for factor, axis in zip(factors, (-1, -2), strict=True):
         steps = _steps(factor.places)
         assert steps is not None
@@ -124,7 +126,7 @@ def _recorded(recorder: Recorder, factors: Sequence[Any], shape: tuple[int, ...]
     recorded.mark(Row.END_LOOP, number)
     recorded.ended += 1
     if recorded.values:
-        numbers = _values(recorder, factors, shape)
+        numbers = _values(factors, shape)
     else:
         recorded.unknown = True
         numbers = [math.nan] * math.prod(shape)
@@ -139,12 +141,10 @@ def _plain(x: Any) -> Any:
     return x if isinstance(x, Node) else float(x)
 
 
-def _values(recorder: Recorder, factors: Sequence[Any], shape: tuple[int, ...]) -> list[float]:
+def _values(factors: Sequence[Any], shape: tuple[int, ...]) -> list[float]:
     """The values of the run: sums of terms, in their order."""
     left, right = [
-        recorder.inputs.values(x.places)
-        if x.elements is None
-        else numpy.array(
+        numpy.array(
             [float(y._number if isinstance(y, Node) else y) for y in x.elements.ravel().tolist()]
         ).reshape(x.places.shape)
         for x in factors
@@ -166,11 +166,10 @@ def _standing(
         return fresh_inputs([*numbers], level)
     ways = []
     for factor, axis in zip(factors, (-1, -2), strict=True):
-        elements = factor.elements
-        if elements is None:
-            ways.append(numpy.full(shape, objects(factor.nodes)[0], dtype=object).ravel().tolist())
+        if isinstance(factor.source, str) and factor.source == "input":
+            ways.append(factor.nodes * math.prod(shape))
             continue
-        lines = numpy.moveaxis(elements, axis, -1)
+        lines = numpy.moveaxis(factor.elements, axis, -1)
         found = objects([_way(line) for line in lines.reshape(-1, lines.shape[-1]).tolist()])
         found = numpy.expand_dims(found.reshape(lines.shape[:-1]), axis)
         ways.append(numpy.broadcast_to(found, shape).ravel().tolist())

@@ -6,7 +6,8 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
@@ -39,6 +40,14 @@ if TYPE_CHECKING:
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
+
+
+_TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
+    "scan": ("loops", "traced_once"),
+    "while": ("whiles", "traced_while"),
+    "cond": ("branches", "traced_cond"),
+    "product": ("products", "product"),
+}
 
 
 class CompileError(RuntimeError):
@@ -97,7 +106,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._once = {"scan", *plain.once} if self.loops else set()
+        self._once = {"scan", "product", *plain.once} if self.loops else set()
         self.unrolled = False
         self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
@@ -138,24 +147,11 @@ class Recorder:
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
     def loop(self, what: str, *args: Any) -> Any:
-        """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
+        """The results of what is traced once, not step by step, in a tuple; None for a plain one."""
         if what not in self._once:
             return None
-        from .branches import traced_cond  # here, as few functions have any
-        from .loops import traced_once
-        from .whiles import traced_while
-
-        traced: dict[str, Callable[..., Any]] = {"scan": traced_once, "while": traced_while}
-        traced["cond"] = traced_cond
-        return traced[what](self, *args)
-
-    def product(self, left: Any, right: Any) -> Any:
-        """The product of two arrays, recorded as one; None where it is that of its elements."""
-        if not self.loops:
-            return None
-        from .products import product
-
-        return product(self, left, right)
+        module, function = _TRACED_ONCE[what]
+        return getattr(import_module(f"chainrule.jit.{module}"), function)(self, *args)
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.

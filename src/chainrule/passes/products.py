@@ -1,4 +1,4 @@
-"""Products of arrays that are recorded as one: nested loops in the program of what is around them."""
+"""Products of arrays that are recorded as one: nested loops in the program around them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Factor(NamedTuple):
 class Product:
     """A product: of each element of the result, the sum of ``left * right`` along an axis.
 
-    The attributes that it shares with a loop whose body was recorded say what it is given and gives.
+    What it is given, and gives, is said as for a loop whose body was recorded.
 
     Args:
         shape: of the result.

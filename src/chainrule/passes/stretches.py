@@ -491,7 +491,8 @@ class _Child(NamedTuple):
     def spread(self) -> Numbers:
         """The columns that are given, one iteration after another."""
         if isinstance(self.loop, Product):
-            return self.loop.columns[0]
+            given: Numbers = self.loop.columns[0]
+            return given
         columns = [self.loop.columns[j] for j in sorted(self.loop.given)]
         return numpy.stack(columns, axis=1).ravel() if columns else numpy.empty(0, dtype=int)
 
