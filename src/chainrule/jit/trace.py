@@ -147,7 +147,7 @@ class Recorder:
         return recorded_linearization(self.recorded, began, inputs, outputs, level)
 
     def loop(self, what: str, *args: Any) -> Any:
-        """The results of what is traced once, not step by step, in a tuple; None for a plain one."""
+        """The results of what is traced once, in a tuple; None where it is a plain one."""
         if what not in self._once:
             return None
         module, function = _TRACED_ONCE[what]

@@ -319,9 +319,7 @@ class Reach:
         """These elements, in any order, each once at least."""
         if isinstance(x, BY_VALUE):
             return self._at(x)
-        loops, times = nests.telling(self.region.loops_around(x), x.index)
-        if not times:
-            return slice(0, 0)
+        loops, _ = nests.telling(self.region.loops_around(x), x.index)
         return nests.elements(x.index, loops)
 
     def _which(self, x: Access) -> Numbers:

@@ -163,11 +163,11 @@ def telling(loops: Path, *indices: Index) -> tuple[Path, int]:
     kept: list[Loop] = []
     times = 1
     for loop in reversed(loops):
-        if loop in asked or not loop.trips.is_fixed:
+        if loop in asked or not loop.trips.is_fixed or loop.trips.offset < 1:
             kept.append(loop)
             asked |= loop.trips.loops()
         else:
-            times *= max(0, loop.trips.offset)
+            times *= loop.trips.offset
     return tuple(reversed(kept)), times
 
 
