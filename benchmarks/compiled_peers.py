@@ -22,13 +22,12 @@ from compiled_cases import (
     cheap_gradients,
     look_up,
     network,
-    plain_loops,
     rosenbrock,
     small,
 )
 from compiled_cases.common import Case, Peer, Setting, difference
 from compiled_cases.libraries import STARTS
-from gradbench import ba, gmm, hello, kmeans, llsq, lse, ode, particle, saddle
+from gradbench import ba, det, gmm, hello, ht, kmeans, llsq, lse, lstm, ode, particle, saddle
 
 CASES = {
     "a": asian.CASE,
@@ -38,9 +37,6 @@ CASES = {
     "e": rosenbrock.CASE,
     "f": small.CASE,
     "g": network.CASE,
-    "h": plain_loops.LSTM_CASE,
-    "i": plain_loops.HAND_CASE,
-    "j": plain_loops.DETERMINANT_CASE,
     "k": cheap_gradients.SINES_CASE,
     "l": cheap_gradients.PRODUCT_CASE,
     "m": cheap_gradients.RECURRENCE_CASE,
@@ -48,12 +44,15 @@ CASES = {
     "hello": hello.CASE,
     "saddle": saddle.CASE,
     "particle": particle.CASE,
+    "det": det.CASE,
     "lse": lse.CASE,
     "llsq": llsq.CASE,
     "ode": ode.CASE,
     "kmeans": kmeans.CASE,
     "gmm": gmm.CASE,
+    "lstm": lstm.CASE,
     "ba": ba.CASE,
+    "ht": ht.CASE,
 }
 WARM_UP_RUNS = 2
 FEWEST_RUNS, MOST_RUNS = 3, 1_000

@@ -231,6 +231,8 @@ int set_name(Node *node, PyObject *name);
 int64_t recorded_level(void);
 /* The level of the innermost transformation of this thread; 0 for none. */
 int64_t innermost_level(void);
+/* What a comparison gives that a trace records, with operands as OperationNode takes them. */
+PyObject *new_condition(int code, double value, Node *a, Node *b, PyObject *rest);
 /* Whether the caller is inside detect_anomaly; -1 with an error. */
 int detecting_anomaly(void);
 /* A new Annotation: name and place can be NULL, groups NULL or an annotation with these groups. */
