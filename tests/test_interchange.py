@@ -58,9 +58,9 @@ def random_nest(drawn: random.Random) -> Program:
 
     def level(depth: int, values: list[object]) -> None:
         if depth == len(trips):
-            firsts = {(a, k) for a in (0, 1) for k in (0, size)}
-            for array, first in sorted(firsts)[: drawn.randint(1, 4)]:
-                b.add(sums[array], index(first, chosen(depth)), term(depth, values))
+            for _ in range(drawn.randint(1, 4)):  # some add to the same elements
+                at = index(drawn.choice((0, size, size // 2)), chosen(depth))
+                b.add(drawn.choice(sums), at, term(depth, values))
             return
         with b.loop(trips[depth]) as loop:
             loops.append(loop)
