@@ -213,6 +213,33 @@ def test_endless() -> None:
     assert stays(3.0) == 9.0
 
 
+ENDLESS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], int]] = [
+    (lambda s: s > 0.0, lambda s: s + 1.0, 1_000),  # traced once
+    (lambda s: s > 0.0, lambda s: s + (1.0 if s > 2.0 else 3.0), 100),  # a guard in each iteration
+    (lambda s: True, lambda s: s + 1.0, 100),
+]
+
+
+@pytest.mark.parametrize(("condition", "body", "most"), ENDLESS)
+def test_endless_when_traced(
+    condition: Any, body: Any, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace gives up earlier, unless the loop says how long it may be; plain numbers do not."""
+    monkeypatch.setattr(lax, "MOST_TRACED", 1_000)
+    monkeypatch.setattr(lax, "MOST_RECORDED", 100)
+    monkeypatch.setattr(lax, "MOST_ITERATIONS", 5_000)
+
+    def loop(x: Any, **bound: int) -> Any:
+        return lax.while_loop(condition, body, x, **bound)
+
+    for bounds, x, found in ({}, 1.0, most), ({"max_iterations": 2_000}, 1.0, 2_000):
+        with pytest.raises(EndlessError, match=f"after {found:,} iterations"):
+            compile(lambda x, bounds=bounds: loop(x, **bounds))(x)
+    for function in (loop, grad(loop), compile(lambda x: x + loop(1.0))):
+        with pytest.raises(EndlessError, match="after 5,000 iterations"):
+            function(1.0)
+
+
 def test_bits() -> None:
     """Values are eager's to the last bit."""
 

@@ -60,15 +60,14 @@ def jammed(program: Program) -> Program:
     return program
 
 
-def blocked(program: Program) -> Program:
-    """The program with rows of products of matrices side by side; it is changed in place.
+def blocked(program: Program) -> set[Loop]:
+    """Compute rows of products of matrices side by side, in place; gives the loops that do.
 
     Args:
         program: without segments, with carries, for single points.
     """
     lasts = [x for x in statements(program.body) if isinstance(x, Last)]
-    _jam_in(program.body, lasts, _is_product)
-    return program
+    return _jam_in(program.body, lasts, _is_product)
 
 
 def _is_product(loop: Loop) -> bool:
@@ -99,17 +98,27 @@ def _has_copies(every: Iterable[Statement]) -> bool:
     )
 
 
-def _jam_in(body: list[Statement], lasts: Sequence[Last], pays: Callable[[Loop], bool]) -> None:
-    """Jam the loops of a body, and of the bodies in it, for which it may be done and pays."""
+def _jam_in(
+    body: list[Statement], lasts: Sequence[Last], pays: Callable[[Loop], bool]
+) -> set[Loop]:
+    """Jam the loops of a body, and of the bodies in it, for which it may be done and pays.
+
+    Returns:
+        the loops that they have become.
+    """
     new: list[Statement] = []
+    found: set[Loop] = set()
     for x in body:
         if isinstance(x, Loop):
             if pays(x):
-                new += _jam(x, lasts)
+                jam = _jam(x, lasts)
+                found.update([y for y in jam if isinstance(y, Loop)])
+                new += jam
                 continue
-            _jam_in(x.body, lasts, pays)
+            found |= _jam_in(x.body, lasts, pays)
         new.append(x)
     body[:] = new
+    return found
 
 
 def _width(loop: Loop) -> int:
