@@ -14,7 +14,17 @@ from chainrule.passes.interchange import interchanged
 from chainrule.passes.jam import blocked
 from chainrule.passes.promote import promoted
 from chainrule.program.builder import Builder
-from chainrule.program.form import SUMS, VALUES, Array, Index, Loop, Program, Slice, statements
+from chainrule.program.form import (
+    SUMS,
+    VALUES,
+    Array,
+    Index,
+    Loop,
+    Operand,
+    Program,
+    Slice,
+    statements,
+)
 from chainrule.program.interpreter import interpret
 from chainrule.program.verifier import verify
 
@@ -51,12 +61,12 @@ def random_nest(drawn: random.Random) -> Program:
         drawn.shuffle(some)
         return some
 
-    def term(depth: int, values: list[object]) -> object:
+    def term(depth: int, values: list[Operand]) -> Operand:
         x = b.load(b.inputs, index(drawn.choice((0, size)), chosen(depth)))
         y = drawn.choice([*values, b.load(b.inputs, index(0, chosen(depth))), 0.5])
         return b.compute(drawn.choice((rules.multiply, rules.multiply, rules.subtract)), (x, y))
 
-    def level(depth: int, values: list[object]) -> None:
+    def level(depth: int, values: list[Operand]) -> None:
         if depth == len(trips):
             for _ in range(drawn.randint(1, 4)):  # some add to the same elements
                 at = index(drawn.choice((0, size, size // 2)), chosen(depth))

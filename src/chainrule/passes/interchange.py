@@ -225,10 +225,13 @@ class _Interchange(Rebuilding):
     def loop(self, loop: Loop) -> None:
         """Build a loop, and what is apart of it."""
         nest = self._nests.get(loop)
-        for add in nest.before if nest is not None else ():
+        if nest is None:
+            super().loop(loop)
+            return
+        for add in nest.before:
             self._separate(nest, add)
         super().loop(loop)
-        for add in nest.after if nest is not None else ():
+        for add in nest.after:
             self._separate(nest, add)
 
     def _separate(self, nest: _Nest, add: Add) -> None:

@@ -72,8 +72,8 @@ def blocked(program: Program) -> set[Loop]:
 
 def _is_product(loop: Loop) -> bool:
     """Whether each iteration gives the elements of a row, sums of which nothing else is read."""
-    row, *others = loop.body or [None]
-    if others or not isinstance(row, Loop) or loop.trips.offset < WIDTHS[0]:
+    row = loop.body[0] if len(loop.body) == 1 else None
+    if not isinstance(row, Loop) or loop.trips.offset < WIDTHS[0]:
         return False
     nest = [loop, row, *[x for x in row.body if isinstance(x, Loop)]]
     if len(nest) != 3 or [len(x.carries) for x in nest] != [0, 0, 1] or not _is_simple(nest[2]):
