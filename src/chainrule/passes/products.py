@@ -52,6 +52,7 @@ class Product:
     trips: Final = 1
     guards: Final = 0
     mixes: Final = False
+    hands_on: Final = False
 
     def __init__(
         self, shape: tuple[int, ...], terms: int, factors: Sequence[Factor], given: Any

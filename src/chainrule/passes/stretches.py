@@ -62,6 +62,7 @@ class LoopOf:
         columns: for what each iteration reads: numbers as floats, operands of a recording, or where
             they lie among its inputs.
         given: the columns that are handed to the loop, as they are no inputs at even distances.
+        hands_on: whether a loop around it hands on what comes from further out.
         mixes: whether what a transformation follows goes from one iteration to the next, so that
             all results depend on it.
     """
@@ -71,6 +72,7 @@ class LoopOf:
         self.nest = nest
         self.columns: list[Any] = []
         self.given: set[int] = set()
+        self.hands_on = False
         self.mixes = False
 
     def rows(self) -> list[int]:
@@ -120,7 +122,7 @@ class LoopBody:
         stretch: the body. Its inputs are the carries, a number of each column, and what else it
             uses from around it.
         n_carries: how many carries there are.
-        columns: where the columns lie.
+        columns: where the columns lie; after them, where what is read of further out does.
         n_given: how much it is given: the first carries, what else it uses, and columns.
         outputs: operands of the body: the next carries, and what an iteration leaves.
         guards: how many guards an iteration asks.
@@ -387,8 +389,11 @@ class _Cutting:
             number = int(self._rows.left[begin])
             at = self._end_of[number] + 1
             loop = self._loops[number]
-            child = _Child(loop, *self._cut(begin + 1, at - 1, loop))
-            given = [child.body.begins, child.body.outside, child.spread()]
+            stretch, body = self._cut(begin + 1, at - 1, loop)
+            nested = first > 0 and not loop.hands_on
+            further = numpy.searchsorted(body.outside, self._n_inputs + first) if nested else 0
+            child = _Child(loop, stretch, body, body.outside[:further])
+            given = [body.begins, body.outside[further:], child.spread()]
             parts.append(self._new_rows(Row.GIVE, numpy.concatenate(given)))
             parts.append(self._new_rows(Row.LOOP, numpy.array([len(children)])))
             children.append(child)
@@ -431,7 +436,7 @@ class _Cutting:
                 *(loop.trips, loop.nest, child.stretch),
                 *(len(body.begins), body.outputs.tolist()),
             )
-            first = len(body.begins) + len(body.outside)
+            first = len(body.begins) + len(body.outside) - len(child.further)
             given = sorted(loop.given)
             found.n_given = first + loop.trips * len(given)
             for j, column in enumerate(loop.columns):
@@ -451,6 +456,11 @@ class _Cutting:
                         raise _NotEven
                     where = Place("input", int(inputs[0]), int(steps[0]))
                 found.columns.append(where)
+            further = stretch.left[place[child.further]]
+            if (numpy.diff(further) != 1).any():
+                loop.hands_on = True
+                raise _NotEven
+            found.columns += [Place("input", k, 0) for k in further.tolist()]
             stretch.left[row] = self._number_of(found)
 
     def _number_of(self, loop: LoopBody | Product) -> int:
@@ -476,17 +486,23 @@ class _Body(NamedTuple):
 
 
 class _Child(NamedTuple):
-    """A loop in a stretch, before it is known where its columns lie."""
+    """A loop in a stretch, before it is known where its columns lie.
+
+    Attributes:
+        further: the rows that it uses from outside of a loop around it, not handed on by that.
+    """
 
     loop: LoopOf | Product
     stretch: Stretch
     body: _Body
+    further: Numbers
 
     def even(self) -> list[Numbers]:
-        """The columns that are inputs."""
+        """The columns that are inputs, and what comes from further out."""
         if isinstance(self.loop, Product):
             return []
-        return [self.loop.columns[j] for j in self.loop.rows() if j not in self.loop.given]
+        columns = [self.loop.columns[j] for j in self.loop.rows() if j not in self.loop.given]
+        return [*columns, self.further]
 
     def spread(self) -> Numbers:
         """The columns that are given, one iteration after another."""
