@@ -12,6 +12,7 @@ from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable
+from chainrule.passes.products import Product
 from chainrule.passes.roll import rolled
 from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
 from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
@@ -71,7 +72,7 @@ class Recorded:
         self.guards: list[bool] = []
         self.segments = 0
         self.looks_up = False
-        self.loops: list[LoopOf] = []
+        self.loops: list[LoopOf | Product] = []
         self.ended = 0
         self.values = False
         self.derives = False
@@ -219,8 +220,9 @@ class Recorded:
         operands = ordered[: len(operands)]
         start = len(operands)
         for loop, j in moved:
-            loop.columns[j] = numpy.array(ordered[start : start + loop.trips], dtype=numpy.int64)
-            start += loop.trips
+            count = len(loop.columns[j])
+            loop.columns[j] = numpy.array(ordered[start : start + count], dtype=numpy.int64)
+            start += count
         if self.loops:
             if any(operation is UNKNOWN for operation in self._recording.operations):
                 raise Unrolled

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
@@ -41,6 +42,14 @@ if TYPE_CHECKING:
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
+
+
+_TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
+    "scan": ("loops", "traced_once"),
+    "while": ("whiles", "traced_while"),
+    "cond": ("branches", "traced_cond"),
+    "product": ("products", "product"),
+}
 
 
 class CompileError(RuntimeError):
@@ -99,7 +108,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._once = {"scan", *plain.once} if self.loops else set()
+        self._once = {"scan", "product", *plain.once} if self.loops else set()
         self.unrolled = False
         self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
@@ -136,16 +145,11 @@ class Recorder:
         return _segments().recorded_linearization(self.recorded, began, inputs, outputs, level)
 
     def loop(self, what: str, *args: Any) -> Any:
-        """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
+        """The results of what is traced once, in a tuple; None where it is a plain one."""
         if what not in self._once:
             return None
-        from .branches import traced_cond  # here, as few functions have any
-        from .loops import traced_once
-        from .whiles import traced_while
-
-        traced: dict[str, Callable[..., Any]] = {"scan": traced_once, "while": traced_while}
-        traced["cond"] = traced_cond
-        return traced[what](self, *args)
+        module, function = _TRACED_ONCE[what]
+        return getattr(import_module(f"chainrule.jit.{module}"), function)(self, *args)
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chainrule.node import Node, apply
 from chainrule.operation import Operation
+from chainrule.passes.products import Product
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, LOOKUP, Recording, Row, has_left, has_right
 
@@ -92,7 +93,7 @@ class Stretch:
         n_inputs: how many inputs there are, those without a row included.
     """
 
-    def __init__(self, recording: Any, loops: list[LoopBody], n_inputs: int) -> None:
+    def __init__(self, recording: Any, loops: list[LoopBody | Product], n_inputs: int) -> None:
         self.operations: list[Any] = recording.operations
         self.annotations: list[Any] = recording.annotations
         self.loops = loops
@@ -180,7 +181,7 @@ def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
 
 
 def apart(
-    recording: Recording, loops: Sequence[LoopOf], outputs: Sequence[int]
+    recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
 ) -> tuple[Stretch, list[int]]:
     """A recording as a stretch, with its loops apart, and operands of it there.
 
@@ -250,7 +251,7 @@ class _Cutting:
     """Takes the loops of a recording apart."""
 
     def __init__(
-        self, recording: Recording, loops: Sequence[LoopOf], outputs: Sequence[int]
+        self, recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
     ) -> None:
         self._recording = recording
         self._loops = loops
@@ -265,7 +266,7 @@ class _Cutting:
         self._pool = numpy.array(recording.pool).astype(numpy.int64)
         self._constants = numpy.array(recording.constants)
         self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
-        self._made: list[LoopBody] = []
+        self._made: list[LoopBody | Product] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
         self._begins = numpy.flatnonzero(codes == Row.LOOP)
         ends = numpy.flatnonzero(codes == Row.END_LOOP)
@@ -298,7 +299,7 @@ class _Cutting:
                 self._made.clear()
                 self._numbers.clear()
 
-    def _cut(self, first: int, end: int, loop: LoopOf | None) -> tuple[Stretch, _Body]:
+    def _cut(self, first: int, end: int, loop: LoopOf | Product | None) -> tuple[Stretch, _Body]:
         """The rows between two, with the loops among them in their places.
 
         Args:
@@ -428,6 +429,9 @@ class _Cutting:
         at = numpy.flatnonzero(stretch.codes == Row.LOOP)
         for row, child in zip(at.tolist(), children, strict=True):
             body, loop = child.body, child.loop
+            if isinstance(loop, Product):
+                stretch.left[row] = self._number_of(loop)
+                continue
             found = LoopBody(
                 *(loop.trips, loop.nest, child.stretch),
                 *(len(body.begins), body.outputs.tolist()),
@@ -457,10 +461,14 @@ class _Cutting:
                 loop.hands_on = True
                 raise _NotEven
             found.columns += [Place("input", k, 0) for k in further.tolist()]
-            number = self._numbers.setdefault(found.key, len(self._made))
-            if number == len(self._made):
-                self._made.append(found)
-            stretch.left[row] = number
+            stretch.left[row] = self._number_of(found)
+
+    def _number_of(self, loop: LoopBody | Product) -> int:
+        """The number of a loop: that of one which does the same, if there is one."""
+        number = self._numbers.setdefault(loop.key, len(self._made))
+        if number == len(self._made):
+            self._made.append(loop)
+        return number
 
 
 class _Body(NamedTuple):
@@ -484,18 +492,23 @@ class _Child(NamedTuple):
         further: the rows that it uses from outside of a loop around it, not handed on by that.
     """
 
-    loop: LoopOf
+    loop: LoopOf | Product
     stretch: Stretch
     body: _Body
     further: Numbers
 
     def even(self) -> list[Numbers]:
         """The columns that are inputs, and what comes from further out."""
+        if isinstance(self.loop, Product):
+            return []
         columns = [self.loop.columns[j] for j in self.loop.rows() if j not in self.loop.given]
         return [*columns, self.further]
 
     def spread(self) -> Numbers:
         """The columns that are given, one iteration after another."""
+        if isinstance(self.loop, Product):
+            given: Numbers = self.loop.columns[0]
+            return given
         columns = [self.loop.columns[j] for j in sorted(self.loop.given)]
         return numpy.stack(columns, axis=1).ravel() if columns else numpy.empty(0, dtype=int)
 

@@ -29,7 +29,7 @@ from chainrule.program.form import (
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, compared
-from .shared import marked
+from .shared import marked, marked_float
 from .values import Setting, ValueWriter
 
 if TYPE_CHECKING:
@@ -391,9 +391,9 @@ class Writer(ValueWriter):
         self._lines.append(f"store {self._type} {value},ptr {address}{tail}")
 
     def _zero(self, array: Array) -> None:
-        """Set all elements of an array to 0."""
+        """Set all elements of an array to what they are at first."""
         step, start = self._memory.step, self._arrays[array]
-        if self._width * 8 == step:
+        if self._width * 8 == step and str(array.start) == "0.0":
             self.module.declare("llvm.memset.p0.i64", "void", "ptr,i8,i64,i1")
             address = self._address_of(start)
             self._lines.append(
@@ -405,7 +405,8 @@ class Writer(ValueWriter):
         loop = Loop(Index(array.size))
         with self._loop(loop):
             address = self.element(array, Index(0, ((loop, 1),)))
-            self._lines.append(f"store {self._type} zeroinitializer,ptr {address}{self._tail}")
+            number = marked_float(array.start, self._width)
+            self._lines.append(f"store {self._type} {number},ptr {address}{self._tail}")
 
     def _add_to_sums(self, register: str, sums: Sequence[int]) -> None:
         """Add a value to some sums."""
