@@ -41,6 +41,7 @@ def generated(seed: int) -> Callable[[Any, Any, Any], Any]:
                 f"cm.sin(cm.maximum({p}, 0.3 * {q}))",
                 f"cm.tanh(cm.sqrt(cm.where({p} > 0.0, {p}, 1.0)))",
                 f"cm.exp(-abs({p}))",
+                f"cm.tanh(grad(lambda t: cm.sin(t * {q} + {r}))({p}))",
             ]
         )
 
@@ -63,7 +64,7 @@ def generated(seed: int) -> Callable[[Any, Any, Any], Any]:
         "    x, s, _ = loop(goes_on, body, first)",
         "    return x + cm.sin(s)" if random.random() < 0.8 else "    return s if x < b else -s",
     ]
-    space: dict[str, Any] = {"cm": cm}
+    space: dict[str, Any] = {"cm": cm, "grad": grad}
     exec("\n".join(lines), space)
     function: Callable[[Any, Any, Any], Any] = space["function"]
     return function
@@ -194,6 +195,20 @@ def test_kinds_of_loops(case: int, a: float) -> None:
     lanes = numpy.array([a, 0.3, 1.1])
     found = compile(vmap(grad(f(lax.while_loop))))(lanes)
     assert_allclose(found, vmap(grad(f(by_hand)))(lanes), rtol=1e-10)
+
+
+@pytest.mark.parametrize("a", [0.3, 1.7])
+def test_steps_by_derivatives(a: float) -> None:
+    """How far a loop goes hangs on derivatives, also where it is differentiated itself."""
+
+    def lowered(a: Any, b: Any) -> Any:
+        slope = grad(lambda t: cm.cosh(t - a) + 0.5 * b * t * t)
+        return lax.while_loop(lambda x: x > a, lambda x: x - 0.02 * slope(x), 2.0 * b + a)
+
+    for function in (lowered, grad(lowered), grad(lowered, 1), grad(grad(lowered))):
+        compiled = compile(function)
+        assert_allclose(compiled(a, 0.8), function(a, 0.8), rtol=1e-10)
+        assert compiled.stats().traces == 1, "the numbers that the trace has are the right ones"
 
 
 def test_endless() -> None:
