@@ -137,4 +137,4 @@ def test_meet(seed: int) -> None:
             for group in groups
         ]
         found = found or bool(here & there)
-    assert meet(*groups, around) == found
+    assert meet(groups[0], groups[1], around) == found

@@ -34,9 +34,9 @@ MOST_COLOURS = 40
 """Passes beyond which the entries of a sparse matrix are derived one by one."""
 
 
-_ORIGIN = Operation("origin", lambda *xs: 0.0, lambda _, *xs: [math.nan] * len(xs))
+ORIGIN = Operation("origin", lambda *xs: 0.0, lambda _, *xs: [math.nan] * len(xs))
 """Of nodes that something depends on, in some way."""
-_ORIGIN.unknown = _ORIGIN.builtin = True  # no user's operation
+ORIGIN.unknown = ORIGIN.builtin = True  # no user's operation
 
 
 class RecordedLinearization:
@@ -268,8 +268,8 @@ class RecordedLinearization:
         return numpy.array(entries, dtype=object)
 
     def _is_followed(self) -> bool:
-        """Whether another transformation may follow results."""
-        return _is_followed(self._level)
+        """Whether another transformation may follow results, or iterations in numbers."""
+        return _is_followed(self._recorded, self._level)
 
     def _has_values(self) -> bool:
         """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
@@ -304,7 +304,7 @@ class RecordedLinearization:
             if followed and pattern is None:
                 origin = [x for x in (*self._outputs, *given) if isinstance(x, Node)]
         if origin:
-            shadow = apply(_ORIGIN, origin)
+            shadow = apply(ORIGIN, origin)
             nodes = self._recorded.derived(self._segment, forward, given, [shadow] * len(results))
             for node, number in zip(nodes, results, strict=True):
                 node._number = number
@@ -352,8 +352,10 @@ def coloured(members: Sequence[Sequence[int]], groups: int) -> list[int] | None:
     return colours
 
 
-def _is_followed(level: int) -> bool:
-    """Whether another transformation is open inside the trace."""
+def _is_followed(recorded: Recorded, level: int) -> bool:
+    """Whether another transformation is open inside the trace, or a loop goes on in numbers."""
+    if recorded.repeated:
+        return True
     for other in reversed(PROGRESS.names):
         if other != level:
             return other > PROGRESS.recorded_level
@@ -385,7 +387,7 @@ def recorded_linearization(
     if all(not isinstance(y, Node) or y._level < level for y in outputs):
         return None
     found: tuple[LinearizationOfNumbers | Linearization | None, bool] | None
-    followed, nodes = _is_followed(level), None
+    followed, nodes = _is_followed(recorded, level), None
     if followed and recorded.values:
         nodes = Linearization(inputs, outputs, level)
         found = None if nodes.pulls or nodes.stray is not None else (None, nodes.live)

@@ -191,13 +191,10 @@ def meet(
     if both and alike(both, around):
         low, high = _range([index for index, _ in both], around)
         mask = numpy.zeros(high - low + 1, dtype=numpy.bool_)
-        here, there = [
-            [Elements(_in_first(index, around).plus(-low), path) for index, path in group]
-            for group in (some, others)
-        ]
-        for x in there:
-            x.mark(mask)
-        return any(x.any_in(mask) for x in here)
+        for index, path in others:
+            Elements(_in_first(index, around).plus(-low), path).mark(mask)
+        begins = [(_in_first(index, around).plus(-low), path) for index, path in some]
+        return any(Elements(index, path).any_in(mask) for index, path in begins)
     run = nests.instance(around)
     pairs = [
         numpy.concatenate(
