@@ -46,10 +46,10 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import Path
 
+from .first_terms import Zero
 from .independence import are_independent, stride_of
 from .maps import Sum, sum_of
 from .uniform import bounds
-from .writer import Zero
 
 STRIP: Final = 8
 """Iterations side by side, on all machines."""
