@@ -17,6 +17,8 @@ from . import values
 from .decisions import Site
 from .exits import Exit
 from .picking import UNBOUND
+from .once import Loop, Plain, indexed
+from .reading import THROUGH, Through, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
@@ -123,9 +125,46 @@ class Runtime:
     def value(self, x: Any) -> Any:
         """A variable."""
         found = _uncertain()
-        if found is not None and not values.is_value(x):
-            found.refuse_here(f"{type(x).__name__} is used")
+        if found is not None:
+            if type(x) is list:
+                for loop in found.loops:
+                    loop.note_read(x)
+            elif not values.is_value(x):
+                found.refuse_here(f"{type(x).__name__} is used")
         return x
+
+    def item(self, owner: Any, key: Any) -> Any:
+        """An element."""
+        found = _uncertain()
+        if found is None or not found.loops:
+            return self.value(owner[key])
+        return self.value(indexed(found, owner, key))
+
+    def new(self, x: Any) -> Any:
+        """A list or its like that has just been made."""
+        found = _uncertain()
+        if found is not None and found.loops:
+            found.loops[-1].fresh[id(x)] = x
+        return x
+
+    def append(self, owner: Any, x: Any) -> None:
+        """Append to what is a list, mostly."""
+        found = _uncertain()
+        if found is None:
+            owner.append(x)
+        else:
+            found.append(owner, x)
+
+    def extended(self, owner: Any, new: list[Any]) -> Any:
+        """What ``+=`` with a list gives."""
+        found = _uncertain()
+        if found is None or type(owner) is not list:
+            owner = self.changing(self.value(owner))
+            owner += new
+            return owner
+        for x in new:
+            found.append(owner, x)
+        return owner
 
     def made(self, x: Any) -> Any:
         """What a call gives: an iterator over values, just made, has no effect either."""
@@ -173,6 +212,22 @@ class Runtime:
             owner[index] = value
         else:
             found.store(owner, index, value)
+
+    # Loops
+
+    def loop(self, site: str, source: Any, variables: Any, lists: Any) -> Plain | Loop:
+        """What runs of a loop."""
+        found = current()
+        if found is None:
+            return Plain(plainly(source))
+        return found.loop(self._sites[site], source, variables, lists)
+
+    def through(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a loop goes through by a call, made where it is known how."""
+        if any(function is x for x in THROUGH) and current() is not None:
+            return Through(function, args, options)
+        plain = map(plainly, args)
+        return self.call(function)(*plain, **options)
 
     # Loops that may be left
 

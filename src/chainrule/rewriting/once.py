@@ -1,0 +1,384 @@
+"""Loops of which one iteration is traced, for all.
+
+The first iteration of a loop runs as it stands, and shows how long the loop is. A long one begins
+anew: its body runs once, on nodes that stand for the variables and rows of any iteration, as the
+side of a branch does that may be in vain. Where that can't be, the loop is a plain one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+
+import numpy
+
+from chainrule.carries import leaves_of
+from chainrule.jit.indices import TracedArray, take
+from chainrule.jit.iterations import LoopIndex
+from chainrule.jit.loops import LEAST, Iteration, like
+from chainrule.node import Node
+from chainrule.whole import WholeNode
+
+from .decisions import LoopSite
+from .picking import UNBOUND
+from .reading import Reading, plainly, reading
+
+if TYPE_CHECKING:
+    from .speculation import Speculation
+
+LIMIT: Final = 10_000
+"""Operations of all iterations up to which a loop is a plain one."""
+
+
+class Plain:
+    """A loop whose iterations are all recorded.
+
+    Args:
+        items: what it goes through.
+    """
+
+    __slots__ = ("items",)
+    once = first = False
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+
+class Learned(NamedTuple):
+    """What the first iteration of a loop has shown of its variables.
+
+    Attributes:
+        floating: which leaves of what it reads of them are whole numbers that become nodes.
+        kept: how many numbers there are in those that are only used afterwards.
+    """
+
+    floating: frozenset[int]
+    kept: int
+
+
+class Loop:
+    """A loop of which one iteration may be traced.
+
+    Args:
+        speculation: of the trace.
+        site: the place.
+        source: what it goes through.
+        read: that as columns.
+        values: what its variables stand for before it.
+        lists: the lists to which it appends.
+
+    Attributes:
+        items: what runs: all iterations, or one for them.
+        once: whether it is one.
+        first: whether the first iteration runs, plainly.
+        carried: what stands for the variables that an iteration reads.
+        last: what the loop's own variable is in the end.
+    """
+
+    stores = False
+
+    def __init__(
+        self,
+        speculation: Speculation,
+        site: LoopSite,
+        source: Any,
+        read: Reading,
+        values: Sequence[Any],
+        lists: Sequence[Any],
+    ) -> None:
+        self.site = site
+        self._speculation = speculation
+        self._source = source
+        self._reading = read
+        self._trips = len(source)
+        self._before = values
+        self._lists = lists
+        self._lengths = [len(x) if type(x) is list else 0 for x in lists]
+        self.once, self.first = False, True
+        self.carried: tuple[Any, ...] = ()
+        self._known = speculation.learned(site)
+        if self._known is None:
+            self._asked = speculation.asked
+            self._since = Node(0.0)
+        else:
+            self._begin(self._known)
+
+    @property
+    def items(self) -> Iterator[Any]:
+        """What runs."""
+        if not self.once:
+            for x in plainly(self._source):
+                yield x
+                if self.once:
+                    break
+        if self.once:
+            yield self._row
+
+    @property
+    def last(self) -> Any:
+        """What the loop's own variable is in the end."""
+        for x in plainly(self._source):
+            last = x
+        return last
+
+    # The first iteration
+
+    def measure(self, *values: Any) -> None:
+        """End the first iteration: decide whether one is to be traced."""
+        self.first = False
+        count = Node(0.0)._serial - self._since._serial - 1
+        size = count * self._trips
+        if size <= LIMIT or not count:
+            return
+        speculation = self._speculation
+        found = self._learn(values)
+        if isinstance(found, str):
+            speculation.leave_plain(self.site, found)
+            return
+        if self.site.stores or speculation.asked != self._asked:
+            speculation.begin_anew(self.site, found, size)
+            return
+        for x, length in zip(self._lists, self._lengths, strict=True):
+            if type(x) is list:
+                del x[length:]
+        speculation.learn(self.site, found)
+        self._begin(found)
+
+    def _learn(self, values: Sequence[Any]) -> Learned | str:
+        """What the first iteration shows; a text if it shows that all must be recorded."""
+        before, structure = leaves_of(self._of(self._before, read=True))
+        after, other = leaves_of(self._of(values, read=True))
+        if any(x is UNBOUND for x in before):
+            return "a variable that it reads has no value at first"
+        if structure != other:
+            return "a variable changes its structure"
+        floating = set()
+        for i, (x, y) in enumerate(zip(before, after, strict=True)):
+            if _kind(x) != _kind(y):
+                if type(x) is not int or _kind(y) != ():
+                    return "a variable becomes something of another kind"
+                floating.add(i)
+            elif _kind(x) is None and not _same(x, y):
+                return "a variable changes that is no number with fractions"
+        kept = leaves_of(self._of(values, read=False))[0]
+        return Learned(frozenset(floating), sum(map(_size, kept)))
+
+    def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
+        """The values of the variables that an iteration reads, or of the others."""
+        site = self.site
+        return tuple(
+            [x for x, name in zip(values, site.names, strict=True) if (name in site.read) is read]
+        )
+
+    # The iteration for all
+
+    def _begin(self, known: Learned) -> None:
+        speculation = self._speculation
+        self.once, self.first = True, False
+        self._known = known
+        leaves, self._structure = leaves_of(self._of(self._before, read=True))
+        self._leaves = leaves
+        self._numeric = [i for i, x in enumerate(leaves) if self._is_numeric(i, x)]
+        initial: list[Any] = []
+        for i in self._numeric:
+            initial += _numbers(leaves[i])
+        self.fresh: dict[int, Any] = {}
+        self.read: set[int] = set()
+        self.left: dict[int, tuple[Any, list[Any]]] = {}
+        speculation.open(self)
+        self._iteration = Iteration(
+            speculation.recorder, self._trips, [*initial, *[0.0] * known.kept]
+        )
+        nodes = self._iteration.carries
+        self.carried = self._with(leaves, self._structure, nodes)
+        self._row = self._reading.of(self._iteration)
+
+    def _is_numeric(self, i: int, x: Any) -> bool:
+        assert self._known is not None
+        return _kind(x) is not None or i in self._known.floating
+
+    def _with(self, leaves: list[Any], structure: Any, nodes: Sequence[Any]) -> Any:
+        """Variables like some, with nodes for their numbers."""
+        new = list(leaves)
+        start = 0
+        for i in self._numeric:
+            size = _size(leaves[i]) if _kind(leaves[i]) is not None else 1
+            new[i] = like(leaves[i], nodes[start : start + size])
+            start += size
+        return structure.unflatten(new)
+
+    def leave(self, *values: Any) -> tuple[Any, ...]:
+        """End the iteration; gives what the variables are after the loop."""
+        speculation = self._speculation
+        speculation.check_innermost(self)
+        after, structure = leaves_of(self._of(values, read=True))
+        if structure != self._structure:
+            self.refuse("a variable changes its structure")
+        numbers: list[Any] = []
+        numeric = set(self._numeric)
+        for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
+            if i not in numeric:
+                if not _same(x, y):
+                    self.refuse("a variable changes that is no number with fractions")
+                continue
+            if _kind(y) != (_kind(x) if _kind(x) is not None else ()):
+                self.refuse("a variable becomes something of another kind")
+            numbers += _numbers(y)
+        kept, kept_structure = leaves_of(self._of(values, read=False))
+        for y in kept:
+            if isinstance(y, LoopIndex) or _kind(y) is not None or not _holds_nodes(y):
+                numbers += _numbers(y) if _kind(y) is not None else []
+            else:
+                self.refuse("a variable is used after it that is no number with fractions")
+        if len(numbers) != len(self._iteration.carries):
+            self.refuse("a variable is of several kinds")
+        left, leaves = self._left()
+        first = Node(0.0)._serial
+        results = self._iteration.end(numbers, leaves)
+        speculation.close(self, first)
+        count = len(numbers)
+        found = self._with(self._leaves, self._structure, results)
+        start = sum(_size(self._leaves[i]) if _kind(self._leaves[i]) is not None else 1 for i in self._numeric)
+        new: list[Any] = []
+        for y in kept:
+            if isinstance(y, LoopIndex):
+                new.append(int(y._numbers[-1]))
+            elif _kind(y) is not None:
+                size = _size(y)
+                new.append(like(y, results[start : start + size]))
+                start += size
+            else:
+                new.append(y)
+        self._put(left, results[count:])
+        others = iter(kept_structure.unflatten(new))
+        read = iter(found)
+        return tuple(
+            [next(read) if name in self.site.read else next(others) for name in self.site.names]
+        )
+
+    def _left(self) -> tuple[list[Any], list[Any]]:
+        """What the iteration appends, by list: its leaves and their structure; and the numbers."""
+        found = []
+        numbers: list[Any] = []
+        for owner, rows in self.left.values():
+            leaves, structure = leaves_of(rows)
+            for x in leaves:
+                if _kind(x) is not None:
+                    numbers += _numbers(x)
+                elif isinstance(x, Node) and not isinstance(x, LoopIndex):
+                    self.refuse("something is appended that is no number with fractions")
+                elif not isinstance(x, LoopIndex) and _holds_nodes(x):
+                    self.refuse("something is appended that is no number with fractions")
+            found.append((owner, leaves, structure))
+        return found, numbers
+
+    def _put(self, left: list[Any], results: Sequence[Any]) -> None:
+        """Append what all iterations have left."""
+        start = 0
+        made: list[tuple[Any, list[Any]]] = [(owner, []) for owner, _, _ in left]
+        for k in range(self._trips):
+            for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
+                new = []
+                for x in leaves:
+                    if isinstance(x, LoopIndex):
+                        new.append(int(x._numbers[k]))
+                    elif _kind(x) is not None:
+                        size = _size(x)
+                        new.append(like(x, results[start : start + size]))
+                        start += size
+                    else:
+                        new.append(x)
+                all_rows += structure.unflatten(new)
+        for owner, all_rows in made:
+            for x in all_rows:
+                self._speculation.append(owner, x)
+
+    def refuse(self, why: str) -> NoReturn:
+        """Give up this trace for one in which all iterations are recorded."""
+        self._speculation.refuse([self.site], why)
+
+    # As the side of a branch
+
+    def store(self, owner: Any, index: Any, value: Any) -> None:
+        """Assign an element of what the iteration has made."""
+        if id(owner) not in self.fresh:
+            self.refuse("an element is assigned")
+        owner[index] = value
+
+    def undone(self) -> list[Any]:
+        """Take back what has been done: nothing that others see."""
+        return []
+
+    def append(self, owner: Any, x: Any) -> None:
+        """Append to a list: to one from outside it is left for later."""
+        if id(owner) in self.fresh:
+            owner.append(x)
+            return
+        if id(owner) in self.read:
+            self.refuse("a list is read to which it appends")
+        self.left.setdefault(id(owner), (owner, []))[1].append(x)
+
+    def note_read(self, x: Any) -> None:
+        """Note that a list is read."""
+        if id(x) in self.left:
+            self.refuse("a list is read to which it appends")
+        self.read.add(id(x))
+
+
+def _kind(x: Any) -> Any:
+    """The shape of numbers and nodes; None for something else."""
+    if isinstance(x, Node):
+        return None if isinstance(x, WholeNode) else ()
+    if type(x) is float or type(x) is numpy.float64:
+        return ()
+    if isinstance(x, numpy.ndarray) and x.size:
+        if x.dtype == numpy.float64:
+            return x.shape
+        if x.dtype == object and all(_kind(y) == () for y in x.ravel().tolist()):
+            return x.shape
+    return None
+
+
+def _size(x: Any) -> int:
+    kind = _kind(x)
+    if kind is None:
+        return 0
+    return x.size if isinstance(x, numpy.ndarray) else 1
+
+
+def _numbers(x: Any) -> list[Any]:
+    values = x.ravel().tolist() if isinstance(x, numpy.ndarray) else [x]
+    return [y if isinstance(y, Node) else float(y) for y in values]
+
+
+def _holds_nodes(x: Any) -> bool:
+    """Whether something may be another one in other iterations."""
+    return isinstance(x, (Node, numpy.ndarray))
+
+
+def _same(x: Any, y: Any) -> bool:
+    """Whether a variable is what it was."""
+    if x is y:
+        return True
+    return type(x) is type(y) and type(x) in (int, bool, str, bytes) and x == y
+
+
+def indexed(speculation: Speculation, owner: Any, key: Any) -> Any:
+    """An element, by the index of a loop perhaps."""
+    keys = key if type(key) is tuple else (key,)
+    if not any(isinstance(x, LoopIndex) for x in keys):
+        return owner[key]
+    if isinstance(owner, numpy.ndarray):
+        return owner[key] if isinstance(owner, TracedArray) else take(owner, key)
+    if type(owner) not in (list, tuple) or not isinstance(key, LoopIndex):
+        return owner[key]
+    iteration, numbers = key._iteration, key._numbers
+    wrong = (numbers < -len(owner)) | (numbers >= len(owner))
+    if wrong.any():
+        raise IndexError(f"index {numbers[wrong][0]} is outside a list of {len(owner)}")
+    found = reading(owner)
+    if found is None:
+        speculation.refuse_here("an element that is no number is looked up by its index")
+    if not all(iteration.reads(leaf) for leaf in found.leaves):
+        speculation.refuse_here("an element of what it has made is looked up by its index")
+    return found.at(numbers).of(iteration)
