@@ -423,6 +423,7 @@ class _Cutting:
         at = numpy.flatnonzero(stretch.codes == Row.LOOP)
         for row, child in zip(at.tolist(), children, strict=True):
             body, loop = child.body, child.loop
+            even = len(loop.given)
             found = LoopBody(
                 *(loop.trips, loop.nest, child.stretch),
                 *(len(body.begins), body.outputs.tolist()),
@@ -444,9 +445,11 @@ class _Cutting:
                     uneven = (steps != steps[0]).any() or (rows < 0).any()
                     if uneven or (stretch.codes[rows] != Row.INPUT).any():
                         loop.given.add(j)
-                        raise _NotEven
+                        continue
                     where = Place("input", int(inputs[0]), int(steps[0]))
                 found.columns.append(where)
+            if len(loop.given) > even:
+                raise _NotEven
             number = self._numbers.setdefault(found.key, len(self._made))
             if number == len(self._made):
                 self._made.append(found)

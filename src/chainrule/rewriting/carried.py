@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from .harmless import EXITS, SCOPES, appended, assigned, own, why_not
+from .harmless import EXITS, SCOPES, appended, assigned, exits, own, why_not
+
+_AT_ONCE: Final = frozenset(
+    ["all", "any", "dict", "list", "max", "min", "set", "sorted", "sum", "tuple"]
+)
+"""What goes through a generator where it is called."""
 
 
 class Handed(NamedTuple):
@@ -42,18 +47,19 @@ def why_not_once(node: ast.For, outside: frozenset[str]) -> str:
     return why_not([head, *node.body], outside, appends=True)
 
 
-def handed(node: ast.For, function: ast.AST) -> Handed:
+def handed(node: ast.For, function: Any) -> Handed:
     """What the iterations of a loop in a function hand on."""
     lists = _lists(node.body)
-    read = _Reads(set(assigned([node.target])))
-    read.statements(node.body)
+    reads = _Reads(set(assigned([node.target])))
+    reads.statements(node.body)
     inside = assigned(node.body)
+    read = reads.found | (set(inside) - reads.bound)  # or it may stay what it was
     after = _read_after(node, function)
-    kept = [x for x in inside if x not in lists and (x in read.found or x in after)]
+    kept = [x for x in inside if x not in lists and (x in reads.found or x in after)]
     stores = any(isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store) for x in ast.walk(node))
     return Handed(
         kept,
-        frozenset(kept) & read.found,
+        frozenset(kept) & read,
         sorted(lists),
         not after.isdisjoint(set(assigned([node.target])) - set(inside)),
         stores,
@@ -77,30 +83,53 @@ def _lists(body: list[ast.stmt]) -> frozenset[str]:
     return frozenset(found - others)
 
 
-def _read_after(loop: ast.For, function: ast.AST) -> set[str]:
-    """The names that are read after a loop, or in a function that may run then."""
-    found: set[str] = set()
-    end = (loop.end_lineno or 0, loop.end_col_offset or 0)
-    own_names = {id(x) for x in ast.walk(loop)}
-    waiting: list[tuple[ast.AST, bool]] = [(function, False)]
-    while waiting:
-        node, again = waiting.pop()
-        if node is loop:
-            continue
-        if isinstance(node, (ast.For, ast.While, *SCOPES)) and node is not function:
-            inside = any(x is loop for x in ast.walk(node))
-            again |= inside or isinstance(node, SCOPES)
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
-            if again or (node.lineno, node.col_offset) >= end:
-                found.add(node.id)
-        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            if again or (node.lineno, node.col_offset) >= end:
-                found.add(node.target.id)
-        waiting += [(x, again) for x in ast.iter_child_nodes(node)]
-    for node in ast.walk(loop):  # what runs later, but is written in it
-        if isinstance(node, SCOPES) and id(node) in own_names:
-            found |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
-    return found
+def _read_after(loop: ast.For, function: Any) -> set[str]:
+    """The names that may be read after a loop before they are assigned."""
+    reads = _Reads(set())
+    waiting: list[ast.AST] = [function]
+    for node in waiting:
+        waiting += ast.iter_child_nodes(node)
+        if node is not function and _runs_later(node, waiting):
+            reads.found |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+    if not _follow(loop, function.body, reads):
+        reads.found |= {x.id for x in waiting if isinstance(x, ast.Name)}
+    return reads.found
+
+
+def _runs_later(node: ast.AST, others: Iterable[ast.AST]) -> bool:
+    """Whether a part of a function may run later than where it stands."""
+    if not isinstance(node, ast.GeneratorExp):
+        return isinstance(node, SCOPES)
+    return not any(
+        isinstance(x, ast.Call)
+        and isinstance(x.func, ast.Name)
+        and x.func.id in _AT_ONCE
+        and x.args[:1] == [node]
+        for x in others
+    )
+
+
+def _follow(loop: ast.For, block: list[ast.stmt], reads: _Reads) -> bool:
+    """Note what is read after a loop in a block; gives whether it is there, and all is noted."""
+    for i, node in enumerate(block):
+        if node is not loop:
+            parts = [
+                x for x in (getattr(node, name, []) for name in ("body", "orelse")) if x
+            ]
+            if isinstance(node, (*SCOPES, ast.Try, ast.With)) or not any(
+                [_follow(loop, part, reads) for part in parts]
+            ):
+                continue
+            if isinstance(node, (ast.For, ast.While)):
+                bound = set(reads.bound)
+                reads.statements([node])  # its next iteration
+                reads.bound = bound
+        bound = set(reads.bound)
+        reads.statements(block[i + 1 :])
+        if exits(block[i + 1 :]):
+            reads.bound = bound
+        return True
+    return False
 
 
 class _Reads:
@@ -110,11 +139,12 @@ class _Reads:
         bound: those that are assigned.
 
     Attributes:
+        bound: those that have been assigned for certain.
         found: the others that are read.
     """
 
     def __init__(self, bound: set[str]) -> None:
-        self._bound = bound
+        self.bound = bound
         self.found: set[str] = set()
 
     def statements(self, nodes: Iterable[ast.stmt]) -> None:
@@ -125,24 +155,24 @@ class _Reads:
     def _statement(self, node: ast.stmt) -> None:
         if isinstance(node, ast.If):
             self._read(node.test)
-            before = set(self._bound)
+            before = set(self.bound)
             self.statements(node.body)
-            after, self._bound = self._bound, before
+            after, self.bound = self.bound, before
             self.statements(node.orelse)
-            self._bound &= after
+            self.bound &= after
             return
         if isinstance(node, (ast.For, ast.While)):
             self._read(node.iter if isinstance(node, ast.For) else node.test)
-            before = set(self._bound)
+            before = set(self.bound)
             if isinstance(node, ast.For):
                 self._assign([node.target])
             self.statements(node.body)
-            self._bound = set(before)
+            self.bound = set(before)
             self.statements(node.orelse)
-            self._bound = before
+            self.bound = before
             return
         if isinstance(node, ast.AugAssign):
-            if isinstance(node.target, ast.Name) and node.target.id not in self._bound:
+            if isinstance(node.target, ast.Name) and node.target.id not in self.bound:
                 self.found.add(node.target.id)
             self._read(node.target)
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
@@ -159,8 +189,8 @@ class _Reads:
     def _read(self, root: ast.AST) -> None:
         for node in ast.walk(root):
             if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
-                if node.id not in self._bound:
+                if node.id not in self.bound:
                     self.found.add(node.id)
 
     def _assign(self, targets: Iterable[ast.AST]) -> None:
-        self._bound.update(assigned(targets))
+        self.bound.update(assigned(targets))

@@ -76,7 +76,7 @@ class Runtime:
     UNBOUND = UNBOUND
     NameError = NameError
 
-    def __init__(self, sites: dict[str, Site], rewritten: Callable[[Any, bool], Any]) -> None:
+    def __init__(self, sites: dict[str, Site], rewritten: Callable[..., Any]) -> None:
         self._sites = sites
         self._rewritten = rewritten
 
@@ -272,7 +272,9 @@ class Runtime:
         if found.uncertain:
             if values.is_pure(target):
                 return functools.partial(found.pure, target)
-            made = self._rewritten(target, True)
+            if target is functools.reduce:
+                return self.reduced
+            made = self._rewritten(target, True, found.sides[-1:] == found.loops[-1:])
             if made is None:
                 name = getattr(target, "__name__", type(target).__name__)
                 found.refuse_here(f"{name} may have an effect")
@@ -287,6 +289,11 @@ class Runtime:
         if known and always and not asks:
             found.note_called(self, known, other, (function, made))
         return made
+
+
+    def reduced(self, function: Any, values: Any, *first: Any) -> Any:
+        """What ``reduce`` gives where it may be in vain."""
+        return functools.reduce(self.call(function), self.value(values), *first)
 
 
 def _uncertain() -> Speculation | None:

@@ -31,12 +31,13 @@ class Rewriter(Expressions):
 
     Attributes:
         harmful: why a call of it must not be in vain; "" where it may be.
+        harmful_in_loop: why it must not stand for all iterations of a loop.
     """
 
     def __init__(self, source: Source, code: CodeType, whole: bool, sites: dict[str, Site]) -> None:
         super().__init__(source, code, whole, sites)
         self._whole = whole
-        self.harmful = ""
+        self.harmful = self.harmful_in_loop = ""
         tree = source.tree
         self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
         self._statements = tree.body if isinstance(tree, ast.FunctionDef) else []
@@ -55,6 +56,7 @@ class Rewriter(Expressions):
         if any(isinstance(node, _UNUSUAL) for node in own(body)):
             return None
         self.harmful = why_not(body, self._outside)
+        self.harmful_in_loop = self.harmful and why_not(body, self._outside, appends=True)
         if isinstance(tree, ast.Lambda):
             tree.body = self._expression(tree.body)
         else:

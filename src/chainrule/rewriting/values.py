@@ -88,7 +88,7 @@ def is_value(x: Any) -> bool:
         return kind in _VALUES or kind.__module__.startswith(_PACKAGE)
     if issubclass(kind, numpy.ndarray):
         return kind.__module__.startswith((_PACKAGE, "numpy"))
-    return isinstance(x, (*_FUNCTIONS, MethodType))
+    return isinstance(x, (*_FUNCTIONS, MethodType)) or id(x) in _PURE
 
 
 def is_pure(function: Any) -> bool:
