@@ -86,10 +86,6 @@ class ConditionNode(WholeNode):
         return _combined(self, other, symbol)
 
 
-if ENGINE is not None:
-    ENGINE.set_context_hooks(condition=ConditionNode)
-
-
 class InvertedNode(WholeNode):
     """``~`` of a comparison: as a number -2 or -1, as in Python; as a condition its negation."""
 
@@ -177,6 +173,10 @@ def _noted(condition: ConditionNode) -> Any:
     """A new condition, or its outcome where the trace has comparisons that are bools."""
     recorder = PROGRESS.recorder
     return condition if recorder is None else recorder.compared(condition)
+
+
+if ENGINE is not None:
+    ENGINE.set_context_hooks(condition=ConditionNode, noted=_noted)
 
 
 def negated(condition: Any) -> Any:

@@ -172,7 +172,7 @@ def numeric_passes(
     passes = ENGINE.linearization(
         [*inputs], [*outputs], level, partial(_numeric_local_grads, level), levels, structure
     )
-    if passes is None or any(has_ended(outside) for outside in levels):
+    if passes is None or any(map(has_ended, levels)):
         return None
     live = bool(levels) or any(x._operation is not None for x in inputs)
     return None if structure else LinearizationOfNumbers(inputs, outputs, level, passes), live

@@ -39,7 +39,7 @@ def called(
         return function(*args)
     copies: list[_Copy] = []
     given = [_handed(arg, i, copies) for i, arg in enumerate(args)]
-    named = {key: _handed(arg, key, copies) for key, arg in kwargs.items()}
+    named = kwargs and {key: _handed(arg, key, copies) for key, arg in kwargs.items()}
     result = function(*given, **named)
     for own in copies:
         own.check(name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy
@@ -97,12 +98,12 @@ class _Call:
         function: Callable[..., Any],
         args: Sequence[Any],
         kwargs: dict[str, Any],
-        argnums: Sequence[int],
+        argnums: Argnums,
         has_aux: bool = False,
     ) -> None:
         self.level = level
         values, self.layout = trees.flatten(
-            tuple(args[i] for i in argnums),
+            args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums),
             f"{name}: what it differentiates by",
             "; say with argnums which arguments to differentiate by",
         )
@@ -110,7 +111,10 @@ class _Call:
         self._began = None if PROGRESS.recorder is None else Node(0.0)
         self.inputs = fresh_inputs(values, level)
         given = list(args)
-        for i, arg in zip(argnums, self.layout.unflatten(self.inputs), strict=True):
+        by = self.layout.unflatten(self.inputs)
+        if isinstance(argnums, int):
+            argnums, by = (argnums,), (by,)
+        for i, arg in zip(argnums, by, strict=True):
             given[i] = trees.as_arrays_of(arg, args[i])
         result = handed_to(function, given, kwargs, name)
         self.aux: Any = None
@@ -159,16 +163,13 @@ class _Call:
 
     def finish(self, *trees_of_values: Sequence[Any]) -> list[list[Any]]:
         """Values after the level is closed: nodes if they outlive it, else numbers."""
-        values = [value for group in trees_of_values for value in group]
+        values: list[Any] = [*chain.from_iterable(trees_of_values)]
         if self.aux is not None and not self.graph.live:  # this may depend on others than outputs
             values = release(self.inputs, values, self.level)
         else:
             values = self.graph.closed(values)
-        groups = []
-        for group in trees_of_values:
-            groups.append(values[: len(group)])
-            values = values[len(group) :]
-        return groups
+        remaining = iter(values)
+        return [[*islice(remaining, len(group))] for group in trees_of_values]
 
     def aux_nodes(self) -> list[Node]:
         """The nodes in the auxiliary data, in order."""
@@ -207,19 +208,20 @@ def _holds_objects(leaf: Any) -> bool:
 
 def check_current(values: Sequence[Any], name: str) -> None:
     """Raise TracedValueError for a node that no transformation around this one follows."""
-    if any(map(has_ended, {value._level for value in values if isinstance(value, Node)})):
-        raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
+    for value in values:
+        if isinstance(value, Node) and has_ended(value._level):
+            raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
 
 
-def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
-    """Argument positions, counted from 0.
+def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> Argnums:
+    """Argument positions, counted from 0; one or several, as argnums says.
 
     Raises:
         TypeError: if argnums is not a whole number or several.
         ValueError: if there is no such argument, or one is named twice.
     """
     if type(argnums) is int and 0 <= argnums < len(args):
-        return [argnums]
+        return argnums
     wanted = [argnums] if isinstance(argnums, int) else list(argnums)
     positions = []
     for i in wanted:
@@ -233,7 +235,7 @@ def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> list[int]:
         positions.append(i % len(args))
     if len(set(positions)) < len(positions):
         raise ValueError(f"{name}: argnums={argnums} names an argument twice")
-    return positions
+    return positions[0] if isinstance(argnums, int) else positions
 
 
 def _check_argnums(argnums: Argnums, name: str) -> None:
@@ -282,8 +284,7 @@ class Gradient(Transformed):
                 pulled = call.graph.pull_back([1.0])
                 grads, value, closed = call.finish(pulled, value, call.aux_nodes())
                 aux = call.aux_with(closed)
-        tree = call.layout.unflatten(grads)
-        gradient = tree[0] if isinstance(self.argnums, int) else tree
+        gradient = call.layout.unflatten(grads)
         if not self.value:
             return (gradient, aux) if self.has_aux else gradient
         return ((value[0], aux) if self.has_aux else value[0]), gradient
@@ -357,7 +358,7 @@ class Jacobian(Transformed):
             data = trees.array_of(values, (len(values),))
             shape = len(call.outputs), len(call.inputs)
             return from_parts(data, found.indices, found.indptr, shape)
-        return _blocks(matrix, call.result_layout, call.layout, isinstance(self.argnums, int))
+        return _blocks(matrix, call.result_layout, call.layout)
 
     def _matrix(self, call: _Call) -> Any:
         """A row for each number of the result, a column for each of the argument."""
@@ -369,7 +370,7 @@ class Jacobian(Transformed):
         return matrix
 
 
-def _blocks(matrix: Any, result: Layout, argument: Layout, single: bool) -> Any:
+def _blocks(matrix: Any, result: Layout, argument: Layout) -> Any:
     """The rows of a matrix as a tree like the result, of trees like the argument."""
     leaves = []
     row = 0
@@ -390,8 +391,7 @@ def _blocks(matrix: Any, result: Layout, argument: Layout, single: bool) -> Any:
                 blocks.append(trees.array_of(block.ravel().tolist(), whole))
             else:
                 blocks.append(block.reshape(whole).copy())
-        tree = trees.unflatten(argument.structure, blocks)
-        leaves.append(tree[0] if single else tree)
+        leaves.append(trees.unflatten(argument.structure, blocks))
     return trees.unflatten(result.structure, leaves)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -39,11 +40,13 @@ class Layout:
         structure: of the tree.
         shapes: of its leaves.
         truths: the numbers of the leaves that hold truth values.
+        flat: list or tuple, where it is known to be one of numbers alone.
     """
 
     structure: Any
     shapes: tuple[Shape | None, ...]
     truths: frozenset[int] = frozenset()
+    flat: Callable[[Sequence[Any]], Any] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """Numbers and arrays in words, in their place in the tree."""
@@ -71,6 +74,8 @@ class Layout:
         """The tree that holds some numbers or nodes, in order."""
         if self is NUMBER:
             return values[0]
+        if self.flat is not None:
+            return self.flat(values)
         if self._all_numbers:
             return unflatten(self.structure, values)
         leaves: list[Any] = []
@@ -157,10 +162,14 @@ FEW = 16
 """Tuples of up to so many numbers and arrays, as most arguments are, are flattened here."""
 
 
+_ALONE = operator.itemgetter(0)
+
+
 @functools.lru_cache(maxsize=1000)
 def _of(kind: Any, shapes: tuple[Shape | None, ...]) -> Layout:
-    """The layout of a list or tuple of numbers and arrays."""
-    return Layout(_structure(kind((0.0,) * len(shapes))), shapes)
+    """The layout of a list or tuple of numbers and arrays, or of one alone."""
+    numbers = all(shape is None for shape in shapes)
+    return Layout(_structure(kind((0.0,) * len(shapes))), shapes, flat=kind if numbers else None)
 
 
 def _flat_tuple(leaves: tuple[Any, ...]) -> tuple[list[Any], Layout] | None:
@@ -255,6 +264,8 @@ def flatten(
         return [tree], NUMBER
     if type(tree) is numpy.float64:
         return [float(tree)], NUMBER
+    if type(tree) is numpy.ndarray and tree.dtype.char == "d":
+        return tree.ravel().tolist(), _of(_ALONE, (tree.shape,))
     if type(tree) is tuple and len(tree) <= FEW and _LEAVES.issuperset(map(type, tree)):
         flat = _flat_tuple(tree)
         if flat is not None:

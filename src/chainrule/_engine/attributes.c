@@ -18,7 +18,7 @@ static PyObject *get_data(PyObject *self, void *closure) {
 static int set_data(PyObject *self, PyObject *value, void *closure) {
     Node *node = (Node *)self;
     if (deleted(value, "data")) return -1;
-    bool plain = node->code == LEAF && node->level == 0 && !CONTEXTS && PyFloat_CheckExact(value);
+    bool plain = node->code == LEAF && node->level == 0 && !CONTEXTS && PyFloat_Check(value);
     PyObject *args[] = {self, value}, *number = plain ? Py_NewRef(value) : call_hook(HOOKS.data_to_set, args, 2);
     if (number == NULL) return -1;
     node->number = PyFloat_AS_DOUBLE(number);
@@ -36,7 +36,7 @@ static PyObject *get_grad(PyObject *self, void *closure) {
 static int set_grad(PyObject *self, PyObject *value, void *closure) {
     Node *node = (Node *)self;
     if (deleted(value, "grad")) return -1;
-    bool plain = node->level == 0 && !CONTEXTS && PyFloat_CheckExact(value);
+    bool plain = node->level == 0 && !CONTEXTS && PyFloat_Check(value);
     PyObject *args[] = {self, value}, *number = plain ? Py_NewRef(value) : call_hook(HOOKS.grad_to_set, args, 2);
     if (number == NULL) return -1;
     node->grad = PyFloat_AS_DOUBLE(number);
@@ -75,6 +75,7 @@ static int set_rest(PyObject *self, PyObject *value, void *closure) {
 }
 
 static PyObject *get_annotation(PyObject *self, void *closure) {
+    if (tell_name((Node *)self) < 0) return NULL;
     PyObject *annotation = annotation_of((Node *)self);
     return Py_NewRef(annotation == NULL ? Py_None : annotation);
 }

@@ -146,15 +146,18 @@ static int add_marks(PyTypeObject *condition) {
 
 static PyObject *annotation_class; /* Annotation of annotations.py */
 static PyObject *check;            /* (node): raise for a value that is not finite */
+static PyObject *noted;            /* (condition): what a comparison gives in a trace */
+static PyTypeObject *condition_class;
 
 static PyObject *set_context_hooks(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"groups", "lines",   "anomaly",   "raising", "annotation",
-                            "check",  "package", "condition", NULL};
+                            "check",  "noted", "package", "condition", NULL};
     PyObject **kept[] = {&groups.variable,  &lines.variable, &anomaly.variable,
-                         &raising.variable, &annotation_class, &check};
-    PyObject *given[6] = {NULL}, *package = NULL, *condition = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOUO!", names, &given[0], &given[1], &given[2],
-                                     &given[3], &given[4], &given[5], &package, &PyType_Type, &condition))
+                         &raising.variable, &annotation_class, &check, &noted};
+    enum { N_KEPT = 7 };
+    PyObject *given[N_KEPT] = {NULL}, *package = NULL, *condition = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOOUO!", names, &given[0], &given[1], &given[2],
+                                     &given[3], &given[4], &given[5], &given[6], &package, &PyType_Type, &condition))
         return NULL;
     for (int i = 0; i < N_VARIABLES; i++)
         if (given[i] != NULL && !PyContextVar_CheckExact(given[i]))
@@ -162,13 +165,25 @@ static PyObject *set_context_hooks(PyObject *module, PyObject *args, PyObject *k
     if (condition != NULL && !PyType_IsSubtype((PyTypeObject *)condition, NodeType))
         return PyErr_Format(PyExc_TypeError, "a condition is a node");
     if (condition != NULL && add_marks((PyTypeObject *)condition) < 0) return NULL;
-    for (int i = 0; i < 6; i++)
+    if (condition != NULL) Py_XSETREF(condition_class, (PyTypeObject *)Py_NewRef(condition));
+    for (int i = 0; i < N_KEPT; i++)
         if (given[i] != NULL) {
             Py_INCREF(given[i]);
             Py_XSETREF(*kept[i], given[i]);
         }
     if (package != NULL) set_package(package);
     Py_RETURN_NONE;
+}
+
+/* Comparisons */
+
+PyObject *new_condition(int code, double value, Node *a, Node *b, PyObject *rest) {
+    if (condition_class == NULL || noted == NULL)
+        return PyErr_Format(PyExc_RuntimeError, "the engine has no class of comparisons");
+    PyObject *node = new_operation(condition_class, operation_at(code), value, a, b, rest);
+    PyObject *found = node == NULL ? NULL : call_hook(noted, &node, 1);
+    Py_XDECREF(node);
+    return found;
 }
 
 /* Annotations */

@@ -69,7 +69,8 @@ static PyObject *copy_of(PyObject *module, PyObject *args) {
     }
     twin->grad = node->grad;
     if (stale) twin->serial = -1; /* older than any operand, so that backward looks at the values */
-    PyObject *annotation = annotation_of(node);
+    PyObject *annotation = tell_name((Node *)x) < 0 ? NULL : annotation_of(node);
+    if (annotation == NULL && PyErr_Occurred()) Py_CLEAR(twin);
     if (annotation != NULL && set_annotation_of(twin, annotation) < 0) Py_CLEAR(twin);
     return (PyObject *)twin;
 }

@@ -41,6 +41,7 @@ enum { /* what `extra` is */
     EXTRA_REST,       /* a tuple of all operands: of more than two, or of a user's own subclass */
     EXTRA_ANNOTATION, /* name, groups and line */
     EXTRA_NOTED,      /* a constant and an annotation */
+    EXTRA_NUMBERED,   /* a number, and the annotation of a row of leaves: see leaves.c */
     EXTRA_MORE,       /* several of these otherwise, or a user's operation */
 };
 
@@ -140,6 +141,7 @@ static inline double constant_of(const Node *node) {
 static inline PyObject *annotation_of(const Node *node) {
     return node->extra == EXTRA_ANNOTATION ? node->annotation
            : node->extra == EXTRA_NOTED    ? node->noted->annotation
+           : node->extra == EXTRA_NUMBERED ? node->noted->annotation
            : node->extra == EXTRA_MORE     ? node->more->annotation
                                            : NULL;
 }
@@ -165,6 +167,12 @@ static inline double operand_number(const Node *node, Py_ssize_t i) {
 }
 /* A leaf: neither an operation's node, nor a user's own with parents. */
 #define IS_LEAF(node) ((node)->code == LEAF && rest_of(node) == NULL)
+
+/* leaves.c: leaves in bulk */
+
+/* Before an annotation is read or replaced: give a node the one that its number in a row of leaves stands for;
+   -1 with an error. */
+int tell_name(Node *node);
 
 /* attributes.c: what Python reads and sets of a node */
 
@@ -223,6 +231,8 @@ int set_name(Node *node, PyObject *name);
 int64_t recorded_level(void);
 /* The level of the innermost transformation of this thread; 0 for none. */
 int64_t innermost_level(void);
+/* What a comparison gives that a trace records, with operands as OperationNode takes them. */
+PyObject *new_condition(int code, double value, Node *a, Node *b, PyObject *rest);
 /* Whether the caller is inside detect_anomaly; -1 with an error. */
 int detecting_anomaly(void);
 /* A new Annotation: name and place can be NULL, groups NULL or an annotation with these groups. */
@@ -277,6 +287,7 @@ int add_operators(PyObject *module);  /* operators.c */
 int add_rules(PyObject *module);      /* rules.c */
 int add_walk(PyObject *module);       /* walk_functions.c */
 int add_copying(PyObject *module);    /* copying.c */
+int add_leaves(PyObject *module);     /* leaves.c */
 int add_passes(PyObject *module);     /* passes.c */
 int add_recording(PyObject *module);  /* recording.c */
 int add_repeats(PyObject *module);    /* repeats.c */

@@ -55,7 +55,7 @@ static struct PyModuleDef MODULE = {
 
 PyMODINIT_FUNC PyInit__engine(void) {
     static int (*const parts[])(PyObject *) = {
-        add_contexts, add_rules, add_classes, add_operators, add_walk, add_copying, add_passes, add_recording, add_repeats,
+        add_contexts, add_rules, add_classes, add_operators, add_walk, add_copying, add_leaves, add_passes, add_recording, add_repeats,
         add_numbering, add_dispatch, NULL,
     };
     PyObject *module = PyModule_Create(&MODULE);

@@ -51,7 +51,7 @@ void forget(Node *node) {
     PyObject *a = (PyObject *)node->a, *b = (PyObject *)node->b;
     PyObject *held = node->extra == EXTRA_REST ? node->rest : node->extra == EXTRA_ANNOTATION ? node->annotation : NULL;
     More *more = node->extra == EXTRA_MORE ? node->more : NULL;
-    Noted *noted = node->extra == EXTRA_NOTED ? node->noted : NULL;
+    Noted *noted = node->extra == EXTRA_NOTED || node->extra == EXTRA_NUMBERED ? node->noted : NULL;
     node->a = node->b = NULL;
     node->extra = EXTRA_NONE;
     node->code = LEAF;
@@ -225,6 +225,7 @@ int check_operands(int code, Node *a, Node *b, PyObject *rest) {
 
 /* Attach an annotation to a node, or none (NULL), instead of the one it has; -1 with an error. */
 int set_annotation_of(Node *node, PyObject *annotation) {
+    if (tell_name(node) < 0) return -1;
     PyObject *before = annotation_of(node);
     if (annotation != NULL && node->extra == EXTRA_CONSTANT) {
         Noted *noted = PyMem_Malloc(sizeof(Noted));
@@ -260,6 +261,7 @@ int set_annotation_of(Node *node, PyObject *annotation) {
 
 /* Set the rest of the operands: a constant, a tuple of all, or None; -1 with an error. */
 int set_rest_of(Node *node, PyObject *rest) {
+    if (tell_name(node) < 0) return -1;
     bool constant = PyFloat_Check(rest);
     double number = constant ? PyFloat_AS_DOUBLE(rest) : 0.0;
     PyObject *tuple = constant || rest == Py_None ? NULL : Py_NewRef(rest);

@@ -135,18 +135,35 @@ static inline bool is_current(const Node *x) { return !x->level || x->level == i
 
 static inline bool is_noted(int op, double u, double v) { return (op == Py_EQ || op == Py_NE) && u == v; }
 
+/* What a trace may record without asking Python: no node of another transformation, which may have ended. */
+static inline bool is_recorded(const Node *x) { return is_current(x) || x->level == recorded_level(); }
+
+/* A comparison of nodes and numbers that a trace records. */
+static PyObject *recorded_comparison(int op, Node *x, Node *y, double number) {
+    static const int codes[] = {LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, LESS, LESS_EQUAL}; /* in Python's order */
+    bool swapped = op == Py_GT || op == Py_GE, outcome = holds(op, x->number, y == NULL ? number : y->number);
+    PyObject *rest = y == NULL ? PyFloat_FromDouble(number) : Py_NewRef(Py_None);
+    PyObject *node = rest == NULL ? NULL : new_condition(codes[op], outcome, swapped ? y : x, swapped ? x : y, rest);
+    Py_XDECREF(rest);
+    return node;
+}
+
 static PyObject *node_compare(PyObject *self, PyObject *other, int op) {
     Node *x = (Node *)self;
+    double number = 0.0;
+    bool exact = !is_node(other) && is_number(other, &number) && (PyFloat_Check(other) || (-9e15 < number && number < 9e15));
+    Node *node = is_node(other) ? (Node *)other : NULL;
+    if (recorded_level() && is_recorded(x) && (exact || (node != NULL && is_recorded(node) && (x->level || node->level))))
+        return recorded_comparison(op, x, node, number);
     if (!CONTEXTS && is_current(x)) {
-        double number;
-        if (is_node(other)) {
-            Node *y = (Node *)other;
+        if (node != NULL) {
+            const Node *y = node;
             bool plain = !x->level && !y->level, same = x == y;
             if (plain && (op == Py_EQ || op == Py_NE)) return PyBool_FromLong(same == (op == Py_EQ));
             if (plain || (is_current(y) && !is_noted(op, x->number, y->number)))
                 return PyBool_FromLong(holds(op, x->number, y->number));
-        } else if (is_number(other, &number) && (PyFloat_Check(other) || (-9e15 < number && number < 9e15))) {
-            if (!x->level || !is_noted(op, x->number, number)) /* an int is exact: below 2**53 */
+        } else if (exact) { /* an int is: below 2**53 */
+            if (!x->level || !is_noted(op, x->number, number))
                 return PyBool_FromLong(holds(op, x->number, number));
         }
     }

@@ -103,7 +103,8 @@ static int is_value(const Node *node) {
 }
 
 /* Add the row of a node, for which there is room. */
-static int enter(Recording *r, const Node *node, int32_t *row) {
+static int enter(Recording *r, Node *node, int32_t *row) {
+    if (tell_name(node) < 0) return -1;
     PyObject *annotation = annotation_of(node);
     Py_ssize_t count = operand_count(node);
     int32_t note = -1, left, right = ABSENT;

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from chainrule.leaves import are_leaves
 from chainrule.node import Node
 
 from .references import is_atom, references
@@ -55,6 +56,8 @@ def _generators(function: Any) -> list[Any]:
         if type(holder) is Node or id(holder) in seen or is_atom(holder):
             continue
         seen[id(holder)] = holder
+        if type(holder) is list and are_leaves(holder):
+            continue
         if _state_of(holder) is not None:
             found.append(holder)
         else:

@@ -7,7 +7,7 @@ with anything else they are numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -236,6 +236,11 @@ class TracedArray(NodeArray):
 
     def __rdivmod__(self, other: Any) -> Any:
         return other // self, other % self
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.ndim == 1 and not self.flags.writeable:  # a loop that sets elements sees them set
+            return iter(self.tolist())
+        return super().__iter__()
 
     def __getitem__(self, key: Any) -> Any:
         if type(key) is int:

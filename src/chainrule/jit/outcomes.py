@@ -8,7 +8,7 @@ that comes out the same under all that are left is decided.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from chainrule import rules
 from chainrule.program.recording import CODE_OF
@@ -34,26 +34,16 @@ Range = tuple[float, float, bool]
 
 ANYTHING: Range = (-math.inf, math.inf, True)
 TRUTH: Range = (0.0, 1.0, False)
+FALSE: Range = (0.0, 0.0, False)
+TRUE: Range = (1.0, 1.0, False)
 
 
-class Comparison(NamedTuple):
-    """What is known of two operands before they are compared.
+Comparison = tuple[int, Value, Value, Range, Range, int]
+"""What is known of two operands before they are compared.
 
-    Attributes:
-        holds: the relations under which the comparison holds.
-        x: the first operand.
-        y: the second.
-        a: the range of the first.
-        b: the range of the second.
-        possible: the relations in which the first may stand to the second.
-    """
-
-    holds: int
-    x: Value
-    y: Value
-    a: Range
-    b: Range
-    possible: int
+The relations under which the comparison holds, the operands, their ranges, and the relations in
+which the first may stand to the second.
+"""
 
 
 class Outcomes:
@@ -73,7 +63,10 @@ class Outcomes:
 
     def decided(self, condition: Value) -> bool | None:
         """The outcome of a condition, None if it may come out either way."""
-        if isinstance(condition, int) and condition not in self._known:
+        if not isinstance(condition, float):
+            known = self._known.get(condition)
+            if known is not None:
+                return known
             code, a, b = self._row(condition)
             if code in HOLDS:  # nearly always
                 return self._comes_out(condition, self._compared(code, a, b))
@@ -103,31 +96,33 @@ class Outcomes:
     def _comes_out(self, condition: int, compared: Comparison) -> bool | None:
         """The outcome of a comparison."""
         self._last = condition, compared
-        possible, holds = compared.possible, compared.holds
+        holds, possible = compared[0], compared[-1]
         if possible & holds == 0 and possible:
             return False
         return True if possible & ~holds == 0 and possible else None
 
     def note(self, condition: Value, outcome: bool) -> None:
         """Take an outcome for given."""
+        last, self._last = self._last, None
+        if last is not None and last[0] == condition and condition not in self._known:
+            self._known[last[0]] = outcome
+            self._ranges[last[0]] = TRUE if outcome else FALSE
+            self._narrow(last[1], outcome)
+            return
         pending = [(condition, outcome)]
         while pending:
             value, outcome = pending.pop()
             if isinstance(value, float) or value in self._known:
                 continue
             self._known[value] = outcome
-            number = 1.0 if outcome else 0.0
-            self._ranges[value] = number, number, False
+            self._ranges[value] = TRUE if outcome else FALSE
             code, a, b = self._row(value)
             if code == NOT:
                 pending.append((b, not outcome))
             elif code in (AND, OR) and outcome == (code == AND):
                 pending += [(a, outcome), (b, outcome)]
             elif code in HOLDS:
-                last = self._last
-                known = last[1] if last is not None and last[0] == value else None
-                self._narrow(known or self._compared(code, a, b), outcome)
-            self._last = None
+                self._narrow(self._compared(code, a, b), outcome)
 
     def _compared(self, code: int, x: Value, y: Value) -> Comparison:
         """What a condition compares; signs on both sides cancel."""
@@ -137,7 +132,7 @@ class Outcomes:
             if minus_y is not None:
                 x, y = minus_y, minus_x
         a, b = self._range(x), self._range(y)
-        return Comparison(HOLDS[code], x, y, a, b, self._possible(x, y, a, b))
+        return HOLDS[code], x, y, a, b, self._possible(x, y, a, b)
 
     def _without_sign(self, x: Value) -> Value | None:
         if isinstance(x, float):

@@ -24,6 +24,7 @@ from chainrule.debugging import Shown
 from chainrule.engine import ENGINE
 from chainrule.node import Node
 from chainrule.passes.going_on import going_on
+from chainrule.program.elements import Mask
 from chainrule.program.form import Compute, Loop, Program, Statement
 
 from .small import pattern_of_result
@@ -111,7 +112,7 @@ class Path:
         self,
         trace: Trace,
         prefix: Prefix,
-        uniform: Sequence[bool] | None,
+        uniform: Mask | None,
         shared: SharedCode,
     ) -> None:
         self.trace = trace

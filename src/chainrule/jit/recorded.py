@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import count, repeat
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -23,11 +21,6 @@ from chainrule.program.recording import ABSENT, Recording, Row, packed
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
 from .inputs import Inputs
-
-
-def _run(calls: Iterator[object]) -> None:
-    """Make the calls of a ``map``."""
-    deque(calls, maxlen=0)
 
 
 class ValuesWanted(BaseException):
@@ -102,15 +95,15 @@ class Recorded:
 
     def record_all(self, roots: Sequence[object]) -> list[int]:
         """The same for several."""
-        operands = list(map(self._recording.record, roots))
-        self._check_captured()
+        operands = [*map(self._recording.record, roots)]
+        if len(self.captured) > self._followed:
+            self._check_captured()
         return operands
 
     def _check_captured(self) -> None:
-        for node in self.captured[self._followed :]:
-            if has_ended(node._level):
-                raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
-            self._followed += 1
+        if any(map(has_ended, {node._level for node in self.captured[self._followed :]})):
+            raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
+        self._followed = len(self.captured)
 
     def column(self, values: list[Any]) -> Any:
         """What each iteration of a loop reads: floats, or operands if some are nodes."""
@@ -159,9 +152,10 @@ class Recorded:
         stood_for = [x._number if x._a is None else x._a for x in inputs]
         entered = self.record_all(stood_for)
         mark(Row.BEGIN, number, ABSENT, began)
-        _run(map(mark, repeat(Row.ENTER), entered, count(), inputs))
-        left = self.record_all(outputs)
-        _run(map(mark, repeat(Row.LEAVE), left, count()))
+        for place, operand in enumerate(entered):
+            mark(Row.ENTER, operand, place, inputs[place])
+        for place, operand in enumerate(self.record_all(outputs)):
+            mark(Row.LEAVE, operand, place)
         mark(Row.END, number)
         return number
 
@@ -179,10 +173,12 @@ class Recorded:
         mark = self._recording.mark
         places = [place for place, x in enumerate(given) if x is not None]
         operands = self.record_all([given[place] for place in places])
-        _run(map(mark, repeat(Row.GIVE), operands, places))
+        for place, operand in zip(places, operands, strict=True):
+            mark(Row.GIVE, operand, place)
         mark(Row.PUSH if forward else Row.PULL, segment)
         nodes = fresh_inputs([*results], self._level)
-        _run(map(mark, repeat(Row.RESULT), count(), repeat(ABSENT), nodes))
+        for place, node in enumerate(nodes):
+            mark(Row.RESULT, place, ABSENT, node)
         return nodes
 
     def diagonal(
@@ -199,7 +195,8 @@ class Recorded:
         mark = self._recording.mark
         mark(Row.PUSH, segment, packed(which))
         nodes = fresh_inputs(numbers, self._level)
-        _run(map(mark, repeat(Row.RESULT), rows.tolist(), repeat(ABSENT), nodes))
+        for row, node in zip(rows.tolist(), nodes, strict=True):
+            mark(Row.RESULT, row, ABSENT, node)
         return nodes
 
     # The program

@@ -12,12 +12,13 @@ import numpy
 from chainrule.differentiation import (
     Linearization,
     LinearizationOfNumbers,
+    as_numbers,
     fresh_input,
     numeric_passes,
     release,
 )
 from chainrule.engine import ENGINE
-from chainrule.node import Node
+from chainrule.node import Node, apply
 from chainrule.operation import Operation
 from chainrule.passes.differentiate import Untraceable
 from chainrule.passes.stretches import Unrolled
@@ -33,13 +34,9 @@ MOST_COLOURS = 40
 """Passes beyond which the entries of a sparse matrix are derived one by one."""
 
 
-def _not_known(y: Any, *operands: Any) -> float:
-    return math.nan
-
-
-_STANDS_FOR = Operation("stands for", lambda x, _: x, [_not_known, _not_known])
-"""The first operand, which depends in some way on the second."""
-_STANDS_FOR.builtin = True  # no user's operation
+_ORIGIN = Operation("origin", lambda *xs: 0.0, lambda _, *xs: [math.nan] * len(xs))
+"""Of nodes that something depends on, in some way."""
+_ORIGIN.unknown = _ORIGIN.builtin = True  # no user's operation
 
 
 class RecordedLinearization:
@@ -70,14 +67,14 @@ class RecordedLinearization:
         self,
         recorded: Recorded,
         began: Node,
-        inputs: Sequence[Node],
+        inputs: list[Node],
         outputs: Sequence[Any],
         level: int,
         numbers: LinearizationOfNumbers | Linearization | None,
     ) -> None:
         self._recorded = recorded
-        self._inputs = [*inputs]
-        self._outputs = [*outputs]
+        self._inputs = inputs
+        self._outputs = outputs
         self._level = level
         self._found = numbers
         self._segment = recorded.segment(began, inputs, outputs)
@@ -85,6 +82,7 @@ class RecordedLinearization:
         self._nodes: Linearization | None = None
         self._is_closed = False
         self._waiting: list[Node] = []  # results that stand for nodes of the level
+        self._floor = PROGRESS.recorded_level
 
     @property
     def _numbers(self) -> LinearizationOfNumbers | Linearization:
@@ -99,9 +97,10 @@ class RecordedLinearization:
 
     def closed(self, values: Sequence[Any]) -> list[Any]:
         """Values after the level is closed."""
-        standing = {id(x): x.operands[0] for x in self._inputs if x.operands}
-        followed = self._is_followed() or self._recorded.keeps
-        if followed or len(standing) < len(self._inputs):
+        if self._recorded.keeps or self._is_followed():
+            return self._released(values)
+        standing = {id(x): x._a for x in self._inputs if x._a is not None}
+        if len(standing) < len(self._inputs):
             return self._released(values)
         self._is_closed = True  # nobody follows what is behind the values, which have their rows
         return [self._let_go(x, standing) for x in values]
@@ -112,15 +111,15 @@ class RecordedLinearization:
             return value
         if id(value) in standing:
             return standing[id(value)]
-        value._level = PROGRESS.recorded_level
+        value._level = self._floor
         return value
 
     def _released(self, values: Sequence[Any]) -> list[Any]:
         """The same where other transformations follow the graph of the values."""
         waiting, self._waiting = self._waiting, []
-        stood_for = [result.operands[0] for result in waiting]
+        stood_for = [result._a for result in waiting]
         released: list[Any] = release(self._inputs, [*values, *stood_for], self._level)
-        floor = PROGRESS.recorded_level
+        floor = self._floor
         for result, shadow in zip(waiting, released[len(values) :], strict=True):
             if not isinstance(shadow, Node):
                 shadow = fresh_input(shadow, floor)
@@ -268,8 +267,10 @@ class RecordedLinearization:
 
     def _is_followed(self) -> bool:
         """Whether another transformation is open inside the trace, which may follow results."""
-        others = PROGRESS.names.keys() - {self._level}
-        return max(others, default=0) > PROGRESS.recorded_level
+        for level in reversed(PROGRESS.names):
+            if level != self._level:
+                return level > self._floor
+        return False
 
     def _has_values(self) -> bool:
         """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
@@ -288,42 +289,41 @@ class RecordedLinearization:
         if not PROGRESS.names.keys() >= self._around:  # the segment is part of another one
             _refuse_look_ups(self._recorded)
             return _passed(self._of_nodes(), forward, given)
-        trace = PROGRESS.recorded_level
+        followed = self._is_followed()
+        wanted = PROGRESS.structural and followed and not forward
+        pattern = self._interactions(given) if wanted else None
         results: list[Any]
-        pattern = None if forward or not self._is_followed() else self._interactions(given)
-        if pattern is not None:
+        origin: list[Any] = []
+        if followed and pattern is None and self._has_values():
+            results = _passed(self._of_nodes(), forward, given)
+        elif self._found is None and pattern is None:
             self._recorded.unknown = True
+            results = [math.nan] * len(self._outputs if forward else self._inputs)
+        else:
+            results = _passed(self._numbers, forward, as_numbers(given, 0))
+            self._recorded.unknown |= followed
+            if followed and pattern is None:
+                origin = [x for x in (*self._outputs, *given) if isinstance(x, Node)]
+        if origin:
+            shadow = apply(_ORIGIN, origin)
+            nodes = self._recorded.derived(self._segment, forward, given, [shadow] * len(results))
+            for node, number in zip(nodes, results, strict=True):
+                node._number = number
+        else:
+            nodes = self._recorded.derived(self._segment, forward, given, results)
+        if pattern is not None:
             around = max(self._around)
-            nodes = self._recorded.derived(
-                self._segment, forward, given, self._numbers.pull_back(given)
-            )
             for node in nodes:
                 node._level = around
             inputs = [x.operands[0] if x.operands else None for x in self._inputs]
             self._recorded.gradients[around] = (nodes, inputs, *pattern)
-            return nodes
-        if self._is_followed() and self._has_values():
-            results = _passed(self._of_nodes(), forward, given)
-        elif self._found is None:
-            self._recorded.unknown = True
-            results = [math.nan] * len(self._outputs if forward else self._inputs)
-        else:
-            numbers = [x._number if isinstance(x, Node) else x for x in given]
-            results = _passed(self._numbers, forward, numbers)
-            if self._is_followed():
-                self._recorded.unknown = True
-                origin: Any = 0.0
-                for x in (*self._outputs, *given):
-                    if isinstance(x, Node):
-                        origin = _STANDS_FOR(origin, x)
-                results = [_STANDS_FOR(x, origin) for x in results]
-        nodes = self._recorded.derived(self._segment, forward, given, results)
-        for node, result in zip(nodes, results, strict=True):
-            if isinstance(result, Node):
-                if self._is_closed:
-                    node._level = max(trace, result._level)
-                else:
-                    self._waiting.append(node)
+        for node in nodes:
+            if node._a is None:
+                continue
+            if self._is_closed:
+                node._level = max(self._floor, node._a._level)
+            else:
+                self._waiting.append(node)
         return nodes
 
 
@@ -368,18 +368,19 @@ def _refuse_look_ups(recorded: Recorded) -> None:
 
 
 def recorded_linearization(
-    recorded: Recorded, began: Node, inputs: Sequence[Node], outputs: Sequence[Any], level: int
+    recorded: Recorded, began: Node, inputs: list[Node], outputs: Sequence[Any], level: int
 ) -> Any:
     """The linearization of a function in a trace; None where it must be one of nodes.
 
     So it is where an operation has a pull-back; and where nothing outlives the transformation, or
     nothing comes from its inputs.
     """
-    if not any(isinstance(y, Node) and y._level >= level for y in outputs):
+    if all(not isinstance(y, Node) or y._level < level for y in outputs):
         return None
     trace = PROGRESS.recorded_level
-    innermost = not any(trace < other < level for other in PROGRESS.names)
-    unasked = recorded.derives and not recorded.values and innermost
+    unasked = recorded.derives and not recorded.values
+    if unasked and any(trace < other < level for other in PROGRESS.names):
+        unasked = False
     found = numeric_passes(inputs, outputs, level, structure=unasked)
     if found is None:
         if recorded.unknown:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from chainrule import forking, trees
 from chainrule.backends.llvm.threads import thread_count
 from chainrule.handover import form_of
+from chainrule.leaves import set_data
 from chainrule.node import Node
 from chainrule.tracebacks import warn
 from chainrule.tracing import NotCompilable
@@ -103,8 +104,7 @@ class SampleFunction(TracedFunction):
     def set_parameters(self, values: Array) -> None:
         """Give the parameters values, so that what is recorded next goes by them."""
         with self._lock:
-            for node, value in zip(self.parameters, values.tolist(), strict=True):
-                node.data = value
+            set_data(self.parameters, values, zero_grad=False)
 
 
 def _check_apart(others: Sequence[Node], parameters: Sequence[Node]) -> None:
@@ -112,7 +112,7 @@ def _check_apart(others: Sequence[Node], parameters: Sequence[Node]) -> None:
 
     Its value would stay what it is while the parameters change.
     """
-    known = set(parameters)
+    known = set(parameters) if others else set()
     for node in others:
         if node.operands and not known.isdisjoint(node.sorted_nodes()):
             raise ValueError(

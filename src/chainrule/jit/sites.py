@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 from collections.abc import Iterable
 from itertools import pairwise
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Final
 
 from chainrule.rewriting.decisions import TEST, Decisions
@@ -43,15 +43,14 @@ class PlainSites:
         self._rounds = 0
         self._kept: dict[int, tuple[CodeType, frozenset[int]]] = {}  # by id: hashing code is slow
 
-    def holds(self, site: Site, frame: FrameType) -> bool:
-        """Whether the comparison that a frame has arrived at is plain."""
-        if self._rounds > MAX_ROUNDS or site in self._sites:
+    def holds(self, code: CodeType, instruction: int) -> bool:
+        """Whether the comparison at an instruction is plain."""
+        if self._sites and (self._rounds > MAX_ROUNDS or site_of(code, instruction) in self._sites):
             return True
-        code = frame.f_code
         found = self._kept.get(id(code))
         if found is None:
             found = self._kept[id(code)] = code, _kept_for_identity(code)
-        return frame.f_lasti in found[1]
+        return instruction in found[1]
 
     def add(self, sites: Iterable[Site]) -> None:
         """Comparisons at these places are plain from now on."""
@@ -59,10 +58,9 @@ class PlainSites:
         self._rounds += 1
 
 
-def site_of(frame: FrameType) -> Site:
-    """The place that a frame has arrived at."""
-    code = frame.f_code
-    return code.co_filename, code.co_firstlineno, frame.f_lasti
+def site_of(code: CodeType, instruction: int) -> Site:
+    """The place of an instruction."""
+    return code.co_filename, code.co_firstlineno, instruction
 
 
 def _kept_for_identity(code: CodeType) -> frozenset[int]:

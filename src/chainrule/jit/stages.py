@@ -15,6 +15,7 @@ import numpy
 
 from chainrule import forking
 from chainrule.passes.gradients import with_changes
+from chainrule.program.elements import Mask
 from chainrule.program.form import Operand, Program, Slice
 from chainrule.tracing import NotCompilable
 
@@ -132,11 +133,12 @@ class Stage:
     def warn_of_paths(self, count: int, line: str) -> None:
         """The compiled function has warned of them."""
 
-    def uniform(self, trace: Any) -> list[bool] | None:
+    def uniform(self, trace: Any) -> Mask | None:
         """For each input whether all lanes share it; None without lanes."""
         if not self.plan.lanes:
             return None
-        return [not block.over_lanes for block in self.inputs for _ in range(block.size)]
+        shared = numpy.array([not block.over_lanes for block in self.inputs], dtype=numpy.bool_)
+        return numpy.repeat(shared, [block.size for block in self.inputs])
 
     def run(self, blocks: Sequence[Any], values: Sequence[Any], lanes: int, of: int) -> list[Any]:
         """The results for blocks of numbers.

@@ -6,6 +6,8 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy
@@ -107,7 +109,7 @@ class Recorder:
         self._values = values
         self._asked = 0
         self._equalities: list[tuple[Node, str]] = []
-        self._comparisons: list[tuple[ConditionNode, Site]] = []
+        self._comparisons: list[tuple[ConditionNode, CodeType, int]] = []
         self.operations: list[Operation] = []  # of the user's
         self.split = ""
         self.pulls = False
@@ -118,9 +120,7 @@ class Recorder:
         own = str(getattr(function, "__module__", "")).startswith("chainrule.")
         if own or not self._plain.branches.rewrite:
             return function
-        from chainrule.rewriting.functions import rewritten  # here, as plain networks do without
-
-        return rewritten(function, False)
+        return _rewriting().rewritten(function, False)
 
     def uses(self, operation: Operation) -> None:
         """Note that an operation of the user's is in the trace."""
@@ -128,14 +128,12 @@ class Recorder:
             self.operations.append(operation)
 
     def linearization(
-        self, began: Node, inputs: Sequence[Node], outputs: Sequence[Any], level: int
+        self, began: Node, inputs: list[Node], outputs: Sequence[Any], level: int
     ) -> Any:
         """The linearization of a function in the trace, if it can be a segment of the recording."""
         if not self.segments:
             return None
-        from .segments import recorded_linearization  # here, as few functions have any inside
-
-        return recorded_linearization(self.recorded, began, inputs, outputs, level)
+        return _segments().recorded_linearization(self.recorded, began, inputs, outputs, level)
 
     def loop(self, what: str, *args: Any) -> Any:
         """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
@@ -214,10 +212,10 @@ class Recorder:
         if self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         frame = users_frame()
-        site = site_of(frame)
-        if self._plain.holds(site, frame):
+        code, instruction = frame.f_code, frame.f_lasti
+        if self._plain.holds(code, instruction):
             return bool(condition)
-        self._comparisons.append((condition, site))
+        self._comparisons.append((condition, code, instruction))
         return condition
 
     def guard(self, condition: Node, outcome: bool) -> bool:
@@ -226,14 +224,14 @@ class Recorder:
         if self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         self._count()
-        recorded = self.recorded
+        recorded, outcomes = self.recorded, self._outcomes
         numbering = recorded.numbering
         operand = recorded.record(condition)
         value = numbering.of(operand)
         if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.speculation.check_known(condition)
             self.unroll()
-        decided = self._outcomes.decided(value)
+        decided = outcomes.decided(value)
         if decided is not None:
             return decided
         number = len(recorded.guards)
@@ -241,11 +239,11 @@ class Recorder:
             outcome = self.forced[number]
             if number + 1 == len(self.forced):
                 self.split = users_line()
-        self._outcomes.note(value, outcome)
+        outcomes.note(value, outcome)
         recorded.guard(operand, outcome)
         self.speculation.note_guard()
         operation = condition._operation
-        if operation in (equal, not_equal) and held_equality(
+        if (operation is equal or operation is not_equal) and held_equality(
             operation, outcome, *condition.operands
         ):
             self._note_equality(condition)
@@ -279,7 +277,7 @@ class Recorder:
 
     def note_parents(self, parents: Sequence[Node], level: int) -> None:
         """Note which of these equalities have a derivative by the nodes among the inputs."""
-        ids = frozenset(id(parent) for parent in parents)
+        ids = frozenset(map(id, parents)) if self._equalities else frozenset()
         for condition, line in self._equalities:
             if line not in self.shortcuts and has_derivative(condition.operands, level, ids):
                 self.shortcuts.append(line)
@@ -287,10 +285,24 @@ class Recorder:
     def not_asked(self) -> list[Site]:
         """The places of comparisons that nothing has used, or that were used as an index."""
         return [
-            site
-            for condition, site in self._comparisons
+            site_of(code, instruction)
+            for condition, code, instruction in self._comparisons
             if condition.escaped or not condition.asked
         ]
+
+
+@cache
+def _rewriting() -> Any:
+    from chainrule.rewriting import functions  # here, as plain networks do without
+
+    return functions
+
+
+@cache
+def _segments() -> Any:
+    from . import segments  # here, as few functions have any inside
+
+    return segments
 
 
 class Trace:

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
+
 from chainrule import forking, trees
 from chainrule.node import Node
+from chainrule.program.elements import Mask
 from chainrule.rewriting.decisions import Decisions
 
 from .arguments import Leaf, Packed, inputs_to_arguments
@@ -53,12 +56,11 @@ class TracedFunction:
         self.lanes = lanes
         self.max_traces = max_traces
         self.live: list[int] = []
-        self._shared: list[bool] = []
+        self.n_inputs = 0
         for leaf in leaves:
             if leaf.kind in ("node", "nodes"):
-                self.live.extend(range(len(self._shared), len(self._shared) + leaf.size))
-            self._shared.extend([leaf.axis is None] * leaf.size)
-        self.n_inputs = len(self._shared)
+                self.live.extend(range(self.n_inputs, self.n_inputs + leaf.size))
+            self.n_inputs += leaf.size
         self.layout: trees.Layout | None = None
         self.derives = False
         self.has_indices = False  # which may be made static
@@ -86,9 +88,11 @@ class TracedFunction:
         """Say that it takes so many paths, most of which part at a line."""
         raise NotImplementedError
 
-    def uniform(self, trace: Trace) -> list[bool] | None:
+    def uniform(self, trace: Trace) -> Mask | None:
         """For each input of a trace whether all lanes share it; None without lanes."""
-        return [*self._shared, *[True] * len(trace.captured)] if self.lanes else None
+        sizes = [*[leaf.size for leaf in self.leaves], len(trace.captured)]
+        shared = [*[leaf.axis is None for leaf in self.leaves], True]
+        return numpy.repeat(shared, sizes) if self.lanes else None
 
     def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
         """Run the function on nodes.

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from chainrule.leaves import are_leaves
 from chainrule.node import Node
 from chainrule.rules import described
 
@@ -42,7 +43,11 @@ def architecture(model: object, found: Sequence[Node] | None = None) -> dict[str
                 return None
             if not _is_known(neuron.activation) or neuron.uses != ACTIVATIONS[own]:
                 return None
-            for k, weight in enumerate([*neuron.weights, neuron.bias]):
+            weights = [*neuron.weights, neuron.bias]
+            if are_leaves(weights):
+                parameters += weights
+                continue
+            for k, weight in enumerate(weights):
                 if type(weight) is Node:
                     parameters.append(weight)
                 elif _is_plain(weight):

@@ -14,6 +14,7 @@ from chainrule.handover import form_of
 from chainrule.jit.arguments import leaf_of
 from chainrule.jit.session import SampleFunction, Session
 from chainrule.keywords import with_nearest_names
+from chainrule.leaves import data_of, set_data
 from chainrule.node import Node
 from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import NotCompilable
@@ -51,7 +52,7 @@ class EagerSteps:
         self._samples = [_plain(array) for array in samples]
         self._parameters = list(parameters)
         self._all = range(len(samples[0]))
-        self.values: Array = numpy.array([node.data for node in parameters])
+        self.values = data_of(self._parameters)
 
     def step(self, index: Any = None, total: float | None = None) -> tuple[float, Array]:
         """The mean loss over samples and its gradient."""
@@ -97,9 +98,13 @@ class SafeSteps:
 
 def loss_of_sample(model: Callable[[Any], Any], loss: Loss, weighted: bool) -> Callable[..., Any]:
     """The loss of a model on one sample, which has a weight or none."""
-    if weighted:
-        return lambda x, y, weight: weight * _number(form_of(loss)(form_of(model)(x), y))
-    return lambda x, y: form_of(loss)(form_of(model)(x), y)
+
+    def loss_of(x: Any, y: Any, *weight: Any) -> Any:
+        with ungrouped():
+            found = form_of(loss)(form_of(model)(x), y)
+            return weight[0] * _number(found) if weighted else found
+
+    return loss_of
 
 
 def steps_of(
@@ -199,7 +204,7 @@ class Predictor:
                 program = SampleFunction(self.model, samples, parameters, gradient=False)
                 self._programs[key] = program
         session = Session(program, samples, self._threads)
-        return _evaluated(session, [node.data for node in parameters])
+        return _evaluated(session, data_of(parameters))
 
 
 def _evaluated(session: Session, values: Any) -> Array:
@@ -223,7 +228,7 @@ def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
     return Predictor(model, compile)(X)
 
 
-def outputs_of(model: Module, X: Any, parameters: Sequence[Node]) -> Callable[[Array], Array]:
+def outputs_of(model: Module, X: Any, parameters: list[Node]) -> Callable[[Array], Array]:
     """The outputs of a model for some samples: a function of the parameters' values.
 
     As long as it is in use the model must not be changed but for these values.
@@ -266,7 +271,8 @@ def _kept_program(
     with _lock:
         found = _programs.get(key)
         if found is None:
-            own = built(described)
+            with ungrouped():
+                own = built(described)
             function: Callable[..., Any] = own
             if loss is not None:
                 function = loss_of_sample(own, loss, len(samples) > 2)
@@ -278,13 +284,6 @@ def _kept_program(
         ):
             _programs.popitem(last=False)
     return found
-
-
-def set_data(nodes: Sequence[Node], values: Array) -> None:
-    """Give leaf nodes their values, and gradients of 0."""
-    for node, value in zip(nodes, values.tolist(), strict=True):
-        node.data = value
-        node.grad = 0.0
 
 
 def _plain(array: Any) -> Any:

@@ -14,12 +14,17 @@ _on: Final[ContextVar[bool]] = ContextVar("chainrule_nn_groups", default=True)
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Build networks' nodes without groups: some three times faster, for graphs nobody draws."""
+    """Build networks' nodes without groups and names: faster, for graphs that nobody draws."""
     token = _on.set(False)
     try:
         yield
     finally:
         _on.reset(token)
+
+
+def are_grouped() -> bool:
+    """Whether groups are on."""
+    return _on.get()
 
 
 def grouped(name: str) -> AbstractContextManager[None]:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.keywords import with_nearest_names
+from chainrule.leaves import leaves
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
 from ._choices import count
 from .activations import Activation, activation, name_of
-from .grouping import grouped
+from .grouping import are_grouped, grouped
 from .initialization import Initialization, Seed, generator, initialization
 from .module import Module
 
@@ -36,7 +37,7 @@ class Neuron(Module):
     def __init__(self, weights: Sequence[float], activation: str | Activation = "tanh") -> None:
         if not len(weights):
             raise ValueError("Neuron: there are no weights")
-        self.weights: list[Any] = [Node(x, name=f"w{i}") for i, x in enumerate(weights)]
+        self.weights: list[Any] = leaves(weights, "w" if are_grouped() else None)
         self.bias: Any = Node(0.0, name="b")
         self.activation = activation
         self.uses = _function(activation)
@@ -97,7 +98,7 @@ class Layer(Module):
         self.neurons: list[Neuron] = []
         for i, row in enumerate(rows):
             with grouped(f"neuron {i}"):
-                self.neurons.append(Neuron(list(row), activation))
+                self.neurons.append(Neuron(row, activation))
 
     @boundary
     def __call__(self, x: Any) -> list[Any]:

@@ -13,6 +13,7 @@ import numpy
 
 from chainrule.backpropagation import zero_grad
 from chainrule.jit.references import slots_of
+from chainrule.leaves import are_leaves, distinct
 from chainrule.node import Node
 
 
@@ -38,18 +39,28 @@ class Module(ABC):
             ValueError: if two parameters have one name, as the keys 1 and "1" of a dict give.
         """
         named: dict[str, Node] = {}
-        for name, node in _found(self):
-            if name in named:
-                raise ValueError(
-                    f"two parameters of {type(self).__name__} have the name {name!r}: keys are"
-                    " taken as text and joined by dots; give a key or attribute another name"
-                )
-            named[name] = node
+        seen: set[int] = set()
+        for way, nodes in _found(self):
+            single = isinstance(nodes, Node)
+            for i, node in enumerate([nodes] if single else nodes):
+                name = way[1:] if single else f"{way[1:]}.{i}"
+                if id(node) in seen:
+                    continue
+                if name in named:
+                    raise ValueError(
+                        f"two parameters of {type(self).__name__} have the name {name!r}: keys are"
+                        " taken as text and joined by dots; give a key or attribute another name"
+                    )
+                seen.add(id(node))
+                named[name] = node
         return iter(named.items())
 
     def parameters(self) -> list[Node]:
         """The parameters, in a fixed order."""
-        return [node for _, node in _found(self)]
+        found: list[Node] = []
+        for _, nodes in _found(self):
+            found += [nodes] if isinstance(nodes, Node) else nodes
+        return distinct(found)
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to 0."""
@@ -60,23 +71,26 @@ class Module(ABC):
         return f"{type(self).__name__}({len(self.parameters())} parameters)"
 
 
-def _found(root: Module) -> Iterator[tuple[str, Node]]:
-    """The leaf nodes below a module with their names, without recursion, each once."""
+def _found(root: Module) -> Iterator[tuple[str, Node | list[Node]]]:
+    """The leaf nodes below a module and the ways to them, without recursion.
+
+    A list of nothing but leaves comes as a whole. A node comes as often as there are ways to it.
+    """
     seen: dict[int, Any] = {}  # by id; kept, so that what is made on the way takes no id of these
     stack: list[tuple[str, Any]] = [("", root)]
     while stack:
         way, value = stack.pop()
-        if id(value) in seen:
-            continue
         if isinstance(value, Node):
             if not value.operands:
-                seen[id(value)] = value
-                yield way[1:], value
+                yield way, value
             continue
-        parts = _parts(value, way)
-        if parts:
-            seen[id(value)] = value
-            stack.extend(reversed(parts))
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if type(value) is list and are_leaves(value):
+            yield way, value
+        else:
+            stack.extend(reversed(_parts(value, way)))
 
 
 def _parts(value: Any, way: str) -> list[tuple[str, Any]]:

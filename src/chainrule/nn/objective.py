@@ -12,7 +12,9 @@ from typing import Any, Final, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from .evaluation import set_data, steps_of
+from chainrule.leaves import data_of, set_data
+
+from .evaluation import steps_of
 from .layers import MLP
 from .losses import LOSSES
 from .samples import balanced, checked_samples
@@ -81,7 +83,7 @@ class Objective:
         self.parameters = model.parameters()
         self._steps = steps_of(model, function, arrays, self.parameters, None)
         self.values: Array = self._steps.values
-        self.values[:] = [node.data for node in self.parameters]
+        self.values[:] = data_of(self.parameters)
         self._decay: Array | None = None  # the factor of the penalty for each parameter
         if alpha:
             biases = {id(neuron.bias) for layer in model.layers for neuron in layer.neurons}

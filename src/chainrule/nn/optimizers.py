@@ -15,6 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from chainrule.keywords import with_nearest_names
+from chainrule.leaves import data_of
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
 
@@ -22,6 +23,8 @@ from ._choices import chosen, not_negative, positive
 from .schedules import Constant, Schedule, schedule
 
 Array = NDArray[numpy.float64]
+LONG: Final = 10_000
+"""Numbers from which on a product of vectors may wait for threads."""
 SMALLEST: Final = 1e-290
 """A number below it, or what it is the sum of, may have lost digits."""
 
@@ -143,7 +146,7 @@ class Optimizer(ABC):
     @boundary
     def step(self, parameters: Sequence[Node]) -> None:
         """Move leaf nodes by one step, after ``backward``: read their gradients, set their data."""
-        values = numpy.array([node.data for node in parameters])
+        values = data_of([*parameters])
         self.update(values, numpy.array([node.grad for node in parameters]))
         for node, value in zip(parameters, values.tolist(), strict=True):
             node.data = value
@@ -365,5 +368,7 @@ def _shorten(gradient: Array, longest: float) -> None:
 
 def all_finite(array: Array) -> bool:
     """Whether no element is NaN or infinite."""
+    if array.size > LONG:
+        return bool(numpy.isfinite(array).all())
     # The sum of squares tells it faster, unless that overflows.
     return math.isfinite(numpy.vdot(array, array)) or bool(numpy.isfinite(array).all())

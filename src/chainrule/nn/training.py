@@ -6,19 +6,21 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
-from operator import attrgetter, is_not
+from operator import is_not
 from typing import Any, Final, NoReturn
 
 import numpy
 
 from chainrule.keywords import with_nearest_names
+from chainrule.leaves import data_of, set_data
 from chainrule.tracebacks import boundary, warn
 
 from ._choices import count, not_negative
 from .course import Array, DivergenceCheck, Place, course_of
-from .evaluation import EagerSteps, Steps, loss_of_sample, set_data, steps_of
+from .evaluation import EagerSteps, Steps, loss_of_sample, steps_of
 from .history import DivergenceError, History
 from .initialization import Seed, generator
+from .layers import MLP, Layer
 from .losses import Loss, cross_entropy
 from .losses import loss as loss_named
 from .module import Module
@@ -200,10 +202,14 @@ class _Training:
         return kept, held_out
 
     def _check_classes(self, samples: list[Any], held_out: list[Any] | None) -> None:
-        output = self.model(samples[0][0])
-        if hasattr(output, "__len__"):
+        model = self.model
+        if type(model) is MLP and type(model.layers[-1]) is Layer and model.sizes[-1] > 1:
+            outputs: Any = model.layers[-1].neurons  # as many, and it need not run
+        else:
+            outputs = model(samples[0][0])
+        if hasattr(outputs, "__len__"):
             for labels in [samples[1]] + ([held_out[1]] if held_out else []):
-                check_classes(labels, len(output))
+                check_classes(labels, len(outputs))
 
     def take_batch_size(self, batch_size: int | None) -> None:
         """How many samples a step has."""
@@ -223,7 +229,7 @@ class _Training:
         else:
             function = loss_of_sample(model, loss, len(samples) > 2)
             self.steps = EagerSteps(function, samples, parameters)
-        self.steps.values[:] = [node.data for node in parameters]
+        self.steps.values[:] = data_of(parameters)
         if held_out is None:
             return
         self.validation_total = None if len(held_out) < 3 else float(held_out[2].sum())
@@ -397,10 +403,7 @@ class _Training:
 
     def _found_weights(self) -> Array:
         """What the nodes hold now."""
-        return numpy.fromiter(map(_data, self.parameters), numpy.float64, len(self.parameters))
-
-
-_data = attrgetter("data")
+        return data_of(self.parameters)
 
 
 def _truth(answer: Any) -> bool:

@@ -13,9 +13,10 @@ from chainrule.passes.local_gradients import Instantiation, LocalGradients
 from chainrule.passes.messages import Message, flag, sent
 from chainrule.passes.primal import Primal
 from chainrule.passes.reach import Instances, Reach
-from chainrule.passes.region import Access, Region
+from chainrule.passes.region import Region
 from chainrule.program import nests
 from chainrule.program.builder import Builder
+from chainrule.program.elements import Access
 from chainrule.program.form import (
     BY_VALUE,
     CONSTANT,

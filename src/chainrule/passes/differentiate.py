@@ -23,6 +23,7 @@ from chainrule.passes.region import Region
 from chainrule.passes.single_terms import accessing, arrays_of_one_number, sums_of_one_term
 from chainrule.program import nests
 from chainrule.program.builder import Builder
+from chainrule.program.elements import Elements
 from chainrule.program.form import (
     CONSTANT,
     READS,
@@ -164,13 +165,13 @@ class _Given:
         for statement in statements(program.body):
             if isinstance(statement, Store) and statement.array in values:
                 path = self._paths.get(statement, ())
-                self._stored[statement.array][self._nests.elements(statement.index, path)] = True
+                self._elements(statement.index, path).mark(self._stored[statement.array])
                 is_number = isinstance(statement.value, float)
                 values[statement.array].add(repr(statement.value) if is_number else None)
             elif isinstance(statement, Derive) and statement.results in values:
                 kind = Leave if statement.forward else Enter
                 for _, at, path in self._places(statement, kind, statement.results_at):
-                    self._stored[statement.results][self._nests.elements(at, path)] = True
+                    self._elements(at, path).mark(self._stored[statement.results])
                 values[statement.results].add(None)
         for array, found in values.items():
             if len(found) == 1 and None not in found:
@@ -182,7 +183,7 @@ class _Given:
         found = self._is_given[derive] = {}
         kind = Enter if derive.forward else Leave
         for end, at, path in self._places(derive, kind, derive.given_at):
-            asked = stored[self._nests.elements(at, path) if path else at.offset]
+            asked = self._elements(at, path).all_in(stored)
             if asked.all():
                 found[end] = True
             elif asked.any():
@@ -200,6 +201,9 @@ class _Given:
             if isinstance(end, kind):
                 path = around + self._paths.get(end, ())[outside:]
                 yield end, nests.added(first, end.place), path
+
+    def _elements(self, index: Index, path: Path) -> Elements:
+        return Elements(index, path, 1, self._nests.numbers)
 
     def ends(self, derive: Derive) -> dict[Statement, Array | None]:
         """The ends of a transformation that are given something, with masks."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy
 
 from chainrule.program import nests
+from chainrule.program.elements import apart
 from chainrule.program.form import (
     BY_VALUE,
     READS,
@@ -160,28 +161,34 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
 
     Where iterations run again, it reads checkpoints of those before, and else of the same one.
     """
-    trips = nests.numbers(first.trips, around)
+    before, after = [
+        [(x, path) for x, path in paths([loop]) if isinstance(x, (*READS, *WRITES))]
+        for loop in (first, second)
+    ]
+    asked = {x.array for x, _ in before if isinstance(x, WRITES)} & {x.array for x, _ in after}
+    accesses = [(x, path) for x, path in (*before, *after) if x.array in asked]
+    if any(isinstance(x, BY_VALUE) for x, _ in accesses):
+        return False
+    start: dict[Loop, Index] = {}
+    if all(apart([(x, path) for x, path in accesses if x.array is y], around) for y in asked):
+        start, around = dict.fromkeys(around, Index()), ()  # then the first of each stands for all
+    trips = nests.numbers(substituted(first.trips, start), around)
     width = int(trips.max(initial=0)) + 1
     clock = nests.scaled(nests.instance(around), width)
-    last: dict[Array, nests.Numbers] = {}
-    by_value = {x.array for x in _statements(first, second) if isinstance(x, BY_VALUE)}
-    written = {x.array for x in _statements(first) if isinstance(x, WRITES)}
-    accesses = [x for x in _statements(second) if isinstance(x, (*READS, *WRITES))]
-    if any(x.array in by_value and x.array in written for x in accesses):
-        return False
-    for x, path in paths(first.body, (*around, first)):
-        if isinstance(x, Store):
-            if x.array not in last:
-                last[x.array] = numpy.full(x.array.size, -1, dtype=numpy.int64)
+    last = {x: numpy.full(x.size, -1, dtype=numpy.int64) for x in asked}
+    for x, inner in before:
+        if isinstance(x, Store) and x.array in last:
+            path = *around, *inner
             times = nests.numbers(nests.added(clock, Index(0, ((first, 1),))), path)
-            places = nests.numbers(x.index, path)
+            places = nests.numbers(substituted(x.index, start), path)
             last[x.array][places] = numpy.maximum(last[x.array][places], times)  # times ascend
     is_near = False
     handed = {*first.checkpoints, *second.checkpoints}
-    for x, path in paths(second.body, (*around, second)):
+    for x, inner in after:
         if isinstance(x, (Load, Store)) and x.array in last:  # sums keep the order of their terms
+            path = *around, *inner
             times = nests.numbers(nests.added(clock, Index(0, ((second, 1),))), path)
-            stored = last[x.array][nests.numbers(x.index, path)]
+            stored = last[x.array][nests.numbers(substituted(x.index, start), path)]
             if (stored > times).any():
                 return False
             behind = (stored >= 0) & (stored < times)
@@ -190,11 +197,6 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
             near = (stored >= 0) & (times - stored <= NEAR)
             is_near |= isinstance(x, Load) and bool(near.any())
     return is_near
-
-
-def _statements(*loops: Loop) -> Iterator[Statement]:
-    """All statements in some loops."""
-    return (x for loop in loops for x, _ in paths(loop.body))
 
 
 def _join(first: Loop, second: Loop) -> None:

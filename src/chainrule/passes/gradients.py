@@ -14,15 +14,14 @@ from chainrule.passes.pull import pull_back
 from chainrule.passes.push import push_forward
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.region import Region
-from chainrule.program import nests
 from chainrule.program.builder import Builder
+from chainrule.program.elements import accessed
 from chainrule.program.form import (
     CONSTANT,
     INPUT,
     READS,
     VALUES,
     Array,
-    Gather,
     Index,
     Leave,
     Load,
@@ -106,15 +105,12 @@ class _Whole:
         straight = numpy.zeros(size, dtype=numpy.bool_)
         for statement, path in paths(program.body):
             if isinstance(statement, READS) and statement.array is program.inputs:
-                elements = nests.elements(statement.index, path)
-                if isinstance(statement, Gather):
-                    firsts = nests.unique(statement.index, path)[0][:, None]
-                    elements = (firsts + numpy.arange(statement.size)).reshape(-1)
+                elements = accessed(statement, path)
                 if not path and isinstance(statement, Load):
-                    straight[elements] = True
-                elif enter[elements].any():
+                    elements.mark(straight)
+                elif elements.any_in(enter):
                     self._through_copies.add(statement)
-                    self._copied[elements] = True
+                    elements.mark(self._copied)
         for output in program.outputs:
             if isinstance(output, Slice) and output.array is program.inputs:
                 self._copied[output.start : output.start + output.size] = True

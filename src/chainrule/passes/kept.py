@@ -12,9 +12,9 @@ from collections import defaultdict
 from typing import Final
 
 import numpy
-from numpy.typing import NDArray
 
 from chainrule.program import nests
+from chainrule.program.elements import Mask, accessed
 from chainrule.program.form import (
     BY_VALUE,
     SUMS,
@@ -39,7 +39,7 @@ from chainrule.program.live import without_dead
 from .jam import split
 
 LATE: Final = 0.75  # part of a loop's iterations before those whose stores are read
-LARGEST: Final = 1 << 20  # elements of an array, or instances of a store, that are looked at
+LARGEST: Final = 1 << 24  # elements of an array, or instances of a store, that are looked at
 
 
 def without_unread(program: Program) -> Program:
@@ -74,35 +74,25 @@ class _Unread:
     """
 
     def __init__(self, program: Program) -> None:
-        self.read: dict[Array, NDArray[numpy.bool_]] = {}
+        self.read: dict[Array, Mask] = {}
         self._loops: dict[Array, set[Loop]] = defaultdict(set)  # in which it is read
-        loads: list[tuple[Load, nests.Path]] = []
-        by_value: list[tuple[Gather | Scatter, nests.Path]] = []
+        reads: list[tuple[Load | Gather | Scatter, nests.Path]] = []
         for x, path in nests.paths(program.body):
-            if isinstance(x, Load):
-                loads.append((x, path))
+            if isinstance(x, (Load, *BY_VALUE)):
+                reads.append((x, path))
                 self._loops[x.array].update(path)
             elif isinstance(x, Store) and path and _can_be_looked_at(x.array):
                 self.read.setdefault(x.array, numpy.zeros(x.array.size, dtype=numpy.bool_))
-            elif isinstance(x, BY_VALUE):
-                by_value.append((x, path))
-                self._loops[x.array].update(path)
         for output in program.outputs:
             if isinstance(output, Slice):
                 self.read.pop(output.array, None)
-        for x, path in by_value:
+        for x, path in reads:
             mask = self.read.get(x.array)
             if mask is not None:
-                firsts, _ = nests.unique(x.index, path)
-                places = (firsts[:, None] + numpy.arange(x.size)).reshape(-1)
-                mask[numpy.clip(places, 0, x.array.size - 1)] = True
-        for load, path in loads:
-            mask = self.read.get(load.array)
-            if mask is not None:
-                if load.index.is_fixed or nests.count(path) <= LARGEST:
-                    mask[_places(load.index, path, load.array)] = True
+                if x.index.is_fixed or nests.count(path) <= LARGEST:
+                    accessed(x, path).mark(mask)
                 else:
-                    del self.read[load.array]
+                    del self.read[x.array]
 
     def drop(self, body: list[Statement], path: nests.Path) -> list[Statement]:
         """Take stores out of a body; gives what is to stand after the loop it belongs to."""
@@ -125,12 +115,9 @@ class _Unread:
     def _is_looked_at(self, store: Store, path: nests.Path) -> bool:
         return bool(path) and store.array in self.read and 0 < nests.count(path) <= LARGEST
 
-    def _wanted(self, store: Store, path: nests.Path) -> NDArray[numpy.bool_]:
+    def _wanted(self, store: Store, path: nests.Path) -> Mask:
         """Whether what each instance stores is read."""
-        found: NDArray[numpy.bool_] = self.read[store.array][
-            _places(store.index, path, store.array)
-        ]
-        return found
+        return accessed(store, path).all_in(self.read[store.array])
 
     def split(self, body: list[Statement], path: nests.Path, lasts: list[Last]) -> None:
         """Let stores of which only the last iterations are read begin with these."""
@@ -165,12 +152,12 @@ class _Unread:
                     begins[place] = begin
         return begins
 
-    def _can_wait(self, store: Store, path: nests.Path, wanted: NDArray[numpy.bool_]) -> bool:
+    def _can_wait(self, store: Store, path: nests.Path, wanted: Mask) -> bool:
         """Whether it may stand after its loop: only its last iteration is read, and after it."""
         return (
             path[-1] not in self._loops[store.array]
             and _always_runs(path)
-            and not wanted[~_is_last(path)].any()
+            and not _before_last(wanted, path).any()
         )
 
 
@@ -178,22 +165,18 @@ def _can_be_looked_at(array: Array) -> bool:
     return array.kind in (VALUES, SUMS) and array.size <= LARGEST
 
 
-def _places(index: Index, path: nests.Path, array: Array) -> nests.Elements:
-    """The elements of all instances; an index may be any number where nothing runs."""
-    places = nests.elements(index, path)
-    return places if isinstance(places, slice) else numpy.clip(places, 0, array.size - 1)
-
-
 def _always_runs(path: nests.Path) -> bool:
     """Whether the innermost loop has an iteration each time."""
     return bool((nests.numbers(path[-1].trips, path[:-1]) > 0).all())
 
 
-def _is_last(path: nests.Path) -> NDArray[numpy.bool_]:
-    """In which instances the innermost loop is in its last iteration."""
-    left = nests.added(path[-1].trips, Index(-1, ((path[-1], -1),)))
-    found: NDArray[numpy.bool_] = nests.numbers(left, path) == 0
-    return found
+def _before_last(wanted: Mask, path: nests.Path) -> Mask:
+    """Of instances those in which the innermost loop is not in its last iteration."""
+    trips = path[-1].trips
+    if trips.is_fixed:
+        return wanted.reshape(-1, trips.offset)[:, :-1]
+    left = nests.added(trips, Index(-1, ((path[-1], -1),)))
+    return wanted[nests.numbers(left, path) > 0]
 
 
 def _stored_after(loop: Loop, store: Store) -> list[Statement]:

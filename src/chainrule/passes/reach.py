@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias, cast
 
 import numpy
-from numpy.typing import NDArray
 
-from chainrule.passes.region import Access, Region
+from chainrule.passes.region import Region
 from chainrule.program import nests
+from chainrule.program.elements import Access, Elements, Mask, apart
 from chainrule.program.form import BY_VALUE, READS, WRITES, Array, Leave, Loop, Statement
 from chainrule.program.nests import Numbers
 
-Elements = NDArray[numpy.bool_]
-Instances: TypeAlias = "bool | NDArray[numpy.bool_]"
+Instances: TypeAlias = "bool | Mask"
 """Which instances of a statement: all, none, or those that are true."""
 
 PATIENCE = 12
@@ -50,7 +49,8 @@ class Reach:
     ) -> None:
         self.region = region
         self.forward = forward
-        self._elements: dict[Access, nests.Elements] = {}
+        self._elements: dict[Access, Elements] = {}
+        self._covers: dict[Array, tuple[list[Instances], Mask]] = {}
         self._senders = WRITES if forward else READS
         self._receivers = READS if forward else WRITES
         self.separate = {array for array in region.accesses if self._is_shared(array)}
@@ -82,7 +82,7 @@ class Reach:
                 return True
         return False
 
-    def mask(self, array: Array) -> Elements | None:
+    def mask(self, array: Array) -> Mask | None:
         """The elements that messages come to; None where values decide that."""
         senders = [x for x in self._sending(array) if x in self.some]
         by_value = any(isinstance(x, BY_VALUE) for x in senders)
@@ -93,9 +93,12 @@ class Reach:
     def is_covered(self, array: Array) -> bool:
         """Whether all elements that are loaded are stored, by the same instance of the region."""
         accesses = self.region.accesses[array]
-        stored = self._accessed(array, [x for x in accesses if isinstance(x, WRITES)])
+        stored = numpy.zeros(array.size, dtype=numpy.bool_)
+        for x in accesses:
+            if isinstance(x, WRITES):
+                self._at(x).mark(stored)
         loaded = [x for x in accesses if isinstance(x, READS)]
-        return array not in self.separate and all(stored[self._at(x)].all() for x in loaded)
+        return array not in self.separate and all(self._at(x).all_in(stored).all() for x in loaded)
 
     def _reached(self, starts: Iterable[Statement]) -> set[Statement]:
         """What messages come to at all."""
@@ -183,16 +186,10 @@ class Reach:
     ) -> dict[Statement, Instances]:
         """In which instances messages come to statements, if they do to those assumed."""
         found = {x: y if isinstance(y, bool) else _plain(y) for x, y in starts.items()}
-        covered: dict[Array, Elements] = {}
         for x, array, others in self._steps:
             if array is not None:
-                if array not in covered:
-                    covered[array] = self._covered(array, assumed)
-                access = cast(Access, x)
-                there: Elements = covered[array][self._at(access)]
-                if isinstance(access, BY_VALUE):
-                    there = numpy.all(there, axis=1)[self._which(access)]
-                found[x] = _plain(there)
+                covered = self._covered(array, assumed)
+                found[x] = _plain(self._at(cast(Access, x)).all_in(covered))
             if self.forward:
                 for y in others:
                     if y in found:
@@ -224,25 +221,27 @@ class Reach:
             found.append((x, None if array in self.separate else array, others))
         return found
 
-    def _covered(self, array: Array, instances: Mapping[Statement, Instances]) -> Elements:
+    def _covered(self, array: Array, instances: Mapping[Statement, Instances]) -> Mask:
         """The elements that messages are sent to by some instances."""
+        senders = [x for x in self._sending(array) if not isinstance(x, BY_VALUE)]
+        sending = [instances.get(x, False) for x in senders]
+        before, result = self._covers.get(array, (None, None))
+        if before is not None and result is not None and all(map(_same, before, sending)):
+            return result
         result = numpy.zeros(array.size, dtype=numpy.bool_)
-        for x in self._sending(array):
-            sending = not isinstance(x, BY_VALUE) and instances.get(x, False)
-            if sending is True:
-                result[self._at(x)] = True
-            elif sending is not False:
-                at = self._at(x)
-                if isinstance(at, slice):
-                    result[at][sending] = True
-                else:
-                    result[at[sending]] = True
+        for x, some in zip(senders, sending, strict=True):
+            if some is not False:
+                self._at(x).mark(result, None if some is True else some)
+        self._covers[array] = sending, result
         return result
 
     def _inside(self, instances: Instances, outer: Statement, inner: Statement) -> Instances:
         """The instances of a statement in loops whose values from outside are some."""
         if isinstance(instances, bool) or self._are_alike(outer, inner):
             return instances
+        each = self._each(outer, inner)
+        if each is not None:
+            return _plain(numpy.repeat(instances, each))
         return _plain(instances[self._outer_instances(outer, inner)])
 
     def _outside(self, instances: Instances, inner: Statement, outer: Statement) -> Instances:
@@ -251,6 +250,9 @@ class Reach:
             return instances
         if instances is True and self.region.always_runs(inner, outer):
             return True
+        each = self._each(outer, inner)
+        if each is not None and instances is not True:
+            return _plain(numpy.any(instances.reshape(-1, each), axis=1))
         numbers = self._outer_instances(outer, inner)
         if instances is not True:
             numbers = numbers[instances]
@@ -259,6 +261,13 @@ class Reach:
 
     def _are_alike(self, x: Statement, y: Statement) -> bool:
         return self.region.paths.get(x, ()) == self.region.paths.get(y, ())
+
+    def _each(self, outer: Statement, inner: Statement) -> int | None:
+        """How many instances of a statement in loops each of one outside has, if that is known."""
+        path = self.region.paths.get(inner, ())
+        loops = path[len(self.region.paths.get(outer, ())) :]
+        known = all(loop.trips.is_fixed and loop.trips.offset > 0 for loop in loops)
+        return nests.count(loops) if known else None
 
     def _outer_instances(self, outer: Statement, inner: Statement) -> Numbers:
         number = nests.instance(self.region.loops_around(outer))
@@ -297,51 +306,31 @@ class Reach:
     def _sending(self, array: Array) -> list[Access]:
         return [x for x in self.region.accesses[array] if isinstance(x, self._senders)]
 
-    def _at(self, x: Access) -> nests.Elements:
-        """The elements that a statement accesses, in each instance.
-
-        Where a value tells: rows of all that it may be, each once; see ``_which``.
-        """
+    def _at(self, x: Access) -> Elements:
+        """The elements that a statement accesses."""
         found = self._elements.get(x)
         if found is None:
-            if isinstance(x, BY_VALUE):
-                firsts, _ = nests.unique(x.index, self.region.loops_around(x))
-                found = firsts[:, None] + numpy.arange(x.size)
-            else:
-                found = self.region.elements(x.index, x)
-            self._elements[x] = found
+            found = self._elements[x] = self.region.elements(x)
         return found
-
-    def _which(self, x: Access) -> Numbers:
-        """Which of these rows it is, in each instance."""
-        return nests.unique(x.index, self.region.loops_around(x))[1]
-
-    def _accessed(self, array: Array, accesses: Iterable[Access]) -> Elements:
-        result = numpy.zeros(array.size, dtype=numpy.bool_)
-        for x in accesses:
-            result[self._at(x)] = True
-        return result
 
     def _is_shared(self, array: Array) -> bool:
         """Whether two instances of the region access the same element."""
-        around = self.region.around
-        if not around:
+        around, paths = self.region.around, self.region.paths
+        if apart([(x, paths.get(x, ())) for x in self.region.accesses[array]], around):
             return False
         instance = nests.instance(around)
         owner = numpy.full(array.size, -1, dtype=numpy.int64)
-        accesses = self.region.accesses[array]
-        owners = [self.region.numbers(instance, x) for x in accesses]
-        for place, x in enumerate(accesses):
-            if isinstance(x, BY_VALUE):
-                which = self._which(x)
-                of_rows = numpy.zeros((int(which.max(initial=-1)) + 1, 1), dtype=numpy.int64)
-                of_rows[which, 0] = owners[place]
-                if (of_rows[which, 0] != owners[place]).any():
-                    return True
-                owners[place] = of_rows
-            owner[self._at(x)] = owners[place]
-        found = zip(accesses, owners, strict=True)
-        return any(bool((owner[self._at(x)] != numbers).any()) for x, numbers in found)
+        found = []
+        for x in self.region.accesses[array]:
+            rows, which = self._at(x).listed(array.size)
+            numbers = self.region.numbers(instance, x)
+            owners = numpy.zeros((len(rows), 1), dtype=numpy.int64)
+            owners[which, 0] = numbers
+            if (owners[which, 0] != numbers).any():
+                return True
+            owner[rows] = owners
+            found.append((rows, owners))
+        return any(bool((owner[rows] != owners).any()) for rows, owners in found)
 
 
 def _array(x: Statement) -> Array:
@@ -354,11 +343,11 @@ def _same(a: Instances, b: Instances) -> bool:
     return numpy.array_equal(a, b)
 
 
-def _plain(instances: Elements) -> Instances:
+def _plain(instances: Mask) -> Instances:
     """All or none as such."""
     if instances.all():
         return True
-    return instances if instances.any() else False
+    return instances.reshape(-1) if instances.any() else False
 
 
 def _either(a: Instances, b: Instances) -> Instances:

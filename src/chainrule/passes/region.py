@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from chainrule.passes.local_gradients import LocalGradients
 from chainrule.program import nests
+from chainrule.program.elements import Access, Elements, accessed
 from chainrule.program.form import (
     READS,
     VALUES,
@@ -15,11 +15,9 @@ from chainrule.program.form import (
     Compute,
     Derive,
     Enter,
-    Gather,
     Guard,
     Index,
     Leave,
-    Load,
     Loop,
     Operand,
     Scatter,
@@ -29,7 +27,6 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import Numbers, Path
 
-Access: TypeAlias = "Load | Gather | Store | Scatter"
 Source = tuple[int, Statement, bool]
 """Of an operand: its position, its value, and whether it is picked whatever the values are."""
 
@@ -164,9 +161,9 @@ class Region:
         """An index in all instances of a statement."""
         return self._nests.numbers(index, self.loops_around(x))
 
-    def elements(self, index: Index, x: Statement) -> nests.Elements:
-        """The elements of an array that it is in all instances of a statement."""
-        return self._nests.elements(index, self.loops_around(x))
+    def elements(self, x: Access) -> Elements:
+        """The elements of an array that a statement accesses, in all its instances."""
+        return accessed(x, self.loops_around(x), self._nests.numbers)
 
     def always_runs(self, x: Statement, around: Statement) -> bool:
         """Whether x runs at least once for each instance of a statement in a body around it."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy
 
 from chainrule import rules
+from chainrule.program.elements import accessed
 from chainrule.program.form import (
     BY_VALUE,
     SUMS,
@@ -49,22 +50,16 @@ def sums_of_one_term(program: Program) -> list[Array]:
         if isinstance(output, Slice):
             slices.setdefault(output.array, []).append(output)
     found = []
-    nests = Nests()
+    numbers = Nests().numbers
     for array, terms in added.items():
-        if array in by_value:
+        there = numpy.zeros(array.size, dtype=numpy.bool_)
+        if array in by_value or not all(
+            accessed(x, path, numbers).mark_once(there) for x, path in terms
+        ):
             continue
-        counts = numpy.zeros(array.size, dtype=numpy.int64)
-        for term, path in terms:
-            places = nests.elements(term.index, path)
-            if isinstance(places, slice):
-                counts[places] += 1
-            else:
-                counts += numpy.bincount(places, minlength=array.size)
-        if counts.max(initial=0) > 1:
-            continue
-        elements = [nests.elements(x.index, path) for x, path in read.get(array, ())]
-        elements += [slice(x.start, x.start + x.size) for x in slices.get(array, ())]
-        if all((counts[places] == 1).all() for places in elements):
+        loaded = [accessed(x, path, numbers) for x, path in read.get(array, ())]
+        outputs = [there[x.start : x.start + x.size] for x in slices.get(array, ())]
+        if all(x.all() for x in outputs) and all(x.all_in(there).all() for x in loaded):
             found.append(array)
     return found
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from .form import Index, Loop, ProgramError, Segment, Statement, Table
 
 Numbers: TypeAlias = NDArray[numpy.int64]
-Elements: TypeAlias = "Numbers | slice"
-"""Elements of an array by which NumPy finds them: numbers, or a slice that gives the same."""
 Path: TypeAlias = tuple[Loop, ...]
 """Loops, one in another, the outermost first."""
 
@@ -68,6 +66,25 @@ def substituted(index: Index, replacements: Mapping[Loop, Index]) -> Index:
         else:
             tables.append((table, at))
     return result._replace(tables=(*result.tables, *tables))
+
+
+def bounds(index: Index) -> tuple[int, int]:
+    """The least and the largest number that an index may be; turned round if it is never asked."""
+    low = high = index.offset
+    for loop, stride in index.strides:
+        last = bounds(loop.trips)[1] - 1
+        if last < 0:
+            return 1, 0
+        low += min(0, stride * last)
+        high += max(0, stride * last)
+    for table, inner in index.tables:
+        first, last = bounds(inner)
+        numbers = table.numbers[max(first, 0) : last + 1]
+        if not len(numbers):
+            return 1, 0
+        low += int(numbers.min())
+        high += int(numbers.max())
+    return low, high
 
 
 def iterations(loops: Sequence[Loop]) -> dict[Loop, Numbers]:
@@ -154,28 +171,6 @@ def _even(index: Index, loops: Sequence[Loop]) -> Numbers | None:
     return None if strides else found.reshape(-1)
 
 
-def elements(index: Index, loops: Sequence[Loop]) -> Elements:
-    """As :func:`numbers`, which is slower, for the elements of an array that has them all."""
-    found = _slice(index, loops)
-    return numbers(index, loops) if found is None else found
-
-
-def _slice(index: Index, loops: Sequence[Loop]) -> slice | None:
-    """The numbers that an index is in nested loops as a slice, if they are at even distances."""
-    if not loops or index.tables or index.offset < 0:
-        return None
-    strides = dict(index.strides)
-    step = strides.get(loops[-1], 0)
-    count = 1
-    for loop in reversed(loops):
-        trips = loop.trips
-        if not trips.is_fixed or trips.offset < 1 or strides.pop(loop, 0) != step * count:
-            return None
-        count *= trips.offset
-    end = index.offset + step * count
-    return None if strides or not step else slice(index.offset, end if end >= 0 else None, step)
-
-
 class Nests:
     """Nested loops that stay as they are: the iterations of each nest are found once."""
 
@@ -192,11 +187,6 @@ class Nests:
             found = iterations(loops)
             known = self._found[loops] = found, len(found[loops[-1]]) if loops else 1
         return _evaluated(index, *known)
-
-    def elements(self, index: Index, loops: Path) -> Elements:
-        """As :func:`elements`."""
-        found = _slice(index, loops)
-        return self.numbers(index, loops) if found is None else found
 
 
 def instance(loops: Sequence[Loop]) -> Index:

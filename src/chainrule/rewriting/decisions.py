@@ -117,9 +117,9 @@ class Decisions:
             site.eager and site not in self._later and self.may_be_both(site)
         )
 
-    def are_any_converted(self, sites: Iterable[Site]) -> bool:
+    def are_any_converted(self, sites: dict[str, Site]) -> bool:
         """Whether some of these compute both sides that do not from the beginning."""
-        return bool(self._both) and not self.suspended and not self._both.isdisjoint(sites)
+        return not (not self._both or self.suspended or self._both.isdisjoint([*sites.values()]))
 
     def may_be_both(self, site: Site) -> bool:
         """Whether it is possible, as far as is known."""

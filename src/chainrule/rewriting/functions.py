@@ -52,10 +52,9 @@ class Rewritten:
             pure: whether it may be called in vain.
         """
         recorder: Any = PROGRESS.recorder
-        whole = pure or (
-            recorder is not None and recorder.speculation.is_whole([*self._sites.values()])
-        )
-        made_of = {} if recorder is None else recorder.speculation.made_of
+        speculation = None if recorder is None else recorder.speculation
+        whole = pure or (speculation is not None and speculation.is_whole(self._sites))
+        made_of = {} if speculation is None else speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), whole))
         if known is not None and all(map(is_, known[0], given)):
@@ -63,9 +62,9 @@ class Rewritten:
         code = self._form(whole)
         if code is None:
             return None
-        if recorder is not None and not whole:
-            recorder.speculation.note_plain(self._sites.values())
-        cells = {} if recorder is None else recorder.speculation.cells.setdefault(self._runtime, {})
+        if speculation is not None and not whole:
+            speculation.note_plain(self._sites.values())
+        cells = {} if speculation is None else speculation.cells.setdefault(self._runtime, {})
         for name in set(code.co_freevars) - cells.keys():
             cells[name] = CellType(self._constants.get(name, UNBOUND))
         own = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
@@ -139,9 +138,9 @@ def rewritten(function: Any, pure: bool, in_loop: bool = False) -> Any:
     if kind is MethodType and type(function.__func__) is FunctionType:
         other = rewritten(function.__func__, pure, in_loop)
         return None if other is None else MethodType(other, function.__self__)
+    if str(kind.__module__).startswith("chainrule."):
+        return None if pure else function
     if kind is not type and type(called := _called(kind)) is FunctionType:
-        if kind.__module__.startswith("chainrule."):
-            return None if pure else function
         other = rewritten(called, pure, in_loop)
         if other is not called:
             return None if other is None else MethodType(other, function)

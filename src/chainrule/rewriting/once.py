@@ -203,7 +203,7 @@ class Loop:
         start = 0
         for i in self._numeric:
             size = _size(leaves[i]) if _kind(leaves[i]) is not None else 1
-            new[i] = like(leaves[i], nodes[start : start + size])
+            new[i] = _like(leaves[i], nodes, start)
             start += size
         return structure.unflatten(new)
 
@@ -245,7 +245,7 @@ class Loop:
                 new.append(int(y._numbers[-1]))
             elif _kind(y) is not None:
                 size = _size(y)
-                new.append(like(y, results[start : start + size]))
+                new.append(_like(y, results, start))
                 start += size
             else:
                 new.append(y)
@@ -283,9 +283,8 @@ class Loop:
                     if isinstance(x, LoopIndex):
                         new.append(int(x._numbers[k]))
                     elif _kind(x) is not None:
-                        size = _size(x)
-                        new.append(like(x, results[start : start + size]))
-                        start += size
+                        new.append(_like(x, results, start))
+                        start += _size(x)
                     else:
                         new.append(x)
                 all_rows += structure.unflatten(new)
@@ -344,6 +343,13 @@ def _size(x: Any) -> int:
     if kind is None:
         return 0
     return x.size if isinstance(x, numpy.ndarray) else 1
+
+
+def _like(x: Any, nodes: Sequence[Any], start: int) -> Any:
+    """A node, or an array of them, in the place of something numeric."""
+    if not isinstance(x, numpy.ndarray):
+        return nodes[start]
+    return like(x, nodes[start : start + x.size])
 
 
 def _numbers(x: Any) -> list[Any]:

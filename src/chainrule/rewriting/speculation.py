@@ -238,6 +238,7 @@ class Speculation:
         self.recorder = recorder
         self._decisions = decisions
         self._counts: dict[Site, int] = {}
+        self._often: list[Site] = []  # those asked twice, until both of their sides are wanted
         self.sides: list[Any] = []
         self.loops: list[Loop] = []
         self._ended: list[tuple[Site, int, int]] = []  # loops, and the nodes that came of them
@@ -256,7 +257,7 @@ class Speculation:
         self._asking = False
         self._at_site = False
 
-    def is_whole(self, sites: Iterable[Site]) -> bool:
+    def is_whole(self, sites: dict[str, Site]) -> bool:
         """Whether some of the branches compute both sides that do not from the beginning."""
         return self._decisions.are_any_converted(sites)
 
@@ -347,18 +348,21 @@ class Speculation:
         decisions.asked[site] = None
         guards = self.recorder.recorded.guards
         before = len(guards)
+        condition.asked = True
         self._at_site = True
         try:
-            outcome = bool(condition)
+            outcome = self.recorder.guard(condition, condition._number != 0.0)
         finally:
             self._at_site = False
         if len(guards) > before:
-            counts = self._counts
-            counts[site] = counts.get(site, 0) + 1
-            often = [x for x, n in counts.items() if n > 1] if counts[site] > FEW else []
-            if not decisions.suspended and decisions.convert(often):
-                self.failed = True
-                raise Changed
+            count = self._counts[site] = self._counts.get(site, 0) + 1
+            if count == 2:
+                self._often.append(site)
+            if count > FEW and self._often and not decisions.suspended:
+                often, self._often = self._often, []
+                if decisions.convert(often):
+                    self.failed = True
+                    raise Changed
         return outcome
 
     def search(self, site: Site, wanted: bool, values: Iterable[Any], moves: bool) -> Any:

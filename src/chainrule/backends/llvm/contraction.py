@@ -26,11 +26,10 @@ from chainrule.program.form import (
     Slice,
     Store,
 )
-from chainrule.program.nests import Path, paths
+from chainrule.program.nests import Path, bounds, paths
 
 from .independence import stride_of
 from .layout import SLOT
-from .uniform import bounds
 from .writer import Zero
 
 LEAST: Final = 1 << 17

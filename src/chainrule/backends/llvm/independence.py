@@ -23,9 +23,8 @@ from chainrule.program.form import (
     Statement,
     Store,
 )
-from chainrule.program.nests import Path, paths
+from chainrule.program.nests import Path, bounds, paths
 
-from .uniform import bounds
 from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chainrule import forking
 from chainrule.debugging import Printed
+from chainrule.program.elements import Mask
 from chainrule.program.form import Loop, Program, Slice
 
 from . import driver
@@ -68,7 +69,7 @@ class Kernel:
     def __init__(
         self,
         program: Program,
-        uniform: Sequence[bool],
+        uniform: Sequence[bool] | Mask,
         lanes: bool = True,
         reduce: Sequence[bool] = (),
         shared: SharedCode | None = None,
@@ -80,10 +81,11 @@ class Kernel:
         if any(isinstance(x, Loop) for x in program.body):
             program = _with_fast_loops(program, self.reduce, lanes)
         self._n_inputs = program.inputs.size
+        same = np.asarray(uniform, dtype=np.bool_)
         self._call: Any = None if lanes else _call_function(target)
-        self._loaded = Loaded(Request(program, list(uniform), lanes, self.reduce, target), shared)
+        self._loaded = Loaded(Request(program, same, lanes, self.reduce, target), shared)
         self._shared = shared
-        self._stores_all = Request(program, list(uniform), lanes, none, target)
+        self._stores_all = Request(program, same, lanes, none, target)
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
         self._known: tuple[tuple[Regular, ...] | None, list[int]] = None, []
         self._lock = forking.lock()

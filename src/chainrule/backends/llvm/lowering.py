@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from chainrule.program.elements import Mask
 from chainrule.program.form import (
     CONSTANT,
     READS,
@@ -32,6 +33,7 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
+from chainrule.program.nests import bounds
 from chainrule.rules import Operation
 
 from .callback import FALLBACKS
@@ -42,7 +44,7 @@ from .machine import Machine
 from .modules import Module, Text
 from .pieces import calls_early, cut, work
 from .places import Places
-from .uniform import SameInputs, bounds, split
+from .uniform import SameInputs, split
 from .values import Setting
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
@@ -61,7 +63,7 @@ class Request(NamedTuple):
     """
 
     program: Program
-    uniform: Sequence[bool]
+    uniform: Mask
     lanes: bool
     reduce: Sequence[bool]
     machine: Machine
@@ -174,7 +176,7 @@ class _Lowering:
         self._sort_outputs(request.reduce, scattered)
         self._scratch = self._survey()
         self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
-        self._same = SameInputs(program, request.uniform if lanes else ())
+        self._same = SameInputs(program, request.uniform[: None if lanes else 0])
         self._left = dict.fromkeys(self._own_sums())
         self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
 

@@ -156,7 +156,7 @@ class _Modules:
 
 def _name(request: Request) -> str:
     """The name in the cache: all that determines the code."""
-    flags = (request.lanes, list(request.uniform), list(request.reduce))
+    flags = (request.lanes, request.uniform.tobytes(), list(request.reduce))
     whole = (flags, canonical(request.program))
     version = 2  # of marshal's format: without references, which depend on more than the values
     return cache.name_of(b"program", repr(request.machine).encode(), marshal.dumps(whole, version))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy
 
+from chainrule.program.elements import Mask
 from chainrule.program.form import (
     INPUT,
     READS,
@@ -23,9 +24,10 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
+from chainrule.program.nests import bounds
 
 
-def split(program: Program, uniform: Sequence[bool]) -> tuple[list[Statement], list[Statement]]:
+def split(program: Program, uniform: Mask) -> tuple[list[Statement], list[Statement]]:
     """The program's body as two: what is the same for all lanes, and the rest.
 
     A loop goes as a whole: to the rest if anything in it is not the same, or is a guard.
@@ -34,7 +36,7 @@ def split(program: Program, uniform: Sequence[bool]) -> tuple[list[Statement], l
         program: the program.
         uniform: for each input whether it is the same for all lanes.
     """
-    if not any(uniform):
+    if not uniform.any():
         return [], program.body
     before: set[Array] | None = None
     search = _Search(uniform)
@@ -51,10 +53,10 @@ def split(program: Program, uniform: Sequence[bool]) -> tuple[list[Statement], l
 class _Search:
     """What is known so far not to be the same for all lanes: statements, and arrays."""
 
-    def __init__(self, uniform: Sequence[bool]) -> None:
+    def __init__(self, uniform: Mask) -> None:
         self.varying: set[Statement] = set()
         self.arrays: set[Array] = set()
-        self._different = numpy.cumsum(~numpy.array([True, *uniform], dtype=numpy.bool_))
+        self._changes = numpy.flatnonzero(numpy.diff(~uniform, prepend=False, append=False))
 
     def body(self, body: Sequence[Statement]) -> bool:
         """Go through statements; whether some of them vary."""
@@ -125,9 +127,8 @@ class _Search:
         low, high = bounds(index)
         if low > high:
             return False
-        high += size - 1
-        low, high = max(low, 0), min(high, len(self._different) - 2)
-        return low <= high and bool(self._different[high + 1] - self._different[low])
+        first, last = numpy.searchsorted(self._changes, (low, high + size - 1), "right")
+        return bool(first % 2 or last > first)
 
 
 class SameInputs:
@@ -143,7 +144,7 @@ class SameInputs:
         indices: the indices of such loads, and gathers.
     """
 
-    def __init__(self, program: Program, uniform: Sequence[bool]) -> None:
+    def __init__(self, program: Program, uniform: Mask) -> None:
         self.indices: set[Index | Gather] = set()
         size = program.inputs.size
         same = numpy.zeros(size, numpy.bool_)
@@ -166,22 +167,3 @@ class SameInputs:
         """The inputs that are read from slots: the first of some side by side, and their number."""
         changes = numpy.flatnonzero(numpy.diff(self._in_slots, prepend=False, append=False))
         return [(int(first), int(end - first)) for first, end in changes.reshape(-1, 2)]
-
-
-def bounds(index: Index) -> tuple[int, int]:
-    """The least and the largest number that an index may be; turned round if it is never asked."""
-    low = high = index.offset
-    for loop, stride in index.strides:
-        last = bounds(loop.trips)[1] - 1
-        if last < 0:
-            return 1, 0
-        low += min(0, stride * last)
-        high += max(0, stride * last)
-    for table, inner in index.tables:
-        first, last = bounds(inner)
-        numbers = table.numbers[max(first, 0) : last + 1]
-        if not len(numbers):
-            return 1, 0
-        low += int(numbers.min())
-        high += int(numbers.max())
-    return low, high
