@@ -103,13 +103,13 @@ class Iteration:
         self._guards, self._printed = len(recorded.guards), recorder.printed
         self._around = [x for x in initial if isinstance(x, Node)]
         nest = usual_nest(trips) if plan is None else plan.nest(trips)
-        self._loop = LoopOf(trips, nest if initial else (trips,))
+        self._level = next(reversed(PROGRESS.names))
+        self._loop = LoopOf(trips, nest if initial else (trips,), self._level)
         self._since = Node(0.0)._serial
         self._number = len(recorded.loops)
         recorded.loops.append(self._loop)
         begins = recorded.record_all(initial)
         recorded.mark(Row.LOOP, self._number)
-        self._level = next(reversed(PROGRESS.names))
         numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]

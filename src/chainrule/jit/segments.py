@@ -165,7 +165,8 @@ class RecordedLinearization:
         """
         if self._recorded.looks_up:
             raise IndicesWanted("a look-up in a sparse derivative")
-        if any(symmetric or loop.mixes for loop in self._recorded.loops):
+        inside = [loop for loop in self._recorded.loops if loop.level >= self._level]
+        if any(symmetric or loop.mixes for loop in inside):
             raise Unrolled
         found = self._of_gradient(symmetric) or self._numbers.sparse_entries(symmetric)
         apart = not PROGRESS.names.keys() >= self._around

@@ -56,6 +56,7 @@ class LoopOf:
 
     Attributes:
         trips: how many iterations there are.
+        level: of the innermost transformation around it.
         nest: as loops of how many iterations, one in another, it is written; those of all but the
             innermost run again in the reverse pass. After them come the iterations that are left.
         columns: for what each iteration reads: numbers as floats, operands of a recording, or where
@@ -65,8 +66,9 @@ class LoopOf:
             all results depend on it.
     """
 
-    def __init__(self, trips: int, nest: tuple[int, ...]) -> None:
+    def __init__(self, trips: int, nest: tuple[int, ...], level: int) -> None:
         self.trips = trips
+        self.level = level
         self.nest = nest
         self.columns: list[Any] = []
         self.given: set[int] = set()

@@ -32,16 +32,17 @@ class Handed(NamedTuple):
     stores: bool
 
 
-def why_not_once(node: ast.For, outside: frozenset[str]) -> str:
+def why_not_once(node: ast.For, outside: frozenset[str], lanes: bool) -> str:
     """Why a loop can't be traced once, by its syntax; "" if it may be.
 
     Args:
         node: the loop.
         outside: the names that belong to others than the function.
+        lanes: whether some lanes may leave a loop before others.
     """
     if node.orelse:
         return "it has an else"
-    if any(isinstance(x, EXITS) for x in own(node.body)):
+    if lanes and any(isinstance(x, EXITS) for x in own(node.body)):
         return "an iteration may be left"
     head = ast.copy_location(ast.For(node.target, ast.Constant(0), [], []), node)
     return why_not([head, *node.body], outside, appends=True)

@@ -17,6 +17,7 @@ from chainrule.jit.indices import TracedArray, take
 from chainrule.jit.iterations import LoopIndex
 from chainrule.jit.loops import LEAST, Iteration, like
 from chainrule.node import Node
+from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode
 
 from .decisions import LoopSite
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 10_000
 """Operations of all iterations up to which a loop is a plain one."""
+
+_HIDES: Final = "a pattern of derivatives is asked for"
 
 
 class Plain:
@@ -42,6 +45,9 @@ class Plain:
 
     def __init__(self, items: Any) -> None:
         self.items = items
+
+    def exit(self) -> None:
+        """Leave it, or one of its iterations."""
 
 
 class Learned(NamedTuple):
@@ -97,6 +103,8 @@ class Loop:
         self.once, self.first = False, True
         self.carried: tuple[Any, ...] = ()
         self._known = speculation.learned(site)
+        if self._known is not None and self._hides():
+            self.refuse(_HIDES)
         if self._known is None:
             self._asked = speculation.asked
             self._since = Node(0.0)
@@ -131,7 +139,7 @@ class Loop:
         if size <= LIMIT or not count:
             return
         speculation = self._speculation
-        found = self._learn(values)
+        found = _HIDES if self._hides() else self._learn(values)
         if isinstance(found, str):
             speculation.leave_plain(self.site, found)
             return
@@ -143,6 +151,11 @@ class Loop:
                 del x[length:]
         speculation.learn(self.site, found)
         self._begin(found)
+
+    def _hides(self) -> bool:
+        """Whether what hangs on what is not known of a loop, and is asked for."""
+        leaves = leaves_of(self._of(self._before, read=True))[0]
+        return PROGRESS.structural > 0 and any(_kind(x) is not None for x in leaves)
 
     def _learn(self, values: Sequence[Any]) -> Learned | str:
         """What the first iteration shows; a text if it shows that all must be recorded."""
@@ -291,6 +304,11 @@ class Loop:
         for owner, all_rows in made:
             for x in all_rows:
                 self._speculation.append(owner, x)
+
+    def exit(self) -> None:
+        """See that it may be left here, or an iteration."""
+        if self.once:
+            self.refuse("an iteration may be left")
 
     def refuse(self, why: str) -> NoReturn:
         """Give up this trace for one in which all iterations are recorded."""

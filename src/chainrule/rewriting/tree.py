@@ -44,6 +44,7 @@ class Rewriter(Expressions):
         self._leaving = Leaving(self._statements, self._outside)
         self._frame = ""  # the names of exits: of the function, of loops and their iterations
         self._loops: list[_Exits] = []
+        self._around: list[str] = []  # loops of which one iteration may be traced; "" for others
 
     def function(self) -> Any:
         """The tree; None where the function stays as it is."""
@@ -104,10 +105,13 @@ class Rewriter(Expressions):
             elements = stored(targets[0])
             if len(targets) == 1 and elements and len(elements) == len(parts_of(targets[0])):
                 return self._stores(node, elements)
-        if isinstance(node, ast.For) and not why_not_once(node, self._outside):
+        if isinstance(node, ast.For) and not why_not_once(node, self._outside, self._frame != ""):
             return self._once(node)
         if isinstance(node, (ast.For, ast.While)):
-            return self._loop(node)
+            self._around.append("")
+            made = self._loop(node)
+            self._around.pop()
+            return made
         if self._frame and isinstance(node, EXITS):
             return self._exit(node)
         made: Any = copy.copy(node)
@@ -120,6 +124,9 @@ class Rewriter(Expressions):
                 setattr(made, name, self._list(value))
         if isinstance(made, ast.With):
             return self._with(made)
+        if isinstance(node, EXITS) and self._checked:
+            left = self._around if isinstance(node, ast.Return) else self._around[-1:]
+            return [*[self._do_of(node, loop, "exit") for loop in left if loop], made]
         if isinstance(made, ast.Try):
             if exits(made.finalbody):  # an exception ends there
                 made.finalbody.insert(0, self._do(node, "caught"))
@@ -246,7 +253,9 @@ class Rewriter(Expressions):
         self._bound = bound
         checked, whole = self._checked, self._whole
         self._checked = self._whole = True
+        self._around.append(loop)
         body = self._block(node.body)
+        self._around.pop()
         self._checked, self._whole = checked, whole
         read = [x for x in known.names if x in known.read]
         begins = self._tuple_of(node, read, ast.Attribute(named(loop), "carried", ast.Load()))
@@ -412,6 +421,8 @@ class Rewriter(Expressions):
         test = self._expression(node.test)
         why = self._leaving.why.get(id(node), "")
         site = self._site(node, "if", False, why)
+        if self._checked and not self._frame and exits([*node.body, *node.orelse]):
+            why = "an iteration may be left"
         if not why and self._whole:
             names = assigned([*node.body, *node.orelse])
             return self._both(node, site, test, node.body, node.orelse, names)
