@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
 
-from chainrule.carries import leaves_of
 from chainrule import rules
-from chainrule.jit.loops import LEAST, Iteration, like
+from chainrule.carries import leaves_of
+from chainrule.jit.loops import Iteration, like
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode
@@ -253,7 +253,9 @@ class Loop:
         for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
             if i not in numeric:
                 if not _same(x, y):
-                    self.refuse("a variable changes that is no number with fractions, or a plain one")
+                    self.refuse(
+                        "a variable changes that is no number with fractions, or a plain one"
+                    )
                 continue
             if _kind(y) is None or _kind(y) != _kind(x, plain=True):
                 self.refuse("a variable becomes something of another kind")
@@ -376,7 +378,7 @@ class Loop:
 
 
 def _are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
-    """Whether something holds others in tuples and lists alone, and lists are new, each for itself."""
+    """Whether something holds others in tuples and lists alone, and these are new and different."""
     waiting = [x]
     for y in waiting:
         if isinstance(y, list):

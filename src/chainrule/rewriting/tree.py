@@ -109,9 +109,9 @@ class Rewriter(Expressions):
             return self._once(node)
         if isinstance(node, (ast.For, ast.While)):
             self._around.append("")
-            made = self._loop(node)
+            found = self._loop(node)
             self._around.pop()
-            return made
+            return found
         if self._frame and isinstance(node, EXITS):
             return self._exit(node)
         made: Any = copy.copy(node)
