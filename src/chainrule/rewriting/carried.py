@@ -42,6 +42,8 @@ def why_not_once(node: ast.For, outside: frozenset[str], lanes: bool) -> str:
     """
     if node.orelse:
         return "it has an else"
+    if any(isinstance(x, (ast.Subscript, ast.Attribute)) for x in ast.walk(node.target)):
+        return "it assigns elements by itself"
     if lanes and any(isinstance(x, EXITS) for x in own(node.body)):
         return "an iteration may be left"
     head = ast.copy_location(ast.For(node.target, ast.Constant(0), [], []), node)
@@ -54,8 +56,9 @@ def handed(node: ast.For, function: Any) -> Handed:
     reads = _Reads(set(assigned([node.target])))
     reads.statements(node.body)
     inside = assigned(node.body)
-    read = reads.found | (set(inside) - reads.bound)  # or it may stay what it was
-    after = _read_after(node, function)
+    later = _read_later(function)
+    read = reads.found | later | (set(inside) - reads.bound)  # or it may stay what it was
+    after = later | _read_after(node, function)
     kept = [x for x in inside if x not in lists and (x in reads.found or x in after)]
     stores = any(isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store) for x in ast.walk(node))
     return Handed(
@@ -87,14 +90,19 @@ def _lists(body: list[ast.stmt]) -> frozenset[str]:
 def _read_after(loop: ast.For, function: Any) -> set[str]:
     """The names that may be read after a loop before they are assigned."""
     reads = _Reads(set())
-    waiting: list[ast.AST] = [function]
-    for node in waiting:
-        waiting += ast.iter_child_nodes(node)
-        if node is not function and _runs_later(node, waiting):
-            reads.found |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
     if not _follow(loop, function.body, reads):
-        reads.found |= {x.id for x in waiting if isinstance(x, ast.Name)}
+        reads.found |= {x.id for x in ast.walk(function) if isinstance(x, ast.Name)}
     return reads.found
+
+
+def _read_later(function: Any) -> set[str]:
+    """The names that are read where it may be at another time than it stands."""
+    found: set[str] = set()
+    nodes = [*ast.walk(function)]
+    for node in nodes:
+        if node is not function and _runs_later(node, nodes):
+            found |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+    return found
 
 
 def _runs_later(node: ast.AST, others: Iterable[ast.AST]) -> bool:

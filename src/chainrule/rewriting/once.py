@@ -22,7 +22,7 @@ from chainrule.whole import WholeNode
 
 from .decisions import LoopSite
 from .picking import UNBOUND
-from .reading import Reading, plainly, reading
+from .reading import Reading, parts_of, plainly, reading
 
 if TYPE_CHECKING:
     from .speculation import Speculation
@@ -165,6 +165,8 @@ class Loop:
             return "a variable that it reads has no value at first"
         if structure != other:
             return "a variable changes its structure"
+        if not all(_are_rows(x) for x in self._of(self._before, read=True)):
+            return "a variable holds numbers in something else than lists, tuples and arrays"
         floating = set()
         for i, (x, y) in enumerate(zip(before, after, strict=True)):
             if _kind(x) != _kind(y):
@@ -196,15 +198,25 @@ class Loop:
         for i in self._numeric:
             initial += _numbers(leaves[i])
         self.fresh: dict[int, Any] = {}
-        self.read: set[int] = set()
+        self.read = {id(x) for x in parts_of(self._source) if type(x) is list}
         self.left: dict[int, tuple[Any, list[Any]]] = {}
+        self.began = Node(0.0)._serial
         speculation.open(self)
         self._iteration = Iteration(
             speculation.recorder, self._trips, [*initial, *[0.0] * known.kept]
         )
         nodes = self._iteration.carries
+        self._plain = [not isinstance(x, Node) or speculation.is_plain(x) for x in initial]
+        self._plain += [False] * known.kept
         self.carried = self._with(leaves, self._structure, nodes)
-        self._row = self._reading.of(self._iteration)
+        for x, is_plain in zip(nodes, self._plain, strict=True):
+            if is_plain:
+                speculation.picks[id(x)] = x, [self.site]
+        self._row = self._reading.of(self._iteration, self._note)
+
+    def _note(self, x: Node, numbers: Any) -> None:
+        """Note that a node stands for plain numbers."""
+        self._speculation.note_plain_number(self.site, x, numbers)
 
     def _is_numeric(self, i: int, x: Any) -> bool:
         assert self._known is not None
@@ -227,6 +239,9 @@ class Loop:
         after, structure = leaves_of(self._of(values, read=True))
         if structure != self._structure:
             self.refuse("a variable changes its structure")
+        seen: set[int] = set()
+        if not all(_are_rows(x, self.fresh, seen) for x in values):
+            self.refuse("a variable is a list that it has not made")
         numbers: list[Any] = []
         numeric = set(self._numeric)
         for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
@@ -246,9 +261,17 @@ class Loop:
         if len(numbers) != len(self._iteration.carries):
             self.refuse("a variable is of several kinds")
         left, leaves = self._left()
+        others = [x for x in [*leaves, *kept] if isinstance(x, Node)]
+        carries = self._iteration.carries
+        plain = speculation.plain_numbers(carries, self._plain, numbers, others)
+        if plain.may_raise():
+            self.refuse("a divisor that is a plain number may be zero")
         first = Node(0.0)._serial
         results = self._iteration.end(numbers, leaves)
         speculation.close(self, first)
+        for x, carry, number in zip(results, carries, numbers, strict=False):
+            if plain.holds(carry) or plain.holds(number):
+                speculation.note_plain_number(self.site, x)
         count = len(numbers)
         found = self._with(self._leaves, self._structure, results)
         start = sum(_size(self._leaves[i]) if _kind(self._leaves[i]) is not None else 1 for i in self._numeric)
@@ -263,10 +286,10 @@ class Loop:
             else:
                 new.append(y)
         self._put(left, results[count:])
-        others = iter(kept_structure.unflatten(new))
+        rest = iter(kept_structure.unflatten(new))
         read = iter(found)
         return tuple(
-            [next(read) if name in self.site.read else next(others) for name in self.site.names]
+            [next(read) if name in self.site.read else next(rest) for name in self.site.names]
         )
 
     def _left(self) -> tuple[list[Any], list[Any]]:
@@ -333,6 +356,8 @@ class Loop:
             return
         if id(owner) in self.read:
             self.refuse("a list is read to which it appends")
+        if not _are_rows(x, self.fresh, set()):
+            self.refuse("a list is appended that it has not made")
         self.left.setdefault(id(owner), (owner, []))[1].append(x)
 
     def note_read(self, x: Any) -> None:
@@ -340,6 +365,23 @@ class Loop:
         if id(x) in self.left:
             self.refuse("a list is read to which it appends")
         self.read.add(id(x))
+
+
+def _are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
+    """Whether something holds others in tuples and lists alone, and lists are new, each for itself."""
+    waiting = [x]
+    for y in waiting:
+        if isinstance(y, list):
+            if fresh is not None and seen is not None and (id(y) not in fresh or id(y) in seen):
+                return False
+            if seen is not None:
+                seen.add(id(y))
+            waiting += y
+        elif isinstance(y, tuple):
+            waiting += y
+        elif not leaves_of(y)[1].is_leaf() and y is not None:
+            return False
+    return True
 
 
 def _kind(x: Any) -> Any:
@@ -405,4 +447,8 @@ def indexed(speculation: Speculation, owner: Any, key: Any) -> Any:
         speculation.refuse_here("an element that is no number is looked up by its index")
     if not all(iteration.reads(leaf) for leaf in found.leaves):
         speculation.refuse_here("an element of what it has made is looked up by its index")
-    return found.at(numbers).of(iteration)
+    
+    def note(x: Node, plain: Any) -> None:
+        speculation.note_plain_number(speculation.loops[-1].site, x, plain)
+
+    return found.at(numbers).of(iteration, note)

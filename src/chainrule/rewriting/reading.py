@@ -30,39 +30,51 @@ class Through:
         function: this.
         args: what it goes through.
         options: its keywords.
+
+    Attributes:
+        args: the same.
     """
 
     def __init__(self, function: Any, args: Sequence[Any], options: dict[str, Any]) -> None:
         self._function = function
-        self._args = args
+        self.args = args
         self._options = options
 
     def made(self) -> Any:
         """What the call gives."""
-        return self._function(*map(plainly, self._args), **self._options)
+        return self._function(*map(plainly, self.args), **self._options)
 
     def __len__(self) -> int:
-        lengths = [*map(len, self._args[: 1 if self._function is enumerate else None])]
+        lengths = [*map(len, self.args[: 1 if self._function is enumerate else None])]
         return min(lengths, default=0)
 
     def reading(self) -> Reading | None:
         """It as columns."""
         if self._function is enumerate:
-            start = [*self._args[1:], *self._options.values()] or [0]
+            start = [*self.args[1:], *self._options.values()] or [0]
             if len(start) > 1 or type(start[0]) is not int:
                 return None
-            parts = [range(start[0], start[0] + len(self)), self._args[0]]
+            parts = [range(start[0], start[0] + len(self)), self.args[0]]
             return _side_by_side(parts, len(self), tuple)
         if self._function is zip:
-            if self._options.get("strict") and len({*map(len, self._args)}) > 1:
+            if self._options.get("strict") and len({*map(len, self.args)}) > 1:
                 return None
-            return _side_by_side(self._args, len(self), tuple)
-        if len(self._args) != 1 or isinstance(self._args[0], Through):
+            return _side_by_side(self.args, len(self), tuple)
+        if len(self.args) != 1 or isinstance(self.args[0], Through):
             return None
-        found = reading(self._args[0])
+        found = reading(self.args[0])
         if found is None:
             return None
         return found._replace(leaves=[leaf[::-1] for leaf in found.leaves])
+
+
+def parts_of(x: Any) -> list[Any]:
+    """What is gone through, also by calls."""
+    found = [x]
+    for y in found:
+        if type(y) is Through:
+            found += y.args
+    return found
 
 
 def plainly(x: Any) -> Any:
@@ -81,21 +93,34 @@ class Reading(NamedTuple):
     leaves: list[Any]
     row: Callable[[list[Any]], Any]
 
-    def of(self, iteration: Iteration) -> Any:
-        """What stands for what any iteration reads."""
-        return self.row([_row_of(leaf, iteration) for leaf in self.leaves])
+    def of(self, iteration: Iteration, note: Callable[[Any, Any], None]) -> Any:
+        """What stands for what any iteration reads.
+
+        Args:
+            iteration: the one that is recorded.
+            note: takes what stands for plain numbers, and these.
+        """
+        return self.row([_row_of(leaf, iteration, note) for leaf in self.leaves])
 
     def at(self, numbers: Any) -> Reading:
         """What is read by other numbers, in their order."""
         return self._replace(leaves=[leaf[numbers] for leaf in self.leaves])
 
 
-def _row_of(leaf: Any, iteration: Iteration) -> Any:
+def _row_of(leaf: Any, iteration: Iteration, note: Callable[[Any, Any], None]) -> Any:
+    def column(values: Any) -> Node:
+        node = iteration.column(values)
+        if not isinstance(node, WholeNode) and type(values) is not WholeArray:
+            plain = [x for x in values.tolist() if not isinstance(x, Node)]
+            if plain:
+                note(node, numpy.array(plain, dtype=numpy.float64))
+        return node
+
     if leaf.ndim == 1:
-        return iteration.column(leaf)
+        return column(leaf)
     shape = leaf.shape[1:]
     flat = leaf.reshape(len(leaf), prod(shape))
-    nodes = [iteration.column(flat[:, j]) for j in range(flat.shape[1])]
+    nodes = [column(flat[:, j]) for j in range(flat.shape[1])]
     kind = IndexArray if all(isinstance(x, IndexNode) for x in nodes) else TracedArray
     return objects(nodes).reshape(shape).view(kind)
 

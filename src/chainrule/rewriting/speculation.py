@@ -26,6 +26,7 @@ from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
 from .once import LEAST, Loop, Plain
 from .picking import UNBOUND, pick
+from .plain_numbers import PlainNumbers
 from .reading import Through, plainly, reading
 from .values import MAKING, is_value, why_not_of
 
@@ -223,6 +224,7 @@ class Speculation:
         sides: the branches that are open, and loops of which one iteration is traced, the outermost
             first.
         loops: these loops alone.
+        numbers: nodes that may stand for plain numbers, by id, with all of these if they are known.
         exits: the ends of functions, loops and iterations that run, the outermost first.
         partial: whether some lanes have left one of these before others.
         failed: whether the trace has been given up.
@@ -241,6 +243,7 @@ class Speculation:
         self._often: list[Site] = []  # those asked twice, until both of their sides are wanted
         self.sides: list[Any] = []
         self.loops: list[Loop] = []
+        self.numbers: dict[int, tuple[Node, Any]] = {}
         self._ended: list[tuple[Site, int, int]] = []  # loops, and the nodes that came of them
         self.exits: list[Exit] = []
         self.partial = False
@@ -416,6 +419,8 @@ class Speculation:
 
     def asks(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a function gives that asks for kinds or texts: of plain numbers by the branch."""
+        if self.loops and any(isinstance(x, Node) for x in args):
+            self.refuse_here("the kind of a number is asked for")
         waiting: list[tuple[Any, bool]] = [(x, False) for x in (*args, *options.values())]
         seen: set[int] = set()
         for x, whole in waiting:  # whether it is part of a whole number
@@ -595,6 +600,26 @@ class Speculation:
         self.sides.pop()
         self.loops.pop()
         self._ended.append((loop.site, first, Node(0.0)._serial))
+
+    def is_plain(self, x: Any) -> bool:
+        """Whether a node stands for a plain number."""
+        return id(x) in self.numbers
+
+    def note_plain_number(self, site: Site, x: Node, numbers: Any = None) -> None:
+        """Note that a node may stand for a plain number, and all that it stands for, if known."""
+        self.numbers[id(x)] = x, numbers
+        self.picks[id(x)] = x, [site]
+
+    def plain_numbers(
+        self,
+        carries: Sequence[Node],
+        first: Sequence[bool],
+        after: Sequence[Any],
+        others: Sequence[Any],
+    ) -> PlainNumbers:
+        """Which nodes of the innermost loop may be plain numbers; see there."""
+        since = self.loops[0].began
+        return PlainNumbers(self.numbers, since, carries, first, after, others)
 
     def append(self, owner: Any, x: Any) -> None:
         """Append to a list."""
