@@ -53,6 +53,7 @@ class Cell:
     start_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
     runs_ns: list[int] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
     stats: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
 
@@ -135,6 +136,7 @@ def measure(cell: Cell, seconds: float) -> None:
     cell.start_ns.append(measured["start_ns"])
     cell.first_ns.append(measured["first_ns"])
     cell.runs_ns += measured["runs_ns"]
+    cell.memory.append(measured["memory"])
     cell.stats = measured["stats"]
 
 
@@ -196,8 +198,8 @@ def table(cells: list[Cell]) -> str:
     base = next((c.run() for c in cells if c.peer == BASE and not c.problem), None)
     lines = [
         f"| library | version | first result | compile | run (90 % of runs) | ns per {case.unit}"
-        " | × chainrule |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        " | × chainrule |" + " memory |" * case.shows_memory,
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |" + " ---: |" * case.shows_memory,
     ]
     for cell in cells:
         label = f"| {cell.described().label} |"
@@ -210,6 +212,8 @@ def table(cells: list[Cell]) -> str:
             f" | {duration(cell.run())}"
             f" ({' – '.join(map(duration, cell.spread()))})"
             f" | {cell.run() / case.units(cell.size):,.3g} | {ratio} |"
+            + f" {median(cell.memory) / 1e6:,.0f} MB |"
+            * case.shows_memory
         )
     return "\n".join(lines)
 

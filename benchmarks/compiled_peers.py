@@ -22,13 +22,13 @@ from compiled_cases import (
     cheap_gradients,
     look_up,
     network,
-    plain_loops,
     rosenbrock,
     small,
 )
 from compiled_cases.common import Case, Peer, Setting, difference
 from compiled_cases.libraries import STARTS
-from gradbench import ba, gmm, hello, kmeans, llsq, lse, ode, particle, saddle
+from eager_peers import peak_memory, reset_peak_memory
+from gradbench import ba, det, gmm, hello, ht, kmeans, llsq, lse, lstm, ode, particle, saddle
 
 CASES = {
     "a": asian.CASE,
@@ -38,22 +38,23 @@ CASES = {
     "e": rosenbrock.CASE,
     "f": small.CASE,
     "g": network.CASE,
-    "h": plain_loops.LSTM_CASE,
-    "i": plain_loops.HAND_CASE,
-    "j": plain_loops.DETERMINANT_CASE,
     "k": cheap_gradients.SINES_CASE,
     "l": cheap_gradients.PRODUCT_CASE,
     "m": cheap_gradients.RECURRENCE_CASE,
     "n": look_up.CASE,
+    "o": asian.MEMORY_CASE,
     "hello": hello.CASE,
     "saddle": saddle.CASE,
     "particle": particle.CASE,
+    "det": det.CASE,
     "lse": lse.CASE,
     "llsq": llsq.CASE,
     "ode": ode.CASE,
     "kmeans": kmeans.CASE,
     "gmm": gmm.CASE,
+    "lstm": lstm.CASE,
     "ba": ba.CASE,
+    "ht": ht.CASE,
 }
 WARM_UP_RUNS = 2
 FEWEST_RUNS, MOST_RUNS = 3, 1_000
@@ -74,17 +75,21 @@ def measure(case: Case, peer: Peer, setting: Setting, seconds: float) -> dict[st
     """Times in ns of start, first result and later runs, and how far the results are from right.
 
     The first result includes all that follows the library's start and the making of the inputs:
-    tracing, compiling, and one run. Runs go on for so many seconds.
+    tracing, compiling, and one run. The memory, in bytes, is what the process's peak grew by
+    meanwhile. Runs go on for so many seconds.
     """
     start = time.perf_counter_ns()
     if peer.distribution in STARTS:
         STARTS[peer.distribution](setting.threads)
     start_ns = time.perf_counter_ns() - start
     build = peer.load(setting)
+    reset_peak_memory()
+    before = peak_memory()
     start = time.perf_counter_ns()
     program = build()
     results = program.run()
     first_ns = time.perf_counter_ns() - start
+    memory = peak_memory() - before
     right = case.expected(setting.size)
     first_difference = difference(program.arrays(results), right)
 
@@ -100,6 +105,7 @@ def measure(case: Case, peer: Peer, setting: Setting, seconds: float) -> dict[st
         "start_ns": start_ns,
         "first_ns": first_ns,
         "runs_ns": runs_ns,
+        "memory": memory,
         "difference": max(first_difference, difference(program.arrays(results), right)),
         "stats": asdict(program.stats()) if program.stats else {},
     }

@@ -209,6 +209,7 @@ class Writer:
         if loops == 0 and random.random() < 0.1:
             self.line(f"for {k} in range({self.whole()} % 3):")
             wholes, reals = [k], []
+            trips = 0
         else:
             self.line(f"for {head}:")
         self.depth += 1
@@ -222,7 +223,7 @@ class Writer:
         self.depth -= 1
         self.reals.pop()
         self.wholes.pop()
-        if random.random() < 0.1 and wholes:
+        if random.random() < 0.1 and wholes and trips:
             self.line(f"c = c + 0.01 * {wholes[0]}")
         if random.random() < 0.03:
             self.line(f"if {random.choice(NUMBERS)} > 0.2: a = 0.7 * a")

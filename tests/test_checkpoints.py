@@ -11,7 +11,18 @@ from numpy.testing import assert_allclose
 from test_lax import check
 from test_loop_programs import rolling
 
-from chainrule import checkpointing, compile, grad, hessian, jacrev, jvp, lax, value_and_grad, vmap
+from chainrule import (
+    checkpointing,
+    compile,
+    grad,
+    hessian,
+    jacrev,
+    jvp,
+    lax,
+    math,
+    value_and_grad,
+    vmap,
+)
 from chainrule.backends.llvm import contraction
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.checkpointing import Plan
@@ -132,3 +143,39 @@ def test_long_loops() -> None:
     for length in (checkpointing.LONG, 10**6 + 3, 7919 * 1000 + 1):
         outer, inner = checkpointing.usual_nest(length)
         assert length - outer * inner < inner in checkpointing.USUAL
+
+
+INDICES = [
+    (
+        "x",
+        "math.floor(4.0 * carry) % 4",
+        "0.6 * carry + 0.1 * entry",
+    ),  # of a carry
+    ("x", "math.floor(4.0 * row) % 4", "0.6 * carry + 0.1 * entry * row"),  # of what is read
+    ("x", "math.floor(4.0 * x) + 1", "0.6 * carry + 0.1 * entry"),  # of one from outside
+    ("math.floor(3.0 * x)", "carry", "(carry + math.ceil(entry)) % 4"),  # whole itself
+    ("math.floor(3.0 * x)", "(carry - 1) // 2", "round(3.0 * x + entry) % 4"),
+]
+
+
+@pytest.mark.parametrize(("first", "index", "after"), INDICES)
+def test_indices(first: str, index: str, after: str) -> None:
+    """Eagerly what is an index without checkpoints is one with them: forwards and backwards."""
+
+    def loop(x: Any, table: Any, rows: Any, way: Any) -> Any:
+        def step(carry: Any, row: Any) -> Any:
+            entry = table[eval(index, {"math": math}, {"carry": carry, "row": row, "x": x})]
+            given = {"carry": carry, "entry": entry, "row": row, "x": x}
+            return eval(after, {"math": math}, given), entry * row * x
+
+        start = eval(first, {"math": math}, {"x": x})
+        carry, left = lax.scan(step, start, rows, checkpoint=way)
+        return carry * x + (left * left).sum()
+
+    point = 0.41, numpy.array([0.3, 1.1, -0.7, 0.4]), numpy.linspace(-0.9, 1.3, 11)
+    gradient = value_and_grad(loop, argnums=(0, 1, 2))
+    expected = gradient(*point, None)
+    for way in WAYS:
+        found = gradient(*point, way)
+        for one, other in zip(_leaves(found), _leaves(expected), strict=True):
+            assert_allclose(one, other, rtol=1e-12, atol=1e-15, err_msg=str(way))

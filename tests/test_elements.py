@@ -8,7 +8,7 @@ import pytest
 from random_forms import random_index
 from test_program_nests import random_nest, value, visited
 
-from chainrule.program.elements import Access, Elements, accessed, apart
+from chainrule.program.elements import Access, Elements, accessed, apart, meet
 from chainrule.program.form import SUMS, VALUES, Array, Gather, Index, Load, Loop, Scatter, Store
 from chainrule.program.nests import Path
 
@@ -108,3 +108,33 @@ def test_elements_out_of_reach() -> None:
     i = Loop(Index(3))
     beyond = accessed(Store(Array(VALUES, 3), Index(1, ((i, 1),)), 0.0), (i,))
     assert not beyond.mark_once(numpy.zeros(3, dtype=numpy.bool_))
+    assert not Elements(Index(3), ()).mark_once(numpy.zeros(3, dtype=numpy.bool_))
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_meet(seed: int) -> None:
+    """Whether indices are the same number in a run of loops, against lists of them."""
+    rng = random.Random(seed)
+    even = rng.random() < 0.6
+    loops = rectangular(rng) if even else random_nest(rng)
+    depth = rng.randint(0, len(loops))
+    around, inside = tuple(loops[:depth]), tuple(loops[depth:])
+    common = [(loop, rng.choice([1, 30])) for loop in around]
+    groups: list[list[tuple[Index, Path]]] = [[], []]
+    for group in groups:
+        for _ in range(rng.randint(0, 2)):
+            path = inside[: rng.randint(0, len(inside))]
+            if even:
+                own = strided(rng, list(path))
+                index = Index(own.offset, (*own.strides, *common))
+            else:
+                index = random_index(rng, 40, [*around, *path])
+            group.append((index, path))
+    found = False
+    for at in visited([*around]):
+        here, there = [
+            {value(index, inner) for index, path in group for inner in visited([*path], at)}
+            for group in groups
+        ]
+        found = found or bool(here & there)
+    assert meet(groups[0], groups[1], around) == found

@@ -41,6 +41,7 @@ def generated(seed: int) -> Callable[[Any, Any, Any], Any]:
                 f"cm.sin(cm.maximum({p}, 0.3 * {q}))",
                 f"cm.tanh(cm.sqrt(cm.where({p} > 0.0, {p}, 1.0)))",
                 f"cm.exp(-abs({p}))",
+                f"cm.tanh(grad(lambda t: cm.sin(t * {q} + {r}))({p}))",
             ]
         )
 
@@ -63,7 +64,7 @@ def generated(seed: int) -> Callable[[Any, Any, Any], Any]:
         "    x, s, _ = loop(goes_on, body, first)",
         "    return x + cm.sin(s)" if random.random() < 0.8 else "    return s if x < b else -s",
     ]
-    space: dict[str, Any] = {"cm": cm}
+    space: dict[str, Any] = {"cm": cm, "grad": grad}
     exec("\n".join(lines), space)
     function: Callable[[Any, Any, Any], Any] = space["function"]
     return function
@@ -196,6 +197,20 @@ def test_kinds_of_loops(case: int, a: float) -> None:
     assert_allclose(found, vmap(grad(f(by_hand)))(lanes), rtol=1e-10)
 
 
+@pytest.mark.parametrize("a", [0.3, 1.7])
+def test_steps_by_derivatives(a: float) -> None:
+    """How far a loop goes hangs on derivatives, also where it is differentiated itself."""
+
+    def lowered(a: Any, b: Any) -> Any:
+        slope = grad(lambda t: cm.cosh(t - a) + 0.5 * b * t * t)
+        return lax.while_loop(lambda x: x > a, lambda x: x - 0.02 * slope(x), 2.0 * b + a)
+
+    for function in (lowered, grad(lowered), grad(lowered, 1), grad(grad(lowered))):
+        compiled = compile(function)
+        assert_allclose(compiled(a, 0.8), function(a, 0.8), rtol=1e-10)
+        assert compiled.stats().traces == 1, "the numbers that the trace has are the right ones"
+
+
 def test_endless() -> None:
     """A loop that does not end is said, at a point and for a lane, and its bound is exact."""
     grow = compile(
@@ -211,6 +226,33 @@ def test_endless() -> None:
     with pytest.raises(EndlessError, match="left its value as it was"):
         stays(0.5)
     assert stays(3.0) == 9.0
+
+
+ENDLESS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], int]] = [
+    (lambda s: s > 0.0, lambda s: s + 1.0, 1_000),  # traced once
+    (lambda s: s > 0.0, lambda s: s + (1.0 if s > 2.0 else 3.0), 100),  # a guard in each iteration
+    (lambda s: True, lambda s: s + 1.0, 100),
+]
+
+
+@pytest.mark.parametrize(("condition", "body", "most"), ENDLESS)
+def test_endless_when_traced(
+    condition: Any, body: Any, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace gives up earlier, unless the loop says how long it may be; plain numbers do not."""
+    monkeypatch.setattr(lax, "MOST_TRACED", 1_000)
+    monkeypatch.setattr(lax, "MOST_RECORDED", 100)
+    monkeypatch.setattr(lax, "MOST_ITERATIONS", 5_000)
+
+    def loop(x: Any, **bound: int) -> Any:
+        return lax.while_loop(condition, body, x, **bound)
+
+    for bounds, x, found in ({}, 1.0, most), ({"max_iterations": 2_000}, 1.0, 2_000):
+        with pytest.raises(EndlessError, match=f"after {found:,} iterations"):
+            compile(lambda x, bounds=bounds: loop(x, **bounds))(x)
+    for function in (loop, grad(loop), compile(lambda x: x + loop(1.0))):
+        with pytest.raises(EndlessError, match="after 5,000 iterations"):
+            function(1.0)
 
 
 def test_bits() -> None:

@@ -60,6 +60,33 @@ LONG_CASE = Case(
     nodes=operations,
 )
 
+MEMORY_CASE = Case(
+    title="memory of an Asian option by scan with and without checkpoints, 8 paths",
+    expected=expected(LONG),
+    peers={
+        "chainrule": Peer("chainrule, as it is", "chainrule", load_chainrule(LONG, scan=True)),
+        "chainrule_all": Peer(
+            "chainrule, checkpoint=1_000_000: everything kept",
+            "chainrule",
+            load_chainrule(LONG, scan=True, checkpoint=1_000_000),
+        ),
+        "chainrule_binomial": Peer(
+            'chainrule, checkpoint="binomial"',
+            "chainrule",
+            load_chainrule(LONG, scan=True, checkpoint="binomial"),
+        ),
+        "jax_scan": Peer("JAX, scan", "jax", load_jax(LONG, "scan")),
+        "jax_checkpoint": Peer(
+            "JAX, scan of scans with jax.checkpoint", "jax", load_jax(LONG, "checkpoint")
+        ),
+    },
+    size_name="steps",
+    sizes=(1_000_000,),
+    unit="operation and path",
+    units=LONG.units,
+    shows_memory=True,
+)
+
 KNOCK_OUT_CASE = Case(
     title="Asian option with a knock-out barrier, 8,192 paths",
     expected=expected(KNOCK_OUT),

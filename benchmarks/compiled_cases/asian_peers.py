@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from importlib import import_module
@@ -16,11 +17,12 @@ from compiled_cases.common import Array, Build, Program, Setting
 BY_PARAMETERS = (0, 1, 2, 3)
 PER_PATH = (None, None, None, None, 0)
 JAX_BLOCK = 512
+JAX_STRETCH = 1_000
 JIT = {"jit": True, "compiler": "shell", "jit_options": {"flags": ["-O3", "-march=native"]}}
 
 
 def load_chainrule(
-    option: Option, branchless: bool = False, scan: bool = False
+    option: Option, branchless: bool = False, scan: bool = False, checkpoint: Any = None
 ) -> Callable[[Setting], Build]:
     """chainrule: scalars, a Python loop or a scan; the barrier is an ``if``, or a ``where``."""
 
@@ -59,7 +61,7 @@ def load_chainrule(
                 s = s * cm.exp(drift + vol * root_dt * z)
                 return (s, total + s), None
 
-            (_, total), _ = chainrule.lax.scan(step, (spot, 0.0), normals)
+            (_, total), _ = chainrule.lax.scan(step, (spot, 0.0), normals, checkpoint=checkpoint)
             return cm.exp(-rate * YEARS) * cm.maximum(total / setting.size - strike, 0.0)
 
         def build() -> Program:
@@ -75,10 +77,11 @@ def load_chainrule(
 
 
 def load_jax(option: Option, loop: str) -> Callable[[Setting], Build]:
-    """JAX: the barrier as ``where``, the loop in one of three ways.
+    """JAX: the barrier as ``where``, the loop in one of four ways.
 
     ``blocks`` is a scan over some paths at a time, which stay in the processor's cache, on one
-    host device for each thread; ``scan`` a scan over all paths; ``unrolled`` the Python loop.
+    host device for each thread; ``scan`` a scan over all paths; ``checkpoint`` a scan of scans of
+    1,000 steps, which run again in reverse mode; ``unrolled`` the Python loop.
     """
 
     def load(setting: Setting) -> Build:
@@ -107,6 +110,9 @@ def load_jax(option: Option, loop: str) -> Callable[[Setting], Build]:
             if loop == "unrolled":
                 for i in range(steps):
                     carry, _ = step(carry, normals[i])
+            elif loop == "checkpoint":
+                stretch = jax.checkpoint(functools.partial(jax.lax.scan, step))
+                carry, _ = jax.lax.scan(stretch, carry, normals.reshape(-1, JAX_STRETCH))
             else:
                 carry, _ = jax.lax.scan(step, carry, normals)
             _, total, *alive = carry

@@ -86,6 +86,7 @@ class Case:
         units: how many of them a run of a size has.
         threads: the numbers of threads to measure with.
         nodes: operations of one lane, if the time to compile is also given per operation.
+        shows_memory: whether its tables show memory.
     """
 
     title: str
@@ -97,6 +98,7 @@ class Case:
     units: Callable[[int], int]
     threads: tuple[int, ...] = (1,)
     nodes: Callable[[int], int] | None = None
+    shows_memory: bool = False
 
 
 def difference(got: list[Array], expected: list[Array]) -> float:

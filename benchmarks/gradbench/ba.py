@@ -82,6 +82,34 @@ def errors_of_rows(row: Any) -> Any:
     return weight[:, None] * (flat * scale[:, None] + principal - feature)
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """Both errors of all observations, whose sums have the blocks as their gradients."""
+
+    def errors(rows: Any, features: Any) -> Any:
+        cameras, points, weights = rows
+        r, x = cameras[:, :3], points - cameras[:, 3:6]
+        angle = torch.linalg.vector_norm(r, dim=1, keepdim=True)
+        w = r / angle
+        c, s = torch.cos(angle), torch.sin(angle)
+        along = (w * x).sum(dim=1, keepdim=True) * (1.0 - c)
+        turned = x * c + torch.linalg.cross(w, x) * s + w * along
+        flat = turned[:, :2] / turned[:, 2:]
+        square = (flat * flat).sum(dim=1, keepdim=True)
+        bent = 1.0 + cameras[:, 9:10] * square + cameras[:, 10:11] * square * square
+        seen = flat * cameras[:, 6:7] * bent + cameras[:, 7:9]
+        return weights[:, None] * (seen - features)
+
+    def blocks(cameras: Any, points: Any, weights: Any, features: Any, seen: Any) -> Any:
+        rows = cameras[seen[:, 0]], points[seen[:, 1]], weights
+        given = [x.detach().requires_grad_() for x in rows]
+        both = errors(given, features).sum(dim=0)
+        found = [torch.autograd.grad(one, given, retain_graph=True) for one in both]
+        of_errors = [torch.cat([*x[:2], x[2][:, None]], dim=1) for x in found]
+        return torch.stack(of_errors, dim=1), -2.0 * weights
+
+    return blocks
+
+
 def by_hand(cameras: Array, points: Array, weights: Array, features: Array, seen: Any) -> Any:
     """Complex steps: 15 columns of all observations' blocks; then the products of the Jacobian."""
     i, j = np.array(seen).T
@@ -133,6 +161,7 @@ CASE = Problem(
     data=data,
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
     sizes=(100, 1_000, 31_843),
     size_name="observations",

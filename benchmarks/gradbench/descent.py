@@ -58,3 +58,31 @@ def argmin_of_arrays(jax: Any, np: Any, function: Callable[[Any], Any], start: A
 
     first = (start, *slopes_at(start), 1e-5, 0, False)
     return jax.lax.while_loop(unfinished, step, first)[0]
+
+
+def argmin_of_tensors(
+    torch: Any, function: Callable[[Any], Any], start: Any, create_graph: bool = False
+) -> Any:
+    """The same of tensors, whose graph is kept where derivatives of the result are asked for."""
+
+    def slopes_at(x: Any) -> Any:
+        if not (create_graph and x.requires_grad):
+            x = x.detach().requires_grad_()
+        value = function(x)
+        return x, value, torch.autograd.grad(value, x, create_graph=create_graph)[0]
+
+    x, value, slopes = slopes_at(start)
+    step, streak = 1e-5, 0
+    while torch.sqrt((slopes * slopes).sum()) > SMALL:
+        if streak == 10:
+            step, streak = 2.0 * step, 0
+            continue
+        ahead = x - step * slopes
+        if torch.sqrt(((x - ahead) ** 2).sum()) <= SMALL:
+            break
+        ahead, new_value, new_slopes = slopes_at(ahead)
+        if new_value < value:
+            x, value, slopes, streak = ahead, new_value, new_slopes, streak + 1
+        else:
+            step, streak = step / 2.0, 0
+    return x if create_graph else x.detach()

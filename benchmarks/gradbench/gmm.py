@@ -86,6 +86,27 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
     return jax.grad(posterior, argnums=(0, 1, 2, 3))  # type: ignore[no-any-return]
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """On tensors."""
+    rows, columns = (torch.tensor(x) for x in zip(*BELOW, strict=True))
+
+    def posterior(alpha: Any, means: Any, diagonals: Any, below: Any, points: Any) -> Any:
+        matrices = torch.diag_embed(torch.exp(diagonals))
+        matrices[:, rows, columns] = below
+        away = points[:, None, :] - means
+        images = torch.einsum("kij,nkj->nki", matrices, away)
+        terms = alpha + diagonals.sum(dim=1) - 0.5 * (images**2).sum(dim=2)
+        prior = 0.5 * GAMMA**2 * (matrices**2).sum() - FREEDOM * diagonals.sum()
+        of_points = torch.logsumexp(terms, dim=1).sum()
+        return of_points - len(points) * torch.logsumexp(alpha, dim=0) - prior
+
+    def gradient(*given: Any) -> Any:
+        parameters = [x.detach().requires_grad_() for x in given[:-1]]
+        return torch.autograd.grad(posterior(*parameters, *given[-1:]), parameters)
+
+    return gradient
+
+
 def by_hand(alpha: Array, means: Array, diagonals: Array, below: Array, points: Array) -> Any:
     """The gradient from the share of each component in each point."""
     rows, columns = (np.array(x) for x in zip(*BELOW, strict=True))
@@ -115,6 +136,7 @@ CASE = Problem(
     data=data,
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
     sizes=(5, 10, 25),
     size_name="components",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradbench.common import Problem
+from gradbench.tensors import value_and_grad
 
 
 def square(x: Any) -> Any:
@@ -23,7 +24,8 @@ CASE = Problem(
     data=lambda size: (float(size),),
     loops=loops,
     arrays=loops,
+    tensors=lambda torch: value_and_grad(torch, square),
     by_hand=lambda x: (x * x, 2.0 * x),
-    sizes=(3,),
+    sizes=(3, 30, 300),
     size_name="as the number",
 ).case()

@@ -58,6 +58,20 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
     return direction
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """On tensors; the Hessian's product is the gradient of the gradient."""
+
+    def direction(centers: Any, points: Any) -> Any:
+        centers = centers.detach().requires_grad_()
+        between = points[:, None, :] - centers[None, :, :]
+        cost = (between * between).sum(dim=2).amin(dim=1).sum()
+        (gradient,) = torch.autograd.grad(cost, centers, create_graph=True)
+        (diagonal,) = torch.autograd.grad(gradient.sum(), centers)
+        return gradient.detach() / diagonal
+
+    return direction
+
+
 def by_hand(centers: Array, points: Array) -> Array:
     """How far each center is from the mean of its points."""
     distances = (points**2).sum(axis=1)[:, None] - 2.0 * points @ centers.T
@@ -73,6 +87,7 @@ CASE = Problem(
     data=data,
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
     sizes=(5, 10, 50),
     size_name="centers",

@@ -9,6 +9,7 @@ import numpy as np
 from compiled_cases.common import Array
 
 from gradbench.common import Problem
+from gradbench.tensors import value_and_grad
 
 COEFFICIENTS = 128
 
@@ -47,6 +48,16 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
     return gradient
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """A product with the matrix of powers."""
+
+    def half_squares(x: Any, places: Any) -> Any:
+        powers = places[:, None] ** torch.arange(len(x))
+        return ((torch.sign(places) - powers @ x) ** 2).sum() / 2.0
+
+    return value_and_grad(torch, half_squares)
+
+
 def by_hand(x: Array, places: Array) -> tuple[Any, Array]:
     """The residuals, sent back through the matrix of powers."""
     powers = np.vander(places, len(x), increasing=True)
@@ -59,6 +70,7 @@ CASE = Problem(
     data=data,
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
     sizes=(64, 1_024, 16_392),
     size_name="points",

@@ -9,6 +9,7 @@ import numpy as np
 from compiled_cases.common import Array
 
 from gradbench.common import Problem
+from gradbench.tensors import value_and_grad
 
 
 def data(size: int) -> tuple[Array]:
@@ -38,6 +39,16 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
     return gradient
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """On tensors."""
+
+    def log_sum_exp(x: Any) -> Any:
+        largest = x.max()
+        return largest + torch.log(torch.exp(x - largest).sum())
+
+    return value_and_grad(torch, log_sum_exp)
+
+
 def by_hand(x: Array) -> tuple[Any, Array]:
     """The gradient is the share of each exponential."""
     largest = x.max()
@@ -51,6 +62,7 @@ CASE = Problem(
     data=data,
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
     sizes=(1_000, 10_000, 100_000),
     size_name="numbers",

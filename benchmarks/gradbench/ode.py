@@ -67,6 +67,29 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
     return gradient
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """A loop over the steps, tensors of unknowns."""
+
+    def derivative(x: Any, steps: int) -> Any:
+        x = x.detach().requires_grad_()
+        h = END / steps
+        one = torch.ones(1, dtype=x.dtype)
+
+        def slopes(y: Any) -> Any:
+            return x * torch.cat([one, y[:-1]])
+
+        y = torch.zeros_like(x)
+        for _ in range(steps):
+            k1 = slopes(y)
+            k2 = slopes(y + h / 2.0 * k1)
+            k3 = slopes(y + h / 2.0 * k2)
+            k4 = slopes(y + h * k3)
+            y = y + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+        return torch.autograd.grad(y[-1], x)[0], y.detach()
+
+    return derivative
+
+
 def by_hand(x: Array, steps: int) -> tuple[Array, Array]:
     """The steps backwards, from the values kept at each of their four stages."""
     h = END / steps
@@ -100,6 +123,7 @@ CASE = Problem(
     data=data,
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
     sizes=(1, 10, 100),
     size_name="steps",

@@ -11,7 +11,7 @@ from math import sqrt
 from typing import Any
 
 from gradbench.common import Problem
-from gradbench.descent import argmin, argmin_of_arrays
+from gradbench.descent import argmin, argmin_of_arrays, argmin_of_tensors
 
 STEP = 0.1
 
@@ -68,6 +68,30 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
     return control
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """On tensors; the force keeps its graph, as the gradient of the path is asked for."""
+
+    def potential(position: Any, w: Any) -> Any:
+        x, y = position
+        near = torch.sqrt((x - 10.0) ** 2 + (y - 10.0 + w) ** 2)
+        far = torch.sqrt((x - 10.0) ** 2 + y**2)
+        return 1.0 / near + 1.0 / far
+
+    def squared_miss(control: Any) -> Any:
+        position = torch.tensor([0.0, 8.0], dtype=control.dtype, requires_grad=True)
+        speed = torch.tensor([0.75, 0.0], dtype=control.dtype)
+        while True:
+            charge = potential(position, control[0])
+            (slopes,) = torch.autograd.grad(charge, position, create_graph=True)
+            position = position + STEP * speed
+            if position[1] <= 0.0:
+                crossing = position[0] - position[1] / speed[1] * speed[0]
+                return crossing * crossing
+            speed = speed - STEP * slopes
+
+    return lambda w: argmin_of_tensors(torch, squared_miss, w.reshape(1))[0]
+
+
 def by_hand(w: float) -> float:
     """With the force written down, and its derivative carried along by w."""
 
@@ -102,10 +126,12 @@ def by_hand(w: float) -> float:
 
 CASE = Problem(
     title="particle, nested derivatives in a gradient descent",
-    data=lambda size: (float(size),),
+    data=lambda size: (size / 10.0,),
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
-    sizes=(0,),
-    size_name="as the first control",
+    sizes=(0, 5, 10),
+    size_name="tenths as the first control",
+    slow=("torch",),
 ).case()

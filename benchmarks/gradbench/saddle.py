@@ -7,7 +7,7 @@ from math import sqrt
 from typing import Any
 
 from gradbench.common import Problem
-from gradbench.descent import argmin, argmin_of_arrays
+from gradbench.descent import argmin, argmin_of_arrays, argmin_of_tensors
 
 
 def f(x: Any, y: Any) -> Any:
@@ -45,6 +45,19 @@ def arrays(jax: Any, np: Any) -> Callable[..., Any]:
     return saddle
 
 
+def tensors(torch: Any) -> Callable[..., Any]:
+    """On tensors; the maximization keeps its graph, as the gradient of its result is asked for."""
+
+    def argmax_y(x: Any, start: Any, create_graph: bool = True) -> Any:
+        return argmin_of_tensors(torch, lambda y: -f(x, y), start, create_graph)
+
+    def saddle(start: Any) -> Any:
+        x = argmin_of_tensors(torch, lambda x: f(x, argmax_y(x, start)), start)
+        return *x, *argmax_y(x, start, create_graph=False)
+
+    return saddle
+
+
 def by_hand(start: Any) -> Any:
     """With the derivatives of f written down; those by y do not depend on x."""
 
@@ -63,7 +76,9 @@ CASE = Problem(
     data=lambda size: ([float(size), float(size)],),
     loops=loops,
     arrays=arrays,
+    tensors=tensors,
     by_hand=by_hand,
-    sizes=(1,),
+    sizes=(1, 2, 10),
     size_name="where it starts",
+    slow=("torch",),
 ).case()

@@ -25,11 +25,12 @@ from itertools import chain, pairwise, product
 from types import CellType, FunctionType
 from typing import Any, Final, TypeAlias
 
-from chainrule.differentiation import Linearization, fresh_inputs
+from chainrule.differentiation import Linearization, fresh_input, fresh_inputs
 from chainrule.node import Node, apply
 from chainrule.operation import Operation, result_of
-from chainrule.rules import described
+from chainrule.rules import described, floor
 from chainrule.tracing import PROGRESS, transformation
+from chainrule.whole import WholeNode, rounded
 
 Checkpoint: TypeAlias = "int | str | tuple[str, int] | None"
 
@@ -197,7 +198,7 @@ class Checkpointed:
         None if that is not enough: where derivatives are followed further. A result with the
         cotangent 0 counts as one that no message reaches.
         """
-        state = _numbers(self.initial)
+        state = self.initial
         self._carries = {0: state}
         left: list[list[float]] = []
         self._left = left
@@ -205,7 +206,7 @@ class Checkpointed:
             state = self._carries[end] = self._advanced(state, start, end, left)
         self._end = Node(0.0)._serial
         n, self.n_left = len(state), len(left[0])
-        values: list[Any] = [*state, *[x for row in left for x in row]]
+        values: list[Any] = _numbers([*state, *[x for row in left for x in row]])
         operands = [*self.initial]
         for j in self.moving:
             operands += self.columns[j]
@@ -220,17 +221,18 @@ class Checkpointed:
         return values[:n], rows[: self.length] if self.n_left else [[]] * self.length
 
     def _advanced(
-        self, state: list[float], start: int, end: int, left: list[list[float]] | None = None
-    ) -> list[float]:
-        """The numbers of the carry after some iterations; the nodes of these go."""
-        for i in range(start, end):
-            row = [x[i]._number if isinstance(x[i], Node) else x[i] for x in self.columns]
-            after, own = (self.again if left is None else self.step)(state, row, i)
-            if left is not None:
-                self._note_outside([*after, *own])
-                left.append(_numbers(own))
-            state = _numbers(after)
-        return state
+        self, state: list[Any], start: int, end: int, left: list[list[float]] | None = None
+    ) -> list[Any]:
+        """The carry after some iterations, of numbers and nodes as they were; those between go."""
+        with transformation("scan") as level:
+            for i in range(start, end):
+                row = [_alone(x[i], level) for x in self.columns]
+                carry = [_alone(x, level) for x in state]
+                state, own = (self.again if left is None else self.step)(carry, row, i)
+                if left is not None:
+                    self._note_outside([*state, *own])
+                    left.append(_numbers(own))
+            return [_alone(x, level) for x in state]
 
     def check(self, carry: Sequence[Any], left: Sequence[Any], start: int, end: int) -> None:
         """Look whether some iterations gave what they gave the first time.
@@ -238,7 +240,8 @@ class Checkpointed:
         Raises:
             RuntimeError: if they did not; NumPy's functions may differ in rounding.
         """
-        before = [*self._carries.get(end, []), *chain.from_iterable(self._left[start:end])]
+        left_before = chain.from_iterable(self._left[start:end])
+        before = _numbers([*self._carries.get(end, []), *left_before])
         now = _numbers([*(carry if end in self._carries else []), *left])
         scale = max([abs(x) for x in before if math.isfinite(x)], default=0.0)
         for x, y in zip(before, now, strict=True):
@@ -312,7 +315,7 @@ class Checkpointed:
                 self._split(pull, state, start, end, self._plan.carries - 1 - place)
         return pull.messages()
 
-    def _split(self, pull: _Pull, state: list[float], start: int, end: int, carries: int) -> None:
+    def _split(self, pull: _Pull, state: list[Any], start: int, end: int, carries: int) -> None:
         """Pull back through some iterations, from the last to the first, with spare carries."""
         while end - start > 1:
             if carries < 1:
@@ -354,8 +357,8 @@ class _Pull:
         cotangents = [x or None for x in (*self._state, *left)]
         began = Node(0.0)._serial
         with transformation("scan") as level:
-            inputs = fresh_inputs([*state, *_numbers([*chain.from_iterable(given)])], level)
-            now: list[Any] = inputs[:n]
+            inputs = fresh_inputs(_numbers([*state, *chain.from_iterable(given)]), level)
+            now: list[Any] = [_as(x, node) for x, node in zip(state, inputs[:n], strict=True)]
             outputs: list[Any] = []
             width = len(self._columns)
             for i in range(start, end):
@@ -410,6 +413,16 @@ def _as_it_is(value: Any, known: dict[int, Any]) -> Any:
             with suppress(ValueError):  # it is empty still
                 cell.cell_contents = _as_it_is(old.cell_contents, known)
     return known[id(value)]
+
+
+def _as(value: Any, node: Node) -> Node:
+    """A node that is a whole number, and so an index, if a value is one."""
+    return rounded(floor, node) if isinstance(value, (int, WholeNode)) else node
+
+
+def _alone(value: Any, level: int) -> Any:
+    """A value as it is, but that no node depends on others: an iteration sees nodes as without."""
+    return _as(value, fresh_input(value._number, level)) if isinstance(value, Node) else value
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:

@@ -35,7 +35,11 @@ from chainrule.trees import is_number
 __all__ = ["cond", "fori_loop", "map", "scan", "while_loop"]
 
 MOST_ITERATIONS: Final = 10_000_000
-"""The iterations of a while_loop after which it is taken to be endless."""
+"""The iterations of a while_loop after which it is taken to be endless, if it says no number,"""
+MOST_TRACED: Final = 1_000_000
+"""where compile traces it,"""
+MOST_RECORDED: Final = 100_000
+"""and where its iterations are recorded one by one."""
 
 
 @boundary
@@ -164,7 +168,7 @@ def while_loop(
     body_fun: Callable[[Any], Any],
     init_val: Any,
     *,
-    max_iterations: int = MOST_ITERATIONS,
+    max_iterations: int | None = None,
 ) -> Any:
     """The value after ``while cond_fun(value): value = body_fun(value)``.
 
@@ -175,7 +179,8 @@ def while_loop(
         cond_fun: says whether to go on.
         body_fun: from a value to the next one.
         init_val: the first value, a tree as in :func:`scan`.
-        max_iterations: after so many it is taken to be endless.
+        max_iterations: after so many it is taken to be endless; by default 10,000,000, but
+            1,000,000 where ``compile`` traces it, 100,000 where it records iterations one by one.
 
     Raises:
         TypeError: if the value changes its structure, or cond_fun gives no truth value.
@@ -184,7 +189,9 @@ def while_loop(
     """
     _check_function("while_loop", cond_fun)
     _check_function("while_loop", body_fun)
-    most = whole_number(max_iterations, "while_loop: max_iterations")
+    most, traced, recorded = MOST_ITERATIONS, MOST_TRACED, MOST_RECORDED
+    if max_iterations is not None:
+        most = traced = recorded = whole_number(max_iterations, "while_loop: max_iterations")
     carry = Carry(init_val, "while_loop")
     value = init_val
 
@@ -194,14 +201,14 @@ def while_loop(
     def after(value: Any) -> Any:
         return called(body_fun, (value,), {}, "while_loop: the function")
 
-    found = _traced_once("while", goes_on, after, value, carry, most)
+    found = _traced_once("while", goes_on, after, value, carry, traced)
     if found is not None:
         return found[0]
     numbers = _numbers(leaves_of(value)[0])
     count = 0
     while _truth(goes_on(value), "while_loop"):
-        if count >= most:
-            raise EndlessError(None, most)
+        if count >= most or (count >= recorded and any(type(x) is _Same for x in numbers)):
+            raise EndlessError(None, count)
         value = after(value)
         before, numbers = numbers, _numbers(carry.check(value))
         count += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import chain
 from typing import Any
 
@@ -136,6 +137,23 @@ class _Pattern:
     def __init__(self, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         self.indices, self.indptr, self.shape = indices.copy(), indptr.copy(), shape
         self._key = (indices.tobytes(), indptr.tobytes(), shape)
+        self._matrix: Any = None  # of SciPy's, which looks at what it is made of for long
+
+    def filled(self, data: Any) -> Any:
+        """The matrix with these entries, whose arrays are its own."""
+        if self._matrix is None or data.dtype != numpy.float64:
+            # Copies here and below: a matrix may change its own.
+            matrix = from_parts(data, self.indices.copy(), self.indptr.copy(), self.shape)
+            if isinstance(matrix, SparseNodes):
+                return matrix
+            self._matrix = copy(matrix)
+            self._matrix.data = numpy.empty(0)
+            self.indices, self.indptr = matrix.indices.copy(), matrix.indptr.copy()
+            return matrix
+        matrix = copy(self._matrix)
+        matrix.data = data
+        matrix.indices, matrix.indptr = self.indices.copy(), self.indptr.copy()
+        return matrix
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Pattern) and self._key == other._key
@@ -150,10 +168,9 @@ def _flatten(matrix: SparseNodes) -> tuple[tuple[Any], _Pattern]:
 
 def _unflatten(pattern: _Pattern, children: Any) -> Any:
     (data,) = children
-    indices, indptr = pattern.indices.copy(), pattern.indptr.copy()  # the matrix may change its own
     if not isinstance(data, numpy.ndarray) or data.ndim != 1:  # not of one number each
-        return SparseNodes(data, indices, indptr, pattern.shape)
-    return from_parts(data, indices, indptr, pattern.shape)
+        return SparseNodes(data, pattern.indices.copy(), pattern.indptr.copy(), pattern.shape)
+    return pattern.filled(data)
 
 
 optree.register_pytree_node(

@@ -54,10 +54,6 @@ class IndexNode(WholeNode):
         """The elements of a row, where it is known for each iteration of a loop which one."""
         return None
 
-    def vanishes(self) -> Any:
-        """Whether it is 0."""
-        return self == 0
-
     @property
     def bound(self) -> int:
         """What the absolute value does not exceed; of an input it is found by a guard, once."""
@@ -73,9 +69,8 @@ class IndexNode(WholeNode):
             OverflowError: if the result is not exact.
         """
         a, b = (other, self) if swapped else (self, other)
-        if symbol in ("/", "//", "%") and (is_whole(other) or type(other) is float):
-            if b.vanishes() if isinstance(b, IndexNode) else b == 0:
-                raise ZeroDivisionError("division by zero")
+        if symbol in ("/", "//", "%") and (is_whole(other) or type(other) is float) and b == 0:
+            raise ZeroDivisionError("division by zero")
         if not is_whole(other):
             return with_other(self, other, symbol, swapped)
         if not isinstance(other, Node):

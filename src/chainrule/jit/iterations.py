@@ -36,10 +36,6 @@ class LoopIndex(IndexNode):
         """It has another one in each iteration: these become parts of the trace, one by one."""
         self._iteration.unroll()
 
-    def vanishes(self) -> bool:
-        """Whether it is 0 in some iteration."""
-        return not self._numbers.all()
-
     def columns(self, rows: Any) -> list[Any] | None:
         """The elements of a row, that of the iteration; None where they can't be columns.
 

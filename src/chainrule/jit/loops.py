@@ -19,7 +19,7 @@ from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
 from chainrule.differentiation import fresh_input, fresh_inputs
-from chainrule.node import Node, OperationNode, apply
+from chainrule.node import Node, OperationNode
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.recording import ABSENT, KNOWN, Row
 from chainrule.tracing import PROGRESS
@@ -228,11 +228,8 @@ class Iteration:
 
     def _result(self, number: float, given: Sequence[Node]) -> Node:
         """What is computed of something; it belongs to the trace."""
-        operands = (number, *given)
-        if len(operands) > 2:  # made often: nothing is to be checked
-            node: Node = OperationNode(UNKNOWN, number, None, None, operands)
-        else:
-            node = apply(UNKNOWN, operands)
+        right, rest = (None, (number, *given)) if len(given) > 1 else (given[0], number)
+        node: Node = OperationNode(UNKNOWN, number, None, right, rest)  # nothing is to be checked
         node._level = max(node._level, self._recorder.level)
         return node
 

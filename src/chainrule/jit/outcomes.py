@@ -218,10 +218,10 @@ def _narrowed(a: Range, b: Range, relations: int) -> Range:
         nan = False
     elif other_nan:
         return a  # the second may be NaN, and the first anything
-    if not relations & GREATER:
-        high = min(high, to if relations & EQUAL else math.nextafter(to, -math.inf))
-    if not relations & LESS:
-        low = max(low, from_ if relations & EQUAL else math.nextafter(from_, math.inf))
+    if not relations & GREATER and to <= high:
+        high = to if relations & EQUAL else math.nextafter(to, -math.inf)
+    if not relations & LESS and from_ >= low:
+        low = from_ if relations & EQUAL else math.nextafter(from_, math.inf)
     if not relations & EQUAL and from_ == to:
         if low == from_:
             low = math.nextafter(low, math.inf)

@@ -50,6 +50,7 @@ class Recorded:
         ended: how many of these have ended.
         values: whether the trace has to know all values.
         derives: whether what is traced is a transformation: its derivatives are the results.
+        repeated: whether it is an iteration, of which others are computed in numbers.
         keeps: whether a derivative may be asked for after the transformations around it.
         unknown: whether NaN may stand for a value that is not known.
         gradients: by the level of a transformation that asks for a pattern, the gradient in it:
@@ -74,6 +75,7 @@ class Recorded:
         self.ended = 0
         self.values = False
         self.derives = False
+        self.repeated = False
         self.keeps = False
         self.unknown = False
         self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}

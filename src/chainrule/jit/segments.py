@@ -34,9 +34,9 @@ MOST_COLOURS = 40
 """Passes beyond which the entries of a sparse matrix are derived one by one."""
 
 
-_ORIGIN = Operation("origin", lambda *xs: 0.0, lambda _, *xs: [math.nan] * len(xs))
+ORIGIN = Operation("origin", lambda *xs: 0.0, lambda _, *xs: [math.nan] * len(xs))
 """Of nodes that something depends on, in some way."""
-_ORIGIN.unknown = _ORIGIN.builtin = True  # no user's operation
+ORIGIN.unknown = ORIGIN.builtin = True  # no user's operation
 
 
 class RecordedLinearization:
@@ -57,6 +57,7 @@ class RecordedLinearization:
         level: likewise.
         numbers: the linearization of numbers, None where its results are those of the trace, whose
             numbers nobody asks for.
+        nodes: that of nodes, where all values are known and other transformations follow results.
     """
 
     live = True
@@ -71,6 +72,7 @@ class RecordedLinearization:
         outputs: Sequence[Any],
         level: int,
         numbers: LinearizationOfNumbers | Linearization | None,
+        nodes: Linearization | None = None,
     ) -> None:
         self._recorded = recorded
         self._inputs = inputs
@@ -79,7 +81,7 @@ class RecordedLinearization:
         self._found = numbers
         self._segment = recorded.segment(began, inputs, outputs)
         self._around = PROGRESS.names.keys() - {level}
-        self._nodes: Linearization | None = None
+        self._nodes = nodes
         self._is_closed = False
         self._waiting: list[Node] = []  # results that stand for nodes of the level
         self._floor = PROGRESS.recorded_level
@@ -267,11 +269,8 @@ class RecordedLinearization:
         return numpy.array(entries, dtype=object)
 
     def _is_followed(self) -> bool:
-        """Whether another transformation is open inside the trace, which may follow results."""
-        for level in reversed(PROGRESS.names):
-            if level != self._level:
-                return level > self._floor
-        return False
+        """Whether another transformation may follow results, or iterations in numbers."""
+        return _is_followed(self._recorded, self._level)
 
     def _has_values(self) -> bool:
         """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
@@ -306,7 +305,7 @@ class RecordedLinearization:
             if followed and pattern is None:
                 origin = [x for x in (*self._outputs, *given) if isinstance(x, Node)]
         if origin:
-            shadow = apply(_ORIGIN, origin)
+            shadow = apply(ORIGIN, origin)
             nodes = self._recorded.derived(self._segment, forward, given, [shadow] * len(results))
             for node, number in zip(nodes, results, strict=True):
                 node._number = number
@@ -354,6 +353,16 @@ def coloured(members: Sequence[Sequence[int]], groups: int) -> list[int] | None:
     return colours
 
 
+def _is_followed(recorded: Recorded, level: int) -> bool:
+    """Whether another transformation is open inside the trace, or a loop goes on in numbers."""
+    if recorded.repeated:
+        return True
+    for other in reversed(PROGRESS.names):
+        if other != level:
+            return other > PROGRESS.recorded_level
+    return False
+
+
 def _passed(graph: Any, forward: bool, given: Sequence[Any]) -> list[Any]:
     passed: list[Any] = graph.push_forward(given) if forward else graph.pull_back(given)
     return passed
@@ -378,11 +387,14 @@ def recorded_linearization(
     """
     if all(not isinstance(y, Node) or y._level < level for y in outputs):
         return None
-    trace = PROGRESS.recorded_level
-    unasked = recorded.derives and not recorded.values
-    if unasked and any(trace < other < level for other in PROGRESS.names):
-        unasked = False
-    found = numeric_passes(inputs, outputs, level, structure=unasked)
+    found: tuple[LinearizationOfNumbers | Linearization | None, bool] | None
+    followed, nodes = _is_followed(recorded, level), None
+    if followed and recorded.values:
+        nodes = Linearization(inputs, outputs, level)
+        found = None if nodes.pulls or nodes.stray is not None else (None, nodes.live)
+    else:
+        unasked = recorded.derives and not recorded.values and not followed
+        found = numeric_passes(inputs, outputs, level, structure=unasked)
     if found is None:
         if recorded.unknown:
             raise ValuesWanted
@@ -393,4 +405,4 @@ def recorded_linearization(
         if any(loop.level >= level for loop in recorded.loops):
             raise Unrolled  # of constants: its values are not known, and will not be
         return numbers  # None if these are not asked for: the caller makes its own
-    return RecordedLinearization(recorded, began, inputs, outputs, level, numbers)
+    return RecordedLinearization(recorded, began, inputs, outputs, level, numbers, nodes)

@@ -20,6 +20,8 @@ from chainrule.program.recording import LOOKUP
 from chainrule.rules import Operation
 
 from .loops import Iteration, like
+from .recorded import ValuesWanted
+from .segments import ORIGIN
 
 if TYPE_CHECKING:
     from .trace import Recorder
@@ -66,8 +68,10 @@ def traced_while(
         size = min(size, most - done)
         iteration = Iteration(recorder, size, values)
         state = like(init, iteration.carries)
+        around, recorded.repeated = recorded.repeated, True
         goes_on = condition(state)
         after = flattened(carry.check(body(state)))
+        recorded.repeated = around
         if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
             recorder.make_plain("while")
         goes_on.asked = True
@@ -95,6 +99,7 @@ class _Numbers:
 
     Raises:
         Plain: if something in it is not known in other iterations.
+        ValuesWanted: if it is, in a trace with all values.
     """
 
     def __init__(
@@ -115,6 +120,8 @@ class _Numbers:
                 if recorder.recorded.is_unknown(x):
                     recorder.make_plain("while")
                 self._known[id(x)] = x._number
+            elif x._operation is ORIGIN:
+                raise ValuesWanted
             elif x._operation is None or _hangs_on_more(x._operation):
                 recorder.make_plain("while")
             else:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy
-from numpy.typing import NDArray
 
 from chainrule import rules
 from chainrule.program import nests
 from chainrule.program.builder import Builder
+from chainrule.program.elements import Elements, Mask, meet
 from chainrule.program.form import (
     READS,
     SUMS,
@@ -48,7 +48,7 @@ from .rebuild import Rebuilding
 from .single_terms import stored_once
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
-LARGEST: Final = 1 << 20  # elements of an array that are looked at one by one
+LARGEST: Final = 1 << 24  # elements of an array that are looked at
 
 
 def promoted(program: Program, reduce: Sequence[bool] = ()) -> Program:
@@ -143,7 +143,7 @@ class _Promotion(Rebuilding):
         self._at: dict[Loop | None, list[Group]] = defaultdict(list)  # by their place
         self._in: dict[Loop, list[Group]] = defaultdict(list)  # that are added to somewhere in it
         self._read: dict[tuple[Loop, Array], list[Load]] = defaultdict(list)  # somewhere in it
-        self._written: dict[Array, NDArray[numpy.bool_]] = {}  # elements of SUMS arrays
+        self._written: dict[Array, Mask] = {}  # elements of SUMS arrays
         self._known: dict[tuple[Array, Index], Operand] = {}  # in the open loops
         self._flags: set[Carry] = set()
         self._by_value: set[tuple[Loop, Array]] = set()  # read so somewhere in the loop
@@ -206,12 +206,10 @@ class _Promotion(Rebuilding):
         for array, found in groups.items():
             if array.size > LARGEST or array in early or array in self._scattered:
                 continue
-            places = numpy.concatenate([self._numbers(group) for group in found])
-            if len(places) and (places.min() < 0 or places.max() >= array.size):
-                continue  # an index where nothing runs
-            times = numpy.bincount(places, minlength=array.size)
-            if times.max(initial=0) <= 1:
-                self._written[array] = times > 0
+            written = numpy.zeros(array.size, dtype=numpy.bool_)
+            written_at = [self._elements(x.index, self._inside(x.place)) for x in found]
+            if all(elements.mark_once(written) for elements in written_at):
+                self._written[array] = written
                 for group in found:
                     group.summed = True
 
@@ -225,22 +223,18 @@ class _Promotion(Rebuilding):
                 if (loop, group.array) in self._read:
                     sums[group.array, group.place].append(group)
             for (array, place), added in sums.items():
-                around = () if place is None else (*self._around[place], place)
-                run = nests.scaled(nests.instance(around), array.size)
-                terms = [self._nests.numbers(nests.added(run, x.index), around) for x in added]
-                reads = [
-                    self._nests.numbers(nests.added(run, x.index), self._around[x])
-                    for x in self._read[loop, array]
-                ]
-                if numpy.isin(numpy.concatenate(terms), numpy.concatenate(reads)).any():
+                around = self._inside(place)
+                reads = [(x.index, self._around[x][len(around) :]) for x in self._read[loop, array]]
+                if meet(reads, [(x.index, ()) for x in added], around):
                     found.add(array)
         return found
 
-    def _numbers(self, group: Group) -> nests.Numbers:
-        """The elements of a group, one for each run of the body that it belongs to."""
-        if group.place is None:
-            return numpy.array([group.index.offset])
-        return self._nests.numbers(group.index, (*self._around[group.place], group.place))
+    def _inside(self, place: Loop | None) -> nests.Path:
+        """The loops around a body, by its loop."""
+        return () if place is None else (*self._around[place], place)
+
+    def _elements(self, index: Index, path: nests.Path) -> Elements:
+        return Elements(index, path, 1, self._nests.numbers)
 
     def _find_recurrence(self, load: Load) -> None:
         """Whether earlier iterations of the innermost loop that it hangs on have stored it."""
@@ -266,22 +260,15 @@ class _Promotion(Rebuilding):
         around = self._around[load]
         if any(self._least(x) < 1 for x in around[around.index(loop) + 1 :]):
             return False  # maybe nothing is read
-        inside = [
-            (store, path)
+        outer = self._around[loop]
+        stored = [
+            (store.index, path[len(outer) :])
             for store, path in self._stores[group.array]
             if loop in path and self._of[store] is not group
         ]
-        if not inside:
-            return True
-        outer = self._around[loop]
-        run = nests.scaled(nests.instance(outer), group.array.size)
-        first = [
-            nests.substituted(group.index.plus(-x * stride), {loop: Index()})
-            for x in range(1, distance + 1)
-        ]
-        begins = [self._nests.numbers(nests.added(run, x), outer) for x in first]
-        stored = [self._nests.numbers(nests.added(run, x.index), path) for x, path in inside]
-        return not numpy.isin(numpy.concatenate(begins), numpy.concatenate(stored)).any()
+        begin = nests.substituted(group.index, {loop: Index()})
+        begins = [(begin.plus(-x * stride), ()) for x in range(1, distance + 1)]
+        return not stored or not meet(begins, stored, outer)
 
     def _hand_on(self, loop: Loop, group: Group, stride: int, distance: int) -> None:
         for recurrence in self._recurrences[loop]:
@@ -380,6 +367,8 @@ class _Promotion(Rebuilding):
             self._begin(loop, recurrence)
         sums = [group for group in self._in[loop] if group.summed]
         totals = [Carry(group.value) for group in sums]
+        for carry in totals:
+            carry.messages = True
         stored = []
         if self._least(loop) > 0:
             stored = [group for group in self._at[loop] if group.is_followed]
@@ -427,7 +416,7 @@ class _Promotion(Rebuilding):
             at = nests.substituted(at, {loop: Index()})
             written = self._written.get(group.array)
             initial: Operand = 0.0
-            if written is None or written[self._nests.numbers(at, self._around[loop])].any():
+            if written is None or self._elements(at, self._around[loop]).any_in(written):
                 initial = self._load(group.array, at)
             carry = Carry(initial)
             recurrence.carries.append(carry)

@@ -402,7 +402,7 @@ class _Cutting:
         at = numpy.flatnonzero(rows.codes == Row.USER)
         at = at[self._pool[rows.left[at]] == lookup]
         asked, first = numpy.unique(self._pool[rows.left[at] + 3], return_index=True)
-        missing = ~numpy.isin(asked, rows.ids)
+        missing = numpy.array([x not in rows.ids for x in asked], dtype=numpy.bool_)
         if not missing.any():
             return rows
         tables = self._rows.some(asked[missing] - self._n_inputs)

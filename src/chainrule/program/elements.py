@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy
 from numpy.typing import NDArray
 
 from . import nests
-from .form import BY_VALUE, Gather, Index, Load, Loop, Scatter, Store
+from .form import BY_VALUE, Gather, Index, Load, Scatter, Store
 from .nests import Numbers, Path
 
 Mask: TypeAlias = NDArray[numpy.bool_]
@@ -80,10 +80,11 @@ class Elements:
             view[...] = True
             return once
         rows, which = self.listed(len(mask))
-        counts = numpy.bincount(rows[which].reshape(-1), minlength=len(mask))
-        once = len(counts) == len(mask) and not mask[rows].any() and counts.max(initial=0) <= 1
+        once = self._rows is not None and numpy.array_equal(rows, self._rows[0])  # they exist
+        counts = numpy.bincount(rows[which].reshape(-1), minlength=1)
+        once = once and not mask[rows].any() and bool(counts.max() <= 1)
         mask[rows] = True
-        return bool(once)
+        return once
 
     def listed(self, size: int) -> tuple[Numbers, Numbers]:
         """Rows of elements of an array of a size, and which of them each instance has."""
@@ -131,7 +132,7 @@ def accessed(
     return Elements(x.index, path, x.size if isinstance(x, BY_VALUE) else 1, numbers)
 
 
-def apart(accesses: Iterable[tuple[Access, Path]], around: Path) -> bool:
+def apart(accesses: Sequence[tuple[Access, Path]], around: Path) -> bool:
     """Whether each iteration of some loops accesses elements of its own, in all of them alike.
 
     Args:
@@ -143,23 +144,83 @@ def apart(accesses: Iterable[tuple[Access, Path]], around: Path) -> bool:
     """
     if not around:
         return True
-    first: dict[Loop, Index] = dict.fromkeys(around, Index())
-    ranges, steps = [], []
-    for x, path in accesses:
-        if not all(loop.trips.is_fixed for loop in (*around, *path)):
-            return False
-        if any(inner.loops() & first.keys() for _, inner in x.index.tables):
-            return False
-        low, high = nests.bounds(nests.substituted(x.index, first))
-        ranges.append((low, high + (x.size if isinstance(x, BY_VALUE) else 1)))
-        steps.append(dict(x.index.strides))
-    span = max([high for _, high in ranges]) - min([low for low, _ in ranges])
+    if not alike([(x.index, path) for x, path in accesses], around):
+        return False
+    low, high = _range([x.index for x, _ in accesses], around)
+    span = high + max([x.size if isinstance(x, BY_VALUE) else 1 for x, _ in accesses]) - low
+    strides = dict(accesses[0][0].index.strides)
     for loop in reversed(around):
-        step = abs(steps[0].get(loop, 0))
-        if step < span or any(x.get(loop) != steps[0].get(loop) for x in steps):
+        if abs(strides.get(loop, 0)) < span:
             return False
-        span += step * (loop.trips.offset - 1)
+        span += abs(strides[loop]) * (loop.trips.offset - 1)
     return True
+
+
+def alike(indices: Iterable[tuple[Index, Path]], around: Path) -> bool:
+    """Whether indices are the same in each iteration of some loops, but for what is added to all.
+
+    Args:
+        indices: they, with the loops in these loops that they are in.
+        around: the loops.
+
+    Returns:
+        True only if that is certain.
+    """
+    steps: set[tuple[int, ...]] = set()
+    for index, path in indices:
+        if not all(loop.trips.is_fixed and loop.trips.offset > 0 for loop in (*around, *path)):
+            return False
+        if any(not inner.loops().isdisjoint(around) for _, inner in index.tables):
+            return False
+        strides = dict(index.strides)
+        steps.add(tuple([strides.get(loop, 0) for loop in around]))
+    return len(steps) <= 1
+
+
+def meet(
+    some: Sequence[tuple[Index, Path]], others: Sequence[tuple[Index, Path]], around: Path
+) -> bool:
+    """Whether indices are ever the number that others are, in the same iteration of some loops.
+
+    Args:
+        some: indices of elements, with the loops in these loops that they are in.
+        others: as many as there are, of elements of the same array.
+        around: the loops.
+    """
+    both = *some, *others
+    if both and alike(both, around):
+        low, high = _range([index for index, _ in both], around)
+        mask = numpy.zeros(high - low + 1, dtype=numpy.bool_)
+        for index, path in others:
+            Elements(_in_first(index, around).plus(-low), path).mark(mask)
+        begins = [(_in_first(index, around).plus(-low), path) for index, path in some]
+        return any(Elements(index, path).any_in(mask) for index, path in begins)
+    run = nests.instance(around)
+    pairs = [
+        numpy.concatenate(
+            [
+                numpy.stack([nests.numbers(x, (*around, *path)) for x in (run, index)], axis=1)
+                for index, path in group
+            ]
+            or [numpy.empty((0, 2), dtype=numpy.int64)]
+        )
+        for group in (some, others)
+    ]
+    size = max([int(x[:, 1].max(initial=0)) for x in pairs]) + 1
+    here, there = [numpy.sort(x[:, 0] * size + x[:, 1]) for x in pairs]
+    at = numpy.searchsorted(there, here)
+    return bool((there[numpy.minimum(at, len(there) - 1)] == here).any()) if len(there) else False
+
+
+def _in_first(index: Index, around: Path) -> Index:
+    """An index in the first iteration of loops."""
+    return nests.substituted(index, dict.fromkeys(around, Index()))
+
+
+def _range(indices: Iterable[Index], around: Path) -> tuple[int, int]:
+    """The least and the largest number that some indices may be in the first iteration of loops."""
+    lows, highs = zip(*[nests.bounds(_in_first(x, around)) for x in indices], strict=True)
+    return min(lows), max(highs)
 
 
 def _differ(view: Mask) -> bool:

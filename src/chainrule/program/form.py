@@ -241,6 +241,7 @@ class Loop(Statement):
         checkpoints: for a loop whose iterations run again in its reverse pass, the arrays through
             which alone they hand on values: what an iteration reads of them, those before have
             written, and what it reads of others that the loop writes to, it has itself.
+        side_by_side: whether all its iterations are to be computed at a time.
     """
 
     trips: Index
@@ -248,6 +249,7 @@ class Loop(Statement):
     body: list[Statement] = field(default_factory=list)
     carries: list[Carry] = field(default_factory=list)
     checkpoints: list[Array] = field(default_factory=list, init=False)
+    side_by_side: bool = field(default=False, init=False)
 
     @property
     def operands(self) -> Sequence[Operand]:
@@ -260,14 +262,20 @@ class Carry(Statement):
 
     It belongs to ``carries`` of its loop, not to a body. Carries come in at the end, by a pass:
     derivatives are taken of programs without them.
+
+    Attributes:
+        initial: the first value.
+        next: what an iteration gives.
+        messages: whether it is a sum of messages: the order of its terms is free.
     """
 
-    __slots__ = ("initial", "next")
+    __slots__ = ("initial", "messages", "next")
 
     def __init__(self, initial: Operand) -> None:
         super().__init__()
         self.initial = initial
         self.next: Operand = initial
+        self.messages = False
 
 
 @dataclass(eq=False, repr=False, slots=True)

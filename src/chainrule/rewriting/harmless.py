@@ -43,6 +43,8 @@ def why_not(nodes: Iterable[ast.AST], outside: frozenset[str], appends: bool = F
         appends: whether they may append to lists, of which it is seen then which these are.
     """
     for node in nodes:
+        if appends and any(map(_asks_for_identity, ast.walk(node))):
+            return "it is asked whether two are the same"
         found = _why_not(node, outside, appends)
         if found:
             return found
@@ -76,6 +78,14 @@ def _why_not(node: ast.AST, outside: frozenset[str], appends: bool) -> str:
         targets = _of_targets([node.target], outside) if isinstance(node, ast.For) else ""
         return targets or why_not([*head, *node.body, *node.orelse], outside, appends)
     return _said(node)
+
+
+def _asks_for_identity(node: ast.AST) -> bool:
+    """Whether it is asked which object something is, but for what there is only one of."""
+    return isinstance(node, ast.Compare) and any(
+        isinstance(op, (ast.Is, ast.IsNot)) and not any(isinstance(y, ast.Constant) for y in pair)
+        for op, *pair in zip(node.ops, [node.left, *node.comparators], node.comparators)
+    )
 
 
 def _of_targets(targets: Iterable[ast.expr], outside: frozenset[str]) -> str:

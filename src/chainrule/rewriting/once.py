@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 import numpy
 
 from chainrule.carries import leaves_of
-from chainrule.jit.indices import TracedArray, take
-from chainrule.jit.iterations import LoopIndex
+from chainrule import rules
 from chainrule.jit.loops import LEAST, Iteration, like
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode
 
 from .decisions import LoopSite
+from .known import Known
 from .picking import UNBOUND
-from .reading import Reading, parts_of, plainly, reading
+from .reading import parts_of, plainly, row
 
 if TYPE_CHECKING:
     from .speculation import Speculation
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 LIMIT: Final = 10_000
 """Operations of all iterations up to which a loop is a plain one."""
 
+_FIXED: Final = (int, float, bool, str, bytes, type(None))
+"""Kinds of values that never change."""
+_DIVIDE: Final = (rules.divide, rules.floor_divide, rules.mod)
+_LARGE: Final = 1.7e308
 _HIDES: Final = "a pattern of derivatives is asked for"
 
 
@@ -54,11 +58,11 @@ class Learned(NamedTuple):
     """What the first iteration of a loop has shown of its variables.
 
     Attributes:
-        floating: which leaves of what it reads of them are whole numbers that become nodes.
-        kept: how many numbers there are in those that are only used afterwards.
+        numeric: which leaves of what it reads of them become nodes.
+        kept: how many nodes there are in those that are only used afterwards.
     """
 
-    floating: frozenset[int]
+    numeric: frozenset[int]
     kept: int
 
 
@@ -69,7 +73,6 @@ class Loop:
         speculation: of the trace.
         site: the place.
         source: what it goes through.
-        read: that as columns.
         values: what its variables stand for before it.
         lists: the lists to which it appends.
 
@@ -88,15 +91,13 @@ class Loop:
         speculation: Speculation,
         site: LoopSite,
         source: Any,
-        read: Reading,
         values: Sequence[Any],
         lists: Sequence[Any],
     ) -> None:
         self.site = site
         self._speculation = speculation
         self._source = source
-        self._reading = read
-        self._trips = len(source)
+        self.trips = len(source)
         self._before = values
         self._lists = lists
         self._lengths = [len(x) if type(x) is list else 0 for x in lists]
@@ -135,7 +136,7 @@ class Loop:
         """End the first iteration: decide whether one is to be traced."""
         self.first = False
         count = Node(0.0)._serial - self._since._serial - 1
-        size = count * self._trips
+        size = count * self.trips
         if size <= LIMIT or not count:
             return
         speculation = self._speculation
@@ -155,7 +156,7 @@ class Loop:
     def _hides(self) -> bool:
         """Whether what hangs on what is not known of a loop, and is asked for."""
         leaves = leaves_of(self._of(self._before, read=True))[0]
-        return PROGRESS.structural > 0 and any(_kind(x) is not None for x in leaves)
+        return PROGRESS.structural > 0 and any(_kind(x, plain=True) is not None for x in leaves)
 
     def _learn(self, values: Sequence[Any]) -> Learned | str:
         """What the first iteration shows; a text if it shows that all must be recorded."""
@@ -167,16 +168,15 @@ class Loop:
             return "a variable changes its structure"
         if not all(_are_rows(x) for x in self._of(self._before, read=True)):
             return "a variable holds numbers in something else than lists, tuples and arrays"
-        floating = set()
+        numeric = set()
         for i, (x, y) in enumerate(zip(before, after, strict=True)):
-            if _kind(x) != _kind(y):
-                if type(x) is not int or _kind(y) != ():
-                    return "a variable becomes something of another kind"
-                floating.add(i)
-            elif _kind(x) is None and not _same(x, y):
-                return "a variable changes that is no number with fractions"
+            if _kind(x) is None and _same(x, y):
+                continue
+            if _kind(y) is None or _kind(y) != _kind(x, plain=True):
+                return "a variable changes that is no number with fractions, or a plain one"
+            numeric.add(i)
         kept = leaves_of(self._of(values, read=False))[0]
-        return Learned(frozenset(floating), sum(map(_size, kept)))
+        return Learned(frozenset(numeric), sum(map(_size, kept)))
 
     def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
         """The values of the variables that an iteration reads, or of the others."""
@@ -193,9 +193,12 @@ class Loop:
         self._known = known
         leaves, self._structure = leaves_of(self._of(self._before, read=True))
         self._leaves = leaves
-        self._numeric = [i for i, x in enumerate(leaves) if self._is_numeric(i, x)]
+        self._numeric = sorted(known.numeric)
         initial: list[Any] = []
         for i in self._numeric:
+            if i >= len(leaves) or _kind(leaves[i], plain=True) is None:
+                speculation.leave_plain(self.site, "a variable is of several kinds")
+                speculation.refuse([self.site], "a variable is of several kinds")
             initial += _numbers(leaves[i])
         self.fresh: dict[int, Any] = {}
         self.read = {id(x) for x in parts_of(self._source) if type(x) is list}
@@ -203,31 +206,34 @@ class Loop:
         self.began = Node(0.0)._serial
         speculation.open(self)
         self._iteration = Iteration(
-            speculation.recorder, self._trips, [*initial, *[0.0] * known.kept]
+            speculation.recorder, self.trips, [*initial, *[0.0] * known.kept]
         )
         nodes = self._iteration.carries
-        self._plain = [not isinstance(x, Node) or speculation.is_plain(x) for x in initial]
-        self._plain += [False] * known.kept
         self.carried = self._with(leaves, self._structure, nodes)
-        for x, is_plain in zip(nodes, self._plain, strict=True):
-            if is_plain:
-                speculation.picks[id(x)] = x, [self.site]
-        self._row = self._reading.of(self._iteration, self._note)
+        first = zip(nodes, initial, strict=False)
+        self._first = {id(x) for x, y in first if not isinstance(y, Node)}
+        self._row = row(self._source, self)
+        for x in parts_of_row(self._row):
+            x.node()  # for loops in it, which begin after it
 
-    def _note(self, x: Node, numbers: Any) -> None:
-        """Note that a node stands for plain numbers."""
-        self._speculation.note_plain_number(self.site, x, numbers)
+    def column(self, values: Any) -> Node:
+        """What stands for one of some numbers or nodes, the one of the iteration's place."""
+        if self._speculation.loops[-1] is not self:
+            self.refuse_here("its index is used in a loop in it")
+        if values.dtype == object and not self._iteration.reads(values):
+            self.refuse_here("what it has made itself is looked up by its index")
+        return self._iteration.column(values)
 
-    def _is_numeric(self, i: int, x: Any) -> bool:
-        assert self._known is not None
-        return _kind(x) is not None or i in self._known.floating
+    def refuse_here(self, why: str) -> NoReturn:
+        """Give up the innermost loop."""
+        self._speculation.refuse([self.site], why)
 
     def _with(self, leaves: list[Any], structure: Any, nodes: Sequence[Any]) -> Any:
         """Variables like some, with nodes for their numbers."""
         new = list(leaves)
         start = 0
         for i in self._numeric:
-            size = _size(leaves[i]) if _kind(leaves[i]) is not None else 1
+            size = leaves[i].size if isinstance(leaves[i], numpy.ndarray) else 1
             new[i] = _like(leaves[i], nodes, start)
             start += size
         return structure.unflatten(new)
@@ -247,82 +253,84 @@ class Loop:
         for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
             if i not in numeric:
                 if not _same(x, y):
-                    self.refuse("a variable changes that is no number with fractions")
+                    self.refuse("a variable changes that is no number with fractions, or a plain one")
                 continue
-            if _kind(y) != (_kind(x) if _kind(x) is not None else ()):
+            if _kind(y) is None or _kind(y) != _kind(x, plain=True):
                 self.refuse("a variable becomes something of another kind")
             numbers += _numbers(y)
+        count = len(numbers)
         kept, kept_structure = leaves_of(self._of(values, read=False))
         for y in kept:
-            if isinstance(y, LoopIndex) or _kind(y) is not None or not _holds_nodes(y):
-                numbers += _numbers(y) if _kind(y) is not None else []
-            else:
+            if _kind(y) is not None:
+                numbers += _numbers(y)
+            elif not isinstance(y, (Known, *_FIXED)) and y is not UNBOUND:
                 self.refuse("a variable is used after it that is no number with fractions")
         if len(numbers) != len(self._iteration.carries):
             self.refuse("a variable is of several kinds")
-        left, leaves = self._left()
-        others = [x for x in [*leaves, *kept] if isinstance(x, Node)]
-        carries = self._iteration.carries
-        plain = speculation.plain_numbers(carries, self._plain, numbers, others)
-        if plain.may_raise():
-            self.refuse("a divisor that is a plain number may be zero")
+        left, leaves = self._left(seen)
+        self._check_plain([*numbers, *leaves])
         first = Node(0.0)._serial
         results = self._iteration.end(numbers, leaves)
         speculation.close(self, first)
-        for x, carry, number in zip(results, carries, numbers, strict=False):
-            if plain.holds(carry) or plain.holds(number):
-                speculation.note_plain_number(self.site, x)
-        count = len(numbers)
-        found = self._with(self._leaves, self._structure, results)
-        start = sum(_size(self._leaves[i]) if _kind(self._leaves[i]) is not None else 1 for i in self._numeric)
-        new: list[Any] = []
-        for y in kept:
-            if isinstance(y, LoopIndex):
-                new.append(int(y._numbers[-1]))
-            elif _kind(y) is not None:
-                size = _size(y)
-                new.append(_like(y, results, start))
-                start += size
-            else:
-                new.append(y)
-        self._put(left, results[count:])
+        found = iter(self._with(self._leaves, self._structure, results))
+        new = _filled(kept, results, count, -1)[0]
+        self._put(left, results[len(numbers) :])
         rest = iter(kept_structure.unflatten(new))
-        read = iter(found)
         return tuple(
-            [next(read) if name in self.site.read else next(rest) for name in self.site.names]
+            [next(found) if name in self.site.read else next(rest) for name in self.site.names]
         )
 
-    def _left(self) -> tuple[list[Any], list[Any]]:
+    def _check_plain(self, values: Sequence[Any]) -> None:
+        """See that nothing raises an exception for plain numbers of the first iteration.
+
+        There variables may be what they are before the loop, and of two floats Python asks more
+        than of nodes.
+        """
+        plain = self._first
+        found: dict[int, Node] = {}
+        waiting = [x for x in values if isinstance(x, Node)] if plain else []
+        for x in waiting:
+            if id(x) not in found and x._serial > self.began:
+                found[id(x)] = x
+                waiting += [y for y in x.operands if isinstance(y, Node)]
+        for x in sorted(found.values(), key=lambda x: x._serial):
+            if x.operands and all(not isinstance(y, Node) or id(y) in plain for y in x.operands):
+                plain.add(id(x))
+                second = x.operands[-1]
+                divisor = second._number if isinstance(second, Node) else second
+                raises = not divisor if x._operation in _DIVIDE else abs(x._number) > _LARGE
+                if x._operation in (*_DIVIDE, rules.power) and (raises or x._number != x._number):
+                    self.refuse("an exception is raised for plain numbers")
+
+    def _left(self, seen: set[int]) -> tuple[list[Any], list[Any]]:
         """What the iteration appends, by list: its leaves and their structure; and the numbers."""
         found = []
         numbers: list[Any] = []
         for owner, rows in self.left.values():
+            if not all(_are_rows(x, self.fresh, seen) for x in rows):
+                self.refuse("a list is appended that it has not made, or twice")
             leaves, structure = leaves_of(rows)
             for x in leaves:
                 if _kind(x) is not None:
                     numbers += _numbers(x)
-                elif isinstance(x, Node) and not isinstance(x, LoopIndex):
-                    self.refuse("something is appended that is no number with fractions")
-                elif not isinstance(x, LoopIndex) and _holds_nodes(x):
+                    if isinstance(x, numpy.ndarray) and (id(x) in seen or not self._has_made(x)):
+                        self.refuse("an array is appended that it has not made, or twice")
+                    seen.add(id(x))
+                elif not isinstance(x, (Known, *_FIXED)):
                     self.refuse("something is appended that is no number with fractions")
             found.append((owner, leaves, structure))
         return found, numbers
+
+    def _has_made(self, x: Any) -> bool:
+        return any(y._serial > self.began for y in x.ravel().tolist())
 
     def _put(self, left: list[Any], results: Sequence[Any]) -> None:
         """Append what all iterations have left."""
         start = 0
         made: list[tuple[Any, list[Any]]] = [(owner, []) for owner, _, _ in left]
-        for k in range(self._trips):
+        for k in range(self.trips):
             for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
-                new = []
-                for x in leaves:
-                    if isinstance(x, LoopIndex):
-                        new.append(int(x._numbers[k]))
-                    elif _kind(x) is not None:
-                        new.append(_like(x, results, start))
-                        start += _size(x)
-                    else:
-                        new.append(x)
+                new, start = _filled(leaves, results, start, k)
                 all_rows += structure.unflatten(new)
         for owner, all_rows in made:
             for x in all_rows:
@@ -356,8 +364,8 @@ class Loop:
             return
         if id(owner) in self.read:
             self.refuse("a list is read to which it appends")
-        if not _are_rows(x, self.fresh, set()):
-            self.refuse("a list is appended that it has not made")
+        if not any(owner is known for known in self._lists):
+            self.refuse("something is appended to a list in another way than by its name")
         self.left.setdefault(id(owner), (owner, []))[1].append(x)
 
     def note_read(self, x: Any) -> None:
@@ -384,25 +392,41 @@ def _are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
     return True
 
 
-def _kind(x: Any) -> Any:
-    """The shape of numbers and nodes; None for something else."""
+def _kind(x: Any, plain: bool = False) -> Any:
+    """The shape of nodes, or of plain numbers too; None for something else."""
     if isinstance(x, Node):
         return None if isinstance(x, WholeNode) else ()
-    if type(x) is float or type(x) is numpy.float64:
+    if plain and type(x) in (float, int, numpy.float64):
         return ()
-    if isinstance(x, numpy.ndarray) and x.size:
-        if x.dtype == numpy.float64:
+    if isinstance(x, numpy.ndarray) and x.size and x.ndim:
+        if plain and x.dtype == numpy.float64:
             return x.shape
-        if x.dtype == object and all(_kind(y) == () for y in x.ravel().tolist()):
+        if x.dtype == object and all(_kind(y, plain) == () for y in x.ravel().tolist()):
             return x.shape
     return None
 
 
 def _size(x: Any) -> int:
-    kind = _kind(x)
-    if kind is None:
+    """How many nodes there are."""
+    if _kind(x) is None:
         return 0
     return x.size if isinstance(x, numpy.ndarray) else 1
+
+
+def _filled(
+    leaves: Sequence[Any], results: Sequence[Any], start: int, k: int
+) -> tuple[list[Any], int]:
+    """Leaves as they are in an iteration, of what comes of the loop from a place on."""
+    new: list[Any] = []
+    for x in leaves:
+        if isinstance(x, Known):
+            new.append(x.values[k])
+        elif _kind(x) is None:
+            new.append(x)
+        else:
+            new.append(_like(x, results, start))
+            start += _size(x)
+    return new, start
 
 
 def _like(x: Any, nodes: Sequence[Any], start: int) -> Any:
@@ -417,38 +441,17 @@ def _numbers(x: Any) -> list[Any]:
     return [y if isinstance(y, Node) else float(y) for y in values]
 
 
-def _holds_nodes(x: Any) -> bool:
-    """Whether something may be another one in other iterations."""
-    return isinstance(x, (Node, numpy.ndarray))
-
-
 def _same(x: Any, y: Any) -> bool:
     """Whether a variable is what it was."""
     if x is y:
         return True
-    return type(x) is type(y) and type(x) in (int, bool, str, bytes) and x == y
+    return type(x) is type(y) and type(x) in _FIXED and repr(x) == repr(y)
 
 
-def indexed(speculation: Speculation, owner: Any, key: Any) -> Any:
-    """An element, by the index of a loop perhaps."""
-    keys = key if type(key) is tuple else (key,)
-    if not any(isinstance(x, LoopIndex) for x in keys):
-        return owner[key]
-    if isinstance(owner, numpy.ndarray):
-        return owner[key] if isinstance(owner, TracedArray) else take(owner, key)
-    if type(owner) not in (list, tuple) or not isinstance(key, LoopIndex):
-        return owner[key]
-    iteration, numbers = key._iteration, key._numbers
-    wrong = (numbers < -len(owner)) | (numbers >= len(owner))
-    if wrong.any():
-        raise IndexError(f"index {numbers[wrong][0]} is outside a list of {len(owner)}")
-    found = reading(owner)
-    if found is None:
-        speculation.refuse_here("an element that is no number is looked up by its index")
-    if not all(iteration.reads(leaf) for leaf in found.leaves):
-        speculation.refuse_here("an element of what it has made is looked up by its index")
-    
-    def note(x: Node, plain: Any) -> None:
-        speculation.note_plain_number(speculation.loops[-1].site, x, plain)
-
-    return found.at(numbers).of(iteration, note)
+def parts_of_row(x: Any) -> list[Known]:
+    """The plain numbers in a row."""
+    waiting = [x]
+    for y in waiting:
+        if isinstance(y, (list, tuple)):
+            waiting += y
+    return [y for y in waiting if isinstance(y, Known)]

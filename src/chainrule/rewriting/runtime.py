@@ -17,7 +17,8 @@ from . import values
 from .decisions import Site
 from .exits import Exit
 from .picking import UNBOUND
-from .once import Loop, Plain, indexed
+from .known import Known, looked_up
+from .once import Loop, Plain
 from .reading import THROUGH, Through, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
@@ -118,6 +119,8 @@ class Runtime:
     def shown(self, x: Any) -> Any:
         """What a text tells."""
         found = current()
+        if found is not None and found.loops:
+            found.refuse_here("a text is made")
         return found.asks(lambda x: x, x) if found is not None and found.picks else x
 
     # What may be in vain
@@ -136,9 +139,10 @@ class Runtime:
     def item(self, owner: Any, key: Any) -> Any:
         """An element."""
         found = _uncertain()
-        if found is None or not found.loops:
-            return self.value(owner[key])
-        return self.value(indexed(found, owner, key))
+        if found is not None and found.loops:
+            if any(isinstance(x, Known) for x in (key if type(key) is tuple else (key,))):
+                return self.value(looked_up(owner, key))
+        return self.value(owner[key])
 
     def new(self, x: Any) -> Any:
         """A list or its like that has just been made."""
@@ -191,6 +195,10 @@ class Runtime:
         """An attribute."""
         found = _uncertain()
         if found is not None:
+            if type(x) is list:
+                self.value(x)
+            elif isinstance(x, Known):
+                found.refuse_here("an attribute of its index is read")
             reads = values.read_by(x, name)
             if isinstance(reads, property):
                 return self.call(reads.fget)(x)
@@ -306,6 +314,8 @@ def _uncertain() -> Speculation | None:
 
 def _traced(x: Any) -> tuple[Speculation | None, Any]:
     """What a node says as a truth value, and the trace; None for the latter where there is none."""
+    if type(x) is Known and len(set(map(bool, x.values))) > 1:
+        x = x != 0
     if isinstance(x, Node) and not isinstance(x, InvertedNode):
         found = current()
         if found is not None:

@@ -24,10 +24,10 @@ from chainrule.tracing import PROGRESS
 
 from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
+from .known import Known, applied, holds_known
 from .once import LEAST, Loop, Plain
 from .picking import UNBOUND, pick
-from .plain_numbers import PlainNumbers
-from .reading import Through, plainly, reading
+from .reading import is_read, plainly
 from .values import MAKING, is_value, why_not_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
+
+_IN_LISTS: Final = (enumerate, len, list, reversed, sum, tuple, zip)
+"""What does with plain numbers in lists what operators do."""
 
 
 class One:
@@ -224,7 +227,6 @@ class Speculation:
         sides: the branches that are open, and loops of which one iteration is traced, the outermost
             first.
         loops: these loops alone.
-        numbers: nodes that may stand for plain numbers, by id, with all of these if they are known.
         exits: the ends of functions, loops and iterations that run, the outermost first.
         partial: whether some lanes have left one of these before others.
         failed: whether the trace has been given up.
@@ -243,7 +245,6 @@ class Speculation:
         self._often: list[Site] = []  # those asked twice, until both of their sides are wanted
         self.sides: list[Any] = []
         self.loops: list[Loop] = []
-        self.numbers: dict[int, tuple[Node, Any]] = {}
         self._ended: list[tuple[Site, int, int]] = []  # loops, and the nodes that came of them
         self.exits: list[Exit] = []
         self.partial = False
@@ -398,6 +399,13 @@ class Speculation:
 
     def pure(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a function gives that has no effect of its own: its arguments must have none."""
+        given = (*args, *options.values())
+        if self.loops and any(isinstance(x, Known) for x in given):
+            if not any(isinstance(x, Node) for x in given):
+                return applied(function, args, options)
+            args = tuple([x.node() if isinstance(x, Known) else x for x in args])
+        elif self.loops and function not in _IN_LISTS and any(map(holds_known, given)):
+            self.refuse_here("a list holds its index")
         why = why_not_of(function, args, options)
         if why:
             self.refuse_here(why)
@@ -534,9 +542,8 @@ class Speculation:
             values: what its variables stand for.
             lists: the lists to which it appends.
         """
-        sized = type(source) in (range, list, tuple, Through) or isinstance(source, numpy.ndarray)
         try:
-            long = sized and len(source) >= LEAST
+            long = is_read(source) and len(source) >= LEAST
         except TypeError:
             long = False
         if (
@@ -547,10 +554,7 @@ class Speculation:
             or (self.sides and self.sides[-1] not in self.loops)
         ):
             return Plain(plainly(source))
-        found = reading(source)
-        if found is None:
-            return Plain(plainly(source))
-        return Loop(self, site, source, found, values, lists)
+        return Loop(self, site, source, values, lists)
 
     @property
     def asked(self) -> tuple[int, int]:
@@ -600,26 +604,6 @@ class Speculation:
         self.sides.pop()
         self.loops.pop()
         self._ended.append((loop.site, first, Node(0.0)._serial))
-
-    def is_plain(self, x: Any) -> bool:
-        """Whether a node stands for a plain number."""
-        return id(x) in self.numbers
-
-    def note_plain_number(self, site: Site, x: Node, numbers: Any = None) -> None:
-        """Note that a node may stand for a plain number, and all that it stands for, if known."""
-        self.numbers[id(x)] = x, numbers
-        self.picks[id(x)] = x, [site]
-
-    def plain_numbers(
-        self,
-        carries: Sequence[Node],
-        first: Sequence[bool],
-        after: Sequence[Any],
-        others: Sequence[Any],
-    ) -> PlainNumbers:
-        """Which nodes of the innermost loop may be plain numbers; see there."""
-        since = self.loops[0].began
-        return PlainNumbers(self.numbers, since, carries, first, after, others)
 
     def append(self, owner: Any, x: Any) -> None:
         """Append to a list."""

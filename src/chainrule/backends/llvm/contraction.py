@@ -7,7 +7,7 @@ iteration, not the loop, and stays in the processor's cache.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from chainrule.program.form import (
@@ -25,15 +25,16 @@ from chainrule.program.form import (
     Scatter,
     Slice,
     Store,
+    statements,
 )
 from chainrule.program.nests import Path, bounds, paths
 
-from .independence import stride_of
+from .independence import are_independent, stride_of
 from .layout import SLOT
 from .writer import Zero
 
 LEAST: Final = 1 << 17
-"""Bytes of an array below which it is in the cache anyway."""
+"""Bytes of all arrays below which they are in the cache anyway."""
 
 Access = tuple["Load | Gather | Store | Scatter", Path]
 
@@ -43,8 +44,8 @@ def contract(program: Program, lanes: bool) -> None:
 
     Args:
         program: the program, which nothing but code is made of any more.
-        lanes: whether it runs over lanes. Else iterations of most loops may run side by side, but
-            never those of loops with checkpoints.
+        lanes: whether it runs over lanes. Else iterations of a loop may run side by side, if they
+            are independent; they then need parts of their own.
     """
     accesses: dict[Array, list[Access]] = defaultdict(list)
     for x, path in paths(program.body):
@@ -52,19 +53,31 @@ def contract(program: Program, lanes: bool) -> None:
             accesses[x.array].append((x, path))
     step = SLOT if lanes else 8
     outputs = {x.array for x in program.outputs if isinstance(x, Slice)}
+    if step * sum([x.size for x in accesses if x.kind in (VALUES, SUMS)]) < LEAST:
+        return
+    in_order = {
+        x: lanes or bool(x.checkpoints) or not are_independent(x, x.body)
+        for x in statements(program.body)
+        if isinstance(x, Loop)
+    }
     for array, found in accesses.items():
-        large = array.kind in (VALUES, SUMS) and array.size * step >= LEAST
-        if large and array not in outputs:
-            _contract(array, found, lanes)
+        if array.kind in (VALUES, SUMS) and array not in outputs:
+            _contract(array, found, in_order)
 
 
-def _contract(array: Array, accesses: Sequence[Access], lanes: bool) -> None:
-    """Contract an array as far as can be: by the outermost loops around all that uses it."""
+def _contract(array: Array, accesses: Sequence[Access], in_order: Mapping[Loop, bool]) -> None:
+    """Contract an array as far as can be: by the outermost loops around all that uses it.
+
+    Args:
+        array: the array.
+        accesses: all that reads it or writes to it.
+        in_order: whether the iterations of loops run one after the other.
+    """
     within: Loop | None = None
     part = Array(array.kind, array.size, array.name)
     for loops in zip(*[path for _, path in accesses], strict=False):
         loop = loops[0]
-        if any(x is not loop for x in loops) or not (lanes or loop.checkpoints):
+        if any(x is not loop for x in loops) or not in_order[loop]:
             break
         found = _part(accesses, loop)
         if found is None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from typing import NamedTuple
+
+import numpy
 
 from chainrule.program.form import (
     Add,
@@ -22,6 +24,7 @@ from chainrule.program.form import (
     Loop,
     Statement,
     Store,
+    Table,
 )
 from chainrule.program.nests import Path, bounds, paths
 
@@ -42,8 +45,16 @@ class Access(NamedTuple):
     place: int
 
 
-def are_independent(loop: Loop, body: Sequence[Statement]) -> bool:
-    """Whether each statement of a loop's body can run for some iterations at a time."""
+def are_independent(
+    loop: Loop, body: Sequence[Statement], besides: Collection[Statement] = ()
+) -> bool:
+    """Whether each statement of a loop's body can run for some iterations at a time.
+
+    Args:
+        loop: the loop.
+        body: its statements.
+        besides: statements that may be anything.
+    """
     accesses: dict[Array, list[Access]] = defaultdict(list)
     for place, top in enumerate(body):
         for x, path in paths([top]):
@@ -53,7 +64,8 @@ def are_independent(loop: Loop, body: Sequence[Statement]) -> bool:
                 if not x.operation.builtin or not known or name == "hypot":
                     return False
             elif isinstance(x, (Load, Store)):
-                accesses[x.array].append(Access(x, path, place))
+                if x not in besides:
+                    accesses[x.array].append(Access(x, path, place))
             elif isinstance(x, Loop):
                 if loop in x.trips.loops():
                     return False
@@ -107,17 +119,35 @@ def _are_private(loop: Loop, accesses: Sequence[Access]) -> bool:
     if strides or not stride or len(around) > 1:
         return False
     own = [_own(x.statement.index, x.path) for x in accesses]
-    ranges = [bounds(index) for index in own]
-    first, last = min([x for x, _ in ranges]), max([x for _, x in ranges])
-    if last - first < abs(stride):
+    size, trips = abs(stride), bounds(loop.trips)[1]
+    ranges = [bounds(_near(index, size * trips)) for index in own] if trips > 0 else []
+    if any(
+        all((low - start) % (size * trips) + high - low < size for low, high in ranges)
+        for start, _ in ranges
+    ):
         return True
-    if any(index.tables for index in own):
-        return False
+    starts = [index.offset + sum([int(x.numbers[0]) for x, _ in index.tables]) for index in own]
     apart = math.gcd(
-        *[index.offset - own[0].offset for index in own],
+        *[start - starts[0] for start in starts],
         *[step for index in own for _, step in index.strides],
+        *[_apart(table) for index in own for table, _ in index.tables],
     )
-    return abs(stride) * (bounds(loop.trips)[1] - 1) < apart
+    return size * (trips - 1) < apart
+
+
+def _near(index: Index, whole: int) -> Index:
+    """An index without what is a multiple of a number."""
+    far = [table for table, _ in index.tables if _apart(table) % whole == 0]
+    return Index(
+        index.offset + sum([int(table.numbers[0]) for table in far]),
+        tuple([x for x in index.strides if x[1] % whole]),
+        tuple([x for x in index.tables if x[0] not in far]),
+    )
+
+
+def _apart(table: Table) -> int:
+    """A number by a multiple of which all numbers of a table differ."""
+    return int(numpy.gcd.reduce(table.numbers - table.numbers[0]))
 
 
 def _around(index: Index, loop: Loop, path: Path) -> object:

@@ -38,10 +38,17 @@ SIMPLE: Final = 16
 
 
 class Sum(NamedTuple):
-    """A carry that terms are added to, or subtracted from, one after the other."""
+    """A carry that terms are added to, or subtracted from, one after the other.
+
+    Attributes:
+        carry: the carry.
+        steps: instructions with what they add.
+        statements: what computes the sum.
+    """
 
     carry: Carry
-    steps: list[tuple[str, Operand]]  # instructions with what they add
+    steps: list[tuple[str, Operand]]
+    statements: set[Statement]
 
 
 class Map(NamedTuple):
@@ -65,7 +72,8 @@ class Map(NamedTuple):
     def vectors(self, width: int, common: InCommon) -> list[int]:
         """How many vectors to compute side by side: at first, and of what is left then.
 
-        What they have in common is loaded once, and sums of inner loops need not wait.
+        What they have in common is loaded once, sums of inner loops need not wait, and those of the
+        loop itself do not go through memory at each call of a function.
 
         Args:
             width: how many iterations a vector has.
@@ -74,11 +82,15 @@ class Map(NamedTuple):
         every = [*statements(self.body)]
         carries = [len(x.carries) for x in every if isinstance(x, Loop)]
         is_simple = not any(isinstance(x, Compute) and is_call(x) for x in every)
-        if len(self.body) < len(self.steps) or not carries or not is_simple:
+        if len(self.body) < len(self.steps) or is_simple != bool(carries):
             return [1]
-        inner = [x.body for x in every if isinstance(x, Loop)]
-        pays = max(carries) <= 2 and len(every) <= SIMPLE
-        pays = pays or any(common.for_messages(body) for body in inner)
+        pays = len(every) <= SIMPLE
+        if is_simple:
+            inner = [x.body for x in every if isinstance(x, Loop)]
+            pays = pays and max(carries) <= 2
+            pays = pays or any(common.for_messages(body) for body in inner)
+        else:
+            pays = pays and any(self.sums.values())
         most = MOST_VECTORS if pays else 1
         trips = self.loop.trips
         if not trips.is_fixed:
@@ -115,16 +127,18 @@ def as_map(
     used += [carry.next for x in (loop, *inner) for carry in carries[x]]
     resolved = [same.get(x, x) for x in used if isinstance(x, Statement)]
     uses = Counter([x for x in resolved if isinstance(x, Statement)])
-    found = {carry: _sum(carry, uses, set(loop.body)) for carry in carries[loop]}
-    added = {x for terms in found.values() if terms is not None for x in terms[1]}
+    sums = {carry: sum_of(carry, uses, set(loop.body)) for carry in carries[loop]}
+    added = {x for found in sums.values() if found is not None for x in found.statements}
     body = [x for x in loop.body if x not in added]
-    sums = {carry: None if terms is None else terms[0] for carry, terms in found.items()}
     handed_on = [carry for carry, terms in sums.items() if terms is None]
     steps = in_order(body, handed_on, carries, same)
     if steps is None:
         return None
     result = Map(loop, sums, steps)
-    pays = _is_worth_it(result) if result.chains else _pays(result, inner, carries, same, width)
+    if result.chains:
+        pays = _is_worth_it(result)
+    else:
+        pays = loop.side_by_side or _pays(result, inner, carries, same, width)
     return result if pays and are_independent(loop, result.body) else None
 
 
@@ -186,10 +200,14 @@ def _cost(loop: Loop, body: Sequence[Statement], width: int) -> int:
     return total
 
 
-def _sum(
-    carry: Carry, uses: Counter[Statement], body: set[Statement]
-) -> tuple[Sum, set[Statement]] | None:
-    """A carry as a sum, with the statements that add to it."""
+def sum_of(carry: Carry, uses: Counter[Statement], body: set[Statement]) -> Sum | None:
+    """A carry as a sum; None if it is none.
+
+    Args:
+        carry: the carry.
+        uses: how often values are used.
+        body: the statements of the loop that it belongs to.
+    """
     steps: list[tuple[str, Operand]] = []
     statements: set[Statement] = set()
     x = carry.next
@@ -206,7 +224,7 @@ def _sum(
         x = a
     if uses[carry] != 1:
         return None
-    return Sum(carry, steps[::-1]), statements
+    return Sum(carry, steps[::-1], statements)
 
 
 def _leads_to(x: Operand, carry: Carry) -> bool:

@@ -31,6 +31,7 @@ CALL_COST: Final = 3
 BY_VALUE_COST: Final = 5
 LOOP_COST: Final = 5
 WHOLE_LOOP: Final = 1500  # instructions of a loop that is not cut
+WHOLE_STRIP: Final = 3000  # the same where its pieces would be no map
 BESIDE_LOOP: Final = 60  # instructions in a piece before or after its loops
 OPTIMIZED: Final = 6000  # instructions of all pieces that are optimized, the first ones
 
@@ -112,7 +113,7 @@ class _Cutter:
                 cost, is_loop = _compute_cost(statement), False
             else:
                 cost, is_loop = self._cost(statement), isinstance(statement, Loop)
-                if isinstance(statement, Loop) and cost > WHOLE_LOOP:
+                if isinstance(statement, Loop) and cost > _largest(statement):
                     inner = Nest(statement, nest)
                     self.cut(statement.body, inner)
                     parts.append(inner)
@@ -149,6 +150,12 @@ class _Cutter:
         if isinstance(statement, BY_VALUE):
             return BY_VALUE_COST
         return CALL_COST if isinstance(statement, (Guard, Store)) else 0
+
+
+def _largest(loop: Loop) -> int:
+    """Instructions above which a loop is cut."""
+    strips = loop.side_by_side or any(isinstance(x, Loop) and x.side_by_side for x in loop.body)
+    return WHOLE_STRIP if strips else WHOLE_LOOP
 
 
 def _compute_cost(statement: Compute) -> int:
