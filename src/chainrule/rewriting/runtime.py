@@ -129,11 +129,10 @@ class Runtime:
         """A variable."""
         found = _uncertain()
         if found is not None:
-            if type(x) is list:
-                for loop in found.loops:
-                    loop.note_read(x)
-            elif not values.is_value(x):
+            if not values.is_value(x):
                 found.refuse_here(f"{type(x).__name__} is used")
+            for loop in found.loops:
+                loop.check_read(x)
         return x
 
     def item(self, owner: Any, key: Any) -> Any:
@@ -194,9 +193,9 @@ class Runtime:
         """An attribute."""
         found = _uncertain()
         if found is not None:
-            if type(x) is list:
-                self.value(x)
-            elif isinstance(x, Known):
+            for loop in found.loops:
+                loop.check_read(x)
+            if isinstance(x, Known):
                 found.refuse_here("an attribute of its index is read")
             reads = values.read_by(x, name)
             if isinstance(reads, property):
