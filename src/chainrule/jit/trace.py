@@ -235,6 +235,7 @@ class Recorder:
         operand = recorded.record(condition)
         value = numbering.of(operand)
         if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
+            self.speculation.check_known(condition)
             self.unroll()
         decided = outcomes.decided(value)
         if decided is not None:
@@ -394,6 +395,11 @@ class Trace:
             except (Untraceable, Unrolled) as error:
                 if self._has_indices and isinstance(error, IndicesWanted):
                     raise
+                why = str(error) or "a value that it computes is asked for"
+                if isinstance(error, Unrolled) and recorder.speculation.refuse_loops(why):
+                    if forced:
+                        raise Restart from None
+                    continue
                 segments &= isinstance(error, Unrolled)
                 if recorder.loops and recorder.recorded.loops:
                     plain.loops = False  # there may be other guards then
