@@ -50,9 +50,9 @@ def first_terms(body: Sequence[Statement]) -> set[Statement]:
         elif isinstance(x, Zero):
             every = (_accesses(first, x.array) for first in body[place + 1 :])
             accesses = next(filter(None, every), [])
-            if len(accesses) == 1 and isinstance(accesses[0][0], Add):
+            if len(accesses) == 1:
                 add, path = accesses[0]
-                covered = _covered(add.index, path)
+                covered = _covered(add.index, path) if isinstance(add, Add) else None
                 if covered is not None:
                     found.add(add)
                     first, count = covered
