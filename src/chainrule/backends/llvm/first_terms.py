@@ -24,7 +24,7 @@ ACCESSES: Final = (*READS, *WRITES)
 
 
 class Zero(Statement):
-    """Sets elements of a SUMS array to 0.
+    """Sets elements of a SUMS array to what they are at first.
 
     Args:
         array: the array.
@@ -47,12 +47,12 @@ def first_terms(body: Sequence[Statement]) -> set[Statement]:
     for place, x in enumerate(body):
         if isinstance(x, Loop):
             found |= first_terms(x.body)
-        elif isinstance(x, Zero):
+        elif isinstance(x, Zero) and x.array.is_of_messages:
             every = (_accesses(first, x.array) for first in body[place + 1 :])
             accesses = next(filter(None, every), [])
-            if len(accesses) == 1:
-                add, path = accesses[0]
-                covered = _covered(add.index, path) if isinstance(add, Add) else None
+            add, path = accesses[0] if len(accesses) == 1 else (None, ())
+            if isinstance(add, Add):
+                covered = _covered(add.index, path)
                 if covered is not None:
                     found.add(add)
                     first, count = covered

@@ -16,7 +16,7 @@ hangs on the program alone. All other numbers are the same to the last bit.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy
@@ -65,13 +65,14 @@ ALWAYS = False
 Access = tuple["Load | Store", Path]
 
 
-def strip_mine(program: Program) -> None:
+def strip_mine(program: Program, apart: Collection[Loop] = ()) -> None:
     """Mine the loops of a program for a single point in strips, in place, where it pays.
 
     From here on a loop may stand in its body that runs no more than eight times.
 
     Args:
         program: with carries, without segments.
+        apart: loops that stay as they are, with all that is in them.
     """
     outputs = {x.array for x in program.outputs if isinstance(x, Slice)}
     lasts: dict[Carry, list[Last]] = defaultdict(list)
@@ -81,7 +82,7 @@ def strip_mine(program: Program) -> None:
             accesses[x.array].append((x, path))
         elif isinstance(x, Last):
             lasts[x.carry].append(x)
-    found = _candidates(program.body)
+    found = _candidates(program.body, apart)
     layouts: dict[Array, _Layout] = {}
     while found:
         layouts = {
@@ -99,13 +100,13 @@ def strip_mine(program: Program) -> None:
         _replace(program.body, found, lasts)
 
 
-def _candidates(body: Sequence[Statement]) -> dict[Loop, _Strips]:
+def _candidates(body: Sequence[Statement], apart: Collection[Loop]) -> dict[Loop, _Strips]:
     """The outermost loops that can be mined."""
     found: dict[Loop, _Strips] = {}
     for x in body:
-        if isinstance(x, Loop):
+        if isinstance(x, Loop) and x not in apart:
             strips = _Strips.of(x)
-            found.update(_candidates(x.body) if strips is None else {x: strips})
+            found.update(_candidates(x.body, apart) if strips is None else {x: strips})
     return found
 
 
@@ -143,8 +144,8 @@ class _Strips:
         self.outer = Loop(Index(strips))
         self.inner = Loop(self.at(self.trips))
         self.inner.side_by_side = True
-        for new in (self.outer, self.inner):
-            new.name, new.note = loop.name, loop.note
+        for part in (self.outer, self.inner):
+            part.name, part.note = loop.name, loop.note
 
     @staticmethod
     def of(loop: Loop) -> _Strips | None:
@@ -169,7 +170,8 @@ class _Strips:
             if found is None:
                 return None
         # What is read of them is complete: no iteration adds to these elements.
-        shared = [x for x in every if isinstance(x, Add) and stride_of(x.index, loop) == 0]
+        adds = [x for x in every if isinstance(x, Add) and x.array.is_of_messages]
+        shared = [x for x in adds if stride_of(x.index, loop) == 0]
         if not are_independent(loop, loop.body, shared):
             return None
         return _Strips(loop, sums, shared)
@@ -295,7 +297,7 @@ class _Layout:
     """
 
     def __init__(self, array: Array, size: int, indices: dict[Load | Store, Index]) -> None:
-        self.array = Array(array.kind, size, array.name)
+        self.array = array.like(size)
         self.indices = indices
 
     def apply(self) -> None:

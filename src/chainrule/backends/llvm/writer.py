@@ -30,7 +30,7 @@ from .first_terms import Zero
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, compared
-from .shared import marked
+from .shared import marked, marked_float
 from .values import Setting, ValueWriter
 
 if TYPE_CHECKING:
@@ -386,9 +386,9 @@ class Writer(ValueWriter):
         self._lines.append(f"store {self._type} {value},ptr {address}{tail}")
 
     def _zero(self, array: Array, first: int, count: int) -> None:
-        """Set elements of an array to 0."""
+        """Set elements of an array to what they are at first."""
         step, start = self._memory.step, self._arrays[array]
-        if self._width * 8 == step:
+        if self._width * 8 == step and str(array.start) == "0.0":
             self.module.declare("llvm.memset.p0.i64", "void", "ptr,i8,i64,i1")
             address = self._address_of(start + first * step)
             self._lines.append(
@@ -400,7 +400,8 @@ class Writer(ValueWriter):
         loop = Loop(Index(count))
         with self._loop(loop):
             address = self.element(array, Index(first, ((loop, 1),)))
-            self._lines.append(f"store {self._type} zeroinitializer,ptr {address}{self._tail}")
+            number = marked_float(array.start, self._width)
+            self._lines.append(f"store {self._type} {number},ptr {address}{self._tail}")
 
     def _add_to_sums(self, register: str, sums: Sequence[int]) -> None:
         """Add a value to some sums."""
