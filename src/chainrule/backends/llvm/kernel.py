@@ -255,12 +255,13 @@ def _with_fast_loops(program: Program, reduce: Sequence[bool], lanes: bool) -> P
     from chainrule.passes.promote import promoted
 
     from .contraction import contract
-    from .strips import strip_mine
 
     changed = promoted(program if lanes else interchanged(program), reduce)
     if lanes:
         changed = jammed(changed)
     elif changed is not program:
+        from .strips import strip_mine  # code over lanes has none
+
         rows = blocked(changed)
         distribute(changed)
         strip_mine(changed, rows)
