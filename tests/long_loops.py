@@ -1,23 +1,24 @@
+# ruff: noqa: D102
 """Random programs with ``for`` loops of which one iteration may be traced, as Python source.
 
 They go through ranges, lists, arrays, lists of tuples, and these by ``enumerate``, ``zip`` and
-``reversed``; hand on numbers, whole numbers, lists and tuples, to other iterations and to what comes
-after; append to lists from outside and of their own, call functions, branch, and use the index of a
-loop as a number and to look up. Some do what one iteration can't stand for.
+``reversed``; hand on numbers, lists and tuples, to other iterations and to what comes after; append
+to lists from outside and of their own, call functions, branch, and use the index of a loop as a
+number and to look up. Some do what one iteration can't stand for.
 """
 
 from __future__ import annotations
 
 import linecache
-from functools import reduce
 from collections.abc import Callable
+from functools import reduce
 from random import Random
 from typing import Any, NamedTuple
 
 import chainrule as cr
 from chainrule import math as cm
 
-BEFORE = '''\
+BEFORE = """\
 SEEN = []
 WEIGHTS = [0.5, -1.25, 2.0, 0.75, -0.3, 1.1]
 PAIRS = [(0, 2), (3, 1), (5, 5), (2, 0), (4, 1), (1, 3)]
@@ -46,7 +47,7 @@ def pair(a, b):
     return a + b, a - 0.5 * b
 
 
-'''
+"""
 NUMBERS = ("a", "b", "c")
 
 
@@ -160,9 +161,18 @@ class Writer:
                 self.line("else:")
                 self.block(1, 0)
         elif pick < 0.68:
-            self.line(random.choice([f"found.append({self.expression()})", f"found += [{self.expression(1)}, {self.expression(1)}]"]))
+            self.line(
+                random.choice(
+                    [
+                        f"found.append({self.expression()})",
+                        f"found += [{self.expression(1)}, {self.expression(1)}]",
+                    ]
+                )
+            )
         elif pick < 0.72:
-            self.line(f"state = [{self.bounded('state[1]')}, state[0] * 0.5 + 0.1 * {self.expression(1)}]")
+            self.line(
+                f"state = [{self.bounded('state[1]')}, state[0] * 0.5 + 0.1 * {self.expression(1)}]"
+            )
         elif pick < 0.76:
             name = self.new("own")
             self.line(f"{name} = [{self.expression(1)}]")
@@ -171,7 +181,19 @@ class Writer:
                 self.line(f"{name}[0] = {self.expression(1)}")
             self.reals[-1].append(f"{name}[{random.randint(0, 1)}]")
         elif pick < 0.78:
-            self.line(random.choice(["n += 1", "n = n + 2", "flag = not flag", f"last = {self.whole()}", f"prev = {self.real()}", f"out[{self.index(4)}] = {self.expression(1)}", f"noted({self.real()})"]))
+            self.line(
+                random.choice(
+                    [
+                        "n += 1",
+                        "n = n + 2",
+                        "flag = not flag",
+                        f"last = {self.whole()}",
+                        f"prev = {self.real()}",
+                        f"out[{self.index(4)}] = {self.expression(1)}",
+                        f"noted({self.real()})",
+                    ]
+                )
+            )
         elif loops:
             self.loop(loops - 1)
         else:
@@ -219,7 +241,11 @@ class Writer:
         name = random.choice(NUMBERS)
         self.line(f"{name} = {self.bounded(f'{name} + ' + self.expression())}")
         if random.random() < 0.06:
-            self.line(random.choice([f"if {self.expression(1)} > 1.7: break", f"if {self.condition()}: continue"]))
+            self.line(
+                random.choice(
+                    [f"if {self.expression(1)} > 1.7: break", f"if {self.condition()}: continue"]
+                )
+            )
         self.depth -= 1
         self.reals.pop()
         self.wholes.pop()
@@ -233,13 +259,18 @@ def source(seed: int) -> str:
     """The program of a seed: a function of three numbers and an array of six."""
     writer = Writer(Random(seed))
     writer.line("a, b, c = 0.0, x, 1")
-    writer.line("n, flag, last, prev, found, state, out = 0, False, 0, None, [], [x, 0.5], [0.0, y, z, 1.0]")
+    writer.line(
+        "n, flag, last, prev, found, state, out = 0, False, 0, None, [], [x, 0.5], [0.0, y, z, 1.0]"
+    )
     while not any("for " in line for line in writer.lines):
         writer.statements(2, 2)
     writer.statements(writer.random.randint(0, 2), 2)
     writer.line("total = sum(f * (i + 1) for i, f in enumerate(found)) if found else 0.0")
     writer.line("past = 0.0 if prev is None else prev")
-    writer.line("return a + b * c + sin(total) + n * 0.1 + flag * y + last * 0.01 + past + state[0] * state[1] + out[0] * out[1] + out[3]")
+    writer.line(
+        "return a + b * c + sin(total) + n * 0.1 + flag * y + last * 0.01 + past"
+        " + state[0] * state[1] + out[0] * out[1] + out[3]"
+    )
     return BEFORE + "def f(x, y, z, v):\n" + "\n".join(writer.lines) + "\n"
 
 
@@ -260,8 +291,9 @@ def program(seed: int) -> Program:
     text = source(seed)
     name = f"<long {seed}>"
     linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
-    scope: dict[str, Any] = {
-        x: getattr(cm, x) for x in ("sin", "tanh", "maximum", "where")
-    } | {"cr": cr, "reduce": reduce}
+    scope: dict[str, Any] = {x: getattr(cm, x) for x in ("sin", "tanh", "maximum", "where")} | {
+        "cr": cr,
+        "reduce": reduce,
+    }
     exec(compile(text, name, "exec"), scope)
     return Program(text, scope["f"])

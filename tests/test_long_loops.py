@@ -51,7 +51,11 @@ def differences(program: Program) -> list[str]:
         check("value", value(p), y, 1e-12)
         (own, own_slope), own_bend = compiled(p)
         for name, actual, wanted in (
-            *(("with gradient", own, y), ("gradient", own_slope, slope), ("Hessian", own_bend, bend)),
+            *(
+                ("with gradient", own, y),
+                ("gradient", own_slope, slope),
+                ("Hessian", own_bend, bend),
+            ),
             *(("of lanes", ys[k], y), ("gradient of lanes", slopes[k], slope)),
             ("Hessian of lanes", bends[k], bend),
         ):

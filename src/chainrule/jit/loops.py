@@ -150,7 +150,7 @@ class Iteration:
         return type(values) is WholeArray and self._recorder.iterations == [self]
 
     def reads(self, elements: Any) -> bool:
-        """Whether an array can be columns: the loop is the innermost, and its elements are older."""
+        """Whether an array can be columns: it is older, and the loop the innermost."""
         if self._is_whole(elements):
             return True
         innermost = self._recorder.iterations[-1:] == [self]

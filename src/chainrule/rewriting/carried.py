@@ -1,4 +1,4 @@
-"""Which loops of a function may be traced once, by the syntax tree, and what their iterations hand on."""
+"""Which loops may be traced once, by the syntax tree, and what their iterations hand on."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def handed(node: ast.For, function: Any) -> Handed:
     read = reads.found | later | (set(inside) - reads.bound)  # or it may stay what it was
     after = later | _read_after(node, function)
     kept = [x for x in inside if x not in lists and (x in reads.found or x in after)]
-    stores = any(isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store) for x in ast.walk(node))
+    stores = any(
+        isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store) for x in ast.walk(node)
+    )
     return Handed(
         kept,
         frozenset(kept) & read,
@@ -122,12 +124,9 @@ def _follow(loop: ast.For, block: list[ast.stmt], reads: _Reads) -> bool:
     """Note what is read after a loop in a block; gives whether it is there, and all is noted."""
     for i, node in enumerate(block):
         if node is not loop:
-            parts = [
-                x for x in (getattr(node, name, []) for name in ("body", "orelse")) if x
-            ]
-            if isinstance(node, (*SCOPES, ast.Try, ast.With)) or not any(
-                [_follow(loop, part, reads) for part in parts]
-            ):
+            parts = [x for x in (getattr(node, name, []) for name in ("body", "orelse")) if x]
+            within = [_follow(loop, part, reads) for part in parts]
+            if isinstance(node, (*SCOPES, ast.Try, ast.With)) or True not in within:
                 continue
             if isinstance(node, (ast.For, ast.While)):
                 bound = set(reads.bound)
@@ -198,8 +197,7 @@ class _Reads:
     def _read(self, root: ast.AST) -> None:
         for node in ast.walk(root):
             if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
-                if node.id not in self.bound:
-                    self.found.add(node.id)
+                self.found |= {node.id} - self.bound
 
     def _assign(self, targets: Iterable[ast.AST]) -> None:
         self.bound.update(assigned(targets))

@@ -84,7 +84,9 @@ def _asks_for_identity(node: ast.AST) -> bool:
     """Whether it is asked which object something is, but for what there is only one of."""
     return isinstance(node, ast.Compare) and any(
         isinstance(op, (ast.Is, ast.IsNot)) and not any(isinstance(y, ast.Constant) for y in pair)
-        for op, *pair in zip(node.ops, [node.left, *node.comparators], node.comparators)
+        for op, *pair in zip(
+            node.ops, [node.left, *node.comparators[:-1]], node.comparators, strict=True
+        )
     )
 
 
@@ -118,9 +120,12 @@ def appended(node: ast.AST) -> tuple[str, list[ast.expr]] | None:
             return call.func.value.id, call.args
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
         target, value = node.target, node.value
-        if isinstance(target, ast.Name) and isinstance(value, ast.List):
-            if not any(isinstance(x, ast.Starred) for x in value.elts):
-                return target.id, value.elts
+        if (
+            isinstance(target, ast.Name)
+            and isinstance(value, ast.List)
+            and not any(isinstance(x, ast.Starred) for x in value.elts)
+        ):
+            return target.id, value.elts
     return None
 
 

@@ -98,6 +98,10 @@ class Known:
     def __invert__(self) -> Any:
         return self._alone(operator.invert)
 
+    def truth(self) -> Any:
+        """Whether it is not 0."""
+        return combined([*map(bool, self.values)], self.loop)
+
     def __bool__(self) -> bool:
         truths = set(map(bool, self.values))
         if len(truths) > 1:
@@ -144,9 +148,9 @@ def combined(values: list[Any], loop: Loop) -> Any:
             return first
         return loop.column(numpy.array(values, dtype=numpy.float64)) != 0.0
     if all(issubclass(kind, _NUMBERS) for kind in kinds) and bool not in kinds:
-        if len(kinds) == 1 and all(x == first for x in values):
-            if first or len(set(map(repr, values))) == 1:
-                return first
+        same = len(kinds) == 1 and all(x == first for x in values)
+        if same and (first or len(set(map(repr, values))) == 1):  # zeros have signs
+            return first
         return Known(values, loop)
     if kinds == {tuple} and len(set(map(len, values))) == 1:
         return tuple([combined([*column], loop) for column in zip(*values, strict=True)])
@@ -232,9 +236,9 @@ def applied(function: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
         ):
             loop.refuse_here("a function is called with its index and something else")
     rows = zip(*[_each(x, loop) for x in args], strict=True) if args else [()] * loop.trips
-    named = [dict(zip(options, x, strict=True)) for x in zip(*[_each(x, loop) for x in options.values()])]
+    named = {name: _each(x, loop) for name, x in options.items()}
     found = [
-        function(*row, **(named[i] if named else {})) for i, row in enumerate(rows)
+        function(*row, **{name: x[i] for name, x in named.items()}) for i, row in enumerate(rows)
     ]
     return combined(found, loop)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
 
-from chainrule.carries import leaves_of
 from chainrule import rules
-from chainrule.jit.loops import LEAST, Iteration, like
+from chainrule.carries import leaves_of
+from chainrule.jit.loops import Iteration, like
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode
@@ -201,7 +201,7 @@ class Loop:
                 speculation.refuse([self.site], "a variable is of several kinds")
             initial += _numbers(leaves[i])
         self.fresh: dict[int, Any] = {}
-        self.read = {id(x) for x in parts_of(self._source) if type(x) is list}
+        self._seen: dict[int, Any] = {}  # what does not hold the lists to which it appends
         self.left: dict[int, tuple[Any, list[Any]]] = {}
         self.began = Node(0.0)._serial
         speculation.open(self)
@@ -212,6 +212,8 @@ class Loop:
         self.carried = self._with(leaves, self._structure, nodes)
         first = zip(nodes, initial, strict=False)
         self._first = {id(x) for x, y in first if not isinstance(y, Node)}
+        for x in parts_of(self._source):
+            self.check_read(x)
         self._row = row(self._source, self)
         for x in parts_of_row(self._row):
             x.node()  # for loops in it, which begin after it
@@ -253,7 +255,9 @@ class Loop:
         for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
             if i not in numeric:
                 if not _same(x, y):
-                    self.refuse("a variable changes that is no number with fractions, or a plain one")
+                    self.refuse(
+                        "a variable changes that is no number with fractions, or a plain one"
+                    )
                 continue
             if _kind(y) is None or _kind(y) != _kind(x, plain=True):
                 self.refuse("a variable becomes something of another kind")
@@ -362,21 +366,31 @@ class Loop:
         if id(owner) in self.fresh:
             owner.append(x)
             return
-        if id(owner) in self.read:
-            self.refuse("a list is read to which it appends")
         if not any(owner is known for known in self._lists):
             self.refuse("something is appended to a list in another way than by its name")
         self.left.setdefault(id(owner), (owner, []))[1].append(x)
 
-    def note_read(self, x: Any) -> None:
-        """Note that a list is read."""
-        if id(x) in self.left:
-            self.refuse("a list is read to which it appends")
-        self.read.add(id(x))
+    def check_read(self, x: Any) -> None:
+        """See that what is read holds none of the lists to which it appends."""
+        waiting = [x] if self._lists else []
+        for y in waiting:
+            if not isinstance(y, (list, tuple, dict, numpy.ndarray)):
+                continue
+            if any(y is z for z in self._lists):
+                self.refuse("a list is read to which it appends")
+            if id(y) in self._seen or id(y) in self.fresh:
+                continue
+            self._seen[id(y)] = y
+            if isinstance(y, dict):
+                waiting += y.values()
+            elif not isinstance(y, numpy.ndarray):
+                waiting += y
+            elif type(y) is numpy.ndarray and y.dtype == object:
+                waiting += y.ravel().tolist()
 
 
 def _are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
-    """Whether something holds others in tuples and lists alone, and lists are new, each for itself."""
+    """Whether something holds others in tuples and lists alone, and these are new and different."""
     waiting = [x]
     for y in waiting:
         if isinstance(y, list):

@@ -14,11 +14,11 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
 from . import values
-from .decisions import Site
+from .decisions import LoopSite, Site
 from .exits import Exit
-from .picking import UNBOUND
-from .known import Known, looked_up
+from .known import Known, holds_known, looked_up
 from .once import Loop, Plain
+from .picking import UNBOUND
 from .reading import THROUGH, Through, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
@@ -129,19 +129,17 @@ class Runtime:
         """A variable."""
         found = _uncertain()
         if found is not None:
-            if type(x) is list:
-                for loop in found.loops:
-                    loop.note_read(x)
-            elif not values.is_value(x):
+            if not values.is_value(x):
                 found.refuse_here(f"{type(x).__name__} is used")
+            for loop in found.loops:
+                loop.check_read(x)
         return x
 
     def item(self, owner: Any, key: Any) -> Any:
         """An element."""
         found = _uncertain()
-        if found is not None and found.loops:
-            if any(isinstance(x, Known) for x in (key if type(key) is tuple else (key,))):
-                return self.value(looked_up(owner, key))
+        if found is not None and found.loops and holds_known(key):
+            return self.value(looked_up(owner, key))
         return self.value(owner[key])
 
     def new(self, x: Any) -> Any:
@@ -195,9 +193,9 @@ class Runtime:
         """An attribute."""
         found = _uncertain()
         if found is not None:
-            if type(x) is list:
-                self.value(x)
-            elif isinstance(x, Known):
+            for loop in found.loops:
+                loop.check_read(x)
+            if isinstance(x, Known):
                 found.refuse_here("an attribute of its index is read")
             reads = values.read_by(x, name)
             if isinstance(reads, property):
@@ -228,7 +226,9 @@ class Runtime:
         found = current()
         if found is None:
             return Plain(plainly(source))
-        return found.loop(self._sites[site], source, variables, lists)
+        place = self._sites[site]
+        assert isinstance(place, LoopSite)
+        return found.loop(place, source, variables, lists)
 
     def through(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a loop goes through by a call, made where it is known how."""
@@ -298,7 +298,6 @@ class Runtime:
             found.note_called(self, known, other, (function, made))
         return made
 
-
     def reduced(self, function: Any, values: Any, *first: Any) -> Any:
         """What ``reduce`` gives where it may be in vain."""
         return functools.reduce(self.call(function), self.value(values), *first)
@@ -315,7 +314,7 @@ def _uncertain() -> Speculation | None:
 def _traced(x: Any) -> tuple[Speculation | None, Any]:
     """What a node says as a truth value, and the trace; None for the latter where there is none."""
     if type(x) is Known and len(set(map(bool, x.values))) > 1:
-        x = x != 0
+        x = x.truth()
     if isinstance(x, Node) and not isinstance(x, InvertedNode):
         found = current()
         if found is not None:

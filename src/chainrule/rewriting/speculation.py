@@ -18,6 +18,7 @@ from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
 from chainrule.jit.indices import IndexNode
+from chainrule.jit.loops import LEAST
 from chainrule.node import Node
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.tracing import PROGRESS
@@ -25,7 +26,7 @@ from chainrule.tracing import PROGRESS
 from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
 from .known import Known, applied, holds_known
-from .once import LEAST, Loop, Plain
+from .once import Loop, Plain
 from .picking import UNBOUND, pick
 from .reading import is_read, plainly
 from .values import MAKING, is_value, why_not_of
@@ -443,7 +444,7 @@ class Speculation:
                 waiting += [(y, False) for y in x]
         return function(*args, **options)
 
-    def check_innermost(self, side: Both) -> None:
+    def check_innermost(self, side: Both | Loop) -> None:
         """See that a branch is the one that was opened last: none was left by an exception."""
         if not self.sides or self.sides[-1] is not side:
             self.refuse([x.site for x in (*self.sides, side)], "an exception is raised")

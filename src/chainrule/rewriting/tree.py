@@ -57,7 +57,7 @@ class Rewriter(Expressions):
         if any(isinstance(node, _UNUSUAL) for node in own(body)):
             return None
         self.harmful = why_not(body, self._outside)
-        self.harmful_in_loop = self.harmful and why_not(body, self._outside, appends=True)
+        self.harmful_in_loop = why_not(body, self._outside, appends=True)
         if isinstance(tree, ast.Lambda):
             tree.body = self._expression(tree.body)
         else:
@@ -109,9 +109,9 @@ class Rewriter(Expressions):
             return self._once(node)
         if isinstance(node, (ast.For, ast.While)):
             self._around.append("")
-            made = self._loop(node)
+            found = self._loop(node)
             self._around.pop()
-            return made
+            return found
         if self._frame and isinstance(node, EXITS):
             return self._exit(node)
         made: Any = copy.copy(node)
