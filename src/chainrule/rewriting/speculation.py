@@ -401,6 +401,9 @@ class Speculation:
     def pure(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a function gives that has no effect of its own: its arguments must have none."""
         given = (*args, *options.values())
+        owner = getattr(function, "__self__", None)
+        for loop in self.loops if type(owner) is list else ():
+            loop.note_read(owner)
         if self.loops and any(isinstance(x, Known) for x in given):
             if not any(isinstance(x, Node) for x in given):
                 return applied(function, args, options)
