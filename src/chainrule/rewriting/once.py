@@ -141,6 +141,7 @@ class Loop:
         count = Node(0.0)._serial - self._since._serial - 1
         size = count * self.trips
         if size <= LIMIT or not count:
+            self._speculation.note_short(self.site)
             return
         speculation = self._speculation
         found = _HIDES if self._hides() else self._learn(values)
