@@ -50,8 +50,8 @@ def first_terms(body: Sequence[Statement]) -> set[Statement]:
         elif isinstance(x, Zero) and str(x.array.start) == "0.0":
             every = (_accesses(first, x.array) for first in body[place + 1 :])
             accesses = next(filter(None, every), [])
-            if len(accesses) == 1 and isinstance(accesses[0][0], Add):
-                add, path = accesses[0]
+            add, path = accesses[0] if len(accesses) == 1 else (None, ())
+            if isinstance(add, Add):
                 covered = _covered(add.index, path)
                 if covered is not None:
                     found.add(add)
