@@ -1,4 +1,6 @@
-"""Loops of which one iteration can't stand for all, or hardly: compiled they are what they are eagerly."""
+# ruff: noqa: B023, B905, F821, RUF012, RUF015, RUF017, UP031, UP032
+# mypy: disable-error-code="no-untyped-call, has-type, arg-type"
+"""Loops of which one iteration can't stand for all: compiled they are what they are eagerly."""
 
 from __future__ import annotations
 
