@@ -9,6 +9,7 @@ that knows arithmetic, comparisons and the functions it is given.
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -56,7 +57,10 @@ class LoopProgram:
     def function(self, functions: Mapping[str, Any]) -> Callable[..., Any]:
         """The function, using these functions."""
         scope: dict[str, Any] = dict(functions)
-        exec(compile(self.source, f"<loops {self.seed}>", "exec"), scope)
+        name = f"<loops {self.seed}>"
+        lines = self.source.splitlines(keepends=True)  # as of a file: it can be rewritten
+        linecache.cache[name] = len(self.source), None, lines, name
+        exec(compile(self.source, name, "exec"), scope)
         found: Callable[..., Any] = scope["f"]
         return found
 

@@ -301,7 +301,17 @@ def test_bodies_that_differ() -> None:
             0
         ][1]
 
-    for function in (branches, asks_for_result, looks_up_a_list, ranges, counts_whole_numbers):
+    def derives_constants(a: Any) -> Any:
+        def scaled(t: Any) -> Any:
+            return lax.fori_loop(0, 6, lambda i, c: 0.5 * c * t, t)
+
+        value, slope = jvp(scaled, (0.5,), (1.0,))
+        return a * a * slope + value + grad(scaled)(2.0)
+
+    for function in (
+        *(branches, asks_for_result, looks_up_a_list, ranges, counts_whole_numbers),
+        derives_constants,
+    ):
         _traced(function, (0.7,), (1.3,), (0.2,), (2.0,))
         _traced(grad(function), (0.7,), (1.3,), (0.2,), (2.0,))
     for function in (keeps_a_value, derives_outside):

@@ -25,14 +25,21 @@ from second_order import Second, Unclear, second_variables
 import chainrule as cr
 from chainrule.engine import COMPILED
 from chainrule.passes import grammar, nest, roll
+from chainrule.rewriting import once
 
 PROGRAMS = int(os.environ.get("CHAINRULE_LOOPS", "60" if COMPILED else "10"))
 TOLERANCE = 1e-8
 
 
-LIMITS = ((roll, "SHORT"), (roll, "SHARE"), (grammar, "WORTH"), (nest, "UNROLLED"))
-LOOPS = ((0, 0.0, 8, 24), (0, 0.0, 1, 0))
-"""What the limits are where loops stay: if they save something, and always."""
+LIMITS = (
+    *((roll, "SHORT"), (roll, "SHARE"), (grammar, "WORTH"), (nest, "UNROLLED")),
+    (once, "LIMIT"),
+)
+LOOPS = ((0, 0.0, 8, 24, 0), (0, 0.0, 1, 0, once.LIMIT))
+"""What the limits are where loops stay: if they save something, and always.
+
+For the first, one iteration is traced of all loops that may be.
+"""
 CHAOTIC = 1e6
 """Second derivatives that make what is rounded visible."""
 DETAILED = 19

@@ -103,12 +103,13 @@ class Iteration:
         self._guards, self._printed = len(recorded.guards), recorder.printed
         self._around = [x for x in initial if isinstance(x, Node)]
         nest = usual_nest(trips) if plan is None else plan.nest(trips)
-        self._loop = LoopOf(trips, nest if initial else (trips,))
+        self._level = next(reversed(PROGRESS.names))
+        self._loop = LoopOf(trips, nest if initial else (trips,), self._level)
+        self._since = Node(0.0)._serial
         self._number = len(recorded.loops)
         recorded.loops.append(self._loop)
         begins = recorded.record_all(initial)
         recorded.mark(Row.LOOP, self._number)
-        self._level = next(reversed(PROGRESS.names))
         numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
@@ -149,12 +150,12 @@ class Iteration:
         return type(values) is WholeArray and self._recorder.iterations == [self]
 
     def reads(self, elements: Any) -> bool:
-        """Whether an array can be columns: the loop is the innermost, and it is older."""
+        """Whether an array can be columns: it is older, and the loop the innermost."""
         if self._is_whole(elements):
             return True
         innermost = self._recorder.iterations[-1:] == [self]
         nodes = [x for x in elements.ravel().tolist() if isinstance(x, Node)]
-        return innermost and all(x._level <= self._level for x in nodes)
+        return innermost and all(x._level <= self._level and x._serial < self._since for x in nodes)
 
     def unroll(self) -> NoReturn:
         """Give up: the trace starts anew with plain loops."""

@@ -19,6 +19,7 @@ from chainrule.passes.products import Factor, Product
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, KNOWN, Row
+from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode
 
 from .indices import TracedArray
@@ -121,7 +122,8 @@ def _recorded(recorder: Recorder, factors: Sequence[Any], shape: tuple[int, ...]
         placed.append(Factor(factor.source, first, (*batch, *strides)))
     operands = numpy.array(recorded.record_all([*map(_plain, given)]), dtype=numpy.int64)
     number = len(recorded.loops)
-    recorded.loops.append(Product(shape, factors[0].places.shape[-1], placed, operands))
+    level = next(reversed(PROGRESS.names))
+    recorded.loops.append(Product(shape, factors[0].places.shape[-1], placed, operands, level))
     recorded.mark(Row.LOOP, number)
     recorded.mark(Row.END_LOOP, number)
     recorded.ended += 1

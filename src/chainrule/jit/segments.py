@@ -167,7 +167,8 @@ class RecordedLinearization:
         """
         if self._recorded.looks_up:
             raise IndicesWanted("a look-up in a sparse derivative")
-        if any(symmetric or loop.mixes for loop in self._recorded.loops):
+        inside = [loop for loop in self._recorded.loops if loop.level >= self._level]
+        if any(symmetric or loop.mixes for loop in inside):
             raise Unrolled
         found = self._of_gradient(symmetric) or self._numbers.sparse_entries(symmetric)
         apart = not PROGRESS.names.keys() >= self._around
@@ -401,5 +402,7 @@ def recorded_linearization(
         return None
     numbers, live = found
     if not live and level not in recorded.gradients:
+        if any(loop.level >= level for loop in recorded.loops):
+            raise Unrolled  # of constants: its values are not known, and will not be
         return numbers  # None if these are not asked for: the caller makes its own
     return RecordedLinearization(recorded, began, inputs, outputs, level, numbers, nodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -178,6 +179,7 @@ class Recorder:
         guards = self.recorded.guards
         asked = guards[first:]
         guards += asked * (trips - 1)
+        self.recorded.questions += self.recorded.questions[first:] * (trips - 1)
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
 
@@ -233,6 +235,7 @@ class Recorder:
         operand = recorded.record(condition)
         value = numbering.of(operand)
         if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
+            self.speculation.check_known(condition)
             self.unroll()
         decided = outcomes.decided(value)
         if decided is not None:
@@ -243,7 +246,7 @@ class Recorder:
             if number + 1 == len(self.forced):
                 self.split = users_line()
         outcomes.note(value, outcome)
-        recorded.guard(operand, outcome)
+        recorded.guard(operand, value, outcome)
         self.speculation.note_guard()
         operation = condition._operation
         if (operation is equal or operation is not_equal) and held_equality(
@@ -328,6 +331,8 @@ class Trace:
         program_seconds: the time that making the program took.
         captured: the nodes from outside that it uses; they are inputs after the given ones.
         path: the outcomes of the guards.
+        questions: what these compare, see :mod:`~.asked`.
+        form: that of the recording; its rows are those of others with the same form.
         layout: the structure of the result.
         operations: the user's that it used.
         n_results: how many of the program's outputs are the result; the others are its derivatives
@@ -390,6 +395,11 @@ class Trace:
             except (Untraceable, Unrolled) as error:
                 if self._has_indices and isinstance(error, IndicesWanted):
                     raise
+                why = str(error) or "a value that it computes is asked for"
+                if isinstance(error, Unrolled) and recorder.speculation.refuse_loops(why):
+                    if forced:
+                        raise Restart from None
+                    continue
                 segments &= isinstance(error, Unrolled)
                 if recorder.loops and recorder.recorded.loops:
                     plain.loops = False  # there may be other guards then
@@ -428,6 +438,8 @@ class Trace:
         self.split = recorder.split
         self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
+        self.questions = array("q", recorder.recorded.questions)
+        self.form = recorder.segments, self._wholes
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.

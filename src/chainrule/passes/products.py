@@ -47,6 +47,7 @@ class Product:
         terms: how many terms each sum has.
         factors: left and right.
         given: what is handed to it: operands of a recording.
+        level: of the transformation that it is computed in.
     """
 
     trips: Final = 1
@@ -55,12 +56,18 @@ class Product:
     hands_on: Final = False
 
     def __init__(
-        self, shape: tuple[int, ...], terms: int, factors: Sequence[Factor], given: Any
+        self,
+        shape: tuple[int, ...],
+        terms: int,
+        factors: Sequence[Factor],
+        given: Any,
+        level: int,
     ) -> None:
         self.shape = shape
         self.terms = terms
         self.factors = list(factors)
         self.columns = [given]
+        self.level = level
         self.n_given = len(given)
         self.n_results = prod(shape)
 

@@ -376,7 +376,7 @@ class _Promotion(Rebuilding):
         self._open(loop)
         before, self._known = self._known, dict(self._known)
         with self.builder.loop(self.index(loop.trips)) as new:
-            new.name = loop.name
+            new.name, new.checkpoints = loop.name, loop.checkpoints
             self.loops[loop] = new
             for recurrence in recurrences:
                 group = recurrence.group

@@ -57,6 +57,7 @@ class LoopOf:
 
     Attributes:
         trips: how many iterations there are.
+        level: of the innermost transformation around it.
         nest: as loops of how many iterations, one in another, it is written; those of all but the
             innermost run again in the reverse pass. After them come the iterations that are left.
         columns: for what each iteration reads: numbers as floats, operands of a recording, or where
@@ -67,8 +68,9 @@ class LoopOf:
             all results depend on it.
     """
 
-    def __init__(self, trips: int, nest: tuple[int, ...]) -> None:
+    def __init__(self, trips: int, nest: tuple[int, ...], level: int) -> None:
         self.trips = trips
+        self.level = level
         self.nest = nest
         self.columns: list[Any] = []
         self.given: set[int] = set()
@@ -432,6 +434,7 @@ class _Cutting:
             if isinstance(loop, Product):
                 stretch.left[row] = self._number_of(loop)
                 continue
+            even = len(loop.given)
             found = LoopBody(
                 *(loop.trips, loop.nest, child.stretch),
                 *(len(body.begins), body.outputs.tolist()),
@@ -453,12 +456,13 @@ class _Cutting:
                     uneven = (steps != steps[0]).any() or (rows < 0).any()
                     if uneven or (stretch.codes[rows] != Row.INPUT).any():
                         loop.given.add(j)
-                        raise _NotEven
+                        continue
                     where = Place("input", int(inputs[0]), int(steps[0]))
                 found.columns.append(where)
             further = stretch.left[place[child.further]]
-            if (numpy.diff(further) != 1).any():
-                loop.hands_on = True
+            apart = bool((numpy.diff(further) != 1).any())
+            loop.hands_on |= apart
+            if apart or len(loop.given) > even:
                 raise _NotEven
             found.columns += [Place("input", k, 0) for k in further.tolist()]
             stretch.left[row] = self._number_of(found)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import CodeType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from .carried import Handed
 
 RUNTIME: Final = "_chainrule"
 """The name by which rewritten functions call the runtime."""
@@ -36,15 +39,34 @@ class Site:
         self.why = why
 
 
+class LoopSite(Site):
+    """A ``for`` loop of which one iteration may be traced for all.
+
+    Args:
+        place: the file and the line.
+        why: why that can't be; "" where it may.
+        handed: the variables that its iterations hand on.
+    """
+
+    __slots__ = ("names", "read", "stores")
+
+    def __init__(self, place: str, why: str, handed: Handed) -> None:
+        super().__init__(place, "for", False, why)
+        self.names = handed.names
+        self.read = handed.read
+        self.stores = handed.stores
+
+
 class Branch(NamedTuple):
-    """What was done where the function branches.
+    """What was done where the function branches, or goes through a long loop.
 
     Attributes:
         line: the file and the line.
         kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
-            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise.
-        both: whether both sides are computed, and one picked; else it is a guard, a path each.
-        why: why it is a guard.
+            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise; "for".
+        both: whether both sides are computed, and one picked; else it is a guard, a path each. Of a
+            loop, whether one iteration is traced for all.
+        why: why it is not so.
     """
 
     line: str
@@ -67,6 +89,7 @@ class Decisions:
     Attributes:
         asked: the places that have branched by traced values, in order.
         plain: the places in functions that have run in the form that takes one side of each ``if``.
+        long: the loops that are long, with what is known of their variables.
         ends: whether the end of a loop is asked after some iterations, by what came before.
         suspended: whether all are guards for the moment.
         steady: whether the defaults of functions stay as they are during a trace.
@@ -77,6 +100,7 @@ class Decisions:
         self.rewrite = True
         self.asked: dict[Site, None] = {}
         self.plain: set[Site] = set()
+        self.long: dict[Site, Any] = {}
         self.ends: dict[Any, bool] = {}
         self.suspended = False
         self.steady = True
@@ -101,6 +125,10 @@ class Decisions:
         """Whether it is possible, as far as is known."""
         return not site.why and site not in self._guards
 
+    def is_once(self, site: Site) -> bool:
+        """Whether one iteration of a loop may be traced for all, as far as is known."""
+        return not self.suspended and self.may_be_both(site)
+
     def refuse(self, sites: Iterable[Site], why: str) -> None:
         """Make guards of branches for good."""
         for site in sites:
@@ -110,6 +138,7 @@ class Decisions:
     def refuse_all(self, why: str) -> bool:
         """Make guards of all; gives whether some were not."""
         found = [site for site in self.asked if self.are_both(site)]
+        found += [site for site in self.long if self.is_once(site)]
         self.refuse(found, why)
         return bool(found)
 
@@ -142,7 +171,12 @@ class Decisions:
             for site in self.asked
             for both in [self.are_both(site)]
         ]
-        return [*sites, *(branch for _, branch in self._elsewhere.values())]
+        loops = [
+            Branch(site.place, site.kind, once, "" if once else self._why(site))
+            for site in self.long
+            for once in [self.is_once(site)]
+        ]
+        return [*sites, *loops, *(branch for _, branch in self._elsewhere.values())]
 
     def _why(self, site: Site) -> str:
         return site.why or self._guards.get(site, "it has few paths")

@@ -109,6 +109,8 @@ class Expressions:
         for name in ("elt", "key", "value"):
             if hasattr(node, name):
                 setattr(made, name, self._expression(getattr(node, name)))
+        if self._checked and isinstance(node, ast.ListComp):
+            return self._call(node, "new", made)
         return made
 
     _of_ListComp = _of_SetComp = _of_DictComp = _of_GeneratorExp = _comprehension
@@ -117,6 +119,10 @@ class Expressions:
         if not self._checked or not isinstance(node.ctx, ast.Load):
             return node
         return self._call(node, "value", node)
+
+    def _of_List(self, node: ast.List) -> Any:
+        made = self._parts(node)
+        return self._call(node, "new", made) if self._checked else made
 
     def _of_Attribute(self, node: ast.Attribute) -> Any:
         if not self._checked or not isinstance(node.ctx, ast.Load):
@@ -133,10 +139,12 @@ class Expressions:
         return self._call(node, "attribute", whole, ast.Constant(self._mangled(node.attr)))
 
     def _of_Subscript(self, node: ast.Subscript) -> ast.expr:
-        made: ast.expr = self._parts(node)
+        made = self._parts(node)
         if not self._checked or not isinstance(node.ctx, ast.Load):
-            return made
-        return self._call(node, "value", made)
+            return made  # type: ignore[no-any-return]
+        if any(isinstance(x, (ast.Slice, ast.Starred)) for x in ast.walk(node.slice)):
+            return self._call(node, "value", made)
+        return self._call(node, "item", made.value, made.slice)
 
     def _of_Starred(self, node: ast.Starred) -> Any:
         made = self._parts(node)

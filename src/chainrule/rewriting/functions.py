@@ -35,7 +35,7 @@ class Rewritten:
         self.code = code
         self._lock = forking.lock()
         self._forms: dict[bool, CodeType | None] = {}
-        self.harmful = ""
+        self.harmful = self.harmful_in_loop = ""
         self._sites: dict[str, Site] = {}
         self._runtime = Runtime(self._sites, rewritten)
         self._constants = {RUNTIME: self._runtime, **dict(zip(TRUTHS, (False, True), strict=True))}
@@ -93,7 +93,7 @@ class Rewritten:
         tree = rewriter.function()
         if tree is None:
             return None
-        self.harmful = rewriter.harmful
+        self.harmful, self.harmful_in_loop = rewriter.harmful, rewriter.harmful_in_loop
         around = (*self.code.co_freevars, *self._constants, *rewriter.cells)
         return compiled(source, tree, self.code, around)
 
@@ -114,12 +114,13 @@ def _known(function: FunctionType) -> Rewritten:
     return found
 
 
-def rewritten(function: Any, pure: bool) -> Any:
+def rewritten(function: Any, pure: bool, in_loop: bool = False) -> Any:
     """What is called in the place of a function while it is traced.
 
     Args:
         function: what is to be called.
         pure: whether it may be in vain.
+        in_loop: whether that is because it stands for all iterations of a loop.
 
     Returns:
         The function itself where it is not the user's; None if it may have an effect and must not.
@@ -131,15 +132,16 @@ def rewritten(function: Any, pure: bool) -> Any:
         known = _known(function)
         other = known.function(function, pure)
         if pure:
-            return other if other is not None and not known.harmful else None
+            why = known.harmful_in_loop if in_loop else known.harmful
+            return other if other is not None and not why else None
         return function if other is None else other
     if kind is MethodType and type(function.__func__) is FunctionType:
-        other = rewritten(function.__func__, pure)
+        other = rewritten(function.__func__, pure, in_loop)
         return None if other is None else MethodType(other, function.__self__)
     if str(kind.__module__).startswith("chainrule."):
         return None if pure else function
     if kind is not type and type(called := _called(kind)) is FunctionType:
-        other = rewritten(called, pure)
+        other = rewritten(called, pure, in_loop)
         if other is not called:
             return None if other is None else MethodType(other, function)
     if pure:

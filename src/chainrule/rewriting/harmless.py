@@ -34,21 +34,24 @@ _WHAT: Final[dict[type[ast.AST], str]] = {
 }
 
 
-def why_not(nodes: Iterable[ast.AST], outside: frozenset[str]) -> str:
+def why_not(nodes: Iterable[ast.AST], outside: frozenset[str], appends: bool = False) -> str:
     """Why statements or expressions may not run in vain; "" if they may.
 
     Args:
         nodes: the statements.
         outside: the names that belong to others than the function.
+        appends: whether they may append to lists, of which it is seen then which these are.
     """
     for node in nodes:
-        found = _why_not(node, outside)
+        if appends and any(map(_asks_for_identity, ast.walk(node))):
+            return "it is asked whether two are the same"
+        found = _why_not(node, outside, appends)
         if found:
             return found
     return ""
 
 
-def _why_not(node: ast.AST, outside: frozenset[str]) -> str:
+def _why_not(node: ast.AST, outside: frozenset[str], appends: bool) -> str:
     if isinstance(node, ast.expr):
         return _of_expression(node, outside)
     if isinstance(node, (ast.Pass, ast.Break, ast.Continue)):
@@ -57,6 +60,9 @@ def _why_not(node: ast.AST, outside: frozenset[str]) -> str:
         return "" if node.value is None else _of_expression(node.value, outside)
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return ""
+    said = appended(node) if appends else None
+    if said is not None:
+        return why_not(said[1], outside)
     if isinstance(node, ast.Assign):
         return _of_targets(node.targets, outside) or _of_expression(node.value, outside)
     if isinstance(node, ast.AugAssign):
@@ -66,12 +72,22 @@ def _why_not(node: ast.AST, outside: frozenset[str]) -> str:
         return _of_targets([node.target], outside) or value
     if isinstance(node, ast.If):
         parts: list[ast.AST] = [node.test, *node.body, *node.orelse]
-        return why_not(parts, outside)
+        return why_not(parts, outside, appends)
     if isinstance(node, (ast.For, ast.While)):
         head = [node.iter] if isinstance(node, ast.For) else [node.test]
         targets = _of_targets([node.target], outside) if isinstance(node, ast.For) else ""
-        return targets or why_not([*head, *node.body, *node.orelse], outside)
+        return targets or why_not([*head, *node.body, *node.orelse], outside, appends)
     return _said(node)
+
+
+def _asks_for_identity(node: ast.AST) -> bool:
+    """Whether it is asked which object something is, but for what there is only one of."""
+    return isinstance(node, ast.Compare) and any(
+        isinstance(op, (ast.Is, ast.IsNot)) and not any(isinstance(y, ast.Constant) for y in pair)
+        for op, *pair in zip(
+            node.ops, [node.left, *node.comparators[:-1]], node.comparators, strict=True
+        )
+    )
 
 
 def _of_targets(targets: Iterable[ast.expr], outside: frozenset[str]) -> str:
@@ -87,6 +103,30 @@ def _of_targets(targets: Iterable[ast.expr], outside: frozenset[str]) -> str:
             elif isinstance(node, ast.Subscript):
                 return _at(node, "an element is assigned")
     return ""
+
+
+def appended(node: ast.AST) -> tuple[str, list[ast.expr]] | None:
+    """The name of a list and what a statement appends to it, if it does only that."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        call = node.value
+        if (
+            isinstance(call.func, ast.Attribute)
+            and call.func.attr == "append"
+            and isinstance(call.func.value, ast.Name)
+            and len(call.args) == 1
+            and not call.keywords
+            and not isinstance(call.args[0], ast.Starred)
+        ):
+            return call.func.value.id, call.args
+    elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
+        target, value = node.target, node.value
+        if (
+            isinstance(target, ast.Name)
+            and isinstance(value, ast.List)
+            and not any(isinstance(x, ast.Starred) for x in value.elts)
+        ):
+            return target.id, value.elts
+    return None
 
 
 def parts_of(target: ast.expr) -> list[ast.expr]:

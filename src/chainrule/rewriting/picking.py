@@ -12,6 +12,8 @@ from chainrule.node import Node
 from chainrule.picks import chosen, chosen_whole
 from chainrule.whole import LARGEST_WHOLE, WholeNode
 
+from .known import Known
+
 
 class Unbound:
     """What stands for a variable that has no value, or none that could be picked."""
@@ -27,6 +29,7 @@ def pick(condition: Any, first: Any, second: Any) -> Any:
     """The one of two values that a condition picks; UNBOUND where none could be."""
     if first is second:
         return first
+    first, second = [x.traced() if isinstance(x, Known) else x for x in (first, second)]
     kinds = type(first), type(second)
     if kinds[0] is kinds[1]:
         if kinds[0] is tuple:

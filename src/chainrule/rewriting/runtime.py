@@ -14,9 +14,12 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
 from . import values
-from .decisions import Site
+from .decisions import LoopSite, Site
 from .exits import Exit
+from .known import Known, holds_known, looked_up
+from .once import Loop, Plain
 from .picking import UNBOUND
+from .reading import THROUGH, Through, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
@@ -74,7 +77,7 @@ class Runtime:
     UNBOUND = UNBOUND
     NameError = NameError
 
-    def __init__(self, sites: dict[str, Site], rewritten: Callable[[Any, bool], Any]) -> None:
+    def __init__(self, sites: dict[str, Site], rewritten: Callable[..., Any]) -> None:
         self._sites = sites
         self._rewritten = rewritten
 
@@ -116,6 +119,8 @@ class Runtime:
     def shown(self, x: Any) -> Any:
         """What a text tells."""
         found = current()
+        if found is not None and found.loops:
+            found.refuse_here("a text is made")
         return found.asks(lambda x: x, x) if found is not None and found.picks else x
 
     # What may be in vain
@@ -123,9 +128,45 @@ class Runtime:
     def value(self, x: Any) -> Any:
         """A variable."""
         found = _uncertain()
-        if found is not None and not values.is_value(x):
-            found.refuse_here(f"{type(x).__name__} is used")
+        if found is not None:
+            if not values.is_value(x):
+                found.refuse_here(f"{type(x).__name__} is used")
+            for loop in found.loops:
+                loop.check_read(x)
         return x
+
+    def item(self, owner: Any, key: Any) -> Any:
+        """An element."""
+        found = _uncertain()
+        if found is not None and found.loops and holds_known(key):
+            return self.value(looked_up(owner, key))
+        return self.value(owner[key])
+
+    def new(self, x: Any) -> Any:
+        """A list or its like that has just been made."""
+        found = _uncertain()
+        if found is not None and found.loops:
+            found.loops[-1].fresh[id(x)] = x
+        return x
+
+    def append(self, owner: Any, x: Any) -> None:
+        """Append to what is a list, mostly."""
+        found = _uncertain()
+        if found is None:
+            owner.append(x)
+        else:
+            found.append(owner, x)
+
+    def extended(self, owner: Any, new: list[Any]) -> Any:
+        """What ``+=`` with a list gives."""
+        found = _uncertain()
+        if found is None or type(owner) is not list:
+            owner = self.changing(self.value(owner))
+            owner += new
+            return owner
+        for x in new:
+            found.append(owner, x)
+        return owner
 
     def made(self, x: Any) -> Any:
         """What a call gives: an iterator over values, just made, has no effect either."""
@@ -152,6 +193,10 @@ class Runtime:
         """An attribute."""
         found = _uncertain()
         if found is not None:
+            for loop in found.loops:
+                loop.check_read(x)
+            if isinstance(x, Known):
+                found.refuse_here("an attribute of its index is read")
             reads = values.read_by(x, name)
             if isinstance(reads, property):
                 return self.call(reads.fget)(x)
@@ -173,6 +218,24 @@ class Runtime:
             owner[index] = value
         else:
             found.store(owner, index, value)
+
+    # Loops
+
+    def loop(self, site: str, source: Any, variables: Any, lists: Any) -> Plain | Loop:
+        """What runs of a loop."""
+        found = current()
+        if found is None:
+            return Plain(plainly(source))
+        place = self._sites[site]
+        assert isinstance(place, LoopSite)
+        return found.loop(place, source, variables, lists)
+
+    def through(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a loop goes through by a call, made where it is known how."""
+        if any(function is x for x in THROUGH) and current() is not None:
+            return Through(function, args, options)
+        plain = map(plainly, args)
+        return self.call(function)(*plain, **options)
 
     # Loops that may be left
 
@@ -217,7 +280,9 @@ class Runtime:
         if found.uncertain:
             if values.is_pure(target):
                 return functools.partial(found.pure, target)
-            made = self._rewritten(target, True)
+            if target is functools.reduce:
+                return self.reduced
+            made = self._rewritten(target, True, found.sides[-1:] == found.loops[-1:])
             if made is None:
                 name = getattr(target, "__name__", type(target).__name__)
                 found.refuse_here(f"{name} may have an effect")
@@ -233,6 +298,10 @@ class Runtime:
             found.note_called(self, known, other, (function, made))
         return made
 
+    def reduced(self, function: Any, values: Any, *first: Any) -> Any:
+        """What ``reduce`` gives where it may be in vain."""
+        return functools.reduce(self.call(function), self.value(values), *first)
+
 
 def _uncertain() -> Speculation | None:
     recorder: Any = PROGRESS.recorder
@@ -244,6 +313,8 @@ def _uncertain() -> Speculation | None:
 
 def _traced(x: Any) -> tuple[Speculation | None, Any]:
     """What a node says as a truth value, and the trace; None for the latter where there is none."""
+    if type(x) is Known and len(set(map(bool, x.values))) > 1:
+        x = x.truth()
     if isinstance(x, Node) and not isinstance(x, InvertedNode):
         found = current()
         if found is not None:

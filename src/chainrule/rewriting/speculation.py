@@ -18,12 +18,17 @@ from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
 from chainrule.jit.indices import IndexNode
+from chainrule.jit.loops import LEAST
 from chainrule.node import Node
+from chainrule.passes.stretches import UNKNOWN
 from chainrule.tracing import PROGRESS
 
-from .decisions import FEW, Changed, Decisions, Refused, Site
+from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
+from .known import Known, applied, holds_known
+from .once import Loop, Plain
 from .picking import UNBOUND, pick
+from .reading import is_read, plainly
 from .values import MAKING, is_value, why_not_of
 
 if TYPE_CHECKING:
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
+
+_IN_LISTS: Final = (enumerate, len, list, reversed, sum, tuple, zip)
+"""What does with plain numbers in lists what operators do."""
 
 
 class One:
@@ -216,7 +224,10 @@ class Speculation:
         decisions: what is done at each place.
 
     Attributes:
-        sides: the branches that are open, the outermost first.
+        recorder: of the trace.
+        sides: the branches that are open, and loops of which one iteration is traced, the outermost
+            first.
+        loops: these loops alone.
         exits: the ends of functions, loops and iterations that run, the outermost first.
         partial: whether some lanes have left one of these before others.
         failed: whether the trace has been given up.
@@ -229,11 +240,13 @@ class Speculation:
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
-        self._recorder = recorder
+        self.recorder = recorder
         self._decisions = decisions
         self._counts: dict[Site, int] = {}
         self._often: list[Site] = []  # those asked twice, until both of their sides are wanted
-        self.sides: list[Both] = []
+        self.sides: list[Any] = []
+        self.loops: list[Loop] = []
+        self._ended: list[tuple[Site, int, int]] = []  # loops, and the nodes that came of them
         self.exits: list[Exit] = []
         self.partial = False
         self.failed = False
@@ -244,6 +257,7 @@ class Speculation:
         self.cells: dict[Any, dict[str, CellType]] = {}
         self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None
+        self._began = Node(0.0)._serial
         self._ends = 0
         self._asking = False
         self._at_site = False
@@ -291,7 +305,7 @@ class Speculation:
         others = self.sides or any(
             not isinstance(x.left, bool) for x in self.exits if x is not exit_
         )
-        recorder = self._recorder
+        recorder = self.recorder
         if bounded:
             if others:
                 return left
@@ -324,7 +338,7 @@ class Speculation:
                 raise Changed
         if both:
             condition.asked = True
-            decided = self._recorder.decided(condition)
+            decided = self.recorder.decided(condition)
             if decided is not None:
                 return THEN if decided else OTHERWISE
             if sum(x.site is site for x in self.sides) > 1:
@@ -337,12 +351,12 @@ class Speculation:
         """The outcome of a traced condition, by a guard."""
         decisions = self._decisions
         decisions.asked[site] = None
-        guards = self._recorder.recorded.guards
+        guards = self.recorder.recorded.guards
         before = len(guards)
         condition.asked = True
         self._at_site = True
         try:
-            outcome = self._recorder.guard(condition, condition._number != 0.0)
+            outcome = self.recorder.guard(condition, condition._number != 0.0)
         finally:
             self._at_site = False
         if len(guards) > before:
@@ -386,6 +400,13 @@ class Speculation:
 
     def pure(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a function gives that has no effect of its own: its arguments must have none."""
+        given = (*args, *options.values())
+        if self.loops and any(isinstance(x, Known) for x in given):
+            if not any(isinstance(x, Node) for x in given):
+                return applied(function, args, options)
+            args = tuple([x.node() if isinstance(x, Known) else x for x in args])
+        elif self.loops and function not in _IN_LISTS and any(map(holds_known, given)):
+            self.refuse_here("a list holds its index")
         why = why_not_of(function, args, options)
         if why:
             self.refuse_here(why)
@@ -407,6 +428,8 @@ class Speculation:
 
     def asks(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a function gives that asks for kinds or texts: of plain numbers by the branch."""
+        if self.loops and any(isinstance(x, Node) for x in args):
+            self.refuse_here("the kind of a number is asked for")
         waiting: list[tuple[Any, bool]] = [(x, False) for x in (*args, *options.values())]
         seen: set[int] = set()
         for x, whole in waiting:  # whether it is part of a whole number
@@ -421,7 +444,7 @@ class Speculation:
                 waiting += [(y, False) for y in x]
         return function(*args, **options)
 
-    def check_innermost(self, side: Both) -> None:
+    def check_innermost(self, side: Both | Loop) -> None:
         """See that a branch is the one that was opened last: none was left by an exception."""
         if not self.sides or self.sides[-1] is not side:
             self.refuse([x.site for x in (*self.sides, side)], "an exception is raised")
@@ -429,6 +452,8 @@ class Speculation:
     def fail(self, error: Exception) -> bool:
         """Give up this trace because of an exception; gives whether that may be of its branches."""
         self.give_up()
+        if self.refuse_loops("an exception is raised"):
+            return True
         if self.sides:
             self._decisions.refuse([self.sides[-1].site], "an exception is raised")
         elif self.dropped and isinstance(error, NameError):
@@ -488,7 +513,8 @@ class Speculation:
         Raises:
             Refused: always.
         """
-        self._decisions.refuse(sites, why)
+        if not self.loops or not self.refuse_loops(why):
+            self._decisions.refuse(sites, why)
         self.give_up()
         raise Refused
 
@@ -503,6 +529,120 @@ class Speculation:
         if self.partial or not _takes(owner, index):
             self.refuse_here("an element is assigned")
         self.sides[-1].store(owner, index, value)
+
+    # Loops
+
+    def loop(
+        self, site: LoopSite, source: Any, values: Sequence[Any], lists: Sequence[Any]
+    ) -> Plain | Loop:
+        """What runs of a loop.
+
+        Args:
+            site: the place.
+            source: what it goes through.
+            values: what its variables stand for.
+            lists: the lists to which it appends.
+        """
+        try:
+            long = is_read(source) and len(source) >= LEAST
+        except TypeError:
+            long = False
+        if (
+            not long
+            or not self.recorder.loops
+            or not self._decisions.is_once(site)
+            or self.partial
+            or (self.sides and self.sides[-1] not in self.loops)
+        ):
+            return Plain(plainly(source))
+        return Loop(self, site, source, values, lists)
+
+    @property
+    def asked(self) -> tuple[int, int]:
+        """How many guards have been asked, and values shown."""
+        return len(self.recorder.recorded.guards), self.recorder.printed
+
+    def learned(self, site: Site) -> Any:
+        """What is known of the variables of a long loop; None for another one."""
+        return self._decisions.long.get(site)
+
+    def learn(self, site: Site, found: Any) -> None:
+        """Note that a loop is long, and what is known of its variables."""
+        self._decisions.long[site] = found
+
+    def leave_plain(self, site: Site, why: str) -> None:
+        """Note why all iterations of a long loop are recorded."""
+        self._decisions.long[site] = None
+        self._decisions.refuse([site], why)
+
+    def begin_anew(self, site: Site, found: Any, size: int) -> None:
+        """Give up this trace for one with a long loop traced once, if that does not cost more.
+
+        Args:
+            site: the loop.
+            found: what is known of its variables.
+            size: how many operations it has.
+        """
+        if Node(0.0)._serial - self._began > max(LONG, 2 * size):
+            return
+        self.learn(site, found)
+        self.failed = True
+        raise Changed
+
+    def open(self, loop: Loop) -> None:
+        """Begin the iteration of a loop that stands for all."""
+        self.used = True
+        self.sides.append(loop)
+        self.loops.append(loop)
+
+    def close(self, loop: Loop, first: int) -> None:
+        """End it.
+
+        Args:
+            loop: the loop.
+            first: the number of a node from which on nodes stand for what comes of it.
+        """
+        self.sides.pop()
+        self.loops.pop()
+        self._ended.append((loop.site, first, Node(0.0)._serial))
+
+    def append(self, owner: Any, x: Any) -> None:
+        """Append to a list."""
+        if not self.uncertain:
+            owner.append(x)
+        elif type(owner) is not list or self.partial or self.sides[-1] not in self.loops:
+            self.refuse_here("a list is changed")
+        else:
+            self.sides[-1].append(owner, x)
+
+    def refuse_loops(self, why: str) -> bool:
+        """Record all iterations of the innermost loop that is open, else of all; gives whether."""
+        if self.loops:
+            found: list[Site] = [self.loops[-1].site]
+        else:
+            found = [site for site, _, _ in self._ended]
+        self._decisions.refuse(found, why)
+        return bool(found)
+
+    def check_known(self, x: Node) -> None:
+        """See that a value that a guard asks for is not that of a loop in the user's function."""
+        found = self._loops_of([x])
+        if found:
+            self.refuse(found, "a comparison asks for what it computes")
+
+    def _loops_of(self, values: Sequence[Any]) -> list[Site]:
+        """The loops on whose results values hang."""
+        seen: set[int] = set()
+        found: list[Site] = []
+        waiting = [x for x in values if isinstance(x, Node)]
+        for x in waiting:
+            if id(x) in seen:
+                continue
+            seen.add(id(x))
+            if x._operation is UNKNOWN:
+                found += [site for site, a, b in self._ended if a < x._serial < b]
+            waiting += [y for y in x.operands if isinstance(y, Node)]
+        return found
 
     def long(self, site: Site) -> None:
         """Let a branch with long sides be a guard, as long as it is not asked often."""

@@ -7,9 +7,12 @@ import copy
 from types import CodeType
 from typing import Any, Final, NamedTuple
 
-from .decisions import RUNTIME, Site
+from chainrule.annotations import line_text
+
+from .carried import handed, why_not_once
+from .decisions import RUNTIME, LoopSite, Site
 from .expressions import Expressions, named, placed
-from .harmless import EXITS, SCOPES, assigned, exits, own, parts_of, stored, why_not
+from .harmless import EXITS, SCOPES, appended, assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
 
@@ -28,18 +31,20 @@ class Rewriter(Expressions):
 
     Attributes:
         harmful: why a call of it must not be in vain; "" where it may be.
+        harmful_in_loop: why it must not stand for all iterations of a loop.
     """
 
     def __init__(self, source: Source, code: CodeType, whole: bool, sites: dict[str, Site]) -> None:
         super().__init__(source, code, whole, sites)
         self._whole = whole
-        self.harmful = ""
+        self.harmful = self.harmful_in_loop = ""
         tree = source.tree
         self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
         self._statements = tree.body if isinstance(tree, ast.FunctionDef) else []
         self._leaving = Leaving(self._statements, self._outside)
         self._frame = ""  # the names of exits: of the function, of loops and their iterations
         self._loops: list[_Exits] = []
+        self._around: list[str] = []  # loops of which one iteration may be traced; "" for others
 
     def function(self) -> Any:
         """The tree; None where the function stays as it is."""
@@ -52,6 +57,7 @@ class Rewriter(Expressions):
         if any(isinstance(node, _UNUSUAL) for node in own(body)):
             return None
         self.harmful = why_not(body, self._outside)
+        self.harmful_in_loop = why_not(body, self._outside, appends=True)
         if isinstance(tree, ast.Lambda):
             tree.body = self._expression(tree.body)
         else:
@@ -88,6 +94,9 @@ class Rewriter(Expressions):
             return [node]
         if isinstance(node, ast.If):
             return self._if(node)
+        said = appended(node) if self._checked else None
+        if said is not None:
+            return self._appended(node, *said)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
             name = node.target.id
             return self._changed(node, name, self._call(node, "value", named(name)))
@@ -96,8 +105,13 @@ class Rewriter(Expressions):
             elements = stored(targets[0])
             if len(targets) == 1 and elements and len(elements) == len(parts_of(targets[0])):
                 return self._stores(node, elements)
+        if isinstance(node, ast.For) and not why_not_once(node, self._outside, self._frame != ""):
+            return self._once(node)
         if isinstance(node, (ast.For, ast.While)):
-            return self._loop(node)
+            self._around.append("")
+            found = self._loop(node)
+            self._around.pop()
+            return found
         if self._frame and isinstance(node, EXITS):
             return self._exit(node)
         made: Any = copy.copy(node)
@@ -110,6 +124,9 @@ class Rewriter(Expressions):
                 setattr(made, name, self._list(value))
         if isinstance(made, ast.With):
             return self._with(made)
+        if isinstance(node, EXITS) and self._checked:
+            left = self._around if isinstance(node, ast.Return) else self._around[-1:]
+            return [*[self._do_of(node, loop, "exit") for loop in left if loop], made]
         if isinstance(made, ast.Try):
             if exits(made.finalbody):  # an exception ends there
                 made.finalbody.insert(0, self._do(node, "caught"))
@@ -213,6 +230,91 @@ class Rewriter(Expressions):
             found += self._settled(node, ends.loop, ends.kept) if broken else []
             found.append(self._do_of(node, ends.loop, "end"))
         return found
+
+    def _once(self, node: ast.For) -> list[ast.stmt]:
+        """A loop of which one iteration may be traced for all."""
+        known = handed(node, self._source.tree)
+        place = line_text(self._code, node.lineno)
+        name = f"for {place}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
+        self._sites.setdefault(name, LoopSite(place, "", known))
+        source = self._through(node.iter)
+        before, values = self._values(node, known.names)
+        more, lists = self._values(node, known.lists)
+        loop = self._new()
+        site = ast.copy_location(ast.Constant(name), node)
+        begun = self._call(node, "loop", site, source, values, lists)
+        made = copy.copy(node)
+        made.iter = placed(ast.Attribute(named(loop), "items", ast.Load()), node)
+        outer = set(self._bound)
+        self._bound.update(assigned([node.target]))
+        bound = set(self._bound)
+        plain = [] if self._checked else self._block(node.body)
+        last = self._measured(node, loop, known.names)
+        self._bound = bound
+        checked, whole = self._checked, self._whole
+        self._checked = self._whole = True
+        self._around.append(loop)
+        body = self._block(node.body)
+        self._around.pop()
+        self._checked, self._whole = checked, whole
+        read = [x for x in known.names if x in known.read]
+        begins = self._tuple_of(node, read, ast.Attribute(named(loop), "carried", ast.Load()))
+        again, values = self._values(node, known.names)
+        left = self._new()
+        ends = [*again, self._assign(node, left, self._call_of(node, loop, "leave", *values.elts))]
+        if known.target:
+            value = ast.Attribute(named(loop), "last", ast.Load())
+            ends.append(placed(ast.Assign([node.target], value), node))
+        ends += self._tuple_of(node, known.names, named(left))
+        if checked:
+            made.body = [
+                self._when(node, loop, "once", begins),
+                *body,
+                placed(ast.If(ast.Attribute(named(loop), "once", ast.Load()), ends, last), node),
+            ]
+        else:
+            test = ast.Attribute(named(loop), "once", ast.Load())
+            made.body = [placed(ast.If(test, [*begins, *body, *ends], [*plain, *last]), node)]
+        self._bound = outer & self._bound
+        return [*before, *more, self._assign(node, loop, begun), made]
+
+    def _measured(self, node: ast.For, loop: str, names: list[str]) -> list[ast.stmt]:
+        """The end of an iteration of a plain loop."""
+        before, values = self._values(node, names)
+        measured = placed(ast.Expr(self._call_of(node, loop, "measure", *values.elts)), node)
+        return [self._when(node, loop, "first", [*before, measured])]
+
+    def _tuple_of(self, node: ast.AST, names: list[str], value: ast.expr) -> list[ast.stmt]:
+        """Statements that give several variables their values."""
+        if not names:
+            return []
+        gives = placed(ast.Assign([self._tuple(names, ast.Store())], value), node)
+        return [gives, *[placed(x, node) for x in self._unbound(node, names)]]
+
+    def _through(self, node: ast.expr) -> ast.expr:
+        """What a loop goes through."""
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("enumerate", "reversed", "zip")
+            and not any(isinstance(x, ast.Starred) for x in node.args)
+            and all(x.arg for x in node.keywords)
+        ):
+            made = copy.copy(node)
+            made.args = [self._through(x) for x in node.args]
+            made.keywords = [self._part(x) for x in node.keywords]
+            made.func = self._attribute(node, "through")
+            made.args.insert(0, node.func)
+            return made
+        return self._expression(node)
+
+    def _appended(self, node: ast.stmt, name: str, values: list[ast.expr]) -> list[ast.stmt]:
+        """A list to which something is appended."""
+        made = [self._expression(x) for x in values]
+        if isinstance(node, ast.Expr):
+            return [self._do(node, "append", named(name), *made)]
+        new = placed(ast.List(made, ast.Load()), node)
+        return [self._assign(node, name, self._call(node, "extended", named(name), new))]
 
     def _kept(self, node: ast.For | ast.While, names: list[str]) -> list[str]:
         """The variables of a loop that may be used after it."""
@@ -319,6 +421,8 @@ class Rewriter(Expressions):
         test = self._expression(node.test)
         why = self._leaving.why.get(id(node), "")
         site = self._site(node, "if", False, why)
+        if self._checked and not self._frame and exits([*node.body, *node.orelse]):
+            why = "an iteration may be left"
         if not why and self._whole:
             names = assigned([*node.body, *node.orelse])
             return self._both(node, site, test, node.body, node.orelse, names)

@@ -12,6 +12,8 @@ from chainrule import math, picks, sorting
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
 
+from .known import Known
+
 _PACKAGE: Final = __name__.partition(".")[0] + "."
 _FUNCTIONS: Final = (FunctionType, BuiltinFunctionType, type, numpy.ufunc)
 _VALUES: Final = frozenset(
@@ -88,7 +90,7 @@ def is_value(x: Any) -> bool:
         return kind in _VALUES or kind.__module__.startswith(_PACKAGE)
     if issubclass(kind, numpy.ndarray):
         return kind.__module__.startswith((_PACKAGE, "numpy"))
-    return isinstance(x, (*_FUNCTIONS, MethodType))
+    return isinstance(x, (*_FUNCTIONS, MethodType, Known)) or id(x) in _PURE
 
 
 def is_pure(function: Any) -> bool:
@@ -171,4 +173,4 @@ def may_go_on(x: Any) -> bool:
 
 def may_change(x: Any) -> bool:
     """Whether ``+=`` may change the value itself."""
-    return not isinstance(x, (float, int, str, bytes, tuple, Node, ConditionNode))
+    return not isinstance(x, (float, int, str, bytes, tuple, Node, ConditionNode, Known))

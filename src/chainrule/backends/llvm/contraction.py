@@ -29,9 +29,9 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import Path, bounds, paths
 
+from .first_terms import Zero
 from .independence import are_independent, stride_of
 from .layout import SLOT
-from .writer import Zero
 
 LEAST: Final = 1 << 17
 """Bytes of all arrays below which they are in the cache anyway."""

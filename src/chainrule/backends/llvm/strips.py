@@ -44,12 +44,11 @@ from chainrule.program.form import (
     Table,
     statements,
 )
-from chainrule.program.nests import Path
+from chainrule.program.nests import Path, bounds
 
+from .first_terms import Zero
 from .independence import are_independent, stride_of
 from .maps import Sum, sum_of
-from .uniform import bounds
-from .writer import Zero
 
 STRIP: Final = 8
 """Iterations side by side, on all machines."""
@@ -145,8 +144,8 @@ class _Strips:
         self.outer = Loop(Index(strips))
         self.inner = Loop(self.at(self.trips))
         self.inner.side_by_side = True
-        for x in (self.outer, self.inner):
-            x.name, x.note = loop.name, loop.note
+        for part in (self.outer, self.inner):
+            part.name, part.note = loop.name, loop.note
 
     @staticmethod
     def of(loop: Loop) -> _Strips | None:

@@ -1,0 +1,203 @@
+"""Which loops may be traced once, by the syntax tree, and what their iterations hand on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from .harmless import EXITS, SCOPES, appended, assigned, exits, own, why_not
+
+_AT_ONCE: Final = frozenset(
+    ["all", "any", "dict", "list", "max", "min", "set", "sorted", "sum", "tuple"]
+)
+"""What goes through a generator where it is called."""
+
+
+class Handed(NamedTuple):
+    """The variables of a loop that count beyond one of its iterations.
+
+    Attributes:
+        names: all of these that it assigns.
+        read: those of them whose value from before is read in an iteration.
+        lists: what iterations append to, and do nothing else with.
+        target: whether what the loop assigns by itself is read after it.
+        stores: whether elements are assigned.
+    """
+
+    names: list[str]
+    read: frozenset[str]
+    lists: list[str]
+    target: bool
+    stores: bool
+
+
+def why_not_once(node: ast.For, outside: frozenset[str], lanes: bool) -> str:
+    """Why a loop can't be traced once, by its syntax; "" if it may be.
+
+    Args:
+        node: the loop.
+        outside: the names that belong to others than the function.
+        lanes: whether some lanes may leave a loop before others.
+    """
+    if node.orelse:
+        return "it has an else"
+    if any(isinstance(x, (ast.Subscript, ast.Attribute)) for x in ast.walk(node.target)):
+        return "it assigns elements by itself"
+    if lanes and any(isinstance(x, EXITS) for x in own(node.body)):
+        return "an iteration may be left"
+    head = ast.copy_location(ast.For(node.target, ast.Constant(0), [], []), node)
+    return why_not([head, *node.body], outside, appends=True)
+
+
+def handed(node: ast.For, function: Any) -> Handed:
+    """What the iterations of a loop in a function hand on."""
+    lists = _lists(node.body)
+    reads = _Reads(set(assigned([node.target])))
+    reads.statements(node.body)
+    inside = assigned(node.body)
+    later = _read_later(function)
+    read = reads.found | later | (set(inside) - reads.bound)  # or it may stay what it was
+    after = later | _read_after(node, function)
+    kept = [x for x in inside if x not in lists and (x in reads.found or x in after)]
+    stores = any(
+        isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store) for x in ast.walk(node)
+    )
+    return Handed(
+        kept,
+        frozenset(kept) & read,
+        sorted(lists),
+        not after.isdisjoint(set(assigned([node.target])) - set(inside)),
+        stores,
+    )
+
+
+def _lists(body: list[ast.stmt]) -> frozenset[str]:
+    """The names that are only appended to."""
+    found: set[str] = set()
+    others: set[str] = set()
+    waiting: list[ast.AST] = [*body]
+    for node in waiting:
+        said = appended(node)
+        if said is not None:
+            found.add(said[0])
+            waiting += said[1]
+        elif isinstance(node, ast.Name):
+            others.add(node.id)
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return frozenset(found - others)
+
+
+def _read_after(loop: ast.For, function: Any) -> set[str]:
+    """The names that may be read after a loop before they are assigned."""
+    reads = _Reads(set())
+    if not _follow(loop, function.body, reads):
+        reads.found |= {x.id for x in ast.walk(function) if isinstance(x, ast.Name)}
+    return reads.found
+
+
+def _read_later(function: Any) -> set[str]:
+    """The names that are read where it may be at another time than it stands."""
+    found: set[str] = set()
+    nodes = [*ast.walk(function)]
+    for node in nodes:
+        if node is not function and _runs_later(node, nodes):
+            found |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+    return found
+
+
+def _runs_later(node: ast.AST, others: Iterable[ast.AST]) -> bool:
+    """Whether a part of a function may run later than where it stands."""
+    if not isinstance(node, ast.GeneratorExp):
+        return isinstance(node, SCOPES)
+    return not any(
+        isinstance(x, ast.Call)
+        and isinstance(x.func, ast.Name)
+        and x.func.id in _AT_ONCE
+        and x.args[:1] == [node]
+        for x in others
+    )
+
+
+def _follow(loop: ast.For, block: list[ast.stmt], reads: _Reads) -> bool:
+    """Note what is read after a loop in a block; gives whether it is there, and all is noted."""
+    for i, node in enumerate(block):
+        if node is not loop:
+            parts = [x for x in (getattr(node, name, []) for name in ("body", "orelse")) if x]
+            within = [_follow(loop, part, reads) for part in parts]
+            if isinstance(node, (*SCOPES, ast.Try, ast.With)) or True not in within:
+                continue
+            if isinstance(node, (ast.For, ast.While)):
+                bound = set(reads.bound)
+                reads.statements([node])  # its next iteration
+                reads.bound = bound
+        bound = set(reads.bound)
+        reads.statements(block[i + 1 :])
+        if exits(block[i + 1 :]):
+            reads.bound = bound
+        return True
+    return False
+
+
+class _Reads:
+    """Which names may be read before they are assigned.
+
+    Args:
+        bound: those that are assigned.
+
+    Attributes:
+        bound: those that have been assigned for certain.
+        found: the others that are read.
+    """
+
+    def __init__(self, bound: set[str]) -> None:
+        self.bound = bound
+        self.found: set[str] = set()
+
+    def statements(self, nodes: Iterable[ast.stmt]) -> None:
+        """Go through statements."""
+        for node in nodes:
+            self._statement(node)
+
+    def _statement(self, node: ast.stmt) -> None:
+        if isinstance(node, ast.If):
+            self._read(node.test)
+            before = set(self.bound)
+            self.statements(node.body)
+            after, self.bound = self.bound, before
+            self.statements(node.orelse)
+            self.bound &= after
+            return
+        if isinstance(node, (ast.For, ast.While)):
+            self._read(node.iter if isinstance(node, ast.For) else node.test)
+            before = set(self.bound)
+            if isinstance(node, ast.For):
+                self._assign([node.target])
+            self.statements(node.body)
+            self.bound = set(before)
+            self.statements(node.orelse)
+            self.bound = before
+            return
+        if isinstance(node, ast.AugAssign):
+            if isinstance(node.target, ast.Name) and node.target.id not in self.bound:
+                self.found.add(node.target.id)
+            self._read(node.target)
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            if node.value is not None:
+                self._read(node.value)
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                self._read(target)
+            if node.value is not None:
+                self._assign(targets)
+            return
+        self._read(node)
+
+    def _read(self, root: ast.AST) -> None:
+        for node in ast.walk(root):
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+                self.found |= {node.id} - self.bound
+
+    def _assign(self, targets: Iterable[ast.AST]) -> None:
+        self.bound.update(assigned(targets))

@@ -1,0 +1,471 @@
+"""Loops of which one iteration is traced, for all.
+
+The first iteration of a loop runs as it stands, and shows how long the loop is. A long one begins
+anew: its body runs once, on nodes that stand for the variables and rows of any iteration, as the
+side of a branch does that may be in vain. Where that can't be, the loop is a plain one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+
+import numpy
+
+from chainrule import rules
+from chainrule.carries import leaves_of
+from chainrule.jit.loops import Iteration, like
+from chainrule.node import Node
+from chainrule.tracing import PROGRESS
+from chainrule.whole import WholeNode
+
+from .decisions import LoopSite
+from .known import Known
+from .picking import UNBOUND
+from .reading import parts_of, plainly, row
+
+if TYPE_CHECKING:
+    from .speculation import Speculation
+
+LIMIT: Final = 10_000
+"""Operations of all iterations up to which a loop is a plain one."""
+
+_FIXED: Final = (int, float, bool, str, bytes, type(None))
+"""Kinds of values that never change."""
+_DIVIDE: Final = (rules.divide, rules.floor_divide, rules.mod)
+_LARGE: Final = 1.7e308
+_HIDES: Final = "a pattern of derivatives is asked for"
+
+
+class Plain:
+    """A loop whose iterations are all recorded.
+
+    Args:
+        items: what it goes through.
+    """
+
+    __slots__ = ("items",)
+    once = first = False
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def exit(self) -> None:
+        """Leave it, or one of its iterations."""
+
+
+class Learned(NamedTuple):
+    """What the first iteration of a loop has shown of its variables.
+
+    Attributes:
+        numeric: which leaves of what it reads of them become nodes.
+        kept: how many nodes there are in those that are only used afterwards.
+    """
+
+    numeric: frozenset[int]
+    kept: int
+
+
+class Loop:
+    """A loop of which one iteration may be traced.
+
+    Args:
+        speculation: of the trace.
+        site: the place.
+        source: what it goes through.
+        values: what its variables stand for before it.
+        lists: the lists to which it appends.
+
+    Attributes:
+        items: what runs: all iterations, or one for them.
+        once: whether it is one.
+        first: whether the first iteration runs, plainly.
+        carried: what stands for the variables that an iteration reads.
+        last: what the loop's own variable is in the end.
+    """
+
+    stores = False
+
+    def __init__(
+        self,
+        speculation: Speculation,
+        site: LoopSite,
+        source: Any,
+        values: Sequence[Any],
+        lists: Sequence[Any],
+    ) -> None:
+        self.site = site
+        self._speculation = speculation
+        self._source = source
+        self.trips = len(source)
+        self._before = values
+        self._lists = lists
+        self._lengths = [len(x) if type(x) is list else 0 for x in lists]
+        self.once, self.first = False, True
+        self.carried: tuple[Any, ...] = ()
+        self._known = speculation.learned(site)
+        if self._known is not None and self._hides():
+            self.refuse(_HIDES)
+        if self._known is None:
+            self._asked = speculation.asked
+            self._since = Node(0.0)
+        else:
+            self._begin(self._known)
+
+    @property
+    def items(self) -> Iterator[Any]:
+        """What runs."""
+        if not self.once:
+            for x in plainly(self._source):
+                yield x
+                if self.once:
+                    break
+        if self.once:
+            yield self._row
+
+    @property
+    def last(self) -> Any:
+        """What the loop's own variable is in the end."""
+        for x in plainly(self._source):
+            last = x
+        return last
+
+    # The first iteration
+
+    def measure(self, *values: Any) -> None:
+        """End the first iteration: decide whether one is to be traced."""
+        self.first = False
+        count = Node(0.0)._serial - self._since._serial - 1
+        size = count * self.trips
+        if size <= LIMIT or not count:
+            return
+        speculation = self._speculation
+        found = _HIDES if self._hides() else self._learn(values)
+        if isinstance(found, str):
+            speculation.leave_plain(self.site, found)
+            return
+        if self.site.stores or speculation.asked != self._asked:
+            speculation.begin_anew(self.site, found, size)
+            return
+        for x, length in zip(self._lists, self._lengths, strict=True):
+            if type(x) is list:
+                del x[length:]
+        speculation.learn(self.site, found)
+        self._begin(found)
+
+    def _hides(self) -> bool:
+        """Whether what hangs on what is not known of a loop, and is asked for."""
+        leaves = leaves_of(self._of(self._before, read=True))[0]
+        return PROGRESS.structural > 0 and any(_kind(x, plain=True) is not None for x in leaves)
+
+    def _learn(self, values: Sequence[Any]) -> Learned | str:
+        """What the first iteration shows; a text if it shows that all must be recorded."""
+        before, structure = leaves_of(self._of(self._before, read=True))
+        after, other = leaves_of(self._of(values, read=True))
+        if any(x is UNBOUND for x in before):
+            return "a variable that it reads has no value at first"
+        if structure != other:
+            return "a variable changes its structure"
+        if not all(_are_rows(x) for x in self._of(self._before, read=True)):
+            return "a variable holds numbers in something else than lists, tuples and arrays"
+        numeric = set()
+        for i, (x, y) in enumerate(zip(before, after, strict=True)):
+            if _kind(x) is None and _same(x, y):
+                continue
+            if _kind(y) is None or _kind(y) != _kind(x, plain=True):
+                return "a variable changes that is no number with fractions, or a plain one"
+            numeric.add(i)
+        kept = leaves_of(self._of(values, read=False))[0]
+        return Learned(frozenset(numeric), sum(map(_size, kept)))
+
+    def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
+        """The values of the variables that an iteration reads, or of the others."""
+        site = self.site
+        return tuple(
+            [x for x, name in zip(values, site.names, strict=True) if (name in site.read) is read]
+        )
+
+    # The iteration for all
+
+    def _begin(self, known: Learned) -> None:
+        speculation = self._speculation
+        self.once, self.first = True, False
+        self._known = known
+        leaves, self._structure = leaves_of(self._of(self._before, read=True))
+        self._leaves = leaves
+        self._numeric = sorted(known.numeric)
+        initial: list[Any] = []
+        for i in self._numeric:
+            if i >= len(leaves) or _kind(leaves[i], plain=True) is None:
+                speculation.leave_plain(self.site, "a variable is of several kinds")
+                speculation.refuse([self.site], "a variable is of several kinds")
+            initial += _numbers(leaves[i])
+        self.fresh: dict[int, Any] = {}
+        self._seen: dict[int, Any] = {}  # what does not hold the lists to which it appends
+        self.left: dict[int, tuple[Any, list[Any]]] = {}
+        self.began = Node(0.0)._serial
+        speculation.open(self)
+        self._iteration = Iteration(
+            speculation.recorder, self.trips, [*initial, *[0.0] * known.kept]
+        )
+        nodes = self._iteration.carries
+        self.carried = self._with(leaves, self._structure, nodes)
+        first = zip(nodes, initial, strict=False)
+        self._first = {id(x) for x, y in first if not isinstance(y, Node)}
+        for x in parts_of(self._source):
+            self.check_read(x)
+        self._row = row(self._source, self)
+        for x in parts_of_row(self._row):
+            x.node()  # for loops in it, which begin after it
+
+    def column(self, values: Any) -> Node:
+        """What stands for one of some numbers or nodes, the one of the iteration's place."""
+        if self._speculation.loops[-1] is not self:
+            self.refuse_here("its index is used in a loop in it")
+        if values.dtype == object and not self._iteration.reads(values):
+            self.refuse_here("what it has made itself is looked up by its index")
+        return self._iteration.column(values)
+
+    def refuse_here(self, why: str) -> NoReturn:
+        """Give up the innermost loop."""
+        self._speculation.refuse([self.site], why)
+
+    def _with(self, leaves: list[Any], structure: Any, nodes: Sequence[Any]) -> Any:
+        """Variables like some, with nodes for their numbers."""
+        new = list(leaves)
+        start = 0
+        for i in self._numeric:
+            size = leaves[i].size if isinstance(leaves[i], numpy.ndarray) else 1
+            new[i] = _like(leaves[i], nodes, start)
+            start += size
+        return structure.unflatten(new)
+
+    def leave(self, *values: Any) -> tuple[Any, ...]:
+        """End the iteration; gives what the variables are after the loop."""
+        speculation = self._speculation
+        speculation.check_innermost(self)
+        after, structure = leaves_of(self._of(values, read=True))
+        if structure != self._structure:
+            self.refuse("a variable changes its structure")
+        seen: set[int] = set()
+        if not all(_are_rows(x, self.fresh, seen) for x in values):
+            self.refuse("a variable is a list that it has not made")
+        numbers: list[Any] = []
+        numeric = set(self._numeric)
+        for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
+            if i not in numeric:
+                if not _same(x, y):
+                    self.refuse(
+                        "a variable changes that is no number with fractions, or a plain one"
+                    )
+                continue
+            if _kind(y) is None or _kind(y) != _kind(x, plain=True):
+                self.refuse("a variable becomes something of another kind")
+            numbers += _numbers(y)
+        count = len(numbers)
+        kept, kept_structure = leaves_of(self._of(values, read=False))
+        for y in kept:
+            if _kind(y) is not None:
+                numbers += _numbers(y)
+            elif not isinstance(y, (Known, *_FIXED)) and y is not UNBOUND:
+                self.refuse("a variable is used after it that is no number with fractions")
+        if len(numbers) != len(self._iteration.carries):
+            self.refuse("a variable is of several kinds")
+        left, leaves = self._left(seen)
+        self._check_plain([*numbers, *leaves])
+        first = Node(0.0)._serial
+        results = self._iteration.end(numbers, leaves)
+        speculation.close(self, first)
+        found = iter(self._with(self._leaves, self._structure, results))
+        new = _filled(kept, results, count, -1)[0]
+        self._put(left, results[len(numbers) :])
+        rest = iter(kept_structure.unflatten(new))
+        return tuple(
+            [next(found) if name in self.site.read else next(rest) for name in self.site.names]
+        )
+
+    def _check_plain(self, values: Sequence[Any]) -> None:
+        """See that nothing raises an exception for plain numbers of the first iteration.
+
+        There variables may be what they are before the loop, and of two floats Python asks more
+        than of nodes.
+        """
+        plain = self._first
+        found: dict[int, Node] = {}
+        waiting = [x for x in values if isinstance(x, Node)] if plain else []
+        for x in waiting:
+            if id(x) not in found and x._serial > self.began:
+                found[id(x)] = x
+                waiting += [y for y in x.operands if isinstance(y, Node)]
+        for x in sorted(found.values(), key=lambda x: x._serial):
+            if x.operands and all(not isinstance(y, Node) or id(y) in plain for y in x.operands):
+                plain.add(id(x))
+                second = x.operands[-1]
+                divisor = second._number if isinstance(second, Node) else second
+                raises = not divisor if x._operation in _DIVIDE else abs(x._number) > _LARGE
+                if x._operation in (*_DIVIDE, rules.power) and (raises or x._number != x._number):
+                    self.refuse("an exception is raised for plain numbers")
+
+    def _left(self, seen: set[int]) -> tuple[list[Any], list[Any]]:
+        """What the iteration appends, by list: its leaves and their structure; and the numbers."""
+        found = []
+        numbers: list[Any] = []
+        for owner, rows in self.left.values():
+            if not all(_are_rows(x, self.fresh, seen) for x in rows):
+                self.refuse("a list is appended that it has not made, or twice")
+            leaves, structure = leaves_of(rows)
+            for x in leaves:
+                if _kind(x) is not None:
+                    numbers += _numbers(x)
+                    if isinstance(x, numpy.ndarray) and (id(x) in seen or not self._has_made(x)):
+                        self.refuse("an array is appended that it has not made, or twice")
+                    seen.add(id(x))
+                elif not isinstance(x, (Known, *_FIXED)):
+                    self.refuse("something is appended that is no number with fractions")
+            found.append((owner, leaves, structure))
+        return found, numbers
+
+    def _has_made(self, x: Any) -> bool:
+        return any(y._serial > self.began for y in x.ravel().tolist())
+
+    def _put(self, left: list[Any], results: Sequence[Any]) -> None:
+        """Append what all iterations have left."""
+        start = 0
+        made: list[tuple[Any, list[Any]]] = [(owner, []) for owner, _, _ in left]
+        for k in range(self.trips):
+            for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
+                new, start = _filled(leaves, results, start, k)
+                all_rows += structure.unflatten(new)
+        for owner, all_rows in made:
+            for x in all_rows:
+                self._speculation.append(owner, x)
+
+    def exit(self) -> None:
+        """See that it may be left here, or an iteration."""
+        if self.once:
+            self.refuse("an iteration may be left")
+
+    def refuse(self, why: str) -> NoReturn:
+        """Give up this trace for one in which all iterations are recorded."""
+        self._speculation.refuse([self.site], why)
+
+    # As the side of a branch
+
+    def store(self, owner: Any, index: Any, value: Any) -> None:
+        """Assign an element of what the iteration has made."""
+        if id(owner) not in self.fresh:
+            self.refuse("an element is assigned")
+        owner[index] = value
+
+    def undone(self) -> list[Any]:
+        """Take back what has been done: nothing that others see."""
+        return []
+
+    def append(self, owner: Any, x: Any) -> None:
+        """Append to a list: to one from outside it is left for later."""
+        if id(owner) in self.fresh:
+            owner.append(x)
+            return
+        if not any(owner is known for known in self._lists):
+            self.refuse("something is appended to a list in another way than by its name")
+        self.left.setdefault(id(owner), (owner, []))[1].append(x)
+
+    def check_read(self, x: Any) -> None:
+        """See that what is read holds none of the lists to which it appends."""
+        waiting = [x] if self._lists else []
+        for y in waiting:
+            if not isinstance(y, (list, tuple, dict, numpy.ndarray)):
+                continue
+            if any(y is z for z in self._lists):
+                self.refuse("a list is read to which it appends")
+            if id(y) in self._seen or id(y) in self.fresh:
+                continue
+            self._seen[id(y)] = y
+            if isinstance(y, dict):
+                waiting += y.values()
+            elif not isinstance(y, numpy.ndarray):
+                waiting += y
+            elif type(y) is numpy.ndarray and y.dtype == object:
+                waiting += y.ravel().tolist()
+
+
+def _are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
+    """Whether something holds others in tuples and lists alone, and these are new and different."""
+    waiting = [x]
+    for y in waiting:
+        if isinstance(y, list):
+            if fresh is not None and seen is not None and (id(y) not in fresh or id(y) in seen):
+                return False
+            if seen is not None:
+                seen.add(id(y))
+            waiting += y
+        elif isinstance(y, tuple):
+            waiting += y
+        elif not leaves_of(y)[1].is_leaf() and y is not None:
+            return False
+    return True
+
+
+def _kind(x: Any, plain: bool = False) -> Any:
+    """The shape of nodes, or of plain numbers too; None for something else."""
+    if isinstance(x, Node):
+        return None if isinstance(x, WholeNode) else ()
+    if plain and type(x) in (float, int, numpy.float64):
+        return ()
+    if isinstance(x, numpy.ndarray) and x.size and x.ndim:
+        if plain and x.dtype == numpy.float64:
+            return x.shape
+        if x.dtype == object and all(_kind(y, plain) == () for y in x.ravel().tolist()):
+            return x.shape
+    return None
+
+
+def _size(x: Any) -> int:
+    """How many nodes there are."""
+    if _kind(x) is None:
+        return 0
+    return x.size if isinstance(x, numpy.ndarray) else 1
+
+
+def _filled(
+    leaves: Sequence[Any], results: Sequence[Any], start: int, k: int
+) -> tuple[list[Any], int]:
+    """Leaves as they are in an iteration, of what comes of the loop from a place on."""
+    new: list[Any] = []
+    for x in leaves:
+        if isinstance(x, Known):
+            new.append(x.values[k])
+        elif _kind(x) is None:
+            new.append(x)
+        else:
+            new.append(_like(x, results, start))
+            start += _size(x)
+    return new, start
+
+
+def _like(x: Any, nodes: Sequence[Any], start: int) -> Any:
+    """A node, or an array of them, in the place of something numeric."""
+    if not isinstance(x, numpy.ndarray):
+        return nodes[start]
+    return like(x, nodes[start : start + x.size])
+
+
+def _numbers(x: Any) -> list[Any]:
+    values = x.ravel().tolist() if isinstance(x, numpy.ndarray) else [x]
+    return [y if isinstance(y, Node) else float(y) for y in values]
+
+
+def _same(x: Any, y: Any) -> bool:
+    """Whether a variable is what it was."""
+    if x is y:
+        return True
+    return type(x) is type(y) and type(x) in _FIXED and repr(x) == repr(y)
+
+
+def parts_of_row(x: Any) -> list[Known]:
+    """The plain numbers in a row."""
+    waiting = [x]
+    for y in waiting:
+        if isinstance(y, (list, tuple)):
+            waiting += y
+    return [y for y in waiting if isinstance(y, Known)]
