@@ -22,6 +22,7 @@ from compiled_cases import (
     cheap_gradients,
     look_up,
     network,
+    product,
     rosenbrock,
     small,
 )
@@ -43,6 +44,7 @@ CASES = {
     "m": cheap_gradients.RECURRENCE_CASE,
     "n": look_up.CASE,
     "o": asian.MEMORY_CASE,
+    "p": product.CASE,
     "hello": hello.CASE,
     "saddle": saddle.CASE,
     "particle": particle.CASE,

@@ -36,6 +36,9 @@ class _Comparisons:
         """Nothing: comparisons of arrays are plain."""
         return False
 
+    def loop(self, *args: Any) -> Any:
+        """Nothing: products are those of their elements."""
+
 
 def recorded(
     f: Callable[..., Any], numbers: Sequence[float]

@@ -97,8 +97,8 @@ def test_random_programs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         check(1000 + seed)
 
 
-def memory(transform: Any, steps: int, way: Any) -> int:
-    """The bytes of the workspace of a derivative over lanes."""
+def memory(transform: Any, steps: int, way: Any, lanes: bool) -> int:
+    """The bytes of the workspace of a derivative, over lanes or at a single point."""
 
     def f(a: Any, steps: int, way: Any) -> Any:
         def step(x: Any, _: Any) -> Any:
@@ -106,18 +106,21 @@ def memory(transform: Any, steps: int, way: Any) -> int:
 
         return lax.scan(step, a, None, steps, checkpoint=way)[0]
 
-    compiled = compile(vmap(transform(f), in_axes=(0, None, None)))
-    compiled(numpy.linspace(0.3, 0.9, 8), steps, way)
-    return Kernel(compiled.programs()[0], [False])._loaded.code.size
+    derived = transform(f)
+    compiled = compile(vmap(derived, in_axes=(0, None, None)) if lanes else derived)
+    compiled(numpy.linspace(0.3, 0.9, 8) if lanes else 0.3, steps, way)
+    return Kernel(compiled.programs()[0], [False], lanes)._loaded.code.size
 
 
+@pytest.mark.parametrize("lanes", [True, False])
 @pytest.mark.parametrize("transform", [value_and_grad, hessian, lambda f: grad(grad(f))])
-def test_memory(transform: Any) -> None:
+def test_memory(transform: Any, lanes: bool) -> None:
     """It is that of the iterations between two checkpoints, and of these."""
-    everything = memory(transform, 40_000, 40_000)
-    assert memory(transform, 40_000, 200) < everything / 30
-    assert memory(transform, 40_000, "binomial") < everything / 100
-    assert memory(transform, 160_000, "binomial") < 3 * memory(transform, 40_000, "binomial")
+    everything = memory(transform, 40_000, 40_000, lanes)
+    assert memory(transform, 40_000, 200, lanes) < everything / 30
+    few = memory(transform, 40_000, "binomial", lanes)
+    assert few < everything / 100
+    assert memory(transform, 160_000, "binomial", lanes) < 3 * few
 
 
 def test_nests() -> None:

@@ -3,7 +3,9 @@
 import copy
 import gc
 import pickle
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +23,17 @@ CONTEXTS = {
 }
 
 
-def made(contexts, name, values):
+def made(contexts: Any, name: str | None, values: list[float]) -> tuple[list[Node], list[Node]]:
     """Leaves in bulk and one by one."""
     with ExitStack() as stack:
         for context in contexts:
             stack.enter_context(context())
         names = [None if name is None else f"{name}{i}" for i in range(len(values))]
-        one_by_one = lambda: [Node(x, name=own) for x, own in zip(values, names, strict=True)]  # noqa: E731
-        return leaves(values, name), one_by_one()
+        one_by_one = [Node(x, name=own) for x, own in zip(values, names, strict=True)]
+        return leaves(values, name), one_by_one
 
 
-def seen(node):
+def seen(node: Node) -> Any:
     """What can be seen of a leaf."""
     line = node.line
     return node.data, node.grad, node.name, node.groups, line and line.split(":")[0], repr(node)
@@ -39,7 +41,7 @@ def seen(node):
 
 @pytest.mark.parametrize("name", [None, "w", "größe ", ""])
 @pytest.mark.parametrize("contexts", CONTEXTS)
-def test_they_are_those_made_one_by_one(contexts, name):
+def test_they_are_those_made_one_by_one(contexts: str, name: str | None) -> None:
     """Names, groups and lines are the same, in all contexts."""
     for count in (0, 1, 3):
         bulk, single = made(CONTEXTS[contexts], name, [0.5 - i for i in range(count)])
@@ -53,13 +55,13 @@ def test_they_are_those_made_one_by_one(contexts, name):
     [copy.copy, copy.deepcopy, lambda node: pickle.loads(pickle.dumps(node)), lambda node: node],
 )
 @pytest.mark.parametrize("contexts", CONTEXTS)
-def test_copies_have_the_names(contexts, other):
+def test_copies_have_the_names(contexts: str, other: Callable[[Node], Node]) -> None:
     """However a copy is made."""
     bulk, single = made(CONTEXTS[contexts], "w", [1.0, 2.0])
     assert [seen(other(node)) for node in bulk] == [seen(other(node)) for node in single]
 
 
-def test_another_name_or_number_or_a_start_anew():
+def test_another_name_or_number_or_a_start_anew() -> None:
     """What is put together later gives way to what is set before."""
     a, b, c = leaves([1.0, 2.0, 3.0], "w")
     b.data = 5.0
@@ -71,7 +73,7 @@ def test_another_name_or_number_or_a_start_anew():
     assert d._parents == (b,)
 
 
-def test_they_train_and_go():
+def test_they_train_and_go() -> None:
     """They take gradients and are freed."""
     for _ in range(3):
         nodes = leaves(np.arange(4.0), "w")
@@ -81,7 +83,7 @@ def test_they_train_and_go():
     gc.collect()
 
 
-def test_names_in_compiled_programs():
+def test_names_in_compiled_programs() -> None:
     """They may be captured."""
     nodes = leaves([2.0, 3.0], "w")
     f = compile(lambda x: x * nodes[0] + nodes[1])
@@ -90,7 +92,7 @@ def test_names_in_compiled_programs():
     assert f(2.0).data == 8.0
 
 
-def test_numbers_of_all_kinds():
+def test_numbers_of_all_kinds() -> None:
     """Numbers are taken as Node takes them."""
     values = [1, True, np.float32(0.5), np.float64(2.0), 3.0]
     assert [x.data for x in leaves(values)] == [1.0, 1.0, 0.5, 2.0, 3.0]
@@ -101,7 +103,7 @@ def test_numbers_of_all_kinds():
         leaves([Node(1.0)])
 
 
-def test_data_is_read_and_set():
+def test_data_is_read_and_set() -> None:
     """In bulk as one by one, with gradients or without."""
     nodes = leaves([1.0, 2.0, 3.0])
     nodes[0].grad = 4.0
@@ -121,7 +123,7 @@ def test_data_is_read_and_set():
     assert data_of(nodes).tolist() == [0.0] * 3
 
 
-def test_only_leaves_can_be_set():
+def test_only_leaves_can_be_set() -> None:
     """Errors are those of a single node."""
     x, y = leaves([1.0, 2.0])
     with pytest.raises(ValueError, match="result of an operation"):
@@ -130,18 +132,18 @@ def test_only_leaves_can_be_set():
         set_data([x, y], np.zeros(3))
 
 
-def test_what_is_traced_does_not_leave():
+def test_what_is_traced_does_not_leave() -> None:
     """Reading in bulk asks what reading one asks."""
 
     @compile
-    def f(x):
+    def f(x: Any) -> Any:
         return float(data_of([x])[0])
 
     with pytest.raises(TracedValueError, match="reading the data"):
         f(1.0)
 
 
-def test_are_leaves_and_distinct():
+def test_are_leaves_and_distinct() -> None:
     """What the walk through a module asks."""
 
     class Own(Node):

@@ -1,3 +1,4 @@
+# ruff: noqa: D103
 """Long loops of a user's function, of which one iteration is traced: eager and compiled agree.
 
 ``python tests/test_long_loops.py 1000 SEED`` checks so many random programs.
@@ -6,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from long_loops import Program, program
 from test_loop_programs import check_many
 
 import chainrule as cr
+from chainrule import math as cm
 from chainrule.engine import COMPILED
 from chainrule.rewriting import once
 
@@ -68,6 +71,244 @@ def test_programs(seed: int) -> None:
     """Of random programs, all derivatives are the eager ones."""
     made = program(seed)
     assert not differences(made), made.source
+
+
+# Which loops are traced once, and why others are not
+
+
+def over_a_range(x: Any) -> Any:
+    total = 0
+    for k in range(len(x)):
+        total = total + x[k] * k / (k + 1)
+    return total
+
+
+def in_another(x: Any) -> Any:
+    total = 0.0
+    for a in x:
+        power, inner = 1.0, 0.0
+        for b in x:
+            inner = inner + b * power
+            power = power * a
+        total = total + inner * inner
+    return total
+
+
+def by_several(x: Any) -> Any:
+    total = x[0] * 0.0
+    for k, (a, b) in enumerate(zip(x, reversed([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), strict=True)):
+        total = total * 0.5 + (a * b if k % 2 == 0 else a - b)
+    return total + k + b
+
+
+def appending(x: Any) -> Any:
+    found, both = [], []
+    for k, a in enumerate(x):
+        found.append((k, a * a))
+        both += [a + 1.0, 2.0 * a]
+    return sum(k * a for k, a in found) + both[2] * both[-1]
+
+
+def with_lists_of_its_own(x: Any) -> Any:
+    state = [x[0], 0.0]
+    for a in x:
+        terms = [a]
+        terms.append(a * 2.0)
+        terms[0] = terms[0] + 1.0
+        state = [state[1] * 0.5 + terms[0], state[0] + terms[1]]
+    return state[0] * state[1]
+
+
+def by_indices(x: Any) -> Any:
+    total = 0.0
+    for i, j in [(0, 1), (2, 4), (5, 5), (3, 0)]:
+        total = total + x[i] * x[j]
+    return total
+
+
+def left_by_a_plain_bool(x: Any, stop: bool = False) -> Any:
+    total = 0.0
+    for a in x:
+        total = total + a * a
+        if stop:
+            break
+    return total
+
+
+def of_functions(x: Any) -> Any:
+    def both(a: Any) -> Any:
+        terms = []
+        for b in (a, 2.0 * a):
+            terms.append(cm.sin(b))
+        return terms[0] * terms[1]
+
+    total = 0.0
+    for a in x:
+        total = total + both(a) + reduce(cm.maximum, [a, 0.1, 0.5 * a])
+    return total
+
+
+ONCE = (
+    *(over_a_range, in_another, by_several, appending, with_lists_of_its_own, by_indices),
+    *(left_by_a_plain_bool, of_functions),
+)
+
+
+def counting(x: Any) -> Any:
+    total, n = 0.0, 0
+    for a in x:
+        total = total + a
+        n += 1
+    return total / n
+
+
+def stepping(x: Any) -> Any:
+    total, t = 0.0, 0.0
+    for a in x:
+        total = total + a * t
+        t = t + 0.1
+    return total * t
+
+
+def storing(x: Any) -> Any:
+    found = [0.0] * 6
+    for k, a in enumerate(x):
+        found[k] = a * a
+    return sum(found)
+
+
+def left(x: Any) -> Any:
+    total = 0.0
+    for a in x:
+        if total > 1.0:
+            break
+        total = total + a * a
+    return total
+
+
+def asked_after(x: Any) -> Any:
+    total = 0.0
+    for a in x:
+        total = total + a * a
+    if total > 1.0:
+        return total
+    return -total
+
+
+def reading_what_it_appends(x: Any) -> Any:
+    found = [x[0]]
+    for a in x:
+        found.append(found[-1] * 0.5 + a)
+    return found[-1]
+
+
+def of_another_kind(x: Any) -> Any:
+    before, total = None, 0.0
+    for a in x:
+        total = total + (a if before is None else a * before)
+        before = a
+    return total
+
+
+def having_an_effect(x: Any) -> Any:
+    seen = {}
+    total = 0.0
+    for k, a in enumerate(x):
+        seen[k] = a
+        total = total + a
+    return total * len(seen)
+
+
+def by_its_index(x: Any) -> Any:
+    total = 0.0
+    for k in range(6):
+        for a in x[:k]:
+            total = total + a
+    return total
+
+
+PLAIN = {
+    counting: "a variable changes that is no number with fractions",
+    stepping: "a variable changes that is no number with fractions",
+    storing: "an element is assigned",
+    left: "a comparison is asked for its truth",
+    asked_after: "a comparison asks for what it computes",
+    reading_what_it_appends: "something is appended to a list in another way",
+    of_another_kind: "a variable changes its structure",
+    having_an_effect: "an element is assigned",
+}
+X = np.array([0.3, -1.2, 0.7, 0.4, 1.5, -0.6])
+
+
+def loops_of(f: Any) -> list[Any]:
+    """What was done with the loops of a function, whose derivatives are the eager ones."""
+
+    def derived(x: Any) -> Any:
+        return cr.value_and_grad(f)(x), cr.hessian(f)(x)
+
+    compiled = cr.compile(derived)
+    for x in (X, X[::-1].copy()):
+        (y, slope), bend = compiled(x)
+        (wanted, slopes), bends = derived(x)
+        np.testing.assert_allclose(y, wanted, rtol=1e-14)
+        np.testing.assert_allclose(slope, slopes, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(bend, bends, rtol=1e-12, atol=1e-14)
+    return [x for x in compiled.stats().branches if x.kind == "for"]
+
+
+@pytest.mark.parametrize("f", ONCE)
+def test_loops_that_are_traced_once(f: Any) -> None:
+    """One iteration of them stands for all."""
+    loops = loops_of(f)
+    assert loops
+    assert all(x.both for x in loops), loops
+
+
+@pytest.mark.parametrize("f", PLAIN)
+def test_loops_whose_iterations_are_all_recorded(f: Any) -> None:
+    """And why it is so."""
+    (loop,) = loops_of(f)
+    assert not loop.both
+    assert loop.why.startswith(PLAIN[f]), loop.why
+
+
+def test_a_loop_that_the_index_of_another_makes_of_other_lengths() -> None:
+    """That one is a plain one."""
+    assert not all(x.both for x in loops_of(by_its_index))
+
+
+def test_loops_are_plain_where_nothing_is_rewritten() -> None:
+    """With ``rewrite=False``."""
+    compiled = cr.compile(over_a_range, rewrite=False)
+    np.testing.assert_allclose(compiled(X), over_a_range(X), rtol=1e-14)
+    assert not compiled.stats().branches
+
+
+def test_short_loops_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long ones are those of many operations, whatever the number of iterations."""
+    monkeypatch.setattr(once, "LIMIT", 10_000)
+    for count, long in ((100, False), (10_000, True)):
+        compiled = cr.compile(over_a_range)
+        x = np.linspace(-1.0, 1.0, count)
+        np.testing.assert_allclose(compiled(x), over_a_range(x), rtol=1e-12)
+        assert [x.both for x in compiled.stats().branches] == [True] * long
+
+
+def test_what_is_asked_of_plain_numbers_in_its_first_iteration() -> None:
+    """Of floats Python raises exceptions that it does not raise of nodes."""
+
+    def f(x: Any, first: int) -> Any:
+        ratio, total = first, 0.0
+        for a in x:
+            total = total + a * (2.0 / ratio)
+            ratio = 1.0 + a * a
+        return total
+
+    compiled = cr.compile(lambda x, first: f(x, 2) + f(x, first))
+    with pytest.raises(ZeroDivisionError):
+        f(X, 0)
+    with pytest.raises(ZeroDivisionError):
+        compiled(X, 0)
 
 
 if __name__ == "__main__":

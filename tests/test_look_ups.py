@@ -17,6 +17,8 @@ import pytest
 import chainrule as cr
 from chainrule import lax, math
 from chainrule.passes import roll
+from chainrule.program.form import Store, statements
+from chainrule.program.verifier import verify
 
 Step = Callable[["State"], None]
 
@@ -403,6 +405,62 @@ def test_loops_of_one_iteration(n: int) -> None:
         expected, slopes = cr.value_and_grad(f, argnums=(0, 1))(*given)
         assert_close([value, *found], [expected, *slopes])
     assert compiled.stats().traces == 1
+
+
+TABLES: dict[str, Any] = {
+    "argument": lambda t, c: t,
+    "every other": lambda t, c: [t[k] for k in range(0, len(t), 2)],
+    "computed": lambda t, c: [2.0 * x for x in t],
+    "of both loops": lambda t, c: [*t, c, c * c],
+    "of the outer loop": lambda t, c: [c * x for x in t],
+}
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_in_nested_loops(kind: str, rolled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops in loops look up what is outside of both, or of one, and other elements beside."""
+    if rolled:
+        monkeypatch.setattr(roll, "SHORT", 0)
+        monkeypatch.setattr(roll, "SHARE", -1e9)
+
+    def f(t: Any, x: Any) -> Any:
+        def outer(i: Any, carry: Any) -> Any:
+            table = TABLES[kind](t, carry)
+
+            def inner(y: Any, x: Any) -> Any:
+                k = floor(abs(7.0 * y)) % len(table)
+                return 0.9 * y + cr.take(table, k) * 0.1 + t[3] * t[5] * x, None
+
+            xs = np.array([t[4], t[1], t[7], carry, t[8]])
+            return lax.scan(inner, carry, xs)[0] * t[0] + t[-1]
+
+        return lax.fori_loop(0, 6, outer, x)
+
+    table = np.sin(np.arange(12.0))
+    expected, (by_table, by_x) = cr.value_and_grad(f, (0, 1))(table, 1.3)
+    compiled = cr.compile(cr.value_and_grad(f, (0, 1)))
+    value, found = compiled(table, 1.3)
+    assert compiled.stats().traces == 1
+    assert_close([value, *found], [expected, by_table, by_x])
+    for program in compiled.programs():
+        verify(program)
+
+
+def test_nested_loops_hand_no_tables_on() -> None:
+    """What an inner loop looks up is not copied in each iteration of the outer one."""
+
+    def f(t: Any, x: Any) -> Any:
+        def inner(j: Any, y: Any) -> Any:
+            return 0.9 * y + cr.take(t, floor(abs(7.0 * y)) % 10) * 0.1
+
+        return lax.fori_loop(0, 50, lambda _, y: lax.fori_loop(0, 5, inner, y), x)
+
+    compiled = cr.compile(f)
+    compiled(np.arange(400.0), 0.5)
+    [program] = compiled.programs()
+    stores = [x for x in statements(program.body) if isinstance(x, Store)]
+    assert all(x.array.size < 1000 for x in stores)
 
 
 def test_derivatives_that_are_nodes() -> None:

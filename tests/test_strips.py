@@ -15,7 +15,7 @@ from chainrule import rules
 from chainrule.backends.llvm import strips
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.backends.llvm.strips import strip_mine
-from chainrule.backends.llvm.writer import Zero
+from chainrule.backends.llvm.first_terms import Zero
 from chainrule.passes.distribute import distribute
 from chainrule.passes.promote import promoted
 from chainrule.program.builder import Builder

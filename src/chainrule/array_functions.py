@@ -156,6 +156,19 @@ def _looked_up(u: Any, at: list[Any], values: list[Any], below: Any, above: Any)
     )
 
 
+def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    """A large product in a trace, which is recorded as one; NotImplemented for others."""
+    recorder: Any = PROGRESS.recorder
+    if recorder is None or out is not None or max(numpy.ndim(a), numpy.ndim(b)) > 2:
+        return NotImplemented
+    found = recorder.loop("product", a, b)
+    return NotImplemented if found is None else found[0]
+
+
+def _inner(a: Any, b: Any) -> Any:
+    return _dot(a, numpy.transpose(b)) if PROGRESS.recorder is not None else NotImplemented
+
+
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norms that are sums and maxima; NumPy's own would lose a NaN."""
     rank = numpy.ndim(x) if axis is None else numpy.size(axis)
@@ -213,6 +226,8 @@ FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     numpy.nan_to_num: _nan_to_num_of,
     numpy.interp: _interp,
     numpy.linalg.norm: _norm,
+    numpy.dot: _dot,
+    numpy.inner: _inner,
     numpy.searchsorted: order.searchsorted,
     numpy.digitize: order.digitize,
     numpy.median: order.median,

@@ -156,6 +156,10 @@ def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, An
         element = elements.element_of(ufunc)
         if element is not None:
             return element(*map(_plain, inputs))
+    if ufunc is numpy.matmul and not kwargs and PROGRESS.recorder is not None:
+        found = PROGRESS.recorder.loop("product", *inputs)
+        if found is not None:
+            return found[0]
     kind, own = NodeArray, False
     operands: list[Any] = []
     for x in inputs:

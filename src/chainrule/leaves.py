@@ -15,7 +15,7 @@ from chainrule.rules import to_float
 Array = NDArray[numpy.float64]
 
 
-def leaves(numbers: Sequence[Any], name: str | None = None) -> list[Node]:
+def leaves(numbers: Sequence[Any] | NDArray[Any], name: str | None = None) -> list[Node]:
     """New nodes for numbers, with names such as ``w0``, ``w1``, … if a name is given.
 
     Raises:

@@ -58,7 +58,7 @@ class Recorder(Protocol):
     def loop(self, *args: Any) -> Any:
         """The results of a loop or branch that is traced once, in a tuple; None for a plain one.
 
-        The first argument is what it is: "scan", "while" or "cond".
+        The first argument is what it is: "scan", "while", "cond" or "product".
         """
 
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> Any:

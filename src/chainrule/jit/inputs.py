@@ -11,6 +11,7 @@ from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.stretches import Place
 from chainrule.program.nests import Numbers
+from chainrule.tracing import PROGRESS
 
 from .indices import IndexArray, IndexNode, TracedArray
 from .iterations import LoopIndex
@@ -25,6 +26,7 @@ _KNOWN: Final = frozenset(
     [
         *("shape", "ndim", "size", "dtype", "flags", "strides", "itemsize", "nbytes"),
         *("__class__", "__dict__", "_whole", "read", "reshape", "place", "holds_nodes"),
+        *("numbers", "holds_indices", "values"),
     ]
 )
 """Attributes of a whole array for which its nodes need not be made."""
@@ -89,6 +91,10 @@ class Inputs:
         if index is None:
             index = self._indices[number] = IndexNode.standing_for(node)
         return index
+
+    def values(self, numbers: Numbers) -> Any:
+        """The values of inputs by their numbers."""
+        return self._numbers[numbers]
 
     # Arrays
 
@@ -216,6 +222,11 @@ class WholeArray(TracedArray):
         return x in self
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if ufunc is numpy.matmul and not kwargs:
+            recorder: Any = PROGRESS.recorder
+            found = recorder.loop("product", *inputs)
+            if found is not None:
+                return found[0]
         _read_all([*inputs, *kwargs.values()])
         return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
 
@@ -233,6 +244,18 @@ class WholeArray(TracedArray):
     def holds_nodes(self) -> bool:
         """Whether its elements are nodes and floats: yes."""
         return True
+
+    def holds_indices(self) -> bool:
+        """Whether its elements are whole numbers."""
+        return self._whole.indices
+
+    def numbers(self) -> Numbers:
+        """Which inputs its elements are."""
+        return self._whole.numbers
+
+    def values(self) -> Any:
+        """The numbers of the run."""
+        return self._whole.inputs.values(self._whole.numbers)
 
     def place(self) -> Place | None:
         """Where the elements of an array of one axis lie among the inputs, if at even distances."""

@@ -155,9 +155,7 @@ class Iteration:
             return True
         innermost = self._recorder.iterations[-1:] == [self]
         nodes = [x for x in elements.ravel().tolist() if isinstance(x, Node)]
-        return innermost and all(
-            x._level <= self._level and x._serial < self._since for x in nodes
-        )
+        return innermost and all(x._level <= self._level and x._serial < self._since for x in nodes)
 
     @property
     def inside(self) -> set[int]:

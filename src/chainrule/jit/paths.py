@@ -27,6 +27,7 @@ from chainrule.passes.going_on import going_on
 from chainrule.program.elements import Mask
 from chainrule.program.form import Compute, Loop, Program, Statement
 
+from .asked import Asked
 from .small import pattern_of_result
 from .trace import Trace, collector_paused
 
@@ -212,6 +213,7 @@ class Paths:
 
     Attributes:
         captured: the nodes from outside that the traces use; they are inputs after the others.
+        asked: what they compare.
         traces: how many there are.
         refused: whether there was one too many.
         run_seconds: that a run without a trace took lately.
@@ -223,6 +225,7 @@ class Paths:
         self._lock = forking.lock()
         self._paths: dict[Prefix, Path] = {}
         self._shared = SharedCode()
+        self.asked = Asked()
         self.traces = 0
         self.refused = False
         self._lines: Counter[str] = Counter()  # at which traces have left others

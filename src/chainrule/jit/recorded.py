@@ -12,6 +12,7 @@ from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable
+from chainrule.passes.products import Product
 from chainrule.passes.roll import rolled
 from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
 from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
@@ -20,6 +21,7 @@ from chainrule.program.numbering import Numbering
 from chainrule.program.recording import ABSENT, Recording, Row, packed
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
+from .asked import question
 from .inputs import Inputs
 
 
@@ -43,6 +45,7 @@ class Recorded:
         captured: the nodes from outside that the graph uses; they are inputs after the given ones.
         numbering: which of its values are the same.
         guards: the outcomes of the guards.
+        questions: what these compare, see :mod:`~.asked`.
         segments: how many there are.
         looks_up: whether tables are looked up: as nodes, look-ups are right for the numbers of the
             run only.
@@ -69,9 +72,10 @@ class Recorded:
         self.numbering: Any = Numbering(self._recording)
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
+        self.questions: list[int] = []
         self.segments = 0
         self.looks_up = False
-        self.loops: list[LoopOf] = []
+        self.loops: list[LoopOf | Product] = []
         self.ended = 0
         self.values = False
         self.derives = False
@@ -133,10 +137,12 @@ class Recorded:
         code: int = self._recording.row(self.record(node))[0]
         return code == Row.INPUT
 
-    def guard(self, condition: int, outcome: bool) -> None:
-        """Let the program go on only with an outcome of a condition, an operand."""
+    def guard(self, condition: int, value: int | float, outcome: bool) -> None:
+        """Let the program go on only with an outcome of a condition: an operand, of some value."""
         self._recording.guard(condition, outcome)
         self.guards.append(outcome)
+        row = condition - len(self.captured)  # those of later traces stand before all others
+        self.questions.append(question(row, value, self.numbering.row))
 
     # Segments
 
@@ -219,8 +225,9 @@ class Recorded:
         operands = ordered[: len(operands)]
         start = len(operands)
         for loop, j in moved:
-            loop.columns[j] = numpy.array(ordered[start : start + loop.trips], dtype=numpy.int64)
-            start += loop.trips
+            count = len(loop.columns[j])
+            loop.columns[j] = numpy.array(ordered[start : start + count], dtype=numpy.int64)
+            start += count
         if self.loops:
             if any(operation is UNKNOWN for operation in self._recording.operations):
                 raise Unrolled
@@ -239,10 +246,12 @@ class Recorded:
         """
         if not wanted:
             self.guards.append(False)
+            self.questions.append(0)
             return
         self._same = worth_sharing(self._recording)
         if self._same is not None and derives(self._recording):
             self.guards.append(True)
+            self.questions.append(0)
 
     def program(self, outputs: Sequence[int | float], lanes: bool, varied: bool) -> Program:
         """The program that gives what :meth:`operands` gave, for lanes or a single point.

@@ -33,15 +33,22 @@ class PlainSites:
         once: what else is traced once, likewise: "while" for loops that end by a condition, "cond"
             for branches in loops.
         branches: what is done where it branches.
+        careful: whether traces do nothing but record what runs, and each comparison is a guard.
     """
 
     def __init__(self) -> None:
         self.loops = True
         self.once = {"while", "cond", "conditions"}
         self.branches = Decisions()
+        self.careful = False
         self._sites: set[Site] = set()
         self._rounds = 0
         self._kept: dict[int, tuple[CodeType, frozenset[int]]] = {}  # by id: hashing code is slow
+
+    def be_careful(self) -> None:
+        """Do nothing from now on that could let traces ask other guards."""
+        self.careful = True
+        self.loops = self.branches.rewrite = False
 
     def holds(self, code: CodeType, instruction: int) -> bool:
         """Whether the comparison at an instruction is plain."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
 
@@ -41,6 +43,14 @@ if TYPE_CHECKING:
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
+
+
+_TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
+    "scan": ("loops", "traced_once"),
+    "while": ("whiles", "traced_while"),
+    "cond": ("branches", "traced_cond"),
+    "product": ("products", "product"),
+}
 
 
 class CompileError(RuntimeError):
@@ -99,7 +109,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._once = {"scan", *plain.once} if self.loops else set()
+        self._once = {"scan", "product", *plain.once} if self.loops else set()
         self.unrolled = False
         self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
@@ -136,16 +146,11 @@ class Recorder:
         return _segments().recorded_linearization(self.recorded, began, inputs, outputs, level)
 
     def loop(self, what: str, *args: Any) -> Any:
-        """The results of a loop or branch that is traced once, in a tuple; None for a plain one."""
+        """The results of what is traced once, in a tuple; None where it is a plain one."""
         if what not in self._once:
             return None
-        from .branches import traced_cond  # here, as few functions have any
-        from .loops import traced_once
-        from .whiles import traced_while
-
-        traced: dict[str, Callable[..., Any]] = {"scan": traced_once, "while": traced_while}
-        traced["cond"] = traced_cond
-        return traced[what](self, *args)
+        module, function = _TRACED_ONCE[what]
+        return getattr(import_module(f"chainrule.jit.{module}"), function)(self, *args)
 
     def make_plain(self, what: str) -> NoReturn:
         """Give up this trace for one in which something is not traced once.
@@ -174,6 +179,7 @@ class Recorder:
         guards = self.recorded.guards
         asked = guards[first:]
         guards += asked * (trips - 1)
+        self.recorded.questions += self.recorded.questions[first:] * (trips - 1)
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
 
@@ -240,7 +246,7 @@ class Recorder:
             if number + 1 == len(self.forced):
                 self.split = users_line()
         outcomes.note(value, outcome)
-        recorded.guard(operand, outcome)
+        recorded.guard(operand, value, outcome)
         self.speculation.note_guard()
         operation = condition._operation
         if (operation is equal or operation is not_equal) and held_equality(
@@ -325,6 +331,8 @@ class Trace:
         program_seconds: the time that making the program took.
         captured: the nodes from outside that it uses; they are inputs after the given ones.
         path: the outcomes of the guards.
+        questions: what these compare, see :mod:`~.asked`.
+        form: that of the recording; its rows are those of others with the same form.
         layout: the structure of the result.
         operations: the user's that it used.
         n_results: how many of the program's outputs are the result; the others are its derivatives
@@ -430,6 +438,8 @@ class Trace:
         self.split = recorder.split
         self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
+        self.questions = array("q", recorder.recorded.questions)
+        self.form = recorder.segments, self._wholes
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.

@@ -17,7 +17,7 @@ from .arguments import Leaf, Packed, inputs_to_arguments
 from .draws import Draws
 from .paths import FEW, Paths, Prefix
 from .sites import PlainSites
-from .trace import Restart, Trace
+from .trace import CompileError, Restart, Trace
 
 
 class TracedFunction:
@@ -105,6 +105,7 @@ class TracedFunction:
 
         Raises:
             Restart: if the traces so far must be recorded anew; ``paths`` are new then.
+            CompileError: if the function asks other questions each time.
         """
         with self._lock:  # what all traces go by may change while one is recorded
             if paths is not self.paths:
@@ -141,8 +142,18 @@ class TracedFunction:
             ) from None
         self.trace_seconds += time.perf_counter() - start
         generator = self._draws.made()
-        if generator is not None:
+        if generator is not None:  # and may decide what is asked
             self.warn_of_draws(generator)
+        elif not paths.asked.agrees(trace, prefix):
+            if self._plain.careful:
+                raise CompileError(
+                    f"{self!r}: a run asked another question at {trace.split or 'its end'} than one"
+                    " before it, after the same outcomes: it depends on something that changes"
+                    " between runs, or else this is an error of chainrule"
+                )
+            self._plain.be_careful()
+            self.paths = Paths(self, paths.captured)
+            raise Restart
         self._check_layout(trace.layout)
         if len(trace.captured) > len(paths.captured):
             if paths.traces:

@@ -40,10 +40,9 @@ class Module(ABC):
         """
         named: dict[str, Node] = {}
         seen: set[int] = set()
-        for way, nodes in _found(self):
-            single = isinstance(nodes, Node)
-            for i, node in enumerate([nodes] if single else nodes):
-                name = way[1:] if single else f"{way[1:]}.{i}"
+        for way, nodes, numbered in _found(self):
+            for i, node in enumerate(nodes):
+                name = f"{way}.{i}"[1:] if numbered else way[1:]
                 if id(node) in seen:
                     continue
                 if name in named:
@@ -58,8 +57,8 @@ class Module(ABC):
     def parameters(self) -> list[Node]:
         """The parameters, in a fixed order."""
         found: list[Node] = []
-        for _, nodes in _found(self):
-            found += [nodes] if isinstance(nodes, Node) else nodes
+        for _, nodes, _ in _found(self):
+            found += nodes
         return distinct(found)
 
     def zero_grad(self) -> None:
@@ -71,10 +70,10 @@ class Module(ABC):
         return f"{type(self).__name__}({len(self.parameters())} parameters)"
 
 
-def _found(root: Module) -> Iterator[tuple[str, Node | list[Node]]]:
-    """The leaf nodes below a module and the ways to them, without recursion.
+def _found(root: Module) -> Iterator[tuple[str, list[Node], bool]]:
+    """The leaf nodes below a module, without recursion, as often as there are ways to them.
 
-    A list of nothing but leaves comes as a whole. A node comes as often as there are ways to it.
+    Each time a way, what is there, and whether it is a list, of nothing but leaves, or one node.
     """
     seen: dict[int, Any] = {}  # by id; kept, so that what is made on the way takes no id of these
     stack: list[tuple[str, Any]] = [("", root)]
@@ -82,13 +81,13 @@ def _found(root: Module) -> Iterator[tuple[str, Node | list[Node]]]:
         way, value = stack.pop()
         if isinstance(value, Node):
             if not value.operands:
-                yield way, value
+                yield way, [value], False
             continue
         if id(value) in seen:
             continue
         seen[id(value)] = value
         if type(value) is list and are_leaves(value):
-            yield way, value
+            yield way, value, True
         else:
             stack.extend(reversed(_parts(value, way)))
 

@@ -70,7 +70,7 @@ class Again(Rebuilding):
         self._pass = nests.instance(primal.passes)
         for x in statements(body):
             if isinstance(x, WRITES) and x.array not in self._there:
-                self.arrays[x.array] = Array(x.array.kind, passes * x.array.size, x.array.name)
+                self.arrays[x.array] = x.array.like(passes * x.array.size)
         self.body(body)
 
     def array(self, array: Array) -> Array:

@@ -161,7 +161,7 @@ class Coloured(Region):
         key = x.array, (colour - self._shifts[x]) % self._period
         found = self._arrays.get(key)
         if found is None:
-            found = self._arrays[key] = Array(x.array.kind, x.array.size, x.array.name)
+            found = self._arrays[key] = x.array.like(x.array.size)
         return found
 
     def _copied(self, body: list[Statement]) -> Iterator[Statement]:

@@ -14,7 +14,7 @@ Each value and each sum is the same to the last bit, as sums keep the order of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -56,20 +56,69 @@ def jammed(program: Program) -> Program:
         program: without segments, with carries.
     """
     lasts = [x for x in statements(program.body) if isinstance(x, Last)]
-    _jam_in(program.body, lasts)
+    _jam_in(program.body, lasts, _can_be_jammed)
     return program
 
 
-def _jam_in(body: list[Statement], lasts: Sequence[Last]) -> None:
+def blocked(program: Program) -> set[Loop]:
+    """Compute rows of products of matrices side by side, in place; gives the loops that do.
+
+    Args:
+        program: without segments, with carries, for single points.
+    """
+    lasts = [x for x in statements(program.body) if isinstance(x, Last)]
+    return _jam_in(program.body, lasts, _is_product)
+
+
+def _is_product(loop: Loop) -> bool:
+    """Whether each iteration gives the elements of a row, sums of which nothing else is read."""
+    row = loop.body[0] if len(loop.body) == 1 else None
+    if not isinstance(row, Loop) or loop.trips.offset < WIDTHS[0]:
+        return False
+    nest = [loop, row, *[x for x in row.body if isinstance(x, Loop)]]
+    if len(nest) != 3 or [len(x.carries) for x in nest] != [0, 0, 1] or not _is_simple(nest[2]):
+        return False
+    every = [*statements(row.body)]
+    stored = {x.array for x in every if isinstance(x, Store)}
+    return (
+        all(x.trips.is_fixed and not x.checkpoints for x in nest)
+        and _has_copies(every)
+        and not any(
+            isinstance(x, Add) or (isinstance(x, Load) and x.array in stored) for x in every
+        )
+    )
+
+
+def _has_copies(every: Iterable[Statement]) -> bool:
+    """Whether statements can be put side by side."""
+    kinds = (Compute, Load, Store, Loop, Last)
+    return all(
+        isinstance(x, kinds) and not (isinstance(x, Compute) and not x.operation.builtin)
+        for x in every
+    )
+
+
+def _jam_in(
+    body: list[Statement], lasts: Sequence[Last], pays: Callable[[Loop], bool]
+) -> set[Loop]:
+    """Jam the loops of a body, and of the bodies in it, for which it may be done and pays.
+
+    Returns:
+        the loops that they have become.
+    """
     new: list[Statement] = []
+    found: set[Loop] = set()
     for x in body:
         if isinstance(x, Loop):
-            if _can_be_jammed(x):
-                new += _jam(x, lasts)
+            if pays(x):
+                jam = _jam(x, lasts)
+                found.update([y for y in jam if isinstance(y, Loop)])
+                new += jam
                 continue
-            _jam_in(x.body, lasts)
+            found |= _jam_in(x.body, lasts, pays)
         new.append(x)
     body[:] = new
+    return found
 
 
 def _width(loop: Loop) -> int:
@@ -86,10 +135,8 @@ def _can_be_jammed(loop: Loop) -> bool:
         return False
     if not all(_is_simple(x) and loop not in x.trips.loops() for x in inner):
         return False
-    kinds = (Compute, Load, Store, Loop, Last)
-    for x in statements(loop.body):
-        if not isinstance(x, kinds) or (isinstance(x, Compute) and not x.operation.builtin):
-            return False
+    if not _has_copies(statements(loop.body)):
+        return False
     places = {y: place for place, x in enumerate(loop.body) for y in _with_carries(x)}
     return _memory_allows(loop, places) and _carries_allow(loop, places)
 
@@ -242,7 +289,10 @@ def _inner(loop: Loop, copies: Sequence[_Copy]) -> Loop:
             own = copy.values[carry] = Carry(copy.value(carry.initial))
             new.carries.append(own)
     for x in loop.body:
-        new.body += [copy.statement(x) for copy in copies]
+        if isinstance(x, Loop):
+            new.body.append(_inner(x, copies))
+        else:
+            new.body += [copy.statement(x) for copy in copies]
     for copy in copies:
         for carry in loop.carries:
             own_carry = copy.values[carry]

@@ -205,7 +205,7 @@ def _move_together(array: Array, accesses: list[Load | Store]) -> None:
     if step < 2:
         return
     start = first % step
-    smaller = Array(array.kind, -(-(array.size - start) // step), array.name)
+    smaller = array.like(-(-(array.size - start) // step))
     for x in accesses:
         strides = tuple([(loop, stride // step) for loop, stride in x.index.strides])
         x.array, x.index = smaller, Index((x.index.offset - start) // step, strides)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy
 
+from chainrule.passes.products import Product
 from chainrule.passes.rebuild import Rebuilding
 from chainrule.passes.stretches import LoopBody
 from chainrule.program import nests
@@ -33,7 +34,7 @@ FEW = 8
 Where = Callable[[int], Index]
 """Gives, for a number of elements, where those of an instance begin, in an array for all."""
 
-Programs = Callable[[int], tuple[LoopBody, Program]]
+Programs = Callable[[int], tuple[LoopBody | Product, Program | None]]
 """Gives loops by their numbers, with the programs of their bodies."""
 
 Source = Callable[[Index], tuple[Array, Index]]
@@ -66,16 +67,22 @@ class Around:
         self.guard = guard
 
 
-def write_loop(builder: Builder, loop: LoopBody, program: Program, around: Around) -> None:
+def write_loop(
+    builder: Builder, loop: LoopBody | Product, program: Program | None, around: Around
+) -> None:
     """Write a loop.
 
     Args:
         builder: of the program around it.
         loop: the loop.
-        program: of its body.
+        program: of its body; None for a product.
         around: what is around it.
     """
-    _Body(builder, loop, program, around).write()
+    if isinstance(loop, Product):
+        loop.write(builder, around)
+    else:
+        assert program is not None
+        _Body(builder, loop, program, around).write()
 
 
 class _Range(NamedTuple):
@@ -184,7 +191,7 @@ class _Body(Rebuilding):
         slot = scaled(number, trips + 1)
         level: Level = {}
         for group, source in begins.items():
-            array, at = self._room(VALUES, instances * (trips + 1) * group.size)
+            array, at = self._room(instances * (trips + 1) * group.size)
             level[group] = array, added(at, scaled(slot, group.size))
             self._copy(group.size, _after(*source), level[group])
 
@@ -241,9 +248,9 @@ class _Body(Rebuilding):
 
     # Elements
 
-    def _room(self, kind: str, size: int, name: str = "carry") -> tuple[Array, Index]:
+    def _room(self, size: int) -> tuple[Array, Index]:
         """An array that has room for each instance of the loop, and where that of one begins."""
-        return Array(kind, self._around.count * size, name), self._around.where(size)
+        return Array(VALUES, self._around.count * size, "carry"), self._around.where(size)
 
     def _own(self, size: int, first: Index) -> Index:
         """Where the elements of the iteration begin, if each has so many."""
@@ -261,7 +268,8 @@ class _Body(Rebuilding):
             return array, index
         room = self._rooms.get(array)
         if room is None:
-            room = self._room(array.kind, self._count * array.size, array.name)
+            size = self._count * array.size
+            room = array.like(self._around.count * size), self._around.where(size)
             self._rooms[array] = room
         return room[0], added(added(room[1], scaled(self._place, array.size)), index)
 

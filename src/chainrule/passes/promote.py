@@ -289,7 +289,7 @@ class _Promotion(Rebuilding):
         """Begin a run of a body."""
         for group in self._at[loop]:
             group.left = group.count
-            group.value = 0.0
+            group.value = group.array.start
 
     def statement(self, statement: Statement) -> None:
         """Build a statement."""
@@ -318,7 +318,7 @@ class _Promotion(Rebuilding):
         written = self._written.get(array)
         exists = index.is_fixed and 0 <= index.offset < array.size
         if exists and written is not None and not written[index.offset]:
-            return 0.0
+            return array.start
         return self.builder.load(self.array(array), self.index(index))
 
     def _store(self, store: Store, group: Group) -> None:
@@ -376,7 +376,7 @@ class _Promotion(Rebuilding):
         self._open(loop)
         before, self._known = self._known, dict(self._known)
         with self.builder.loop(self.index(loop.trips)) as new:
-            new.name = loop.name
+            new.name, new.checkpoints = loop.name, loop.checkpoints
             self.loops[loop] = new
             for recurrence in recurrences:
                 group = recurrence.group
@@ -415,7 +415,7 @@ class _Promotion(Rebuilding):
             at = group.index.plus(-distance * recurrence.stride)
             at = nests.substituted(at, {loop: Index()})
             written = self._written.get(group.array)
-            initial: Operand = 0.0
+            initial: Operand = group.array.start
             if written is None or self._elements(at, self._around[loop]).any_in(written):
                 initial = self._load(group.array, at)
             carry = Carry(initial)

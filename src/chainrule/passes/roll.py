@@ -10,6 +10,7 @@ from chainrule.program.form import Program
 from chainrule.program.recording import TABLE, Recording
 
 from .flat import flat
+from .products import Product
 from .stretches import LoopBody, Stretch
 
 SHORT = 256
@@ -48,9 +49,11 @@ def rolled(
         least, share = VARIED
 
     @functools.cache
-    def programs(number: int) -> tuple[LoopBody, Program]:
+    def programs(number: int) -> tuple[LoopBody | Product, Program | None]:
         assert isinstance(recording, Stretch)
         loop = recording.loops[number]
+        if isinstance(loop, Product):
+            return loop, None
         return loop, rolled(loop.stretch, loop.outputs, lanes, varied)
 
     if len(recording) < least and all(x is not TABLE for x in recording.operations):

@@ -82,7 +82,7 @@ def _with_stores(body: Sequence[Statement], new: Mapping[Array, Array]) -> list[
         if isinstance(x, Loop):
             x.body = _with_stores(x.body, new)
         elif isinstance(x, (Load, Add)) and x.array in new:
-            if isinstance(x, Add) and not _is_sum(x.value):
+            if isinstance(x, Add) and str(x.array.start) == "0.0" and not _is_sum(x.value):
                 value = Compute(rules.add, (0.0, x.value))  # which is 0 where the value is -0
                 value.note = x.note
                 result.append(value)

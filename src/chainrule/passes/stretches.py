@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chainrule.node import Node, apply
 from chainrule.operation import Operation
+from chainrule.passes.products import Product
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, LOOKUP, Recording, Row, has_left, has_right
 
@@ -62,6 +63,7 @@ class LoopOf:
         columns: for what each iteration reads: numbers as floats, operands of a recording, or where
             they lie among its inputs.
         given: the columns that are handed to the loop, as they are no inputs at even distances.
+        hands_on: whether a loop around it hands on what comes from further out.
         mixes: whether what a transformation follows goes from one iteration to the next, so that
             all results depend on it.
     """
@@ -72,6 +74,7 @@ class LoopOf:
         self.nest = nest
         self.columns: list[Any] = []
         self.given: set[int] = set()
+        self.hands_on = False
         self.mixes = False
 
     def rows(self) -> list[int]:
@@ -92,7 +95,7 @@ class Stretch:
         n_inputs: how many inputs there are, those without a row included.
     """
 
-    def __init__(self, recording: Any, loops: list[LoopBody], n_inputs: int) -> None:
+    def __init__(self, recording: Any, loops: list[LoopBody | Product], n_inputs: int) -> None:
         self.operations: list[Any] = recording.operations
         self.annotations: list[Any] = recording.annotations
         self.loops = loops
@@ -121,7 +124,7 @@ class LoopBody:
         stretch: the body. Its inputs are the carries, a number of each column, and what else it
             uses from around it.
         n_carries: how many carries there are.
-        columns: where the columns lie.
+        columns: where the columns lie; after them, where what is read of further out does.
         n_given: how much it is given: the first carries, what else it uses, and columns.
         outputs: operands of the body: the next carries, and what an iteration leaves.
         guards: how many guards an iteration asks.
@@ -180,7 +183,7 @@ def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
 
 
 def apart(
-    recording: Recording, loops: Sequence[LoopOf], outputs: Sequence[int]
+    recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
 ) -> tuple[Stretch, list[int]]:
     """A recording as a stretch, with its loops apart, and operands of it there.
 
@@ -250,7 +253,7 @@ class _Cutting:
     """Takes the loops of a recording apart."""
 
     def __init__(
-        self, recording: Recording, loops: Sequence[LoopOf], outputs: Sequence[int]
+        self, recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
     ) -> None:
         self._recording = recording
         self._loops = loops
@@ -265,7 +268,7 @@ class _Cutting:
         self._pool = numpy.array(recording.pool).astype(numpy.int64)
         self._constants = numpy.array(recording.constants)
         self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
-        self._made: list[LoopBody] = []
+        self._made: list[LoopBody | Product] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
         self._begins = numpy.flatnonzero(codes == Row.LOOP)
         ends = numpy.flatnonzero(codes == Row.END_LOOP)
@@ -298,7 +301,7 @@ class _Cutting:
                 self._made.clear()
                 self._numbers.clear()
 
-    def _cut(self, first: int, end: int, loop: LoopOf | None) -> tuple[Stretch, _Body]:
+    def _cut(self, first: int, end: int, loop: LoopOf | Product | None) -> tuple[Stretch, _Body]:
         """The rows between two, with the loops among them in their places.
 
         Args:
@@ -388,8 +391,11 @@ class _Cutting:
             number = int(self._rows.left[begin])
             at = self._end_of[number] + 1
             loop = self._loops[number]
-            child = _Child(loop, *self._cut(begin + 1, at - 1, loop))
-            given = [child.body.begins, child.body.outside, child.spread()]
+            stretch, body = self._cut(begin + 1, at - 1, loop)
+            nested = first > 0 and not loop.hands_on
+            further = numpy.searchsorted(body.outside, self._n_inputs + first) if nested else 0
+            child = _Child(loop, stretch, body, body.outside[:further])
+            given = [body.begins, body.outside[further:], child.spread()]
             parts.append(self._new_rows(Row.GIVE, numpy.concatenate(given)))
             parts.append(self._new_rows(Row.LOOP, numpy.array([len(children)])))
             children.append(child)
@@ -425,12 +431,15 @@ class _Cutting:
         at = numpy.flatnonzero(stretch.codes == Row.LOOP)
         for row, child in zip(at.tolist(), children, strict=True):
             body, loop = child.body, child.loop
+            if isinstance(loop, Product):
+                stretch.left[row] = self._number_of(loop)
+                continue
             even = len(loop.given)
             found = LoopBody(
                 *(loop.trips, loop.nest, child.stretch),
                 *(len(body.begins), body.outputs.tolist()),
             )
-            first = len(body.begins) + len(body.outside)
+            first = len(body.begins) + len(body.outside) - len(child.further)
             given = sorted(loop.given)
             found.n_given = first + loop.trips * len(given)
             for j, column in enumerate(loop.columns):
@@ -450,12 +459,20 @@ class _Cutting:
                         continue
                     where = Place("input", int(inputs[0]), int(steps[0]))
                 found.columns.append(where)
-            if len(loop.given) > even:
+            further = stretch.left[place[child.further]]
+            apart = bool((numpy.diff(further) != 1).any())
+            loop.hands_on |= apart
+            if apart or len(loop.given) > even:
                 raise _NotEven
-            number = self._numbers.setdefault(found.key, len(self._made))
-            if number == len(self._made):
-                self._made.append(found)
-            stretch.left[row] = number
+            found.columns += [Place("input", k, 0) for k in further.tolist()]
+            stretch.left[row] = self._number_of(found)
+
+    def _number_of(self, loop: LoopBody | Product) -> int:
+        """The number of a loop: that of one which does the same, if there is one."""
+        number = self._numbers.setdefault(loop.key, len(self._made))
+        if number == len(self._made):
+            self._made.append(loop)
+        return number
 
 
 class _Body(NamedTuple):
@@ -473,18 +490,29 @@ class _Body(NamedTuple):
 
 
 class _Child(NamedTuple):
-    """A loop in a stretch, before it is known where its columns lie."""
+    """A loop in a stretch, before it is known where its columns lie.
 
-    loop: LoopOf
+    Attributes:
+        further: the rows that it uses from outside of a loop around it, not handed on by that.
+    """
+
+    loop: LoopOf | Product
     stretch: Stretch
     body: _Body
+    further: Numbers
 
     def even(self) -> list[Numbers]:
-        """The columns that are inputs."""
-        return [self.loop.columns[j] for j in self.loop.rows() if j not in self.loop.given]
+        """The columns that are inputs, and what comes from further out."""
+        if isinstance(self.loop, Product):
+            return []
+        columns = [self.loop.columns[j] for j in self.loop.rows() if j not in self.loop.given]
+        return [*columns, self.further]
 
     def spread(self) -> Numbers:
         """The columns that are given, one iteration after another."""
+        if isinstance(self.loop, Product):
+            given: Numbers = self.loop.columns[0]
+            return given
         columns = [self.loop.columns[j] for j in sorted(self.loop.given)]
         return numpy.stack(columns, axis=1).ravel() if columns else numpy.empty(0, dtype=int)
 

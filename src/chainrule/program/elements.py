@@ -73,6 +73,8 @@ class Elements:
 
     def mark_once(self, mask: Mask) -> bool:
         """Make the elements true; gives whether each was false until its only instance came."""
+        if not len(mask):
+            return False
         view = self._view(mask)
         if view is not None and _differ(view):
             once = [*view.shape[:-1]] == [loop.trips.offset for loop in self._path]

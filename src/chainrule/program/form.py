@@ -58,12 +58,19 @@ class Array:
         size: the number of elements.
         name: for people; need not be the only one of this name.
         data: the elements of a CONSTANT array.
+        start: what the elements of a SUMS array are at first: 0, or -0, with which a sum is that of
+            its terms to the last bit.
     """
 
     kind: str
     size: int
     name: str = ""
     data: NDArray[numpy.float64] | None = None
+    start: float = 0.0
+
+    def like(self, size: int) -> Array:
+        """A new array of its kind."""
+        return Array(self.kind, size, self.name, None, self.start)
 
 
 @dataclass(eq=False, repr=False, slots=True)

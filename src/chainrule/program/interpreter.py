@@ -237,6 +237,6 @@ class _Run:
                     raise ProgramError(f"the table {array.name} is not of {array.size} numbers")
                 numbers = array.data.tolist()
             else:
-                numbers = [None if array.kind == VALUES else 0.0] * array.size
+                numbers = [None if array.kind == VALUES else array.start] * array.size
             elements = self._arrays[array] = _Elements(array, numbers)
         return elements

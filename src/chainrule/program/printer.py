@@ -89,6 +89,8 @@ class _Printer:
 
     def _declared(self, array: Array) -> str:
         line = f"{_KINDS[array.kind]} {self._name(array, array.name)}[{array.size}]"
+        if str(array.start) != "0.0":
+            return f"{line} = {array.start}"
         return line if array.data is None else f"{line} = {_shortened(array.data)}"
 
     def _index_tables(self) -> list[str]:

@@ -134,7 +134,10 @@ class _Reader:
         if kind not in (INPUT, CONSTANT, VALUES, SUMS) or size < 0:
             raise ProgramError(f"it has an array of kind {kind!r} and size {size}")
         if kind != CONSTANT:
-            return Array(kind, size, name)
+            start = _real(x["start"]) if "start" in x else 0.0
+            if start or (kind != SUMS and "start" in x):
+                raise ProgramError(f"it has an array of kind {kind!r} that begins with {start}")
+            return Array(kind, size, name, None, start)
         numbers = [_real(y) for y in _field(x, "data", list)]
         return Array(kind, size, name, numpy.array(numbers, dtype=numpy.float64))
 

@@ -113,6 +113,8 @@ class Writer:
         found: dict[str, Any] = {"kind": array.kind, "size": array.size, "name": self.name(array)}
         if array.data is not None:
             found["data"] = self.numbers(array.data)
+        if str(array.start) != "0.0":
+            found["start"] = array.start
         return found
 
     def _array(self, array: Array) -> int:

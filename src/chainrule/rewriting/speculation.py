@@ -586,7 +586,7 @@ class Speculation:
             found: what is known of its variables.
             size: how many operations it has.
         """
-        if Node(0.0)._serial - self._began > 2 * size:
+        if Node(0.0)._serial - self._began > max(LONG, 2 * size):
             return
         self.learn(site, found)
         self.failed = True

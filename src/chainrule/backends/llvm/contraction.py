@@ -29,9 +29,9 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import Path, bounds, paths
 
+from .first_terms import Zero
 from .independence import are_independent, stride_of
 from .layout import SLOT
-from .writer import Zero
 
 LEAST: Final = 1 << 17
 """Bytes of all arrays below which they are in the cache anyway."""
@@ -74,7 +74,7 @@ def _contract(array: Array, accesses: Sequence[Access], in_order: Mapping[Loop, 
         in_order: whether the iterations of loops run one after the other.
     """
     within: Loop | None = None
-    part = Array(array.kind, array.size, array.name)
+    part = array.like(array.size)
     for loops in zip(*[path for _, path in accesses], strict=False):
         loop = loops[0]
         if any(x is not loop for x in loops) or not in_order[loop]:

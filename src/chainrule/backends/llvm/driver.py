@@ -312,18 +312,20 @@ def _write_call(f: Procedure) -> None:
     code, inputs, outputs, given = f.args
     malloc = f.declare("malloc", "p", "i")
     free = f.declare("free", None, "p")
-    size = f.field(code, CodeFields.SIZE)
-    workspace_at = f.local(f.pointer)
+    size = b.add(f.field(code, CodeFields.SIZE), f.number(SLOT))
+    memory_at = f.local(f.pointer)
     is_given = b.icmp("!=", b.ptrtoint(given, f.i64), f.number(0))
     small = b.icmp("<=", size, f.number(ON_STACK))
     f.choose(
-        (is_given, lambda: f.store(given, workspace_at)),
-        (small, lambda: f.store(f.local(f.byte, size, align=16), workspace_at)),
-        default=lambda: f.store(b.call(malloc, [size]), workspace_at),
+        (is_given, lambda: f.store(given, memory_at)),
+        (small, lambda: f.store(f.local(f.byte, size, align=16), memory_at)),
+        default=lambda: f.store(b.call(malloc, [size]), memory_at),
     )
-    workspace = f.load(f.pointer, workspace_at)
-    with b.if_then(b.icmp("==", b.ptrtoint(workspace, f.i64), f.number(0))):
+    memory = f.load(f.pointer, memory_at)
+    begin = b.ptrtoint(memory, f.i64)
+    with b.if_then(b.icmp("==", begin, f.number(0))):
         b.ret(f.number(NO_MEMORY))
+    workspace = f.at(memory, b.and_(b.sub(f.number(0), begin), f.number(SLOT - 1)))
     f.store(f.number(0), workspace, 8 * POSITIONS)
     f.store(f.field(code, CodeFields.HANDLE), workspace, 8 * HANDLE)
     f.store(f.number(0), workspace, 8 * STATUS)
@@ -352,5 +354,5 @@ def _write_call(f: Procedure) -> None:
             default=lambda: b.call(copy, [to, source, size, no]),
         )
     with b.if_then(b.not_(b.or_(is_given, small))):
-        b.call(free, [workspace])
+        b.call(free, [memory])
     b.ret(result)

@@ -38,6 +38,7 @@ from chainrule.rules import Operation
 
 from .callback import FALLBACKS
 from .data import Data
+from .first_terms import Zero, first_terms
 from .flags import flags
 from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
@@ -48,7 +49,7 @@ from .uniform import SameInputs, split
 from .values import Setting
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
-from .writer import Writer, Zero
+from .writer import Writer
 
 
 class Request(NamedTuple):
@@ -178,6 +179,7 @@ class _Lowering:
         self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
         self._same = SameInputs(program, request.uniform[: None if lanes else 0])
         self._left = dict.fromkeys(self._own_sums())
+        self._first_terms: set[Statement] = set()
         self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
 
     def lower(self) -> tuple[Code, Data]:
@@ -201,6 +203,7 @@ class _Lowering:
             numbers=numbers,
             together=self._together,
             flags=flags(program.body),
+            first_terms=self._first_terms,
         )
         writer = Writer(setting)
         prologue, main = self._parts
@@ -286,8 +289,6 @@ class _Lowering:
     def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
         """A body with SUMS arrays set to 0 before they are used; the last one has all the rest."""
         left = self._left
-        if not left:
-            return body
         result: list[Statement] = []
         for statement in body:
             for inner in statements([statement]):
@@ -297,6 +298,7 @@ class _Lowering:
             result.append(statement)
         if last:
             result.extend([Zero(array) for array in left])
+        self._first_terms |= first_terms(result)
         return result
 
     def _find_scattered(self, reduce: Sequence[bool]) -> list[Slice]:

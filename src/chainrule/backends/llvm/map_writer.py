@@ -384,9 +384,12 @@ class MapWriter:
         value = self._operand(store.value)
         addresses, turned = self._addresses(store.array, store.index)
         scopes = self._scopes(store.array)
+        is_first = store in self._writer.first_terms
         if len(addresses) == 1:
             if isinstance(store, Add):
-                before = self._read(store.array, addresses[0], turned)
+                before = "zeroinitializer"
+                if not is_first:
+                    before = self._read(store.array, addresses[0], turned)
                 value = self._line(f"fadd {self._type} {before},{value}")
             for array, index in [*self._stored]:
                 if array is store.array:
@@ -406,7 +409,9 @@ class MapWriter:
         for lane in self._order:  # in the order of the iterations: it may be one element
             number = self._line(f"extractelement {self._type} {value},i32 {lane}")
             if isinstance(store, Add):
-                before = self._line(f"load double,ptr {addresses[lane]},align 8{scopes}")
+                before = "0.0"
+                if not is_first:
+                    before = self._line(f"load double,ptr {addresses[lane]},align 8{scopes}")
                 number = self._line(f"fadd double {before},{number}")
             self._writer.append(f"store double {number},ptr {addresses[lane]},align 8{scopes}")
 

@@ -88,6 +88,7 @@ class Map(NamedTuple):
         if is_simple:
             inner = [x.body for x in every if isinstance(x, Loop)]
             pays = pays and max(carries) <= 2
+            pays = pays or (max(carries) <= MOST_VECTORS and _are_products(every))
             pays = pays or any(common.for_messages(body) for body in inner)
         else:
             pays = pays and any(self.sums.values())
@@ -104,6 +105,12 @@ class Map(NamedTuple):
     def chains(self) -> list[Chain]:
         """What is computed for one iteration after the other."""
         return [x for x in self.steps if isinstance(x, Chain)]
+
+
+def _are_products(every: Sequence[Statement]) -> bool:
+    """Whether loops only add up products: of two numbers each, a few side by side."""
+    loops = [x for x in every if isinstance(x, Loop)]
+    return all(len(loop.body) <= 4 * len(loop.carries) for loop in loops)
 
 
 def as_map(

@@ -16,7 +16,7 @@ hangs on the program alone. All other numbers are the same to the last bit.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy
@@ -44,12 +44,11 @@ from chainrule.program.form import (
     Table,
     statements,
 )
-from chainrule.program.nests import Path
+from chainrule.program.nests import Path, bounds
 
+from .first_terms import Zero
 from .independence import are_independent, stride_of
 from .maps import Sum, sum_of
-from .uniform import bounds
-from .writer import Zero
 
 STRIP: Final = 8
 """Iterations side by side, on all machines."""
@@ -66,13 +65,14 @@ ALWAYS = False
 Access = tuple["Load | Store", Path]
 
 
-def strip_mine(program: Program) -> None:
+def strip_mine(program: Program, apart: Collection[Loop] = ()) -> None:
     """Mine the loops of a program for a single point in strips, in place, where it pays.
 
     From here on a loop may stand in its body that runs no more than eight times.
 
     Args:
         program: with carries, without segments.
+        apart: loops that stay as they are, with all that is in them.
     """
     outputs = {x.array for x in program.outputs if isinstance(x, Slice)}
     lasts: dict[Carry, list[Last]] = defaultdict(list)
@@ -82,7 +82,7 @@ def strip_mine(program: Program) -> None:
             accesses[x.array].append((x, path))
         elif isinstance(x, Last):
             lasts[x.carry].append(x)
-    found = _candidates(program.body)
+    found = _candidates(program.body, apart)
     layouts: dict[Array, _Layout] = {}
     while found:
         layouts = {
@@ -100,13 +100,13 @@ def strip_mine(program: Program) -> None:
         _replace(program.body, found, lasts)
 
 
-def _candidates(body: Sequence[Statement]) -> dict[Loop, _Strips]:
+def _candidates(body: Sequence[Statement], apart: Collection[Loop]) -> dict[Loop, _Strips]:
     """The outermost loops that can be mined."""
     found: dict[Loop, _Strips] = {}
     for x in body:
-        if isinstance(x, Loop):
+        if isinstance(x, Loop) and x not in apart:
             strips = _Strips.of(x)
-            found.update(_candidates(x.body) if strips is None else {x: strips})
+            found.update(_candidates(x.body, apart) if strips is None else {x: strips})
     return found
 
 
@@ -144,8 +144,8 @@ class _Strips:
         self.outer = Loop(Index(strips))
         self.inner = Loop(self.at(self.trips))
         self.inner.side_by_side = True
-        for x in (self.outer, self.inner):
-            x.name, x.note = loop.name, loop.note
+        for part in (self.outer, self.inner):
+            part.name, part.note = loop.name, loop.note
 
     @staticmethod
     def of(loop: Loop) -> _Strips | None:

@@ -47,6 +47,7 @@ class Setting:
         numbers: of the operations that Python computes.
         together: how many iterations of maps to compute at a time.
         flags: statements that give flags.
+        first_terms: what adds to elements that need not be loaded, as they are 0.
     """
 
     places: Places
@@ -61,6 +62,7 @@ class Setting:
     numbers: Mapping[rules.Operation, int]
     together: int
     flags: set[Statement]
+    first_terms: set[Statement]
 
 
 class ValueWriter:

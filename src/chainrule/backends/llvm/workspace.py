@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from .layout import BLOCK, SLOT
 from .places import Place
 
 
@@ -25,7 +26,12 @@ class Memory:
         self._known: dict[bytes, Place] = {}
 
     def take(self, count: int) -> int:
-        """The offset of some slots that nobody has used."""
+        """The offset of some slots that nobody has used.
+
+        Many begin with a line of the cache: a vector in two lines takes twice as long.
+        """
+        if count >= BLOCK:
+            self.size = -(-self.size // SLOT) * SLOT
         offset = self.size
         self.size += count * self.step
         return offset

@@ -26,26 +26,17 @@ from chainrule.program.form import (
     statements,
 )
 
+from .first_terms import Zero
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, compared
-from .shared import marked
+from .shared import marked, marked_float
 from .values import Setting, ValueWriter
 
 if TYPE_CHECKING:
     from .maps import Map
 
 MOST_SCOPES: Final = 30  # arrays of a function that LLVM is told about
-
-
-class Zero(Statement):
-    """Sets the elements of a SUMS array to 0."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, array: Array) -> None:
-        super().__init__()
-        self.array = array
 
 
 class Writer(ValueWriter):
@@ -56,6 +47,7 @@ class Writer(ValueWriter):
         self._modules = setting.modules
         self._sums = setting.sums
         self._together = setting.together
+        self.first_terms = setting.first_terms
         # Vectors on the stack that lie in two lines of the cache would take several times as long.
         widest = max(self._width, self._together)
         self._aligned = f" alignstack({8 * widest})" if widest > 2 else ""
@@ -211,7 +203,9 @@ class Writer(ValueWriter):
                 pass  # the carry itself
             else:
                 assert isinstance(statement, Zero), statement
-                self._zero(statement.array)
+                for first, count in statement.ranges:
+                    if count:
+                        self._zero(statement.array, first, count)
 
     def _keep(self, place: Place, register: str) -> None:
         """Note where a value is; put it into a slot if others read it."""
@@ -385,27 +379,29 @@ class Writer(ValueWriter):
         address = self.element(store.array, store.index)
         tail = f"{self._tail}{self.scopes(store.array)}"
         if isinstance(store, Add) or store.array in self._sums:
-            self._lines.append(f"load {self._type},ptr {address}{tail}")
-            self._lines.append(f"fadd {self._type} {self._new()},{value}")
-            value = self._new()
+            before = "zeroinitializer"
+            if store not in self.first_terms:
+                before = self.line(f"load {self._type},ptr {address}{tail}")
+            value = self.line(f"fadd {self._type} {before},{value}")
         self._lines.append(f"store {self._type} {value},ptr {address}{tail}")
 
-    def _zero(self, array: Array) -> None:
-        """Set all elements of an array to 0."""
+    def _zero(self, array: Array, first: int, count: int) -> None:
+        """Set elements of an array to what they are at first."""
         step, start = self._memory.step, self._arrays[array]
-        if self._width * 8 == step:
+        if self._width * 8 == step and str(array.start) == "0.0":
             self.module.declare("llvm.memset.p0.i64", "void", "ptr,i8,i64,i1")
-            address = self._address_of(start)
+            address = self._address_of(start + first * step)
             self._lines.append(
                 f"call void @llvm.memset.p0.i64(ptr align 8 {address},i8 0,"
-                f"i64 {marked(array.size * step)},i1 false)"
+                f"i64 {marked(count * step)},i1 false)"
             )
             self._moment += 1
             return
-        loop = Loop(Index(array.size))
+        loop = Loop(Index(count))
         with self._loop(loop):
-            address = self.element(array, Index(0, ((loop, 1),)))
-            self._lines.append(f"store {self._type} zeroinitializer,ptr {address}{self._tail}")
+            address = self.element(array, Index(first, ((loop, 1),)))
+            number = marked_float(array.start, self._width)
+            self._lines.append(f"store {self._type} {number},ptr {address}{self._tail}")
 
     def _add_to_sums(self, register: str, sums: Sequence[int]) -> None:
         """Add a value to some sums."""
