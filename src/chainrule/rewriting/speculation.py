@@ -403,7 +403,7 @@ class Speculation:
         given = (*args, *options.values())
         owner = getattr(function, "__self__", None)
         for loop in self.loops if type(owner) is list else ():
-            loop.note_read(owner)
+            loop.check_read(owner)
         if self.loops and any(isinstance(x, Known) for x in given):
             if not any(isinstance(x, Node) for x in given):
                 return applied(function, args, options)
