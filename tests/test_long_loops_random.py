@@ -1,4 +1,3 @@
-# ruff: noqa: D102
 # mypy: disable-error-code="no-untyped-call"
 """What people write in loops: eager and compiled agree, where one iteration is traced for all.
 

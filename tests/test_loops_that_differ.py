@@ -1,4 +1,4 @@
-# ruff: noqa: B023, B905, F821, RUF012, RUF015, RUF017, UP031, UP032
+# ruff: noqa: B023, F821, RUF017, UP031, UP032
 # mypy: disable-error-code="no-untyped-call, has-type, arg-type"
 """Loops of which one iteration hardly stands for all: compiled they are what they are eagerly."""
 
@@ -86,7 +86,7 @@ def read_as_a_whole(x: Any) -> Any:
     both = [out, [x]]
     s = 0.0 * x
     for _ in range(6):
-        s = s + len(sum(both, [])) * x  # noqa: RUF017
+        s = s + len(sum(both, [])) * x
         out.append(x)
     return s
 
@@ -404,7 +404,7 @@ def text_after(x: Any) -> Any:
     for _ in range(5):
         w = w * 0.5
         s = s + x * w
-    return s * len(str(w)) + len("%s" % w) + len(f"{w}") + len(repr([w]))  # noqa: UP031
+    return s * len(str(w)) + len("%s" % w) + len(f"{w}") + len(repr([w]))
 
 
 @loop
@@ -414,7 +414,7 @@ def texts(x: Any) -> Any:
     s = 0.0
     for k in range(5):
         s = s + x * k
-        out.append("p%s" % k)  # noqa: UP031
+        out.append("p%s" % k)
     return s * len("".join(out)) + len(set(out)) * x
 
 
@@ -425,7 +425,7 @@ def texts_formatted(x: Any) -> Any:
     s = 0.0
     for k in range(5):
         s = s + x * k
-        out.append("p{}".format(k))  # noqa: UP032
+        out.append("p{}".format(k))
     return s * len("".join(out)) + len(set(out)) * x
 
 
@@ -466,7 +466,7 @@ def bound_late(x: Any) -> Any:
     found: list[Any] = []
     for k in range(6):
         t = x * k
-        found.append(lambda u: u * t * k)  # noqa: B023
+        found.append(lambda u: u * t * k)
     return sum([f(x) for f in found])
 
 
@@ -821,7 +821,7 @@ def two_before(x: Any) -> Any:
     s = 0.0 * x
     for k in range(6):
         if k > 1:
-            s = s + t  # noqa: F821
+            s = s + t
         t: Any = x * k
     return s + t
 
