@@ -148,9 +148,18 @@ def of_functions(x: Any) -> Any:
     return total
 
 
+def assigned_in_some(x: Any) -> Any:
+    total, last = 0.0, x[0]
+    for k, a in enumerate(x):
+        total = total + a
+        if k % 3 == 1:
+            last = a * a
+    return total * last
+
+
 ONCE = (
     *(over_a_range, in_another, by_several, appending, with_lists_of_its_own, by_indices),
-    *(left_by_a_plain_bool, of_functions),
+    *(left_by_a_plain_bool, of_functions, assigned_in_some),
 )
 
 
@@ -184,6 +193,10 @@ def left(x: Any) -> Any:
             break
         total = total + a * a
     return total
+
+
+def left_by_one_of_its_calls(x: Any) -> Any:
+    return left_by_a_plain_bool(x) + left_by_a_plain_bool(x, True) * 0.5
 
 
 def asked_after(x: Any) -> Any:
@@ -221,7 +234,7 @@ def having_an_effect(x: Any) -> Any:
 
 def by_its_index(x: Any) -> Any:
     total = 0.0
-    for k in range(6):
+    for k in range(1, 6):
         for a in x[:k]:
             total = total + a
     return total
@@ -232,6 +245,7 @@ PLAIN = {
     stepping: "a variable changes that is no number with fractions",
     storing: "an element is assigned",
     left: "a comparison is asked for its truth",
+    left_by_one_of_its_calls: "an iteration may be left",
     asked_after: "a comparison asks for what it computes",
     reading_what_it_appends: "something is appended to a list in another way",
     of_another_kind: "a variable changes its structure",

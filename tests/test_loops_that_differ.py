@@ -1,4 +1,6 @@
-"""Loops of which one iteration can't stand for all, or hardly: compiled they are what they are eagerly."""
+# ruff: noqa: B023, B905, F821, RUF012, RUF015, RUF017, UP031, UP032
+# mypy: disable-error-code="no-untyped-call, has-type, arg-type"
+"""Loops of which one iteration can't stand for all: compiled they are what they are eagerly."""
 
 from __future__ import annotations
 
@@ -50,6 +52,18 @@ def counted(x: Any) -> Any:
     for _ in range(6):
         out.append(1.0)
         s = s + out.count(1.0) * x
+    return s
+
+
+@loop
+def counted_by_another_name(x: Any) -> Any:
+    """The same by the method's own name."""
+    out: list[Any] = []
+    count = out.count
+    s = 0.0 * x
+    for _ in range(6):
+        s = s + x + count(3)
+        out.append(3)
     return s
 
 
@@ -529,6 +543,120 @@ def noted_by_default(x: Any) -> Any:
     for k in range(5):
         s = s + add(x * k)
     return s
+
+
+# Arrays
+
+
+@loop
+def arrays_of_two_names(x: Any) -> Any:
+    """One array by two names, after the loop."""
+    a = b = np.array([x, x])
+    for k in range(5):
+        t = np.array([a[0] * 0.5, x * k])
+        a = b = t
+    a[0] = 100.0 * x
+    return b[0] + t[0]
+
+
+@loop
+def array_from_outside(x: Any) -> Any:
+    """One from outside, and a part of it."""
+    q = np.array([x, 2 * x])
+    s = 0.0 * x
+    for k in range(5):
+        s = s + x * k
+        t, u = q, q[:1]
+    q[0] = 100.0 * x
+    return t[0] * u[0] + s
+
+
+@loop
+def part_of_an_array(x: Any) -> Any:
+    """Parts of one that an iteration makes."""
+    s, out = 0.0 * x, []
+    for k in range(4):
+        t = np.array([x * k, x + k])
+        u = t[:1]
+        out.append((t, t.reshape(2, 1)))
+        s = s + x
+    t[0] = 50.0 * x
+    out[1][0][0] = 60.0 * x
+    return u[0] + s + out[1][1][0, 0]
+
+
+@loop
+def rows_of_an_array(x: Any) -> Any:
+    """Rows, which are parts of it."""
+    table = np.array([[x, 2 * x], [3 * x, x], [x, x], [x, 5 * x]])
+    s, out = 0.0 * x, []
+    for k, row in enumerate(table):
+        s = s + row[0]
+        last = row
+        out.append(table[k])
+    last[0] = 100.0 * x
+    out[0][0] = 9.0 * x
+    return table[3, 0] + table[0, 0] + s
+
+
+@loop
+def array_that_stays(x: Any) -> Any:
+    """A variable that only seems to change."""
+    q = np.array([x, 2 * x])
+    r = q
+    s = 0.0 * x
+    for k in range(5):
+        s = s + q[0]
+        if k > 10:
+            q = q * 2
+    r[0] = 100.0 * x
+    return q[0] + s
+
+
+@loop
+def arrays_swapped(x: Any) -> Any:
+    """Variables that swap their arrays."""
+    q, r = np.array([x, 2 * x]), np.array([x, 1.0])
+    first = q
+    s = 0.0 * x
+    for _ in range(6):
+        q, r = r, q
+        s = s + q[0] * r[1]
+    first[0] = 100 * x
+    return r[0] + q[0] + s
+
+
+# Whole numbers that become nodes
+
+
+@loop
+def minus_zero_first(x: Any) -> Any:
+    """A whole number in the first iteration."""
+    a, s = 0, 0.0 * x
+    for k in range(6):
+        s = s + cm.atan2(-a * x, -1.0) + cm.atan2((a // -3) * x, -1.0) + cm.atan2(a * (k - 3), -1.0)
+        a = a + x
+    return s + a
+
+
+@loop
+def huge_first(x: Any) -> Any:
+    """One that is no float."""
+    a, s = 2**60 + 1, 0.0 * x
+    for _ in range(6):
+        s = s + (a % 7) * x
+        a = a * 1e-10 + x
+    return s + a
+
+
+@loop
+def kind_first(x: Any) -> Any:
+    """Its kind."""
+    a, s = 0, 0.0 * x
+    for _ in range(6):
+        s = s + (x if isinstance(a, int) else 2 * x)
+        a = a + x
+    return s + a
 
 
 # Numbers that are plain

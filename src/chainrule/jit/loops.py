@@ -157,6 +157,11 @@ class Iteration:
         nodes = [x for x in elements.ravel().tolist() if isinstance(x, Node)]
         return innermost and all(x._level <= self._level and x._serial < self._since for x in nodes)
 
+    @property
+    def inside(self) -> set[int]:
+        """The ids of nodes that stand for those of any iteration."""
+        return {id(x) for x in self._inside}
+
     def unroll(self) -> NoReturn:
         """Give up: the trace starts anew with plain loops."""
         self._recorder.unroll()

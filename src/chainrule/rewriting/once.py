@@ -7,6 +7,7 @@ side of a branch does that may be in vain. Where that can't be, the loop is a pl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -15,6 +16,7 @@ import numpy
 from chainrule import rules
 from chainrule.carries import leaves_of
 from chainrule.jit.loops import Iteration, like
+from chainrule.jit.whole import LARGEST
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode
@@ -34,6 +36,7 @@ _FIXED: Final = (int, float, bool, str, bytes, type(None))
 """Kinds of values that never change."""
 _DIVIDE: Final = (rules.divide, rules.floor_divide, rules.mod)
 _LARGE: Final = 1.7e308
+_INEXACT: Final = "a whole number is not exact as a node"
 _HIDES: Final = "a pattern of derivatives is asked for"
 
 
@@ -138,6 +141,7 @@ class Loop:
         count = Node(0.0)._serial - self._since._serial - 1
         size = count * self.trips
         if size <= LIMIT or not count:
+            self._speculation.note_short(self.site)
             return
         speculation = self._speculation
         found = _HIDES if self._hides() else self._learn(values)
@@ -199,7 +203,11 @@ class Loop:
             if i >= len(leaves) or _kind(leaves[i], plain=True) is None:
                 speculation.leave_plain(self.site, "a variable is of several kinds")
                 speculation.refuse([self.site], "a variable is of several kinds")
+            if type(leaves[i]) is int and abs(leaves[i]) > LARGEST:
+                speculation.leave_plain(self.site, _INEXACT)
+                speculation.refuse([self.site], _INEXACT)
             initial += _numbers(leaves[i])
+        self._has_ints = any(type(leaves[i]) is int for i in self._numeric)
         self.fresh: dict[int, Any] = {}
         self._seen: dict[int, Any] = {}  # what does not hold the lists to which it appends
         self.left: dict[int, tuple[Any, list[Any]]] = {}
@@ -224,7 +232,10 @@ class Loop:
             self.refuse_here("its index is used in a loop in it")
         if values.dtype == object and not self._iteration.reads(values):
             self.refuse_here("what it has made itself is looked up by its index")
-        return self._iteration.column(values)
+        node = self._iteration.column(values)
+        if values.dtype != object:
+            self._first.add(id(node))
+        return node
 
     def refuse_here(self, why: str) -> NoReturn:
         """Give up the innermost loop."""
@@ -272,6 +283,8 @@ class Loop:
         if len(numbers) != len(self._iteration.carries):
             self.refuse("a variable is of several kinds")
         left, leaves = self._left(seen)
+        given = [x for _, some, _ in left for x in some]
+        self._check_arrays([*[after[i] for i in self._numeric], *kept, *given])
         self._check_plain([*numbers, *leaves])
         first = Node(0.0)._serial
         results = self._iteration.end(numbers, leaves)
@@ -305,6 +318,8 @@ class Loop:
                 raises = not divisor if x._operation in _DIVIDE else abs(x._number) > _LARGE
                 if x._operation in (*_DIVIDE, rules.power) and (raises or x._number != x._number):
                     self.refuse("an exception is raised for plain numbers")
+                if self._has_ints and x._number == 0.0 and math.copysign(1.0, x._number) < 0.0:
+                    self.refuse(_INEXACT)  # ints have no -0.0
 
     def _left(self, seen: set[int]) -> tuple[list[Any], list[Any]]:
         """What the iteration appends, by list: its leaves and their structure; and the numbers."""
@@ -317,16 +332,30 @@ class Loop:
             for x in leaves:
                 if _kind(x) is not None:
                     numbers += _numbers(x)
-                    if isinstance(x, numpy.ndarray) and (id(x) in seen or not self._has_made(x)):
-                        self.refuse("an array is appended that it has not made, or twice")
-                    seen.add(id(x))
                 elif not isinstance(x, (Known, *_FIXED)):
                     self.refuse("something is appended that is no number with fractions")
             found.append((owner, leaves, structure))
         return found, numbers
 
-    def _has_made(self, x: Any) -> bool:
-        return any(y._serial > self.began for y in x.ravel().tolist())
+    def _check_arrays(self, values: Sequence[Any]) -> None:
+        """See that arrays are new, and no two are parts of one: what comes of it are copies."""
+        inside = self._iteration.inside
+        arrays: list[Any] = []
+        for x in values:
+            if isinstance(x, numpy.ndarray):
+                if any(numpy.may_share_memory(x, y) for y in arrays):
+                    self.refuse("an array is used twice after it")
+                if not any(self._is_made(y, inside) for y in x.ravel().tolist()):
+                    self.refuse("an array is used after it that it has not made")
+                arrays.append(x)
+
+    def _is_made(self, x: Any, inside: set[int]) -> bool:
+        """Whether a number is computed in the iteration, and not only picked."""
+        if not isinstance(x, Node) or x._serial <= self.began or id(x) in inside:
+            return False
+        return x._operation is not rules.where or all(
+            self._is_made(y, inside) for y in x.operands[1:]
+        )
 
     def _put(self, left: list[Any], results: Sequence[Any]) -> None:
         """Append what all iterations have left."""

@@ -10,6 +10,7 @@ import numpy
 from chainrule.arrays import NodeArray
 from chainrule.jit.indices import IndexArray, TracedArray
 from chainrule.jit.inputs import WholeArray
+from chainrule.jit.loops import LEAST
 
 from .known import columns_of, stand_in
 
@@ -71,9 +72,20 @@ def parts_of(x: Any) -> list[Any]:
     return found
 
 
+_SIZED: Final = frozenset([range, list, tuple, Through, *_ARRAYS])
+
+
 def plainly(x: Any) -> Any:
     """What a loop goes through where it is plain."""
     return x.made() if type(x) is Through else x
+
+
+def is_long(x: Any) -> bool:
+    """Whether something has so many items that a loop through it may be long."""
+    try:
+        return type(x) in _SIZED and len(x) >= LEAST
+    except TypeError:  # an array without axes
+        return False
 
 
 def is_read(x: Any) -> bool:

@@ -14,12 +14,12 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
 from . import values
-from .decisions import LoopSite, Site
+from .decisions import Site
 from .exits import Exit
 from .known import Known, holds_known, looked_up
 from .once import Loop, Plain
 from .picking import UNBOUND
-from .reading import THROUGH, Through, plainly
+from .reading import THROUGH, Through, is_long, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
 
 _PICKS: Final[dict[Any, Any]] = {
@@ -223,19 +223,18 @@ class Runtime:
 
     def loop(self, site: str, source: Any, variables: Any, lists: Any) -> Plain | Loop:
         """What runs of a loop."""
-        found = current()
+        found = current() if is_long(source) else None
         if found is None:
             return Plain(plainly(source))
-        place = self._sites[site]
-        assert isinstance(place, LoopSite)
-        return found.loop(place, source, variables, lists)
+        return found.loop(self._sites[site], source, variables, lists)  # type: ignore[arg-type]
 
     def through(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a loop goes through by a call, made where it is known how."""
-        if any(function is x for x in THROUGH) and current() is not None:
+        if not any(function is x for x in THROUGH):
+            return self.call(function)(*map(plainly, args), **options)
+        if args and is_long(args[0]) and current() is not None:
             return Through(function, args, options)
-        plain = map(plainly, args)
-        return self.call(function)(*plain, **options)
+        return function(*map(plainly, args), **options)
 
     # Loops that may be left
 

@@ -18,7 +18,6 @@ from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
 from chainrule.jit.indices import IndexNode
-from chainrule.jit.loops import LEAST
 from chainrule.node import Node
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.tracing import PROGRESS
@@ -28,7 +27,7 @@ from .exits import Exit
 from .known import Known, applied, holds_known
 from .once import Loop, Plain
 from .picking import UNBOUND, pick
-from .reading import is_read, plainly
+from .reading import is_long, is_read, plainly
 from .values import MAKING, is_value, why_not_of
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
 
+PATIENCE: Final = 20
+"""As often a loop may have been a short one in a trace before it is taken for one that is."""
 _IN_LISTS: Final = (enumerate, len, list, reversed, sum, tuple, zip)
 """What does with plain numbers in lists what operators do."""
 
@@ -246,6 +247,7 @@ class Speculation:
         self._often: list[Site] = []  # those asked twice, until both of their sides are wanted
         self.sides: list[Any] = []
         self.loops: list[Loop] = []
+        self._short: dict[Site, int] = {}
         self._ended: list[tuple[Site, int, int]] = []  # loops, and the nodes that came of them
         self.exits: list[Exit] = []
         self.partial = False
@@ -401,6 +403,9 @@ class Speculation:
     def pure(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a function gives that has no effect of its own: its arguments must have none."""
         given = (*args, *options.values())
+        owner = getattr(function, "__self__", None)
+        for loop in self.loops if type(owner) is list else ():
+            loop.check_read(owner)
         if self.loops and any(isinstance(x, Known) for x in given):
             if not any(isinstance(x, Node) for x in given):
                 return applied(function, args, options)
@@ -543,12 +548,10 @@ class Speculation:
             values: what its variables stand for.
             lists: the lists to which it appends.
         """
-        try:
-            long = is_read(source) and len(source) >= LEAST
-        except TypeError:
-            long = False
         if (
-            not long
+            self._short.get(site, 0) >= PATIENCE
+            or not is_read(source)
+            or not is_long(source)
             or not self.recorder.loops
             or not self._decisions.is_once(site)
             or self.partial
@@ -561,6 +564,10 @@ class Speculation:
     def asked(self) -> tuple[int, int]:
         """How many guards have been asked, and values shown."""
         return len(self.recorder.recorded.guards), self.recorder.printed
+
+    def note_short(self, site: Site) -> None:
+        """Note that a loop has been a short one."""
+        self._short[site] = self._short.get(site, 0) + 1
 
     def learned(self, site: Site) -> Any:
         """What is known of the variables of a long loop; None for another one."""
