@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy
 
@@ -26,9 +26,12 @@ from chainrule.program.form import (
     Store,
     Table,
 )
-from chainrule.program.nests import Path, bounds, paths
+from chainrule.program.nests import Path, bounds, count, numbers, paths
 
 from .vector_math import INSTRUCTIONS, INTRINSICS, is_pure
+
+MOST_EXACT: Final = 1 << 14
+"""Iterations of nested loops that are looked at one by one."""
 
 
 class Access(NamedTuple):
@@ -120,7 +123,11 @@ def _are_private(loop: Loop, accesses: Sequence[Access]) -> bool:
         return False
     own = [_own(x.statement.index, x.path) for x in accesses]
     size, trips = abs(stride), bounds(loop.trips)[1]
-    ranges = [bounds(_near(index, size * trips)) for index in own] if trips > 0 else []
+    ranges = [
+        extent(_near(index, size * trips), x.path)
+        for index, x in zip(own, accesses, strict=True)
+        if trips > 0
+    ]
     if any(
         all((low - start) % (size * trips) + high - low < size for low, high in ranges)
         for start, _ in ranges
@@ -133,6 +140,20 @@ def _are_private(loop: Loop, accesses: Sequence[Access]) -> bool:
         *[_apart(table) for index in own for table, _ in index.tables],
     )
     return size * (trips - 1) < apart
+
+
+def extent(index: Index, path: Path) -> tuple[int, int]:
+    """The least and the largest number that an index is in nested loops, of triangles exactly.
+
+    Args:
+        index: the index.
+        path: the loops.
+    """
+    alone = all(x.loops() <= set(path) for x in (index, *[loop.trips for loop in path]))
+    if alone and not all(loop.trips.is_fixed for loop in path) and count(path) <= MOST_EXACT:
+        found = numbers(index, path)
+        return (int(found.min()), int(found.max())) if len(found) else (1, 0)
+    return bounds(index)
 
 
 def _near(index: Index, whole: int) -> Index:

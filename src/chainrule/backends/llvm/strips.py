@@ -47,7 +47,7 @@ from chainrule.program.form import (
 from chainrule.program.nests import Path, bounds
 
 from .first_terms import Zero
-from .independence import are_independent, stride_of
+from .independence import are_independent, extent, stride_of
 from .maps import Sum, sum_of
 
 STRIP: Final = 8
@@ -324,7 +324,7 @@ class _Layout:
             if strips is None or not stride or abs(stride) == 1 or x.array in strips.shared:
                 return None
             kinds.add((abs(stride), strips.loop.trips.offset))
-            index = _side_by_side(x.index, strips, stride)
+            index = _side_by_side(x.index, path, strips, stride)
             if index is None or len(kinds) > 1:
                 return None
             indices[x] = index
@@ -333,14 +333,14 @@ class _Layout:
         return _Layout(array, strip * -(-array.size // (stride * count)), indices)
 
 
-def _side_by_side(index: Index, strips: _Strips, stride: int) -> Index | None:
+def _side_by_side(index: Index, path: Path, strips: _Strips, stride: int) -> Index | None:
     """An index in the new layout; None if it is no element of an iteration."""
     loop, count, size = strips.loop, strips.loop.trips.offset, abs(stride)
     whole = size * count  # from each element to that of the same iteration in another loop
     inside = [x for x in index.strides if abs(x[1]) < size and x[0] is not loop]
     around = [x for x in index.strides if x[1] % whole == 0]
     own = Index(0, tuple(inside), index.tables)
-    low, high = bounds(own)
+    low, high = extent(own, path[path.index(loop) + 1 :])
     first, rest = divmod(index.offset + low, size)
     runs, first = divmod(first, count)
     if (
