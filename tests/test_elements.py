@@ -9,7 +9,18 @@ from random_forms import random_index
 from test_program_nests import random_nest, value, visited
 
 from chainrule.program.elements import Access, Elements, accessed, apart, meet
-from chainrule.program.form import SUMS, VALUES, Array, Gather, Index, Load, Loop, Scatter, Store
+from chainrule.program.form import (
+    SUMS,
+    VALUES,
+    Array,
+    Gather,
+    Index,
+    Load,
+    Loop,
+    Scatter,
+    Store,
+    Table,
+)
 from chainrule.program.nests import Path
 
 SIZE = 400
@@ -27,6 +38,11 @@ def strided(rng: random.Random, loops: list[Loop]) -> Index:
     return Index(low + rng.randint(0, 20), tuple(strides.items()))
 
 
+def random_table(rng: random.Random, size: int) -> numpy.ndarray:
+    """Numbers, of which some may be equal."""
+    return numpy.array([rng.choice([0, 1, 2, 3, 7, 9]) for _ in range(size)], dtype=numpy.int64)
+
+
 def random_mask(rng: random.Random) -> numpy.ndarray:
     """Which of all elements, in stretches."""
     part = rng.choice([0.02, 0.5, 0.98])
@@ -40,6 +56,15 @@ def test_masks(seed: int) -> None:
     even = rng.random() < 0.7
     loops = rectangular(rng) if even else random_nest(rng)
     index = strided(rng, loops) if even else random_index(rng, 100, loops)
+    if even and rng.random() < 0.5:
+        table = Table(random_table(rng, loops[2].trips.offset))
+        inner = Index(0, ((loops[2], 1),))
+        if rng.random() < 0.5:
+            inner = Index(loops[2].trips.offset - 1, ((loops[2], -1),))
+        if rng.random() < 0.5:  # each iteration has a row
+            steps = zip(loops, (80, 20, rng.choice([0, 1, 2])), strict=True)
+            index = Index(rng.randint(0, 20), tuple(steps))
+        index = index._replace(tables=((table, inner),))
     size = rng.choice([1, 1, 3])
     elements = Elements(index, tuple(loops), size)
     rows = [range(value(index, at), value(index, at) + size) for at in visited(loops)]

@@ -1,4 +1,3 @@
-# ruff: noqa: D102
 # mypy: disable-error-code="no-untyped-call"
 """What people write in loops: eager and compiled agree, where one iteration is traced for all.
 
@@ -501,12 +500,14 @@ class Writer:
 
     def fill(self, text: str) -> str:
         """A piece with names and expressions for its placeholders."""
-        for mark, make in (("I0", lambda: "n"), ("I", self.whole), ("R", self.real)):
+        text = text.replace("I0", "n")
+        for mark, make in (("I", self.whole), ("R", self.real)):
             parts = _split(text, mark)
             text = parts[0] + "".join([make() + part for part in parts[1:]])
         return text
 
     def whole(self) -> str:
+        """An expression of whole numbers."""
         choice = self.random.choice
         if not self.wholes:
             return str(self.random.randint(1, 3))
@@ -515,11 +516,13 @@ class Writer:
         return choice(forms).format(name)
 
     def real(self) -> str:
+        """An expression of numbers."""
         choice = self.random.choice
         name = choice(self.reals + self.reals[2:])
         return choice((name, name, name, f"({name} * 0.7)", f"(x - {name})", f"cm.sin({name})"))
 
     def block(self, text: str, depth: int) -> None:
+        """Add lines."""
         self.lines += ["    " * depth + line for line in text.split("\n") if line]
 
     def loop(self, depth: int) -> None:

@@ -1,6 +1,6 @@
-# ruff: noqa: B023, B905, F821, RUF012, RUF015, RUF017, UP031, UP032
+# ruff: noqa: B023, F821, RUF017, UP031, UP032
 # mypy: disable-error-code="no-untyped-call, has-type, arg-type"
-"""Loops of which one iteration can't stand for all: compiled they are what they are eagerly."""
+"""Loops of which one iteration hardly stands for all: compiled they are what they are eagerly."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def read_by_an_attribute(x: Any) -> Any:
     """The same by an object."""
 
     class Held:
-        values: list[Any] = []
+        values: Any = None
 
     Held.values = out = []
     s = 0.0 * x
@@ -139,7 +139,7 @@ def read_by_zip(x: Any) -> Any:
     out: list[Any] = []
     s = 0.0 * x
     for _ in range(6):
-        for a, b in zip(out, [x, 2.0 * x]):
+        for a, b in zip(out, [x, 2.0 * x], strict=False):
             s = s + a * b
         out.append(x + len([*out]))
     return s
@@ -436,7 +436,7 @@ def texts_formatted(x: Any) -> Any:
 def read_later(x: Any) -> Any:
     """A closure over what the loop assigns after its call."""
     s, u = x, 0.0
-    g = lambda: s * 2.0  # noqa: E731
+    g: Any = lambda: s * 2.0  # noqa: E731
     for k in range(6):
         u = u + g()
         s = x * k
@@ -463,7 +463,7 @@ def read_later_by_two(x: Any) -> Any:
 @loop
 def bound_late(x: Any) -> Any:
     """Functions that all know the last values."""
-    found = []
+    found: list[Any] = []
     for k in range(6):
         t = x * k
         found.append(lambda u: u * t * k)
@@ -473,7 +473,7 @@ def bound_late(x: Any) -> Any:
 @loop
 def bound_early(x: Any) -> Any:
     """Functions that know each their own."""
-    found = []
+    found: list[Any] = []
     for k in range(6):
         found.append(lambda u, k=k: u * k)
         found.append(lambda u, t=x * k: u * t)
@@ -485,7 +485,7 @@ def kept_function(x: Any) -> Any:
     """One that knows a value of the last iteration."""
     for k in range(6):
         t = x * k
-        f = lambda u, t=t: u * t  # noqa: E731
+        f: Any = lambda u, t=t: u * t  # noqa: E731
     return f(x)
 
 
@@ -495,7 +495,7 @@ def kept_generators(x: Any) -> Any:
     for k in range(6):
         t = x * k
         g = (u * 2 for u in [t, t + 1])
-        z = zip([t, t + 1], [x, 2 * x])
+        z = zip([t, t + 1], [x, 2 * x], strict=True)
     return sum(g) + sum([a * b for a, b in z])
 
 
@@ -822,7 +822,7 @@ def two_before(x: Any) -> Any:
     for k in range(6):
         if k > 1:
             s = s + t
-        t = x * k
+        t: Any = x * k
     return s + t
 
 
@@ -854,7 +854,8 @@ def order_of_keys(x: Any) -> Any:
         s = s + x
         d = {"b": d["a"] * 0.5 + k, "a": d["b"]}
         e = {"u": s, "c": x}
-    return d["a"] * (2.0 if [*d][0] == "b" else 1.0) + e["u"] * (3.0 if [*e][0] == "u" else 1.0)
+    s = s if next(iter(d)) == "b" else -s
+    return s + d["a"] + e["u"] * (3.0 if next(iter(e)) == "u" else 1.0)
 
 
 @loop

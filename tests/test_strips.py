@@ -178,3 +178,19 @@ def test_short_loops_stay(monkeypatch: pytest.MonkeyPatch) -> None:
         builder.store(others, Index(0, ((loop, 1),)), builder.input(1))
     program = builder.finish([Slice(total, 0, 1), Slice(others, 0, 100)])
     assert not any(strips_of(mined(program)))
+
+
+def test_sums_of_the_program_keep_their_order() -> None:
+    """Only the terms of derivatives may come in another order."""
+    builder = Builder(150, final=True)
+    sums = [Array(SUMS, 4, "sums", None, start) for start in (-0.0, 0.0)]
+    for array in sums:
+        with builder.loop(30) as loop, builder.loop(4) as column:
+            x = builder.load(builder.inputs, Index(0, ((loop, 4), (column, 1))))
+            builder.add(array, Index(0, ((column, 1),)), builder.compute(rules.multiply, (x, x)))
+    program = builder.finish([Slice(x, 0, 4) for x in sums])
+    numbers = np.random.default_rng(2).normal(size=150)
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    expected = bits(interpret(program, numbers.tolist())[0])
+    assert bits(found[:4].tolist()) == expected[:4]
+    assert bits(found[4:].tolist()) != expected[4:]

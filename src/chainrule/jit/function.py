@@ -43,6 +43,7 @@ forking.import_before_forks(
     *("chainrule.passes.jam", "chainrule.passes.promote", "chainrule.passes.repetitions"),
     *("chainrule.backends.llvm.contraction", "chainrule.backends.llvm.in_common"),
     *("chainrule.backends.llvm.map_writer", "chainrule.backends.llvm.maps"),
+    "chainrule.backends.llvm.strips",
     *("chainrule.program.files", "chainrule.program.printer", "chainrule.files"),
     *("chainrule.rewriting.elsewhere", "chainrule.rewriting.functions"),
 )

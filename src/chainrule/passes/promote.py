@@ -367,8 +367,8 @@ class _Promotion(Rebuilding):
             self._begin(loop, recurrence)
         sums = [group for group in self._in[loop] if group.summed]
         totals = [Carry(group.value) for group in sums]
-        for carry in totals:
-            carry.messages = True
+        for carry, group in zip(totals, sums, strict=True):
+            carry.messages = group.array.is_of_messages
         stored = []
         if self._least(loop) > 0:
             stored = [group for group in self._at[loop] if group.is_followed]

@@ -41,13 +41,35 @@ class Elements:
         self._size = size
         self._numbers = numbers
         self._rows: tuple[Numbers, Numbers] | None = None
+        self._outer = path
+        self._columns: slice | Numbers = slice(None)  # among those side by side
+        self._strides, self._low, self._span = dict(index.strides), index.offset, size
+        if index.tables:
+            self._find_columns()
+
+    def _find_columns(self) -> None:
+        """Where tables belong to the innermost loops alone: the places that these lead to."""
+        asked = {loop for _, inner in self._index.tables for loop in inner.loops()}
+        first = min([k for k, loop in enumerate(self._path) if loop in asked], default=0)
+        own = self._path[first:]
+        if self._size > 1 or first == 0 or any(loop.trips.loops() for loop in own):
+            return
+        steps = [x for x in self._index.strides if x[0] in own]
+        columns = self._numbers(Index(0, tuple(steps), self._index.tables), own)
+        if len(columns):
+            low, self._span = int(columns.min()), int(columns.max() - columns.min()) + 1
+            self._outer, self._columns = self._path[:first], columns - low
+            self._low += low
+            self._strides = {x: step for x, step in self._strides.items() if x not in own}
 
     def all_in(self, mask: Mask) -> Mask:
         """In which instances all of the elements are true; has an axis for each loop, or one."""
         view = self._view(mask)
         if view is not None:
-            trips = [loop.trips.offset for loop in self._path]
-            return numpy.broadcast_to(numpy.all(view, axis=-1), trips)
+            trips = [loop.trips.offset for loop in self._outer]
+            if isinstance(self._columns, slice):
+                return numpy.broadcast_to(numpy.all(view, axis=-1), trips)
+            return numpy.broadcast_to(view[..., self._columns], [*trips, len(self._columns)])
         rows, which = self.listed(len(mask))
         found: Mask = numpy.all(mask[rows], axis=1)[which]
         return found
@@ -55,16 +77,18 @@ class Elements:
     def any_in(self, mask: Mask) -> bool:
         """Whether any of the elements of any instance is true."""
         view = self._view(mask)
-        return bool((mask[self.listed(len(mask))[0]] if view is None else view).any())
+        rows = mask[self.listed(len(mask))[0]] if view is None else view[..., self._columns]
+        return bool(rows.any())
 
     def mark(self, mask: Mask, where: Mask | None = None) -> None:
         """Make the elements true, in all instances or in some."""
         view = self._view(mask)
-        if view is None:
+        listed = where is not None and not isinstance(self._columns, slice)
+        if view is None or listed:
             rows, which = self.listed(len(mask))
             mask[rows if where is None else rows[which[where]]] = True
         elif where is None:
-            view[...] = True
+            view[..., self._columns] = True
         else:
             trips = [loop.trips.offset for loop in self._path]
             repeated = tuple([k for k, n in enumerate(trips) if view.shape[k] < n])
@@ -76,10 +100,13 @@ class Elements:
         if not len(mask):
             return False
         view = self._view(mask)
+        columns = self._columns
         if view is not None and _differ(view):
-            once = [*view.shape[:-1]] == [loop.trips.offset for loop in self._path]
-            once = once and not view.any()
-            view[...] = True
+            once = [*view.shape[:-1]] == [loop.trips.offset for loop in self._outer]
+            once = once and not view[..., columns].any()
+            if not isinstance(columns, slice):
+                once = once and bool((numpy.bincount(columns) <= 1).all())
+            view[..., columns] = True
             return once
         rows, which = self.listed(len(mask))
         once = self._rows is not None and numpy.array_equal(rows, self._rows[0])  # they exist
@@ -104,13 +131,14 @@ class Elements:
         """The elements as a part of the mask, if they lie at even distances.
 
         It has an axis for each loop, of length 1 where the loop does not matter, and one for those
-        side by side.
+        side by side: where tables lead to some of these, for all between.
         """
-        if self._index.tables or not mask.flags.c_contiguous:
+        tabled = isinstance(self._columns, slice) and self._index.tables
+        if tabled or not mask.flags.c_contiguous:
             return None
-        strides = dict(self._index.strides)
+        strides = dict(self._strides)
         shape, steps = [], []
-        for loop in self._path:
+        for loop in self._outer:
             if not loop.trips.is_fixed or loop.trips.offset < 1:
                 return None
             step = strides.pop(loop, 0)
@@ -119,8 +147,8 @@ class Elements:
         if strides:
             return None
         try:
-            first = self._index.offset
-            return numpy.ndarray([*shape, self._size], numpy.bool_, mask, first, [*steps, 1])
+            shape.append(self._span)
+            return numpy.ndarray(shape, numpy.bool_, mask, self._low, [*steps, 1])
         except (TypeError, ValueError):  # the mask has not all of them
             return None
 

@@ -68,6 +68,14 @@ class Array:
     data: NDArray[numpy.float64] | None = None
     start: float = 0.0
 
+    @property
+    def is_of_messages(self) -> bool:
+        """Whether its sums are those of a derivative, whose terms may come in another order.
+
+        Those of the user's program begin with -0.
+        """
+        return self.kind == SUMS and str(self.start) == "0.0"
+
     def like(self, size: int) -> Array:
         """A new array of its kind."""
         return Array(self.kind, size, self.name, None, self.start)

@@ -47,7 +47,7 @@ def first_terms(body: Sequence[Statement]) -> set[Statement]:
     for place, x in enumerate(body):
         if isinstance(x, Loop):
             found |= first_terms(x.body)
-        elif isinstance(x, Zero) and str(x.array.start) == "0.0":
+        elif isinstance(x, Zero) and x.array.is_of_messages:
             every = (_accesses(first, x.array) for first in body[place + 1 :])
             accesses = next(filter(None, every), [])
             add, path = accesses[0] if len(accesses) == 1 else (None, ())

@@ -249,21 +249,24 @@ class Kernel:
 
 def _with_fast_loops(program: Program, reduce: Sequence[bool], lanes: bool) -> Program:
     """A program with the loops in it made ready for code."""
-    from chainrule.passes.distribute import distribute  # here, as many programs have no loops
-    from chainrule.passes.interchange import interchanged
-    from chainrule.passes.jam import blocked, jammed
+    from chainrule.passes.jam import blocked, jammed  # here, as many programs have no loops
     from chainrule.passes.promote import promoted
 
     from .contraction import contract
-    from .strips import strip_mine
 
-    changed = promoted(program if lanes else interchanged(program), reduce)
     if lanes:
-        changed = jammed(changed)
-    elif changed is not program:
-        rows = blocked(changed)
-        distribute(changed)
-        strip_mine(changed, rows)
+        changed = jammed(promoted(program, reduce))
+    else:
+        from chainrule.passes.distribute import distribute
+        from chainrule.passes.interchange import interchanged
+
+        from .strips import strip_mine
+
+        changed = promoted(interchanged(program), reduce)
+        if changed is not program:
+            rows = blocked(changed)
+            distribute(changed)
+            strip_mine(changed, rows)
     if changed is not program:
         contract(changed, lanes)
     return changed

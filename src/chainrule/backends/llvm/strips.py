@@ -170,7 +170,8 @@ class _Strips:
             if found is None:
                 return None
         # What is read of them is complete: no iteration adds to these elements.
-        shared = [x for x in every if isinstance(x, Add) and stride_of(x.index, loop) == 0]
+        adds = [x for x in every if isinstance(x, Add) and x.array.is_of_messages]
+        shared = [x for x in adds if stride_of(x.index, loop) == 0]
         if not are_independent(loop, loop.body, shared):
             return None
         return _Strips(loop, sums, shared)
@@ -296,7 +297,7 @@ class _Layout:
     """
 
     def __init__(self, array: Array, size: int, indices: dict[Load | Store, Index]) -> None:
-        self.array = Array(array.kind, size, array.name)
+        self.array = array.like(size)
         self.indices = indices
 
     def apply(self) -> None:
