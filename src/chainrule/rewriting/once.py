@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
@@ -107,7 +108,7 @@ class Loop:
         self.once, self.first = False, True
         self.carried: tuple[Any, ...] = ()
         self._known = speculation.learned(site)
-        if self._known is not None and self._hides():
+        if self._known is not None and PROGRESS.structural > 0:
             self.refuse(_HIDES)
         if self._known is None:
             self._asked = speculation.asked
@@ -139,12 +140,12 @@ class Loop:
         """End the first iteration: decide whether one is to be traced."""
         self.first = False
         count = Node(0.0)._serial - self._since._serial - 1
-        size = count * self.trips
+        size = count * self.trips * prod(x.trips for x in self._speculation.loops)
         if size <= LIMIT or not count:
             self._speculation.note_short(self.site)
             return
         speculation = self._speculation
-        found = _HIDES if self._hides() else self._learn(values)
+        found = _HIDES if PROGRESS.structural > 0 else self._learn(values)
         if isinstance(found, str):
             speculation.leave_plain(self.site, found)
             return
@@ -156,11 +157,6 @@ class Loop:
                 del x[length:]
         speculation.learn(self.site, found)
         self._begin(found)
-
-    def _hides(self) -> bool:
-        """Whether what hangs on what is not known of a loop, and is asked for."""
-        leaves = leaves_of(self._of(self._before, read=True))[0]
-        return PROGRESS.structural > 0 and any(_kind(x, plain=True) is not None for x in leaves)
 
     def _learn(self, values: Sequence[Any]) -> Learned | str:
         """What the first iteration shows; a text if it shows that all must be recorded."""
