@@ -199,7 +199,7 @@ class Expressions:
         known, other = cells = self._new(), self._new()
         self.cells += cells
         asked = self._call(node, "call", again, *map(ast.Constant, cells))
-        return placed(ast.IfExp(_is(first, known), named(other), asked), node)
+        return placed(ast.IfExp(is_(first, known), named(other), asked), node)
 
     def _of_IfExp(self, node: ast.IfExp) -> Any:
         why = why_not([node.body, node.orelse], self._outside) or self._why_here()
@@ -271,8 +271,8 @@ class Expressions:
         if self._checked or self._in_iterable:
             return otherwise(test)
         begun = self._begun(test, name, test)
-        by_false = ast.IfExp(_is(named(name), TRUTHS[0]), sides[1](), otherwise(named(name)))
-        return placed(ast.IfExp(_is(begun, TRUTHS[1]), sides[0](), by_false), test)
+        by_false = ast.IfExp(is_(named(name), TRUTHS[0]), sides[1](), otherwise(named(name)))
+        return placed(ast.IfExp(is_(begun, TRUTHS[1]), sides[0](), by_false), test)
 
     def _of_Compare(self, node: ast.Compare) -> Any:
         if len(node.ops) == 1 or self._why_here():
@@ -374,7 +374,8 @@ class Expressions:
         return ast.Tuple([named(name, context) for name in names], context)
 
 
-def _is(x: ast.expr, name: str) -> ast.expr:
+def is_(x: ast.expr, name: str) -> ast.expr:
+    """Whether something is what a variable is."""
     return ast.Compare(x, [ast.Is()], [named(name)])
 
 

@@ -221,12 +221,25 @@ class Runtime:
 
     # Loops
 
-    def loop(self, site: str, source: Any, variables: Any, lists: Any) -> Plain | Loop:
-        """What runs of a loop."""
+    def loop(
+        self, site: str, source: Any, variables: Any, lists: Any, plain: str = ""
+    ) -> Plain | Loop:
+        """What runs of a loop.
+
+        Args:
+            site: the place.
+            source: what it goes through.
+            variables: what its variables stand for.
+            lists: the lists to which it appends.
+            plain: the variable of the code that is to know that it always is a plain one.
+        """
         found = current() if is_long(source) else None
         if found is None:
             return Plain(plainly(source))
-        return found.loop(self._sites[site], source, variables, lists)  # type: ignore[arg-type]
+        place: Any = self._sites[site]
+        if plain and found.is_plain(place):
+            found.cells[self][plain].cell_contents = True
+        return found.loop(place, source, variables, lists)
 
     def through(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a loop goes through by a call, made where it is known how."""

@@ -549,16 +549,22 @@ class Speculation:
             lists: the lists to which it appends.
         """
         if (
-            self._short.get(site, 0) >= PATIENCE
+            self.is_plain(site)
             or not is_read(source)
             or not is_long(source)
-            or not self.recorder.loops
-            or not self._decisions.is_once(site)
             or self.partial
             or (self.sides and self.sides[-1] not in self.loops)
         ):
             return Plain(plainly(source))
         return Loop(self, site, source, values, lists)
+
+    def is_plain(self, site: LoopSite) -> bool:
+        """Whether a loop is a plain one from here on."""
+        return (
+            self._short.get(site, 0) >= PATIENCE
+            or not self.recorder.loops
+            or not self._decisions.is_once(site)
+        )
 
     @property
     def asked(self) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from chainrule.annotations import line_text
 
 from .carried import handed, why_not_once
-from .decisions import RUNTIME, LoopSite, Site
-from .expressions import Expressions, named, placed
+from .decisions import RUNTIME, TRUTHS, LoopSite, Site
+from .expressions import Expressions, is_, named, placed
 from .harmless import EXITS, SCOPES, appended, assigned, exits, own, parts_of, stored, why_not
 from .leaving import Leaving, leaves
 from .source import Source
@@ -242,9 +242,16 @@ class Rewriter(Expressions):
         more, lists = self._values(node, known.lists)
         loop = self._new()
         site = ast.copy_location(ast.Constant(name), node)
-        begun = self._call(node, "loop", site, source, values, lists)
         made = copy.copy(node)
         made.iter = placed(ast.Attribute(named(loop), "items", ast.Load()), node)
+        if self._checked:
+            begun = self._call(node, "loop", site, source, values, lists)
+        else:  # a variable knows when it always is a plain one
+            self.cells.append(short := self._new())
+            begun = self._call(node, "loop", site, source, values, lists, ast.Constant(short))
+            is_short = is_(named(short), TRUTHS[1])
+            begun = placed(ast.IfExp(is_short, named(TRUTHS[0]), begun), node)
+            made.iter = placed(ast.IfExp(named(loop), made.iter, self._expression(node.iter)), node)
         outer = set(self._bound)
         self._bound.update(assigned([node.target]))
         bound = set(self._bound)
@@ -273,8 +280,8 @@ class Rewriter(Expressions):
                 placed(ast.If(ast.Attribute(named(loop), "once", ast.Load()), ends, last), node),
             ]
         else:
-            test = ast.Attribute(named(loop), "once", ast.Load())
-            made.body = [placed(ast.If(test, [*begins, *body, *ends], [*plain, *last]), node)]
+            once = [*begins, *body, *ends]
+            made.body = [placed(ast.If(_of(loop, "once"), once, [*plain, *last]), node)]
         self._bound = outer & self._bound
         return [*before, *more, self._assign(node, loop, begun), made]
 
@@ -282,7 +289,7 @@ class Rewriter(Expressions):
         """The end of an iteration of a plain loop."""
         before, values = self._values(node, names)
         measured = placed(ast.Expr(self._call_of(node, loop, "measure", *values.elts)), node)
-        return [self._when(node, loop, "first", [*before, measured])]
+        return [placed(ast.If(_of(loop, "first"), [*before, measured], []), node)]
 
     def _tuple_of(self, node: ast.AST, names: list[str], value: ast.expr) -> list[ast.stmt]:
         """Statements that give several variables their values."""
@@ -547,3 +554,8 @@ def _common(one: set[str], body: list[Any], other: set[str], orelse: list[Any]) 
     if orelse and isinstance(orelse[-1], (*EXITS, ast.Raise)):
         return one
     return one & other
+
+
+def _of(loop: str, name: str) -> ast.expr:
+    """An attribute of a loop; of a short one it does not hold."""
+    return ast.BoolOp(ast.And(), [named(loop), ast.Attribute(named(loop), name, ast.Load())])
