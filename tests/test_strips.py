@@ -23,8 +23,10 @@ from chainrule.program.form import (
     SUMS,
     VALUES,
     Array,
+    Carry,
     Index,
     Loop,
+    Operand,
     Program,
     Slice,
     Table,
@@ -178,6 +180,35 @@ def test_short_loops_stay(monkeypatch: pytest.MonkeyPatch) -> None:
         builder.store(others, Index(0, ((loop, 1),)), builder.input(1))
     program = builder.finish([Slice(total, 0, 1), Slice(others, 0, 100)])
     assert not any(strips_of(mined(program)))
+
+
+@pytest.mark.parametrize("calls", [False, True])
+def test_vectors_that_share_loads_stay(calls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that is a map with several vectors side by side is better than with one a strip.
+
+    It is not one where functions are called: there, elements side by side pay.
+    """
+    monkeypatch.undo()
+    builder = Builder(150, final=True)
+    own, found = Array(VALUES, 200, "own"), Array(VALUES, 100, "found")
+    with builder.loop(100) as loop:
+        total = Carry(-0.0)
+        with builder.loop(50) as inner:
+            x = builder.load(builder.inputs, Index(0, ((inner, 1),)))
+            y = builder.load(builder.inputs, Index(50, ((loop, 1),)))
+            term: Operand = builder.compute(rules.multiply, [x, y])
+            if calls:
+                term = builder.compute(rules.exp, [term])
+            builder.carry(total)
+            total.next = builder.compute(rules.add, [total, term])
+        with builder.loop(2) as column:
+            builder.store(own, Index(0, ((loop, 2), (column, 1))), builder.last(inner, total))
+    with builder.loop(100) as loop:
+        products = [builder.load(own, Index(k, ((loop, 2),))) for k in range(2)]
+        builder.store(found, Index(0, ((loop, 1),)), builder.compute(rules.multiply, products))
+    program = builder.finish([Slice(found, 0, 100)])
+    strip_mine(program)
+    assert any(strips_of(program)) == calls
 
 
 def test_sums_of_the_program_keep_their_order() -> None:

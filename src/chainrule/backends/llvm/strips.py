@@ -47,8 +47,9 @@ from chainrule.program.form import (
 from chainrule.program.nests import Path, bounds
 
 from .first_terms import Zero
+from .in_common import InCommon
 from .independence import are_independent, extent, stride_of
-from .maps import Sum, sum_of
+from .maps import Sum, as_map, sum_of
 
 STRIP: Final = 8
 """Iterations side by side, on all machines."""
@@ -191,7 +192,8 @@ class _Strips:
             layouts: the arrays whose elements will lie side by side.
         """
         one_by_one = together = 0
-        gains = bool(self.shared) or any(carry.messages for carry in self._added())
+        adds_up = bool(self.shared) or bool(self._added())
+        gains = adds_up
         for x, path in nests.paths(self.loop.body):
             times = nests.count(path)
             one_by_one += STRIP * times
@@ -203,7 +205,20 @@ class _Strips:
                     together += 2 * STRIP * times
         parts = sum([high - low + 1 for low, high in map(_range, self.shared.values())])
         enough = 4 * STRIP * STRIP * parts <= one_by_one * self.loop.trips.offset
-        return gains and enough and 2 * together < one_by_one
+        pays = gains and enough and 2 * together < one_by_one
+        return pays and (adds_up or not self._shares_vectors())
+
+    def _shares_vectors(self) -> bool:
+        """Whether the loop as it is has more iterations side by side than a strip.
+
+        What these have in common is computed once for all of them.
+        """
+        loops = [self.loop, *[x for x in statements(self.loop.body) if isinstance(x, Loop)]]
+        carries = {x: [y for y in x.carries if y.next is not y] for x in loops}
+        found = as_map(self.loop, carries, {}, STRIP)
+        return found is not None and found.vectors(
+            STRIP, InCommon(self.loop, carries, lambda x: x)
+        ) != [1]
 
     def _added(self) -> list[Carry]:
         """The carries that are sums of messages."""
