@@ -325,6 +325,55 @@ def test_what_is_asked_of_plain_numbers_in_its_first_iteration() -> None:
         compiled(X, 0)
 
 
+def test_loops_in_one_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were long by its iterations alone, and are short again."""
+    monkeypatch.setattr(once, "LIMIT", 10_000)
+
+    def f(w: Any) -> Any:
+        total = 0.0
+        for i in range(1_000):
+            found = []
+            for j in range(8):
+                found.append(w[j] * (0.001 * i) + w[8 + j])
+            inner = 0.0
+            for j in range(8):
+                inner = inner + cm.exp(found[j])
+            total = total + cm.log(inner) - found[i % 8]
+        return total
+
+    check_plain(f, "what it has made itself is looked up by its index")
+
+
+def test_loops_that_are_others_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code for each of them would be long."""
+    monkeypatch.setattr(once, "LIMIT", 100)
+
+    def f(w: Any) -> Any:
+        total, count = w[0], 0
+        total, count = w[0], 0
+        while count < 40:
+            count += 1
+            inner = 0.0
+            for t in np.linspace(0.0, 1.0, 50).tolist():
+                inner = inner + cm.sin(w[1] * t + total * w[2] * count)
+            total = total + 0.0001 * inner
+        return total
+
+    check_plain(f, "it runs often, and is another one then")
+
+
+def check_plain(f: Any, why: str) -> None:
+    """See that loops stay plain, for a reason among others, and code is short."""
+    compiled, x = cr.compile(cr.value_and_grad(f)), np.random.default_rng(4).uniform(-1.0, 1.0, 16)
+    (y, slopes), (wanted, wanted_slopes) = compiled(x), cr.value_and_grad(f)(x)
+    np.testing.assert_allclose(y, wanted, rtol=1e-12)
+    np.testing.assert_allclose(slopes, wanted_slopes, rtol=1e-9, atol=1e-12)
+    stats = compiled.stats()
+    assert why in [x.why for x in stats.branches]
+    assert not any(x.both for x in stats.branches)
+    assert stats.nodes < 300
+
+
 if __name__ == "__main__":
     once.LIMIT = 0  # type: ignore[misc]
     check_many("long loops", program, differences)

@@ -40,7 +40,8 @@ from .trace import CompileError
 forking.import_before_forks(
     *("chainrule.jit.branches", "chainrule.jit.eager_lanes", "chainrule.jit.loops"),
     *("chainrule.jit.segments", "chainrule.jit.whiles", "chainrule.passes.distribute"),
-    *("chainrule.passes.jam", "chainrule.passes.promote", "chainrule.passes.repetitions"),
+    *("chainrule.passes.interchange", "chainrule.passes.jam", "chainrule.passes.promote"),
+    "chainrule.passes.repetitions",
     *("chainrule.backends.llvm.contraction", "chainrule.backends.llvm.in_common"),
     *("chainrule.backends.llvm.map_writer", "chainrule.backends.llvm.maps"),
     "chainrule.backends.llvm.strips",

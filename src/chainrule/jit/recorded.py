@@ -50,6 +50,7 @@ class Recorded:
         looks_up: whether tables are looked up: as nodes, look-ups are right for the numbers of the
             run only.
         loops: those of which one iteration is recorded.
+        different_loops: how many of these do something else, when the trace has ended.
         ended: how many of these have ended.
         values: whether the trace has to know all values.
         derives: whether what is traced is a transformation: its derivatives are the results.
@@ -76,6 +77,7 @@ class Recorded:
         self.segments = 0
         self.looks_up = False
         self.loops: list[LoopOf | Product] = []
+        self.different_loops = 0
         self.ended = 0
         self.values = False
         self.derives = False
@@ -232,6 +234,7 @@ class Recorded:
             if any(operation is UNKNOWN for operation in self._recording.operations):
                 raise Unrolled
             self._recording, operands = apart(self._recording, self.loops, operands)
+            self.different_loops = len(self._recording.loops)
         del self.numbering  # nothing is asked any more
         constants = self._recording.constants
         return [x if x >= 0 else constants[~x] for x in operands]

@@ -306,7 +306,7 @@ def _rewriting() -> Any:
 
 @cache
 def _segments() -> Any:
-    from . import segments  # here, as few functions have any inside
+    from chainrule.jit import segments  # here, as few functions have any inside
 
     return segments
 
@@ -501,6 +501,7 @@ class Trace:
             else:
                 self._places = []
             self._outputs = recorded.operands(outputs)
+            recorder.speculation.check_loops(recorded.different_loops)
             if not self._places:
                 recorded.share(wanted=len(recorder.forced) <= len(recorded.guards))
             self._recorded = recorded

@@ -429,12 +429,13 @@ class _Cutting:
     def _number_loops(self, stretch: Stretch, children: Sequence[_Child], place: Numbers) -> None:
         """Finish loops: find where their columns lie, and number those that are different."""
         at = numpy.flatnonzero(stretch.codes == Row.LOOP)
+        even = True
         for row, child in zip(at.tolist(), children, strict=True):
             body, loop = child.body, child.loop
             if isinstance(loop, Product):
                 stretch.left[row] = self._number_of(loop)
                 continue
-            even = len(loop.given)
+            n_given = len(loop.given)
             found = LoopBody(
                 *(loop.trips, loop.nest, child.stretch),
                 *(len(body.begins), body.outputs.tolist()),
@@ -462,10 +463,13 @@ class _Cutting:
             further = stretch.left[place[child.further]]
             apart = bool((numpy.diff(further) != 1).any())
             loop.hands_on |= apart
-            if apart or len(loop.given) > even:
-                raise _NotEven
+            if apart or len(loop.given) > n_given:
+                even = False
+                continue
             found.columns += [Place("input", k, 0) for k in further.tolist()]
             stretch.left[row] = self._number_of(found)
+        if not even:  # of all of them at once: all are cut anew
+            raise _NotEven
 
     def _number_of(self, loop: LoopBody | Product) -> int:
         """The number of a loop: that of one which does the same, if there is one."""

@@ -134,6 +134,8 @@ class Decisions:
         for site in sites:
             self._guards.setdefault(site, why)
             self._both.discard(site)
+            if site in self.long:  # loops in it may have been long by its iterations alone
+                self.long = {x: None for x in self.long if not self.may_be_both(x)}
 
     def refuse_all(self, why: str) -> bool:
         """Make guards of all; gives whether some were not."""

@@ -8,6 +8,7 @@ the trace starts anew with a guard in its place.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -627,6 +628,21 @@ class Speculation:
             self.refuse_here("a list is changed")
         else:
             self.sides[-1].append(owner, x)
+
+    def check_loops(self, different: int) -> None:
+        """See that loops that run often in the trace do the same then: else code is long.
+
+        Args:
+            different: how many different loops the trace has.
+
+        Raises:
+            Refused: if not.
+        """
+        times = Counter(site for site, _, _ in self._ended)
+        found = [site for site, count in times.items() if count > PATIENCE]
+        if found and different > PATIENCE:
+            self._decisions.refuse(found, "it runs often, and is another one then")
+            raise Refused
 
     def refuse_loops(self, why: str) -> bool:
         """Record all iterations of the innermost loop that is open, else of all; gives whether."""
