@@ -30,7 +30,7 @@ from .reading import parts_of, plainly, row
 if TYPE_CHECKING:
     from .speculation import Speculation
 
-LIMIT: Final = 10_000
+LIMIT: Final = 100_000
 """Operations of all iterations up to which a loop is a plain one."""
 
 _FIXED: Final = (int, float, bool, str, bytes, type(None))
