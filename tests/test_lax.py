@@ -384,8 +384,12 @@ def test_variables_that_change(checkpoint: Any) -> None:
             def step(c: Any, _: Any) -> Any:
                 return scaled(c, w) + a * 0.1 * k, scaled(c)  # noqa: B023
 
+            def following(i: Any, c: Any) -> Any:
+                return step(c, None)[0]  # noqa: B023
+
             end, left = lax.scan(step, a, None, 10, checkpoint=checkpoint)
-            total = total + end + left.sum()
+            last = lax.fori_loop(0, 10, following, a, checkpoint=checkpoint)
+            total = total + end + left.sum() + last
         w = total * total
         return w
 

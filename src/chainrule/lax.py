@@ -151,13 +151,11 @@ def fori_loop(
     first = whole_number(lower, "fori_loop: the lower bound")
     end = whole_number(upper, "fori_loop: the upper bound")
 
-    def step(value: Any, i: Any) -> tuple[Any, Any]:
-        return called(body_fun, (i, value), {}, "fori_loop: the function"), ()
-
     columns = Columns(numpy.arange(first, max(first, end)), None, "fori_loop")
     if not columns.length:
         Carry(init_val, "fori_loop")
         return init_val
+    step = functools.partial(_following, body_fun)
     return _scanned("fori_loop", step, init_val, columns, False, checkpoint)[0]
 
 
@@ -311,6 +309,11 @@ def _traced_once(*loop: Any) -> Any:
 def _check_function(loop: str, f: Any) -> None:
     if not callable(f):
         raise TypeError(f"{loop} takes a function, not {described(f)}")
+
+
+def _following(f: Any, value: Any, i: Any) -> tuple[Any, Any]:
+    """The next value of a fori_loop, as a scan has it."""
+    return called(f, (i, value), {}, "fori_loop: the function"), ()
 
 
 def _pair(f: Any, carry: Any, x: Any) -> tuple[Any, Any]:
