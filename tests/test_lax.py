@@ -385,7 +385,7 @@ def test_variables_that_change(checkpoint: Any) -> None:
                 return scaled(c, w) + a * 0.1 * k, scaled(c)  # noqa: B023
 
             def following(i: Any, c: Any) -> Any:
-                return step(c, None)[0]  # noqa: B023
+                return step(c, None)[0]
 
             end, left = lax.scan(step, a, None, 10, checkpoint=checkpoint)
             last = lax.fori_loop(0, 10, following, a, checkpoint=checkpoint)
