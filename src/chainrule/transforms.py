@@ -208,9 +208,9 @@ def _holds_objects(leaf: Any) -> bool:
 
 def check_current(values: Sequence[Any], name: str) -> None:
     """Raise TracedValueError for a node that no transformation around this one follows."""
-    for value in values:
-        if isinstance(value, Node) and has_ended(value._level):
-            raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
+    levels = {value._level for value in values if isinstance(value, Node)}
+    if any(map(has_ended, levels)):
+        raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
 
 
 def _positions(argnums: Argnums, args: Sequence[Any], name: str) -> Argnums:

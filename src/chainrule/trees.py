@@ -327,7 +327,8 @@ def _elements(array: Any, what: str, advice: str) -> list[Any]:
         return elements
     if kind == "O":
         elements = array.ravel().tolist()
-        for i, x in enumerate(elements):
+        others = [kind for kind in set(map(type, elements)) if not issubclass(kind, Node)]
+        for i, x in enumerate(elements if others else ()):
             if isinstance(x, Node):
                 continue
             if not is_number(x):
