@@ -44,14 +44,13 @@ class LoopSite(Site):
 
     Args:
         place: the file and the line.
-        why: why that can't be; "" where it may.
         handed: the variables that its iterations hand on.
     """
 
     __slots__ = ("names", "read", "stores")
 
-    def __init__(self, place: str, why: str, handed: Handed) -> None:
-        super().__init__(place, "for", False, why)
+    def __init__(self, place: str, handed: Handed) -> None:
+        super().__init__(place, "for", False, "")
         self.names = handed.names
         self.read = handed.read
         self.stores = handed.stores

@@ -114,23 +114,20 @@ class Known:
     __index__ = __int__ = __float__ = __str__ = __repr__ = __format__ = _refuse
 
 
-def _operator(name: str) -> None:
+def _add_operator(name: str, swapped: bool = False) -> None:
     operation = getattr(operator, f"__{name}__")
-    setattr(Known, f"__{name}__", lambda x, y: x._with(y, operation, False))
-    setattr(Known, f"__r{name}__", lambda x, y: x._with(y, operation, True))
+    method = f"__{'r' * swapped}{name}__"
+    setattr(Known, method, lambda x, y: x._with(y, operation, swapped))
 
 
-def _comparison(name: str) -> None:
-    operation = getattr(operator, f"__{name}__")
-    setattr(Known, f"__{name}__", lambda x, y: x._with(y, operation, False))
-
-
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
-    _operator(_name)
-for _name in ("lshift", "rshift", "and", "or", "xor"):
-    _operator(_name)
+for _name in (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"),
+    *("lshift", "rshift", "and", "or", "xor"),
+):
+    _add_operator(_name)
+    _add_operator(_name, swapped=True)
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    _comparison(_name)
+    _add_operator(_name)
 
 
 def _is_node(x: Any) -> bool:

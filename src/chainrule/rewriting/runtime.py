@@ -14,7 +14,7 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 
 from . import values
-from .decisions import Site
+from .decisions import LoopSite, Site
 from .exits import Exit
 from .known import Known, holds_known, looked_up
 from .once import Loop, Plain
@@ -233,13 +233,15 @@ class Runtime:
             lists: the lists to which it appends.
             plain: the variable of the code that is to know that it always is a plain one.
         """
-        found = current() if is_long(source) else None
+        found, place = current() if is_long(source) else None, self._sites[site]
         if found is None:
             return Plain(plainly(source))
-        place: Any = self._sites[site]
-        if plain and found.is_plain(place):
+        assert isinstance(place, LoopSite)
+        if not found.is_plain(place):
+            return found.loop(place, source, variables, lists)
+        if plain:
             found.cells[self][plain].cell_contents = True
-        return found.loop(place, source, variables, lists)
+        return Plain(plainly(source))
 
     def through(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a loop goes through by a call, made where it is known how."""

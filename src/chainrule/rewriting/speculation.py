@@ -28,7 +28,7 @@ from .exits import Exit
 from .known import Known, applied, holds_known
 from .once import Loop, Plain
 from .picking import UNBOUND, pick
-from .reading import is_long, is_read, plainly
+from .reading import is_read, plainly
 from .values import MAKING, is_value, why_not_of
 
 if TYPE_CHECKING:
@@ -549,13 +549,7 @@ class Speculation:
             values: what its variables stand for.
             lists: the lists to which it appends.
         """
-        if (
-            self.is_plain(site)
-            or not is_read(source)
-            or not is_long(source)
-            or self.partial
-            or (self.sides and self.sides[-1] not in self.loops)
-        ):
+        if not is_read(source) or self.partial or (self.sides and self.sides[-1] not in self.loops):
             return Plain(plainly(source))
         return Loop(self, site, source, values, lists)
 

@@ -236,7 +236,7 @@ class Rewriter(Expressions):
         known = handed(node, self._source.tree)
         place = line_text(self._code, node.lineno)
         name = f"for {place}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
-        self._sites.setdefault(name, LoopSite(place, "", known))
+        self._sites.setdefault(name, LoopSite(place, known))
         source = self._through(node.iter)
         before, values = self._values(node, known.names)
         more, lists = self._values(node, known.lists)
