@@ -36,7 +36,7 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import added, scaled, substituted
+from chainrule.program.nests import added, bounds, scaled, substituted
 
 from .jam import CHEAP
 from .rebuild import Rebuilding
@@ -159,17 +159,10 @@ def _may_meet(a: Store | Scatter, b: Store | Scatter) -> bool:
     """Whether two statements may write to the same element."""
     if a.array is not b.array:
         return False
-    first, second = _range(a), _range(b)
-    return first is None or second is None or not (first[1] < second[0] or second[1] < first[0])
-
-
-def _range(x: Store | Scatter) -> tuple[int, int] | None:
-    """The lowest and the highest element that a statement may write to; None if not known."""
-    if x.index.tables or not isinstance(x, Store):
-        return None
-    ends = [step * (loop.trips.offset - 1) for loop, step in x.index.strides]
-    low, high = sum(min(0, end) for end in ends), sum(max(0, end) for end in ends)
-    return x.index.offset + low, x.index.offset + high
+    if not (isinstance(a, Store) and isinstance(b, Store)):
+        return True
+    (first, last), (low, high) = bounds(a.index), bounds(b.index)
+    return first <= high and low <= last
 
 
 def _needed(body: Sequence[Statement], add: Add) -> list[Statement]:
