@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import chainrule
+from chainrule.jit.trace import TRACED_ONCE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -242,6 +243,7 @@ def test_modules_are_imported_before_forks() -> None:
                         if name is module or path.with_suffix(".py").exists():
                             names.add(".".join(name))
     names = {name for name in names if name.startswith("chainrule.")}
+    names |= {f"chainrule.jit.{module}" for module, _ in TRACED_ONCE.values()}
     assert "chainrule.passes.repetitions" in names
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IMPORTED.format(names=sorted(names))],

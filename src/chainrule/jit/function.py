@@ -39,7 +39,8 @@ from .trace import CompileError
 
 forking.import_before_forks(
     *("chainrule.jit.branches", "chainrule.jit.eager_lanes", "chainrule.jit.loops"),
-    *("chainrule.jit.segments", "chainrule.jit.whiles", "chainrule.passes.distribute"),
+    *("chainrule.jit.products", "chainrule.jit.segments", "chainrule.jit.whiles"),
+    "chainrule.passes.distribute",
     *("chainrule.passes.interchange", "chainrule.passes.jam", "chainrule.passes.promote"),
     "chainrule.passes.repetitions",
     *("chainrule.backends.llvm.contraction", "chainrule.backends.llvm.in_common"),

@@ -45,12 +45,13 @@ MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
 
 
-_TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
+TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
     "scan": ("loops", "traced_once"),
     "while": ("whiles", "traced_while"),
     "cond": ("branches", "traced_cond"),
     "product": ("products", "product"),
 }
+"""What is traced once, by modules of this room and their functions."""
 
 
 class CompileError(RuntimeError):
@@ -149,7 +150,7 @@ class Recorder:
         """The results of what is traced once, in a tuple; None where it is a plain one."""
         if what not in self._once:
             return None
-        module, function = _TRACED_ONCE[what]
+        module, function = TRACED_ONCE[what]
         return getattr(import_module(f"chainrule.jit.{module}"), function)(self, *args)
 
     def make_plain(self, what: str) -> NoReturn:
