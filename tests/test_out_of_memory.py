@@ -21,8 +21,8 @@ from node_cases import CASES, ERRORS, HALF, Action, Pool, polynomial, raising
 
 import chainrule as cr
 from chainrule.backpropagation import send_gradients
-from chainrule.differentiation import Linearization, fresh_input, release
-from chainrule.tracing import transformation
+from chainrule.differentiation import Linearization, closed_gradient, fresh_input, release
+from chainrule.tracing import PROGRESS, transformation
 
 COMPILED = cr.build_info()["compiled"]
 PARTS = 6
@@ -53,6 +53,13 @@ def sent(pool: Pool) -> object:
         y = polynomial(*inputs)
         assert level
         return send_gradients(y, inputs), [x._grad for x in inputs]
+
+
+def closed(pool: Pool) -> object:
+    """The gradient of nodes, and the level closed."""
+    with level_of(0.75) as (inputs, level):
+        y = polynomial(inputs[0], pool.y)
+        return closed_gradient(y, inputs, level, PROGRESS.names)
 
 
 def pulled(pool: Pool) -> object:
@@ -86,7 +93,7 @@ def second(pool: Pool) -> object:
 
 
 ACTIONS: dict[str, Action] = {
-    **{f.__name__: f for f in (sent, pulled, pulled_of_nodes, pushed, second)},
+    **{f.__name__: f for f in (sent, closed, pulled, pulled_of_nodes, pushed, second)},
     **CASES,
     **{f"error: {name}": raising(kind, action) for name, (kind, action) in ERRORS.items()},
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import compress
 from typing import Any
@@ -19,7 +19,7 @@ import numpy
 
 from chainrule import rules
 from chainrule.annotations import detecting_anomaly
-from chainrule.backpropagation import topological
+from chainrule.backpropagation import send_gradients, topological
 from chainrule.domain import raising_domain_errors
 from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, Node, OperationNode, apply
@@ -88,6 +88,25 @@ def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
             v = v._number if id(v) in fixed else stood_for.get(id(v), v)
         released.append(v)
     return released
+
+
+def closed_gradient(
+    output: Any, inputs: list[Node], level: int, open_levels: Mapping[int, Any]
+) -> list[Any] | None:
+    """The gradient of one output, and then its value, after the level is closed.
+
+    None where that takes a linearization: the engine in C can do without where all operations are
+    of the table, this one where all is numbers besides.
+
+    Args:
+        output: what was computed.
+        inputs: from these.
+        level: the level of the transformation.
+        open_levels: the open ones, among which are those of nodes from outside.
+    """
+    if isinstance(output, Node) and output._level == level and send_gradients(output, inputs):
+        return [*[x._grad for x in inputs], output._number]
+    return None
 
 
 _NEVER = "never"  # the condition of what was not picked, where a pattern is wanted
@@ -748,3 +767,4 @@ def times(change: Any, local_grad: Any) -> Any:
 if ENGINE is not None:
     fresh_inputs = ENGINE.fresh_inputs
     release = ENGINE.release
+    closed_gradient = ENGINE.closed_gradient

@@ -21,9 +21,9 @@ import numpy
 from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.array_elements import objects
-from chainrule.backpropagation import send_gradients
 from chainrule.differentiation import (
     as_numbers,
+    closed_gradient,
     fresh_inputs,
     linearization,
     push_tangents,
@@ -145,13 +145,16 @@ class _Call:
                 )
         return self._graph
 
-    def gradient_in_place(self) -> list[float] | None:
-        """The gradient of a single output where all is numbers, left on the inputs; else None."""
-        (y,) = self.outputs
-        plain = isinstance(y, Node) and y._level == self.level and self.aux is None
-        if plain and send_gradients(y, self.inputs):
-            return [x._grad for x in self.inputs]
-        return None
+    def gradient(self) -> tuple[list[Any], Any, list[Any]]:
+        """Of a single output the gradient, the value, and the nodes of the auxiliary data."""
+        if self.aux is None and not PROGRESS.structural:
+            (y,) = self.outputs
+            closed = closed_gradient(y, self.inputs, self.level, PROGRESS.names)
+            if closed is not None:
+                return closed, closed.pop(), []
+        pulled = self.graph.pull_back([1.0])
+        grads, (value,), aux = self.finish(pulled, self.outputs, self.aux_nodes())
+        return grads, value, aux
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""
@@ -275,19 +278,13 @@ class Gradient(Transformed):
         with transformation(self.name) as level:
             call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)
             call.scalar_output(self.name)
-            grads: Sequence[Any] | None = call.gradient_in_place()
-            value: Sequence[Any] = call.outputs
-            aux = None
-            if grads is not None:
-                value = [value[0]._number]
-            else:
-                pulled = call.graph.pull_back([1.0])
-                grads, value, closed = call.finish(pulled, value, call.aux_nodes())
-                aux = call.aux_with(closed)
+            grads, value, closed = call.gradient()
         gradient = call.layout.unflatten(grads)
-        if not self.value:
-            return (gradient, aux) if self.has_aux else gradient
-        return ((value[0], aux) if self.has_aux else value[0]), gradient
+        result = (value, gradient) if self.value else gradient
+        if not self.has_aux:
+            return result
+        aux = call.aux_with(closed)
+        return ((value, aux), gradient) if self.value else (gradient, aux)
 
 
 @boundary

@@ -315,6 +315,7 @@ int add_passes(PyObject *module) {
     if (PyModule_AddFunctions(module, IN_PLACE_FUNCTIONS) < 0) return -1;
     if (PyModule_AddFunctions(module, RELEASE_FUNCTIONS) < 0) return -1;
     if (PyModule_AddFunctions(module, NODE_PASS_FUNCTIONS) < 0) return -1;
+    if (PyModule_AddFunctions(module, CLOSED_GRADIENT_FUNCTIONS) < 0) return -1;
     if (PyModule_AddFunctions(module, INTERACTION_FUNCTIONS) < 0) return -1;
     return PyModule_AddFunctions(module, FUNCTIONS);
 }

@@ -47,8 +47,20 @@ static inline int64_t number_of(const Node *node) {
 int read_graph(Graph *graph, PyObject *inputs, PyObject *outputs, int64_t level, bool outside);
 void free_graph(Graph *graph);
 
-/* in_place.c, release.c, node_passes.c, interactions.c */
-extern PyMethodDef IN_PLACE_FUNCTIONS[], RELEASE_FUNCTIONS[], NODE_PASS_FUNCTIONS[], INTERACTION_FUNCTIONS[];
+/* in_place.c, release.c, node_passes.c, closed_gradient.c, interactions.c */
+extern PyMethodDef IN_PLACE_FUNCTIONS[], RELEASE_FUNCTIONS[], NODE_PASS_FUNCTIONS[], CLOSED_GRADIENT_FUNCTIONS[],
+    INTERACTION_FUNCTIONS[];
+
+/* release.c: close a level. A list of what values are after that; NULL with an error. */
+PyObject *released(PyObject *inputs, PyObject *values, int64_t level);
+
+/* node_passes.c: whether the table has a program for a local gradient; and it: a new reference, NULL with an error */
+bool has_program(const Node *node, Py_ssize_t position);
+PyObject *local_grad_of(Node *node, Py_ssize_t position);
+/* Whether an operand is sent a message: see Operation.deciding. */
+bool is_sent(const Node *node, PyObject *local);
+/* Add a change times a local gradient to a sum, None for nothing; -1 with an error. */
+int add_message(PyObject **sum, PyObject *change, PyObject *local);
 
 /* passes.c: the methods */
 extern PyMethodDef PASS_METHODS[];

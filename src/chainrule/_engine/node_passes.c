@@ -37,7 +37,7 @@ static PyObject *run_on_nodes(const Rule *rule, Node *node) {
     return stack[0];
 }
 
-static PyObject *local_grad_of(Node *node, Py_ssize_t position) {
+PyObject *local_grad_of(Node *node, Py_ssize_t position) {
     switch (node->code) {
     case ADD: return PyFloat_FromDouble(1.0);
     case MULTIPLY: return operand_at(node, 1 - position);
@@ -45,11 +45,15 @@ static PyObject *local_grad_of(Node *node, Py_ssize_t position) {
     }
 }
 
+bool has_program(const Node *node, Py_ssize_t position) {
+    if (node->code == LEAF || node->code == USER || TABLE[node->code].count == ANY) return false;
+    return TABLE[node->code].rules[position].length > 0;
+}
+
 /* Whether the table has a program for each local gradient of a node. */
 static bool has_programs(const Node *node, PyObject *positions) {
-    if (node->code == LEAF || node->code == USER || TABLE[node->code].count == ANY) return false;
     for (Py_ssize_t k = 0; k < PyList_GET_SIZE(positions); k++)
-        if (TABLE[node->code].rules[PyLong_AsSsize_t(PyList_GET_ITEM(positions, k))].length == 0) return false;
+        if (!has_program(node, PyLong_AsSsize_t(PyList_GET_ITEM(positions, k)))) return false;
     return true;
 }
 
@@ -100,15 +104,21 @@ static PyObject *plus(PyObject *x, PyObject *y) {
     return is_float(y, 0.0) ? Py_NewRef(x) : PyNumber_Add(x, y);
 }
 
-/* Add a message to a sum; takes the message's reference. -1 with an error. */
-static int add_to(const Pass *pass, Py_ssize_t number, PyObject *message) {
-    PyObject *before = PyList_GET_ITEM(pass->sums, number);
+int add_message(PyObject **sum, PyObject *change, PyObject *local) {
+    PyObject *message = times(change, local), *before = *sum;
     if (message != NULL && before != Py_None) Py_SETREF(message, plus(before, message));
-    return message == NULL ? -1 : PyList_SetItem(pass->sums, number, message);
+    if (message == NULL) return -1;
+    *sum = message;
+    Py_DECREF(before);
+    return 0;
 }
 
-/* Whether an operand is sent a message: see Operation.deciding. */
-static bool is_sent(Node *node, PyObject *local) {
+/* Add a message to the sum of a node; -1 with an error. */
+static int add_to(const Pass *pass, Py_ssize_t number, PyObject *change, PyObject *local) {
+    return add_message(&((PyListObject *)pass->sums)->ob_item[number], change, local);
+}
+
+bool is_sent(const Node *node, PyObject *local) {
     if (!(properties_of(node->code) & PICKS)) return true;
     double decider = node->code == MESSAGE  ? operand_number(node, 0)
                      : is_node(local)       ? ((Node *)local)->number
@@ -130,7 +140,7 @@ static int send_back(const Pass *pass, Py_ssize_t number) {
     for (Py_ssize_t k = 0; k < n; k++) {
         PyObject *local = PyList_GET_ITEM(locals, k);
         if (!is_sent((Node *)PyList_GET_ITEM(pass->order, number), local)) continue;
-        if (add_to(pass, source_at(pass, number, k), times(change, local)) < 0) return -1;
+        if (add_to(pass, source_at(pass, number, k), change, local) < 0) return -1;
     }
     return 0;
 }
@@ -148,7 +158,7 @@ static int send_forward(const Pass *pass, Py_ssize_t number) {
         PyObject *local = PyList_GET_ITEM(locals, k);
         PyObject *change = PyList_GET_ITEM(pass->sums, source_at(pass, number, k));
         if (change == Py_None || !is_sent((Node *)PyList_GET_ITEM(pass->order, number), local)) continue;
-        if (add_to(pass, number, times(change, local)) < 0) return -1;
+        if (add_to(pass, number, change, local) < 0) return -1;
     }
     return 0;
 }

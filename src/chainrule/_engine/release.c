@@ -124,7 +124,7 @@ static int begin(Closing *closing, PyObject *inputs, PyObject *values) {
 }
 
 /* What values are after that: a list. */
-static PyObject *released(const Closing *closing, PyObject *values) {
+static PyObject *followers(const Closing *closing, PyObject *values) {
     Py_ssize_t n = PyList_GET_SIZE(values);
     PyObject *list = PyList_New(n);
     for (Py_ssize_t i = 0; list != NULL && i < n; i++) {
@@ -139,18 +139,13 @@ static PyObject *released(const Closing *closing, PyObject *values) {
     return list;
 }
 
-static PyObject *release(PyObject *module, PyObject *args) {
-    PyObject *inputs, *values, *result = NULL;
-    Closing closing = {.floor = CONTEXTS ? recorded_level() : 0};
-    long long level;
-    if (!PyArg_ParseTuple(args, "O!O!L:release", &PyList_Type, &inputs, &PyList_Type, &values, &level)) return NULL;
-    closing.level = level;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(inputs); i++)
-        if (!is_node(PyList_GET_ITEM(inputs, i))) return PyErr_Format(PyExc_TypeError, "inputs are nodes");
+PyObject *released(PyObject *inputs, PyObject *values, int64_t level) {
+    PyObject *result = NULL;
+    Closing closing = {.level = level, .floor = CONTEXTS ? recorded_level() : 0};
     int done = begin(&closing, inputs, values);
     for (Py_ssize_t i = closing.count; done == 0 && i-- > 0;)
         done = close_node(&closing, closing.order[i], &closing.marks[i]);
-    if (done == 0) result = released(&closing, values);
+    if (done == 0) result = followers(&closing, values);
     for (Py_ssize_t i = 0; closing.marks != NULL && i < closing.count; i++) {
         closing.order[i]->grad = closing.marks[i].grad;
         if (result != NULL) closing.order[i]->level = closing.marks[i].level;
@@ -159,6 +154,15 @@ static PyObject *release(PyObject *module, PyObject *args) {
     PyMem_Free(closing.order);
     PyMem_Free(closing.marks);
     return result;
+}
+
+static PyObject *release(PyObject *module, PyObject *args) {
+    PyObject *inputs, *values;
+    long long level;
+    if (!PyArg_ParseTuple(args, "O!O!L:release", &PyList_Type, &inputs, &PyList_Type, &values, &level)) return NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(inputs); i++)
+        if (!is_node(PyList_GET_ITEM(inputs, i))) return PyErr_Format(PyExc_TypeError, "inputs are nodes");
+    return released(inputs, values, level);
 }
 
 static PyObject *fresh_inputs(PyObject *module, PyObject *args) {
