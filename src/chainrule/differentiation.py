@@ -47,6 +47,17 @@ def fresh_inputs(values: list[Any], level: int) -> list[Node]:
     return [fresh_input(value, level) for value in values]
 
 
+def are_current(values: list[Any], open_levels: Mapping[int, Any]) -> bool:
+    """Whether no node among some values belongs to a transformation that has ended.
+
+    Args:
+        values: the values.
+        open_levels: the levels that are open in this thread.
+    """
+    levels = {x._level for x in values if isinstance(x, Node)}
+    return all(level <= 0 or level in open_levels for level in levels)
+
+
 def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
@@ -766,5 +777,6 @@ def times(change: Any, local_grad: Any) -> Any:
 
 if ENGINE is not None:
     fresh_inputs = ENGINE.fresh_inputs
+    are_current = ENGINE.are_current
     release = ENGINE.release
     closed_gradient = ENGINE.closed_gradient

@@ -14,10 +14,10 @@ from typing import Any
 import numpy
 
 from chainrule import trees
-from chainrule.node import Node, OperationNode
+from chainrule.engine import ENGINE
 from chainrule.tracing import PROGRESS
 
-_SIMPLE = frozenset([float, int, bool, str, type(None), Node, OperationNode])
+_SIMPLE = trees.PLAIN | {int, bool, str, type(None)}
 
 
 def called(
@@ -34,7 +34,13 @@ def called(
     Raises:
         TypeError: if it changes one of them.
     """
-    function = form_of(function)
+    return _handed_over(form_of(function), args, kwargs, name)
+
+
+def _handed_over(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], name: str
+) -> Any:
+    """The same, of the function in the form in which it runs."""
     if not kwargs and _SIMPLE.issuperset(map(type, args)):
         return function(*args)
     copies: list[_Copy] = []
@@ -126,3 +132,10 @@ def _same(x: Any, y: Any) -> bool:
     if isinstance(x, numpy.ndarray):
         return x.shape == y.shape and all(map(_same, x.ravel().tolist(), y.ravel().tolist()))
     return isinstance(x, (float, int)) and (x == y or (x != x and y != y))
+
+
+if ENGINE is not None:
+    ENGINE.set_handover(
+        _handed_over, lambda name, place, tree, kept: _Copy(tree, kept, None, place).check(name)
+    )
+    _handed_over = ENGINE.handed_over

@@ -22,6 +22,7 @@ from chainrule import trees
 from chainrule.annotations import users_line
 from chainrule.array_elements import objects
 from chainrule.differentiation import (
+    are_current,
     as_numbers,
     closed_gradient,
     fresh_inputs,
@@ -39,7 +40,6 @@ from chainrule.tracing import (
     LEFTOVER,
     PROGRESS,
     TracedValueError,
-    has_ended,
     pattern_kept,
     transformation,
 )
@@ -102,8 +102,9 @@ class _Call:
         has_aux: bool = False,
     ) -> None:
         self.level = level
-        values, self.layout = trees.flatten(
-            args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums),
+        by = args[argnums] if isinstance(argnums, int) else tuple([args[i] for i in argnums])
+        values, self.layout = trees.flat(by) or trees.flatten(
+            by,
             f"{name}: what it differentiates by",
             "; say with argnums which arguments to differentiate by",
         )
@@ -111,11 +112,14 @@ class _Call:
         self._began = None if PROGRESS.recorder is None else Node(0.0)
         self.inputs = fresh_inputs(values, level)
         given = list(args)
-        by = self.layout.unflatten(self.inputs)
+        traced = self.layout.unflatten(self.inputs)
+        if not self.layout.all_numbers:
+            traced = trees.as_arrays_of(traced, by)
         if isinstance(argnums, int):
-            argnums, by = (argnums,), (by,)
-        for i, arg in zip(argnums, by, strict=True):
-            given[i] = trees.as_arrays_of(arg, args[i])
+            given[argnums] = traced
+        else:
+            for i, arg in zip(argnums, traced, strict=True):
+                given[i] = arg
         result = handed_to(function, given, kwargs, name)
         self.aux: Any = None
         if has_aux:
@@ -125,7 +129,9 @@ class _Call:
                     f" (result, auxiliary data), not {described(result)}"
                 )
             result, self.aux = result
-        self.outputs, self.result_layout = trees.flatten(result, f"{name}: the function's result")
+        self.outputs, self.result_layout = trees.flat(result) or trees.flatten(
+            result, f"{name}: the function's result"
+        )
         self._name = name
         self._graph: Any = None
 
@@ -158,7 +164,7 @@ class _Call:
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""
-        if not self.result_layout.is_number:
+        if self.result_layout is not trees.NUMBER and not self.result_layout.is_number:
             raise TypeError(
                 f"{name} takes a function with one number as result, not {self.result_layout};"
                 " for several use jacobian, or vmap over the inputs"
@@ -209,10 +215,9 @@ def _holds_objects(leaf: Any) -> bool:
     return isinstance(leaf, numpy.ndarray) and leaf.dtype == object
 
 
-def check_current(values: Sequence[Any], name: str) -> None:
+def check_current(values: list[Any], name: str) -> None:
     """Raise TracedValueError for a node that no transformation around this one follows."""
-    levels = {value._level for value in values if isinstance(value, Node)}
-    if any(map(has_ended, levels)):
+    if not are_current(values, PROGRESS.names):
         raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
 
 

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, Final
 
 import numpy
 import optree
@@ -21,13 +21,14 @@ from chainrule import forking
 from chainrule.array_elements import objects
 from chainrule.arrays import NodeArray, is_masked
 from chainrule.comparing import ConditionNode
+from chainrule.engine import ENGINE
 from chainrule.node import BinaryOpNode, Node, OperationNode, PowOp, ReLUNode, TanhNode
 from chainrule.rules import described, to_float
 
 Shape = tuple[int, ...]
 
-_PLAIN = frozenset([float, Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp])
-_LEAVES = _PLAIN | {numpy.ndarray}
+PLAIN = frozenset([float, Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode, PowOp])
+_LEAVES = PLAIN | {numpy.ndarray}
 _RESULTS = _LEAVES | {numpy.float64, int}
 _FLOAT = frozenset([float])
 
@@ -76,7 +77,7 @@ class Layout:
             return values[0]
         if self.flat is not None:
             return self.flat(values)
-        if self._all_numbers:
+        if self.all_numbers:
             return unflatten(self.structure, values)
         leaves: list[Any] = []
         start = 0
@@ -93,7 +94,7 @@ class Layout:
         return unflatten(self.structure, leaves)
 
     @forking.computed_once
-    def _all_numbers(self) -> bool:
+    def all_numbers(self) -> bool:
         """Whether its leaves are numbers, and none a truth value."""
         return not self.truths and not any(shape is not None for shape in self.shapes)
 
@@ -172,6 +173,22 @@ def _of(kind: Any, shapes: tuple[Shape | None, ...]) -> Layout:
     return Layout(_structure(kind((0.0,) * len(shapes))), shapes, flat=kind if numbers else None)
 
 
+_FLAT: Final = {
+    kind: tuple([_of(kind, (None,) * n) for n in range(FEW + 1)]) for kind in (list, tuple)
+}
+"""The layouts of lists and tuples of a few numbers, by their lengths."""
+
+
+def flat(tree: Any) -> tuple[list[Any], Layout] | None:
+    """What :func:`flatten` gives for a number or node, or a list or tuple of a few; else None."""
+    kind = type(tree)
+    if kind in PLAIN:
+        return [tree], NUMBER
+    if kind in _FLAT and len(tree) <= FEW and PLAIN.issuperset(map(type, tree)):
+        return [*tree], _FLAT[kind][len(tree)]
+    return None
+
+
 def _flat_tuple(leaves: tuple[Any, ...]) -> tuple[list[Any], Layout] | None:
     """A tuple of numbers, nodes and arrays, flat; None for arrays of other than 64-bit floats."""
     values: list[Any] = []
@@ -228,7 +245,7 @@ def array_of(values: Sequence[Any], shape: Shape) -> Any:
 
 def as_arrays_of(tree: Any, original: Any) -> Any:
     """A tree whose arrays of nodes are of the classes that they have in another one like it."""
-    if type(original) in _LEAVES or _is_plain(original):
+    if type(original) in _LEAVES:
         return tree
     arrays = [
         (i, like) for i, like in enumerate(leaves_of(original)[0]) if isinstance(like, NodeArray)
@@ -260,24 +277,23 @@ def flatten(
     Raises:
         TypeError: if a leaf is neither number, node nor array of them; ``what`` names the tree.
     """
-    if type(tree) in _PLAIN:
-        return [tree], NUMBER
+    plain = flat(tree)
+    if plain is not None:
+        return plain
     if type(tree) is numpy.float64:
         return [float(tree)], NUMBER
     if type(tree) is numpy.ndarray and tree.dtype.char == "d":
         return tree.ravel().tolist(), _of(_ALONE, (tree.shape,))
     if type(tree) is tuple and len(tree) <= FEW and _LEAVES.issuperset(map(type, tree)):
-        flat = _flat_tuple(tree)
-        if flat is not None:
-            return flat
-    if type(tree) is list and len(tree) <= FEW and _is_plain(tree):
-        return list(tree), _of(list, (None,) * len(tree))
+        pair = _flat_tuple(tree)
+        if pair is not None:
+            return pair
     leaves, structure = leaves_of(tree)
     values: list[Any] = []
     shapes: list[Shape | None] = []
     true_or_false = set()
     for leaf in leaves:
-        if type(leaf) in _PLAIN:
+        if type(leaf) in PLAIN:
             values.append(leaf)
             shapes.append(None)
         elif truths and is_truth(leaf):
@@ -299,11 +315,6 @@ def flatten(
                 f"{what} holds {described(leaf)}, not numbers, nodes or arrays of them{advice}"
             )
     return values, Layout(structure, tuple(shapes), frozenset(true_or_false))
-
-
-def _is_plain(tree: Any) -> bool:
-    """Whether it is a list or tuple of numbers and nodes."""
-    return (type(tree) is tuple or type(tree) is list) and _PLAIN.issuperset(map(type, tree))
 
 
 def is_truth(leaf: object) -> bool:
@@ -355,3 +366,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     """A tree with a function applied to each leaf."""
     leaves, structure = leaves_of(tree)
     return unflatten(structure, [function(leaf) for leaf in leaves])
+
+
+if ENGINE is not None:
+    ENGINE.set_layouts(NUMBER, _FLAT[list], _FLAT[tuple])
+    flat = ENGINE.flat

@@ -19,15 +19,6 @@ typedef struct {
     bool live;        /* whether nodes from outside are used */
 } Passage;
 
-/* Whether a node from outside belongs to a transformation that has ended; -1 with an error. */
-static int has_ended(const Passage *passage, const Node *node) {
-    if (node->level <= 0) return 0;
-    PyObject *level = PyLong_FromLongLong(node->level);
-    int found = level == NULL ? -1 : PyDict_Contains(passage->open, level);
-    Py_XDECREF(level);
-    return found < 0 ? -1 : !found;
-}
-
 /* Find the sources of a node: 1, 0 for what is left to Python, -1 with an error. */
 static int find_sources(Passage *passage, const Place *place) {
     if (place->count > MOST_OPERANDS) return 0;
@@ -36,8 +27,8 @@ static int find_sources(Passage *passage, const Place *place) {
         place->sources[i] = -1;
         if (operand == NULL) continue;
         if (operand->level < passage->level) {
-            int ended = has_ended(passage, operand);
-            if (ended != 0) return ended < 0 ? -1 : 0;
+            int open = is_open(passage->open, operand->level);
+            if (open != 1) return open; /* a transformation that has ended */
             passage->live = true;
         } else if (!ignores(place->node->code, i)) {
             if (!has_program(place->node, i)) return 0;

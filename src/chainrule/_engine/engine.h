@@ -254,6 +254,11 @@ PyObject *apply_whole(int code, Node *a);         /* of floor, ceil or trunc */
 /* Whether two nodes give a BinaryOpNode. */
 bool is_operator(int code);
 
+/* arguments.c */
+
+/* Whether a level is 0 or a key of a dict of the levels open in this thread; -1 with an error. */
+int is_open(PyObject *open, int64_t level);
+
 /* module.c: functions of Python's side, by name; set when chainrule.node is imported */
 
 #define HOOK_NAMES(H) \
@@ -294,5 +299,6 @@ int add_repeats(PyObject *module);    /* repeats.c */
 int add_numbering(PyObject *module);  /* numbering.c */
 int add_contexts(PyObject *module);   /* contexts.c */
 int add_dispatch(PyObject *module);   /* dispatch.c */
+int add_arguments(PyObject *module);  /* arguments.c */
 
 #endif
