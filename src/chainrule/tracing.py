@@ -102,17 +102,31 @@ class transformation:
         self._name = name
 
     def __enter__(self) -> int:
-        self._level = level = next(_LEVELS)
-        PROGRESS.names[level] = self._name
-        _innermost_is(level)
-        return level
+        self._level = open_level(self._name)
+        return self._level
 
     def __exit__(self, *error: object) -> None:
-        names = PROGRESS.names
-        del names[self._level]
-        _innermost_is(next(reversed(names), 0))
-        if not names and PROGRESS.shortcuts:
-            PROGRESS.shortcuts = []
+        close_level(self._level)
+
+
+def open_level(name: str) -> int:
+    """Open a level for a transformation, which closes it in the end; for what is called often."""
+    level = next(_LEVELS)
+    PROGRESS.names[level] = name
+    _innermost_is(level)
+    return level
+
+
+def close_level(level: int) -> None:
+    """Close a level again, whatever happened in it."""
+    names = PROGRESS.names
+    del names[level]
+    if names:
+        _innermost_is(next(reversed(names)))
+        return
+    _innermost_is(0)
+    if PROGRESS.shortcuts:
+        PROGRESS.shortcuts = []
 
 
 def _innermost_is(level: int) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
+from types import FunctionType
 from typing import Any
 
 import numpy
@@ -40,12 +41,21 @@ from chainrule.tracing import (
     LEFTOVER,
     PROGRESS,
     TracedValueError,
+    close_level,
+    open_level,
     pattern_kept,
     transformation,
 )
 from chainrule.trees import Layout
 
 Argnums = int | Sequence[int]
+
+_ASSIGNED = [
+    name
+    for name in functools.WRAPPER_ASSIGNMENTS
+    if name not in ("__module__", "__name__", "__qualname__", "__doc__")
+]
+"""What else a wrapper takes over from a function: its annotations, by a name that varies."""
 
 
 class Transformed:
@@ -57,7 +67,16 @@ class Transformed:
         if not callable(function):
             raise TypeError(f"{self.name} takes a function, not {described(function)}")
         self.function = function
-        functools.update_wrapper(self, function, updated=())
+        if type(function) is FunctionType:  # the same by hand, which takes a fourth of the time
+            self.__module__ = function.__module__
+            self.__name__ = function.__name__
+            self.__qualname__ = function.__qualname__
+            self.__doc__ = function.__doc__
+            for name in _ASSIGNED:
+                setattr(self, name, getattr(function, name))
+            self.__wrapped__ = function
+        else:
+            functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
         inner = self.function
@@ -280,10 +299,13 @@ class Gradient(Transformed):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
         positions = _positions(self.argnums, args, self.name)
-        with transformation(self.name) as level:
+        level = open_level(self.name)
+        try:
             call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)
             call.scalar_output(self.name)
             grads, value, closed = call.gradient()
+        finally:
+            close_level(level)
         gradient = call.layout.unflatten(grads)
         result = (value, gradient) if self.value else gradient
         if not self.has_aux:
