@@ -92,6 +92,43 @@ def test_arguments_stay_as_they_are(how: str, write: Any, eagerly: bool) -> None
     assert rows.flags.writeable
 
 
+FLAT: dict[str, Callable[[list[Any]], object]] = {
+    "longer": lambda a: a.append(1.0),
+    "shorter": lambda a: a.pop(),
+    "other": lambda a: a.__setitem__(0, 2.0 * a[0]),
+    "other order": lambda a: a.reverse(),
+}
+
+
+@pytest.mark.parametrize("by", [0, 1])
+@pytest.mark.parametrize("change", FLAT)
+@pytest.mark.parametrize("more", [0, 20])
+def test_flat_lists_stay_as_they_are(change: str, by: int, more: int) -> None:
+    """Also those of numbers alone, few or many; and where it is differentiated by them."""
+    given, kept = [1.0, 2.0], [3.0, 4.0] + [5.0] * more
+    for place in (0, 1):
+
+        def f(*args: list[Any], place: int = place) -> Any:
+            FLAT[change](args[place])
+            return args[0][0] * args[1][0]
+
+        with pytest.raises(TypeError, match=rf"grad has changed argument {place + 1}, of which"):
+            grad(f, by)(given, kept)
+    assert (given, kept) == ([1.0, 2.0], [3.0, 4.0] + [5.0] * more)
+
+
+def test_the_callers_list_may_change_meanwhile() -> None:
+    """By what the function does to it from outside, not through its argument."""
+    given = [1.0, 2.0]
+
+    def f(a: list[Any]) -> Any:
+        given.append(3.0)
+        return a[0] * a[1]
+
+    assert grad(f)(given) == [2.0, 1.0]
+    assert given == [1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize("how", ["compiled", "grad", "vmap", "jacobian", "compiled lanes"])
 def test_copies_may_be_changed(how: str) -> None:
     """Those that the function made itself."""

@@ -62,6 +62,11 @@ def closed(pool: Pool) -> object:
         return closed_gradient(y, inputs, level, PROGRESS.names)
 
 
+def gradient(pool: Pool) -> object:
+    """A gradient by a list, with a node from outside."""
+    return cr.grad(lambda a, y: polynomial(a[0], y) * a[1])([0.75, 0.5], pool.y)
+
+
 def pulled(pool: Pool) -> object:
     """Backwards through a graph of numbers, with users' operations in it."""
     with level_of(0.75, 0.5) as (inputs, level):
@@ -93,7 +98,7 @@ def second(pool: Pool) -> object:
 
 
 ACTIONS: dict[str, Action] = {
-    **{f.__name__: f for f in (sent, closed, pulled, pulled_of_nodes, pushed, second)},
+    **{f.__name__: f for f in (sent, closed, gradient, pulled, pulled_of_nodes, pushed, second)},
     **CASES,
     **{f"error: {name}": raising(kind, action) for name, (kind, action) in ERRORS.items()},
 }

@@ -7,7 +7,7 @@ typedef struct { /* a node of the level */
     Node *node;       /* a reference */
     PyObject *sum;    /* what has come to it: a float or a node; None for nothing */
     int32_t *sources; /* the operands' numbers, -1 for what is sent nothing */
-    Py_ssize_t count; /* of operands; 0 of an end: a leaf, or what stands for a node from outside */
+    Py_ssize_t count; /* of operands */
 } Place;
 
 typedef struct {
@@ -44,19 +44,17 @@ static int fill(Passage *passage, Node *const *order, Node *const *inputs, Py_ss
     int done = 1;
     for (Py_ssize_t i = 0; i < n_inputs; i++) {
         set_number(inputs[i], -1);
-        inputs[i]->pending = 1; /* the end */
         passage->live |= inputs[i]->a != NULL;
     }
     for (Py_ssize_t i = passage->count; i-- > 0 && done == 1;) { /* operands have their numbers first */
         Place *place = &passage->places[i];
-        *place = (Place){order[i], Py_None, sources, order[i]->pending ? 0 : operand_count(order[i])};
+        *place = (Place){order[i], Py_None, sources, operand_count(order[i])};
         sources += place->count;
         done = find_sources(passage, place);
         set_number(order[i], i);
     }
     for (Py_ssize_t i = 0; i < n_inputs; i++) {
         ends[i] = (int32_t)number_of(inputs[i]);
-        inputs[i]->pending = 0;
         inputs[i]->grad = 0.0;
     }
     for (Py_ssize_t i = 0; i < passage->count; i++) order[i]->grad = 0.0;
