@@ -61,7 +61,8 @@ class CallFields:
     UNIT_BLOCKS: Final = 6  # blocks in a unit
     INPUT_SEGMENTS: Final = 7
     OUTPUT_SEGMENTS: Final = 8
-    FIELDS: Final = 9
+    FAILED: Final = 9  # whether a guard has failed in any lane
+    FIELDS: Final = 10
 
 
 def lanes_driver(width: int, stores: bool, sums: bool) -> list[tuple[str, int]]:
@@ -284,6 +285,7 @@ class _Run:
         f, b = self.f, self.f.b
         address = f.field(self.call, CallFields.STATUS)
         with b.if_then(b.icmp("!=", address, f.number(0))):
+            f.store(f.number(1), self.call, 8 * CallFields.FAILED)
             table = b.inttoptr(address, f.pointer)
             with f.loop(valid) as lane:
                 offset = b.add(b.shl(lane, f.number(3)), f.number(STATUS * SLOT))

@@ -50,7 +50,7 @@ class Loaded:
         compile_seconds: how long compiling took.
         address: that of the driver's table for this code.
         run: the driver's function of that name, for lanes.
-        order: of the sums of outputs; see :class:`Code`.
+        order: where the sums of outputs stand among all.
         row: likewise.
         is_plain: whether a call can do without preparation.
     """
@@ -68,7 +68,7 @@ class Loaded:
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs) if request.lanes else _runs_of(code.outputs)
-        self.order = _table(code.order)
+        self.order = _in_order(code.order)
         self.row = code.row
         self._spread = _table(field for row in code.spread for field in row)
         self._added = _table(field for row in code.added for field in row)
@@ -227,6 +227,13 @@ def _runs_of(offsets: Sequence[int]) -> Table:
     first = np.flatnonzero(np.diff(here, prepend=here[:1]) != 8)
     sizes = np.diff(first, append=len(here))
     return np.ascontiguousarray(np.stack([here[first], 8 * first, 8 * sizes], axis=1))
+
+
+def _in_order(places: Sequence[int]) -> Table | slice:
+    """What finds the sums of outputs; a slice, which copies nothing, where they are in order."""
+    table = _table(places)
+    size = len(table) or None
+    return slice(size) if np.array_equal(table, np.arange(len(table))) else table
 
 
 def _bits(number: float) -> int:
