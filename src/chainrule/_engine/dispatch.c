@@ -87,6 +87,7 @@ static int view_of(const Array *array, PyObject *x, Py_buffer *view) {
     }
     bool fits = view->format != NULL && strcmp(view->format, "d") == 0 && view->ndim == Py_SIZE(array);
     fits = fits && memcmp(view->shape, array->lengths, (size_t)view->ndim * sizeof(Py_ssize_t)) == 0;
+    fits = fits && (uintptr_t)view->buf % sizeof(double) == 0;
     if (fits && PyBuffer_IsContiguous(view, 'C')) return 1;
     PyBuffer_Release(view);
     return 0;

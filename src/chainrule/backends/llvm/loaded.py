@@ -75,7 +75,7 @@ class Loaded:
         self._constants = _table(
             field for offset, number in code.constants for field in (offset, _bits(number))
         )
-        self._table = self._describe(request.program.inputs.size)
+        self._table = self._describe()
         self.address: int = self._table.ctypes.data
         self.run: Any = None
         if request.lanes:
@@ -83,7 +83,7 @@ class Loaded:
         self.is_plain = not code.calls_back and code.size < LARGE
         self.compile_seconds = time.perf_counter() - start
 
-    def _describe(self, n_inputs: int) -> Table:
+    def _describe(self) -> Table:
         """The table that describes the code to the driver."""
         code = self.code
         table = np.zeros(CodeFields.FIELDS, dtype=np.int64)
@@ -93,7 +93,6 @@ class Loaded:
         table[CodeFields.OUTPUTS] = self._outputs.ctypes.data
         table[CodeFields.OUTPUT_COUNT] = len(self._outputs)
         table[CodeFields.INPUT_OFFSET] = code.inputs
-        table[CodeFields.INPUT_COUNT] = n_inputs
         table[CodeFields.SIZE] = code.size
         table[CodeFields.HANDLE] = 0 if self._callbacks is None else self._callbacks.handle
         table[CodeFields.CONSTANTS] = self._constants.ctypes.data
