@@ -237,6 +237,111 @@ def test_arrays_in_results() -> None:
         found["a"][0] = 7.0
 
 
+def weighted(x: Any, parts: Any) -> Any:
+    """A branch, a number and arrays of some shapes."""
+    (a, b), scale = parts
+    y = x * scale if a.sum() > 0.0 else x + a.sum()
+    return y.sum(), [y, (2.0 * b, a[0] * y[:1])], np.array(b.sum())
+
+
+def arrays_of(rng: Random, sizes: Any = (3, 4)) -> Any:
+    """Arguments of it."""
+    numbers = np.array([rng.uniform(-1.0, 1.0) for _ in range(40)])
+    n, m = sizes
+    return numbers[:n].copy(), ([numbers[n : n + m], numbers[20:26].reshape(2, 3)], numbers[0])
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    """The same trees, of the same types, and arrays that can be changed."""
+    assert type(found) is type(expected) or {type(found), type(expected)} == {float, np.float64}
+    if isinstance(expected, (tuple, list)):
+        for x, y in zip(found, expected, strict=True):
+            assert_equal(x, y)
+        return
+    assert np.shape(found) == np.shape(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-14)
+    if isinstance(found, np.ndarray):
+        found[...] = 7.0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_arrays(seed: int) -> None:
+    """They go straight in and out on all paths; those laid out otherwise take the general way."""
+    rng = Random(seed)
+    f = Counted(weighted)
+    for sizes in [(3, 4), (5, 2)]:
+        x, ([a, b], scale) = arrays_of(rng, sizes)
+        for sign in (1.0, -1.0, 1.0):
+            f(x, ([sign * abs(a), b], scale))
+    before = f.general
+    for _ in range(20):
+        args = arrays_of(rng, rng.choice([(3, 4), (5, 2)]))
+        kept = pickle.dumps(args)
+        results = f(*args), f(*args)
+        for found in results:  # each its own
+            assert_equal(found, weighted(*args))
+        assert pickle.dumps(args) == kept
+    assert f.general == before or ENGINE is None
+    x, ([a, b], scale) = arrays_of(rng)
+    others = [
+        (x[::-1], ([a, b], scale)),
+        (x, ([a, np.asfortranarray(b)], scale)),
+        (x, ([a.astype(">f8"), b], scale)),
+        (x, ([a.astype(np.float32), b], scale)),
+        (x, ([a, np.broadcast_to(1.5, (2, 3))], scale)),
+        (x.view(type("Own", (np.ndarray,), {})), ([a, b], scale)),
+    ]
+    for k, args in enumerate(others, 1):
+        (first, second), scale = args[1]
+        plain = [np.asarray(part, np.float64) for part in (args[0], first, second)]
+        assert_equal(f(*args), weighted(plain[0], (plain[1:], scale)))
+        assert f.general == before + k or ENGINE is None
+    a.flags.writeable = False
+    assert_equal(f(x, ([a, b], scale)), weighted(x, ([a, b], scale)))
+    unaligned = np.frombuffer(b"." + x.tobytes(), np.uint8)[1:].view(np.float64)
+    assert_equal(f(unaligned, ([a, b], scale)), weighted(x, ([a, b], scale)))
+
+
+@of_the_engine
+@pytest.mark.parametrize("size", [0, 1, 2, 7, 63, 64, 65, 4095, 5000, 140_000])
+def test_sizes_of_arrays(size: int) -> None:
+    """From none to what fills huge pages; alone, and with others."""
+    x = np.linspace(0.5, 1.0, size)
+    functions: list[Any] = [
+        lambda x: x * 2.0,
+        lambda x: (x * 2.0).sum(),
+        lambda x: (x.reshape(1, -1, 1) * 2.0, 1.0),
+        lambda x: {"a": x * 2.0, "b": [1.0, x[:1]]},
+        lambda x: [x * 2.0, x * 3.0, x.sum() * np.ones(3)],
+    ]
+    for function in functions:
+        f = Counted(function)
+        for n in range(3):
+            found, expected = f(x + n), function(x + n)
+            layout = cr.trees.flatten(expected, "")[1]
+            assert str(cr.trees.flatten(found, "")[1]) == str(layout)
+            for y, z in zip(*[cr.trees.leaves_of(t)[0] for t in (found, expected)], strict=True):
+                np.testing.assert_allclose(y, z, rtol=1e-12)
+        assert f.general == 1
+    x = x[:5000]
+    g = Counted(lambda *xs: sum(xs[1:], xs[0] * 2.0))
+    xs = [x + n for n in range(12)]  # more than there is room for on the stack
+    for _ in range(3):
+        np.testing.assert_allclose(g(*xs), sum(xs[1:], xs[0] * 2.0), rtol=1e-14, atol=1e-14)
+    assert g.general == 1
+
+
+@of_the_engine
+def test_an_array_that_is_left_alone() -> None:
+    """A small part of the outputs does not keep the memory of all."""
+    f = cr.compile(lambda x: (x * 2.0, x[:3] * 3.0))
+    x = np.linspace(0.0, 1.0, 100)
+    for _ in range(3):
+        large, few = f(x)
+        assert few.base is None
+        assert large.base.size == 103
+
+
 @of_the_engine
 def test_errors_in_looks_and_results() -> None:
     """They come to the caller, and nothing stays broken."""
@@ -268,7 +373,7 @@ def test_steps(seed: int) -> None:
     kernel: Any = path.kernel()
     pattern = small.pattern_of_result(path.trace.layout)
     step = ENGINE.Step(
-        *kernel.bare, plan.n_inputs, path.trace.n_outputs, seed % 2 == 0, pattern, kernel
+        *kernel.bare, plan.n_inputs, path.trace.n_outputs, seed % 2 == 0, *pattern, kernel
     )
     state = [1]
     call = ENGINE.SmallCall(plan._pattern, step, ((lambda: state[0], state[0]),), None, plan)
@@ -309,17 +414,25 @@ def test_wrong_parts() -> None:
     ):
         with pytest.raises((TypeError, ValueError)):
             ENGINE.SmallCall(*args, None)
+    array = ENGINE.Array((2,))
     steps: list[Any] = [
         (),
-        (0, 0, -1, 1, False, float, None),
-        (0, 0, 1, 2, False, float, None),
-        (0, 0, 1, 1, False, "x", None),
-        (0, 0, 1, 1, False, (None,), None),
-        (0, 0, 2**62, 2**62, False, len, None),
+        (0, 0, -1, 1, False, None, float, None),
+        (0, 0, 1, 2, False, None, float, None),
+        (0, 0, 1, 1, False, None, "x", None),
+        (0, 0, 1, 1, False, None, (None,), None),
+        (0, 0, 1, 2, False, None, array, None),
+        (0, 0, 1, 1, False, np.empty, array, None),
+        (0, 0, 2**62, 2**62, False, None, len, None),
+        (0, 0, 1, 1, False, np.empty, (ENGINE.Array((2**59,)),) * 100, None),
     ]
     for args in steps:
         with pytest.raises((TypeError, ValueError)):
             ENGINE.Step(*args)
+    shapes: list[Any] = [(-1,), (2**62,), (2**40, 2**40), (1.5,), ("a",), (2**80,), [2], None]
+    for shape in shapes:
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            ENGINE.Array(shape)
     deep: Any = float
     for _ in range(100_000):
         deep = (deep,)
@@ -330,14 +443,17 @@ def test_wrong_parts() -> None:
 def test_nothing_is_kept() -> None:
     """Neither arguments nor results, on any way."""
     f = cr.compile(mixed)
-    held = [0.3, 0.7, "".join(["te", "xt"]), [0.1, 0.2], 10**30]
+    array = np.array([0.25, 0.5])
+    held = [0.3, 0.7, "".join(["te", "xt"]), [0.1, 0.2], 10**30, array]
     kinds = [(held[0],), (held[1],), (held[0], held[2]), (held[3],), (held[4], held[0]), (len,)]
+    f_of_arrays = cr.compile(lambda x, y: (x * y, [x.sum()]))
 
     def calls() -> None:
         for args in kinds:
             f(*args)
             with pytest.raises(TypeError):
                 f(*args, wrong=1.0)
+        f_of_arrays(array, array[1:]), f_of_arrays(array, 0.5), f_of_arrays(array[:1], array)
 
     for _ in range(3):
         calls()

@@ -2,9 +2,17 @@
 #include "engine.h"
 #include <stddef.h>
 
-enum { FEW = 64 }; /* numbers for which there is room on the stack */
+enum { FEW = 64, FEW_ARRAYS = 8 }; /* for how many there is room on the stack */
 
 typedef int64_t (*Driver)(const void *code, const double *inputs, double *outputs, void *workspace);
+
+/* What stands for an array of float64 in a pattern. */
+typedef struct {
+    PyObject_VAR_HEAD
+    PyObject *shape;  /* a tuple */
+    Py_ssize_t count; /* of its numbers */
+    Py_ssize_t lengths[1];
+} Array;
 
 /* The machine code of a path. */
 typedef struct {
@@ -13,7 +21,8 @@ typedef struct {
     const void *code; /* the table that describes it */
     Py_ssize_t n_inputs, n_outputs;
     bool long_running;   /* other threads may go on meanwhile */
-    PyObject *result;    /* a pattern, or a function of the list of outputs */
+    PyObject *empty;     /* a function of the shape that makes the array of the outputs, or None */
+    PyObject *result;    /* a pattern, or a function of the outputs: a list, or an array */
     PyObject *following; /* a dict: by the status of a guard that failed, the step that goes on */
     PyObject *kept;      /* what the code lives as long as */
 } Step;
@@ -21,7 +30,8 @@ typedef struct {
 /* One kind of plain arguments. */
 typedef struct {
     PyObject_HEAD
-    PyObject *pattern; /* of the arguments: a tuple of float for each number, static values, tuples and lists */
+    PyObject *pattern; /* of the arguments: a tuple of float for each number, Arrays, static values, tuples and lists */
+    Py_ssize_t n_arrays; /* in it */
     PyObject *first;   /* the step it begins with */
     PyObject *looks;   /* a tuple of pairs: a function, and the object that it has to give */
     PyObject *changed; /* a function that tells whether something else has changed, or None */
@@ -34,9 +44,54 @@ typedef struct {
     long long calls;
 } Dispatch;
 
-static PyTypeObject *StepType, *SmallType;
-static PyObject *progress, *names_name, *general_name;
-static PyTypeObject *numpy_float;
+static PyTypeObject *ArrayType, *StepType, *SmallType;
+static PyObject *progress, *names_name, *general_name, *reshape_name, *copy_name;
+static PyTypeObject *numpy_float, *numpy_array;
+
+/* Arrays */
+
+static PyObject *array_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *shape;
+    if (!PyArg_ParseTuple(args, "O!:Array", &PyTuple_Type, &shape)) return NULL;
+    Py_ssize_t n = PyTuple_GET_SIZE(shape);
+    Array *array = (Array *)type->tp_alloc(type, n);
+    if (array == NULL) return NULL;
+    array->shape = Py_NewRef(shape);
+    array->count = 1;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_ssize_t length = PyNumber_AsSsize_t(PyTuple_GET_ITEM(shape, i), PyExc_OverflowError);
+        if (length < 0 || (length > 0 && array->count > PY_SSIZE_T_MAX / 8 / length)) {
+            if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "no shape: %R", shape);
+            Py_DECREF(array);
+            return NULL;
+        }
+        array->lengths[i] = length;
+        array->count *= length;
+    }
+    return (PyObject *)array;
+}
+
+static void array_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((Array *)self)->shape);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Whether an object is such an array, with its numbers side by side; if so, a view of it. */
+static int view_of(const Array *array, PyObject *x, Py_buffer *view) {
+    if (Py_TYPE(x) != numpy_array) return 0;
+    if (PyObject_GetBuffer(x, view, PyBUF_STRIDES | PyBUF_FORMAT) < 0) {
+        PyErr_Clear(); /* of another type */
+        return 0;
+    }
+    bool fits = view->format != NULL && strcmp(view->format, "d") == 0 && view->ndim == Py_SIZE(array);
+    fits = fits && memcmp(view->shape, array->lengths, (size_t)view->ndim * sizeof(Py_ssize_t)) == 0;
+    fits = fits && (uintptr_t)view->buf % sizeof(double) == 0;
+    if (fits && PyBuffer_IsContiguous(view, 'C')) return 1;
+    PyBuffer_Release(view);
+    return 0;
+}
 
 /* Patterns */
 
@@ -48,11 +103,25 @@ static int same_static(PyObject *pattern, PyObject *x) {
     return Py_TYPE(pattern) == Py_TYPE(x) && pattern != Py_None ? PyObject_RichCompareBool(pattern, x, Py_EQ) : 0;
 }
 
-/* Whether an argument fits a pattern; its numbers go to *numbers. -1 with an error. */
-static int match(PyObject *pattern, PyObject *x, double **numbers) {
+/* What arguments are matched with. */
+typedef struct {
+    double *numbers; /* where the next ones go */
+    Py_buffer *views; /* of the arrays so far */
+    double **places; /* where their numbers go */
+    Py_ssize_t n_views;
+} Match;
+
+/* Whether an argument fits a pattern; its numbers are noted, those of arrays where they are. -1 with an error. */
+static int match(PyObject *pattern, PyObject *x, Match *found) {
     if (IS_SLOT(pattern)) {
         if (!PyFloat_CheckExact(x) && Py_TYPE(x) != numpy_float) return 0;
-        *(*numbers)++ = PyFloat_AS_DOUBLE(x);
+        *found->numbers++ = PyFloat_AS_DOUBLE(x);
+        return 1;
+    }
+    if (Py_TYPE(pattern) == ArrayType) {
+        if (!view_of((Array *)pattern, x, &found->views[found->n_views])) return 0;
+        found->places[found->n_views++] = found->numbers;
+        found->numbers += ((Array *)pattern)->count;
         return 1;
     }
     bool is_tuple = PyTuple_CheckExact(pattern);
@@ -60,20 +129,44 @@ static int match(PyObject *pattern, PyObject *x, double **numbers) {
     if (Py_TYPE(x) != Py_TYPE(pattern) || Py_SIZE(x) != Py_SIZE(pattern)) return 0;
     for (Py_ssize_t i = 0; i < Py_SIZE(pattern); i++) {
         PyObject *part = is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i);
-        int fits = match(part, is_tuple ? PyTuple_GET_ITEM(x, i) : PyList_GET_ITEM(x, i), numbers);
+        int fits = match(part, is_tuple ? PyTuple_GET_ITEM(x, i) : PyList_GET_ITEM(x, i), found);
         if (fits <= 0) return fits;
     }
     return 1;
 }
 
-/* The tree of a pattern that holds some numbers. */
-static PyObject *filled(PyObject *pattern, const double **numbers) {
-    if (IS_SLOT(pattern)) return PyFloat_FromDouble(*(*numbers)++);
+/* The outputs of a step. */
+typedef struct {
+    double *numbers;
+    Py_ssize_t count, room;
+    PyObject *array; /* which they lie in, or NULL */
+    Py_buffer view;  /* of it */
+    double few[FEW];
+} Outputs;
+
+/* An array of some of the outputs: a view, or a copy if most of the memory is not its own. */
+static PyObject *array_of(const Array *array, const Outputs *outputs, Py_ssize_t first) {
+    PyObject *numbers = PySequence_GetSlice(outputs->array, first, first + array->count);
+    if (numbers != NULL && Py_SIZE(array) != 1)
+        Py_SETREF(numbers, PyObject_CallMethodOneArg(numbers, reshape_name, array->shape));
+    if (numbers != NULL && (array->count == 0 || array->count < outputs->count / 2))
+        Py_SETREF(numbers, PyObject_CallMethodNoArgs(numbers, copy_name));
+    return numbers;
+}
+
+/* The tree of a pattern that holds the outputs from a number on, which goes on. */
+static PyObject *filled(PyObject *pattern, const Outputs *outputs, Py_ssize_t *next) {
+    if (IS_SLOT(pattern)) return PyFloat_FromDouble(outputs->numbers[(*next)++]);
+    if (Py_TYPE(pattern) == ArrayType) {
+        Py_ssize_t first = *next;
+        *next += ((Array *)pattern)->count;
+        return array_of((Array *)pattern, outputs, first);
+    }
     Py_ssize_t n = Py_SIZE(pattern);
     bool is_tuple = PyTuple_CheckExact(pattern);
     PyObject *tree = is_tuple ? PyTuple_New(n) : PyList_New(n);
     for (Py_ssize_t i = 0; tree != NULL && i < n; i++) {
-        PyObject *part = filled(is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i), numbers);
+        PyObject *part = filled(is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i), outputs, next);
         if (part == NULL) Py_CLEAR(tree);
         else if (is_tuple) PyTuple_SET_ITEM(tree, i, part);
         else PyList_SET_ITEM(tree, i, part);
@@ -81,9 +174,13 @@ static PyObject *filled(PyObject *pattern, const double **numbers) {
     return tree;
 }
 
-/* How many slots a pattern has; -1 with an error if it is none. */
-static Py_ssize_t count_slots(PyObject *pattern, bool of_result) {
+/* How many numbers a pattern stands for, and how many Arrays; -1 with an error if it is none. */
+static Py_ssize_t count_slots(PyObject *pattern, bool of_result, Py_ssize_t *n_arrays) {
     if (IS_SLOT(pattern)) return 1;
+    if (Py_TYPE(pattern) == ArrayType) {
+        ++*n_arrays;
+        return ((Array *)pattern)->count;
+    }
     bool is_tuple = PyTuple_CheckExact(pattern);
     if (!is_tuple && !PyList_CheckExact(pattern)) {
         if (!of_result && (pattern == Py_None || PyBool_Check(pattern) || PyLong_CheckExact(pattern) ||
@@ -95,7 +192,12 @@ static Py_ssize_t count_slots(PyObject *pattern, bool of_result) {
     Py_ssize_t count = 0;
     if (Py_EnterRecursiveCall(" in a pattern")) return -1;
     for (Py_ssize_t i = 0; count >= 0 && i < Py_SIZE(pattern); i++) {
-        Py_ssize_t n = count_slots(is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i), of_result);
+        PyObject *part = is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i);
+        Py_ssize_t n = count_slots(part, of_result, n_arrays);
+        if (n > PY_SSIZE_T_MAX - count) {
+            PyErr_SetString(PyExc_ValueError, "a pattern stands for too many numbers");
+            n = -1;
+        }
         count = n < 0 ? -1 : count + n;
     }
     Py_LeaveRecursiveCall();
@@ -108,15 +210,17 @@ static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     unsigned long long driver, code;
     Py_ssize_t n_inputs, n_outputs;
     int long_running;
-    PyObject *result, *kept;
-    if (!PyArg_ParseTuple(args, "KKnnpOO:Step", &driver, &code, &n_inputs, &n_outputs, &long_running, &result, &kept))
+    PyObject *empty, *result, *kept;
+    if (!PyArg_ParseTuple(args, "KKnnpOOO:Step", &driver, &code, &n_inputs, &n_outputs, &long_running, &empty, &result,
+                          &kept))
         return NULL;
     if (n_inputs < 0 || n_outputs < 0 || n_inputs > PY_SSIZE_T_MAX / 8 || n_outputs > PY_SSIZE_T_MAX / 8)
         return PyErr_Format(PyExc_ValueError, "a step has numbers of inputs and outputs");
     if (!PyCallable_Check(result) || IS_SLOT(result)) {
-        Py_ssize_t slots = count_slots(result, true);
+        Py_ssize_t n_arrays = 0, slots = count_slots(result, true, &n_arrays);
         if (slots < 0) return NULL;
         if (slots != n_outputs) return PyErr_Format(PyExc_ValueError, "%zd outputs for %zd slots", n_outputs, slots);
+        if (n_arrays && empty == Py_None) return PyErr_Format(PyExc_ValueError, "arrays of outputs that lie in none");
     }
     Step *step = (Step *)type->tp_alloc(type, 0);
     if (step == NULL) return NULL;
@@ -125,6 +229,7 @@ static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     step->n_inputs = n_inputs;
     step->n_outputs = n_outputs;
     step->long_running = long_running;
+    step->empty = Py_NewRef(empty);
     step->result = Py_NewRef(result);
     step->kept = Py_NewRef(kept);
     step->following = PyDict_New();
@@ -135,6 +240,7 @@ static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 static int step_traverse(PyObject *self, visitproc visit, void *arg) {
     Step *step = (Step *)self;
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(step->empty);
     Py_VISIT(step->result);
     Py_VISIT(step->following);
     Py_VISIT(step->kept);
@@ -151,6 +257,7 @@ static void step_dealloc(PyObject *self) {
     Step *step = (Step *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    Py_CLEAR(step->empty);
     Py_CLEAR(step->result);
     Py_CLEAR(step->following);
     Py_CLEAR(step->kept);
@@ -167,11 +274,13 @@ static int64_t run(const Step *step, const double *inputs, double *outputs) {
     return status;
 }
 
-static PyObject *result_of(const Step *step, const double *outputs) {
-    if (!PyCallable_Check(step->result) || IS_SLOT(step->result)) return filled(step->result, &outputs);
-    PyObject *numbers = PyList_New(step->n_outputs);
-    for (Py_ssize_t i = 0; numbers != NULL && i < step->n_outputs; i++) {
-        PyObject *number = PyFloat_FromDouble(outputs[i]);
+static PyObject *result_of(const Step *step, const Outputs *outputs) {
+    Py_ssize_t first = 0;
+    if (!PyCallable_Check(step->result) || IS_SLOT(step->result)) return filled(step->result, outputs, &first);
+    bool is_list = step->empty == Py_None;
+    PyObject *numbers = is_list ? PyList_New(step->n_outputs) : Py_NewRef(outputs->array);
+    for (Py_ssize_t i = 0; is_list && numbers != NULL && i < step->n_outputs; i++) {
+        PyObject *number = PyFloat_FromDouble(outputs->numbers[i]);
         if (number == NULL) Py_CLEAR(numbers);
         else PyList_SET_ITEM(numbers, i, number);
     }
@@ -181,25 +290,55 @@ static PyObject *result_of(const Step *step, const double *outputs) {
     return result != NULL ? result : failed();
 }
 
+static void let_go(Outputs *outputs) {
+    if (outputs->array != NULL) PyBuffer_Release(&outputs->view);
+    else if (outputs->numbers != outputs->few) PyMem_Free(outputs->numbers);
+    Py_CLEAR(outputs->array);
+    outputs->numbers = outputs->few;
+    outputs->room = FEW;
+}
+
+/* Make room for the outputs of a step; -1 with an error. */
+static int make_room(Outputs *outputs, const Step *step) {
+    size_t size = (size_t)step->n_outputs * sizeof(double);
+    outputs->count = step->n_outputs;
+    if (step->empty == Py_None) {
+        if (outputs->array == NULL && step->n_outputs <= outputs->room) return 0;
+        let_go(outputs);
+        if (step->n_outputs <= FEW) return 0;
+        double *numbers = PyMem_Malloc(size);
+        if (numbers == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        outputs->numbers = numbers;
+        outputs->room = step->n_outputs;
+        return 0;
+    }
+    if (outputs->array != NULL && (size_t)outputs->view.len == size) return 0;
+    let_go(outputs);
+    PyObject *array = PyObject_CallFunction(step->empty, "((n))", step->n_outputs);
+    if (array == NULL || PyObject_GetBuffer(array, &outputs->view, PyBUF_WRITABLE) < 0) {
+        Py_XDECREF(array);
+        return -1;
+    }
+    outputs->array = array;
+    outputs->numbers = outputs->view.buf;
+    if ((size_t)outputs->view.len == size) return 0;
+    PyErr_SetString(PyExc_ValueError, "an array of another size");
+    return -1;
+}
+
 /* Follow the steps; the result, or NULL: with an error, or where none goes on. */
 static PyObject *follow(PyObject *first, const double *inputs) {
-    double few[FEW], *outputs = few;
-    Py_ssize_t room = FEW;
+    Outputs outputs = {.numbers = outputs.few, .room = FEW};
     PyObject *result = NULL;
     Step *step = (Step *)Py_NewRef(first);
     while (step != NULL) {
-        if (step->n_outputs > room) {
-            if (outputs != few) PyMem_Free(outputs);
-            room = step->n_outputs;
-            outputs = PyMem_Malloc((size_t)room * sizeof(double));
-            if (outputs == NULL) {
-                PyErr_NoMemory();
-                break;
-            }
-        }
-        int64_t status = run(step, inputs, outputs);
+        if (make_room(&outputs, step) < 0) break;
+        int64_t status = run(step, inputs, outputs.numbers);
         if (status == 0) {
-            result = result_of(step, outputs);
+            result = result_of(step, &outputs);
             break;
         }
         PyObject *key = step->following == NULL ? NULL : PyLong_FromLongLong(status);
@@ -211,7 +350,7 @@ static PyObject *follow(PyObject *first, const double *inputs) {
         Py_DECREF(step);
         step = following;
     }
-    if (outputs != few) PyMem_Free(outputs);
+    let_go(&outputs);
     Py_XDECREF(step);
     return result;
 }
@@ -223,7 +362,7 @@ static PyObject *small_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "O!O!O!OO:SmallCall", &PyTuple_Type, &pattern, StepType, &first, &PyTuple_Type, &looks,
                           &changed, &plan))
         return NULL;
-    Py_ssize_t slots = count_slots(pattern, false);
+    Py_ssize_t n_arrays = 0, slots = count_slots(pattern, false, &n_arrays);
     if (slots < 0) return NULL;
     if (slots != ((Step *)first)->n_inputs)
         return PyErr_Format(PyExc_ValueError, "%zd inputs for %zd slots", ((Step *)first)->n_inputs, slots);
@@ -235,6 +374,7 @@ static PyObject *small_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Small *small = (Small *)type->tp_alloc(type, 0);
     if (small == NULL) return NULL;
     small->pattern = Py_NewRef(pattern);
+    small->n_arrays = n_arrays;
     small->first = Py_NewRef(first);
     small->looks = Py_NewRef(looks);
     small->changed = Py_NewRef(changed);
@@ -287,16 +427,38 @@ static int has_changed(const Small *small) {
     return changed;
 }
 
+/* The result for arguments that match. */
+static PyObject *call_with(const Small *small, const Match *found, double *inputs) {
+    Py_ssize_t n = ((Step *)small->first)->n_inputs;
+    if (found->n_views == 1 && found->views[0].len == n * (Py_ssize_t)sizeof(double))
+        return follow(small->first, found->views[0].buf); /* there is no other number */
+    for (Py_ssize_t i = 0; i < found->n_views; i++)
+        memcpy(found->places[i], found->views[i].buf, (size_t)found->views[i].len);
+    return follow(small->first, inputs);
+}
+
 /* A call of one kind; NULL: with an error, or if it is none of this kind. */
 static PyObject *small_call(const Small *small, PyObject *args) {
-    double few[FEW], *inputs = few;
+    double few[FEW], *inputs = few, *few_places[FEW_ARRAYS], **places = few_places;
+    Py_buffer few_views[FEW_ARRAYS], *views = few_views;
     if (PyTuple_GET_SIZE(args) != PyTuple_GET_SIZE(small->pattern)) return NULL;
     Py_ssize_t n = ((Step *)small->first)->n_inputs;
-    if (n > FEW && (inputs = PyMem_Malloc((size_t)n * sizeof(double))) == NULL) return PyErr_NoMemory();
+    if (n > FEW) inputs = PyMem_Malloc((size_t)n * sizeof(double));
+    if (small->n_arrays > FEW_ARRAYS) {
+        views = PyMem_Malloc((size_t)small->n_arrays * sizeof(Py_buffer));
+        places = PyMem_Malloc((size_t)small->n_arrays * sizeof(double *));
+    }
     PyObject *result = NULL;
-    double *end = inputs;
-    if (match(small->pattern, args, &end) == 1 && has_changed(small) == 0) result = follow(small->first, inputs);
+    if (inputs == NULL || views == NULL || places == NULL) {
+        PyErr_NoMemory();
+    } else {
+        Match found = {.numbers = inputs, .views = views, .places = places};
+        if (match(small->pattern, args, &found) == 1 && has_changed(small) == 0) result = call_with(small, &found, inputs);
+        for (Py_ssize_t i = 0; i < found.n_views; i++) PyBuffer_Release(&views[i]);
+    }
     if (inputs != few) PyMem_Free(inputs);
+    if (views != few_views) PyMem_Free(views);
+    if (places != few_places) PyMem_Free(places);
     return result;
 }
 
@@ -382,28 +544,30 @@ static PyMemberDef DISPATCH_MEMBERS[] = {
 };
 
 static PyObject *set_dispatch_hooks(PyObject *module, PyObject *args) {
-    PyObject *in_progress, *type;
-    if (!PyArg_ParseTuple(args, "OO!:set_dispatch_hooks", &in_progress, &PyType_Type, &type)) return NULL;
+    PyObject *in_progress, *type, *array;
+    if (!PyArg_ParseTuple(args, "OO!O!:set_dispatch_hooks", &in_progress, &PyType_Type, &type, &PyType_Type, &array))
+        return NULL;
     if (!PyType_IsSubtype((PyTypeObject *)type, &PyFloat_Type)) return PyErr_Format(PyExc_TypeError, "no float type");
     Py_XSETREF(progress, Py_NewRef(in_progress));
     Py_XSETREF(numpy_float, (PyTypeObject *)Py_NewRef(type));
+    Py_XSETREF(numpy_array, (PyTypeObject *)Py_NewRef(array));
     Py_RETURN_NONE;
 }
 
 static PyMethodDef FUNCTIONS[] = {
-    {"set_dispatch_hooks", set_dispatch_hooks, METH_VARARGS, "Where the transformations in progress stand; NumPy's float64."},
+    {"set_dispatch_hooks", set_dispatch_hooks, METH_VARARGS, "Where the transformations in progress stand; NumPy's float64 and ndarray."},
     {NULL, NULL, 0, NULL},
 };
 
-static PyTypeObject *add_type(PyObject *module, const char *name, int size, unsigned flags, PyType_Slot *slots) {
-    PyType_Spec spec = {.name = name, .basicsize = size, .slots = slots,
-                        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | flags};
+static PyTypeObject *add_type(PyObject *module, const char *name, int size, int item, unsigned flags, PyType_Slot *slots) {
+    PyType_Spec spec = {.name = name, .basicsize = size, .itemsize = item, .slots = slots, .flags = Py_TPFLAGS_DEFAULT | flags};
     PyObject *type = PyType_FromSpec(&spec);
     if (type != NULL && PyModule_AddObjectRef(module, strrchr(name, '.') + 1, type) < 0) Py_CLEAR(type);
     return (PyTypeObject *)type;
 }
 
 int add_dispatch(PyObject *module) {
+    PyType_Slot array[] = {{Py_tp_new, array_new}, {Py_tp_dealloc, array_dealloc}, {0, NULL}};
     PyType_Slot step[] = {
         {Py_tp_new, step_new}, {Py_tp_dealloc, step_dealloc}, {Py_tp_traverse, step_traverse},
         {Py_tp_clear, step_clear}, {Py_tp_members, STEP_MEMBERS}, {0, NULL},
@@ -418,9 +582,17 @@ int add_dispatch(PyObject *module) {
     };
     names_name = PyUnicode_InternFromString("names");
     general_name = PyUnicode_InternFromString("_general");
-    if (names_name == NULL || general_name == NULL || PyModule_AddFunctions(module, FUNCTIONS) < 0) return -1;
-    StepType = add_type(module, "chainrule._engine.Step", sizeof(Step), 0, step);
-    SmallType = StepType == NULL ? NULL : add_type(module, "chainrule._engine.SmallCall", sizeof(Small), 0, small);
+    reshape_name = PyUnicode_InternFromString("reshape");
+    copy_name = PyUnicode_InternFromString("copy");
+    if (names_name == NULL || general_name == NULL || reshape_name == NULL || copy_name == NULL) return -1;
+    if (PyModule_AddFunctions(module, FUNCTIONS) < 0) return -1;
+    const unsigned collected = Py_TPFLAGS_HAVE_GC;
+    ArrayType = add_type(module, "chainrule._engine.Array", offsetof(Array, lengths), sizeof(Py_ssize_t), 0, array);
+    if (ArrayType == NULL) return -1;
+    StepType = add_type(module, "chainrule._engine.Step", sizeof(Step), 0, collected, step);
+    if (StepType == NULL) return -1;
+    SmallType = add_type(module, "chainrule._engine.SmallCall", sizeof(Small), 0, collected, small);
     if (SmallType == NULL) return -1;
-    return add_type(module, "chainrule._engine.Dispatch", sizeof(Dispatch), Py_TPFLAGS_BASETYPE, dispatch) == NULL ? -1 : 0;
+    unsigned base = collected | Py_TPFLAGS_BASETYPE;
+    return add_type(module, "chainrule._engine.Dispatch", sizeof(Dispatch), 0, base, dispatch) == NULL ? -1 : 0;
 }

@@ -176,10 +176,9 @@ class Path:
         if kernel.bare is None or ENGINE is None:
             return None
         trace = self.trace
-        result = pattern_of_result(trace.layout)
         return ENGINE.Step(
             *(*kernel.bare, trace.program.inputs.size, trace.n_outputs),
-            *(kernel.work > LONG, result, kernel),
+            *(kernel.work > LONG, *pattern_of_result(trace.layout), kernel),
         )
 
     def leads_to(self, status: int, path: Path) -> None:

@@ -77,7 +77,9 @@ class LaneResult:
                     made = as_nodes(values.tolist(), rows[at_sum : at_sum + size])
                     leaves.append(made[0] if shape is None else trees.array_of(made, shape))
                 else:
-                    leaves.append(values.item() if shape is None else values.reshape(shape).copy())
+                    array = values.item() if shape is None else values.reshape(shape)
+                    is_most = shape and 2 * size >= len(sums)
+                    leaves.append(array if shape is None or is_most else array.copy())
                 at_sum += size
                 continue
             array = next(remaining)

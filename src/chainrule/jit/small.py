@@ -1,8 +1,9 @@
 """Calls with plain arguments, with as little as possible around the machine code.
 
-A small function is called millions of times. Arguments that are floats, tuples and lists of them,
-and plain static values are therefore compared with a pattern, their numbers go straight to the
-code of the first step, and where one of its guards fails, to that of the step which goes on there.
+A small function is called millions of times. Arguments that are floats, arrays of them, tuples and
+lists of these, and plain static values are therefore compared with a pattern, their numbers go
+straight to the code of the first step, and where one of its guards fails, to that of the step which
+goes on there.
 What fits no pattern takes the general way, as every call does where there is no engine in C:
 ``_engine/dispatch.c`` is what compares and calls.
 """
@@ -13,21 +14,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy
+import optree
 
 from chainrule import trees
+from chainrule.backends.llvm import pool
 from chainrule.engine import ENGINE
 from chainrule.tracebacks import keep_users_frames
 from chainrule.tracing import PROGRESS
-
-from .statics import EXACT
 
 if TYPE_CHECKING:
     from .arguments import Leaf
 
 SLOT: Final = float
-"""What stands for a number in a pattern."""
+"""What stands for a number in a pattern; for an array it is the engine's Array of its shape."""
 MAX_DEPTH: Final = 16
 """Of tuples and lists in a pattern."""
+_SEQUENCES: Final = (optree.PyTreeKind.LIST, optree.PyTreeKind.TUPLE)
 MAX_SMALL: Final = 16
 """Kinds of plain arguments that a compiled function knows at a time."""
 
@@ -60,7 +62,7 @@ if ENGINE is None or TYPE_CHECKING:
     Dispatch = _Dispatch
 else:
     Dispatch = ENGINE.Dispatch
-    ENGINE.set_dispatch_hooks(PROGRESS, numpy.float64)
+    ENGINE.set_dispatch_hooks(PROGRESS, numpy.float64, numpy.ndarray)
 
 
 def pattern_of_arguments(structure: Any, leaves: Sequence[Leaf]) -> Any:
@@ -70,29 +72,40 @@ def pattern_of_arguments(structure: Any, leaves: Sequence[Leaf]) -> Any:
         structure: of positional and keyword arguments.
         leaves: what the key keeps of each leaf.
     """
+    positional, keywords = structure.children()
+    if keywords.num_nodes > 1 or not _is_plain(positional):
+        return None
     parts = []
     for leaf in leaves:
         if leaf.kind == "number":
             parts.append(SLOT)
+        elif leaf.kind == "array" and ENGINE is not None:
+            parts.append(ENGINE.Array(leaf.shape))
         elif leaf.is_exact:
             parts.append(leaf.value[1])
         else:
             return None
-    args, kwargs = trees.unflatten(structure, parts)
-    return args if not kwargs and _is_plain(args) else None
+    return trees.unflatten(positional, parts)
 
 
-def pattern_of_result(layout: trees.Layout) -> Any:
-    """The pattern of a result, or the function that makes it of a list of numbers."""
-    if not layout.truths and all(shape is None for shape in layout.shapes):
-        tree = trees.unflatten(layout.structure, [SLOT] * len(layout.shapes))
-        if _is_plain(tree):
-            return tree
-    return layout.unflatten
+def pattern_of_result(layout: trees.Layout) -> tuple[Any, Any]:
+    """What makes an array of the outputs, None if that need not be; and the pattern of a result.
+
+    Where there is no pattern, the function that makes it of the array or a list of numbers.
+    """
+    empty = None
+    if any(shape is not None for shape in layout.shapes):
+        empty = numpy.empty if 8 * layout.size < pool.SMALLEST else pool.empty
+    if not layout.truths and _is_plain(layout.structure):
+        slots = [SLOT if shape is None else ENGINE.Array(shape) for shape in layout.shapes]
+        return empty, trees.unflatten(layout.structure, slots)
+    return empty, layout.unflatten if empty is None else layout.unflatten_numbers
 
 
-def _is_plain(tree: Any, depth: int = 0) -> bool:
-    """Whether a tree is made of tuples and lists alone."""
-    if type(tree) in (tuple, list):
-        return depth < MAX_DEPTH and all(_is_plain(part, depth + 1) for part in tree)
-    return tree is SLOT or type(tree) in EXACT
+def _is_plain(structure: Any, depth: int = 0) -> bool:
+    """Whether a tree is made of leaves, tuples and lists alone."""
+    if structure.is_leaf():
+        return True
+    if structure.kind not in _SEQUENCES or depth >= MAX_DEPTH:
+        return False
+    return all(_is_plain(part, depth + 1) for part in structure.children())

@@ -29,21 +29,20 @@ class CodeFields:
     OUTPUTS: Final = 3  # address of the offsets of the outputs; of a point, those of runs of them
     OUTPUT_COUNT: Final = 4
     INPUT_OFFSET: Final = 5
-    INPUT_COUNT: Final = 6
-    SIZE: Final = 7  # of the workspace
-    HANDLE: Final = 8
-    CONSTANTS: Final = 9  # address of pairs (offset, number)
-    CONSTANT_COUNT: Final = 10
-    SUMS: Final = 11  # offset of the sums of a unit, one after the other, followed by as many slots
-    SUM_COUNT: Final = 12
-    ADDED: Final = 13  # address of pairs (offset of a value, that of the sum it is added to)
-    ADDED_COUNT: Final = 14
-    SAME: Final = 15  # offset of the inputs that are the same for all lanes, as numbers
-    SPREAD: Final = 16  # address of pairs (first, count) of inputs of which these go to slots
-    SPREAD_COUNT: Final = 17
-    SCATTERED: Final = 18  # offset of sums that all lanes share, side by side
-    SCATTERED_SLOTS: Final = 19  # how many slots they fill
-    FIELDS: Final = 20
+    SIZE: Final = 6  # of the workspace
+    HANDLE: Final = 7
+    CONSTANTS: Final = 8  # address of pairs (offset, number)
+    CONSTANT_COUNT: Final = 9
+    SUMS: Final = 10  # offset of the sums of a unit, one after the other, followed by as many slots
+    SUM_COUNT: Final = 11
+    ADDED: Final = 12  # address of pairs (offset of a value, that of the sum it is added to)
+    ADDED_COUNT: Final = 13
+    SAME: Final = 14  # offset of the inputs that are the same for all lanes, as numbers
+    SPREAD: Final = 15  # address of pairs (first, count) of inputs of which these go to slots
+    SPREAD_COUNT: Final = 16
+    SCATTERED: Final = 17  # offset of sums that all lanes share, side by side
+    SCATTERED_SLOTS: Final = 18  # how many slots they fill
+    FIELDS: Final = 19
 
 
 class CallFields:
@@ -61,7 +60,8 @@ class CallFields:
     UNIT_BLOCKS: Final = 6  # blocks in a unit
     INPUT_SEGMENTS: Final = 7
     OUTPUT_SEGMENTS: Final = 8
-    FIELDS: Final = 9
+    FAILED: Final = 9  # whether a guard has failed in any lane
+    FIELDS: Final = 10
 
 
 def lanes_driver(width: int, stores: bool, sums: bool) -> list[tuple[str, int]]:
@@ -284,6 +284,7 @@ class _Run:
         f, b = self.f, self.f.b
         address = f.field(self.call, CallFields.STATUS)
         with b.if_then(b.icmp("!=", address, f.number(0))):
+            f.store(f.number(1), self.call, 8 * CallFields.FAILED)
             table = b.inttoptr(address, f.pointer)
             with f.loop(valid) as lane:
                 offset = b.add(b.shl(lane, f.number(3)), f.number(STATUS * SLOT))
@@ -333,11 +334,20 @@ def _write_call(f: Procedure) -> None:
     with f.loop(f.field(code, CodeFields.CONSTANT_COUNT)) as k:
         row = f.at(constants, b.shl(k, f.number(4)))
         f.store(f.load(f.double, row, 8), workspace, f.load(f.i64, row))
-    first = f.at(workspace, f.field(code, CodeFields.INPUT_OFFSET))
+    slots = f.at(workspace, f.field(code, CodeFields.INPUT_OFFSET))
     copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
     no = f.constant(f.bit, 0)
-    b.call(copy, [first, inputs, b.shl(f.field(code, CodeFields.INPUT_COUNT), f.number(3)), no])
-    _run_code(f, code, CodeFields.MAIN, workspace, workspace, range(1), 8)
+    spread = f.address(code, CodeFields.SPREAD)
+    with f.loop(f.field(code, CodeFields.SPREAD_COUNT)) as k:
+        run = f.at(spread, b.shl(k, f.number(4)))
+        first = b.shl(f.load(f.i64, run), f.number(3))
+        size = b.shl(f.load(f.i64, run, 8), f.number(3))
+        source, to = f.at(inputs, first), f.at(slots, first)
+        f.choose(
+            (b.icmp("==", size, f.number(8)), lambda: f.store(f.load(f.double, source), to)),
+            default=lambda: b.call(copy, [to, source, size, no]),
+        )
+    _run_code(f, code, CodeFields.MAIN, workspace, inputs, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
     runs = f.address(code, CodeFields.OUTPUTS)
     holds = b.icmp("==", result, f.number(0))

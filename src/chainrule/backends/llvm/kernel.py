@@ -42,8 +42,8 @@ class Result(NamedTuple):
     """What a call for lanes gives, apart from the outputs in memory.
 
     Args:
-        status: for each lane 0, or 1 plus the number of the first guard that failed; None if there
-            are no guards.
+        status: for each lane 0, or 1 plus the number of the first guard that failed; None if none
+            failed in any.
         sums: the outputs that are added up over the lanes; None if there are none.
     """
 
@@ -183,14 +183,16 @@ class Kernel:
         fields = (lanes, index_address, status_address, 0, 0, units, unit_blocks)  # see CallFields
         counts = len(inputs), len(outputs)
         of_outputs = _segments(outputs, len(code.outputs))
-        table = array("q", (*fields, *counts, *segments, *of_outputs))
+        table = array("q", (*fields, *counts, 0, *segments, *of_outputs))
         workers = min(threads, units) if code.work * lanes >= WORTH_A_THREAD else 1
         if loaded.row:
             errors, total = self._added_up(loaded, table, workers, units)
         else:
             errors, total = self._work_together(loaded, table, loaded.check_memory(workers)), None
+        if not table[CallFields.FAILED]:
+            status = None
         if errors:
-            if not materialize and status is not None and status.any():  # who calls does it again
+            if not materialize and status is not None:  # who calls does it again
                 errors = [x for x in errors if not isinstance(x[1], Printed)]
             raise_first(errors, lambda position: _held(status, position))
         return Result(status, total)
@@ -216,7 +218,7 @@ class Kernel:
                 table[CallFields.SUMS] = address_of(sums) - first * row
                 errors += self._work_together(loaded, table, workers)
                 _add_units(sums, total)
-        return errors, total[loaded.order] if len(loaded.order) else total
+        return errors, total[loaded.order]
 
     def _work_together(self, loaded: Loaded, table: array[int], workers: int) -> Errors:
         """Let some threads work until no unit is left."""

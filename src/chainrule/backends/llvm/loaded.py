@@ -50,7 +50,7 @@ class Loaded:
         compile_seconds: how long compiling took.
         address: that of the driver's table for this code.
         run: the driver's function of that name, for lanes.
-        order: of the sums of outputs; see :class:`Code`.
+        order: where the sums of outputs stand among all.
         row: likewise.
         is_plain: whether a call can do without preparation.
     """
@@ -68,14 +68,14 @@ class Loaded:
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
         self._outputs = _table(code.outputs) if request.lanes else _runs_of(code.outputs)
-        self.order = _table(code.order)
+        self.order = _in_order(code.order)
         self.row = code.row
         self._spread = _table(field for row in code.spread for field in row)
         self._added = _table(field for row in code.added for field in row)
         self._constants = _table(
             field for offset, number in code.constants for field in (offset, _bits(number))
         )
-        self._table = self._describe(request.program.inputs.size)
+        self._table = self._describe()
         self.address: int = self._table.ctypes.data
         self.run: Any = None
         if request.lanes:
@@ -83,7 +83,7 @@ class Loaded:
         self.is_plain = not code.calls_back and code.size < LARGE
         self.compile_seconds = time.perf_counter() - start
 
-    def _describe(self, n_inputs: int) -> Table:
+    def _describe(self) -> Table:
         """The table that describes the code to the driver."""
         code = self.code
         table = np.zeros(CodeFields.FIELDS, dtype=np.int64)
@@ -93,7 +93,6 @@ class Loaded:
         table[CodeFields.OUTPUTS] = self._outputs.ctypes.data
         table[CodeFields.OUTPUT_COUNT] = len(self._outputs)
         table[CodeFields.INPUT_OFFSET] = code.inputs
-        table[CodeFields.INPUT_COUNT] = n_inputs
         table[CodeFields.SIZE] = code.size
         table[CodeFields.HANDLE] = 0 if self._callbacks is None else self._callbacks.handle
         table[CodeFields.CONSTANTS] = self._constants.ctypes.data
@@ -227,6 +226,13 @@ def _runs_of(offsets: Sequence[int]) -> Table:
     first = np.flatnonzero(np.diff(here, prepend=here[:1]) != 8)
     sizes = np.diff(first, append=len(here))
     return np.ascontiguousarray(np.stack([here[first], 8 * first, 8 * sizes], axis=1))
+
+
+def _in_order(places: Sequence[int]) -> Table | slice:
+    """What finds the sums of outputs; a slice, which copies nothing, where they are in order."""
+    table = _table(places)
+    size = len(table) or None
+    return slice(size) if np.array_equal(table, np.arange(len(table))) else table
 
 
 def _bits(number: float) -> int:

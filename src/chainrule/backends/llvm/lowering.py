@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from chainrule.program.elements import Mask
 from chainrule.program.form import (
     CONSTANT,
@@ -26,6 +28,7 @@ from chainrule.program.form import (
     WRITES,
     Array,
     Compute,
+    Loop,
     Operand,
     Program,
     Scatter,
@@ -84,8 +87,8 @@ class Code:
         constants: offsets and numbers to put there.
         inputs: offset of the first input; the others follow, a slot each.
         same: offset of the first input as a number, the same for all lanes; the others follow.
-        spread: inputs that the code reads from their slots even if they are the same for all lanes:
-            the first of some, and their number.
+        spread: inputs that the code reads from their slots even if they are the same for all lanes,
+            or those of the only point: the first of some, and their number.
         outputs: offsets of the outputs that are not added up.
         sums: offset of the first sum of an output over the lanes; the others follow, and then as
             many slots for the driver.
@@ -154,7 +157,7 @@ class _Lowering:
 
     def __init__(self, request: Request, take: Callable[[Text], None]) -> None:
         program, machine, lanes = request.program, request.machine, request.lanes
-        self._program = program
+        self._program, self._lanes = program, lanes
         self._together = 1 if lanes else machine.width  # iterations of maps
         self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
         bodies = split(program, request.uniform) if lanes else ([], program.body)
@@ -177,7 +180,10 @@ class _Lowering:
         self._sort_outputs(request.reduce, scattered)
         self._scratch = self._survey()
         self._same_at = self._memory.take(-(-program.inputs.size // BLOCK) if lanes else 0)
-        self._same = SameInputs(program, request.uniform[: None if lanes else 0])
+        # A single point has what it begins with in one place; straight code reads it from slots.
+        in_place = not lanes and any(isinstance(x, Loop) for x in program.body)
+        uniform = request.uniform if lanes else np.full(program.inputs.size * in_place, True)
+        self._same = SameInputs(program, uniform)
         self._left = dict.fromkeys(self._own_sums())
         self._first_terms: set[Statement] = set()
         self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
@@ -196,6 +202,7 @@ class _Lowering:
             arrays=self._arrays,
             data=data,
             same=self._same.indices,
+            lanes=self._lanes,
             shared=self._shared,
             scratch=self._scratch,
             modules=self._modules,

@@ -87,10 +87,15 @@ def write_load_same(module: Module) -> None:
     segment, same = f.args
     base = f.address(segment, SegmentFields.ADDRESS)
     stride = f.field(segment, SegmentFields.ELEMENT_STRIDE)
-    first = f.field(segment, SegmentFields.FIRST)
-    with f.loop(f.field(segment, SegmentFields.COUNT)) as k:
-        x = f.load(f.double, base, f.b.mul(k, stride))
-        f.store(x, same, f.b.shl(f.b.add(first, k), f.number(3)))
+    count = f.field(segment, SegmentFields.COUNT)
+    to = f.at(same, f.b.shl(f.field(segment, SegmentFields.FIRST), f.number(3)))
+    with f.b.if_else(f.b.icmp("==", stride, f.number(8))) as (side_by_side, apart):
+        with side_by_side:
+            copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
+            f.b.call(copy, [to, base, f.b.shl(count, f.number(3)), f.constant(f.bit, 0)])
+        with apart, f.loop(count) as k:
+            x = f.load(f.double, base, f.b.mul(k, stride))
+            f.store(x, to, f.b.shl(k, f.number(3)))
     f.b.ret_void()
 
 

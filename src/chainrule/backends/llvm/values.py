@@ -40,6 +40,7 @@ class Setting:
         arrays: offsets of the arrays in the workspace.
         data: the numbers that the code reads.
         same: indices of inputs that are read as numbers, the same for all lanes.
+        lanes: whether there are lanes; a single point's inputs are read where the caller has them.
         shared: sums that are one array for all lanes.
         scratch: offset of the slots for operands in memory.
         modules: get the functions that LLVM is not to optimize, and the others.
@@ -55,6 +56,7 @@ class Setting:
     arrays: Mapping[Array, int]
     data: Data
     same: Container[Index | Gather]
+    lanes: bool
     shared: Container[Array]
     scratch: int
     modules: Sequence[Module]
@@ -80,6 +82,7 @@ class ValueWriter:
         self._data = setting.data
         self._same = setting.same
         self._shared = setting.shared
+        self._lanes = setting.lanes
         self._scratch = setting.scratch
         self._numbers = setting.numbers
         self._flags = setting.flags
@@ -152,6 +155,8 @@ class ValueWriter:
         if array.kind == CONSTANT:
             at = self._index(index, 8, self._data.constants(array))
             return self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
+        if array.kind == INPUT and not self._lanes:
+            return self.line(f"getelementptr inbounds double,ptr %u,i64 {self._index(index)}")
         step = 8 if array in self._shared else self._memory.step
         at = self._index(index, step, self._arrays[array])
         self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
