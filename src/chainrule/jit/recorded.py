@@ -60,6 +60,8 @@ class Recorded:
         gradients: by the level of a transformation that asks for a pattern, the gradient in it:
             the nodes, what its inputs stand for, and on which of these each node depends, as the
             places where theirs begin, and these.
+        maps: by the level of a transformation that asks for a pattern, the loops in it whose
+            iterations have been differentiated.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Recorded:
         if isinstance(inputs, Inputs):
             inputs.begin(self._recording)
         self.mark = self._recording.mark
+        self.mark_all = self._recording.mark_all
         self.numbering: Any = Numbering(self._recording)
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
@@ -85,6 +88,7 @@ class Recorded:
         self.keeps = False
         self.unknown = False
         self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
+        self.maps: dict[int, list[Any]] = {}
         self._level = level
         self._same: Ints | None = None
         self._followed = 0  # of the captured, those that can be
@@ -162,10 +166,9 @@ class Recorded:
         stood_for = [x._number if x._a is None else x._a for x in inputs]
         entered = self.record_all(stood_for)
         mark(Row.BEGIN, number, ABSENT, began)
-        for place, operand in enumerate(entered):
-            mark(Row.ENTER, operand, place, inputs[place])
-        for place, operand in enumerate(self.record_all(outputs)):
-            mark(Row.LEAVE, operand, place)
+        self.mark_all(Row.ENTER, entered, [*range(len(entered))], [*inputs])
+        left = self.record_all(outputs)
+        self.mark_all(Row.LEAVE, left, [*range(len(left))])
         mark(Row.END, number)
         return number
 
@@ -180,15 +183,21 @@ class Recorded:
             given: these; None for no message.
             results: what comes: numbers, and nodes for what outer transformations are to follow.
         """
-        mark = self._recording.mark
         places = [place for place, x in enumerate(given) if x is not None]
         operands = self.record_all([given[place] for place in places])
-        for place, operand in zip(places, operands, strict=True):
-            mark(Row.GIVE, operand, place)
-        mark(Row.PUSH if forward else Row.PULL, segment)
-        nodes = fresh_inputs([*results], self._level)
-        for place, node in enumerate(nodes):
-            mark(Row.RESULT, place, ABSENT, node)
+        self.mark_all(Row.GIVE, operands, places)
+        self._recording.mark(Row.PUSH if forward else Row.PULL, segment)
+        return self.results([*range(len(results))], results)
+
+    def results(self, places: list[int], numbers: Sequence[Any]) -> list[Node]:
+        """Nodes of what comes of the derivative or loop that was noted last.
+
+        Args:
+            places: theirs among all that comes of it.
+            numbers: what they are at the moment; or nodes.
+        """
+        nodes = fresh_inputs([*numbers], self._level)
+        self.mark_all(Row.RESULT, places, [ABSENT] * len(places), nodes)
         return nodes
 
     def diagonal(
@@ -202,12 +211,8 @@ class Recorded:
             rows: where; whole numbers.
             numbers: what they are at the moment.
         """
-        mark = self._recording.mark
-        mark(Row.PUSH, segment, packed(which))
-        nodes = fresh_inputs(numbers, self._level)
-        for row, node in zip(rows.tolist(), nodes, strict=True):
-            mark(Row.RESULT, row, ABSENT, node)
-        return nodes
+        self._recording.mark(Row.PUSH, segment, packed(which))
+        return self.results(rows.tolist(), numbers)
 
     # The program
 

@@ -28,6 +28,7 @@ from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
 from chainrule.trees import array_of
 
+from .maps import LinearizationOfMaps
 from .recorded import IndicesWanted, Recorded, ValuesWanted
 
 MOST_COLOURS = 40
@@ -387,6 +388,14 @@ def recorded_linearization(
     """
     if all(not isinstance(y, Node) or y._level < level for y in outputs):
         return None
+    if recorded.maps.get(level):
+
+        def others(outputs: Sequence[Any]) -> Any:
+            found = recorded_linearization(recorded, began, inputs, outputs, level)
+            return found if isinstance(found, RecordedLinearization) else None
+
+        maps = recorded.maps.pop(level)
+        return LinearizationOfMaps(recorded, inputs, outputs, level, maps, others)
     found: tuple[LinearizationOfNumbers | Linearization | None, bool] | None
     followed, nodes = _is_followed(recorded, level), None
     if followed and recorded.values:
