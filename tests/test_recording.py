@@ -559,7 +559,7 @@ def test_values_of_ended_transformations() -> None:
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
             recorded.record(x * kept[0])
         with pytest.raises(TracedValueError, match="the result is a value of another"):
-            recorded.operands([kept[0]])
+            recorded.operands([kept[0]], [0])
 
 
 def test_nodes_need_not_stay_alive(kind: Any) -> None:

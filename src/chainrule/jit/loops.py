@@ -140,6 +140,7 @@ class Iteration:
         nest = usual_nest(trips) if plan is None else plan.nest(trips)
         self._level = next(reversed(PROGRESS.names))
         self._loop = LoopOf(trips, nest if initial else (trips,), self._level)
+        self._loop.by_column = derived
         self._since = Node(0.0)._serial
         self._number = len(recorded.loops)
         recorded.loops.append(self._loop)
@@ -247,7 +248,8 @@ class Iteration:
         else:
             results = self._left_apart(leaves)
         places = numpy.arange(len(after), len(after) + self._trips * len(left))
-        by_leaf = places.reshape(self._trips, len(left)).T
+        shape = (len(left), self._trips)
+        by_leaf = places.reshape(shape) if self._derived else places.reshape(shape[::-1]).T
         own = [*range(len(after)), *by_leaf[: len(leaves)].T.ravel().tolist()]
         known = [ABSENT if math.isnan(number) else KNOWN for number in numbers]
         recorded.mark_all(Row.RESULT, own, known, results)

@@ -60,6 +60,7 @@ class LinearizationOfMaps:
         found = [place_of.get(id(y), (-1, row)) for row, y in enumerate(outputs)]
         self._loops, self._places = numpy.array(found, dtype=numpy.int64).reshape(-1, 2).T
         self._rest: Any = None
+        self._is_open = False  # whether entries may belong to the level
         rest = [y for y, (number, _) in zip(outputs, found, strict=True) if number < 0]
         followed = [y for y in rest if isinstance(y, Node) and y._level >= level]
         if followed:
@@ -71,7 +72,7 @@ class LinearizationOfMaps:
 
     def closed(self, values: Sequence[Any]) -> list[Any]:
         """Values after the level is closed; those of loops belong to the trace."""
-        return [*values] if self._rest is None else self._rest.closed(values)
+        return self._rest.closed(values) if self._is_open else [*values]
 
     def sparse_entries(self, symmetric: bool) -> Entries:
         """The entries that are not 0 by structure.
@@ -109,6 +110,8 @@ class LinearizationOfMaps:
             nothing = numpy.zeros(0, dtype=numpy.int64)
             return nothing, nothing, objects([])
         found = self._rest.sparse_entries(False)
+        values = found.values.tolist()
+        self._is_open = any(isinstance(x, Node) and x._level >= self._level for x in values)
         return numpy.flatnonzero(self._loops < 0)[found.rows], found.indices, found.values
 
     def _columns(self, by: Any, column_of: dict[int, int]) -> Numbers:

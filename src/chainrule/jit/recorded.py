@@ -216,8 +216,12 @@ class Recorded:
 
     # The program
 
-    def operands(self, outputs: Sequence[Any]) -> list[int | float]:
+    def operands(self, outputs: Sequence[Any], operands: list[int]) -> list[int | float]:
         """Nodes and numbers that the program is to give: numbers, and operands that are none.
+
+        Args:
+            outputs: they.
+            operands: they, recorded.
 
         Raises:
             TracedValueError: if one belongs to a transformation that has ended.
@@ -225,7 +229,6 @@ class Recorded:
         """
         if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = self.record_all(outputs)
         moved = [(loop, j) for loop in self.loops for j in loop.rows()]
         given = [x for loop, j in moved for x in loop.columns[j].tolist()]
         ordered = self._recording.in_order([*operands, *given])  # for good

@@ -487,21 +487,22 @@ class Trace:
                 return False
             self.n_results = len(outputs)
             recorded = recorder.recorded
-            recorded.record_all(outputs)
+            operands = recorded.record_all(outputs)
             if inputs.met_unread:
                 raise NodesWanted
             nodes = recorded.captured[: self._by_captured]
             parents = [*[inputs[i] for i in self._live], *nodes]
             recorder.note_parents(parents, level)
             if parents and not recorder.segments:
-                outputs = outputs + _derivatives(parents, len(self._live), outputs, level)
+                derived = _derivatives(parents, len(self._live), outputs, level)
+                outputs, operands = outputs + derived, operands + recorded.record_all(derived)
             if parents and recorder.segments:
                 if recorder.pulls:
                     raise Untraceable("a derivative of a user's")
                 self._places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
             else:
                 self._places = []
-            self._outputs = recorded.operands(outputs)
+            self._outputs = recorded.operands(outputs, operands)
             recorder.speculation.check_loops(recorded.different_loops)
             if not self._places:
                 recorded.share(wanted=len(recorder.forced) <= len(recorded.guards))
