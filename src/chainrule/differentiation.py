@@ -47,6 +47,23 @@ def fresh_inputs(values: list[Any], level: int) -> list[Node]:
     return [fresh_input(value, level) for value in values]
 
 
+def met(values: list[Any]) -> tuple[set[int], int]:
+    """The levels of the nodes among some values, and the largest of their serial numbers or -1."""
+    nodes = [x for x in values if isinstance(x, Node)]
+    return {x._level for x in nodes}, max([x._serial for x in nodes], default=-1)
+
+
+def followed(values: list[Any], level: int) -> list[int]:
+    """Where nodes of a level or a higher one stand among some values."""
+    return [k for k, x in enumerate(values) if isinstance(x, Node) and x._level >= level]
+
+
+def places_among(nodes: list[Node], values: list[Any]) -> Any:
+    """The place of each value among some nodes, which are different, as int32; -1 for others."""
+    places = {id(x): place for place, x in enumerate(nodes)}
+    return numpy.array([places.get(id(x), -1) for x in values], dtype=numpy.int32)
+
+
 def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
@@ -748,3 +765,9 @@ def times(change: Any, local_grad: Any) -> Any:
 if ENGINE is not None:
     fresh_inputs = ENGINE.fresh_inputs
     release = ENGINE.release
+    met = ENGINE.met
+    followed = ENGINE.followed
+
+    def places_among(nodes: list[Node], values: list[Any]) -> Any:
+        """The same, by the engine."""
+        return numpy.frombuffer(ENGINE.places_among(nodes, values), dtype=numpy.int32)

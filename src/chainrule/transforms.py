@@ -26,6 +26,7 @@ from chainrule.differentiation import (
     as_numbers,
     fresh_inputs,
     linearization,
+    met,
     push_tangents,
     release,
 )
@@ -208,8 +209,7 @@ def _holds_objects(leaf: Any) -> bool:
 
 def check_current(values: Sequence[Any], name: str) -> None:
     """Raise TracedValueError for a node that no transformation around this one follows."""
-    levels = {value._level for value in values if isinstance(value, Node)}
-    if any(map(has_ended, levels)):
+    if any(map(has_ended, met([*values])[0])):
         raise TracedValueError(f"{name} at {users_line()} takes {LEFTOVER}")
 
 

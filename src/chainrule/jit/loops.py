@@ -18,7 +18,7 @@ import numpy
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
-from chainrule.differentiation import Linearization, fresh_input, fresh_inputs
+from chainrule.differentiation import Linearization, fresh_input, fresh_inputs, met
 from chainrule.node import Node, OperationNode
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.recording import ABSENT, KNOWN, Row
@@ -190,8 +190,8 @@ class Iteration:
         if self._is_whole(elements):
             return True
         innermost = self._recorder.iterations[-1:] == [self]
-        nodes = [x for x in elements.ravel().tolist() if isinstance(x, Node)]
-        return innermost and all(x._level <= self._level and x._serial < self._since for x in nodes)
+        levels, newest = met(elements.ravel().tolist())
+        return innermost and newest < self._since and max(levels, default=0) <= self._level
 
     @property
     def inside(self) -> set[int]:
@@ -291,7 +291,7 @@ class Iteration:
     def _is_followed(self, by: Any) -> bool:
         """Whether what an iteration reads depends on inputs of the innermost transformation."""
         if isinstance(by, numpy.ndarray) and type(by) is not WholeArray:
-            return any(isinstance(x, Node) and x._level >= self._level for x in by.tolist())
+            return max(met(by.tolist())[0], default=-1) >= self._level
         return isinstance(by, Node) and by._level >= self._level
 
     def _left_apart(self, leaves: Sequence[Any]) -> list[Node]:

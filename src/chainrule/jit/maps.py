@@ -9,7 +9,7 @@ import numpy
 
 from chainrule.array_elements import objects
 from chainrule.backpropagation import topological
-from chainrule.differentiation import plus
+from chainrule.differentiation import followed, places_among, plus
 from chainrule.node import Node
 from chainrule.passes.stretches import UNKNOWN, Unrolled
 from chainrule.program.nests import Numbers
@@ -50,21 +50,19 @@ class LinearizationOfMaps:
         self._recorded = recorded
         self._level = level
         self._maps = maps
-        self._inputs = inputs
+        self._inputs = [*inputs]
         self._n_outputs = len(outputs)
-        place_of = {
-            id(x): (number, place)
-            for number, loop in enumerate(maps)
-            for place, x in enumerate(loop.results)
-        }
-        found = [place_of.get(id(y), (-1, row)) for row, y in enumerate(outputs)]
-        self._loops, self._places = numpy.array(found, dtype=numpy.int64).reshape(-1, 2).T
+        results = [x for loop in maps for x in loop.results]
+        places = places_among(results, [*outputs]).astype(numpy.int64)
+        starts = numpy.cumsum([0, *[len(loop.results) for loop in maps]])
+        self._loops = numpy.searchsorted(starts, places, side="right") - 1  # -1 for others
+        self._places = places - starts[self._loops]
         self._rest: Any = None
         self._is_open = False  # whether entries may belong to the level
-        rest = [y for y, (number, _) in zip(outputs, found, strict=True) if number < 0]
-        followed = [y for y in rest if isinstance(y, Node) and y._level >= level]
-        if followed:
-            if any(x._operation is UNKNOWN for x in topological(followed, level)):
+        rest = [outputs[row] for row in numpy.flatnonzero(places < 0).tolist()]
+        own = [rest[k] for k in followed(rest, level)]
+        if own:
+            if any(x._operation is UNKNOWN for x in topological(own, level)):
                 raise Unrolled("something is computed of its results")
             self._rest = others(rest)
             if self._rest is None:
@@ -85,14 +83,15 @@ class LinearizationOfMaps:
             raise Unrolled("it is in the gradient of something")
         if self._recorded.looks_up:
             raise IndicesWanted("a look-up in a sparse derivative")
-        column_of = {id(x): column for column, x in enumerate(self._inputs)}
         parts = [self._rest_entries()]
         for number, loop in enumerate(self._maps):
             rows = numpy.flatnonzero(self._loops == number)
             trips, leaves = numpy.divmod(self._places[rows], loop.n_leaves)
+            read = {id(slope.by): slope.by for slope in loop.slopes}
+            columns_of = {key: self._columns(by) for key, by in read.items()}
             for slope in loop.slopes:
                 own = leaves == slope.leaf
-                columns = self._columns(slope.by, column_of)
+                columns = columns_of[id(slope.by)]
                 at = trips[own] if len(columns) > 1 else numpy.zeros_like(trips[own])
                 values = slope.slope
                 if isinstance(values, list):
@@ -110,25 +109,27 @@ class LinearizationOfMaps:
             nothing = numpy.zeros(0, dtype=numpy.int64)
             return nothing, nothing, objects([])
         found = self._rest.sparse_entries(False)
-        values = found.values.tolist()
-        self._is_open = any(isinstance(x, Node) and x._level >= self._level for x in values)
+        self._is_open = bool(followed(found.values.tolist(), self._level))
         return numpy.flatnonzero(self._loops < 0)[found.rows], found.indices, found.values
 
-    def _columns(self, by: Any, column_of: dict[int, int]) -> Numbers:
+    def _columns(self, by: Any) -> Numbers:
         """By which inputs a derivative is taken in the iterations; -1 for a constant."""
         nodes = by.tolist() if isinstance(by, numpy.ndarray) else [by]
-        columns = numpy.fromiter([column_of.get(id(x), -1) for x in nodes], numpy.int64)
-        for place in numpy.flatnonzero(columns < 0).tolist():
-            x = nodes[place]
-            if isinstance(x, Node) and x._level >= self._level:
-                raise Unrolled("it reads what has been computed")
+        columns: Numbers = places_among(self._inputs, nodes).astype(numpy.int64)
+        constants = [nodes[k] for k in numpy.flatnonzero(columns < 0).tolist()]
+        if followed(constants, self._level):
+            raise Unrolled("it reads what has been computed")
         return columns
 
     def _entries(self, rows: Numbers, columns: Numbers, values: Any) -> Entries:
         """The entries in order; those for the same place are added."""
-        order = numpy.lexsort((columns, rows))
+        keys = rows * len(self._inputs) + columns
+        order = numpy.argsort(keys)
+        keys = keys[order]
+        again = keys[1:] == keys[:-1]
+        if again.any():
+            order = numpy.lexsort((columns, rows))  # stable: terms are added in their order
         rows, columns, values = rows[order], columns[order], values[order]
-        again = (rows[1:] == rows[:-1]) & (columns[1:] == columns[:-1])
         if again.any():
             first = numpy.append(True, ~again)
             group = numpy.cumsum(first) - 1

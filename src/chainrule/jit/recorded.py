@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from chainrule.annotations import users_line
-from chainrule.differentiation import fresh_inputs
+from chainrule.differentiation import fresh_inputs, met
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable
 from chainrule.passes.products import Product
@@ -227,7 +227,7 @@ class Recorded:
             TracedValueError: if one belongs to a transformation that has ended.
             Unrolled: if a loop can't be recorded as one iteration.
         """
-        if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
+        if any(map(has_ended, met([*outputs])[0])):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
         moved = [(loop, j) for loop in self.loops for j in loop.rows()]
         given = [x for loop, j in moved for x in loop.columns[j].tolist()]
@@ -245,6 +245,8 @@ class Recorded:
             self.different_loops = len(self._recording.loops)
         del self.numbering  # nothing is asked any more
         constants = self._recording.constants
+        if min(operands, default=0) >= 0:
+            return [*operands]
         return [x if x >= 0 else constants[~x] for x in operands]
 
     def share(self, wanted: bool) -> None:
@@ -272,7 +274,9 @@ class Recorded:
             lanes: whether it is for lanes.
             varied: whether there are others like it, see :func:`~.roll.rolled`.
         """
-        operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
+        operands: Any = outputs
+        if float in set(map(type, outputs)):
+            operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
         if self._same is None:
             return rolled(self._recording, operands, lanes, varied)
         sharing = Sharing(self._recording, self._same)

@@ -466,9 +466,10 @@ class Trace:
                 outputs, self.layout = flatten(
                     result, "compile: the function's result", truths=True
                 )
-                for y in outputs:
-                    if isinstance(y, ConditionNode):
-                        y.asked = True
+                if any(issubclass(kind, ConditionNode) for kind in set(map(type, outputs))):
+                    for y in outputs:
+                        if isinstance(y, ConditionNode):
+                            y.asked = True
             except Exception as error:
                 if isinstance(error, EndlessError):
                     raise
@@ -514,9 +515,9 @@ class Trace:
     @property
     def constant(self) -> list[float] | None:
         """The outputs, where it is known without a program that no input decides them."""
-        numbers = [x for x in self._outputs if isinstance(x, float)]
-        if len(numbers) < len(self._outputs):
+        if not {float}.issuperset(map(type, self._outputs)):
             return None
+        numbers: list[Any] = [*self._outputs]
         return numbers + [0.0] * (len(numbers) * len(self._places))
 
     @property

@@ -340,9 +340,8 @@ class _Cutting:
         if loop is not None:
             outputs = rows.left[(rows.codes == Row.NEXT) | (rows.codes == Row.LEFT)]
         n_carries = len(carries.ids)
-        rows = self._with_tables(
-            rows.some(~numpy.isin(rows.codes, [Row.CARRY, Row.EACH, Row.NEXT, Row.LEFT]))
-        )
+        of_loop = numpy.isin(rows.codes, [Row.CARRY, Row.EACH, Row.NEXT, Row.LEFT])
+        rows = self._with_tables(rows.some(~of_loop) if of_loop.any() else rows)
         places, is_operand = rows.pooled()
         pool = self._pool[places]
         used = numpy.zeros(self._next, dtype=bool)
@@ -409,8 +408,10 @@ class _Cutting:
             which = int(numpy.searchsorted(self._begins, at))
             begin = int(self._begins[which]) if which < len(self._begins) else end
             begin = min(begin, end)
-            chosen = numpy.arange(at, begin)
-            parts.append(self._rows.some(chosen[self._kept[at:begin]]))
+            kept = self._kept[at:begin]
+            parts.append(self._rows.some(slice(at, begin)))
+            if not kept.all():
+                parts[-1] = parts[-1].some(kept)
             if begin == end:
                 return _Rows.joined(parts), children
             number = int(self._rows.left[begin])
@@ -469,9 +470,11 @@ class _Cutting:
                 if isinstance(column, Place):
                     where = column
                 elif j in loop.given:
-                    at = given.index(j)
-                    far, step = (loop.trips * at, 1) if loop.by_column else (at, len(given))
-                    where = Place("given", first + far, step)
+                    number = given.index(j)
+                    if loop.by_column:
+                        where = Place("given", first + loop.trips * number, 1)
+                    else:
+                        where = Place("given", first + number, len(given))
                 elif column.dtype.kind == "f":
                     where = Place(column, 0, 1)
                 else:
