@@ -21,7 +21,7 @@ import pytest
 from chainrule import Node, Operation, engine, grad, group, rules
 from chainrule import math as cm
 from chainrule.annotations import record_lines
-from chainrule.differentiation import fresh_input
+from chainrule.differentiation import fresh_input, fresh_inputs
 from chainrule.jit.recorded import Recorded
 from chainrule.node import apply
 from chainrule.program import recording as module
@@ -516,7 +516,31 @@ def test_marks_that_are_refused(kind: Any) -> None:
             recorded.mark(Row.BEGIN, 0, ABSENT, older)
         with pytest.raises(TypeError, match="a mark stands where a node does"):
             recorded.mark(Row.BEGIN, 0, ABSENT, 1.0)
+        for rights, nodes in (([], [x]), ([0], []), ([0, 0], None)):
+            with pytest.raises(ValueError, match="there are not as many of each"):
+                recorded.mark_all(Row.ENTER, [0], rights, nodes)
+        with pytest.raises(ValueError, match="a mark is not older than the inputs"):
+            recorded.mark_all(Row.RESULT, [0], [0], [older])
+        with pytest.raises(ValueError, match="there is no row 1"):
+            recorded.mark_all(Row.LEAVE, [1], [0])
         assert len(recorded) == 1
+
+
+def test_several_marks(kind: Any) -> None:
+    """They are as one after another."""
+    with run(0.5) as ((x,), level):
+        recorded, other = kind([x], level), kind([x], level)
+        results = fresh_inputs([1.0, 2.0, 3.0], level)
+        for i, node in enumerate(results):
+            recorded.mark(Row.RESULT, 2 * i, -i, node)
+        recorded.mark(Row.GIVE, 1, 7)
+        recorded.mark(Row.GIVE, 0, 8)
+        other.mark_all(Row.RESULT, [0, 2, 4], [0, -1, -2], results)
+        other.mark_all(Row.GIVE, [1, 0], [7, 8])
+        for rows in (recorded, other):
+            rows.in_order()
+        assert str(recorded) == str(other)
+        assert len(other) == 6
 
 
 def test_values_of_ended_transformations() -> None:
@@ -535,7 +559,7 @@ def test_values_of_ended_transformations() -> None:
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
             recorded.record(x * kept[0])
         with pytest.raises(TracedValueError, match="the result is a value of another"):
-            recorded.operands([kept[0]])
+            recorded.operands([kept[0]], [0])
 
 
 def test_nodes_need_not_stay_alive(kind: Any) -> None:

@@ -7,6 +7,7 @@ node's, how to apply a function; of the elements of an ordinary array of objects
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -147,7 +148,7 @@ def is_masked(array: Any) -> bool:
     """Whether it is a masked array; ``numpy.ma``, slow to import, is not asked about others."""
     if type(array) in (numpy.ndarray, NodeArray) or not isinstance(array, numpy.ndarray):
         return False
-    return isinstance(array, numpy.ma.MaskedArray)
+    return isinstance(array, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
 
 
 def applied(ufunc: Any, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -58,6 +58,23 @@ def are_current(values: list[Any], open_levels: Mapping[int, Any]) -> bool:
     return all(level <= 0 or level in open_levels for level in levels)
 
 
+def met(values: list[Any]) -> tuple[set[int], int]:
+    """The levels of the nodes among some values, and the largest of their serial numbers or -1."""
+    nodes = [x for x in values if isinstance(x, Node)]
+    return {x._level for x in nodes}, max([x._serial for x in nodes], default=-1)
+
+
+def followed(values: list[Any], level: int) -> list[int]:
+    """Where nodes of a level or a higher one stand among some values."""
+    return [k for k, x in enumerate(values) if isinstance(x, Node) and x._level >= level]
+
+
+def places_among(nodes: list[Node], values: list[Any]) -> Any:
+    """The place of each value among some nodes, which are different, as int32; -1 for others."""
+    places = {id(x): place for place, x in enumerate(nodes)}
+    return numpy.array([places.get(id(x), -1) for x in values], dtype=numpy.int32)
+
+
 def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
     """Close a level: its nodes take the level of what they depend on outside of it.
 
@@ -780,3 +797,9 @@ if ENGINE is not None:
     are_current = ENGINE.are_current
     release = ENGINE.release
     closed_gradient = ENGINE.closed_gradient
+    met = ENGINE.met
+    followed = ENGINE.followed
+
+    def places_among(nodes: list[Node], values: list[Any]) -> Any:
+        """The same, by the engine."""
+        return numpy.frombuffer(ENGINE.places_among(nodes, values), dtype=numpy.int32)

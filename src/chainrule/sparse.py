@@ -62,8 +62,11 @@ class Entries:
     def __init__(self, counts: Any, columns: Any, values: Any, symmetric: bool) -> None:
         self.indptr = numpy.concatenate([[0], numpy.cumsum(counts)])
         self.rows = numpy.repeat(numpy.arange(len(counts)), counts)
-        order = numpy.lexsort((columns, self.rows))
-        self.indices, self.values = columns[order], values[order]
+        self.indices, self.values = columns, values
+        keys = self.rows * (int(columns.max(initial=0)) + 1) + columns
+        if (keys[1:] < keys[:-1]).any():
+            order = numpy.argsort(keys, kind="stable")
+            self.indices, self.values = columns[order], values[order]
         self.own = numpy.ones(len(columns), dtype=numpy.bool_)
         self._symmetric = symmetric
         if symmetric and len(columns):

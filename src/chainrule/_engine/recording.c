@@ -271,19 +271,21 @@ PyObject *guard(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-PyObject *mark(PyObject *self, PyObject *args) {
-    Recording *r = (Recording *)self;
-    PyObject *node = Py_None;
-    int code, left, right = ABSENT;
-    if (!PyArg_ParseTuple(args, "ii|iO:mark", &code, &left, &right, &node)) return NULL;
-    if (code < MARKS || code >= GUARD || code == INPUT) return PyErr_Format(PyExc_ValueError, "no mark is %d", code);
-    if (has_left(code) && left >= n_rows(r)) return PyErr_Format(PyExc_ValueError, "there is no row %d", left);
-    if (node != Py_None && !is_node(node)) return PyErr_Format(PyExc_TypeError, "a mark stands where a node does");
+/* See that a mark can be added; -1 with an error. */
+static int check_mark(const Recording *r, int code, long left, PyObject *node) {
+    if (code < MARKS || code >= GUARD || code == INPUT) return PyErr_Format(PyExc_ValueError, "no mark is %d", code), -1;
+    if (has_left(code) && left >= n_rows(r)) return PyErr_Format(PyExc_ValueError, "there is no row %ld", left), -1;
+    if (node != Py_None && !is_node(node)) return PyErr_Format(PyExc_TypeError, "a mark stands where a node does"), -1;
     if (node != Py_None && ((Node *)node)->serial < r->first)
-        return PyErr_Format(PyExc_ValueError, "a mark is not older than the inputs");
-    if (reserve_rows(r, 1) < 0) return NULL;
-    int32_t *row = new_row_of(r, node == Py_None ? ++SERIAL : ((Node *)node)->serial);
-    if (row == NULL) return NULL;
+        return PyErr_Format(PyExc_ValueError, "a mark is not older than the inputs"), -1;
+    return 0;
+}
+
+/* Add a mark, where a node stands or after all so far; its row, or FAILED. */
+static int32_t put_mark(Recording *r, int code, int32_t left, int32_t right, const Node *node) {
+    if (reserve_rows(r, 1) < 0) return FAILED;
+    int32_t *row = new_row_of(r, node == NULL ? ++SERIAL : node->serial);
+    if (row == NULL) return FAILED;
     if (*row > 0) {
         shorts(r->columns[CODES])[*row - 1] = (uint16_t)code;
         ints(r->columns[LEFT])[*row - 1] = left;
@@ -292,5 +294,40 @@ PyObject *mark(PyObject *self, PyObject *args) {
         add_row(r, code, left, right, -1);
         *row = (int32_t)n_rows(r);
     }
-    return PyLong_FromLong(*row - 1);
+    return *row - 1;
+}
+
+PyObject *mark(PyObject *self, PyObject *args) {
+    Recording *r = (Recording *)self;
+    PyObject *node = Py_None;
+    int code, left, right = ABSENT;
+    if (!PyArg_ParseTuple(args, "ii|iO:mark", &code, &left, &right, &node)) return NULL;
+    if (check_mark(r, code, left, node) < 0) return NULL;
+    int32_t row = put_mark(r, code, left, right, node == Py_None ? NULL : (Node *)node);
+    return row == FAILED ? NULL : PyLong_FromLong(row);
+}
+
+PyObject *mark_all(PyObject *self, PyObject *args) {
+    Recording *r = (Recording *)self;
+    PyObject *left, *right, *nodes = Py_None;
+    int code;
+    if (!PyArg_ParseTuple(args, "iO!O!|O:mark_all", &code, &PyList_Type, &left, &PyList_Type, &right, &nodes))
+        return NULL;
+    Py_ssize_t n = PyList_GET_SIZE(left);
+    if (nodes != Py_None && !PyList_Check(nodes))
+        return PyErr_Format(PyExc_TypeError, "the nodes are a list");
+    if (PyList_GET_SIZE(right) != n || (nodes != Py_None && PyList_GET_SIZE(nodes) != n))
+        return PyErr_Format(PyExc_ValueError, "there are not as many of each");
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *node = nodes == Py_None ? Py_None : PyList_GET_ITEM(nodes, i);
+        long of[] = {PyLong_AsLong(PyList_GET_ITEM(left, i)), PyLong_AsLong(PyList_GET_ITEM(right, i))};
+        for (int k = 0; k < 2; k++) {
+            if (of[k] == -1 && PyErr_Occurred()) return NULL;
+            if (of[k] < INT32_MIN || of[k] > INT32_MAX) return PyErr_Format(PyExc_OverflowError, "no operand is so large");
+        }
+        if (check_mark(r, code, of[0], node) < 0) return NULL;
+        if (put_mark(r, code, (int32_t)of[0], (int32_t)of[1], node == Py_None ? NULL : (Node *)node) == FAILED)
+            return NULL;
+    }
+    Py_RETURN_NONE;
 }

@@ -62,6 +62,7 @@ int32_t capture(Recording *r, Node *node); /* take a node from outside as an inp
 PyObject *record(PyObject *self, PyObject *root);
 PyObject *guard(PyObject *self, PyObject *args);
 PyObject *mark(PyObject *self, PyObject *args);
+PyObject *mark_all(PyObject *self, PyObject *args);
 
 /* recording_order.c */
 

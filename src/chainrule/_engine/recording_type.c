@@ -207,6 +207,7 @@ static PyMethodDef METHODS[] = {
     {"record", record, METH_O, "Take a node or number, with all that it depends on; gives it as an operand."},
     {"guard", guard, METH_VARARGS, "Note that a row was asked for its truth, after all the nodes made so far."},
     {"mark", mark, METH_VARARGS, "Add a row that concerns a segment, or let a node's row be one; gives its number."},
+    {"mark_all", mark_all, METH_VARARGS, "Add several such rows of one code."},
     {"enter_inputs", enter_inputs, METH_VARARGS, "Give nodes that were just made rows as inputs, from a number on."},
     {"in_order", in_order, METH_VARARGS, "Put all rows in the order in which their nodes were made, inputs first."},
     {NULL, NULL, 0, NULL},

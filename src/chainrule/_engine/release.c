@@ -192,9 +192,74 @@ static PyObject *fresh_inputs(PyObject *module, PyObject *const *args, Py_ssize_
     return inputs;
 }
 
+/* met(objects): the levels of the nodes among some objects, and the largest of their serial numbers. */
+static PyObject *met(PyObject *module, PyObject *objects) {
+    if (!PyList_Check(objects)) return PyErr_Format(PyExc_TypeError, "expected a list");
+    PyObject *levels = PySet_New(NULL);
+    int64_t last = -1, newest = -1;
+    for (Py_ssize_t i = 0; levels != NULL && i < PyList_GET_SIZE(objects); i++) {
+        PyObject *object = PyList_GET_ITEM(objects, i);
+        if (!is_node(object)) continue;
+        const Node *node = (Node *)object;
+        if (node->serial > newest) newest = node->serial;
+        if (node->level == last) continue;
+        PyObject *level = PyLong_FromLongLong(last = node->level);
+        if (level == NULL || PySet_Add(levels, level) < 0) Py_CLEAR(levels);
+        Py_XDECREF(level);
+    }
+    return levels == NULL ? NULL : Py_BuildValue("NL", levels, (long long)newest);
+}
+
+/* followed(objects, level): where nodes of a level or a higher one stand among some objects. */
+static PyObject *followed(PyObject *module, PyObject *args) {
+    PyObject *objects;
+    long long level;
+    if (!PyArg_ParseTuple(args, "O!L:followed", &PyList_Type, &objects, &level)) return NULL;
+    PyObject *places = PyList_New(0);
+    for (Py_ssize_t i = 0; places != NULL && i < PyList_GET_SIZE(objects); i++) {
+        PyObject *object = PyList_GET_ITEM(objects, i);
+        if (!is_node(object) || ((Node *)object)->level < level) continue;
+        PyObject *place = PyLong_FromSsize_t(i);
+        if (place == NULL || PyList_Append(places, place) < 0) Py_CLEAR(places);
+        Py_XDECREF(place);
+    }
+    return places;
+}
+
+/* places_among(nodes, objects): the place of each object among some nodes, -1 for others, as int32. */
+static PyObject *places_among(PyObject *module, PyObject *args) {
+    PyObject *nodes, *objects;
+    if (!PyArg_ParseTuple(args, "O!O!:places_among", &PyList_Type, &nodes, &PyList_Type, &objects)) return NULL;
+    Py_ssize_t n = PyList_GET_SIZE(nodes), count = PyList_GET_SIZE(objects);
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (!is_node(PyList_GET_ITEM(nodes, i))) return PyErr_Format(PyExc_TypeError, "expected nodes");
+    PyObject *result = PyByteArray_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(int32_t));
+    double *grads = PyMem_New(double, n + 1);
+    if (result == NULL || grads == NULL) {
+        Py_XDECREF(result);
+        PyMem_Free(grads);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < n; i++) grads[i] = ((Node *)PyList_GET_ITEM(nodes, i))->grad;
+    for (Py_ssize_t i = 0; i < n; i++) set_number((Node *)PyList_GET_ITEM(nodes, i), i);
+    int32_t *places = (int32_t *)(void *)PyByteArray_AS_STRING(result);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *object = PyList_GET_ITEM(objects, i);
+        int64_t number = is_node(object) ? number_of((Node *)object) : -1;
+        bool there = number >= 0 && number < n && PyList_GET_ITEM(nodes, number) == object;
+        places[i] = there ? (int32_t)number : -1;
+    }
+    for (Py_ssize_t i = n; i-- > 0;) ((Node *)PyList_GET_ITEM(nodes, i))->grad = grads[i];
+    PyMem_Free(grads);
+    return result;
+}
+
 PyMethodDef RELEASE_FUNCTIONS[] = {
     {"fresh_inputs", (PyCFunction)(void (*)(void))fresh_inputs, METH_FASTCALL,
      "The inputs of a level: see chainrule.differentiation."},
+    {"met", met, METH_O, "What nodes there are among some objects: see chainrule.differentiation."},
+    {"followed", followed, METH_VARARGS, "Where nodes of a level stand: see chainrule.differentiation."},
+    {"places_among", places_among, METH_VARARGS, "Where objects stand among nodes: see chainrule.differentiation."},
     {"release", release, METH_VARARGS, "Close a level: see chainrule.differentiation."},
     {NULL, NULL, 0, NULL},
 };

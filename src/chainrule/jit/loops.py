@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
 
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
-from chainrule.differentiation import fresh_input, fresh_inputs
+from chainrule.differentiation import Linearization, fresh_input, fresh_inputs, met
 from chainrule.node import Node, OperationNode
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.recording import ABSENT, KNOWN, Row
@@ -81,6 +81,34 @@ def traced_once(
     )
 
 
+class Slope(NamedTuple):
+    """A derivative of what the iterations of a loop leave.
+
+    Attributes:
+        leaf: of which of the numbers that an iteration leaves.
+        by: by what: in each iteration an element of an array, or always a node.
+        slope: the derivative: in each iteration a node, or always a number.
+    """
+
+    leaf: int
+    by: Any
+    slope: Any
+
+
+class Map(NamedTuple):
+    """A loop whose iterations depend on inputs alone, and that leaves its derivatives too.
+
+    Attributes:
+        results: what the iterations leave, one after another.
+        n_leaves: how much each does.
+        slopes: the derivatives.
+    """
+
+    results: list[Node]
+    n_leaves: int
+    slopes: list[Slope]
+
+
 class Iteration:
     """The iteration of a loop that is recorded.
 
@@ -89,15 +117,22 @@ class Iteration:
         trips: the iterations of the loop.
         initial: numbers and nodes, the first carries.
         plan: which carries reverse mode keeps; None for the usual ones.
+        derived: whether it leaves its derivatives too, for a sparse matrix of these.
 
     Attributes:
         carries: nodes that stand for those of any iteration.
     """
 
     def __init__(
-        self, recorder: Recorder, trips: int, initial: Sequence[Any], plan: Plan | None = None
+        self,
+        recorder: Recorder,
+        trips: int,
+        initial: Sequence[Any],
+        plan: Plan | None = None,
+        derived: bool = False,
     ) -> None:
         self._recorder = recorder
+        self._derived = derived
         self._recorded = recorded = recorder.recorded
         self._trips = trips
         self._guards, self._printed = len(recorded.guards), recorder.printed
@@ -105,6 +140,7 @@ class Iteration:
         nest = usual_nest(trips) if plan is None else plan.nest(trips)
         self._level = next(reversed(PROGRESS.names))
         self._loop = LoopOf(trips, nest if initial else (trips,), self._level)
+        self._loop.by_column = derived
         self._since = Node(0.0)._serial
         self._number = len(recorded.loops)
         recorded.loops.append(self._loop)
@@ -154,8 +190,8 @@ class Iteration:
         if self._is_whole(elements):
             return True
         innermost = self._recorder.iterations[-1:] == [self]
-        nodes = [x for x in elements.ravel().tolist() if isinstance(x, Node)]
-        return innermost and all(x._level <= self._level and x._serial < self._since for x in nodes)
+        levels, newest = met(elements.ravel().tolist())
+        return innermost and newest < self._since and max(levels, default=0) <= self._level
 
     @property
     def inside(self) -> set[int]:
@@ -187,13 +223,15 @@ class Iteration:
             leaves: what the iteration leaves.
             numbers: the last carries, if they are known.
         """
-        recorder, mark = self._recorder, self._recorded.mark
+        recorder, recorded = self._recorder, self._recorded
         recorder.iterations.pop()
-        for code, values in ((Row.NEXT, after), (Row.LEFT, leaves)):
-            for place, operand in enumerate(self._recorded.record_all(values)):
-                mark(code, operand, place)
-        mark(Row.END_LOOP, self._number)
-        self._recorded.ended += 1
+        slopes = self._slopes(leaves) if self._derived else []
+        left = [*leaves, *[x.slope for x in slopes if isinstance(x.slope, Node)]]
+        for code, values in ((Row.NEXT, after), (Row.LEFT, left)):
+            for place, operand in enumerate(recorded.record_all(values)):
+                recorded.mark(code, operand, place)
+        recorded.mark(Row.END_LOOP, self._number)
+        recorded.ended += 1
         if recorder.printed > self._printed or not recorder.repeats(self._guards, self._trips):
             recorder.unroll()
         outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
@@ -203,15 +241,58 @@ class Iteration:
             recorder.unroll()
         if numbers is None:
             numbers = [math.nan] * (len(after) + self._trips * len(leaves))
-        if self.carries or not followed:
-            self._loop.mixes = bool(followed)
+        if self.carries or self._derived or not followed:
+            self._loop.mixes = bool(followed) and not self._derived
             whole = self._result(math.nan, given)
             results = [self._result(number, [whole]) for number in numbers]
         else:
             results = self._left_apart(leaves)
-        for place, node in enumerate(results):
-            mark(Row.RESULT, place, ABSENT if math.isnan(numbers[place]) else KNOWN, node)
+        places = numpy.arange(len(after), len(after) + self._trips * len(left))
+        shape = (len(left), self._trips)
+        by_leaf = places.reshape(shape) if self._derived else places.reshape(shape[::-1]).T
+        own = [*range(len(after)), *by_leaf[: len(leaves)].T.ravel().tolist()]
+        known = [ABSENT if math.isnan(number) else KNOWN for number in numbers]
+        recorded.mark_all(Row.RESULT, own, known, results)
+        if self._derived:
+            others = iter(by_leaf[len(leaves) :].tolist())
+            unknown = [math.nan] * self._trips
+            entries = [
+                x._replace(slope=recorded.results(next(others), unknown))
+                if isinstance(x.slope, Node)
+                else x
+                for x in slopes
+            ]
+            recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
         return results
+
+    def _slopes(self, leaves: Sequence[Any]) -> list[Slope]:
+        """The derivatives of what an iteration leaves by what it reads.
+
+        Raises:
+            Unrolled: if these are not such as reverse mode can write.
+        """
+        inside, pairs = self.inside, []
+        read: dict[int, Node] = {}
+        for place, leaf in enumerate(leaves):
+            for x in _from_outside([leaf], self._inside, derived=True):
+                by = self._read.get(id(x), None if id(x) in inside else x)
+                if self._is_followed(by):
+                    pairs.append((place, x, by))
+                    read[id(x)] = x
+        graph = Linearization([*read.values()], [*leaves], self._level)
+        graph.live = True  # the local gradients depend on the inputs of each call
+        if graph.pulls or graph.stray is not None or any(map(_is_unknown, graph.order)):
+            self._recorder.unroll()
+        units = numpy.eye(len(leaves)).tolist()
+        rows = [graph.pull_back([one or None for one in unit]) for unit in units]
+        found = [dict(zip(read, row, strict=True)) for row in rows]
+        return [Slope(place, by, found[place][id(x)]) for place, x, by in pairs]
+
+    def _is_followed(self, by: Any) -> bool:
+        """Whether what an iteration reads depends on inputs of the innermost transformation."""
+        if isinstance(by, numpy.ndarray) and type(by) is not WholeArray:
+            return max(met(by.tolist())[0], default=-1) >= self._level
+        return isinstance(by, Node) and by._level >= self._level
 
     def _left_apart(self, leaves: Sequence[Any]) -> list[Node]:
         """What the iterations of a loop without a carry leave: each depends on what it reads.
@@ -242,6 +323,10 @@ def like(tree: Any, nodes: Sequence[Node]) -> Any:
     leaves, structure = leaves_of(tree)
     shapes = [leaf.shape if isinstance(leaf, numpy.ndarray) else None for leaf in leaves]
     return structure.unflatten(_put(shapes, nodes))
+
+
+def _is_unknown(node: Node) -> bool:
+    return node._operation is not None and node._operation.unknown
 
 
 def _like_rows(columns: Columns, nodes: Sequence[Node]) -> Any:

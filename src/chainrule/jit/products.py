@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy
 
 from chainrule.array_elements import objects
-from chainrule.differentiation import fresh_inputs
+from chainrule.differentiation import fresh_inputs, met
 from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.products import Factor, Product
 from chainrule.passes.stretches import UNKNOWN
@@ -133,9 +133,10 @@ def _recorded(recorder: Recorder, factors: Sequence[Any], shape: tuple[int, ...]
         recorded.unknown = True
         numbers = [math.nan] * math.prod(shape)
     nodes = _standing(recorder, factors, shape, numbers)
-    for place, node in enumerate(nodes):
-        unknown = recorded.values and math.isnan(node._number)
-        recorded.mark(Row.RESULT, place, ABSENT if unknown else KNOWN, node)
+    known = [KNOWN] * len(nodes)
+    if recorded.values:
+        known = [ABSENT if math.isnan(number) else KNOWN for number in numbers]
+    recorded.mark_all(Row.RESULT, [*range(len(nodes))], known, nodes)
     return nodes
 
 
@@ -176,10 +177,14 @@ def _standing(
         found = numpy.expand_dims(found.reshape(lines.shape[:-1]), axis)
         ways.append(numpy.broadcast_to(found, shape).ravel().tolist())
     nodes = [
-        _depending(x, given) for x, given in zip(numbers, zip(*ways, strict=True), strict=True)
+        OperationNode(UNKNOWN, x, None, None, (x, *given))  # made often: nothing is to be checked
+        if given[0] is not None is not given[1]
+        else _depending(x, given)
+        for x, given in zip(numbers, zip(*ways, strict=True), strict=True)
     ]
-    for node in nodes:
-        node._level = max(node._level, level)
+    if min(met([*nodes])[0], default=level) < level:
+        for node in nodes:
+            node._level = max(node._level, level)
     return nodes
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from chainrule.annotations import users_line
-from chainrule.differentiation import fresh_inputs
+from chainrule.differentiation import fresh_inputs, met
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable
 from chainrule.passes.products import Product
@@ -60,6 +60,8 @@ class Recorded:
         gradients: by the level of a transformation that asks for a pattern, the gradient in it:
             the nodes, what its inputs stand for, and on which of these each node depends, as the
             places where theirs begin, and these.
+        maps: by the level of a transformation that asks for a pattern, the loops in it whose
+            iterations have been differentiated.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Recorded:
         if isinstance(inputs, Inputs):
             inputs.begin(self._recording)
         self.mark = self._recording.mark
+        self.mark_all = self._recording.mark_all
         self.numbering: Any = Numbering(self._recording)
         self.captured: list[Node] = self._recording.captured
         self.guards: list[bool] = []
@@ -85,6 +88,7 @@ class Recorded:
         self.keeps = False
         self.unknown = False
         self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
+        self.maps: dict[int, list[Any]] = {}
         self._level = level
         self._same: Ints | None = None
         self._followed = 0  # of the captured, those that can be
@@ -162,10 +166,9 @@ class Recorded:
         stood_for = [x._number if x._a is None else x._a for x in inputs]
         entered = self.record_all(stood_for)
         mark(Row.BEGIN, number, ABSENT, began)
-        for place, operand in enumerate(entered):
-            mark(Row.ENTER, operand, place, inputs[place])
-        for place, operand in enumerate(self.record_all(outputs)):
-            mark(Row.LEAVE, operand, place)
+        self.mark_all(Row.ENTER, entered, [*range(len(entered))], [*inputs])
+        left = self.record_all(outputs)
+        self.mark_all(Row.LEAVE, left, [*range(len(left))])
         mark(Row.END, number)
         return number
 
@@ -180,15 +183,21 @@ class Recorded:
             given: these; None for no message.
             results: what comes: numbers, and nodes for what outer transformations are to follow.
         """
-        mark = self._recording.mark
         places = [place for place, x in enumerate(given) if x is not None]
         operands = self.record_all([given[place] for place in places])
-        for place, operand in zip(places, operands, strict=True):
-            mark(Row.GIVE, operand, place)
-        mark(Row.PUSH if forward else Row.PULL, segment)
-        nodes = fresh_inputs([*results], self._level)
-        for place, node in enumerate(nodes):
-            mark(Row.RESULT, place, ABSENT, node)
+        self.mark_all(Row.GIVE, operands, places)
+        self._recording.mark(Row.PUSH if forward else Row.PULL, segment)
+        return self.results([*range(len(results))], results)
+
+    def results(self, places: list[int], numbers: Sequence[Any]) -> list[Node]:
+        """Nodes of what comes of the derivative or loop that was noted last.
+
+        Args:
+            places: theirs among all that comes of it.
+            numbers: what they are at the moment; or nodes.
+        """
+        nodes = fresh_inputs([*numbers], self._level)
+        self.mark_all(Row.RESULT, places, [ABSENT] * len(places), nodes)
         return nodes
 
     def diagonal(
@@ -202,25 +211,24 @@ class Recorded:
             rows: where; whole numbers.
             numbers: what they are at the moment.
         """
-        mark = self._recording.mark
-        mark(Row.PUSH, segment, packed(which))
-        nodes = fresh_inputs(numbers, self._level)
-        for row, node in zip(rows.tolist(), nodes, strict=True):
-            mark(Row.RESULT, row, ABSENT, node)
-        return nodes
+        self._recording.mark(Row.PUSH, segment, packed(which))
+        return self.results(rows.tolist(), numbers)
 
     # The program
 
-    def operands(self, outputs: Sequence[Any]) -> list[int | float]:
+    def operands(self, outputs: Sequence[Any], operands: list[int]) -> list[int | float]:
         """Nodes and numbers that the program is to give: numbers, and operands that are none.
+
+        Args:
+            outputs: they.
+            operands: they, recorded.
 
         Raises:
             TracedValueError: if one belongs to a transformation that has ended.
             Unrolled: if a loop can't be recorded as one iteration.
         """
-        if any(map(has_ended, {y._level for y in outputs if isinstance(y, Node)})):
+        if any(map(has_ended, met([*outputs])[0])):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
-        operands = self.record_all(outputs)
         moved = [(loop, j) for loop in self.loops for j in loop.rows()]
         given = [x for loop, j in moved for x in loop.columns[j].tolist()]
         ordered = self._recording.in_order([*operands, *given])  # for good
@@ -237,6 +245,8 @@ class Recorded:
             self.different_loops = len(self._recording.loops)
         del self.numbering  # nothing is asked any more
         constants = self._recording.constants
+        if min(operands, default=0) >= 0:
+            return [*operands]
         return [x if x >= 0 else constants[~x] for x in operands]
 
     def share(self, wanted: bool) -> None:
@@ -264,7 +274,9 @@ class Recorded:
             lanes: whether it is for lanes.
             varied: whether there are others like it, see :func:`~.roll.rolled`.
         """
-        operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
+        operands: Any = outputs
+        if float in set(map(type, outputs)):
+            operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
         if self._same is None:
             return rolled(self._recording, operands, lanes, varied)
         sharing = Sharing(self._recording, self._same)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy
@@ -13,8 +13,10 @@ from chainrule.differentiation import (
     Linearization,
     LinearizationOfNumbers,
     as_numbers,
+    followed,
     fresh_input,
     numeric_passes,
+    places_among,
     release,
 )
 from chainrule.engine import ENGINE
@@ -28,6 +30,7 @@ from chainrule.sparse import Entries
 from chainrule.tracing import PROGRESS
 from chainrule.trees import array_of
 
+from .maps import LinearizationOfMaps
 from .recorded import IndicesWanted, Recorded, ValuesWanted
 
 MOST_COLOURS = 40
@@ -101,20 +104,19 @@ class RecordedLinearization:
         """Values after the level is closed."""
         if self._recorded.keeps or self._is_followed():
             return self._released(values)
-        standing = {id(x): x._a for x in self._inputs if x._a is not None}
-        if len(standing) < len(self._inputs):
+        stood_for = [*map(attrgetter("_a"), self._inputs)]
+        if type(None) in set(map(type, stood_for)):
             return self._released(values)
         self._is_closed = True  # nobody follows what is behind the values, which have their rows
-        return [self._let_go(x, standing) for x in values]
-
-    def _let_go(self, value: Any, standing: dict[int, Any]) -> Any:
-        """A value that belongs to the trace from now on."""
-        if not isinstance(value, Node) or value._level < self._level:
-            return value
-        if id(value) in standing:
-            return standing[id(value)]
-        value._level = self._floor
-        return value
+        found = [*values]
+        own = followed(found, self._level)
+        inputs = places_among(self._inputs, [found[k] for k in own]).tolist()
+        for k, place in zip(own, inputs, strict=True):
+            if place >= 0:
+                found[k] = stood_for[place]
+            else:
+                found[k]._level = self._floor  # it belongs to the trace from now on
+        return found
 
     def _released(self, values: Sequence[Any]) -> list[Any]:
         """The same where other transformations follow the graph of the values."""
@@ -387,6 +389,14 @@ def recorded_linearization(
     """
     if all(not isinstance(y, Node) or y._level < level for y in outputs):
         return None
+    if recorded.maps.get(level):
+
+        def others(outputs: Sequence[Any]) -> Any:
+            found = recorded_linearization(recorded, began, inputs, outputs, level)
+            return found if isinstance(found, RecordedLinearization) else None
+
+        maps = recorded.maps.pop(level)
+        return LinearizationOfMaps(recorded, inputs, outputs, level, maps, others)
     found: tuple[LinearizationOfNumbers | Linearization | None, bool] | None
     followed, nodes = _is_followed(recorded, level), None
     if followed and recorded.values:

@@ -466,9 +466,10 @@ class Trace:
                 outputs, self.layout = flatten(
                     result, "compile: the function's result", truths=True
                 )
-                for y in outputs:
-                    if isinstance(y, ConditionNode):
-                        y.asked = True
+                if any(issubclass(kind, ConditionNode) for kind in set(map(type, outputs))):
+                    for y in outputs:
+                        if isinstance(y, ConditionNode):
+                            y.asked = True
             except Exception as error:
                 if isinstance(error, EndlessError):
                     raise
@@ -487,21 +488,22 @@ class Trace:
                 return False
             self.n_results = len(outputs)
             recorded = recorder.recorded
-            recorded.record_all(outputs)
+            operands = recorded.record_all(outputs)
             if inputs.met_unread:
                 raise NodesWanted
             nodes = recorded.captured[: self._by_captured]
             parents = [*[inputs[i] for i in self._live], *nodes]
             recorder.note_parents(parents, level)
             if parents and not recorder.segments:
-                outputs = outputs + _derivatives(parents, len(self._live), outputs, level)
+                derived = _derivatives(parents, len(self._live), outputs, level)
+                outputs, operands = outputs + derived, operands + recorded.record_all(derived)
             if parents and recorder.segments:
                 if recorder.pulls:
                     raise Untraceable("a derivative of a user's")
                 self._places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
             else:
                 self._places = []
-            self._outputs = recorded.operands(outputs)
+            self._outputs = recorded.operands(outputs, operands)
             recorder.speculation.check_loops(recorded.different_loops)
             if not self._places:
                 recorded.share(wanted=len(recorder.forced) <= len(recorded.guards))
@@ -513,9 +515,9 @@ class Trace:
     @property
     def constant(self) -> list[float] | None:
         """The outputs, where it is known without a program that no input decides them."""
-        numbers = [x for x in self._outputs if isinstance(x, float)]
-        if len(numbers) < len(self._outputs):
+        if not {float}.issuperset(map(type, self._outputs)):
             return None
+        numbers: list[Any] = [*self._outputs]
         return numbers + [0.0] * (len(numbers) * len(self._places))
 
     @property

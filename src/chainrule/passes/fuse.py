@@ -7,12 +7,12 @@ iterations of the first store: that is looked up in all iterations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy
 
 from chainrule.program import nests
-from chainrule.program.elements import apart
+from chainrule.program.elements import Access, apart, lie_apart
 from chainrule.program.form import (
     BY_VALUE,
     READS,
@@ -30,7 +30,7 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import Path, paths, substituted
+from chainrule.program.nests import Numbers, Path, paths, substituted
 
 FURTHEST = 200
 """How many statements may stand between two loops."""
@@ -159,7 +159,8 @@ def _run_alike(first: Loop, second: Loop, around: Path) -> bool:
 def _fits(first: Loop, second: Loop, around: Path) -> bool:
     """Whether the second loop never reads ahead of the first, and sometimes close behind it.
 
-    Where iterations run again, it reads checkpoints of those before, and else of the same one.
+    Where iterations run again, it reads checkpoints of those before, and else of the same one. What
+    each iteration has for itself is looked up in one.
     """
     before, after = [
         [(x, path) for x, path in paths([loop]) if isinstance(x, (*READS, *WRITES))]
@@ -169,26 +170,37 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
     accesses = [(x, path) for x, path in (*before, *after) if x.array in asked]
     if any(isinstance(x, BY_VALUE) for x, _ in accesses):
         return False
+    own = {y for y in asked if _has_rooms(y, before, after, (*around, first), second)}
+    alone = dict.fromkeys((*around, first, second), Index())
     start: dict[Loop, Index] = {}
     if all(apart([(x, path) for x, path in accesses if x.array is y], around) for y in asked):
         start, around = dict.fromkeys(around, Index()), ()  # then the first of each stands for all
+    if not around and any(_begins_ahead(y, before, after, start) for y in asked - own):
+        return False
     trips = nests.numbers(substituted(first.trips, start), around)
     width = int(trips.max(initial=0)) + 1
     clock = nests.scaled(nests.instance(around), width)
+
+    def met(x: Load | Store, inner: Path) -> tuple[Numbers, Numbers]:
+        """The elements that something accesses, and when."""
+        if x.array in own:
+            places = nests.numbers(substituted(x.index, alone), inner[1:])
+            return places, numpy.zeros(len(places), dtype=numpy.int64)
+        path = *around, *inner
+        times = nests.numbers(nests.added(clock, Index(0, ((inner[0], 1),))), path)
+        return nests.numbers(substituted(x.index, start), path), times
+
     last = {x: numpy.full(x.size, -1, dtype=numpy.int64) for x in asked}
     for x, inner in before:
         if isinstance(x, Store) and x.array in last:
-            path = *around, *inner
-            times = nests.numbers(nests.added(clock, Index(0, ((first, 1),))), path)
-            places = nests.numbers(substituted(x.index, start), path)
+            places, times = met(x, inner)
             last[x.array][places] = numpy.maximum(last[x.array][places], times)  # times ascend
     is_near = False
     handed = {*first.checkpoints, *second.checkpoints}
     for x, inner in after:
         if isinstance(x, (Load, Store)) and x.array in last:  # sums keep the order of their terms
-            path = *around, *inner
-            times = nests.numbers(nests.added(clock, Index(0, ((second, 1),))), path)
-            stored = last[x.array][nests.numbers(substituted(x.index, start), path)]
+            places, times = met(x, inner)
+            stored = last[x.array][places]
             if (stored > times).any():
                 return False
             behind = (stored >= 0) & (stored < times)
@@ -197,6 +209,68 @@ def _fits(first: Loop, second: Loop, around: Path) -> bool:
             near = (stored >= 0) & (times - stored <= NEAR)
             is_near |= isinstance(x, Load) and bool(near.any())
     return is_near
+
+
+def _has_rooms(
+    array: Array,
+    before: Sequence[tuple[Access, Path]],
+    after: Sequence[tuple[Access, Path]],
+    around: Path,
+    second: Loop,
+) -> bool:
+    """Whether iterations of two loops access elements of their own, the same in either loop.
+
+    Args:
+        array: whose elements.
+        before: what accesses arrays in the first loop, and its path.
+        after: the same in the second one.
+        around: the loops around them, and the first one.
+        second: the other one.
+    """
+    as_first = {second: Index(0, ((around[-1], 1),))}
+    accesses = [(x, path) for x, path in (*before, *after) if x.array is array]
+    return lie_apart([(substituted(x.index, as_first), path[1:]) for x, path in accesses], around)
+
+
+def _begins_ahead(
+    array: Array,
+    before: Sequence[tuple[Access, Path]],
+    after: Sequence[tuple[Access, Path]],
+    start: Mapping[Loop, Index],
+) -> bool:
+    """Whether the first iteration of a loop already reads what later ones of another store.
+
+    So it is where a loop runs the other way. It is only seen where each iteration of the other
+    stores elements of its own.
+
+    Args:
+        array: that it reads.
+        before: what accesses arrays in the other loop, and its path.
+        after: the same in the loop.
+        start: of loops around them, their first iterations.
+    """
+    stores = [(x.index, path) for x, path in before if isinstance(x, Store) and x.array is array]
+    reads = [(x.index, path) for x, path in after if x.array is array]
+    if not stores or not all(loop.trips.is_fixed for _, path in reads for loop in path):
+        return False
+    loop = stores[0][1][0]
+    stride = dict(stores[0][0].strides).get(loop, 0)
+    if stride <= 0 or not lie_apart([(index, path[1:]) for index, path in stores], (loop,)):
+        return False
+
+    def places(accesses: Sequence[tuple[Index, Path]]) -> Numbers:
+        """The elements of the first iteration."""
+        found = [
+            nests.numbers(substituted(index, {**start, path[0]: Index()}), path[1:])
+            for index, path in accesses
+        ]
+        return numpy.concatenate(found)
+
+    own, read = places(stores), places(reads)
+    low = own.min(initial=array.size)
+    times, rest = numpy.divmod(read - low, stride)
+    later = (times > 0) & (times < loop.trips.offset)
+    return bool(later.any()) and bool(numpy.isin(rest[later], own - low).any())
 
 
 def _join(first: Loop, second: Loop) -> None:

@@ -238,6 +238,9 @@ class _Body(Rebuilding):
     def _given_to(self, first: int, end: int) -> tuple[int, tuple[Array, Index]]:
         """How many outputs from one on go to one array one after another, and where."""
         n = self._loop.n_carries
+        if first >= n and self._loop.by_column:
+            column = self._around.results_at.plus(n + (first - n) * self._loop.trips)
+            return 1, (self._around.results, added(column, self._iteration))
         if first >= n:
             left_at = self._own(self._loop.n_left, self._around.results_at.plus(first))
             return end - first, (self._around.results, left_at)

@@ -66,6 +66,8 @@ class LoopOf:
         hands_on: whether a loop around it hands on what comes from further out.
         mixes: whether what a transformation follows goes from one iteration to the next, so that
             all results depend on it.
+        by_column: whether what it is given, and what it leaves, is one column after another, not
+            one iteration after another.
     """
 
     def __init__(self, trips: int, nest: tuple[int, ...], level: int) -> None:
@@ -76,6 +78,7 @@ class LoopOf:
         self.given: set[int] = set()
         self.hands_on = False
         self.mixes = False
+        self.by_column = False
 
     def rows(self) -> list[int]:
         """The columns that are operands."""
@@ -120,7 +123,7 @@ class LoopBody:
     """A loop, its body apart.
 
     Attributes:
-        trips, nest: as for :class:`LoopOf`.
+        trips, nest, by_column: as for :class:`LoopOf`.
         stretch: the body. Its inputs are the carries, a number of each column, and what else it
             uses from around it.
         n_carries: how many carries there are.
@@ -132,14 +135,14 @@ class LoopBody:
 
     def __init__(
         self,
-        trips: int,
-        nest: tuple[int, ...],
+        loop: LoopOf,
         stretch: Stretch,
         n_carries: int,
         outputs: list[int],
     ) -> None:
-        self.trips = trips
-        self.nest = nest
+        self.trips = loop.trips
+        self.nest = loop.nest
+        self.by_column = loop.by_column
         self.stretch = stretch
         self.n_carries = n_carries
         self.columns: list[Place] = []
@@ -167,7 +170,7 @@ class LoopBody:
             for x in self.columns
         ]
         return (
-            *(self.trips, self.nest, self.n_carries, self.n_given),
+            *(self.trips, self.nest, self.by_column, self.n_carries, self.n_given),
             *(tuple(columns), tuple(self.outputs)),
             *(array.tobytes() for array in arrays),
         )
@@ -293,6 +296,7 @@ class _Cutting:
 
     def whole(self) -> tuple[Stretch, list[int]]:
         """What is in no loop, with the loops in their places, and the outputs."""
+        self._hand_columns()
         while True:
             try:
                 stretch, body = self._cut(0, len(self._rows.ids), None)
@@ -300,6 +304,27 @@ class _Cutting:
             except _NotEven:
                 self._made.clear()
                 self._numbers.clear()
+
+    def _hand_columns(self) -> None:
+        """Let loops that are in no other be handed the columns that are no inputs in a row.
+
+        So that they need not be cut twice. What loops in loops read is only known then.
+        """
+        at = 0
+        for begin in self._begins.tolist():
+            if begin >= at:
+                number = int(self._rows.left[begin])
+                at, loop = self._end_of[number], self._loops[number]
+                if isinstance(loop, LoopOf):
+                    columns = {j: loop.columns[j] for j in loop.rows()}
+                    loop.given |= {j for j, column in columns.items() if not self._is_even(column)}
+
+    def _is_even(self, column: Numbers) -> bool:
+        """Whether a column is inputs at even distances."""
+        if column.min() < 0 or column.max() >= self._n_inputs:
+            return False
+        steps = numpy.diff(self._inputs[column])
+        return not (steps != steps[0]).any()
 
     def _cut(self, first: int, end: int, loop: LoopOf | Product | None) -> tuple[Stretch, _Body]:
         """The rows between two, with the loops among them in their places.
@@ -315,9 +340,8 @@ class _Cutting:
         if loop is not None:
             outputs = rows.left[(rows.codes == Row.NEXT) | (rows.codes == Row.LEFT)]
         n_carries = len(carries.ids)
-        rows = self._with_tables(
-            rows.some(~numpy.isin(rows.codes, [Row.CARRY, Row.EACH, Row.NEXT, Row.LEFT]))
-        )
+        of_loop = numpy.isin(rows.codes, [Row.CARRY, Row.EACH, Row.NEXT, Row.LEFT])
+        rows = self._with_tables(rows.some(~of_loop) if of_loop.any() else rows)
         places, is_operand = rows.pooled()
         pool = self._pool[places]
         used = numpy.zeros(self._next, dtype=bool)
@@ -384,8 +408,10 @@ class _Cutting:
             which = int(numpy.searchsorted(self._begins, at))
             begin = int(self._begins[which]) if which < len(self._begins) else end
             begin = min(begin, end)
-            chosen = numpy.arange(at, begin)
-            parts.append(self._rows.some(chosen[self._kept[at:begin]]))
+            kept = self._kept[at:begin]
+            parts.append(self._rows.some(slice(at, begin)))
+            if not kept.all():
+                parts[-1] = parts[-1].some(kept)
             if begin == end:
                 return _Rows.joined(parts), children
             number = int(self._rows.left[begin])
@@ -436,10 +462,7 @@ class _Cutting:
                 stretch.left[row] = self._number_of(loop)
                 continue
             n_given = len(loop.given)
-            found = LoopBody(
-                *(loop.trips, loop.nest, child.stretch),
-                *(len(body.begins), body.outputs.tolist()),
-            )
+            found = LoopBody(loop, child.stretch, len(body.begins), body.outputs.tolist())
             first = len(body.begins) + len(body.outside) - len(child.further)
             given = sorted(loop.given)
             found.n_given = first + loop.trips * len(given)
@@ -447,7 +470,11 @@ class _Cutting:
                 if isinstance(column, Place):
                     where = column
                 elif j in loop.given:
-                    where = Place("given", first + given.index(j), len(given))
+                    number = given.index(j)
+                    if loop.by_column:
+                        where = Place("given", first + loop.trips * number, 1)
+                    else:
+                        where = Place("given", first + number, len(given))
                 elif column.dtype.kind == "f":
                     where = Place(column, 0, 1)
                 else:
@@ -513,12 +540,13 @@ class _Child(NamedTuple):
         return [*columns, self.further]
 
     def spread(self) -> Numbers:
-        """The columns that are given, one iteration after another."""
+        """The columns that are given, as the loop has them."""
         if isinstance(self.loop, Product):
             given: Numbers = self.loop.columns[0]
             return given
         columns = [self.loop.columns[j] for j in sorted(self.loop.given)]
-        return numpy.stack(columns, axis=1).ravel() if columns else numpy.empty(0, dtype=int)
+        axis = 0 if self.loop.by_column else 1
+        return numpy.stack(columns, axis=axis).ravel() if columns else numpy.empty(0, dtype=int)
 
 
 def _number_segments(stretch: Stretch) -> None:

@@ -172,13 +172,19 @@ def apart(accesses: Sequence[tuple[Access, Path]], around: Path) -> bool:
     Returns:
         True only if that is certain.
     """
+    sizes = [x.size if isinstance(x, BY_VALUE) else 1 for x, _ in accesses]
+    return lie_apart([(x.index, path) for x, path in accesses], around, max(sizes, default=1))
+
+
+def lie_apart(indices: Sequence[tuple[Index, Path]], around: Path, size: int = 1) -> bool:
+    """The same of indices, and as many elements from each on."""
     if not around:
         return True
-    if not alike([(x.index, path) for x, path in accesses], around):
+    if not alike(indices, around):
         return False
-    low, high = _range([x.index for x, _ in accesses], around)
-    span = high + max([x.size if isinstance(x, BY_VALUE) else 1 for x, _ in accesses]) - low
-    strides = dict(accesses[0][0].index.strides)
+    low, high = _range([index for index, _ in indices], around)
+    span = high + size - low
+    strides = dict(indices[0][0].strides)
     for loop in reversed(around):
         if abs(strides.get(loop, 0)) < span:
             return False

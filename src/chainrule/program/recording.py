@@ -285,6 +285,19 @@ class Recording:
             self._columns.put(row, code, left, right)
         return row
 
+    def mark_all(
+        self, code: int, left: list[int], right: list[int], nodes: list[Node] | None = None
+    ) -> None:
+        """Add several such rows of one code.
+
+        Raises:
+            ValueError: if there are not as many nodes and second operands as first ones.
+        """
+        if len(right) != len(left) or (nodes is not None and len(nodes) != len(left)):
+            raise ValueError("there are not as many of each")
+        for i, (x, y) in enumerate(zip(left, right, strict=True)):
+            self.mark(code, x, y, None if nodes is None else nodes[i])
+
     def in_order(self, operands: Sequence[int] = ()) -> list[int]:
         """Put all rows in the order in which their nodes were made, inputs first.
 

@@ -108,7 +108,7 @@ class Loop:
         self.once, self.first = False, True
         self.carried: tuple[Any, ...] = ()
         self._known = speculation.learned(site)
-        if self._known is not None and PROGRESS.structural > 0:
+        if self._known is not None and self._hides(self._known):
             self.refuse(_HIDES)
         if self._known is None:
             self._asked = speculation.asked
@@ -145,7 +145,9 @@ class Loop:
             self._speculation.note_short(self.site)
             return
         speculation = self._speculation
-        found = _HIDES if PROGRESS.structural > 0 else self._learn(values)
+        found = self._learn(values)
+        if not isinstance(found, str) and self._hides(found):
+            found = _HIDES
         if isinstance(found, str):
             speculation.leave_plain(self.site, found)
             return
@@ -178,6 +180,18 @@ class Loop:
         kept = leaves_of(self._of(values, read=False))[0]
         return Learned(frozenset(numeric), sum(map(_size, kept)))
 
+    def _hides(self, found: Learned) -> bool:
+        """Whether a pattern of derivatives is asked for that one iteration does not show.
+
+        It does where each hands nothing on, and the pattern is that of a Jacobian of the function.
+        """
+        if not PROGRESS.structural:
+            return False
+        speculation = self._speculation
+        alone = [*PROGRESS.names][-2:] == [PROGRESS.recorded_level, PROGRESS.structural]
+        around = speculation.loops or speculation.recorder.recorded.repeated
+        return not alone or bool(around or found.numeric or found.kept)
+
     def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
         """The values of the variables that an iteration reads, or of the others."""
         site = self.site
@@ -209,9 +223,8 @@ class Loop:
         self.left: dict[int, tuple[Any, list[Any]]] = {}
         self.began = Node(0.0)._serial
         speculation.open(self)
-        self._iteration = Iteration(
-            speculation.recorder, self.trips, [*initial, *[0.0] * known.kept]
-        )
+        carries, derived = [*initial, *[0.0] * known.kept], PROGRESS.structural > 0
+        self._iteration = Iteration(speculation.recorder, self.trips, carries, derived=derived)
         nodes = self._iteration.carries
         self.carried = self._with(leaves, self._structure, nodes)
         first = zip(nodes, initial, strict=False)

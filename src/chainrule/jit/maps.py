@@ -1,0 +1,141 @@
+"""Sparse Jacobians of loops whose iterations have been differentiated, each by what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from chainrule.array_elements import objects
+from chainrule.backpropagation import topological
+from chainrule.differentiation import followed, places_among, plus
+from chainrule.node import Node
+from chainrule.passes.stretches import UNKNOWN, Unrolled
+from chainrule.program.nests import Numbers
+from chainrule.sparse import Entries
+
+from .loops import Map
+from .recorded import IndicesWanted, Recorded
+
+
+class LinearizationOfMaps:
+    """The linearization of a function whose outputs are what loops leave, and others.
+
+    Args:
+        recorded: the recording.
+        inputs: as for a linearization.
+        outputs: likewise.
+        level: likewise.
+        maps: the loops.
+        others: gives the linearization of outputs that are none of theirs, None if there is none.
+
+    Raises:
+        Unrolled: if something depends on the loops in another way: they must be plain ones.
+    """
+
+    live = True
+    reverse_only = False
+    stray = None
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        inputs: Sequence[Node],
+        outputs: Sequence[Any],
+        level: int,
+        maps: Sequence[Map],
+        others: Any,
+    ) -> None:
+        self._recorded = recorded
+        self._level = level
+        self._maps = maps
+        self._inputs = [*inputs]
+        self._n_outputs = len(outputs)
+        results = [x for loop in maps for x in loop.results]
+        places = places_among(results, [*outputs]).astype(numpy.int64)
+        starts = numpy.cumsum([0, *[len(loop.results) for loop in maps]])
+        self._loops = numpy.searchsorted(starts, places, side="right") - 1  # -1 for others
+        self._places = places - starts[self._loops]
+        self._rest: Any = None
+        self._is_open = False  # whether entries may belong to the level
+        rest = [outputs[row] for row in numpy.flatnonzero(places < 0).tolist()]
+        own = [rest[k] for k in followed(rest, level)]
+        if own:
+            if any(x._operation is UNKNOWN for x in topological(own, level)):
+                raise Unrolled("something is computed of its results")
+            self._rest = others(rest)
+            if self._rest is None:
+                raise Unrolled("something else has to be differentiated in another way")
+
+    def closed(self, values: Sequence[Any]) -> list[Any]:
+        """Values after the level is closed; those of loops belong to the trace."""
+        return self._rest.closed(values) if self._is_open else [*values]
+
+    def sparse_entries(self, symmetric: bool) -> Entries:
+        """The entries that are not 0 by structure.
+
+        Raises:
+            Unrolled: if an iteration reads what is no input.
+            IndicesWanted: if it looks up what only a call knows.
+        """
+        if symmetric:
+            raise Unrolled("it is in the gradient of something")
+        if self._recorded.looks_up:
+            raise IndicesWanted("a look-up in a sparse derivative")
+        parts = [self._rest_entries()]
+        for number, loop in enumerate(self._maps):
+            rows = numpy.flatnonzero(self._loops == number)
+            trips, leaves = numpy.divmod(self._places[rows], loop.n_leaves)
+            read = {id(slope.by): slope.by for slope in loop.slopes}
+            columns_of = {key: self._columns(by) for key, by in read.items()}
+            for slope in loop.slopes:
+                own = leaves == slope.leaf
+                columns = columns_of[id(slope.by)]
+                at = trips[own] if len(columns) > 1 else numpy.zeros_like(trips[own])
+                values = slope.slope
+                if isinstance(values, list):
+                    values = objects(values)[trips[own]]
+                else:
+                    values = numpy.full(len(at), values, dtype=object)
+                kept = columns[at] >= 0
+                parts.append((rows[own][kept], columns[at][kept], values[kept]))
+        rows, columns, values = map(numpy.concatenate, zip(*parts, strict=True))
+        return self._entries(rows, columns, values)
+
+    def _rest_entries(self) -> tuple[Numbers, Numbers, Any]:
+        """Rows, columns and values of the entries that are not those of loops."""
+        if self._rest is None:
+            nothing = numpy.zeros(0, dtype=numpy.int64)
+            return nothing, nothing, objects([])
+        found = self._rest.sparse_entries(False)
+        self._is_open = bool(followed(found.values.tolist(), self._level))
+        return numpy.flatnonzero(self._loops < 0)[found.rows], found.indices, found.values
+
+    def _columns(self, by: Any) -> Numbers:
+        """By which inputs a derivative is taken in the iterations; -1 for a constant."""
+        nodes = by.tolist() if isinstance(by, numpy.ndarray) else [by]
+        columns: Numbers = places_among(self._inputs, nodes).astype(numpy.int64)
+        constants = [nodes[k] for k in numpy.flatnonzero(columns < 0).tolist()]
+        if followed(constants, self._level):
+            raise Unrolled("it reads what has been computed")
+        return columns
+
+    def _entries(self, rows: Numbers, columns: Numbers, values: Any) -> Entries:
+        """The entries in order; those for the same place are added."""
+        keys = rows * len(self._inputs) + columns
+        order = numpy.argsort(keys)
+        keys = keys[order]
+        again = keys[1:] == keys[:-1]
+        if again.any():
+            order = numpy.lexsort((columns, rows))  # stable: terms are added in their order
+        rows, columns, values = rows[order], columns[order], values[order]
+        if again.any():
+            first = numpy.append(True, ~again)
+            group = numpy.cumsum(first) - 1
+            sums = values[first]
+            for place in numpy.flatnonzero(~first).tolist():
+                sums[group[place]] = plus(sums[group[place]], values[place])
+            rows, columns, values = rows[first], columns[first], sums
+        counts = numpy.bincount(rows, minlength=self._n_outputs)
+        return Entries(counts, columns, values, symmetric=False)
