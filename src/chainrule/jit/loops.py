@@ -155,7 +155,11 @@ class Iteration:
             return True
         innermost = self._recorder.iterations[-1:] == [self]
         nodes = [x for x in elements.ravel().tolist() if isinstance(x, Node)]
-        return innermost and all(x._level <= self._level and x._serial < self._since for x in nodes)
+        return innermost and all(
+            x._level <= self._level
+            and (x._serial < self._since or (not x.operands and self._recorded.is_input(x)))
+            for x in nodes
+        )
 
     @property
     def inside(self) -> set[int]:
