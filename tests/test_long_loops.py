@@ -157,9 +157,51 @@ def assigned_in_some(x: Any) -> Any:
     return total * last
 
 
+def with_names_of_comprehensions(x: Any) -> Any:
+    total = 0.0
+    for a in x:
+        terms = [a * b for b in (1.0, 2.0)]
+        for b in terms:
+            total = total + b * sum(c * b for c in terms)
+        total = total + (lambda terms: terms * a)(total) * 0.1
+    return total
+
+
+def without_a_value_at_first(x: Any) -> Any:
+    total = 0.0
+    for a in x:
+        for k in range(2):
+            b = a * k
+        total = total + a * b + k
+    return total * b
+
+
+def assigning_elements(x: Any) -> Any:
+    state = [[x[0], 0.0], [1, x[1]]]
+    same = state[0]
+    for a in x:
+        for i in range(2):
+            state[i][0], state[i][1] = state[i][1] * 0.5 + a, state[i][0]
+        same[1] += state[1][0] * a
+        if a > 0.2:
+            state[1][1] = a
+    return state[0][0] * state[0][1] + state[1][0] * same[1]
+
+
+def with_copies(x: Any) -> Any:
+    state = [x[0], x[1]]
+    for a in x:
+        before = list(state)
+        before[0] = before[0] * 0.5
+        for i in range(2):
+            state[i] = before[1 - i] + a
+    return state[0] * state[1]
+
+
 ONCE = (
     *(over_a_range, in_another, by_several, appending, with_lists_of_its_own, by_indices),
-    *(left_by_a_plain_bool, of_functions, assigned_in_some),
+    *(left_by_a_plain_bool, of_functions, assigned_in_some, with_names_of_comprehensions),
+    *(without_a_value_at_first, assigning_elements, with_copies),
 )
 
 
@@ -232,6 +274,22 @@ def having_an_effect(x: Any) -> Any:
     return total * len(seen)
 
 
+def assigning_by_two_names(x: Any) -> Any:
+    first = second = [x[0], x[1]]
+    for a in x:
+        first[0] = a
+        second = [second[1], second[0] * 0.5]
+    return first[0] + second[0] * second[1]
+
+
+def reading_before_it_has_a_value(x: Any) -> Any:
+    total = 0.0
+    for k, a in enumerate(x):
+        total = total + (before if k > 0 else a)  # type: ignore[has-type]  # noqa: F821
+        before = total * a  # noqa: F841
+    return total
+
+
 def by_its_index(x: Any) -> Any:
     total = 0.0
     for k in range(1, 6):
@@ -250,6 +308,8 @@ PLAIN = {
     reading_what_it_appends: "something is appended to a list in another way",
     of_another_kind: "a variable changes its structure",
     having_an_effect: "an element is assigned",
+    assigning_by_two_names: "it assigns elements of a list that it hands on as well",
+    reading_before_it_has_a_value: "a value that it computes is asked for",
 }
 X = np.array([0.3, -1.2, 0.7, 0.4, 1.5, -0.6])
 
@@ -360,6 +420,35 @@ def test_loops_that_are_others_each_time(monkeypatch: pytest.MonkeyPatch) -> Non
         return total
 
     check_plain(f, "it runs often, and is another one then")
+
+
+def test_loops_in_an_iteration_that_read_by_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are found again as they are written, though others would be as short."""
+    monkeypatch.setattr(once, "LIMIT", 10_000)
+    units = range(14)
+
+    def f(w: Any, x: Any) -> Any:
+        hidden, cell, total = [[0.5] * 14, [0.0] * 14], [[0.1] * 14, [0.2] * 14], 0.0
+        for a in x:
+            given = [a * w[u] for u in units]
+            for k in range(2):
+                for u in units:
+                    forget = cm.sigmoid(given[u] * w[14 + 42 * k + u])
+                    change = cm.tanh(hidden[k][u] * w[28 + 42 * k + u] + w[42 + 42 * k + u])
+                    cell[k][u] = cell[k][u] * forget + change
+                    hidden[k][u] = forget * cm.tanh(cell[k][u])
+                given = list(hidden[k])
+            total = total + sum(given)
+        return total
+
+    rng = np.random.default_rng(2)
+    w, x = rng.normal(size=98) * 0.4, rng.normal(size=200)
+    compiled = cr.compile(cr.value_and_grad(f))
+    (y, slopes), (wanted, wanted_slopes) = compiled(w, x), cr.value_and_grad(f)(w, x)
+    np.testing.assert_allclose(y, wanted, rtol=1e-12)
+    np.testing.assert_allclose(slopes, wanted_slopes, rtol=1e-9, atol=1e-12)
+    assert [x.both for x in compiled.stats().branches if "cell" not in x.why].count(True) == 1
+    assert "numbers" not in str(compiled.programs()[0])
 
 
 def check_plain(f: Any, why: str) -> None:

@@ -118,6 +118,17 @@ def kept(a, held=None):
     return held[0] * len(held)
 
 
+def push(held, a):
+    held[0] = held[0] * 0.5 + a
+    return held[0]
+
+
+def pushed(held, a):
+    for j in range(4):
+        held[0] = held[0] * 0.5 + a * j
+    return held[0]
+
+
 def kind(a):
     return 1.0 if isinstance(a, int) else 2.0 if isinstance(a, float) else 3.0
 
@@ -450,6 +461,144 @@ PIECES: Final = [
     ("b# = 10.0", "b# = b# ** 3\ns = s + R", "s = s + 1.0 / b#"),
 ]
 
+STORED: Final = [
+    # (before the loop, in it, after it)
+    ("a# = [x, y]", "a#[0] = a#[0] * 0.5 + R", "s = s + a#[0] * a#[1]"),
+    ("a# = [x, 0.0]", "a#[0], a#[1] = a#[1] * 0.5 + R, a#[0]", "s = s + a#[0] * a#[1]"),
+    ("a# = [x, y]", "a#[0] = R\na#[1] = a#[0] * a#[1] * 0.5", "s = s + a#[0] * a#[1]"),
+    ("a# = [1.0, 2]", "a#[0] *= R\na#[1] += R", "s = s + a#[0] * a#[1]"),
+    ("a# = [1, 2]", "a#[0] = a#[0] + 1\ns = s + R * a#[0]", "s = s + FLOATS[a#[0] % 8]"),
+    ("a# = [0, x]", "a#[0] = a#[0] + R", "s = s + a#[0]"),
+    ("a# = [0, x]", "s = s + 1.0 / (a#[0] + 2) * R\na#[0] = R", "s = s + a#[0]"),
+    ("a# = [0.0]", "s = s + R / a#[0] if I > 9 else s + R\na#[0] = R", ""),
+    ("a# = [1.0]", "a#[0] = a#[0] * 0.5\ns = s + R", "s = s + len(str(a#[0]))"),
+    ("a# = [x]", "a#[0] = R", "s = s + (x if isinstance(a#[0], float) else y)"),
+    ("a# = [None, x]", "a#[0] = R if a#[0] is None else a#[0] + R", "s = s + (a#[0] or 1.0)"),
+    ("a# = [False, x]", "a#[0] = R > 0.2", "s = s + (x if a#[0] else y)"),
+    ("a# = [x, y]", "if R > 0.3:\n    a#[0] = R", "s = s + a#[0]"),
+    ("a# = [x, y]", "if I == 1:\n    a#[0] = R\nelse:\n    a#[1] = s", "s = s + a#[0] * a#[1]"),
+    ("a# = [x, y]\nb# = a#", "a#[0] = R + 0.5 * b#[0]\ns = s + b#[0]", "s = s + b#[0] + a#[1]"),
+    ("a# = [x, y]\nb# = [a#, a#]", "b#[0][1] = b#[1][1] * 0.5 + R", "s = s + a#[1] * b#[0][0]"),
+    ("a# = [x, y]\nb# = [a#, [x]]", "a#[1] = R\nb#[1][0] = b#[0][1] * 0.5", "s = s + b#[1][0]"),
+    (
+        "a# = [x, y]\nb# = (a#, x)",
+        "a#[0] = R\nb# = (b#[0], R + b#[0][0])",
+        "s = s + b#[0][0] * b#[1]",
+    ),
+    ("a# = [x, y]\nb# = (a#, x)", "b#[0][0] = R * 0.5 + b#[0][0]", "s = s + b#[0][0] * a#[0]"),
+    ("a# = [x, y]\nb# = []", "a#[0] = R\nb#.append(a#)", "s = s + sum([u[0] for u in b#])"),
+    ("a# = [x, y]\nb# = []", "a#[0] = R\nb#.append(list(a#))", "s = s + sum([u[0] for u in b#])"),
+    ("a# = [x, y]\nb# = []", "a#[0] = R\nb#.append(a#[:])", "s = s + sum([u[0] for u in b#])"),
+    ("a# = []\nb# = [a#]", "a#.append(R)\nb#[0][0] = x", "s = s + sum(a#)"),
+    ("a# = [x]\nb# = a#", "a#.append(R)\nb#[0] = b#[0] + R", "s = s + sum(a#)"),
+    ("a# = [x, y]", "a#[0] = R\nb# = a#", "if n > 0:\n    b#[1] = x\ns = s + a#[0] * a#[1]"),
+    ("a# = [x, y]\nb# = None", "a#[0] = R\nb# = a#", "if b#:\n    b#[1] = x\ns = s + a#[1]"),
+    ("a# = [x, y]", "b# = list(a#)\nb#[0] = b#[0] * R\ns = s + b#[0]", "s = s + a#[0]"),
+    ("a# = [x, y]", "b# = a#.copy()\nb#[0] = b#[0] * R\ns = s + b#[0]", "s = s + a#[0]"),
+    ("a# = [x, y]", "b# = a#\nb#[0] = b#[0] * 0.5 + R", "s = s + a#[0]"),
+    ("a# = [x, y]", "a#[0] = R\na# = [a#[1], x]", "s = s + a#[0] * a#[1]"),
+    ("a# = [x, y]", "a# = [a#[1], R]\na#[0] = a#[0] * 0.5 + x", "s = s + a#[0] * a#[1]"),
+    ("a# = [[x], [y]]", "a#[0] = [R]", "s = s + a#[0][0]"),
+    ("a# = [[x], [y]]", "a#[0], a#[1] = a#[1], a#[0]\na#[0][0] = R", "s = s + a#[0][0] - a#[1][0]"),
+    ("a# = [[x], [y]]", "a#[0] = a#[1]\na#[1][0] = R", "s = s + a#[0][0] - a#[1][0]"),
+    ("a# = [x, y]", "a#[0] = R\ns = s + len(a#) * sum(a#)", "s = s + a#[0]"),
+    ("a# = [x, y]", "for u# in a#:\n    a#[0] = u# * R\n    s = s + u#", "s = s + a#[0]"),
+    (
+        "a# = [x, y]",
+        "for u#, w# in enumerate(a#):\n    a#[u#] = w# * 0.5 + R",
+        "s = s + a#[0] * a#[1]",
+    ),
+    ("a# = [x, y]\nf# = lambda: a#[0]", "a#[0] = R\ns = s + f#()", "s = s + f#()"),
+    ("a# = [x, y]", "s = s + push(a#, R)", "s = s + a#[0]"),
+    ("a# = [x, y]", "a#[1] = x\ns = s + push(a#, R)", "s = s + a#[0]"),
+    ("a# = [x, y]", "s = s + pushed(a#, R)", "s = s + a#[0]"),
+    ("a# = [x, y]", "a#[1] = x\ns = s + pushed(a#, R)", "s = s + a#[0]"),
+    ("a# = [x, y]\nb# = a#", "a#[0] = R\nb# = [b#[1], b#[0] * 0.5 + x]", "s = s + b#[0] * a#[0]"),
+    ("a# = [x, y]\nb# = [a#]", "a#[0] = R\nb# = [[b#[0][1], b#[0][0]]]", "s = s + b#[0][0]"),
+    ("a# = [[x], [y]]", "a#[1][0] = R\ns = s + push(a#[I % 2], R)", "s = s + a#[0][0]"),
+    ("a# = [[x], [y]]", "a#[1][0] = R\ns = s + a#[I % 2][0] * R", "s = s + a#[0][0]"),
+    ("a# = [x, y, 1.0]", "a#[0] = R\ns = s + a#[I % 3] * R", "s = s + a#[0]"),
+    ("a# = [x, y, 1.0]", "a#[0] = R\ns = s + a#[1 + I % 2] * R", "s = s + a#[0]"),
+    ("a# = [x, y]", "a#[0] = I\ns = s + R * a#[0]", "s = s + a#[0]"),
+    ("a# = {'u': [x, y]}", "a#['u'][0] = R + a#['u'][1]", "s = s + a#['u'][0]"),
+    ("a# = [{'u': x}]", "a#[0]['u'] = R + a#[0]['u']", "s = s + a#[0]['u']"),
+    ("a# = [q * 1.0, q]", "a#[0] = a#[0] * 0.5 + R", "s = s + a#[0].sum() + a#[1][1]"),
+    (
+        "a# = [q * 1.0, q]",
+        "a#[0] = a#[1] * 1.0\na#[1] = a#[0] * R",
+        "s = s + a#[0][1] + a#[1].sum()",
+    ),
+    ("a# = [q, q]", "a#[0] = a#[1]\ns = s + R", "q[0] = 3.0 * x\ns = s + a#[0][0]"),
+    ("a# = [np.array([x, y]), 0.0]", "a#[0][1] = a#[0][1] * 0.5 + R", "s = s + a#[0].sum()"),
+    (
+        "a# = [[x, 0.0], [y, 1]]",
+        "for i# in range(2):\n    for j# in range(2):\n        a#[i#][j#] = a#[i#][j#] * 0.5 + R",
+        "s = s + a#[0][1] * a#[1][1] - a#[1][0]",
+    ),
+    (
+        "a# = [[x, y], [y, x]]",
+        "for i# in range(2):\n    b# = a#[i#]\n    a#[i#] = [b#[1], b#[0] * 0.5 + R]",
+        "s = s + a#[0][1] * a#[1][1]",
+    ),
+    (
+        "a# = [x, y, x, y]",
+        "for i# in range(4):\n    a#[i#] = a#[i#] * 0.5 + R * a#[i# - 1]",
+        "s = s + a#[0] * a#[1] - a#[3]",
+    ),
+    (
+        "a# = [x, y, x, y]\nc# = list(a#)",
+        "for i# in range(4):\n    c#[i#] = a#[i#] * 0.5 + R\na#, c# = c#, a#",
+        "s = s + a#[0] * a#[1] - c#[3]",
+    ),
+    (
+        "a# = [x, y, x, y]",
+        "b# = [0.1 * u for u in a#]\nfor i# in range(4):\n    b#[i#] = b#[i#] + R\na# = b#",
+        "s = s + a#[0] * a#[1] - a#[3]",
+    ),
+    ("", "vals[0] = R * 0.5", "s = s + sum(vals)"),
+    ("", "vals[-1] = vals[0] * 0.3 + R", "s = s + sum(vals)"),
+    ("", "rows[0][1] = R * 0.5", "s = s + sum([sum(r) for r in rows])"),
+    ("", "rows[0][1] = R * 0.5\ns = s + rows[I % len(rows)][0]", "s = s + rows[0][1]"),
+    ("", "outer[0] = outer[1] * 0.5 + R", "s = s + outer[0]"),
+    ("", "for j# in range(2):\n    b# = R * j#\ns = s + b#", ""),
+    ("", "for j# in range(2):\n    b# = [R, j#]\ns = s + b#[0] * j#", "s = s + x"),
+    (
+        "",
+        "for j# in range(2):\n    b# = R * j#\ns = s + b#",
+        "try:\n    s = s + b# * j#\nexcept NameError:\n    s = s - 1.0",
+    ),
+    (
+        "",
+        "for j# in range(I % 3):\n    b# = R\ns = s + R",
+        "try:\n    s = s + b# * j#\nexcept NameError:\n    s = s - 1.0",
+    ),
+    ("", "if I > 2:\n    s = s + b#\nb# = R", ""),
+    ("", "s = s + (b# if I > 2 else x)\nb# = R", ""),
+    ("b# = x", "s = s + (b# if I > 2 else x)\nb# = R", "s = s + b#"),
+    ("", "if R > 0.2:\n    b# = R\n    s = s + b#\nelse:\n    b# = x", "s = s + x"),
+    ("", "s = s + sum([u# * R for u# in (x, y)])\nfor u# in (x, R):\n    s = s + u#", ""),
+    ("u# = x", "for u# in (x, R):\n    s = s + u#\ns = s + sum(u# for u# in (x, y))", "s = s + u#"),
+    ("", "s = s + [u# for u# in (x, R)][1]\nu# = R\ns = s + u#", ""),
+    ("u# = y", "s = s + sum([u# * w# for w# in (x, R)])\nu# = R", "s = s + u#"),
+    ("u# = (x, y)", "s = s + sum([u# * R for u# in u#])\nu# = (R, u#[0])", "s = s + u#[0]"),
+    ("u# = y", "s = s + sum([(u# := w# * 0.5) for w# in (x, R)]) + u#", "s = s + u#"),
+    ("u# = y", "s = s + sum([u# * (u# := w# * 0.5) for w# in (x, R)])", "s = s + u#"),
+    ("u# = y", "f# = lambda w#: w# * u#\nu# = R\ns = s + f#(x)", "s = s + u#"),
+    ("u# = y\nf# = lambda u#: u# * 2.0", "u# = R\ns = s + f#(x)", "s = s + f#(y)"),
+    ("", "for u#, w# in zip(vals[:2], (R, y)):\n    s = s + u# * w#", ""),
+    ("", "for (u#, w#), o# in zip(((x, R), (R, y)), (1.0, I)):\n    s = s + u# * w# * o#", ""),
+    ("", "for i#, (u#, w#) in enumerate([(x, R), (R, y)]):\n    s = s + u# * w# * i#", "s = s + y"),
+    (
+        "",
+        "c# = [R, x]\nfor u#, w# in zip(c#, rows[0]):\n    for i# in range(2):\n"
+        "        c#[i#] = c#[i#] - u# * w#\ns = s + c#[0] * c#[1]",
+        "",
+    ),
+    ("", "c# = list(p)\nc#[I % 4] = R\ns = s + c#[0] * c#[1]", ""),
+    ("", "c# = list(p)\nc#[1] = R\ns = s + c#[0] * c#[1]", ""),
+]
+"""What assigns elements of lists, or has names that comprehensions and other loops have too."""
+
 ROW_PIECES: Final = [
     ("", "T.append(R)", "s = s + sum([len(r) for r in rows]) * x"),
     ("", "T[0] = R", "s = s + sum([r[0] for r in rows])"),
@@ -466,6 +615,15 @@ ROW_PIECES: Final = [
     ("", "s = s + rows.index(T) * R", ""),
     ("", "s = s + len(T) * R + sum(T)", ""),
 ]
+OF_ANOTHER: Final = [
+    "g(x, y, p, n) + g(y, 0.5, p, n)",
+    "g(x, y, p, n) + g(y, 0.5, p, n)",
+    "cr.jvp(lambda u, v: g(u, y, v, n), (x, p), (0.5, p * 0.1))[1]",
+    "cr.grad(g)(x, y, p, n) + cr.grad(g, 1)(x, 0.3, p, n)",
+    "cr.jacfwd(lambda u: cr.math.sin(g(u[0], u[1], p, n)))(np.array([x, y])).sum()",
+    "sum(cr.jacfwd(lambda u: np.array([g(u, y, p, n), g(y, u, p, n)]))(x))",
+]
+"""What a function is, by another."""
 AFTER_TARGET: Final = "try:\n    s = s + {} * x\nexcept NameError:\n    s = s - 2.0"
 
 
@@ -533,7 +691,10 @@ class Writer:
         text, *names = random.choice(HEADERS[:10] + HEADERS)
         own = [[x.replace("#", number) for x in some] for some in names]
         outside = self.wholes, self.reals, self.rows
-        pieces = [random.choice(PIECES) for _ in range(random.randint(1, 3))]
+        pieces = [
+            random.choice(STORED if random.random() < 0.4 else PIECES)
+            for _ in range(random.randint(1, 3))
+        ]
         if own[2] and random.random() < 0.7:
             pieces.append(random.choice(ROW_PIECES))
         made = []
@@ -579,7 +740,7 @@ def program(seed: int) -> Program:
         "    return s",
     ]
     if helper:
-        lines += ["", "", "def f(x, y, p, n):", "    return g(x, y, p, n) + g(y, 0.5, p, n)"]
+        lines += ["", "", "def f(x, y, p, n):", "    return " + random.choice(OF_ANOTHER)]
     source = "\n".join(lines) + "\n"
     text = BEFORE + source
     name = f"<long loop {seed}>"

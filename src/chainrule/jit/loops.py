@@ -190,8 +190,15 @@ class Iteration:
         if self._is_whole(elements):
             return True
         innermost = self._recorder.iterations[-1:] == [self]
-        levels, newest = met(elements.ravel().tolist())
-        return innermost and newest < self._since and max(levels, default=0) <= self._level
+        flat = elements.ravel().tolist()
+        levels, newest = met(flat)
+        if not innermost or max(levels, default=0) > self._level:
+            return False
+        return newest < self._since or all(
+            x._serial < self._since or (not x.operands and self._recorded.is_input(x))
+            for x in flat
+            if isinstance(x, Node)
+        )
 
     @property
     def inside(self) -> set[int]:

@@ -47,6 +47,9 @@ SAVED = 1 / 2
 EACH = 64
 """and so many for each row more that is written."""
 
+SMALL: Final = 4_096
+"""Of so many rows all may be told apart: where loops read by tables, but none is mixed."""
+
 TABLES: Final = 32
 """Tables of so many elements are worth it even so: what comes to all of them lies in an array."""
 
@@ -72,8 +75,8 @@ def with_loops(
         least = min(least, 2 * TABLES)
     least = max(least, share * len(rows))
     found = _Loops(rows, least, outputs, programs)
-    while found.mixed:
-        apart = found.rows.told_apart(found.mixed)
+    while some := found.doubtful:
+        apart = found.rows.told_apart(some)
         if apart.tokens.max() == found.rows.tokens.max():
             break  # they read the same
         finer = _Loops(apart, least, outputs, programs)
@@ -94,7 +97,7 @@ class _Loops:
     Attributes:
         rows: the rows.
         written: how many are written.
-        mixed: some that are to be told apart, so that other loops are found.
+        doubtful: some that are to be told apart, so that other loops are found.
     """
 
     def __init__(
@@ -105,8 +108,17 @@ class _Loops:
         self.rows = rows
         self.written = grammar.written
         self._nest = Nest(rows, grammar) if len(rows) - self.written >= least else None
-        self.mixed = [] if self._nest is None else mixed(self._nest, rows)
         self._rest = outputs, programs
+
+    @computed_once
+    def doubtful(self) -> Sequence[int]:
+        """Rows that are to be told apart by what they read, so that other loops are found."""
+        if self._nest is None:
+            return []
+        found = mixed(self._nest, self.rows)
+        if found or len(self.rows) > SMALL or self.writer is None:
+            return found
+        return range(len(self.rows)) if self.writer.by_table > SCATTERED * len(self.rows) else []
 
     @computed_once
     def writer(self) -> _Writer | None:
@@ -265,6 +277,7 @@ class _Writer:
             return self._values[source.owner]
         if isinstance(source, _Input):
             index = self._indices.index(domain, source.numbers)
+            self.by_table += domain.count if index.tables else 0
             return self._builder.load(self._builder.inputs, index)
         if isinstance(source, Read):
             if source.array is None:

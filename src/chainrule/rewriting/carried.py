@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from .harmless import EXITS, SCOPES, appended, assigned, exits, own, why_not
@@ -12,6 +12,7 @@ _AT_ONCE: Final = frozenset(
     ["all", "any", "dict", "list", "max", "min", "set", "sorted", "sum", "tuple"]
 )
 """What goes through a generator where it is called."""
+_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 class Handed(NamedTuple):
@@ -23,6 +24,7 @@ class Handed(NamedTuple):
         lists: what iterations append to, and do nothing else with.
         target: whether what the loop assigns by itself is read after it.
         stores: whether elements are assigned.
+        roots: the names by which elements are assigned, of lists that no iteration replaces.
     """
 
     names: list[str]
@@ -30,6 +32,7 @@ class Handed(NamedTuple):
     lists: list[str]
     target: bool
     stores: bool
+    roots: list[str]
 
 
 def why_not_once(node: ast.For, outside: frozenset[str], lanes: bool) -> str:
@@ -60,16 +63,24 @@ def handed(node: ast.For, function: Any) -> Handed:
     read = reads.found | later | (set(inside) - reads.bound)  # or it may stay what it was
     after = later | _read_after(node, function)
     kept = [x for x in inside if x not in lists and (x in reads.found or x in after)]
-    stores = any(
-        isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store) for x in ast.walk(node)
-    )
+    stores = [
+        x for x in ast.walk(node) if isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store)
+    ]
     return Handed(
         kept,
         frozenset(kept) & read,
         sorted(lists),
         not after.isdisjoint(set(assigned([node.target])) - set(inside)),
-        stores,
+        bool(stores),
+        sorted({_root(x) for x in stores} - {"", *assigned([node])}),
     )
+
+
+def _root(node: ast.expr) -> str:
+    """The name of what an element is in; "" if it has none."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _lists(body: list[ast.stmt]) -> frozenset[str]:
@@ -97,12 +108,51 @@ def _read_after(loop: ast.For, function: Any) -> set[str]:
     return reads.found
 
 
+def names_read(root: ast.AST) -> set[str]:
+    """The names that a part of a function reads: not those of its comprehensions and lambdas."""
+    found: set[str] = set()
+    waiting = [root]
+    for node in waiting:
+        inner: list[ast.AST] = []
+        own_names: set[str] = set()
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+        elif isinstance(node, _COMPREHENSIONS):
+            targets = [x.target for x in node.generators]
+            own_names = set(assigned(targets))
+            waiting.append(node.generators[0].iter)  # outside its scope
+            inner = [x for x in _children(node) if x is not node.generators[0].iter]
+        elif isinstance(node, ast.Lambda):
+            own_names = {x.arg for x in ast.walk(node.args) if isinstance(x, ast.arg)}
+            waiting += [x for x in (*node.args.defaults, *node.args.kw_defaults) if x is not None]
+            inner = [node.body]
+        else:
+            waiting += ast.iter_child_nodes(node)
+        for x in inner:
+            found |= names_read(x) - own_names
+    return found
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a comprehension."""
+    for x in ast.iter_child_nodes(node):
+        if isinstance(x, ast.comprehension):
+            yield from ast.iter_child_nodes(x)
+        else:
+            yield x
+
+
 def _read_later(function: Any) -> set[str]:
     """The names that are read where it may be at another time than it stands."""
     found: set[str] = set()
     nodes = [*ast.walk(function)]
     for node in nodes:
-        if node is not function and _runs_later(node, nodes):
+        if node is function or not _runs_later(node, nodes):
+            continue
+        if isinstance(node, (ast.Lambda, ast.GeneratorExp)):
+            found |= names_read(node) | set(assigned([node]))
+        else:
             found |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
     return found
 
@@ -195,9 +245,7 @@ class _Reads:
         self._read(node)
 
     def _read(self, root: ast.AST) -> None:
-        for node in ast.walk(root):
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
-                self.found |= {node.id} - self.bound
+        self.found |= names_read(root) - self.bound
 
     def _assign(self, targets: Iterable[ast.AST]) -> None:
         self.bound.update(assigned(targets))

@@ -26,6 +26,7 @@ from .decisions import LoopSite
 from .known import Known
 from .picking import UNBOUND
 from .reading import parts_of, plainly, row
+from .stored import Stored, holds_one
 
 if TYPE_CHECKING:
     from .speculation import Speculation
@@ -79,6 +80,7 @@ class Loop:
         source: what it goes through.
         values: what its variables stand for before it.
         lists: the lists to which it appends.
+        roots: by what it names the lists whose elements it assigns.
 
     Attributes:
         items: what runs: all iterations, or one for them.
@@ -97,6 +99,7 @@ class Loop:
         source: Any,
         values: Sequence[Any],
         lists: Sequence[Any],
+        roots: Sequence[Any],
     ) -> None:
         self.site = site
         self._speculation = speculation
@@ -105,6 +108,9 @@ class Loop:
         self._before = values
         self._lists = lists
         self._lengths = [len(x) if type(x) is list else 0 for x in lists]
+        self._stored = Stored(roots)
+        unbound = [x for x, y in zip(site.names, values, strict=True) if y is UNBOUND]
+        self._read = site.read.difference(unbound)  # else what an iteration reads is its own
         self.once, self.first = False, True
         self.carried: tuple[Any, ...] = ()
         self._known = speculation.learned(site)
@@ -164,10 +170,9 @@ class Loop:
         """What the first iteration shows; a text if it shows that all must be recorded."""
         before, structure = leaves_of(self._of(self._before, read=True))
         after, other = leaves_of(self._of(values, read=True))
-        if any(x is UNBOUND for x in before):
-            return "a variable that it reads has no value at first"
-        if structure != other:
+        if structure != other or self._stored.is_grown():
             return "a variable changes its structure"
+        before, after = [*before, *self._stored.before], [*after, *self._stored.now()]
         if not all(_are_rows(x) for x in self._of(self._before, read=True)):
             return "a variable holds numbers in something else than lists, tuples and arrays"
         numeric = set()
@@ -194,10 +199,8 @@ class Loop:
 
     def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
         """The values of the variables that an iteration reads, or of the others."""
-        site = self.site
-        return tuple(
-            [x for x, name in zip(values, site.names, strict=True) if (name in site.read) is read]
-        )
+        pairs = zip(values, self.site.names, strict=True)
+        return tuple([x for x, name in pairs if (name in self._read) is read])
 
     # The iteration for all
 
@@ -206,7 +209,8 @@ class Loop:
         self.once, self.first = True, False
         self._known = known
         leaves, self._structure = leaves_of(self._of(self._before, read=True))
-        self._leaves = leaves
+        self._own = len(leaves)  # those of variables, before elements of lists
+        self._leaves = leaves = [*leaves, *self._stored.now()]
         self._numeric = sorted(known.numeric)
         initial: list[Any] = []
         for i in self._numeric:
@@ -226,7 +230,15 @@ class Loop:
         carries, derived = [*initial, *[0.0] * known.kept], PROGRESS.structural > 0
         self._iteration = Iteration(speculation.recorder, self.trips, carries, derived=derived)
         nodes = self._iteration.carries
-        self.carried = self._with(leaves, self._structure, nodes)
+        self._check_stored()
+        found = iter(self._placed(nodes))
+        self.carried = tuple(
+            [
+                next(found) if name in self._read else UNBOUND
+                for name in self.site.names
+                if name in self.site.read
+            ]
+        )
         first = zip(nodes, initial, strict=False)
         self._first = {id(x) for x, y in first if not isinstance(y, Node)}
         for x in parts_of(self._source):
@@ -250,23 +262,37 @@ class Loop:
         """Give up the innermost loop."""
         self._speculation.refuse([self.site], why)
 
-    def _with(self, leaves: list[Any], structure: Any, nodes: Sequence[Any]) -> Any:
-        """Variables like some, with nodes for their numbers."""
-        new = list(leaves)
+    def _check_stored(self) -> None:
+        """See that no variable that is handed on holds a list whose elements it assigns."""
+        lists = self._stored.owners([i - self._own for i in self._numeric if i >= self._own])
+        if holds_one(self._of(self._before, read=True), lists):
+            self.refuse("it assigns elements of a list that it hands on as well")
+        around = self._speculation.loops[-2:-1]
+        if not all(loop.owns(x) for loop in around for x in lists):
+            self.refuse("an element is assigned")
+
+    def owns(self, x: Any) -> bool:
+        """Whether elements of something may be assigned."""
+        return id(x) in self.fresh or x in self._stored
+
+    def _placed(self, nodes: Sequence[Any]) -> Any:
+        """Its variables, with nodes for their numbers; lists get them as their elements."""
+        new = [*self._leaves]
         start = 0
         for i in self._numeric:
-            size = leaves[i].size if isinstance(leaves[i], numpy.ndarray) else 1
-            new[i] = _like(leaves[i], nodes, start)
-            start += size
-        return structure.unflatten(new)
+            new[i] = _like(new[i], nodes, start)
+            start += new[i].size if isinstance(new[i], numpy.ndarray) else 1
+        self._stored.put(new[self._own :])
+        return self._structure.unflatten(new[: self._own])
 
     def leave(self, *values: Any) -> tuple[Any, ...]:
         """End the iteration; gives what the variables are after the loop."""
         speculation = self._speculation
         speculation.check_innermost(self)
         after, structure = leaves_of(self._of(values, read=True))
-        if structure != self._structure:
+        if structure != self._structure or self._stored.is_grown():
             self.refuse("a variable changes its structure")
+        after += self._stored.now()
         seen: set[int] = set()
         if not all(_are_rows(x, self.fresh, seen) for x in values):
             self.refuse("a variable is a list that it has not made")
@@ -298,12 +324,12 @@ class Loop:
         first = Node(0.0)._serial
         results = self._iteration.end(numbers, leaves)
         speculation.close(self, first)
-        found = iter(self._with(self._leaves, self._structure, results))
+        found = iter(self._placed(results))
         new = _filled(kept, results, count, -1)[0]
         self._put(left, results[len(numbers) :])
         rest = iter(kept_structure.unflatten(new))
         return tuple(
-            [next(found) if name in self.site.read else next(rest) for name in self.site.names]
+            [next(found) if name in self._read else next(rest) for name in self.site.names]
         )
 
     def _check_plain(self, values: Sequence[Any]) -> None:
@@ -391,12 +417,13 @@ class Loop:
 
     def store(self, owner: Any, index: Any, value: Any) -> None:
         """Assign an element of what the iteration has made."""
-        if id(owner) not in self.fresh:
+        if not self.owns(owner):
             self.refuse("an element is assigned")
         owner[index] = value
 
     def undone(self) -> list[Any]:
-        """Take back what has been done: nothing that others see."""
+        """Take back what has been done."""
+        self._stored.put(self._leaves[self._own :])
         return []
 
     def append(self, owner: Any, x: Any) -> None:

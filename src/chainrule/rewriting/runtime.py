@@ -222,7 +222,7 @@ class Runtime:
     # Loops
 
     def loop(
-        self, site: str, source: Any, variables: Any, lists: Any, plain: str = ""
+        self, site: str, source: Any, variables: Any, lists: Any, roots: Any, plain: str = ""
     ) -> Plain | Loop:
         """What runs of a loop.
 
@@ -231,6 +231,7 @@ class Runtime:
             source: what it goes through.
             variables: what its variables stand for.
             lists: the lists to which it appends.
+            roots: by what it names the lists whose elements it assigns.
             plain: the variable of the code that is to know that it always is a plain one.
         """
         found, place = current() if is_long(source) else None, self._sites[site]
@@ -238,7 +239,7 @@ class Runtime:
             return Plain(plainly(source))
         assert isinstance(place, LoopSite)
         if not found.is_plain(place):
-            return found.loop(place, source, variables, lists)
+            return found.loop(place, source, variables, lists, roots)
         if plain:
             found.cells[self][plain].cell_contents = True
         return Plain(plainly(source))

@@ -420,6 +420,8 @@ class Speculation:
             return self.asks(function, *args, **options)
         made = function(*args, **options)
         self.fresh = made if any(function is x for x in MAKING) else None
+        if self.loops and (function is list or (type(owner) is list and type(made) is list)):
+            self.loops[-1].fresh[id(made)] = made  # a copy
         return made
 
     def note_pick(self, sites: Sequence[Site], first: Any, second: Any, found: Any) -> None:
@@ -539,7 +541,12 @@ class Speculation:
     # Loops
 
     def loop(
-        self, site: LoopSite, source: Any, values: Sequence[Any], lists: Sequence[Any]
+        self,
+        site: LoopSite,
+        source: Any,
+        values: Sequence[Any],
+        lists: Sequence[Any],
+        roots: Sequence[Any],
     ) -> Plain | Loop:
         """What runs of a loop.
 
@@ -548,10 +555,11 @@ class Speculation:
             source: what it goes through.
             values: what its variables stand for.
             lists: the lists to which it appends.
+            roots: by what it names the lists whose elements it assigns.
         """
         if not is_read(source) or self.partial or (self.sides and self.sides[-1] not in self.loops):
             return Plain(plainly(source))
-        return Loop(self, site, source, values, lists)
+        return Loop(self, site, source, values, lists, roots)
 
     def is_plain(self, site: LoopSite) -> bool:
         """Whether a loop is a plain one from here on."""

@@ -240,15 +240,17 @@ class Rewriter(Expressions):
         source = self._through(node.iter)
         before, values = self._values(node, known.names)
         more, lists = self._values(node, known.lists)
+        others, roots = self._values(node, known.roots)
         loop = self._new()
         site = ast.copy_location(ast.Constant(name), node)
         made = copy.copy(node)
         made.iter = placed(ast.Attribute(named(loop), "items", ast.Load()), node)
+        given = [site, source, values, lists, roots]
         if self._checked:
-            begun = self._call(node, "loop", site, source, values, lists)
+            begun = self._call(node, "loop", *given)
         else:  # a variable knows when it always is a plain one
             self.cells.append(short := self._new())
-            begun = self._call(node, "loop", site, source, values, lists, ast.Constant(short))
+            begun = self._call(node, "loop", *given, ast.Constant(short))
             is_short = is_(named(short), TRUTHS[1])
             begun = placed(ast.IfExp(is_short, named(TRUTHS[0]), begun), node)
             made.iter = placed(ast.IfExp(named(loop), made.iter, self._expression(node.iter)), node)
@@ -283,7 +285,7 @@ class Rewriter(Expressions):
             once = [*begins, *body, *ends]
             made.body = [placed(ast.If(_of(loop, "once"), once, [*plain, *last]), node)]
         self._bound = outer & self._bound
-        return [*before, *more, self._assign(node, loop, begun), made]
+        return [*before, *more, *others, self._assign(node, loop, begun), made]
 
     def _measured(self, node: ast.For, loop: str, names: list[str]) -> list[ast.stmt]:
         """The end of an iteration of a plain loop."""
