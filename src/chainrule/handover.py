@@ -48,7 +48,7 @@ def called(
 
 def form_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function in the form in which it runs: another one where a trace records it."""
-    recorder = PROGRESS.recorder
+    recorder = PROGRESS.recorder or PROGRESS.log
     return function if recorder is None else recorder.form_of(function)
 
 

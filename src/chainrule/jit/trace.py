@@ -24,7 +24,8 @@ from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
-from chainrule.rewriting.decisions import Changed, Refused
+from chainrule.rewriting.decisions import Changed, Decisions, Refused
+from chainrule.rewriting.log import Reader, Writer
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
@@ -32,7 +33,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .indices import IndexArray, IndexNode, searchsorted, take
-from .inputs import Inputs
+from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
 from .recorded import IndicesWanted, Recorded, ValuesWanted
 from .sites import PlainSites, Site, site_of
@@ -88,6 +89,7 @@ class Recorder:
         segments: whether transformations are segments of the recording, else derivatives are nodes.
         loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration.
         values: whether all values are computed, those too that nothing may ask for.
+        events: what a run in plain numbers has met, which the trace follows; None for none.
 
     Attributes:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
@@ -107,6 +109,7 @@ class Recorder:
         plain: PlainSites,
         segments: bool = False,
         values: bool = True,
+        events: Any = None,
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
@@ -125,6 +128,7 @@ class Recorder:
         self.split = ""
         self.pulls = False
         self.speculation = Speculation(self, plain.branches)
+        self.log = None if events is None else Reader(events, self.speculation, plain.branches)
 
     def form_of(self, function: Any) -> Any:
         """What is called in the place of a function of the user's."""
@@ -216,7 +220,7 @@ class Recorder:
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
-        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+        if self.log is None and self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         frame = users_frame()
         code, instruction = frame.f_code, frame.f_lasti
@@ -228,14 +232,16 @@ class Recorder:
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a question for a truth value; gives the one with which the program goes on."""
         self.speculation.before_guard()
-        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+        follows = self.speculation.follows
+        if not follows and self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         self._count()
         recorded, outcomes = self.recorded, self._outcomes
         numbering = recorded.numbering
         operand = recorded.record(condition)
         value = numbering.of(operand)
-        if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
+        ended = recorded.ended and not follows
+        if ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.speculation.check_known(condition)
             self.unroll()
         decided = outcomes.decided(value)
@@ -379,7 +385,7 @@ class Trace:
         while True:
             if not forced and not plain.branches.suspended:  # the first of all paths
                 plain.branches.plain.clear()
-            recorder = Recorder(forced, plain, segments, values)
+            recorder = Recorder(forced, plain, segments, values, self._noted(plain.branches))
             failed = False
             try:
                 if self._run(recorder, captured, plain):
@@ -441,6 +447,23 @@ class Trace:
         self.path = tuple(recorder.recorded.guards)
         self.questions = array("q", recorder.recorded.questions)
         self.form = recorder.segments, self._wholes
+
+    def _noted(self, branches: Decisions) -> list[Any] | None:
+        """What the function meets in plain numbers; None where no trace follows that."""
+        if not branches.follows or branches.suspended or PROGRESS.recorder is not None:
+            return None
+        form_of = _rewriting().rewritten
+        speculation = Speculation(None, branches)
+        log = Writer(speculation, lambda function: form_of(function, False), branches)
+        PROGRESS.log = log
+        try:
+            self._function(self._make_inputs(PlainInputs(self._point)))
+        except Exception:
+            branches.follows = False
+            return None
+        finally:
+            PROGRESS.log = None
+        return log.events
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.

@@ -26,7 +26,7 @@ from chainrule.tracing import PROGRESS
 from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
 from .known import Known, applied, holds_known
-from .once import Loop, Plain
+from .once import LIMIT, Loop, Plain
 from .picking import UNBOUND, pick
 from .reading import is_read, plainly
 from .values import MAKING, is_value, why_not_of
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
+
+LONG_PATH: Final = 100
+"""Guards of a long path."""
 
 PATIENCE: Final = 20
 """As often a loop may have been a short one in a trace before it is taken for one that is."""
@@ -87,6 +90,7 @@ class Both:
         *("first", "site"),
     )
     both = then = otherwise = True
+    follows = False
 
     def __init__(self, speculation: Speculation, site: Site, condition: Any) -> None:
         self._speculation = speculation
@@ -239,6 +243,7 @@ class Speculation:
         made_of: the functions that are called in the place of others, by these.
         fresh: the iterator that a call has made last.
         cells: the variables of functions by which these know what they call, by their runtimes.
+        stretches: what iterations of loops have shown of their variables.
     """
 
     def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
@@ -256,8 +261,10 @@ class Speculation:
         self.used = False
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
-        self.made_of: dict[tuple[int, bool], Any] = {}
+        self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
+        self.stretches: dict[Any, Any] = {}
+        self._trips: dict[Any, set[int]] = {}
         self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None
         self._began = Node(0.0)._serial
@@ -357,9 +364,14 @@ class Speculation:
         guards = self.recorder.recorded.guards
         before = len(guards)
         condition.asked = True
+        self._follow_if_long(site, before)
+        log = PROGRESS.log
+        wanted = condition._number != 0.0 if log is None else log.outcome(site)
         self._at_site = True
         try:
-            outcome = self.recorder.guard(condition, condition._number != 0.0)
+            outcome = self.recorder.guard(condition, wanted)
+            if log is not None and outcome is not wanted:
+                log.refuse()
         finally:
             self._at_site = False
         if len(guards) > before:
@@ -372,6 +384,19 @@ class Speculation:
                     self.failed = True
                     raise Changed
         return outcome
+
+    def _follow_if_long(self, site: Site, guards: int) -> None:
+        """Begin anew where a loop is long, with a run in plain numbers that the trace follows."""
+        decisions = self._decisions
+        if (
+            site.kind == "while"
+            and decisions.follows is None
+            and guards > LONG_PATH
+            and not (decisions.suspended or self.used or self.recorder.forced)
+            and Node(0.0)._serial - self._began > LIMIT
+        ):
+            decisions.follows = self.failed = True
+            raise Changed
 
     def search(self, site: Site, wanted: bool, values: Iterable[Any], moves: bool) -> Any:
         """Whether a truth value is among those that a generator gives: ``any`` or ``all``.
@@ -491,7 +516,14 @@ class Speculation:
     def before_guard(self) -> None:
         """See that a guard may be asked."""
         if self.uncertain and not self._asking:
+            if self.follows and not self.partial and all(x.follows for x in self.sides):
+                return
             self.refuse_here("a comparison is asked for its truth")
+
+    @property
+    def follows(self) -> bool:
+        """Whether the outcome of a guard is known from a run in plain numbers."""
+        return self._at_site and PROGRESS.log is not None
 
     def note_guard(self) -> None:
         """Note a guard that no branch of a rewritten function has asked."""
@@ -557,9 +589,40 @@ class Speculation:
         """Whether a loop is a plain one from here on."""
         return (
             self._short.get(site, 0) >= PATIENCE
+            or PROGRESS.log is not None
             or not self.recorder.loops
             or not self._decisions.is_once(site)
         )
+
+    def may_stretch(self, site: LoopSite) -> bool:
+        """Whether an iteration of a loop may stand for several."""
+        inside = self.partial or any(not x.follows for x in self.sides)
+        return not inside and self.recorder.loops and self._decisions.is_once(site)
+
+    def trips(self, key: Any, most: int) -> int:
+        """How many iterations one is to stand for: seldom a new number, as each takes code.
+
+        Args:
+            key: what they do.
+            most: how many there are.
+        """
+        used = self._trips.setdefault(key, set())
+        if len(used) >= FEW and most not in used:
+            unit = 1 << max(0, most.bit_length() - 2)
+            most = max(most // unit * unit, *[x for x in used if x <= most], 0)
+        used.add(most)
+        return most
+
+    def derived(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a gradient gives that may be in vain: its lists are new."""
+        found = function(*args, **options)
+        waiting = [found] if self.loops else []
+        for x in waiting:
+            if isinstance(x, list):
+                self.loops[-1].fresh[id(x)] = x
+            if isinstance(x, (list, tuple)):
+                waiting += x
+        return found
 
     @property
     def asked(self) -> tuple[int, int]:
