@@ -101,6 +101,7 @@ class Iteration:
         self._recorded = recorded = recorder.recorded
         self._trips = trips
         self._guards, self._printed = len(recorded.guards), recorder.printed
+        self._position = recorder.position
         self._around = [x for x in initial if isinstance(x, Node)]
         nest = usual_nest(trips) if plan is None else plan.nest(trips)
         self._level = next(reversed(PROGRESS.names))
@@ -117,6 +118,10 @@ class Iteration:
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
         recorder.iterations.append(self)
+
+    def expand(self) -> None:
+        """Let all iterations be rows in the end."""
+        self._loop.expands = True
 
     def column(self, values: Any) -> Node:
         """What stands for one of some numbers and nodes, the one of the iteration's place."""
@@ -194,7 +199,8 @@ class Iteration:
                 mark(code, operand, place)
         mark(Row.END_LOOP, self._number)
         self._recorded.ended += 1
-        if recorder.printed > self._printed or not recorder.repeats(self._guards, self._trips):
+        again = recorder.repeats(self._guards, self._position, self._trips)
+        if recorder.printed > self._printed or not again:
             recorder.unroll()
         outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
         followed = [x for x in outside if x._level > recorder.level]

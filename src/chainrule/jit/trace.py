@@ -32,6 +32,7 @@ from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
+from .asked import Form, placed
 from .indices import IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
@@ -101,6 +102,8 @@ class Recorder:
         pulls: whether there are operations with a pull-back.
         speculation: the branches both of whose sides are computed.
         split: the line of the last comparison with an outcome that it must have.
+        log: what it follows of a run in plain numbers; None for nothing.
+        position: how many comparisons have been asked for their truth.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Recorder:
         self._comparisons: list[tuple[ConditionNode, CodeType, int]] = []
         self.operations: list[Operation] = []  # of the user's
         self.split = ""
+        self.position = 0
         self.pulls = False
         self.speculation = Speculation(self, plain.branches)
         self.log = None if events is None else Reader(events, self.speculation, plain.branches)
@@ -175,16 +179,27 @@ class Recorder:
         self.unrolled = True
         raise Unrolled
 
-    def repeats(self, first: int, trips: int) -> bool:
-        """Note that guards, from a first one on, are asked in all iterations of a loop.
+    def repeats(self, first: int, position: int, trips: int) -> bool:
+        """Note that guards are asked in all iterations of a loop.
+
+        Args:
+            first: the first of them.
+            position: where the first iteration begins.
+            trips: how many iterations there are.
 
         Returns:
             whether they may have the same outcome in each.
         """
-        guards = self.recorded.guards
-        asked = guards[first:]
+        guards, questions = self.recorded.guards, self.recorded.questions
+        asked, asking = guards[first:], questions[first:]
         guards += asked * (trips - 1)
-        self.recorded.questions += self.recorded.questions[first:] * (trips - 1)
+        if self.log is None:
+            questions += asking * (trips - 1)
+        else:
+            size = self.position - position
+            for i in range(1, trips) if asking else ():
+                questions += [x + placed(i * size) for x in asking]
+            self.position += size * (trips - 1)
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
 
@@ -233,6 +248,7 @@ class Recorder:
         """Note a question for a truth value; gives the one with which the program goes on."""
         self.speculation.before_guard()
         follows = self.speculation.follows
+        self.position += 1
         if not follows and self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         self._count()
@@ -253,7 +269,7 @@ class Recorder:
             if number + 1 == len(self.forced):
                 self.split = users_line()
         outcomes.note(value, outcome)
-        recorded.guard(operand, value, outcome)
+        recorded.guard(operand, value, outcome, None if self.log is None else self.position)
         self.speculation.note_guard()
         operation = condition._operation
         if (operation is equal or operation is not_equal) and held_equality(
@@ -382,10 +398,14 @@ class Trace:
     def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function until nothing is in the way of a trace."""
         segments, values = True, False
+        follows = plain.branches.follows
         while True:
             if not forced and not plain.branches.suspended:  # the first of all paths
                 plain.branches.plain.clear()
-            recorder = Recorder(forced, plain, segments, values, self._noted(plain.branches))
+            events = self._noted(plain.branches)
+            if follows and events is None and forced:
+                raise Restart
+            recorder = Recorder(forced, plain, segments, values, events)
             failed = False
             try:
                 if self._run(recorder, captured, plain):
@@ -446,7 +466,7 @@ class Trace:
         self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
         self.questions = array("q", recorder.recorded.questions)
-        self.form = recorder.segments, self._wholes
+        self.form = Form(recorder.segments, self._wholes, recorder.log is not None)
 
     def _noted(self, branches: Decisions) -> list[Any] | None:
         """What the function meets in plain numbers; None where no trace follows that."""

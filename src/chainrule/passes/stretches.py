@@ -64,6 +64,7 @@ class LoopOf:
             they lie among its inputs.
         given: the columns that are handed to the loop, as they are no inputs at even distances.
         hands_on: whether a loop around it hands on what comes from further out.
+        expands: whether all iterations are to be rows in the end.
         mixes: whether what a transformation follows goes from one iteration to the next, so that
             all results depend on it.
     """
@@ -74,7 +75,7 @@ class LoopOf:
         self.nest = nest
         self.columns: list[Any] = []
         self.given: set[int] = set()
-        self.hands_on = False
+        self.hands_on = self.expands = False
         self.mixes = False
 
     def rows(self) -> list[int]:
@@ -120,7 +121,7 @@ class LoopBody:
     """A loop, its body apart.
 
     Attributes:
-        trips, nest: as for :class:`LoopOf`.
+        trips, nest, expands: as for :class:`LoopOf`.
         stretch: the body. Its inputs are the carries, a number of each column, and what else it
             uses from around it.
         n_carries: how many carries there are.
@@ -137,8 +138,10 @@ class LoopBody:
         stretch: Stretch,
         n_carries: int,
         outputs: list[int],
+        expands: bool,
     ) -> None:
         self.trips = trips
+        self.expands = expands
         self.nest = nest
         self.stretch = stretch
         self.n_carries = n_carries
@@ -167,7 +170,7 @@ class LoopBody:
             for x in self.columns
         ]
         return (
-            *(self.trips, self.nest, self.n_carries, self.n_given),
+            *(self.trips, self.nest, self.n_carries, self.n_given, self.expands),
             *(tuple(columns), tuple(self.outputs)),
             *(array.tobytes() for array in arrays),
         )
@@ -371,7 +374,7 @@ class _Cutting:
         stretch.notes = numpy.concatenate([numpy.full(n_inputs, -1), rows.notes])
         stretch.pool = pool
         stretch.constants = numpy.concatenate(constants)
-        _number_segments(stretch)
+        number_segments(stretch)
         self._number_loops(stretch, children, place)
         return stretch, _Body(carries.left, outside, outputs)
 
@@ -438,7 +441,7 @@ class _Cutting:
             n_given = len(loop.given)
             found = LoopBody(
                 *(loop.trips, loop.nest, child.stretch),
-                *(len(body.begins), body.outputs.tolist()),
+                *(len(body.begins), body.outputs.tolist(), loop.expands),
             )
             first = len(body.begins) + len(body.outside) - len(child.further)
             given = sorted(loop.given)
@@ -521,7 +524,7 @@ class _Child(NamedTuple):
         return numpy.stack(columns, axis=1).ravel() if columns else numpy.empty(0, dtype=int)
 
 
-def _number_segments(stretch: Stretch) -> None:
+def number_segments(stretch: Stretch) -> None:
     """Number the segments in the order in which they begin."""
     begins = stretch.left[stretch.codes == Row.BEGIN]
     numbers = {number: place for place, number in enumerate(begins.tolist())}

@@ -179,10 +179,12 @@ class Decisions:
 
     def branches(self) -> list[Branch]:
         """What was done, by place."""
+        once = {site.place for site in self.long if site.kind == "while" and self.is_once(site)}
         sites = [
             Branch(site.place, site.kind, both, "" if both else self._why(site))
             for site in self.asked
             for both in [self.are_both(site)]
+            if site.kind != "while" or site.place not in once
         ]
         loops = [
             Branch(site.place, site.kind, once, "" if once else self._why(site))

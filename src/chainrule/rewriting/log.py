@@ -7,13 +7,16 @@ which iterations of a loop do the same, so that one can be traced for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from chainrule.carries import leaves_of
 
 if TYPE_CHECKING:
     from .decisions import Decisions, LoopSite, Site
     from .speculation import Speculation
+
+MOST: Final = 10_000_000
+"""Branches beyond which nothing is followed."""
 
 Event: TypeAlias = "tuple[Site, bool] | Run"
 
@@ -71,9 +74,17 @@ class Writer:
         self.form_of = form_of
         self.events: list[Event] = []
         self._numbers: dict[Any, int] = {}
+        self._met = 0
 
     def met(self, site: Site, outcome: bool) -> None:
-        """Note the outcome of a branch."""
+        """Note the outcome of a branch.
+
+        Raises:
+            RuntimeError: if there are so many that a loop must be endless.
+        """
+        self._met += 1
+        if self._met > MOST:
+            raise RuntimeError
         self.events.append((site, outcome))
 
     def begin(self, site: LoopSite) -> Run:

@@ -90,7 +90,6 @@ class Loop:
     """
 
     stores = follows = False
-    _held: frozenset[int] = frozenset()  # numbers that stay what they are, as nodes in iterations
 
     def __init__(
         self,
@@ -200,7 +199,7 @@ class Loop:
         self._known = known
         leaves, self._structure = leaves_of(self._of(self._before, read=True))
         self._leaves = leaves
-        self._numeric = sorted(known.numeric | self._held)
+        self._numeric = sorted(known.numeric)
         initial: list[Any] = []
         for i in self._numeric:
             if i >= len(leaves) or kind_of(leaves[i], plain=True) is None:
@@ -268,8 +267,7 @@ class Loop:
         start = 0
         for i in self._numeric:
             size = leaves[i].size if isinstance(leaves[i], numpy.ndarray) else 1
-            if not (last and i in self._held):
-                new[i] = _like(leaves[i], nodes, start)
+            new[i] = _like(leaves[i], nodes, start)
             start += size
         return self._structure.unflatten(new)
 
@@ -284,7 +282,7 @@ class Loop:
         if not all(are_rows(x, self.fresh, seen) for x in values):
             self.refuse("a variable is a list that it has not made")
         numbers: list[Any] = []
-        numeric, nodes = set(self._numeric), self._iteration.carries
+        numeric = set(self._numeric)
         for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
             if i not in numeric:
                 if not self._stays(i, x, y):
@@ -294,8 +292,6 @@ class Loop:
                 continue
             if kind_of(y) is None or kind_of(y) != kind_of(x, plain=True):
                 self.refuse("a variable becomes something of another kind")
-            if i in self._held and y is not nodes[len(numbers)]:
-                self.refuse("a plain number changes")
             numbers += _numbers(y)
         count = len(numbers)
         kept, kept_structure = leaves_of(self._of(values, read=False))

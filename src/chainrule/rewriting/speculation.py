@@ -26,7 +26,7 @@ from chainrule.tracing import PROGRESS
 from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
 from .known import Known, applied, holds_known
-from .once import LIMIT, Loop, Plain
+from .once import Loop, Plain
 from .picking import UNBOUND, pick
 from .reading import is_read, plainly
 from .values import MAKING, is_value, why_not_of
@@ -39,6 +39,8 @@ LONG: Final = 1_000
 
 LONG_PATH: Final = 100
 """Guards of a long path."""
+LONG_TRACE: Final = 30_000
+"""Operations of a long trace."""
 
 PATIENCE: Final = 20
 """As often a loop may have been a short one in a trace before it is taken for one that is."""
@@ -264,7 +266,6 @@ class Speculation:
         self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
         self.stretches: dict[Any, Any] = {}
-        self._trips: dict[Any, set[int]] = {}
         self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None
         self._began = Node(0.0)._serial
@@ -374,7 +375,7 @@ class Speculation:
                 log.refuse()
         finally:
             self._at_site = False
-        if len(guards) > before:
+        if len(guards) > before and log is None:
             count = self._counts[site] = self._counts.get(site, 0) + 1
             if count == 2:
                 self._often.append(site)
@@ -393,7 +394,7 @@ class Speculation:
             and decisions.follows is None
             and guards > LONG_PATH
             and not (decisions.suspended or self.used or self.recorder.forced)
-            and Node(0.0)._serial - self._began > LIMIT
+            and Node(0.0)._serial - self._began > LONG_TRACE
         ):
             decisions.follows = self.failed = True
             raise Changed
@@ -598,20 +599,6 @@ class Speculation:
         """Whether an iteration of a loop may stand for several."""
         inside = self.partial or any(not x.follows for x in self.sides)
         return not inside and self.recorder.loops and self._decisions.is_once(site)
-
-    def trips(self, key: Any, most: int) -> int:
-        """How many iterations one is to stand for: seldom a new number, as each takes code.
-
-        Args:
-            key: what they do.
-            most: how many there are.
-        """
-        used = self._trips.setdefault(key, set())
-        if len(used) >= FEW and most not in used:
-            unit = 1 << max(0, most.bit_length() - 2)
-            most = max(most // unit * unit, *[x for x in used if x <= most], 0)
-        used.add(most)
-        return most
 
     def derived(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a gradient gives that may be in vain: its lists are new."""

@@ -101,7 +101,6 @@ class Followed(Turns):
         self._run = log.begin(site)
         self._around = log.events, log.at
         self._place = 0  # of the next iteration
-        self._varying = _varying(self._run.values)
         self._stretch: Stretch | None = None
         self._first: tuple[Any, list[Any], Any] | None = None  # one that shows what variables are
 
@@ -135,23 +134,10 @@ class Followed(Turns):
             if known is None:
                 self._first = key, leaves, structure
             else:
-                alike = self._speculation.trips(key, alike)
                 series = run.values[i : i + alike + 1]
-                held = [
-                    k
-                    for k, x in enumerate(leaves)
-                    if type(x) is float and k in self._varying and all(same(x, y[k]) for y in series)
-                ]
-                stretch = Stretch(
-                    self._speculation,
-                    self._site,
-                    values,
-                    self._lists,
-                    known,
-                    series,
-                    frozenset(held),
-                )
+                stretch = Stretch(self._speculation, self._site, values, self._lists, known, series)
                 self._stretch = stretch
+                self._speculation.learn(self._site, True)
                 self._place += alike
                 carried = iter(stretch.carried)
                 pairs = zip(values, self._site.names, strict=True)
@@ -185,7 +171,6 @@ class Stretch(Loop):
         lists: the lists to which it appends.
         known: which of them are nodes.
         series: the leaves of what iterations read, of each and of the one that follows.
-        held: those that are plain numbers and stay the same for these iterations only.
     """
 
     follows = True
@@ -198,10 +183,8 @@ class Stretch(Loop):
         lists: Sequence[Any],
         known: Learned,
         series: Sequence[Sequence[Any]],
-        held: frozenset[int],
     ) -> None:
         self._series = series
-        self._held = held
         super().__init__(speculation, site, (), values, lists, known)
 
     def _count(self) -> int:
@@ -210,6 +193,7 @@ class Stretch(Loop):
 
     def _begins(self) -> None:
         """Let plain numbers that change be known."""
+        self._iteration.expand()
         self._changing: dict[int, list[Any]] = {}
         for i, x in enumerate(self._leaves):
             if i in self._known.numeric:
@@ -233,12 +217,6 @@ class Stretch(Loop):
             return same(x, y)
         after = y.values if isinstance(y, Known) else [y] * self.trips
         return all(map(same, after, values[1:]))
-
-
-def _varying(values: Sequence[Sequence[Any]]) -> set[int]:
-    """Which leaves of some variables are not always the same."""
-    first = values[0] if values else []
-    return {k for k, x in enumerate(first) if not all(same(x, y[k]) for y in values[1:] if len(y) > k)}
 
 
 def _kind(x: Any) -> Any:
