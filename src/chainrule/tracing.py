@@ -36,11 +36,9 @@ class Recorder(Protocol):
 
     Attributes:
         pulls: whether it has operations with a pull-back, whose derivative is a user's.
-        log: what it follows of a run in plain numbers; None for nothing.
     """
 
     pulls: bool
-    log: Any
 
     def compared(self, condition: Any) -> Any:
         """What a comparison gives: the condition, or its outcome."""
@@ -144,11 +142,16 @@ def pattern_kept(level: int) -> Iterator[None]:
 
 
 @contextmanager
-def recording(recorder: Recorder) -> Iterator[int]:
-    """Open a level whose comparisons are recorded as guards; gives the level."""
+def recording(recorder: Recorder, follows: Any = None) -> Iterator[int]:
+    """Open a level whose comparisons are recorded as guards; gives the level.
+
+    Args:
+        recorder: of the trace.
+        follows: what it follows of a run in plain numbers.
+    """
     outer, outer_level, log = PROGRESS.recorder, PROGRESS.recorded_level, PROGRESS.log
     with transformation("compile") as level:
-        PROGRESS.recorder, PROGRESS.log = recorder, recorder.log
+        PROGRESS.recorder, PROGRESS.log = recorder, follows
         _record_from(level)
         ACTIVE.enter()
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from .trace import Trace
 
+
 class Form(NamedTuple):
     """What decides the rows of a trace.
 

@@ -202,6 +202,8 @@ class Iteration:
         again = recorder.repeats(self._guards, self._position, self._trips)
         if recorder.printed > self._printed or not again:
             recorder.unroll()
+        if self._loop.expands and not after and not leaves:
+            return []
         outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
         followed = [x for x in outside if x._level > recorder.level]
         given = followed + [x for x in outside if x._level <= recorder.level][:1]

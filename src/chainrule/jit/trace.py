@@ -369,7 +369,7 @@ class Trace:
         self,
         function: Callable[[Sequence[Any]], Any],
         point: Sequence[float],
-        make_inputs: Callable[[Inputs], Any],
+        make_inputs: Callable[[Inputs | PlainInputs], Any],
         live: Sequence[int],
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
@@ -500,7 +500,7 @@ class Trace:
 
     def _run(self, recorder: Recorder, captured: Sequence[Node], plain: PlainSites) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
-        with recording(recorder) as level:
+        with recording(recorder, recorder.log) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
             recorder.recorded.derives = self._derives

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from chainrule.passes.products import Product
 from chainrule.passes.stretches import LoopBody, Stretch, number_segments
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, Row, has_left, has_right
@@ -120,9 +119,9 @@ class _Flattening:
         self._keep(at, len(stretch.codes))
         own = self._pools[0]
         own[self._are_operands[0]] = self._mapped(own[self._are_operands[0]])
-        columns = zip(*self._parts, strict=True)
+        codes, left, right, notes = [numpy.concatenate(x) for x in zip(*self._parts, strict=True)]
         return _Flat(
-            *map(numpy.concatenate, columns),
+            *(codes, left, right, notes),
             numpy.concatenate(self._pools),
             numpy.concatenate(self._are_operands),
             numpy.concatenate(self._constants),

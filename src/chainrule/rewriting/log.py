@@ -6,15 +6,19 @@ which iterations of a loop do the same, so that one can be traced for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from chainrule.carries import leaves_of
+from chainrule.node import Node
 
 if TYPE_CHECKING:
     from .decisions import Decisions, LoopSite, Site
     from .speculation import Speculation
 
+EACH: Final = 100
+MOST_RECORDED: Final = 300_000
+"""Operations that a plain loop may record."""
 MOST: Final = 10_000_000
 """Branches beyond which nothing is followed."""
 
@@ -131,9 +135,7 @@ class Reader:
 
     reads = True
 
-    def __init__(
-        self, events: list[Event], speculation: Speculation, decisions: Decisions
-    ) -> None:
+    def __init__(self, events: list[Event], speculation: Speculation, decisions: Decisions) -> None:
         self.events = events
         self.speculation = speculation
         self.at = 0
@@ -157,6 +159,14 @@ class Reader:
         if not isinstance(event, Run) or event.site is not site:
             self.refuse()
         return event
+
+    def watched(self, items: Iterable[Any]) -> Iterator[Any]:
+        """What a loop goes through; one of which a lot is recorded is not to be followed."""
+        began = Node(0.0)._serial
+        for count, x in enumerate(items):
+            if count % EACH == 0 and Node(0.0)._serial - began > MOST_RECORDED:
+                self.refuse()
+            yield x
 
     def _next(self) -> Event:
         if self.at >= len(self.events):

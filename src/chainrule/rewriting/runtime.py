@@ -103,6 +103,8 @@ class Runtime:
         outcome = bool(condition)
         if PROGRESS.log is not None:
             PROGRESS.log.met(self._sites[site], outcome)
+        elif (found := current()) is not None:
+            found.follow_if_long(self._sites[site])
         return outcome
 
     def frame(self) -> Exit:
@@ -273,6 +275,11 @@ class Runtime:
         if log is None:
             return PLAIN
         return Followed(log, place, lists) if log.reads else Noted(log, place)
+
+    def watched(self, x: Any) -> Any:
+        """What a loop goes through, of a trace that follows a run: it may be too long for that."""
+        log = PROGRESS.log
+        return log.watched(x) if log is not None and log.reads else x
 
     # Loops that may be left
 

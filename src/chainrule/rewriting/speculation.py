@@ -38,7 +38,7 @@ LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
 
 LONG_PATH: Final = 100
-"""Guards of a long path."""
+"""Iterations of loops that end by a condition after which a trace may be a long one."""
 LONG_TRACE: Final = 30_000
 """Operations of a long trace."""
 
@@ -228,7 +228,7 @@ class Speculation:
     """The branches of a trace whose sides are both computed.
 
     Args:
-        recorder: of the trace.
+        recorder: of the trace; None of a run in plain numbers.
         decisions: what is done at each place.
 
     Attributes:
@@ -248,14 +248,15 @@ class Speculation:
         stretches: what iterations of loops have shown of their variables.
     """
 
-    def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
-        self.recorder = recorder
+    def __init__(self, recorder: Recorder | None, decisions: Decisions) -> None:
+        self.recorder: Any = recorder
         self._decisions = decisions
         self._counts: dict[Site, int] = {}
         self._often: list[Site] = []  # those asked twice, until both of their sides are wanted
         self.sides: list[Any] = []
         self.loops: list[Loop] = []
         self._short: dict[Site, int] = {}
+        self._turns = 0
         self._ended: list[tuple[Site, int, int]] = []  # loops, and the nodes that came of them
         self.exits: list[Exit] = []
         self.partial = False
@@ -365,7 +366,8 @@ class Speculation:
         guards = self.recorder.recorded.guards
         before = len(guards)
         condition.asked = True
-        self._follow_if_long(site, before)
+        if PROGRESS.log is None:
+            self.follow_if_long(site)
         log = PROGRESS.log
         wanted = condition._number != 0.0 if log is None else log.outcome(site)
         self._at_site = True
@@ -386,13 +388,14 @@ class Speculation:
                     raise Changed
         return outcome
 
-    def _follow_if_long(self, site: Site, guards: int) -> None:
+    def follow_if_long(self, site: Site) -> None:
         """Begin anew where a loop is long, with a run in plain numbers that the trace follows."""
         decisions = self._decisions
+        if site.kind != "while" or decisions.follows is not None:
+            return
+        self._turns += 1
         if (
-            site.kind == "while"
-            and decisions.follows is None
-            and guards > LONG_PATH
+            self._turns > LONG_PATH
             and not (decisions.suspended or self.used or self.recorder.forced)
             and Node(0.0)._serial - self._began > LONG_TRACE
         ):

@@ -230,6 +230,8 @@ class Rewriter(Expressions):
                 body.append(self._assign(node, ends.turn, self._call_of(node, ends.loop, "inside")))
         if isinstance(node, ast.For):
             made.iter = self._source_of(node.iter, ends.loop)
+            if self._logged:
+                made.iter = self._call(node.iter, "watched", made.iter)
             self._bound.update(assigned([node.target]))
         self._loops.append(ends)
         if isinstance(node, ast.While):
@@ -239,6 +241,8 @@ class Rewriter(Expressions):
                 stop = ast.copy_location(ast.Break(), node.test)
                 negated = self._call(node.test, "negation", test)
                 body += self._both(node, site, negated, [stop], [], [])
+            elif self._may_be_followed(node):  # how often is counted, of plain conditions too
+                made.test = self._call(node.test, "truth", site, test)
             else:
                 made.test = self._truth(test, "truth", site)
         body += self._block(node.body)
@@ -341,10 +345,10 @@ class Rewriter(Expressions):
         self._checked = checked
         made = copy.copy(node)
         made.test = ast.copy_location(ast.Constant(True), node.test)
-        body = once if checked else [self._when(node, loop, "once", once)]
         if not checked:
-            body[0].orelse = plain
-        made.body = [self._when(node, loop, "active", begins), *body]
+            test = ast.Attribute(named(loop), "once", ast.Load())
+            once = [placed(ast.If(test, once, plain), node)]
+        made.body = [self._when(node, loop, "active", begins), *once]
         self._bound = outer
         ends = [self._do_of(node, loop, "end")]
         return [

@@ -8,13 +8,12 @@ traced for all. Where that can't be, the iterations are plain ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy
 
 from chainrule.carries import leaves_of
 from chainrule.jit.loops import LEAST
-from chainrule.node import Node
 
 from .decisions import LoopSite
 from .known import Known
@@ -129,7 +128,7 @@ class Followed(Turns):
             leaves, structure = leaves_of(read)
             if len(leaves) != len(run.values[i]):
                 self._log.refuse()
-            key = self._site, run.kinds[i], structure, tuple([*map(_kind, leaves)])
+            key = self._site, run.kinds[i], structure, tuple(map(_kind, leaves))
             known = self._speculation.stretches.get(key)
             if known is None:
                 self._first = key, leaves, structure
@@ -227,7 +226,7 @@ def _kind(x: Any) -> Any:
 def _learned(
     before: list[Any], structure: Any, read: Sequence[Any], kept: Sequence[Any]
 ) -> Learned | None:
-    """What an iteration has shown of its variables; None where it shows that it can't stand for others."""
+    """What an iteration has shown of its variables; None where it can't stand for others."""
     after, other = leaves_of(read)
     if structure != other or not are_rows(read) or any(x is UNBOUND for x in before):
         return None
