@@ -73,7 +73,9 @@ def descent(x: Any, y: Any) -> Any:
         return place, value
 
     def inner(p: Any) -> Any:
-        return lowest(cr.value_and_grad(lambda q: (q[0] - p[0]) ** 2 + cm.sqrt(1.0 + q[0] ** 2)), [y])[0][0]
+        return lowest(
+            cr.value_and_grad(lambda q: (q[0] - p[0]) ** 2 + cm.sqrt(1.0 + q[0] ** 2)), [y]
+        )[0][0]
 
     def outer(p: Any) -> Any:
         return (p[0] - x) ** 2 + inner(p) * p[0]
