@@ -99,7 +99,7 @@ def unbound(x: Any, y: Any) -> Any:
     n = 0
     while n < 30:
         if n > 10:
-            y = y + last * 0.01
+            y = y + last * 0.01  # noqa: F821
         last = x * n
         n += 1
     return last + y
