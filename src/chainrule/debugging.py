@@ -65,6 +65,8 @@ def debug_print(format: str, /, *values: Any, **named: Any) -> None:
             parts.append(leaf)
     shown = _shown(format, structure, parts)
     recorder: Any = PROGRESS.recorder
+    if recorder is None and PROGRESS.log is not None:
+        raise TypeError("what is shown is not noted")  # no trace follows the run
     if recorder is None:
         text = shown.text([x._number if isinstance(x, Node) else x for x in nodes])
         held = _HELD.get()

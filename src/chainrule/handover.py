@@ -54,7 +54,7 @@ def _handed_over(
 
 def form_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function in the form in which it runs: another one where a trace records it."""
-    recorder = PROGRESS.recorder
+    recorder = PROGRESS.recorder or PROGRESS.log
     return function if recorder is None else recorder.form_of(function)
 
 

@@ -79,6 +79,7 @@ class _Progress(threading.local):
         self.names: dict[int, str] = {}  # of the open ones by level, the outermost first
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
+        self.log: Any = None  # of a run in numbers that a trace follows, or that is noted
         self.structural = 0  # the level whose derivatives keep what their values have not picked
         self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 
@@ -155,18 +156,23 @@ def pattern_kept(level: int) -> Iterator[None]:
 
 
 @contextmanager
-def recording(recorder: Recorder) -> Iterator[int]:
-    """Open a level whose comparisons are recorded as guards; gives the level."""
-    outer, outer_level = PROGRESS.recorder, PROGRESS.recorded_level
+def recording(recorder: Recorder, follows: Any = None) -> Iterator[int]:
+    """Open a level whose comparisons are recorded as guards; gives the level.
+
+    Args:
+        recorder: of the trace.
+        follows: what it follows of a run in plain numbers.
+    """
+    outer, outer_level, log = PROGRESS.recorder, PROGRESS.recorded_level, PROGRESS.log
     with transformation("compile") as level:
-        PROGRESS.recorder = recorder
+        PROGRESS.recorder, PROGRESS.log = recorder, follows
         _record_from(level)
         ACTIVE.enter()
         try:
             yield level
         finally:
             ACTIVE.leave()
-            PROGRESS.recorder = outer
+            PROGRESS.recorder, PROGRESS.log = outer, log
             _record_from(outer_level)
 
 

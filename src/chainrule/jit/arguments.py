@@ -24,7 +24,7 @@ from chainrule.node import Node
 from chainrule.rules import described, to_float
 from chainrule.tracing import LEFTOVER, NotCompilable, TracedValueError
 
-from .inputs import Inputs
+from .inputs import Inputs, PlainInputs
 from .statics import EXACT, exactly
 
 _FLOAT64 = numpy.dtype(numpy.float64)
@@ -408,7 +408,7 @@ def element_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | No
 
 
 def inputs_to_arguments(
-    inputs: Inputs, structure: Any, leaves: Sequence[Leaf], values: Sequence[Any]
+    inputs: Inputs | PlainInputs, structure: Any, leaves: Sequence[Leaf], values: Sequence[Any]
 ) -> Any:
     """The arguments that hold the input nodes of a trace.
 

@@ -9,10 +9,26 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from .trace import Trace
+
+
+class Form(NamedTuple):
+    """What decides the rows of a trace.
+
+    Attributes:
+        segments: whether transformations are segments.
+        wholes: whether arrays are whole.
+        follows: whether it follows a run in plain numbers, so that the place of a question in the
+            run is known.
+    """
+
+    segments: bool
+    wholes: bool
+    follows: bool
+
 
 OPERATION: Final = 0xFF
 """The bits of a question that say how it compares."""
@@ -33,6 +49,11 @@ def question(row: int, value: int | float, row_of: Callable[[int], tuple[int, An
     return row << 24 | (compared & 0xFFFF) << 8 | code & OPERATION
 
 
+def placed(position: int) -> int:
+    """A question, but for how it compares, by how many were asked before it."""
+    return position << 8
+
+
 def _operand(x: Any, row_of: Callable[[int], tuple[int, Any, Any]]) -> Any:
     """What tells an operand from others: a number, or an operation and a number that it takes."""
     if type(x) is not int:
@@ -46,7 +67,7 @@ class Asked:
     """The questions of the traces so far."""
 
     def __init__(self) -> None:
-        self._traces: list[tuple[tuple[bool, ...], array[int], object]] = []
+        self._traces: list[tuple[tuple[bool, ...], array[int], Form]] = []
 
     def agrees(self, trace: Trace, forced: tuple[bool, ...]) -> bool:
         """Whether a trace has asked what others did, up to where it parts from them; notes it.
@@ -60,11 +81,13 @@ class Asked:
         if path[:shared] != forced:
             return False
         for other, asked, other_form in reversed(self._traces):
+            if form.follows != other_form.follows:
+                return False
             if other[: shared - 1] == forced[:-1] and len(other) >= shared:
                 while path[shared - 1 : shared] == other[shared - 1 : shared] != ():
                     shared += 1
                 one, two = questions[:shared], asked[:shared]
-                if form != other_form:  # the rows are others
+                if form != other_form and not form.follows:  # the rows are others
                     one, two = (array("q", [x & OPERATION for x in y]) for y in (one, two))
                 if one != two:
                     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -30,6 +31,27 @@ _KNOWN: Final = frozenset(
     ]
 )
 """Attributes of a whole array for which its nodes need not be made."""
+
+
+class PlainInputs:
+    """The inputs of a run in plain numbers.
+
+    Args:
+        numbers: their values.
+    """
+
+    def __init__(self, numbers: Sequence[float]) -> None:
+        self._numbers = numpy.asarray(numbers, dtype=numpy.float64)
+
+    def array(self, start: int, shape: tuple[int, ...], indices: bool) -> Any:
+        """An array of inputs from one on, which is read-only."""
+        numbers = self._numbers[start : start + math.prod(shape)].reshape(shape)
+        if indices:
+            numbers = numbers.astype(numpy.int64)
+        if not shape:
+            return numpy.array(numbers.item(), dtype=object)
+        numbers.flags.writeable = False
+        return numbers
 
 
 class Inputs:

@@ -136,6 +136,7 @@ class Iteration:
         self._recorded = recorded = recorder.recorded
         self._trips = trips
         self._guards, self._printed = len(recorded.guards), recorder.printed
+        self._position = recorder.position
         self._around = [x for x in initial if isinstance(x, Node)]
         nest = usual_nest(trips) if plan is None else plan.nest(trips)
         self._level = next(reversed(PROGRESS.names))
@@ -153,6 +154,10 @@ class Iteration:
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
         recorder.iterations.append(self)
+
+    def expand(self) -> None:
+        """Let all iterations be rows in the end."""
+        self._loop.expands = True
 
     def column(self, values: Any) -> Node:
         """What stands for one of some numbers and nodes, the one of the iteration's place."""
@@ -239,8 +244,11 @@ class Iteration:
                 recorded.mark(code, operand, place)
         recorded.mark(Row.END_LOOP, self._number)
         recorded.ended += 1
-        if recorder.printed > self._printed or not recorder.repeats(self._guards, self._trips):
+        again = recorder.repeats(self._guards, self._position, self._trips)
+        if recorder.printed > self._printed or not again:
             recorder.unroll()
+        if self._loop.expands and not after and not leaves:
+            return []
         outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
         followed = [x for x in outside if x._level > recorder.level]
         given = followed + [x for x in outside if x._level <= recorder.level][:1]

@@ -12,6 +12,7 @@ from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs, met
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable
+from chainrule.passes.expand import expanded
 from chainrule.passes.products import Product
 from chainrule.passes.roll import rolled
 from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
@@ -21,7 +22,7 @@ from chainrule.program.numbering import Numbering
 from chainrule.program.recording import ABSENT, Recording, Row, packed
 from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
 
-from .asked import question
+from .asked import OPERATION, placed, question
 from .inputs import Inputs
 
 
@@ -143,12 +144,27 @@ class Recorded:
         code: int = self._recording.row(self.record(node))[0]
         return code == Row.INPUT
 
-    def guard(self, condition: int, value: int | float, outcome: bool) -> None:
-        """Let the program go on only with an outcome of a condition: an operand, of some value."""
+    def guard(
+        self, condition: int, value: int | float, outcome: bool, position: int | None
+    ) -> None:
+        """Let the program go on only with an outcome of a condition.
+
+        Args:
+            condition: an operand.
+            value: its value.
+            outcome: this.
+            position: how many have been asked before, in a trace that follows a run; else None.
+        """
         self._recording.guard(condition, outcome)
         self.guards.append(outcome)
         row = condition - len(self.captured)  # those of later traces stand before all others
-        self.questions.append(question(row, value, self.numbering.row))
+        if position is None:
+            asked = question(row, value, self.numbering.row)
+        else:
+            asked = placed(position)
+            if not isinstance(value, float):
+                asked |= self.numbering.row(value)[0] & OPERATION
+        self.questions.append(asked)
 
     # Segments
 
@@ -241,7 +257,7 @@ class Recorded:
         if self.loops:
             if any(operation is UNKNOWN for operation in self._recording.operations):
                 raise Unrolled
-            self._recording, operands = apart(self._recording, self.loops, operands)
+            self._recording, operands = expanded(*apart(self._recording, self.loops, operands))
             self.different_loops = len(self._recording.loops)
         del self.numbering  # nothing is asked any more
         constants = self._recording.constants

@@ -24,15 +24,17 @@ from chainrule.passes.differentiate import Untraceable, differentiated
 from chainrule.passes.gradients import with_gradients
 from chainrule.passes.stretches import Unrolled
 from chainrule.program.form import Program, statements
-from chainrule.rewriting.decisions import Changed, Refused
+from chainrule.rewriting.decisions import Changed, Decisions, Refused
+from chainrule.rewriting.log import Reader, Writer
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
 from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
+from .asked import Form, placed
 from .indices import IndexArray, IndexNode, searchsorted, take
-from .inputs import Inputs
+from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
 from .recorded import IndicesWanted, Recorded, ValuesWanted
 from .sites import PlainSites, Site, site_of
@@ -88,6 +90,7 @@ class Recorder:
         segments: whether transformations are segments of the recording, else derivatives are nodes.
         loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration.
         values: whether all values are computed, those too that nothing may ask for.
+        events: what a run in plain numbers has met, which the trace follows; None for none.
 
     Attributes:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
@@ -99,6 +102,8 @@ class Recorder:
         pulls: whether there are operations with a pull-back.
         speculation: the branches both of whose sides are computed.
         split: the line of the last comparison with an outcome that it must have.
+        log: what it follows of a run in plain numbers; None for nothing.
+        position: how many comparisons have been asked for their truth.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class Recorder:
         plain: PlainSites,
         segments: bool = False,
         values: bool = True,
+        events: Any = None,
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
@@ -123,8 +129,10 @@ class Recorder:
         self._comparisons: list[tuple[ConditionNode, CodeType, int]] = []
         self.operations: list[Operation] = []  # of the user's
         self.split = ""
+        self.position = 0
         self.pulls = False
         self.speculation = Speculation(self, plain.branches)
+        self.log = None if events is None else Reader(events, self.speculation, plain.branches)
 
     def form_of(self, function: Any) -> Any:
         """What is called in the place of a function of the user's."""
@@ -171,16 +179,27 @@ class Recorder:
         self.unrolled = True
         raise Unrolled
 
-    def repeats(self, first: int, trips: int) -> bool:
-        """Note that guards, from a first one on, are asked in all iterations of a loop.
+    def repeats(self, first: int, position: int, trips: int) -> bool:
+        """Note that guards are asked in all iterations of a loop.
+
+        Args:
+            first: the first of them.
+            position: where the first iteration begins.
+            trips: how many iterations there are.
 
         Returns:
             whether they may have the same outcome in each.
         """
-        guards = self.recorded.guards
-        asked = guards[first:]
+        guards, questions = self.recorded.guards, self.recorded.questions
+        asked, asking = guards[first:], questions[first:]
         guards += asked * (trips - 1)
-        self.recorded.questions += self.recorded.questions[first:] * (trips - 1)
+        if self.log is None:
+            questions += asking * (trips - 1)
+        else:
+            size = self.position - position
+            for i in range(1, trips) if asking else ():
+                questions += [x + placed(i * size) for x in asking]
+            self.position += size * (trips - 1)
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
 
@@ -216,7 +235,7 @@ class Recorder:
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
-        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+        if self.log is None and self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         frame = users_frame()
         code, instruction = frame.f_code, frame.f_lasti
@@ -228,14 +247,17 @@ class Recorder:
     def guard(self, condition: Node, outcome: bool) -> bool:
         """Note a question for a truth value; gives the one with which the program goes on."""
         self.speculation.before_guard()
-        if self.recorded.unknown and any(map(_is_nan, condition.operands)):
+        follows = self.speculation.follows
+        self.position += 1
+        if not follows and self.recorded.unknown and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         self._count()
         recorded, outcomes = self.recorded, self._outcomes
         numbering = recorded.numbering
         operand = recorded.record(condition)
         value = numbering.of(operand)
-        if recorded.ended and not isinstance(value, float) and numbering.comes_of_loops(value):
+        ended = recorded.ended and not follows
+        if ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.speculation.check_known(condition)
             self.unroll()
         decided = outcomes.decided(value)
@@ -247,7 +269,7 @@ class Recorder:
             if number + 1 == len(self.forced):
                 self.split = users_line()
         outcomes.note(value, outcome)
-        recorded.guard(operand, value, outcome)
+        recorded.guard(operand, value, outcome, None if self.log is None else self.position)
         self.speculation.note_guard()
         operation = condition._operation
         if (operation is equal or operation is not_equal) and held_equality(
@@ -347,7 +369,7 @@ class Trace:
         self,
         function: Callable[[Sequence[Any]], Any],
         point: Sequence[float],
-        make_inputs: Callable[[Inputs], Any],
+        make_inputs: Callable[[Inputs | PlainInputs], Any],
         live: Sequence[int],
         forced: Sequence[bool] = (),
         captured: Sequence[Node] = (),
@@ -376,10 +398,14 @@ class Trace:
     def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function until nothing is in the way of a trace."""
         segments, values = True, False
+        follows = plain.branches.follows
         while True:
             if not forced and not plain.branches.suspended:  # the first of all paths
                 plain.branches.plain.clear()
-            recorder = Recorder(forced, plain, segments, values)
+            events = self._noted(plain.branches)
+            if follows and events is None and forced:
+                raise Restart
+            recorder = Recorder(forced, plain, segments, values, events)
             failed = False
             try:
                 if self._run(recorder, captured, plain):
@@ -440,7 +466,27 @@ class Trace:
         self.pulls = recorder.pulls
         self.path = tuple(recorder.recorded.guards)
         self.questions = array("q", recorder.recorded.questions)
-        self.form = recorder.segments, self._wholes
+        self.form = Form(recorder.segments, self._wholes, recorder.log is not None)
+
+    def _noted(self, branches: Decisions) -> list[Any] | None:
+        """What the function meets in plain numbers; None where no trace follows that."""
+        if not branches.follows or branches.suspended:
+            return None
+        branches.follows = PROGRESS.recorder is None
+        if not branches.follows:
+            return None
+        form_of = _rewriting().rewritten
+        speculation = Speculation(None, branches)
+        log = Writer(speculation, lambda function: form_of(function, False), branches)
+        PROGRESS.log = log
+        try:
+            self._function(self._make_inputs(PlainInputs(self._point)))
+        except Exception:
+            branches.follows = False
+            return None
+        finally:
+            PROGRESS.log = None
+        return log.events
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.
@@ -457,7 +503,7 @@ class Trace:
 
     def _run(self, recorder: Recorder, captured: Sequence[Node], plain: PlainSites) -> bool:
         """Run the function; gives whether that went well, or comparisons must be plain bools."""
-        with recording(recorder) as level:
+        with recording(recorder, recorder.log) as level:
             inputs = self._inputs = Inputs(self._point, level, self._wholes)
             recorder.begin(inputs, level, captured)
             recorder.recorded.derives = self._derives

@@ -145,6 +145,10 @@ class TracedFunction:
         if generator is not None:  # and may decide what is asked
             self.warn_of_draws(generator)
         elif not paths.asked.agrees(trace, prefix):
+            if self.branches.follows:
+                self.branches.follows = False
+                self.paths = Paths(self, paths.captured)
+                raise Restart
             if self._plain.careful:
                 raise CompileError(
                     f"{self!r}: a run asked another question at {trace.split or 'its end'} than one"

@@ -119,7 +119,7 @@ def worth_sharing(recording: Recording) -> Ints | None:
     Args:
         recording: its rows are in order.
     """
-    if len(recording) < FEWEST:
+    if len(recording) < FEWEST or isinstance(recording, Stretch):
         return None
     codes = numpy.array(recording.codes)
     marks = codes[(codes >= Row.MARKS) & (codes < Row.POOLED)]

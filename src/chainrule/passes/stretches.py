@@ -64,6 +64,7 @@ class LoopOf:
             they lie among its inputs.
         given: the columns that are handed to the loop, as they are no inputs at even distances.
         hands_on: whether a loop around it hands on what comes from further out.
+        expands: whether all iterations are to be rows in the end.
         mixes: whether what a transformation follows goes from one iteration to the next, so that
             all results depend on it.
         by_column: whether what it is given, and what it leaves, is one column after another, not
@@ -76,7 +77,7 @@ class LoopOf:
         self.nest = nest
         self.columns: list[Any] = []
         self.given: set[int] = set()
-        self.hands_on = False
+        self.hands_on = self.expands = False
         self.mixes = False
         self.by_column = False
 
@@ -123,7 +124,7 @@ class LoopBody:
     """A loop, its body apart.
 
     Attributes:
-        trips, nest, by_column: as for :class:`LoopOf`.
+        trips, nest, by_column, expands: as for :class:`LoopOf`.
         stretch: the body. Its inputs are the carries, a number of each column, and what else it
             uses from around it.
         n_carries: how many carries there are.
@@ -143,6 +144,7 @@ class LoopBody:
         self.trips = loop.trips
         self.nest = loop.nest
         self.by_column = loop.by_column
+        self.expands = loop.expands
         self.stretch = stretch
         self.n_carries = n_carries
         self.columns: list[Place] = []
@@ -170,7 +172,7 @@ class LoopBody:
             for x in self.columns
         ]
         return (
-            *(self.trips, self.nest, self.by_column, self.n_carries, self.n_given),
+            *(self.trips, self.nest, self.by_column, self.n_carries, self.n_given, self.expands),
             *(tuple(columns), tuple(self.outputs)),
             *(array.tobytes() for array in arrays),
         )
@@ -395,7 +397,7 @@ class _Cutting:
         stretch.notes = numpy.concatenate([numpy.full(n_inputs, -1), rows.notes])
         stretch.pool = pool
         stretch.constants = numpy.concatenate(constants)
-        _number_segments(stretch)
+        number_segments(stretch)
         self._number_loops(stretch, children, place)
         return stretch, _Body(carries.left, outside, outputs)
 
@@ -549,7 +551,7 @@ class _Child(NamedTuple):
         return numpy.stack(columns, axis=axis).ravel() if columns else numpy.empty(0, dtype=int)
 
 
-def _number_segments(stretch: Stretch) -> None:
+def number_segments(stretch: Stretch) -> None:
     """Number the segments in the order in which they begin."""
     begins = stretch.left[stretch.codes == Row.BEGIN]
     numbers = {number: place for place, number in enumerate(begins.tolist())}

@@ -53,10 +53,14 @@ def why_not_once(node: ast.For, outside: frozenset[str], lanes: bool) -> str:
     return why_not([head, *node.body], outside, appends=True)
 
 
-def handed(node: ast.For, function: Any) -> Handed:
+def handed(node: ast.For | ast.While, function: Any) -> Handed:
     """What the iterations of a loop in a function hand on."""
-    lists = _lists(node.body)
-    reads = _Reads(set(assigned([node.target])))
+    target = set(assigned([node.target])) if isinstance(node, ast.For) else set()
+    test = [] if isinstance(node, ast.For) else [node.test]
+    lists = _lists([*test, *node.body])
+    reads = _Reads(set(target))
+    if isinstance(node, ast.While):
+        reads.read(node.test)
     reads.statements(node.body)
     inside = assigned(node.body)
     later = _read_later(function)
@@ -70,7 +74,7 @@ def handed(node: ast.For, function: Any) -> Handed:
         kept,
         frozenset(kept) & read,
         sorted(lists),
-        not after.isdisjoint(set(assigned([node.target])) - set(inside)),
+        not after.isdisjoint(target - set(inside)),
         bool(stores),
         sorted({_root(x) for x in stores} - {"", *assigned([node])}),
     )
@@ -83,7 +87,7 @@ def _root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _lists(body: list[ast.stmt]) -> frozenset[str]:
+def _lists(body: list[Any]) -> frozenset[str]:
     """The names that are only appended to."""
     found: set[str] = set()
     others: set[str] = set()
@@ -100,7 +104,7 @@ def _lists(body: list[ast.stmt]) -> frozenset[str]:
     return frozenset(found - others)
 
 
-def _read_after(loop: ast.For, function: Any) -> set[str]:
+def _read_after(loop: ast.For | ast.While, function: Any) -> set[str]:
     """The names that may be read after a loop before they are assigned."""
     reads = _Reads(set())
     if not _follow(loop, function.body, reads):
@@ -170,7 +174,7 @@ def _runs_later(node: ast.AST, others: Iterable[ast.AST]) -> bool:
     )
 
 
-def _follow(loop: ast.For, block: list[ast.stmt], reads: _Reads) -> bool:
+def _follow(loop: ast.For | ast.While, block: list[ast.stmt], reads: _Reads) -> bool:
     """Note what is read after a loop in a block; gives whether it is there, and all is noted."""
     for i, node in enumerate(block):
         if node is not loop:
@@ -212,7 +216,7 @@ class _Reads:
 
     def _statement(self, node: ast.stmt) -> None:
         if isinstance(node, ast.If):
-            self._read(node.test)
+            self.read(node.test)
             before = set(self.bound)
             self.statements(node.body)
             after, self.bound = self.bound, before
@@ -220,7 +224,7 @@ class _Reads:
             self.bound &= after
             return
         if isinstance(node, (ast.For, ast.While)):
-            self._read(node.iter if isinstance(node, ast.For) else node.test)
+            self.read(node.iter if isinstance(node, ast.For) else node.test)
             before = set(self.bound)
             if isinstance(node, ast.For):
                 self._assign([node.target])
@@ -232,19 +236,20 @@ class _Reads:
         if isinstance(node, ast.AugAssign):
             if isinstance(node.target, ast.Name) and node.target.id not in self.bound:
                 self.found.add(node.target.id)
-            self._read(node.target)
+            self.read(node.target)
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             if node.value is not None:
-                self._read(node.value)
+                self.read(node.value)
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                self._read(target)
+                self.read(target)
             if node.value is not None:
                 self._assign(targets)
             return
-        self._read(node)
+        self.read(node)
 
-    def _read(self, root: ast.AST) -> None:
+    def read(self, root: ast.AST) -> None:
+        """Note what a part reads."""
         self.found |= names_read(root) - self.bound
 
     def _assign(self, targets: Iterable[ast.AST]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from .carried import Handed
@@ -40,17 +40,18 @@ class Site:
 
 
 class LoopSite(Site):
-    """A ``for`` loop of which one iteration may be traced for all.
+    """A loop of which one iteration may be traced for all, or for those that do the same.
 
     Args:
         place: the file and the line.
+        kind: "for" or "while".
         handed: the variables that its iterations hand on.
     """
 
     __slots__ = ("names", "read", "stores")
 
-    def __init__(self, place: str, handed: Handed) -> None:
-        super().__init__(place, "for", False, "")
+    def __init__(self, place: str, kind: str, handed: Handed) -> None:
+        super().__init__(place, kind, False, "")
         self.names = handed.names
         self.read = handed.read
         self.stores = handed.stores
@@ -91,6 +92,7 @@ class Decisions:
         long: the loops that are long, with what is known of their variables.
         ends: whether the end of a loop is asked after some iterations, by what came before.
         suspended: whether all are guards for the moment.
+        follows: whether a trace follows a run in plain numbers; None if it may.
         steady: whether the defaults of functions stay as they are during a trace.
         rewrite: whether functions run from rewritten trees at all; else all are guards for good.
     """
@@ -102,6 +104,7 @@ class Decisions:
         self.long: dict[Site, Any] = {}
         self.ends: dict[Any, bool] = {}
         self.suspended = False
+        self.follows: bool | None = None
         self.steady = True
         self._both: set[Site] = set()
         self._guards: dict[Site, str] = {}  # and why they are
@@ -136,6 +139,15 @@ class Decisions:
             if site in self.long:  # loops in it may have been long by its iterations alone
                 self.long = {x: None for x in self.long if not self.may_be_both(x)}
 
+    def follow_nothing(self) -> NoReturn:
+        """Let no trace follow a run in plain numbers.
+
+        Raises:
+            Refused: always.
+        """
+        self.follows = False
+        raise Refused
+
     def refuse_all(self, why: str) -> bool:
         """Make guards of all; gives whether some were not."""
         found = [site for site in self.asked if self.are_both(site)]
@@ -167,10 +179,12 @@ class Decisions:
 
     def branches(self) -> list[Branch]:
         """What was done, by place."""
+        once = {site.place for site in self.long if site.kind == "while" and self.is_once(site)}
         sites = [
             Branch(site.place, site.kind, both, "" if both else self._why(site))
             for site in self.asked
             for both in [self.are_both(site)]
+            if site.kind != "while" or site.place not in once
         ]
         loops = [
             Branch(site.place, site.kind, once, "" if once else self._why(site))

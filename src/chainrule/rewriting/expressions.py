@@ -31,6 +31,7 @@ class Expressions:
         source: of the function.
         code: of the function.
         checked: whether what is used may be in vain.
+        logged: whether a run in plain numbers is noted or followed.
         sites: the places where it branches.
 
     Attributes:
@@ -38,11 +39,12 @@ class Expressions:
     """
 
     def __init__(
-        self, source: Source, code: CodeType, checked: bool, sites: dict[str, Site]
+        self, source: Source, code: CodeType, checked: bool, logged: bool, sites: dict[str, Site]
     ) -> None:
         self._source = source
         self._code = code
         self._checked = checked
+        self._logged = logged
         self._sites = sites
         self._count = 0
         self.cells: list[str] = []
@@ -268,7 +270,7 @@ class Expressions:
 
         What may be in vain, and is slow anyway, is for the last alone, and not written twice.
         """
-        if self._checked or self._in_iterable:
+        if self._checked or self._logged or self._in_iterable:
             return otherwise(test)
         begun = self._begun(test, name, test)
         by_false = ast.IfExp(is_(named(name), TRUTHS[0]), sides[1](), otherwise(named(name)))

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from chainrule import forking
 from chainrule.tracing import PROGRESS
+from chainrule.transforms import Gradient
 
 from .decisions import RUNTIME, TRUTHS, Site
 from .picking import UNBOUND
 from .runtime import Runtime
 from .source import NoSource, Source, compiled, is_librarys, source_of
-from .tree import Rewriter
+from .tree import Form, Rewriter
 
 _MOST_MADE: Final = 1_000
 """Functions of a trace that are kept."""
@@ -34,7 +35,7 @@ class Rewritten:
     def __init__(self, code: CodeType, values: dict[str, Any]) -> None:
         self.code = code
         self._lock = forking.lock()
-        self._forms: dict[bool, CodeType | None] = {}
+        self._forms: dict[Form, CodeType | None] = {}
         self.harmful = self.harmful_in_loop = ""
         self._sites: dict[str, Site] = {}
         self._runtime = Runtime(self._sites, rewritten)
@@ -51,15 +52,19 @@ class Rewritten:
             of: the function.
             pure: whether it may be called in vain.
         """
-        recorder: Any = PROGRESS.recorder
-        speculation = None if recorder is None else recorder.speculation
-        whole = pure or (speculation is not None and speculation.is_whole(self._sites))
+        holder: Any = PROGRESS.recorder or PROGRESS.log
+        speculation = None if holder is None else holder.speculation
+        logged = PROGRESS.log is not None
+        whole = (pure and not logged) or (
+            speculation is not None and speculation.is_whole(self._sites)
+        )
+        form = Form(whole, pure or whole, logged)
         made_of = {} if speculation is None else speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
-        known = made_of.get((id(of), whole))
+        known = made_of.get((id(of), form))
         if known is not None and all(map(is_, known[0], given)):
             return known[1]  # type: ignore[no-any-return]
-        code = self._form(whole)
+        code = self._form(form)
         if code is None:
             return None
         if speculation is not None and not whole:
@@ -76,20 +81,20 @@ class Rewritten:
             setattr(made, name, getattr(of, name))
         if len(made_of) >= _MOST_MADE:  # of functions that are made on the way
             made_of.clear()
-        made_of[id(of), whole] = given, made
+        made_of[id(of), form] = given, made
         return made
 
-    def _form(self, whole: bool) -> CodeType | None:
+    def _form(self, form: Form) -> CodeType | None:
         with self._lock:
-            if whole not in self._forms:
-                self._forms[whole] = self._made(whole)
-            return self._forms[whole]
+            if form not in self._forms:
+                self._forms[form] = self._made(form)
+            return self._forms[form]
 
-    def _made(self, whole: bool) -> CodeType | None:
+    def _made(self, form: Form) -> CodeType | None:
         source = self._source
         if source is None:
             return None
-        rewriter = Rewriter(source, self.code, whole, self._sites)
+        rewriter = Rewriter(source, self.code, form, self._sites)
         tree = rewriter.function()
         if tree is None:
             return None
@@ -139,7 +144,7 @@ def rewritten(function: Any, pure: bool, in_loop: bool = False) -> Any:
         other = rewritten(function.__func__, pure, in_loop)
         return None if other is None else MethodType(other, function.__self__)
     if str(kind.__module__).startswith("chainrule."):
-        return None if pure else function
+        return derivative_of(function, in_loop) if pure else function
     if kind is not type and type(called := _called(kind)) is FunctionType:
         other = rewritten(called, pure, in_loop)
         if other is not called:
@@ -151,6 +156,14 @@ def rewritten(function: Any, pure: bool, in_loop: bool = False) -> Any:
         if inner is not function.func:
             return functools.partial(inner, *function.args, **function.keywords)
     return function
+
+
+def derivative_of(function: Any, in_loop: bool) -> Any:
+    """A gradient that may be in vain, of a function that may; None where that is not known."""
+    if type(function) is not Gradient or function.has_aux or PROGRESS.log is None:
+        return None
+    inner = rewritten(function.function, True, in_loop)
+    return None if inner is None else function.around(inner)
 
 
 def _called(kind: type) -> Any:

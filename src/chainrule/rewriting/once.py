@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LIMIT: Final = 100_000
 """Operations of all iterations up to which a loop is a plain one."""
 
-_FIXED: Final = (int, float, bool, str, bytes, type(None))
+FIXED: Final = (int, float, bool, str, bytes, type(None))
 """Kinds of values that never change."""
 _DIVIDE: Final = (rules.divide, rules.floor_divide, rules.mod)
 _LARGE: Final = 1.7e308
@@ -81,6 +81,7 @@ class Loop:
         values: what its variables stand for before it.
         lists: the lists to which it appends.
         roots: by what it names the lists whose elements it assigns.
+        known: what is known of its variables; None for what is known of the place.
 
     Attributes:
         items: what runs: all iterations, or one for them.
@@ -90,7 +91,7 @@ class Loop:
         last: what the loop's own variable is in the end.
     """
 
-    stores = False
+    stores = follows = False
 
     def __init__(
         self,
@@ -100,20 +101,21 @@ class Loop:
         values: Sequence[Any],
         lists: Sequence[Any],
         roots: Sequence[Any],
+        known: Learned | None = None,
     ) -> None:
         self.site = site
         self._speculation = speculation
         self._source = source
-        self.trips = len(source)
         self._before = values
         self._lists = lists
+        self.trips = self._count()
         self._lengths = [len(x) if type(x) is list else 0 for x in lists]
         self._stored = Stored(roots)
         unbound = [x for x, y in zip(site.names, values, strict=True) if y is UNBOUND]
         self._read = site.read.difference(unbound)  # else what an iteration reads is its own
         self.once, self.first = False, True
         self.carried: tuple[Any, ...] = ()
-        self._known = speculation.learned(site)
+        self._known = speculation.learned(site) if known is None else known
         if self._known is not None and self._hides(self._known):
             self.refuse(_HIDES)
         if self._known is None:
@@ -121,6 +123,10 @@ class Loop:
             self._since = Node(0.0)
         else:
             self._begin(self._known)
+
+    def _count(self) -> int:
+        """How many iterations there are."""
+        return len(self._source)
 
     @property
     def items(self) -> Iterator[Any]:
@@ -173,17 +179,17 @@ class Loop:
         if structure != other or self._stored.is_grown():
             return "a variable changes its structure"
         before, after = [*before, *self._stored.before], [*after, *self._stored.now()]
-        if not all(_are_rows(x) for x in self._of(self._before, read=True)):
+        if not all(are_rows(x) for x in self._of(self._before, read=True)):
             return "a variable holds numbers in something else than lists, tuples and arrays"
         numeric = set()
         for i, (x, y) in enumerate(zip(before, after, strict=True)):
-            if _kind(x) is None and _same(x, y):
+            if kind_of(x) is None and same(x, y):
                 continue
-            if _kind(y) is None or _kind(y) != _kind(x, plain=True):
+            if kind_of(y) is None or kind_of(y) != kind_of(x, plain=True):
                 return "a variable changes that is no number with fractions, or a plain one"
             numeric.add(i)
         kept = leaves_of(self._of(values, read=False))[0]
-        return Learned(frozenset(numeric), sum(map(_size, kept)))
+        return Learned(frozenset(numeric), sum(map(size_of, kept)))
 
     def _hides(self, found: Learned) -> bool:
         """Whether a pattern of derivatives is asked for that one iteration does not show.
@@ -214,7 +220,7 @@ class Loop:
         self._numeric = sorted(known.numeric)
         initial: list[Any] = []
         for i in self._numeric:
-            if i >= len(leaves) or _kind(leaves[i], plain=True) is None:
+            if i >= len(leaves) or kind_of(leaves[i], plain=True) is None:
                 speculation.leave_plain(self.site, "a variable is of several kinds")
                 speculation.refuse([self.site], "a variable is of several kinds")
             if type(leaves[i]) is int and abs(leaves[i]) > LARGEST:
@@ -230,8 +236,11 @@ class Loop:
         carries, derived = [*initial, *[0.0] * known.kept], PROGRESS.structural > 0
         self._iteration = Iteration(speculation.recorder, self.trips, carries, derived=derived)
         nodes = self._iteration.carries
+        first = zip(nodes, initial, strict=False)
+        self._first = {id(x) for x, y in first if not isinstance(y, Node)}
+        self._prepare()
         self._check_stored()
-        found = iter(self._placed(nodes))
+        found = iter(self._placed(nodes, last=False))
         self.carried = tuple(
             [
                 next(found) if name in self._read else UNBOUND
@@ -239,13 +248,32 @@ class Loop:
                 if name in self.site.read
             ]
         )
-        first = zip(nodes, initial, strict=False)
-        self._first = {id(x) for x, y in first if not isinstance(y, Node)}
+        self._begins()
+
+    def _prepare(self) -> None:
+        """Look at what variables are before it."""
+
+    def _begins(self) -> None:
+        """Let what it goes through stand for any iteration's."""
         for x in parts_of(self._source):
             self.check_read(x)
         self._row = row(self._source, self)
         for x in parts_of_row(self._row):
             x.node()  # for loops in it, which begin after it
+
+    def _of_leaves(self, last: bool) -> list[Any]:
+        """What variables are that are no nodes: in an iteration, or after the last one."""
+        return [*self._leaves]
+
+    def _stays(self, i: int, x: Any, y: Any) -> bool:
+        """Whether such a variable is after an iteration what it has to be.
+
+        Args:
+            i: its place.
+            x: what it was before the loop.
+            y: what it is.
+        """
+        return same(x, y)
 
     def column(self, values: Any) -> Node:
         """What stands for one of some numbers or nodes, the one of the iteration's place."""
@@ -275,12 +303,17 @@ class Loop:
         """Whether elements of something may be assigned."""
         return id(x) in self.fresh or x in self._stored
 
-    def _placed(self, nodes: Sequence[Any]) -> Any:
-        """Its variables, with nodes for their numbers; lists get them as their elements."""
-        new = [*self._leaves]
+    def _placed(self, nodes: Sequence[Any], last: bool) -> Any:
+        """Its variables, with nodes for their numbers; lists get them as their elements.
+
+        Args:
+            nodes: these.
+            last: whether they are those after the last iteration.
+        """
+        new = self._of_leaves(last)
         start = 0
         for i in self._numeric:
-            new[i] = _like(new[i], nodes, start)
+            new[i] = _like(self._leaves[i], nodes, start)
             start += new[i].size if isinstance(new[i], numpy.ndarray) else 1
         self._stored.put(new[self._own :])
         return self._structure.unflatten(new[: self._own])
@@ -294,26 +327,26 @@ class Loop:
             self.refuse("a variable changes its structure")
         after += self._stored.now()
         seen: set[int] = set()
-        if not all(_are_rows(x, self.fresh, seen) for x in values):
+        if not all(are_rows(x, self.fresh, seen) for x in values):
             self.refuse("a variable is a list that it has not made")
         numbers: list[Any] = []
         numeric = set(self._numeric)
         for i, (x, y) in enumerate(zip(self._leaves, after, strict=True)):
             if i not in numeric:
-                if not _same(x, y):
+                if not self._stays(i, x, y):
                     self.refuse(
                         "a variable changes that is no number with fractions, or a plain one"
                     )
                 continue
-            if _kind(y) is None or _kind(y) != _kind(x, plain=True):
+            if kind_of(y) is None or kind_of(y) != kind_of(x, plain=True):
                 self.refuse("a variable becomes something of another kind")
             numbers += _numbers(y)
         count = len(numbers)
         kept, kept_structure = leaves_of(self._of(values, read=False))
         for y in kept:
-            if _kind(y) is not None:
+            if kind_of(y) is not None:
                 numbers += _numbers(y)
-            elif not isinstance(y, (Known, *_FIXED)) and y is not UNBOUND:
+            elif not isinstance(y, (Known, *FIXED)) and y is not UNBOUND:
                 self.refuse("a variable is used after it that is no number with fractions")
         if len(numbers) != len(self._iteration.carries):
             self.refuse("a variable is of several kinds")
@@ -324,7 +357,7 @@ class Loop:
         first = Node(0.0)._serial
         results = self._iteration.end(numbers, leaves)
         speculation.close(self, first)
-        found = iter(self._placed(results))
+        found = iter(self._placed(results, last=True))
         new = _filled(kept, results, count, -1)[0]
         self._put(left, results[len(numbers) :])
         rest = iter(kept_structure.unflatten(new))
@@ -361,13 +394,13 @@ class Loop:
         found = []
         numbers: list[Any] = []
         for owner, rows in self.left.values():
-            if not all(_are_rows(x, self.fresh, seen) for x in rows):
+            if not all(are_rows(x, self.fresh, seen) for x in rows):
                 self.refuse("a list is appended that it has not made, or twice")
             leaves, structure = leaves_of(rows)
             for x in leaves:
-                if _kind(x) is not None:
+                if kind_of(x) is not None:
                     numbers += _numbers(x)
-                elif not isinstance(x, (Known, *_FIXED)):
+                elif not isinstance(x, (Known, *FIXED)):
                     self.refuse("something is appended that is no number with fractions")
             found.append((owner, leaves, structure))
         return found, numbers
@@ -454,7 +487,7 @@ class Loop:
                 waiting += y.ravel().tolist()
 
 
-def _are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
+def are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
     """Whether something holds others in tuples and lists alone, and these are new and different."""
     waiting = [x]
     for y in waiting:
@@ -471,7 +504,7 @@ def _are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:
     return True
 
 
-def _kind(x: Any, plain: bool = False) -> Any:
+def kind_of(x: Any, plain: bool = False) -> Any:
     """The shape of nodes, or of plain numbers too; None for something else."""
     if isinstance(x, Node):
         return None if isinstance(x, WholeNode) else ()
@@ -480,14 +513,14 @@ def _kind(x: Any, plain: bool = False) -> Any:
     if isinstance(x, numpy.ndarray) and x.size and x.ndim:
         if plain and x.dtype == numpy.float64:
             return x.shape
-        if x.dtype == object and all(_kind(y, plain) == () for y in x.ravel().tolist()):
+        if x.dtype == object and all(kind_of(y, plain) == () for y in x.ravel().tolist()):
             return x.shape
     return None
 
 
-def _size(x: Any) -> int:
+def size_of(x: Any) -> int:
     """How many nodes there are."""
-    if _kind(x) is None:
+    if kind_of(x) is None:
         return 0
     return x.size if isinstance(x, numpy.ndarray) else 1
 
@@ -500,11 +533,11 @@ def _filled(
     for x in leaves:
         if isinstance(x, Known):
             new.append(x.values[k])
-        elif _kind(x) is None:
+        elif kind_of(x) is None:
             new.append(x)
         else:
             new.append(_like(x, results, start))
-            start += _size(x)
+            start += size_of(x)
     return new, start
 
 
@@ -520,11 +553,11 @@ def _numbers(x: Any) -> list[Any]:
     return [y if isinstance(y, Node) else float(y) for y in values]
 
 
-def _same(x: Any, y: Any) -> bool:
+def same(x: Any, y: Any) -> bool:
     """Whether a variable is what it was."""
     if x is y:
         return True
-    return type(x) is type(y) and type(x) in _FIXED and repr(x) == repr(y)
+    return type(x) is type(y) and type(x) in FIXED and repr(x) == repr(y)
 
 
 def parts_of_row(x: Any) -> list[Known]:

@@ -12,6 +12,7 @@ from chainrule import picks, sorting
 from chainrule.comparing import ConditionNode, InvertedNode, negated
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
+from chainrule.transforms import Gradient
 
 from . import values
 from .decisions import LoopSite, Site
@@ -21,6 +22,7 @@ from .once import Loop, Plain
 from .picking import UNBOUND
 from .reading import THROUGH, Through, is_long, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
+from .turns import PLAIN, Followed, Noted, Turns
 
 _PICKS: Final[dict[Any, Any]] = {
     builtins.all: picks.all_of,
@@ -87,13 +89,23 @@ class Runtime:
         """What runs of a branch."""
         found, traced = _traced(condition)
         if found is None:
-            return THEN if condition else OTHERWISE
+            outcome, log = bool(condition), PROGRESS.log
+            if log is not None and not log.decisions.are_both(self._sites[site]):
+                log.met(self._sites[site], outcome)
+            return THEN if outcome else OTHERWISE
         return found.split(self._sites[site], traced)
 
     def truth(self, site: str, condition: Any) -> bool:
         """The truth of what a branch is by, of which one side runs."""
         found, traced = _traced(condition)
-        return bool(condition) if found is None else found.outcome(self._sites[site], traced)
+        if found is not None:
+            return found.outcome(self._sites[site], traced)
+        outcome = bool(condition)
+        if PROGRESS.log is not None:
+            PROGRESS.log.met(self._sites[site], outcome)
+        elif (found := current()) is not None:
+            found.follow_if_long(self._sites[site])
+        return outcome
 
     def frame(self) -> Exit:
         """The end of the function that begins."""
@@ -109,7 +121,7 @@ class Runtime:
         """What runs of ``and``, which False ends, or ``or``, which True does."""
         if isinstance(first, ConditionNode):
             return self.split(site, negated(first) if ends else first)
-        return OTHERWISE if bool(first) is ends else THEN
+        return self.split(site, bool(first) is not ends)
 
     def negation(self, x: Any) -> Any:
         """``not`` of something."""
@@ -252,6 +264,24 @@ class Runtime:
             return Through(function, args, options)
         return function(*map(plainly, args), **options)
 
+    def turns(self, site: str, lists: Any) -> Turns:
+        """The iterations of a loop that ends by a condition.
+
+        Args:
+            site: the place.
+            lists: the lists to which it appends.
+        """
+        log, place = PROGRESS.log, self._sites[site]
+        assert isinstance(place, LoopSite)
+        if log is None:
+            return PLAIN
+        return Followed(log, place, lists) if log.reads else Noted(log, place)
+
+    def watched(self, x: Any) -> Any:
+        """What a loop goes through, of a trace that follows a run: it may be too long for that."""
+        log = PROGRESS.log
+        return log.watched(x) if log is not None and log.reads else x
+
     # Loops that may be left
 
     def source(self, loop: Exit | Search, x: Any, whole: bool, fresh: bool) -> Any:
@@ -293,7 +323,11 @@ class Runtime:
         if found is None:
             return self._rewritten(target, False)
         if found.uncertain:
-            if values.is_pure(target):
+            if type(target) is Gradient:
+                made = self._rewritten(target, True, found.sides[-1:] == found.loops[-1:])
+                if made is not None:
+                    return functools.partial(found.derived, made)
+            elif values.is_pure(target):
                 return functools.partial(found.pure, target)
             if target is functools.reduce:
                 return self.reduced

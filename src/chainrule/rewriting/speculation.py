@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 LONG: Final = 1_000
 """Operations beyond which the sides of a branch are long."""
 
+LONG_PATH: Final = 100
+"""Iterations of loops that end by a condition after which a trace may be a long one."""
+LONG_TRACE: Final = 30_000
+"""Operations of a long trace."""
+
 PATIENCE: Final = 20
 """As often a loop may have been a short one in a trace before it is taken for one that is."""
 _IN_LISTS: Final = (enumerate, len, list, reversed, sum, tuple, zip)
@@ -87,6 +92,7 @@ class Both:
         *("first", "site"),
     )
     both = then = otherwise = True
+    follows = False
 
     def __init__(self, speculation: Speculation, site: Site, condition: Any) -> None:
         self._speculation = speculation
@@ -222,7 +228,7 @@ class Speculation:
     """The branches of a trace whose sides are both computed.
 
     Args:
-        recorder: of the trace.
+        recorder: of the trace; None of a run in plain numbers.
         decisions: what is done at each place.
 
     Attributes:
@@ -239,16 +245,18 @@ class Speculation:
         made_of: the functions that are called in the place of others, by these.
         fresh: the iterator that a call has made last.
         cells: the variables of functions by which these know what they call, by their runtimes.
+        stretches: what iterations of loops have shown of their variables.
     """
 
-    def __init__(self, recorder: Recorder, decisions: Decisions) -> None:
-        self.recorder = recorder
+    def __init__(self, recorder: Recorder | None, decisions: Decisions) -> None:
+        self.recorder: Any = recorder
         self._decisions = decisions
         self._counts: dict[Site, int] = {}
         self._often: list[Site] = []  # those asked twice, until both of their sides are wanted
         self.sides: list[Any] = []
         self.loops: list[Loop] = []
         self._short: dict[Site, int] = {}
+        self._turns = 0
         self._ended: list[tuple[Site, int, int]] = []  # loops, and the nodes that came of them
         self.exits: list[Exit] = []
         self.partial = False
@@ -256,8 +264,9 @@ class Speculation:
         self.used = False
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
-        self.made_of: dict[tuple[int, bool], Any] = {}
+        self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
+        self.stretches: dict[Any, Any] = {}
         self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None
         self._began = Node(0.0)._serial
@@ -357,12 +366,18 @@ class Speculation:
         guards = self.recorder.recorded.guards
         before = len(guards)
         condition.asked = True
+        if PROGRESS.log is None:
+            self.follow_if_long(site)
+        log = PROGRESS.log
+        wanted = condition._number != 0.0 if log is None else log.outcome(site)
         self._at_site = True
         try:
-            outcome = self.recorder.guard(condition, condition._number != 0.0)
+            outcome: bool = self.recorder.guard(condition, wanted)
+            if log is not None and outcome is not wanted:
+                log.refuse()
         finally:
             self._at_site = False
-        if len(guards) > before:
+        if len(guards) > before and log is None:
             count = self._counts[site] = self._counts.get(site, 0) + 1
             if count == 2:
                 self._often.append(site)
@@ -372,6 +387,20 @@ class Speculation:
                     self.failed = True
                     raise Changed
         return outcome
+
+    def follow_if_long(self, site: Site) -> None:
+        """Begin anew where a loop is long, with a run in plain numbers that the trace follows."""
+        decisions = self._decisions
+        if site.kind != "while" or decisions.follows is not None:
+            return
+        self._turns += 1
+        if (
+            self._turns > LONG_PATH
+            and not (decisions.suspended or self.used or self.recorder.forced)
+            and Node(0.0)._serial - self._began > LONG_TRACE
+        ):
+            decisions.follows = self.failed = True
+            raise Changed
 
     def search(self, site: Site, wanted: bool, values: Iterable[Any], moves: bool) -> Any:
         """Whether a truth value is among those that a generator gives: ``any`` or ``all``.
@@ -493,7 +522,14 @@ class Speculation:
     def before_guard(self) -> None:
         """See that a guard may be asked."""
         if self.uncertain and not self._asking:
+            if self.follows and not self.partial and all(x.follows for x in self.sides):
+                return
             self.refuse_here("a comparison is asked for its truth")
+
+    @property
+    def follows(self) -> bool:
+        """Whether the outcome of a guard is known from a run in plain numbers."""
+        return self._at_site and PROGRESS.log is not None
 
     def note_guard(self) -> None:
         """Note a guard that no branch of a rewritten function has asked."""
@@ -565,9 +601,26 @@ class Speculation:
         """Whether a loop is a plain one from here on."""
         return (
             self._short.get(site, 0) >= PATIENCE
+            or PROGRESS.log is not None
             or not self.recorder.loops
             or not self._decisions.is_once(site)
         )
+
+    def may_stretch(self, site: LoopSite) -> bool:
+        """Whether an iteration of a loop may stand for several."""
+        inside = self.partial or any(not x.follows for x in self.sides)
+        return bool(not inside and self.recorder.loops and self._decisions.is_once(site))
+
+    def derived(self, function: Any, *args: Any, **options: Any) -> Any:
+        """What a gradient gives that may be in vain: its lists are new."""
+        found = function(*args, **options)
+        waiting = [found] if self.loops else []
+        for x in waiting:
+            if isinstance(x, list):
+                self.loops[-1].fresh[id(x)] = x
+            if isinstance(x, (list, tuple)):
+                waiting += x
+        return found
 
     @property
     def asked(self) -> tuple[int, int]:

@@ -20,13 +20,27 @@ _LOOKS: Final = frozenset(["locals", "vars", "dir", "eval", "exec", "globals", "
 _UNUSUAL: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 
 
+class Form(NamedTuple):
+    """A form in which a function runs.
+
+    Attributes:
+        whole: whether branches by statements may run both their sides.
+        checked: whether what is used may be in vain.
+        logged: whether a run in plain numbers is noted or followed.
+    """
+
+    whole: bool
+    checked: bool
+    logged: bool
+
+
 class Rewriter(Expressions):
     """Rewrites the tree of a function.
 
     Args:
         source: of the function.
         code: of the function.
-        whole: whether branches by statements may run both their sides.
+        form: in which it is to run.
         sites: the places where it branches.
 
     Attributes:
@@ -34,9 +48,9 @@ class Rewriter(Expressions):
         harmful_in_loop: why it must not stand for all iterations of a loop.
     """
 
-    def __init__(self, source: Source, code: CodeType, whole: bool, sites: dict[str, Site]) -> None:
-        super().__init__(source, code, whole, sites)
-        self._whole = whole
+    def __init__(self, source: Source, code: CodeType, form: Form, sites: dict[str, Site]) -> None:
+        super().__init__(source, code, form.checked, form.logged, sites)
+        self._whole = form.whole
         self.harmful = self.harmful_in_loop = ""
         tree = source.tree
         self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
@@ -44,6 +58,7 @@ class Rewriter(Expressions):
         self._leaving = Leaving(self._statements, self._outside)
         self._frame = ""  # the names of exits: of the function, of loops and their iterations
         self._loops: list[_Exits] = []
+        self._turns: set[str] = set()  # loops that go on by themselves
         self._around: list[str] = []  # loops of which one iteration may be traced; "" for others
 
     def function(self) -> Any:
@@ -105,8 +120,14 @@ class Rewriter(Expressions):
             elements = stored(targets[0])
             if len(targets) == 1 and elements and len(elements) == len(parts_of(targets[0])):
                 return self._stores(node, elements)
-        if isinstance(node, ast.For) and not why_not_once(node, self._outside, self._frame != ""):
+        if (
+            isinstance(node, ast.For)
+            and not self._logged
+            and not why_not_once(node, self._outside, self._frame != "")
+        ):
             return self._once(node)
+        if isinstance(node, ast.While) and self._logged and self._may_be_followed(node):
+            return self._followed(node)
         if isinstance(node, (ast.For, ast.While)):
             self._around.append("")
             found = self._loop(node)
@@ -126,6 +147,8 @@ class Rewriter(Expressions):
             return self._with(made)
         if isinstance(node, EXITS) and self._checked:
             left = self._around if isinstance(node, ast.Return) else self._around[-1:]
+            if isinstance(node, ast.Continue):
+                left = [x for x in left if x not in self._turns]
             return [*[self._do_of(node, loop, "exit") for loop in left if loop], made]
         if isinstance(made, ast.Try):
             if exits(made.finalbody):  # an exception ends there
@@ -207,6 +230,8 @@ class Rewriter(Expressions):
                 body.append(self._assign(node, ends.turn, self._call_of(node, ends.loop, "inside")))
         if isinstance(node, ast.For):
             made.iter = self._source_of(node.iter, ends.loop)
+            if self._logged:
+                made.iter = self._call(node.iter, "watched", made.iter)
             self._bound.update(assigned([node.target]))
         self._loops.append(ends)
         if isinstance(node, ast.While):
@@ -216,6 +241,8 @@ class Rewriter(Expressions):
                 stop = ast.copy_location(ast.Break(), node.test)
                 negated = self._call(node.test, "negation", test)
                 body += self._both(node, site, negated, [stop], [], [])
+            elif self._may_be_followed(node):  # how often is counted, of plain conditions too
+                made.test = self._call(node.test, "truth", site, test)
             else:
                 made.test = self._truth(test, "truth", site)
         body += self._block(node.body)
@@ -236,7 +263,7 @@ class Rewriter(Expressions):
         known = handed(node, self._source.tree)
         place = line_text(self._code, node.lineno)
         name = f"for {place}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
-        self._sites.setdefault(name, LoopSite(place, known))
+        self._sites.setdefault(name, LoopSite(place, "for", known))
         source = self._through(node.iter)
         before, values = self._values(node, known.names)
         more, lists = self._values(node, known.lists)
@@ -286,6 +313,59 @@ class Rewriter(Expressions):
             made.body = [placed(ast.If(_of(loop, "once"), once, [*plain, *last]), node)]
         self._bound = outer & self._bound
         return [*before, *more, *others, self._assign(node, loop, begun), made]
+
+    def _may_be_followed(self, node: ast.While) -> bool:
+        """Whether one iteration of a loop may be traced for those that do the same."""
+        left = self._frame and any(isinstance(x, EXITS) for x in own(node.body))
+        names = any(isinstance(x, ast.NamedExpr) for x in ast.walk(node.test))
+        if node.orelse or left or names:
+            return False
+        return not why_not([node.test, *node.body], self._outside, appends=True)
+
+    def _followed(self, node: ast.While) -> list[ast.stmt]:
+        """A loop of which one iteration may be traced for those that do the same."""
+        known = handed(node, self._source.tree)
+        place = line_text(self._code, node.lineno)
+        name = f"turns {place}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
+        self._sites.setdefault(name, LoopSite(place, "while", known))
+        loop = self._new()
+        self._turns.add(loop)
+        outer = set(self._bound)
+        more, lists = self._values(node, known.lists)
+        begun = self._call(node, "turns", ast.copy_location(ast.Constant(name), node), lists)
+        before, values = self._values(node, known.names)
+        turn = self._call_of(node, loop, "turn", *values.elts)
+        begins = [*before, *self._tuple_of(node, known.names, turn)]
+        if not known.names:
+            begins.append(self._do_of(node, loop, "turn"))
+        plain = [] if self._checked else self._turn(node)
+        self._bound = set(outer)
+        checked, self._checked = self._checked, True
+        self._around.append(loop)
+        once = self._turn(node)
+        self._around.pop()
+        self._checked = checked
+        made = copy.copy(node)
+        made.test = ast.copy_location(ast.Constant(True), node.test)
+        if not checked:
+            test = ast.Attribute(named(loop), "once", ast.Load())
+            once = [placed(ast.If(test, once, plain), node)]
+        made.body = [self._when(node, loop, "active", begins), *once]
+        self._bound = outer
+        ends = [self._do_of(node, loop, "end")]
+        return [
+            *more,
+            self._assign(node, loop, begun),
+            placed(ast.Try([made], [], [], ends), node),
+        ]
+
+    def _turn(self, node: ast.While) -> list[ast.stmt]:
+        """An iteration of a loop, which ends it where its condition does not hold."""
+        site = self._site(node, "while", False, self._leaving.why.get(id(node), ""))
+        test = self._truth(self._expression(node.test), "truth", site)
+        stop = ast.copy_location(ast.Break(), node.test)
+        stops = placed(ast.If(ast.UnaryOp(ast.Not(), test), [stop], []), node.test)
+        return [stops, *self._block(node.body)]
 
     def _measured(self, node: ast.For, loop: str, names: list[str]) -> list[ast.stmt]:
         """The end of an iteration of a plain loop."""

@@ -11,6 +11,7 @@ import numpy
 from chainrule import math, picks, sorting
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
+from chainrule.transforms import Gradient, grad, value_and_grad
 
 from .known import Known
 
@@ -65,7 +66,7 @@ _ARRAYS: Final[tuple[Any, ...]] = (
 
 def _pure() -> set[int]:
     functions: list[Any] = [*_BUILTINS, picks.max_of, picks.min_of, picks.any_of, picks.all_of]
-    functions.append(sorting.sorted_of)
+    functions += [sorting.sorted_of, grad, value_and_grad]
     for module in (math, python_math):
         functions += [x for x in vars(module).values() if callable(x) and _is_of_math(x)]
     return {id(x) for x in (*functions, *_ARRAYS)}
@@ -90,7 +91,7 @@ def is_value(x: Any) -> bool:
         return kind in _VALUES or kind.__module__.startswith(_PACKAGE)
     if issubclass(kind, numpy.ndarray):
         return kind.__module__.startswith((_PACKAGE, "numpy"))
-    return isinstance(x, (*_FUNCTIONS, MethodType, Known)) or id(x) in _PURE
+    return isinstance(x, (*_FUNCTIONS, MethodType, Known, Gradient)) or id(x) in _PURE
 
 
 def is_pure(function: Any) -> bool:

@@ -1,0 +1,256 @@
+"""Loops of a recording whose iterations become rows: of one that was traced for others.
+
+So what is made of the rows does not know how they were traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy
+
+from chainrule.passes.stretches import LoopBody, Stretch, number_segments
+from chainrule.program.nests import Numbers
+from chainrule.program.recording import ABSENT, Row, has_left, has_right
+
+MOST_ROWS = 20_000_000
+"""Rows beyond which loops stay what they are."""
+
+
+def expanded(stretch: Stretch, outputs: Sequence[int]) -> tuple[Stretch, list[int]]:
+    """A recording without loops one iteration of which was traced for others.
+
+    Args:
+        stretch: the recording.
+        outputs: operands of it.
+    """
+    if not any(_expands(x) for x in stretch.loops):
+        return stretch, [*outputs]
+    try:
+        flat = _Flattening(stretch, outputs, {}).whole()
+    except _Stays:
+        return stretch, [*outputs]
+    made = Stretch(stretch, flat.loops, stretch.n_inputs)
+    made.codes, made.left, made.right, made.notes = flat.codes, flat.left, flat.right, flat.notes
+    made.pool, made.constants = flat.pool, flat.constants
+    number_segments(made)
+    return made, flat.outputs.tolist()
+
+
+class _Stays(Exception):
+    """A loop has to stay what it is."""
+
+
+def _expands(loop: Any) -> bool:
+    return isinstance(loop, LoopBody) and loop.expands
+
+
+class _Flat(NamedTuple):
+    """Rows without loops that are to be expanded, see :class:`Stretch`.
+
+    Attributes:
+        is_operand: which elements of the pool are operands.
+        outputs: operands.
+        n_inputs: how many rows of inputs stand before the others.
+        n_segments: how many segments there are.
+        loops: those that stay.
+    """
+
+    codes: Any
+    left: Numbers
+    right: Numbers
+    notes: Numbers
+    pool: Numbers
+    is_operand: Any
+    constants: Any
+    outputs: Numbers
+    n_inputs: int
+    n_segments: int
+    loops: list[Any]
+
+
+class _Flattening:
+    """Makes rows of the iterations of loops.
+
+    Args:
+        stretch: the rows.
+        outputs: operands of it.
+        known: the bodies that have been made, by id.
+    """
+
+    def __init__(self, stretch: Stretch, outputs: Sequence[int], known: dict[int, _Flat]) -> None:
+        self._stretch = stretch
+        self._outputs = numpy.array(outputs, dtype=numpy.int64)
+        self._known = known
+        codes = stretch.codes
+        self._n_inputs = int(numpy.count_nonzero(codes == Row.INPUT))
+        self._place = numpy.zeros(len(codes), dtype=numpy.int64)
+        self._place[: self._n_inputs] = numpy.arange(self._n_inputs)
+        self._rows = 0
+        self._parts: list[tuple[Any, Numbers, Numbers, Numbers]] = []
+        pooled = numpy.flatnonzero(codes & Row.POOLED)
+        is_operand = numpy.ones(len(stretch.pool), dtype=bool)
+        is_operand[stretch.left[pooled[codes[pooled] == Row.USER]]] = False
+        self._pools, self._are_operands = [stretch.pool.copy()], [is_operand]
+        self._n_pool = len(stretch.pool)
+        self._constants = [stretch.constants]
+        self._n_constants = len(stretch.constants)
+        self._n_segments = int(numpy.count_nonzero(codes == Row.BEGIN))
+
+    def whole(self) -> _Flat:
+        """All rows."""
+        stretch = self._stretch
+        at = 0
+        for loop_row in numpy.flatnonzero(stretch.codes == Row.LOOP).tolist():
+            loop: Any = stretch.loops[int(stretch.left[loop_row])]
+            if not _expands(loop):
+                if isinstance(loop, LoopBody) and any(x.source == "input" for x in loop.columns):
+                    raise _Stays
+                continue
+            first = loop_row - loop.n_given
+            self._keep(at, first)
+            given = self._mapped(stretch.left[first:loop_row])
+            at = loop_row + 1
+            while at < len(stretch.codes) and stretch.codes[at] == Row.RESULT:
+                at += 1
+            results = self._iterations(loop, given)
+            self._place[loop_row + 1 : at] = results[stretch.left[loop_row + 1 : at]]
+        self._keep(at, len(stretch.codes))
+        own = self._pools[0]
+        own[self._are_operands[0]] = self._mapped(own[self._are_operands[0]])
+        codes, left, right, notes = [numpy.concatenate(x) for x in zip(*self._parts, strict=True)]
+        return _Flat(
+            *(codes, left, right, notes),
+            numpy.concatenate(self._pools),
+            numpy.concatenate(self._are_operands),
+            numpy.concatenate(self._constants),
+            self._mapped(self._outputs),
+            self._n_inputs,
+            self._n_segments,
+            stretch.loops if any(not _expands(x) for x in stretch.loops) else [],
+        )
+
+    def _mapped(self, operands: Numbers) -> Numbers:
+        return numpy.where(operands < 0, operands, self._place[operands])
+
+    def _keep(self, first: int, end: int) -> None:
+        """Take some rows over."""
+        stretch = self._stretch
+        codes = stretch.codes[first:end]
+        left, right = stretch.left[first:end].copy(), stretch.right[first:end].copy()
+        self._place[first:end] = self._rows + numpy.arange(end - first)
+        by_left, by_right = has_left(codes), has_right(codes) & (right != ABSENT)
+        left[by_left] = self._mapped(left[by_left])
+        right[by_right] = self._mapped(right[by_right])
+        self._add(codes, left, right, stretch.notes[first:end])
+
+    def _add(self, codes: Any, left: Numbers, right: Numbers, notes: Numbers) -> None:
+        self._parts.append((codes, left, right, notes))
+        self._rows += len(codes)
+        if self._rows > MOST_ROWS:
+            raise _Stays
+
+    def _iterations(self, loop: LoopBody, given: Numbers) -> Numbers:
+        """Add the rows of all iterations of a loop; gives operands of what comes of it."""
+        body = self._known.get(id(loop))
+        if body is None:
+            body = _Flattening(loop.stretch, loop.outputs, self._known).whole()
+            self._known[id(loop)] = body
+        if body.loops or loop.by_column:
+            raise _Stays
+        trips, heads = loop.trips, body.n_inputs
+        size = len(body.codes) - heads
+        if self._rows + trips * size > MOST_ROWS:
+            raise _Stays
+        shift = self._rows - heads + size * numpy.arange(trips)[:, None]
+        constants = self._n_constants
+        self._constants.append(body.constants)
+        self._n_constants += len(body.constants)
+        inputs = self._inputs_of(loop, body, given, shift, constants)
+
+        def placed(operands: Numbers) -> Numbers:
+            """Operands of the body in each iteration."""
+            rows: Numbers = operands + shift
+            is_input = (operands >= 0) & (operands < heads)
+            rows[:, is_input] = inputs[:, operands[is_input]]
+            rows[:, operands < 0] = operands[operands < 0] - constants
+            return rows
+
+        codes, columns = body.codes[heads:], []
+        by_segment = numpy.isin(codes, [Row.BEGIN, Row.END, Row.PULL, Row.PUSH])
+        each = numpy.arange(trips)[:, None]
+        for column, is_operand in (
+            (body.left[heads:], has_left(codes)),
+            (body.right[heads:], has_right(codes) & (body.right[heads:] != ABSENT)),
+        ):
+            new = numpy.tile(column, (trips, 1))
+            new[:, is_operand] = placed(column[is_operand])
+            columns.append(new)
+        left, right = columns
+        pooled = codes & Row.POOLED != 0
+        left[:, pooled] += self._n_pool + each * len(body.pool)
+        left[:, by_segment] += self._n_segments + each * body.n_segments
+        pool = numpy.tile(body.pool, (trips, 1))
+        pool[:, body.is_operand] = placed(body.pool[body.is_operand])
+        self._pools.append(pool.ravel())
+        self._are_operands.append(numpy.tile(body.is_operand, trips))
+        self._n_pool += pool.size
+        self._n_segments += trips * body.n_segments
+        outputs = placed(body.outputs)
+        self._add(
+            numpy.tile(codes, trips),
+            left.ravel(),
+            right.ravel(),
+            numpy.tile(body.notes[heads:], trips),
+        )
+        carries = loop.n_carries
+        return numpy.concatenate([outputs[-1, :carries], outputs[:, carries:].ravel()])
+
+    def _inputs_of(
+        self, loop: LoopBody, body: _Flat, given: Numbers, shift: Numbers, constants: int
+    ) -> Numbers:
+        """What the inputs of a body are in each iteration.
+
+        Args:
+            loop: the loop.
+            body: this.
+            given: what the loop is given.
+            shift: how far the rows of each iteration are from those of the body.
+            constants: how far its constants are.
+        """
+        trips, carries = loop.trips, loop.n_carries
+        inputs = numpy.zeros((trips, body.n_inputs), dtype=numpy.int64)
+        for j, (source, first, step) in enumerate(loop.columns, start=carries):
+            at = first + step * numpy.arange(trips)
+            if isinstance(source, str):
+                inputs[:, j] = given[at] if source == "given" else self._inputs_at(at)
+            else:
+                inputs[:, j] = ~(self._n_constants + numpy.arange(trips))
+                self._constants.append(source[at])
+                self._n_constants += trips
+        start = carries + len(loop.columns)
+        inputs[:, start:] = given[carries : carries + body.n_inputs - start]
+        inputs[:1, :carries] = given[:carries]
+        handed = body.outputs[:carries]
+        rows = handed >= body.n_inputs
+        inputs[1:, :carries][:, rows] = (handed + shift)[:-1, rows]
+        is_number = handed < 0
+        inputs[1:, :carries][:, is_number] = handed[is_number] - constants
+        passed = numpy.flatnonzero((handed >= 0) & (handed < body.n_inputs))
+        same = handed[passed] == passed
+        inputs[1:, passed[same]] = inputs[:1, passed[same]]
+        others = passed[~same]
+        for k in range(1, len(inputs)) if len(others) else ():
+            inputs[k, others] = inputs[k - 1, handed[others]]
+        return inputs
+
+    def _inputs_at(self, numbers: Numbers) -> Numbers:
+        """The rows of some inputs."""
+        known = self._stretch.left[: self._n_inputs]
+        order = numpy.argsort(known, kind="stable")
+        at = numpy.searchsorted(known[order], numbers)
+        if (at >= len(known)).any() or (known[order][at] != numbers).any():
+            raise _Stays
+        found: Numbers = order[at]
+        return found

@@ -1,0 +1,245 @@
+"""Loops that end by a condition, in a trace that follows a run in plain numbers.
+
+Iterations that meet the same, one after the other, are one loop of the recording: the first of a
+kind is recorded as it stands, and shows which variables are nodes; of those that follow one is
+traced for all. Where that can't be, the iterations are plain ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy
+
+from chainrule.carries import leaves_of
+from chainrule.jit.loops import LEAST
+
+from .decisions import LoopSite
+from .known import Known
+from .log import Reader, Writer
+from .once import FIXED, Learned, Loop, are_rows, kind_of, same, size_of
+from .picking import UNBOUND
+
+if TYPE_CHECKING:
+    from .speculation import Speculation
+
+_NUMBERS: Final = (int, float, numpy.float64)
+
+
+class Turns:
+    """The iterations of a plain loop.
+
+    Attributes:
+        active: whether something is to be done between them.
+        once: whether one stands for several.
+    """
+
+    active = once = False
+
+    def turn(self, *values: Any) -> tuple[Any, ...]:
+        """Begin an iteration; gives what its variables are in it.
+
+        Args:
+            values: what they are.
+        """
+        return values
+
+    def end(self) -> None:
+        """End the loop."""
+
+    def exit(self) -> None:
+        """See that it may be left here."""
+
+
+PLAIN: Final = Turns()
+
+
+class Noted(Turns):
+    """The iterations of a loop that are noted.
+
+    Args:
+        log: where.
+        site: the loop.
+    """
+
+    active = True
+
+    def __init__(self, log: Writer, site: LoopSite) -> None:
+        self._log = log
+        self._read = [name in site.read for name in site.names]
+        self._run = log.begin(site)
+
+    def turn(self, *values: Any) -> tuple[Any, ...]:
+        """Begin an iteration."""
+        read = [x for x, is_read in zip(values, self._read, strict=True) if is_read]
+        self._log.turn(self._run, read)
+        return values
+
+    def end(self) -> None:
+        """End the loop."""
+        self._log.end(self._run)
+
+
+class Followed(Turns):
+    """The iterations of a loop that follow what was noted.
+
+    Args:
+        log: what was noted.
+        site: the loop.
+        lists: the lists to which it appends.
+    """
+
+    active = True
+
+    def __init__(self, log: Reader, site: LoopSite, lists: Sequence[Any]) -> None:
+        self._log = log
+        self._site = site
+        self._lists = lists
+        self._speculation = log.speculation
+        self._run = log.begin(site)
+        self._around = log.events, log.at
+        self._place = 0  # of the next iteration
+        self._stretch: Stretch | None = None
+        self._first: tuple[Any, list[Any], Any] | None = None  # one that shows what variables are
+
+    @property
+    def once(self) -> bool:  # type: ignore[override]
+        """Whether an iteration stands for several."""
+        return self._stretch is not None
+
+    def turn(self, *values: Any) -> tuple[Any, ...]:
+        """Begin an iteration, or several alike."""
+        if self._stretch is not None:
+            values = self._stretch.leave(*values)
+            self._stretch = None
+        run, i = self._run, self._place
+        read = self._of(values, read=True)
+        if self._first is not None:
+            key, before, structure = self._first
+            kept = self._of(values, read=False)
+            self._speculation.stretches[key] = _learned(before, structure, read, kept)
+            self._first = None
+        if i >= len(run.events):
+            self._log.refuse()
+        self._log.events, self._log.at = run.events[i], 0
+        alike = run.alike(i)
+        if alike >= LEAST and self._speculation.may_stretch(self._site):
+            leaves, structure = leaves_of(read)
+            if len(leaves) != len(run.values[i]):
+                self._log.refuse()
+            key = self._site, run.kinds[i], structure, tuple(map(_kind, leaves))
+            known = self._speculation.stretches.get(key)
+            if known is None:
+                self._first = key, leaves, structure
+            else:
+                series = run.values[i : i + alike + 1]
+                stretch = Stretch(self._speculation, self._site, values, self._lists, known, series)
+                self._stretch = stretch
+                self._speculation.learn(self._site, True)
+                self._place += alike
+                carried = iter(stretch.carried)
+                pairs = zip(values, self._site.names, strict=True)
+                return tuple([next(carried) if n in self._site.read else x for x, n in pairs])
+        self._place += 1
+        return values
+
+    def end(self) -> None:
+        """End the loop."""
+        self._log.events, self._log.at = self._around
+
+    def exit(self) -> None:
+        """See that it may be left here."""
+        if self._stretch is not None:
+            self._stretch.refuse("an iteration is left that stands for others")
+
+    def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
+        """The values of the variables that an iteration reads, or of the others."""
+        site = self._site
+        pairs = zip(values, site.names, strict=True)
+        return tuple([x for x, name in pairs if (name in site.read) is read])
+
+
+class Stretch(Loop):
+    """Iterations of which one is traced.
+
+    Args:
+        speculation: of the trace.
+        site: the loop.
+        values: what its variables stand for.
+        lists: the lists to which it appends.
+        known: which of them are nodes.
+        series: the leaves of what iterations read, of each and of the one that follows.
+    """
+
+    follows = True
+
+    def __init__(
+        self,
+        speculation: Speculation,
+        site: LoopSite,
+        values: Sequence[Any],
+        lists: Sequence[Any],
+        known: Learned,
+        series: Sequence[Sequence[Any]],
+    ) -> None:
+        self._series = series
+        super().__init__(speculation, site, (), values, lists, (), known)
+
+    def _count(self) -> int:
+        """How many iterations there are."""
+        return len(self._series) - 1
+
+    def _begins(self) -> None:
+        """It goes through nothing."""
+
+    def _prepare(self) -> None:
+        """Let plain numbers that change be known."""
+        self._iteration.expand()
+        self._changing: dict[int, list[Any]] = {}
+        for i, x in enumerate(self._leaves):
+            if i in self._known.numeric:
+                continue
+            values = [leaves[i] for leaves in self._series] if type(x) in _NUMBERS else []
+            if values and not same(x, values[0]):
+                self.refuse("a number is not what it was")
+            if not all(same(x, y) for y in values):
+                self._changing[i] = values
+
+    def _of_leaves(self, last: bool) -> list[Any]:
+        leaves = [*self._leaves]
+        for i, values in self._changing.items():
+            leaves[i] = values[-1] if last else Known(values[:-1], self)
+        return leaves
+
+    def _stays(self, i: int, x: Any, y: Any) -> bool:
+        """Whether a plain variable becomes what it was to become."""
+        values = self._changing.get(i)
+        if values is None:
+            return same(x, y)
+        after = y.values if isinstance(y, Known) else [y] * self.trips
+        return all(map(same, after, values[1:]))
+
+
+def _kind(x: Any) -> Any:
+    """What tells nodes from plain numbers and from anything else."""
+    return type(x) if kind_of(x) is None else kind_of(x)
+
+
+def _learned(
+    before: list[Any], structure: Any, read: Sequence[Any], kept: Sequence[Any]
+) -> Learned | None:
+    """What an iteration has shown of its variables; None where it can't stand for others."""
+    after, other = leaves_of(read)
+    if structure != other or not are_rows(read) or any(x is UNBOUND for x in before):
+        return None
+    numeric = set()
+    for i, (x, y) in enumerate(zip(before, after, strict=True)):
+        if x is y:
+            continue
+        if kind_of(x) is None and type(x) in FIXED and type(x) is type(y):
+            continue
+        if kind_of(y) is None or kind_of(x) != kind_of(y):
+            return None
+        numeric.add(i)
+    return Learned(frozenset(numeric), sum(map(size_of, leaves_of(kept)[0])))
