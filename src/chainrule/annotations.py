@@ -291,3 +291,4 @@ if ENGINE is not None:
     ENGINE.set_context_hooks(
         groups=_groups, anomaly=_anomaly, lines=_lines, annotation=Annotation, package=_PACKAGE
     )
+    users_frame = ENGINE.users_frame

@@ -177,7 +177,11 @@ class _Call:
             closed = closed_gradient(y, self.inputs, self.level, PROGRESS.names)
             if closed is not None:
                 return closed, closed.pop(), []
-        pulled = self.graph.pull_back([1.0])
+        graph = self.graph
+        pulled = graph.pull_back([1.0])
+        if self.aux is None:
+            closed = graph.closed([*pulled, *self.outputs])
+            return closed, closed.pop(), []
         grads, (value,), aux = self.finish(pulled, self.outputs, self.aux_nodes())
         return grads, value, aux
 

@@ -300,5 +300,6 @@ int add_numbering(PyObject *module);  /* numbering.c */
 int add_contexts(PyObject *module);   /* contexts.c */
 int add_dispatch(PyObject *module);   /* dispatch.c */
 int add_arguments(PyObject *module);  /* arguments.c */
+int add_lines(PyObject *module);      /* lines.c */
 
 #endif
