@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 from random_forms import bits
 from test_program_kernels import MACHINES, call
 
+import chainrule as cr
+import chainrule.math as crmath
 from chainrule import rules
 from chainrule.backends.llvm import strips
 from chainrule.backends.llvm.in_common import InCommon
@@ -614,3 +617,125 @@ def test_a_carry_that_is_a_constant_one() -> None:
     numbers = np.linspace(-1.0, 2.0, 9)
     _, found = call(Kernel(program, [], lanes=False), numbers)
     assert np.allclose(found, interpret(program, numbers.tolist())[0], rtol=1e-14)
+
+
+def log_sum_exp(x: Any) -> Any:
+    """The reverse pass of the largest number has nothing to do before it."""
+    largest = np.max(x)
+    return largest + crmath.log(sum(crmath.exp(v - largest) for v in x))
+
+
+def weighted_largest(x: Any) -> Any:
+    """Here each of the largest numbers so far sends something."""
+    largest, total = x[0], x[0] * 0.0
+    for k, v in enumerate(x):
+        largest = crmath.maximum(largest, v)
+        total = total + largest * (0.5 + k % 3) + v * v
+    return total
+
+
+@pytest.mark.parametrize("function", [log_sum_exp, weighted_largest])
+def test_loops_that_end_with_a_flag(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out changes no bit: wherever the largest number is, and whatever the others."""
+    found: list[Carry | None] = []
+    decide = Map.goes_on_by
+
+    def noted(*given: Any) -> Carry | None:
+        found.append(decide(*given))
+        return found[-1]
+
+    rng = np.random.default_rng(5)
+    points = [rng.normal(size=211) for _ in range(12)]
+    for x, place in zip(points, [0, 1, 7, 8, 9, 105, 200, 201, 202, 203, 209, 210], strict=True):
+        x[place] = 4.0
+    special = [np.zeros(211), np.full(211, -0.0), np.full(211, -np.inf), *rng.normal(size=(6, 211))]
+    special[3][[20, 100]] = 5.0  # each gets half
+    special[4][30], special[5][150], special[6][60:] = np.nan, np.inf, -np.inf
+    special[7][::2] = -0.0
+    special[8][:] = np.sort(special[8])
+    points += special
+    whole = cr.compile(cr.value_and_grad(function))
+    with monkeypatch.context() as patched:
+        patched.setattr(Map, "goes_on_by", lambda *given: None)
+        expected = [whole(x) for x in points]
+    monkeypatch.setattr(Map, "goes_on_by", noted)
+    ending = cr.compile(cr.value_and_grad(function))
+    for x, (y, slopes) in zip(points, expected, strict=True):
+        value, gradient = ending(x)
+        assert bits([value, *gradient]) == bits([y, *slopes])
+        with np.errstate(all="ignore"):
+            eager = cr.value_and_grad(function)(x)
+        np.testing.assert_allclose(gradient, eager[1], rtol=1e-12, atol=1e-300)
+    ends = any(carry is not None for carry in found)
+    assert ends == (function is log_sum_exp) or machine().width == 1
+
+
+def with_a_flag(kind: str) -> Program:
+    """A loop that hands on a message as long as a flag is up, and sends parts of it."""
+    size = 65
+    inputs, stored = Array(INPUT, 4 * size, "x"), Array(VALUES, size, "y")
+    sums = Array(SUMS, size, "s", start=-0.0 if kind == "sums from -0.0" else 0.0)
+    loop = Loop(Index(size))
+    flag, change = Carry(0.0 if kind == "a flag that is down" else 1.0), Carry(3.0)
+    number, slope, other, part = [Load(inputs, Index(size * k, ((loop, 1),))) for k in range(4)]
+    picked = Compute(rules.where, (flag, number, 0.0))
+    up = Compute(rules.not_equal, (picked, 0.0))
+    condition = number if kind == "a message without it" else picked
+    message = Compute(rules.message, (condition, change, slope))
+    picked_too = Compute(rules.where, (flag, other, 0.0))
+    sent = Compute(rules.message, (picked_too, change, part))
+    value = part if kind == "what is no message" else sent
+    loop.body = [number, slope, other, part, picked, up, message, picked_too, sent]
+    loop.body.append(Add(sums, Index(0, ((loop, 1),)), value))
+    if kind == "a store":
+        loop.body.append(Store(stored, Index(0, ((loop, 1),)), sent))
+    loop.carries = [flag, change]
+    flag.next, change.next = up, message
+    if kind == "a number handed on":
+        loop.carries.append(Carry(0.5))
+        loop.carries[-1].next = part
+    if kind == "a sum":
+        total = Carry(-0.0)
+        total.next = Compute(rules.add, (total, part))
+        loop.body.append(total.next)
+        loop.carries.append(total)
+    lasts = [Last(loop, carry) for carry in loop.carries]
+    outputs: list[Operand | Slice] = [*lasts, Slice(sums, 0, size)]
+    outputs += [Slice(stored, 0, size)] if kind == "a store" else []
+    before = Loop(Index(size))
+    before.body.append(Load(inputs, Index(100, ((before, 1),))))
+    if kind != "first terms":
+        before.body.append(Add(sums, Index(0, ((before, 1),)), before.body[0]))
+    program = Program(inputs, [before, loop, *lasts], outputs)
+    verify(program)
+    return program
+
+
+@pytest.mark.parametrize("down", [0, 1, 7, 8, 9, 30, 63, 64, 65])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("", "sums from -0.0", "a flag that is down", "a message without it"),
+        *("what is no message", "a store", "a number handed on", "a sum", "first terms"),
+    ],
+)
+def test_what_is_done_without_a_flag(kind: str, down: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit what the interpreter gives; a loop ends early only where nothing is done."""
+    found: list[Carry | None] = []
+    decide = Map.goes_on_by
+
+    def noted(*given: Any) -> Carry | None:
+        found.append(decide(*given))
+        return found[-1]
+
+    monkeypatch.setattr(Map, "goes_on_by", noted)
+    rng = np.random.default_rng(down)
+    numbers = rng.normal(size=260)
+    numbers[:65] = 1.0
+    numbers[down : down + 1] = 0.0
+    numbers[130:195] = rng.choice([0.0, 1.0], 65)
+    program = with_a_flag(kind)
+    _, result = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(result.tolist()) == bits(interpret(program, numbers.tolist())[0])
+    if machine().width > 1:
+        assert any(carry is not None for carry in found) == (not kind)

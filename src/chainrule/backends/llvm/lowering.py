@@ -26,6 +26,7 @@ from chainrule.program.form import (
     SUMS,
     VALUES,
     WRITES,
+    Add,
     Array,
     Compute,
     Loop,
@@ -34,6 +35,7 @@ from chainrule.program.form import (
     Scatter,
     Slice,
     Statement,
+    Store,
     statements,
 )
 from chainrule.program.nests import bounds
@@ -211,6 +213,7 @@ class _Lowering:
             together=self._together,
             flags=flags(program.body),
             first_terms=self._first_terms,
+            only_added=self._only_added(),
         )
         writer = Writer(setting)
         prologue, main = self._parts
@@ -286,6 +289,14 @@ class _Lowering:
     def _place(self, array: Array) -> None:
         if array not in self._arrays and array.kind != CONSTANT:
             self._arrays[array] = self._memory.take(array.size)
+
+    def _only_added(self) -> set[Array]:
+        """The SUMS arrays that are 0 before each is added to."""
+        found = {x for x in self._arrays if x.kind == SUMS and str(x.start) == "0.0"}
+        for x in statements(self._program.body):
+            if isinstance(x, Store) and not isinstance(x, Add):
+                found.discard(x.array)
+        return found
 
     def _own_sums(self) -> list[Array]:
         """The SUMS arrays that begin at 0 for each block, and for no iteration of a loop."""

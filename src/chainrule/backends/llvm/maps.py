@@ -9,7 +9,7 @@ chains of other values are computed for one iteration after the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from chainrule import rules
@@ -17,6 +17,7 @@ from chainrule.program.form import (
     Add,
     Carry,
     Compute,
+    Last,
     Load,
     Loop,
     Operand,
@@ -28,7 +29,7 @@ from chainrule.program.form import (
 from .chains import Chain, Step, in_order, is_call
 from .in_common import InCommon
 from .independence import are_independent, stride_of
-from .vector_math import INSTRUCTIONS
+from .vector_math import INSTRUCTIONS, called_back
 
 MOST_VECTORS: Final = 4
 """Vectors that are computed side by side: what half of the registers hold, of a product's sums."""
@@ -101,10 +102,55 @@ class Map(NamedTuple):
             return sizes[:1]
         return [*sizes[:1], 1]
 
+    def goes_on_by(
+        self, resolved: Callable[[Operand], Operand], may_add_zero: Callable[[Add], bool]
+    ) -> Carry | None:
+        """A flag that nothing is done without: where it is 0, the carries are, and stay so.
+
+        All that iterations then send are messages of nothing, which leave sums as they are.
+
+        Args:
+            resolved: gives what a value is the same as.
+            may_add_zero: whether 0.0 changes nothing where it is added.
+        """
+        flags = [x for x in self.chains if x.is_flag and x.carries[0].initial == 1.0]
+        if len(flags) != 1 or any(self.sums.values()):
+            return None
+        (flag,) = flags[0].carries
+        nothing: set[Operand] = set()  # without it
+        for x in self.steps:
+            for y in x.body if isinstance(x, Chain) else [x]:
+                if not isinstance(y, Compute):
+                    continue
+                if called_back(y.operation):
+                    return None
+                given = [resolved(z) for z in y.operands]
+                picks = y.operation is rules.where and given[0] is flag and given[2] == 0.0
+                if picks or (y.operation is rules.message and given[0] in nothing):
+                    nothing.add(y)
+        for x in self.steps:
+            if isinstance(x, (Compute, Load, Last)) or x is flags[0]:
+                continue
+            if isinstance(x, (Chain, Carry)):
+                carries = x.carries if isinstance(x, Chain) else [x]
+                sent = all(_is_message(resolved(carry.next), nothing) for carry in carries)
+            elif isinstance(x, Add):
+                sent = may_add_zero(x) and _is_message(resolved(x.value), nothing)
+            else:
+                return None
+            if not sent:
+                return None
+        return flag
+
     @property
     def chains(self) -> list[Chain]:
         """What is computed for one iteration after the other."""
         return [x for x in self.steps if isinstance(x, Chain)]
+
+
+def _is_message(x: Operand, nothing: Container[Operand]) -> bool:
+    """Whether a value is a message, of nothing where a flag is 0: then it is 0.0."""
+    return isinstance(x, Compute) and x.operation is rules.message and x in nothing
 
 
 def _are_products(every: Sequence[Statement]) -> bool:

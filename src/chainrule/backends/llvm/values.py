@@ -49,6 +49,7 @@ class Setting:
         together: how many iterations of maps to compute at a time.
         flags: statements that give flags.
         first_terms: what adds to elements that need not be loaded, as they are 0.
+        only_added: arrays that begin at 0 and that all is added to, one term after the other.
     """
 
     places: Places
@@ -65,6 +66,7 @@ class Setting:
     together: int
     flags: set[Statement]
     first_terms: set[Statement]
+    only_added: set[Array]
 
 
 class ValueWriter:

@@ -48,6 +48,7 @@ class Writer(ValueWriter):
         self._sums = setting.sums
         self._together = setting.together
         self.first_terms = setting.first_terms
+        self._only_added = setting.only_added
         # Vectors on the stack that lie in two lines of the cache would take several times as long.
         widest = max(self._width, self._together)
         self._aligned = f" alignstack({8 * widest})" if widest > 2 else ""
@@ -252,14 +253,22 @@ class Writer(ValueWriter):
         trips = self._index(found.loop.trips)
         start = "0"
         common = InCommon(found.loop, self.carries, self.resolved)
+        flag = found.goes_on_by(self.resolved, self._may_add_zero)
+        flags = [] if flag is None else [carries[self.carries[found.loop].index(flag)]]
         for vectors in found.vectors(self._together, common):
             step = vectors * self._together
             end = self.line(f"and i64 {trips},{-step}")
-            with self._loop(found.loop, initial, carries, start, end, step) as following:
+            with self._loop(
+                found.loop, initial, carries, start, end, step, flags=flags
+            ) as following:
                 written = MapWriter(self, found, common, self._together, vectors)
                 following += written.write([place.register for place in carries])
             start, initial = end, [place.register for place in carries]
         return start, initial
+
+    def _may_add_zero(self, add: Add) -> bool:
+        """Whether 0.0 changes nothing where it is added: a sum from 0.0 on is never -0.0."""
+        return add.array in self._only_added and add not in self.first_terms
 
     @property
     def carries(self) -> Mapping[Loop, list[Carry]]:
@@ -324,8 +333,12 @@ class Writer(ValueWriter):
         step: int = 1,
         kind: str = "",
         truths: Sequence[int] = (),
+        flags: Sequence[Place] = (),
     ) -> Iterator[list[str]]:
-        """Write a loop; inside its body is written, and what carries are next is given."""
+        """Write a loop; inside its body is written, and what carries are next is given.
+
+        It ends where one of some flags among its carries is 0.
+        """
         lines = self._lines
         trips = end or self._index(loop.trips)
         before, label = self._block, self._label
@@ -339,8 +352,10 @@ class Writer(ValueWriter):
             place.since = self._moment
         for k in truths:
             carries[k].register = self.line(self.number(carries[k].register))
-        lines.append(f"icmp slt i64 {counter},{trips}")
-        lines.append(f"br i1 {self._new()},label %b{label},label %x{label}\nb{label}:")
+        goes_on = self.line(f"icmp slt i64 {counter},{trips}")
+        for place in flags:
+            goes_on = self.line(f"and i1 {goes_on},{self.truth(place.register)}")
+        lines.append(f"br i1 {goes_on},label %b{label},label %x{label}\nb{label}:")
         self._block = f"b{label}"
         self._counters[loop] = counter
         following: list[str] = []
