@@ -370,11 +370,18 @@ class Loop:
         """Append what all iterations have left."""
         start = 0
         made: list[tuple[Any, list[Any]]] = [(owner, []) for owner, _, _ in left]
-        for k in range(self.trips):
-            for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
-                new, start = _filled(leaves, results, start, k)
-                all_rows += structure.unflatten(new)
+        flat = len(left) == 1 and left[0][2].num_nodes == len(left[0][1]) + 1
+        if flat and all(_kind(x) == () for x in left[0][1]):  # nodes alone, as they come
+            made[0][1].extend(results[: self.trips * len(left[0][1])])
+        else:
+            for k in range(self.trips):
+                for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
+                    new, start = _filled(leaves, results, start, k)
+                    all_rows += structure.unflatten(new)
         for owner, all_rows in made:
+            if type(owner) is list and not self._speculation.uncertain:
+                owner += all_rows
+                continue
             for x in all_rows:
                 self._speculation.append(owner, x)
 
