@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 LIMIT: Final = 100_000
 """Operations of all iterations up to which a loop is a plain one."""
 
+SHORT: Final = 5_000
+"""The same in a sparse Jacobian: one iteration for all makes a call faster too."""
+
 _FIXED: Final = (int, float, bool, str, bytes, type(None))
 """Kinds of values that never change."""
 _DIVIDE: Final = (rules.divide, rules.floor_divide, rules.mod)
@@ -141,15 +144,18 @@ class Loop:
         self.first = False
         count = Node(0.0)._serial - self._since._serial - 1
         size = count * self.trips * prod(x.trips for x in self._speculation.loops)
-        if size <= LIMIT or not count:
-            self._speculation.note_short(self.site)
-            return
         speculation = self._speculation
+        if size <= min(LIMIT, SHORT if PROGRESS.structural else LIMIT) or not count:
+            speculation.note_short(self.site)
+            return
         found = self._learn(values)
         if not isinstance(found, str) and self._hides(found):
             found = _HIDES
         if isinstance(found, str):
-            speculation.leave_plain(self.site, found)
+            if size <= LIMIT:
+                speculation.note_short(self.site)
+            else:
+                speculation.leave_plain(self.site, found)
             return
         if self.site.stores or speculation.asked != self._asked:
             speculation.begin_anew(self.site, found, size)
