@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
@@ -237,7 +236,9 @@ class Iteration:
             recorder.unroll()
         outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
         above = [outside[k] for k in followed(outside, recorder.level + 1)]
-        given = [*above, *islice((x for x in outside if x._level <= recorder.level), 1)]
+        given = above
+        if len(above) < len(outside):
+            given = [*above, next(x for x in outside if x._level <= recorder.level)]
         if not given:  # it is constant
             recorder.unroll()
         if numbers is None:
