@@ -73,6 +73,40 @@ def test_random_pairs_of_loops() -> None:
     assert 80 < sum(gone) < 320
 
 
+def two_nests(random: Random) -> Program:
+    """Two loops with loops in them, of which the second reads what it may of the first."""
+    b = Builder(4)
+    trips, inner, low = random.randint(1, 5), random.randint(1, 3), random.randint(0, 2)
+    stride = inner + random.choice([0, 0, 1])
+    stored = {low + stride * i + k for i in range(trips) for k in range(inner)}
+    results = room(b, 1, "results", SUMS)
+    with ExitStack() as outer:
+        if random.random() < 0.3:
+            outer.enter_context(b.loop(random.randint(1, 3)))
+        kept = room(b, low + stride * trips)
+        with b.loop(trips) as i, b.loop(inner) as k:
+            x = b.load(b.inputs, random_index(random, 4, b.loops))
+            at = Index(low, ((i, stride), (k, 1)))
+            store(b, kept, at, b.compute(rules.sin, (x,)))
+        first, step, count = low, stride, random.choice([inner, 1])
+        if random.random() < 0.5:
+            first, step = random.choice([(max(stored), -stride), (low + 1, 1), (low + stride, 0)])
+        read = {first + step * i + k for i in range(trips) for k in range(count)}
+        if not read <= stored:
+            first, step = low, stride
+        with b.loop(trips) as j, b.loop(count) as k:
+            y = load(b, kept, Index(first, ((j, step), (k, 1))))
+            add(b, results, 0, b.compute(rules.multiply, (y, 1.5)))
+    return b.finish([Slice(results.array, 0, 1)])
+
+
+def test_random_pairs_of_nests() -> None:
+    """Whether one iteration is looked at or all: nothing is read before it is there."""
+    gone = [check(two_nests(Random(seed)), [0.3, -0.7, 1.1, 0.2]) for seed in range(600)]
+    assert gone.count(1) > 100
+    assert gone.count(0) > 100
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_random_programs(seed: int) -> None:
     """Whatever else there is, guards among it."""

@@ -11,6 +11,7 @@ from chainrule.program.form import Index, Loop, ProgramError, Table
 from chainrule.program.nests import (
     added,
     count,
+    distinct,
     instance,
     iterations,
     numbers,
@@ -101,3 +102,16 @@ def test_errors() -> None:
         numbers(Index(0, (), ((Table(numpy.array([4, 5])), Index(0, ((i, 1),))),)), [i])
     with pytest.raises(ProgramError, match="loop of -1 iterations"):
         count([i, Loop(Index(1, ((i, -1),))), Loop(Index(1))])
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+def test_distinct(kind: str) -> None:
+    """The different numbers, in order and of their kind, near each other or not."""
+    rng = numpy.random.default_rng(0)
+    for low, high in ((0, 5), (-3, 2), (-1, 0), (-(2**31), 2**31 - 1), (2**31 - 3, 2**31 - 1)):
+        for size in (0, 1, 7, 50):
+            items = rng.integers(low, high, size, dtype=kind, endpoint=True)
+            found = distinct(items)
+            assert found.tolist() == sorted({*items.tolist()})
+            assert found.dtype == items.dtype
+    assert distinct([3, 1, 3]).tolist() == [1, 3]

@@ -9,10 +9,9 @@ import math
 import operator
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
-import optree
 from numpy.lib.stride_tricks import as_strided
 
 from chainrule import trees
@@ -25,7 +24,7 @@ from chainrule.rules import described, to_float
 from chainrule.tracing import LEFTOVER, NotCompilable, TracedValueError
 
 from .inputs import Inputs, PlainInputs
-from .statics import EXACT, exactly
+from .statics import EXACT, SEQUENCES, exactly
 
 _FLOAT64 = numpy.dtype(numpy.float64)
 LARGEST_WHOLE = 2**53  # up to here every whole number is a float
@@ -97,6 +96,8 @@ def leaf_of(
     """
     if isinstance(value, float):
         return _NUMBER
+    if type(value) is int and not differentiated:
+        return _of_int(value)
     if type(value) in EXACT and not differentiated:
         return Leaf("static", None, None, (type(value), value))
     if isinstance(value, Node):
@@ -134,6 +135,12 @@ def leaf_of(
     return Leaf("static", value=exactly(value))
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def _of_int(value: int) -> Leaf:
+    """That of a whole number: lists of indices have many."""
+    return Leaf("static", None, None, (int, value))
+
+
 class Arguments:
     """Positional arguments of one kind.
 
@@ -153,7 +160,7 @@ class Arguments:
         rest = iter(leaves)
         for part in structure.children():
             own = [*itertools.islice(rest, part.num_leaves)]
-            static = part.kind in _SEQUENCES and all(leaf.is_exact for leaf in own)
+            static = part.kind in SEQUENCES and all(leaf.is_exact for leaf in own)
             self._parts.append((part, own, static))
         self._one_by_one = any(static for _, _, static in self._parts)
         # For each of them its elements last time, and leaves; at first those that none has.
@@ -204,9 +211,6 @@ def _of_structure(structure: Any, value: Any) -> list[Any] | None:
     """The leaves of a tree of some structure."""
     leaves, own = trees.leaves_of(value)
     return leaves if own == structure else None
-
-
-_SEQUENCES: Final = (optree.PyTreeKind.LIST, optree.PyTreeKind.TUPLE)
 
 
 def _never_changes(value: Any) -> bool:

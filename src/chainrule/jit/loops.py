@@ -18,7 +18,7 @@ import numpy
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
-from chainrule.differentiation import Linearization, fresh_input, fresh_inputs, met
+from chainrule.differentiation import Linearization, followed, fresh_input, fresh_inputs, met
 from chainrule.node import Node, OperationNode
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.recording import ABSENT, KNOWN, Row
@@ -250,14 +250,16 @@ class Iteration:
         if self._loop.expands and not after and not leaves:
             return []
         outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
-        followed = [x for x in outside if x._level > recorder.level]
-        given = followed + [x for x in outside if x._level <= recorder.level][:1]
+        above = [outside[k] for k in followed(outside, recorder.level + 1)]
+        given = above
+        if len(above) < len(outside):
+            given = [*above, next(x for x in outside if x._level <= recorder.level)]
         if not given:  # it is constant
             recorder.unroll()
         if numbers is None:
             numbers = [math.nan] * (len(after) + self._trips * len(leaves))
-        if self.carries or self._derived or not followed:
-            self._loop.mixes = bool(followed) and not self._derived
+        if self.carries or self._derived or not above:
+            self._loop.mixes = bool(above) and not self._derived
             whole = self._result(math.nan, given)
             results = [self._result(number, [whole]) for number in numbers]
         else:
@@ -266,7 +268,9 @@ class Iteration:
         shape = (len(left), self._trips)
         by_leaf = places.reshape(shape) if self._derived else places.reshape(shape[::-1]).T
         own = [*range(len(after)), *by_leaf[: len(leaves)].T.ravel().tolist()]
-        known = [ABSENT if math.isnan(number) else KNOWN for number in numbers]
+        known = [ABSENT] * len(numbers)
+        if not self._derived:
+            known = [ABSENT if math.isnan(number) else KNOWN for number in numbers]
         recorded.mark_all(Row.RESULT, own, known, results)
         if self._derived:
             others = iter(by_leaf[len(leaves) :].tolist())

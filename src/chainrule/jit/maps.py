@@ -124,11 +124,9 @@ class LinearizationOfMaps:
     def _entries(self, rows: Numbers, columns: Numbers, values: Any) -> Entries:
         """The entries in order; those for the same place are added."""
         keys = rows * len(self._inputs) + columns
-        order = numpy.argsort(keys)
+        order = numpy.argsort(keys, kind="stable")  # of runs; terms are added in their order
         keys = keys[order]
         again = keys[1:] == keys[:-1]
-        if again.any():
-            order = numpy.lexsort((columns, rows))  # stable: terms are added in their order
         rows, columns, values = rows[order], columns[order], values[order]
         if again.any():
             first = numpy.append(True, ~again)

@@ -291,7 +291,7 @@ class Recorded:
             varied: whether there are others like it, see :func:`~.roll.rolled`.
         """
         operands: Any = outputs
-        if float in set(map(type, outputs)):
+        if not {int}.issuperset(map(type, outputs)):
             operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
         if self._same is None:
             return rolled(self._recording, operands, lanes, varied)

@@ -247,6 +247,8 @@ def _looks(structure: Any) -> _Look | None:
     """A function that notes what a tree of a structure shows beyond it; None if that is nothing."""
     if structure.is_leaf():
         return None
+    if structure.num_nodes == structure.num_leaves + 1 and structure.kind in SEQUENCES:
+        return None
     inner = [_looks(child) for child in structure.children()]
     if structure.kind in _DICTS:
         return _look_at_dict(dict(zip(structure.entries(), inner, strict=True)))
@@ -263,6 +265,7 @@ def _looks(structure: Any) -> _Look | None:
     return look_at_sequence
 
 
+SEQUENCES: Final = (optree.PyTreeKind.LIST, optree.PyTreeKind.TUPLE)
 _DICTS: Final = (
     optree.PyTreeKind.DICT,
     optree.PyTreeKind.ORDEREDDICT,

@@ -561,7 +561,7 @@ class Trace:
     @property
     def constant(self) -> list[float] | None:
         """The outputs, where it is known without a program that no input decides them."""
-        if not {float}.issuperset(map(type, self._outputs)):
+        if not all(issubclass(kind, float) for kind in set(map(type, self._outputs))):
             return None
         numbers: list[Any] = [*self._outputs]
         return numbers + [0.0] * (len(numbers) * len(self._places))

@@ -83,7 +83,9 @@ class Outputs:
                 instances = self._nest.instance[operands]
                 count = self._nest.written[owner].domain.count
                 if (numpy.bincount(instances, minlength=count) == 1).all():
-                    self.stores.append((owner, part.array, places[numpy.argsort(instances)]))
+                    ordered = numpy.empty_like(places)
+                    ordered[instances] = places
+                    self.stores.append((owner, part.array, ordered))
                     continue
                 self._find_homes(numpy.asarray([owner]))
             part.copied.append((owner, operands, places))

@@ -21,6 +21,7 @@ from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, LOOKUP, Recording, Row, has_left, has_right
 
 Floats: TypeAlias = NDArray[numpy.float64]
+Ints: TypeAlias = NDArray[numpy.int32]
 
 
 class Unrolled(BaseException):
@@ -214,11 +215,11 @@ class _Rows(NamedTuple):
     Rows that are not in the recording have larger numbers.
     """
 
-    ids: Numbers
+    ids: Ints
     codes: NDArray[numpy.uint16]
-    left: Numbers
-    right: Numbers
-    notes: Numbers
+    left: Ints
+    right: Ints
+    notes: Ints
 
     def some(self, which: Any) -> _Rows:
         """Some of them."""
@@ -267,9 +268,9 @@ class _Cutting:
         columns = (recording.codes, recording.left, recording.right, recording.notes)
         codes, left, right, notes = (numpy.array(x[self._n_inputs :]) for x in columns)
         if not len(notes):
-            notes = numpy.full(len(codes), -1)
-        ids = self._n_inputs + numpy.arange(len(codes))
-        self._rows = _Rows(ids, codes, left.astype(numpy.int64), right.astype(numpy.int64), notes)
+            notes = numpy.full(len(codes), -1, dtype=numpy.int32)
+        ids = numpy.arange(self._n_inputs, self._n_inputs + len(codes), dtype=numpy.int32)
+        self._rows = _Rows(ids, codes, left, right, notes)
         self._pool = numpy.array(recording.pool).astype(numpy.int64)
         self._constants = numpy.array(recording.constants)
         self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
@@ -347,7 +348,8 @@ class _Cutting:
         places, is_operand = rows.pooled()
         pool = self._pool[places]
         used = numpy.zeros(self._next, dtype=bool)
-        asked = [rows.left[rows.has_left], rows.right[rows.has_right], pool[is_operand], outputs]
+        asked: list[Any] = [rows.left[rows.has_left], rows.right[rows.has_right]]
+        asked += [pool[is_operand], outputs]
         for operands in [*asked, *[column for child in children for column in child.even()]]:
             used[operands[operands >= 0]] = True
         for own in (rows.ids, carries.ids, eachs.ids):
@@ -370,7 +372,7 @@ class _Cutting:
         )
         constants = [self._constants[:0]]
 
-        def placed(operands: Numbers) -> Numbers:
+        def placed(operands: Any) -> Any:
             """Operands as the stretch has them, and their constants in the order of their use."""
             new = operands.copy()
             values = operands >= 0
@@ -393,8 +395,9 @@ class _Cutting:
         )
         inputs = self._inputs if whole else numpy.arange(n_inputs)
         stretch.left = numpy.concatenate([inputs, left])
-        stretch.right = numpy.concatenate([numpy.full(n_inputs, ABSENT), right])
-        stretch.notes = numpy.concatenate([numpy.full(n_inputs, -1), rows.notes])
+        absent = numpy.full(n_inputs, ABSENT, dtype=numpy.int32)
+        stretch.right = numpy.concatenate([absent, right])
+        stretch.notes = numpy.concatenate([absent * 0 - 1, rows.notes])
         stretch.pool = pool
         stretch.constants = numpy.concatenate(constants)
         number_segments(stretch)
@@ -423,7 +426,7 @@ class _Cutting:
             nested = first > 0 and not loop.hands_on
             further = numpy.searchsorted(body.outside, self._n_inputs + first) if nested else 0
             child = _Child(loop, stretch, body, body.outside[:further])
-            given = [body.begins, body.outside[further:], child.spread()]
+            given: list[Any] = [body.begins, body.outside[further:], child.spread()]
             parts.append(self._new_rows(Row.GIVE, numpy.concatenate(given)))
             parts.append(self._new_rows(Row.LOOP, numpy.array([len(children)])))
             children.append(child)
@@ -449,10 +452,12 @@ class _Cutting:
 
     def _new_rows(self, code: int, left: Numbers) -> _Rows:
         """Rows that count themselves."""
-        ids = self._next + numpy.arange(len(left))
+        places = numpy.arange(len(left), dtype=numpy.int32)
+        ids = places + numpy.int32(self._next)
         self._next += len(left)
         codes = numpy.full(len(left), code, dtype=numpy.uint16)
-        return _Rows(ids, codes, left, numpy.arange(len(left)), numpy.full(len(left), -1))
+        notes = numpy.full(len(left), -1, dtype=numpy.int32)
+        return _Rows(ids, codes, left.astype(numpy.int32), places, notes)
 
     def _number_loops(self, stretch: Stretch, children: Sequence[_Child], place: Numbers) -> None:
         """Finish loops: find where their columns lie, and number those that are different."""
@@ -517,7 +522,7 @@ class _Body(NamedTuple):
         outputs: operands of the stretch: what an iteration gives.
     """
 
-    begins: Numbers
+    begins: Ints
     outside: Numbers
     outputs: Numbers
 

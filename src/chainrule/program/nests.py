@@ -131,8 +131,15 @@ def count(loops: Sequence[Loop]) -> int:
 def distinct(items: Any) -> Any:
     """The different numbers among some, in order.
 
-    They are counted because NumPy loads all that it has for masked arrays where nothing is.
+    They are counted: without being sorted where they are near each other, else because NumPy loads
+    all that it has for masked arrays where nothing is.
     """
+    items = numpy.asarray(items)
+    if items.size and items.dtype.kind == "i":
+        low = int(items.min())
+        if int(items.max()) - low <= items.size:
+            found = numpy.flatnonzero(numpy.bincount(items.ravel() - low))
+            return (found + low).astype(items.dtype)
     return numpy.unique(items, return_counts=True)[0]
 
 

@@ -134,6 +134,11 @@ def _is_node(x: Any) -> bool:
     return isinstance(x, Node) and not isinstance(x, WholeNode)
 
 
+def _are_nodes(kind: type) -> bool:
+    """The same of values of a type."""
+    return issubclass(kind, Node) and not issubclass(kind, WholeNode)
+
+
 def combined(values: list[Any], loop: Loop) -> Any:
     """What stands for plain values of the iterations of a loop."""
     first = values[0]
@@ -164,7 +169,7 @@ def stand_in(values: Sequence[Any], loop: Loop) -> Any:
     if all(x is first for x in values):
         return first
     kinds = set(map(type, values))
-    if all(map(_is_node, values)) or kinds == {IndexNode}:
+    if all(map(_are_nodes, kinds)) or kinds == {IndexNode}:
         return loop.column(objects(values))
     if len(kinds) == 1 and not kinds.isdisjoint({tuple, list}):
         if len(set(map(len, values))) > 1:
@@ -184,7 +189,8 @@ def columns_of(array: Any, loop: Loop) -> Any:
     flat = array if array.ndim == 1 else array.reshape(len(array), -1)
     if type(array) is not WholeArray:
         elements = flat.ravel().tolist()
-        if not all(map(_is_node, elements)) and set(map(type, elements)) != {IndexNode}:
+        kinds = set(map(type, elements))
+        if not all(map(_are_nodes, kinds)) and kinds != {IndexNode}:
             loop.refuse_here("it goes through arrays that hold something else than nodes")
     if array.ndim == 1:
         return loop.column(flat)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 LIMIT: Final = 100_000
 """Operations of all iterations up to which a loop is a plain one."""
 
+SHORT: Final = 5_000
+"""The same in a sparse Jacobian: one iteration for all makes a call faster too."""
+
 FIXED: Final = (int, float, bool, str, bytes, type(None))
 """Kinds of values that never change."""
 _DIVIDE: Final = (rules.divide, rules.floor_divide, rules.mod)
@@ -153,15 +156,18 @@ class Loop:
         self.first = False
         count = Node(0.0)._serial - self._since._serial - 1
         size = count * self.trips * prod(x.trips for x in self._speculation.loops)
-        if size <= LIMIT or not count:
-            self._speculation.note_short(self.site)
-            return
         speculation = self._speculation
+        if size <= min(LIMIT, SHORT if PROGRESS.structural else LIMIT) or not count:
+            speculation.note_short(self.site)
+            return
         found = self._learn(values)
         if not isinstance(found, str) and self._hides(found):
             found = _HIDES
         if isinstance(found, str):
-            speculation.leave_plain(self.site, found)
+            if size <= LIMIT:
+                speculation.note_short(self.site)
+            else:
+                speculation.leave_plain(self.site, found)
             return
         if self.site.stores or speculation.asked != self._asked:
             speculation.begin_anew(self.site, found, size)
@@ -429,11 +435,18 @@ class Loop:
         """Append what all iterations have left."""
         start = 0
         made: list[tuple[Any, list[Any]]] = [(owner, []) for owner, _, _ in left]
-        for k in range(self.trips):
-            for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
-                new, start = _filled(leaves, results, start, k)
-                all_rows += structure.unflatten(new)
+        flat = len(left) == 1 and left[0][2].num_nodes == len(left[0][1]) + 1
+        if flat and all(kind_of(x) == () for x in left[0][1]):  # nodes alone, as they come
+            made[0][1].extend(results[: self.trips * len(left[0][1])])
+        else:
+            for k in range(self.trips):
+                for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
+                    new, start = _filled(leaves, results, start, k)
+                    all_rows += structure.unflatten(new)
         for owner, all_rows in made:
+            if type(owner) is list and not self._speculation.uncertain:
+                owner += all_rows
+                continue
             for x in all_rows:
                 self._speculation.append(owner, x)
 
