@@ -105,16 +105,15 @@ class RecordedLinearization:
         if len(standing) < len(self._inputs):
             return self._released(values)
         self._is_closed = True  # nobody follows what is behind the values, which have their rows
-        return [self._let_go(x, standing) for x in values]
-
-    def _let_go(self, value: Any, standing: dict[int, Any]) -> Any:
-        """A value that belongs to the trace from now on."""
-        if not isinstance(value, Node) or value._level < self._level:
-            return value
-        if id(value) in standing:
-            return standing[id(value)]
-        value._level = self._floor
-        return value
+        level, floor, found = self._level, self._floor, []
+        for x in values:  # there may be many
+            if isinstance(x, Node) and x._level >= level:
+                if id(x) in standing:
+                    found.append(standing[id(x)])
+                    continue
+                x._level = floor  # it belongs to the trace from now on
+            found.append(x)
+        return found
 
     def _released(self, values: Sequence[Any]) -> list[Any]:
         """The same where other transformations follow the graph of the values."""
