@@ -198,10 +198,22 @@ def with_copies(x: Any) -> Any:
     return state[0] * state[1]
 
 
+def extending(x: Any) -> Any:
+    found, pairs = [x[0]], []
+    for a in x:
+        both = [a, 2.0 * a]
+        for i in range(2):
+            both[i] = both[i] * x[i]
+            pairs += [[both[i], a] for _ in range(2)]
+        found += both
+        found += (a * a,)
+    return sum(k * a for k, a in enumerate(found)) + sum(a * b for a, b in pairs) * len(pairs)
+
+
 ONCE = (
     *(over_a_range, in_another, by_several, appending, with_lists_of_its_own, by_indices),
     *(left_by_a_plain_bool, of_functions, assigned_in_some, with_names_of_comprehensions),
-    *(without_a_value_at_first, assigning_elements, with_copies),
+    *(without_a_value_at_first, assigning_elements, with_copies, extending),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy
@@ -95,9 +96,18 @@ class Inputs:
     def between(self, start: int, stop: int) -> list[Node]:
         """Nodes of inputs that follow each other."""
         nodes = self._nodes[start:stop]
-        if nodes.count(None) == len(nodes):
+        missing = nodes.count(None)
+        if missing == len(nodes):
             return self._made(start, stop)
-        return [self[number] for number in range(start, stop)]
+        first = start
+        while missing:
+            first = self._nodes.index(None, first, stop)
+            end = first + 1
+            while end < stop and self._nodes[end] is None:
+                end += 1
+            self._made(first, end)
+            missing -= end - first
+        return self._nodes[start:stop]
 
     def elements(self, numbers: Numbers, indices: bool) -> list[Any]:
         """What an array holds of inputs: their nodes, or indices that stand for these."""
@@ -236,8 +246,9 @@ class WholeArray(TracedArray):
         return self[key]
 
     def __iter__(self) -> Any:
-        self.read()
-        return iter(self)
+        yield self[0]  # a loop of which one iteration is traced asks for no more
+        WholeArray.read(self)
+        yield from islice(iter(self), 1, None)
 
     def __contains__(self, x: Any) -> bool:
         self.read()

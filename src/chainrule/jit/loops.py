@@ -151,6 +151,7 @@ class Iteration:
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
         self._read: dict[int, Any] = {}  # by the node of a column, what it stands for
+        self._followed: set[int] = set()  # of these, what a transformation follows
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
         recorder.iterations.append(self)
@@ -182,6 +183,8 @@ class Iteration:
         self._around += around
         if around:
             self._read[id(node)] = values
+            if any(x._level > self._recorder.level for x in around):
+                self._followed.add(id(node))
         if numbers is not None:
             return LoopIndex.at(node, numbers.astype(numpy.int64), self)
         return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
@@ -321,7 +324,7 @@ class Iteration:
         by_leaf = []
         for leaf in leaves:
             found = _from_outside([leaf], self._inside, derived=True)
-            read = [self._read[id(x)] for x in found if id(x) in self._read]
+            read = [self._read[id(x)] for x in found if id(x) in self._followed]
             by_leaf.append((read, [x for x in found if id(x) not in self._read]))
         return [
             self._result(math.nan, [*self._inside[:1], *[column[i] for column in read], *fixed])

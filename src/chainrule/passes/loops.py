@@ -22,9 +22,11 @@ from chainrule.program.form import (
     Guard,
     Index,
     Load,
+    Loop,
     Program,
     Slice,
     Statement,
+    Store,
 )
 from chainrule.program.nests import added, paths, scaled
 
@@ -137,6 +139,7 @@ class _Body(Rebuilding):
         self._first, self._count = 0, loop.trips  # the iterations of this part
         self._n_inputs = program.inputs.size
         self._rooms: dict[Array, tuple[Array, Index]] = {}
+        self._fixed_rooms: dict[Array, tuple[Array, Index]] = {}
         self._tables: dict[int, Array] = {}
         self._ranges: dict[Statement, _Range] = {}
         for statement, path in paths(program.body):
@@ -156,10 +159,43 @@ class _Body(Rebuilding):
         self._carries: Level = {}  # of the innermost loop that is open
         if any(self._input(Index(), each) is None for each in read):
             self._together = Array(VALUES, 0, "inputs")
+        self._fixed = self._copies_from_outside()
+        for x, _ in paths(self._fixed):
+            if isinstance(x, Store) and x.array not in self._fixed_rooms:
+                size = x.array.size
+                room = x.array.like(around.count * size), around.where(size)
+                self._fixed_rooms[x.array] = room
+
+    def _copies_from_outside(self) -> list[Statement]:
+        """Statements that do the same in each iteration: they copy to arrays what it is given."""
+        outside = self._loop.n_carries + len(self._loop.columns)
+        found = [(x, [y for y, _ in paths([x])]) for x in self.program.body]
+        arrays = {y.array for _, inside in found for y in inside if isinstance(y, Store)}
+
+        def is_copy(x: Statement) -> bool:
+            if isinstance(x, Store):
+                copied = isinstance(x.value, float) or x.value in known
+                return copied and x.array in arrays and x.array.kind == VALUES
+            if isinstance(x, Load) and x.array is self.program.inputs:
+                return x in self._ranges and self._ranges[x].low >= outside
+            return isinstance(x, Loop) or (isinstance(x, Load) and x.array.kind == CONSTANT)
+
+        count = -1
+        while len(found) != count:
+            count = len(found)
+            known = {y for _, inside in found for y in inside}
+            copies = {x for x, inside in found if all(map(is_copy, inside))}
+            for x, inside in found:
+                if x not in copies:
+                    arrays -= {y.array for y in inside if isinstance(y, Store)}
+            found = [(x, inside) for x, inside in found if x in copies]
+        used = {x.value for x, _ in found if isinstance(x, Store)}
+        return [x for x, _ in found if not isinstance(x, Load) or x in used]
 
     def write(self) -> None:
         """Write the loop: as a nest, and the iterations that are left."""
         loop, around = self._loop, self._around
+        self.body(self._fixed)
         begins = {x: (around.given, around.given_at.plus(x.first)) for x in self._all_groups()}
         for nest in (loop.nest, (loop.trips - prod(loop.nest),)):
             if nest[0]:
@@ -186,7 +222,7 @@ class _Body(Rebuilding):
         Returns:
             the carries after.
         """
-        trips = nest[0]
+        trips, fixed = nest[0], set(self._fixed)
         instances = self._count // prod(nest)
         slot = scaled(number, trips + 1)
         level: Level = {}
@@ -215,7 +251,7 @@ class _Body(Rebuilding):
                 self._carries = after(trip)
                 if self._together is not None:
                     self._bring_together(self._together)
-                self.body(self.program.body)
+                self.body([x for x in self.program.body if x not in fixed])
                 self._give()
         return after(Index(trips))
 
@@ -269,6 +305,9 @@ class _Body(Rebuilding):
             return self._element(self._together, index)
         if array.kind == CONSTANT:
             return array, index
+        if array in self._fixed_rooms:
+            fixed, at = self._fixed_rooms[array]
+            return fixed, added(at, index)
         room = self._rooms.get(array)
         if room is None:
             size = self._count * array.size

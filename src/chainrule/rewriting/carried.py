@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from .harmless import EXITS, SCOPES, appended, assigned, exits, own, why_not
+from .harmless import EXITS, SCOPES, appended, assigned, exits, is_added, own, why_not
 
 _AT_ONCE: Final = frozenset(
     ["all", "any", "dict", "list", "max", "min", "set", "sorted", "sum", "tuple"]
@@ -21,7 +21,8 @@ class Handed(NamedTuple):
     Attributes:
         names: all of these that it assigns.
         read: those of them whose value from before is read in an iteration.
-        lists: what iterations append to, and do nothing else with.
+        lists: what iterations append to, and do nothing else with; some are among the names too, as
+            they may be numbers.
         target: whether what the loop assigns by itself is read after it.
         stores: whether elements are assigned.
         roots: the names by which elements are assigned, of lists that no iteration replaces.
@@ -57,10 +58,10 @@ def handed(node: ast.For | ast.While, function: Any) -> Handed:
     """What the iterations of a loop in a function hand on."""
     target = set(assigned([node.target])) if isinstance(node, ast.For) else set()
     test = [] if isinstance(node, ast.For) else [node.test]
-    lists = _lists([*test, *node.body])
+    lists, others = _lists([*test, *node.body])
     reads = _Reads(set(target))
-    if isinstance(node, ast.While):
-        reads.read(node.test)
+    for x in test:
+        reads.read(x)
     reads.statements(node.body)
     inside = assigned(node.body)
     later = _read_later(function)
@@ -73,7 +74,7 @@ def handed(node: ast.For | ast.While, function: Any) -> Handed:
     return Handed(
         kept,
         frozenset(kept) & read,
-        sorted(lists),
+        sorted(lists | others),
         not after.isdisjoint(target - set(inside)),
         bool(stores),
         sorted({_root(x) for x in stores} - {"", *assigned([node])}),
@@ -87,9 +88,10 @@ def _root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _lists(body: list[Any]) -> frozenset[str]:
-    """The names that are only appended to."""
+def _lists(body: list[Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that are only appended to, and those to which something is only added."""
     found: set[str] = set()
+    added: set[str] = set()
     others: set[str] = set()
     waiting: list[ast.AST] = [*body]
     for node in waiting:
@@ -97,11 +99,14 @@ def _lists(body: list[Any]) -> frozenset[str]:
         if said is not None:
             found.add(said[0])
             waiting += said[1]
+        elif is_added(node):
+            added.add(node.target.id)
+            waiting.append(node.value)
         elif isinstance(node, ast.Name):
             others.add(node.id)
         else:
             waiting += ast.iter_child_nodes(node)
-    return frozenset(found - others)
+    return frozenset(found - others), frozenset(added - found - others)
 
 
 def _read_after(loop: ast.For | ast.While, function: Any) -> set[str]:

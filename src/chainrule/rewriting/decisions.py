@@ -48,12 +48,13 @@ class LoopSite(Site):
         handed: the variables that its iterations hand on.
     """
 
-    __slots__ = ("names", "read", "stores")
+    __slots__ = ("lists", "names", "read", "stores")
 
     def __init__(self, place: str, kind: str, handed: Handed) -> None:
         super().__init__(place, kind, False, "")
         self.names = handed.names
         self.read = handed.read
+        self.lists = handed.lists
         self.stores = handed.stores
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeGuard
 
 _EXPRESSIONS: Final = (
     *(ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare, ast.Constant, ast.Name),
@@ -32,6 +32,10 @@ _WHAT: Final[dict[type[ast.AST], str]] = {
     ast.ClassDef: "a class is defined",
     ast.JoinedStr: "there is a formatted text",
 }
+
+
+class _Added(ast.AugAssign):
+    target: ast.Name
 
 
 def why_not(nodes: Iterable[ast.AST], outside: frozenset[str], appends: bool = False) -> str:
@@ -127,6 +131,15 @@ def appended(node: ast.AST) -> tuple[str, list[ast.expr]] | None:
         ):
             return target.id, value.elts
     return None
+
+
+def is_added(node: ast.AST) -> TypeGuard[_Added]:
+    """Whether a statement adds something to a variable: a list gets more elements then."""
+    return (
+        isinstance(node, ast.AugAssign)
+        and isinstance(node.op, ast.Add)
+        and isinstance(node.target, ast.Name)
+    )
 
 
 def parts_of(target: ast.expr) -> list[ast.expr]:

@@ -8,7 +8,8 @@ side of a branch does that may be in vain. Where that can't be, the loop is a pl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -110,9 +111,14 @@ class Loop:
         self._speculation = speculation
         self._source = source
         self._before = values
-        self._lists = lists
         self.trips = self._count()
-        self._lengths = [len(x) if type(x) is list else 0 for x in lists]
+        self._lists = [x for x in lists if type(x) is list]
+        self._lengths = [*map(len, self._lists)]
+        self._held = {  # the lists that are names' values
+            x: y
+            for x, y in zip(site.names, values, strict=True)
+            if type(y) is list and x in site.lists
+        }
         self._stored = Stored(roots)
         unbound = [x for x, y in zip(site.names, values, strict=True) if y is UNBOUND]
         self._read = site.read.difference(unbound)  # else what an iteration reads is its own
@@ -173,8 +179,7 @@ class Loop:
             speculation.begin_anew(self.site, found, size)
             return
         for x, length in zip(self._lists, self._lengths, strict=True):
-            if type(x) is list:
-                del x[length:]
+            del x[length:]
         speculation.learn(self.site, found)
         self._begin(found)
 
@@ -211,8 +216,23 @@ class Loop:
 
     def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
         """The values of the variables that an iteration reads, or of the others."""
-        pairs = zip(values, self.site.names, strict=True)
-        return tuple([x for x, name in pairs if (name in self._read) is read])
+        return tuple(
+            [
+                x
+                for x, name in zip(values, self.site.names, strict=True)
+                if (name in self._read) is read and name not in self._held
+            ]
+        )
+
+    def _by_name(self, names: Iterable[str], read: Any, others: Any) -> tuple[Any, ...]:
+        """The values of variables: those that an iteration reads, and those of the others."""
+        one, other = iter(read), iter(others)
+        return tuple(
+            [
+                self._held[x] if x in self._held else next(one if x in self._read else other)
+                for x in names
+            ]
+        )
 
     # The iteration for all
 
@@ -246,14 +266,9 @@ class Loop:
         self._first = {id(x) for x, y in first if not isinstance(y, Node)}
         self._prepare()
         self._check_stored()
-        found = iter(self._placed(nodes, last=False))
-        self.carried = tuple(
-            [
-                next(found) if name in self._read else UNBOUND
-                for name in self.site.names
-                if name in self.site.read
-            ]
-        )
+        names = [x for x in self.site.names if x in self.site.read]
+        placed = self._placed(nodes, last=False)
+        self.carried = self._by_name(names, placed, repeat(UNBOUND))
         self._begins()
 
     def _prepare(self) -> None:
@@ -333,7 +348,8 @@ class Loop:
             self.refuse("a variable changes its structure")
         after += self._stored.now()
         seen: set[int] = set()
-        if not all(are_rows(x, self.fresh, seen) for x in values):
+        rows = [*self._of(values, read=True), *self._of(values, read=False)]
+        if not all(are_rows(x, self.fresh, seen) for x in rows):
             self.refuse("a variable is a list that it has not made")
         numbers: list[Any] = []
         numeric = set(self._numeric)
@@ -363,13 +379,10 @@ class Loop:
         first = Node(0.0)._serial
         results = self._iteration.end(numbers, leaves)
         speculation.close(self, first)
-        found = iter(self._placed(results, last=True))
-        new = _filled(kept, results, count, -1)[0]
+        read = self._placed(results, last=True)
+        new = kept_structure.unflatten(_filled(kept, results, count, -1)[0])
         self._put(left, results[len(numbers) :])
-        rest = iter(kept_structure.unflatten(new))
-        return tuple(
-            [next(found) if name in self._read else next(rest) for name in self.site.names]
-        )
+        return self._by_name(self.site.names, read, new)
 
     def _check_plain(self, values: Sequence[Any]) -> None:
         """See that nothing raises an exception for plain numbers of the first iteration.

@@ -169,14 +169,14 @@ class Runtime:
         else:
             found.append(owner, x)
 
-    def extended(self, owner: Any, new: list[Any]) -> Any:
-        """What ``+=`` with a list gives."""
+    def extended(self, owner: Any, new: Any) -> Any:
+        """What ``+=`` gives."""
         found = _uncertain()
-        if found is None or type(owner) is not list:
+        if found is None or type(owner) is not list or type(new) not in (list, tuple):
             owner = self.changing(self.value(owner))
             owner += new
             return owner
-        for x in new:
+        for x in [*new]:
             found.append(owner, x)
         return owner
 

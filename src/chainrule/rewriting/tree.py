@@ -12,7 +12,18 @@ from chainrule.annotations import line_text
 from .carried import handed, why_not_once
 from .decisions import RUNTIME, TRUTHS, LoopSite, Site
 from .expressions import Expressions, is_, named, placed
-from .harmless import EXITS, SCOPES, appended, assigned, exits, own, parts_of, stored, why_not
+from .harmless import (
+    EXITS,
+    SCOPES,
+    appended,
+    assigned,
+    exits,
+    is_added,
+    own,
+    parts_of,
+    stored,
+    why_not,
+)
 from .leaving import Leaving, leaves
 from .source import Source
 
@@ -114,6 +125,8 @@ class Rewriter(Expressions):
             return self._appended(node, *said)
         if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and self._checked:
             name = node.target.id
+            if is_added(node):
+                return self._extended(node, name, self._expression(node.value))
             return self._changed(node, name, self._call(node, "value", named(name)))
         if self._checked and isinstance(node, (ast.Assign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -402,7 +415,10 @@ class Rewriter(Expressions):
         made = [self._expression(x) for x in values]
         if isinstance(node, ast.Expr):
             return [self._do(node, "append", named(name), *made)]
-        new = placed(ast.List(made, ast.Load()), node)
+        return self._extended(node, name, placed(ast.List(made, ast.Load()), node))
+
+    def _extended(self, node: ast.stmt, name: str, new: ast.expr) -> list[ast.stmt]:
+        """What may be a list that gets more elements."""
         return [self._assign(node, name, self._call(node, "extended", named(name), new))]
 
     def _kept(self, node: ast.For | ast.While, names: list[str]) -> list[str]:
