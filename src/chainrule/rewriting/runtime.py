@@ -321,7 +321,9 @@ class Runtime:
         kind, found = type(function), current()
         target = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
         if found is None:
-            return self._rewritten(target, False)
+            if PROGRESS.log is None:
+                return self._rewritten(target, False)
+            found = PROGRESS.log.speculation
         if found.uncertain:
             if type(target) is Gradient:
                 made = self._rewritten(target, True, found.sides[-1:] == found.loops[-1:])
