@@ -60,6 +60,7 @@ def with_loops(
     least: float,
     share: float,
     programs: Programs,
+    repeated: bool = False,
 ) -> Program | None:
     """The program of a recording, with loops; None where they save too little.
 
@@ -69,13 +70,14 @@ def with_loops(
         least: how many rows the loops must save,
         share: and which share of all.
         programs: gives the loops that the recording says.
+        repeated: whether it is the body of a loop: what it reads by tables costs each time.
     """
     rows = Rows(recording)
     if len(rows.of_code(ELEMENT)) >= TABLES:
         least = min(least, 2 * TABLES)
     least = max(least, share * len(rows))
     found = _Loops(rows, least, outputs, programs)
-    while some := found.doubtful:
+    while some := found.mixed or (found.by_table if repeated else []):
         apart = found.rows.told_apart(some)
         if apart.tokens.max() == found.rows.tokens.max():
             break  # they read the same
@@ -97,7 +99,7 @@ class _Loops:
     Attributes:
         rows: the rows.
         written: how many are written.
-        doubtful: some that are to be told apart, so that other loops are found.
+        mixed: some that are to be told apart, so that other loops are found.
     """
 
     def __init__(
@@ -108,17 +110,16 @@ class _Loops:
         self.rows = rows
         self.written = grammar.written
         self._nest = Nest(rows, grammar) if len(rows) - self.written >= least else None
+        self.mixed = [] if self._nest is None else mixed(self._nest, rows)
         self._rest = outputs, programs
 
-    @computed_once
-    def doubtful(self) -> Sequence[int]:
-        """Rows that are to be told apart by what they read, so that other loops are found."""
-        if self._nest is None:
+    @property
+    def by_table(self) -> Sequence[int]:
+        """All rows, where these are few and much of what they read is found by tables."""
+        rows = self.rows
+        if len(rows) > SMALL or self.writer is None:
             return []
-        found = mixed(self._nest, self.rows)
-        if found or len(self.rows) > SMALL or self.writer is None:
-            return found
-        return range(len(self.rows)) if self.writer.by_table > SCATTERED * len(self.rows) else []
+        return range(len(rows)) if self.writer.by_table > SCATTERED * len(rows) else []
 
     @computed_once
     def writer(self) -> _Writer | None:

@@ -31,6 +31,7 @@ def rolled(
     outputs: Sequence[int],
     lanes: bool = False,
     varied: bool = False,
+    repeated: bool = False,
 ) -> Program:
     """The program of a recording, with loops where it pays, and those that it says.
 
@@ -40,6 +41,7 @@ def rolled(
         lanes: whether it will run over lanes.
         varied: whether there are more recordings like it, perhaps with loops of other lengths. Then
             loops are made wherever there are any, so that the programs are alike.
+        repeated: whether it is the body of a loop.
 
     Returns:
         A program whose guards are numbered in the order of the recording's.
@@ -54,12 +56,12 @@ def rolled(
         loop = recording.loops[number]
         if isinstance(loop, Product):
             return loop, None
-        return loop, rolled(loop.stretch, loop.outputs, lanes, varied)
+        return loop, rolled(loop.stretch, loop.outputs, lanes, varied, repeated=True)
 
     if len(recording) < least and all(x is not TABLE for x in recording.operations):
         return flat(recording, outputs, programs)
     # Here, as this is a large part of the compiler, and short code does without.
     from .repetitions import with_loops
 
-    found = with_loops(recording, outputs, least, share, programs)
+    found = with_loops(recording, outputs, least, share, programs, repeated)
     return flat(recording, outputs, programs) if found is None else found
