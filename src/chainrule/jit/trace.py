@@ -470,7 +470,10 @@ class Trace:
 
     def _noted(self, branches: Decisions) -> list[Any] | None:
         """What the function meets in plain numbers; None where no trace follows that."""
-        if not branches.follows or branches.suspended or PROGRESS.recorder is not None:
+        if not branches.follows or branches.suspended:
+            return None
+        branches.follows = PROGRESS.recorder is None
+        if not branches.follows:
             return None
         form_of = _rewriting().rewritten
         speculation = Speculation(None, branches)

@@ -219,10 +219,10 @@ class Loop:
             speculation.recorder, self.trips, [*initial, *[0.0] * known.kept]
         )
         nodes = self._iteration.carries
-        self._begins()
-        self.carried = self._with(nodes, last=False)
         first = zip(nodes, initial, strict=False)
         self._first = {id(x) for x, y in first if not isinstance(y, Node)}
+        self._begins()
+        self.carried = self._with(nodes, last=False)
 
     def _begins(self) -> None:
         """Let what it goes through stand for any iteration's."""

@@ -601,7 +601,7 @@ class Speculation:
     def may_stretch(self, site: LoopSite) -> bool:
         """Whether an iteration of a loop may stand for several."""
         inside = self.partial or any(not x.follows for x in self.sides)
-        return not inside and self.recorder.loops and self._decisions.is_once(site)
+        return bool(not inside and self.recorder.loops and self._decisions.is_once(site))
 
     def derived(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a gradient gives that may be in vain: its lists are new."""

@@ -1,0 +1,219 @@
+"""Long loops that end by a condition: iterations that meet the same outcomes are traced once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+import chainrule.math as cm
+from chainrule.rewriting import log, speculation
+
+
+@pytest.fixture(autouse=True)
+def short_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops count as long from a few iterations on."""
+    monkeypatch.setattr(speculation, "LONG_TRACE", 0)
+    monkeypatch.setattr(speculation, "LONG_PATH", 5)
+
+
+def oscillator(x: Any, y: Any) -> Any:
+    """Plain numbers that change, and a condition of them."""
+    t, v = 0.0, y
+    while t < 0.5:
+        x, v = x + 0.01 * v, v - 0.01 * (x + 0.1 * v) + 0.001 * cm.sin(t)
+        t += 0.01
+    return x * x + v * y
+
+
+def newton(x: Any, y: Any) -> Any:
+    """Left by a return, from an iteration that counts."""
+    k, z = 0, x * 3.0
+    while True:
+        change = (z * z - x) / (2.0 * z)
+        if abs(change) < 1e-9:
+            return z + k * y
+        z = z - 0.2 * change
+        k += 1
+
+
+def adaptive(x: Any, y: Any) -> Any:
+    """Iterations of several kinds, some cut short, that append to a list."""
+    t, h, found = 0.0, 0.1, []
+    while t < 4.0:
+        slope = -x * y
+        error = abs(h * (slope + (x + h * slope) * y) / 2.0)
+        if error > 1e-4:
+            h = h * 0.5
+            continue
+        x = x + h * (slope - (x + h * slope) * y) / 2.0
+        t = t + h
+        found.append(x)
+        if error < 1e-5:
+            h = h * 1.5
+    return x + sum(found) / len(found)
+
+
+def descent(x: Any, y: Any) -> Any:
+    """Derivatives in the body, a loop in what is differentiated, lists that are handed on."""
+
+    def lowest(function: Any, start: Any) -> Any:
+        place, count = [*start], 0
+        value, slopes = function(place)
+        while cm.sqrt(sum(s * s for s in slopes)) > 0.05:
+            if count == 6:
+                count = 0
+                continue
+            place = [a - 0.2 * s for a, s in zip(place, slopes, strict=True)]
+            count += 1
+            value, slopes = function(place)
+        return place, value
+
+    def inner(p: Any) -> Any:
+        return lowest(
+            cr.value_and_grad(lambda q: (q[0] - p[0]) ** 2 + cm.sqrt(1.0 + q[0] ** 2)), [y]
+        )[0][0]
+
+    def outer(p: Any) -> Any:
+        return (p[0] - x) ** 2 + inner(p) * p[0]
+
+    (place, *_), value = lowest(cr.value_and_grad(outer), [x + 1.0])
+    return place + value
+
+
+def swapped(x: Any, y: Any) -> Any:
+    """Variables that change places, alias others, stay what they are, or become numbers."""
+    first, second, old, zero, n = x, y, x, -0.0, 0
+    while n < 40 and first < 50.0:
+        first, second = second, first * 1.01 + old * 0.1 + zero
+        old = old if n % 7 else second
+        n += 1
+    return first - second * old + n
+
+
+def unbound(x: Any, y: Any) -> Any:
+    """A variable without a value at first, and one of the last iteration."""
+    n = 0
+    while n < 30:
+        if n > 10:
+            y = y + last * 0.01  # noqa: F821
+        last = x * n
+        n += 1
+    return last + y
+
+
+FUNCTIONS = [oscillator, newton, adaptive, descent, swapped, unbound]
+POINTS = [(2.0, 0.5), (1.9, 0.55), (0.7, 1.3), (2.0, 0.5), (4.0, 0.2)]
+
+
+def branches_of(compiled: Any) -> list[Any]:
+    """What was done with its loops that end by a condition."""
+    return [x for x in compiled.stats().branches if x.kind == "while"]
+
+
+@pytest.mark.parametrize("f", FUNCTIONS)
+def test_one_call_after_another(f: Callable[..., Any]) -> None:
+    """Whatever path data take, results are the eager ones."""
+    derived = cr.value_and_grad(f, argnums=(0, 1))
+    compiled = cr.compile(derived)
+    for x, y in POINTS:
+        found, wanted = compiled(x, y), derived(x, y)
+        assert found[0] == pytest.approx(wanted[0], rel=1e-12)
+        assert found[1] == pytest.approx(wanted[1], rel=1e-9)
+    followed = any(x.both for x in branches_of(compiled))
+    assert followed or f is newton  # of which all lanes run the same code, as it is left by an if
+
+
+@pytest.mark.parametrize("f", FUNCTIONS)
+def test_lanes(f: Callable[..., Any]) -> None:
+    """Each of many lanes goes its own way."""
+    x, y = np.random.default_rng(0).uniform([[0.6], [0.3]], [[4.0], [1.2]], (2, 12))
+    derived = cr.value_and_grad(f, argnums=(0, 1))
+    value, slopes = cr.compile(cr.vmap(derived))(x, y)
+    wanted = [derived(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    np.testing.assert_allclose(value, [v for v, _ in wanted], rtol=1e-12)
+    np.testing.assert_allclose(np.transpose(slopes), [s for _, s in wanted], rtol=1e-9)
+
+
+@pytest.mark.parametrize("f", [oscillator, newton, descent, swapped])
+def test_second_derivatives(f: Callable[..., Any]) -> None:
+    """Derivatives of derivatives go through the loops too."""
+    derived = cr.hessian(f, argnums=(0, 1))
+    compiled = cr.compile(derived)
+    for x, y in POINTS[:2]:
+        np.testing.assert_allclose(compiled(x, y), derived(x, y), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("f", [oscillator, swapped])
+def test_programs_are_those_of_plain_traces(
+    f: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is compiled does not hang on how it was traced."""
+    followed, plain = cr.compile(cr.value_and_grad(f)), cr.compile(cr.value_and_grad(f))
+    followed(2.0, 0.5)
+    monkeypatch.setattr(speculation, "LONG_PATH", 1_000_000)
+    plain(2.0, 0.5)
+    assert any(x.both for x in branches_of(followed))
+    assert followed.stats().nodes <= 1.1 * plain.stats().nodes
+
+
+def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Values are shown once."""
+
+    def f(x: Any) -> Any:
+        n = 0
+        while x < 8.0:
+            x = x * 1.1
+            cr.debug_print("{}", n)
+            n += 1
+        return x
+
+    cr.compile(f)(2.0)
+    assert capsys.readouterr().out.split() == [str(n) for n in range(15)]
+
+
+def test_an_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up."""
+    monkeypatch.setattr(log, "MOST", 10_000)
+    monkeypatch.setattr("chainrule.jit.trace.MAX_GUARDS", 1_000)
+
+    def f(x: Any) -> Any:
+        while x > 0.0:
+            x = x * 1.0 + 0.001
+        return x
+
+    with pytest.raises(cr.CompileError, match="does its loop end"):
+        cr.compile(f)(1.0)
+
+
+def test_exceptions_are_the_functions_own() -> None:
+    """One that the run in plain numbers raises is raised by none but the function."""
+
+    def f(x: Any) -> Any:
+        n, scale = 30, 1.0
+        while n > -5:
+            x = x + scale / n
+            n -= 1
+        return x
+
+    with pytest.raises(ZeroDivisionError):
+        cr.compile(f)(1.0)
+
+
+def test_a_run_that_asks_for_more_than_the_trace() -> None:
+    """Where plain numbers decide what nodes do not, nothing is followed, and results are right."""
+
+    def f(x: Any) -> Any:
+        n = 0
+        while n < 20:
+            if isinstance(x, float):
+                x = x + 1.0
+            x = x * 1.1
+            n += 1
+        return x
+
+    compiled, traced = cr.compile(f), cr.compile(f, rewrite=False)
+    assert compiled(2.0) == traced(2.0)
