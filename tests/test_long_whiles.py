@@ -217,3 +217,18 @@ def test_a_run_that_asks_for_more_than_the_trace() -> None:
 
     compiled, traced = cr.compile(f), cr.compile(f, rewrite=False)
     assert compiled(2.0) == traced(2.0)
+
+
+def test_numpys_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    """The run in plain numbers gives no warnings, as nodes give none."""
+
+    def f(x: Any) -> Any:
+        total = 0.0
+        while total < 20.0:
+            total = total + x[0]
+            held = [total]
+            held.append(0.0)
+        return total + cm.minimum(1.0 / (x[0] - x[1]), 1.0)
+
+    assert cr.compile(f)(np.array([1.0, 1.0])) == 21.0
+    assert not recwarn.list

@@ -480,7 +480,8 @@ class Trace:
         log = Writer(speculation, lambda function: form_of(function, False), branches)
         PROGRESS.log = log
         try:
-            self._function(self._make_inputs(PlainInputs(self._point)))
+            with numpy.errstate(all="ignore"):  # as of nodes there are no warnings
+                self._function(self._make_inputs(PlainInputs(self._point)))
         except Exception:
             branches.follows = False
             return None
