@@ -219,6 +219,25 @@ def test_a_run_that_asks_for_more_than_the_trace() -> None:
     assert compiled(2.0) == traced(2.0)
 
 
+def test_exceptions_where_plain_numbers_lead() -> None:
+    """A trace that follows plain numbers to an exception begins anew without them."""
+
+    def f(x: Any) -> Any:
+        n, root = 0, (x - 10.0) ** 0.5  # complex, or NaN
+        if abs(root) > 1.0:
+            x = x * {True: 1.0}[isinstance(x, float)]
+        while n < 20:
+            x = x * 1.1
+            n += 1
+        while x > 1.0:
+            x = x * 0.5 if n else x
+            n += 1
+        return x
+
+    compiled, traced = cr.compile(f), cr.compile(f, rewrite=False)
+    assert compiled(2.0) == traced(2.0)
+
+
 def test_numpys_warnings(recwarn: pytest.WarningsRecorder) -> None:
     """The run in plain numbers gives no warnings, as nodes give none."""
 

@@ -447,7 +447,12 @@ class Trace:
                     values = True  # perhaps a NaN that stood for an unknown value was the reason
                     continue
                 if not recorder.speculation.used:
-                    raise
+                    if recorder.log is None:
+                        raise
+                    plain.branches.follows = False  # plain numbers may have led there
+                    if forced:
+                        raise Restart from None
+                    continue
                 if recorder.speculation.fail(error):
                     if forced:
                         raise Restart from None
