@@ -251,3 +251,30 @@ def test_numpys_warnings(recwarn: pytest.WarningsRecorder) -> None:
 
     assert cr.compile(f)(np.array([1.0, 1.0])) == 21.0
     assert not recwarn.list
+
+
+def test_what_is_large_is_not_kept() -> None:
+    """Of each iteration plain numbers alone are kept."""
+    numbers: list[Any] = []
+
+    def f(x: Any) -> Any:
+        n, table = 0, np.zeros(50)
+        while n < 20:
+            table = table + 1.0
+            x = x * 1.1 + table[0]
+            n += 1
+        while x > 1.0:
+            x = x * 0.5
+        return x
+
+    class Noted(log.Writer):
+        def turn(self, run: log.Run, values: Any) -> None:
+            super().turn(run, values)
+            numbers.extend(run.values[-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.jit.trace.Writer", Noted)
+        found = cr.compile(f)(2.0)
+    assert found == pytest.approx(f(2.0))
+    assert numbers
+    assert not any(isinstance(x, np.ndarray) for x in numbers)
