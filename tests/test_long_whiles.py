@@ -217,3 +217,64 @@ def test_a_run_that_asks_for_more_than_the_trace() -> None:
 
     compiled, traced = cr.compile(f), cr.compile(f, rewrite=False)
     assert compiled(2.0) == traced(2.0)
+
+
+def test_exceptions_where_plain_numbers_lead() -> None:
+    """A trace that follows plain numbers to an exception begins anew without them."""
+
+    def f(x: Any) -> Any:
+        n, root = 0, (x - 10.0) ** 0.5  # complex, or NaN
+        if abs(root) > 1.0:
+            x = x * {True: 1.0}[isinstance(x, float)]
+        while n < 20:
+            x = x * 1.1
+            n += 1
+        while x > 1.0:
+            x = x * 0.5 if n else x
+            n += 1
+        return x
+
+    compiled, traced = cr.compile(f), cr.compile(f, rewrite=False)
+    assert compiled(2.0) == traced(2.0)
+
+
+def test_numpys_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    """The run in plain numbers gives no warnings, as nodes give none."""
+
+    def f(x: Any) -> Any:
+        total = 0.0
+        while total < 20.0:
+            total = total + x[0]
+            held = [total]
+            held.append(0.0)
+        return total + cm.minimum(1.0 / (x[0] - x[1]), 1.0)
+
+    assert cr.compile(f)(np.array([1.0, 1.0])) == 21.0
+    assert not recwarn.list
+
+
+def test_what_is_large_is_not_kept() -> None:
+    """Of each iteration plain numbers alone are kept."""
+    numbers: list[Any] = []
+
+    def f(x: Any) -> Any:
+        n, table = 0, np.zeros(50)
+        while n < 20:
+            table = table + 1.0
+            x = x * 1.1 + table[0]
+            n += 1
+        while x > 1.0:
+            x = x * 0.5
+        return x
+
+    class Noted(log.Writer):
+        def turn(self, run: log.Run, values: Any) -> None:
+            super().turn(run, values)
+            numbers.extend(run.values[-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.jit.trace.Writer", Noted)
+        found = cr.compile(f)(2.0)
+    assert found == pytest.approx(f(2.0))
+    assert numbers
+    assert not any(isinstance(x, np.ndarray) for x in numbers)

@@ -447,7 +447,12 @@ class Trace:
                     values = True  # perhaps a NaN that stood for an unknown value was the reason
                     continue
                 if not recorder.speculation.used:
-                    raise
+                    if recorder.log is None:
+                        raise
+                    plain.branches.follows = False  # plain numbers may have led there
+                    if forced:
+                        raise Restart from None
+                    continue
                 if recorder.speculation.fail(error):
                     if forced:
                         raise Restart from None
@@ -480,7 +485,8 @@ class Trace:
         log = Writer(speculation, lambda function: form_of(function, False), branches)
         PROGRESS.log = log
         try:
-            self._function(self._make_inputs(PlainInputs(self._point)))
+            with numpy.errstate(all="ignore"):  # as of nodes there are no warnings
+                self._function(self._make_inputs(PlainInputs(self._point)))
         except Exception:
             branches.follows = False
             return None

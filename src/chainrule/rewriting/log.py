@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
+import numpy
+
 from chainrule.carries import leaves_of
 from chainrule.node import Node
 
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
 EACH: Final = 100
 MOST_RECORDED: Final = 300_000
 """Operations that a plain loop may record."""
-MOST: Final = 10_000_000
-"""Branches beyond which nothing is followed."""
+MOST: Final = 2_000_000
+"""Branches beyond which nothing is followed: of an endless loop, noting them takes its time."""
+NUMBERS: Final = (int, float, numpy.float64)
+"""Kinds of plain numbers."""
 
 Event: TypeAlias = "tuple[Site, bool] | Run"
 
@@ -34,7 +38,8 @@ class Run:
 
     Attributes:
         site: the loop.
-        values: what its variables were at the beginning of each iteration.
+        values: what its variables were at the beginning of each iteration, of each leaf; None for
+            what is no plain number, which may be large.
         events: what each iteration has met.
         kinds: a number for each iteration that is the same for those that have met the same.
         number: the same for the whole.
@@ -105,7 +110,8 @@ class Writer:
             values: what its variables are.
         """
         self._close(run)
-        run.values.append(leaves_of(values)[0])
+        leaves = leaves_of(values)[0]
+        run.values.append([x if type(x) in NUMBERS else None for x in leaves])
         self.events = []
         run.events.append(self.events)
 

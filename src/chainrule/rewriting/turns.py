@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy
-
 from chainrule.carries import leaves_of
 from chainrule.jit.loops import LEAST
 
 from .decisions import LoopSite
 from .known import Known
-from .log import Reader, Writer
+from .log import NUMBERS, Reader, Writer
 from .once import FIXED, Learned, Loop, are_rows, kind_of, same, size_of
 from .picking import UNBOUND
 
 if TYPE_CHECKING:
     from .speculation import Speculation
-
-_NUMBERS: Final = (int, float, numpy.float64)
 
 
 class Turns:
@@ -200,7 +196,7 @@ class Stretch(Loop):
         for i, x in enumerate(self._leaves):
             if i in self._known.numeric:
                 continue
-            values = [leaves[i] for leaves in self._series] if type(x) in _NUMBERS else []
+            values = [leaves[i] for leaves in self._series] if type(x) in NUMBERS else []
             if values and not same(x, values[0]):
                 self.refuse("a number is not what it was")
             if not all(same(x, y) for y in values):
