@@ -25,7 +25,7 @@ import chainrule as cr
 from chainrule.engine import COMPILED
 from chainrule.rewriting import once, speculation
 
-PROGRAMS = int(os.environ.get("CHAINRULE_WHILES", "40" if COMPILED else "10"))
+PROGRAMS = int(os.environ.get("CHAINRULE_WHILES", "20" if COMPILED else "5"))
 
 MORE: Final = """\
 def halved(a, most=9):
