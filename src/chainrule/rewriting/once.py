@@ -37,6 +37,8 @@ LIMIT: Final = 100_000
 
 SHORT: Final = 5_000
 """The same in a sparse Jacobian: one iteration for all makes a call faster too."""
+FORWARD: Final = 4
+"""How many times as many it is for a Jacobian forwards, of which all make a call faster."""
 
 FIXED: Final = (int, float, bool, str, bytes, type(None))
 """Kinds of values that never change."""
@@ -163,7 +165,8 @@ class Loop:
         count = Node(0.0)._serial - self._since._serial - 1
         size = count * self.trips * prod(x.trips for x in self._speculation.loops)
         speculation = self._speculation
-        if size <= min(LIMIT, SHORT if PROGRESS.structural else LIMIT) or not count:
+        limit = LIMIT * FORWARD if [*PROGRESS.names.values()][-1] == "jacfwd" else LIMIT
+        if size <= min(limit, SHORT if PROGRESS.structural else limit) or not count:
             speculation.note_short(self.site)
             return
         found = self._learn(values)
