@@ -845,11 +845,11 @@ def differences(program: Program) -> list[str]:
     return found
 
 
-def _is_clear(one: Any, other: Any) -> bool:
+def _is_clear(one: Any, other: Any, near: float = 1e-11) -> bool:
     """Whether results are the same nearby: they do not show how they are rounded."""
     if isinstance(one, type) or isinstance(other, type):
         return one is other
-    return np.allclose(_numbers(one), _numbers(other), rtol=1e-11, atol=1e-11, equal_nan=True)
+    return np.allclose(_numbers(one), _numbers(other), rtol=near, atol=near, equal_nan=True)
 
 
 def _agree(plain: Any, wanted: Any) -> bool:
@@ -859,12 +859,12 @@ def _agree(plain: Any, wanted: Any) -> bool:
     return bool(np.isclose(plain, float(wanted[0]), rtol=1e-12, atol=1e-14))
 
 
-def _compare(what: str, actual: Any, wanted: Any, found: list[str]) -> None:
+def _compare(what: str, actual: Any, wanted: Any, found: list[str], atol: float = 1e-10) -> None:
     if isinstance(wanted, type) or isinstance(actual, type):
         if actual is not wanted:
             found.append(f"{what}: {actual} instead of {wanted}")
         return
-    if not np.allclose(_numbers(actual), _numbers(wanted), rtol=1e-9, atol=1e-10, equal_nan=True):
+    if not np.allclose(_numbers(actual), _numbers(wanted), rtol=1e-9, atol=atol, equal_nan=True):
         found.append(f"{what}: {_numbers(actual)} instead of {_numbers(wanted)}")
 
 

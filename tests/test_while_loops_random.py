@@ -18,7 +18,17 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from test_long_loops_random import BEFORE, NEAR, PIECES, Program, _numbers, _ran, _split
+from test_long_loops_random import (
+    BEFORE,
+    NEAR,
+    PIECES,
+    Program,
+    _agree,
+    _compare,
+    _is_clear,
+    _ran,
+    _split,
+)
 from test_loop_programs import check_many
 
 import chainrule as cr
@@ -541,10 +551,10 @@ def differences(program: Program) -> list[str]:
     rows = []
     for x, y, p in POINTS if program.seed % 2 else POINTS[::-1]:
         wanted = _ran(derived, x, y, p, n)
-        if not _is_clear(wanted, _ran(derived, x * NEAR, y * NEAR, p * NEAR, n)):
+        if not _is_clear(wanted, _ran(derived, x * NEAR, y * NEAR, p * NEAR, n), 1e-10):
             continue
         actual = _ran(compiled, x, y, p, n)
-        _compare(f"at {x}, {y}, {n}", actual, wanted, found)
+        _compare(f"at {x}, {y}, {n}", actual, wanted, found, 1e-9)
         plain = _ran(f, x, y, p, n)
         if program.seed % 5 == 0 and _agree(plain, wanted):
             own = _ran(value, x, y, p, n)
@@ -561,7 +571,7 @@ def differences(program: Program) -> list[str]:
             one = actual
             if not isinstance(actual, type):
                 one = actual[0][k], tuple([slope[k] for slope in actual[1]])
-            _compare(f"lane {k}, {n}", one, wanted, found)
+            _compare(f"lane {k}, {n}", one, wanted, found, 1e-9)
     if program.seed % 4 == 0:
         of = lambda x, y: f(x, y, ROW, n)  # noqa: E731
         second, again = cr.grad(cr.grad(of)), cr.compile(cr.grad(cr.grad(of)))
@@ -580,29 +590,6 @@ def differences(program: Program) -> list[str]:
             ):
                 found.append(f"second derivative: {actual} instead of {wanted}")
     return found
-
-
-def _is_clear(one: Any, other: Any) -> bool:
-    """Whether results are the same nearby: they do not show how they are rounded."""
-    if isinstance(one, type) or isinstance(other, type):
-        return one is other
-    return np.allclose(_numbers(one), _numbers(other), rtol=1e-10, atol=1e-10, equal_nan=True)
-
-
-def _agree(plain: Any, wanted: Any) -> bool:
-    """Whether floats give what nodes do: not where float32 or an int wraps or rounds."""
-    if isinstance(plain, type) or isinstance(wanted, type):
-        return False
-    return bool(np.isclose(plain, float(wanted[0]), rtol=1e-12, atol=1e-14))
-
-
-def _compare(what: str, actual: Any, wanted: Any, found: list[str]) -> None:
-    if isinstance(wanted, type) or isinstance(actual, type):
-        if actual is not wanted:
-            found.append(f"{what}: {actual} instead of {wanted}")
-        return
-    if not np.allclose(_numbers(actual), _numbers(wanted), rtol=1e-9, atol=1e-9, equal_nan=True):
-        found.append(f"{what}: {_numbers(actual)} instead of {_numbers(wanted)}")
 
 
 def short(seed: int) -> ExitStack:

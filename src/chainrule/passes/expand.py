@@ -6,7 +6,7 @@ So what is made of the rows does not know how they were traced.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy
 
@@ -14,7 +14,7 @@ from chainrule.passes.stretches import LoopBody, Stretch, number_segments
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, Row, has_left, has_right
 
-MOST_ROWS = 20_000_000
+MOST_ROWS: Final = 20_000_000
 """Rows beyond which loops stay what they are."""
 
 

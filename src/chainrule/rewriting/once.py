@@ -165,7 +165,8 @@ class Loop:
         count = Node(0.0)._serial - self._since._serial - 1
         size = count * self.trips * prod(x.trips for x in self._speculation.loops)
         speculation = self._speculation
-        limit = LIMIT * FORWARD if [*PROGRESS.names.values()][-1] == "jacfwd" else LIMIT
+        innermost = next(reversed(PROGRESS.names.values()))
+        limit = LIMIT * FORWARD if innermost == "jacfwd" else LIMIT
         if size <= min(limit, SHORT if PROGRESS.structural else limit) or not count:
             speculation.note_short(self.site)
             return
