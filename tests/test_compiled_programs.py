@@ -33,9 +33,10 @@ FEW_UNITS = 4e-15
 NOISE_RUNS = 4
 NEGLIGIBLE = 1e-290
 
-# Each run of the tests, with the engine compiled and plain, has programs of its own: 8,000 in all.
+# Each run of the tests, with the engine compiled and plain, has programs of its own: 2,500 in all.
+# Of 1,000 programs, 30 use an operation, and no fewer than 12; 300 have a while loop, or elif.
 OFFSET = 0 if COMPILED else 2**32
-PROGRAMS = int(os.environ.get("CHAINRULE_TEST_PROGRAMS", 3300 if COMPILED else 700))
+PROGRAMS = int(os.environ.get("CHAINRULE_TEST_PROGRAMS", 1000 if COMPILED else 250))
 
 
 def examples(count: int) -> settings:
