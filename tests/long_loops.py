@@ -278,10 +278,12 @@ class Program(NamedTuple):
     """A program.
 
     Attributes:
+        seed: what it was made from.
         source: its text.
         function: of three numbers and an array of six.
     """
 
+    seed: int
     source: str
     function: Callable[..., Any]
 
@@ -296,4 +298,4 @@ def program(seed: int) -> Program:
         "reduce": reduce,
     }
     exec(compile(text, name, "exec"), scope)
-    return Program(text, scope["f"])
+    return Program(seed, text, scope["f"])
