@@ -19,6 +19,9 @@ PYTHONS_TESTS := tests/test_build.py::test_this_installation tests/test_small_ca
 # A finding ends the process. Leaks are not among them: Python itself keeps much to its end.
 SANITIZERS := -g -DMOST_FREE=0 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
+# The tests' code, which pytest rewrites for 10 s, is kept for the runs that follow.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test types environments sanitize bench pictures pages clean
 
 demo: .venv/demo

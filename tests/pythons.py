@@ -1,8 +1,8 @@
 """Runs tests on the machine's other Pythons, each in an environment of its own.
 
 ``python tests/pythons.py FOLDER`` with a Python where the package is installed makes environments
-in FOLDER, ``python tests/pythons.py FOLDER TEST...`` runs tests in them, which are files. Of
-libraries only wheels are installed.
+in FOLDER with the package as it is, ``python tests/pythons.py FOLDER TEST...`` runs tests in them,
+which are files. Of libraries only wheels are installed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("hypothesis", "pytest", "pytest-xdist", "scipy")
 INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 PYTHON = Path("bin", "python")
 OWN = f"python3.{sys.version_info.minor}{sys.abiflags}"
+BUILDING = Lock()
+"""The package is built in its own folder."""
 
 
 def main() -> None:
@@ -59,19 +62,21 @@ def find() -> Iterator[tuple[str, Path]]:
 
 
 def make(base: Path, environment: Path) -> None:
-    """Make an environment with the libraries; none where they can't be had for this Python."""
+    """Make an environment with libraries and package; none where they can't be had for a Python."""
     print(f"{base.name}: {base}", flush=True)
     libraries = [line for line in metadata.requires("chainrule") or () if "extra ==" not in line]
     must(base, "-m", "venv", str(environment))
     if not call(environment / PYTHON, *INSTALL, "--only-binary=:all:", *libraries, *TOOLS):
         print(f"{base.name}: no wheels of the libraries, not tested")
         shutil.rmtree(environment)
+        return
+    with BUILDING:
+        must(environment / PYTHON, *INSTALL, "--no-deps", str(ROOT))
 
 
 def run(environment: Path, tests: list[str]) -> None:
-    """Install the package in an environment, and run the tests."""
+    """Run the tests in an environment."""
     python = environment / PYTHON
-    must(python, *INSTALL, "--no-deps", str(ROOT))
     must(python, "-c", "import chainrule; print(chainrule.build_info())")
     must(python, "-m", "pytest", "-n", "auto", "--dist", "worksteal", *tests)
 
