@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .assembly import Module, Procedure
 from .layout import BLOCK, SLOT
 
@@ -51,11 +53,16 @@ def write_add_up(module: Module) -> None:
     sums, count, results = f.args
     with f.loop(count) as k:
         part = f.load(f.vector_type(f.double), sums, f.b.shl(k, f.number(6)), align=SLOT)
-        half = BLOCK // 2
-        while half:
-            low = f.shuffle(part, part, list(range(half)))
-            high = f.shuffle(part, part, list(range(half, 2 * half)))
-            part = f.b.fadd(low, high)
-            half //= 2
-        f.store(f.element(part, 0), results, f.b.shl(k, f.number(3)))
+        f.store(added_up(f, part), results, f.b.shl(k, f.number(3)))
     f.b.ret_void()
+
+
+def added_up(f: Procedure, part: Any) -> Any:
+    """The sum of the eight numbers of a vector, in halves."""
+    half = BLOCK // 2
+    while half:
+        low = f.shuffle(part, part, list(range(half)))
+        high = f.shuffle(part, part, list(range(half, 2 * half)))
+        part = f.b.fadd(low, high)
+        half //= 2
+    return f.element(part, 0)
