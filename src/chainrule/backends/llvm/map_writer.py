@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 WIDEST: Final = 8
 """The width of vectors of which a factor may be one number in memory."""
 
+ROWS: Final = 3
+"""Sums side by side of which such factors pay: with fewer, loads take longer than products."""
+
 
 class MapWriter:
     """Writes the body of a map, on vectors.
@@ -261,7 +264,8 @@ class MapWriter:
         initial = [self._operand(carry.initial) for _ in self._each() for carry in carries]
         self._stored.clear()
         stores = any(isinstance(x, Store) for x in statements(loop.body))
-        if self._width == WIDEST and len(self._all_known) > 1 and not stores:
+        several = len(self._all_known) > 1 and len(carries) >= ROWS
+        if self._width == WIDEST and several and not stores:
             position = "load volatile i64,ptr %w,align 8"  # of the only point: see layout
             self._apart = ["0", *[self._line(position) for _ in self._all_known[1:]]]
             self._loads = {x for x in loop.body if isinstance(x, Load)}
