@@ -132,7 +132,7 @@ class _Product:
         zeros = f.local(self.kind, align=SLOT)
         f.store(self.zero, zeros, align=SLOT)
         self.before = b.select(begins, zeros, self.sums)
-        self.steps_before = b.select(begins, f.number(0), f.number(SLOT))
+        self.step_before = b.select(begins, f.number(0), f.number(SLOT))
 
     def write(self) -> None:
         """Write it: by tiles, unless a factor that is not finite asks for conditions."""
@@ -158,10 +158,15 @@ class _Product:
         ways = [(r, c) for r in range(len(rows)) for c in range(len(columns))]
         downs = [b.mul(i, self.row_stride) for i in rows]
         overs = [b.mul(j, self.column_stride) for j in columns]
-        places = [b.add(downs[r], overs[c]) for r, c in ways]
-        start = [
-            f.load(self.kind, self.before, b.mul(x, self.steps_before), align=SLOT) for x in places
-        ]
+
+        def places(first: Any, step: Any) -> list[Any]:
+            """The addresses of the sums from that of the first one on."""
+            heads = [f.at(first, b.mul(x, step)) for x in downs]
+            offsets = [b.mul(x, step) for x in overs]
+            return [f.at(heads[r], offsets[c]) for r, c in ways]
+
+        before = places(self.before, self.step_before)
+        start = [f.load(self.kind, x, align=SLOT) for x in before]
         left = [self._element(self.rows, i) for i in rows]
         right = [self._element(self.columns, j) for j in columns]
         conditions = [self._element(self.conditions, i) for i in rows] if conditional else []
@@ -183,11 +188,14 @@ class _Product:
         sums = f.repeat(self.blocks, start, added)
         with b.if_else(self.ends) as (last, others):
             with last:
-                for place, total in zip(places, sums, strict=True):
-                    f.store(added_up(f, total), self.results, b.shl(place, f.number(3)))
+                results = places(self.results, f.number(8))
+                for first in range(0, len(ways), len(columns)):
+                    totals = added_up(f, sums[first : first + len(columns)])
+                    for k in range(len(columns)):
+                        f.store(f.element(totals, k), results[first + k])
             with others:
-                for place, total in zip(places, sums, strict=True):
-                    f.store(total, self.sums, b.shl(place, f.number(_SLOT_SHIFT)), align=SLOT)
+                for to, total in zip(places(self.sums, f.number(SLOT)), sums, strict=True):
+                    f.store(total, to, align=SLOT)
 
     def _element(self, buffer: Any, i: Any) -> Any:
         """The address of an element of a factor, in the first block."""
