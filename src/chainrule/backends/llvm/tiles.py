@@ -142,8 +142,8 @@ class _Product:
         with b.if_else(b.and_(self.is_conditional, some)) as (one_by_one, in_tiles):
             with one_by_one, f.loop(self.column_count) as j, f.loop(self.row_count) as i:
                 self._tile([i], [j], conditional=True)
-            columns = f.loop(self.column_count, step=self.side)
-            with in_tiles, columns as j, f.loop(self.row_count, step=self.side) as i:
+            rows = f.loop(self.row_count, step=self.side)
+            with in_tiles, rows as i, f.loop(self.column_count, step=self.side) as j:
                 self._tile(self._some(i, self.row_count), self._some(j, self.column_count))
 
     def _some(self, first: Any, count: Any) -> list[Any]:
