@@ -114,7 +114,7 @@ class Recorded:
         return operands
 
     def _check_captured(self) -> None:
-        if any(map(has_ended, {node._level for node in self.captured[self._followed :]})):
+        if any(map(has_ended, met(self.captured[self._followed :])[0])):
             raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
         self._followed = len(self.captured)
 

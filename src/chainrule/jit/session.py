@@ -42,6 +42,9 @@ class SampleFunction(TracedFunction):
         gradient: whether the result is one number, wanted with its gradient by the parameters.
         max_traces: the paths through the function that may be recorded.
 
+    Attributes:
+        added: what a step adds up over the samples: one tuple, as equal ones take long to compare.
+
     Raises:
         NotCompilable: if samples can't be laid out for the machine code.
     """
@@ -57,6 +60,7 @@ class SampleFunction(TracedFunction):
         self._function = function
         self.parameters = list(parameters)
         self.gradient = gradient
+        self.added = (True,) * (1 + len(self.parameters))
         self._lock = forking.lock()
         self._warned = False
         _, structure = trees.leaves_of(tuple(samples))
@@ -141,7 +145,6 @@ class Session:
         self.size = len(samples[0])
         self.values: Array = numpy.array([node._number for node in program.parameters])
         self._threads = threads or thread_count()
-        self._added = (True,) * (1 + len(self.values))
         self._frozen: Array = numpy.empty(0)
         self._captured: Sequence[Node] = program.parameters
         self._packed = self._laid_out(self.samples)
@@ -199,7 +202,7 @@ class Session:
         sums = None
         if paths.captured is self._captured:
             sums = sums_of_one_path(
-                paths, self._places, (), count, self._added, self._threads, index
+                paths, self._places, (), count, self.program.added, self._threads, index
             )
         if sums is None:
             chosen = slice(None) if index is None else index
@@ -208,7 +211,7 @@ class Session:
             sums = self._run(
                 lambda paths: LaneCall(
                     paths, self._laid_out(samples), count, (), self._threads
-                ).run(self._added)
+                ).run(self.program.added)
             )
         sums /= float(total or count)
         return float(sums[0]), sums[1:]

@@ -185,6 +185,26 @@ class Procedure:
         self._end_loop(i, 1, test, after)
         return state
 
+    def repeat(
+        self,
+        count: Value,
+        start: Sequence[Value],
+        body: Callable[[Value, list[Phi]], list[Value]],
+    ) -> list[Value]:
+        """The same for a count of at least 1: many vectors then stay in their registers."""
+        b = self.b
+        before, again, after = b.block, b.append_basic_block(), b.append_basic_block()
+        b.branch(again)
+        b.position_at_end(again)
+        i, state = b.phi(self.i64), [b.phi(x.type) for x in start]
+        following = [b.add(i, self.number(1)), *body(i, state)]
+        for phi, first, then in zip([i, *state], [self.number(0), *start], following, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(then, b.block)
+        b.cbranch(b.icmp("<", following[0], count), again, after)
+        b.position_at_end(after)
+        return following[1:]
+
     def _begin_loop(
         self, count: Value, start: Value | int, carried: Sequence[Value]
     ) -> tuple[Phi, list[Phi], Block, Block]:

@@ -32,6 +32,7 @@ from chainrule.program.nests import Path, bounds, paths
 from .first_terms import Zero
 from .independence import are_independent, stride_of
 from .layout import SLOT
+from .outer_products import OuterProduct
 
 LEAST: Final = 1 << 17
 """Bytes of all arrays below which they are in the cache anyway."""
@@ -53,6 +54,9 @@ def contract(program: Program, lanes: bool) -> None:
             accesses[x.array].append((x, path))
     step = SLOT if lanes else 8
     outputs = {x.array for x in program.outputs if isinstance(x, Slice)}
+    for x in program.body:  # read when all has run, too
+        if isinstance(x, OuterProduct):
+            outputs |= {x.rows, x.columns}
     if step * sum([x.size for x in accesses if x.kind in (VALUES, SUMS)]) < LEAST:
         return
     in_order = {

@@ -14,6 +14,7 @@ from typing import Any, Final
 from .assembly import Module, Procedure
 from .layout import BLOCK, HANDLE, POSITIONS, SLOT, STATUS
 from .sums import write_add, write_add_up, write_add_valid
+from .tiles import GROUP, write_add_products, write_keep
 from .transfer import SegmentFields, write_load, write_load_same, write_spread, write_store
 
 ON_STACK: Final = 32768  # bytes of the largest workspace of a single point that is on the stack
@@ -42,7 +43,13 @@ class CodeFields:
     SPREAD_COUNT: Final = 16
     SCATTERED: Final = 17  # offset of sums that all lanes share, side by side
     SCATTERED_SLOTS: Final = 18  # how many slots they fill
-    FIELDS: Final = 19
+    SUM_RUNS: Final = 19  # address of pairs (first, count) of sums that are added to block by block
+    SUM_RUN_COUNT: Final = 20
+    KEPT: Final = 21  # address of the factors of outer products that are kept: see tiles
+    KEPT_COUNT: Final = 22
+    PRODUCTS: Final = 23  # address of the outer products
+    PRODUCT_COUNT: Final = 24
+    FIELDS: Final = 25
 
 
 class CallFields:
@@ -64,19 +71,25 @@ class CallFields:
     FIELDS: Final = 10
 
 
-def lanes_driver(width: int, stores: bool, sums: bool) -> list[tuple[str, int]]:
+def lanes_driver(
+    width: int, stores: bool, sums: bool, products: bool = False
+) -> list[tuple[str, int]]:
     """``run`` and what it calls: modules in LLVM's assembly language, and how to optimize them.
 
     Args:
         width: how many lanes the code computes at a time.
         stores: whether it can store outputs.
         sums: whether it can add outputs up.
+        products: whether it can add outer products up.
     """
     called = Module()
     writers = [write_load_same, write_spread, write_load]
     writers += [write_store] * stores + [write_add, write_add_valid, write_add_up] * sums
     for write in writers:
         write(called)
+    if products:
+        write_keep(called)
+        write_add_products(called, width)
     module = Module()
     module.callees.update(called.callees)
     _Run(Procedure(module, "run", None, "ppp"), width, set(called.procedures))
@@ -127,9 +140,9 @@ class _Run:
         self.slots = f.at(self.workspace, f.field(self.code, CodeFields.INPUT_OFFSET))
         self.same = f.at(self.workspace, f.field(self.code, CodeFields.SAME))
         self.sum_count = f.field(self.code, CodeFields.SUM_COUNT)
-        self.sum_size = f.b.shl(self.sum_count, f.number(6))
         self.sums = f.at(self.workspace, f.field(self.code, CodeFields.SUMS))  # of the unit
-        self.kept = f.at(self.sums, self.sum_size)  # those of full blocks
+        size = f.b.shl(self.sum_count, f.number(6))
+        self.kept = f.at(self.sums, size)  # those of full blocks
         self.scattered = f.at(self.workspace, f.field(self.code, CodeFields.SCATTERED))
         slots = f.field(self.code, CodeFields.SCATTERED_SLOTS)
         self.scattered_size = f.b.shl(slots, f.number(6))
@@ -141,8 +154,21 @@ class _Run:
         if name in self.functions:
             self.f.b.call(self.f.module.callees[name], given)
 
+    @contextmanager
+    def _sum_runs(self) -> Iterator[tuple[Any, Any]]:
+        """The sums that are added to block by block: the first of some, and their number."""
+        f = self.f
+        table = f.address(self.code, CodeFields.SUM_RUNS)
+        with f.loop(f.field(self.code, CodeFields.SUM_RUN_COUNT)) as k:
+            run = f.at(table, f.b.shl(k, f.number(4)))
+            yield f.field(run, 0), f.field(run, 1)
+
+    def _slot(self, first: Any, of: Any) -> Any:
+        return self.f.at(of, self.f.b.shl(first, self.f.number(6)))
+
     def _zero_sums(self) -> None:
-        self._zero(self.sums, self.sum_size)
+        with self._sum_runs() as (first, count):
+            self._zero(self._slot(first, self.sums), self.f.b.shl(count, self.f.number(6)))
 
     def _zero(self, address: Any, size: Any) -> None:
         f = self.f
@@ -214,19 +240,41 @@ class _Run:
         self._zero(self.scattered, self.scattered_size)
         unit_blocks = f.field(self.call, CallFields.UNIT_BLOCKS)
         first_block = b.mul(unit, unit_blocks)
-        with f.loop(unit_blocks) as k:
-            first = b.shl(b.add(first_block, k), f.number(3))
-            with b.if_then(b.icmp("<", first, self.lanes)):
-                self._block(first)
         sums = b.shl(self.sum_count, f.number(3))
         row = b.mul(unit, b.add(sums, self.scattered_size))
         results = f.at(f.address(self.call, CallFields.SUMS), row)
-        self._call("add_up", self.sums, self.sum_count, results)
+        with f.loop(unit_blocks) as k:
+            first = b.shl(b.add(first_block, k), f.number(3))
+            left = b.sub(self.lanes, first)
+            with b.if_then(b.icmp(">", left, f.number(0))):
+                place = b.and_(k, f.number(GROUP - 1))
+                self._block(first, place)
+                in_unit = b.sub(unit_blocks, k)
+                is_last = b.or_(
+                    b.icmp("<=", left, f.number(BLOCK)), b.icmp("==", in_unit, f.number(1))
+                )
+                self._add_products(k, place, is_last, results)
+        if "add_up" in self.functions:
+            with self._sum_runs() as (number, count):
+                to = f.at(results, b.shl(number, f.number(3)))
+                self._call("add_up", self._slot(number, self.sums), count, to)
         self._copy(f.at(results, sums), self.scattered, self.scattered_size)
         b.branch(next_unit)
 
-    def _block(self, first: Any) -> None:
-        """Compute a block of lanes, from position ``first`` on."""
+    def _add_products(self, block: Any, place: Any, is_last: Any, results: Any) -> None:
+        """Add outer products to the sums after the last block of a group, or of the unit."""
+        if "add_products" not in self.functions:
+            return
+        f, b = self.f, self.f.b
+        with b.if_then(b.or_(is_last, b.icmp("==", place, f.number(GROUP - 1)))):
+            products = f.address(self.code, CodeFields.PRODUCTS)
+            count = f.field(self.code, CodeFields.PRODUCT_COUNT)
+            begins = b.icmp("<", block, f.number(GROUP))
+            given = [self.sums, results, b.add(place, f.number(1)), begins, is_last]
+            self._call("add_products", self.workspace, products, count, *given)
+
+    def _block(self, first: Any, place: Any) -> None:
+        """Compute a block of lanes, from position ``first`` on, by its place in its group."""
         f, b = self.f, self.f.b
         left = b.sub(self.lanes, first)
         full = b.icmp(">=", left, f.number(BLOCK))
@@ -248,6 +296,9 @@ class _Run:
                 self._store_outputs(consecutive, valid)
             rows = f.address(self.code, CodeFields.ADDED)
             self._call("add", self.workspace, rows, f.field(self.code, CodeFields.ADDED_COUNT))
+        kept = f.address(self.code, CodeFields.KEPT)
+        count = f.field(self.code, CodeFields.KEPT_COUNT)
+        self._call("keep", self.workspace, kept, count, place, valid)
 
     @contextmanager
     def _last_block(self, full: Any, valid: Any) -> Iterator[None]:
@@ -257,11 +308,14 @@ class _Run:
             yield
             return
         with b.if_then(b.not_(full)):
-            self._copy(self.kept, self.sums, self.sum_size)
+            with self._sum_runs() as (first, count):
+                size = b.shl(count, self.f.number(6))
+                self._copy(self._slot(first, self.kept), self._slot(first, self.sums), size)
             self._zero_sums()
         yield
-        with b.if_then(b.not_(full)):
-            self._call("add_valid", self.sums, self.kept, self.sum_count, valid)
+        with b.if_then(b.not_(full)), self._sum_runs() as (first, count):
+            sums, before = self._slot(first, self.sums), self._slot(first, self.kept)
+            self._call("add_valid", sums, before, count, valid)
 
     def _number_lanes(self, positions: Any, is_valid: Any, full: Any) -> Any:
         """Find the numbers of the lanes; gives whether they are consecutive."""

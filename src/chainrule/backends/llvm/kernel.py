@@ -25,6 +25,7 @@ from .loaded import Loaded
 from .lowering import Request
 from .machine import Machine, machine
 from .objects import shared_function
+from .outer_products import OuterProduct, take_out_products
 from .shared import Functions, SharedCode
 from .threads import together
 
@@ -78,6 +79,7 @@ class Kernel:
         count = sum([x.size if isinstance(x, Slice) else 1 for x in program.outputs])
         none = [False] * count
         self.reduce = list(reduce) or none
+        original = program
         if any(isinstance(x, Loop) for x in program.body):
             program = _with_fast_loops(program, self.reduce, lanes)
         self._n_inputs = program.inputs.size
@@ -85,7 +87,14 @@ class Kernel:
         self._call: Any = None if lanes else _call_function(target)
         self._loaded = Loaded(Request(program, same, lanes, self.reduce, target), shared)
         self._shared = shared
-        self._stores_all = Request(program, same, lanes, none, target)
+
+        def stores_all() -> Request:
+            plain = program
+            if any(isinstance(x, OuterProduct) for x in program.body):
+                plain = _with_fast_loops(original, self.reduce, lanes, adds_products=False)
+            return Request(plain, same, lanes, none, target)
+
+        self._stores_all = stores_all
         self._storing: Loaded | None = None if any(self.reduce) else self._loaded
         self._known: tuple[tuple[Regular, ...] | None, list[int]] = None, []
         self._lock = forking.lock()
@@ -233,7 +242,7 @@ class Kernel:
         if self._storing is None:
             with self._lock:
                 if self._storing is None:
-                    self._storing = Loaded(self._stores_all, self._shared)
+                    self._storing = Loaded(self._stores_all(), self._shared)
         return self._storing
 
     def _work(self, loaded: Loaded, call: int) -> Errors:
@@ -249,15 +258,27 @@ class Kernel:
         return errors
 
 
-def _with_fast_loops(program: Program, reduce: Sequence[bool], lanes: bool) -> Program:
-    """A program with the loops in it made ready for code."""
+def _with_fast_loops(
+    program: Program, reduce: Sequence[bool], lanes: bool, adds_products: bool = True
+) -> Program:
+    """A program with the loops in it made ready for code.
+
+    Args:
+        program: the program.
+        reduce: for each output whether it is added up over the lanes.
+        lanes: whether it is for lanes.
+        adds_products: whether outer products are to be added up apart.
+    """
     from chainrule.passes.jam import blocked, jammed  # here, as many programs have no loops
     from chainrule.passes.promote import promoted
 
     from .contraction import contract
 
     if lanes:
-        changed = jammed(promoted(program, reduce))
+        changed = promoted(program, reduce)
+        if changed is not program and adds_products and any(reduce):
+            take_out_products(changed, reduce)
+        changed = jammed(changed)
     else:
         from chainrule.passes.distribute import distribute
         from chainrule.passes.interchange import interchanged

@@ -32,7 +32,7 @@ Workspace = tuple[int, NDArray[np.uint8]]
 """The address of a workspace, and the memory it lies in."""
 
 _lock = forking.lock()
-_runs: dict[tuple[Machine, int, bool, bool], Any] = {}
+_runs: dict[tuple[Machine, int], dict[tuple[bool, ...], Any]] = {}
 
 LARGE: Final = 1 << 25  # bytes of a workspace that is not kept for this code alone
 
@@ -75,11 +75,15 @@ class Loaded:
         self._constants = _table(
             field for offset, number in code.constants for field in (offset, _bits(number))
         )
+        self._sum_runs = _table(field for row in code.sum_runs for field in row)
+        self._kept = _table(field for row in code.kept for field in row)
+        self._products = _table(field for row in code.products for field in row)
         self._table = self._describe()
         self.address: int = self._table.ctypes.data
         self.run: Any = None
         if request.lanes:
-            self.run = _run_function(machine, code.width, len(code.outputs) > 0, code.sum_count > 0)
+            wanted = len(code.outputs) > 0, code.sum_count > 0, len(code.products) > 0
+            self.run = _run_function(machine, code.width, *wanted)
         self.is_plain = not code.calls_back and code.size < LARGE
         self.compile_seconds = time.perf_counter() - start
 
@@ -106,6 +110,12 @@ class Loaded:
         table[CodeFields.SAME] = code.same
         table[CodeFields.SPREAD] = self._spread.ctypes.data
         table[CodeFields.SPREAD_COUNT] = len(code.spread)
+        table[CodeFields.SUM_RUNS] = self._sum_runs.ctypes.data
+        table[CodeFields.SUM_RUN_COUNT] = len(code.sum_runs)
+        table[CodeFields.KEPT] = self._kept.ctypes.data
+        table[CodeFields.KEPT_COUNT] = len(code.kept)
+        table[CodeFields.PRODUCTS] = self._products.ctypes.data
+        table[CodeFields.PRODUCT_COUNT] = len(code.products)
         return table
 
     def check_memory(self, workers: int, beside: int = 0) -> int:
@@ -180,29 +190,26 @@ def _functions(machine: Machine, code: Code, objects: list[bytes]) -> Functions:
     return machine.load(objects, names, imports)
 
 
-def _run_function(target: Machine, width: int, stores: bool, sums: bool) -> Any:
+def _run_function(target: Machine, width: int, *wanted: bool) -> Any:
     """The driver's function ``run``, at first only with what is needed: it takes long to compile.
 
     Args:
         target: what it is compiled for.
         width: how many lanes the code computes at a time.
-        stores: whether it must store outputs.
-        sums: whether it must add outputs up.
+        wanted: whether it must store outputs, add outputs up, and add outer products up.
     """
     with _lock:
-        for stores_too, sums_too in ((stores, sums), (True, True)):
-            found = _runs.get((target, width, stores_too, sums_too))
-            if found is not None:
-                return found
-        if any((machine, lanes) == (target, width) for machine, lanes, _, _ in _runs):
-            stores = sums = True
+        known = _runs.setdefault((target, width), {})
+        for has, run in known.items():
+            if all(x <= y for x, y in zip(wanted, has, strict=True)):
+                return run
+        if known:
+            wanted = (True, True, wanted[2])
         pointer = ctypes.c_void_p
         kind = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)
-        address = shared_function(
-            target, "run", lambda: lanes_driver(width, stores, sums), (width, stores, sums)
-        )
-        found = _runs[target, width, stores, sums] = kind(address)
-        return found
+        write = functools.partial(lanes_driver, width, *wanted)
+        run = known[wanted] = kind(shared_function(target, "run", write, (width, *wanted)))
+        return run
 
 
 def largest_array(program: Program) -> str:

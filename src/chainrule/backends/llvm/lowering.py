@@ -48,8 +48,10 @@ from .flags import flags
 from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
+from .outer_products import OuterProduct
 from .pieces import calls_early, cut, work
 from .places import Places
+from .tiles import GROUP
 from .uniform import SameInputs, split
 from .values import Setting
 from .vector_math import called_back, copies, takes_memory
@@ -105,6 +107,9 @@ class Code:
         functions: the vector functions it calls, with the lanes of their vectors.
         calls_back: whether it may call Python.
         work: instructions of a run, about.
+        sum_runs: the first of some sums that are added to block by block, and their number.
+        kept: the factors of outer products, see :class:`~.tiles.KeptFields`.
+        products: the outer products, see :class:`~.tiles.ProductFields`.
         parameters: how many numbers stand before the others, see :class:`~.shared.SharedCode`.
     """
 
@@ -127,6 +132,9 @@ class Code:
     functions: list[tuple[str, int]]
     calls_back: bool
     work: float
+    sum_runs: list[tuple[int, int]]
+    kept: list[tuple[int, ...]]
+    products: list[tuple[int, ...]]
     parameters: int = 0
 
     @property
@@ -159,10 +167,17 @@ class _Lowering:
 
     def __init__(self, request: Request, take: Callable[[Text], None]) -> None:
         program, machine, lanes = request.program, request.machine, request.lanes
+        self._products = [x for x in program.body if isinstance(x, OuterProduct)]
+        if self._products:
+            body = [x for x in program.body if not isinstance(x, OuterProduct)]
+            program = Program(program.inputs, body, program.outputs, program.guards)
         self._program, self._lanes = program, lanes
         self._together = 1 if lanes else machine.width  # iterations of maps
         self._memory = Memory(SLOT if lanes else 8, HEADER_SLOTS)
         bodies = split(program, request.uniform) if lanes else ([], program.body)
+        multiplied = {x.array for x in self._products}
+        if any(isinstance(x, WRITES) and x.array in multiplied for x in statements(bodies[0])):
+            bodies = [], program.body  # all that comes to these sums comes in each block
         self._uniform = set(bodies[0])
         self._arrays: dict[Array, int] = {}
         self._sums: dict[Operand | Array, list[int]] = {}
@@ -185,7 +200,7 @@ class _Lowering:
         # A single point has what it begins with in one place; straight code reads it from slots.
         in_place = not lanes and any(isinstance(x, Loop) for x in program.body)
         uniform = request.uniform if lanes else np.full(program.inputs.size * in_place, True)
-        self._same = SameInputs(program, uniform)
+        self._same = SameInputs(program, uniform, self._products)
         self._left = dict.fromkeys(self._own_sums())
         self._first_terms: set[Statement] = set()
         self._parts = [cut(calls_early(self._zeroed(body, body is bodies[1]))) for body in bodies]
@@ -246,6 +261,7 @@ class _Lowering:
             for x, first in self._added
             for k, offset in enumerate(offsets(x))
         ]
+        sum_runs, factors, products = self._outer_products()
         code = Code(
             prologue=bool(prologue.parts),
             main=bool(main.parts),
@@ -265,9 +281,43 @@ class _Lowering:
             guards=program.guards > 0,
             functions=sorted(functions),
             calls_back=bool(numbers) or any(name in FALLBACKS for name, _ in functions),
-            work=work(program.body),
+            work=work(program.body)
+            + sum([2 * x.row_count * x.column_count for x in self._products]),
+            sum_runs=sum_runs,
+            kept=factors,
+            products=products,
         )
         return code, data
+
+    def _outer_products(
+        self,
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Other sums than those of outer products, the factors of these, and these, as in Code."""
+        memory, arrays = self._memory, self._arrays
+        is_plain = np.full(self._sum_count, True)
+        kept: dict[tuple[int, ...], int] = {}
+
+        def buffer(array: Array, at: int, step: int, count: int) -> int:
+            factor = (arrays[array] + at * SLOT, step * SLOT, count)
+            if factor not in kept:
+                kept[factor] = memory.take(1 + count * GROUP)
+            return kept[factor]
+
+        products: list[tuple[int, ...]] = []
+        for x in self._products:
+            assert x.array in self._sums
+            n = x.row_count
+            first = (arrays[x.array] - self._sums_at) // SLOT + x.first
+            i, j = np.ogrid[:n, : x.column_count]
+            is_plain[first + i * x.row_stride + j * x.column_stride] = False
+            conditions = buffer(x.rows, n, 1, n) if x.conditional else 0
+            columns = buffer(x.columns, x.at, x.step, x.column_count)
+            rows = buffer(x.rows, 0, 1, n)
+            strides = x.row_stride, x.column_stride
+            products.append((rows, n, columns, x.column_count, conditions, first, *strides))
+        ends = np.flatnonzero(np.diff(is_plain, prepend=False, append=False)).reshape(-1, 2)
+        runs = [(int(first), int(end - first)) for first, end in ends]
+        return runs, [(*factor, at) for factor, at in kept.items()], products
 
     def _survey(self) -> int:
         """Give all arrays their place, and room to operands; gives the place of the latter."""
@@ -332,6 +382,7 @@ class _Lowering:
                     if isinstance(x, WRITES) and x.array is output.array
                 ]
                 only = writes and all(isinstance(x, Scatter) for x in writes)
+                only = only and not any(x.array is output.array for x in self._products)
                 if only and self._can_be_sums(output):
                     found.append(output)
             place += size

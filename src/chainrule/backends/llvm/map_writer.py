@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chainrule import rules
 from chainrule.program.form import (
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 
+WIDEST: Final = 8
+"""The width of vectors of which a factor may be one number in memory."""
+
+ROWS: Final = 3
+"""Sums side by side of which such factors pay: with fewer, loads take longer than products."""
+
+
 class MapWriter:
     """Writes the body of a map, on vectors.
 
@@ -59,6 +66,8 @@ class MapWriter:
         self._stored: dict[tuple[Array, Index], str] = {}  # what has just been stored
         self._common = common
         self._numbers: dict[Operand, str] = {}  # what is the same for all iterations, computed
+        self._loads: set[Statement] = set()  # those of an inner loop without stores
+        self._apart: list[str] = []  # for each vector a 0, of which LLVM does not know that it is
         # The lanes of the iterations: in reverse where most elements lie so.
         accesses = [x for x in statements(found.body) if isinstance(x, (Load, Store))]
         strides = [stride_of(x.index, found.loop) for x in accesses]
@@ -254,12 +263,19 @@ class MapWriter:
         carries = self._writer.carries[loop]
         initial = [self._operand(carry.initial) for _ in self._each() for carry in carries]
         self._stored.clear()
+        stores = any(isinstance(x, Store) for x in statements(loop.body))
+        several = len(self._all_known) > 1 and len(carries) >= ROWS
+        if self._width == WIDEST and several and not stores:
+            position = "load volatile i64,ptr %w,align 8"  # of the only point: see layout
+            self._apart = ["0", *[self._line(position) for _ in self._all_known[1:]]]
+            self._loads = {x for x in loop.body if isinstance(x, Load)}
         with self._writer.inner_loop(loop, initial, self._type) as (registers, following):
             for k in self._each():
                 own = registers[k * len(carries) : (k + 1) * len(carries)]
                 self._known.update(zip(carries, own, strict=True))
             self._inner_body(loop.body)
             following += [self._operand(carry.next) for _ in self._each() for carry in carries]
+        self._loads = set()
         self._stored.clear()
 
     def _once(self, x: Compute | Load) -> None:
@@ -324,8 +340,23 @@ class MapWriter:
         return self._line(f"shufflevector {self._type} {vector},{self._type} poison,{mask}")
 
     def _compute(self, statement: Compute) -> str:
-        operands = [self._operand(x) for x in statement.operands]
+        write = self._factor if statement.operation is rules.multiply else self._operand
+        operands = [write(x) for x in statement.operands]
         return self._vector(statement, operands)
+
+    def _factor(self, x: Operand) -> str:
+        """A factor; each vector loads a number that they have in common once more.
+
+        The processor takes it from memory as it multiplies. To spread it to a vector, once for all,
+        takes some of them as long as an addition.
+        """
+        x = self._writer.resolved(x)
+        if not (isinstance(x, Load) and x in self._loads and x in self._numbers):
+            return self._operand(x)
+        apart = self._apart[self._first // self._width]
+        address = self._writer.element(x.array, x.index)
+        address = self._line(f"getelementptr i8,ptr {address},i64 {apart}")
+        return self._splat(self._line(f"load double,ptr {address},align 8"))
 
     def _vector(self, x: Compute, operands: Sequence[str]) -> str:
         """Write an operation on vectors."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from .assembly import Module, Procedure
+from .instructions import width_of
 from .layout import BLOCK, SLOT
 
 
@@ -51,11 +55,24 @@ def write_add_up(module: Module) -> None:
     sums, count, results = f.args
     with f.loop(count) as k:
         part = f.load(f.vector_type(f.double), sums, f.b.shl(k, f.number(6)), align=SLOT)
-        half = BLOCK // 2
-        while half:
-            low = f.shuffle(part, part, list(range(half)))
-            high = f.shuffle(part, part, list(range(half, 2 * half)))
-            part = f.b.fadd(low, high)
-            half //= 2
-        f.store(f.element(part, 0), results, f.b.shl(k, f.number(3)))
+        total = f.element(added_up(f, [part]), 0)
+        f.store(total, results, f.b.shl(k, f.number(3)))
     f.b.ret_void()
+
+
+def added_up(f: Procedure, parts: Sequence[Any]) -> Any:
+    """The sums of the eight numbers of each of some vectors, in halves: a vector.
+
+    Args:
+        f: the function it is written to.
+        parts: 1, 2, 4 or 8 vectors. Two at a time, of which a half each is added, become one.
+    """
+    found, width = list(parts), BLOCK
+    while width > 1:
+        pairs = [found[k : k + 2] for k in range(0, len(found), 2)]
+        size = width_of(found[0].type) * len(pairs[0])
+        low = [k for k in range(size) if k % width < width // 2]
+        high = [k + width // 2 for k in low]
+        found = [f.b.fadd(f.shuffle(x[0], x[-1], low), f.shuffle(x[0], x[-1], high)) for x in pairs]
+        width //= 2
+    return found[0]

@@ -26,6 +26,8 @@ from chainrule.program.form import (
 )
 from chainrule.program.nests import bounds
 
+from .outer_products import OuterProduct
+
 
 def split(program: Program, uniform: Mask) -> tuple[list[Statement], list[Statement]]:
     """The program's body as two: what is the same for all lanes, and the rest.
@@ -139,12 +141,15 @@ class SameInputs:
     Args:
         program: the program.
         uniform: for each input whether it is the same for all lanes; empty for none.
+        products: what is added up over the lanes: its factors are read from slots, too.
 
     Attributes:
         indices: the indices of such loads, and gathers.
     """
 
-    def __init__(self, program: Program, uniform: Mask) -> None:
+    def __init__(
+        self, program: Program, uniform: Mask, products: Sequence[OuterProduct] = ()
+    ) -> None:
         self.indices: set[Index | Gather] = set()
         size = program.inputs.size
         same = numpy.zeros(size, numpy.bool_)
@@ -162,6 +167,10 @@ class SameInputs:
         for output in program.outputs:
             if isinstance(output, Slice) and output.array is program.inputs:
                 self._in_slots[output.start : output.start + output.size] = True
+        for product in products:
+            if product.columns is program.inputs:
+                last = product.at + product.step * (product.column_count - 1)
+                self._in_slots[min(product.at, last) : max(product.at, last) + 1] = True
 
     def spread(self) -> list[tuple[int, int]]:
         """The inputs that are read from slots: the first of some side by side, and their number."""
