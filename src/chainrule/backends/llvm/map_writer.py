@@ -24,10 +24,10 @@ from chainrule.program.form import (
 from chainrule.program.nests import substituted
 
 from .chains import Chain
-from .in_common import InCommon
+from .in_common import InCommon, needed_flag
 from .independence import stride_of
 from .maps import Map, Sum
-from .shared import marked_float
+from .shared import marked, marked_float
 from .vector_math import INSTRUCTIONS, copies
 
 if TYPE_CHECKING:
@@ -250,6 +250,25 @@ class MapWriter:
                     assert isinstance(x, Last)  # the carry itself
 
     def _inner_loop(self, loop: Loop) -> None:
+        """A loop that runs as often in all iterations; not at all where it adds only zeros."""
+        writer = self._writer
+        flag = needed_flag(loop, writer.carries, writer.resolved, writer.may_add_zero)
+        if flag is None:
+            self._repeated(loop)
+            return
+        zero = self._operand(0.0)
+        needless = "true"
+        for _ in self._each():
+            none = self._all("oeq", self._operand(flag), zero)
+            needless = self._line(f"and i1 {needless},{none}")
+
+        def repeated() -> list[str]:
+            self._repeated(loop)
+            return []
+
+        writer.first_of([(needless, lambda: [])], repeated, [])
+
+    def _repeated(self, loop: Loop) -> None:
         """A loop that runs as often in all iterations."""
         carries = self._writer.carries[loop]
         initial = [self._operand(carry.initial) for _ in self._each() for carry in carries]
@@ -365,6 +384,11 @@ class MapWriter:
             turned = (stride == -1) != (self._order[0] > 0)
             first = index if stride == 1 else index.plus(1 - self._width)
             return [self._writer.element(array, first)], turned
+        if stride is not None:
+            address = self._writer.element(array, index)
+            apart = [marked(8 * stride * k) for k in self._order]
+            line = f"getelementptr inbounds i8,ptr {address},i64"
+            return [self._line(f"{line} {x}") for x in apart], False
         loop = self._loop
         each = [substituted(index, {loop: Index(k, ((loop, 1),))}) for k in self._order]
         return [self._writer.element(array, x) for x in each], False
