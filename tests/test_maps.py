@@ -556,9 +556,9 @@ def of_flags(seed: int) -> tuple[Program, Array, Loop]:
             sent: list[Operand] = [builder.compute(rules.message, [flag, *values[-2:]])]
             for _ in range(rng.randint(0, 4)):
                 operation = rng.choice([rules.where, rules.negative, rules.add, rules.subtract])
-                if rng.random() < 0.1:
-                    operation = rules.multiply  # of nothing and infinity that is NaN
                 operands = [rng.choice(sent) for _ in operation.local_grads]
+                if rng.random() < 0.1:  # of nothing and infinity it is NaN
+                    operation, operands = rules.multiply, [sent[-1], values[-1]]
                 if operation is rules.where:
                     operands = [flag, values[-1], rng.choice([*sent, 0.0])]
                 sent.append(builder.compute(operation, operands))
