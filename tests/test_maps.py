@@ -804,3 +804,34 @@ def test_what_is_done_without_a_flag(kind: str, down: int, monkeypatch: pytest.M
     assert bits(result.tolist()) == bits(interpret(program, numbers.tolist())[0])
     if machine().width > 1:
         assert any(carry is not None for carry in found) == (not kind)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_iterations_that_hand_all_on(part: int) -> None:
+    """To the last bit what the interpreter gives, wherever one of them does anything else."""
+    program = with_a_flag("")
+    kernel = Kernel(program, [], lanes=False)
+    for place in (0, 5, 7, 8, 40, 63, 64):
+        for number in (0.0, -0.0, 1.0, 2.0, math.nan, math.inf):
+            numbers = np.repeat([1.0, 1.0, 0.0, math.inf], 65)
+            numbers[195:] = np.random.default_rng(place).normal(size=65)
+            numbers[65 * part + place] = number
+            _, found = call(kernel, numbers)
+            assert bits(found.tolist()) == bits(interpret(program, numbers.tolist())[0])
+
+
+def test_when_all_is_handed_on() -> None:
+    """Where numbers are 1, and those that what is sent hangs on are 0."""
+    program = with_a_flag("")
+    loop = program.body[1]
+    assert isinstance(loop, Loop)
+    found = as_map(loop, {loop: loop.carries}, {}, 8)
+    assert found is not None
+    flag, change = loop.carries
+    number, slope, other = loop.body[:3]
+    handed_on = found.handed_on(flag, lambda x: x)
+    assert handed_on is not None
+    assert handed_on.ones == [number, slope]
+    assert handed_on.zeros == [other]
+    assert handed_on.needed == [number, slope, other]
+    assert handed_on.after == {flag: flag, change: change}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chainrule import rules
 from chainrule.program.form import (
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 
+_RELATIONS: Final = {
+    "less": ("oge", "olt"),
+    "less_equal": ("ogt", "ole"),
+    "greater": ("ole", "ogt"),
+    "greater_equal": ("olt", "oge"),
+}
+"""When a comparison is 0, and when it is 1: of what is no number it is neither."""
+
+
 class MapWriter:
     """Writes the body of a map, on vectors.
 
@@ -43,12 +52,20 @@ class MapWriter:
         common: what its iterations have in common.
         width: how many iterations a vector has.
         vectors: how many vectors to compute side by side.
+        flag: without which nothing is done, if there is one.
     """
 
     def __init__(
-        self, writer: Writer, found: Map, common: InCommon, width: int, vectors: int
+        self,
+        writer: Writer,
+        found: Map,
+        common: InCommon,
+        width: int,
+        vectors: int,
+        flag: Carry | None,
     ) -> None:
         self._writer = writer
+        self._goes_on_by = flag
         self._loop = found.loop
         self._map = found
         self._width = width
@@ -72,6 +89,30 @@ class MapWriter:
             totals: LLVM's names of the sums before.
         """
         before = dict(zip(self._map.sums, totals, strict=True))
+        flag = self._goes_on_by
+        found = None if flag is None else self._map.handed_on(flag, self._writer.resolved)
+        if flag is None or found is None:
+            return self._steps(before)
+        self._body(found.needed)
+        bits = [self._is(x, True) for x in found.ones] + [self._is(x, False) for x in found.zeros]
+        handed_on = self._line(f"fcmp oeq double {before[flag]},1.0")
+        for x in bits:
+            handed_on = self._line(f"and i1 {handed_on},{self._in_all(x)}")
+        after = [before[found.after[carry]] for carry in before]
+        cases = [(handed_on, lambda: after)]
+        return self._writer.first_of(cases, lambda: self._steps(before), ["double"] * len(after))
+
+    def _is(self, x: Operand, truth: bool) -> str:
+        """In which lanes a value is 1, or 0."""
+        if isinstance(x, Compute) and x.operation.name in _RELATIONS:
+            relation = _RELATIONS[x.operation.name][truth]
+            given = [self._operand(y) for y in x.operands]
+        else:
+            relation, given = "oeq", [self._operand(x), self._operand(float(truth))]
+        return self._line(f"fcmp {relation} {self._type} {','.join(given)}")
+
+    def _steps(self, before: dict[Carry, str]) -> list[str]:
+        """Write all; gives the sums after it."""
         following: dict[Carry, str] = {}
         for step in self._map.steps:
             if isinstance(step, Chain):
@@ -226,7 +267,10 @@ class MapWriter:
 
     def _all(self, relation: str, x: str, y: str) -> str:
         """Whether a relation holds in all lanes."""
-        bits = self._line(f"fcmp {relation} {self._type} {x},{y}")
+        return self._in_all(self._line(f"fcmp {relation} {self._type} {x},{y}"))
+
+    def _in_all(self, bits: str) -> str:
+        """Whether a condition holds in all lanes."""
         number = self._line(f"bitcast <{self._width} x i1> {bits} to i{self._width}")
         return self._line(f"icmp eq i{self._width} {number},-1")
 

@@ -264,7 +264,7 @@ class Writer(ValueWriter):
             with self._loop(
                 found.loop, initial, carries, start, end, step, flags=flags
             ) as following:
-                written = MapWriter(self, found, common, self._together, vectors)
+                written = MapWriter(self, found, common, self._together, vectors, flag)
                 following += written.write([place.register for place in carries])
             start, initial = end, [place.register for place in carries]
         return start, initial
