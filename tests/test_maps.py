@@ -15,7 +15,7 @@ import chainrule as cr
 import chainrule.math as crmath
 from chainrule import rules
 from chainrule.backends.llvm import strips
-from chainrule.backends.llvm.in_common import InCommon
+from chainrule.backends.llvm.in_common import InCommon, needed_flag
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.backends.llvm.machine import machine
 from chainrule.backends.llvm.maps import Map, as_map
@@ -536,6 +536,71 @@ def test_some_messages_are_jumped_over() -> None:
     assert sum(len(in_common(each).for_messages(x.body)) for each, x in inner) > 20
 
 
+def of_flags(seed: int) -> tuple[Program, Array, Loop]:
+    """Sums of what an inner loop sends where a flag of the iteration of the outer one is not 0."""
+    rng = Random(seed)
+    trips, inner_trips = rng.choice([8, 24, 41]), rng.choice([1, 3])
+    builder = Builder(200, final=True)
+    start = rng.choice([0.0, 0.0, 0.0, -0.0])
+    totals = Array(SUMS, trips * inner_trips, "totals", None, start)
+    with builder.loop(trips) as outer:
+        flag = builder.load(builder.inputs, Index(0, ((outer, 1),)))
+        with builder.loop(inner_trips) as loop:
+            values: list[Operand] = [
+                builder.load(builder.inputs, Index(k, ((outer, 1), (loop, rng.randint(0, 1)))))
+                for k in (50, 100, 150)
+            ]
+            for _ in range(rng.randint(0, 3)):
+                operands = [rng.choice(values) for _ in range(2)]
+                values.append(builder.compute(rng.choice([rules.multiply, rules.add]), operands))
+            sent: list[Operand] = [builder.compute(rules.message, [flag, *values[-2:]])]
+            for _ in range(rng.randint(0, 4)):
+                operation = rng.choice([rules.where, rules.negative, rules.add, rules.subtract])
+                operands = [rng.choice(sent) for _ in operation.local_grads]
+                if rng.random() < 0.1:  # of nothing and infinity it is NaN
+                    operation, operands = rules.multiply, [sent[-1], values[-1]]
+                if operation is rules.where:
+                    operands = [flag, values[-1], rng.choice([*sent, 0.0])]
+                sent.append(builder.compute(operation, operands))
+            at = ((outer, inner_trips), (loop, 1)) if rng.random() < 0.5 else ((loop, 1),)
+            builder.add(totals, Index(0, at), sent[-1])
+    return builder.finish([Slice(totals, 0, totals.size)]), totals, outer
+
+
+def flag_of(loop: Loop, sums: Array) -> Operand | None:
+    """What a loop in a loop does nothing without."""
+    loops = {x: x.carries for x in statements([loop]) if isinstance(x, Loop)}
+    return needed_flag(loop, loops, lambda x: x, lambda _: str(sums.start) == "0.0")
+
+
+@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("share", [0.0, 0.9, 0.99, 1.0])
+def test_loops_with_a_flag(seed: int, share: float) -> None:
+    """To the last bit what the interpreter gives, whether an inner loop is jumped over or not."""
+    program, _, _ = of_flags(seed)
+    verify(program)
+    rng = np.random.default_rng(seed)
+    numbers = rng.choice([-1.5, -0.0, 0.0, 0.5, np.inf, np.nan], 200)
+    numbers[:50] = rng.choice(
+        [1.0, np.nan, -0.0, 0.0], 50, p=[0.9 - 0.9 * share, 0.1 - 0.1 * share, share / 2, share / 2]
+    )
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert bits(found.tolist()) == bits(interpret(program, numbers.tolist())[0])
+
+
+def test_some_loops_have_a_flag() -> None:
+    """The test above would pass without; what may be more than zeros has none."""
+    given = 0
+    for seed in range(80):
+        _, sums, outer = of_flags(seed)
+        first, loop = outer.body
+        assert isinstance(loop, Loop)
+        flag = flag_of(loop, sums)
+        assert flag is None or (flag is first and str(sums.start) == "0.0")
+        given += flag is not None
+    assert 30 < given < 75
+
+
 def product(seed: int) -> Program:
     """Products of matrices in loops of any order, each matrix by rows or by columns."""
     rng = Random(seed)
@@ -739,3 +804,34 @@ def test_what_is_done_without_a_flag(kind: str, down: int, monkeypatch: pytest.M
     assert bits(result.tolist()) == bits(interpret(program, numbers.tolist())[0])
     if machine().width > 1:
         assert any(carry is not None for carry in found) == (not kind)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_iterations_that_hand_all_on(part: int) -> None:
+    """To the last bit what the interpreter gives, wherever one of them does anything else."""
+    program = with_a_flag("")
+    kernel = Kernel(program, [], lanes=False)
+    for place in (0, 5, 7, 8, 40, 63, 64):
+        for number in (0.0, -0.0, 1.0, 2.0, math.nan, math.inf):
+            numbers = np.repeat([1.0, 1.0, 0.0, math.inf], 65)
+            numbers[195:] = np.random.default_rng(place).normal(size=65)
+            numbers[65 * part + place] = number
+            _, found = call(kernel, numbers)
+            assert bits(found.tolist()) == bits(interpret(program, numbers.tolist())[0])
+
+
+def test_when_all_is_handed_on() -> None:
+    """Where numbers are 1, and those that what is sent hangs on are 0."""
+    program = with_a_flag("")
+    loop = program.body[1]
+    assert isinstance(loop, Loop)
+    found = as_map(loop, {loop: loop.carries}, {}, 8)
+    assert found is not None
+    flag, change = loop.carries
+    number, slope, other = loop.body[:3]
+    handed_on = found.handed_on(flag, lambda x: x)
+    assert handed_on is not None
+    assert handed_on.ones == [number, slope]
+    assert handed_on.zeros == [other]
+    assert handed_on.needed == [number, slope, other]
+    assert handed_on.after == {flag: flag, change: change}

@@ -532,6 +532,15 @@ def test_short() -> None:
     assert not any(isinstance(x, Loop) for x in rolled(recording, outputs).body)
 
 
+@pytest.mark.parametrize("lanes", [False, True])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_short_bodies(lanes: bool, repeated: bool) -> None:
+    """The body of a loop of a single point is rolled where a program of its own stays flat."""
+    recording, outputs, _ = recorded(lambda x: [cm.sin(y) * y for y in x], [1.0] * 80)
+    program = rolled(recording, outputs, lanes, repeated=repeated)
+    assert any(isinstance(x, Loop) for x in program.body) == (repeated and not lanes)
+
+
 # Sequences
 
 

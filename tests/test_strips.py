@@ -14,17 +14,20 @@ from test_program_kernels import any_machine, call
 from chainrule import rules
 from chainrule.backends.llvm import strips
 from chainrule.backends.llvm.first_terms import Zero
+from chainrule.backends.llvm.independence import are_independent
 from chainrule.backends.llvm.kernel import Kernel
 from chainrule.backends.llvm.strips import strip_mine
 from chainrule.passes.distribute import distribute
 from chainrule.passes.promote import promoted
 from chainrule.program.builder import Builder
 from chainrule.program.form import (
+    CONSTANT,
     SUMS,
     VALUES,
     Array,
     Carry,
     Index,
+    Load,
     Loop,
     Operand,
     Program,
@@ -225,3 +228,70 @@ def test_sums_of_the_program_keep_their_order() -> None:
     expected = bits(interpret(program, numbers.tolist())[0])
     assert bits(found[:4].tolist()) == expected[:4]
     assert bits(found[4:].tolist()) != expected[4:]
+
+
+def that_reads_again(seed: int) -> Program:
+    """A loop whose iterations read some elements of the inputs, each several times."""
+    rng = Random(seed)
+    trips, wide, again = rng.choice([3, 8, 9, 17]), rng.randint(1, 6), rng.randint(2, 4)
+    builder = Builder(150, final=True)
+    table = Array(CONSTANT, 150, "t", np.random.default_rng(seed).normal(size=150))
+    own = Array(VALUES, trips * again * wide, "own")
+    with builder.loop(trips) as loop, builder.loop(again) as around, builder.loop(wide) as column:
+        values = []
+        for _ in range(rng.randint(1, 3)):
+            stride, across = rng.choice([wide, -wide, 2, 0]), rng.choice([1, -1, 2])
+            first = max(0, -stride) * trips + max(0, -across) * wide + rng.randint(0, 5)
+            strides = ((loop, stride), (column, across))
+            index = Index(first, tuple([x for x in strides if x[1]]))
+            values.append(builder.load(rng.choice([builder.inputs, table]), index))
+        value = builder.compute(rules.multiply, [values[0], values[-1]])
+        at = ((loop, again * wide), (around, wide), (column, 1))
+        builder.store(own, Index(0, at), value)
+    return builder.finish([Slice(own, 0, own.size)])
+
+
+@pytest.mark.usefixtures("any_machine")
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_read_again_is_copied(seed: int) -> None:
+    """The elements of a strip's iterations lie side by side then; values are the same."""
+    numbers = np.random.default_rng(seed).normal(size=150)
+    _, found = call(Kernel(that_reads_again(seed), [], lanes=False), numbers)
+    expected, _ = interpret(that_reads_again(seed), numbers.tolist())
+    assert bits(found.tolist()) == bits(expected)
+
+
+def test_some_is_copied() -> None:
+    """The test above would pass without. Strips that copy to the same place are no map."""
+    copied = 0
+    for seed in range(40):
+        for x in mined(that_reads_again(seed)).body:
+            assert isinstance(x, Loop)
+            inner = [y for y in statements(x.body) if isinstance(y, Load)]
+            if any(y.array.name == "copy" for y in inner):
+                copied += 1
+                assert not are_independent(x, x.body)
+                assert all(are_independent(y, y.body) for y in x.body if isinstance(y, Loop))
+    assert copied > 20
+
+
+def test_many_sums_of_messages() -> None:
+    """The sums of a loop's messages are added up together, from what each begins with."""
+    builder = Builder(150, final=True)
+    sums = Array(SUMS, 5, "sums")
+    for k in range(5):
+        builder.add(sums, Index(k), builder.input(k))
+    with builder.loop(30) as loop:
+        x, *others = [builder.load(builder.inputs, Index(k, ((loop, 4),))) for k in range(6)]
+        for k, y in enumerate(others):
+            builder.add(sums, Index(k), builder.compute(rules.multiply, [x, y]))
+            builder.add(sums, Index(k), builder.compute(rules.negative, [y]))
+    program = builder.finish([Slice(sums, 0, 5)])
+    numbers = np.random.default_rng(3).integers(-9, 9, 150).astype(float)
+    expected, _ = interpret(program, numbers.tolist())
+    _, found = call(Kernel(program, [], lanes=False), numbers)
+    assert found.tolist() == expected
+    changed = mined(program)
+    loops = [x for x in changed.body if isinstance(x, Loop)]
+    assert [len(x.carries) for x in loops] == [0, 5]
+    assert [*strips_of(changed)]

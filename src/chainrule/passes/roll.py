@@ -19,6 +19,9 @@ SHORT = 256
 SHARE = 0.25
 """And this share of all rows."""
 
+REPEATED = 128
+"""The same of a short body of a loop, whose code is written for several iterations side by side."""
+
 VARIED: Final = 32, 0.5
 """The same of recordings whose loops have other lengths each time: rows, and the share of all."""
 
@@ -47,6 +50,8 @@ def rolled(
         A program whose guards are numbered in the order of the recording's.
     """
     least, share = (SHORT * LANES if lanes else SHORT), SHARE
+    if repeated and not lanes and len(recording) < least:
+        least = min(least, REPEATED)
     if varied:
         least, share = VARIED
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from chainrule import rules
 from chainrule.program.form import (
+    Add,
     Carry,
     Compute,
     Load,
@@ -19,10 +20,13 @@ from chainrule.program.form import (
 )
 
 from .independence import stride_of
-from .vector_math import copies
+from .vector_math import called_back, copies
 
 WORTH_A_JUMP: Final = 3
 """Statements that are rather jumped over than computed in vain."""
+
+
+_SIGNED: Final = (rules.negative, rules.add, rules.subtract)
 
 
 class InCommon:
@@ -91,3 +95,49 @@ class InCommon:
                 found[x] = before
                 waiting.update(before)
         return found
+
+
+def needed_flag(
+    loop: Loop,
+    carries: Mapping[Loop, list[Carry]],
+    resolved: Callable[[Operand], Operand],
+    may_add_zero: Callable[[Add], bool],
+) -> Operand | None:
+    """A flag without which a loop does nothing: where it is 0, it adds zeros to sums, and no more.
+
+    Args:
+        loop: a loop in a loop.
+        carries: of all loops those that change, each another way.
+        resolved: gives what a value is the same as.
+        may_add_zero: whether a zero changes nothing where it is added.
+    """
+    body = [*statements(loop.body)]
+    computed = [x for x in body if isinstance(x, Compute)]
+    adds = [x for x in body if isinstance(x, Add)]
+    if (
+        not adds
+        or not all(isinstance(x, (Compute, Load, Add, Loop)) for x in body)
+        or any(carries[x] for x in (loop, *body) if isinstance(x, Loop))
+        or any(called_back(x.operation) for x in computed)
+        or not all(may_add_zero(x) for x in adds)
+    ):
+        return None
+    asked = [resolved(x.operands[0]) for x in computed if x.operation is rules.message]
+    inside = set(body)
+    for flag in dict.fromkeys([x for x in asked if isinstance(x, Statement) and x not in inside]):
+        zeros: set[Operand] = {flag}
+        for x in computed:
+            if _is_zero(x, [y == 0.0 or y in zeros for y in map(resolved, x.operands)]):
+                zeros.add(x)
+        if zeros.issuperset([resolved(x.value) for x in adds]):
+            return flag
+    return None
+
+
+def _is_zero(x: Compute, zeros: Sequence[bool]) -> bool:
+    """Whether a value is 0.0 or -0.0 where those of its operands are of which that is said."""
+    if x.operation is rules.message:
+        return zeros[0]
+    if x.operation is rules.where:
+        return zeros[0] and zeros[2]
+    return x.operation in _SIGNED and all(zeros)

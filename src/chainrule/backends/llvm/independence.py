@@ -91,6 +91,9 @@ def _are_apart(loop: Loop, accesses: Sequence[Access]) -> bool:
     adds = [x for x in writes if isinstance(x.statement, Add)]
     if not writes or _are_private(loop, accesses):
         return True
+    # Copies that each strip makes anew, see .strips.
+    if any(x not in adds and loop not in x.statement.index.loops() for x in writes):
+        return False
     # What an iteration has written is there for all that stands further down.
     if any(
         x.place >= y.place and _meet(x, y) and not _are_private(loop, [x, y])

@@ -24,10 +24,10 @@ from chainrule.program.form import (
 from chainrule.program.nests import substituted
 
 from .chains import Chain
-from .in_common import InCommon
+from .in_common import InCommon, needed_flag
 from .independence import stride_of
 from .maps import Map, Sum
-from .shared import marked_float
+from .shared import marked, marked_float
 from .vector_math import INSTRUCTIONS, copies
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ WIDEST: Final = 8
 ROWS: Final = 3
 """Sums side by side of which such factors pay: with fewer, loads take longer than products."""
 
+_RELATIONS: Final = {
+    "less": ("oge", "olt"),
+    "less_equal": ("ogt", "ole"),
+    "greater": ("ole", "ogt"),
+    "greater_equal": ("olt", "oge"),
+}
+"""When a comparison is 0, and when it is 1: of what is no number it is neither."""
+
 
 class MapWriter:
     """Writes the body of a map, on vectors.
@@ -50,12 +58,20 @@ class MapWriter:
         common: what its iterations have in common.
         width: how many iterations a vector has.
         vectors: how many vectors to compute side by side.
+        flag: without which nothing is done, if there is one.
     """
 
     def __init__(
-        self, writer: Writer, found: Map, common: InCommon, width: int, vectors: int
+        self,
+        writer: Writer,
+        found: Map,
+        common: InCommon,
+        width: int,
+        vectors: int,
+        flag: Carry | None,
     ) -> None:
         self._writer = writer
+        self._goes_on_by = flag
         self._loop = found.loop
         self._map = found
         self._width = width
@@ -81,6 +97,30 @@ class MapWriter:
             totals: LLVM's names of the sums before.
         """
         before = dict(zip(self._map.sums, totals, strict=True))
+        flag = self._goes_on_by
+        found = None if flag is None else self._map.handed_on(flag, self._writer.resolved)
+        if flag is None or found is None:
+            return self._steps(before)
+        self._body(found.needed)
+        bits = [self._is(x, True) for x in found.ones] + [self._is(x, False) for x in found.zeros]
+        handed_on = self._line(f"fcmp oeq double {before[flag]},1.0")
+        for x in bits:
+            handed_on = self._line(f"and i1 {handed_on},{self._in_all(x)}")
+        after = [before[found.after[carry]] for carry in before]
+        cases = [(handed_on, lambda: after)]
+        return self._writer.first_of(cases, lambda: self._steps(before), ["double"] * len(after))
+
+    def _is(self, x: Operand, truth: bool) -> str:
+        """In which lanes a value is 1, or 0."""
+        if isinstance(x, Compute) and x.operation.name in _RELATIONS:
+            relation = _RELATIONS[x.operation.name][truth]
+            given = [self._operand(y) for y in x.operands]
+        else:
+            relation, given = "oeq", [self._operand(x), self._operand(float(truth))]
+        return self._line(f"fcmp {relation} {self._type} {','.join(given)}")
+
+    def _steps(self, before: dict[Carry, str]) -> list[str]:
+        """Write all; gives the sums after it."""
         following: dict[Carry, str] = {}
         for step in self._map.steps:
             if isinstance(step, Chain):
@@ -235,7 +275,10 @@ class MapWriter:
 
     def _all(self, relation: str, x: str, y: str) -> str:
         """Whether a relation holds in all lanes."""
-        bits = self._line(f"fcmp {relation} {self._type} {x},{y}")
+        return self._in_all(self._line(f"fcmp {relation} {self._type} {x},{y}"))
+
+    def _in_all(self, bits: str) -> str:
+        """Whether a condition holds in all lanes."""
         number = self._line(f"bitcast <{self._width} x i1> {bits} to i{self._width}")
         return self._line(f"icmp eq i{self._width} {number},-1")
 
@@ -259,6 +302,25 @@ class MapWriter:
                     assert isinstance(x, Last)  # the carry itself
 
     def _inner_loop(self, loop: Loop) -> None:
+        """A loop that runs as often in all iterations; not at all where it adds only zeros."""
+        writer = self._writer
+        flag = needed_flag(loop, writer.carries, writer.resolved, writer.may_add_zero)
+        if flag is None:
+            self._repeated(loop)
+            return
+        zero = self._operand(0.0)
+        needless = "true"
+        for _ in self._each():
+            none = self._all("oeq", self._operand(flag), zero)
+            needless = self._line(f"and i1 {needless},{none}")
+
+        def repeated() -> list[str]:
+            self._repeated(loop)
+            return []
+
+        writer.first_of([(needless, lambda: [])], repeated, [])
+
+    def _repeated(self, loop: Loop) -> None:
         """A loop that runs as often in all iterations."""
         carries = self._writer.carries[loop]
         initial = [self._operand(carry.initial) for _ in self._each() for carry in carries]
@@ -396,6 +458,11 @@ class MapWriter:
             turned = (stride == -1) != (self._order[0] > 0)
             first = index if stride == 1 else index.plus(1 - self._width)
             return [self._writer.element(array, first)], turned
+        if stride is not None:
+            address = self._writer.element(array, index)
+            apart = [marked(8 * stride * k) for k in self._order]
+            line = f"getelementptr inbounds i8,ptr {address},i64"
+            return [self._line(f"{line} {x}") for x in apart], False
         loop = self._loop
         each = [substituted(index, {loop: Index(k, ((loop, 1),))}) for k in self._order]
         return [self._writer.element(array, x) for x in each], False

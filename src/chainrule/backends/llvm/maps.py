@@ -34,6 +34,9 @@ from .vector_math import INSTRUCTIONS, called_back
 MOST_VECTORS: Final = 4
 """Vectors that are computed side by side: what half of the registers hold, of a product's sums."""
 
+BESIDE_CALLS: Final = 2
+"""The same where functions are called: while those of two run, the sum before gets its terms."""
+
 SIMPLE: Final = 16
 """Statements of a loop of which that many are computed side by side."""
 
@@ -50,6 +53,21 @@ class Sum(NamedTuple):
     carry: Carry
     steps: list[tuple[str, Operand]]
     statements: set[Statement]
+
+
+class HandedOn(NamedTuple):
+    """When iterations hand all on that they get, and add nothing to elements.
+
+    Attributes:
+        ones, zeros: values that are 1 then, and 0.
+        needed: what computes these, in order.
+        after: the carry from which each carry gets its value.
+    """
+
+    ones: list[Operand]
+    zeros: list[Operand]
+    needed: list[Statement]
+    after: dict[Carry, Carry]
 
 
 class Map(NamedTuple):
@@ -93,7 +111,7 @@ class Map(NamedTuple):
             pays = pays or any(common.for_messages(body) for body in inner)
         else:
             pays = pays and any(self.sums.values())
-        most = MOST_VECTORS if pays else 1
+        most = (MOST_VECTORS if is_simple else BESIDE_CALLS) if pays else 1
         trips = self.loop.trips
         if not trips.is_fixed:
             return [most, 1] if most > 1 else [1]
@@ -141,6 +159,65 @@ class Map(NamedTuple):
             if not sent:
                 return None
         return flag
+
+    def handed_on(self, flag: Carry, resolved: Callable[[Operand], Operand]) -> HandedOn | None:
+        """When iterations hand all on that they get, and add nothing; None if that can't be told.
+
+        Args:
+            flag: without which nothing is done; it is 1.
+            resolved: gives what a value is the same as.
+        """
+        after: dict[Operand, Carry] = {flag: flag}
+        ones: dict[Operand, None] = {}
+        zeros: dict[Operand, None] = {}
+        through: list[Operand] = []  # what is not 0 then
+        for x in self.steps:
+            if isinstance(x, Chain) and x.is_flag:
+                through = [x.body[0], resolved(x.body[0].operands[1])]
+                ones[through[1]] = None
+            elif isinstance(x, Chain) and x.is_message:
+                (carry,), (message,) = x.carries, x.body
+                reached, _, factor = map(resolved, message.operands)
+                if reached not in through:
+                    return None
+                ones[factor] = None
+                after[carry] = after[message] = carry
+            elif isinstance(x, Carry):
+                if resolved(x.next) not in after:
+                    return None
+                after[x] = after[resolved(x.next)]
+            elif isinstance(x, Add):
+                message_of = resolved(x.value)
+                assert isinstance(message_of, Compute)
+                reached = resolved(message_of.operands[0])
+                if not isinstance(reached, Compute) or reached.operation is not rules.where:
+                    return None
+                asked, other, _ = map(resolved, reached.operands)
+                if asked is not flag:
+                    return None
+                zeros[other] = None
+            elif not isinstance(x, (Compute, Load, Last)):
+                return None
+        needed = self._needed([*ones, *zeros], resolved)
+        carries = {x: y for x, y in after.items() if isinstance(x, Carry)}
+        return None if needed is None else HandedOn([*ones], [*zeros], needed, carries)
+
+    def _needed(
+        self, values: Sequence[Operand], resolved: Callable[[Operand], Operand]
+    ) -> list[Statement] | None:
+        """What computes some values, in order; None if they hang on what is handed on."""
+        body = set(self.body)
+        handed_on = {*self.sums, *[y for x in self.chains for y in x.body]}
+        needed: set[Operand] = set()
+        waiting = [*values]
+        while waiting:
+            x = waiting.pop()
+            if x in handed_on or (x in body and not isinstance(x, (Compute, Load))):
+                return None
+            if isinstance(x, Statement) and x in body and x not in needed:
+                needed.add(x)
+                waiting += map(resolved, x.operands)
+        return [x for x in self.body if x in needed]
 
     @property
     def chains(self) -> list[Chain]:

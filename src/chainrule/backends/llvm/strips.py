@@ -16,8 +16,8 @@ hangs on the program alone. All other numbers are the same to the last bit.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from chainrule import rules
 from chainrule.program import nests
 from chainrule.program.form import (
+    CONSTANT,
     INPUT,
     SUMS,
     VALUES,
@@ -59,6 +60,9 @@ LEAST: Final = 64
 
 MOST: Final = 1 << 24
 """Iterations of a loop of which each strip is looked at."""
+
+MOST_COPIED: Final = 256
+"""Elements for each iteration of a strip that are copied: all of them stay in the cache."""
 
 ALWAYS = False
 """Whether to mine loops for which it does not pay, too: tests do."""
@@ -111,6 +115,22 @@ def _candidates(body: Sequence[Statement], apart: Collection[Loop]) -> dict[Loop
     return found
 
 
+class _Copied(NamedTuple):
+    """What reads elements of an input in a loop.
+
+    Args:
+        load: it.
+        first: the first element that an iteration reads.
+        own: how much further each one is.
+        size: how many there are.
+    """
+
+    load: Load
+    first: Index
+    own: Index
+    size: int
+
+
 class _Strips:
     """A loop in strips.
 
@@ -121,6 +141,7 @@ class _Strips:
         trips: how many each has: the first or the last one may be shorter.
         sums: its carries that are sums; None for those that are the same in all iterations.
         shared: what adds to elements that iterations share, by array.
+        copied: what reads elements of inputs that lie apart, and each several times.
     """
 
     def __init__(self, loop: Loop, sums: dict[Carry, Sum | None], shared: list[Add]) -> None:
@@ -145,6 +166,7 @@ class _Strips:
         self.outer = Loop(Index(strips))
         self.inner = Loop(self.at(self.trips))
         self.inner.side_by_side = True
+        self.copied = [*self._copied()]
         for part in (self.outer, self.inner):
             part.name, part.note = loop.name, loop.note
 
@@ -194,11 +216,12 @@ class _Strips:
         one_by_one = together = 0
         adds_up = bool(self.shared) or bool(self._added())
         gains = adds_up
+        copied = {x.load for x in self.copied}
         for x, path in nests.paths(self.loop.body):
             times = nests.count(path)
             one_by_one += STRIP * times
             together += times
-            if isinstance(x, (Load, Store)) and x.array not in self.shared:
+            if isinstance(x, (Load, Store)) and x.array not in self.shared and x not in copied:
                 if x.array in layouts:
                     gains = True
                 elif stride_of(x.index, self.loop) not in (-1, 0, 1):
@@ -230,7 +253,8 @@ class _Strips:
         Args:
             lasts: the last values of carries.
         """
-        iteration = nests.added(self.at(self.starts), Index(0, ((self.inner, 1),)))
+        copies = self._copies()
+        iteration = self._iteration(self.inner)
         for x in statements(self.loop.body):
             if isinstance(x, (Load, Store)):
                 x.index = nests.substituted(x.index, {self.loop: iteration})
@@ -240,18 +264,26 @@ class _Strips:
             before.append(Zero(_shared(array, adds, self.inner, after)))
         body = self.loop.body
         ends: list[Statement] = []
+        added = self._added()
+        parts = Array(SUMS, STRIP * len(added), "parts")
+        summed = Loop(Index(STRIP))  # adds the parts of all sums up
+        if added:
+            before.append(Zero(parts))
+            after.append(summed)
         for carry, found in self.sums.items():
             if found is not None and carry.messages:
-                parts = Array(SUMS, STRIP, "parts")
-                before.append(Zero(parts))
+                first = STRIP * len(summed.carries)
                 body = [x for x in body if x not in found.statements]
                 for instruction, term in found.steps:
                     if instruction == "fsub":
                         term = Compute(rules.negative, [term])
                         body.append(term)
-                    body.append(Add(parts, Index(0, ((self.inner, 1),)), term))
-                loop, total = _summed(parts, carry.initial)
-                after.append(loop)
+                    body.append(Add(parts, Index(first, ((self.inner, 1),)), term))
+                loop, total = summed, Carry(carry.initial)
+                part = Load(parts, Index(first, ((summed, 1),)))
+                total.next = following = Compute(rules.add, [total, part])
+                summed.carries.append(total)
+                summed.body += [part, following]
             else:
                 loop, total = self.outer, Carry(carry.initial)
                 self.inner.carries.append(carry)
@@ -263,8 +295,57 @@ class _Strips:
             for last in lasts.get(carry, ()):
                 last.loop, last.carry = loop, total
         self.inner.body = body
-        self.outer.body = [self.inner, *ends]
+        self.outer.body = [*copies, self.inner, *ends]
         return [*before, self.outer, *after]
+
+    def _iteration(self, lane: Loop) -> Index:
+        """The iteration of the loop that a lane of a strip is."""
+        return nests.added(self.at(self.starts), Index(0, ((lane, 1),)))
+
+    def _copied(self) -> Iterator[_Copied]:
+        """What reads elements of inputs that lie apart, and each several times."""
+        for x, path in nests.paths(self.loop.body):
+            if not isinstance(x, Load) or x.array.kind not in (INPUT, CONSTANT) or x.index.tables:
+                continue
+            inside = tuple([y for y in x.index.strides if y[0] in path])
+            around = tuple([y for y in x.index.strides if y[0] not in path])
+            if (
+                stride_of(x.index, self.loop) in (-1, 0, 1)
+                or not inside
+                or not all(loop.trips.is_fixed for loop in path)
+            ):
+                continue
+            low, high = bounds(Index(0, inside))
+            size = high - low + 1
+            if 0 < 2 * size <= nests.count(path) and size <= MOST_COPIED:
+                first = Index(x.index.offset + low, around)
+                yield _Copied(x, first, Index(-low, inside), size)
+
+    def _copies(self) -> list[Statement]:
+        """Copy what is read several times, so that it lies side by side; gives what does so.
+
+        Each strip writes to the same elements, as only code may.
+        """
+        arrays: dict[tuple[Array, Index, int], Array] = {}
+        loops: list[Statement] = []
+        for x, first, own, size in self.copied:
+            key = x.array, first, size
+            copy = arrays.get(key)
+            if copy is None:
+                copy = arrays[key] = Array(VALUES, STRIP * size, "copy")
+                lane, each = Loop(self.inner.trips), Loop(Index(size))
+                lane.side_by_side = True
+                lane.body.append(each)
+                index = nests.substituted(first, {self.loop: self._iteration(lane)})
+                read = Load(x.array, nests.added(index, Index(0, ((each, 1),))))
+                write = Store(copy, Index(0, ((each, STRIP), (lane, 1))), read)
+                each.body += [read, write]
+                loops.append(lane)
+            x.array, x.index = (
+                copy,
+                nests.added(nests.scaled(own, STRIP), Index(0, ((self.inner, 1),))),
+            )
+        return loops
 
 
 def _range(adds: Sequence[Add]) -> tuple[int, int]:
@@ -289,17 +370,6 @@ def _shared(array: Array, adds: Sequence[Add], lane: Loop, after: list[Statement
     each.body.append(Add(array, Index(low, ((each, 1),)), values[0]))
     after.append(each)
     return parts
-
-
-def _summed(parts: Array, initial: Operand) -> tuple[Loop, Carry]:
-    """A loop that adds up the numbers of an array, and the sum in it."""
-    loop = Loop(Index(parts.size))
-    total = Carry(initial)
-    part = Load(parts, Index(0, ((loop, 1),)))
-    total.next = following = Compute(rules.add, [total, part])
-    loop.carries.append(total)
-    loop.body += [part, following]
-    return loop, total
 
 
 class _Layout:

@@ -225,21 +225,24 @@ class Writer(ValueWriter):
         truths = [k for k, x in enumerate(kept) if x in self._flags and self.module.optimizes]
         start = "0"
         found = None
+        left = True  # whether iterations are left for after the map
         if self._together > 1 and self.module.optimizes and not loop.checkpoints:
             from .maps import as_map  # here, as code over lanes and without loops has no maps
 
             found = as_map(loop, self._places.carries, self._places.same, self._together)
         if found is not None:
             start, initial = self._map_loop(found, initial, carries)
-        together, self._together = self._together, 1 if found is not None else self._together
-        for k in truths:
-            initial[k] = self.truth(initial[k])
-        with self._loop(loop, initial, carries, start, truths=truths) as following:
-            self._body(loop.body)
-            following += [self.operand(carry.next) for carry in kept]
+            left = not loop.trips.is_fixed or loop.trips.offset % self._together != 0
+        if left:
+            together, self._together = self._together, 1 if found is not None else self._together
             for k in truths:
-                following[k] = self.truth(following[k])
-        self._together = together
+                initial[k] = self.truth(initial[k])
+            with self._loop(loop, initial, carries, start, truths=truths) as following:
+                self._body(loop.body)
+                following += [self.operand(carry.next) for carry in kept]
+                for k in truths:
+                    following[k] = self.truth(following[k])
+            self._together = together
         for place in carries:  # the last values
             self._keep(place, place.register)
 
@@ -253,7 +256,7 @@ class Writer(ValueWriter):
         trips = self._index(found.loop.trips)
         start = "0"
         common = InCommon(found.loop, self.carries, self.resolved)
-        flag = found.goes_on_by(self.resolved, self._may_add_zero)
+        flag = found.goes_on_by(self.resolved, self.may_add_zero)
         flags = [] if flag is None else [carries[self.carries[found.loop].index(flag)]]
         for vectors in found.vectors(self._together, common):
             step = vectors * self._together
@@ -261,12 +264,12 @@ class Writer(ValueWriter):
             with self._loop(
                 found.loop, initial, carries, start, end, step, flags=flags
             ) as following:
-                written = MapWriter(self, found, common, self._together, vectors)
+                written = MapWriter(self, found, common, self._together, vectors, flag)
                 following += written.write([place.register for place in carries])
             start, initial = end, [place.register for place in carries]
         return start, initial
 
-    def _may_add_zero(self, add: Add) -> bool:
+    def may_add_zero(self, add: Add) -> bool:
         """Whether 0.0 changes nothing where it is added: a sum from 0.0 on is never -0.0."""
         return add.array in self._only_added and add not in self.first_terms
 
