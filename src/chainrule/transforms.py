@@ -379,14 +379,20 @@ class Jacobian(Transformed):
             call = _Call(self.name, level, self.function, args, kwargs, positions)
             if self.sparse:
                 found: Entries = call.graph.sparse_entries(self.symmetric)
-                (values,) = call.finish(found.values.tolist())
+                data = self._data(call, found.values)
             else:
                 matrix = self._matrix(call)
         if self.sparse:
-            data = trees.array_of(values, (len(values),))
             shape = len(call.outputs), len(call.inputs)
             return from_parts(data, found.indices, found.indptr, shape)
         return _blocks(matrix, call.result_layout, call.layout)
+
+    def _data(self, call: _Call, values: Any) -> Any:
+        """The entries of a sparse matrix after the level is closed."""
+        if values.dtype != object:
+            return trees.Operands(values, values.shape)
+        (closed,) = call.finish(values.tolist())
+        return trees.array_of(closed, values.shape)
 
     def _matrix(self, call: _Call) -> Any:
         """A row for each number of the result, a column for each of the argument."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy
 
@@ -56,7 +56,7 @@ TABLES: Final = 32
 
 def with_loops(
     recording: Recording | Stretch,
-    outputs: Sequence[int],
+    outputs: Any,
     least: float,
     share: float,
     programs: Programs,
@@ -66,7 +66,7 @@ def with_loops(
 
     Args:
         recording: its rows are in order.
-        outputs: operands of it: what the program gives.
+        outputs: operands of it, a list or an array: what the program gives.
         least: how many rows the loops must save,
         share: and which share of all.
         programs: gives the loops that the recording says.
@@ -102,9 +102,7 @@ class _Loops:
         mixed: some that are to be told apart, so that other loops are found.
     """
 
-    def __init__(
-        self, rows: Rows, least: float, outputs: Sequence[int], programs: Programs
-    ) -> None:
+    def __init__(self, rows: Rows, least: float, outputs: Any, programs: Programs) -> None:
         brackets = rows.token(Row.BEGIN), rows.token(Row.END)
         grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
         self.rows = rows
@@ -168,7 +166,7 @@ class _Writer:
         by_table: how often the program reads what no affine index tells.
     """
 
-    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int], programs: Programs) -> None:
+    def __init__(self, rows: Rows, nest: Nest, outputs: Any, programs: Programs) -> None:
         self._rows = rows
         self._nest = nest
         self.by_table = 0

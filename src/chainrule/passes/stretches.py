@@ -189,8 +189,8 @@ def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
 
 
 def apart(
-    recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
-) -> tuple[Stretch, list[int]]:
+    recording: Recording, loops: Sequence[LoopOf | Product], outputs: Numbers
+) -> tuple[Stretch, Numbers]:
     """A recording as a stretch, with its loops apart, and operands of it there.
 
     Args:
@@ -259,7 +259,7 @@ class _Cutting:
     """Takes the loops of a recording apart."""
 
     def __init__(
-        self, recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
+        self, recording: Recording, loops: Sequence[LoopOf | Product], outputs: Numbers
     ) -> None:
         self._recording = recording
         self._loops = loops
@@ -279,7 +279,7 @@ class _Cutting:
         self._begins = numpy.flatnonzero(codes == Row.LOOP)
         ends = numpy.flatnonzero(codes == Row.END_LOOP)
         self._end_of = dict(zip(left[ends].tolist(), ends.tolist(), strict=True))
-        self._outputs = numpy.array(outputs, dtype=numpy.int64)
+        self._outputs = outputs
         self._kept = self._asked_for()
 
     def _asked_for(self) -> NDArray[numpy.bool_]:
@@ -297,13 +297,13 @@ class _Cutting:
         kept: NDArray[numpy.bool_] = asked_for | ~result | (rows.codes[before] != Row.END_LOOP)
         return kept
 
-    def whole(self) -> tuple[Stretch, list[int]]:
+    def whole(self) -> tuple[Stretch, Numbers]:
         """What is in no loop, with the loops in their places, and the outputs."""
         self._hand_columns()
         while True:
             try:
                 stretch, body = self._cut(0, len(self._rows.ids), None)
-                return stretch, body.outputs.tolist()
+                return stretch, body.outputs
             except _NotEven:
                 self._made.clear()
                 self._numbers.clear()
