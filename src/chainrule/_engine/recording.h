@@ -6,6 +6,7 @@
 
 enum { MARKS = 0x7FE0, RESULT = 0x7FE4, INPUT = 0x7FFE, GUARD = 0x7FFF, POOLED = 0x8000 }; /* codes, besides those of operations */
 #define ABSENT INT32_MIN
+#define IN_BULK (1 << 30) /* operands from here on are no rows */
 #define FAILED INT32_MIN /* instead of an operand or place, with an error */
 
 enum { CODES, LEFT, RIGHT, NOTES, CONSTANTS, POOL, N_COLUMNS };

@@ -62,9 +62,10 @@ static int place_all(const int32_t *moved, Py_ssize_t n, const Py_buffer *operan
     int64_t *items = operands->buf;
     Py_ssize_t count = operands->len / (Py_ssize_t)sizeof *items;
     for (Py_ssize_t i = 0; i < count; i++)
-        if (items[i] >= n) return PyErr_Format(PyExc_ValueError, "there is no row %lld", (long long)items[i]), -1;
+        if (items[i] >= n && items[i] < IN_BULK)
+            return PyErr_Format(PyExc_ValueError, "there is no row %lld", (long long)items[i]), -1;
     for (Py_ssize_t i = 0; i < count; i++)
-        if (items[i] >= 0) items[i] = moved[items[i]];
+        if (items[i] >= 0 && items[i] < IN_BULK) items[i] = moved[items[i]];
     return 0;
 }
 

@@ -155,6 +155,8 @@ class Iteration:
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
         self._read: dict[int, Any] = {}  # by the node of a column, what it stands for
+        self._different: dict[int, list[Node]] = {}  # by the column, its different nodes
+        self._alone: dict[int, bool] = {}  # by what it leaves, whether all derivatives are
         self._followed: set[int] = set()  # of these, what a transformation follows
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
@@ -187,6 +189,7 @@ class Iteration:
         self._around += around
         if around:
             self._read[id(node)] = values
+            self._different[id(values)] = around
             if max(met(around)[0]) > self._recorder.level:
                 self._followed.add(id(node))
         if numbers is not None:
@@ -282,7 +285,7 @@ class Iteration:
         if self._derived:
             others = iter(by_leaf[len(leaves) :])
             entries = [
-                x._replace(slope=self._slopes_of_all(next(others)))
+                x._replace(slope=self._slopes_of_all(x, next(others), slopes))
                 if isinstance(x.slope, Node)
                 else x
                 for x in slopes
@@ -290,11 +293,30 @@ class Iteration:
             recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
         return results
 
-    def _slopes_of_all(self, places: Numbers) -> Any:
+    def _slopes_of_all(self, slope: Slope, places: Numbers, slopes: Sequence[Slope]) -> Any:
         """A derivative in all iterations, by its places among the results."""
-        if self._recorded.gives(self._level):
-            return self._recorded.rows_of_results(places)
-        return self._recorded.results(places.tolist(), [math.nan] * self._trips)
+        recorded = self._recorded
+        if not recorded.gives(self._level):
+            return recorded.results(places.tolist(), [math.nan] * self._trips)
+        if self._recorder.iterations or self._loop.expands or not self._is_alone(slope, slopes):
+            return recorded.rows_of_results(places)
+        return recorded.results_in_bulk(int(places[0]), len(places))
+
+    def _is_alone(self, slope: Slope, slopes: Sequence[Slope]) -> bool:
+        """Whether no other derivative of what it is one of is by the same, in any iteration."""
+        alone = self._alone.get(slope.leaf)
+        if alone is None:
+            read = [x.by for x in slopes if x.leaf == slope.leaf]
+            nodes = [x for by in read for x in ([by] if isinstance(by, Node) else self._nodes(by))]
+            alone = self._alone[slope.leaf] = len(distinct(nodes)) == len(nodes)
+        return alone
+
+    def _nodes(self, column: Any) -> list[Node]:
+        """The different nodes in a column."""
+        found = self._different.get(id(column))
+        if found is None:
+            found = distinct([x for x in column.tolist() if isinstance(x, Node)])
+        return found
 
     def _slopes(self, leaves: Sequence[Any]) -> list[Slope]:
         """The derivatives of what an iteration leaves by what it reads.

@@ -20,7 +20,7 @@ from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.form import Diagonal, Program
 from chainrule.program.nests import Numbers
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import ABSENT, Recording, Row, packed
+from chainrule.program.recording import ABSENT, IN_BULK, Recording, Row, packed
 from chainrule.tracing import LEFTOVER, PROGRESS, TracedValueError, has_ended
 from chainrule.trees import Operands
 
@@ -94,6 +94,7 @@ class Recorded:
         self.maps: dict[int, list[Any]] = {}
         self._level = level
         self._same: Ints | None = None
+        self._n_in_bulk = 0
         self._followed = 0  # of the captured, those that can be
 
     def record(self, root: object) -> int:
@@ -231,8 +232,23 @@ class Recorded:
         first: int = self._recording.mark_results(places.astype(numpy.int32))
         return numpy.arange(first, first + len(places))
 
+    def results_in_bulk(self, first: int, count: int) -> Numbers:
+        """The same for results from a place on, which are no rows and never become nodes."""
+        operand = IN_BULK + self._n_in_bulk
+        if operand + count >= 2**31:
+            return self.rows_of_results(first + numpy.arange(count))
+        self._n_in_bulk += count
+        self.mark(Row.RESULTS, operand, first)
+        return numpy.arange(operand, operand + count)
+
     def nodes_of(self, operands: Numbers) -> list[Any]:
-        """Nodes that stand for operands, as numbers do for constants."""
+        """Nodes that stand for operands, as numbers do for constants.
+
+        Raises:
+            Unrolled: if there are results in bulk among them.
+        """
+        if operands.max(initial=-1) >= IN_BULK:
+            raise Unrolled("results in bulk are added")
         constants = numpy.array(self._recording.constants)
         nodes: list[Any] = fresh_inputs([math.nan] * len(operands), self._level)
         for k, operand in enumerate(operands.tolist()):

@@ -11,7 +11,7 @@ import numpy
 
 from chainrule.passes.stretches import LoopBody, Stretch, number_segments
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import ABSENT, Row, has_left, has_right
+from chainrule.program.recording import ABSENT, IN_BULK, Row, has_left, has_right
 
 MOST_ROWS: Final = 20_000_000
 """Rows beyond which loops stay what they are."""
@@ -27,14 +27,17 @@ def expanded(stretch: Stretch, outputs: Numbers) -> tuple[Stretch, Numbers]:
     if not any(_expands(x) for x in stretch.loops):
         return stretch, outputs
     try:
-        flat = _Flattening(stretch, outputs, {}).whole()
+        rows = outputs < IN_BULK
+        flat = _Flattening(stretch, outputs[rows], {}).whole()
     except _Stays:
         return stretch, outputs
     made = Stretch(stretch, flat.loops, stretch.n_inputs)
     made.codes, made.left, made.right, made.notes = flat.codes, flat.left, flat.right, flat.notes
     made.pool, made.constants = flat.pool, flat.constants
     number_segments(made)
-    return made, flat.outputs
+    placed = outputs.copy()
+    placed[rows] = flat.outputs
+    return made, placed
 
 
 class _Stays(Exception):

@@ -21,7 +21,7 @@ from chainrule.forking import computed_once
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import Recording, Row
+from chainrule.program.recording import IN_BULK, Recording, Row
 
 from .copies import copy_elements
 from .domain import Domain, Indices
@@ -174,9 +174,9 @@ class _Writer:
         self._builder = Builder(rows.n_inputs)
         self._looked_up = Tables(self._builder, rows, nest)
         self._lasts = Lasts(nest)  # which adds to the nest
-        self._outputs = self._lasts.of_outputs(
-            rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
-        )
+        given = numpy.asarray(outputs, dtype=numpy.int32)
+        placed = numpy.where(given >= IN_BULK, given, rows.placed(given))
+        self._outputs = self._lasts.of_outputs(placed)
         self._segments = Segments(self._builder, self._indices, rows, nest, programs)
         self._reads: list[Read] = []
         self._sources = [
@@ -193,7 +193,7 @@ class _Writer:
 
     def _whole(self) -> Program:
         self._place()
-        given = Outputs(self._nest, self._outputs, self._homes)
+        given = Outputs(self._nest, self._outputs, self._homes, self._segments.ranges())
         for owner in given.homeless:
             self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
         for owner, (array, places) in self._looked_up.stores.items():

@@ -24,6 +24,7 @@ class Row:
     MARKS: Final = 0x7FE0
     BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
     ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
+    RESULTS: Final = MARKS + 16
     INPUT: Final = 0x7FFE
     GUARD: Final = 0x7FFF
     POOLED: Final = 0x8000
@@ -31,6 +32,8 @@ class Row:
 
 
 ABSENT: Final = -(2**31)
+IN_BULK: Final = 2**30
+"""From here on operands are no rows but results that RESULTS stands for: of what a run gives."""
 KNOWN: Final = 1
 
 OPERATION_OF: Final[dict[int, Operation]] = {
@@ -40,7 +43,7 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 _MARKS: Final = {
     code: name.lower().replace("_", " ")
     for name, code in vars(Row).items()
-    if code in range(Row.BEGIN, Row.LEFT + 1) and name != "MARKS"
+    if code in range(Row.BEGIN, Row.RESULTS + 1) and name != "MARKS"
 }
 _DIGIT: Final = 1 << 10
 CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
@@ -53,6 +56,11 @@ LOOKUP: Final = Operation("lookup", lambda index, element, table: element, [zero
 
 As an operation of nodes it is right for the numbers of the run only.
 """
+
+
+def are_rows(operands: Any) -> Any:
+    """Which operands are rows."""
+    return (operands >= 0) & (operands < IN_BULK)
 
 
 def packed(diagonal: Diagonal) -> int:
@@ -92,6 +100,8 @@ class Recording:
     - PULL or PUSH: cotangents are pulled back, or tangents pushed forward, through the segment
       ``left``; before it GIVE for each of these that there is, ``left`` the cotangent or tangent,
       ``right`` its place; after it RESULT for each of what comes, a value, ``left`` its place.
+      RESULTS after it are many results from place ``right`` on, for what the run gives: operands
+      from ``left`` on, which is IN_BULK or more, are these;
       PUSH with a ``right``: a diagonal of the matrix is wanted; ``packed`` has made the number.
 
     And others loops that are recorded as one iteration, that between LOOP and END_LOOP, ``left``
