@@ -127,18 +127,18 @@ def _in_bulk(
     builder: Builder, outputs: Numbers, ranges: Sequence[Range], operand: Callable[[int], Operand]
 ) -> Slice:
     """Outputs side by side, where there are results in bulk."""
-    from .copies import copy_elements  # here, as short code does without
+    from .copies import copy_columns  # here, as short code does without
     from .domain import Indices
 
     array = Array(VALUES, len(outputs), "y")
     for place in numpy.flatnonzero(outputs < IN_BULK).tolist():
         builder.store(array, Index(place), operand(int(outputs[place])))
     of = numpy.searchsorted([x.first for x in ranges], outputs, side="right") - 1
+    columns = []
     for number, (first, source, element) in enumerate(ranges):
         places = numpy.flatnonzero(of == number)
-        if len(places):
-            elements = element + outputs[places] - first
-            copy_elements(builder, Indices(), source, elements, array, places)
+        columns.append((source, element + outputs[places] - first, places))
+    copy_columns(builder, Indices(), columns, array)
     return Slice(array, 0, len(outputs))
 
 

@@ -13,7 +13,7 @@ from chainrule.program.form import VALUES, Array, Index, Operand, Slice
 from chainrule.program.nests import Numbers, distinct
 from chainrule.program.recording import IN_BULK, are_rows
 
-from .copies import copy_elements
+from .copies import copy_columns, copy_elements
 from .domain import Indices
 from .loops import Range
 from .nest import ROOT, Nest
@@ -162,11 +162,15 @@ class Outputs:
                 yield single(part)
                 continue
             if isinstance(part, _Copied):
+                columns: list[tuple[Array, Numbers, Numbers]] = []
                 for owner, operands, places in part.copied:
                     if owner >= 0:
                         found = self._elements(owner, operands)
                         assert found is not None
-                        copy_elements(builder, indices, *found, part.array, places)
+                        if owner >= self._n_written:
+                            columns.append((*found, places))
+                        else:
+                            copy_elements(builder, indices, *found, part.array, places)
                         continue
                     inputs = operands >= 0
                     inputs[inputs] = self._nest.owner[operands[inputs]] < 0
@@ -175,6 +179,7 @@ class Outputs:
                     copy_elements(builder, indices, builder.inputs, numbers, part.array, to)
                     for operand, place in zip(operands[~inputs], places[~inputs], strict=True):
                         builder.store(part.array, Index(int(place)), single(int(operand)))
+                copy_columns(builder, indices, columns, part.array)
                 part = Slice(part.array, 0, part.array.size)
             yield part
 
