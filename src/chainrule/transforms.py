@@ -15,7 +15,7 @@ import functools
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
@@ -49,6 +49,9 @@ from chainrule.tracing import (
 from chainrule.trees import Layout
 
 Argnums = int | Sequence[int]
+
+MANY: Final = 64
+"""Gradients of arrays of so many numbers are given in bulk where a trace can."""
 
 _ASSIGNED = [
     name
@@ -170,14 +173,22 @@ class _Call:
                 )
         return self._graph
 
-    def gradient(self) -> tuple[list[Any], Any, list[Any]]:
-        """Of a single output the gradient, the value, and the nodes of the auxiliary data."""
+    def gradient(self) -> tuple[Any, Any, list[Any]]:
+        """Of a single output the gradient, the value, and the nodes of the auxiliary data.
+
+        The gradient of many inputs is an array of operands where a trace gives it.
+        """
         if self.aux is None and not PROGRESS.structural:
             (y,) = self.outputs
             closed = closed_gradient(y, self.inputs, self.level, PROGRESS.names)
             if closed is not None:
                 return closed, closed.pop(), []
         graph = self.graph
+        if self.aux is None and len(self.inputs) >= MANY * len(self.layout.shapes):
+            in_bulk = getattr(graph, "gradient", None)  # where a trace records it
+            rows = None if in_bulk is None else in_bulk()
+            if rows is not None:
+                return rows, *graph.closed(self.outputs), []
         pulled = graph.pull_back([1.0])
         if self.aux is None:
             closed = graph.closed([*pulled, *self.outputs])
@@ -310,7 +321,9 @@ class Gradient(Transformed):
             grads, value, closed = call.gradient()
         finally:
             close_level(level)
-        gradient = call.layout.unflatten(grads)
+        layout = call.layout
+        in_bulk = isinstance(grads, numpy.ndarray)
+        gradient = layout.unflatten_operands(grads) if in_bulk else layout.unflatten(grads)
         result = (value, gradient) if self.value else gradient
         if not self.has_aux:
             return result

@@ -39,10 +39,10 @@ class Operands:
 
     Args:
         rows: operands of the recording.
-        shape: of the array.
+        shape: of the array; None for a number.
     """
 
-    def __init__(self, rows: Any, shape: Shape) -> None:
+    def __init__(self, rows: Any, shape: Shape | None) -> None:
         self.rows = rows
         self.shape = shape
 
@@ -106,6 +106,15 @@ class Layout:
         for i in self.truths:
             leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
+
+    def unflatten_operands(self, rows: Any) -> Any:
+        """The tree that holds what a trace gives in the place of nodes."""
+        ends = itertools.accumulate(map(size_of, self.shapes))
+        parts = [
+            Operands(rows[end - size_of(shape) : end], shape)
+            for shape, end in zip(self.shapes, ends, strict=True)
+        ]
+        return unflatten(self.structure, parts)
 
     @forking.computed_once
     def all_numbers(self) -> bool:

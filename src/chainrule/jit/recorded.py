@@ -216,6 +216,12 @@ class Recorded:
         self._recording.mark(Row.PUSH if forward else Row.PULL, segment)
         return self.results([*range(len(results))], results)
 
+    def pulled_in_bulk(self, segment: int, cotangent: float, count: int) -> Numbers:
+        """The same for what is pulled back to so many inputs of one cotangent, as operands."""
+        self.mark(Row.GIVE, self.record(cotangent), 0)
+        self.mark(Row.PULL, segment)
+        return self.results_in_bulk(0, count)
+
     def results(self, places: list[int], numbers: Sequence[Any]) -> list[Node]:
         """Nodes of what comes of the derivative or loop that was noted last.
 

@@ -146,6 +146,13 @@ class RecordedLinearization:
         """Reverse mode."""
         return self._derived(False, cotangents)
 
+    def gradient(self) -> Any:
+        """Of a single output, as operands of the recording where the trace gives it; else None."""
+        recorded = self._recorded
+        if not recorded.gives(self._level) or not recorded.loops or self._is_closed:
+            return None
+        return recorded.pulled_in_bulk(self._segment, 1.0, len(self._inputs))
+
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
         """Forward mode."""
         return self._derived(True, tangents)

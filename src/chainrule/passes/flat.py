@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
+from typing import Final
 
 import numpy
 
@@ -34,6 +36,9 @@ from chainrule.program.recording import (
 
 from .loops import Around, Programs, Range, write_loop
 from .stretches import Stretch
+
+FEW_PARTS: Final = 32
+"""Of results in bulk so many parts are given as they lie."""
 
 
 def flat(
@@ -119,27 +124,39 @@ def flat(
             value = builder.compute(OPERATION_OF[code], [operand(a), operand(b)])
         values.append(value)
     if ranges:
-        return builder.finish([_in_bulk(builder, numpy.asarray(outputs), ranges, operand)])
+        return builder.finish(_in_bulk(builder, numpy.asarray(outputs), ranges, operand))
     return builder.finish([operand(x) for x in outputs])
 
 
 def _in_bulk(
     builder: Builder, outputs: Numbers, ranges: Sequence[Range], operand: Callable[[int], Operand]
-) -> Slice:
-    """Outputs side by side, where there are results in bulk."""
+) -> list[Operand | Slice]:
+    """Outputs, where there are results in bulk: slices of these, if that is few parts."""
+    of = numpy.searchsorted([x.first for x in ranges], outputs, side="right") - 1
+    goes_on = (of[1:] == of[:-1]) & (of[1:] >= 0) & (numpy.diff(outputs) == 1)
+    starts = [0, *(numpy.flatnonzero(~goes_on) + 1).tolist()]
+    if len(starts) <= FEW_PARTS:
+        parts: list[Operand | Slice] = []
+        for start, end in pairwise([*starts, len(outputs)]):
+            x = int(outputs[start])
+            if x < IN_BULK:
+                parts.append(operand(x))
+            else:
+                first, source, element = ranges[of[start]]
+                parts.append(Slice(source, element + x - first, end - start))
+        return parts
     from .copies import copy_columns  # here, as short code does without
     from .domain import Indices
 
     array = Array(VALUES, len(outputs), "y")
     for place in numpy.flatnonzero(outputs < IN_BULK).tolist():
         builder.store(array, Index(place), operand(int(outputs[place])))
-    of = numpy.searchsorted([x.first for x in ranges], outputs, side="right") - 1
     columns = []
     for number, (first, source, element) in enumerate(ranges):
         places = numpy.flatnonzero(of == number)
         columns.append((source, element + outputs[places] - first, places))
     copy_columns(builder, Indices(), columns, array)
-    return Slice(array, 0, len(outputs))
+    return [Slice(array, 0, len(outputs))]
 
 
 def _table(builder: Builder, elements: Sequence[Operand]) -> tuple[Array, int, int]:
