@@ -96,7 +96,7 @@ def walk(inputs: list[Any], steps: int) -> Any:
 
 def whole_program(recorded: Recorded, outputs: list[Any]) -> Program:
     """The program of a recording."""
-    return recorded.program(recorded.operands(outputs, recorded.record_all(outputs)), False, False)
+    return recorded.program(recorded.operands(outputs, recorded.operands_of(outputs)), False, False)
 
 
 def kernel(program: Program) -> Kernel:

@@ -254,6 +254,37 @@ def test_rows_in_the_order_in_which_the_nodes_were_made(kind: Any) -> None:
         assert recorded.captured == [w]
 
 
+def test_results_without_nodes(kind: Any) -> None:
+    """They stand where they were marked; nodes made later stand for them, several for one."""
+    with run(2.0) as ((x,), level):
+        recorded = kind([x], level)
+        y, z = cm.sin(x), cm.cos(x)
+        late = recorded.record(z)
+        recorded.mark(Row.PUSH, 0)
+        first = recorded.mark_results(numpy.array([5, 7], dtype=numpy.int32))
+        assert first == late + 2
+        again = [Node(0.0) for _ in range(3)]
+        for node, row in zip(again, [first + 1, first + 1, 0], strict=True):
+            node._level = level
+            recorded.stand_for(row, node)
+        total = again[0] * again[1] + again[2]
+        given = numpy.frombuffer(recorded.record_all([y, total, 0.5, again[0]]), dtype="int64")
+        placed = numpy.append(given, first)
+        assert recorded.in_order(placed) is placed
+        assert placed.tolist() == [1, 7, -1, 5, 4]
+        lines = [
+            *("%0 = input 0", "%1 = sin(%0)", "%2 = cos(%0)", "%3 = push 0", "%4 = result 5"),
+            *("%5 = result 7", "%6 = %5 * %5", "%7 = %6 + %0"),
+        ]
+        assert str(recorded).split("\n") == lines
+        with pytest.raises(ValueError, match="none that was just made"):
+            recorded.stand_for(first, total)
+        with pytest.raises(ValueError, match="there is no row 8"):
+            recorded.stand_for(8, Node(0.0))
+        with pytest.raises(TypeError, match="is a node"):
+            recorded.stand_for(0, 0.0)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_order_of_all_rows_and_guards(seed: int, kind: Any) -> None:
     """Rows go by serial numbers, and a guard comes after what was made before it was asked."""
@@ -559,7 +590,7 @@ def test_values_of_ended_transformations() -> None:
         with pytest.raises(TracedValueError, match="the function uses a value of another"):
             recorded.record(x * kept[0])
         with pytest.raises(TracedValueError, match="the result is a value of another"):
-            recorded.operands([kept[0]], [0])
+            recorded.operands([kept[0]], numpy.array([0]))
 
 
 def test_nodes_need_not_stay_alive(kind: Any) -> None:

@@ -18,7 +18,7 @@ from threads import run_in_threads
 
 import chainrule as cr
 import chainrule.math as crmath
-from chainrule import Node
+from chainrule import Node, trees
 from chainrule.engine import ENGINE
 from chainrule.jit import small
 from chainrule.tracebacks import SWITCH
@@ -111,6 +111,26 @@ def test_what_goes_straight() -> None:
         before = f.general
         f(*args)
         assert f.general == before + 1
+
+
+Pair = namedtuple("Pair", "x y")
+
+
+@pytest.mark.parametrize(
+    ("tree", "depth"),
+    [
+        (1.0, 0),
+        ([], 1),
+        ((1.0, [2.0, (3, None)], ()), 3),
+        (({}, {1: 2.0, 2: 3.0}), None),  # as many leaves as it looks
+        ([{"x": 1.0}], None),
+        ((Pair(1.0, 2.0),), None),
+        ([(), {}], None),
+    ],
+)
+def test_how_deep_lists_and_tuples_are(tree: Any, depth: int | None) -> None:
+    """Where there is nothing else in a tree."""
+    assert trees.depth_of(tree, trees.leaves_of(tree)[1]) == depth
 
 
 def test_what_differs_is_told_apart() -> None:

@@ -12,7 +12,7 @@ import optree
 
 from chainrule.array_elements import objects
 from chainrule.node import Node
-from chainrule.trees import map_leaves
+from chainrule.trees import Operands, map_leaves
 
 
 class SparseNodes:
@@ -116,14 +116,15 @@ class Entries:
 
 
 def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Any:
-    """A matrix from its compressed rows: a ``scipy.sparse.csr_array``, or SparseNodes of nodes.
+    """A matrix from its compressed rows: a ``scipy.sparse.csr_array``, or SparseNodes of a trace.
 
     Raises:
         ImportError: if SciPy is not installed.
     """
     if max(len(indices), *shape) < 2**31:  # else SciPy looks whether they are small
         indices, indptr = (x.astype(numpy.int32, copy=False) for x in (indices, indptr))
-    if data.dtype == object and any(isinstance(x, Node) for x in data):
+    is_recorded = isinstance(data, Operands)
+    if is_recorded or (data.dtype == object and any(isinstance(x, Node) for x in data)):
         return SparseNodes(data, indices, indptr, shape)
     try:
         from scipy.sparse import csr_array

@@ -15,7 +15,7 @@ import functools
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
@@ -49,6 +49,9 @@ from chainrule.tracing import (
 from chainrule.trees import Layout
 
 Argnums = int | Sequence[int]
+
+MANY: Final = 64
+"""Gradients of arrays of so many numbers are given in bulk where a trace can."""
 
 _ASSIGNED = [
     name
@@ -170,14 +173,22 @@ class _Call:
                 )
         return self._graph
 
-    def gradient(self) -> tuple[list[Any], Any, list[Any]]:
-        """Of a single output the gradient, the value, and the nodes of the auxiliary data."""
+    def gradient(self) -> tuple[Any, Any, list[Any]]:
+        """Of a single output the gradient, the value, and the nodes of the auxiliary data.
+
+        The gradient of many inputs is an array of operands where a trace gives it.
+        """
         if self.aux is None and not PROGRESS.structural:
             (y,) = self.outputs
             closed = closed_gradient(y, self.inputs, self.level, PROGRESS.names)
             if closed is not None:
                 return closed, closed.pop(), []
         graph = self.graph
+        if self.aux is None and len(self.inputs) >= MANY * len(self.layout.shapes):
+            in_bulk = getattr(graph, "gradient", None)  # where a trace records it
+            rows = None if in_bulk is None else in_bulk()
+            if rows is not None:
+                return rows, *graph.closed(self.outputs), []
         pulled = graph.pull_back([1.0])
         if self.aux is None:
             closed = graph.closed([*pulled, *self.outputs])
@@ -310,7 +321,9 @@ class Gradient(Transformed):
             grads, value, closed = call.gradient()
         finally:
             close_level(level)
-        gradient = call.layout.unflatten(grads)
+        layout = call.layout
+        in_bulk = isinstance(grads, numpy.ndarray)
+        gradient = layout.unflatten_operands(grads) if in_bulk else layout.unflatten(grads)
         result = (value, gradient) if self.value else gradient
         if not self.has_aux:
             return result
@@ -379,14 +392,20 @@ class Jacobian(Transformed):
             call = _Call(self.name, level, self.function, args, kwargs, positions)
             if self.sparse:
                 found: Entries = call.graph.sparse_entries(self.symmetric)
-                (values,) = call.finish(found.values.tolist())
+                data = self._data(call, found.values)
             else:
                 matrix = self._matrix(call)
         if self.sparse:
-            data = trees.array_of(values, (len(values),))
             shape = len(call.outputs), len(call.inputs)
             return from_parts(data, found.indices, found.indptr, shape)
         return _blocks(matrix, call.result_layout, call.layout)
+
+    def _data(self, call: _Call, values: Any) -> Any:
+        """The entries of a sparse matrix after the level is closed."""
+        if values.dtype != object:
+            return trees.Operands(values, values.shape)
+        (closed,) = call.finish(values.tolist())
+        return trees.array_of(closed, values.shape)
 
     def _matrix(self, call: _Call) -> Any:
         """A row for each number of the result, a column for each of the argument."""

@@ -31,6 +31,20 @@ PLAIN = frozenset([float, Node, OperationNode, BinaryOpNode, ReLUNode, TanhNode,
 _LEAVES = PLAIN | {numpy.ndarray}
 _RESULTS = _LEAVES | {numpy.float64, int}
 _FLOAT = frozenset([float])
+_SEQUENCES: Final = frozenset([list, tuple])
+
+
+class Operands:
+    """An array of what a trace gives, without nodes: it stands for itself in a tree, as a leaf.
+
+    Args:
+        rows: operands of the recording.
+        shape: of the array; None for a number.
+    """
+
+    def __init__(self, rows: Any, shape: Shape | None) -> None:
+        self.rows = rows
+        self.shape = shape
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,15 @@ class Layout:
         for i in self.truths:
             leaves[i] = truth_of(leaves[i])
         return unflatten(self.structure, leaves)
+
+    def unflatten_operands(self, rows: Any) -> Any:
+        """The tree that holds what a trace gives in the place of nodes."""
+        ends = itertools.accumulate(map(size_of, self.shapes))
+        parts = [
+            Operands(rows[end - size_of(shape) : end], shape)
+            for shape, end in zip(self.shapes, ends, strict=True)
+        ]
+        return unflatten(self.structure, parts)
 
     @forking.computed_once
     def all_numbers(self) -> bool:
@@ -307,6 +330,9 @@ def flatten(
         elif isinstance(leaf, numpy.ndarray):
             values.extend(_elements(leaf, what, advice))
             shapes.append(leaf.shape)
+        elif isinstance(leaf, Operands):
+            values.append(leaf)
+            shapes.append(leaf.shape)
         elif is_number(leaf):
             values.append(to_float(leaf, what))
             shapes.append(None)
@@ -354,6 +380,30 @@ def _elements(array: Any, what: str, advice: str) -> list[Any]:
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
     """The tree of a structure with some leaves."""
     return optree.tree_unflatten(structure, list(leaves))
+
+
+def depth_of(tree: Any, structure: Any) -> int | None:
+    """How deep lists and tuples lie in one another in a tree; None if it has nodes of other kinds.
+
+    Args:
+        tree: it.
+        structure: that of it, or of another one whose leaves are no lists and tuples either.
+    """
+    depth = n_nodes = n_leaves = 0
+    level = [tree]
+    while level:
+        n_nodes += len(level)
+        kinds = set(map(type, level))
+        inner = kinds & _SEQUENCES
+        if kinds - _SEQUENCES:
+            sequences = [x for x in level if type(x) in _SEQUENCES] if inner else []
+            n_leaves += len(level) - len(sequences)
+            level = sequences
+        depth += bool(inner)
+        level = [*itertools.chain.from_iterable(level)]
+    # What looks like a leaf and is none has a node more than leaves.
+    is_plain = n_nodes == structure.num_nodes and n_leaves == structure.num_leaves
+    return depth if is_plain else None
 
 
 def is_plain(tree: Any) -> bool:

@@ -22,7 +22,7 @@ typedef struct {
 } Numbering;
 
 enum {
-    BEGIN = MARKS, END = MARKS + 1, RESULT = MARKS + 4, EACH = MARKS + 6, END_LOOP = MARKS + 7, ENTER = MARKS + 8, KNOWN = 1,
+    BEGIN = MARKS, END = MARKS + 1, EACH = MARKS + 6, END_LOOP = MARKS + 7, ENTER = MARKS + 8, KNOWN = 1,
 };
 
 /* The operands of a row, some of them in the pool. */

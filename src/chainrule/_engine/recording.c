@@ -221,8 +221,8 @@ static int enter_found(Recording *r) {
     return 0;
 }
 
-PyObject *record(PyObject *self, PyObject *root) {
-    Recording *r = (Recording *)self;
+/* A node or number as an operand, recorded with all it depends on; FAILED with an error. */
+static int32_t recorded(Recording *r, PyObject *root) {
     int32_t result = FAILED;
     if (is_node(root)) {
         int done = ask(r, (Node *)root);
@@ -254,8 +254,30 @@ PyObject *record(PyObject *self, PyObject *root) {
     } else {
         PyErr_Format(PyExc_TypeError, "a recording takes nodes and floats, not %.100s", Py_TYPE(root)->tp_name);
     }
+    return result;
+}
+
+PyObject *record(PyObject *self, PyObject *root) {
+    int32_t result = recorded((Recording *)self, root);
     return result == FAILED ? NULL : PyLong_FromLong(result);
 }
+
+/* Several of a list, as operands of int64. */
+PyObject *record_all(PyObject *self, PyObject *roots) {
+    if (!PyList_Check(roots)) return PyErr_Format(PyExc_TypeError, "record_all takes a list");
+    Py_ssize_t n = PyList_GET_SIZE(roots);
+    PyObject *operands = PyByteArray_FromStringAndSize(NULL, n * (Py_ssize_t)sizeof(int64_t));
+    for (Py_ssize_t i = 0; operands != NULL && i < n; i++) {
+        PyObject *root = i < PyList_GET_SIZE(roots) ? PyList_GET_ITEM(roots, i) : Py_None;
+        int32_t operand = recorded((Recording *)self, root);
+        if (operand == FAILED)
+            Py_CLEAR(operands);
+        else
+            ((int64_t *)(void *)PyByteArray_AS_STRING(operands))[i] = operand;
+    }
+    return operands;
+}
+
 
 PyObject *guard(PyObject *self, PyObject *args) {
     Recording *r = (Recording *)self;
@@ -329,5 +351,39 @@ PyObject *mark_all(PyObject *self, PyObject *args) {
         if (put_mark(r, code, (int32_t)of[0], (int32_t)of[1], node == Py_None ? NULL : (Node *)node) == FAILED)
             return NULL;
     }
+    Py_RETURN_NONE;
+}
+
+/* Add results of what was marked last, whose places are an array of int32, without nodes; the first of the rows. */
+PyObject *mark_results(PyObject *self, PyObject *args) {
+    Recording *r = (Recording *)self;
+    Py_buffer places;
+    if (!PyArg_ParseTuple(args, "y*:mark_results", &places)) return NULL;
+    Py_ssize_t n = places.len / (Py_ssize_t)sizeof(int32_t), first = n_rows(r);
+    int done = reserve_rows(r, n);
+    for (Py_ssize_t i = 0; i < n && done == 0; i++) {
+        int32_t *row = new_row_of(r, ++SERIAL);
+        if (row == NULL) {
+            done = -1;
+            break;
+        }
+        add_row(r, RESULT, ((const int32_t *)places.buf)[i], ABSENT, -1);
+        *row = (int32_t)n_rows(r);
+    }
+    PyBuffer_Release(&places);
+    return done < 0 ? NULL : PyLong_FromSsize_t(first);
+}
+
+PyObject *stand_for(PyObject *self, PyObject *args) {
+    Recording *r = (Recording *)self;
+    Py_ssize_t number;
+    PyObject *node;
+    if (!PyArg_ParseTuple(args, "nO:stand_for", &number, &node)) return NULL;
+    if (number < 0 || number >= n_rows(r)) return PyErr_Format(PyExc_ValueError, "there is no row %zd", number);
+    if (!is_node(node)) return PyErr_Format(PyExc_TypeError, "what stands for a row is a node");
+    int32_t *row = ((Node *)node)->serial < r->first ? NULL : new_row_of(r, ((Node *)node)->serial);
+    if (row == NULL || *row != 0)
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "the node is none that was just made");
+    *row = (int32_t)number + 1;
     Py_RETURN_NONE;
 }

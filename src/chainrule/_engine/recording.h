@@ -4,8 +4,9 @@
 
 #include "columns.h"
 
-enum { MARKS = 0x7FE0, INPUT = 0x7FFE, GUARD = 0x7FFF, POOLED = 0x8000 }; /* codes, besides those of operations */
+enum { MARKS = 0x7FE0, RESULT = 0x7FE4, INPUT = 0x7FFE, GUARD = 0x7FFF, POOLED = 0x8000 }; /* codes, besides those of operations */
 #define ABSENT INT32_MIN
+#define IN_BULK (1 << 30) /* operands from here on are no rows */
 #define FAILED INT32_MIN /* instead of an operand or place, with an error */
 
 enum { CODES, LEFT, RIGHT, NOTES, CONSTANTS, POOL, N_COLUMNS };
@@ -60,9 +61,12 @@ int32_t *new_row_of(Recording *r, int64_t serial); /* as row_of, with a new page
 int reserve_rows(Recording *r, Py_ssize_t n);
 int32_t capture(Recording *r, Node *node); /* take a node from outside as an input; its row, or FAILED */
 PyObject *record(PyObject *self, PyObject *root);
+PyObject *record_all(PyObject *self, PyObject *roots);
 PyObject *guard(PyObject *self, PyObject *args);
 PyObject *mark(PyObject *self, PyObject *args);
 PyObject *mark_all(PyObject *self, PyObject *args);
+PyObject *mark_results(PyObject *self, PyObject *args);
+PyObject *stand_for(PyObject *self, PyObject *args);
 
 /* recording_order.c */
 

@@ -46,37 +46,55 @@ static void move_rows(Recording *r, int32_t *moved) {
         }
 }
 
+/* What operands in a list are now; -1 with an error. */
+static int place_list(const int32_t *moved, Py_ssize_t n, PyObject *operands) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(operands); i++) {
+        long operand = PyLong_AsLong(PyList_GET_ITEM(operands, i));
+        if (operand >= n) PyErr_Format(PyExc_ValueError, "there is no row %ld", operand);
+        PyObject *now = PyErr_Occurred() ? NULL : PyLong_FromLong(operand >= 0 ? moved[operand] : operand);
+        if (now == NULL || PyList_SetItem(operands, i, now) < 0) return -1;
+    }
+    return 0;
+}
+
+/* The same of an array of int64. */
+static int place_all(const int32_t *moved, Py_ssize_t n, const Py_buffer *operands) {
+    int64_t *items = operands->buf;
+    Py_ssize_t count = operands->len / (Py_ssize_t)sizeof *items;
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (items[i] >= n && items[i] < IN_BULK)
+            return PyErr_Format(PyExc_ValueError, "there is no row %lld", (long long)items[i]), -1;
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (items[i] >= 0 && items[i] < IN_BULK) items[i] = moved[items[i]];
+    return 0;
+}
+
 PyObject *in_order(PyObject *self, PyObject *args) {
     Recording *r = (Recording *)self;
     PyObject *operands = NULL;
     if (!PyArg_ParseTuple(args, "|O:in_order", &operands)) return NULL;
     for (int i = 0; i < N_COLUMNS; i++)
         if (is_free(r->columns[i]) < 0) return NULL;
-    PyObject *result = operands == NULL ? PyList_New(0) : PySequence_List(operands);
+    Py_buffer whole = {.buf = NULL};
+    if (operands != NULL && PyObject_CheckBuffer(operands) && PyObject_GetBuffer(operands, &whole, PyBUF_WRITABLE) < 0)
+        return NULL;
+    PyObject *result = operands == NULL ? PyList_New(0) : whole.buf ? Py_NewRef(operands) : PySequence_List(operands);
     int32_t *moved = result == NULL ? NULL : PyMem_Malloc(((size_t)n_rows(r) + 1) * sizeof *moved), place = 0;
     if (moved == NULL) {
         if (result != NULL) PyErr_NoMemory();
-        Py_XDECREF(result);
-        return NULL;
+        goto failed;
     }
+    memset(moved, -1, (size_t)n_rows(r) * sizeof *moved);
     const uint16_t *codes = shorts(r->columns[CODES]);
     for (int32_t i = 0; i < n_rows(r); i++)
         if (codes[i] == INPUT) moved[i] = place++;
     for (Py_ssize_t page = 0; page < r->n_pages; page++)
         for (int k = 0; r->pages[page] != NULL && k < PAGE; k++) {
             int32_t row = r->pages[page][k];
-            if (row > 0 && codes[row - 1] != INPUT) moved[row - 1] = place++;
+            if (row > 0 && moved[row - 1] < 0) moved[row - 1] = place++; /* several nodes may stand for it */
         }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(result); i++) {
-        long operand = PyLong_AsLong(PyList_GET_ITEM(result, i));
-        if (operand >= n_rows(r)) PyErr_Format(PyExc_ValueError, "there is no row %ld", operand);
-        PyObject *now = PyErr_Occurred() ? NULL : PyLong_FromLong(operand >= 0 ? moved[operand] : operand);
-        if (now == NULL || PyList_SetItem(result, i, now) < 0) {
-            PyMem_Free(moved);
-            Py_DECREF(result);
-            return NULL;
-        }
-    }
+    if (whole.buf != NULL ? place_all(moved, n_rows(r), &whole) < 0 : place_list(moved, n_rows(r), result) < 0)
+        goto failed;
     for (Py_ssize_t page = 0; page < r->n_pages; page++)
         for (int k = 0; r->pages[page] != NULL && k < PAGE; k++) {
             int32_t *row = &r->pages[page][k];
@@ -85,5 +103,11 @@ PyObject *in_order(PyObject *self, PyObject *args) {
     rename_operands(r, moved);
     move_rows(r, moved);
     PyMem_Free(moved);
+    if (whole.buf != NULL) PyBuffer_Release(&whole);
     return result;
+failed:
+    PyMem_Free(moved);
+    if (whole.buf != NULL) PyBuffer_Release(&whole);
+    Py_XDECREF(result);
+    return NULL;
 }

@@ -205,9 +205,12 @@ static PyObject *row_at(PyObject *self, PyObject *number) {
 static PyMethodDef METHODS[] = {
     {"row", row_at, METH_O, "A row: its code and operands, constants as floats, None where there is none."},
     {"record", record, METH_O, "Take a node or number, with all that it depends on; gives it as an operand."},
+    {"record_all", record_all, METH_O, "Take several of a list; gives them as operands, of int64."},
     {"guard", guard, METH_VARARGS, "Note that a row was asked for its truth, after all the nodes made so far."},
     {"mark", mark, METH_VARARGS, "Add a row that concerns a segment, or let a node's row be one; gives its number."},
     {"mark_all", mark_all, METH_VARARGS, "Add several such rows of one code."},
+    {"mark_results", mark_results, METH_VARARGS, "Add results without nodes, whose places are given; gives the first."},
+    {"stand_for", stand_for, METH_VARARGS, "Let a node that was just made stand for a row."},
     {"enter_inputs", enter_inputs, METH_VARARGS, "Give nodes that were just made rows as inputs, from a number on."},
     {"in_order", in_order, METH_VARARGS, "Put all rows in the order in which their nodes were made, inputs first."},
     {NULL, NULL, 0, NULL},

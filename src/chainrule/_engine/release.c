@@ -192,6 +192,28 @@ static PyObject *fresh_inputs(PyObject *module, PyObject *const *args, Py_ssize_
     return inputs;
 }
 
+/* operation_nodes(operation, numbers, x, level): nodes of a level at least, each of one of these numbers, that is
+   what the operation gives for it and a node. */
+static PyObject *operation_nodes(PyObject *module, PyObject *args) {
+    PyObject *operation, *numbers, *x;
+    long long level;
+    if (!PyArg_ParseTuple(args, "OO!O!L:operation_nodes", &operation, &PyList_Type, &numbers, OperationNodeType, &x, &level))
+        return NULL;
+    PyObject *nodes = PyList_New(0);
+    for (Py_ssize_t i = 0; nodes != NULL && i < PyList_GET_SIZE(numbers); i++) { /* contexts may run Python */
+        PyObject *number = Py_NewRef(PyList_GET_ITEM(numbers, i)), *node = NULL;
+        if (PyFloat_Check(number))
+            node = new_operation(OperationNodeType, operation, PyFloat_AS_DOUBLE(number), NULL, (Node *)x, number);
+        else
+            PyErr_SetString(PyExc_TypeError, "operation_nodes takes floats");
+        if (node != NULL && ((Node *)node)->level < level) ((Node *)node)->level = level;
+        if (node == NULL || PyList_Append(nodes, node) < 0) Py_CLEAR(nodes);
+        Py_XDECREF(node);
+        Py_DECREF(number);
+    }
+    return nodes;
+}
+
 /* met(objects): the levels of the nodes among some objects, and the largest of their serial numbers. */
 static PyObject *met(PyObject *module, PyObject *objects) {
     if (!PyList_Check(objects)) return PyErr_Format(PyExc_TypeError, "expected a list");
@@ -257,6 +279,7 @@ static PyObject *places_among(PyObject *module, PyObject *args) {
 PyMethodDef RELEASE_FUNCTIONS[] = {
     {"fresh_inputs", (PyCFunction)(void (*)(void))fresh_inputs, METH_FASTCALL,
      "The inputs of a level: see chainrule.differentiation."},
+    {"operation_nodes", operation_nodes, METH_VARARGS, "Several nodes of an operation of a number and a node."},
     {"met", met, METH_O, "What nodes there are among some objects: see chainrule.differentiation."},
     {"followed", followed, METH_VARARGS, "Where nodes of a level stand: see chainrule.differentiation."},
     {"places_among", places_among, METH_VARARGS, "Where objects stand among nodes: see chainrule.differentiation."},

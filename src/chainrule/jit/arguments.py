@@ -160,7 +160,8 @@ class Arguments:
         rest = iter(leaves)
         for part in structure.children():
             own = [*itertools.islice(rest, part.num_leaves)]
-            static = part.kind in SEQUENCES and all(leaf.is_exact for leaf in own)
+            different = {id(leaf): leaf for leaf in own}.values()  # of whole numbers there are few
+            static = part.kind in SEQUENCES and all(leaf.is_exact for leaf in different)
             self._parts.append((part, own, static))
         self._one_by_one = any(static for _, _, static in self._parts)
         # For each of them its elements last time, and leaves; at first those that none has.

@@ -166,7 +166,7 @@ class Compiled(Dispatch):
         leaves, structure = trees.leaves_of((args, kwargs))
         form = self._forms.get(structure)
         if form is None:
-            form = self._forms[structure] = self._form(args, len(leaves), Order(structure))
+            form = self._forms[structure] = self._form(args, len(leaves), Order(structure, args))
         axes = form.axes
         lanes = 0
         if self.vmap is not None:

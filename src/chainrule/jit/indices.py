@@ -19,6 +19,7 @@ from chainrule.annotations import users_line
 from chainrule.array_elements import objects
 from chainrule.arrays import NodeArray
 from chainrule.comparing import ConditionNode
+from chainrule.engine import ENGINE
 from chainrule.node import Node, apply, with_other
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
@@ -225,10 +226,25 @@ class OutsideTableError(IndexError):
         return f"index {index} is outside a table of {length}{lane}"
 
 
-_element: Final = NodeArray.__getitem__
+class _ElementReader:
+    """Reads elements of an array: see ``_engine/elements.c``, which goes straight to NumPy."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._element(key)
+
+    def _element(self, key: Any) -> Any:
+        """The element or part for a key of any kind."""
+        raise NotImplementedError
 
 
-class TracedArray(NodeArray):
+if ENGINE is None or TYPE_CHECKING:
+    ElementReader = _ElementReader
+else:
+    ElementReader = ENGINE.ElementReader
+    ENGINE.set_array_type(numpy.ndarray)
+
+
+class TracedArray(ElementReader, NodeArray):
     """An array of nodes whose elements can be looked up by an :class:`IndexNode`."""
 
     def __divmod__(self, other: Any) -> Any:
@@ -242,15 +258,8 @@ class TracedArray(NodeArray):
             return iter(self.tolist())
         return super().__iter__()
 
-    def __getitem__(self, key: Any) -> Any:
-        if type(key) is int:
-            return _element(self, key)
+    def _element(self, key: Any) -> Any:
         keys = key if type(key) is tuple else (key,)
-        for k in keys:  # asked so often that it is written out
-            if type(k) is not int and type(k) is not slice:
-                break
-        else:
-            return _element(self, key)
         if any(map(conditions.hold, keys)):
             keys = tuple(map(conditions.plain, keys))
             key = keys if isinstance(key, tuple) else keys[0]
@@ -261,7 +270,7 @@ class TracedArray(NodeArray):
             return _looked_up_by_arrays(self, keys)
         if any(isinstance(k, IndexNode) for k in keys):
             return _looked_up(self, key)
-        return super().__getitem__(key)
+        return NodeArray.__getitem__(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if conditions.hold(key):

@@ -19,8 +19,11 @@ from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
 from chainrule.differentiation import Linearization, followed, fresh_input, fresh_inputs, met
+from chainrule.engine import ENGINE
+from chainrule.leaves import distinct
 from chainrule.node import Node, OperationNode
 from chainrule.passes.stretches import UNKNOWN, LoopOf
+from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, KNOWN, Row
 from chainrule.tracing import PROGRESS
 
@@ -87,7 +90,8 @@ class Slope(NamedTuple):
     Attributes:
         leaf: of which of the numbers that an iteration leaves.
         by: by what: in each iteration an element of an array, or always a node.
-        slope: the derivative: in each iteration a node, or always a number.
+        slope: the derivative: in each iteration a node, or always a number; operands of the
+            recording where the trace gives them.
     """
 
     leaf: int
@@ -151,6 +155,8 @@ class Iteration:
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
         self._read: dict[int, Any] = {}  # by the node of a column, what it stands for
+        self._different: dict[int, list[Node]] = {}  # by the column, its different nodes
+        self._alone: dict[int, bool] = {}  # by what it leaves, whether all derivatives are
         self._followed: set[int] = set()  # of these, what a transformation follows
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
@@ -174,7 +180,7 @@ class Iteration:
             column, first = self._recorded.column(listed), listed[0]
             if set(map(type, listed)) == {int}:
                 numbers = numpy.array(listed)
-            around = [x for x in listed if isinstance(x, Node)]
+            around = distinct([x for x in listed if isinstance(x, Node)])
         node = fresh_input(float(first._number if isinstance(first, Node) else first), self._level)
         known = not isinstance(first, Node) or not self._recorded.is_unknown(first)
         self._recorded.mark(Row.EACH, len(self._loop.columns), KNOWN if known else ABSENT, node)
@@ -183,7 +189,8 @@ class Iteration:
         self._around += around
         if around:
             self._read[id(node)] = values
-            if any(x._level > self._recorder.level for x in around):
+            self._different[id(values)] = around
+            if max(met(around)[0]) > self._recorder.level:
                 self._followed.add(id(node))
         if numbers is not None:
             return LoopIndex.at(node, numbers.astype(numpy.int64), self)
@@ -264,7 +271,7 @@ class Iteration:
         if self.carries or self._derived or not above:
             self._loop.mixes = bool(above) and not self._derived
             whole = self._result(math.nan, given)
-            results = [self._result(number, [whole]) for number in numbers]
+            results = self._results(numbers, whole)
         else:
             results = self._left_apart(leaves)
         places = numpy.arange(len(after), len(after) + self._trips * len(left))
@@ -276,16 +283,40 @@ class Iteration:
             known = [ABSENT if math.isnan(number) else KNOWN for number in numbers]
         recorded.mark_all(Row.RESULT, own, known, results)
         if self._derived:
-            others = iter(by_leaf[len(leaves) :].tolist())
-            unknown = [math.nan] * self._trips
+            others = iter(by_leaf[len(leaves) :])
             entries = [
-                x._replace(slope=recorded.results(next(others), unknown))
+                x._replace(slope=self._slopes_of_all(x, next(others), slopes))
                 if isinstance(x.slope, Node)
                 else x
                 for x in slopes
             ]
             recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
         return results
+
+    def _slopes_of_all(self, slope: Slope, places: Numbers, slopes: Sequence[Slope]) -> Any:
+        """A derivative in all iterations, by its places among the results."""
+        recorded = self._recorded
+        if not recorded.gives(self._level):
+            return recorded.results(places.tolist(), [math.nan] * self._trips)
+        if self._recorder.iterations or self._loop.expands or not self._is_alone(slope, slopes):
+            return recorded.rows_of_results(places)
+        return recorded.results_in_bulk(int(places[0]), len(places))
+
+    def _is_alone(self, slope: Slope, slopes: Sequence[Slope]) -> bool:
+        """Whether no other derivative of what it is one of is by the same, in any iteration."""
+        alone = self._alone.get(slope.leaf)
+        if alone is None:
+            read = [x.by for x in slopes if x.leaf == slope.leaf]
+            nodes = [x for by in read for x in ([by] if isinstance(by, Node) else self._nodes(by))]
+            alone = self._alone[slope.leaf] = len(distinct(nodes)) == len(nodes)
+        return alone
+
+    def _nodes(self, column: Any) -> list[Node]:
+        """The different nodes in a column."""
+        found = self._different.get(id(column))
+        if found is None:
+            found = distinct([x for x in column.tolist() if isinstance(x, Node)])
+        return found
 
     def _slopes(self, leaves: Sequence[Any]) -> list[Slope]:
         """The derivatives of what an iteration leaves by what it reads.
@@ -331,6 +362,13 @@ class Iteration:
             for i in range(self._trips)
             for read, fixed in by_leaf
         ]
+
+    def _results(self, numbers: Sequence[float], whole: Node) -> list[Node]:
+        """What is computed of one node, as different ones."""
+        if ENGINE is None:
+            return [self._result(number, [whole]) for number in numbers]
+        made: list[Node] = ENGINE.operation_nodes(UNKNOWN, [*numbers], whole, self._recorder.level)
+        return made
 
     def _result(self, number: float, given: Sequence[Node]) -> Node:
         """What is computed of something; it belongs to the trace."""

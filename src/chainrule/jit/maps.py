@@ -59,6 +59,7 @@ class LinearizationOfMaps:
         self._places = places - starts[self._loops]
         self._rest: Any = None
         self._is_open = False  # whether entries may belong to the level
+        self._gives = recorded.gives(level)
         rest = [outputs[row] for row in numpy.flatnonzero(places < 0).tolist()]
         own = [rest[k] for k in followed(rest, level)]
         if own:
@@ -93,24 +94,32 @@ class LinearizationOfMaps:
                 own = leaves == slope.leaf
                 columns = columns_of[id(slope.by)]
                 at = trips[own] if len(columns) > 1 else numpy.zeros_like(trips[own])
-                values = slope.slope
-                if isinstance(values, list):
-                    values = objects(values)[trips[own]]
-                else:
-                    values = numpy.full(len(at), values, dtype=object)
+                values = self._values(slope.slope, trips[own])
                 kept = columns[at] >= 0
                 parts.append((rows[own][kept], columns[at][kept], values[kept]))
-        rows, columns, values = map(numpy.concatenate, zip(*parts, strict=True))
-        return self._entries(rows, columns, values)
+        parts.sort(key=lambda part: int(part[1][0]) if len(part[1]) else -1)
+        return self._entries(*_interleaved(parts, self._n_outputs))
+
+    def _values(self, slope: Any, trips: Numbers) -> Any:
+        """A derivative in some iterations: nodes and numbers, or operands of the recording."""
+        if isinstance(slope, (list, numpy.ndarray)):
+            return (objects(slope) if isinstance(slope, list) else slope)[trips]
+        if self._gives:
+            return numpy.full(len(trips), self._recorded.record(float(slope)))
+        return numpy.full(len(trips), slope, dtype=object)
 
     def _rest_entries(self) -> tuple[Numbers, Numbers, Any]:
         """Rows, columns and values of the entries that are not those of loops."""
         if self._rest is None:
             nothing = numpy.zeros(0, dtype=numpy.int64)
-            return nothing, nothing, objects([])
+            return nothing, nothing, nothing if self._gives else objects([])
         found = self._rest.sparse_entries(False)
-        self._is_open = bool(followed(found.values.tolist(), self._level))
-        return numpy.flatnonzero(self._loops < 0)[found.rows], found.indices, found.values
+        values = found.values
+        if self._gives:
+            values = self._recorded.operands_of(self._rest.closed(values.tolist()))
+        else:
+            self._is_open = bool(followed(values.tolist(), self._level))
+        return numpy.flatnonzero(self._loops < 0)[found.rows], found.indices, values
 
     def _columns(self, by: Any) -> Numbers:
         """By which inputs a derivative is taken in the iterations; -1 for a constant."""
@@ -124,16 +133,53 @@ class LinearizationOfMaps:
     def _entries(self, rows: Numbers, columns: Numbers, values: Any) -> Entries:
         """The entries in order; those for the same place are added."""
         keys = rows * len(self._inputs) + columns
-        order = numpy.argsort(keys, kind="stable")  # of runs; terms are added in their order
-        keys = keys[order]
+        if (keys[1:] < keys[:-1]).any():
+            order = numpy.argsort(keys, kind="stable")  # of runs; terms are added in their order
+            keys, rows, columns, values = keys[order], rows[order], columns[order], values[order]
         again = keys[1:] == keys[:-1]
-        rows, columns, values = rows[order], columns[order], values[order]
         if again.any():
             first = numpy.append(True, ~again)
             group = numpy.cumsum(first) - 1
-            sums = values[first]
-            for place in numpy.flatnonzero(~first).tolist():
-                sums[group[place]] = plus(sums[group[place]], values[place])
-            rows, columns, values = rows[first], columns[first], sums
+            rows, columns, values = rows[first], columns[first], self._sums(values, group)
         counts = numpy.bincount(rows, minlength=self._n_outputs)
         return Entries(counts, columns, values, symmetric=False)
+
+    def _sums(self, values: Any, group: Numbers) -> Any:
+        """The sums of the values in each group, which follow each other."""
+        first = numpy.append(True, group[1:] != group[:-1])
+        several = numpy.bincount(group)[group] > 1
+        terms = values[several].tolist()
+        if self._gives:
+            terms = self._recorded.nodes_of(values[several])
+        sums: list[Any] = []
+        for term, begins in zip(terms, first[several].tolist(), strict=True):
+            if begins:
+                sums.append(term)
+            else:
+                sums[-1] = plus(sums[-1], term)
+        found = values[first]
+        found[several[first]] = self._recorded.operands_of(sums) if self._gives else objects(sums)
+        return found
+
+
+def _interleaved(
+    parts: Sequence[tuple[Numbers, Numbers, Any]], n_rows: int
+) -> tuple[Numbers, Numbers, Any]:
+    """Rows, columns and values of entries, row by row: in a row, part by part.
+
+    Args:
+        parts: likewise; the rows of each grow.
+        n_rows: how many rows there are.
+    """
+    counts = [numpy.bincount(rows, minlength=n_rows) for rows, _, _ in parts]
+    total = numpy.sum(counts, axis=0)
+    at = numpy.cumsum(total) - total
+    columns = numpy.empty(int(total.sum()), dtype=numpy.int64)
+    values = numpy.empty(len(columns), dtype=parts[0][2].dtype)
+    for count, (rows, own, entries) in zip(counts, parts, strict=True):
+        places = at[rows]
+        if count.max(initial=0) > 1:
+            places += numpy.arange(len(rows)) - (numpy.cumsum(count) - count)[rows]
+        columns[places], values[places] = own, entries
+        at += count
+    return numpy.repeat(numpy.arange(n_rows), total), columns, values

@@ -15,7 +15,7 @@ from chainrule.debugging import printing_at_the_end
 from chainrule.engine import ENGINE
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
-from chainrule.sparse import refuse_stacking, taken_apart
+from chainrule.sparse import SparseNodes, refuse_stacking, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Jacobian, handed_to
 
@@ -59,7 +59,8 @@ class Plan(TracedFunction):
         self._watched = -1  # how many nodes the watch is for
         self._operations: list[Operation] = []  # of the user's, in any trace
         self.eager = False
-        self.is_plain = all(leaf.kind in ("array", "number") or leaf.is_exact for leaf in leaves)
+        different = {id(leaf): leaf for leaf in leaves}.values()
+        self.is_plain = all(x.kind in ("array", "number") or x.is_exact for x in different)
         self._arguments = Arguments(structure.children()[0], leaves)
         self._inputs = [k for k, leaf in enumerate(leaves) if leaf.kind != "static"]
         self._pattern: Any = None if lanes else pattern_of_arguments(structure, leaves)
@@ -122,7 +123,7 @@ class Plan(TracedFunction):
             return result
         if self.lanes:
             refuse_stacking(result)
-        return taken_apart(result)
+        return result if isinstance(result, SparseNodes) else taken_apart(result)
 
     # Calls
 

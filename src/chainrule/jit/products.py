@@ -120,7 +120,7 @@ def _recorded(recorder: Recorder, factors: Sequence[Any], shape: tuple[int, ...]
             given += factor.elements.ravel().tolist()
         strides = (row, 0, column) if axis == -1 else (0, column, row)
         placed.append(Factor(factor.source, first, (*batch, *strides)))
-    operands = numpy.array(recorded.record_all([*map(_plain, given)]), dtype=numpy.int64)
+    operands = recorded.operands_of([*map(_plain, given)])
     number = len(recorded.loops)
     level = next(reversed(PROGRESS.names))
     recorded.loops.append(Product(shape, factors[0].places.shape[-1], placed, operands, level))

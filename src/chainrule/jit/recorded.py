@@ -18,9 +18,11 @@ from chainrule.passes.roll import rolled
 from chainrule.passes.sharing import Ints, Sharing, derives, worth_sharing
 from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.form import Diagonal, Program
+from chainrule.program.nests import Numbers
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import ABSENT, Recording, Row, packed
-from chainrule.tracing import LEFTOVER, TracedValueError, has_ended
+from chainrule.program.recording import ABSENT, IN_BULK, Recording, Row, packed
+from chainrule.tracing import LEFTOVER, PROGRESS, TracedValueError, has_ended
+from chainrule.trees import Operands
 
 from .asked import OPERATION, placed, question
 from .inputs import Inputs
@@ -92,6 +94,7 @@ class Recorded:
         self.maps: dict[int, list[Any]] = {}
         self._level = level
         self._same: Ints | None = None
+        self._n_in_bulk = 0
         self._followed = 0  # of the captured, those that can be
 
     def record(self, root: object) -> int:
@@ -118,16 +121,24 @@ class Recorded:
             raise TracedValueError(f"compile at {users_line()}: the function uses {LEFTOVER}")
         self._followed = len(self.captured)
 
+    def operands_of(self, outputs: Sequence[Any]) -> Numbers:
+        """The same for what a run gives, in which there may be results without nodes."""
+        if not any(kind is Operands for kind in set(map(type, outputs))):
+            operands: Numbers = numpy.frombuffer(self._recording.record_all([*outputs]), "int64")
+            self._check_captured()
+            return operands
+        parts = [
+            x.rows if isinstance(x, Operands) else numpy.array([self.record(x)], dtype=numpy.int64)
+            for x in outputs
+        ]
+        return numpy.concatenate(parts)
+
     def column(self, values: list[Any]) -> Any:
         """What each iteration of a loop reads: floats, or operands if some are nodes."""
         kinds = set(map(type, values))
         if not any(issubclass(kind, Node) for kind in kinds):
             return numpy.array(values, dtype=numpy.float64)
-        roots = map(float, values) if int in kinds else values
-        rows = map(self._recording.record, roots)
-        found = numpy.fromiter(rows, dtype=numpy.int64, count=len(values))
-        self._check_captured()
-        return found
+        return self.operands_of([*map(float, values)] if int in kinds else values)
 
     # Guards
 
@@ -205,6 +216,12 @@ class Recorded:
         self._recording.mark(Row.PUSH if forward else Row.PULL, segment)
         return self.results([*range(len(results))], results)
 
+    def pulled_in_bulk(self, segment: int, cotangent: float, count: int) -> Numbers:
+        """The same for what is pulled back to so many inputs of one cotangent, as operands."""
+        self.mark(Row.GIVE, self.record(cotangent), 0)
+        self.mark(Row.PULL, segment)
+        return self.results_in_bulk(0, count)
+
     def results(self, places: list[int], numbers: Sequence[Any]) -> list[Node]:
         """Nodes of what comes of the derivative or loop that was noted last.
 
@@ -215,6 +232,50 @@ class Recorded:
         nodes = fresh_inputs([*numbers], self._level)
         self.mark_all(Row.RESULT, places, [ABSENT] * len(places), nodes)
         return nodes
+
+    def rows_of_results(self, places: Numbers) -> Numbers:
+        """The same as operands, where nothing asks for nodes."""
+        first: int = self._recording.mark_results(places.astype(numpy.int32))
+        return numpy.arange(first, first + len(places))
+
+    def results_in_bulk(self, first: int, count: int) -> Numbers:
+        """The same for results from a place on, which are no rows and never become nodes."""
+        operand = IN_BULK + self._n_in_bulk
+        if operand + count >= 2**31:
+            return self.rows_of_results(first + numpy.arange(count))
+        self._n_in_bulk += count
+        self.mark(Row.RESULTS, operand, first)
+        return numpy.arange(operand, operand + count)
+
+    def nodes_of(self, operands: Numbers) -> list[Any]:
+        """Nodes that stand for operands, as numbers do for constants.
+
+        Raises:
+            Unrolled: if there are results in bulk among them.
+        """
+        if operands.max(initial=-1) >= IN_BULK:
+            raise Unrolled("results in bulk are added")
+        constants = numpy.array(self._recording.constants)
+        nodes: list[Any] = fresh_inputs([math.nan] * len(operands), self._level)
+        for k, operand in enumerate(operands.tolist()):
+            if operand < 0:
+                nodes[k] = float(constants[~operand])
+            else:
+                self._recording.stand_for(operand, nodes[k])
+        return nodes
+
+    def is_followed(self, level: int) -> bool:
+        """Whether a transformation around one may follow its results, or iterations in numbers."""
+        if self.repeated:
+            return True
+        for other in reversed(PROGRESS.names):
+            if other != level:
+                return other > PROGRESS.recorded_level
+        return False
+
+    def gives(self, level: int) -> bool:
+        """Whether what a transformation derives is what the trace gives: it needs no nodes."""
+        return self.derives and not self.is_followed(level)
 
     def diagonal(
         self, segment: int, which: Diagonal, rows: Any, numbers: list[float]
@@ -232,8 +293,8 @@ class Recorded:
 
     # The program
 
-    def operands(self, outputs: Sequence[Any], operands: list[int]) -> list[int | float]:
-        """Nodes and numbers that the program is to give: numbers, and operands that are none.
+    def operands(self, outputs: Sequence[Any], operands: Numbers) -> Numbers:
+        """Nodes and numbers that the program is to give, as operands of what it is made of.
 
         Args:
             outputs: they.
@@ -246,13 +307,13 @@ class Recorded:
         if any(map(has_ended, met([*outputs])[0])):
             raise TracedValueError(f"compile at {users_line()}: the result is {LEFTOVER}")
         moved = [(loop, j) for loop in self.loops for j in loop.rows()]
-        given = [x for loop, j in moved for x in loop.columns[j].tolist()]
-        ordered = self._recording.in_order([*operands, *given])  # for good
+        ordered = numpy.concatenate([operands, *[loop.columns[j] for loop, j in moved]])
+        self._recording.in_order(ordered)  # for good
         operands = ordered[: len(operands)]
         start = len(operands)
         for loop, j in moved:
             count = len(loop.columns[j])
-            loop.columns[j] = numpy.array(ordered[start : start + count], dtype=numpy.int64)
+            loop.columns[j] = ordered[start : start + count]
             start += count
         if self.loops:
             if any(operation is UNKNOWN for operation in self._recording.operations):
@@ -260,10 +321,14 @@ class Recorded:
             self._recording, operands = expanded(*apart(self._recording, self.loops, operands))
             self.different_loops = len(self._recording.loops)
         del self.numbering  # nothing is asked any more
-        constants = self._recording.constants
-        if min(operands, default=0) >= 0:
-            return [*operands]
-        return [x if x >= 0 else constants[~x] for x in operands]
+        return operands
+
+    def constants(self, operands: Numbers) -> list[float] | None:
+        """The numbers that operands are, if all are constants."""
+        if operands.max(initial=-1) >= 0:
+            return None
+        numbers: list[float] = numpy.array(self._recording.constants)[~operands].tolist()
+        return numbers
 
     def share(self, wanted: bool) -> None:
         """Make equal values one, if that leaves few.
@@ -282,21 +347,18 @@ class Recorded:
             self.guards.append(True)
             self.questions.append(0)
 
-    def program(self, outputs: Sequence[int | float], lanes: bool, varied: bool) -> Program:
-        """The program that gives what :meth:`operands` gave, for lanes or a single point.
+    def program(self, operands: Numbers, lanes: bool, varied: bool) -> Program:
+        """The program that gives some operands, for lanes or a single point.
 
         Args:
-            outputs: what they are.
+            operands: what :meth:`operands` gave.
             lanes: whether it is for lanes.
             varied: whether there are others like it, see :func:`~.roll.rolled`.
         """
-        operands: Any = outputs
-        if not {int}.issuperset(map(type, outputs)):
-            operands = [self.record(x) if isinstance(x, float) else x for x in outputs]
         if self._same is None:
             return rolled(self._recording, operands, lanes, varied)
         sharing = Sharing(self._recording, self._same)
-        placed = sharing.placed(operands).tolist()
+        placed = sharing.placed(operands)
         if derives(sharing):
             sharing.ask(placed)
         return rolled(sharing, placed, lanes, varied)

@@ -146,6 +146,13 @@ class RecordedLinearization:
         """Reverse mode."""
         return self._derived(False, cotangents)
 
+    def gradient(self) -> Any:
+        """Of a single output, as operands of the recording where the trace gives it; else None."""
+        recorded = self._recorded
+        if not recorded.gives(self._level) or not recorded.loops or self._is_closed:
+            return None
+        return recorded.pulled_in_bulk(self._segment, 1.0, len(self._inputs))
+
     def push_forward(self, tangents: Sequence[Any]) -> list[Any]:
         """Forward mode."""
         return self._derived(True, tangents)
@@ -272,7 +279,7 @@ class RecordedLinearization:
 
     def _is_followed(self) -> bool:
         """Whether another transformation may follow results, or iterations in numbers."""
-        return _is_followed(self._recorded, self._level)
+        return self._recorded.is_followed(self._level)
 
     def _has_values(self) -> bool:
         """Whether all values of the trace have to be known, or the pattern of a sparse matrix."""
@@ -355,16 +362,6 @@ def coloured(members: Sequence[Sequence[int]], groups: int) -> list[int] | None:
     return colours
 
 
-def _is_followed(recorded: Recorded, level: int) -> bool:
-    """Whether another transformation is open inside the trace, or a loop goes on in numbers."""
-    if recorded.repeated:
-        return True
-    for other in reversed(PROGRESS.names):
-        if other != level:
-            return other > PROGRESS.recorded_level
-    return False
-
-
 def _passed(graph: Any, forward: bool, given: Sequence[Any]) -> list[Any]:
     passed: list[Any] = graph.push_forward(given) if forward else graph.pull_back(given)
     return passed
@@ -398,7 +395,7 @@ def recorded_linearization(
         maps = recorded.maps.pop(level)
         return LinearizationOfMaps(recorded, inputs, outputs, level, maps, others)
     found: tuple[LinearizationOfNumbers | Linearization | None, bool] | None
-    followed, nodes = _is_followed(recorded, level), None
+    followed, nodes = recorded.is_followed(level), None
     if followed and recorded.values:
         nodes = Linearization(inputs, outputs, level)
         found = None if nodes.pulls or nodes.stray is not None else (None, nodes.live)

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy
-import optree
 
 from chainrule import trees
 from chainrule.backends.llvm import pool
@@ -29,7 +28,6 @@ SLOT: Final = float
 """What stands for a number in a pattern; for an array it is the engine's Array of its shape."""
 MAX_DEPTH: Final = 16
 """Of tuples and lists in a pattern."""
-_SEQUENCES: Final = (optree.PyTreeKind.LIST, optree.PyTreeKind.TUPLE)
 MAX_SMALL: Final = 16
 """Kinds of plain arguments that a compiled function knows at a time."""
 
@@ -73,7 +71,7 @@ def pattern_of_arguments(structure: Any, leaves: Sequence[Leaf]) -> Any:
         leaves: what the key keeps of each leaf.
     """
     positional, keywords = structure.children()
-    if keywords.num_nodes > 1 or not _is_plain(positional):
+    if keywords.num_nodes > 1:
         return None
     parts = []
     for leaf in leaves:
@@ -85,7 +83,7 @@ def pattern_of_arguments(structure: Any, leaves: Sequence[Leaf]) -> Any:
             parts.append(leaf.value[1])
         else:
             return None
-    return trees.unflatten(positional, parts)
+    return _plain(positional, parts)
 
 
 def pattern_of_result(layout: trees.Layout) -> tuple[Any, Any]:
@@ -96,16 +94,16 @@ def pattern_of_result(layout: trees.Layout) -> tuple[Any, Any]:
     empty = None
     if any(shape is not None for shape in layout.shapes):
         empty = numpy.empty if 8 * layout.size < pool.SMALLEST else pool.empty
-    if not layout.truths and _is_plain(layout.structure):
+    if not layout.truths:
         slots = [SLOT if shape is None else ENGINE.Array(shape) for shape in layout.shapes]
-        return empty, trees.unflatten(layout.structure, slots)
+        pattern = _plain(layout.structure, slots)
+        if pattern is not None:
+            return empty, pattern
     return empty, layout.unflatten if empty is None else layout.unflatten_numbers
 
 
-def _is_plain(structure: Any, depth: int = 0) -> bool:
-    """Whether a tree is made of leaves, tuples and lists alone."""
-    if structure.is_leaf():
-        return True
-    if structure.kind not in _SEQUENCES or depth >= MAX_DEPTH:
-        return False
-    return all(_is_plain(part, depth + 1) for part in structure.children())
+def _plain(structure: Any, parts: Sequence[Any]) -> Any:
+    """A tree with some leaves; None if it is not made of these, tuples and lists alone."""
+    tree = trees.unflatten(structure, parts)
+    depth = trees.depth_of(tree, structure)
+    return None if depth is None or depth > MAX_DEPTH else tree

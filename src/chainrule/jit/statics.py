@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy
 import optree
 
+from chainrule import trees
 from chainrule.node import Node
 from chainrule.rules import Operation, described
 
@@ -219,11 +220,12 @@ class Order:
 
     Args:
         structure: of positional and keyword arguments.
+        given: positional arguments of this structure.
     """
 
-    def __init__(self, structure: Any) -> None:
+    def __init__(self, structure: Any, given: tuple[Any, ...]) -> None:
         args, kwargs = structure.children()
-        self._args = _looks(args)
+        self._args = _looks(args) if trees.depth_of(given, args) is None else None
         self._kwargs = _looks(kwargs)
         if len(kwargs.children()) == 0:
             self._kwargs = None

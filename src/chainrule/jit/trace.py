@@ -538,9 +538,9 @@ class Trace:
                 raise Unrolled
             if recorder.not_asked():
                 return False
-            self.n_results = len(outputs)
             recorded = recorder.recorded
-            operands = recorded.record_all(outputs)
+            operands = recorded.operands_of(outputs)
+            self.n_results = len(operands)
             if inputs.met_unread:
                 raise NodesWanted
             nodes = recorded.captured[: self._by_captured]
@@ -548,7 +548,8 @@ class Trace:
             recorder.note_parents(parents, level)
             if parents and not recorder.segments:
                 derived = _derivatives(parents, len(self._live), outputs, level)
-                outputs, operands = outputs + derived, operands + recorded.record_all(derived)
+                outputs = outputs + derived
+                operands = numpy.append(operands, recorded.operands_of(derived))
             if parents and recorder.segments:
                 if recorder.pulls:
                     raise Untraceable("a derivative of a user's")
@@ -556,6 +557,7 @@ class Trace:
             else:
                 self._places = []
             self._outputs = recorded.operands(outputs, operands)
+            self._constants = recorded.constants(self._outputs)
             recorder.speculation.check_loops(recorded.different_loops)
             if not self._places:
                 recorded.share(wanted=len(recorder.forced) <= len(recorded.guards))
@@ -567,10 +569,9 @@ class Trace:
     @property
     def constant(self) -> list[float] | None:
         """The outputs, where it is known without a program that no input decides them."""
-        if not all(issubclass(kind, float) for kind in set(map(type, self._outputs))):
+        if self._constants is None:
             return None
-        numbers: list[Any] = [*self._outputs]
-        return numbers + [0.0] * (len(numbers) * len(self._places))
+        return self._constants + [0.0] * (len(self._constants) * len(self._places))
 
     @property
     def n_outputs(self) -> int:

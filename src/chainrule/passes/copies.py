@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import numpy
@@ -30,6 +31,33 @@ def copy_elements(
     elements, places = elements[order].astype(numpy.int64), places[order].astype(numpy.int64)
     for first, end in _stretches(elements, places):
         _copy(builder, indices, source, elements[first:end], target, places[first:end])
+
+
+def copy_columns(
+    builder: Builder,
+    indices: Indices,
+    columns: Sequence[tuple[Array, Numbers, Numbers]],
+    target: Array,
+) -> None:
+    """Store columns in an array: of each its array, its elements there and their places.
+
+    Those of one length are copied in one loop if they and their places lie at even distances.
+    """
+    even: dict[int, list[tuple[Array, Numbers, Numbers]]] = {}
+    for column in columns:
+        _, elements, places = column
+        steps = numpy.diff(elements), numpy.diff(places)
+        if len(places) < _FEW or any((x != x[0]).any() for x in steps):
+            copy_elements(builder, indices, column[0], elements, target, places)
+        else:
+            even.setdefault(len(places), []).append(column)
+    for count, alike in even.items():
+        domain = Domain(ROOT, numpy.full(1, count))
+        with builder.loop(indices.index(ROOT, domain.trips)) as loop:
+            domain.loop = loop
+            for source, elements, places in alike:
+                value = builder.load(source, indices.index(domain, elements))
+                builder.store(target, indices.index(domain, places), value)
 
 
 def _copy(

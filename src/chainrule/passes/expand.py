@@ -5,20 +5,19 @@ So what is made of the rows does not know how they were traced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy
 
 from chainrule.passes.stretches import LoopBody, Stretch, number_segments
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import ABSENT, Row, has_left, has_right
+from chainrule.program.recording import ABSENT, IN_BULK, Row, has_left, has_right
 
 MOST_ROWS: Final = 20_000_000
 """Rows beyond which loops stay what they are."""
 
 
-def expanded(stretch: Stretch, outputs: Sequence[int]) -> tuple[Stretch, list[int]]:
+def expanded(stretch: Stretch, outputs: Numbers) -> tuple[Stretch, Numbers]:
     """A recording without loops one iteration of which was traced for others.
 
     Args:
@@ -26,16 +25,19 @@ def expanded(stretch: Stretch, outputs: Sequence[int]) -> tuple[Stretch, list[in
         outputs: operands of it.
     """
     if not any(_expands(x) for x in stretch.loops):
-        return stretch, [*outputs]
+        return stretch, outputs
     try:
-        flat = _Flattening(stretch, outputs, {}).whole()
+        rows = outputs < IN_BULK
+        flat = _Flattening(stretch, outputs[rows], {}).whole()
     except _Stays:
-        return stretch, [*outputs]
+        return stretch, outputs
     made = Stretch(stretch, flat.loops, stretch.n_inputs)
     made.codes, made.left, made.right, made.notes = flat.codes, flat.left, flat.right, flat.notes
     made.pool, made.constants = flat.pool, flat.constants
     number_segments(made)
-    return made, flat.outputs.tolist()
+    placed = outputs.copy()
+    placed[rows] = flat.outputs
+    return made, placed
 
 
 class _Stays(Exception):
@@ -79,7 +81,7 @@ class _Flattening:
         known: the bodies that have been made, by id.
     """
 
-    def __init__(self, stretch: Stretch, outputs: Sequence[int], known: dict[int, _Flat]) -> None:
+    def __init__(self, stretch: Stretch, outputs: Any, known: dict[int, _Flat]) -> None:
         self._stretch = stretch
         self._outputs = numpy.array(outputs, dtype=numpy.int64)
         self._known = known

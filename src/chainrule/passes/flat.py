@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
+from typing import Final
 
 import numpy
 
@@ -17,9 +19,12 @@ from chainrule.program.form import (
     Operand,
     Program,
     Segment,
+    Slice,
 )
+from chainrule.program.nests import Numbers
 from chainrule.program.recording import (
     ABSENT,
+    IN_BULK,
     LOOKUP,
     OPERATION_OF,
     TABLE,
@@ -29,8 +34,11 @@ from chainrule.program.recording import (
     unpacked,
 )
 
-from .loops import Around, Programs, write_loop
+from .loops import Around, Programs, Range, write_loop
 from .stretches import Stretch
+
+FEW_PARTS: Final = 32
+"""Of results in bulk so many parts are given as they lie."""
 
 
 def flat(
@@ -61,6 +69,7 @@ def flat(
     values: list[Operand] = []
     tables: dict[int, tuple[Array, int, int]] = {}  # by row: array, first element, size
     n_guards = 0
+    ranges: list[Range] = []
 
     def operand(x: int) -> Operand:
         if x < 0:
@@ -82,6 +91,8 @@ def flat(
             n_guards += 1
         elif code == Row.LOOP:
             n_guards += segments.loop(a, n_guards)
+        elif code == Row.RESULTS:
+            ranges.append(Range(a, segments.results, b))
         elif code in (
             Row.BEGIN,
             Row.END,
@@ -112,7 +123,40 @@ def flat(
         else:
             value = builder.compute(OPERATION_OF[code], [operand(a), operand(b)])
         values.append(value)
+    if ranges:
+        return builder.finish(_in_bulk(builder, numpy.asarray(outputs), ranges, operand))
     return builder.finish([operand(x) for x in outputs])
+
+
+def _in_bulk(
+    builder: Builder, outputs: Numbers, ranges: Sequence[Range], operand: Callable[[int], Operand]
+) -> list[Operand | Slice]:
+    """Outputs, where there are results in bulk: slices of these, if that is few parts."""
+    of = numpy.searchsorted([x.first for x in ranges], outputs, side="right") - 1
+    goes_on = (of[1:] == of[:-1]) & (of[1:] >= 0) & (numpy.diff(outputs) == 1)
+    starts = [0, *(numpy.flatnonzero(~goes_on) + 1).tolist()]
+    if len(starts) <= FEW_PARTS:
+        parts: list[Operand | Slice] = []
+        for start, end in pairwise([*starts, len(outputs)]):
+            x = int(outputs[start])
+            if x < IN_BULK:
+                parts.append(operand(x))
+            else:
+                first, source, element = ranges[of[start]]
+                parts.append(Slice(source, element + x - first, end - start))
+        return parts
+    from .copies import copy_columns  # here, as short code does without
+    from .domain import Indices
+
+    array = Array(VALUES, len(outputs), "y")
+    for place in numpy.flatnonzero(outputs < IN_BULK).tolist():
+        builder.store(array, Index(place), operand(int(outputs[place])))
+    columns = []
+    for number, (first, source, element) in enumerate(ranges):
+        places = numpy.flatnonzero(of == number)
+        columns.append((source, element + outputs[places] - first, places))
+    copy_columns(builder, Indices(), columns, array)
+    return [Slice(array, 0, len(outputs))]
 
 
 def _table(builder: Builder, elements: Sequence[Operand]) -> tuple[Array, int, int]:
@@ -148,7 +192,7 @@ class _Segments:
         self._open: list[tuple[ExitStack, _Counted]] = []
         self._known: dict[int, _Counted] = {}  # by number
         self._given: dict[int, Operand] = {}  # by place, for the derivative that comes next
-        self._results = Array(VALUES, 0)  # of the last derivative
+        self.results = Array(VALUES, 0)  # of the last derivative
 
     def value(self, code: int, number: int, operand: Operand, place: int) -> Operand:
         """The value of a row that concerns segments, 0.0 where it has none."""
@@ -170,7 +214,7 @@ class _Segments:
         elif code == Row.GIVE:
             self._given[place] = operand
         elif code == Row.RESULT:
-            return builder.load(self._results, Index(number))
+            return builder.load(self.results, Index(number))
         else:
             diagonal = unpacked(place) if code == Row.PUSH else None
             self._derive(self._known[number], code == Row.PUSH, diagonal)
@@ -180,13 +224,13 @@ class _Segments:
         sizes = (counted.inputs, counted.outputs)
         n_given, n_results = sizes if forward else reversed(sizes)
         given = self._stored(n_given, n_results)
-        results = self._results
+        results = self.results
         self._builder.derive(counted.segment, forward, given, Index(), results, Index(), diagonal)
 
     def _stored(self, n_given: int, n_results: int) -> Array:
         """What is given, and an array for the results."""
         given = Array(VALUES, n_given, "given")
-        self._results = Array(VALUES, n_results, "results")
+        self.results = Array(VALUES, n_results, "results")
         for place, operand in self._given.items():
             self._builder.store(given, Index(place), operand)
         self._given = {}
@@ -197,7 +241,7 @@ class _Segments:
         assert self._programs is not None
         loop, program = self._programs(number)
         given = self._stored(loop.n_given, loop.n_results), Index()
-        around = Around(1, lambda size: Index(), given, (self._results, Index()), Index(guards))
+        around = Around(1, lambda size: Index(), given, (self.results, Index()), Index(guards))
         write_loop(self._builder, loop, program, around)
         return loop.trips * loop.guards
 

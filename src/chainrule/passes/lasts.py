@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy
 
 from chainrule.program.nests import Numbers, distinct
+from chainrule.program.recording import are_rows
 
 from .domain import Domain
 from .nest import ROOT, Nest, Written
@@ -89,7 +90,7 @@ class Lasts:
     def of_outputs(self, operands: Ints) -> Ints:
         """Outputs, with last values for those of a written row that all are."""
         result = operands.copy()
-        values = numpy.flatnonzero(operands >= 0)
+        values = numpy.flatnonzero(are_rows(operands))
         owners = self._nest.owner[operands[values]]
         for owner in distinct(owners[owners >= 0]).tolist():
             places = values[owners == owner]

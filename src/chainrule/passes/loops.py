@@ -43,6 +43,19 @@ Source = Callable[[Index], tuple[Array, Index]]
 """Gives the element of a number."""
 
 
+class Range(NamedTuple):
+    """Results in bulk.
+
+    Attributes:
+        first: the operand that the first is.
+        array, element: where that stands; the others follow it.
+    """
+
+    first: int
+    array: Array
+    element: int
+
+
 class Around:
     """What is around a loop.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy
 
@@ -21,7 +21,7 @@ from chainrule.forking import computed_once
 from chainrule.program.builder import Builder
 from chainrule.program.form import Array, Operand, Program
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import Recording, Row
+from chainrule.program.recording import IN_BULK, Recording, Row
 
 from .copies import copy_elements
 from .domain import Domain, Indices
@@ -56,7 +56,7 @@ TABLES: Final = 32
 
 def with_loops(
     recording: Recording | Stretch,
-    outputs: Sequence[int],
+    outputs: Any,
     least: float,
     share: float,
     programs: Programs,
@@ -66,7 +66,7 @@ def with_loops(
 
     Args:
         recording: its rows are in order.
-        outputs: operands of it: what the program gives.
+        outputs: operands of it, a list or an array: what the program gives.
         least: how many rows the loops must save,
         share: and which share of all.
         programs: gives the loops that the recording says.
@@ -102,9 +102,7 @@ class _Loops:
         mixed: some that are to be told apart, so that other loops are found.
     """
 
-    def __init__(
-        self, rows: Rows, least: float, outputs: Sequence[int], programs: Programs
-    ) -> None:
+    def __init__(self, rows: Rows, least: float, outputs: Any, programs: Programs) -> None:
         brackets = rows.token(Row.BEGIN), rows.token(Row.END)
         grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
         self.rows = rows
@@ -168,7 +166,7 @@ class _Writer:
         by_table: how often the program reads what no affine index tells.
     """
 
-    def __init__(self, rows: Rows, nest: Nest, outputs: Sequence[int], programs: Programs) -> None:
+    def __init__(self, rows: Rows, nest: Nest, outputs: Any, programs: Programs) -> None:
         self._rows = rows
         self._nest = nest
         self.by_table = 0
@@ -176,9 +174,9 @@ class _Writer:
         self._builder = Builder(rows.n_inputs)
         self._looked_up = Tables(self._builder, rows, nest)
         self._lasts = Lasts(nest)  # which adds to the nest
-        self._outputs = self._lasts.of_outputs(
-            rows.placed(numpy.asarray(outputs, dtype=numpy.int32))
-        )
+        given = numpy.asarray(outputs, dtype=numpy.int32)
+        placed = numpy.where(given >= IN_BULK, given, rows.placed(given))
+        self._outputs = self._lasts.of_outputs(placed)
         self._segments = Segments(self._builder, self._indices, rows, nest, programs)
         self._reads: list[Read] = []
         self._sources = [
@@ -195,7 +193,7 @@ class _Writer:
 
     def _whole(self) -> Program:
         self._place()
-        given = Outputs(self._nest, self._outputs, self._homes)
+        given = Outputs(self._nest, self._outputs, self._homes, self._segments.ranges())
         for owner in given.homeless:
             self._add_array(Shared(self._nest, [self._nest.written[owner]], [], f"v{owner}"))
         for owner, (array, places) in self._looked_up.stores.items():

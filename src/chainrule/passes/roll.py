@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
+
+import numpy
 
 from chainrule.program.form import Program
 from chainrule.program.recording import TABLE, Recording
@@ -31,7 +32,7 @@ LANES = 5.5
 
 def rolled(
     recording: Recording | Stretch,
-    outputs: Sequence[int],
+    outputs: Any,
     lanes: bool = False,
     varied: bool = False,
     repeated: bool = False,
@@ -40,7 +41,7 @@ def rolled(
 
     Args:
         recording: its rows are in order.
-        outputs: operands of it: what the program gives.
+        outputs: operands of it, a list or an array: what the program gives.
         lanes: whether it will run over lanes.
         varied: whether there are more recordings like it, perhaps with loops of other lengths. Then
             loops are made wherever there are any, so that the programs are alike.
@@ -64,9 +65,9 @@ def rolled(
         return loop, rolled(loop.stretch, loop.outputs, lanes, varied, repeated=True)
 
     if len(recording) < least and all(x is not TABLE for x in recording.operations):
-        return flat(recording, outputs, programs)
+        return flat(recording, numpy.asarray(outputs).tolist(), programs)
     # Here, as this is a large part of the compiler, and short code does without.
     from .repetitions import with_loops
 
     found = with_loops(recording, outputs, least, share, programs, repeated)
-    return flat(recording, outputs, programs) if found is None else found
+    return flat(recording, numpy.asarray(outputs).tolist(), programs) if found is None else found

@@ -50,6 +50,8 @@ class Rows:
         constants: the constants.
         n_inputs: the number of inputs.
         columns: the first operands of each row, ABSENT where there is none.
+        in_bulk: of results in bulk the first operand, its place among the results, and the row that
+            these are of.
     """
 
     def __init__(self, recording: Recording | Stretch) -> None:
@@ -61,8 +63,12 @@ class Rows:
         inputs, leaves = codes == Row.INPUT, codes == Row.LEAF
         self.n_inputs = recording.n_inputs
         n_rows = int(numpy.count_nonzero(inputs))
-        whole = bool(inputs[:n_rows].all()) and not leaves.any()  # inputs come first
-        kept = numpy.arange(n_rows, len(codes)) if whole else numpy.flatnonzero(~(inputs | leaves))
+        bulk = numpy.flatnonzero(codes == Row.RESULTS)
+        whole = bool(inputs[:n_rows].all()) and not (leaves.any() or len(bulk))  # inputs come first
+        if whole:
+            kept = numpy.arange(n_rows, len(codes))
+        else:
+            kept = numpy.flatnonzero(~(inputs | leaves | (codes == Row.RESULTS)))
         self._kept = kept
         self._pool = numpy.array(recording.pool)
         tables = self._of_user(codes, left, TABLE)
@@ -77,6 +83,9 @@ class Rows:
             self._places[self._kept] = numpy.arange(len(self._kept), dtype=numpy.int32)
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
+        derives = numpy.flatnonzero(numpy.isin(codes, [Row.PULL, Row.PUSH, Row.LOOP]))
+        of = self._places[derives[numpy.searchsorted(derives, bulk) - 1]] if len(bulk) else bulk
+        self.in_bulk = [*zip(left[bulk].tolist(), right[bulk].tolist(), of.tolist(), strict=True)]
         some = slice(n_rows, None) if whole and not len(tables) else self._kept
         self._codes, self._left, self._right = codes[some], left[some], right[some]
         self._sizes: dict[int, int] = {}  # of the tables that rows look up

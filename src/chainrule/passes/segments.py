@@ -12,7 +12,7 @@ from chainrule.program.nests import Numbers, distinct
 from chainrule.program.recording import Row, unpacked
 
 from .domain import Indices
-from .loops import Around, Programs, write_loop
+from .loops import Around, Programs, Range, write_loop
 from .nest import Nest, Written
 from .rows import Rows
 
@@ -123,6 +123,14 @@ class Segments:
                 for derive in group:
                     if group[derive] == number:
                         arrays[derive] = array
+
+    def ranges(self) -> list[Range]:
+        """Where results in bulk stand."""
+        found = []
+        for first, place, row in self._rows.in_bulk:
+            at = self._results_at[numpy.searchsorted(self._derives, row)] + place
+            found.append(Range(first, self._results[int(self._nest.owner[row])], int(at)))
+        return found
 
     def _derive_of(self, marks: Numbers, side: str) -> Numbers:
         """The derivatives that come after given values, or before results."""

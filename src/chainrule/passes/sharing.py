@@ -9,7 +9,6 @@ program in which nothing is shared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -82,7 +81,7 @@ class Sharing(Stretch):
         found[operands] = self.placed(columns[operands])
         return found
 
-    def ask(self, outputs: Sequence[int]) -> None:
+    def ask(self, outputs: Ints) -> None:
         """Ask at the end whether all that is derived and used is finite.
 
         Args:

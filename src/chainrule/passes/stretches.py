@@ -18,7 +18,7 @@ from chainrule.node import Node, apply
 from chainrule.operation import Operation
 from chainrule.passes.products import Product
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import ABSENT, LOOKUP, Recording, Row, has_left, has_right
+from chainrule.program.recording import ABSENT, IN_BULK, LOOKUP, Recording, Row, has_left, has_right
 
 Floats: TypeAlias = NDArray[numpy.float64]
 Ints: TypeAlias = NDArray[numpy.int32]
@@ -189,8 +189,8 @@ def guards_of(codes: Any, left: Any, recording: Recording | Stretch) -> Numbers:
 
 
 def apart(
-    recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
-) -> tuple[Stretch, list[int]]:
+    recording: Recording, loops: Sequence[LoopOf | Product], outputs: Numbers
+) -> tuple[Stretch, Numbers]:
     """A recording as a stretch, with its loops apart, and operands of it there.
 
     Args:
@@ -259,7 +259,7 @@ class _Cutting:
     """Takes the loops of a recording apart."""
 
     def __init__(
-        self, recording: Recording, loops: Sequence[LoopOf | Product], outputs: Sequence[int]
+        self, recording: Recording, loops: Sequence[LoopOf | Product], outputs: Numbers
     ) -> None:
         self._recording = recording
         self._loops = loops
@@ -279,7 +279,8 @@ class _Cutting:
         self._begins = numpy.flatnonzero(codes == Row.LOOP)
         ends = numpy.flatnonzero(codes == Row.END_LOOP)
         self._end_of = dict(zip(left[ends].tolist(), ends.tolist(), strict=True))
-        self._outputs = numpy.array(outputs, dtype=numpy.int64)
+        self._given = outputs
+        self._outputs = outputs[outputs < IN_BULK]
         self._kept = self._asked_for()
 
     def _asked_for(self) -> NDArray[numpy.bool_]:
@@ -292,18 +293,21 @@ class _Cutting:
         for operands in [*asked, self._pool[places[is_operand]], *columns]:
             used[operands[operands >= 0]] = True
         result = rows.codes == Row.RESULT
-        before = numpy.maximum.accumulate(numpy.where(result, 0, rows.ids - self._n_inputs))
+        after = result | (rows.codes == Row.RESULTS)
+        before = numpy.maximum.accumulate(numpy.where(after, 0, rows.ids - self._n_inputs))
         asked_for = used[self._n_inputs :]
         kept: NDArray[numpy.bool_] = asked_for | ~result | (rows.codes[before] != Row.END_LOOP)
         return kept
 
-    def whole(self) -> tuple[Stretch, list[int]]:
+    def whole(self) -> tuple[Stretch, Numbers]:
         """What is in no loop, with the loops in their places, and the outputs."""
         self._hand_columns()
         while True:
             try:
                 stretch, body = self._cut(0, len(self._rows.ids), None)
-                return stretch, body.outputs.tolist()
+                placed = self._given.copy()
+                placed[placed < IN_BULK] = body.outputs
+                return stretch, placed
             except _NotEven:
                 self._made.clear()
                 self._numbers.clear()

@@ -24,6 +24,7 @@ class Row:
     MARKS: Final = 0x7FE0
     BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
     ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
+    RESULTS: Final = MARKS + 16
     INPUT: Final = 0x7FFE
     GUARD: Final = 0x7FFF
     POOLED: Final = 0x8000
@@ -31,6 +32,8 @@ class Row:
 
 
 ABSENT: Final = -(2**31)
+IN_BULK: Final = 2**30
+"""From here on operands are no rows but results that RESULTS stands for: of what a run gives."""
 KNOWN: Final = 1
 
 OPERATION_OF: Final[dict[int, Operation]] = {
@@ -40,7 +43,7 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 _MARKS: Final = {
     code: name.lower().replace("_", " ")
     for name, code in vars(Row).items()
-    if code in range(Row.BEGIN, Row.LEFT + 1) and name != "MARKS"
+    if code in range(Row.BEGIN, Row.RESULTS + 1) and name != "MARKS"
 }
 _DIGIT: Final = 1 << 10
 CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
@@ -53,6 +56,11 @@ LOOKUP: Final = Operation("lookup", lambda index, element, table: element, [zero
 
 As an operation of nodes it is right for the numbers of the run only.
 """
+
+
+def are_rows(operands: Any) -> Any:
+    """Which operands are rows."""
+    return (operands >= 0) & (operands < IN_BULK)
 
 
 def packed(diagonal: Diagonal) -> int:
@@ -92,6 +100,8 @@ class Recording:
     - PULL or PUSH: cotangents are pulled back, or tangents pushed forward, through the segment
       ``left``; before it GIVE for each of these that there is, ``left`` the cotangent or tangent,
       ``right`` its place; after it RESULT for each of what comes, a value, ``left`` its place.
+      RESULTS after it are many results from place ``right`` on, for what the run gives: operands
+      from ``left`` on, which is IN_BULK or more, are these;
       PUSH with a ``right``: a diagonal of the matrix is wanted; ``packed`` has made the number.
 
     And others loops that are recorded as one iteration, that between LOOP and END_LOOP, ``left``
@@ -241,6 +251,10 @@ class Recording:
             raise
         return self._operand(root)
 
+    def record_all(self, roots: list[Any]) -> bytearray:
+        """Take several; gives them as operands, of int64."""
+        return bytearray(array("q", map(self.record, roots)))
+
     def guard(self, condition: int, outcome: bool) -> None:
         """Note that a row was asked for its truth, after all the nodes made so far.
 
@@ -298,23 +312,54 @@ class Recording:
         for i, (x, y) in enumerate(zip(left, right, strict=True)):
             self.mark(code, x, y, None if nodes is None else nodes[i])
 
-    def in_order(self, operands: Sequence[int] = ()) -> list[int]:
+    def mark_results(self, places: Any) -> int:
+        """Add rows that are results of what was marked last, and have no nodes; gives the first.
+
+        Args:
+            places: theirs, an array of int32.
+        """
+        first = len(self)
+        for place in places.tolist():
+            self.mark(Row.RESULT, place)
+        return first
+
+    def stand_for(self, row: int, node: Node) -> None:
+        """Let a node that was just made stand for a row.
+
+        Raises:
+            TypeError: if it is no node.
+            ValueError: if there is no such row, or the node has one.
+        """
+        if not 0 <= row < len(self):
+            raise ValueError(f"there is no row {row}")
+        if not isinstance(node, Node):
+            raise TypeError("what stands for a row is a node")
+        if node._serial < self._first or node._serial in self._rows:
+            raise ValueError("the node is none that was just made")
+        self._rows[node._serial] = row
+
+    def in_order(self, operands: Any = ()) -> Any:
         """Put all rows in the order in which their nodes were made, inputs first.
 
         Args:
-            operands: what ``record`` gave.
+            operands: what ``record`` gave; an array of int64 of it is changed in its place.
 
         Returns:
             What these operands are now.
         """
         codes = self._columns.codes
         order = [row for row, code in enumerate(codes) if code == Row.INPUT]
-        order += [row for _, row in sorted(self._rows.items()) if codes[row] != Row.INPUT]
+        rows = dict.fromkeys([row for _, row in sorted(self._rows.items())])
+        order += [row for row in rows if codes[row] != Row.INPUT]
         moved = {old: new for new, old in enumerate(order)}
         self._columns = self._columns.reordered(order, moved)
         self._rows = {serial: moved[row] for serial, row in self._rows.items()}
         self._outside = {key: moved[row] for key, row in self._outside.items()}
-        return [moved.get(operand, operand) for operand in operands]
+        placed = [moved.get(operand, operand) for operand in operands]
+        if not hasattr(operands, "dtype"):
+            return placed
+        operands[:] = placed
+        return operands
 
     def _new(self, root: Node | float) -> list[Node]:
         """The nodes that have no row yet, from the oldest to the newest."""
