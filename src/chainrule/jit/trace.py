@@ -480,9 +480,7 @@ class Trace:
         branches.follows = PROGRESS.recorder is None
         if not branches.follows:
             return None
-        form_of = _rewriting().rewritten
-        speculation = Speculation(None, branches)
-        log = Writer(speculation, lambda function: form_of(function, False), branches)
+        log = Writer(Speculation(None, branches), _rewriting().rewritten, branches)
         PROGRESS.log = log
         try:
             with numpy.errstate(all="ignore"):  # as of nodes there are no warnings
@@ -492,7 +490,8 @@ class Trace:
             return None
         finally:
             PROGRESS.log = None
-        return log.events
+            events = log.finish()
+        return events
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.

@@ -28,15 +28,19 @@ class Site:
             "assert", "case" or "if of a comprehension".
         eager: whether both sides are computed at once; else as soon as there are many paths.
         why: why that can't be; "" where it may.
+
+    Attributes:
+        events: its outcomes, False and True, as a run notes them.
     """
 
-    __slots__ = ("eager", "kind", "place", "why")
+    __slots__ = ("eager", "events", "kind", "place", "why")
 
     def __init__(self, place: str, kind: str, eager: bool, why: str) -> None:
         self.place = place
         self.kind = kind
         self.eager = eager
         self.why = why
+        self.events = (self, False), (self, True)
 
 
 class LoopSite(Site):

@@ -18,6 +18,7 @@ from . import values
 from .decisions import LoopSite, Site
 from .exits import Exit
 from .known import Known, holds_known, looked_up
+from .log import Writer
 from .once import Loop, Plain
 from .picking import UNBOUND
 from .reading import THROUGH, Through, is_long, plainly
@@ -319,6 +320,8 @@ class Runtime:
             other: that for what is called in its place.
         """
         kind, found = type(function), current()
+        if kind is Gradient and (found is None or not found.uncertain):
+            return function
         target = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
         if found is None:
             if PROGRESS.log is None:
@@ -352,6 +355,20 @@ class Runtime:
     def reduced(self, function: Any, values: Any, *first: Any) -> Any:
         """What ``reduce`` gives where it may be in vain."""
         return functools.reduce(self.call(function), self.value(values), *first)
+
+
+class Noting(Runtime):
+    """The same in a run in plain numbers that is noted.
+
+    Args:
+        runtime: that of the code.
+        log: where it is noted.
+    """
+
+    def __init__(self, runtime: Runtime, log: Writer) -> None:
+        super().__init__(runtime._sites, log.form_of)
+        truth = functools.partial(log.truth, self._sites, super().truth)
+        self.truth = truth  # type: ignore[method-assign]
 
 
 def _uncertain() -> Speculation | None:

@@ -245,6 +245,7 @@ class Speculation:
         made_of: the functions that are called in the place of others, by these.
         fresh: the iterator that a call has made last.
         cells: the variables of functions by which these know what they call, by their runtimes.
+        runtimes: those that note what a run meets, by those of the code.
         stretches: what iterations of loops have shown of their variables.
     """
 
@@ -266,6 +267,7 @@ class Speculation:
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
+        self.runtimes: dict[Any, Any] = {}
         self.stretches: dict[Any, Any] = {}
         self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None

@@ -7,6 +7,7 @@ traced for all. Where that can't be, the iterations are plain ones.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,14 +64,9 @@ class Noted(Turns):
 
     def __init__(self, log: Writer, site: LoopSite) -> None:
         self._log = log
-        self._read = [name in site.read for name in site.names]
         self._run = log.begin(site)
-
-    def turn(self, *values: Any) -> tuple[Any, ...]:
-        """Begin an iteration."""
-        read = [x for x, is_read in zip(values, self._read, strict=True) if is_read]
-        self._log.turn(self._run, read)
-        return values
+        read = tuple([name in site.read for name in site.names])
+        self.turn = functools.partial(log.turn, self._run, read)  # type: ignore[method-assign]
 
     def end(self) -> None:
         """End the loop."""
