@@ -7,6 +7,7 @@ which iterations of a loop do the same, so that one can be traced for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -121,9 +122,7 @@ class Notes:
             values: what they all are, which it gives.
         """
         self.close(run)
-        run.values.append(
-            plain_leaves([x for x, is_read in zip(values, read, strict=True) if is_read])
-        )
+        run.values.append(plain_leaves([*compress(values, read)]))
         self.events = []
         run.events.append(self.events)
         return values
