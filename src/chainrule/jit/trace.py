@@ -197,8 +197,8 @@ class Recorder:
             questions += asking * (trips - 1)
         else:
             size = self.position - position
-            for i in range(1, trips) if asking else ():
-                questions += [x + placed(i * size) for x in asking]
+            each = placed(size) * numpy.arange(1, trips, dtype=numpy.int64)[:, None]
+            questions += (each + numpy.array(asking, dtype=numpy.int64)).ravel().tolist()
             self.position += size * (trips - 1)
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]

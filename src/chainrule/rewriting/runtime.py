@@ -140,6 +140,8 @@ class Runtime:
 
     def value(self, x: Any) -> Any:
         """A variable."""
+        if type(x) in values.SCALARS:
+            return x
         found = _uncertain()
         if found is not None:
             if not values.is_value(x):
@@ -183,6 +185,8 @@ class Runtime:
 
     def made(self, x: Any) -> Any:
         """What a call gives: an iterator over values, just made, has no effect either."""
+        if type(x) in values.SCALARS:
+            return x
         found = _uncertain()
         if found is not None and x is not found.fresh:
             return self.value(x)
