@@ -39,7 +39,7 @@ LONG: Final = 1_000
 
 LONG_PATH: Final = 100
 """Iterations of loops that end by a condition after which a trace may be a long one."""
-LONG_TRACE: Final = 30_000
+LONG_TRACE: Final = 10_000
 """Operations of a long trace."""
 
 PATIENCE: Final = 20
