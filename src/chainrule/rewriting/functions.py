@@ -58,7 +58,8 @@ class Rewritten:
         whole = (pure and not logged) or (
             speculation is not None and speculation.is_whole(self._sites)
         )
-        form = Form(whole, pure or whole, logged)
+        doubled = frozenset() if speculation is None else speculation.doubled_among(self._sites)
+        form = Form(whole, pure or whole, logged, doubled)
         made_of = {} if speculation is None else speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), form))

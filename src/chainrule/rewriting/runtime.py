@@ -23,7 +23,7 @@ from .once import Loop, Plain
 from .picking import UNBOUND
 from .reading import THROUGH, Through, is_long, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
-from .turns import PLAIN, Followed, Noted, Turns
+from .turns import PLAIN, Doubled, Followed, Noted, Turns
 
 _PICKS: Final[dict[Any, Any]] = {
     builtins.all: picks.all_of,
@@ -279,7 +279,12 @@ class Runtime:
         log, place = PROGRESS.log, self._sites[site]
         assert isinstance(place, LoopSite)
         if log is None:
-            return PLAIN
+            found, name = current(), site.removeprefix("turns")
+            condition, place = self._sites[f"while{name}"], self._sites[f"until{name}"]
+            assert isinstance(place, LoopSite)
+            if found is None or not found.may_double(condition, place):
+                return PLAIN
+            return Doubled(found, place, condition, lists)
         return Followed(log, place, lists) if log.reads else Noted(log, place)
 
     def watched(self, x: Any) -> Any:
