@@ -268,9 +268,10 @@ def test_what_is_large_is_not_kept() -> None:
         return x
 
     class Noted(log.Writer):
-        def turn(self, run: log.Run, values: Any) -> None:
-            super().turn(run, values)
+        def turn(self, run: log.Run, read: Any, *values: Any) -> tuple[Any, ...]:
+            found = super().turn(run, read, *values)
             numbers.extend(run.values[-1])
+            return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("chainrule.jit.trace.Writer", Noted)

@@ -302,5 +302,6 @@ int add_dispatch(PyObject *module);   /* dispatch.c */
 int add_arguments(PyObject *module);  /* arguments.c */
 int add_lines(PyObject *module);      /* lines.c */
 int add_elements(PyObject *module);   /* elements.c */
+int add_notes(PyObject *module);      /* notes.c */
 
 #endif

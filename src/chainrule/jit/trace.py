@@ -197,8 +197,8 @@ class Recorder:
             questions += asking * (trips - 1)
         else:
             size = self.position - position
-            for i in range(1, trips) if asking else ():
-                questions += [x + placed(i * size) for x in asking]
+            each = placed(size) * numpy.arange(1, trips, dtype=numpy.int64)[:, None]
+            questions += (each + numpy.array(asking, dtype=numpy.int64)).ravel().tolist()
             self.position += size * (trips - 1)
         given = list(self.forced[first : len(guards)])
         return given == guards[first : first + len(given)]
@@ -480,9 +480,7 @@ class Trace:
         branches.follows = PROGRESS.recorder is None
         if not branches.follows:
             return None
-        form_of = _rewriting().rewritten
-        speculation = Speculation(None, branches)
-        log = Writer(speculation, lambda function: form_of(function, False), branches)
+        log = Writer(Speculation(None, branches), _rewriting().rewritten, branches)
         PROGRESS.log = log
         try:
             with numpy.errstate(all="ignore"):  # as of nodes there are no warnings
@@ -492,7 +490,8 @@ class Trace:
             return None
         finally:
             PROGRESS.log = None
-        return log.events
+            events = log.finish()
+        return events
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.

@@ -9,7 +9,7 @@ a loop has computed: the trace computes them by what it has recorded of an itera
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from chainrule import rules
 from chainrule.carries import Carry, EndlessError, flattened, leaves_of
@@ -20,7 +20,7 @@ from chainrule.program.recording import LOOKUP
 from chainrule.rules import Operation
 
 from .loops import Iteration, like
-from .recorded import ValuesWanted
+from .recorded import Recorded, ValuesWanted
 from .segments import ORIGIN
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def traced_while(
         if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
             recorder.make_plain("while")
         goes_on.asked = True
-        last = _Numbers(recorder, iteration, goes_on, after).after(size, done)
+        numbers = Numbers(iteration, goes_on, after, recorded, lambda: recorder.make_plain("while"))
+        last = numbers.after(size, done)
         picked = [
             apply(rules.where, (goes_on, x, old))
             for x, old in zip(after, iteration.carries, strict=True)
@@ -88,22 +89,27 @@ def traced_while(
         size *= 2
 
 
-class _Numbers:
+class Numbers:
     """The iterations of a loop in numbers, by the nodes of one.
 
     Args:
-        recorder: of the trace.
         iteration: the one that is recorded.
         goes_on: whether the loop goes on; else the iteration does not count.
         after: the next carries, numbers and nodes.
+        recorded: what is recorded.
+        give_up: called if something in it is not known in other iterations.
 
     Raises:
-        Plain: if something in it is not known in other iterations.
         ValuesWanted: if it is, in a trace with all values.
     """
 
     def __init__(
-        self, recorder: Recorder, iteration: Iteration, goes_on: Node, after: Sequence[Any]
+        self,
+        iteration: Iteration,
+        goes_on: Node,
+        after: Sequence[Any],
+        recorded: Recorded,
+        give_up: Callable[[], NoReturn],
     ) -> None:
         self._known: dict[int, float] = {}  # what is the same in all iterations, by id
         self._operations: dict[int, Operation] = {}
@@ -117,13 +123,13 @@ class _Numbers:
                 continue
             seen.add(id(x))
             if iteration.is_outside(x):
-                if recorder.recorded.is_unknown(x):
-                    recorder.make_plain("while")
+                if recorded.is_unknown(x):
+                    give_up()
                 self._known[id(x)] = x._number
             elif x._operation is ORIGIN:
                 raise ValuesWanted
             elif x._operation is None or _hangs_on_more(x._operation):
-                recorder.make_plain("while")
+                give_up()
             else:
                 inside[id(x)] = x
                 self._operations[id(x)] = x._operation

@@ -9,12 +9,14 @@ from typing import Any, Final, NamedTuple
 
 import numpy
 
-from chainrule.passes.stretches import LoopBody, Stretch, number_segments
+from chainrule.passes.stretches import Ints, LoopBody, Stretch, number_segments
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, IN_BULK, Row, has_left, has_right
 
 MOST_ROWS: Final = 20_000_000
 """Rows beyond which loops stay what they are."""
+LARGEST: Final = 2**31 - 1
+"""Of operands."""
 
 
 def expanded(stretch: Stretch, outputs: Numbers) -> tuple[Stretch, Numbers]:
@@ -60,13 +62,13 @@ class _Flat(NamedTuple):
     """
 
     codes: Any
-    left: Numbers
-    right: Numbers
-    notes: Numbers
-    pool: Numbers
+    left: Ints
+    right: Ints
+    notes: Ints
+    pool: Ints
     is_operand: Any
     constants: Any
-    outputs: Numbers
+    outputs: Ints
     n_inputs: int
     n_segments: int
     loops: list[Any]
@@ -83,18 +85,19 @@ class _Flattening:
 
     def __init__(self, stretch: Stretch, outputs: Any, known: dict[int, _Flat]) -> None:
         self._stretch = stretch
-        self._outputs = numpy.array(outputs, dtype=numpy.int64)
+        self._outputs = numpy.array(outputs, dtype=numpy.int32)
         self._known = known
         codes = stretch.codes
         self._n_inputs = int(numpy.count_nonzero(codes == Row.INPUT))
-        self._place = numpy.zeros(len(codes), dtype=numpy.int64)
+        self._place = numpy.zeros(len(codes), dtype=numpy.int32)
         self._place[: self._n_inputs] = numpy.arange(self._n_inputs)
         self._rows = 0
-        self._parts: list[tuple[Any, Numbers, Numbers, Numbers]] = []
+        self._parts: list[tuple[Any, Ints, Ints, Ints]] = []
         pooled = numpy.flatnonzero(codes & Row.POOLED)
         is_operand = numpy.ones(len(stretch.pool), dtype=bool)
         is_operand[stretch.left[pooled[codes[pooled] == Row.USER]]] = False
-        self._pools, self._are_operands = [stretch.pool.copy()], [is_operand]
+        self._pools = [stretch.pool.astype(numpy.int32)]
+        self._are_operands = [is_operand]
         self._n_pool = len(stretch.pool)
         self._constants = [stretch.constants]
         self._n_constants = len(stretch.constants)
@@ -133,7 +136,7 @@ class _Flattening:
             stretch.loops if any(not _expands(x) for x in stretch.loops) else [],
         )
 
-    def _mapped(self, operands: Numbers) -> Numbers:
+    def _mapped(self, operands: Ints) -> Ints:
         return numpy.where(operands < 0, operands, self._place[operands])
 
     def _keep(self, first: int, end: int) -> None:
@@ -147,13 +150,13 @@ class _Flattening:
         right[by_right] = self._mapped(right[by_right])
         self._add(codes, left, right, stretch.notes[first:end])
 
-    def _add(self, codes: Any, left: Numbers, right: Numbers, notes: Numbers) -> None:
+    def _add(self, codes: Any, left: Ints, right: Ints, notes: Ints) -> None:
         self._parts.append((codes, left, right, notes))
         self._rows += len(codes)
         if self._rows > MOST_ROWS:
             raise _Stays
 
-    def _iterations(self, loop: LoopBody, given: Numbers) -> Numbers:
+    def _iterations(self, loop: LoopBody, given: Ints) -> Ints:
         """Add the rows of all iterations of a loop; gives operands of what comes of it."""
         body = self._known.get(id(loop))
         if body is None:
@@ -163,68 +166,67 @@ class _Flattening:
             raise _Stays
         trips, heads = loop.trips, body.n_inputs
         size = len(body.codes) - heads
-        if self._rows + trips * size > MOST_ROWS:
+        if self._rows + trips * size > MOST_ROWS or self._n_pool + trips * len(body.pool) > LARGEST:
             raise _Stays
-        shift = self._rows - heads + size * numpy.arange(trips)[:, None]
+        ahead = self._rows - heads  # how far the rows of the first iteration are from the body's
         constants = self._n_constants
         self._constants.append(body.constants)
         self._n_constants += len(body.constants)
-        inputs = self._inputs_of(loop, body, given, shift, constants)
+        inputs = self._inputs_of(loop, body, given, ahead, constants)
+        each = numpy.arange(trips, dtype=numpy.int32)[:, None]
 
-        def placed(operands: Numbers) -> Numbers:
-            """Operands of the body in each iteration."""
-            rows: Numbers = operands + shift
-            is_input = (operands >= 0) & (operands < heads)
-            rows[:, is_input] = inputs[:, operands[is_input]]
-            rows[:, operands < 0] = operands[operands < 0] - constants
-            return rows
+        def placed(column: Ints, is_operand: Any, start: Any = 0, step: Any = 0) -> Ints:
+            """A column of the body in each iteration.
 
-        codes, columns = body.codes[heads:], []
-        by_segment = numpy.isin(codes, [Row.BEGIN, Row.END, Row.PULL, Row.PUSH])
-        each = numpy.arange(trips)[:, None]
-        for column, is_operand in (
-            (body.left[heads:], has_left(codes)),
-            (body.right[heads:], has_right(codes) & (body.right[heads:] != ABSENT)),
-        ):
-            new = numpy.tile(column, (trips, 1))
-            new[:, is_operand] = placed(column[is_operand])
-            columns.append(new)
-        left, right = columns
+            Args:
+                column: the column.
+                is_operand: which of it are operands.
+                start: how far what are none are from the body's in the first iteration,
+                step: and how much further in each other.
+            """
+            of_rows = is_operand & (column >= heads)
+            start = column + start + ahead * of_rows - constants * (is_operand & (column < 0))
+            new: Ints = each * (step + size * of_rows).astype(numpy.int32)
+            new += start.astype(numpy.int32)
+            read = numpy.flatnonzero(is_operand & (column >= 0) & (column < heads))
+            new[:, read] = inputs[:, column[read]]
+            return new
+
+        codes, left, right = body.codes[heads:], body.left[heads:], body.right[heads:]
         pooled = codes & Row.POOLED != 0
-        left[:, pooled] += self._n_pool + each * len(body.pool)
-        left[:, by_segment] += self._n_segments + each * body.n_segments
-        pool = numpy.tile(body.pool, (trips, 1))
-        pool[:, body.is_operand] = placed(body.pool[body.is_operand])
+        by_segment = (codes >= Row.BEGIN) & (codes <= Row.PUSH)
+        start = self._n_pool * pooled + self._n_segments * by_segment
+        step = len(body.pool) * pooled + body.n_segments * by_segment
+        lefts = placed(left, has_left(codes), start, step)
+        rights = placed(right, has_right(codes) & (right != ABSENT))
+        pool = placed(body.pool, body.is_operand)
         self._pools.append(pool.ravel())
         self._are_operands.append(numpy.tile(body.is_operand, trips))
         self._n_pool += pool.size
         self._n_segments += trips * body.n_segments
-        outputs = placed(body.outputs)
-        self._add(
-            numpy.tile(codes, trips),
-            left.ravel(),
-            right.ravel(),
-            numpy.tile(body.notes[heads:], trips),
-        )
+        outputs = placed(body.outputs, numpy.ones(len(body.outputs), dtype=bool))
+        notes = numpy.tile(body.notes[heads:], trips)
+        self._add(numpy.tile(codes, trips), lefts.ravel(), rights.ravel(), notes)
         carries = loop.n_carries
         return numpy.concatenate([outputs[-1, :carries], outputs[:, carries:].ravel()])
 
     def _inputs_of(
-        self, loop: LoopBody, body: _Flat, given: Numbers, shift: Numbers, constants: int
-    ) -> Numbers:
+        self, loop: LoopBody, body: _Flat, given: Ints, ahead: int, constants: int
+    ) -> Ints:
         """What the inputs of a body are in each iteration.
 
         Args:
             loop: the loop.
             body: this.
             given: what the loop is given.
-            shift: how far the rows of each iteration are from those of the body.
+            ahead: how far the rows of the first iteration are from those of the body.
             constants: how far its constants are.
         """
         trips, carries = loop.trips, loop.n_carries
-        inputs = numpy.zeros((trips, body.n_inputs), dtype=numpy.int64)
+        size = len(body.codes) - body.n_inputs
+        inputs = numpy.zeros((trips, body.n_inputs), dtype=numpy.int32)
         for j, (source, first, step) in enumerate(loop.columns, start=carries):
-            at = first + step * numpy.arange(trips)
+            at = first + step * numpy.arange(trips, dtype=numpy.int32)
             if isinstance(source, str):
                 inputs[:, j] = given[at] if source == "given" else self._inputs_at(at)
             else:
@@ -236,7 +238,8 @@ class _Flattening:
         inputs[:1, :carries] = given[:carries]
         handed = body.outputs[:carries]
         rows = handed >= body.n_inputs
-        inputs[1:, :carries][:, rows] = (handed + shift)[:-1, rows]
+        steps = size * numpy.arange(trips - 1, dtype=numpy.int32)[:, None]
+        inputs[1:, :carries][:, rows] = handed[rows] + ahead + steps
         is_number = handed < 0
         inputs[1:, :carries][:, is_number] = handed[is_number] - constants
         passed = numpy.flatnonzero((handed >= 0) & (handed < body.n_inputs))
@@ -247,12 +250,12 @@ class _Flattening:
             inputs[k, others] = inputs[k - 1, handed[others]]
         return inputs
 
-    def _inputs_at(self, numbers: Numbers) -> Numbers:
+    def _inputs_at(self, numbers: Ints) -> Ints:
         """The rows of some inputs."""
         known = self._stretch.left[: self._n_inputs]
         order = numpy.argsort(known, kind="stable")
         at = numpy.searchsorted(known[order], numbers)
         if (at >= len(known)).any() or (known[order][at] != numbers).any():
             raise _Stays
-        found: Numbers = order[at]
+        found: Ints = order[at].astype(numpy.int32)
         return found

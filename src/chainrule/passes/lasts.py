@@ -45,6 +45,9 @@ class Lasts:
         """
         if not domain.chain or operands[0] < 0 or domain.trips.min() < 1:
             return operands
+        beside = self._nest.beside(operands)
+        if beside >= 0 and self._nest.written[beside].domain is domain:
+            return operands
         owners = self._nest.owner[operands]
         first = domain.iterations[-1] == 0
         owner = int(owners[first][0])

@@ -166,6 +166,16 @@ class Nest:
             numbers += owners.astype(numpy.int64) * APART
         return numbers
 
+    def beside(self, operand: Ints) -> int:
+        """The written row whose values an operand reads, one after another; -1 for none."""
+        owner = int(self.owner[operand[0]]) if operand[0] >= 0 else -1
+        if owner < 0:
+            return -1
+        rows = self.written[owner].rows
+        if len(rows) != len(operand) or rows[-1] != operand[-1]:
+            return -1
+        return owner if (rows == operand).all() else -1
+
     def _set_domains(self, body: Sequence[Written | Repeated], domain: Domain) -> None:
         for node in body:
             if isinstance(node, Written):
@@ -183,21 +193,27 @@ class Nest:
         """
         domain = Domain(around, loop.trips)
         inside = {node.number for node in loop.body if isinstance(node, Written)}
-        own: list[Ints] = []
+        own: list[Ints | None] = []
         others: list[Ints] = []
         for node in loop.body:
             if not isinstance(node, Written):
                 continue
             for operand in node.operands:
-                if operand[0] < 0 or _evenly(self.instance[operand], domain):
+                if operand[0] < 0:
                     continue
-                (own if int(self.owner[operand[-1]]) in inside else others).append(operand)
+                if self.beside(operand) in inside:  # of the same iteration: it tells of no loops
+                    if (len(domain.chain) > 1 or len(operand) < 2) and all(
+                        x is not None for x in own
+                    ):
+                        own.append(None)
+                elif not _evenly(self.instance[operand], domain):
+                    (own if int(self.owner[operand[-1]]) in inside else others).append(operand)
         found: list[Numbers] = []
-        operands = [self._numbered(operand) for operand in own + others]
+        operands = [x if x is None else self._numbered(x) for x in own + others]
         while True:
             runs = None
             for numbers in operands:
-                if domain.affine(numbers) is None:
+                if numbers is not None and domain.affine(numbers) is None:
                     runs = split(numbers, domain)
                 if runs is not None:
                     break
@@ -205,7 +221,7 @@ class Nest:
                 break
             outer_trips, trips = runs
             starts = numpy.cumsum(trips) - trips
-            operands = [numbers[starts] for numbers in operands]
+            operands = [starts if numbers is None else numbers[starts] for numbers in operands]
             domain = Domain(around, outer_trips)
             found.append(trips)
         domains = [domain]

@@ -247,6 +247,9 @@ class _Writer:
         first = int(operand[0])
         if first < 0:
             return _numbers(rows.constants[~operand])
+        beside = nest.beside(operand)
+        if beside >= 0 and nest.written[beside].domain is written.domain:
+            return _Value(beside)
         owners = nest.owner[operand]
         owner = int(owners[0])
         if len(owners) == 1 or (owners == owner).all():

@@ -106,10 +106,8 @@ class Stretch:
         self.loops = loops
         self.n_inputs = n_inputs
         self.codes: NDArray[numpy.uint16] = numpy.empty(0, dtype=numpy.uint16)
-        self.left: Numbers = numpy.empty(0, dtype=numpy.int64)
-        self.right: Numbers = self.left
-        self.notes: Numbers = self.left
-        self.pool: Numbers = self.left
+        self.left: Ints = numpy.empty(0, dtype=numpy.int32)
+        self.right = self.notes = self.pool = self.left
         self.constants: Floats = numpy.empty(0)
 
     def __len__(self) -> int:
@@ -245,6 +243,8 @@ class _Rows(NamedTuple):
     def pooled(self) -> tuple[Numbers, Numbers]:
         """Places in the pool that rows refer to, in order, and which of these are operands."""
         rows = numpy.flatnonzero(self.codes & Row.POOLED)
+        if not len(rows):
+            return rows, numpy.empty(0, dtype=bool)
         user = self.codes[rows] == Row.USER
         counts = self.right[rows] + user
         ends = numpy.cumsum(counts)
@@ -271,7 +271,7 @@ class _Cutting:
             notes = numpy.full(len(codes), -1, dtype=numpy.int32)
         ids = numpy.arange(self._n_inputs, self._n_inputs + len(codes), dtype=numpy.int32)
         self._rows = _Rows(ids, codes, left, right, notes)
-        self._pool = numpy.array(recording.pool).astype(numpy.int64)
+        self._pool = numpy.array(recording.pool).astype(numpy.int32)
         self._constants = numpy.array(recording.constants)
         self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
         self._made: list[LoopBody | Product] = []
@@ -342,17 +342,20 @@ class _Cutting:
             loop: whose body they are; None for the whole recording.
         """
         rows, children = self._parts(first, end)
-        carries, eachs = rows.some(rows.codes == Row.CARRY), rows.some(rows.codes == Row.EACH)
+        is_carry, is_each = rows.codes == Row.CARRY, rows.codes == Row.EACH
+        carries, eachs = rows.some(is_carry), rows.some(is_each)
         outputs = self._outputs
         if loop is not None:
-            outputs = rows.left[(rows.codes == Row.NEXT) | (rows.codes == Row.LEFT)]
+            handed = (rows.codes == Row.NEXT) | (rows.codes == Row.LEFT)
+            outputs = rows.left[handed]
+            rows = rows.some(~(is_carry | is_each | handed))
         n_carries = len(carries.ids)
-        of_loop = numpy.isin(rows.codes, [Row.CARRY, Row.EACH, Row.NEXT, Row.LEFT])
-        rows = self._with_tables(rows.some(~of_loop) if of_loop.any() else rows)
+        rows = self._with_tables(rows)
         places, is_operand = rows.pooled()
         pool = self._pool[places]
         used = numpy.zeros(self._next, dtype=bool)
-        asked: list[Any] = [rows.left[rows.has_left], rows.right[rows.has_right]]
+        by_left, by_right = rows.has_left, rows.has_right
+        asked: list[Any] = [rows.left[by_left], rows.right[by_right]]
         asked += [pool[is_operand], outputs]
         for operands in [*asked, *[column for child in children for column in child.even()]]:
             used[operands[operands >= 0]] = True
@@ -365,7 +368,7 @@ class _Cutting:
             raise Unrolled("a value of an iteration is used outside of its loop")
         heads = n_carries + (0 if loop is None else len(loop.columns))
         n_inputs = heads + len(outside)
-        place = numpy.full(self._next, -1)
+        place = numpy.full(self._next, -1, dtype=numpy.int32)
         place[carries.ids] = carries.right
         place[eachs.ids] = n_carries + eachs.left
         place[outside] = heads + numpy.arange(len(outside))
@@ -387,17 +390,17 @@ class _Cutting:
             return new
 
         left, right = rows.left.copy(), rows.right.copy()
-        left[rows.has_left] = placed(rows.left[rows.has_left])
-        right[rows.has_right] = placed(rows.right[rows.has_right])
-        pooled = rows.codes & Row.POOLED != 0
-        counts = rows.right[pooled] + (rows.codes[pooled] == Row.USER)
-        left[pooled] = numpy.cumsum(counts) - counts
-        pool[is_operand] = placed(pool[is_operand])
+        left[by_left] = placed(rows.left[by_left])
+        right[by_right] = placed(rows.right[by_right])
+        if len(pool):
+            pooled = rows.codes & Row.POOLED != 0
+            counts = rows.right[pooled] + (rows.codes[pooled] == Row.USER)
+            left[pooled] = numpy.cumsum(counts) - counts
+            pool[is_operand] = placed(pool[is_operand])
         outputs = placed(outputs)
-        stretch.codes = numpy.concatenate([numpy.full(n_inputs, Row.INPUT), rows.codes]).astype(
-            "uint16"
-        )
-        inputs = self._inputs if whole else numpy.arange(n_inputs)
+        own_inputs = numpy.full(n_inputs, Row.INPUT, dtype=numpy.uint16)
+        stretch.codes = numpy.concatenate([own_inputs, rows.codes])
+        inputs = self._inputs if whole else numpy.arange(n_inputs, dtype=numpy.int32)
         stretch.left = numpy.concatenate([inputs, left])
         absent = numpy.full(n_inputs, ABSENT, dtype=numpy.int32)
         stretch.right = numpy.concatenate([absent, right])
@@ -437,9 +440,10 @@ class _Cutting:
 
     def _with_tables(self, rows: _Rows) -> _Rows:
         """Rows together with those of the tables that they look up."""
-        lookup, operations = -1, self._recording.operations
-        if any(x is LOOKUP for x in operations):
-            lookup = next(i for i, x in enumerate(operations) if x is LOOKUP)
+        operations = self._recording.operations
+        lookup = next((i for i, x in enumerate(operations) if x is LOOKUP), -1)
+        if lookup < 0:
+            return rows
         at = numpy.flatnonzero(rows.codes == Row.USER)
         at = at[self._pool[rows.left[at]] == lookup]
         asked, first = numpy.unique(self._pool[rows.left[at] + 3], return_index=True)
@@ -463,7 +467,7 @@ class _Cutting:
         notes = numpy.full(len(left), -1, dtype=numpy.int32)
         return _Rows(ids, codes, left.astype(numpy.int32), places, notes)
 
-    def _number_loops(self, stretch: Stretch, children: Sequence[_Child], place: Numbers) -> None:
+    def _number_loops(self, stretch: Stretch, children: Sequence[_Child], place: Ints) -> None:
         """Finish loops: find where their columns lie, and number those that are different."""
         at = numpy.flatnonzero(stretch.codes == Row.LOOP)
         even = True
@@ -562,10 +566,13 @@ class _Child(NamedTuple):
 
 def number_segments(stretch: Stretch) -> None:
     """Number the segments in the order in which they begin."""
-    begins = stretch.left[stretch.codes == Row.BEGIN]
-    numbers = {number: place for place, number in enumerate(begins.tolist())}
-    rows = numpy.flatnonzero(numpy.isin(stretch.codes, [Row.BEGIN, Row.END, Row.PULL, Row.PUSH]))
-    try:
-        stretch.left[rows] = [numbers[number] for number in stretch.left[rows].tolist()]
-    except KeyError:
-        raise Unrolled("a derivative is taken of what another iteration has done") from None
+    rows = numpy.flatnonzero((stretch.codes >= Row.BEGIN) & (stretch.codes <= Row.PUSH))
+    if not len(rows):
+        return
+    old = stretch.left[rows]
+    begins = old[stretch.codes[rows] == Row.BEGIN]
+    numbers = numpy.full(int(old.max()) + 1, -1, dtype=numpy.int32)
+    numbers[begins] = numpy.arange(len(begins))
+    stretch.left[rows] = new = numbers[old]
+    if (new < 0).any():
+        raise Unrolled("a derivative is taken of what another iteration has done")

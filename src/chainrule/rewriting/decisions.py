@@ -28,15 +28,19 @@ class Site:
             "assert", "case" or "if of a comprehension".
         eager: whether both sides are computed at once; else as soon as there are many paths.
         why: why that can't be; "" where it may.
+
+    Attributes:
+        events: its outcomes, False and True, as a run notes them.
     """
 
-    __slots__ = ("eager", "kind", "place", "why")
+    __slots__ = ("eager", "events", "kind", "place", "why")
 
     def __init__(self, place: str, kind: str, eager: bool, why: str) -> None:
         self.place = place
         self.kind = kind
         self.eager = eager
         self.why = why
+        self.events = (self, False), (self, True)
 
 
 class LoopSite(Site):
@@ -96,6 +100,9 @@ class Decisions:
         follows: whether a trace follows a run in plain numbers; None if it may.
         steady: whether the defaults of functions stay as they are during a trace.
         rewrite: whether functions run from rewritten trees at all; else all are guards for good.
+        doubled: conditions of long loops of which both sides are computed: of the iterations
+            stretches are traced once, each twice as long as the one before. With these loops, as
+            soon as they have run so.
     """
 
     def __init__(self) -> None:
@@ -107,6 +114,7 @@ class Decisions:
         self.suspended = False
         self.follows: bool | None = None
         self.steady = True
+        self.doubled: dict[Site, LoopSite | None] = {}
         self._both: set[Site] = set()
         self._guards: dict[Site, str] = {}  # and why they are
         self._later: set[Site] = set()
@@ -123,6 +131,13 @@ class Decisions:
     def are_any_converted(self, sites: dict[str, Site]) -> bool:
         """Whether some of these compute both sides that do not from the beginning."""
         return not (not self._both or self.suspended or self._both.isdisjoint([*sites.values()]))
+
+    def is_doubled(self, condition: Site) -> bool:
+        """Whether stretches of the iterations of a loop are traced once, as far as is known."""
+        if condition not in self.doubled or condition not in self._both or self.suspended:
+            return False
+        loop = self.doubled[condition]
+        return loop is None or self.is_once(loop)
 
     def may_be_both(self, site: Site) -> bool:
         """Whether it is possible, as far as is known."""

@@ -153,6 +153,8 @@ class Exit:
     def turns(self) -> bool:
         """Begin an iteration of a loop; gives whether it may be asked if it has ended."""
         self._count += 1
+        if self._speculation is not None and not self._bounded:
+            self._speculation.double_if_long(self._count, self.sites)
         if self._count < self._next:
             return False
         self._next = 2 * self._count + FIRST

@@ -328,10 +328,14 @@ class Expressions:
 
     def _site(self, node: Any, kind: str, eager: bool, why: str) -> ast.expr:
         """What names a place where the function branches."""
-        place = line_text(self._code, node.lineno)
-        name = f"{kind} {place}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
-        self._sites.setdefault(name, Site(place, kind, eager, why))
+        name = f"{kind} {self._place(node)}"
+        self._sites.setdefault(name, Site(line_text(self._code, node.lineno), kind, eager, why))
         return placed(ast.Constant(name), node)
+
+    def _place(self, node: Any) -> str:
+        """Where it stands."""
+        line = line_text(self._code, node.lineno)
+        return f"{line}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
 
     def _new(self, kind: str = RUNTIME) -> str:
         """A new name of the function."""

@@ -14,7 +14,7 @@ from chainrule.transforms import Gradient
 
 from .decisions import RUNTIME, TRUTHS, Site
 from .picking import UNBOUND
-from .runtime import Runtime
+from .runtime import Noting, Runtime
 from .source import NoSource, Source, compiled, is_librarys, source_of
 from .tree import Form, Rewriter
 
@@ -58,7 +58,8 @@ class Rewritten:
         whole = (pure and not logged) or (
             speculation is not None and speculation.is_whole(self._sites)
         )
-        form = Form(whole, pure or whole, logged)
+        doubled = frozenset() if speculation is None else speculation.doubled_among(self._sites)
+        form = Form(whole, pure or whole, logged, doubled)
         made_of = {} if speculation is None else speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), form))
@@ -69,9 +70,14 @@ class Rewritten:
             return None
         if speculation is not None and not whole:
             speculation.note_plain(self._sites.values())
-        cells = {} if speculation is None else speculation.cells.setdefault(self._runtime, {})
+        runtime = self._runtime
+        if speculation is not None and logged and not PROGRESS.log.reads:
+            runtime = speculation.runtimes.get(runtime) or Noting(runtime, PROGRESS.log)
+            speculation.runtimes[self._runtime] = runtime
+        constants = {**self._constants, RUNTIME: runtime}
+        cells = {} if speculation is None else speculation.cells.setdefault(runtime, {})
         for name in set(code.co_freevars) - cells.keys():
-            cells[name] = CellType(self._constants.get(name, UNBOUND))
+            cells[name] = CellType(constants.get(name, UNBOUND))
         own = dict(zip(self.code.co_freevars, of.__closure__ or (), strict=True))
         closure = tuple([own.get(name) or cells[name] for name in code.co_freevars])
         made = FunctionType(code, of.__globals__, of.__name__, of.__defaults__, closure)

@@ -7,11 +7,14 @@ which iterations of a loop do the same, so that one can be traced for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import numpy
 
 from chainrule.carries import leaves_of
+from chainrule.engine import ENGINE
 from chainrule.node import Node
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ MOST_RECORDED: Final = 300_000
 """Operations that a plain loop may record."""
 MOST: Final = 2_000_000
 """Branches beyond which nothing is followed: of an endless loop, noting them takes its time."""
+MOST_FORMS: Final = 1_000
+"""Functions of which it is kept what is called in their place."""
 NUMBERS: Final = (int, float, numpy.float64)
 """Kinds of plain numbers."""
 
@@ -64,26 +69,23 @@ class Run:
         return stop - first
 
 
-class Writer:
-    """Notes what a run in plain numbers meets.
+class Notes:
+    """What a run in plain numbers has met so far.
+
+    This class is the reference; the C engine has a twin.
 
     Args:
-        speculation: for the functions that run.
-        form_of: gives what is called in the place of a function of the user's.
-        decisions: of the function.
+        most: the branches beyond which it is taken to be endless.
+
+    Attributes:
+        events: what has been met where it runs: in an iteration, or outside of loops.
     """
 
-    reads = False
-
-    def __init__(
-        self, speculation: Speculation, form_of: Callable[[Any], Any], decisions: Decisions
-    ) -> None:
-        self.decisions = decisions
-        self.speculation = speculation
-        self.form_of = form_of
+    def __init__(self, most: int) -> None:
         self.events: list[Event] = []
+        self._left = most
         self._numbers: dict[Any, int] = {}
-        self._met = 0
+        self._first: dict[int, list[Event]] = {}  # of iterations that meet no loop, by kind
 
     def met(self, site: Site, outcome: bool) -> None:
         """Note the outcome of a branch.
@@ -91,10 +93,109 @@ class Writer:
         Raises:
             RuntimeError: if there are so many that a loop must be endless.
         """
-        self._met += 1
-        if self._met > MOST:
+        self._left -= 1
+        if self._left < 0:
             raise RuntimeError
-        self.events.append((site, outcome))
+        self.events.append(site.events[outcome])
+
+    def truth(self, sites: Any, otherwise: Any, name: str, condition: Any) -> bool:
+        """The truth of what a branch is by, noted.
+
+        Args:
+            sites: the branches by their names.
+            otherwise: gives it, called with the name and the condition, for what is no bool.
+            name: which branch it is.
+            condition: what it is by.
+        """
+        if type(condition) is not bool:
+            outcome: bool = otherwise(name, condition)
+            return outcome
+        self.met(sites[name], condition)
+        return condition
+
+    def turn(self, run: Run, read: Sequence[bool], *values: Any) -> tuple[Any, ...]:
+        """Note that an iteration begins.
+
+        Args:
+            run: the loop.
+            read: which of its variables an iteration reads.
+            values: what they all are, which it gives.
+        """
+        self.close(run)
+        run.values.append(plain_leaves([*compress(values, read)]))
+        self.events = []
+        run.events.append(self.events)
+        return values
+
+    def close(self, run: Run) -> None:
+        """Note that an iteration has ended, if one has begun."""
+        if len(run.events) == len(run.kinds):
+            return
+        events = run.events[-1]
+        key = tuple([x.number if isinstance(x, Run) else x for x in events])
+        kind = self.number(key)
+        run.kinds.append(kind)
+        if not any(isinstance(x, Run) for x in events):
+            run.events[-1] = self._first.setdefault(kind, events)
+
+    def number(self, key: Any) -> int:
+        """A number that is the same for what is equal."""
+        return self._numbers.setdefault(key, len(self._numbers))
+
+
+def plain_leaves(values: Sequence[Any]) -> list[Any]:
+    """The plain numbers that some variables hold, of each leaf; None for what is none."""
+    return [x if type(x) in NUMBERS else None for x in leaves_of(values)[0]]
+
+
+if ENGINE is not None:
+    ENGINE.set_notes(Run, numpy.float64, numpy.ndarray, plain_leaves)
+    Notes = ENGINE.Notes  # type: ignore[misc]
+
+
+class Writer(Notes):
+    """Notes what a run in plain numbers meets.
+
+    Args:
+        speculation: for the functions that run.
+        rewritten: gives what is called in the place of a function of the user's, see
+            :func:`~.functions.rewritten`.
+        decisions: of the function.
+    """
+
+    reads = False
+
+    def __init__(
+        self, speculation: Speculation, rewritten: Callable[..., Any], decisions: Decisions
+    ) -> None:
+        super().__init__(MOST)
+        self.decisions = decisions
+        self.speculation = speculation
+        self._rewritten = rewritten
+        self._forms: dict[int, tuple[FunctionType, Any, Any, Any]] = {}
+
+    def form_of(self, function: Any, *_: Any) -> Any:
+        """What is called in the place of a function of the user's."""
+        if type(function) is not FunctionType:
+            return self._rewritten(function, False)
+        defaults, named = function.__defaults__, function.__kwdefaults__
+        found = self._forms.get(id(function))
+        if found is None or not (
+            found[0] is function and found[1] is defaults and found[2] is named
+        ):
+            if len(self._forms) >= MOST_FORMS:
+                self._forms.clear()
+            found = function, defaults, named, self._rewritten(function, False)
+            self._forms[id(function)] = found
+        return found[3]
+
+    def finish(self) -> list[Event]:
+        """Let go of the functions; gives what has been met."""
+        self._forms.clear()
+        speculation = self.speculation
+        for made in (speculation.made_of, speculation.cells, speculation.runtimes):
+            made.clear()
+        return self.events
 
     def begin(self, site: LoopSite) -> Run:
         """Note that a loop begins."""
@@ -102,32 +203,11 @@ class Writer:
         self.events.append(found)
         return found
 
-    def turn(self, run: Run, values: Sequence[Any]) -> None:
-        """Note that an iteration begins.
-
-        Args:
-            run: the loop.
-            values: what its variables are.
-        """
-        self._close(run)
-        leaves = leaves_of(values)[0]
-        run.values.append([x if type(x) in NUMBERS else None for x in leaves])
-        self.events = []
-        run.events.append(self.events)
-
     def end(self, run: Run) -> None:
         """Note that a loop has ended."""
-        self._close(run)
-        run.number = self._number((run.site, *run.kinds))
+        self.close(run)
+        run.number = self.number((run.site, *run.kinds))
         self.events = run.around
-
-    def _close(self, run: Run) -> None:
-        if len(run.events) > len(run.kinds):
-            met = [x.number if isinstance(x, Run) else x for x in run.events[-1]]
-            run.kinds.append(self._number(tuple(met)))
-
-    def _number(self, key: Any) -> int:
-        return self._numbers.setdefault(key, len(self._numbers))
 
 
 class Reader:

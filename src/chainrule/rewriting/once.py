@@ -23,7 +23,7 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode
 
-from .decisions import LoopSite
+from .decisions import LoopSite, Site
 from .known import Known
 from .picking import UNBOUND
 from .reading import parts_of, plainly, row
@@ -381,12 +381,21 @@ class Loop:
         self._check_arrays([*[after[i] for i in self._numeric], *kept, *given])
         self._check_plain([*numbers, *leaves])
         first = Node(0.0)._serial
-        results = self._iteration.end(numbers, leaves)
+        results = self._results(numbers, leaves)
         speculation.close(self, first)
         read = self._placed(results, last=True)
         new = kept_structure.unflatten(_filled(kept, results, count, -1)[0])
         self._put(left, results[len(numbers) :])
         return self._by_name(self.site.names, read, new)
+
+    def _results(self, after: Sequence[Any], leaves: Sequence[Any]) -> list[Node]:
+        """End the iteration; gives what comes of all.
+
+        Args:
+            after: the next carries.
+            leaves: what it leaves.
+        """
+        return self._iteration.end(after, leaves)
 
     def _check_plain(self, values: Sequence[Any]) -> None:
         """See that nothing raises an exception for plain numbers of the first iteration.
@@ -466,6 +475,10 @@ class Loop:
                 continue
             for x in all_rows:
                 self._speculation.append(owner, x)
+
+    def ends_by(self, site: Site, condition: Any) -> bool:
+        """Take a condition, if it is the one by which the loop ends; gives whether."""
+        return False
 
     def exit(self) -> None:
         """See that it may be left here, or an iteration."""

@@ -18,11 +18,12 @@ from . import values
 from .decisions import LoopSite, Site
 from .exits import Exit
 from .known import Known, holds_known, looked_up
+from .log import Writer
 from .once import Loop, Plain
 from .picking import UNBOUND
 from .reading import THROUGH, Through, is_long, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
-from .turns import PLAIN, Followed, Noted, Turns
+from .turns import PLAIN, Doubled, Followed, Noted, Turns
 
 _PICKS: Final[dict[Any, Any]] = {
     builtins.all: picks.all_of,
@@ -139,6 +140,8 @@ class Runtime:
 
     def value(self, x: Any) -> Any:
         """A variable."""
+        if type(x) in values.SCALARS:
+            return x
         found = _uncertain()
         if found is not None:
             if not values.is_value(x):
@@ -182,6 +185,8 @@ class Runtime:
 
     def made(self, x: Any) -> Any:
         """What a call gives: an iterator over values, just made, has no effect either."""
+        if type(x) in values.SCALARS:
+            return x
         found = _uncertain()
         if found is not None and x is not found.fresh:
             return self.value(x)
@@ -274,7 +279,12 @@ class Runtime:
         log, place = PROGRESS.log, self._sites[site]
         assert isinstance(place, LoopSite)
         if log is None:
-            return PLAIN
+            found, name = current(), site.removeprefix("turns")
+            condition, place = self._sites[f"while{name}"], self._sites[f"until{name}"]
+            assert isinstance(place, LoopSite)
+            if found is None or not found.may_double(condition, place):
+                return PLAIN
+            return Doubled(found, place, condition, lists)
         return Followed(log, place, lists) if log.reads else Noted(log, place)
 
     def watched(self, x: Any) -> Any:
@@ -319,6 +329,8 @@ class Runtime:
             other: that for what is called in its place.
         """
         kind, found = type(function), current()
+        if kind is Gradient and (found is None or not found.uncertain):
+            return function
         target = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
         if found is None:
             if PROGRESS.log is None:
@@ -352,6 +364,20 @@ class Runtime:
     def reduced(self, function: Any, values: Any, *first: Any) -> Any:
         """What ``reduce`` gives where it may be in vain."""
         return functools.reduce(self.call(function), self.value(values), *first)
+
+
+class Noting(Runtime):
+    """The same in a run in plain numbers that is noted.
+
+    Args:
+        runtime: that of the code.
+        log: where it is noted.
+    """
+
+    def __init__(self, runtime: Runtime, log: Writer) -> None:
+        super().__init__(runtime._sites, log.form_of)
+        truth = functools.partial(log.truth, self._sites, super().truth)
+        self.truth = truth  # type: ignore[method-assign]
 
 
 def _uncertain() -> Speculation | None:

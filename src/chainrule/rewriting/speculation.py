@@ -39,7 +39,7 @@ LONG: Final = 1_000
 
 LONG_PATH: Final = 100
 """Iterations of loops that end by a condition after which a trace may be a long one."""
-LONG_TRACE: Final = 30_000
+LONG_TRACE: Final = 10_000
 """Operations of a long trace."""
 
 PATIENCE: Final = 20
@@ -245,6 +245,7 @@ class Speculation:
         made_of: the functions that are called in the place of others, by these.
         fresh: the iterator that a call has made last.
         cells: the variables of functions by which these know what they call, by their runtimes.
+        runtimes: those that note what a run meets, by those of the code.
         stretches: what iterations of loops have shown of their variables.
     """
 
@@ -266,6 +267,7 @@ class Speculation:
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
         self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
+        self.runtimes: dict[Any, Any] = {}
         self.stretches: dict[Any, Any] = {}
         self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None
@@ -277,6 +279,44 @@ class Speculation:
     def is_whole(self, sites: dict[str, Site]) -> bool:
         """Whether some of the branches compute both sides that do not from the beginning."""
         return self._decisions.are_any_converted(sites)
+
+    def doubled_among(self, sites: dict[str, Site]) -> frozenset[str]:
+        """The names of conditions of loops stretches of which are traced once."""
+        decisions = self._decisions
+        if not decisions.doubled:
+            return frozenset()
+        return frozenset([name for name, site in sites.items() if decisions.is_doubled(site)])
+
+    def double_if_long(self, count: int, sites: Sequence[Site]) -> None:
+        """Begin anew where a loop is long that lanes leave one by one, with stretches of it.
+
+        Args:
+            count: its iterations so far.
+            sites: where lanes have left it.
+        """
+        decisions = self._decisions
+        if (
+            count > LONG_PATH
+            and Node(0.0)._serial - self._began > LONG_TRACE
+            and len({*sites}) == 1
+            and sites[0].kind == "while"
+            and sites[0] not in decisions.doubled
+            and not (decisions.suspended or self.recorder.forced or PROGRESS.log is not None)
+            and self.recorder.loops
+        ):
+            decisions.doubled[sites[0]] = None
+            self.failed = True
+            raise Changed
+
+    def may_double(self, condition: Site, loop: LoopSite) -> bool:
+        """Whether stretches of a loop may be traced once here."""
+        decisions = self._decisions
+        if self.partial or self.sides or not self.recorder.loops:
+            return False
+        if not decisions.is_doubled(condition):
+            return False
+        decisions.doubled[condition] = loop
+        return True
 
     def note_plain(self, sites: Iterable[Site]) -> None:
         """Note the branches of a function of which one side runs for this trace."""
@@ -361,6 +401,8 @@ class Speculation:
 
     def outcome(self, site: Site, condition: Any) -> bool:
         """The outcome of a traced condition, by a guard."""
+        if self.loops and self.loops[-1].ends_by(site, condition):
+            return True
         decisions = self._decisions
         decisions.asked[site] = None
         guards = self.recorder.recorded.guards

@@ -38,11 +38,13 @@ class Form(NamedTuple):
         whole: whether branches by statements may run both their sides.
         checked: whether what is used may be in vain.
         logged: whether a run in plain numbers is noted or followed.
+        doubled: names of the conditions of loops stretches of which are traced once.
     """
 
     whole: bool
     checked: bool
     logged: bool
+    doubled: frozenset[str] = frozenset()
 
 
 class Rewriter(Expressions):
@@ -62,6 +64,7 @@ class Rewriter(Expressions):
     def __init__(self, source: Source, code: CodeType, form: Form, sites: dict[str, Site]) -> None:
         super().__init__(source, code, form.checked, form.logged, sites)
         self._whole = form.whole
+        self._doubled = form.doubled
         self.harmful = self.harmful_in_loop = ""
         tree = source.tree
         self._bound: set[str] = set(code.co_varnames[: _count_of_arguments(code)])
@@ -139,7 +142,7 @@ class Rewriter(Expressions):
             and not why_not_once(node, self._outside, self._frame != "")
         ):
             return self._once(node)
-        if isinstance(node, ast.While) and self._logged and self._may_be_followed(node):
+        if isinstance(node, ast.While) and self._is_followed(node):
             return self._followed(node)
         if isinstance(node, (ast.For, ast.While)):
             self._around.append("")
@@ -327,6 +330,11 @@ class Rewriter(Expressions):
         self._bound = outer & self._bound
         return [*before, *more, *others, self._assign(node, loop, begun), made]
 
+    def _is_followed(self, node: ast.While) -> bool:
+        """Whether it is."""
+        doubled = self._doubled and f"while {self._place(node)}" in self._doubled
+        return bool((self._logged or doubled) and self._may_be_followed(node))
+
     def _may_be_followed(self, node: ast.While) -> bool:
         """Whether one iteration of a loop may be traced for those that do the same."""
         left = self._frame and any(isinstance(x, EXITS) for x in own(node.body))
@@ -339,13 +347,16 @@ class Rewriter(Expressions):
         """A loop of which one iteration may be traced for those that do the same."""
         known = handed(node, self._source.tree)
         place = line_text(self._code, node.lineno)
-        name = f"turns {place}:{node.col_offset}-{node.end_lineno}:{node.end_col_offset}"
-        self._sites.setdefault(name, LoopSite(place, "while", known))
+        name = self._place(node)
+        self._sites.setdefault(f"turns {name}", LoopSite(place, "while", known))
+        whole = known._replace(read=frozenset(known.names))
+        self._sites.setdefault(f"until {name}", LoopSite(place, "while", whole))
         loop = self._new()
         self._turns.add(loop)
         outer = set(self._bound)
         more, lists = self._values(node, known.lists)
-        begun = self._call(node, "turns", ast.copy_location(ast.Constant(name), node), lists)
+        turns = ast.copy_location(ast.Constant(f"turns {name}"), node)
+        begun = self._call(node, "turns", turns, lists)
         before, values = self._values(node, known.names)
         turn = self._call_of(node, loop, "turn", *values.elts)
         begins = [*before, *self._tuple_of(node, known.names, turn)]

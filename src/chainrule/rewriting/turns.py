@@ -1,26 +1,39 @@
-"""Loops that end by a condition, in a trace that follows a run in plain numbers.
+"""Loops that end by a condition, of which iterations are traced once for others.
 
-Iterations that meet the same, one after the other, are one loop of the recording: the first of a
-kind is recorded as it stands, and shows which variables are nodes; of those that follow one is
-traced for all. Where that can't be, the iterations are plain ones.
+In a trace that follows a run in plain numbers, iterations that meet the same, one after the other,
+are one loop of the recording: the first of a kind is recorded as it stands, and shows which
+variables are nodes; of those that follow one is traced for all. Where that can't be, the iterations
+are plain ones.
+
+In other traces stretches of the iterations run for all lanes, whatever their number is: those after
+the loop's end leave its variables as they are, as in :mod:`chainrule.jit.whiles`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from chainrule.carries import leaves_of
+from chainrule import rules
+from chainrule.carries import EndlessError, leaves_of
+from chainrule.jit.branches import may_raise
 from chainrule.jit.loops import LEAST
+from chainrule.jit.whiles import FIRST, Numbers
+from chainrule.node import Node, apply
 
-from .decisions import LoopSite
+from .decisions import LoopSite, Site
 from .known import Known
-from .log import NUMBERS, Reader, Writer
+from .log import MOST, NUMBERS, Reader, Writer
 from .once import FIXED, Learned, Loop, are_rows, kind_of, same, size_of
 from .picking import UNBOUND
 
 if TYPE_CHECKING:
     from .speculation import Speculation
+
+
+MOST_ALONE: Final = 4
+"""Iterations that may show which variables are nodes."""
 
 
 class Turns:
@@ -63,14 +76,9 @@ class Noted(Turns):
 
     def __init__(self, log: Writer, site: LoopSite) -> None:
         self._log = log
-        self._read = [name in site.read for name in site.names]
         self._run = log.begin(site)
-
-    def turn(self, *values: Any) -> tuple[Any, ...]:
-        """Begin an iteration."""
-        read = [x for x, is_read in zip(values, self._read, strict=True) if is_read]
-        self._log.turn(self._run, read)
-        return values
+        read = tuple([name in site.read for name in site.names])
+        self.turn = functools.partial(log.turn, self._run, read)  # type: ignore[method-assign]
 
     def end(self) -> None:
         """End the loop."""
@@ -215,6 +223,136 @@ class Stretch(Loop):
             return same(x, y)
         after = y.values if isinstance(y, Known) else [y] * self.trips
         return all(map(same, after, values[1:]))
+
+
+class Doubled(Turns):
+    """The iterations of a loop that lanes leave one by one: a stretch, each twice as long.
+
+    Before each there is one that runs alone, for which a guard asks whether the loop goes on; the
+    first ones show which variables are nodes.
+
+    Args:
+        speculation: of the trace.
+        site: the loop, all of whose variables an iteration reads.
+        condition: the place of its condition.
+        lists: the lists to which it appends.
+    """
+
+    active = True
+
+    def __init__(
+        self, speculation: Speculation, site: LoopSite, condition: Site, lists: Sequence[Any]
+    ) -> None:
+        self._speculation = speculation
+        self._site = site
+        self._condition = condition
+        self._lists = lists
+        self._alone = 0
+        self._size, self._done = FIRST, 0
+        self._before: tuple[list[Any], Any] | None = None
+        self._known: Learned | None = None
+        self._stretch: Until | None = None
+
+    @property
+    def once(self) -> bool:  # type: ignore[override]
+        """Whether an iteration stands for several."""
+        return self._stretch is not None
+
+    def turn(self, *values: Any) -> tuple[Any, ...]:
+        """Begin an iteration, or several."""
+        if self._stretch is not None:
+            values = self._stretch.leave(*values)
+            self._stretch, self._known = None, None
+            self._done, self._size = self._done + self._size, 2 * self._size
+        elif self._before is not None:
+            self._known = _learned(*self._before, values, ())
+        if self._known is None:
+            if self._alone == MOST_ALONE:
+                self._speculation.refuse([self._site], "a variable changes that is no number")
+            self._alone += 1
+            self._before = leaves_of(values)
+            return values
+        self._alone, self._before = 0, None
+        self._stretch = Until(
+            *(self._speculation, self._site, values, self._lists, self._known),
+            *(self._condition, self._size, self._done),
+        )
+        self._speculation.learn(self._site, True)
+        return self._stretch.carried
+
+    def exit(self) -> None:
+        """See that it may be left here."""
+        if self._stretch is not None:
+            self._stretch.refuse("an iteration is left that stands for others")
+
+class Until(Loop):
+    """Iterations of which one is traced, those after the loop's end among them.
+
+    Args:
+        speculation: of the trace.
+        site: the loop.
+        values: what its variables stand for.
+        lists: the lists to which it appends.
+        known: which of them are nodes.
+        condition: the place of its condition.
+        size: how many iterations there are.
+        done: how many were before them.
+    """
+
+    def __init__(
+        self,
+        speculation: Speculation,
+        site: LoopSite,
+        values: Sequence[Any],
+        lists: Sequence[Any],
+        known: Learned,
+        condition: Site,
+        size: int,
+        done: int,
+    ) -> None:
+        self._condition = condition
+        self._size, self._done = size, done
+        self._goes_on: Any = None
+        super().__init__(speculation, site, (), values, lists, (), known)
+
+    def _count(self) -> int:
+        """How many iterations there are."""
+        return self._size
+
+    def _begins(self) -> None:
+        """It goes through nothing."""
+
+    def ends_by(self, site: Site, condition: Any) -> bool:
+        """Take the loop's condition."""
+        if site is not self._condition or self._goes_on is not None:
+            return False
+        self._goes_on = condition
+        condition.asked = True
+        return True
+
+    def _results(self, after: Sequence[Any], leaves: Sequence[Any]) -> list[Node]:
+        """End the iteration; those after the loop's end change nothing."""
+        goes_on, iteration = self._goes_on, self._iteration
+        if goes_on is None or leaves or not iteration.carries:
+            self.refuse("its condition is none by a variable, or it appends to a list")
+        if any(may_raise(x, iteration.carries[0]) for x in (goes_on, *after)):
+            self.refuse("a look-up in it may fail")
+        if self._done + self._size > MOST:
+            self.refuse("it has too many iterations")
+        recorded = self._speculation.recorder.recorded
+        numbers = Numbers(iteration, goes_on, after, recorded, self._give_up)
+        try:
+            last = numbers.after(self._size, self._done)
+        except EndlessError:
+            self.refuse("it does not end")
+        picked = [
+            apply(rules.where, (goes_on, x, old))
+            for x, old in zip(after, iteration.carries, strict=True)
+        ]
+        return iteration.end(picked, [], last)
+
+    def _give_up(self) -> NoReturn:
+        self.refuse("what it computes is not known while it is traced")
 
 
 def _kind(x: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy
 
 from chainrule import math, picks, sorting
 from chainrule.comparing import ConditionNode
-from chainrule.node import Node
+from chainrule.node import BinaryOpNode, Node, OperationNode
 from chainrule.transforms import Gradient, grad, value_and_grad
 
 from .known import Known
@@ -25,6 +25,11 @@ _VALUES: Final = frozenset(
     }
 )
 """Whose operators have no effect."""
+
+SCALARS: Final = frozenset(
+    {float, int, bool, str, type(None), numpy.float64, Node, OperationNode, BinaryOpNode}
+)
+"""The most frequent of these, and of nodes, that hold nothing."""
 
 MAKING: Final = (enumerate, reversed, zip)
 """What makes something that is used up: it may be gone through where it is made, and only there."""
