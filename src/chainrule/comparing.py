@@ -66,7 +66,7 @@ class ConditionNode(WholeNode):
 
     def __str__(self) -> str:
         self.escaped = self.escaped or asked_by_user()
-        return super().__str__()
+        return super(WholeNode, self).__str__()
 
     def __repr__(self) -> str:
         self.escaped = self.escaped or asked_by_user()
@@ -74,7 +74,7 @@ class ConditionNode(WholeNode):
 
     def __format__(self, spec: str) -> str:
         self.escaped = self.escaped or asked_by_user()
-        return super().__format__(spec)
+        return super(WholeNode, self).__format__(spec)
 
     def __round__(self, digits: Any = None) -> Any:
         return self + 0

@@ -17,6 +17,8 @@ from chainrule.tracing import PROGRESS, has_ended
 
 LARGEST_WHOLE: Final = 2.0**53
 """Up to here every whole number is a float."""
+SEQUENCES: Final = (str, bytes, list, tuple)
+"""What is repeated by a whole number."""
 
 
 @boundaries
@@ -33,8 +35,29 @@ class WholeNode(OperationNode):
     def __index__(self) -> int:
         return whole_part(self)
 
+    def __int__(self) -> int:
+        return self.__index__()
+
     def __float__(self) -> float:
-        return float(whole_part(self))
+        return float(self.__index__())
+
+    # What it is as a key and in a text, and what only ints have, is that of the number itself
+
+    def __hash__(self) -> int:
+        return hash(self.__index__()) if self._level else super().__hash__()
+
+    def __str__(self) -> str:
+        return str(self.__index__()) if self._level else super().__str__()
+
+    def __format__(self, specification: str) -> str:
+        if self._level:
+            return format(self.__index__(), specification)
+        return super().__format__(specification)
+
+    def __getattr__(self, name: str) -> Any:
+        if not self._level or not hasattr(int, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.__index__(), name)
 
     def __add__(self, other: object) -> Any:
         return self._with(other, "+", False)
@@ -69,7 +92,7 @@ class WholeNode(OperationNode):
     def _with(self, other: Any, symbol: str, swapped: bool) -> Any:
         """An operator whose result is a whole number if the other operand is one."""
         if not is_whole(other):
-            if symbol == "*" and isinstance(other, (str, bytes, list, tuple)):
+            if symbol == "*" and isinstance(other, SEQUENCES):
                 return NotImplemented  # so many times, which asks for an index
             return with_other(self, other, symbol, swapped)
         divisor = self if swapped else other
@@ -171,19 +194,35 @@ def whole_part(node: Node) -> int:
         if node._level > 0 and ACTIVE.contexts:
             note_comparison((node,), False, 1)
         return int(node._number)
+    return found_by_guards(node)
+
+
+def refuse_infinite(node: Node) -> None:
+    """See that a value is finite.
+
+    Raises:
+        ValueError: if it is NaN.
+        OverflowError: if it is infinite.
+    """
     if not abs(node) < math.inf:
         raise (OverflowError if node == node else ValueError)(
             "int() of a traced value that is infinite or NaN"
         )
-    return found_by_guards(node)
 
 
 def found_by_guards(node: Node) -> int:
-    """The whole part of a finite value, which comparisons make part of the trace."""
+    """The whole part of a value, which comparisons make part of the trace.
+
+    Raises:
+        ValueError: if it is NaN.
+        OverflowError: if it is infinite.
+    """
     negative = bool(node <= -1.0)
     x = -node if negative else node
     high = 1
     while not x < high:
+        if high == 2**64:
+            refuse_infinite(node)
         high *= 2
     low = high // 2
     while high - low > 1:

@@ -23,9 +23,8 @@ from chainrule.engine import ENGINE
 from chainrule.node import Node, apply, with_other
 from chainrule.rules import Operation, described
 from chainrule.tracebacks import boundary
-from chainrule.traced import leaving
 from chainrule.tracing import PROGRESS
-from chainrule.whole import WholeNode, found_by_guards
+from chainrule.whole import SEQUENCES, WholeNode, found_by_guards
 
 from . import whole
 
@@ -73,6 +72,8 @@ class IndexNode(WholeNode):
         if symbol in ("/", "//", "%") and (is_whole(other) or type(other) is float) and b == 0:
             raise ZeroDivisionError("division by zero")
         if not is_whole(other):
+            if symbol == "*" and isinstance(other, SEQUENCES):
+                return NotImplemented  # so many times, which asks for an index
             return with_other(self, other, symbol, swapped)
         if not isinstance(other, Node):
             other = whole.exact(int(other))
@@ -143,14 +144,6 @@ class IndexNode(WholeNode):
     def __abs__(self) -> Any:
         return IndexNode.of(super().__abs__(), self.bound)
 
-    __float__ = Node.__float__  # raises: a trace for each value is to be asked for, by int(k)
-
-    def __hash__(self) -> int:
-        raise leaving(self, "the hash of", _USE_INT)
-
-    def __int__(self) -> int:
-        return self.__index__()
-
     def _apply(self, operation: Operation, operands: Sequence[object]) -> Any:
         result = super()._apply(operation, operands)
         if operation not in _KEEP_WHOLE or not all(map(is_whole, operands)):
@@ -166,7 +159,6 @@ _KEEP_WHOLE: Final = (
     rules.ceil,
     rules.trunc,
 )
-_USE_INT: Final = "look it up as int(k), which records a trace for each value, or a table with take"
 
 
 def is_whole(x: object) -> bool:
@@ -314,6 +306,11 @@ def take(table: Any, index: Any) -> Any:
     if isinstance(index, (int, numpy.integer)) and not isinstance(index, bool):
         return table[index]
     raise TypeError(f"take: an index is a whole number, not {described(index)}")
+
+
+def take_at(table: Any, keys: tuple[Any, ...]) -> Any:
+    """What an array has at whole numbers, of which some are those of a trace."""
+    return _looked_up(table, tuple(map(_index, keys)))
 
 
 def _holds_indices(key: Any) -> bool:

@@ -180,9 +180,9 @@ class Plan(TracedFunction):
             except Restart:
                 continue
             except OutsideTableError as error:
-                if self.lanes and error.lane is None:
+                if self.lanes:
                     error.lane = packed.asked
-                raise
+                raise IndexError(str(error)).with_traceback(error.__traceback__) from None
             except NotCompilable:
                 self.eager = True
                 raise

@@ -446,7 +446,7 @@ class Trace:
                 if not values and recorder.recorded.unknown:
                     values = True  # perhaps a NaN that stood for an unknown value was the reason
                     continue
-                if not recorder.speculation.used:
+                if not recorder.speculation.may_have_raised(error):
                     if recorder.log is None:
                         raise
                     plain.branches.follows = False  # plain numbers may have led there

@@ -25,7 +25,7 @@ class Site:
     Args:
         place: the file and the line.
         kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
-            "assert", "case" or "if of a comprehension".
+            "assert", "case" or "if of a comprehension"; "index" for what finds or takes one.
         eager: whether both sides are computed at once; else as soon as there are many paths.
         why: why that can't be; "" where it may.
 
@@ -68,7 +68,8 @@ class Branch(NamedTuple):
     Attributes:
         line: the file and the line.
         kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
-            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise; "for".
+            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise; "for";
+            "index" where only Python's own number will do.
         both: whether both sides are computed, and one picked; else it is a guard, a path each. Of a
             loop, whether one iteration is traced for all.
         why: why it is not so.
@@ -95,6 +96,7 @@ class Decisions:
         asked: the places that have branched by traced values, in order.
         plain: the places in functions that have run in the form that takes one side of each ``if``.
         long: the loops that are long, with what is known of their variables.
+        indices: the places where whole numbers have stayed in a trace.
         ends: whether the end of a loop is asked after some iterations, by what came before.
         suspended: whether all are guards for the moment.
         follows: whether a trace follows a run in plain numbers; None if it may.
@@ -110,6 +112,7 @@ class Decisions:
         self.asked: dict[Site, None] = {}
         self.plain: set[Site] = set()
         self.long: dict[Site, Any] = {}
+        self.indices: dict[Site, None] = {}
         self.ends: dict[Any, bool] = {}
         self.suspended = False
         self.follows: bool | None = None
@@ -167,7 +170,7 @@ class Decisions:
     def refuse_all(self, why: str) -> bool:
         """Make guards of all; gives whether some were not."""
         found = [site for site in self.asked if self.are_both(site)]
-        found += [site for site in self.long if self.is_once(site)]
+        found += [site for site in (*self.long, *self.indices) if self.is_once(site)]
         self.refuse(found, why)
         return bool(found)
 
@@ -207,7 +210,12 @@ class Decisions:
             for site in self.long
             for once in [self.is_once(site)]
         ]
-        return [*sites, *loops, *(branch for _, branch in self._elsewhere.values())]
+        indices = [
+            Branch(site.place, site.kind, False, self._why(site))
+            for site in self.indices
+            if not self.may_be_both(site)
+        ]
+        return [*sites, *loops, *indices, *(branch for _, branch in self._elsewhere.values())]
 
     def _why(self, site: Site) -> str:
         return site.why or self._guards.get(site, "it has few paths")

@@ -17,6 +17,7 @@ from chainrule.annotations import line_text
 from .decisions import RUNTIME, TEST, TRUTHS, Site
 from .harmless import own, why_not
 from .source import Source
+from .wholes import Wholes
 
 T = TypeVar("T", bound=ast.AST)
 _ITEM: Final = "it says how many items there are"
@@ -57,6 +58,7 @@ class Expressions:
             if isinstance(node, (ast.Global, ast.Nonlocal))
             for name in node.names
         )
+        self._wholes = Wholes(body if isinstance(body, list) else [body], code, self._outside)
 
     def _expression(self, node: ast.expr) -> ast.expr:
         method = getattr(self, f"_of_{type(node).__name__}", None)
@@ -141,12 +143,25 @@ class Expressions:
         return self._call(node, "attribute", whole, ast.Constant(self._mangled(node.attr)))
 
     def _of_Subscript(self, node: ast.Subscript) -> ast.expr:
+        loads = isinstance(node.ctx, ast.Load) and not _has_slice(node)
+        if loads and id(node) in self._wholes.elements:
+            return self._element(node)
         made = self._parts(node)
         if not self._checked or not isinstance(node.ctx, ast.Load):
             return made  # type: ignore[no-any-return]
         if any(isinstance(x, (ast.Slice, ast.Starred)) for x in ast.walk(node.slice)):
             return self._call(node, "value", made)
         return self._call(node, "item", made.value, made.slice)
+
+    def _element(self, node: ast.Subscript) -> ast.expr:
+        """An element that may be looked up by a whole number of the trace."""
+        owner: ast.expr = node
+        keys: list[ast.expr] = []
+        while isinstance(owner, ast.Subscript) and not _has_slice(owner):
+            keys.insert(0, self._expression(owner.slice))
+            owner = owner.value
+        site = self._site(node, "index", True, "")
+        return self._call(node, "element", site, self._expression(owner), *keys)
 
     def _of_Starred(self, node: ast.Starred) -> Any:
         made = self._parts(node)
@@ -167,6 +182,12 @@ class Expressions:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name == "super":
             return made
+        if id(node) in self._wholes.calls:
+            stays = self._wholes.calls[id(node)]
+            known = [ast.Tuple([*map(named, x)], ast.Load()) for x in stays]
+            site = self._site(node, "index", True, "")
+            whole = self._call(node, "whole", site, made.func, made.args[0], *known)
+            return self._call(node, "made", whole) if self._checked else whole
         if isinstance(node.func, ast.Attribute) and self._checked:
             made.func = self._member(node.func)
         elif not name:
@@ -401,3 +422,8 @@ def placed(made: T, node: ast.AST) -> T:
             elif not hasattr(child, "lineno"):
                 waiting.append(ast.copy_location(child, node))
     return made
+
+
+def _has_slice(node: ast.Subscript) -> bool:
+    keys = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    return any(isinstance(key, ast.Slice) for key in keys)

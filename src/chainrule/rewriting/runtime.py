@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Gradient
 
-from . import values
+from . import lookups, values
 from .decisions import LoopSite, Site
 from .exits import Exit
 from .known import Known, holds_known, looked_up
@@ -31,7 +31,9 @@ _PICKS: Final[dict[Any, Any]] = {
     builtins.max: picks.max_of,
     builtins.min: picks.min_of,
     builtins.sorted: sorting.sorted_of,
+    **lookups.ROUNDING,
 }
+_FUNCTIONS: Final = (BuiltinFunctionType, FunctionType)
 _ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
 """What gives the kind of a number, or a text that tells it."""
 
@@ -156,6 +158,37 @@ class Runtime:
         if found is not None and found.loops and holds_known(key):
             return self.value(looked_up(owner, key))
         return self.value(owner[key])
+
+    def element(self, site: str, owner: Any, *keys: Any) -> Any:
+        """An element by a key, or an element of that by the next one."""
+        found = current()
+        if found is not None and lookups.are_whole(keys):
+            element = found.looked_up(self._sites[site], owner, keys)
+            if element is not None:
+                return element
+            keys = tuple([lookups.plainly(owner, key) for key in keys])
+        for key in keys:
+            owner = self.item(owner, key)
+        return owner
+
+    def whole(
+        self, site: str, function: Any, x: Any, known: Sequence[Any], floats: Sequence[Any]
+    ) -> Any:
+        """What ``int`` gives where the result only counts and looks up.
+
+        Args:
+            site: the place.
+            function: what has its name.
+            x: the number.
+            known: what has the names of other functions of Python's.
+            floats: what must have fractions.
+        """
+        found = current()
+        if found is not None and lookups.may_stay(x, known, floats):
+            index = found.truncated(self._sites[site], x)
+            if index is not None:
+                return index
+        return self.call(function)(x)
 
     def new(self, x: Any) -> Any:
         """A list or its like that has just been made."""
@@ -331,7 +364,7 @@ class Runtime:
         kind, found = type(function), current()
         if kind is Gradient and (found is None or not found.uncertain):
             return function
-        target = _PICKS.get(function, function) if kind is BuiltinFunctionType else function
+        target = _PICKS.get(function, function) if kind in _FUNCTIONS else function
         if found is None:
             if PROGRESS.log is None:
                 return self._rewritten(target, False)
@@ -350,14 +383,13 @@ class Runtime:
                 name = getattr(target, "__name__", type(target).__name__)
                 found.refuse_here(f"{name} may have an effect")
             return made
-        asks = id(function) in _ASKING or _is_format(function)
-        if asks and found.picks:
+        if id(function) in _ASKING or _is_format(function):  # its arguments may be picks
             return functools.partial(found.asks, function)
         made = self._rewritten(target, False)
         always = made is function or (kind is FunctionType and found.may_know(function))
         if kind is BuiltinFunctionType:  # methods are made for each call
             always = isinstance(function.__self__, ModuleType)
-        if known and always and not asks:
+        if known and always:
             found.note_called(self, known, other, (function, made))
         return made
 

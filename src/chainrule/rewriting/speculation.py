@@ -18,11 +18,12 @@ import numpy
 from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
-from chainrule.jit.indices import IndexNode
+from chainrule.jit.indices import IndexNode, OutsideTableError
 from chainrule.node import Node
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.tracing import PROGRESS
 
+from . import lookups
 from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
 from .known import Known, applied, holds_known
@@ -265,6 +266,7 @@ class Speculation:
         self.used = False
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
+        self.has_indices = False  # whether whole numbers stay in the trace
         self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
         self.runtimes: dict[Any, Any] = {}
@@ -521,12 +523,37 @@ class Speculation:
                 waiting += [(y, True) for y in x.operands]
             elif isinstance(x, (list, tuple)):
                 waiting += [(y, False) for y in x]
+        if function in (isinstance, type) and args and lookups.is_pythons(args[0]):
+            args = 0, *args[1:]
         return function(*args, **options)
+
+    def truncated(self, site: Site, x: Node) -> Any:
+        """The whole part of a number; None where it is to be found by guards."""
+        return lookups.truncated(x) if self._keeps(site) else None
+
+    def looked_up(self, site: Site, owner: Any, keys: Sequence[Any]) -> Any:
+        """What whole numbers look up in a table of numbers; None where Python does."""
+        found = lookups.looked_up(owner, keys) if self._keeps(site) else None
+        if isinstance(found, Node):
+            self.picks[id(found)] = found, [site]
+        return found
+
+    def _keeps(self, site: Site) -> bool:
+        """Whether whole numbers of a place stay in the trace."""
+        if not self._decisions.is_once(site):
+            return False
+        self._decisions.indices[site] = None
+        self.has_indices = True
+        return True
 
     def check_innermost(self, side: Both | Loop) -> None:
         """See that a branch is the one that was opened last: none was left by an exception."""
         if not self.sides or self.sides[-1] is not side:
             self.refuse([x.site for x in (*self.sides, side)], "an exception is raised")
+
+    def may_have_raised(self, error: Exception) -> bool:
+        """Whether an exception may come of what is done in another way than by Python."""
+        return self.used or (self.has_indices and not isinstance(error, OutsideTableError))
 
     def fail(self, error: Exception) -> bool:
         """Give up this trace because of an exception; gives whether that may be of its branches."""

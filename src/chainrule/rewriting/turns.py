@@ -285,6 +285,7 @@ class Doubled(Turns):
         if self._stretch is not None:
             self._stretch.refuse("an iteration is left that stands for others")
 
+
 class Until(Loop):
     """Iterations of which one is traced, those after the loop's end among them.
 
