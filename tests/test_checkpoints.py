@@ -54,10 +54,10 @@ def test_values_and_derivatives(length: int) -> None:
     transforms: list[Callable[..., Any]] = [
         lambda f: f,
         lambda f: grad(f, argnums=(0, 1)),
-        hessian,
-        lambda f: grad(grad(f)),
         lambda f: lambda a, x, way: jvp(lambda a: f(a, x, way), (a,), (1.0,)),
     ]
+    if length in (5, 12):  # with iterations left over and without
+        transforms += [hessian, lambda f: grad(grad(f))]
     for transform in transforms:
         expected = transform(end)(0.7, x, None)
         compiled = compile(transform(end))

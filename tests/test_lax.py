@@ -35,7 +35,7 @@ from chainrule import (
 from chainrule import math as cm
 from chainrule.trees import map_leaves
 
-COUNT = int(os.environ.get("CHAINRULE_LOOPS", "60"))
+COUNT = int(os.environ.get("CHAINRULE_LOOPS", "40"))
 FIRST = int(os.environ.get("CHAINRULE_FIRST", "0"))
 LANES = 3
 
