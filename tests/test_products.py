@@ -269,3 +269,42 @@ def test_programs_in_files(tmp_path: Path) -> None:
     program.save(tmp_path / "product.json")
     assert str(type(program).load(tmp_path / "product.json")) == str(program)
     assert "= -0.0" in str(program)
+
+
+@pytest.mark.parametrize("transform", [cr.grad, cr.value_and_grad])
+def test_gradients_in_bulk(transform: Any) -> None:
+    """Of arrays beside numbers, some of which nothing depends on; also of nodes, and of lanes."""
+
+    def f(tree: Any) -> Any:
+        return ((tree["x"] @ tree["x"]) * tree["y"]).sum() * tree["z"][1]
+
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(20, 20)), rng.normal(size=20)
+    tree = {"x": x, "y": y, "z": [0.5, 2.0]}
+    derived = transform(f)
+    compiled = cr.compile(derived)
+    result = compiled(tree)
+    found = result if transform is cr.grad else result[1]
+    ones, products = np.ones(20), x @ x
+    right = {
+        "x": 2.0 * (np.outer(ones, y) @ x.T + x.T @ np.outer(ones, y)),
+        "y": 2.0 * products.sum(axis=0),
+        "z": [0.0, (products * y).sum()],
+    }
+    assert found.keys() == right.keys()
+    for name in "xy":
+        np.testing.assert_allclose(found[name], right[name], rtol=1e-10, atol=1e-12)
+    assert [type(z) for z in found["z"]] == [float, float]
+    np.testing.assert_allclose(found["z"], right["z"], rtol=1e-10)
+    if transform is cr.value_and_grad:
+        np.testing.assert_allclose(result[0], 2.0 * (products * y).sum(), rtol=1e-10)
+    lanes = cr.compile(cr.vmap(derived))(
+        {"x": x[None], "y": y[None], "z": [ones[:1], 2 * ones[:1]]}
+    )
+    lanes = lanes if transform is cr.grad else lanes[1]
+    np.testing.assert_allclose(lanes["x"][0], right["x"], rtol=1e-10, atol=1e-12)
+    z = cr.Node(2.0)
+    nodes = compiled({"x": x, "y": y, "z": [0.5, z]})
+    nodes = nodes if transform is cr.grad else nodes[1]
+    nodes["y"].sum().backward()
+    np.testing.assert_allclose(z.grad, products.sum(), rtol=1e-10)
