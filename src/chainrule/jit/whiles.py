@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FIRST: Final = 8
 """The iterations of the first stretch."""
+RARELY: Final = 256
+"""After so many iterations it is looked whether one that has NaN changes nothing."""
 
 
 def traced_while(
@@ -111,30 +113,42 @@ class Numbers:
         recorded: Recorded,
         give_up: Callable[[], NoReturn],
     ) -> None:
-        self._known: dict[int, float] = {}  # what is the same in all iterations, by id
-        self._operations: dict[int, Operation] = {}
-        self._carries = iteration.carries
-        self._goes_on, self._after = goes_on, after
+        self._state = [x._number for x in iteration.carries]
+        self._values = [*self._state]
+        place = {id(x): i for i, x in enumerate(iteration.carries)}  # of nodes among the values
         inside: dict[int, Node] = {}
-        seen = {id(x) for x in self._carries}
         waiting = [goes_on, *[x for x in after if isinstance(x, Node)]]
         for x in waiting:
-            if id(x) in seen:
+            if id(x) in place or id(x) in inside:
                 continue
-            seen.add(id(x))
             if iteration.is_outside(x):
                 if recorded.is_unknown(x):
                     give_up()
-                self._known[id(x)] = x._number
+                place[id(x)] = self._kept(x._number)
             elif x._operation is ORIGIN:
                 raise ValuesWanted
             elif x._operation is None or _hangs_on_more(x._operation):
                 give_up()
             else:
                 inside[id(x)] = x
-                self._operations[id(x)] = x._operation
                 waiting += [y for y in x.operands if isinstance(y, Node)]
-        self._inside = sorted(inside.values(), key=lambda x: x._serial)
+
+        def placed(x: Any) -> int:
+            return place[id(x)] if isinstance(x, Node) else self._kept(x)
+
+        self._rows: list[tuple[Callable[[Any], float], list[int], int]] = []
+        for x in sorted(inside.values(), key=lambda x: x._serial):
+            operands = [placed(y) for y in x.operands]
+            place[id(x)] = self._kept(x._number)
+            assert x._operation is not None
+            self._rows.append((x._operation.evaluate, operands, place[id(x)]))
+        self._goes_on = placed(goes_on)
+        self._after = [placed(x) for x in after]
+
+    def _kept(self, number: float) -> int:
+        """A place for a number among the values."""
+        self._values.append(number)
+        return len(self._values) - 1
 
     def after(self, size: int, done: int) -> list[float]:
         """The carries after some iterations.
@@ -146,17 +160,16 @@ class Numbers:
         Raises:
             EndlessError: if one changes nothing.
         """
-        known = self._known
-        state = [x._number for x in self._carries]
+        values, state = self._values, self._state
         for count in range(done, done + size):
-            known.update(zip(map(id, self._carries), state, strict=True))
-            for x in self._inside:
-                operands = [known[id(y)] if isinstance(y, Node) else y for y in x.operands]
-                known[id(x)] = self._operations[id(x)].evaluate(operands)
-            if not known[id(self._goes_on)]:
+            values[: len(state)] = state
+            for evaluate, operands, place in self._rows:
+                values[place] = evaluate([values[i] for i in operands])
+            if not values[self._goes_on]:
                 break
-            new = [known[id(x)] if isinstance(x, Node) else x for x in self._after]
-            if [*map(repr, new)] == [*map(repr, state)]:  # which tells -0.0 and 0.0 apart
+            new = [values[i] for i in self._after]
+            same = new == state or count % RARELY == 0  # NaN is not what it was
+            if same and [*map(repr, new)] == [*map(repr, state)]:  # which tells zeros apart
                 raise EndlessError(count + 1, 0)
             state = new
         return state

@@ -24,7 +24,7 @@ from chainrule.node import Node, apply
 
 from .decisions import LoopSite, Site
 from .known import Known
-from .log import MOST, NUMBERS, Reader, Writer
+from .log import NUMBERS, Reader, Writer
 from .once import FIXED, Learned, Loop, are_rows, kind_of, same, size_of
 from .picking import UNBOUND
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .speculation import Speculation
 
 
+MOST: Final = 1_000_000
+"""Iterations after which a loop is taken to be endless."""
 MOST_ALONE: Final = 4
 """Iterations that may show which variables are nodes."""
 
@@ -338,8 +340,8 @@ class Until(Loop):
             self.refuse("its condition is none by a variable, or it appends to a list")
         if any(may_raise(x, iteration.carries[0]) for x in (goes_on, *after)):
             self.refuse("a look-up in it may fail")
-        if self._done + self._size > MOST:
-            self.refuse("it has too many iterations")
+        if self._done > MOST:
+            self.refuse("it does not seem to end")
         recorded = self._speculation.recorder.recorded
         numbers = Numbers(iteration, goes_on, after, recorded, self._give_up)
         try:
