@@ -14,12 +14,14 @@ import sys
 import warnings
 from random import Random
 from typing import Any, Final
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule.engine import COMPILED
+from chainrule.rewriting import once
 
 PROGRAMS: Final = int(os.environ.get("CHAINRULE_INTS", "30" if COMPILED else "10"))
 LIST: Final = [1.5, -2.0, 3.0, 0.25, 7.0, 2.0]
@@ -235,6 +237,27 @@ def test_look_ups_take_no_path_for_each_index():
         assert compiled.stats().traces == 1
 
 
+def walk(x, n):
+    """A step by a table, again and again."""
+    for _ in range(n):
+        i = int(x)
+        x = x + 0.05 * (LIST[i] + (x - i) * (LIST[i + 1] - LIST[i]))
+    return x
+
+
+def test_a_long_loop_looks_up():
+    """One iteration is traced for all, and what an iteration raises is raised."""
+    compiled = cr.compile(cr.value_and_grad(walk))
+    for x, n in ((0.2, 20_000), (0.7, 20_000)):
+        np.testing.assert_allclose(compiled(x, n), cr.value_and_grad(walk)(x, n), rtol=1e-10)
+    assert [x.both for x in compiled.stats().branches if x.kind == "for"] == [True]
+    with pytest.raises(IndexError):
+        compiled(3.5, 20_000)
+    with pytest.raises(IndexError):
+        walk(3.5, 20_000)
+    np.testing.assert_allclose(compiled(0.1, 20_000)[0], walk(0.1, 20_000), rtol=1e-10)
+
+
 def test_an_index_outside_names_its_lane():
     """And all goes on as before after it."""
     compiled = cr.compile(cr.vmap(lambda x: LIST[int(x)] * x))
@@ -320,7 +343,9 @@ def program(seed: int) -> str:
             lines += ["else:", f"    {own} = {rng.choice(('0', '1', counted(1)))}"]
             names.append(own)
         elif kind < 0.8:
-            lines += ["for k in range(3):", f"    t += {used()} * (k + x)"]
+            lines += [f"for k in range({rng.choice((3, 12))}):", f"    t += {used()} * (k + x)"]
+            if rng.random() < 0.5:  # something that an iteration hands on to the next one
+                lines += [f"    x = x + 0.1 * {used()}", "    y = 0.5 * y - 0.1 * x"]
         else:
             lines.append(f"t += {used()} * {rng.choice('xy')}")
     lines.append(f"return t + {used()} * x + {used()} * y")
@@ -366,14 +391,18 @@ def _close(x: Any, y: Any) -> bool:
 
 @pytest.mark.parametrize("seed", range(PROGRAMS))
 @pytest.mark.filterwarnings("ignore")
-def test_random_programs(seed):
+def test_random_programs(seed, monkeypatch):
     """They give what they give eagerly, and so do their gradients."""
+    monkeypatch.setattr(once, "LIMIT", 0 if seed % 2 else once.LIMIT)
     assert check(seed) == ""
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     start = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    wrong = [text for seed in range(start, start + int(sys.argv[1])) if (text := check(seed))]
+    wrong = []
+    for seed in range(start, start + int(sys.argv[1])):
+        with patch.object(once, "LIMIT", 0 if seed % 2 else once.LIMIT):
+            wrong += [text] if (text := check(seed)) else []
     print("\n\n".join(wrong) or "none wrong")
     sys.exit(bool(wrong))

@@ -58,7 +58,8 @@ class IndexNode(WholeNode):
     def bound(self) -> int:
         """What the absolute value does not exceed; of an input it is found by a guard, once."""
         if self._bound is None:
-            self._bound = whole.SMALL if Node.__abs__(self) <= whole.SMALL else whole.LARGEST
+            small = _holds(Node.__abs__(self) <= whole.SMALL)
+            self._bound = whole.SMALL if small else whole.LARGEST
         return self._bound
 
     def _with(self, other: Any, symbol: str, swapped: bool) -> Any:
@@ -185,6 +186,12 @@ def _bits(function: Callable[[Any, Any], Any], ufunc: str, a: Any, b: Any) -> An
     return NotImplemented
 
 
+def _holds(condition: Any) -> bool:
+    """Whether a condition does, without which an exception is raised."""
+    recorder: Any = PROGRESS.recorder
+    return bool(condition if recorder is None else recorder.speculation.holds(condition))
+
+
 def checked(result: Node, bound: int) -> IndexNode:
     """The index that has the value of a node, which a guard checks to be exact if it must.
 
@@ -192,7 +199,7 @@ def checked(result: Node, bound: int) -> IndexNode:
         OverflowError: if it is not.
     """
     if bound >= whole.LARGEST:
-        if not Node.__abs__(result) < whole.LARGEST:
+        if not _holds(Node.__abs__(result) < whole.LARGEST):
             raise OverflowError(
                 f"a whole number at {users_line()} comes to {result._number:.6g}: in compiled code"
                 " they are exact below 2**53 only; compute with floats (1.0 * k), or outside"
@@ -391,7 +398,7 @@ def _from_zero(index: IndexNode, length: int) -> IndexNode:
     Raises:
         IndexError: if the table is shorter.
     """
-    if not (index >= -length) & (index < length):
+    if not _holds((index >= -length) & (index < length)):
         raise OutsideTableError(int(index._number), length)
     from_end = with_other(index, float(length), "+", False)
     found = apply(rules.where, (index < 0, from_end, index))  # no branch

@@ -595,6 +595,16 @@ class Speculation:
                 return
             self.refuse_here("a comparison is asked for its truth")
 
+    def holds(self, condition: Any) -> bool:
+        """Whether a condition does without which an exception is raised: of any iteration."""
+        before = self._asking
+        only_loops = len(self.sides) == len(self.loops) and not self.partial
+        self._asking = before or (only_loops and not any(x.follows for x in self.loops))
+        try:
+            return bool(condition)
+        finally:
+            self._asking = before
+
     @property
     def follows(self) -> bool:
         """Whether the outcome of a guard is known from a run in plain numbers."""
