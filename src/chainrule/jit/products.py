@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy
 
 from chainrule.array_elements import objects
+from chainrule.arrays import NodeArray
 from chainrule.differentiation import fresh_inputs, met
+from chainrule.leaves import are_leaves
 from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.products import Factor, Product
 from chainrule.passes.stretches import UNKNOWN
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
 
 LEAST: Final = 2000
 """The multiplications below which a product is that of its elements."""
+
+LEAST_WEIGHTS: Final = 3000
+"""The multiplications below which a layer's sums are traced term by term: the code is as fast."""
+
+FEW: Final = 4
+"""So few sums are too: the code is faster."""
 
 
 def product(recorder: Recorder, left: Any, right: Any) -> tuple[Any] | None:
@@ -53,6 +61,69 @@ def product(recorder: Recorder, left: Any, right: Any) -> tuple[Any] | None:
     found = found[..., 0] if right.ndim == 1 else found
     found = (found[..., 0] if right.ndim == 1 else found[..., 0, :]) if left.ndim == 1 else found
     return (found[()] if found.ndim == 0 else found.view(TracedArray),)
+
+
+def weighted_sums(
+    recorder: Recorder, rows: Sequence[list[Any]], starts: list[Any], values: Any
+) -> tuple[list[Node]] | None:
+    """``start + row[0] * values[0] + row[1] * values[1] + …`` for each of some rows, in this order.
+
+    None where it has to be plain: if it is small, in a loop or transformation inside the trace, or
+    if rows and starts are not leaves at even distances among the program's inputs.
+    """
+    shape = len(rows), len(values)
+    if len(rows) < FEW or math.prod(shape) < LEAST_WEIGHTS or recorder.iterations:
+        return None
+    level = recorder.level
+    if next(reversed(PROGRESS.names)) != level:
+        return None
+    if not isinstance(values, (NodeArray, list)) and type(values) is not numpy.ndarray:
+        return None
+    array = objects(values) if isinstance(values, list) else values
+    factor = _factor(recorder, array, (shape[1],)) if array.ndim == 1 else None
+    leaves = [x for row in rows for x in row]
+    if factor is None or len(leaves) != math.prod(shape) or not are_leaves(leaves + starts):
+        return None
+    if max(met([*leaves, *starts, *factor.nodes])[0]) > level:
+        return None
+    recorded = recorder.recorded
+    places = recorded.inputs_of(recorded.operands_of(leaves + starts))
+    if places is None:
+        return None
+    weights, begins = places[: len(leaves)].reshape(shape), places[len(leaves) :]
+    source, at = factor.source, factor.places
+    operands: Numbers = numpy.empty(0, dtype=numpy.int64)
+    if isinstance(source, str) and source == "given":
+        operands = recorded.operands_of([*map(_plain, factor.elements.tolist())])
+        inputs = recorded.inputs_of(operands)
+        if inputs is not None and _steps(inputs) is not None:
+            source, at, operands = "input", inputs, operands[:0]
+    across, along, step = _steps(weights), _steps(at), _steps(begins)
+    if across is None or along is None or step is None:
+        return None
+    left = Factor("input", int(weights[0, 0]), across)
+    right = Factor(source, int(at[0]), (0, *along))
+    start = Factor("input", int(begins[0]), step)
+    product = Product(shape[:1], shape[1], [left, right], operands, level, start)
+    recorder.tried.add("weighted_sums")
+    numbers = [math.nan] * shape[0]
+    if recorded.values:
+        numbers = _sums(*map(_numbers, (objects(leaves), factor.elements, objects(starts))))
+    else:
+        recorded.unknown = True
+    _mark(recorder, product)
+    nodes = fresh_inputs(numbers, level)
+    _mark_results(recorder, nodes, numbers)
+    return (nodes,)
+
+
+def _sums(weights: Any, values: Any, starts: Any) -> list[float]:
+    """Weighted sums of the run, with the terms in their order."""
+    terms = weights.reshape(len(starts), -1) * values
+    with numpy.errstate(all="ignore"):
+        sums = numpy.cumsum(numpy.concatenate([starts[:, None], terms], axis=1), axis=1)
+    found: list[float] = sums[:, -1].tolist()
+    return found
 
 
 class _Factor(NamedTuple):
@@ -121,23 +192,35 @@ def _recorded(recorder: Recorder, factors: Sequence[Any], shape: tuple[int, ...]
         strides = (row, 0, column) if axis == -1 else (0, column, row)
         placed.append(Factor(factor.source, first, (*batch, *strides)))
     operands = recorded.operands_of([*map(_plain, given)])
-    number = len(recorded.loops)
     level = next(reversed(PROGRESS.names))
-    recorded.loops.append(Product(shape, factors[0].places.shape[-1], placed, operands, level))
-    recorded.mark(Row.LOOP, number)
-    recorded.mark(Row.END_LOOP, number)
-    recorded.ended += 1
+    _mark(recorder, Product(shape, factors[0].places.shape[-1], placed, operands, level))
     if recorded.values:
         numbers = _values(factors, shape)
     else:
         recorded.unknown = True
         numbers = [math.nan] * math.prod(shape)
     nodes = _standing(recorder, factors, shape, numbers)
+    _mark_results(recorder, nodes, numbers)
+    return nodes
+
+
+def _mark(recorder: Recorder, product: Product) -> None:
+    """Note that a product is computed."""
+    recorded = recorder.recorded
+    number = len(recorded.loops)
+    recorded.loops.append(product)
+    recorded.mark(Row.LOOP, number)
+    recorded.mark(Row.END_LOOP, number)
+    recorded.ended += 1
+
+
+def _mark_results(recorder: Recorder, nodes: list[Node], numbers: Sequence[float]) -> None:
+    """Note the results of the product that was noted last; NaN for numbers that are not known."""
+    recorded = recorder.recorded
     known = [KNOWN] * len(nodes)
     if recorded.values:
         known = [ABSENT if math.isnan(number) else KNOWN for number in numbers]
     recorded.mark_all(Row.RESULT, [*range(len(nodes))], known, nodes)
-    return nodes
 
 
 def _plain(x: Any) -> Any:
@@ -146,18 +229,21 @@ def _plain(x: Any) -> Any:
 
 def _values(factors: Sequence[Any], shape: tuple[int, ...]) -> list[float]:
     """The values of the run: sums of terms, in their order."""
-    left, right = [
-        numpy.array(
-            [float(y._number if isinstance(y, Node) else y) for y in x.elements.ravel().tolist()]
-        ).reshape(x.places.shape)
-        for x in factors
-    ]
+    left, right = [_numbers(x.elements) for x in factors]
     with numpy.errstate(all="ignore"):
         total = left[..., :, 0, None] * right[..., None, 0, :]
         for k in range(1, left.shape[-1]):
             total = total + left[..., :, k, None] * right[..., None, k, :]
     found: list[float] = numpy.broadcast_to(total, shape).ravel().tolist()
     return found
+
+
+def _numbers(elements: Any) -> Any:
+    """The numbers of nodes and numbers."""
+    if elements.dtype != object:
+        return elements.astype(numpy.float64)
+    listed = [float(x._number if isinstance(x, Node) else x) for x in elements.ravel().tolist()]
+    return numpy.array(listed).reshape(elements.shape)
 
 
 def _standing(

@@ -133,6 +133,15 @@ class Recorded:
         ]
         return numpy.concatenate(parts)
 
+    def inputs_of(self, operands: Numbers) -> Numbers | None:
+        """Which inputs of the program operands are; None if some are none."""
+        if operands.min() < 0:
+            return None
+        if (numpy.array(self._recording.codes)[operands] != Row.INPUT).any():
+            return None
+        places: Numbers = numpy.array(self._recording.left)[operands].astype(numpy.int64)
+        return places
+
     def column(self, values: list[Any]) -> Any:
         """What each iteration of a loop reads: floats, or operands if some are nodes."""
         kinds = set(map(type, values))

@@ -52,6 +52,7 @@ TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
     "while": ("whiles", "traced_while"),
     "cond": ("branches", "traced_cond"),
     "product": ("products", "product"),
+    "weighted_sums": ("products", "weighted_sums"),
 }
 """What is traced once, by modules of this room and their functions."""
 
@@ -422,6 +423,11 @@ class Trace:
             except (Untraceable, Unrolled) as error:
                 if self._has_indices and isinstance(error, IndicesWanted):
                     raise
+                if "weighted_sums" in recorder.tried & plain.once:
+                    plain.once.discard("weighted_sums")
+                    if forced:
+                        raise Restart from None
+                    continue
                 why = str(error) or "a value that it computes is asked for"
                 if isinstance(error, Unrolled) and recorder.speculation.refuse_loops(why):
                     if forced:

@@ -9,6 +9,7 @@ from chainrule.keywords import with_nearest_names
 from chainrule.leaves import leaves
 from chainrule.node import Node
 from chainrule.tracebacks import boundary
+from chainrule.tracing import PROGRESS
 
 from ._choices import count
 from .activations import Activation, activation, name_of
@@ -103,11 +104,25 @@ class Layer(Module):
     @boundary
     def __call__(self, x: Any) -> list[Any]:
         """The outputs for a list of inputs."""
+        totals = None if are_grouped() else self._totals(x)
+        if totals is not None:
+            return [neuron.uses(y) for neuron, y in zip(self.neurons, totals, strict=True)]
         outputs = []
         for i, neuron in enumerate(self.neurons):
             with grouped(f"neuron {i}"):
                 outputs.append(neuron(x))
         return outputs
+
+    def _totals(self, x: Any) -> list[Any] | None:
+        """What the activations are of, where a trace takes it as one; else None."""
+        recorder: Any = PROGRESS.recorder
+        if recorder is None or any(type(neuron) is not Neuron for neuron in self.neurons):
+            return None
+        rows = [neuron.weights for neuron in self.neurons]
+        if not hasattr(x, "__len__") or any(len(row) != len(x) for row in rows):
+            return None
+        found = recorder.loop("weighted_sums", rows, [n.bias for n in self.neurons], x)
+        return None if found is None else found[0]
 
     def __repr__(self) -> str:
         first = self.neurons[0]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from chainrule import rules
 from chainrule.program.builder import Builder
-from chainrule.program.form import CONSTANT, SUMS, Array, Index, Loop
-from chainrule.program.nests import added
+from chainrule.program.form import CONSTANT, SUMS, VALUES, Array, Index, Loop
+from chainrule.program.nests import added, scaled
 
 if TYPE_CHECKING:
     from .loops import Around
@@ -40,7 +40,9 @@ class Factor(NamedTuple):
 class Product:
     """A product: of each element of the result, the sum of ``left * right`` along an axis.
 
-    What it is given, and gives, is said as for a loop whose body was recorded.
+    What it is given, and gives, is said as for a loop whose body was recorded. With a start, that
+    comes before the first term; each term is added as a Python loop would, from one value to the
+    next, so that the loops are those that come of one.
 
     Args:
         shape: of the result.
@@ -48,6 +50,7 @@ class Product:
         factors: left and right.
         given: what is handed to it: operands of a recording.
         level: of the transformation that it is computed in.
+        start: what each sum begins with, if not with the first term.
     """
 
     trips: Final = 1
@@ -62,7 +65,9 @@ class Product:
         factors: Sequence[Factor],
         given: Any,
         level: int,
+        start: Factor | None = None,
     ) -> None:
+        self.start = start
         self.shape = shape
         self.terms = terms
         self.factors = list(factors)
@@ -71,6 +76,11 @@ class Product:
         self.n_given = len(given)
         self.n_results = prod(shape)
 
+    @property
+    def rows_saved(self) -> int:
+        """The rows that it stands for in the place of a Python loop; 0 for a product of arrays."""
+        return 0 if self.start is None else 2 * self.terms * self.n_results
+
     def rows(self) -> list[int]:
         """The columns that are operands."""
         return [0]
@@ -78,10 +88,9 @@ class Product:
     @property
     def key(self) -> Any:
         """Equal for products that do the same."""
-        sources = [
-            x.source if isinstance(x.source, str) else x.source.tobytes() for x in self.factors
-        ]
-        return (self.shape, self.terms, *sources, *[x[1:] for x in self.factors])
+        read = self.factors if self.start is None else [*self.factors, self.start]
+        sources = [x.source if isinstance(x.source, str) else x.source.tobytes() for x in read]
+        return (self.shape, self.terms, *sources, *[x[1:] for x in read])
 
     def write(self, builder: Builder, around: Around) -> None:
         """Write the product.
@@ -90,21 +99,36 @@ class Product:
             builder: of the program around it.
             around: what is around it.
         """
-        total = Array(SUMS, around.count * self.n_results, "product", None, -0.0)
-        start, own = around.where(self.n_results), 0
+        width = 1 if self.start is None else self.terms + 1
+        size = width * self.n_results
+        if self.start is None:
+            total = Array(SUMS, around.count * size, "product", None, -0.0)
+        else:
+            total = Array(VALUES, around.count * size, "sum")
+        first = around.where(size)
         with ExitStack() as nest:
             loops = [nest.enter_context(builder.loop(length)) for length in self.shape]
             strides = [prod(self.shape[axis + 1 :]) for axis in range(len(loops))]
-            place = Index(own, tuple(zip(loops, strides, strict=True)))
-            at = added(start, place)
+            place = Index(0, tuple(zip(loops, strides, strict=True)))
+            at = added(first, scaled(place, width))
+            if self.start is not None:
+                start = self._element(builder, self.start, loops, around)
+                builder.store(total, at, builder.load(*start))
             with builder.loop(self.terms) as term:
                 left, right = [
-                    builder.load(*self._element(builder, factor, [*loops, term], around))
+                    self._element(builder, factor, [*loops, term], around)
                     for factor in self.factors
                 ]
-                builder.add(total, at, builder.compute(rules.multiply, [left, right]))
+                here = added(at, Index(0, ((term, 1),)))
+                before = None if self.start is None else builder.load(total, here)
+                operands = [builder.load(*left), builder.load(*right)]
+                x = builder.compute(rules.multiply, operands)
+                if before is None:
+                    builder.add(total, at, x)
+                else:
+                    builder.store(total, here.plus(1), builder.compute(rules.add, [before, x]))
             to = added(around.results_at, place)
-            builder.store(around.results, to, builder.load(total, at))
+            builder.store(around.results, to, builder.load(total, at.plus(width - 1)))
 
     def _element(
         self, builder: Builder, factor: Factor, loops: Sequence[Loop], around: Around

@@ -55,6 +55,10 @@ def rolled(
         least = min(least, REPEATED)
     if varied:
         least, share = VARIED
+    saved = sum(x.rows_saved for x in recording.loops) if isinstance(recording, Stretch) else 0
+    if saved:  # so that all else becomes what it would beside the loops of these rows
+        share = max(0.0, share - (1.0 - share) * saved / len(recording))
+        least = max(VARIED[0], least - saved)
 
     @functools.cache
     def programs(number: int) -> tuple[LoopBody | Product, Program | None]:

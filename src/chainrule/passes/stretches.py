@@ -133,6 +133,8 @@ class LoopBody:
         guards: how many guards an iteration asks.
     """
 
+    rows_saved: Final = 0
+
     def __init__(
         self,
         loop: LoopOf,
