@@ -599,7 +599,7 @@ class Speculation:
         """Whether a condition does without which an exception is raised: of any iteration."""
         before = self._asking
         only_loops = len(self.sides) == len(self.loops) and not self.partial
-        self._asking = before or (only_loops and not any(x.follows for x in self.loops))
+        self._asking = before or (only_loops and all(x.asks and not x.follows for x in self.loops))
         try:
             return bool(condition)
         finally:
