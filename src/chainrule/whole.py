@@ -55,7 +55,7 @@ class WholeNode(OperationNode):
         return super().__format__(specification)
 
     def __getattr__(self, name: str) -> Any:
-        if not self._level or not hasattr(int, name):
+        if name.startswith("_") or not self._level or not hasattr(int, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.__index__(), name)
 
