@@ -110,6 +110,15 @@ PLAIN(int(x)) * x
 PLAIN(2 - int(x)) * x
 PLAIN(len(LIST) - int(x)) * x
 cm.copysign(1.0, int(x) * x)
+cm.copysign(1.0, -int(x) * 1.0) * x
+cm.copysign(1.0, int(x) * -3 / 2) * x
+cm.copysign(1.0, 0 * int(x) / 2) * x
+cm.copysign(1.0, int(x) * int(x - 4) / 2) * x
+cm.copysign(1.0, int(x) // -3 / 2) * x
+cm.copysign(1.0, int(x) % -3 / 2) * x
+cm.copysign(1.0, 0 // int(x - 4) / 2) * x
+cm.copysign(1.0, math.ceil(x) / 2 if abs(x) < 9 else 1.0) * x
+cm.copysign(1.0, -round(x) / 2 if abs(x) < 9 else 1.0) * x
 LIST[int(x) : int(x) + 2][0] * x
 LIST[-int(x)] * x
 LIST[abs(int(x))] * x

@@ -46,10 +46,15 @@ def truncated(x: Node) -> IndexNode:
         ValueError: if it is NaN.
         OverflowError: if it is infinite.
     """
-    index = IndexNode.of(apply(rules.add, (rounded(rules.trunc, x), 0.0)))  # no -0.0
+    index = _index(rounded(rules.trunc, x))
     if index.bound > SMALL:
         refuse_infinite(x)
     return index
+
+
+def _index(x: WholeNode) -> IndexNode:
+    """What is rounded as a whole number of a trace: ints have no -0.0."""
+    return IndexNode.of(apply(rules.add, (x, 0.0)))
 
 
 def _counted(function: Any) -> Any:
@@ -58,7 +63,7 @@ def _counted(function: Any) -> Any:
     @functools.wraps(function)
     def rounding(*args: Any, **options: Any) -> Any:
         found = function(*args, **options)
-        return IndexNode.of(found) if type(found) is WholeNode and recorded(found._level) else found
+        return _index(found) if type(found) is WholeNode and recorded(found._level) else found
 
     return rounding
 
