@@ -202,6 +202,10 @@ BODIES: Final = (
     "i = int(x)\nn = 2\nw = n - i\nreturn PLAIN(w) * x",
     "i = int(x)\nr = LIST[i]\ndel i\nreturn r * x",
     "seen = {}\nseen[int(x)] = x\nreturn seen.get(1, 0.5 * x)",
+    "a = np.ones((3, 2))\nr = a[int(x)]\nr[0] = 9.0\nreturn a[0].sum() * x",
+    "a = np.ones((3, 2))\na[math.floor(x)][0] = 9.0\nreturn a[0].sum() * x",
+    "a = np.ones((3, 2))\nr = a[int(x)]\na[1] = 9.0\nreturn r.sum() * x",
+    "a = np.ones((3, 2)) + x\nr = a[int(x)]\nr += 1.0\nreturn a[0].sum() * x",
     "if x > 1:\n    i = int(x)\nelse:\n    i = 0\nreturn LIST[i] * x",
     "def int(y):\n    return 'abc'\nreturn len(int(x)) * x",
     "min = lambda *given: 'abc'\nreturn len(min(int(x), 2)) * x",
@@ -253,6 +257,25 @@ def test_look_ups_take_no_path_for_each_index():
     )
     for compiled in (points, constants, total, grid):
         assert compiled.stats().traces == 1
+
+
+def set_in_row(table, x):
+    """A part of an array that Python gives as a view."""
+    doubled = 2.0 * table
+    row = doubled[int(x)]
+    doubled[0, 0] = 7.0
+    doubled[int(x)][1] = 5.0
+    return doubled.sum() * row.sum() * x
+
+
+def test_a_part_of_an_array_is_a_view():
+    """One that is assigned, or whose array is, takes a path for each index."""
+    compiled = cr.compile(cr.value_and_grad(set_in_row))
+    for x in (0.5, 1.5, 2.5):
+        for found, right in zip(
+            compiled(GRID, x), cr.value_and_grad(set_in_row)(GRID, x), strict=True
+        ):
+            np.testing.assert_allclose(found, right, rtol=1e-14)
 
 
 def walk(x, n):

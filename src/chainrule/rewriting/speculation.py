@@ -266,6 +266,7 @@ class Speculation:
         self.used = False
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
+        self._rows: dict[Any, tuple[Any, Any, list[Site]]] = {}  # arrays that give parts
         self.has_indices = False  # whether whole numbers stay in the trace
         self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
@@ -529,16 +530,26 @@ class Speculation:
 
     def truncated(self, site: Site, x: Node) -> Any:
         """The whole part of a number; None where it is to be found by guards."""
-        return lookups.truncated(x) if self._keeps(site) else None
+        return lookups.truncated(x) if self.keeps(site) else None
 
     def looked_up(self, site: Site, owner: Any, keys: Sequence[Any]) -> Any:
         """What whole numbers look up in a table of numbers; None where Python does."""
-        found = lookups.looked_up(owner, keys) if self._keeps(site) else None
+        found = lookups.looked_up(owner, keys) if self.keeps(site) else None
         if isinstance(found, Node):
             self.picks[id(found)] = found, [site]
+        self.note_row(site, owner, found)
         return found
 
-    def _keeps(self, site: Site) -> bool:
+    def note_row(self, site: Site, owner: Any, found: Any) -> None:
+        """Note part of an array, which is a copy: neither may be changed, as it would be a view."""
+        if isinstance(found, numpy.ndarray):
+            found.flags.writeable = False
+            place = owner.ctypes.data, owner.shape, owner.strides, owner.dtype
+            if place not in self._rows:
+                self._rows[place] = owner, owner.copy(), []
+            self._rows[place][2].append(site)
+
+    def keeps(self, site: Site) -> bool:
         """Whether whole numbers of a place stay in the trace."""
         if not self._decisions.is_once(site):
             return False
@@ -580,6 +591,9 @@ class Speculation:
             raise Refused
         if self.sides:
             self.refuse_here("an exception is raised")
+        for owner, before, sites in self._rows.values():
+            if owner.tobytes() != before.tobytes():
+                self.refuse(sites, "an array is changed that gives a part of it")
 
     def check_caught(self) -> None:
         """See that no branch is open where an exception has been caught: it came of one then."""
