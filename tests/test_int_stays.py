@@ -138,6 +138,12 @@ np.array([x, 2 * x, 3 * x])[int(x)]
 isinstance(int(x), int) * x
 isinstance(LIST[int(x)], float) * x
 (type(LIST[int(x)]) is float) * x
+isinstance(0.5 * int(x), float) * x
+(type(2.0 * LIST[int(x)]) is float) * x
+isinstance(sum(GRID[int(x)]), float) * x
+len(f"{0.5 * int(x)}") * x
+len(str([0.5 * int(x)])) * x
+isinstance(LIST[int(x)] * x, int) * x
 len(f"{int(x)}") * x
 len(f"{LIST[int(x)]}") * x
 len(str(LIST[int(x)])) * x

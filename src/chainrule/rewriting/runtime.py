@@ -137,7 +137,9 @@ class Runtime:
         found = current()
         if found is not None and found.loops:
             found.refuse_here("a text is made")
-        return found.asks(lambda x: x, x) if found is not None and found.picks else x
+        if found is not None and (found.picks or found.wholes):
+            return found.asks(lambda x: x, x)
+        return x
 
     # What may be in vain
 
