@@ -126,6 +126,8 @@ LIST[max(0, min(int(x), 4))] * x
 LIST[int(x) ** 2] * x
 LIST[int(x) >> 1] * x
 LIST[int(x) & 1] * x
+(LIST[math.floor(x) >> 1] if abs(x) < 9 else 1.0) * x
+(LIST[1 << math.floor(x)] if abs(x) < 9 else 1.0) * x
 LIST[int(x) % 3 - 1] * x
 LIST[int(x) // 2] * x
 LIST[round(x)] * x

@@ -145,6 +145,18 @@ class WholeNode(OperationNode):
     def __invert__(self) -> Any:
         return -self - 1
 
+    def __lshift__(self, other: object) -> Any:
+        return int(self) << other if is_whole(other) else NotImplemented  # type: ignore[operator]
+
+    def __rlshift__(self, other: object) -> Any:
+        return other << int(self) if is_whole(other) else NotImplemented  # type: ignore[operator]
+
+    def __rshift__(self, other: object) -> Any:
+        return int(self) >> other if is_whole(other) else NotImplemented  # type: ignore[operator]
+
+    def __rrshift__(self, other: object) -> Any:
+        return other >> int(self) if is_whole(other) else NotImplemented  # type: ignore[operator]
+
     def _bits(self, other: Any, symbol: str) -> Any:
         """``&``, ``|`` or ``^`` of two whole numbers."""
         if not is_whole(other):
