@@ -38,7 +38,7 @@ class Own:
     """Something that tells a number of Python's from another."""
 
     def __getitem__(self, key):
-        return 2.5 if type(key) is int else -100.0
+        return 2.5 if type(key.start if type(key) is slice else key) is int else -100.0
 
 
 OWN: Final = Own()
@@ -106,6 +106,7 @@ GRID[int(x), :].sum() * x
 sum(ROWS[int(x)]) * x
 NUMBERS[int(x)] // 2 * x
 OWN[int(x)] * x
+OWN[int(x) : 2] * x
 PLAIN(int(x)) * x
 PLAIN(2 - int(x)) * x
 PLAIN(len(LIST) - int(x)) * x
