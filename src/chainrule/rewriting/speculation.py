@@ -304,11 +304,12 @@ class Speculation:
         if (
             count > LONG_PATH
             and Node(0.0)._serial - self._began > LONG_TRACE
-            and len({*sites}) == 1
+            and sites
             and sites[0].kind == "while"
             and sites[0] not in decisions.doubled
             and not (decisions.suspended or self.recorder.forced or PROGRESS.log is not None)
             and self.recorder.loops
+            and all(x is sites[0] for x in sites)  # last, as there are ever more of them
         ):
             decisions.doubled[sites[0]] = None
             self.failed = True
