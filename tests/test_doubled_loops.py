@@ -157,6 +157,33 @@ def test_what_is_not_known_is_left_as_it_was(stretches: list[int]) -> None:
             assert compiled(x) == pytest.approx(derived(x), rel=1e-13)
 
 
+def test_where_lanes_have_left_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in each iteration of a loop that can't be traced in stretches: all that was before."""
+    looked: list[int] = []
+
+    class Sites(list[Any]):
+        def __iter__(self) -> Any:
+            looked.append(len(self))
+            return super().__iter__()
+
+    double = speculation.Speculation.double_if_long
+
+    def noted(self: Any, count: int, sites: Any) -> None:
+        double(self, count, Sites(sites))
+
+    monkeypatch.setattr(speculation.Speculation, "double_if_long", noted)
+
+    def f(x: Any) -> Any:
+        n = 0
+        while x > 0.1:
+            x = x - 0.01
+            n += 1
+        return x + n
+
+    assert cr.compile(f)(2.0) == pytest.approx(f(2.0), rel=1e-13)
+    assert sum(looked) < 200
+
+
 def test_an_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up."""
     monkeypatch.setattr(turns, "MOST", 1_000)

@@ -200,7 +200,8 @@ def test_newton(
         assert counts[k] == example.solve(e, m, 1e-9)[1]
         root = brentq(lambda x, e=e, m=m: x - e * np.sin(x) - m, 0.0, 4.0, xtol=1e-14)
         assert found["x"][k] == pytest.approx(root, rel=1e-12)
-    assert example.solve_all.stats().traces >= len(set(counts)) > 2
+    assert example.solve_all.stats().traces > 2  # long loops share one
+    assert len(set(counts)) > 2
 
     def solution(e: Any) -> Any:
         return mpmath.findroot(lambda x: x - e * mpmath.sin(x) - anomaly[30], 1.0)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+import chainrule.math as cm
 from chainrule.engine import COMPILED
 from chainrule.rewriting import once
 
@@ -37,13 +38,15 @@ class Own:
     """Something that tells a number of Python's from another."""
 
     def __getitem__(self, key):
-        return 2.5 if type(key) is int else -100.0
+        return 2.5 if type(key.start if type(key) is slice else key) is int else -100.0
 
 
 OWN: Final = Own()
+PLAIN: Final = eval("lambda k: 2.5 if type(k) is int else -100.0")  # whose source is not found
 SCOPE: Final[dict[str, Any]] = {
     **{"math": math, "np": np, "LIST": LIST, "ARRAY": ARRAY, "ROWS": ROWS, "GRID": GRID},
     **{"BY_NUMBER": BY_NUMBER, "NUMBERS": NUMBERS, "OWN": OWN},
+    **{"PLAIN": PLAIN, "cm": cm},
 }
 
 
@@ -103,6 +106,20 @@ GRID[int(x), :].sum() * x
 sum(ROWS[int(x)]) * x
 NUMBERS[int(x)] // 2 * x
 OWN[int(x)] * x
+OWN[int(x) : 2] * x
+PLAIN(int(x)) * x
+PLAIN(2 - int(x)) * x
+PLAIN(len(LIST) - int(x)) * x
+cm.copysign(1.0, int(x) * x)
+cm.copysign(1.0, -int(x) * 1.0) * x
+cm.copysign(1.0, int(x) * -3 / 2) * x
+cm.copysign(1.0, 0 * int(x) / 2) * x
+cm.copysign(1.0, int(x) * int(x - 4) / 2) * x
+cm.copysign(1.0, int(x) // -3 / 2) * x
+cm.copysign(1.0, int(x) % -3 / 2) * x
+cm.copysign(1.0, 0 // int(x - 4) / 2) * x
+cm.copysign(1.0, math.ceil(x) / 2 if abs(x) < 9 else 1.0) * x
+cm.copysign(1.0, -round(x) / 2 if abs(x) < 9 else 1.0) * x
 LIST[int(x) : int(x) + 2][0] * x
 LIST[-int(x)] * x
 LIST[abs(int(x))] * x
@@ -110,6 +127,8 @@ LIST[max(0, min(int(x), 4))] * x
 LIST[int(x) ** 2] * x
 LIST[int(x) >> 1] * x
 LIST[int(x) & 1] * x
+(LIST[math.floor(x) >> 1] if abs(x) < 9 else 1.0) * x
+(LIST[1 << math.floor(x)] if abs(x) < 9 else 1.0) * x
 LIST[int(x) % 3 - 1] * x
 LIST[int(x) // 2] * x
 LIST[round(x)] * x
@@ -122,6 +141,12 @@ np.array([x, 2 * x, 3 * x])[int(x)]
 isinstance(int(x), int) * x
 isinstance(LIST[int(x)], float) * x
 (type(LIST[int(x)]) is float) * x
+isinstance(0.5 * int(x), float) * x
+(type(2.0 * LIST[int(x)]) is float) * x
+isinstance(sum(GRID[int(x)]), float) * x
+len(f"{0.5 * int(x)}") * x
+len(str([0.5 * int(x)])) * x
+isinstance(LIST[int(x)] * x, int) * x
 len(f"{int(x)}") * x
 len(f"{LIST[int(x)]}") * x
 len(str(LIST[int(x)])) * x
@@ -182,8 +207,14 @@ BODIES: Final = (
     "t = 0.0\nwhile t < int(x):\n    t += 1.0\nreturn t * x",
     "i = int(x)\nx = 2\nw = x - i\nreturn isinstance(w, int) * 1.0",
     "n = 2\ni = int(x)\nw = n - i\nreturn isinstance(w, int) * x",
+    "i = int(x)\nr = LIST[i] * PLAIN(n - i)\nreturn r * x",
+    "i = int(x)\nn = 2\nw = n - i\nreturn PLAIN(w) * x",
     "i = int(x)\nr = LIST[i]\ndel i\nreturn r * x",
     "seen = {}\nseen[int(x)] = x\nreturn seen.get(1, 0.5 * x)",
+    "a = np.ones((3, 2))\nr = a[int(x)]\nr[0] = 9.0\nreturn a[0].sum() * x",
+    "a = np.ones((3, 2))\na[math.floor(x)][0] = 9.0\nreturn a[0].sum() * x",
+    "a = np.ones((3, 2))\nr = a[int(x)]\na[1] = 9.0\nreturn r.sum() * x",
+    "a = np.ones((3, 2)) + x\nr = a[int(x)]\nr += 1.0\nreturn a[0].sum() * x",
     "if x > 1:\n    i = int(x)\nelse:\n    i = 0\nreturn LIST[i] * x",
     "def int(y):\n    return 'abc'\nreturn len(int(x)) * x",
     "min = lambda *given: 'abc'\nreturn len(min(int(x), 2)) * x",
@@ -194,7 +225,7 @@ BODIES: Final = (
 def test_a_whole_number_that_has_a_name_goes_anywhere(body):
     """So do statements."""
     lines = "\n".join(f"    {line}" for line in body.splitlines())
-    assert differences(made(f"def f(x):\n{lines}\n")) == []
+    assert differences(made(f"def f(x, n=2):\n{lines}\n")) == []
 
 
 def interpolated(table, x):
@@ -235,6 +266,25 @@ def test_look_ups_take_no_path_for_each_index():
     )
     for compiled in (points, constants, total, grid):
         assert compiled.stats().traces == 1
+
+
+def set_in_row(table, x):
+    """A part of an array that Python gives as a view."""
+    doubled = 2.0 * table
+    row = doubled[int(x)]
+    doubled[0, 0] = 7.0
+    doubled[int(x)][1] = 5.0
+    return doubled.sum() * row.sum() * x
+
+
+def test_a_part_of_an_array_is_a_view():
+    """One that is assigned, or whose array is, takes a path for each index."""
+    compiled = cr.compile(cr.value_and_grad(set_in_row))
+    for x in (0.5, 1.5, 2.5):
+        for found, right in zip(
+            compiled(GRID, x), cr.value_and_grad(set_in_row)(GRID, x), strict=True
+        ):
+            np.testing.assert_allclose(found, right, rtol=1e-14)
 
 
 def walk(x, n):

@@ -55,7 +55,7 @@ class WholeNode(OperationNode):
         return super().__format__(specification)
 
     def __getattr__(self, name: str) -> Any:
-        if not self._level or not hasattr(int, name):
+        if name.startswith("_") or not self._level or not hasattr(int, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.__index__(), name)
 
@@ -107,14 +107,14 @@ class WholeNode(OperationNode):
             second = None
             constant = to_float(other, symbol)
             numbers = [self._number, constant]
-        value = operation.evaluate(numbers[::-1] if swapped else numbers)
+        value = operation.evaluate(numbers[::-1] if swapped else numbers) + 0.0  # no -0.0
         a, b = (second, self) if swapped else (self, second)
         if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
             return OperationNode(operation, value, a, b, constant)  # no longer exact
         return WholeNode(operation, value, a, b, constant)
 
     def __neg__(self) -> Node:
-        return WholeNode(rules.negative, -self._number, self, None, None)
+        return WholeNode(rules.negative, 0.0 - self._number, self, None, None)
 
     def __abs__(self) -> Node:
         return WholeNode(rules.absolute, abs(self._number), self, None, None)
@@ -145,6 +145,18 @@ class WholeNode(OperationNode):
     def __invert__(self) -> Any:
         return -self - 1
 
+    def __lshift__(self, other: object) -> Any:
+        return int(self) << other if is_whole(other) else NotImplemented  # type: ignore[operator]
+
+    def __rlshift__(self, other: object) -> Any:
+        return other << int(self) if is_whole(other) else NotImplemented  # type: ignore[operator]
+
+    def __rshift__(self, other: object) -> Any:
+        return int(self) >> other if is_whole(other) else NotImplemented  # type: ignore[operator]
+
+    def __rrshift__(self, other: object) -> Any:
+        return other >> int(self) if is_whole(other) else NotImplemented  # type: ignore[operator]
+
     def _bits(self, other: Any, symbol: str) -> Any:
         """``&``, ``|`` or ``^`` of two whole numbers."""
         if not is_whole(other):
@@ -156,13 +168,14 @@ class WholeNode(OperationNode):
 
 def rounded(operation: Operation, x: Node) -> WholeNode:
     """The whole number that floor, ceil or trunc gives."""
-    return _with_line(WholeNode(operation, operation.evaluate((x._number,)), x, None, None))
+    value = operation.evaluate((x._number,)) + 0.0  # ints have no -0.0
+    return _with_line(WholeNode(operation, value, x, None, None))
 
 
 def rounded_half_even(x: Node) -> WholeNode:
     """The nearest whole number."""
     operation = rules.round_half_even
-    value = operation.evaluate((x._number, 0.0))
+    value = operation.evaluate((x._number, 0.0)) + 0.0
     return _with_line(WholeNode(operation, value, x, None, 0.0))
 
 

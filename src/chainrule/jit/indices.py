@@ -82,6 +82,8 @@ class IndexNode(WholeNode):
         result = with_other(self, other, symbol, swapped)
         if symbol == "/":
             return result
+        if symbol in ("*", "//", "%") and not _has_no_sign_of_zero(self, other, symbol, swapped):
+            result = apply(rules.add, (result, 0.0))  # ints have no -0.0
         if symbol == "//":
             bound = bound_of(a)
         elif symbol == "%":
@@ -140,7 +142,7 @@ class IndexNode(WholeNode):
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __neg__(self) -> Any:
-        return IndexNode.of(super().__neg__(), self.bound)
+        return IndexNode.of(with_other(self, 0.0, "-", True), self.bound)  # no -0.0
 
     def __abs__(self) -> Any:
         return IndexNode.of(super().__abs__(), self.bound)
@@ -165,6 +167,13 @@ _KEEP_WHOLE: Final = (
 def is_whole(x: object) -> bool:
     """Whether x is a whole number, or is one in a trace."""
     return isinstance(x, (int, numpy.integer, numpy.bool_, WholeNode))
+
+
+def _has_no_sign_of_zero(x: IndexNode, other: Any, symbol: str, swapped: bool) -> bool:
+    """Whether a product, quotient or remainder of whole numbers is no -0.0 as a float."""
+    if isinstance(other, Node):
+        return other is x
+    return other > 0 and (symbol == "*" or not swapped)
 
 
 def bound_of(x: Any) -> int:

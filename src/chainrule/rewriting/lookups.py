@@ -12,7 +12,7 @@ import numpy
 
 from chainrule import math, rules
 from chainrule.comparing import ConditionNode
-from chainrule.jit.indices import IndexNode, TracedArray, take_at
+from chainrule.jit.indices import IndexNode, take_at
 from chainrule.jit.whole import SMALL
 from chainrule.node import Node, apply
 from chainrule.traced import recorded
@@ -46,10 +46,15 @@ def truncated(x: Node) -> IndexNode:
         ValueError: if it is NaN.
         OverflowError: if it is infinite.
     """
-    index = IndexNode.of(apply(rules.add, (rounded(rules.trunc, x), 0.0)))  # no -0.0
+    index = _index(rounded(rules.trunc, x))
     if index.bound > SMALL:
         refuse_infinite(x)
     return index
+
+
+def _index(x: WholeNode) -> IndexNode:
+    """What is rounded as a whole number of a trace: ints have no -0.0."""
+    return IndexNode.of(apply(rules.add, (x, 0.0)))
 
 
 def _counted(function: Any) -> Any:
@@ -58,7 +63,7 @@ def _counted(function: Any) -> Any:
     @functools.wraps(function)
     def rounding(*args: Any, **options: Any) -> Any:
         found = function(*args, **options)
-        return IndexNode.of(found) if type(found) is WholeNode and recorded(found._level) else found
+        return _index(found) if type(found) is WholeNode and recorded(found._level) else found
 
     return rounding
 
@@ -90,6 +95,11 @@ def are_whole(keys: Sequence[Any]) -> bool:
     return any(isinstance(key, WholeNode) for key in _flat(keys))
 
 
+def are_all(keys: Sequence[Any], ndim: int) -> bool:
+    """Whether keys lead to a single element of an array."""
+    return sum(1 for _ in _flat(keys)) == ndim
+
+
 def looked_up(owner: Any, keys: Sequence[Any]) -> Any:
     """The element that keys lead to, one after the other; None where it is no table of numbers."""
     flat = tuple(_flat(keys))
@@ -99,12 +109,10 @@ def looked_up(owner: Any, keys: Sequence[Any]) -> Any:
     return None if table is None else take_at(table, flat)
 
 
-def plainly(owner: Any, key: Any) -> Any:
-    """A key as it looks up something that is no array of a trace."""
-    if isinstance(owner, TracedArray):
-        return key
+def plainly(key: Any) -> Any:
+    """A key as it looks up something that is no table of numbers."""
     if isinstance(key, tuple):
-        return tuple([plainly(owner, x) for x in key])
+        return tuple([plainly(x) for x in key])
     return key.__index__() if _is_index(key) else key
 
 

@@ -98,6 +98,7 @@ class Loop:
     """
 
     stores = follows = False
+    asks = True  # whether all iterations may be asked what holds but for errors
 
     def __init__(
         self,

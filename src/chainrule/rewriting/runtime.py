@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from chainrule import picks, sorting
 from chainrule.comparing import ConditionNode, InvertedNode, negated
+from chainrule.jit.indices import TracedArray
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Gradient
@@ -136,7 +137,9 @@ class Runtime:
         found = current()
         if found is not None and found.loops:
             found.refuse_here("a text is made")
-        return found.asks(lambda x: x, x) if found is not None and found.picks else x
+        if found is not None and (found.picks or found.wholes):
+            return found.asks(lambda x: x, x)
+        return x
 
     # What may be in vain
 
@@ -163,13 +166,18 @@ class Runtime:
         """An element by a key, or an element of that by the next one."""
         found = current()
         if found is not None and lookups.are_whole(keys):
-            element = found.looked_up(self._sites[site], owner, keys)
+            place = self._sites[site]
+            element = found.looked_up(place, owner, keys)
             if element is not None:
                 return element
-            keys = tuple([lookups.plainly(owner, key) for key in keys])
-        for key in keys:
-            owner = self.item(owner, key)
-        return owner
+            if isinstance(owner, TracedArray):
+                whole = lookups.are_all(keys, owner.ndim)
+                if whole or found.keeps(place):
+                    element = functools.reduce(self.item, keys, owner)
+                    found.note_row(place, owner, element)
+                    return element
+            keys = tuple([lookups.plainly(key) for key in keys])
+        return functools.reduce(self.item, keys, owner)
 
     def whole(
         self, site: str, function: Any, x: Any, known: Sequence[Any], floats: Sequence[Any]

@@ -243,6 +243,7 @@ class Speculation:
         used: whether anything has run that may be in vain.
         dropped: the branches after which a variable has no value, as none could be picked.
         picks: nodes that have been picked of plain numbers, by their ids, and where.
+        wholes: whole numbers that stay in the trace, likewise.
         made_of: the functions that are called in the place of others, by these.
         fresh: the iterator that a call has made last.
         cells: the variables of functions by which these know what they call, by their runtimes.
@@ -266,6 +267,9 @@ class Speculation:
         self.used = False
         self.dropped: list[Site] = []
         self.picks: dict[int, tuple[Node, Sequence[Site]]] = {}
+        self.wholes: dict[int, tuple[Node, Sequence[Site]]] = {}
+        self._computed: dict[int, Node] = {}  # what comes of inputs
+        self._rows: dict[Any, tuple[Any, Any, list[Site]]] = {}  # arrays that give parts
         self.has_indices = False  # whether whole numbers stay in the trace
         self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
@@ -300,11 +304,12 @@ class Speculation:
         if (
             count > LONG_PATH
             and Node(0.0)._serial - self._began > LONG_TRACE
-            and len({*sites}) == 1
+            and sites
             and sites[0].kind == "while"
             and sites[0] not in decisions.doubled
             and not (decisions.suspended or self.recorder.forced or PROGRESS.log is not None)
             and self.recorder.loops
+            and all(x is sites[0] for x in sites)  # last, as there are ever more of them
         ):
             decisions.doubled[sites[0]] = None
             self.failed = True
@@ -521,24 +526,64 @@ class Speculation:
             seen.add(id(x))
             if isinstance(x, IndexNode) or (whole and isinstance(x, Node)):
                 waiting += [(y, True) for y in x.operands]
+            elif isinstance(x, Node):
+                sites = self._sites_of(x)
+                if sites:
+                    self.refuse(sites, "the kind of what comes of it is asked for")
             elif isinstance(x, (list, tuple)):
                 waiting += [(y, False) for y in x]
+            elif isinstance(x, numpy.ndarray) and x.dtype == object:
+                waiting += [(y, False) for y in x.flat]
         if function in (isinstance, type) and args and lookups.is_pythons(args[0]):
             args = 0, *args[1:]
         return function(*args, **options)
 
+    def _sites_of(self, x: Node) -> list[Site]:
+        """The places of which a number comes that Python computes of plain numbers alone."""
+        sites: list[Site] = []
+        seen: set[int] = set()
+        waiting: list[Any] = [x] if self.picks or self.wholes else []
+        while waiting:
+            y = waiting.pop()
+            if not isinstance(y, Node) or id(y) in seen:
+                continue
+            seen.add(id(y))
+            known = self.picks.get(id(y)) or self.wholes.get(id(y))
+            if known is not None:
+                sites += known[1]
+            elif not y.operands or id(y) in self._computed:
+                self._computed[id(x)] = x
+                return []
+            else:
+                waiting += y.operands
+        return sites
+
     def truncated(self, site: Site, x: Node) -> Any:
         """The whole part of a number; None where it is to be found by guards."""
-        return lookups.truncated(x) if self._keeps(site) else None
+        found = lookups.truncated(x) if self.keeps(site) else None
+        if found is not None:
+            self.wholes[id(found)] = found, [site]
+        return found
 
     def looked_up(self, site: Site, owner: Any, keys: Sequence[Any]) -> Any:
         """What whole numbers look up in a table of numbers; None where Python does."""
-        found = lookups.looked_up(owner, keys) if self._keeps(site) else None
-        if isinstance(found, Node):
-            self.picks[id(found)] = found, [site]
+        found = lookups.looked_up(owner, keys) if self.keeps(site) else None
+        for x in found.flat if isinstance(found, numpy.ndarray) else [found]:
+            if isinstance(x, Node):
+                self.picks[id(x)] = x, [site]
+        self.note_row(site, owner, found)
         return found
 
-    def _keeps(self, site: Site) -> bool:
+    def note_row(self, site: Site, owner: Any, found: Any) -> None:
+        """Note part of an array, which is a copy: neither may be changed, as it would be a view."""
+        if isinstance(found, numpy.ndarray):
+            found.flags.writeable = False
+            place = owner.ctypes.data, owner.shape, owner.strides, owner.dtype
+            if place not in self._rows:
+                self._rows[place] = owner, owner.copy(), []
+            self._rows[place][2].append(site)
+
+    def keeps(self, site: Site) -> bool:
         """Whether whole numbers of a place stay in the trace."""
         if not self._decisions.is_once(site):
             return False
@@ -580,6 +625,9 @@ class Speculation:
             raise Refused
         if self.sides:
             self.refuse_here("an exception is raised")
+        for owner, before, sites in self._rows.values():
+            if owner.tobytes() != before.tobytes():
+                self.refuse(sites, "an array is changed that gives a part of it")
 
     def check_caught(self) -> None:
         """See that no branch is open where an exception has been caught: it came of one then."""
@@ -599,7 +647,7 @@ class Speculation:
         """Whether a condition does without which an exception is raised: of any iteration."""
         before = self._asking
         only_loops = len(self.sides) == len(self.loops) and not self.partial
-        self._asking = before or (only_loops and not any(x.follows for x in self.loops))
+        self._asking = before or (only_loops and all(x.asks and not x.follows for x in self.loops))
         try:
             return bool(condition)
         finally:

@@ -302,6 +302,8 @@ class Until(Loop):
         done: how many were before them.
     """
 
+    asks = False
+
     def __init__(
         self,
         speculation: Speculation,

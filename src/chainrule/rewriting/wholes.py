@@ -113,8 +113,6 @@ class Wholes:
             return True
         if isinstance(parent, ast.Subscript):
             return node is parent.slice and isinstance(parent.ctx, ast.Load)
-        if isinstance(parent, ast.Slice):
-            return self._stays(parent)
         if isinstance(parent, ast.Tuple):
             return self._stays_in(parent, node)
         if isinstance(parent, ast.BinOp):
