@@ -9,8 +9,11 @@ import pytest
 
 import chainrule as cr
 from chainrule import lax, nn
+from chainrule.backends.llvm.outer_products import OuterProduct, take_out_products
 from chainrule.jit import products
 from chainrule.leaves import leaves
+from chainrule.passes.promote import promoted
+from chainrule.program.form import Program, statements
 
 
 class Network(nn.Module):
@@ -97,6 +100,12 @@ def by_derivative(self: Any, x: Any) -> Any:
     return self.second(self.first(x))[0] + slope
 
 
+def beside(self: Any, x: Any) -> Any:
+    """The derivative of something beside which layers are computed that do not depend on it."""
+    slope = cr.grad(lambda z: np.sin(z) * self.second(self.first(x))[0])(x[0])
+    return self.second(self.first(x))[0] + slope
+
+
 def twice(self: Any, x: Any) -> Any:
     """A layer called again, with what it does to its inputs and what it gave."""
     hidden = self.first(x)
@@ -129,10 +138,11 @@ MODELS: dict[str, tuple[Callable[[], Any], int]] = {
     "own neuron": (with_own_neuron, 1),
     "scan": (network(in_scan), 1),
     "derivative": (network(by_derivative), 2),
+    "beside": (network(beside), 2),
 }
 """Models, and how many layers at least are traced as one."""
 
-USED_AGAIN = {"twice", "derivative"}
+USED_AGAIN = {"twice", "derivative", "beside"}
 """Where a value goes to several layers, whose gradients are added up before they come to it."""
 
 
@@ -226,3 +236,30 @@ def test_inputs_that_are_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     assert losses == pytest.approx(expected, rel=1e-12)
     assert weights == pytest.approx(there, rel=1e-9)
     assert count >= 2
+
+
+def program_of(n_in: int, sizes: list[int], activation: str) -> Program:
+    """What training makes of a network."""
+    X = np.random.default_rng(0).normal(size=(8, n_in))
+    y = np.arange(8) % sizes[-1] if sizes[-1] > 1 else X[:, 0]
+    loss = "cross_entropy" if sizes[-1] > 1 else "mean_squared_error"
+    model = nn.MLP(n_in, sizes, activation, seed=0)
+    nn.fit(model, X, y, loss=loss, epochs=1, progress=False, threads=1)
+    (kept,) = sys.modules["chainrule.nn.evaluation"]._programs.values()
+    program: Program = kept.paths.all()[0].program
+    return program
+
+
+def test_what_is_beside_a_large_layer_is_loops() -> None:
+    """Few terms are left, and yet code of them one by one is slower."""
+    program = program_of(64, [32, 3], "relu")
+    assert sum(1 for _ in statements(program.body)) < 150
+
+
+@pytest.mark.parametrize("sizes", [[32, 1], [32, 32, 1], [32, 32, 10]])
+def test_gradients_of_the_weights_are_outer_products(sizes: list[int]) -> None:
+    """They are added up as such, each layer's, also where a bias is read outside of the loops."""
+    program = promoted(program_of(64, sizes, "tanh"))
+    assert take_out_products(program, [True] * 5000)
+    found = [x for x in statements(program.body) if isinstance(x, OuterProduct)]
+    assert len(found) == len([size for size in sizes if size > 1])

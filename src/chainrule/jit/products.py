@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 LEAST: Final = 2000
 """The multiplications below which a product is that of its elements."""
 
-LEAST_WEIGHTS: Final = 3000
-"""The multiplications below which a layer's sums are traced term by term: the code is as fast."""
+LEAST_WEIGHTS: Final = 200
+"""The multiplications below which a layer's sums are traced term by term: the code is as fast.
+
+From there on the loops of layers one after another would be found as one, with other lengths each
+time, which is slow.
+"""
 
 FEW: Final = 4
 """So few sums are too: the code is faster."""
@@ -68,15 +72,14 @@ def weighted_sums(
 ) -> tuple[list[Node]] | None:
     """``start + row[0] * values[0] + row[1] * values[1] + …`` for each of some rows, in this order.
 
-    None where it has to be plain: if it is small, in a loop or transformation inside the trace, or
-    if rows and starts are not leaves at even distances among the program's inputs.
+    None where it has to be plain: if it is small, in a loop inside the trace, depends on what a
+    transformation there differentiates by, or if rows and starts are not leaves at even distances
+    among the program's inputs.
     """
     shape = len(rows), len(values)
     if len(rows) < FEW or math.prod(shape) < LEAST_WEIGHTS or recorder.iterations:
         return None
     level = recorder.level
-    if next(reversed(PROGRESS.names)) != level:
-        return None
     if not isinstance(values, (NodeArray, list)) and type(values) is not numpy.ndarray:
         return None
     array = objects(values) if isinstance(values, list) else values
@@ -105,7 +108,6 @@ def weighted_sums(
     right = Factor(source, int(at[0]), (0, *along))
     start = Factor("input", int(begins[0]), step)
     product = Product(shape[:1], shape[1], [left, right], operands, level, start)
-    recorder.tried.add("weighted_sums")
     numbers = [math.nan] * shape[0]
     if recorded.values:
         numbers = _sums(*map(_numbers, (objects(leaves), factor.elements, objects(starts))))

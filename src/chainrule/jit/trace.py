@@ -423,11 +423,6 @@ class Trace:
             except (Untraceable, Unrolled) as error:
                 if self._has_indices and isinstance(error, IndicesWanted):
                     raise
-                if "weighted_sums" in recorder.tried & plain.once:
-                    plain.once.discard("weighted_sums")
-                    if forced:
-                        raise Restart from None
-                    continue
                 why = str(error) or "a value that it computes is asked for"
                 if isinstance(error, Unrolled) and recorder.speculation.refuse_loops(why):
                     if forced:

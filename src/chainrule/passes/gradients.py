@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy
 
@@ -34,6 +34,9 @@ from chainrule.program.form import (
     statements,
 )
 from chainrule.program.nests import paths
+
+FEW: Final = 16
+"""Where so many times as many inputs are copied, others are too: all gradients lie in one array."""
 
 
 def with_gradients(program: Program, places: Sequence[int]) -> Program:
@@ -115,7 +118,9 @@ class _Whole:
             if isinstance(output, Slice) and output.array is program.inputs:
                 self._copied[output.start : output.start + output.size] = True
         if self._copied.any():
-            self._copied |= enter & ~straight
+            alone = numpy.count_nonzero(straight & enter & ~self._copied)
+            few = alone * FEW <= numpy.count_nonzero(self._copied & enter)
+            self._copied |= enter if few else enter & ~straight
 
     def with_derivatives(self) -> Program:
         """The program, and what is pulled back of each output."""
