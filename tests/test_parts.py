@@ -382,7 +382,7 @@ OUTSIDE = Node(0.5)
 def test_many_results_with_nodes(steps: int, over: bool, calls: list[str]) -> None:
     """Beyond some, what is pulled back is pulled back of all together."""
     function = cr.vmap(path, in_axes=(None, 0, None)) if over else path
-    second = np.array([0.7, 0.2]) if over else Node(0.7)
+    second: Any = np.array([0.7, 0.2]) if over else Node(0.7)
     gradients = []
     for call in (function, cr.compile(function)):
         a = Node(0.3)
