@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chainrule import Node, compile, detect_anomaly, group, record_lines
-from chainrule.leaves import are_leaves, data_of, distinct, leaves, set_data
+from chainrule.leaves import are_leaves, are_same, data_of, distinct, leaves, set_data
 from chainrule.tracing import TracedValueError
 
 CONTEXTS = {
@@ -160,3 +160,12 @@ def test_are_leaves_and_distinct() -> None:
     assert [*map(id, distinct([x, x]))] == [id(x)]
     product.backward()
     assert (x.grad, y.grad) == (2.0, 1.0)
+
+
+def test_are_same() -> None:
+    """By what they are, not by what they are equal to: nodes that are compared may be traced."""
+    x, y = leaves([1.0, 1.0])
+    assert are_same([], [])
+    assert are_same([x, y, None], [x, y, None])
+    for other in ([x], [x, x], [y, x], [x, y, x], [x, Node(1.0)]):
+        assert not are_same([x, y], other)

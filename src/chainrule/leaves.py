@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,11 @@ def are_leaves(values: list[Any]) -> bool:
     return all(type(x) is Node and not x.operands for x in values)
 
 
+def are_same(left: list[Any], right: list[Any]) -> bool:
+    """Whether two lists hold the very same objects in the same order."""
+    return len(left) == len(right) and all(map(operator.is_, left, right))
+
+
 def distinct(nodes: list[Node]) -> list[Node]:
     """The nodes in order, each once."""
     return list({id(node): node for node in nodes}.values())
@@ -61,4 +67,5 @@ def set_data(nodes: list[Node], numbers: Array, zero_grad: bool = True) -> None:
 
 if ENGINE is not None:
     are_leaves = ENGINE.are_leaves
+    are_same = ENGINE.are_same
     distinct = ENGINE.distinct

@@ -96,16 +96,22 @@ int32_t found_in(const Table *table, const void *key) {
     return entry->key == NULL ? -1 : entry->value;
 }
 
+int reserve_keys(Table *table, size_t more) {
+    size_t size = table->size == 0 ? 16 : table->size;
+    while (2 * (table->count + more) > size) size *= 2;
+    if (size == table->size) return 0;
+    Table larger = {.size = size, .count = table->count};
+    larger.entries = PyMem_Calloc(larger.size, sizeof(Entry));
+    if (larger.entries == NULL) return PyErr_NoMemory(), -1;
+    for (size_t i = 0; i < table->size; i++)
+        if (table->entries[i].key != NULL) *entry_of(&larger, table->entries[i].key) = table->entries[i];
+    PyMem_Free(table->entries);
+    *table = larger;
+    return 0;
+}
+
 int put_into(Table *table, const void *key, int32_t value) {
-    if (2 * (table->count + 1) > table->size) {
-        Table larger = {.size = table->size == 0 ? 16 : 2 * table->size, .count = table->count};
-        larger.entries = PyMem_Calloc(larger.size, sizeof(Entry));
-        if (larger.entries == NULL) return PyErr_NoMemory(), -1;
-        for (size_t i = 0; i < table->size; i++)
-            if (table->entries[i].key != NULL) *entry_of(&larger, table->entries[i].key) = table->entries[i];
-        PyMem_Free(table->entries);
-        *table = larger;
-    }
+    if (reserve_keys(table, 1) < 0) return -1;
     Entry *entry = entry_of(table, key);
     table->count += entry->key == NULL;
     *entry = (Entry){key, value};

@@ -36,6 +36,7 @@ typedef struct {
 
 Entry *entry_of(const Table *table, const void *key); /* where a key is, or would be; not of an empty table */
 int32_t found_in(const Table *table, const void *key); /* its number, -1 if it is not there */
+int reserve_keys(Table *table, size_t more); /* make room for some more keys; -1 with an error */
 int put_into(Table *table, const void *key, int32_t value); /* -1 with an error */
 
 #endif

@@ -95,6 +95,16 @@ static PyObject *are_leaves(PyObject *module, PyObject *list) {
     return PyBool_FromLong(all);
 }
 
+/* are_same(left, right): whether two lists hold the very same objects in the same order. */
+static PyObject *are_same(PyObject *module, PyObject *args) {
+    PyObject *left, *right;
+    if (!PyArg_ParseTuple(args, "O!O!:are_same", &PyList_Type, &left, &PyList_Type, &right)) return NULL;
+    Py_ssize_t n = PyList_GET_SIZE(left);
+    bool same = PyList_GET_SIZE(right) == n;
+    for (Py_ssize_t i = 0; same && i < n; i++) same = PyList_GET_ITEM(left, i) == PyList_GET_ITEM(right, i);
+    return PyBool_FromLong(same);
+}
+
 /* Whether there are as many numbers in memory as plain nodes, so that no Python has to be asked. */
 static bool is_plain(PyObject *nodes, const Py_buffer *numbers, bool leaves) {
     bool plain = !CONTEXTS && numbers->len == PyList_GET_SIZE(nodes) * (Py_ssize_t)sizeof(double);
@@ -136,6 +146,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"leaves", leaves, METH_VARARGS, NULL},
     {"distinct", distinct, METH_O, NULL},
     {"are_leaves", are_leaves, METH_O, NULL},
+    {"are_same", are_same, METH_VARARGS, NULL},
     {"read_data", read_data, METH_VARARGS, NULL},
     {"write_data", write_data, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -68,7 +68,9 @@ static PyObject *enter_inputs(PyObject *self, PyObject *args) {
 }
 
 static int take_captured(Recording *r, PyObject *captured) {
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(captured); i++) {
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(captured);
+    if (reserve_rows(r, count) < 0 || reserve_keys(&r->outside, (size_t)count) < 0) return -1;
+    for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *node = PySequence_Fast_GET_ITEM(captured, i);
         if (!is_node(node)) {
             PyErr_Format(PyExc_TypeError, "a captured node is a node, not %.100s", Py_TYPE(node)->tp_name);

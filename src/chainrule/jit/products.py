@@ -84,16 +84,21 @@ def weighted_sums(
         return None
     array = objects(values) if isinstance(values, list) else values
     factor = _factor(recorder, array, (shape[1],)) if array.ndim == 1 else None
-    leaves = [x for row in rows for x in row]
-    if factor is None or len(leaves) != math.prod(shape) or not are_leaves(leaves + starts):
+    leaves: list[Any] = []
+    for row, start in zip(rows, starts, strict=True):
+        leaves += row
+        leaves.append(start)
+    size = shape[0] * (shape[1] + 1)
+    if factor is None or len(leaves) != size or not are_leaves(leaves):
         return None
-    if max(met([*leaves, *starts, *factor.nodes])[0]) > level:
+    if max(met([*leaves, *factor.nodes])[0]) > level:
         return None
     recorded = recorder.recorded
-    places = recorded.inputs_of(recorded.operands_of(leaves + starts))
+    places = recorded.places_of(leaves)
     if places is None:
         return None
-    weights, begins = places[: len(leaves)].reshape(shape), places[len(leaves) :]
+    places = places.reshape(shape[0], -1)
+    weights, begins = places[:, :-1], places[:, -1]
     source, at = factor.source, factor.places
     operands: Numbers = numpy.empty(0, dtype=numpy.int64)
     if isinstance(source, str) and source == "given":
@@ -110,7 +115,8 @@ def weighted_sums(
     product = Product(shape[:1], shape[1], [left, right], operands, level, start)
     numbers = [math.nan] * shape[0]
     if recorded.values:
-        numbers = _sums(*map(_numbers, (objects(leaves), factor.elements, objects(starts))))
+        read = _numbers(objects(leaves)).reshape(places.shape)
+        numbers = _sums(read[:, :-1], _numbers(factor.elements), read[:, -1])
     else:
         recorded.unknown = True
     _mark(recorder, product)
@@ -121,7 +127,7 @@ def weighted_sums(
 
 def _sums(weights: Any, values: Any, starts: Any) -> list[float]:
     """Weighted sums of the run, with the terms in their order."""
-    terms = weights.reshape(len(starts), -1) * values
+    terms = weights * values
     with numpy.errstate(all="ignore"):
         sums = numpy.cumsum(numpy.concatenate([starts[:, None], terms], axis=1), axis=1)
     found: list[float] = sums[:, -1].tolist()

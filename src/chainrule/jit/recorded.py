@@ -10,6 +10,7 @@ import numpy
 
 from chainrule.annotations import users_line
 from chainrule.differentiation import fresh_inputs, met
+from chainrule.leaves import are_same
 from chainrule.node import Node
 from chainrule.passes.differentiate import Untraceable
 from chainrule.passes.expand import expanded
@@ -71,6 +72,7 @@ class Recorded:
         self, inputs: Sequence[Node] | Inputs, level: int, captured: Sequence[Node] = ()
     ) -> None:
         given = len(inputs) if isinstance(inputs, Inputs) else inputs
+        self._n_given = len(inputs)
         self._recording: Any = Recording(given, level, captured)
         if isinstance(inputs, Inputs):
             inputs.begin(self._recording)
@@ -141,6 +143,16 @@ class Recorded:
             return None
         places: Numbers = numpy.array(self._recording.left)[operands].astype(numpy.int64)
         return places
+
+    def places_of(self, leaves: list[Node]) -> Numbers | None:
+        """Which inputs of the program leaves are, which become such; None if some are none."""
+        places = self.inputs_of(self.operands_of(leaves[:1]))
+        if places is not None:
+            start, end = int(places[0]), int(places[0]) + len(leaves)
+            known = self.captured[max(start - self._n_given, 0) : end - self._n_given]
+            if are_same(known, leaves):  # as the parameters of a network do, in order
+                return numpy.arange(start, end)
+        return self.inputs_of(self.operands_of(leaves))
 
     def column(self, values: list[Any]) -> Any:
         """What each iteration of a loop reads: floats, or operands if some are nodes."""

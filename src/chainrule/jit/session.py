@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chainrule import forking, trees
 from chainrule.backends.llvm.threads import thread_count
 from chainrule.handover import form_of
-from chainrule.leaves import set_data
+from chainrule.leaves import data_of, set_data
 from chainrule.node import Node
 from chainrule.tracebacks import warn
 from chainrule.tracing import NotCompilable
@@ -143,7 +143,7 @@ class Session:
         self.program = program
         self.samples = list(samples)
         self.size = len(samples[0])
-        self.values: Array = numpy.array([node._number for node in program.parameters])
+        self.values: Array = data_of(program.parameters)
         self._threads = threads or thread_count()
         self._frozen: Array = numpy.empty(0)
         self._captured: Sequence[Node] = program.parameters

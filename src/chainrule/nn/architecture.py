@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from chainrule.leaves import are_leaves
+from chainrule.leaves import are_leaves, are_same
 from chainrule.node import Node
 from chainrule.rules import described
 
@@ -58,7 +57,7 @@ def architecture(model: object, found: Sequence[Node] | None = None) -> dict[str
     if found is None:
         found = model.parameters()
     # There are fewer where some are shared or computed, and more where some were added.
-    if len(found) != len(parameters) or not all(map(operator.is_, found, parameters)):
+    if not are_same([*found], parameters):
         return None
     description: dict[str, Any] = {
         "kind": "MLP",
