@@ -1118,6 +1118,13 @@ def test_every_guard_is_said(f: Callable[..., Any], kind: str, why: str) -> None
     assert {x.why for x in plain.stats().branches} == {"rewrite=False"}
 
 
+def test_guards_of_the_library_are_said() -> None:
+    """Not what stands around the call that traces."""
+    compiled = compile(cr.nn.cross_entropy)
+    compiled(np.array([0.3, 0.2]), np.array(1))
+    assert [x.why for x in compiled.stats().branches] == ["it is in a library"]
+
+
 def test_what_is_done_is_said() -> None:
     """By line, with the reason."""
 

@@ -84,7 +84,8 @@ int add_columns(void) {
 /* Tables */
 
 Entry *entry_of(const Table *table, const void *key) {
-    size_t i = (size_t)(((uint64_t)(uintptr_t)key >> 4) * 0x9E3779B97F4A7C15u >> 20);
+    uint64_t address = (uint64_t)(uintptr_t)key;
+    size_t i = (size_t)((address >> 10) * 0x9E3779B97F4A7C15u >> 20 << 6) | (address >> 4 & 63);
     for (i &= table->size - 1; table->entries[i].key != NULL && table->entries[i].key != key;)
         i = (i + 1) & (table->size - 1);
     return &table->entries[i];

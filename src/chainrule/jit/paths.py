@@ -154,11 +154,11 @@ class Path:
                 if found is None:
                     lanes = self._uniform is not None
                     uniform = self._uniform if self._uniform is not None else ()
-                    program = self.program
-                    start = time.thread_time()
                     with collector_paused():
+                        program = self.program
+                        start = time.thread_time()
                         found = Kernel(program, uniform, lanes, reduce, self._shared)
-                    self.seconds += time.thread_time() - start
+                        self.seconds += time.thread_time() - start
                     self._kernels.append((reduce, found))
         return found
 

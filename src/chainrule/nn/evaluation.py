@@ -13,6 +13,7 @@ from chainrule import forking, trees
 from chainrule.handover import form_of
 from chainrule.jit.arguments import leaf_of
 from chainrule.jit.session import SampleFunction, Session
+from chainrule.jit.trace import collector_paused
 from chainrule.keywords import with_nearest_names
 from chainrule.leaves import data_of, set_data
 from chainrule.node import Node
@@ -126,11 +127,12 @@ def steps_of(
         program: the compiled loss, if it was compiled for other samples of the same kind.
     """
     function = loss_of_sample(model, loss, len(samples) > 2)
-    if program is None:
-        program = _kept_program(model, loss, samples, parameters)
-    if program is None:
-        program = SampleFunction(function, samples, parameters)
-    return SafeSteps(program, function, samples, parameters, threads)
+    with collector_paused():  # many nodes are made, to stay
+        if program is None:
+            program = _kept_program(model, loss, samples, parameters)
+        if program is None:
+            program = SampleFunction(function, samples, parameters)
+        return SafeSteps(program, function, samples, parameters, threads)
 
 
 class Predictor:

@@ -18,6 +18,9 @@ TEST: Final = f"{RUNTIME}_test"
 FEW: Final = 4
 """As often a branch may be asked in one trace before both of its sides are computed."""
 
+IN_LIBRARY: Final = "it is in a library"
+"""Why a comparison is a guard that no code of the user's asks for."""
+
 
 class Site:
     """A place where a function branches.

@@ -6,7 +6,7 @@ import dis
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from .decisions import RUNTIME
+from .decisions import IN_LIBRARY, RUNTIME
 from .source import NoSource, is_librarys, source_of
 
 _GENERATOR: Final = 0x20 | 0x80 | 0x200  # what stops on the way, asynchronous or not
@@ -44,7 +44,7 @@ def why_at(frame: FrameType, asking: FrameType, rewrite: bool) -> str:
     if not rewrite:
         return "rewrite=False"
     if is_librarys(frame.f_code):
-        return "it is in a library"
+        return IN_LIBRARY
     around = frame
     while around.f_code.co_name in _INLINE and around.f_back is not None:
         around = around.f_back

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from types import CellType, FunctionType
+from types import CellType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy
@@ -24,7 +24,7 @@ from chainrule.passes.stretches import UNKNOWN
 from chainrule.tracing import PROGRESS
 
 from . import lookups
-from .decisions import FEW, Changed, Decisions, LoopSite, Refused, Site
+from .decisions import FEW, IN_LIBRARY, Changed, Decisions, LoopSite, Refused, Site
 from .exits import Exit
 from .known import Known, applied, holds_known
 from .once import Loop, Plain
@@ -203,6 +203,16 @@ class Both:
             self._speculation.long(self.site)
         if any(may_raise(x, self._since) for x in values):
             self._speculation.refuse([self.site], "a look-up in it may fail")
+
+
+def _is_around_trace(frame: FrameType, asking: FrameType) -> bool:
+    """Whether a frame around another one has called for the trace: no code of the user's asks."""
+    found: FrameType | None = asking
+    while found is not None and found is not frame:
+        if found.f_code.co_name == "_run" and found.f_globals["__name__"] == "chainrule.jit.trace":
+            return True
+        found = found.f_back
+    return False
 
 
 def _takes(owner: Any, index: Any) -> bool:
@@ -667,9 +677,11 @@ class Speculation:
         code, instruction = frame.f_code, frame.f_lasti
         decisions = self._decisions
         if not decisions.knows(code, instruction):
-            from .elsewhere import why_at  # here, as most functions have no such guards
+            why = IN_LIBRARY
+            if not _is_around_trace(frame, asking):
+                from .elsewhere import why_at  # here, as most functions have no such guards
 
-            why = why_at(frame, asking, decisions.rewrite)
+                why = why_at(frame, asking, decisions.rewrite)
             decisions.note(code, instruction, line_of(frame), why)
 
     def refuse_here(self, why: str) -> NoReturn:
