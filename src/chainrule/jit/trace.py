@@ -475,7 +475,7 @@ class Trace:
             plain.add(recorder.not_asked())
             if forced:
                 raise Restart
-        self.captured = recorder.recorded.captured
+        self.captured: Sequence[Node] = recorder.recorded.captured
         self.operations = recorder.operations
         self.shortcuts = recorder.shortcuts
         self.split = recorder.split
@@ -566,13 +566,14 @@ class Trace:
             if parents and recorder.segments:
                 if recorder.pulls:
                     raise Untraceable("a derivative of a user's")
-                self._places = [*self._live, *range(len(inputs), len(inputs) + len(nodes))]
+                after = numpy.arange(len(inputs), len(inputs) + len(nodes))
+                self._places = numpy.concatenate([numpy.array(self._live, numpy.int64), after])
             else:
-                self._places = []
+                self._places = numpy.empty(0, numpy.int64)
             self._outputs = recorded.operands(outputs, operands)
             self._constants = recorded.constants(self._outputs)
             recorder.speculation.check_loops(recorded.different_loops)
-            if not self._places:
+            if not len(self._places):
                 recorded.share(wanted=len(recorder.forced) <= len(recorded.guards))
             self._recorded = recorded
             if recorder.operations:  # whose derivatives may have to be nodes
@@ -599,7 +600,7 @@ class Trace:
                 start = time.perf_counter()
                 with collector_paused():
                     program = self._recorded.program(self._outputs, self.lanes, self.varied)
-                    if self._places:
+                    if len(self._places):
                         self._program = with_gradients(program, self._places)
                     else:
                         self._program = differentiated(program)

@@ -167,6 +167,7 @@ class TracedFunction:
                 self.paths = Paths(self, trace.captured)
                 raise Restart
             paths.captured = trace.captured
+        trace.captured = paths.captured  # one list of the parameters for all traces
         return trace
 
     def _check_layout(self, layout: trees.Layout) -> None:
