@@ -169,3 +169,14 @@ def test_are_same() -> None:
     assert are_same([x, y, None], [x, y, None])
     for other in ([x], [x, x], [y, x], [x, y, x], [x, Node(1.0)]):
         assert not are_same([x, y], other)
+
+
+def test_arrays_of_other_shapes_are_no_numbers() -> None:
+    """Rows of numbers; masked arrays are as good as their elements."""
+    with pytest.raises(TypeError, match="takes a real number"):
+        leaves(np.ones((2, 2)))
+    with pytest.raises(TypeError):
+        leaves(np.ma.array([1.0, 2.0], mask=[False, True]))
+    x = np.arange(6.0)
+    assert [node.data for node in leaves(x[::-2])] == [5.0, 3.0, 1.0]
+    assert [node.data for node in leaves(x.astype(">f8"))] == x.tolist()

@@ -22,13 +22,14 @@ def leaves(numbers: Sequence[Any] | NDArray[Any], name: str | None = None) -> li
     Raises:
         TypeError: if something is no real number.
     """
-    if isinstance(numbers, numpy.ndarray) and numbers.dtype == numpy.float64:
-        floats = numbers.tolist()
-    else:
-        floats = [to_float(x, "Node", "takes a real number") for x in numbers]
+    plain = type(numbers) is numpy.ndarray and numbers.ndim == 1 and numbers.dtype == numpy.float64
+    if not plain:
+        numbers = [to_float(x, "Node", "takes a real number") for x in numbers]
+    array = numpy.ascontiguousarray(numbers, dtype=numpy.float64)
     if ENGINE is not None:
-        made: list[Node] = ENGINE.leaves(floats, name)
+        made: list[Node] = ENGINE.leaves(array, name)
         return made
+    floats = array.tolist()
     names = [None if name is None else f"{name}{i}" for i in range(len(floats))]
     return [Node(x, name=own) for x, own in zip(floats, names, strict=True)]
 

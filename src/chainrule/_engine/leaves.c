@@ -27,17 +27,19 @@ failed:
     return NULL;
 }
 
+/* leaves(numbers, name): of the bytes of float64 numbers. */
 static PyObject *leaves(PyObject *module, PyObject *args) {
-    PyObject *numbers, *name, *around = NULL, *shared = NULL;
-    if (!PyArg_ParseTuple(args, "O!O:leaves", &PyList_Type, &numbers, &name)) return NULL;
+    PyObject *name, *around = NULL, *shared = NULL;
+    Py_buffer numbers;
+    if (!PyArg_ParseTuple(args, "y*O:leaves", &numbers, &name)) return NULL;
+    Py_ssize_t n = numbers.len / (Py_ssize_t)sizeof(double);
     PyObject *made = PyList_New(0);
-    for (Py_ssize_t i = 0; made != NULL && i < PyList_GET_SIZE(numbers); i++) { /* contexts may run Python */
-        PyObject *number = PyList_GET_ITEM(numbers, i);
-        double value = PyFloat_AsDouble(number);
-        PyObject *node = value == -1.0 && PyErr_Occurred() ? NULL : numbered(value, name, i, &around, &shared);
+    for (Py_ssize_t i = 0; made != NULL && i < n; i++) { /* contexts may run Python */
+        PyObject *node = numbered(((const double *)numbers.buf)[i], name, i, &around, &shared);
         if (node == NULL || PyList_Append(made, node) < 0) Py_CLEAR(made);
         Py_XDECREF(node);
     }
+    PyBuffer_Release(&numbers);
     Py_XDECREF(around);
     Py_XDECREF(shared);
     return made;
