@@ -155,9 +155,7 @@ def evaluated(recorded: Any, inputs: list[float]) -> list[float]:
             user = recorded.operations[recorded.pool[left]] if code == Row.USER else None
             operation = user or OPERATION_OF[code & ~Row.POOLED]
             given = given_to(code, left, recorded.right[row], recorded.pool)
-            found = operation.evaluate([value(x) for x in given])
-            is_whole = operation in (rules.floor, rules.ceil, rules.trunc)  # ints have no -0.0
-            values.append(found + 0.0 if is_whole else found)
+            values.append(operation.evaluate([value(x) for x in given]))
     return values
 
 

@@ -78,7 +78,7 @@ PyObject *apply_whole(int code, Node *a) {
         return node;
     }
     if (rule_value(code, &a->number, 1, &number) < 0) return NULL;
-    return new_operation(WholeNodeType, operation_at(code), number + 0.0, a, NULL, Py_None);
+    return new_operation(WholeNodeType, operation_at(code), number, a, NULL, Py_None);
 }
 
 static PyObject *node_negative(PyObject *self) { return new_unary(NEGATIVE, -((Node *)self)->number, (Node *)self); }
