@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 import chainrule.math as cm
-from chainrule.rewriting import log, speculation
+from chainrule.rewriting import log, speculation, turns
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,36 @@ def unbound(x: Any, y: Any) -> Any:
     return last + y
 
 
-FUNCTIONS = [oscillator, newton, adaptive, descent, swapped, unbound]
+def staged(x: Any, y: Any) -> Any:
+    """Periods of iterations, with a step that grows from one to the next, which they append."""
+    step, streak, found, size = 1e-3, 0, [], x
+    while abs(x - y) > 0.2:
+        if streak == 5:
+            step, streak, size = 1.25 * step, 0, x * step
+            continue
+        x = x - step * (x - y)
+        found.append(x * step)
+        found.append(step)
+        streak += 1
+    return x * x + sum(found) + step * size
+
+
+def counted(x: Any, y: Any) -> Any:
+    """Periods in which a number counts, with a loop in them that reads it."""
+    n = 0
+    while n < 60:
+        k, z = 0, x
+        while k < 6:
+            z, k = z * 0.9 + 0.001 * n * y, k + 1
+        n += 1
+        if n % 6 == 0:
+            x = x + 0.1 * z
+            continue
+        x = x * 0.99 + 0.01 * z
+    return x + y * n
+
+
+FUNCTIONS = [oscillator, newton, adaptive, descent, swapped, unbound, staged, counted]
 POINTS = [(2.0, 0.5), (1.9, 0.55), (0.7, 1.3), (2.0, 0.5), (4.0, 0.2)]
 
 
@@ -138,7 +167,7 @@ def test_lanes(f: Callable[..., Any]) -> None:
     np.testing.assert_allclose(np.transpose(slopes), [s for _, s in wanted], rtol=1e-9)
 
 
-@pytest.mark.parametrize("f", [oscillator, newton, descent, swapped])
+@pytest.mark.parametrize("f", [oscillator, newton, descent, swapped, staged])
 def test_second_derivatives(f: Callable[..., Any]) -> None:
     """Derivatives of derivatives go through the loops too."""
     derived = cr.hessian(f, argnums=(0, 1))
@@ -147,7 +176,7 @@ def test_second_derivatives(f: Callable[..., Any]) -> None:
         np.testing.assert_allclose(compiled(x, y), derived(x, y), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("f", [oscillator, swapped])
+@pytest.mark.parametrize("f", [oscillator, swapped, staged, counted])
 def test_programs_are_those_of_plain_traces(
     f: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,3 +308,47 @@ def test_what_is_large_is_not_kept() -> None:
     assert found == pytest.approx(f(2.0))
     assert numbers
     assert not any(isinstance(x, np.ndarray) for x in numbers)
+
+
+@pytest.mark.parametrize("f", [staged, counted])
+def test_a_period_is_traced_once(f: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Iterations that repeat what they meet stand together for others, in turn those in them."""
+    made = []
+    leave = turns.Stretch.leave
+
+    def noted(stretch: turns.Stretch, *values: Any) -> tuple[Any, ...]:
+        made.append((stretch.is_period, stretch.trips))
+        return leave(stretch, *values)
+
+    monkeypatch.setattr(turns.Stretch, "leave", noted)
+    cr.compile(f)(2.0, 0.5)
+    assert max(trips for is_period, trips in made if is_period) > 5
+    assert len(made) < 10
+
+
+def test_a_period_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what changes from one to the next is read in a loop in it, iterations stand alone."""
+    refused = []
+    refuse = speculation.Speculation.refuse
+
+    def f(x: Any, y: Any) -> Any:
+        step, streak = 1e-3, 0
+        while abs(x - y) > 0.2:
+            if streak == 5:
+                step, streak = 1.25 * step, 0
+                continue
+            k, scale = 0, step
+            while k < 8:
+                x, scale, k = x - 0.1 * scale * (x - y), 0.9 * scale, k + 1
+            streak += 1
+        return x
+
+    def noted(self: Any, sites: Any, why: str) -> None:
+        refused.append(why)
+        refuse(self, sites, why)
+
+    monkeypatch.setattr(speculation.Speculation, "refuse", noted)
+    compiled = cr.compile(cr.value_and_grad(f))
+    assert compiled(2.0, 0.5)[0] == pytest.approx(f(2.0, 0.5), rel=1e-12)
+    assert refused
+    assert any(x.both for x in branches_of(compiled))

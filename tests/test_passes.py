@@ -192,7 +192,13 @@ def test_graphs_of_derivatives_are_those_of_the_reference(
     for seed in range(PROGRAMS // 3):
         ours = written(derivatives(seed))
         with monkeypatch.context() as patch:
-            for name in ("linearization", "release", "push_tangents", "closed_gradient"):
+            for name in (
+                "linearization",
+                "release",
+                "push_tangents",
+                "closed_gradient",
+                "gradient_at",
+            ):
                 patch.setattr(transforms, name, getattr(REFERENCE, name))
             assert written(derivatives(seed)) == ours
         compared += len(ours) > 30

@@ -118,6 +118,34 @@ def release(inputs: list[Node], values: list[Any], level: int) -> list[Any]:
     return released
 
 
+def gradient_at(
+    form: Any,
+    args: Sequence[Any],
+    place: Any,
+    name: str,
+    level: int,
+    open_levels: Mapping[int, Any],
+    keep: Any,
+) -> Any:
+    """The gradient of a function of a few numbers, in one: there is nothing like it in Python.
+
+    Args:
+        form: the function, in the form in which it runs.
+        args: its arguments.
+        place: which of them it is differentiated by.
+        name: what to call the transformation in a message.
+        level: of the inputs.
+        open_levels: the levels that are open in this thread.
+        keep: whether what has run is kept as it is.
+
+    Returns:
+        The value and the gradient; where there is more to it, the layout of the argument, the
+        inputs, and what the function gives for them; None, and nothing has run, where the
+        arguments are others.
+    """
+    return None
+
+
 def closed_gradient(
     output: Any, inputs: list[Node], level: int, open_levels: Mapping[int, Any]
 ) -> list[Any] | None:
@@ -797,6 +825,7 @@ if ENGINE is not None:
     are_current = ENGINE.are_current
     release = ENGINE.release
     closed_gradient = ENGINE.closed_gradient
+    gradient_at = ENGINE.gradient_at
     met = ENGINE.met
     followed = ENGINE.followed
 

@@ -27,11 +27,12 @@ from chainrule.differentiation import (
     as_numbers,
     closed_gradient,
     fresh_inputs,
+    gradient_at,
     linearization,
     push_tangents,
     release,
 )
-from chainrule.handover import called
+from chainrule.handover import called, form_of
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
@@ -111,7 +112,17 @@ def handed_to(
 
 
 class _Call:
-    """One call of a function under differentiation: its inputs, outputs, and what is between."""
+    """One call of a function under differentiation: its inputs, outputs, and what is between.
+
+    Args:
+        name: of the transformation.
+        level: its level.
+        function, args, kwargs: what is called.
+        argnums: the positions of the arguments by which it is differentiated.
+        has_aux: whether the function gives auxiliary data as well.
+        begun: the layout of the argument, the inputs, and what the function gives for them, where
+            it has run, in no trace.
+    """
 
     def __init__(
         self,
@@ -122,27 +133,15 @@ class _Call:
         kwargs: dict[str, Any],
         argnums: Argnums,
         has_aux: bool = False,
+        begun: tuple[Any, list[Any], Any] | None = None,
     ) -> None:
         self.level = level
-        by = args[argnums] if isinstance(argnums, int) else tuple([args[i] for i in argnums])
-        values, self.layout = trees.flat(by) or trees.flatten(
-            by,
-            f"{name}: what it differentiates by",
-            "; say with argnums which arguments to differentiate by",
-        )
-        check_current(values, name)
-        self._began = None if PROGRESS.recorder is None else Node(0.0)
-        self.inputs = fresh_inputs(values, level)
-        given = list(args)
-        traced = self.layout.unflatten(self.inputs)
-        if not self.layout.all_numbers:
-            traced = trees.as_arrays_of(traced, by)
-        if isinstance(argnums, int):
-            given[argnums] = traced
+        self._began: Any = None
+        if begun is not None:
+            self.layout, self.inputs, result = begun
         else:
-            for i, arg in zip(argnums, traced, strict=True):
-                given[i] = arg
-        result = handed_to(function, given, kwargs, name)
+            given = self._given(name, args, argnums)
+            result = handed_to(function, given, kwargs, name)
         self.aux: Any = None
         if has_aux:
             if not isinstance(result, tuple) or len(result) != 2:
@@ -156,6 +155,28 @@ class _Call:
         )
         self._name = name
         self._graph: Any = None
+
+    def _given(self, name: str, args: Sequence[Any], argnums: Argnums) -> list[Any]:
+        """The arguments with inputs in the place of some."""
+        by = args[argnums] if isinstance(argnums, int) else tuple([args[i] for i in argnums])
+        values, self.layout = trees.flat(by) or trees.flatten(
+            by,
+            f"{name}: what it differentiates by",
+            "; say with argnums which arguments to differentiate by",
+        )
+        check_current(values, name)
+        self._began = None if PROGRESS.recorder is None else Node(0.0)
+        self.inputs = fresh_inputs(values, self.level)
+        given = list(args)
+        traced = self.layout.unflatten(self.inputs)
+        if not self.layout.all_numbers:
+            traced = trees.as_arrays_of(traced, by)
+        if isinstance(argnums, int):
+            given[argnums] = traced
+        else:
+            for i, arg in zip(argnums, traced, strict=True):
+                given[i] = arg
+        return given
 
     @property
     def graph(self) -> Any:
@@ -314,10 +335,13 @@ class Gradient(Transformed):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
         positions = _positions(self.argnums, args, self.name)
-        level = open_level(self.name)
+        name, level = self.name, open_level(self.name)
         try:
-            call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)
-            call.scalar_output(self.name)
+            begun = None if kwargs else self._begun(level, args, positions)
+            if begun is not None and len(begun) == 2:
+                return begun if self.value else begun[1]
+            call = _Call(name, level, self.function, args, kwargs, positions, self.has_aux, begun)
+            call.scalar_output(name)
             grads, value, closed = call.gradient()
         finally:
             close_level(level)
@@ -329,6 +353,15 @@ class Gradient(Transformed):
             return result
         aux = call.aux_with(closed)
         return ((value, aux), gradient) if self.value else (gradient, aux)
+
+    def _begun(self, level: int, args: Sequence[Any], positions: Argnums) -> Any:
+        """What :func:`~.differentiation.gradient_at` gives, where no trace records each step."""
+        function = self.function
+        if PROGRESS.recorder is not None or isinstance(function, Transformed):
+            return None
+        keep = self.has_aux or PROGRESS.structural
+        form = form_of(function)
+        return gradient_at(form, args, positions, self.name, level, PROGRESS.names, keep)
 
 
 @boundary

@@ -1,5 +1,6 @@
 /* What most arguments and results are: numbers, nodes, and flat lists and tuples of these. The twins of `flat` in
-   trees.py, `are_current` in tracing.py and `_handed_over` in handover.py, which does what is left to it. */
+   trees.py, `are_current` in tracing.py and `_handed_over` in handover.py, which does what is left to it; and
+   the gradient of a function of these. */
 #include "engine.h"
 
 /* Whether it is a float or a node, of no class of the user's. */
@@ -49,16 +50,22 @@ static PyObject *flat(PyObject *module, PyObject *tree) {
     return pair;
 }
 
-/* are_current(values, open): whether the levels of the nodes in a list are among those open in this thread. */
+/* Whether the levels of the nodes in a list are among those open in this thread; -1 with an error. */
+static int all_open(PyObject *values, PyObject *open) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(values); i++) {
+        PyObject *value = PyList_GET_ITEM(values, i);
+        int found = is_node(value) ? is_open(open, ((Node *)value)->level) : 1;
+        if (found != 1) return found;
+    }
+    return 1;
+}
+
+/* are_current(values, open) */
 static PyObject *are_current(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
     if (n_args != 2 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]))
         return PyErr_Format(PyExc_TypeError, "are_current takes values and levels");
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[0]); i++) {
-        PyObject *value = PyList_GET_ITEM(args[0], i);
-        int open = is_node(value) ? is_open(args[1], ((Node *)value)->level) : 1;
-        if (open != 1) return open < 0 ? NULL : Py_NewRef(Py_False);
-    }
-    Py_RETURN_TRUE;
+    int found = all_open(args[0], args[1]);
+    return found < 0 ? NULL : PyBool_FromLong(found);
 }
 
 int is_open(PyObject *open, int64_t level) {
@@ -99,35 +106,134 @@ static int check_all(PyObject *name, PyObject *const *given, PyObject *const *ke
     return 0;
 }
 
+enum { MOST = 8 };
+
+typedef struct { /* arguments that a function is handed */
+    PyObject *room[MOST + 1], *kept[MOST]; /* after one for Python's use; and what lists held */
+    Py_ssize_t n;
+} Given;
+
+/* Let go of them. */
+static void drop(Given *given) {
+    for (Py_ssize_t i = 0; i < given->n; i++) {
+        Py_DECREF(given->room[1 + i]);
+        Py_XDECREF(given->kept[i]);
+    }
+}
+
+/* Take arguments that are simple, of lists copies: 1, 0 if they are left to Python, -1 with an error. To be dropped
+   in the first case. */
+static int take(Given *given, PyObject *args) {
+    bool listed = PyList_CheckExact(args) || PyTuple_CheckExact(args);
+    Py_ssize_t n = listed ? PySequence_Fast_GET_SIZE(args) : MOST + 1, i;
+    if (n > MOST) return 0;
+    for (i = 0; i < n; i++) {
+        PyObject *arg = PySequence_Fast_GET_ITEM(args, i);
+        if (!is_simple(arg) && !is_flat(arg, is_simple)) return 0;
+    }
+    *given = (Given){.n = n};
+    PyObject **own = given->room + 1;
+    for (i = 0; i < n; i++) own[i] = Py_NewRef(PySequence_Fast_GET_ITEM(args, i)); /* no Python runs so far */
+    for (i = 0; i < n; i++) {
+        if (!PyList_CheckExact(own[i])) continue;
+        given->kept[i] = PySequence_List(own[i]);
+        PyObject *copy = given->kept[i] == NULL ? NULL : PySequence_List(given->kept[i]);
+        if (copy == NULL) {
+            drop(given);
+            return -1;
+        }
+        Py_SETREF(own[i], copy);
+    }
+    return 1;
+}
+
+/* What a function gives for arguments, which it must not change. */
+static PyObject *result_for(PyObject *function, Given *given, PyObject *name) {
+    size_t n = (size_t)given->n | PY_VECTORCALL_ARGUMENTS_OFFSET;
+    PyObject *result = PyObject_Vectorcall(function, given->room + 1, n, NULL);
+    if (result != NULL && check_all(name, given->room + 1, given->kept, given->n) < 0) Py_CLEAR(result);
+    return result;
+}
+
 /* handed_over(function, args, kwargs, name) */
 static PyObject *handed_over(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
-    enum { MOST = 8 };
     if (n_args != 4 || in_general == NULL || !PyDict_CheckExact(args[2]))
         return PyErr_Format(PyExc_TypeError, "handed_over takes a function, arguments and a name");
-    PyObject *room[MOST + 1] = {NULL}, **given = room + 1, *kept[MOST] = {NULL}, *result = NULL;
-    bool listed = PyList_CheckExact(args[1]) || PyTuple_CheckExact(args[1]);
-    Py_ssize_t n = listed ? PySequence_Fast_GET_SIZE(args[1]) : MOST + 1, i;
-    bool simple = n <= MOST && PyDict_GET_SIZE(args[2]) == 0;
-    for (i = 0; simple && i < n; i++) {
-        PyObject *arg = PySequence_Fast_GET_ITEM(args[1], i);
-        simple = is_simple(arg) || is_flat(arg, is_simple);
+    Given given;
+    int taken = PyDict_GET_SIZE(args[2]) == 0 ? take(&given, args[1]) : 0;
+    if (taken < 1) return taken < 0 ? NULL : PyObject_Vectorcall(in_general, args, 4, NULL);
+    PyObject *result = result_for(args[0], &given, args[3]);
+    drop(&given);
+    return result;
+}
+
+/* Let inputs stand in an argument: 0, or -1 with an error. */
+static int replace(Given *given, Py_ssize_t place, PyObject *inputs) {
+    PyObject **own = &given->room[1 + place], *other;
+    if (PyList_CheckExact(*own)) {
+        Py_SETREF(given->kept[place], Py_NewRef(inputs));
+        other = PySequence_List(inputs);
+    } else {
+        other = PyTuple_CheckExact(*own) ? PyList_AsTuple(inputs) : Py_NewRef(PyList_GET_ITEM(inputs, 0));
     }
-    if (!simple) return PyObject_Vectorcall(in_general, args, 4, NULL);
-    for (i = 0; i < n; i++) given[i] = Py_NewRef(PySequence_Fast_GET_ITEM(args[1], i)); /* no Python runs so far */
-    for (i = 0; i < n; i++) {
-        if (!PyList_CheckExact(given[i])) continue;
-        kept[i] = PySequence_List(given[i]);
-        PyObject *own = kept[i] == NULL ? NULL : PySequence_List(kept[i]);
-        if (own == NULL) goto end;
-        Py_SETREF(given[i], own);
+    if (other == NULL) return -1;
+    Py_SETREF(*own, other);
+    return 0;
+}
+
+/* The gradient as the argument it is by: a number, a list or a tuple; takes the list. */
+static PyObject *like(PyObject *arg, PyObject *gradient) {
+    if (gradient == NULL || PyList_CheckExact(arg)) return gradient;
+    PyObject *found = PyTuple_CheckExact(arg) ? PyList_AsTuple(gradient) : Py_NewRef(PyList_GET_ITEM(gradient, 0));
+    Py_DECREF(gradient);
+    return found;
+}
+
+/* The pair of the value and the gradient; without an error NULL where that is left to Python. */
+static PyObject *value_and_gradient(PyObject *arg, PyObject *output, PyObject *inputs, int64_t level, PyObject *open) {
+    PyObject *closed = is_plain(output) ? gradient_closed(output, inputs, level, open) : NULL;
+    if (closed == NULL) return NULL;
+    Py_ssize_t n = PyList_GET_SIZE(closed) - 1;
+    PyObject *value = Py_NewRef(PyList_GET_ITEM(closed, n));
+    PyObject *gradient = PyList_SetSlice(closed, n, n + 1, NULL) < 0 ? NULL : like(arg, Py_NewRef(closed));
+    PyObject *pair = gradient == NULL ? NULL : PyTuple_Pack(2, value, gradient);
+    Py_XDECREF(gradient);
+    Py_DECREF(value);
+    Py_DECREF(closed);
+    return pair;
+}
+
+/* gradient_at(function, args, place, name, level, open, keep) */
+static PyObject *gradient_at(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
+    if (n_args != 7 || !PyLong_Check(args[4]) || !PyDict_CheckExact(args[5]))
+        return PyErr_Format(PyExc_TypeError, "gradient_at takes a function, arguments, a place, a name and levels");
+    if (!PyLong_CheckExact(args[2])) Py_RETURN_NONE;
+    Py_ssize_t place = PyLong_AsSsize_t(args[2]);
+    int64_t level = PyLong_AsLongLong(args[4]);
+    int keep = PyObject_IsTrue(args[6]);
+    Given given;
+    int taken = keep < 0 ? -1 : take(&given, args[1]);
+    if (taken < 1) return taken < 0 ? NULL : Py_NewRef(Py_None);
+    PyObject *found = place >= 0 && place < given.n ? flat(module, given.room[1 + place]) : Py_NewRef(Py_None);
+    PyObject *inputs = NULL, *output = NULL, *result = NULL;
+    if (found == NULL) goto end;
+    int current = found != Py_None ? all_open(PyTuple_GET_ITEM(found, 0), args[5]) : 0;
+    if (current < 1) {
+        if (current == 0) result = Py_NewRef(Py_None);
+        goto end;
     }
-    result = PyObject_Vectorcall(args[0], given, (size_t)n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    if (result != NULL && check_all(args[3], given, kept, n) < 0) Py_CLEAR(result);
+    inputs = inputs_of(PyTuple_GET_ITEM(found, 0), level);
+    if (inputs == NULL || replace(&given, place, inputs) < 0) goto end;
+    output = result_for(args[0], &given, args[3]);
+    if (output != NULL && !keep)
+        result = value_and_gradient(given.room[1 + place], output, inputs, level, args[5]);
+    if (output != NULL && result == NULL && !PyErr_Occurred())
+        result = PyTuple_Pack(3, PyTuple_GET_ITEM(found, 1), inputs, output);
 end:
-    for (i = 0; i < n; i++) {
-        Py_DECREF(given[i]);
-        Py_XDECREF(kept[i]);
-    }
+    Py_XDECREF(output);
+    Py_XDECREF(inputs);
+    Py_XDECREF(found);
+    drop(&given);
     return result;
 }
 
@@ -137,6 +243,8 @@ static PyMethodDef FUNCTIONS[] = {
     {"are_current", (PyCFunction)(void (*)(void))are_current, METH_FASTCALL, NULL},
     {"set_handover", set_handover, METH_VARARGS, NULL},
     {"handed_over", (PyCFunction)(void (*)(void))handed_over, METH_FASTCALL, "A call: see chainrule.handover."},
+    {"gradient_at", (PyCFunction)(void (*)(void))gradient_at, METH_FASTCALL,
+     "The gradient of a function of a few numbers: see chainrule.differentiation."},
     {NULL, NULL, 0, NULL},
 };
 

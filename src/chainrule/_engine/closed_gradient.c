@@ -151,18 +151,21 @@ static PyObject *by_numbers(Node *root, Node *const *inputs, Py_ssize_t n) {
     return list;
 }
 
+PyObject *gradient_closed(PyObject *output, PyObject *list, int64_t level, PyObject *open) {
+    Node *root = (Node *)output, *const *inputs = (Node *const *)((PyListObject *)list)->ob_item;
+    if (!is_node(output) || root->level != level) return NULL;
+    PyObject *result = by_numbers(root, inputs, PyList_GET_SIZE(list));
+    if (result == NULL && !PyErr_Occurred() && CONTEXTS == 0) result = by_nodes(root, inputs, list, open);
+    return result;
+}
+
 /* closed_gradient(output, inputs, level, open): None where it is left to Python. */
 static PyObject *closed_gradient(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
     if (n_args != 4 || !PyList_CheckExact(args[1]) || !PyLong_Check(args[2]) || !PyDict_CheckExact(args[3]))
         return PyErr_Format(PyExc_TypeError, "closed_gradient takes an output, inputs, a level and the open ones");
-    Py_ssize_t n = PyList_GET_SIZE(args[1]);
-    Node *const *inputs = (Node *const *)((PyListObject *)args[1])->ob_item;
-    for (Py_ssize_t i = 0; i < n; i++)
-        if (!is_node((PyObject *)inputs[i])) return PyErr_Format(PyExc_TypeError, "inputs are nodes");
-    Node *root = (Node *)args[0];
-    if (!is_node(args[0]) || root->level != PyLong_AsLongLong(args[2])) Py_RETURN_NONE;
-    PyObject *result = by_numbers(root, inputs, n);
-    if (result == NULL && !PyErr_Occurred() && CONTEXTS == 0) result = by_nodes(root, inputs, args[1], args[3]);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[1]); i++)
+        if (!is_node(PyList_GET_ITEM(args[1], i))) return PyErr_Format(PyExc_TypeError, "inputs are nodes");
+    PyObject *result = gradient_closed(args[0], args[1], PyLong_AsLongLong(args[2]), args[3]);
     return result != NULL || PyErr_Occurred() ? result : Py_NewRef(Py_None);
 }
 

@@ -259,6 +259,13 @@ bool is_operator(int code);
 /* Whether a level is 0 or a key of a dict of the levels open in this thread; -1 with an error. */
 int is_open(PyObject *open, int64_t level);
 
+/* release.c: the inputs of the values in a list, which a transformation opens a level for; NULL with an error. */
+PyObject *inputs_of(PyObject *values, int64_t level);
+
+/* closed_gradient.c: a list of what the gradient and the value of an output are after its level is closed; NULL with
+   an error, or without one where that is left to Python. */
+PyObject *gradient_closed(PyObject *output, PyObject *inputs, int64_t level, PyObject *open);
+
 /* module.c: functions of Python's side, by name; set when chainrule.node is imported */
 
 #define HOOK_NAMES(H) \

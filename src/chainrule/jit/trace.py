@@ -408,12 +408,12 @@ class Trace:
 
     def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function until nothing is in the way of a trace."""
-        segments, values = True, False
+        segments, values, noted = True, False, None
         follows = plain.branches.follows
         while True:
             if not forced and not plain.branches.suspended:  # the first of all paths
                 plain.branches.plain.clear()
-            events = self._noted(plain.branches)
+            events, noted = noted or self._noted(plain.branches), None
             if follows and events is None and forced:
                 raise Restart
             recorder = Recorder(forced, plain, segments, values, events)
@@ -424,6 +424,8 @@ class Trace:
             except (Changed, Refused):
                 if forced:
                     raise Restart from None
+                if recorder.speculation.keeps_notes:
+                    noted = events
                 continue
             except Plain as error:
                 plain.once.discard(error.what)

@@ -15,6 +15,7 @@ import numpy
 
 from chainrule.carries import leaves_of
 from chainrule.engine import ENGINE
+from chainrule.jit.loops import LEAST
 from chainrule.node import Node
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ MOST: Final = 2_000_000
 """Branches beyond which nothing is followed: of an endless loop, noting them takes its time."""
 MOST_FORMS: Final = 1_000
 """Functions of which it is kept what is called in their place."""
+LONGEST: Final = 64
+"""Iterations that are looked for as a period."""
 NUMBERS: Final = (int, float, numpy.float64)
 """Kinds of plain numbers."""
 
@@ -67,6 +70,23 @@ class Run:
         while stop < len(kinds) - 1 and kinds[stop] == kinds[first]:
             stop += 1
         return stop - first
+
+    def period(self, first: int) -> tuple[int, int]:
+        """How many iterations from one on are met again and again, and how often; or 1, and 0.
+
+        There are more of them than of those that meet the same.
+        """
+        kinds, stop = self.kinds, len(self.kinds) - 1
+        for size in range(self.alike(first) + 1, min(LONGEST, (stop - first) // LEAST) + 1):
+            if kinds[first] != kinds[first + size]:
+                continue
+            period, count = kinds[first : first + size], 1
+            while period == kinds[first + count * size : first + (count + 1) * size]:
+                count += 1
+            count = min(count, (stop - first) // size)
+            if count >= LEAST:
+                return size, count
+        return 1, 0
 
 
 class Notes:
@@ -266,5 +286,6 @@ class Reader:
         Raises:
             Refused: always.
         """
+        self.speculation.refuse_periods("it does something else than the run")
         self.speculation.give_up()
         self.decisions.follow_nothing()

@@ -97,7 +97,7 @@ class Loop:
         last: what the loop's own variable is in the end.
     """
 
-    stores = follows = False
+    stores = follows = is_period = False
     asks = True  # whether all iterations may be asked what holds but for errors
 
     def __init__(
@@ -385,7 +385,7 @@ class Loop:
         results = self._results(numbers, leaves)
         speculation.close(self, first)
         read = self._placed(results, last=True)
-        new = kept_structure.unflatten(_filled(kept, results, count, -1)[0])
+        new = kept_structure.unflatten(_filled(kept, results, count, -1, self)[0])
         self._put(left, results[len(numbers) :])
         return self._by_name(self.site.names, read, new)
 
@@ -468,7 +468,7 @@ class Loop:
         else:
             for k in range(self.trips):
                 for (_, leaves, structure), (_, all_rows) in zip(left, made, strict=True):
-                    new, start = _filled(leaves, results, start, k)
+                    new, start = _filled(leaves, results, start, k, self)
                     all_rows += structure.unflatten(new)
         for owner, all_rows in made:
             if type(owner) is list and not self._speculation.uncertain:
@@ -570,12 +570,12 @@ def size_of(x: Any) -> int:
 
 
 def _filled(
-    leaves: Sequence[Any], results: Sequence[Any], start: int, k: int
+    leaves: Sequence[Any], results: Sequence[Any], start: int, k: int, loop: Loop
 ) -> tuple[list[Any], int]:
     """Leaves as they are in an iteration, of what comes of the loop from a place on."""
     new: list[Any] = []
     for x in leaves:
-        if isinstance(x, Known):
+        if isinstance(x, Known) and x.loop is loop:
             new.append(x.values[k])
         elif kind_of(x) is None:
             new.append(x)

@@ -326,7 +326,11 @@ class Runtime:
             if found is None or not found.may_double(condition, place):
                 return PLAIN
             return Doubled(found, place, condition, lists)
-        return Followed(log, place, lists) if log.reads else Noted(log, place)
+        if not log.reads:
+            return Noted(log, place)
+        periods = self._sites[site.replace("turns", "periods", 1)]
+        assert isinstance(periods, LoopSite)
+        return Followed(log, place, periods, lists)
 
     def watched(self, x: Any) -> Any:
         """What a loop goes through, of a trace that follows a run: it may be too long for that."""

@@ -259,6 +259,7 @@ class Speculation:
         cells: the variables of functions by which these know what they call, by their runtimes.
         runtimes: those that note what a run meets, by those of the code.
         stretches: what iterations of loops have shown of their variables.
+        keeps_notes: whether another trace may follow the same run, as only periods are given up.
     """
 
     def __init__(self, recorder: Recorder | None, decisions: Decisions) -> None:
@@ -285,6 +286,7 @@ class Speculation:
         self.cells: dict[Any, dict[str, CellType]] = {}
         self.runtimes: dict[Any, Any] = {}
         self.stretches: dict[Any, Any] = {}
+        self.keeps_notes = False
         self._defaults: dict[int, tuple[FunctionType, Any, Any]] = {}
         self.fresh: Any = None
         self._began = Node(0.0)._serial
@@ -753,13 +755,17 @@ class Speculation:
     def derived(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a gradient gives that may be in vain: its lists are new."""
         found = function(*args, **options)
-        waiting = [found] if self.loops else []
+        self.note_made([found])
+        return found
+
+    def note_made(self, values: Sequence[Any]) -> None:
+        """Note that lists are new, in an iteration that stands for others."""
+        waiting = [*values] if self.loops else []
         for x in waiting:
             if isinstance(x, list):
                 self.loops[-1].fresh[id(x)] = x
             if isinstance(x, (list, tuple)):
                 waiting += x
-        return found
 
     @property
     def asked(self) -> tuple[int, int]:
@@ -839,13 +845,27 @@ class Speculation:
             raise Refused
 
     def refuse_loops(self, why: str) -> bool:
-        """Record all iterations of the innermost loop that is open, else of all; gives whether."""
+        """Record all iterations of the innermost loop that is open, else of all; gives whether.
+
+        Of loops that are open periods are given up first.
+        """
+        found: list[Site] = [x.site for x in self.loops if x.is_period]
+        self.keeps_notes = bool(found)
         if self.loops:
-            found: list[Site] = [self.loops[-1].site]
+            found = found or [self.loops[-1].site]
         else:
             found = [site for site, _, _ in self._ended]
         self._decisions.refuse(found, why)
         return bool(found)
+
+    def refuse_periods(self, why: str) -> None:
+        """Give up this trace for one without the periods that are open, if any are.
+
+        Raises:
+            Refused: if so.
+        """
+        if any(x.is_period for x in self.loops):
+            self.refuse([], why)
 
     def check_known(self, x: Node) -> None:
         """See that a value that a guard asks for is not that of a loop in the user's function."""

@@ -348,7 +348,8 @@ class Rewriter(Expressions):
         known = handed(node, self._source.tree)
         place = line_text(self._code, node.lineno)
         name = self._place(node)
-        self._sites.setdefault(f"turns {name}", LoopSite(place, "while", known))
+        for what in ("turns", "periods"):
+            self._sites.setdefault(f"{what} {name}", LoopSite(place, "while", known))
         whole = known._replace(read=frozenset(known.names))
         self._sites.setdefault(f"until {name}", LoopSite(place, "while", whole))
         loop = self._new()

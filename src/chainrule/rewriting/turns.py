@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from chainrule import rules
 from chainrule.carries import EndlessError, leaves_of
@@ -87,68 +87,111 @@ class Noted(Turns):
         self._log.end(self._run)
 
 
+class Open(NamedTuple):
+    """Iterations that stand for others, while they run.
+
+    Attributes:
+        stretch: they.
+        stop: the place of the first one after them.
+        after: that after the others.
+    """
+
+    stretch: Stretch
+    stop: int
+    after: int
+
+
 class Followed(Turns):
     """The iterations of a loop that follow what was noted.
+
+    Where several repeat what they meet, one after the other, these stand together for all: a
+    period, in which iterations that are alike stand for others in turn.
 
     Args:
         log: what was noted.
         site: the loop.
+        periods: the same, for what is known of its periods.
         lists: the lists to which it appends.
     """
 
     active = True
 
-    def __init__(self, log: Reader, site: LoopSite, lists: Sequence[Any]) -> None:
+    def __init__(
+        self, log: Reader, site: LoopSite, periods: LoopSite, lists: Sequence[Any]
+    ) -> None:
         self._log = log
         self._site = site
+        self._periods = periods
         self._lists = lists
         self._speculation = log.speculation
         self._run = log.begin(site)
         self._around = log.events, log.at
         self._place = 0  # of the next iteration
-        self._stretch: Stretch | None = None
-        self._first: tuple[Any, list[Any], Any] | None = None  # one that shows what variables are
+        self._open: list[Open] = []
+        # By where they end, some that show what variables are.
+        self._shows: dict[int, list[tuple[Any, list[Any], Any]]] = {}
 
     @property
     def once(self) -> bool:  # type: ignore[override]
         """Whether an iteration stands for several."""
-        return self._stretch is not None
+        return bool(self._open)
 
     def turn(self, *values: Any) -> tuple[Any, ...]:
         """Begin an iteration, or several alike."""
-        if self._stretch is not None:
-            values = self._stretch.leave(*values)
-            self._stretch = None
+        while self._open and self._open[-1].stop == self._place:
+            stretch, _, self._place = self._open.pop()
+            values = stretch.leave(*values)
         run, i = self._run, self._place
-        read = self._of(values, read=True)
-        if self._first is not None:
-            key, before, structure = self._first
-            kept = self._of(values, read=False)
+        for key, before, structure in self._shows.pop(i, ()):
+            read, kept = self._of(values, read=True), self._of(values, read=False)
             self._speculation.stretches[key] = _learned(before, structure, read, kept)
-            self._first = None
         if i >= len(run.events):
             self._log.refuse()
         self._log.events, self._log.at = run.events[i], 0
-        alike = run.alike(i)
-        if alike >= LEAST and self._speculation.may_stretch(self._site):
-            leaves, structure = leaves_of(read)
-            if len(leaves) != len(run.values[i]):
-                self._log.refuse()
-            key = self._site, run.kinds[i], structure, tuple(map(_kind, leaves))
-            known = self._speculation.stretches.get(key)
-            if known is None:
-                self._first = key, leaves, structure
-            else:
-                series = run.values[i : i + alike + 1]
-                stretch = Stretch(self._speculation, self._site, values, self._lists, known, series)
-                self._stretch = stretch
-                self._speculation.learn(self._site, True)
-                self._place += alike
-                carried = iter(stretch.carried)
-                pairs = zip(values, self._site.names, strict=True)
-                return tuple([next(carried) if n in self._site.read else x for x, n in pairs])
-        self._place += 1
+        if not self._open and self._speculation.may_stretch(self._periods):
+            values = self._begun(i, *run.period(i), values)
+        stop = self._open[-1].stop if self._open else len(run.kinds) - 1
+        values = self._begun(i, 1, min(run.alike(i), stop - i), values)
+        self._place = i + 1
         return values
+
+    def _begun(self, i: int, size: int, count: int, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Begin a stretch, if what is known of its variables lets it; gives what these are in it.
+
+        Args:
+            i: the place of its first iteration.
+            size: how many iterations stand for others.
+            count: for how many times as many.
+            values: what its variables are.
+        """
+        run, speculation = self._run, self._speculation
+        site = self._periods if self._open or size > 1 else self._site
+        if count < LEAST or not speculation.may_stretch(site):
+            return values
+        leaves, structure = leaves_of(self._of(values, read=True))
+        if len(leaves) != len(run.values[i]):
+            self._log.refuse()
+        kinds = *run.kinds[i : i + size], structure
+        key = self._site, *kinds, tuple(map(_kind, leaves))
+        known = speculation.stretches.get(key)
+        if known is None:
+            self._shows.setdefault(i + size, []).append((key, leaves, structure))
+            return values
+        series = run.values[i : i + size * count + 1 : size]
+        for j, x in enumerate(leaves):
+            if isinstance(x, Known):
+                if not all(same(numbers[j], series[0][j]) for numbers in series):
+                    return values  # it changes in the period, and from one to the next
+                x.node()  # for those in it, which begin after it
+        stretch = Stretch(speculation, site, values, self._lists, known, series)
+        stretch.is_period = site is self._periods
+        if size > 1:
+            self._shows.clear()  # what is met in it are others
+        self._open.append(Open(stretch, i + size, i + size * count))
+        speculation.learn(self._site, True)
+        carried = iter(stretch.carried)
+        pairs = zip(values, site.names, strict=True)
+        return tuple([next(carried) if name in site.read else x for x, name in pairs])
 
     def end(self) -> None:
         """End the loop."""
@@ -156,8 +199,8 @@ class Followed(Turns):
 
     def exit(self) -> None:
         """See that it may be left here."""
-        if self._stretch is not None:
-            self._stretch.refuse("an iteration is left that stands for others")
+        if self._open:
+            self._open[-1].stretch.refuse("an iteration is left that stands for others")
 
     def _of(self, values: Sequence[Any], read: bool) -> tuple[Any, ...]:
         """The values of the variables that an iteration reads, or of the others."""
@@ -223,8 +266,15 @@ class Stretch(Loop):
         values = self._changing.get(i)
         if values is None:
             return same(x, y)
-        after = y.values if isinstance(y, Known) else [y] * self.trips
+        after = y.values if isinstance(y, Known) and y.loop is self else [y] * self.trips
         return all(map(same, after, values[1:]))
+
+    def leave(self, *values: Any) -> tuple[Any, ...]:
+        """End the iteration; gives what the variables are after the loop: their lists are new."""
+        found = super().leave(*values)
+        pairs = zip(found, self.site.names, strict=True)
+        self._speculation.note_made([x for x, name in pairs if name not in self._held])
+        return found
 
 
 class Doubled(Turns):
