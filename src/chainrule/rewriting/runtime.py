@@ -302,6 +302,33 @@ class Runtime:
             found.cells[self][plain].cell_contents = True
         return Plain(plainly(source))
 
+    def listed(self, site: str, source: Any, plain: Any, checked: Any = None) -> list[Any]:
+        """What a comprehension gives.
+
+        Args:
+            site: the place.
+            source: what it goes through.
+            plain: gives the elements for some items.
+            checked: the same where these may stand for others; None if it is the same function.
+        """
+        made: list[Any] = []
+        self.new(made)
+        loop = self.loop(site, source, (), (made,), ())
+        if isinstance(loop, Plain):
+            made += plain(loop.items)
+            return made
+        items = iter(loop.items)
+        for x in items:
+            if loop.once:
+                self.append(made, *(checked or plain)((x,)))
+                loop.leave()
+                continue
+            made += plain((x,))
+            loop.measure()
+            if not loop.once:
+                made += plain(items)
+        return made
+
     def through(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a loop goes through by a call, made where it is known how."""
         if not any(function is x for x in THROUGH):
