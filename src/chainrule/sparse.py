@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
+from importlib import import_module
 from itertools import chain
 from typing import Any
 
@@ -113,6 +115,12 @@ class Entries:
         further, rows = numpy.diff(self.indices[self.indptr[starts]]), numpy.diff(starts)
         steps, counts = numpy.unique(further[rows == 1], return_counts=True)
         return int(steps[numpy.argmax(counts)]) if len(steps) else 0
+
+
+def load_scipy() -> None:
+    """Import SciPy, if it is installed, where a derivative is made: so no call waits for it."""
+    with suppress(ImportError):
+        import_module("scipy.sparse")
 
 
 def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Any:

@@ -15,7 +15,7 @@ from chainrule.passes.stretches import UNKNOWN, Unrolled
 from chainrule.program.nests import Numbers
 from chainrule.sparse import Entries
 
-from .loops import Map
+from .loops import Column, Map
 from .recorded import IndicesWanted, Recorded
 
 
@@ -123,11 +123,13 @@ class LinearizationOfMaps:
 
     def _columns(self, by: Any) -> Numbers:
         """By which inputs a derivative is taken in the iterations; -1 for a constant."""
-        nodes = by.tolist() if isinstance(by, numpy.ndarray) else [by]
+        nodes = by.values.tolist() if isinstance(by, Column) else [by]
         columns: Numbers = places_among(self._inputs, nodes).astype(numpy.int64)
         constants = [nodes[k] for k in numpy.flatnonzero(columns < 0).tolist()]
         if followed(constants, self._level):
             raise Unrolled("it reads what has been computed")
+        if isinstance(by, Column) and by.which is not None:
+            columns = columns[by.which]
         return columns
 
     def _entries(self, rows: Numbers, columns: Numbers, values: Any) -> Entries:
@@ -172,7 +174,7 @@ def _interleaved(
         n_rows: how many rows there are.
     """
     counts = [numpy.bincount(rows, minlength=n_rows) for rows, _, _ in parts]
-    total = numpy.sum(counts, axis=0)
+    total = sum(counts[1:], counts[0])
     at = numpy.cumsum(total) - total
     columns = numpy.empty(int(total.sum()), dtype=numpy.int64)
     values = numpy.empty(len(columns), dtype=parts[0][2].dtype)
