@@ -292,7 +292,7 @@ class Iteration:
             recorder.unroll()
         if numbers is None:
             numbers = [math.nan] * (len(after) + self._trips * len(leaves))
-        if self.carries or self._derived or not above:
+        if self.carries or self._derived or not (above and PROGRESS.structural):
             self._loop.mixes = bool(above) and not self._derived
             whole = self._result(math.nan, given)
             results = self._results(numbers, whole)

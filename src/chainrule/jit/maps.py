@@ -88,15 +88,17 @@ class LinearizationOfMaps:
         for number, loop in enumerate(self._maps):
             rows = numpy.flatnonzero(self._loops == number)
             trips, leaves = numpy.divmod(self._places[rows], loop.n_leaves)
+            by_leaf = [(rows[own], trips[own]) for own in map(leaves.__eq__, range(loop.n_leaves))]
             read = {id(slope.by): slope.by for slope in loop.slopes}
             columns_of = {key: self._columns(by) for key, by in read.items()}
             for slope in loop.slopes:
-                own = leaves == slope.leaf
-                columns = columns_of[id(slope.by)]
-                at = trips[own] if len(columns) > 1 else numpy.zeros_like(trips[own])
-                values = self._values(slope.slope, trips[own])
-                kept = columns[at] >= 0
-                parts.append((rows[own][kept], columns[at][kept], values[kept]))
+                own, at = by_leaf[slope.leaf]
+                columns, values = columns_of[id(slope.by)], self._values(slope.slope, at)
+                found = columns[at] if len(columns) > 1 else numpy.broadcast_to(columns, len(at))
+                if (columns < 0).any():
+                    kept = found >= 0
+                    own, found, values = own[kept], found[kept], values[kept]
+                parts.append((own, found, values))
         parts.sort(key=lambda part: int(part[1][0]) if len(part[1]) else -1)
         return self._entries(*_interleaved(parts, self._n_outputs))
 
@@ -144,7 +146,7 @@ class LinearizationOfMaps:
             group = numpy.cumsum(first) - 1
             rows, columns, values = rows[first], columns[first], self._sums(values, group)
         counts = numpy.bincount(rows, minlength=self._n_outputs)
-        return Entries(counts, columns, values, symmetric=False)
+        return Entries(counts, columns, values, symmetric=False, in_order=True)
 
     def _sums(self, values: Any, group: Numbers) -> Any:
         """The sums of the values in each group, which follow each other."""
@@ -173,7 +175,9 @@ def _interleaved(
         parts: likewise; the rows of each grow.
         n_rows: how many rows there are.
     """
-    counts = [numpy.bincount(rows, minlength=n_rows) for rows, _, _ in parts]
+    different = {id(rows): rows for rows, _, _ in parts}
+    count_of = {key: numpy.bincount(x, minlength=n_rows) for key, x in different.items()}
+    counts = [count_of[id(rows)] for rows, _, _ in parts]
     total = sum(counts[1:], counts[0])
     at = numpy.cumsum(total) - total
     columns = numpy.empty(int(total.sum()), dtype=numpy.int64)

@@ -138,11 +138,8 @@ def _in_bulk(
 ) -> list[Operand | Slice]:
     """Outputs, where there are results in bulk: slices of these, if that is few parts."""
     firsts = [x.first for x in ranges]
-    goes_on = (numpy.diff(outputs) == 1) & (outputs[1:] > IN_BULK)
-    if numpy.count_nonzero(~goes_on) < FEW_PARTS:
-        goes_on &= ~numpy.isin(outputs[1:], firsts)
-    starts = [0, *(numpy.flatnonzero(~goes_on) + 1).tolist()]
-    if len(starts) <= FEW_PARTS:
+    starts = _starts(outputs, firsts)
+    if starts is not None:
         parts: list[Operand | Slice] = []
         for start, end in pairwise([*starts, len(outputs)]):
             x = int(outputs[start])
@@ -165,6 +162,17 @@ def _in_bulk(
         columns.append((source, element + outputs[own] - first, own))
     copy_columns(builder, Indices(), columns, array)
     return [Slice(array, 0, len(outputs))]
+
+
+def _starts(outputs: Numbers, firsts: list[int]) -> list[int] | None:
+    """Where parts of outputs begin that lie one after another; None if they are many."""
+    if numpy.count_nonzero(numpy.diff(outputs[:1000]) != 1) >= FEW_PARTS:
+        return None  # as most that are many show at once
+    goes_on = (numpy.diff(outputs) == 1) & (outputs[1:] > IN_BULK)
+    if numpy.count_nonzero(~goes_on) < FEW_PARTS:
+        goes_on &= ~numpy.isin(outputs[1:], firsts)
+    starts = [0, *(numpy.flatnonzero(~goes_on) + 1).tolist()]
+    return starts if len(starts) <= FEW_PARTS else None
 
 
 def _in_order(numbers: Numbers, places: Numbers) -> Numbers:

@@ -83,8 +83,8 @@ class LoopOf:
         gathered: those of them that are inputs, and handed over whole.
         hands_on: whether a loop around it hands on what comes from further out.
         expands: whether all iterations are to be rows in the end.
-        mixes: whether what a transformation follows goes from one iteration to the next, so that
-            all results depend on it.
+        mixes: whether all results are taken to depend on what a transformation follows, as it goes
+            from one iteration to the next or nobody asks for a pattern.
         by_column: whether what it is given, and what it leaves, is one column after another, not
             one iteration after another.
     """

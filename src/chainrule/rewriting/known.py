@@ -55,9 +55,12 @@ class Known:
     def node(self) -> Node:
         """The node that it is beside others."""
         if self._node is None:
-            if max(map(abs, self.values)) > LARGEST and not self._are_floats():
+            array = self.array()
+            are_ints = array.dtype == numpy.int64
+            values = [int(array.min()), int(array.max())] if are_ints else self.values
+            if max(map(abs, values)) > LARGEST and not self._are_floats():
                 self._refuse()
-            self._node = self.loop.column(numpy.array(self.values, dtype=numpy.float64))
+            self._node = self.loop.column(numpy.array(array, dtype=numpy.float64))
         found: Node = self._node
         return found
 

@@ -302,25 +302,23 @@ class Runtime:
             found.cells[self][plain].cell_contents = True
         return Plain(plainly(source))
 
-    def listed(self, site: str, source: Any, plain: Any, checked: Any = None) -> list[Any]:
+    def listed(self, site: str, source: Any, plain: Any, checked: Any) -> list[Any]:
         """What a comprehension gives.
 
         Args:
             site: the place.
             source: what it goes through.
             plain: gives the elements for some items.
-            checked: the same where these may stand for others; None if it is the same function.
+            checked: the same where these may stand for others.
         """
         made: list[Any] = []
-        self.new(made)
-        loop = self.loop(site, source, (), (made,), ())
+        loop = self.loop(site, source, (), (made,), ()) if is_long(source) else Plain(source)
         if isinstance(loop, Plain):
-            made += plain(loop.items)
-            return made
+            return plain(loop.items)  # type: ignore[no-any-return]
         items = iter(loop.items)
         for x in items:
             if loop.once:
-                self.append(made, *(checked or plain)((x,)))
+                self.append(made, *checked((x,)))
                 loop.leave()
                 continue
             made += plain((x,))

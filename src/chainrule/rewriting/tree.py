@@ -340,23 +340,22 @@ class Rewriter(Expressions):
         self._sites.setdefault(name, LoopSite(place, "for", NOTHING))
         source = self._through(generator.iter)
         functions: list[ast.expr] = []
-        checked = self._checked
-        for self._checked in (False, True)[checked:]:
+        for self._checked in (False, True):
             items = self._new()
             made = copy.copy(node)
             made.elt = self._expression(node.elt)
             made.generators = [ast.comprehension(generator.target, named(items), [], 0)]
             takes = ast.arguments([], [ast.arg(items)], None, [], [], None, [])
             functions.append(ast.Lambda(takes, made))
-        self._checked = checked
+        self._checked = False
         return self._call(node, "listed", ast.Constant(name), source, *functions)
 
     def _may_be_listed(self, node: ast.ListComp) -> bool:
-        """Whether one element of a list may be traced for all."""
+        """Whether one element of a list may be traced for all: not in a loop where one is."""
         first, *others = node.generators
-        if others or first.ifs or self._logged or self._in_iterable or _is_short(first.iter):
+        if others or first.ifs or self._checked or self._logged or self._in_iterable:
             return False
-        if any(isinstance(x, ast.NamedExpr) for x in ast.walk(node)):
+        if _is_short(first.iter) or any(isinstance(x, ast.NamedExpr) for x in ast.walk(node)):
             return False
         added = ast.AugAssign(named("_"), ast.Add(), ast.List([node.elt], ast.Load()))
         loop = ast.For(first.target, first.iter, [added], [])
