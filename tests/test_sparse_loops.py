@@ -199,6 +199,20 @@ def test_rows_that_are_looked_up(parts: int) -> None:
     assert compiled.stats().branches[-1].both
 
 
+def test_what_a_loop_leaves_is_not_used() -> None:
+    """There are no entries then."""
+
+    def f(table: Any, ws: Any) -> Any:
+        found = []
+        for k, i in enumerate(I):
+            found.append(table[i, 0] * ws[k])
+        return [1.0, 2.0]
+
+    found = compile(jacobian(f, argnums=(0, 1), sparse=True))(np.ones((5, 2)), np.ones(COUNT))
+    assert found.shape == (2, 10 + COUNT)
+    assert found.nnz == 0
+
+
 def test_other_transformations_around() -> None:
     """What else is asked of the entries: they are numbers, lanes, or derived again."""
 

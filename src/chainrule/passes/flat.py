@@ -128,7 +128,7 @@ def flat(
             value = builder.compute(OPERATION_OF[code], [operand(a), operand(b)])
         values.append(value)
     wanted: Numbers = numpy.asarray(outputs, dtype=numpy.int64)
-    if ranges:
+    if ranges and len(wanted):
         return builder.finish(_in_bulk(builder, wanted, ranges, operand))
     return builder.finish([operand(x) for x in wanted.tolist()])
 
