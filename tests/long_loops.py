@@ -2,9 +2,9 @@
 """Random programs with ``for`` loops of which one iteration may be traced, as Python source.
 
 They go through ranges, lists, arrays, lists of tuples, and these by ``enumerate``, ``zip`` and
-``reversed``; hand on numbers, lists and tuples, to other iterations and to what comes after; append
-to lists from outside and of their own, call functions, branch, and use the index of a loop as a
-number and to look up. Some do what one iteration can't stand for.
+``reversed``, also in comprehensions; hand on numbers, lists and tuples, to other iterations and to
+what comes after; append to lists from outside and of their own, call functions, branch, and use the
+index of a loop as a number and to look up. Some do what one iteration can't stand for.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ class Writer:
                     ]
                 )
             )
-        elif pick < 0.72:
+        elif pick < 0.7:
+            self.comprehension()
+        elif pick < 0.73:
             self.line(
                 f"state = [{self.bounded('state[1]')}, state[0] * 0.5 + 0.1 * {self.expression(1)}]"
             )
@@ -208,7 +210,27 @@ class Writer:
         self.reals.pop()
         self.wholes.pop()
 
-    def loop(self, loops: int) -> None:
+    def comprehension(self) -> None:
+        """A list of as many numbers, or of lists of them."""
+        head, wholes, reals, _ = self.head()
+        self.reals.append(reals)
+        self.wholes.append(wholes)
+        element = self.expression()
+        if self.random.random() < 0.3:
+            name = self.new("r")
+            self.reals[-1].append(name)
+            element = f"sum([{self.expression()} for {name} in WEIGHTS])"
+        self.reals.pop()
+        self.wholes.pop()
+        if self.random.random() < 0.5:
+            self.line(f"found += [{element} for {head}]")
+            return
+        name = self.new("list")
+        self.line(f"{name} = [[{element}, 0.5] for {head}]")
+        self.reals[-1].append(f"{name}[{self.random.randint(0, 3)}][0]")
+
+    def head(self) -> tuple[str, list[str], list[str], int]:
+        """What a loop goes through, whole numbers and others that it gives, and a size."""
         random = self.random
         k, t, u = self.new("k"), self.new("r"), self.new("r")
         trips = random.choice([4, 5, 6, 6, 7])
@@ -228,7 +250,13 @@ class Writer:
                 (f"{t} in ROWS", [], [f"{t}[0]", f"{t}[1]"]),
             ]
         )
+        return head, wholes, reals, trips
+
+    def loop(self, loops: int) -> None:
+        random = self.random
+        head, wholes, reals, trips = self.head()
         if loops == 0 and random.random() < 0.1:
+            k = self.new("k")
             self.line(f"for {k} in range({self.whole()} % 3):")
             wholes, reals = [k], []
             trips = 0
@@ -265,7 +293,9 @@ def source(seed: int) -> str:
     while not any("for " in line for line in writer.lines):
         writer.statements(2, 2)
     writer.statements(writer.random.randint(0, 2), 2)
-    writer.line("total = sum(f * (i + 1) for i, f in enumerate(found)) if found else 0.0")
+    writer.line(
+        "total = sum(f * (0.1 + i % 7 * 0.1) for i, f in enumerate(found)) if found else 0.0"
+    )
     writer.line("past = 0.0 if prev is None else prev")
     writer.line(
         "return a + b * c + sin(total) + n * 0.1 + flag * y + last * 0.01 + past"

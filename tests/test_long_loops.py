@@ -213,10 +213,20 @@ def extending(x: Any) -> Any:
     return sum(k * a for k, a in enumerate(found)) + sum(a * b for a, b in pairs) * len(pairs)
 
 
+def of_comprehensions(x: Any) -> Any:
+    squares = [a * a for a in x]
+    rows = [[a * b + k * b for b in squares] for k, (a, _) in enumerate(zip(x, X, strict=True))]
+    picked = [squares[i] * squares[j] for i, j in [(0, 1), (2, 4), (5, 5), (3, 0)]]
+    found = []
+    for a in x:
+        found += [cm.sin(a * b) for b in picked]
+    return sum(found) + sum(sum(row) for row in rows) + len(squares)
+
+
 ONCE = (
     *(over_a_range, in_another, by_several, appending, with_lists_of_its_own, by_indices),
     *(left_by_a_plain_bool, of_functions, assigned_in_some, with_names_of_comprehensions),
-    *(without_a_value_at_first, assigning_elements, with_copies, extending),
+    *(without_a_value_at_first, assigning_elements, with_copies, extending, of_comprehensions),
 )
 
 
@@ -313,6 +323,15 @@ def by_its_index(x: Any) -> Any:
     return total
 
 
+def noted(a: Any) -> Any:
+    NOTED.append(1.0)
+    return a
+
+
+def of_comprehensions_with_an_effect(x: Any) -> Any:
+    return sum([noted(a) * a for a in x]) + len(NOTED) * 0.0
+
+
 PLAIN = {
     counting: "a variable changes that is no number with fractions",
     stepping: "a variable changes that is no number with fractions",
@@ -325,7 +344,9 @@ PLAIN = {
     having_an_effect: "an element is assigned",
     assigning_by_two_names: "it assigns elements of a list that it hands on as well",
     reading_before_it_has_a_value: "a value that it computes is asked for",
+    of_comprehensions_with_an_effect: "something is appended to a list in another way",
 }
+NOTED: list[float] = []
 X = np.array([0.3, -1.2, 0.7, 0.4, 1.5, -0.6])
 
 

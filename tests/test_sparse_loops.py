@@ -168,10 +168,49 @@ def test_one_iteration_is_differentiated() -> None:
         found, right = compiled(*args), derivative(*args)
         assert found.indices.tolist() == right.indices.tolist()
         np.testing.assert_allclose(found.data, right.data, rtol=1e-13)
-        (branch,) = compiled.stats().branches
-        assert branch.both
+        branches = compiled.stats().branches
+        assert [x.both for x in branches] == [True, True]
         sizes.append(compiled.stats().nodes)
     assert sizes[0] == sizes[1] < 80
+
+
+@pytest.mark.parametrize("parts", [1, 3, 70])
+def test_rows_that_are_looked_up(parts: int) -> None:
+    """By indices in any order, of several loops that do the same, or of one that does another."""
+    rng = np.random.default_rng(parts)
+    indices = rng.integers(0, 7, (parts, COUNT, 2)).tolist()
+    indices[-1] = [[k, k] for k in range(COUNT - 2)]
+
+    def f(table: Any, ws: Any) -> Any:
+        found = []
+        for part in indices:
+            for k, (i, j) in enumerate(part):
+                found.append(ws[k] * table[i, 0] * cm.sin(table[j, 1]) + ws[i])
+        return found
+
+    derivative = jacobian(f, argnums=(0, 1), sparse=True)
+    compiled = compile(derivative)
+    for _ in range(2):
+        args = rng.normal(size=(9, 2)), rng.normal(size=COUNT)
+        found, right = compiled(*args), derivative(*args)
+        assert found.indptr.tolist() == right.indptr.tolist()
+        assert found.indices.tolist() == right.indices.tolist()
+        np.testing.assert_allclose(found.data, right.data, rtol=1e-13)
+    assert compiled.stats().branches[-1].both
+
+
+def test_what_a_loop_leaves_is_not_used() -> None:
+    """There are no entries then."""
+
+    def f(table: Any, ws: Any) -> Any:
+        found = []
+        for k, i in enumerate(I):
+            found.append(table[i, 0] * ws[k])
+        return [1.0, 2.0]
+
+    found = compile(jacobian(f, argnums=(0, 1), sparse=True))(np.ones((5, 2)), np.ones(COUNT))
+    assert found.shape == (2, 10 + COUNT)
+    assert found.nnz == 0
 
 
 def test_other_transformations_around() -> None:

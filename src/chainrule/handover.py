@@ -60,11 +60,11 @@ def form_of(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _handed(tree: Any, place: int | str, copies: list[_Copy]) -> Any:
     """An argument as a function gets it."""
-    if type(tree) in _SIMPLE or (type(tree) is tuple and _SIMPLE.issuperset(map(type, tree))):
+    if _is_simple(tree):
         return tree
     if isinstance(tree, numpy.ndarray):
         return handed_array(tree)
-    if type(tree) is list and _SIMPLE.issuperset(map(type, tree)):
+    if type(tree) is list and all(map(_is_simple, tree)):
         copies.append(_Copy([*tree], [*tree], None, place))
         return copies[-1].tree
     leaves, structure = trees.leaves_of(tree)
@@ -75,6 +75,11 @@ def _handed(tree: Any, place: int | str, copies: list[_Copy]) -> Any:
             leaves[i] = handed_array(leaf)
     copies.append(_Copy(trees.unflatten(structure, leaves), leaves, structure, place))
     return copies[-1].tree
+
+
+def _is_simple(x: Any) -> bool:
+    """Whether it is something that never changes, or a tuple of this."""
+    return type(x) in _SIMPLE or (type(x) is tuple and _SIMPLE.issuperset(map(type, x)))
 
 
 def handed_array(array: Any) -> Any:
@@ -94,7 +99,7 @@ class _Copy:
     Args:
         tree: the copy.
         leaves: what it holds.
-        structure: how; None for a list of these.
+        structure: how; None for a list of what never changes.
         place: which argument it is.
     """
 
@@ -109,7 +114,7 @@ class _Copy:
         if self._structure is None:
             if len(self.tree) == len(self._leaves) and all(map(is_, self.tree, self._leaves)):
                 return
-            self._structure = trees.leaves_of(self._leaves)[1]
+            self._leaves, self._structure = trees.leaves_of(self._leaves)
         leaves, structure = trees.leaves_of(self.tree)
         if structure == self._structure and (
             all(map(is_, leaves, self._leaves)) or all(map(_same, leaves, self._leaves))

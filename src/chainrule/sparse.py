@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
+from importlib import import_module
 from itertools import chain
 from typing import Any
 
 import numpy
 import optree
 
+from chainrule import forking
 from chainrule.array_elements import objects
 from chainrule.node import Node
 from chainrule.trees import Operands, map_leaves
@@ -51,22 +54,25 @@ class Entries:
         columns: of the entries, row by row, in any order in a row.
         values: the entries, numbers or nodes.
         symmetric: whether those above the diagonal are those below it.
+        in_order: whether the columns are in order in each row.
 
     Attributes:
         indices, indptr: as of the matrix.
-        rows: the row of each entry.
         values: the entries, in order.
         own: which entries are no copies of others.
     """
 
-    def __init__(self, counts: Any, columns: Any, values: Any, symmetric: bool) -> None:
+    def __init__(
+        self, counts: Any, columns: Any, values: Any, symmetric: bool, in_order: bool = False
+    ) -> None:
+        self._counts = counts
         self.indptr = numpy.concatenate([[0], numpy.cumsum(counts)])
-        self.rows = numpy.repeat(numpy.arange(len(counts)), counts)
         self.indices, self.values = columns, values
-        keys = self.rows * (int(columns.max(initial=0)) + 1) + columns
-        if (keys[1:] < keys[:-1]).any():
-            order = numpy.argsort(keys, kind="stable")
-            self.indices, self.values = columns[order], values[order]
+        if not in_order:
+            keys = self.rows * (int(columns.max(initial=0)) + 1) + columns
+            if (keys[1:] < keys[:-1]).any():
+                order = numpy.argsort(keys, kind="stable")
+                self.indices, self.values = columns[order], values[order]
         self.own = numpy.ones(len(columns), dtype=numpy.bool_)
         self._symmetric = symmetric
         if symmetric and len(columns):
@@ -75,6 +81,11 @@ class Entries:
             self._across = numpy.minimum(numpy.searchsorted(keys, across), len(columns) - 1)
             self.own = (self.indices <= self.rows) | (keys[self._across] != across)
             self.put(self.values)
+
+    @forking.computed_once
+    def rows(self) -> Any:
+        """The row of each entry."""
+        return numpy.repeat(numpy.arange(len(self._counts)), self._counts)
 
     @staticmethod
     def of(rows: Sequence[dict[int, Any]], symmetric: bool) -> Entries:
@@ -113,6 +124,12 @@ class Entries:
         further, rows = numpy.diff(self.indices[self.indptr[starts]]), numpy.diff(starts)
         steps, counts = numpy.unique(further[rows == 1], return_counts=True)
         return int(steps[numpy.argmax(counts)]) if len(steps) else 0
+
+
+def load_scipy() -> None:
+    """Import SciPy, if it is installed, where a derivative is made: so no call waits for it."""
+    with suppress(ImportError):
+        import_module("scipy.sparse")
 
 
 def from_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> Any:

@@ -36,7 +36,7 @@ from chainrule.handover import called, form_of
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
-from chainrule.sparse import Entries, from_parts
+from chainrule.sparse import Entries, from_parts, load_scipy
 from chainrule.tracebacks import boundary
 from chainrule.tracing import (
     LEFTOVER,
@@ -412,6 +412,8 @@ class Jacobian(Transformed):
         self.mode = mode
         self.sparse = sparse
         self.symmetric = symmetric
+        if sparse:
+            load_scipy()
 
     def around(self, function: Callable[..., Any]) -> Jacobian:
         """The same transformation of another function."""

@@ -174,6 +174,23 @@ class Layout:
         return unflatten(structure, leaves)
 
 
+class _Long(Layout):
+    """That of a long list or tuple of numbers, whose structure few ask for.
+
+    Args:
+        kind: list or tuple.
+        count: how many there are.
+    """
+
+    def __init__(self, kind: Any, count: int) -> None:
+        self.__dict__.update(shapes=(None,) * count, truths=frozenset(), flat=kind)
+
+    @forking.computed_once
+    def structure(self) -> Any:
+        """Of the tree."""
+        return _structure(self.__dict__["flat"]((0.0,) * len(self.shapes)))
+
+
 def _structure(tree: Any) -> Any:
     return optree.tree_structure(tree, none_is_leaf=True, namespace="chainrule")
 
@@ -303,6 +320,8 @@ def flatten(
     plain = flat(tree)
     if plain is not None:
         return plain
+    if type(tree) in _FLAT and PLAIN.issuperset(map(type, tree)):
+        return [*tree], _Long(type(tree), len(tree))
     if type(tree) is numpy.float64:
         return [float(tree)], NUMBER
     if type(tree) is numpy.ndarray and tree.dtype.char == "d":

@@ -101,7 +101,7 @@ def leaf_of(
     if isinstance(value, float):
         return _NUMBER
     if type(value) is int and not differentiated:
-        return _of_int(value)
+        return leaf_of_int(value)
     if type(value) in EXACT and not differentiated:
         return Leaf("static", None, None, (type(value), value))
     if isinstance(value, Node):
@@ -140,8 +140,8 @@ def leaf_of(
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _of_int(value: int) -> Leaf:
-    """That of a whole number: lists of indices have many."""
+def leaf_of_int(value: int) -> Leaf:
+    """That of a whole number that nothing is differentiated by: lists of indices have many."""
     return Leaf("static", None, None, (int, value))
 
 

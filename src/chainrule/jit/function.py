@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import itertools
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import Leaf, ManyResults, NodesOverLanes, leaf_of, stand_in
+from .arguments import Leaf, ManyResults, NodesOverLanes, leaf_of, leaf_of_int, stand_in
 from .inside import NotAPart, called_inside, called_with_nodes
 from .paths import Path, TooManyTraces, taking_paths
 from .peel import peeled
@@ -171,14 +170,19 @@ class Compiled(Dispatch):
         leaves, structure = trees.leaves_of((args, kwargs))
         form = self._forms.get(structure)
         if form is None:
-            form = self._forms[structure] = self._form(args, len(leaves), Order(structure, args))
+            form = self._forms[structure] = self._form(args, structure)
         axes = form.axes
         lanes = 0
         if self.vmap is not None:
             axes = form.axes[: form.positional] + axes_by_keyword(leaves[form.positional :])
             lanes = self._lanes(args, kwargs, leaves, axes)
-        known = itertools.repeat(self._knows_indices)
-        key_leaves = tuple(map(leaf_of, leaves, axes, form.differentiated, known))
+        known = self._knows_indices
+        key_leaves = tuple(
+            [
+                leaf_of_int(x) if type(x) is int and not by else leaf_of(x, axis, by, known)
+                for x, axis, by in zip(leaves, axes, form.differentiated, strict=True)
+            ]
+        )
         key = structure, form.order.of(args, kwargs), key_leaves
         plan = self._plans.get(key)
         if plan is None or plan is not self._latest or plan.is_outdated:
@@ -250,8 +254,11 @@ class Compiled(Dispatch):
         except (TooManyTraces, NotCompilable) as error:
             self._warn_eagerly(self._reason(error))
 
-    def _form(self, args: tuple[Any, ...], count: int, order: Order) -> Form:
+    def _form(self, args: tuple[Any, ...], structure: Any) -> Form:
         """What the structure of the arguments says about each of their leaves."""
+        count = structure.num_leaves
+        positional_of, named = structure.children()
+        sizes = [part.num_leaves for part in positional_of.children()]
         axes: list[int | None] = [None] * count
         by_argument: list[list[int | None]] = []
         positional = 0
@@ -260,8 +267,7 @@ class Compiled(Dispatch):
             positional = len(own_axes)
             axes[:positional] = own_axes
             start = 0
-            for arg in args:
-                n = len(trees.leaves_of(arg)[0])
+            for n in sizes:
                 by_argument.append(own_axes[start : start + n])
                 start += n
         wanted: set[int] = set()
@@ -272,11 +278,12 @@ class Compiled(Dispatch):
                 wanted.update([argnums] if isinstance(argnums, int) else argnums)
             inner = inner.function
         differentiated: list[bool] = []
-        for i, arg in enumerate(args):
+        for i, n in enumerate(sizes):
             by = i in wanted or i - len(args) in wanted
-            differentiated.extend([by] * len(trees.leaves_of(arg)[0]))
+            differentiated.extend([by] * n)
         differentiated.extend([False] * (count - len(differentiated)))
-        return Form(axes, positional, by_argument, differentiated, order)
+        order = Order(positional_of, named, args)
+        return Form(axes, positional, by_argument, differentiated, order, positional_of, named)
 
     def _lanes(
         self,
@@ -467,6 +474,7 @@ class Form(NamedTuple):
         differentiated: for each leaf whether it is differentiated by: whole numbers are floats
             there.
         order: tells the order and types of keys, and exact metadata.
+        args, kwargs: the structures of positional and keyword arguments.
     """
 
     axes: list[int | None]
@@ -474,6 +482,8 @@ class Form(NamedTuple):
     by_argument: list[list[int | None]]
     differentiated: list[bool]
     order: Order
+    args: Any
+    kwargs: Any
 
 
 @overload

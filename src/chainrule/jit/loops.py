@@ -84,12 +84,30 @@ def traced_once(
     )
 
 
+class Column(NamedTuple):
+    """What the iterations of a loop read.
+
+    Attributes:
+        values: numbers and nodes.
+        which: the places of those that the iterations read; None for one after another.
+        nodes: the different nodes among them.
+    """
+
+    values: Any
+    which: Numbers | None
+    nodes: list[Node]
+
+    def at(self, iteration: int) -> Any:
+        """What an iteration reads."""
+        return self.values[iteration if self.which is None else self.which[iteration]]
+
+
 class Slope(NamedTuple):
     """A derivative of what the iterations of a loop leave.
 
     Attributes:
         leaf: of which of the numbers that an iteration leaves.
-        by: by what: in each iteration an element of an array, or always a node.
+        by: by what: in each iteration what it reads of a column, or always a node.
         slope: the derivative: in each iteration a node, or always a number; operands of the
             recording where the trace gives them.
     """
@@ -154,8 +172,7 @@ class Iteration:
         numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
-        self._read: dict[int, Any] = {}  # by the node of a column, what it stands for
-        self._different: dict[int, list[Node]] = {}  # by the column, its different nodes
+        self._read: dict[int, Column] = {}  # by the node of a column, what it stands for
         self._alone: dict[int, bool] = {}  # by what it leaves, whether all derivatives are
         self._followed: set[int] = set()  # of these, what a transformation follows
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
@@ -166,8 +183,13 @@ class Iteration:
         """Let all iterations be rows in the end."""
         self._loop.expands = True
 
-    def column(self, values: Any) -> Node:
-        """What stands for one of some numbers and nodes, the one of the iteration's place."""
+    def column(self, values: Any, which: Numbers | None = None) -> Node:
+        """What stands for one of some numbers and nodes, the one of the iteration's place.
+
+        Args:
+            values: they.
+            which: the places of those that the iterations read; None for one after another.
+        """
         numbers, around = None, []
         place = values.place() if self._is_whole(values) else None
         if place is not None:
@@ -180,6 +202,9 @@ class Iteration:
             column, first = self._recorded.column(listed), listed[0]
             if set(map(type, listed)) == {int}:
                 numbers = numpy.array(listed)
+            if which is not None:
+                column, first = column[which], listed[which[0]]
+                numbers = None if numbers is None else numbers[which]
             around = distinct([x for x in listed if isinstance(x, Node)])
         node = fresh_input(float(first._number if isinstance(first, Node) else first), self._level)
         known = not isinstance(first, Node) or not self._recorded.is_unknown(first)
@@ -188,8 +213,7 @@ class Iteration:
         self._inside.append(node)
         self._around += around
         if around:
-            self._read[id(node)] = values
-            self._different[id(values)] = around
+            self._read[id(node)] = Column(values, which, around)
             if max(met(around)[0]) > self._recorder.level:
                 self._followed.add(id(node))
         if numbers is not None:
@@ -268,7 +292,7 @@ class Iteration:
             recorder.unroll()
         if numbers is None:
             numbers = [math.nan] * (len(after) + self._trips * len(leaves))
-        if self.carries or self._derived or not above:
+        if self.carries or self._derived or not (above and PROGRESS.structural):
             self._loop.mixes = bool(above) and not self._derived
             whole = self._result(math.nan, given)
             results = self._results(numbers, whole)
@@ -307,16 +331,9 @@ class Iteration:
         alone = self._alone.get(slope.leaf)
         if alone is None:
             read = [x.by for x in slopes if x.leaf == slope.leaf]
-            nodes = [x for by in read for x in ([by] if isinstance(by, Node) else self._nodes(by))]
+            nodes = [x for by in read for x in (by.nodes if isinstance(by, Column) else [by])]
             alone = self._alone[slope.leaf] = len(distinct(nodes)) == len(nodes)
         return alone
-
-    def _nodes(self, column: Any) -> list[Node]:
-        """The different nodes in a column."""
-        found = self._different.get(id(column))
-        if found is None:
-            found = distinct([x for x in column.tolist() if isinstance(x, Node)])
-        return found
 
     def _slopes(self, leaves: Sequence[Any]) -> list[Slope]:
         """The derivatives of what an iteration leaves by what it reads.
@@ -343,8 +360,8 @@ class Iteration:
 
     def _is_followed(self, by: Any) -> bool:
         """Whether what an iteration reads depends on inputs of the innermost transformation."""
-        if isinstance(by, numpy.ndarray) and type(by) is not WholeArray:
-            return max(met(by.tolist())[0], default=-1) >= self._level
+        if isinstance(by, Column):
+            return max(met(by.nodes)[0], default=-1) >= self._level
         return isinstance(by, Node) and by._level >= self._level
 
     def _left_apart(self, leaves: Sequence[Any]) -> list[Node]:
@@ -358,7 +375,7 @@ class Iteration:
             read = [self._read[id(x)] for x in found if id(x) in self._followed]
             by_leaf.append((read, [x for x in found if id(x) not in self._read]))
         return [
-            self._result(math.nan, [*self._inside[:1], *[column[i] for column in read], *fixed])
+            self._result(math.nan, [*self._inside[:1], *[column.at(i) for column in read], *fixed])
             for i in range(self._trips)
             for read, fixed in by_leaf
         ]

@@ -15,7 +15,7 @@ from chainrule.passes.stretches import UNKNOWN, Unrolled
 from chainrule.program.nests import Numbers
 from chainrule.sparse import Entries
 
-from .loops import Map
+from .loops import Column, Map
 from .recorded import IndicesWanted, Recorded
 
 
@@ -88,15 +88,17 @@ class LinearizationOfMaps:
         for number, loop in enumerate(self._maps):
             rows = numpy.flatnonzero(self._loops == number)
             trips, leaves = numpy.divmod(self._places[rows], loop.n_leaves)
+            by_leaf = [(rows[own], trips[own]) for own in map(leaves.__eq__, range(loop.n_leaves))]
             read = {id(slope.by): slope.by for slope in loop.slopes}
             columns_of = {key: self._columns(by) for key, by in read.items()}
             for slope in loop.slopes:
-                own = leaves == slope.leaf
-                columns = columns_of[id(slope.by)]
-                at = trips[own] if len(columns) > 1 else numpy.zeros_like(trips[own])
-                values = self._values(slope.slope, trips[own])
-                kept = columns[at] >= 0
-                parts.append((rows[own][kept], columns[at][kept], values[kept]))
+                own, at = by_leaf[slope.leaf]
+                columns, values = columns_of[id(slope.by)], self._values(slope.slope, at)
+                found = columns[at] if len(columns) > 1 else numpy.broadcast_to(columns, len(at))
+                if (columns < 0).any():
+                    kept = found >= 0
+                    own, found, values = own[kept], found[kept], values[kept]
+                parts.append((own, found, values))
         parts.sort(key=lambda part: int(part[1][0]) if len(part[1]) else -1)
         return self._entries(*_interleaved(parts, self._n_outputs))
 
@@ -123,11 +125,13 @@ class LinearizationOfMaps:
 
     def _columns(self, by: Any) -> Numbers:
         """By which inputs a derivative is taken in the iterations; -1 for a constant."""
-        nodes = by.tolist() if isinstance(by, numpy.ndarray) else [by]
+        nodes = by.values.tolist() if isinstance(by, Column) else [by]
         columns: Numbers = places_among(self._inputs, nodes).astype(numpy.int64)
         constants = [nodes[k] for k in numpy.flatnonzero(columns < 0).tolist()]
         if followed(constants, self._level):
             raise Unrolled("it reads what has been computed")
+        if isinstance(by, Column) and by.which is not None:
+            columns = columns[by.which]
         return columns
 
     def _entries(self, rows: Numbers, columns: Numbers, values: Any) -> Entries:
@@ -142,7 +146,7 @@ class LinearizationOfMaps:
             group = numpy.cumsum(first) - 1
             rows, columns, values = rows[first], columns[first], self._sums(values, group)
         counts = numpy.bincount(rows, minlength=self._n_outputs)
-        return Entries(counts, columns, values, symmetric=False)
+        return Entries(counts, columns, values, symmetric=False, in_order=True)
 
     def _sums(self, values: Any, group: Numbers) -> Any:
         """The sums of the values in each group, which follow each other."""
@@ -171,8 +175,10 @@ def _interleaved(
         parts: likewise; the rows of each grow.
         n_rows: how many rows there are.
     """
-    counts = [numpy.bincount(rows, minlength=n_rows) for rows, _, _ in parts]
-    total = numpy.sum(counts, axis=0)
+    different = {id(rows): rows for rows, _, _ in parts}
+    count_of = {key: numpy.bincount(x, minlength=n_rows) for key, x in different.items()}
+    counts = [count_of[id(rows)] for rows, _, _ in parts]
+    total = sum(counts[1:], counts[0])
     at = numpy.cumsum(total) - total
     columns = numpy.empty(int(total.sum()), dtype=numpy.int64)
     values = numpy.empty(len(columns), dtype=parts[0][2].dtype)

@@ -64,9 +64,11 @@ class Plan(TracedFunction):
         self.eager = False
         different = {id(leaf): leaf for leaf in leaves}.values()
         self.is_plain = all(x.kind in ("array", "number") or x.is_exact for x in different)
-        self._arguments = Arguments(structure.children()[0], leaves)
+        self._arguments = Arguments(form.args, leaves)
         self._inputs = [k for k, leaf in enumerate(leaves) if leaf.kind != "static"]
-        self._pattern: Any = None if lanes else pattern_of_arguments(structure, leaves)
+        self._pattern: Any = None
+        if not lanes and form.kwargs.num_nodes == 1:
+            self._pattern = pattern_of_arguments(form.args, leaves)
         self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
         self.inside: Inside | None = None  # calls inside transformations

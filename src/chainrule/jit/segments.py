@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from chainrule.array_elements import objects
 from chainrule.differentiation import (
     Linearization,
     LinearizationOfNumbers,
@@ -161,11 +162,12 @@ class RecordedLinearization:
         """The matrix."""
         n_in, n_out = len(self._inputs), len(self._outputs)
         given = n_in if forward else n_out
-        units = [[1.0 if i == k else None for i in range(given)] for k in range(given)]
-        rows = [self._derived(forward, unit) for unit in units]
-        if forward:
-            rows = [[column[k] for column in rows] for k in range(n_out)]
-        return array_of(self.closed([x for row in rows for x in row]), (n_out, n_in))
+        rows = numpy.empty((given, n_in + n_out - given), dtype=object)
+        for k in range(given):
+            unit = [1.0 if i == k else None for i in range(given)]
+            rows[k] = objects(self._derived(forward, unit))
+        matrix = rows.T if forward else rows
+        return array_of(self.closed(matrix.ravel().tolist()), (n_out, n_in))
 
     def sparse_entries(self, symmetric: bool) -> Entries:
         """The entries that are not 0 by structure.

@@ -67,23 +67,20 @@ def pattern_of_arguments(structure: Any, leaves: Sequence[Leaf]) -> Any:
     """The pattern of positional arguments; None if they are not plain.
 
     Args:
-        structure: of positional and keyword arguments.
+        structure: theirs.
         leaves: what the key keeps of each leaf.
     """
-    positional, keywords = structure.children()
-    if keywords.num_nodes > 1:
-        return None
-    parts = []
-    for leaf in leaves:
+    parts: dict[int, Any] = {}
+    for leaf in {id(leaf): leaf for leaf in leaves}.values():
         if leaf.kind == "number":
-            parts.append(SLOT)
+            parts[id(leaf)] = SLOT
         elif leaf.kind == "array" and ENGINE is not None:
-            parts.append(ENGINE.Array(leaf.shape))
+            parts[id(leaf)] = ENGINE.Array(leaf.shape)
         elif leaf.is_exact:
-            parts.append(leaf.value[1])
+            parts[id(leaf)] = leaf.value[1]
         else:
             return None
-    return _plain(positional, parts)
+    return _plain(structure, [*map(parts.__getitem__, map(id, leaves))])
 
 
 def pattern_of_result(layout: trees.Layout) -> tuple[Any, Any]:

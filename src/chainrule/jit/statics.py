@@ -219,12 +219,11 @@ class Order:
     function that goes through them sees a difference.
 
     Args:
-        structure: of positional and keyword arguments.
+        args, kwargs: the structures of positional and keyword arguments.
         given: positional arguments of this structure.
     """
 
-    def __init__(self, structure: Any, given: tuple[Any, ...]) -> None:
-        args, kwargs = structure.children()
+    def __init__(self, args: Any, kwargs: Any, given: tuple[Any, ...]) -> None:
         self._args = _looks(args) if trees.depth_of(given, args) is None else None
         self._kwargs = _looks(kwargs)
         if len(kwargs.children()) == 0:

@@ -58,7 +58,7 @@ class TracedFunction:
         self.max_traces = max_traces
         self.live: list[int] = []
         self.n_inputs = 0
-        for leaf in leaves:
+        for leaf in [leaf for leaf in leaves if leaf.kind != "static"]:
             if leaf.kind in ("node", "nodes"):
                 self.live.extend(range(self.n_inputs, self.n_inputs + leaf.size))
             self.n_inputs += leaf.size

@@ -41,17 +41,18 @@ def copy_columns(
 ) -> None:
     """Store columns in an array: of each its array, its elements there and their places.
 
-    Those of one length are copied in one loop if they and their places lie at even distances.
+    Those of one length are copied in one loop if they lie at even distances, and their places at
+    the same ones.
     """
-    even: dict[int, list[tuple[Array, Numbers, Numbers]]] = {}
+    even: dict[tuple[int, int], list[tuple[Array, Numbers, Numbers]]] = {}
     for column in columns:
         _, elements, places = column
         steps = numpy.diff(elements), numpy.diff(places)
         if len(places) < _FEW or any((x != x[0]).any() for x in steps):
             copy_elements(builder, indices, column[0], elements, target, places)
         else:
-            even.setdefault(len(places), []).append(column)
-    for count, alike in even.items():
+            even.setdefault((len(places), int(steps[1][0])), []).append(column)
+    for (count, _), alike in even.items():
         domain = Domain(ROOT, numpy.full(1, count))
         with builder.loop(indices.index(ROOT, domain.trips)) as loop:
             domain.loop = loop

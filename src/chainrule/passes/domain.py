@@ -225,6 +225,11 @@ class Indices:
             return self._rectangular(domain, numbers.reshape(domain.shape))
         return self._nested(domain, numbers, places)
 
+    def gathering(self, domain: Domain, numbers: Numbers) -> Index:
+        """The same of all instances, with one table for those that are as far from each other."""
+        first = int(numbers[0])
+        return self.index(domain, numbers - first).plus(first)
+
     def _rectangular(self, domain: Domain, numbers: Numbers) -> Index:
         """The index of numbers by the iterations of loops whose trip counts do not vary."""
         strides = []

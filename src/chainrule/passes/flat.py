@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy
 
@@ -43,14 +44,14 @@ FEW_PARTS: Final = 32
 
 def flat(
     recording: Recording | Stretch,
-    outputs: Sequence[int],
+    outputs: Any,
     programs: Programs | None = None,
 ) -> Program:
     """The program of a recording, without other loops than those that it says.
 
     Args:
         recording: its rows are in order.
-        outputs: operands of it: what the program gives.
+        outputs: operands of it, a list or an array: what the program gives.
         programs: gives its loops.
 
     Returns:
@@ -91,6 +92,9 @@ def flat(
             n_guards += 1
         elif code == Row.LOOP:
             n_guards += segments.loop(a, n_guards)
+        elif code == Row.GIVES:
+            assert isinstance(recording, Stretch)
+            segments.gives[b] = recording.gathers[a]
         elif code == Row.RESULTS:
             ranges.append(Range(a, segments.results, b))
         elif code in (
@@ -123,26 +127,26 @@ def flat(
         else:
             value = builder.compute(OPERATION_OF[code], [operand(a), operand(b)])
         values.append(value)
-    if ranges:
-        return builder.finish(_in_bulk(builder, numpy.asarray(outputs), ranges, operand))
-    return builder.finish([operand(x) for x in outputs])
+    wanted: Numbers = numpy.asarray(outputs, dtype=numpy.int64)
+    if ranges and len(wanted):
+        return builder.finish(_in_bulk(builder, wanted, ranges, operand))
+    return builder.finish([operand(x) for x in wanted.tolist()])
 
 
 def _in_bulk(
     builder: Builder, outputs: Numbers, ranges: Sequence[Range], operand: Callable[[int], Operand]
 ) -> list[Operand | Slice]:
     """Outputs, where there are results in bulk: slices of these, if that is few parts."""
-    of = numpy.searchsorted([x.first for x in ranges], outputs, side="right") - 1
-    goes_on = (of[1:] == of[:-1]) & (of[1:] >= 0) & (numpy.diff(outputs) == 1)
-    starts = [0, *(numpy.flatnonzero(~goes_on) + 1).tolist()]
-    if len(starts) <= FEW_PARTS:
+    firsts = [x.first for x in ranges]
+    starts = _starts(outputs, firsts)
+    if starts is not None:
         parts: list[Operand | Slice] = []
         for start, end in pairwise([*starts, len(outputs)]):
             x = int(outputs[start])
             if x < IN_BULK:
                 parts.append(operand(x))
             else:
-                first, source, element = ranges[of[start]]
+                first, source, element = ranges[bisect(firsts, x) - 1]
                 parts.append(Slice(source, element + x - first, end - start))
         return parts
     from .copies import copy_columns  # here, as short code does without
@@ -152,11 +156,34 @@ def _in_bulk(
     for place in numpy.flatnonzero(outputs < IN_BULK).tolist():
         builder.store(array, Index(place), operand(int(outputs[place])))
     columns = []
-    for number, (first, source, element) in enumerate(ranges):
-        places = numpy.flatnonzero(of == number)
-        columns.append((source, element + outputs[places] - first, places))
+    order = _in_order(outputs, numpy.flatnonzero(outputs >= IN_BULK))
+    ends = numpy.searchsorted(outputs[order], [*firsts[1:], 2 * IN_BULK])
+    for (first, source, element), own in zip(ranges, numpy.split(order, ends[:-1]), strict=True):
+        columns.append((source, element + outputs[own] - first, own))
     copy_columns(builder, Indices(), columns, array)
     return [Slice(array, 0, len(outputs))]
+
+
+def _starts(outputs: Numbers, firsts: list[int]) -> list[int] | None:
+    """Where parts of outputs begin that lie one after another; None if they are many."""
+    if numpy.count_nonzero(numpy.diff(outputs[:1000]) != 1) >= FEW_PARTS:
+        return None  # as most that are many show at once
+    goes_on = (numpy.diff(outputs) == 1) & (outputs[1:] > IN_BULK)
+    if numpy.count_nonzero(~goes_on) < FEW_PARTS:
+        goes_on &= ~numpy.isin(outputs[1:], firsts)
+    starts = [0, *(numpy.flatnonzero(~goes_on) + 1).tolist()]
+    return starts if len(starts) <= FEW_PARTS else None
+
+
+def _in_order(numbers: Numbers, places: Numbers) -> Numbers:
+    """Some places of numbers in the order of these; soon where they are different."""
+    found = numbers[places] - numbers[places].min()
+    place = numpy.full(int(found.max()) + 1, -1)
+    place[found] = places
+    if (place[found] == places).all():
+        return place[place >= 0]
+    order: Numbers = places[numpy.argsort(found, kind="stable")]
+    return order
 
 
 def _table(builder: Builder, elements: Sequence[Operand]) -> tuple[Array, int, int]:
@@ -192,6 +219,7 @@ class _Segments:
         self._open: list[tuple[ExitStack, _Counted]] = []
         self._known: dict[int, _Counted] = {}  # by number
         self._given: dict[int, Operand] = {}  # by place, for the derivative that comes next
+        self.gives: dict[int, Numbers] = {}  # the same of columns of inputs
         self.results = Array(VALUES, 0)  # of the last derivative
 
     def value(self, code: int, number: int, operand: Operand, place: int) -> Operand:
@@ -240,10 +268,31 @@ class _Segments:
         """Write a loop after so many guards; gives how many it asks."""
         assert self._programs is not None
         loop, program = self._programs(number)
-        given = self._stored(loop.n_given, loop.n_results), Index()
-        around = Around(1, lambda size: Index(), given, (self.results, Index()), Index(guards))
+        given = self._stored(loop.n_given, loop.n_results)
+        results = self.results, Index()
+        if self.gives:
+            self._give_columns(given)
+        around = Around(1, lambda size: Index(), (given, Index()), results, Index(guards))
         write_loop(self._builder, loop, program, around)
         return loop.trips * loop.guards
+
+    def _give_columns(self, given: Array) -> None:
+        """The loops that hand columns of inputs to a loop."""
+        from .domain import Domain, Indices  # here, as short code does without
+        from .nest import ROOT
+
+        alike: dict[bytes, list[tuple[int, Numbers]]] = {}  # those that are as far from each other
+        for place, numbers in self.gives.items():
+            alike.setdefault((numbers - numbers[0]).tobytes(), []).append((place, numbers))
+        indices = Indices()
+        for columns in alike.values():
+            domain = Domain(ROOT, numpy.full(1, len(columns[0][1])))
+            with self._builder.loop(indices.index(ROOT, domain.trips)) as domain.loop:
+                for place, numbers in columns:
+                    index = indices.gathering(domain, numbers)
+                    value = self._builder.load(self._builder.inputs, index)
+                    self._builder.store(given, Index(place, ((domain.loop, 1),)), value)
+        self.gives = {}
 
 
 class _Counted:

@@ -353,8 +353,10 @@ class _Body(Rebuilding):
         if beside and len(columns) > 1 and apart != 1:
             return None
         for j, column in enumerate(columns[1:], 1):
-            same = isinstance(column.source, str) and column.source == first.source
-            if not same or column.step != first.step or column.first != first.first + apart * j:
+            named = isinstance(column.source, str) and isinstance(first.source, str)
+            if not named or column.source != first.source:
+                return None
+            if column.step != first.step or column.first != first.first + apart * j:
                 return None
         at = added(scaled(index.plus(-low), apart), Index(first.first))
         at = self._own(first.step, at)

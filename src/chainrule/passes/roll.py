@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any, Final
 
-import numpy
-
 from chainrule.program.form import Program
 from chainrule.program.recording import TABLE, Recording
 
@@ -69,9 +67,9 @@ def rolled(
         return loop, rolled(loop.stretch, loop.outputs, lanes, varied, repeated=True)
 
     if len(recording) < least and all(x is not TABLE for x in recording.operations):
-        return flat(recording, numpy.asarray(outputs).tolist(), programs)
+        return flat(recording, outputs, programs)
     # Here, as this is a large part of the compiler, and short code does without.
     from .repetitions import with_loops
 
     found = with_loops(recording, outputs, least, share, programs, repeated)
-    return flat(recording, numpy.asarray(outputs).tolist(), programs) if found is None else found
+    return flat(recording, outputs, programs) if found is None else found

@@ -49,6 +49,7 @@ class Rows:
             where it takes values, and the other way round; only sums and products have others.
         constants: the constants.
         n_inputs: the number of inputs.
+        gathers: the columns that GIVES stand for, see :class:`~.stretches.Stretch`.
         columns: the first operands of each row, ABSENT where there is none.
         in_bulk: of results in bulk the first operand, its place among the results, and the row that
             these are of.
@@ -62,6 +63,7 @@ class Rows:
         self._notes = numpy.array(recording.notes)
         inputs, leaves = codes == Row.INPUT, codes == Row.LEAF
         self.n_inputs = recording.n_inputs
+        self.gathers: list[Any] = getattr(recording, "gathers", [])
         n_rows = int(numpy.count_nonzero(inputs))
         bulk = numpy.flatnonzero(codes == Row.RESULTS)
         whole = bool(inputs[:n_rows].all()) and not (leaves.any() or len(bulk))  # inputs come first

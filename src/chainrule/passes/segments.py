@@ -11,7 +11,7 @@ from chainrule.program.form import VALUES, Array, Index, Operand, Segment
 from chainrule.program.nests import Numbers, distinct
 from chainrule.program.recording import Row, unpacked
 
-from .domain import Indices
+from .domain import Domain, Indices
 from .loops import Around, Programs, Range, write_loop
 from .nest import Nest, Written
 from .rows import Rows
@@ -90,7 +90,8 @@ class Segments:
         """Which written derivatives share arrays, and where each instance has its stretch."""
         rows, nest = self._rows, self._nest
         group = {number: number for number in distinct(nest.owner[self._derives]).tolist()}
-        for marks, side in ((rows.of_code(Row.GIVE), "left"), (rows.of_code(Row.RESULT), "right")):
+        given = rows.of_code(Row.GIVE, Row.GIVES)
+        for marks, side in ((given, "left"), (rows.of_code(Row.RESULT), "right")):
             derives = self._derive_of(marks, side)
             count = len(nest.written)
             pairs = distinct(nest.owner[marks].astype(numpy.int64) * count + nest.owner[derives])
@@ -161,6 +162,8 @@ class Segments:
             array = self._given[int(self._nest.owner[derives[0]])]
             place = indices.index(domain, at + self._rows.right(rows))
             builder.store(array, place, operands[0])
+        elif code == Row.GIVES:
+            self._give_columns(written)
         elif code == Row.RESULT:
             derives = self._derive_of(rows, "right")
             at = self._results_at[numpy.searchsorted(self._derives, derives)]
@@ -169,6 +172,20 @@ class Segments:
         else:
             self._derive(written)
         return 0.0
+
+    def _give_columns(self, written: Written) -> None:
+        """The loop that hands a column of inputs to a loop."""
+        builder, indices, rows = self._builder, self._indices, written.rows
+        columns = [self._rows.gathers[k] for k in self._rows.left(rows).tolist()]
+        derives = self._derive_of(rows, "left")
+        at = self._given_at[numpy.searchsorted(self._derives, derives)] + self._rows.right(rows)
+        domain = Domain(written.domain, numpy.array([*map(len, columns)]))
+        with builder.loop(indices.index(written.domain, domain.trips)) as domain.loop:
+            places = at[domain.up] + domain.iterations[-1]
+            index = indices.gathering(domain, numpy.concatenate(columns))
+            value = builder.load(builder.inputs, index)
+            array = self._given[int(self._nest.owner[derives[0]])]
+            builder.store(array, indices.index(domain, places), value)
 
     def _derive(self, written: Written) -> None:
         """The statements of a derivative, or of a loop."""

@@ -3,6 +3,9 @@
 A loop whose body was recorded once becomes three kinds of rows of the stretch around it: GIVE for
 what its iterations use, LOOP, and RESULT for what is used of it. So it is one of the things that
 may repeat, like a derivative of a segment. Its body is a recording of its own, with inputs.
+
+GIVES is a column of inputs in the place of a GIVE for each: ``left`` is its number among those of
+the stretch, ``right`` the place where the loop is given its first element.
 """
 
 from __future__ import annotations
@@ -18,7 +21,16 @@ from chainrule.node import Node, apply
 from chainrule.operation import Operation
 from chainrule.passes.products import Product
 from chainrule.program.nests import Numbers
-from chainrule.program.recording import ABSENT, IN_BULK, LOOKUP, Recording, Row, has_left, has_right
+from chainrule.program.recording import (
+    ABSENT,
+    IDENTITY,
+    IN_BULK,
+    LOOKUP,
+    Recording,
+    Row,
+    has_left,
+    has_right,
+)
 
 Floats: TypeAlias = NDArray[numpy.float64]
 Ints: TypeAlias = NDArray[numpy.int32]
@@ -53,6 +65,10 @@ class Place(NamedTuple):
     step: int
 
 
+NOTHING: Final = Place(numpy.zeros(1), 0, 0)
+"""Where a table lies that no iteration reads: loops that do the same are one."""
+
+
 class LoopOf:
     """A loop of which one iteration is recorded.
 
@@ -64,10 +80,11 @@ class LoopOf:
         columns: for what each iteration reads: numbers as floats, operands of a recording, or where
             they lie among its inputs.
         given: the columns that are handed to the loop, as they are no inputs at even distances.
+        gathered: those of them that are inputs, and handed over whole.
         hands_on: whether a loop around it hands on what comes from further out.
         expands: whether all iterations are to be rows in the end.
-        mixes: whether what a transformation follows goes from one iteration to the next, so that
-            all results depend on it.
+        mixes: whether all results are taken to depend on what a transformation follows, as it goes
+            from one iteration to the next or nobody asks for a pattern.
         by_column: whether what it is given, and what it leaves, is one column after another, not
             one iteration after another.
     """
@@ -78,9 +95,15 @@ class LoopOf:
         self.nest = nest
         self.columns: list[Any] = []
         self.given: set[int] = set()
+        self.gathered: set[int] = set()
         self.hands_on = self.expands = False
         self.mixes = False
         self.by_column = False
+
+    @property
+    def handed(self) -> list[int]:
+        """The columns that are given, in the order in which they are."""
+        return [*sorted(self.given - self.gathered), *sorted(self.gathered)]
 
     def rows(self) -> list[int]:
         """The columns that are operands."""
@@ -98,6 +121,9 @@ class Stretch:
         recording: what they come from.
         loops: the different loops; LOOP rows give their places.
         n_inputs: how many inputs there are, those without a row included.
+
+    Attributes:
+        gathers: the columns that GIVES stand for: numbers of inputs.
     """
 
     def __init__(self, recording: Any, loops: list[LoopBody | Product], n_inputs: int) -> None:
@@ -105,6 +131,7 @@ class Stretch:
         self.annotations: list[Any] = recording.annotations
         self.loops = loops
         self.n_inputs = n_inputs
+        self.gathers: list[Numbers] = getattr(recording, "gathers", [])
         self.codes: NDArray[numpy.uint16] = numpy.empty(0, dtype=numpy.uint16)
         self.left: Ints = numpy.empty(0, dtype=numpy.int32)
         self.right = self.notes = self.pool = self.left
@@ -278,15 +305,28 @@ class _Cutting:
         self._next = self._n_inputs + len(codes)  # of rows that are not in the recording
         self._made: list[LoopBody | Product] = []
         self._numbers: dict[Any, int] = {}  # of loops by what they do
+        self._gathers: list[Numbers] = []
         self._begins = numpy.flatnonzero(codes == Row.LOOP)
         ends = numpy.flatnonzero(codes == Row.END_LOOP)
         self._end_of = dict(zip(left[ends].tolist(), ends.tolist(), strict=True))
         self._given = outputs
         self._outputs = outputs[outputs < IN_BULK]
+        for loop in loops:
+            if isinstance(loop, LoopOf) and loop.by_column:
+                for j in loop.rows():
+                    loop.columns[j] = self._behind(loop.columns[j])
         self._kept = self._asked_for()
 
+    def _behind(self, column: Numbers) -> Numbers:
+        """A column with inputs in the place of what is the same."""
+        rows = self._rows
+        at = numpy.maximum(column - self._n_inputs, 0)
+        same = (column >= self._n_inputs) & (rows.codes[at] == IDENTITY)
+        same &= (rows.left[at] >= 0) & (rows.left[at] < self._n_inputs)
+        return numpy.where(same, rows.left[at], column)
+
     def _asked_for(self) -> NDArray[numpy.bool_]:
-        """All rows but results of loops that nothing asks for."""
+        """All rows but results of loops, and what is the same as others, that nothing asks for."""
         rows = self._rows
         used = numpy.zeros(self._next, dtype=bool)
         places, is_operand = rows.pooled()
@@ -299,6 +339,7 @@ class _Cutting:
         before = numpy.maximum.accumulate(numpy.where(after, 0, rows.ids - self._n_inputs))
         asked_for = used[self._n_inputs :]
         kept: NDArray[numpy.bool_] = asked_for | ~result | (rows.codes[before] != Row.END_LOOP)
+        kept &= asked_for | (rows.codes != IDENTITY)
         return kept
 
     def whole(self) -> tuple[Stretch, Numbers]:
@@ -313,6 +354,7 @@ class _Cutting:
             except _NotEven:
                 self._made.clear()
                 self._numbers.clear()
+                self._gathers.clear()
 
     def _hand_columns(self) -> None:
         """Let loops that are in no other be handed the columns that are no inputs in a row.
@@ -327,13 +369,19 @@ class _Cutting:
                 if isinstance(loop, LoopOf):
                     columns = {j: loop.columns[j] for j in loop.rows()}
                     loop.given |= {j for j, column in columns.items() if not self._is_even(column)}
+                    if loop.by_column and not loop.expands:
+                        loop.gathered = {j for j in loop.given if self._are_inputs(columns[j])}
 
     def _is_even(self, column: Numbers) -> bool:
         """Whether a column is inputs at even distances."""
-        if column.min() < 0 or column.max() >= self._n_inputs:
+        if not self._are_inputs(column):
             return False
         steps = numpy.diff(self._inputs[column])
         return not (steps != steps[0]).any()
+
+    def _are_inputs(self, column: Numbers) -> bool:
+        """Whether a column is inputs."""
+        return bool(column.min() >= 0 and column.max() < self._n_inputs)
 
     def _cut(self, first: int, end: int, loop: LoopOf | Product | None) -> tuple[Stretch, _Body]:
         """The rows between two, with the loops among them in their places.
@@ -359,7 +407,8 @@ class _Cutting:
         by_left, by_right = rows.has_left, rows.has_right
         asked: list[Any] = [rows.left[by_left], rows.right[by_right]]
         asked += [pool[is_operand], outputs]
-        for operands in [*asked, *[column for child in children for column in child.even()]]:
+        inner = [column for child in children for column in child.even()]
+        for operands in [*asked, *inner]:
             used[operands[operands >= 0]] = True
         for own in (rows.ids, carries.ids, eachs.ids):
             used[own] = False
@@ -409,9 +458,14 @@ class _Cutting:
         stretch.notes = numpy.concatenate([absent * 0 - 1, rows.notes])
         stretch.pool = pool
         stretch.constants = numpy.concatenate(constants)
+        stretch.gathers = self._gathers
         number_segments(stretch)
         self._number_loops(stretch, children, place)
-        return stretch, _Body(carries.left, outside, outputs)
+        read = numpy.zeros(len(stretch.codes), dtype=bool)
+        others = [place[column[column >= 0]] for column in inner]
+        for operands in (left[by_left], right[by_right], pool[is_operand], outputs, *others):
+            read[operands[operands >= 0]] = True
+        return stretch, _Body(carries.left, outside, outputs, read[n_carries:heads])
 
     def _parts(self, first: int, end: int) -> tuple[_Rows, list[_Child]]:
         """The rows between two, with GIVE and LOOP in the place of loops, and these."""
@@ -437,6 +491,7 @@ class _Cutting:
             child = _Child(loop, stretch, body, body.outside[:further])
             given: list[Any] = [body.begins, body.outside[further:], child.spread()]
             parts.append(self._new_rows(Row.GIVE, numpy.concatenate(given)))
+            parts.append(self._gives(loop, len(parts[-1].ids)))
             parts.append(self._new_rows(Row.LOOP, numpy.array([len(children)])))
             children.append(child)
 
@@ -460,6 +515,14 @@ class _Cutting:
         )
         return joined.some(order)
 
+    def _gives(self, loop: LoopOf | Product, place: int) -> _Rows:
+        """The rows of the columns that a loop is given whole, from a place on."""
+        first = len(self._gathers)
+        for j in () if isinstance(loop, Product) else sorted(loop.gathered):
+            self._gathers.append(self._inputs[loop.columns[j]].astype(numpy.int64))
+        rows = self._new_rows(Row.GIVES, numpy.arange(first, len(self._gathers)))
+        return rows._replace(right=place + loop.trips * rows.right)
+
     def _new_rows(self, code: int, left: Numbers) -> _Rows:
         """Rows that count themselves."""
         places = numpy.arange(len(left), dtype=numpy.int32)
@@ -481,7 +544,7 @@ class _Cutting:
             n_given = len(loop.given)
             found = LoopBody(loop, child.stretch, len(body.begins), body.outputs.tolist())
             first = len(body.begins) + len(body.outside) - len(child.further)
-            given = sorted(loop.given)
+            given = loop.handed
             found.n_given = first + loop.trips * len(given)
             for j, column in enumerate(loop.columns):
                 if isinstance(column, Place):
@@ -493,7 +556,7 @@ class _Cutting:
                     else:
                         where = Place("given", first + number, len(given))
                 elif column.dtype.kind == "f":
-                    where = Place(column, 0, 1)
+                    where = Place(column, 0, 1) if body.read[j] else NOTHING
                 else:
                     rows = numpy.where(column < 0, -1, place[column])
                     inputs = stretch.left[rows]
@@ -530,11 +593,13 @@ class _Body(NamedTuple):
         begins: what its carries begin with, operands of the recording.
         outside: the rows that it uses from around it.
         outputs: operands of the stretch: what an iteration gives.
+        read: of each column whether an iteration reads it.
     """
 
     begins: Ints
     outside: Numbers
     outputs: Numbers
+    read: NDArray[numpy.bool_]
 
 
 class _Child(NamedTuple):
@@ -557,11 +622,11 @@ class _Child(NamedTuple):
         return [*columns, self.further]
 
     def spread(self) -> Numbers:
-        """The columns that are given, as the loop has them."""
+        """The columns that are given one by one, as the loop has them."""
         if isinstance(self.loop, Product):
             given: Numbers = self.loop.columns[0]
             return given
-        columns = [self.loop.columns[j] for j in sorted(self.loop.given)]
+        columns = [self.loop.columns[j] for j in sorted(self.loop.given - self.loop.gathered)]
         axis = 0 if self.loop.by_column else 1
         return numpy.stack(columns, axis=axis).ravel() if columns else numpy.empty(0, dtype=int)
 

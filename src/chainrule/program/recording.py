@@ -24,7 +24,7 @@ class Row:
     MARKS: Final = 0x7FE0
     BEGIN, END, PULL, PUSH, RESULT, LOOP, EACH, END_LOOP = range(MARKS, MARKS + 8)
     ENTER, LEAVE, GIVE, CARRY, NEXT, LEFT = range(MARKS + 8, MARKS + 14)
-    RESULTS: Final = MARKS + 16
+    RESULTS, GIVES = range(MARKS + 16, MARKS + 18)
     INPUT: Final = 0x7FFE
     GUARD: Final = 0x7FFF
     POOLED: Final = 0x8000
@@ -43,11 +43,11 @@ OPERATION_OF: Final[dict[int, Operation]] = {
 _MARKS: Final = {
     code: name.lower().replace("_", " ")
     for name, code in vars(Row).items()
-    if code in range(Row.BEGIN, Row.RESULTS + 1) and name != "MARKS"
+    if code in range(Row.BEGIN, Row.GIVES + 1) and name != "MARKS"
 }
 _DIGIT: Final = 1 << 10
 CODE_OF: Final = {operation: code for code, operation in OPERATION_OF.items()}
-_IDENTITY: Final = CODE_OF[OPERATIONS["identity"]]
+IDENTITY: Final = CODE_OF[OPERATIONS["identity"]]
 
 TABLE: Final = Operation("table", lambda *xs: 0.0, lambda y, *xs: [0.0] * len(xs))
 """Of an input of the run and the elements of a table, which look-ups name by it; no value."""
@@ -402,7 +402,7 @@ class Recording:
             operands = [self._operand(x) for x in node.operands]
             code = CODE_OF.get(operation, Row.USER)
             if operation.is_value and isinstance(node.operands[0], Node):
-                operands, code = operands[:1], _IDENTITY
+                operands, code = operands[:1], IDENTITY
             if code == Row.USER:
                 place = self._place(operation, self.operations)
                 columns.append(Row.USER, len(columns.pool), len(operands), note)

@@ -36,6 +36,10 @@ class Handed(NamedTuple):
     roots: list[str]
 
 
+NOTHING: Final = Handed([], frozenset(), [], False, False, [])
+"""Of the elements of a comprehension."""
+
+
 def why_not_once(node: ast.For, outside: frozenset[str], lanes: bool) -> str:
     """Why a loop can't be traced once, by its syntax; "" if it may be.
 

@@ -17,6 +17,7 @@ from chainrule.jit.indices import IndexArray, IndexNode, TracedArray
 from chainrule.jit.inputs import WholeArray
 from chainrule.jit.whole import LARGEST
 from chainrule.node import Node
+from chainrule.program.nests import distinct
 from chainrule.whole import WholeNode
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Known:
         loop: the loop.
     """
 
-    __slots__ = ("_node", "loop", "values")
+    __slots__ = ("_array", "_node", "loop", "values")
     __array_ufunc__ = None
     __hash__ = None  # type: ignore[assignment]
 
@@ -43,13 +44,23 @@ class Known:
         self.values = values
         self.loop = loop
         self._node: Any = None
+        self._array: Any = None
+
+    def array(self) -> Any:
+        """The numbers as an array, which nobody changes."""
+        if self._array is None:
+            self._array = numpy.array(self.values)
+        return self._array
 
     def node(self) -> Node:
         """The node that it is beside others."""
         if self._node is None:
-            if max(map(abs, self.values)) > LARGEST and not self._are_floats():
+            array = self.array()
+            are_ints = array.dtype == numpy.int64
+            values = [int(array.min()), int(array.max())] if are_ints else self.values
+            if max(map(abs, values)) > LARGEST and not self._are_floats():
                 self._refuse()
-            self._node = self.loop.column(numpy.array(self.values, dtype=numpy.float64))
+            self._node = self.loop.column(numpy.array(array, dtype=numpy.float64))
         found: Node = self._node
         return found
 
@@ -188,15 +199,38 @@ def columns_of(array: Any, loop: Loop) -> Any:
     """What stands for a row of an array of nodes."""
     flat = array if array.ndim == 1 else array.reshape(len(array), -1)
     if type(array) is not WholeArray:
-        elements = flat.ravel().tolist()
-        kinds = set(map(type, elements))
-        if not all(map(_are_nodes, kinds)) and kinds != {IndexNode}:
-            loop.refuse_here("it goes through arrays that hold something else than nodes")
+        _check_nodes(flat.ravel(), loop)
     if array.ndim == 1:
         return loop.column(flat)
     nodes = [loop.column(flat[:, j]) for j in range(flat.shape[1])]
+    return _row(nodes, array.shape[1:])
+
+
+def _check_nodes(elements: Any, loop: Loop) -> None:
+    """See that an array holds nodes alone."""
+    kinds = set(map(type, elements.tolist()))
+    if not all(map(_are_nodes, kinds)) and kinds != {IndexNode}:
+        loop.refuse_here("it goes through arrays that hold something else than nodes")
+
+
+def _row(nodes: Sequence[Node], shape: tuple[int, ...]) -> Any:
+    """An array of what stands for the elements of a row."""
     kind = IndexArray if all(isinstance(x, IndexNode) for x in nodes) else TracedArray
-    return objects(nodes).reshape(array.shape[1:]).view(kind)
+    return objects(nodes).reshape(shape).view(kind)
+
+
+def _gathered(array: Any, keys: tuple[Any, ...], loop: Loop) -> Any:
+    """What stands for a row of an array of nodes, by the keys of these rows."""
+    places = numpy.arange(array.size).reshape(array.shape)[keys]
+    flat = array.reshape(-1)
+    _check_nodes(flat[distinct(places)], loop)
+    nodes, place = [], numpy.empty(array.size, dtype=numpy.int64)
+    for column in places.reshape(len(places), -1).T:
+        used = distinct(column)
+        place[used] = numpy.arange(len(used))
+        one_by_one = len(used) == len(column) and (used == column).all()
+        nodes.append(loop.column(flat[used], None if one_by_one else place[column]))
+    return nodes[0] if places.ndim == 1 else _row(nodes, places.shape[1:])
 
 
 def looked_up(owner: Any, key: Any) -> Any:
@@ -207,11 +241,13 @@ def looked_up(owner: Any, key: Any) -> Any:
     if any(k.loop is not loop for k in known) or not all(isinstance(k, (Known, int)) for k in keys):
         loop.refuse_here("an element is looked up by something else than its index")
     if isinstance(owner, numpy.ndarray) and owner.dtype == object:
-        arrays = tuple([numpy.array(k.values) if isinstance(k, Known) else k for k in keys])
+        arrays = tuple([k.array() if isinstance(k, Known) else k for k in keys])
         if any(x.dtype.kind not in "iu" for x in arrays if isinstance(x, numpy.ndarray)):
             loop.refuse_here("an element is looked up by what is no whole number")
         if any(isinstance(k, int) for k in keys):
             arrays = tuple(numpy.broadcast_arrays(*arrays))
+        if type(owner) is not WholeArray:
+            return _gathered(owner, arrays, loop)
         return columns_of(owner[arrays], loop)
     if not isinstance(owner, numpy.ndarray) and type(owner) not in (list, tuple, dict, range):
         loop.refuse_here("an element is looked up of something else than a list")

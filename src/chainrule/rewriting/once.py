@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
 
-from chainrule import rules
+from chainrule import rules, trees
 from chainrule.carries import leaves_of
 from chainrule.jit.loops import Iteration, like
 from chainrule.jit.whole import LARGEST
@@ -42,6 +42,7 @@ FORWARD: Final = 4
 
 FIXED: Final = (int, float, bool, str, bytes, type(None))
 """Kinds of values that never change."""
+_NUMBERS: Final = trees.PLAIN | frozenset(FIXED)
 _DIVIDE: Final = (rules.divide, rules.floor_divide, rules.mod)
 _LARGE: Final = 1.7e308
 _INEXACT: Final = "a whole number is not exact as a node"
@@ -301,13 +302,13 @@ class Loop:
         """
         return same(x, y)
 
-    def column(self, values: Any) -> Node:
-        """What stands for one of some numbers or nodes, the one of the iteration's place."""
+    def column(self, values: Any, which: Any = None) -> Node:
+        """What stands for one of some numbers or nodes, see :meth:`Iteration.column`."""
         if self._speculation.loops[-1] is not self:
             self.refuse_here("its index is used in a loop in it")
         if values.dtype == object and not self._iteration.reads(values):
             self.refuse_here("what it has made itself is looked up by its index")
-        node = self._iteration.column(values)
+        node = self._iteration.column(values, which)
         if values.dtype != object:
             self._first.add(id(node))
         return node
@@ -526,9 +527,16 @@ class Loop:
             if isinstance(y, dict):
                 waiting += y.values()
             elif not isinstance(y, numpy.ndarray):
-                waiting += y
+                waiting += _parts_of(y)
             elif type(y) is numpy.ndarray and y.dtype == object:
                 waiting += y.ravel().tolist()
+
+
+def _parts_of(x: Sequence[Any]) -> Sequence[Any]:
+    """What may hold lists of what is in a list or tuple."""
+    if set(map(type, x)) == {tuple}:
+        x = [*chain.from_iterable(x)]
+    return () if _NUMBERS.issuperset(map(type, x)) else x
 
 
 def are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:

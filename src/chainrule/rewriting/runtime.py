@@ -302,6 +302,31 @@ class Runtime:
             found.cells[self][plain].cell_contents = True
         return Plain(plainly(source))
 
+    def listed(self, site: str, source: Any, plain: Any, checked: Any) -> list[Any]:
+        """What a comprehension gives.
+
+        Args:
+            site: the place.
+            source: what it goes through.
+            plain: gives the elements for some items.
+            checked: the same where these may stand for others.
+        """
+        made: list[Any] = []
+        loop = self.loop(site, source, (), (made,), ()) if is_long(source) else Plain(source)
+        if isinstance(loop, Plain):
+            return plain(loop.items)  # type: ignore[no-any-return]
+        items = iter(loop.items)
+        for x in items:
+            if loop.once:
+                self.append(made, *checked((x,)))
+                loop.leave()
+                continue
+            made += plain((x,))
+            loop.measure()
+            if not loop.once:
+                made += plain(items)
+        return made
+
     def through(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a loop goes through by a call, made where it is known how."""
         if not any(function is x for x in THROUGH):

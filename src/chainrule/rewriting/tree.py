@@ -8,8 +8,9 @@ from types import CodeType
 from typing import Any, Final, NamedTuple
 
 from chainrule.annotations import line_text
+from chainrule.jit.loops import LEAST
 
-from .carried import handed, why_not_once
+from .carried import NOTHING, handed, why_not_once
 from .decisions import RUNTIME, TRUTHS, LoopSite, Site
 from .expressions import Expressions, is_, named, placed
 from .harmless import (
@@ -329,6 +330,36 @@ class Rewriter(Expressions):
             made.body = [placed(ast.If(_of(loop, "once"), once, [*plain, *last]), node)]
         self._bound = outer & self._bound
         return [*before, *more, *others, self._assign(node, loop, begun), made]
+
+    def _of_ListComp(self, node: ast.ListComp) -> Any:
+        """A list of which one element may be traced for all."""
+        if not self._may_be_listed(node):
+            return self._comprehension(node)
+        (generator,) = node.generators
+        place, name = line_text(self._code, node.lineno), f"for {self._place(node)}"
+        self._sites.setdefault(name, LoopSite(place, "for", NOTHING))
+        source = self._through(generator.iter)
+        functions: list[ast.expr] = []
+        for self._checked in (False, True):
+            items = self._new()
+            made = copy.copy(node)
+            made.elt = self._expression(node.elt)
+            made.generators = [ast.comprehension(generator.target, named(items), [], 0)]
+            takes = ast.arguments([], [ast.arg(items)], None, [], [], None, [])
+            functions.append(ast.Lambda(takes, made))
+        self._checked = False
+        return self._call(node, "listed", ast.Constant(name), source, *functions)
+
+    def _may_be_listed(self, node: ast.ListComp) -> bool:
+        """Whether one element of a list may be traced for all: not in a loop where one is."""
+        first, *others = node.generators
+        if others or first.ifs or self._checked or self._logged or self._in_iterable:
+            return False
+        if _is_short(first.iter) or any(isinstance(x, ast.NamedExpr) for x in ast.walk(node)):
+            return False
+        added = ast.AugAssign(named("_"), ast.Add(), ast.List([node.elt], ast.Load()))
+        loop = ast.For(first.target, first.iter, [added], [])
+        return not why_not_once(loop, self._outside, False)
 
     def _is_followed(self, node: ast.While) -> bool:
         """Whether it is."""
@@ -664,6 +695,16 @@ def _common(one: set[str], body: list[Any], other: set[str], orelse: list[Any]) 
     if orelse and isinstance(orelse[-1], (*EXITS, ast.Raise)):
         return one
     return one & other
+
+
+def _is_short(node: ast.expr) -> bool:
+    """Whether something has few items, as it is written."""
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return len(node.elts) < LEAST
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    counts = [isinstance(x, ast.Constant) and x.value in range(LEAST) for x in node.args]
+    return node.func.id == "range" and counts == [True]
 
 
 def _of(loop: str, name: str) -> ast.expr:
