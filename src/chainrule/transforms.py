@@ -314,6 +314,10 @@ class Gradient(Transformed):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
         positions = _positions(self.argnums, args, self.name)
+        if PROGRESS.recorder is not None:
+            whole = PROGRESS.recorder.loop("gradient", self, args, kwargs, positions)
+            if whole is not None:
+                return whole[0]
         level = open_level(self.name)
         try:
             call = _Call(self.name, level, self.function, args, kwargs, positions, self.has_aux)

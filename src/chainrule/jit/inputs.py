@@ -261,11 +261,11 @@ class WholeArray(TracedArray):
             if found is not None:
                 return found[0]
         _read_all([*inputs, *kwargs.values()])
-        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
+        return TracedArray.__array_ufunc__(self, ufunc, method, *inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         _read_all([*args, *kwargs.values()])
-        return super().__array_function__(function, types, args, kwargs)
+        return TracedArray.__array_function__(self, function, types, args, kwargs)
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
         """The elements in another shape."""

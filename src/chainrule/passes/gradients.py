@@ -36,12 +36,13 @@ from chainrule.program.form import (
 from chainrule.program.nests import paths
 
 
-def with_gradients(program: Program, places: Sequence[int]) -> Program:
+def with_gradients(program: Program, places: Sequence[int], keep: bool = True) -> Program:
     """A program that gives the gradient of each of its outputs as well.
 
     Args:
         program: the program, which is used up.
         places: the elements of the INPUT array to differentiate by; each once.
+        keep: whether it gives the outputs themselves.
 
     Returns:
         A program whose outputs are those of the program; then, for each of them, its derivatives by
@@ -52,7 +53,7 @@ def with_gradients(program: Program, places: Sequence[int]) -> Program:
     """
     if any(isinstance(statement, Segment) for statement in statements(program.body)):
         program = differentiated(program)
-    return opened(_Whole(program, places).with_derivatives())
+    return opened(_Whole(program, places).with_derivatives(keep))
 
 
 def with_changes(
@@ -117,10 +118,12 @@ class _Whole:
         if self._copied.any():
             self._copied |= enter & ~straight
 
-    def with_derivatives(self) -> Program:
-        """The program, and what is pulled back of each output."""
+    def with_derivatives(self, keep: bool) -> Program:
+        """The outputs of the program, if they are kept, and what is pulled back of each."""
         builder = self.builder
         region, outputs, leaves = self._region()
+        if not keep:
+            outputs = []
         given = Array(VALUES, len(leaves), "given")  # nothing is read of it: all is 1
         for row, leave in enumerate(leaves):
             results = Array(VALUES, self._count, "gradient")

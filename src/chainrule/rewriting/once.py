@@ -460,6 +460,8 @@ class Loop:
 
     def _put(self, left: list[Any], results: Sequence[Any]) -> None:
         """Append what all iterations have left."""
+        if not left:
+            return
         start = 0
         made: list[tuple[Any, list[Any]]] = [(owner, []) for owner, _, _ in left]
         flat = len(left) == 1 and left[0][2].num_nodes == len(left[0][1]) + 1
