@@ -53,6 +53,7 @@ TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
     "while": ("whiles", "traced_while"),
     "cond": ("branches", "traced_cond"),
     "product": ("products", "product"),
+    "extreme": ("extremes", "extreme"),
     "gradient": ("whole_gradients", "gradient"),
 }
 """What is traced once, by modules of this room and their functions."""
@@ -120,7 +121,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._once = {"scan", "product", *plain.once} if self.loops else set()
+        self._once = {"scan", "product", "extreme", *plain.once} if self.loops else set()
         self.unrolled = False
         self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded

@@ -43,7 +43,7 @@ class WholeGradient(NamedTuple):
 
     def of(self, program: Program) -> Program:
         """A program that gives it, from one that gives the value."""
-        return with_gradients(program, self.places.tolist(), self.valued)
+        return with_gradients(program, self.places, self.valued)
 
 
 def gradient(
@@ -71,7 +71,7 @@ def gradient(
         return None
     found = [_places(recorded, x) for x in leaves]
     places = numpy.concatenate([[-1] if x is None else x for x in found])
-    if places.min() < 0 or len(numpy.unique(places)) < len(places):
+    if places.min() < 0 or numpy.bincount(places).max() > 1:
         return None
     recorded.derives = False  # what is derived in the function is not what the trace gives
     result = handed_to(transformation.function, args, kwargs, transformation.name)

@@ -33,10 +33,10 @@ from chainrule.program.form import (
     Statement,
     statements,
 )
-from chainrule.program.nests import paths
+from chainrule.program.nests import Numbers, paths
 
 
-def with_gradients(program: Program, places: Sequence[int], keep: bool = True) -> Program:
+def with_gradients(program: Program, places: Sequence[int] | Numbers, keep: bool = True) -> Program:
     """A program that gives the gradient of each of its outputs as well.
 
     Args:
@@ -89,14 +89,14 @@ class _Whole:
     Inputs that are loaded in loops are copied to an array first.
     """
 
-    def __init__(self, program: Program, places: Sequence[int]) -> None:
+    def __init__(self, program: Program, places: Sequence[int] | Numbers) -> None:
         self.program = program
         self.builder = Builder(program.inputs, program.guards)
         self._values: dict[Operand, Operand] = {}  # what stands for loads of inputs
         size = program.inputs.size
         self._count = len(places)
         self._places = numpy.full(size, -1, dtype=numpy.int64)  # of inputs that enter
-        self._places[list(places)] = numpy.arange(len(places))
+        self._places[numpy.asarray(places, dtype=numpy.int64)] = numpy.arange(len(places))
         self._copies = Array(VALUES, size, "x")
         self._copied = numpy.zeros(size, dtype=numpy.bool_)
         self._entered: dict[int, Operand] = {}

@@ -7,8 +7,11 @@ side of a branch does that may be in vain. Where that can't be, the loop is a pl
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
@@ -164,8 +167,9 @@ class Loop:
         """End the first iteration: decide whether one is to be traced."""
         self.first = False
         count = Node(0.0)._serial - self._since._serial - 1
-        size = count * self.trips * prod(x.trips for x in self._speculation.loops)
         speculation = self._speculation
+        around = [] if self.site.kind == "sum" else [x.trips for x in speculation.loops]
+        size = count * self.trips * prod(around)  # short sums are faster term by term
         innermost = next(reversed(PROGRESS.names.values()))
         limit = LIMIT * FORWARD if innermost == "jacfwd" else LIMIT
         if size <= min(limit, SHORT if PROGRESS.structural else limit) or not count:
@@ -531,6 +535,36 @@ class Loop:
                 waiting += y
             elif type(y) is numpy.ndarray and y.dtype == object:
                 waiting += y.ravel().tolist()
+
+
+def summed(
+    loop: Plain | Loop, called: Callable[..., Any], start: Sequence[Any], ways: Sequence[Any]
+) -> Any:
+    """A sum of what a comprehension gives.
+
+    Args:
+        loop: through what it goes through.
+        called: ``sum``.
+        start: what the sum begins with, if that is said.
+        ways: what gives, of anything to go through, what the comprehension does: where it may not
+            be in vain, if it is not always, and where it may.
+    """
+    rows, first = iter(loop.items), []
+    if isinstance(loop, Plain):
+        return called(ways[0](rows), *start)
+    for item in rows:
+        if loop.once:
+            (total,) = loop.carried
+            for x in ways[-1]([item]):
+                total = total + x
+            return loop.leave(total)[0]
+        first = [*ways[0]([item])]
+        if not all(isinstance(x, (Node, float, int)) for x in (*first, *start)):
+            break
+        loop.measure(functools.reduce(operator.add, first, *(start or (0,))))
+        if not loop.once:
+            break
+    return called(itertools.chain(first, ways[0](rows)), *start)
 
 
 def are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import bounds
+from chainrule.program.nests import Numbers, bounds
 from chainrule.rules import Operation
 
 from .callback import FALLBACKS
@@ -120,7 +121,7 @@ class Code:
     inputs: int
     same: int
     spread: list[tuple[int, int]]
-    outputs: list[int]
+    outputs: Numbers
     sums: int
     sum_count: int
     scattered: int
@@ -240,14 +241,14 @@ class _Lowering:
             module.finish()
         functions = self._modules[0].functions | self._modules[1].functions
 
-        def offsets(x: Operand | Slice) -> list[int]:
+        def offsets(x: Operand | Slice) -> Sequence[int]:
             if isinstance(x, Slice):
                 if x.array.kind == CONSTANT:
                     assert x.array.data is not None
                     given = x.array.data[x.start : x.start + x.size]
                     return [memory.number(float(number)).slot for number in given]
                 first = self._arrays[x.array] + x.start * memory.step
-                return list(range(first, first + x.size * memory.step, memory.step))
+                return range(first, first + x.size * memory.step, memory.step)
             place = places.find(x)
             if place is None:
                 number = places.same.get(x, x) if isinstance(x, Statement) else x
@@ -255,7 +256,7 @@ class _Lowering:
                 place = memory.number(number)
             return [place.slot]
 
-        outputs = [offset for x in self._outputs for offset in offsets(x)]
+        outputs = np.fromiter(chain.from_iterable(map(offsets, self._outputs)), dtype=np.int64)
         added = [
             (offset, first + k * memory.step)
             for x, first in self._added
