@@ -67,7 +67,7 @@ class Loaded:
         self._callbacks: CallbackTable | None = None
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
-        self._outputs = code.outputs if request.lanes else _runs_of(code.outputs)
+        self._outputs = _table(code.outputs) if request.lanes else _runs_of(code.outputs)
         self.order = _in_order(code.order)
         self.row = code.row
         self._spread = _table(field for row in code.spread for field in row)
@@ -227,8 +227,9 @@ def _table(numbers: Iterable[int]) -> Table:
     return np.array(list(numbers), dtype=np.int64)
 
 
-def _runs_of(here: Table) -> Table:
+def _runs_of(offsets: Sequence[int]) -> Table:
     """Rows (offset, that among the outputs, bytes) of outputs of a point that lie side by side."""
+    here = np.array(offsets, dtype=np.int64)
     first = np.flatnonzero(np.diff(here, prepend=here[:1]) != 8)
     sizes = np.diff(first, append=len(here))
     return np.ascontiguousarray(np.stack([here[first], 8 * first, 8 * sizes], axis=1))

@@ -39,7 +39,7 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import Numbers, bounds
+from chainrule.program.nests import bounds
 from chainrule.rules import Operation
 
 from .callback import FALLBACKS
@@ -121,7 +121,7 @@ class Code:
     inputs: int
     same: int
     spread: list[tuple[int, int]]
-    outputs: Numbers
+    outputs: list[int]
     sums: int
     sum_count: int
     scattered: int
@@ -256,7 +256,7 @@ class _Lowering:
                 place = memory.number(number)
             return [place.slot]
 
-        outputs = np.fromiter(chain.from_iterable(map(offsets, self._outputs)), dtype=np.int64)
+        outputs = [*chain.from_iterable(map(offsets, self._outputs))]
         added = [
             (offset, first + k * memory.step)
             for x, first in self._added
