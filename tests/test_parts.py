@@ -362,3 +362,80 @@ def test_many_lanes_in_a_trace() -> None:
     assert slope == pytest.approx(np.log(mean) + 0.3 * of_mean / mean)
     assert not f.stats().eager
     assert f.stats().nodes < 100
+
+
+def path(a: Any, b: Any, steps: int) -> list[Any]:
+    """A price that returns to a mean, step by step."""
+    x = 1.0
+    found = []
+    for _ in range(steps):
+        x = x + 0.1 * a * (b - x) + 0.01 * cm.sin(x) * OUTSIDE
+        found.append(x)
+    return found
+
+
+OUTSIDE = Node(0.5)
+
+
+@pytest.mark.parametrize("steps", [3, 24, 25, 300])
+@pytest.mark.parametrize("over", [False, True], ids=["point", "lanes"])
+def test_many_results_with_nodes(steps: int, over: bool, calls: list[str]) -> None:
+    """Beyond some, what is pulled back is pulled back of all together."""
+    function = cr.vmap(path, in_axes=(None, 0, None)) if over else path
+    second: Any = np.array([0.7, 0.2]) if over else Node(0.7)
+    gradients = []
+    for call in (function, cr.compile(function)):
+        a = Node(0.3)
+        OUTSIDE.grad = 0.0
+        for _ in range(2):
+            rows = call(a, second, steps)
+            sum(np.sum(x) * math.sin(k) for k, x in enumerate(rows)).backward()
+        by_second = [] if over else [second.grad]
+        gradients.append([a.grad, OUTSIDE.grad, *by_second])
+        if not over:
+            second.grad = 0.0
+    assert gradients[1] == pytest.approx(gradients[0], rel=1e-12)
+    assert bool(calls) == (steps > 24)
+
+
+def test_many_results_on_another_path(calls: list[str]) -> None:
+    """One path gives few, the other many; later calls know."""
+
+    def f(x: Any) -> list[Any]:
+        count = 30 if x > 0.0 else 2
+        return [x * x * k for k in range(count)]
+
+    compiled = cr.compile(f)
+    for value in (-2.0, 3.0, -1.0, 2.0):
+        x = Node(value)
+        found = compiled(x)
+        assert len(found) == (30 if value > 0.0 else 2)
+        found[1].backward()
+        assert x.grad == 2.0 * value
+    assert calls == ["f", "∂f"] * 3
+
+
+def test_many_results_with_a_derivative_in_python(
+    calls: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where derivatives have to be nodes, or something is printed, each result has its own."""
+    third = cr.Operation("third", lambda x: float(x) / 3.0, [lambda y, x: 1.0 / 3.0])
+
+    def shown(x: Any) -> Any:
+        cr.debug_print("x is {}", x)
+        return x * 3.0
+
+    def many(y: Any) -> list[Any]:
+        return [y * k for k in range(40)]
+
+    functions = [(lambda x: many(third(x)), 1.0 / 3.0), (lambda x: many(shown(x)), 3.0)]
+    for f, slope in functions:
+        compiled = cr.compile(f)
+        for value in (2.0, 5.0):
+            x = Node(value)
+            found = compiled(x)
+            found[7].backward()
+            assert x.grad == pytest.approx(7.0 * slope)
+        assert not compiled.stats().eager
+    assert not calls
+    assert capsys.readouterr().out.split() == ["x", "is", "2.0", "x", "is", "5.0"]

@@ -34,6 +34,10 @@ class NodesOverLanes(NotCompilable):
     """An array of objects over the lanes, which have no layout that these share."""
 
 
+class ManyResults(NotCompilable):
+    """Derivatives of many results by nodes, which are pulled back together."""
+
+
 class Leaf(NamedTuple):
     """What the key of a compiled function keeps of a leaf of the arguments.
 

@@ -26,7 +26,7 @@ from chainrule.tracebacks import boundary, warn
 from chainrule.tracing import PROGRESS, NotCompilable
 from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
-from .arguments import Leaf, NodesOverLanes, leaf_of, stand_in
+from .arguments import Leaf, ManyResults, NodesOverLanes, leaf_of, stand_in
 from .inside import NotAPart, called_inside, called_with_nodes
 from .paths import Path, TooManyTraces, taking_paths
 from .peel import peeled
@@ -97,6 +97,7 @@ class Compiled(Dispatch):
         self._knows_indices = isinstance(self.point, Jacobian) and self.point.sparse
         self._quick: dict[tuple[type, ...], Plan] = {}  # by the types of arguments
         self._lock = forking.lock()
+        self.by_results = False  # whether derivatives by nodes are those of each result
         self.small_inside: set[tuple[type, ...] | None] = set()  # types of arguments
         self._warned: set[str] = set()
         functools.update_wrapper(self, function, updated=())
@@ -133,11 +134,15 @@ class Compiled(Dispatch):
         except IndicesWanted:
             self._knows_indices = True
             return self._call(args, kwargs)
-        except NodesOverLanes as error:
+        except (NodesOverLanes, ManyResults) as error:
             try:
                 return called_with_nodes(self, args, kwargs)
             except (NotAPart, TooManyTraces, NotCompilable):
-                return self._eagerly(str(error), args, kwargs)
+                if isinstance(error, NodesOverLanes):
+                    return self._eagerly(str(error), args, kwargs)
+            self.by_results = True
+            self.forget(plan)
+            return self._call(args, kwargs)
         except (TooManyTraces, NotCompilable) as error:
             return self._eagerly(self._reason(error), args, kwargs)
         if plan.paths.refused:
@@ -240,6 +245,8 @@ class Compiled(Dispatch):
         except IndicesWanted:
             self._knows_indices = True
             self.prepare(*args, **kwargs)
+        except ManyResults:
+            pass  # what calls with nodes take is compiled where they are known
         except (TooManyTraces, NotCompilable) as error:
             self._warn_eagerly(self._reason(error))
 

@@ -174,6 +174,7 @@ class Inside:
         """
         plan = self._plan
         paths = plan.paths
+        self._check(paths)  # before anything is printed
         captured = paths.captured
         if any(has_ended(node._level) for node in captured):
             plan.owner.forget(plan)

@@ -19,7 +19,7 @@ from chainrule.sparse import SparseNodes, refuse_stacking, taken_apart
 from chainrule.tracing import NotCompilable
 from chainrule.transforms import Gradient, Jacobian, handed_to
 
-from .arguments import Arguments, Packed, as_computed
+from .arguments import Arguments, ManyResults, Packed, as_computed
 from .captures import Watch
 from .eager_lanes import EagerLanes
 from .indices import OutsideTableError
@@ -28,7 +28,7 @@ from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
 from .small import pattern_of_arguments
 from .statics import EXACT, State
-from .trace import Restart, Trace
+from .trace import MANY_RESULTS, Restart, Trace
 from .traced_function import TracedFunction
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class Plan(TracedFunction):
         self.branches.rewrite = owner.options.rewrite
         self.derives = isinstance(owner.point, (Gradient, Jacobian))
         self.has_indices = any(leaf.kind == "indices" and leaf.axis is None for leaf in leaves)
+        if not owner.by_results:
+            self.most_results = MANY_RESULTS
+        self.has_many_results = False  # calls with nodes are one operation
         self.threads = owner.options.threads or thread_count()
         self.watch: Watch | None = None
         self._watched = -1  # how many nodes the watch is for
@@ -110,6 +113,7 @@ class Plan(TracedFunction):
                 )
             self.watch = None if watch.nothing else watch
             self._watched = len(trace.captured)
+        self.has_many_results |= trace.lacks_derivatives
         return trace
 
     def at_point(self, arguments: Any) -> Any:
@@ -167,6 +171,8 @@ class Plan(TracedFunction):
                 paths = self.paths
                 if not paths.traces:
                     paths.at((), packed)
+                if self.has_many_results:
+                    raise ManyResults
                 captured = paths.captured
                 nodes = packed.nodes
                 if captured:
@@ -183,6 +189,8 @@ class Plan(TracedFunction):
                 if self.lanes:
                     error.lane = packed.asked
                 raise IndexError(str(error)).with_traceback(error.__traceback__) from None
+            except ManyResults:
+                raise
             except NotCompilable:
                 self.eager = True
                 raise
@@ -210,6 +218,8 @@ class Plan(TracedFunction):
                 return layout.unflatten_numbers(numpy.array(numbers, numpy.float64))
         if not nodes:
             return trace.layout.unflatten_numbers(outputs)
+        if self.has_many_results:  # on this path
+            raise ManyResults
         numbers = outputs[: trace.n_results].tolist()
         rows = outputs[trace.n_results :].reshape(-1, len(nodes))
         return trace.layout.unflatten(self._as_nodes(numbers, rows, nodes))

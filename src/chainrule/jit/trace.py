@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +62,10 @@ TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
 
 class CompileError(RuntimeError):
     """A function that can't be compiled; it still runs eagerly."""
+
+
+MANY_RESULTS: Final = 24
+"""Beyond so many the gradient of each costs more than a pull-back of all."""
 
 
 class NodesWanted(Exception):
@@ -358,6 +363,8 @@ class Trace:
         by_captured: by how many of the captured nodes they are differentiated, by default all.
         plain: where comparisons are plain bools.
         derives: whether the function is a transformation, whose derivatives are its results.
+        has_indices: whether there are indices among its arguments that may be made static.
+        most_results: of more no derivatives are taken.
 
     Attributes:
         lanes: whether the program will run over lanes; to be said before it is wanted.
@@ -371,6 +378,7 @@ class Trace:
         operations: the user's that it used.
         n_results: how many of the program's outputs are the result; the others are its derivatives
             by the nodes among the inputs.
+        lacks_derivatives: whether these are left out, as there are many results.
         shortcuts: the lines at which an ``==`` held that decides a derivative.
         pulls: whether derivatives of it are a user's, in part.
         split: the line of the comparison at which it left another trace; "" for the first.
@@ -388,8 +396,10 @@ class Trace:
         plain: PlainSites | None = None,
         derives: bool = False,
         has_indices: bool = False,
+        most_results: float = math.inf,
     ) -> None:
         self._function = function
+        self._most_results = most_results
         self._has_indices = has_indices
         self._derives = derives
         self._point = point
@@ -561,6 +571,9 @@ class Trace:
             odd = parents or recorder.operations or recorder.pulls or recorder.compares_equal
             if self._gradient is not None and odd:
                 recorder.make_plain("gradient")
+            self.lacks_derivatives = bool(parents) and self.n_results > self._most_results
+            if self.lacks_derivatives:
+                parents = []
             if parents and not recorder.segments:
                 derived = _derivatives(parents, len(self._live), outputs, level)
                 outputs = outputs + derived

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -64,6 +65,7 @@ class TracedFunction:
         self.layout: trees.Layout | None = None
         self.derives = False
         self.has_indices = False  # which may be made static
+        self.most_results = math.inf  # of which derivatives by nodes are taken one by one
         self.trace_seconds = 0.0
         self._by_captured = by_captured
         self._plain = PlainSites()
@@ -131,6 +133,7 @@ class TracedFunction:
                 self._plain,
                 self.derives,
                 self.has_indices,
+                self.most_results,
             )
         except Restart:
             self.paths = Paths(self, paths.captured)
