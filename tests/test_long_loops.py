@@ -223,10 +223,32 @@ def of_comprehensions(x: Any) -> Any:
     return sum(found) + sum(sum(row) for row in rows) + len(squares)
 
 
+def summing(x: Any) -> Any:
+    first = sum(cm.sin(v) * k for k, v in enumerate(x))
+    second = sum([v * w for v, w in zip(x[1:], x[:5], strict=True)], x[0])
+    return first * second + sum(x[i] * x[i - 1] for i in range(6))
+
+
+def summing_by_two(x: Any) -> Any:
+    return sum(v * w + x[k] for v in x for k, w in enumerate((1.0, x[2])))
+
+
+def summing_in_a_loop(x: Any) -> Any:
+    total = 0.0
+    for w in x:
+        total = total * w + sum(w * v for v in x)
+    return total
+
+
+def summing_sums(x: Any) -> Any:
+    return sum(v * sum(cm.cos(w * v) for w in x) for v in x)
+
+
 ONCE = (
     *(over_a_range, in_another, by_several, appending, with_lists_of_its_own, by_indices),
     *(left_by_a_plain_bool, of_functions, assigned_in_some, with_names_of_comprehensions),
     *(without_a_value_at_first, assigning_elements, with_copies, extending, of_comprehensions),
+    *(summing, summing_by_two, summing_in_a_loop, summing_sums),
 )
 
 
@@ -315,6 +337,11 @@ def reading_before_it_has_a_value(x: Any) -> Any:
     return total
 
 
+def summing_with_an_effect(x: Any) -> Any:
+    seen: dict[int, Any] = {}
+    return sum(seen.setdefault(k, v) for k, v in enumerate(x)) * len(seen)
+
+
 def by_its_index(x: Any) -> Any:
     total = 0.0
     for k in range(1, 6):
@@ -345,6 +372,7 @@ PLAIN = {
     assigning_by_two_names: "it assigns elements of a list that it hands on as well",
     reading_before_it_has_a_value: "a value that it computes is asked for",
     of_comprehensions_with_an_effect: "something is appended to a list in another way",
+    summing_with_an_effect: "setdefault may have an effect",
 }
 NOTED: list[float] = []
 X = np.array([0.3, -1.2, 0.7, 0.4, 1.5, -0.6])
@@ -363,7 +391,7 @@ def loops_of(f: Any) -> list[Any]:
         np.testing.assert_allclose(y, wanted, rtol=1e-14)
         np.testing.assert_allclose(slope, slopes, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(bend, bends, rtol=1e-12, atol=1e-14)
-    return [x for x in compiled.stats().branches if x.kind == "for"]
+    return [x for x in compiled.stats().branches if x.kind in ("for", "sum")]
 
 
 @pytest.mark.parametrize("f", ONCE)
@@ -401,6 +429,50 @@ def test_short_loops_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
         compiled = cr.compile(over_a_range)
         x = np.linspace(-1.0, 1.0, count)
         np.testing.assert_allclose(compiled(x), over_a_range(x), rtol=1e-12)
+        assert [x.both for x in compiled.stats().branches] == [True] * long
+
+
+def test_sums_are_those_of_python() -> None:
+    """Of another function of that name; their errors; and what begins with something else."""
+
+    def product(x: Any) -> Any:
+        sum = cm.prod
+        return sum(v + 1.0 for v in x)
+
+    def outside(x: Any) -> Any:
+        return sum(x[i] * x[i + 1] for i in range(6))
+
+    def words(x: Any) -> Any:
+        return sum((v for v in x), "")
+
+    def lists(x: Any) -> Any:
+        return sum(([v, 2.0 * v] for v in x), [])[3]  # noqa: RUF017
+
+    for f in (product, lists):
+        np.testing.assert_allclose(cr.compile(cr.grad(f))(X), cr.grad(f)(X), rtol=1e-14)
+    for f in (outside, words):
+        with pytest.raises((IndexError, TypeError)) as expected:
+            f(X)
+        with pytest.raises(expected.type) as found:
+            cr.compile(f)(X)
+        assert f is outside or str(found.value) == str(expected.value)
+
+
+def test_short_sums_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As loops are; the largest element of a long array is found without nodes as well."""
+    monkeypatch.setattr(once, "LIMIT", 40_000)
+
+    def f(x: Any) -> Any:
+        largest = np.max(x)
+        return largest + cm.log(sum(cm.exp(v - largest) for v in x)) * x.min()
+
+    for count, long in ((1_000, False), (30_000, True)):
+        x = np.random.default_rng(2).normal(size=count)
+        compiled = cr.compile(cr.value_and_grad(f))
+        for some in (x, x[::-1].copy()):
+            (y, slope), (wanted, slopes) = compiled(some), cr.value_and_grad(f)(some)
+            np.testing.assert_allclose(y, wanted, rtol=1e-12)
+            np.testing.assert_allclose(slope, slopes, rtol=1e-11, atol=1e-15)
         assert [x.both for x in compiled.stats().branches] == [True] * long
 
 

@@ -642,6 +642,29 @@ ROW_PIECES: Final = [
     ("", "s = s + rows.index(T) * R", ""),
     ("", "s = s + len(T) * R + sum(T)", ""),
 ]
+TERMS: Final = [
+    *("R", "R * R", "I * R", "R / (2 + I * I)", "x - R", "I", "R > 0.2", "0.5", "[R][0]"),
+    *("R if I % 2 else x", "R if R > 0.1 else -R", "(I > 1) * R", "max(R, 0.1) * R", "abs(R)"),
+    *(
+        "clipped(R, low=0.1)",
+        "twice(R, by=I)",
+        "both(R, R)[1]",
+        "put(held, R)",
+        "cr.grad(twice)(R)",
+    ),
+    *("vals[I % len(vals)] * R", "vals[I - 1] * R", "FLOATS[I] * R", "q[I % 4] * R", "p[I % 8]"),
+    *("R * sum(w * R for w in vals)", "sum([w * R for w in p if w > 0.1])", "sum(q) * R"),
+    *("R * sum(u * w for u in vals for w in FLOATS)", "(lambda u: u * R)(x)", "box.add(R)"),
+    *("GRID[I % 6, 1] * R", "R * any(w > R for w in vals)", "sum(terms(R, x), R)", "int(R) * x"),
+]
+"""What is summed up."""
+TOTALS: Final = [
+    *("s = s + sum(T)", "s = s + sum([T])", "s = sum((T), s)", "s = s * 0.5 + sum((T), 0.0) * R"),
+    *("if sum(T) > 0.5:\n    s = s + sum(T)", "s = s + (sum(T) if R > 0.1 else sum([T]))"),
+    *("while s < 1.0:\n    s = s + 0.7 + abs(sum(T))", "s = s + sum(T) * sum(T)"),
+    "s = s + cr.grad(lambda x: sum(T) * x)(y)",
+]
+"""What is done with sums of comprehensions."""
 OF_ANOTHER: Final = [
     "g(x, y, p, n) + g(y, 0.5, p, n)",
     "g(x, y, p, n) + g(y, 0.5, p, n)",
@@ -710,6 +733,32 @@ class Writer:
         """Add lines."""
         self.lines += ["    " * depth + line for line in text.split("\n") if line]
 
+    def total(self, depth: int) -> None:
+        """A sum of what a comprehension gives."""
+        random = self.random
+        parts = _split(random.choice(TOTALS), "T")
+        text = self.fill(parts[0])
+        for part in parts[1:]:
+            text += self.comprehension() + self.fill(part)
+        self.block(text, depth)
+
+    def comprehension(self) -> str:
+        """What a comprehension gives, by one ``for`` or two."""
+        random = self.random
+        outside = self.wholes, self.reals, self.rows
+        clauses = []
+        for _ in range(random.choice((1, 1, 1, 2))):
+            self.count += 1
+            header, *names = random.choice(HEADERS[:10] + HEADERS)
+            clauses.append(header.replace("#", str(self.count)).rstrip(":"))
+            wholes, reals, _ = [[x.replace("#", str(self.count)) for x in some] for some in names]
+            self.wholes, self.reals = [*self.wholes, *wholes], [*self.reals, *reals * 2]
+        if random.random() < 0.1:
+            clauses.append(self.fill("if I % 3 != 1"))
+        text = " ".join([self.fill(random.choice(TERMS)), *clauses])
+        self.wholes, self.reals, self.rows = outside
+        return text
+
     def loop(self, depth: int) -> None:
         """A loop, with what stands before and after it."""
         random = self.random
@@ -741,6 +790,8 @@ class Writer:
             if own[2]:
                 inside = random.choice(own[2]).join(_split(inside, "T"))
             self.block(self.fill(inside), depth + 1)
+        if random.random() < 0.1:
+            self.total(depth + 1)
         self.wholes, self.reals, self.rows = outside
         for _, _, after in made:
             self.block(self.fill(after), depth)
@@ -758,7 +809,7 @@ def program(seed: int) -> Program:
     random = Random(seed)
     writer = Writer(random)
     for _ in range(random.choice((1, 1, 2))):
-        writer.loop(1)
+        random.choice((writer.loop, writer.loop, writer.total))(1)
     helper = random.random() < 0.25
     lines = [
         *(["def f(x, y, p, n):"] if not helper else ["def g(x, y, p, n):"]),

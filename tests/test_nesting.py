@@ -22,6 +22,7 @@ from memory import blocks_in_use
 from chainrule import (
     Node,
     TracedValueError,
+    compile,
     custom_gradient,
     grad,
     hessian,
@@ -745,6 +746,15 @@ def test_no_cycles(name: str) -> None:
         if enabled:
             gc.enable()
     assert kept == []
+
+
+def test_gradients_of_gradients_at_a_number_in_a_trace() -> None:
+    """They are constants of it, and no number stands for what is not known."""
+
+    def f(x: Any) -> Any:
+        return grad(lambda a: a * grad(lambda b: 2.0 * b)(a))(x)
+
+    assert compile(lambda x: f(x) + f(0.5) * x)(0.7) == 2.0 + 2.0 * 0.7
 
 
 def test_cycles_would_be_noticed() -> None:

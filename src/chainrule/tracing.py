@@ -58,7 +58,8 @@ class Recorder(Protocol):
     def loop(self, *args: Any) -> Any:
         """The results of a loop or branch that is traced once, in a tuple; None for a plain one.
 
-        The first argument is what it is: "scan", "while", "cond" or "product".
+        The first argument is what it is: "scan", "while", "cond" or "product"; "gradient" for one
+        that is the trace's.
         """
 
     def linearization(self, began: Any, inputs: Any, outputs: Any, level: int) -> Any:

@@ -335,6 +335,10 @@ class Gradient(Transformed):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments."""
         positions = _positions(self.argnums, args, self.name)
+        if PROGRESS.recorder is not None:
+            whole = PROGRESS.recorder.loop("gradient", self, args, kwargs, positions)
+            if whole is not None:
+                return whole[0]
         name, level = self.name, open_level(self.name)
         try:
             begun = None if kwargs else self._begun(level, args, positions)

@@ -28,7 +28,7 @@ _KNOWN: Final = frozenset(
     [
         *("shape", "ndim", "size", "dtype", "flags", "strides", "itemsize", "nbytes"),
         *("__class__", "__dict__", "_whole", "read", "reshape", "place", "holds_nodes"),
-        *("numbers", "holds_indices", "values"),
+        *("numbers", "holds_indices", "values", "max", "min", "_extreme"),
     ]
 )
 """Attributes of a whole array for which its nodes need not be made."""
@@ -261,11 +261,36 @@ class WholeArray(TracedArray):
             if found is not None:
                 return found[0]
         _read_all([*inputs, *kwargs.values()])
-        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
+        return TracedArray.__array_ufunc__(self, ufunc, method, *inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if len(args) == 1 and args[0] is self and not kwargs:
+            if function in (numpy.max, numpy.amax):
+                return self.max()
+            if function in (numpy.min, numpy.amin):
+                return self.min()
         _read_all([*args, *kwargs.values()])
-        return super().__array_function__(function, types, args, kwargs)
+        return TracedArray.__array_function__(self, function, types, args, kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Any:
+        """The largest element."""
+        found = None if args or kwargs else self._extreme(numpy.maximum)
+        return TracedArray.max(self, *args, **kwargs) if found is None else found
+
+    def min(self, *args: Any, **kwargs: Any) -> Any:
+        """The smallest element."""
+        found = None if args or kwargs else self._extreme(numpy.minimum)
+        return TracedArray.min(self, *args, **kwargs) if found is None else found
+
+    def _extreme(self, ufunc: Any) -> Node | None:
+        """What a ufunc reduces it to; None where its nodes have been made for that."""
+        recorder: Any = PROGRESS.recorder
+        found = None if recorder is None else recorder.loop("extreme", self, ufunc)
+        if found is None:
+            self.read()
+            return None
+        node: Node = found[0]
+        return node
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
         """The elements in another shape."""

@@ -64,6 +64,7 @@ class Recorded:
         gradients: by the level of a transformation that asks for a pattern, the gradient in it:
             the nodes, what its inputs stand for, and on which of these each node depends, as the
             places where theirs begin, and these.
+        may_share: whether equal values are one, or would be if all were finite.
         maps: by the level of a transformation that asks for a pattern, the loops in it whose
             iterations have been differentiated.
     """
@@ -95,6 +96,7 @@ class Recorded:
         self.gradients: dict[int, tuple[list[Node], list[Any], Any, Any]] = {}
         self.maps: dict[int, list[Any]] = {}
         self._level = level
+        self.may_share = False
         self._same: Ints | None = None
         self._n_in_bulk = 0
         self._followed = 0  # of the captured, those that can be
@@ -175,6 +177,12 @@ class Recorded:
         """Whether a node is an input of the trace."""
         code: int = self._recording.row(self.record(node))[0]
         return code == Row.INPUT
+
+    def input_of(self, node: Node) -> int | None:
+        """Which input of the trace a node is, captured nodes aside; None for another."""
+        code, number, _ = self._recording.row(self.record(node))
+        is_given = code == Row.INPUT and number < self._recording.n_inputs - len(self.captured)
+        return number if is_given else None
 
     def guard(
         self, condition: int, value: int | float, outcome: bool, position: int | None
@@ -360,10 +368,12 @@ class Recorded:
             wanted: whether to; else it is known that not all is finite.
         """
         if not wanted:
+            self.may_share = True
             self.guards.append(False)
             self.questions.append(0)
             return
         self._same = worth_sharing(self._recording)
+        self.may_share = self._same is not None
         if self._same is not None and derives(self._recording):
             self.guards.append(True)
             self.questions.append(0)

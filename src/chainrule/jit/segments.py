@@ -413,5 +413,7 @@ def recorded_linearization(
     if not live and level not in recorded.gradients:
         if any(loop.level >= level for loop in recorded.loops):
             raise Unrolled  # of constants: its values are not known, and will not be
+        if recorded.unknown:
+            raise ValuesWanted
         return numbers  # None if these are not asked for: the caller makes its own
     return RecordedLinearization(recorded, began, inputs, outputs, level, numbers, nodes)

@@ -31,14 +31,15 @@ class PlainSites:
         loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration: as long as
             one is not found to be otherwise. All traces of a function have the same guards so.
         once: what else is traced once, likewise: "while" for loops that end by a condition, "cond"
-            for branches in loops, "weighted_sums" for those of layers.
+            for branches in loops, "weighted_sums" for those of layers, "gradient" for gradients of
+            whole programs.
         branches: what is done where it branches.
         careful: whether traces do nothing but record what runs, and each comparison is a guard.
     """
 
     def __init__(self) -> None:
         self.loops = True
-        self.once = {"while", "cond", "conditions", "weighted_sums"}
+        self.once = {"while", "cond", "conditions", "weighted_sums", "gradient"}
         self.branches = Decisions()
         self.careful = False
         self._sites: set[Site] = set()

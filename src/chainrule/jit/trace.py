@@ -43,6 +43,7 @@ from .tables import RecordedTables
 
 if TYPE_CHECKING:
     from .loops import Iteration
+    from .whole_gradients import WholeGradient
 
 MAX_GUARDS = 1_000_000
 """The comparisons after which a loop is taken to be endless."""
@@ -54,6 +55,8 @@ TRACED_ONCE: Final = {  # imported when they are met, as few functions have any
     "cond": ("branches", "traced_cond"),
     "product": ("products", "product"),
     "weighted_sums": ("products", "weighted_sums"),
+    "extreme": ("extremes", "extreme"),
+    "gradient": ("whole_gradients", "gradient"),
 }
 """What is traced once, by modules of this room and their functions."""
 
@@ -74,7 +77,8 @@ class Plain(Unrolled):
     """Something can't be traced once.
 
     Args:
-        what: "while" for loops that end by a condition, "cond" for branches in loops.
+        what: "while" for loops that end by a condition, "cond" for branches in loops, "gradient"
+            for gradients of whole programs.
     """
 
     def __init__(self, what: str) -> None:
@@ -106,6 +110,7 @@ class Recorder:
         tables: what it has looked up.
         printed: how often the function has called debug_print.
         pulls: whether there are operations with a pull-back.
+        gradient: what the trace gives, where that is the gradient of its program.
         speculation: the branches both of whose sides are computed.
         split: the line of the last comparison with an outcome that it must have.
         log: what it follows of a run in plain numbers; None for nothing.
@@ -122,7 +127,7 @@ class Recorder:
     ) -> None:
         self.forced = forced
         self.loops = plain.loops and segments
-        self._once = {"scan", "product", *plain.once} if self.loops else set()
+        self._once = {"scan", "product", "extreme", *plain.once} if self.loops else set()
         self.unrolled = False
         self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
@@ -137,6 +142,7 @@ class Recorder:
         self.split = ""
         self.position = 0
         self.pulls = False
+        self.gradient: WholeGradient | None = None
         self.speculation = Speculation(self, plain.branches)
         self.log = None if events is None else Reader(events, self.speculation, plain.branches)
 
@@ -309,6 +315,11 @@ class Recorder:
             line = note_equality(condition.operands, PROGRESS.recorded_level + 1)
             if line is not None:
                 self.shortcuts.append(line)
+
+    @property
+    def compares_equal(self) -> bool:
+        """Whether an == has held that may decide a derivative."""
+        return bool(self._equalities)
 
     def note_parents(self, parents: Sequence[Node], level: int) -> None:
         """Note which of these equalities have a derivative by the nodes among the inputs."""
@@ -550,14 +561,19 @@ class Trace:
                 raise Unrolled
             if recorder.not_asked():
                 return False
-            recorded = recorder.recorded
+            recorded, self._gradient = recorder.recorded, recorder.gradient
+            self.n_results = self.layout.size
+            if self._gradient is not None:
+                outputs = [self._gradient.value]
             operands = recorded.operands_of(outputs)
-            self.n_results = len(operands)
             if inputs.met_unread:
                 raise NodesWanted
             nodes = recorded.captured[: self._by_captured]
             parents = [*[inputs[i] for i in self._live], *nodes]
             recorder.note_parents(parents, level)
+            odd = parents or recorder.operations or recorder.pulls or recorder.compares_equal
+            if self._gradient is not None and odd:
+                recorder.make_plain("gradient")
             self.lacks_derivatives = bool(parents) and self.n_results > self._most_results
             if self.lacks_derivatives:
                 parents = []
@@ -577,6 +593,8 @@ class Trace:
             recorder.speculation.check_loops(recorded.different_loops)
             if not len(self._places):
                 recorded.share(wanted=len(recorder.forced) <= len(recorded.guards))
+                if self._gradient is not None and recorded.may_share:
+                    recorder.make_plain("gradient")
             self._recorded = recorded
             if recorder.operations:  # whose derivatives may have to be nodes
                 self.program  # noqa: B018
@@ -592,6 +610,8 @@ class Trace:
     @property
     def n_outputs(self) -> int:
         """How many numbers the program gives: the result, and its derivatives by nodes."""
+        if self._gradient is not None:
+            return self.n_results
         return len(self._outputs) * (1 + len(self._places))
 
     @property
@@ -602,7 +622,9 @@ class Trace:
                 start = time.perf_counter()
                 with collector_paused():
                     program = self._recorded.program(self._outputs, self.lanes, self.varied)
-                    if len(self._places):
+                    if self._gradient is not None:
+                        self._program = self._gradient.of(program)
+                    elif len(self._places):
                         self._program = with_gradients(program, self._places)
                     else:
                         self._program = differentiated(program)

@@ -39,12 +39,13 @@ FEW: Final = 16
 """Where so many times as many inputs are copied, others are too: all gradients lie in one array."""
 
 
-def with_gradients(program: Program, places: Sequence[int] | Numbers) -> Program:
+def with_gradients(program: Program, places: Sequence[int] | Numbers, keep: bool = True) -> Program:
     """A program that gives the gradient of each of its outputs as well.
 
     Args:
         program: the program, which is used up.
         places: the elements of the INPUT array to differentiate by; each once.
+        keep: whether it gives the outputs themselves.
 
     Returns:
         A program whose outputs are those of the program; then, for each of them, its derivatives by
@@ -55,7 +56,7 @@ def with_gradients(program: Program, places: Sequence[int] | Numbers) -> Program
     """
     if any(isinstance(statement, Segment) for statement in statements(program.body)):
         program = differentiated(program)
-    return opened(_Whole(program, places).with_derivatives())
+    return opened(_Whole(program, places).with_derivatives(keep))
 
 
 def with_changes(
@@ -98,7 +99,7 @@ class _Whole:
         size = program.inputs.size
         self._count = len(places)
         self._places = numpy.full(size, -1, dtype=numpy.int64)  # of inputs that enter
-        self._places[numpy.asarray(places, numpy.int64)] = numpy.arange(len(places))
+        self._places[numpy.asarray(places, dtype=numpy.int64)] = numpy.arange(len(places))
         self._copies = Array(VALUES, size, "x")
         self._copied = numpy.zeros(size, dtype=numpy.bool_)
         self._entered: dict[int, Operand] = {}
@@ -122,10 +123,12 @@ class _Whole:
             few = alone * FEW <= numpy.count_nonzero(self._copied & enter)
             self._copied |= enter if few else enter & ~straight
 
-    def with_derivatives(self) -> Program:
-        """The program, and what is pulled back of each output."""
+    def with_derivatives(self, keep: bool) -> Program:
+        """The outputs of the program, if they are kept, and what is pulled back of each."""
         builder = self.builder
         region, outputs, leaves = self._region()
+        if not keep:
+            outputs = []
         given = Array(VALUES, len(leaves), "given")  # nothing is read of it: all is 1
         for row, leave in enumerate(leaves):
             results = Array(VALUES, self._count, "gradient")

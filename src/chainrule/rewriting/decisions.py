@@ -51,7 +51,7 @@ class LoopSite(Site):
 
     Args:
         place: the file and the line.
-        kind: "for" or "while".
+        kind: "for", "while" or "sum".
         handed: the variables that its iterations hand on.
     """
 
@@ -71,8 +71,8 @@ class Branch(NamedTuple):
     Attributes:
         line: the file and the line.
         kind: what stands there: "if", "while", "a if c else b", "and", "or", "any", "all",
-            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise; "for";
-            "index" where only Python's own number will do.
+            "assert", "case", "if of a comprehension"; "comparison" for what asks otherwise; "for"
+            and "sum"; "index" where only Python's own number will do.
         both: whether both sides are computed, and one picked; else it is a guard, a path each. Of a
             loop, whether one iteration is traced for all.
         why: why it is not so.

@@ -120,7 +120,7 @@ class Expressions:
     _of_ListComp = _of_SetComp = _of_DictComp = _of_GeneratorExp = _comprehension
 
     def _of_Name(self, node: ast.Name) -> ast.expr:
-        if not self._checked or not isinstance(node.ctx, ast.Load):
+        if not self._checked or not isinstance(node.ctx, ast.Load) or node.id.startswith(RUNTIME):
             return node
         return self._call(node, "value", node)
 
@@ -333,6 +333,23 @@ class Expressions:
         made = self._source_of(node, loop)
         self._checked = checked
         return made
+
+    def _through(self, node: ast.expr) -> ast.expr:
+        """What a loop goes through."""
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("enumerate", "reversed", "zip")
+            and not any(isinstance(x, ast.Starred) for x in node.args)
+            and all(x.arg for x in node.keywords)
+        ):
+            made = copy.copy(node)
+            made.args = [self._through(x) for x in node.args]
+            made.keywords = [self._part(x) for x in node.keywords]
+            made.func = self._attribute(node, "through")
+            made.args.insert(0, node.func)
+            return made
+        return self._expression(node)
 
     def _source_of(self, node: ast.expr, loop: str) -> ast.expr:
         """What a loop goes through: if it may be left, nothing that others go through too."""

@@ -7,8 +7,11 @@ side of a branch does that may be in vain. Where that can't be, the loop is a pl
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
@@ -165,8 +168,9 @@ class Loop:
         """End the first iteration: decide whether one is to be traced."""
         self.first = False
         count = Node(0.0)._serial - self._since._serial - 1
-        size = count * self.trips * prod(x.trips for x in self._speculation.loops)
         speculation = self._speculation
+        around = [] if self.site.kind == "sum" else [x.trips for x in speculation.loops]
+        size = count * self.trips * prod(around)  # short sums are faster term by term
         innermost = next(reversed(PROGRESS.names.values()))
         limit = LIMIT * FORWARD if innermost == "jacfwd" else LIMIT
         if size <= min(limit, SHORT if PROGRESS.structural else limit) or not count:
@@ -461,6 +465,8 @@ class Loop:
 
     def _put(self, left: list[Any], results: Sequence[Any]) -> None:
         """Append what all iterations have left."""
+        if not left:
+            return
         start = 0
         made: list[tuple[Any, list[Any]]] = [(owner, []) for owner, _, _ in left]
         flat = len(left) == 1 and left[0][2].num_nodes == len(left[0][1]) + 1
@@ -537,6 +543,36 @@ def _parts_of(x: Sequence[Any]) -> Sequence[Any]:
     if set(map(type, x)) == {tuple}:
         x = [*chain.from_iterable(x)]
     return () if _NUMBERS.issuperset(map(type, x)) else x
+
+
+def summed(
+    loop: Plain | Loop, called: Callable[..., Any], start: Sequence[Any], ways: Sequence[Any]
+) -> Any:
+    """A sum of what a comprehension gives.
+
+    Args:
+        loop: through what it goes through.
+        called: ``sum``.
+        start: what the sum begins with, if that is said.
+        ways: what gives, of anything to go through, what the comprehension does: where it may not
+            be in vain, if it is not always, and where it may.
+    """
+    rows, first = iter(loop.items), []
+    if isinstance(loop, Plain):
+        return called(ways[0](rows), *start)
+    for item in rows:
+        if loop.once:
+            (total,) = loop.carried
+            for x in ways[-1]([item]):
+                total = total + x
+            return loop.leave(total)[0]
+        first = [*ways[0]([item])]
+        if not all(isinstance(x, (Node, float, int)) for x in (*first, *start)):
+            break
+        loop.measure(functools.reduce(operator.add, first, *(start or (0,))))
+        if not loop.once:
+            break
+    return called(itertools.chain(first, ways[0](rows)), *start)
 
 
 def are_rows(x: Any, fresh: Any = None, seen: set[int] | None = None) -> bool:

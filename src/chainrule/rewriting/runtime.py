@@ -20,7 +20,7 @@ from .decisions import LoopSite, Site
 from .exits import Exit
 from .known import Known, holds_known, looked_up
 from .log import Writer
-from .once import Loop, Plain
+from .once import Loop, Plain, summed
 from .picking import UNBOUND
 from .reading import THROUGH, Through, is_long, plainly
 from .speculation import OTHERWISE, THEN, Both, One, Speculation, current
@@ -326,6 +326,26 @@ class Runtime:
             if not loop.once:
                 made += plain(items)
         return made
+
+    def total(
+        self, site: str, function: Any, called: Any, source: Any, start: Any, *ways: Any
+    ) -> Any:
+        """A sum of what a comprehension gives.
+
+        Args:
+            site: the place.
+            function: what has the name of ``sum``.
+            called: what is called in its place.
+            source: what the comprehension goes through.
+            start: what the sum begins with, if that is said.
+            ways: what gives, of anything to go through, what the comprehension does: where it may
+                not be in vain, if it is not always, and where it may.
+        """
+        found, place = current() if is_long(source) else None, self._sites[site]
+        assert isinstance(place, LoopSite)
+        if found is None or function is not builtins.sum or found.is_plain(place):
+            return called(ways[0](plainly(source)), *start)
+        return summed(found.loop(place, source, start or (0,), (), ()), called, start, ways)
 
     def through(self, function: Any, *args: Any, **options: Any) -> Any:
         """What a loop goes through by a call, made where it is known how."""

@@ -12,7 +12,7 @@ from chainrule.jit.loops import LEAST
 
 from .carried import NOTHING, handed, why_not_once
 from .decisions import RUNTIME, TRUTHS, LoopSite, Site
-from .expressions import Expressions, is_, named, placed
+from .expressions import is_, named, placed
 from .harmless import (
     EXITS,
     SCOPES,
@@ -27,6 +27,7 @@ from .harmless import (
 )
 from .leaving import Leaving, leaves
 from .source import Source
+from .sums import Sums
 
 _LOOKS: Final = frozenset(["locals", "vars", "dir", "eval", "exec", "globals", "breakpoint"])
 _UNUSUAL: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
@@ -48,7 +49,7 @@ class Form(NamedTuple):
     doubled: frozenset[str] = frozenset()
 
 
-class Rewriter(Expressions):
+class Rewriter(Sums):
     """Rewrites the tree of a function.
 
     Args:
@@ -435,23 +436,6 @@ class Rewriter(Expressions):
             return []
         gives = placed(ast.Assign([self._tuple(names, ast.Store())], value), node)
         return [gives, *[placed(x, node) for x in self._unbound(node, names)]]
-
-    def _through(self, node: ast.expr) -> ast.expr:
-        """What a loop goes through."""
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in ("enumerate", "reversed", "zip")
-            and not any(isinstance(x, ast.Starred) for x in node.args)
-            and all(x.arg for x in node.keywords)
-        ):
-            made = copy.copy(node)
-            made.args = [self._through(x) for x in node.args]
-            made.keywords = [self._part(x) for x in node.keywords]
-            made.func = self._attribute(node, "through")
-            made.args.insert(0, node.func)
-            return made
-        return self._expression(node)
 
     def _appended(self, node: ast.stmt, name: str, values: list[ast.expr]) -> list[ast.stmt]:
         """A list to which something is appended."""

@@ -67,7 +67,8 @@ class Loaded:
         self._callbacks: CallbackTable | None = None
         if code.calls_back:
             self._callbacks = CallbackTable(operations_of(request.program))
-        self._outputs = code.outputs if request.lanes else _runs_of(code.outputs)
+        outputs = np.array(code.outputs, dtype=np.int64)
+        self._outputs = outputs if request.lanes else _runs_of(outputs)
         self.order = _in_order(code.order)
         self.row = code.row
         self._spread = _table(field for row in code.spread for field in row)

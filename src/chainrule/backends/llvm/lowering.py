@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chainrule.program.elements import Mask
 from chainrule.program.form import (
@@ -121,7 +121,7 @@ class Code:
     inputs: int
     same: int
     spread: list[tuple[int, int]]
-    outputs: NDArray[np.int64]
+    outputs: list[int]
     sums: int
     sum_count: int
     scattered: int
@@ -241,14 +241,14 @@ class _Lowering:
             module.finish()
         functions = self._modules[0].functions | self._modules[1].functions
 
-        def offsets(x: Operand | Slice) -> Sequence[int] | NDArray[np.int64]:
+        def offsets(x: Operand | Slice) -> Sequence[int]:
             if isinstance(x, Slice):
                 if x.array.kind == CONSTANT:
                     assert x.array.data is not None
                     given = x.array.data[x.start : x.start + x.size]
                     return [memory.number(float(number)).slot for number in given]
                 first = self._arrays[x.array] + x.start * memory.step
-                return np.arange(first, first + x.size * memory.step, memory.step)
+                return range(first, first + x.size * memory.step, memory.step)
             place = places.find(x)
             if place is None:
                 number = places.same.get(x, x) if isinstance(x, Statement) else x
@@ -256,13 +256,9 @@ class _Lowering:
                 place = memory.number(number)
             return [place.slot]
 
-        sizes = [x.size if isinstance(x, Slice) else 1 for x in self._outputs]
-        outputs, place = np.empty(sum(sizes), dtype=np.int64), 0
-        for x, size in zip(self._outputs, sizes, strict=True):
-            outputs[place : place + size] = offsets(x)
-            place += size
+        outputs = [*chain.from_iterable(map(offsets, self._outputs))]
         added = [
-            (int(offset), first + k * memory.step)
+            (offset, first + k * memory.step)
             for x, first in self._added
             for k, offset in enumerate(offsets(x))
         ]

@@ -74,7 +74,8 @@ class Machine(NamedTuple):
             level: how much LLVM's code generator is to optimize it: 0, or 2.
             parts: modules with functions that it calls and that become part of it; then it is
                 optimized before code is generated. None: it is not.
-            unroll: whether to write several iterations of a loop one after the other.
+            unroll: whether to write several iterations of a loop one after the other. Without, less
+                is tried: what is written here is simple, and the rest gains nothing.
 
         Raises:
             NotCompilable: if LLVM fails.
@@ -96,7 +97,7 @@ class Machine(NamedTuple):
                     module.link_in(llvm.parse_assembly(part, context))
                 module.triple = self.triple
                 module.data_layout = str(generator.target_data)
-                options = llvm.create_pipeline_tuning_options(speed_level=level)
+                options = llvm.create_pipeline_tuning_options(speed_level=level if unroll else 1)
                 options.loop_unrolling = unroll
                 # LLVM's assertions end the process where its two models of cost disagree.
                 options.loop_vectorization = options.slp_vectorization = False
