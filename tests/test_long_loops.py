@@ -356,7 +356,8 @@ def noted(a: Any) -> Any:
 
 
 def of_comprehensions_with_an_effect(x: Any) -> Any:
-    return sum([noted(a) * a for a in x]) + len(NOTED) * 0.0
+    found = [noted(a) * a for a in x]
+    return sum(found) + len(NOTED) * 0.0
 
 
 PLAIN = {
