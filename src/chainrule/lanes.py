@@ -21,7 +21,7 @@ from chainrule.transforms import Transformed, handed_to
 
 MAX_UNROLLED = 100_000
 """The lanes that a trace takes one after another where vmap is not outermost, and they differ."""
-LEAST_LOOP = 64
+LEAST_LOOP = 8
 """The lanes from which on such a vmap is a loop whose body is traced once."""
 
 Reduction = Literal["sum", "mean"] | None
@@ -158,7 +158,10 @@ class Vmap(Transformed):
         recorder = PROGRESS.recorder
         assert recorder is not None
         along = {i: axis for i, axis in enumerate(axes) if axis is not None}
-        rows = [numpy.moveaxis(leaves[i], axis, 0) for i, axis in along.items()]
+        rows = [
+            leaves[i] if axis == 0 else numpy.moveaxis(leaves[i], axis, 0)
+            for i, axis in along.items()
+        ]
         point = list(leaves)
 
         def at_lane(_: Any, row: Sequence[Any]) -> tuple[Any, Any]:

@@ -101,6 +101,8 @@ class Decisions:
         long: the loops that are long, with what is known of their variables.
         indices: the places where whole numbers have stayed in a trace.
         ends: whether the end of a loop is asked after some iterations, by what came before.
+        turns: the iterations of a loop before which its end is not asked where it is in one that is
+            traced once, as that had not come yet in all iterations of this.
         suspended: whether all are guards for the moment.
         follows: whether a trace follows a run in plain numbers; None if it may.
         steady: whether the defaults of functions stay as they are during a trace.
@@ -117,6 +119,7 @@ class Decisions:
         self.long: dict[Site, Any] = {}
         self.indices: dict[Site, None] = {}
         self.ends: dict[Any, bool] = {}
+        self.turns: dict[Site, int] = {}
         self.suspended = False
         self.follows: bool | None = None
         self.steady = True

@@ -168,5 +168,5 @@ class Exit:
         """
         if isinstance(self.left, bool) or self._speculation is None:
             return self.left is True
-        self.left = self._speculation.all_have_left(self, loop._bounded)
+        self.left = self._speculation.all_have_left(self, loop._bounded, loop._count)
         return self.left is True

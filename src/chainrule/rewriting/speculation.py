@@ -291,6 +291,7 @@ class Speculation:
         self.fresh: Any = None
         self._began = Node(0.0)._serial
         self._ends = 0
+        self._ends_asked: dict[int, tuple[Site, int]] = {}  # by the guard, in loops traced once
         self._asking = False
         self._at_site = False
 
@@ -366,26 +367,28 @@ class Speculation:
         if self.partial:
             self.partial = any(not isinstance(x.left, bool) for x in self.exits)
 
-    def all_have_left(self, exit_: Exit, bounded: bool) -> Any:
+    def all_have_left(self, exit_: Exit, bounded: bool, count: int) -> Any:
         """Whether all lanes have left a loop, by a guard; its condition where that is not asked.
 
         Of a loop that ends by itself it is asked where the lanes of the trace have; of each path
-        alike.
+        alike. In a loop traced once it is asked where that is so in all iterations of this.
         """
         left = exit_.left
-        others = self.sides or any(
-            not isinstance(x.left, bool) for x in self.exits if x is not exit_
-        )
+        others = any(not isinstance(x.left, bool) for x in self.exits if x is not exit_)
         recorder = self.recorder
         if bounded:
-            if others:
+            if others or self.sides or recorder.iterations:
                 return left
             self._ends += 1
             key = (*recorder.recorded.guards, self._ends)
             if not self._decisions.ends.setdefault(key, left._number != 0.0):
                 return left
-        elif others:
+        elif others or not self._asks_in_loops():
             self.refuse_here("a loop in it ends by a condition")
+        elif recorder.iterations:
+            if count < self._decisions.turns.get(exit_.sites[0], 0):
+                return left
+            self._ends_asked[len(recorder.recorded.guards)] = exit_.sites[0], count
         left.asked = True
         self._asking = self._at_site = True
         outcome = recorder.guard(left, left._number != 0.0)
@@ -655,11 +658,31 @@ class Speculation:
                 return
             self.refuse_here("a comparison is asked for its truth")
 
+    def _asks_in_loops(self) -> bool:
+        """Whether what runs does in all iterations of the loops around it, which may be asked."""
+        only_loops = len(self.sides) == len(self.loops)
+        return only_loops and all(x.asks and not x.follows for x in self.loops)
+
+    def end_later(self, guard: int) -> None:
+        """Begin anew if a guard that has another outcome in some iterations is of a loop's end.
+
+        Args:
+            guard: its number.
+
+        Raises:
+            Changed: if so.
+        """
+        if guard in self._ends_asked:
+            site, count = self._ends_asked[guard]
+            if count <= LONG_PATH:
+                self._decisions.turns[site] = 4 * count
+                self.failed = True
+                raise Changed
+
     def holds(self, condition: Any) -> bool:
         """Whether a condition does without which an exception is raised: of any iteration."""
         before = self._asking
-        only_loops = len(self.sides) == len(self.loops) and not self.partial
-        self._asking = before or (only_loops and all(x.asks and not x.follows for x in self.loops))
+        self._asking = before or (not self.partial and self._asks_in_loops())
         try:
             return bool(condition)
         finally:
