@@ -96,7 +96,10 @@ def difference(seed: int) -> str:
     source, form = program(seed)
     whole = function_of(source, f"<ends {seed}>")
     count = Random(seed).choice([9, 60])
-    for g in (cr.value_and_grad(whole, argnums=(0, 1)), cr.jacfwd(cr.grad(whole, argnums=1), argnums=1)):
+    for g in (
+        cr.value_and_grad(whole, argnums=(0, 1)),
+        cr.jacfwd(cr.grad(whole, argnums=1), argnums=1),
+    ):
         compiled = cr.compile(g)
         for k, xs in enumerate(points(seed, count)):
             with warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -195,12 +195,16 @@ class NodeMachine(RuleBasedStateMachine):
         if len(self.pairs) > MOST:
             del self.pairs[0]
 
-    def result(self, node: Any, name: str, *operands: Any) -> None:
-        """Look at the result of an operation of the table."""
+    def result(self, node: Any, name: str, *operands: Any, as_int: bool = False) -> None:
+        """Look at the result of an operation of the table, maybe one that is an int in Python."""
         operation = OPERATIONS[name]
         numbers_ = [x.number if isinstance(x, Twin) else float(x) for x in operands]
         kept = [x if isinstance(x, Twin) else float(x) for x in operands]
-        twin = Twin(float(operation.value(*numbers_)), self.tick(), operation, kept)
+        number = float(operation.value(*numbers_))
+        twin = Twin(number, self.tick(), operation, kept)
+        if as_int and is_whole(node) and same(number, -0.0):  # no int is
+            self.add(node.operands[0], twin)
+            twin = Twin(0.0, self.tick(), OPERATIONS["add"], [twin, 0.0])
         self.add(node, twin)
 
     # Making nodes
@@ -235,7 +239,7 @@ class NodeMachine(RuleBasedStateMachine):
             return
         threaded = threaded and not self.groups
         node = in_thread(threaded, lambda: OPERATORS[symbol](x, y))
-        self.result(node, SYMBOLS[symbol], u, v)
+        self.result(node, SYMBOLS[symbol], u, v, as_int=True)
 
     @rule(symbol=st.sampled_from(list(OPERATORS)), i=places, c=numbers, swapped=st.booleans())
     def operator_of_a_number(self, symbol: str, i: int, c: Any, swapped: bool) -> None:
@@ -248,9 +252,9 @@ class NodeMachine(RuleBasedStateMachine):
                 OPERATORS[symbol](c, x) if swapped else OPERATORS[symbol](x, c)
             return
         if swapped:
-            self.result(OPERATORS[symbol](c, x), SYMBOLS[symbol], float(c), u)
+            self.result(OPERATORS[symbol](c, x), SYMBOLS[symbol], float(c), u, as_int=True)
         else:
-            self.result(OPERATORS[symbol](x, c), SYMBOLS[symbol], u, float(c))
+            self.result(OPERATORS[symbol](x, c), SYMBOLS[symbol], u, float(c), as_int=True)
 
     @rule(name=st.sampled_from(list(METHODS)), i=places, threaded=threads)
     def method(self, name: str, i: int, threaded: bool) -> None:
@@ -260,7 +264,7 @@ class NodeMachine(RuleBasedStateMachine):
         if node is x:  # the floor of a whole number
             assert is_whole(x)
             return
-        self.result(node, METHODS[name], u)
+        self.result(node, METHODS[name], u, as_int=name.startswith("__"))
 
     @rule(i=places)
     def rounding(self, i: int) -> None:
@@ -268,7 +272,7 @@ class NodeMachine(RuleBasedStateMachine):
         x, u = self.at(i)
         node = round(x)
         if not is_whole(x):
-            self.result(node, "round", u, 0.0)
+            self.result(node, "round", u, 0.0, as_int=True)
 
     @rule(name=st.sampled_from(CALLED), operands=st.lists(places | numbers, min_size=4, max_size=4))
     def call(self, name: str, operands: list[Any]) -> None:

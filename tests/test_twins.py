@@ -102,7 +102,7 @@ def test_backward(name: str, propagate: Callable[[Node, float], None]) -> None:
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators(name: str) -> None:
-    """Operators and methods give the values of the table."""
+    """Operators and methods give the values of the table; of what are ints in Python none is -0.0."""
     operation = OPERATIONS[name]
     for operands in operands_of(name):
         if name == "round":
@@ -114,6 +114,8 @@ def test_operators(name: str) -> None:
         for mixed in arrangements(name, operands):
             result = OPERATORS[name](*mixed)
             expected = operation.value(*[number(x) for x in mixed])
+            if hasattr(result, "__index__"):
+                expected += 0.0
             assert isinstance(result, Node)
             assert same(result.data, expected), mixed
 

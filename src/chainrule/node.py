@@ -389,13 +389,13 @@ class Node:
         return apply(rules.round_half_even, (self, digits))
 
     def __floor__(self) -> Node:
-        return self.floor()
+        return whole.without_sign(whole.rounded(rules.floor, self))
 
     def __ceil__(self) -> Node:
-        return self.ceil()
+        return whole.without_sign(whole.rounded(rules.ceil, self))
 
     def __trunc__(self) -> Node:
-        return self.trunc()
+        return whole.without_sign(whole.rounded(rules.trunc, self))
 
     def _apply(self, operation: Operation, operands: Sequence[object]) -> Node:
         """What a call of an operation asks of the first operand that is not a number."""

@@ -107,14 +107,15 @@ class WholeNode(OperationNode):
             second = None
             constant = to_float(other, symbol)
             numbers = [self._number, constant]
-        value = operation.evaluate(numbers[::-1] if swapped else numbers) + 0.0  # no -0.0
+        value = operation.evaluate(numbers[::-1] if swapped else numbers)
         a, b = (second, self) if swapped else (self, second)
         if PROGRESS.recorder is None and not abs(value) <= LARGEST_WHOLE:
             return OperationNode(operation, value, a, b, constant)  # no longer exact
-        return WholeNode(operation, value, a, b, constant)
+        result = WholeNode(operation, value, a, b, constant)
+        return result if symbol in ("+", "-") else without_sign(result)
 
     def __neg__(self) -> Node:
-        return WholeNode(rules.negative, 0.0 - self._number, self, None, None)
+        return without_sign(WholeNode(rules.negative, -self._number, self, None, None))
 
     def __abs__(self) -> Node:
         return WholeNode(rules.absolute, abs(self._number), self, None, None)
@@ -167,16 +168,22 @@ class WholeNode(OperationNode):
 
 
 def rounded(operation: Operation, x: Node) -> WholeNode:
-    """The whole number that floor, ceil or trunc gives."""
-    value = operation.evaluate((x._number,)) + 0.0  # ints have no -0.0
-    return _with_line(WholeNode(operation, value, x, None, None))
+    """The whole number that floor, ceil or trunc gives: -0.0 where they do, as of floats."""
+    return _with_line(WholeNode(operation, operation.evaluate((x._number,)), x, None, None))
 
 
 def rounded_half_even(x: Node) -> WholeNode:
     """The nearest whole number."""
     operation = rules.round_half_even
-    value = operation.evaluate((x._number, 0.0)) + 0.0
-    return _with_line(WholeNode(operation, value, x, None, 0.0))
+    value = operation.evaluate((x._number, 0.0))
+    return without_sign(_with_line(WholeNode(operation, value, x, None, 0.0)))
+
+
+def without_sign(node: WholeNode) -> WholeNode:
+    """A whole number as an int, 0.0 for -0.0; in a trace the number may be that later."""
+    if not recorded(node._level) and (node._number or math.copysign(1.0, node._number) > 0.0):
+        return node
+    return WholeNode(rules.add, node._number + 0.0, node, None, 0.0)
 
 
 def _with_line(node: WholeNode) -> WholeNode:

@@ -14,9 +14,9 @@ from chainrule import math, rules
 from chainrule.comparing import ConditionNode
 from chainrule.jit.indices import IndexNode, take_at
 from chainrule.jit.whole import SMALL
-from chainrule.node import Node, apply
+from chainrule.node import Node
 from chainrule.traced import recorded
-from chainrule.whole import WholeNode, refuse_infinite, rounded
+from chainrule.whole import WholeNode, refuse_infinite, rounded, without_sign
 
 _BUILTINS: Final = frozenset(
     map(id, (builtins.abs, builtins.int, builtins.max, builtins.min, builtins.range))
@@ -46,15 +46,10 @@ def truncated(x: Node) -> IndexNode:
         ValueError: if it is NaN.
         OverflowError: if it is infinite.
     """
-    index = _index(rounded(rules.trunc, x))
+    index = IndexNode.of(without_sign(rounded(rules.trunc, x)))
     if index.bound > SMALL:
         refuse_infinite(x)
     return index
-
-
-def _index(x: WholeNode) -> IndexNode:
-    """What is rounded as a whole number of a trace: ints have no -0.0."""
-    return IndexNode.of(apply(rules.add, (x, 0.0)))
 
 
 def _counted(function: Any) -> Any:
@@ -63,7 +58,7 @@ def _counted(function: Any) -> Any:
     @functools.wraps(function)
     def rounding(*args: Any, **options: Any) -> Any:
         found = function(*args, **options)
-        return _index(found) if type(found) is WholeNode and recorded(found._level) else found
+        return IndexNode.of(found) if type(found) is WholeNode and recorded(found._level) else found
 
     return rounding
 
