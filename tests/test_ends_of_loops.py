@@ -131,7 +131,7 @@ def f(x, r):
 
 @pytest.mark.parametrize("form", [*FORMS])
 def test_one_path(form: str) -> None:
-    """However early the first lane ends, of all only one is traced; of an element, if it is late."""
+    """However early the first lane ends, one stands for all; of elements, if it is late."""
     whole = function_of(HALVED + FORMS[form], f"<halved {form}>")
     xs = np.random.default_rng(0).uniform(1.0, 900.0, 500)
     xs[0] = 1.5 if "vmap(" in FORMS[form] else 400.0

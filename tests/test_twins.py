@@ -102,7 +102,7 @@ def test_backward(name: str, propagate: Callable[[Node, float], None]) -> None:
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators(name: str) -> None:
-    """Operators and methods give the values of the table; of what are ints in Python none is -0.0."""
+    """Operators and methods give the values of the table; what is an int in Python is no -0.0."""
     operation = OPERATIONS[name]
     for operands in operands_of(name):
         if name == "round":
