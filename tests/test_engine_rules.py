@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from references import EDGES, REFERENCES
 
@@ -236,3 +237,12 @@ def test_a_program_that_shrinks_while_it_is_read() -> None:
     with pytest.raises(ValueError, match="'no step'"):
         ENGINE.register(rules.stop_gradient, (steps,))
     assert steps == []
+
+
+def test_elements_are_read_of_arrays_only() -> None:
+    """The class that goes straight to NumPy's function, without an array."""
+    if ENGINE is None:
+        return
+    ENGINE.set_array_type(np.ndarray)
+    with pytest.raises(AttributeError):
+        ENGINE.ElementReader()[0]

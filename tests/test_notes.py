@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections import OrderedDict
 from random import Random
 from typing import Any, NamedTuple
@@ -138,3 +140,30 @@ def test_references_are_counted() -> None:
         notes.close(run)
     del run, notes
     assert (sys.getrefcount(text), sys.getrefcount(SITES["a"].events[0])) == before
+
+
+def test_what_was_noted_outlives_the_notes() -> None:
+    """The collector, which finds notes in a cycle, leaves alone what is used elsewhere."""
+
+    class Own(log.Notes):
+        """As a writer, in a cycle."""
+
+    notes: Any = Own(100)
+    notes.itself = notes
+    gone = weakref.ref(notes)
+    notes.met(SITES["a"], True)
+    events = notes.events
+    events.append(notes)
+    del notes
+    gc.collect()
+    assert gone() is not None
+    del events[-1]
+    gc.collect()
+    assert gone() is None
+    assert events == [SITES["a"].events[True]]
+    cyclic: Any = Own(100)
+    cyclic.events.append(cyclic)
+    gone = weakref.ref(cyclic)
+    del cyclic
+    gc.collect()
+    assert gone() is None

@@ -2,6 +2,7 @@
    a class of arrays says what other keys mean. */
 #include "engine.h"
 
+static PyTypeObject *array_type;
 static binaryfunc array_element; /* NumPy's own */
 static PyObject *element_name;
 
@@ -13,7 +14,7 @@ static PyObject *element(PyObject *self, PyObject *key) {
         plain = true;
         for (Py_ssize_t i = 0; plain && i < PyTuple_GET_SIZE(key); i++) plain = is_plain_key(PyTuple_GET_ITEM(key, i));
     }
-    if (plain && array_element != NULL) return array_element(self, key);
+    if (plain && array_type != NULL && PyObject_TypeCheck(self, array_type)) return array_element(self, key);
     return PyObject_CallMethodOneArg(self, element_name, key);
 }
 
@@ -21,6 +22,8 @@ static PyObject *element(PyObject *self, PyObject *key) {
 static PyObject *set_array_type(PyObject *module, PyObject *type) {
     if (!PyType_Check(type) || ((PyTypeObject *)type)->tp_as_mapping == NULL)
         return PyErr_Format(PyExc_TypeError, "expected a type of arrays");
+    Py_INCREF(type);
+    Py_XSETREF(array_type, (PyTypeObject *)type);
     array_element = ((PyTypeObject *)type)->tp_as_mapping->mp_subscript;
     Py_RETURN_NONE;
 }

@@ -102,7 +102,7 @@ static PyObject *list_of(PyObject *run, PyObject *name) {
 /* End the iteration that has begun last, if it has not been ended. */
 static int close_iteration(Notes *notes, PyObject *lists, PyObject *kinds) {
     Py_ssize_t n = PyList_GET_SIZE(lists);
-    if (n == PyList_GET_SIZE(kinds)) return 0;
+    if (n <= PyList_GET_SIZE(kinds)) return 0;
     PyObject *events = PyList_GET_ITEM(lists, n - 1);
     if (!PyList_CheckExact(events)) return PyErr_SetString(PyExc_TypeError, "a run has lists of events"), -1;
     PyObject *key = PyList_AsTuple(events);
@@ -172,21 +172,13 @@ static int notes_init(PyObject *self, PyObject *args, PyObject *kwargs) {
     return PyArg_ParseTuple(args, "n:Notes", &((Notes *)self)->left) ? 0 : -1;
 }
 
+/* There is no tp_clear: a cycle leads through the list or a dict, which break it; the list may be used elsewhere. */
 static int notes_traverse(PyObject *self, visitproc visit, void *arg) {
     Notes *notes = (Notes *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(notes->events);
     Py_VISIT(notes->numbers);
     Py_VISIT(notes->first);
-    return 0;
-}
-
-/* What it holds is emptied, not given up. */
-static int notes_clear(PyObject *self) {
-    Notes *notes = (Notes *)self;
-    if (notes->events != NULL) PyList_SetSlice(notes->events, 0, PyList_GET_SIZE(notes->events), NULL);
-    if (notes->numbers != NULL) PyDict_Clear(notes->numbers);
-    if (notes->first != NULL) PyDict_Clear(notes->first);
     return 0;
 }
 
@@ -245,7 +237,6 @@ int add_notes(PyObject *module) {
         {Py_tp_init, notes_init},
         {Py_tp_dealloc, notes_dealloc},
         {Py_tp_traverse, notes_traverse},
-        {Py_tp_clear, notes_clear},
         {Py_tp_getset, ATTRIBUTES},
         {Py_tp_methods, METHODS},
         {Py_tp_doc, "What a run in plain numbers has met so far: see chainrule.rewriting.log."},

@@ -268,8 +268,9 @@ PyObject *record_all(PyObject *self, PyObject *roots) {
     Py_ssize_t n = PyList_GET_SIZE(roots);
     PyObject *operands = PyByteArray_FromStringAndSize(NULL, n * (Py_ssize_t)sizeof(int64_t));
     for (Py_ssize_t i = 0; operands != NULL && i < n; i++) {
-        PyObject *root = i < PyList_GET_SIZE(roots) ? PyList_GET_ITEM(roots, i) : Py_None;
+        PyObject *root = Py_NewRef(i < PyList_GET_SIZE(roots) ? PyList_GET_ITEM(roots, i) : Py_None);
         int32_t operand = recorded((Recording *)self, root);
+        Py_DECREF(root);
         if (operand == FAILED)
             Py_CLEAR(operands);
         else
@@ -277,7 +278,6 @@ PyObject *record_all(PyObject *self, PyObject *roots) {
     }
     return operands;
 }
-
 
 PyObject *guard(PyObject *self, PyObject *args) {
     Recording *r = (Recording *)self;
