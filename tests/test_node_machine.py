@@ -47,6 +47,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     **{"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv},
     **{"**": operator.pow, "%": operator.mod, "//": operator.floordiv},
 }
+SIGNED = ("*", "%", "//")
+"""Of floats that are whole numbers, these give -0.0; of ints, they do not."""
 COMPARISONS: dict[str, Callable[..., Any]] = {
     **{"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge},
     **{"==": operator.eq, "!=": operator.ne},
@@ -239,7 +241,7 @@ class NodeMachine(RuleBasedStateMachine):
             return
         threaded = threaded and not self.groups
         node = in_thread(threaded, lambda: OPERATORS[symbol](x, y))
-        self.result(node, SYMBOLS[symbol], u, v, as_int=True)
+        self.result(node, SYMBOLS[symbol], u, v, as_int=symbol in SIGNED)
 
     @rule(symbol=st.sampled_from(list(OPERATORS)), i=places, c=numbers, swapped=st.booleans())
     def operator_of_a_number(self, symbol: str, i: int, c: Any, swapped: bool) -> None:
@@ -252,9 +254,13 @@ class NodeMachine(RuleBasedStateMachine):
                 OPERATORS[symbol](c, x) if swapped else OPERATORS[symbol](x, c)
             return
         if swapped:
-            self.result(OPERATORS[symbol](c, x), SYMBOLS[symbol], float(c), u, as_int=True)
+            self.result(
+                OPERATORS[symbol](c, x), SYMBOLS[symbol], float(c), u, as_int=symbol in SIGNED
+            )
         else:
-            self.result(OPERATORS[symbol](x, c), SYMBOLS[symbol], u, float(c), as_int=True)
+            self.result(
+                OPERATORS[symbol](x, c), SYMBOLS[symbol], u, float(c), as_int=symbol in SIGNED
+            )
 
     @rule(name=st.sampled_from(list(METHODS)), i=places, threaded=threads)
     def method(self, name: str, i: int, threaded: bool) -> None:

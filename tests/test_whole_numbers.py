@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import random
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+import chainrule.math as cm
 
 LIMIT = 2**53
 
@@ -340,3 +342,53 @@ def test_arrays_of_whole_numbers(number: int) -> None:
     f = ON_ARRAYS[number]
     a, b = np.array([5, -7, 12, 3]), np.array([3, 2, -5, 7])
     assert cr.compile(f)(a, b).tolist() == f(a, b).tolist()
+
+
+ZEROS: list[Callable[[Any], Any]] = [
+    math.floor,
+    math.ceil,
+    math.trunc,
+    round,
+    lambda x: -math.trunc(x),
+    lambda x: math.trunc(x) * -3,
+    lambda x: -3 * math.trunc(x),
+    lambda x: math.ceil(x) // -3,
+    lambda x: round(x) % -3,
+    lambda x: math.ceil(x) + round(x),
+]
+ZEROS_OF_FLOATS: list[Callable[[Any], Any]] = [
+    lambda x: round(x, 0),
+    lambda x: round(x, 2),
+    lambda x: cm.trunc(x),
+    lambda x: cm.modf(x)[1],
+]
+
+
+@pytest.mark.parametrize("rewritten", [True, False])
+@pytest.mark.parametrize("number", range(len(ZEROS) + len(ZEROS_OF_FLOATS)))
+def test_signs_of_zero(number: int, rewritten: bool) -> None:
+    """Ints have no -0.0; floats do: on nodes, in derivatives and in machine code as on numbers."""
+    f = (ZEROS + ZEROS_OF_FLOATS)[number]
+
+    def one(x: Any) -> Any:
+        return cm.copysign(x + 1.0, f(x)) if rewritten else by_call(x)
+
+    by_call = functools.partial(lambda x: cm.copysign(x + 1.0, f(x)))
+    compiled, gradient = cr.compile(one), cr.compile(cr.value_and_grad(one))
+    for x in (0.0, -0.0, 0.3, -0.3, 0.004, -0.004, -1.5, 2.5):
+        expected = math.copysign(x + 1.0, f(x))
+        assert one(cr.Node(x)).data == compiled(x) == expected, x
+        assert gradient(x)[0] == cr.vmap(one)(np.array([x]))[0] == expected, x
+
+
+@pytest.mark.parametrize("function", [np.floor, np.ceil, np.trunc, np.rint, np.fix, np.round])
+def test_signs_of_zero_in_arrays(function: Callable[[Any], Any]) -> None:
+    """NumPy's functions of arrays give floats."""
+    x = np.array([0.0, -0.0, 0.3, -0.3, -1.5, 2.5])
+    expected = np.copysign(1.0, function(x)).tolist()
+
+    def signs(x: Any) -> Any:
+        return np.copysign(1.0, function(x))
+
+    for found in (cr.compile(signs)(x), cr.jvp(signs, (x,), (x,))[0], cr.vmap(signs)(x)):
+        assert np.asarray(found).tolist() == expected
