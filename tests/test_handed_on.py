@@ -18,10 +18,10 @@ from chainrule import lax
 from chainrule import math as cm
 
 NEXT = [
-    *("{a}", "{b}", "{a} + {b}", "{a} - {b}", "0.7 * {a}", "{a} * {b}", "0.0", "1.0", "p", "q"),
-    *("cm.sin(q)", "cm.exp(0.3 * p)", "p * q", "{a} + cm.sin(q)", "-{a}", "{a} + 1.0"),
+    *("{a}", "{b}", *3 * ["{a} + {b}"], "{a} - {b}", "0.7 * {a}", "{a} * {b}", "0.0", "1.0"),
+    *(*3 * ["cm.sin(q)"], "p", "q", "p * q", "{a} + cm.sin(q)", "-{a}", "{a} + 1.0"),
 ]
-FIRST = ["p", "q", "0.0", "1.0", "p * q", "cm.sin(p)"]
+FIRST = ["p", "p", "q", "0.0", "0.0", "1.0", "cm.sin(p)"]
 WAYS: dict[str, Callable[..., Any]] = {
     "gradient": cr.grad,
     "hessian": cr.hessian,
@@ -47,7 +47,8 @@ def program(seed: int) -> str:
     if random.random() < 0.25:
         after = ", ".join([inner, *after.split(", ")[1:]]) if "(" not in after else after
     first = ", ".join(chosen(FIRST) for _ in names)
-    total = " + ".join(f"{k + 1.0} * {x} * {random.choice(names)}" for k, x in enumerate(names))
+    terms = [f"{k + 1.0} * {x} * {random.choice(names)}" for k, x in enumerate(names)]
+    total = " + ".join(terms) if random.random() < 0.5 else random.choice(names)
     return "\n".join(
         [
             "def f(x):",
