@@ -129,7 +129,10 @@ def arrays_of_one_number(program: Program, single: Collection[Array]) -> dict[Ar
         elif isinstance(x.value, float):
             numbers.setdefault(x.array, set()).add(repr(x.value))
         elif isinstance(x.value, Load) and x.value.array.kind in (VALUES, SUMS):
-            sources.setdefault(x.array, set()).add(x.value.array)
+            other = x.value.array
+            sources.setdefault(x.array, set()).add(other)
+            if other.kind == SUMS and other not in single:  # perhaps without any term
+                numbers.setdefault(other, set()).add(repr(other.start))
         else:
             varying.add(x.array)
     size = -1
