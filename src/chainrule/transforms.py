@@ -339,16 +339,37 @@ class Gradient(Transformed):
             whole = PROGRESS.recorder.loop("gradient", self, args, kwargs, positions)
             if whole is not None:
                 return whole[0]
-        name, level = self.name, open_level(self.name)
+        return self._of_call(*self._called(args, kwargs, positions))
+
+    def _called(self, args: Any, kwargs: Any, positions: Argnums) -> tuple[Any, ...]:
+        """What the engine gives at once, or the call, its gradient, value and what is closed.
+
+        It is short: where memory runs out in a ``try`` beyond 256 instructions, Python 3.11 does
+        not come out of it.
+        """
+        level = open_level(self.name)
         try:
-            begun = None if kwargs else self._begun(level, args, positions)
-            if begun is not None and len(begun) == 2:
-                return begun if self.value else begun[1]
-            call = _Call(name, level, self.function, args, kwargs, positions, self.has_aux, begun)
-            call.scalar_output(name)
-            grads, value, closed = call.gradient()
+            return self._differentiated(level, args, kwargs, positions)
         finally:
             close_level(level)
+
+    def _differentiated(
+        self, level: int, args: Any, kwargs: Any, positions: Argnums
+    ) -> tuple[Any, ...]:
+        """The same, while the level is open."""
+        begun = None if kwargs else self._begun(level, args, positions)
+        if begun is not None and len(begun) == 2:
+            return begun  # type: ignore[no-any-return]
+        name = self.name
+        call = _Call(name, level, self.function, args, kwargs, positions, self.has_aux, begun)
+        call.scalar_output(name)
+        return call, *call.gradient()
+
+    def _of_call(self, *found: Any) -> Any:
+        """The result, of what :meth:`_called` gives."""
+        if len(found) == 2:
+            return found if self.value else found[1]
+        call, grads, value, closed = found
         layout = call.layout
         in_bulk = isinstance(grads, numpy.ndarray)
         gradient = layout.unflatten_operands(grads) if in_bulk else layout.unflatten(grads)
