@@ -37,8 +37,9 @@ from .statics import Order
 from .trace import CompileError
 
 forking.import_before_forks(
-    *("chainrule.jit.branches", "chainrule.jit.eager_lanes", "chainrule.jit.loops"),
-    *("chainrule.jit.products", "chainrule.jit.segments", "chainrule.jit.whiles"),
+    *("chainrule.jit.branches", "chainrule.jit.eager_lanes", "chainrule.jit.extremes"),
+    *("chainrule.jit.loops", "chainrule.jit.products", "chainrule.jit.segments"),
+    *("chainrule.jit.whiles", "chainrule.jit.whole_gradients"),
     "chainrule.passes.distribute",
     *("chainrule.passes.interchange", "chainrule.passes.jam", "chainrule.passes.promote"),
     "chainrule.passes.repetitions",
