@@ -160,6 +160,9 @@ def closed_gradient(
         level: the level of the transformation.
         open_levels: the open ones, among which are those of nodes from outside.
     """
+    recorder: Any = PROGRESS.recorder
+    if recorder is not None and recorder.recorded.unknown:
+        return None  # numbers may stand for what is not known
     if isinstance(output, Node) and output._level == level and send_gradients(output, inputs):
         return [*[x._grad for x in inputs], output._number]
     return None
