@@ -34,7 +34,7 @@ class NodesOverLanes(NotCompilable):
     """An array of objects over the lanes, which have no layout that these share."""
 
 
-class ManyResults(NotCompilable):
+class ManyResults(Exception):
     """Derivatives of many results by nodes, which are pulled back together."""
 
 

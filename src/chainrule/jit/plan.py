@@ -191,8 +191,6 @@ class Plan(TracedFunction):
                 if self.lanes:
                     error.lane = packed.asked
                 raise IndexError(str(error)).with_traceback(error.__traceback__) from None
-            except ManyResults:
-                raise
             except NotCompilable:
                 self.eager = True
                 raise
