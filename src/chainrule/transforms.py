@@ -212,10 +212,12 @@ class _Call:
                 return rows, *graph.closed(self.outputs), []
         pulled = graph.pull_back([1.0])
         if self.aux is None:
-            closed = graph.closed([*pulled, *self.outputs])
-            return closed, closed.pop(), []
-        grads, (value,), aux = self.finish(pulled, self.outputs, self.aux_nodes())
-        return grads, value, aux
+            aux: list[Any] = []
+            grads = graph.closed([*pulled, *self.outputs])
+            value = grads.pop()
+        else:
+            grads, (value,), aux = self.finish(pulled, self.outputs, self.aux_nodes())
+        return [x + 0.0 if isinstance(x, float) else x for x in grads], value, aux  # no -0.0
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""

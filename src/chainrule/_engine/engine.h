@@ -215,7 +215,6 @@ double local_gradient(int code, Py_ssize_t position, double y, const double *x, 
 Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t level, Node ***order);
 /* The functions of backpropagation.py; -1 with an error. */
 int backward(Node *root, double seed);
-int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs); /* 1: sent, 0: not */
 /* The methods of Node. */
 PyObject *node_sorted_nodes(PyObject *self, PyObject *unused);
 PyObject *node_backward(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
