@@ -4,18 +4,26 @@
 
 static PyObject *progress, *levels;       /* PROGRESS and LEVELS of tracing.py */
 static PyTypeObject *transformed;         /* Transformed of transforms.py */
-static PyObject *NAMES[11];               /* of attributes */
+static PyObject *NAMES[12];               /* of attributes */
 enum { OF_NAMES, OF_LOG, OF_STRUCTURAL, OF_SHORTCUTS, OF_FUNCTION, OF_ARGNUMS, OF_HAS_AUX, OF_VALUE, OF_NAME, OF_FORM,
-       OF_WRAPPED };
+       OF_WRAPPED, OF_DICT };
 static const char *const TEXTS[] = {"names", "log", "structural", "shortcuts", "function",
                                     "argnums", "has_aux", "value", "name", "form_of",
-                                    "__wrapped__"};
+                                    "__wrapped__", "__dict__"};
 
 typedef struct { /* a call */
     PyObject *self, *args, *function, *name;
-    Py_ssize_t place; /* of the argument by which it is differentiated */
-    PyObject *names;  /* of the open levels */
+    Py_ssize_t place;   /* of the argument by which it is differentiated */
+    PyObject *progress; /* of this thread: a dict */
+    PyObject *names;    /* of the open levels, borrowed */
 } Call;
+
+/* What is in progress in this thread (borrowed); NULL with an error. */
+static PyObject *in_progress(const Call *call, int name) {
+    PyObject *found = PyDict_GetItemWithError(call->progress, NAMES[name]);
+    if (found == NULL && !PyErr_Occurred()) PyErr_SetObject(PyExc_AttributeError, NAMES[name]);
+    return found;
+}
 
 /* Open a level: its number as Python has it; NULL with an error. */
 static PyObject *open_level(const Call *call) {
@@ -29,15 +37,12 @@ static PyObject *open_level(const Call *call) {
 }
 
 /* Forget the lines of comparisons, as no transformation is open any more; -1 with an error. */
-static int clear_shortcuts(void) {
-    PyObject *lines = PyObject_GetAttr(progress, NAMES[OF_SHORTCUTS]);
-    int done = lines == NULL ? -1 : 0;
-    if (lines != NULL && PyList_CheckExact(lines) && PyList_GET_SIZE(lines) > 0) {
-        PyObject *none = PyList_New(0);
-        done = none == NULL ? -1 : PyObject_SetAttr(progress, NAMES[OF_SHORTCUTS], none);
-        Py_XDECREF(none);
-    }
-    Py_XDECREF(lines);
+static int clear_shortcuts(const Call *call) {
+    PyObject *lines = in_progress(call, OF_SHORTCUTS);
+    if (lines == NULL || !PyList_CheckExact(lines) || PyList_GET_SIZE(lines) == 0) return lines == NULL ? -1 : 0;
+    PyObject *none = PyList_New(0);
+    int done = none == NULL ? -1 : PyDict_SetItem(call->progress, NAMES[OF_SHORTCUTS], none);
+    Py_XDECREF(none);
     return done;
 }
 
@@ -48,7 +53,7 @@ static PyObject *close_level(const Call *call, PyObject *level, PyObject *result
     int done = PyDict_DelItem(call->names, level);
     for (Py_ssize_t i = 0; PyDict_Next(call->names, &i, &key, &name);) last = key;
     innermost_is(last == NULL ? 0 : PyLong_AsLongLong(last));
-    if (last == NULL && clear_shortcuts() < 0) done = -1;
+    if (last == NULL && clear_shortcuts(call) < 0) done = -1;
     Py_DECREF(level);
     if (result == NULL) {
         PyErr_Restore(type, error, traceback); /* the first error */
@@ -63,18 +68,20 @@ static PyObject *call(PyObject *self, PyObject *args, PyObject *kwargs);
 static inline bool is_gradient(PyObject *function) { return Py_TYPE(function)->tp_call == call; }
 
 /* What is called in the place of the function: another one where a run in numbers is noted. */
-static PyObject *form_of(PyObject *function) {
-    if (is_gradient(function)) return Py_NewRef(function);
-    PyObject *log = PyObject_GetAttr(progress, NAMES[OF_LOG]);
+static PyObject *form_of(const Call *call) {
+    if (is_gradient(call->function)) return Py_NewRef(call->function);
+    PyObject *log = in_progress(call, OF_LOG);
     if (log == NULL) return NULL;
-    PyObject *form = log == Py_None ? Py_NewRef(function) : PyObject_CallMethodOneArg(log, NAMES[OF_FORM], function);
+    if (log == Py_None) return Py_NewRef(call->function);
+    Py_INCREF(log);
+    PyObject *form = PyObject_CallMethodOneArg(log, NAMES[OF_FORM], call->function);
     Py_DECREF(log);
     return form;
 }
 
 /* The value and the gradient; or what has begun, to be gone on with in Python, which has done it. */
 static PyObject *differentiated(const Call *call) {
-    PyObject *form = form_of(call->function), *level = form == NULL ? NULL : open_level(call);
+    PyObject *form = form_of(call), *level = form == NULL ? NULL : open_level(call);
     PyObject *found = NULL;
     if (level != NULL) {
         int64_t number = innermost_level();
@@ -89,26 +96,26 @@ static PyObject *differentiated(const Call *call) {
 
 /* Read what a call takes: 1, 0 if it is left to Python, -1 with an error. */
 static int read_call(Call *call) {
-    PyObject *self = call->self, *argnums = NULL, *has_aux = NULL, *structural = NULL;
+    PyObject *self = call->self, *argnums = NULL, *has_aux = NULL, *structural;
     int plain = -1;
     if ((call->function = PyObject_GetAttr(self, NAMES[OF_FUNCTION])) == NULL) goto end;
     if ((call->name = PyObject_GetAttr(self, NAMES[OF_NAME])) == NULL) goto end;
     if ((argnums = PyObject_GetAttr(self, NAMES[OF_ARGNUMS])) == NULL) goto end;
     if ((has_aux = PyObject_GetAttr(self, NAMES[OF_HAS_AUX])) == NULL) goto end;
-    if ((structural = PyObject_GetAttr(progress, NAMES[OF_STRUCTURAL])) == NULL) goto end;
-    if ((call->names = PyObject_GetAttr(progress, NAMES[OF_NAMES])) == NULL) goto end;
-    plain = has_aux == Py_False && PyLong_CheckExact(argnums) &&
+    if ((call->progress = PyObject_GetAttr(progress, NAMES[OF_DICT])) == NULL) goto end;
+    if ((structural = in_progress(call, OF_STRUCTURAL)) == NULL) goto end;
+    if ((call->names = in_progress(call, OF_NAMES)) == NULL) goto end;
+    plain = has_aux == Py_False && PyLong_CheckExact(argnums) && PyDict_CheckExact(call->names) &&
             (is_gradient(call->function) || !PyType_IsSubtype(Py_TYPE(call->function), transformed));
     if (plain) {
         plain = PyObject_Not(structural);
         call->place = PyLong_AsSsize_t(argnums);
         if (call->place == -1 && PyErr_Occurred()) PyErr_Clear(); /* too large, of which Python tells */
-        if (call->place < 0 || !PyDict_CheckExact(call->names)) plain = 0;
+        if (call->place < 0) plain = 0;
     }
 end:
     Py_XDECREF(argnums);
     Py_XDECREF(has_aux);
-    Py_XDECREF(structural);
     return plain;
 }
 
@@ -132,7 +139,7 @@ static PyObject *quick(PyObject *self, PyObject *args) {
     Py_XDECREF(found);
     Py_XDECREF(call.function);
     Py_XDECREF(call.name);
-    Py_XDECREF(call.names);
+    Py_XDECREF(call.progress);
     return result;
 }
 
