@@ -31,21 +31,28 @@ static PyObject *set_layouts(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* The layout of a plain tree (borrowed), NULL for another. */
+static PyObject *layout_of(PyObject *tree) {
+    if (is_plain(tree)) return number;
+    if (!is_flat(tree, is_plain)) return NULL;
+    PyObject *layouts = PyList_CheckExact(tree) ? lists : tuples;
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(tree);
+    return n < PyTuple_GET_SIZE(layouts) ? PyTuple_GET_ITEM(layouts, n) : NULL;
+}
+
+/* The values of a plain tree: a new list. */
+static PyObject *values_of(PyObject *tree) {
+    if (!is_plain(tree)) return PySequence_List(tree);
+    PyObject *values = PyList_New(1);
+    if (values != NULL) PyList_SET_ITEM(values, 0, Py_NewRef(tree));
+    return values;
+}
+
 static PyObject *flat(PyObject *module, PyObject *tree) {
-    PyObject *values, *layout = number;
     if (number == NULL) return PyErr_Format(PyExc_RuntimeError, "the engine has no layouts");
-    if (is_plain(tree)) {
-        if ((values = PyList_New(1)) != NULL) PyList_SET_ITEM(values, 0, Py_NewRef(tree));
-    } else if (is_flat(tree, is_plain)) {
-        PyObject *layouts = PyList_CheckExact(tree) ? lists : tuples;
-        Py_ssize_t n = PySequence_Fast_GET_SIZE(tree);
-        if (n >= PyTuple_GET_SIZE(layouts)) Py_RETURN_NONE;
-        layout = PyTuple_GET_ITEM(layouts, n);
-        values = PySequence_List(tree);
-    } else {
-        Py_RETURN_NONE;
-    }
-    PyObject *pair = values == NULL ? NULL : PyTuple_Pack(2, values, layout);
+    PyObject *layout = layout_of(tree);
+    if (layout == NULL) Py_RETURN_NONE;
+    PyObject *values = values_of(tree), *pair = values == NULL ? NULL : PyTuple_Pack(2, values, layout);
     Py_XDECREF(values);
     return pair;
 }
@@ -121,9 +128,9 @@ static void drop(Given *given) {
     }
 }
 
-/* Take arguments that are simple, of lists copies: 1, 0 if they are left to Python, -1 with an error. To be dropped
-   in the first case. */
-static int take(Given *given, PyObject *args) {
+/* Take arguments that are simple, of lists copies, but for the one at a place, if any: 1, 0 if they are left to Python,
+   -1 with an error. To be dropped in the first case. */
+static int take(Given *given, PyObject *args, Py_ssize_t place) {
     bool listed = PyList_CheckExact(args) || PyTuple_CheckExact(args);
     Py_ssize_t n = listed ? PySequence_Fast_GET_SIZE(args) : MOST + 1, i;
     if (n > MOST) return 0;
@@ -135,7 +142,7 @@ static int take(Given *given, PyObject *args) {
     PyObject **own = given->room + 1;
     for (i = 0; i < n; i++) own[i] = Py_NewRef(PySequence_Fast_GET_ITEM(args, i)); /* no Python runs so far */
     for (i = 0; i < n; i++) {
-        if (!PyList_CheckExact(own[i])) continue;
+        if (i == place || !PyList_CheckExact(own[i])) continue;
         given->kept[i] = PySequence_List(own[i]);
         PyObject *copy = given->kept[i] == NULL ? NULL : PySequence_List(given->kept[i]);
         if (copy == NULL) {
@@ -160,7 +167,7 @@ static PyObject *handed_over(PyObject *module, PyObject *const *args, Py_ssize_t
     if (n_args != 4 || in_general == NULL || !PyDict_CheckExact(args[2]))
         return PyErr_Format(PyExc_TypeError, "handed_over takes a function, arguments and a name");
     Given given;
-    int taken = PyDict_GET_SIZE(args[2]) == 0 ? take(&given, args[1]) : 0;
+    int taken = PyDict_GET_SIZE(args[2]) == 0 ? take(&given, args[1], -1) : 0;
     if (taken < 1) return taken < 0 ? NULL : PyObject_Vectorcall(in_general, args, 4, NULL);
     PyObject *result = result_for(args[0], &given, args[3]);
     drop(&given);
@@ -171,7 +178,7 @@ static PyObject *handed_over(PyObject *module, PyObject *const *args, Py_ssize_t
 static int replace(Given *given, Py_ssize_t place, PyObject *inputs) {
     PyObject **own = &given->room[1 + place], *other;
     if (PyList_CheckExact(*own)) {
-        Py_SETREF(given->kept[place], Py_NewRef(inputs));
+        given->kept[place] = Py_NewRef(inputs);
         other = PySequence_List(inputs);
     } else {
         other = PyTuple_CheckExact(*own) ? PyList_AsTuple(inputs) : Py_NewRef(PyList_GET_ITEM(inputs, 0));
@@ -206,26 +213,19 @@ static PyObject *value_and_gradient(PyObject *arg, PyObject *output, PyObject *i
 PyObject *gradient_of(PyObject *form, PyObject *args, Py_ssize_t place, PyObject *name, int64_t level, PyObject *open,
                       bool keep) {
     Given given;
-    int taken = take(&given, args);
+    int taken = take(&given, args, place);
     if (taken < 1) return taken < 0 ? NULL : Py_NewRef(Py_None);
-    PyObject *found = place >= 0 && place < given.n ? flat(NULL, given.room[1 + place]) : Py_NewRef(Py_None);
-    PyObject *inputs = NULL, *output = NULL, *result = NULL;
-    if (found == NULL) goto end;
-    int current = found != Py_None ? all_open(PyTuple_GET_ITEM(found, 0), open) : 0;
-    if (current < 1) {
-        if (current == 0) result = Py_NewRef(Py_None);
-        goto end;
-    }
-    inputs = inputs_of(PyTuple_GET_ITEM(found, 0), level);
-    if (inputs == NULL || replace(&given, place, inputs) < 0) goto end;
+    PyObject *layout = place >= 0 && place < given.n ? layout_of(given.room[1 + place]) : NULL;
+    PyObject *inputs = layout == NULL ? NULL : values_of(given.room[1 + place]), *output = NULL, *result = NULL;
+    int current = inputs != NULL ? all_open(inputs, open) : layout != NULL ? -1 : 0;
+    if (current == 0) result = Py_NewRef(Py_None);
+    if (current < 1 || make_inputs(inputs, level) < 0 || replace(&given, place, inputs) < 0) goto end;
     output = result_for(form, &given, name);
     if (output != NULL && !keep) result = value_and_gradient(given.room[1 + place], output, inputs, level, open);
-    if (output != NULL && result == NULL && !PyErr_Occurred())
-        result = PyTuple_Pack(3, PyTuple_GET_ITEM(found, 1), inputs, output);
+    if (output != NULL && result == NULL && !PyErr_Occurred()) result = PyTuple_Pack(3, layout, inputs, output);
 end:
     Py_XDECREF(output);
     Py_XDECREF(inputs);
-    Py_XDECREF(found);
     drop(&given);
     return result;
 }

@@ -262,8 +262,9 @@ int is_open(PyObject *open, int64_t level);
 PyObject *gradient_of(PyObject *form, PyObject *args, Py_ssize_t place, PyObject *name, int64_t level, PyObject *open,
                       bool keep);
 
-/* release.c: the inputs of the values in a list, which a transformation opens a level for; NULL with an error. */
-PyObject *inputs_of(PyObject *values, int64_t level);
+/* release.c: put their inputs in the place of the values in a list, for a transformation that has opened a level; -1
+   with an error. */
+int make_inputs(PyObject *values, int64_t level);
 
 /* closed_gradient.c: a list of what the gradient and the value of an output are after its level is closed; NULL with
    an error, or without one where that is left to Python. */

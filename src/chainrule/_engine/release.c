@@ -183,19 +183,20 @@ static PyObject *fresh_input(PyObject *value, int64_t level) {
     return input;
 }
 
-PyObject *inputs_of(PyObject *values, int64_t level) {
-    PyObject *inputs = PySequence_List(values); /* contexts may run Python, that changes the values */
-    for (Py_ssize_t i = 0; inputs != NULL && i < PyList_GET_SIZE(inputs); i++) {
-        PyObject *input = fresh_input(PyList_GET_ITEM(inputs, i), level);
-        if (input == NULL || PyList_SetItem(inputs, i, input) < 0) Py_CLEAR(inputs);
+int make_inputs(PyObject *values, int64_t level) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(values); i++) {
+        PyObject *input = fresh_input(PyList_GET_ITEM(values, i), level);
+        if (input == NULL || PyList_SetItem(values, i, input) < 0) return -1;
     }
-    return inputs;
+    return 0;
 }
 
 static PyObject *fresh_inputs(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
     if (n_args != 2 || !PyList_CheckExact(args[0]) || !PyLong_Check(args[1]))
         return PyErr_Format(PyExc_TypeError, "fresh_inputs takes a list and a level");
-    return inputs_of(args[0], PyLong_AsLongLong(args[1]));
+    PyObject *inputs = PySequence_List(args[0]); /* contexts may run Python, that changes the values */
+    if (inputs != NULL && make_inputs(inputs, PyLong_AsLongLong(args[1])) < 0) Py_CLEAR(inputs);
+    return inputs;
 }
 
 /* operation_nodes(operation, numbers, x, level): nodes of a level at least, each of one of these numbers, that is
