@@ -16,6 +16,7 @@ from chainrule.annotations import line_text
 
 from .decisions import RUNTIME, TEST, TRUTHS, Site
 from .harmless import own, why_not
+from .nodes import children, walk
 from .source import Source
 from .wholes import Wholes
 
@@ -156,7 +157,7 @@ class Expressions:
         made = self._parts(node)
         if not self._checked or not isinstance(node.ctx, ast.Load):
             return made  # type: ignore[no-any-return]
-        if any(isinstance(x, (ast.Slice, ast.Starred)) for x in ast.walk(node.slice)):
+        if any(isinstance(x, (ast.Slice, ast.Starred)) for x in walk(node.slice)):
             return self._call(node, "value", made)
         return self._call(node, "item", made.value, made.slice)
 
@@ -218,7 +219,7 @@ class Expressions:
             if (
                 isinstance(given, ast.GeneratorExp)
                 and not why_not([given], self._outside)
-                and not any(isinstance(x, ast.NamedExpr) for x in ast.walk(given))
+                and not any(isinstance(x, ast.NamedExpr) for x in walk(given))
             ):
                 site = self._site(node, name, True, "")
                 m = self._new()
@@ -454,7 +455,7 @@ def placed(made: T, node: ast.AST) -> T:
     ast.copy_location(made, node)
     waiting: list[ast.AST] = [made]
     for x in waiting:
-        for child in ast.iter_child_nodes(x):
+        for child in children(x):
             if "lineno" not in child._attributes:
                 waiting.append(child)
             elif not hasattr(child, "lineno"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 from operator import is_
@@ -107,7 +108,7 @@ class Rewritten:
             return None
         self.harmful, self.harmful_in_loop = rewriter.harmful, rewriter.harmful_in_loop
         around = (*self.code.co_freevars, *self._constants, *rewriter.cells)
-        return compiled(source, tree, self.code, around)
+        return compiled(source, ast.fix_missing_locations(tree), self.code, around)
 
 
 _LOCK: Final = forking.lock()

@@ -13,6 +13,7 @@ from types import CodeType
 from typing import Final, NamedTuple
 
 from .harmless import SCOPES
+from .nodes import children, walk
 
 _KEEPS: Final = (ast.Add, ast.Sub, ast.Mult)
 """Operators that give a whole number for two, and else one with fractions."""
@@ -61,7 +62,7 @@ class Wholes:
         waiting: list[tuple[ast.AST, bool]] = [(node, False) for node in body]
         for node, nested in waiting:
             nested = nested or isinstance(node, SCOPES)
-            for child in ast.iter_child_nodes(node):
+            for child in children(node):
                 self._parents[id(child)] = node
                 waiting.append((child, nested))
             if isinstance(node, ast.Name):
@@ -84,7 +85,7 @@ class Wholes:
         wholes = self._wholes()
         for node, _ in waiting:
             if isinstance(node, ast.Subscript) and any(
-                _name_of(x) in wholes for x in ast.walk(node.slice)
+                _name_of(x) in wholes for x in walk(node.slice)
             ):
                 self.elements.add(id(node))
 
@@ -96,7 +97,7 @@ class Wholes:
             count = len(found)
             for name, uses in self._names.items():
                 values = [x for use in uses if (x := self._stated(use)) is not None]
-                if any(_name_of(x) in found for value in values for x in ast.walk(value)):
+                if any(_name_of(x) in found for value in values for x in walk(value)):
                     found.add(name)
         return found
 
