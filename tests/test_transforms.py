@@ -1201,3 +1201,13 @@ def test_the_gradient_of_numbers_is_that_of_backward(
         wanted.append((root.data, (x.grad, y.grad)))
     monkeypatch.setattr("chainrule.transforms.linearization", None)
     assert [value_and_grad(f, (0, 1))(*point) for point in places] == wanted
+
+
+@pytest.mark.parametrize("transform", [grad, value_and_grad, jacobian, chainrule.vmap])
+def test_what_is_transformed_stays(transform: Callable[..., Any]) -> None:
+    """Compiled functions do not look whether it is another function by now."""
+    transformed = transform(cm.sin)
+    with pytest.raises(AttributeError):
+        transformed.function = cm.cos
+    assert transformed.function is cm.sin
+    assert copy.copy(transformed).function is cm.sin

@@ -74,12 +74,12 @@ class Transformed:
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise TypeError(f"{self.name} takes a function, not {described(function)}")
-        self.function = function
+        self._function = function
         self._take_names()
 
     def _take_names(self) -> None:
         """Take over the function's name and what else tells of it."""
-        function = self.function
+        function = self._function
         if type(function) is FunctionType:  # the same by hand, which takes a fourth of the time
             self.__module__ = function.__module__
             self.__name__ = function.__name__
@@ -90,6 +90,11 @@ class Transformed:
             self.__wrapped__ = function
         else:
             functools.update_wrapper(self, function, updated=())
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What it transforms: always the same, so that compiled functions need not look."""
+        return self._function
 
     def __repr__(self) -> str:
         inner = self.function
@@ -351,7 +356,7 @@ class Gradient(_GradientBase, Transformed):
             raise TypeError(f"{self.name} takes a function, not {described(function)}")
         if type(argnums) is not int:
             _check_argnums(argnums, self.name)
-        self.function = function
+        self._function = function
         self.argnums = argnums
         self.has_aux = has_aux
         self.value = value
@@ -361,7 +366,7 @@ class Gradient(_GradientBase, Transformed):
     def around(self, function: Callable[..., Any]) -> Gradient:
         """The same transformation of another function."""
         other = Gradient.__new__(Gradient)
-        other.__dict__.update(self.__dict__, function=function, __wrapped__=function)
+        other.__dict__.update(self.__dict__, _function=function, __wrapped__=function)
         return other
 
     def _in_general(self, *args: Any, **kwargs: Any) -> Any:
@@ -393,7 +398,7 @@ class Gradient(_GradientBase, Transformed):
     ) -> tuple[Any, ...]:
         """The call, its gradient, value and what is closed, while the level is open."""
         name = self.name
-        call = _Call(name, level, self.function, args, kwargs, positions, self.has_aux, begun)
+        call = _Call(name, level, self._function, args, kwargs, positions, self.has_aux, begun)
         call.scalar_output(name)
         return call, *call.gradient()
 
@@ -413,7 +418,7 @@ class Gradient(_GradientBase, Transformed):
 
     def _begun(self, level: int, args: Sequence[Any], positions: Argnums) -> Any:
         """What :func:`~.differentiation.gradient_at` gives, where no trace records each step."""
-        function = self.function
+        function = self._function
         if PROGRESS.recorder is not None or isinstance(function, Transformed):
             return None
         keep = self.has_aux or PROGRESS.structural
@@ -479,7 +484,7 @@ class Jacobian(Transformed):
         """The derivative at these arguments."""
         positions = _positions(self.argnums, args, self.name)
         with transformation(self.name) as level, pattern_kept(level if self.sparse else 0):
-            call = _Call(self.name, level, self.function, args, kwargs, positions)
+            call = _Call(self.name, level, self._function, args, kwargs, positions)
             if self.sparse:
                 found: Entries = call.graph.sparse_entries(self.symmetric)
                 data = self._data(call, found.values)

@@ -7,7 +7,7 @@ static PyTypeObject *transformed;         /* Transformed of transforms.py */
 static PyObject *NAMES[12];               /* of attributes */
 enum { OF_NAMES, OF_LOG, OF_STRUCTURAL, OF_SHORTCUTS, OF_FUNCTION, OF_ARGNUMS, OF_HAS_AUX, OF_VALUE, OF_NAME, OF_FORM,
        OF_WRAPPED, OF_DICT };
-static const char *const TEXTS[] = {"names", "log", "structural", "shortcuts", "function",
+static const char *const TEXTS[] = {"names", "log", "structural", "shortcuts", "_function",
                                     "argnums", "has_aux", "value", "name", "form_of",
                                     "__wrapped__", "__dict__"};
 
