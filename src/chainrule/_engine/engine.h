@@ -91,7 +91,7 @@ void forget(Node *node); /* operands, annotation and operation: it becomes a lea
 
 /* Whether an object is a node. */
 static inline bool is_node(PyObject *x) {
-    return Py_TYPE(x)->tp_dealloc == node_dealloc || is_subclass_node(x);
+    return Py_TYPE(x)->tp_dealloc == node_dealloc || (!PyFloat_CheckExact(x) && is_subclass_node(x));
 }
 
 /* A float or an int as a number; what needs more care (other numbers, ints too large) is left to Python. */
