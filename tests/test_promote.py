@@ -115,6 +115,37 @@ def test_recurrences_over_more_iterations_stay() -> None:
     assert arrays_of(same(recurrence(3, 2), [1.0, 2.0, 3.0]))
 
 
+def several_recurrences(wide: int, again: int) -> Program:
+    """Elements side by side, each computed from the one of the iteration before."""
+    builder = Builder(wide)
+    array = Array(VALUES, 8 * wide, "x")
+    factors = Table(np.arange(7 * wide) % wide)
+    for k in range(wide):
+        builder.store(array, Index(k), builder.input(k))
+    with builder.loop(7) as around, builder.loop(wide) as loop:
+        index = Index(0, ((around, again * wide), (loop, 1)))
+        at = Index(0, ((around, wide), (loop, 1)))
+        factor = builder.load(builder.inputs, Index(0, (), ((factors, at),)))
+        terms = builder.load(array, index), builder.load(builder.inputs, Index(0, ((loop, 1),)))
+        product = builder.compute(rules.multiply, (builder.compute(rules.add, terms), factor))
+        builder.store(array, at.plus(wide), product)
+    return builder.finish([builder.load(array, Index(7 * wide + k)) for k in range(wide)])
+
+
+@pytest.mark.parametrize("wide", [2, 3, 4])
+def test_several_recurrences_need_no_array(wide: int) -> None:
+    """Short loops in a loop that hands on what they store are written out."""
+    numbers = [0.5 + k for k in range(wide)]
+    assert not arrays_of(same(several_recurrences(wide, 1), numbers))
+    program = same(several_recurrences(wide, 0), numbers)  # each reads what was there before
+    assert len([x for x in statements(program.body) if isinstance(x, Loop)]) == 2
+
+
+def test_long_recurrences_side_by_side_stay() -> None:
+    """Loops of many iterations are no statements."""
+    assert arrays_of(same(several_recurrences(9, 1), [0.5 + k for k in range(9)]))
+
+
 @pytest.mark.parametrize("runs", [1, 3])
 @pytest.mark.parametrize("kind", [VALUES, SUMS])
 def test_what_the_first_iteration_stores_itself(kind: str, runs: int) -> None:

@@ -46,6 +46,7 @@ from .aliases import Aliases, Canonical, aliases
 from .kept import without_unread
 from .rebuild import Rebuilding
 from .single_terms import stored_once
+from .unroll import unrolled
 
 FARTHEST: Final = 4  # iterations over which a value is handed on
 LARGEST: Final = 1 << 24  # elements of an array that are looked at
@@ -61,6 +62,7 @@ def promoted(program: Program, reduce: Sequence[bool] = ()) -> Program:
     loops = [x for x in statements(program.body) if isinstance(x, Loop)]
     if not loops or any(loop.carries for loop in loops):
         return program
+    program = unrolled(program)
     indices = Canonical()
     same_elements = aliases(program, indices, _added_up(program, reduce))
     outputs = [same_elements.slice(x) if isinstance(x, Slice) else x for x in program.outputs]
