@@ -244,7 +244,6 @@ def lane_of(array: Any, axis: int, lane: int) -> Any:
     return found.item() if isinstance(found, (numpy.generic, numpy.ndarray)) else found
 
 
-@boundary
 @with_nearest_names
 def vmap(
     f: Callable[..., Any],
