@@ -198,6 +198,34 @@ def test_many_look_ups_are_one_loop() -> None:
     assert compiled.stats().nodes < 40
 
 
+def in_a_list(x: Any, many: Any) -> Any:
+    """Sums by an index, in a list."""
+    bins = [0.0] * 12
+    for k in many:
+        bins[k] += x * x
+    return sum(b * b for b in bins)
+
+
+def in_an_array(x: Any, many: Any) -> Any:
+    """The same in an array, where NumPy asks for the indices."""
+    bins = cr.array(np.zeros(12))
+    for i in range(len(many)):
+        bins[many[i]] += x * x
+    return (bins**2).sum()
+
+
+@pytest.mark.parametrize("f", [in_a_list, in_an_array])
+def test_indices_of_what_is_assigned(f: Any) -> None:
+    """They are part of the code, not found by guards one by one."""
+    compiled = cr.compile(cr.value_and_grad(f))
+    for many in (MANY, MANY[::-1], MANY % 3):
+        np.testing.assert_allclose(compiled(1.3, many), cr.value_and_grad(f)(1.3, many), rtol=1e-12)
+    assert compiled.stats().nodes < 1_000
+    few = MANY[:9]
+    by_lanes = cr.compile(cr.vmap(f))(X, np.stack([few] * 4))
+    np.testing.assert_allclose(by_lanes, [f(x, few) for x in X.tolist()], rtol=1e-12)
+
+
 def test_outside() -> None:
     """The lane is named."""
     lanes = cr.compile(cr.vmap(ONE_TRACE["array"]))

@@ -51,7 +51,14 @@ class IndexNode(WholeNode):
     standing_for = of
 
     def __index__(self) -> int:
-        """The number itself, found by guards: it becomes part of the trace."""
+        """The number itself, found by guards: it becomes part of the trace.
+
+        Raises:
+            IndicesWanted: if there are many such, and all may be known.
+        """
+        recorder: Any = PROGRESS.recorder
+        if recorder is not None:
+            recorder.note_index()
         return found_by_guards(self)
 
     def columns(self, rows: Any) -> list[Any] | None:

@@ -34,7 +34,7 @@ from chainrule.tracing import PROGRESS, recording
 from chainrule.trees import flatten
 
 from .asked import Form, placed
-from .indices import IndexArray, IndexNode, searchsorted, take
+from .indices import MANY, IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
 from .recorded import IndicesWanted, Recorded, ValuesWanted
@@ -144,9 +144,24 @@ class Recorder:
         self.position = 0
         self.pulls = False
         self.may_know_indices = False
+        self._indices_found = 0
         self.gradient: WholeGradient | None = None
         self.speculation = Speculation(self, plain.branches)
         self.log = None if events is None else Reader(events, self.speculation, plain.branches)
+
+    def note_index(self) -> None:
+        """Note that a whole number is found by guards.
+
+        Raises:
+            IndicesWanted: if there are many such, and those among the arguments may be static.
+        """
+        self._indices_found += 1
+        self.check_indices()
+
+    def check_indices(self) -> None:
+        """The same, of all that have been found: NumPy does not let such an exception pass."""
+        if self._indices_found > MANY and self.may_know_indices:
+            raise IndicesWanted("many whole numbers are found by guards")
 
     def form_of(self, function: Any) -> Any:
         """What is called in the place of a function of the user's."""
@@ -547,6 +562,7 @@ class Trace:
                 recorder.may_know_indices = self._has_indices
                 recorder.speculation.meets_indices = inputs.has_indices
                 result = self._function(given)
+                recorder.check_indices()
                 outputs, self.layout = flatten(
                     result, "compile: the function's result", truths=True
                 )
@@ -557,6 +573,7 @@ class Trace:
             except Exception as error:
                 if isinstance(error, EndlessError):
                     raise
+                recorder.check_indices()
                 if recorder.loops and recorder.recorded.loops:  # it may be for values not known yet
                     raise Unrolled from error
                 if "conditions" in recorder.tried & plain.once:  # bools may do where they do not
