@@ -13,7 +13,9 @@ from recorded_programs import recorded
 
 import chainrule as cr
 from chainrule import math as cm
+from chainrule import rules
 from chainrule.passes import sharing
+from chainrule.program.recording import CODE_OF, Row
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 1e200, -1e300, 1e-300, math.inf, -math.inf, math.nan)
 TOLERANCE = 1e-9
@@ -24,6 +26,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Share whatever can be shared."""
     monkeypatch.setattr(sharing, "FEWEST", 1)
     monkeypatch.setattr(sharing, "WORTH", 1.0)
+    monkeypatch.setattr(sharing, "MANY", 1)
 
 
 def tree(seed: int, inputs: int = 3) -> Callable[[Sequence[Any]], Any]:
@@ -149,7 +152,16 @@ def test_a_recursion_is_small() -> None:
     )
     same = sharing.worth_sharing(recording)
     assert same is not None
-    assert len(sharing.Sharing(recording, same)) < 500 < len(recording) // 5
+    shared = sharing.Sharing(recording, same)
+    assert len(shared) < 500 < len(recording) // 5
+    products: list[int] = []  # of those that lead to each row
+    for row, code in enumerate(shared.codes.tolist()):
+        operands = [x for x in (shared.left[row], shared.right[row]) if x >= 0]
+        assert code >= Row.MARKS or all(x < row for x in operands)
+        known = [products[x] for x in operands if code < Row.MARKS]
+        products.append(max(known, default=0) + (code == CODE_OF[rules.multiply]))
+    levels = [products[row] for row in np.flatnonzero(shared.codes == CODE_OF[rules.multiply])]
+    assert levels == sorted(levels)
     found = cr.compile(cr.value_and_grad(lambda x: determinant(x, whole)))(a)
     assert_equal(found[0], np.linalg.det(a))
     assert_equal(found[1], np.linalg.det(a) * np.linalg.inv(a).T)

@@ -187,7 +187,8 @@ static PyObject *filled(PyObject *pattern, const Outputs *outputs, Py_ssize_t *n
     bool is_tuple = PyTuple_CheckExact(pattern);
     PyObject *tree = is_tuple ? PyTuple_New(n) : PyList_New(n);
     for (Py_ssize_t i = 0; tree != NULL && i < n; i++) {
-        PyObject *part = filled(is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i), outputs, next);
+        PyObject *of = is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i);
+        PyObject *part = IS_SLOT(of) ? PyFloat_FromDouble(outputs->numbers[(*next)++]) : filled(of, outputs, next);
         if (part == NULL) Py_CLEAR(tree);
         else if (is_tuple) PyTuple_SET_ITEM(tree, i, part);
         else PyList_SET_ITEM(tree, i, part);

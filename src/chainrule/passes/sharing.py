@@ -25,6 +25,10 @@ FEWEST = 1_000
 WORTH = 0.25
 """The share of the rows that may be left where sharing is worth another order of sums."""
 
+MANY = 1_000
+"""Rows left from which on they are put in another order: fewer are fast in any."""
+
+_SUMS = (CODE_OF[rules.add], CODE_OF[rules.subtract])
 _KNOWN = (
     Row.BEGIN,
     Row.END,
@@ -53,7 +57,7 @@ class Sharing(Stretch):
         super().__init__(recording, [], recording.n_inputs)
         self.constants = numpy.array(recording.constants)
         codes, left, right = _columns(recording)
-        kept = numpy.flatnonzero(same == numpy.arange(len(same)))
+        kept = _by_depth(codes, left, right, same)
         new = numpy.empty(len(same), dtype=numpy.int32)
         new[kept] = numpy.arange(len(kept), dtype=numpy.int32)
         self._places = new[same]
@@ -107,6 +111,31 @@ class Sharing(Stretch):
         self.right = numpy.append(self.right, right.astype(numpy.int32))
         if len(self.notes):
             self.notes = numpy.append(self.notes, numpy.full(len(rows), -1, dtype=numpy.int32))
+
+
+def _by_depth(codes: NDArray[numpy.uint16], left: Ints, right: Ints, same: Ints) -> Any:
+    """The rows that are left, between marks by how many products and the like lead to each.
+
+    The calls of a recursion came one inside the other. Those of one depth do the same to other
+    values, and none waits for another; their sums stay together.
+    """
+    kept = numpy.flatnonzero(same == numpy.arange(len(same)))
+    codes, left, right = codes[kept], left[kept], right[kept]
+    plain = codes < Row.MARKS
+    if len(kept) < MANY or (codes >= Row.POOLED).any():  # operands in a pool
+        return kept
+    new = numpy.zeros(len(same) + 1, dtype=numpy.int32)
+    new[kept] = numpy.arange(len(kept))
+    new[:-1] = new[same]
+    new[-1] = len(kept)  # what is no row
+    lefts = new[numpy.where(has_left(codes) & (left >= 0), left, -1)].tolist()
+    rights = new[numpy.where(has_right(codes) & (right >= 0), right, -1)].tolist()
+    steps = (~numpy.isin(codes, _SUMS)).tolist()
+    depths = [0] * (len(kept) + 1)
+    for row, (x, y, step) in enumerate(zip(lefts, rights, steps, strict=True)):
+        depths[row] = max(depths[x], depths[y]) + step
+    stretches = numpy.cumsum(~plain | numpy.append(False, ~plain[:-1]))
+    return kept[numpy.lexsort((numpy.array(depths[:-1]), stretches))]
 
 
 def worth_sharing(recording: Recording) -> Ints | None:
