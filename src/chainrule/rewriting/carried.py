@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from .harmless import EXITS, SCOPES, appended, assigned, exits, is_added, own, why_not
+from .nodes import children, walk
 
 _AT_ONCE: Final = frozenset(
     ["all", "any", "dict", "list", "max", "min", "set", "sorted", "sum", "tuple"]
@@ -50,7 +51,7 @@ def why_not_once(node: ast.For, outside: frozenset[str], lanes: bool) -> str:
     """
     if node.orelse:
         return "it has an else"
-    if any(isinstance(x, (ast.Subscript, ast.Attribute)) for x in ast.walk(node.target)):
+    if any(isinstance(x, (ast.Subscript, ast.Attribute)) for x in walk(node.target)):
         return "it assigns elements by itself"
     if lanes and any(isinstance(x, EXITS) for x in own(node.body)):
         return "an iteration may be left"
@@ -73,7 +74,7 @@ def handed(node: ast.For | ast.While, function: Any) -> Handed:
     after = later | _read_after(node, function)
     kept = [x for x in inside if x not in lists and (x in reads.found or x in after)]
     stores = [
-        x for x in ast.walk(node) if isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store)
+        x for x in walk(node) if isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store)
     ]
     return Handed(
         kept,
@@ -109,7 +110,7 @@ def _lists(body: list[Any]) -> tuple[frozenset[str], frozenset[str]]:
         elif isinstance(node, ast.Name):
             others.add(node.id)
         else:
-            waiting += ast.iter_child_nodes(node)
+            waiting += children(node)
     return frozenset(found - others), frozenset(added - found - others)
 
 
@@ -117,7 +118,7 @@ def _read_after(loop: ast.For | ast.While, function: Any) -> set[str]:
     """The names that may be read after a loop before they are assigned."""
     reads = _Reads(set())
     if not _follow(loop, function.body, reads):
-        reads.found |= {x.id for x in ast.walk(function) if isinstance(x, ast.Name)}
+        reads.found |= {x.id for x in walk(function) if isinstance(x, ast.Name)}
     return reads.found
 
 
@@ -137,11 +138,11 @@ def names_read(root: ast.AST) -> set[str]:
             waiting.append(node.generators[0].iter)  # outside its scope
             inner = [x for x in _children(node) if x is not node.generators[0].iter]
         elif isinstance(node, ast.Lambda):
-            own_names = {x.arg for x in ast.walk(node.args) if isinstance(x, ast.arg)}
+            own_names = {x.arg for x in walk(node.args) if isinstance(x, ast.arg)}
             waiting += [x for x in (*node.args.defaults, *node.args.kw_defaults) if x is not None]
             inner = [node.body]
         else:
-            waiting += ast.iter_child_nodes(node)
+            waiting += children(node)
         for x in inner:
             found |= names_read(x) - own_names
     return found
@@ -149,9 +150,9 @@ def names_read(root: ast.AST) -> set[str]:
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
     """The parts of a comprehension."""
-    for x in ast.iter_child_nodes(node):
+    for x in children(node):
         if isinstance(x, ast.comprehension):
-            yield from ast.iter_child_nodes(x)
+            yield from children(x)
         else:
             yield x
 
@@ -159,14 +160,14 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
 def _read_later(function: Any) -> set[str]:
     """The names that are read where it may be at another time than it stands."""
     found: set[str] = set()
-    nodes = [*ast.walk(function)]
+    nodes = [*walk(function)]
     for node in nodes:
         if node is function or not _runs_later(node, nodes):
             continue
         if isinstance(node, (ast.Lambda, ast.GeneratorExp)):
             found |= names_read(node) | set(assigned([node]))
         else:
-            found |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+            found |= {x.id for x in walk(node) if isinstance(x, ast.Name)}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 from operator import is_
@@ -59,7 +60,8 @@ class Rewritten:
             speculation is not None and speculation.is_whole(self._sites)
         )
         doubled = frozenset() if speculation is None else speculation.doubled_among(self._sites)
-        form = Form(whole, pure or whole, logged, doubled)
+        looks = speculation is not None and speculation.meets_indices
+        form = Form(whole, pure or whole, logged, doubled, looks)
         made_of = {} if speculation is None else speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), form))
@@ -106,7 +108,7 @@ class Rewritten:
             return None
         self.harmful, self.harmful_in_loop = rewriter.harmful, rewriter.harmful_in_loop
         around = (*self.code.co_freevars, *self._constants, *rewriter.cells)
-        return compiled(source, tree, self.code, around)
+        return compiled(source, ast.fix_missing_locations(tree), self.code, around)
 
 
 _LOCK: Final = forking.lock()

@@ -10,6 +10,8 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeGuard
 
+from .nodes import children, walk
+
 _EXPRESSIONS: Final = (
     *(ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare, ast.Constant, ast.Name),
     *(ast.NamedExpr, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Call, ast.keyword, ast.Starred),
@@ -47,7 +49,7 @@ def why_not(nodes: Iterable[ast.AST], outside: frozenset[str], appends: bool = F
         appends: whether they may append to lists, of which it is seen then which these are.
     """
     for node in nodes:
-        if appends and any(map(_asks_for_identity, ast.walk(node))):
+        if appends and any(map(_asks_for_identity, walk(node))):
             return "it is asked whether two are the same"
         found = _why_not(node, outside, appends)
         if found:
@@ -98,7 +100,7 @@ def _of_targets(targets: Iterable[ast.expr], outside: frozenset[str]) -> str:
     for target in targets:
         if len(stored(target)) == len(parts_of(target)):
             continue
-        for node in ast.walk(target):
+        for node in walk(target):
             if isinstance(node, ast.Name):
                 if node.id in outside:
                     return _at(node, f"{node.id}, a name of others, is assigned")
@@ -153,14 +155,14 @@ def stored(target: ast.expr) -> list[ast.Subscript]:
         x
         for x in parts_of(target)
         if isinstance(x, ast.Subscript)
-        and not any(isinstance(y, ast.Slice) for y in ast.walk(x.slice))
+        and not any(isinstance(y, ast.Slice) for y in walk(x.slice))
         and not _of_expression(x.value, frozenset())
         and not _of_expression(x.slice, frozenset())
     ]
 
 
 def _of_expression(root: ast.expr, outside: frozenset[str]) -> str:
-    for node in ast.walk(root):
+    for node in walk(root):
         if not isinstance(node, _EXPRESSIONS):
             return _said(node)
         if isinstance(node, ast.comprehension) and node.is_async:
@@ -191,7 +193,7 @@ def own(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
         if isinstance(node, ast.comprehension):
             waiting += [node.iter, *node.ifs]
         elif not isinstance(node, SCOPES):
-            waiting += ast.iter_child_nodes(node)
+            waiting += children(node)
 
 
 def assigned(nodes: Iterable[ast.AST]) -> list[str]:

@@ -21,6 +21,8 @@ from typing import Any, Final, NamedTuple
 
 from chainrule import forking
 
+from .nodes import children
+
 MOST_LINES: Final = 20_000
 """The lines beyond which a file is not read."""
 
@@ -84,7 +86,7 @@ def compiled(source: Source, tree: Function, code: CodeType, around: tuple[str, 
 
     Args:
         source: of the function.
-        tree: its own, or one made of it.
+        tree: its own, or one made of it, in which all have a place.
         code: of the function.
         around: the names of the functions around it that it may use.
     """
@@ -94,15 +96,15 @@ def compiled(source: Source, tree: Function, code: CodeType, around: tuple[str, 
     module = ast.parse(f"def around({', '.join(around)}):\n    pass")
     outer: Any = module.body[0]
     if source.imported:
-        module.body.insert(0, ast.Import([ast.alias(name) for name in source.imported]))
+        names = [ast.copy_location(ast.alias(name), tree) for name in source.imported]
+        module.body.insert(0, ast.copy_location(ast.Import(names), tree))
     place, name = outer.body, source.class_name or getattr(tree, "name", "")
     if source.class_name:
         place[:] = ast.parse(f"class {source.class_name}:\n    pass").body
         outer = place[0]
     outer.body[:] = [inner]
     if name and name not in around:  # it is no variable of a function around it
-        place.insert(0, ast.Global([name]))
-    ast.fix_missing_locations(module)
+        place.insert(0, ast.copy_location(ast.Global([name]), tree))
     flags = code.co_flags & _FUTURE
     whole = compile(module, code.co_filename, "exec", flags, dont_inherit=True)
     found = _inner(whole, 2 + bool(source.class_name))
@@ -216,7 +218,7 @@ def _functions(file: _File, line: int, name: str) -> Iterator[Source]:
             yield Source(node, around, file.imported)
         waiting += [
             (child, around)
-            for child in ast.iter_child_nodes(node)
+            for child in children(node)
             if _first_line(child) <= line <= getattr(child, "end_lineno", line)
         ]
 
@@ -237,5 +239,5 @@ def _imported(module: ast.Module) -> set[str]:
         elif isinstance(node, (ast.stmt, ast.Module, ast.excepthandler)) and not isinstance(
             node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         ):
-            waiting += ast.iter_child_nodes(node)
+            waiting += children(node)
     return names

@@ -13,6 +13,7 @@ from .carried import Handed
 from .decisions import LoopSite
 from .expressions import Expressions, named, placed
 from .harmless import why_not
+from .nodes import walk
 
 _TOTAL: Final = Handed(["total"], frozenset(["total"]), [], False, False, [])
 """What an iteration hands on."""
@@ -53,7 +54,7 @@ class Sums(Expressions):
             return False
         return not why_not([items], self._outside, appends=True) and not any(
             isinstance(x, ast.NamedExpr) or (isinstance(x, ast.Name) and x.id == "super")
-            for x in ast.walk(items)
+            for x in walk(items)
         )
 
     def _way(self, items: Any, rewrite: Callable[[ast.expr], ast.expr]) -> ast.expr:

@@ -26,6 +26,7 @@ from .harmless import (
     why_not,
 )
 from .leaving import Leaving, leaves
+from .nodes import walk
 from .source import Source
 from .sums import Sums
 
@@ -41,12 +42,14 @@ class Form(NamedTuple):
         checked: whether what is used may be in vain.
         logged: whether a run in plain numbers is noted or followed.
         doubled: names of the conditions of loops stretches of which are traced once.
+        looks: whether any index may be a whole number of the trace.
     """
 
     whole: bool
     checked: bool
     logged: bool
     doubled: frozenset[str] = frozenset()
+    looks: bool = False
 
 
 class Rewriter(Sums):
@@ -64,7 +67,7 @@ class Rewriter(Sums):
     """
 
     def __init__(self, source: Source, code: CodeType, form: Form, sites: dict[str, Site]) -> None:
-        super().__init__(source, code, form.checked, form.logged, sites)
+        super().__init__(source, code, form.checked, form.logged, form.looks, sites)
         self._whole = form.whole
         self._doubled = form.doubled
         self.harmful = self.harmful_in_loop = ""
@@ -175,7 +178,7 @@ class Rewriter(Sums):
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             self._bound.update(assigned([node]))
         elif isinstance(node, ast.Delete):
-            self._bound -= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+            self._bound -= {x.id for x in walk(node) if isinstance(x, ast.Name)}
         return [made]
 
     def _with(self, made: ast.With) -> list[ast.stmt]:
@@ -356,7 +359,7 @@ class Rewriter(Sums):
         first, *others = node.generators
         if others or first.ifs or self._checked or self._logged or self._in_iterable:
             return False
-        if _is_short(first.iter) or any(isinstance(x, ast.NamedExpr) for x in ast.walk(node)):
+        if _is_short(first.iter) or any(isinstance(x, ast.NamedExpr) for x in walk(node)):
             return False
         added = ast.AugAssign(named("_"), ast.Add(), ast.List([node.elt], ast.Load()))
         loop = ast.For(first.target, first.iter, [added], [])
@@ -370,7 +373,7 @@ class Rewriter(Sums):
     def _may_be_followed(self, node: ast.While) -> bool:
         """Whether one iteration of a loop may be traced for those that do the same."""
         left = self._frame and any(isinstance(x, EXITS) for x in own(node.body))
-        names = any(isinstance(x, ast.NamedExpr) for x in ast.walk(node.test))
+        names = any(isinstance(x, ast.NamedExpr) for x in walk(node.test))
         if node.orelse or left or names:
             return False
         return not why_not([node.test, *node.body], self._outside, appends=True)
@@ -456,9 +459,7 @@ class Rewriter(Sums):
             return names
         inside = {id(x) for x in own([node])}
         used = {
-            x.id
-            for x in ast.walk(self._source.tree)
-            if isinstance(x, ast.Name) and id(x) not in inside
+            x.id for x in walk(self._source.tree) if isinstance(x, ast.Name) and id(x) not in inside
         }
         return [name for name in names if name in used]
 

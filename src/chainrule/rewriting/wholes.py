@@ -13,11 +13,15 @@ from types import CodeType
 from typing import Final, NamedTuple
 
 from .harmless import SCOPES
+from .nodes import children, walk
 
 _KEEPS: Final = (ast.Add, ast.Sub, ast.Mult)
 """Operators that give a whole number for two, and else one with fractions."""
 _PICKS: Final = ("min", "max", "abs")
-_ROUNDS: Final = frozenset(["floor", "ceil", "trunc", "int", "round"])
+_FINDS: Final = frozenset(
+    ["floor", "ceil", "trunc", "int", "round", "searchsorted", "argmax", "argmin", "argsort"]
+)
+"""Functions that give whole numbers."""
 
 
 class Whole(NamedTuple):
@@ -48,7 +52,7 @@ class Wholes:
     def __init__(self, body: Iterable[ast.AST], code: CodeType, outside: frozenset[str]) -> None:
         self.calls: dict[int, Whole] = {}
         self.elements: set[int] = set()
-        if not _ROUNDS.intersection(code.co_names):
+        if not _FINDS.intersection(code.co_names):
             return
         self._parents: dict[int, ast.AST] = {}
         self._names: dict[str, list[ast.Name]] = {}
@@ -58,7 +62,7 @@ class Wholes:
         waiting: list[tuple[ast.AST, bool]] = [(node, False) for node in body]
         for node, nested in waiting:
             nested = nested or isinstance(node, SCOPES)
-            for child in ast.iter_child_nodes(node):
+            for child in children(node):
                 self._parents[id(child)] = node
                 waiting.append((child, nested))
             if isinstance(node, ast.Name):
@@ -81,19 +85,19 @@ class Wholes:
         wholes = self._wholes()
         for node, _ in waiting:
             if isinstance(node, ast.Subscript) and any(
-                _name_of(x) in wholes for x in ast.walk(node.slice)
+                _name_of(x) in wholes for x in walk(node.slice)
             ):
                 self.elements.add(id(node))
 
     def _wholes(self) -> set[str]:
         """What gives whole numbers: functions, and the names that are assigned what they give."""
-        found: set[str] = {*_ROUNDS}
+        found: set[str] = {*_FINDS}
         count = 0
         while count != len(found):
             count = len(found)
             for name, uses in self._names.items():
                 values = [x for use in uses if (x := self._stated(use)) is not None]
-                if any(_name_of(x) in found for value in values for x in ast.walk(value)):
+                if any(_name_of(x) in found for value in values for x in walk(value)):
                     found.add(name)
         return found
 

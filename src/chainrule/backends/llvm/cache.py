@@ -12,10 +12,7 @@ import contextlib
 import errno
 import functools
 import hashlib
-import hmac
-import json
 import os
-import secrets
 import stat
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +21,9 @@ from typing import Any, Final
 
 from chainrule._version import __version__
 from chainrule.backends.llvm.machine import binding
-from chainrule.files import replace_file
+from chainrule.forking import import_before_forks
+
+import_before_forks("hmac", "json", "secrets")  # here where they are used: few have a cache
 
 VARIABLE: Final = "CHAINRULE_CACHE"
 FOLDERS: Final = ("", "program", "passes", "backends/llvm")
@@ -71,6 +70,8 @@ def get(name: str) -> Entry | None:
     path = os.environ.get(VARIABLE)
     if not path:
         return None
+    import hmac
+
     try:
         with _directory(path) as directory:
             content = _read(directory, name)
@@ -170,6 +171,8 @@ def _key(directory: int) -> bytes:
     for _ in range(2):
         key = _read(directory, _KEY_FILE, stat.S_IRWXG | stat.S_IRWXO)
         if key is None:
+            import secrets
+
             _write(directory, _KEY_FILE, secrets.token_bytes(_KEY_BYTES), keep=True)
             continue
         if len(key) != _KEY_BYTES:
@@ -180,6 +183,8 @@ def _key(directory: int) -> bytes:
 
 def _mac(key: bytes, name: str, body: bytes) -> bytes:
     """The authentication code of a file, its name included."""
+    import hmac
+
     return hmac.digest(key, name.encode() + b"\0" + body, "sha256")
 
 
@@ -214,17 +219,23 @@ def _read(directory: int, name: str, forbidden: int = 0) -> bytes | None:
 
 def _write(directory: int, name: str, content: bytes, keep: bool = False) -> None:
     """Write a file at once or not at all; with ``keep``, only if there is none yet."""
+    from chainrule.files import replace_file
+
     # No waiting for the disk: what a power failure damages is refused, and compiled again.
     replace_file(name, content, mode=0o600, directory=directory, keep=keep, sync=keep)
 
 
 def _packed(entry: Entry) -> bytes:
+    import json
+
     description, objects = entry
     head = json.dumps([description, [len(code) for code in objects]]).encode()
     return b"".join([len(head).to_bytes(8, "little"), head, *objects])
 
 
 def _unpacked(body: bytes) -> Entry:
+    import json
+
     start = 8 + int.from_bytes(body[:8], "little")
     description, sizes = json.loads(body[8:start])
     objects = []
