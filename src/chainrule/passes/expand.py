@@ -94,7 +94,11 @@ class _Flattening:
         self._place = numpy.zeros(len(codes), dtype=numpy.int32)
         self._place[: self._n_inputs] = numpy.arange(self._n_inputs)
         self._rows = 0
-        self._parts: list[tuple[Any, Ints, Ints, Ints]] = []
+        room = len(codes) + sum([loop.trips * self._size(loop) for _, loop in self._loops()])
+        if room > MOST_ROWS:
+            raise _Stays
+        self._codes = numpy.empty(room, dtype=codes.dtype)
+        self._left, self._right, self._notes = numpy.empty((3, room), dtype=numpy.int32)
         pooled = numpy.flatnonzero(codes & Row.POOLED)
         is_operand = numpy.ones(len(stretch.pool), dtype=bool)
         is_operand[stretch.left[pooled[codes[pooled] == Row.USER]]] = False
@@ -106,12 +110,34 @@ class _Flattening:
         self._n_segments = int(numpy.count_nonzero(codes == Row.BEGIN))
         self._runs = [stretch.runs]
 
+    def _loops(self) -> list[tuple[int, Any]]:
+        """The rows of loops, and these."""
+        rows = numpy.flatnonzero(self._stretch.codes == Row.LOOP)
+        numbers = self._stretch.left[rows].tolist()
+        return [
+            (row, self._stretch.loops[k]) for row, k in zip(rows.tolist(), numbers, strict=True)
+        ]
+
+    def _body(self, loop: LoopBody) -> _Flat:
+        """The rows of the body of a loop."""
+        body = self._known.get(id(loop))
+        if body is None:
+            body = _Flattening(loop.stretch, loop.outputs, self._known).whole()
+            self._known[id(loop)] = body
+        return body
+
+    def _size(self, loop: Any) -> int:
+        """How many rows an iteration becomes, 0 for a loop that stays."""
+        if not _expands(loop):
+            return 0
+        body = self._body(loop)
+        return len(body.codes) - body.n_inputs
+
     def whole(self) -> _Flat:
         """All rows."""
         stretch = self._stretch
         at = 0
-        for loop_row in numpy.flatnonzero(stretch.codes == Row.LOOP).tolist():
-            loop: Any = stretch.loops[int(stretch.left[loop_row])]
+        for loop_row, loop in self._loops():
             if not _expands(loop):
                 if isinstance(loop, LoopBody) and any(x.source == "input" for x in loop.columns):
                     raise _Stays
@@ -127,9 +153,9 @@ class _Flattening:
         self._keep(at, len(stretch.codes))
         own = self._pools[0]
         own[self._are_operands[0]] = self._mapped(own[self._are_operands[0]])
-        codes, left, right, notes = [numpy.concatenate(x) for x in zip(*self._parts, strict=True)]
+        rows = slice(self._rows)
         return _Flat(
-            *(codes, left, right, notes),
+            *(self._codes[rows], self._left[rows], self._right[rows], self._notes[rows]),
             numpy.concatenate(self._pools),
             numpy.concatenate(self._are_operands),
             numpy.concatenate(self._constants),
@@ -148,29 +174,22 @@ class _Flattening:
         stretch = self._stretch
         codes = stretch.codes[first:end]
         left, right = stretch.left[first:end].copy(), stretch.right[first:end].copy()
-        self._place[first:end] = self._rows + numpy.arange(end - first)
+        rows = slice(self._rows, self._rows + end - first)
+        self._place[first:end] = numpy.arange(rows.start, rows.stop)
         by_left, by_right = has_left(codes), has_right(codes) & (right != ABSENT)
         left[by_left] = self._mapped(left[by_left])
         right[by_right] = self._mapped(right[by_right])
-        self._add(codes, left, right, stretch.notes[first:end])
-
-    def _add(self, codes: Any, left: Ints, right: Ints, notes: Ints) -> None:
-        self._parts.append((codes, left, right, notes))
-        self._rows += len(codes)
-        if self._rows > MOST_ROWS:
-            raise _Stays
+        self._codes[rows], self._left[rows], self._right[rows] = codes, left, right
+        self._notes[rows] = stretch.notes[first:end]
+        self._rows = rows.stop
 
     def _iterations(self, loop: LoopBody, given: Ints) -> Ints:
         """Add the rows of all iterations of a loop; gives operands of what comes of it."""
-        body = self._known.get(id(loop))
-        if body is None:
-            body = _Flattening(loop.stretch, loop.outputs, self._known).whole()
-            self._known[id(loop)] = body
+        body, size = self._body(loop), self._size(loop)
         if body.loops or loop.by_column:
             raise _Stays
         trips, heads = loop.trips, body.n_inputs
-        size = len(body.codes) - heads
-        if self._rows + trips * size > MOST_ROWS or self._n_pool + trips * len(body.pool) > LARGEST:
+        if self._n_pool + trips * len(body.pool) > LARGEST:
             raise _Stays
         ahead = self._rows - heads  # how far the rows of the first iteration are from the body's
         constants = self._n_constants
@@ -179,10 +198,11 @@ class _Flattening:
         inputs = self._inputs_of(loop, body, given, ahead, constants)
         each = numpy.arange(trips, dtype=numpy.int32)[:, None]
 
-        def placed(column: Ints, is_operand: Any, start: Any = 0, step: Any = 0) -> Ints:
+        def place(new: Ints, column: Ints, is_operand: Any, start: Any = 0, step: Any = 0) -> Ints:
             """A column of the body in each iteration.
 
             Args:
+                new: where it becomes this.
                 column: the column.
                 is_operand: which of it are operands.
                 start: how far what are none are from the body's in the first iteration,
@@ -190,7 +210,8 @@ class _Flattening:
             """
             of_rows = is_operand & (column >= heads)
             start = column + start + ahead * of_rows - constants * (is_operand & (column < 0))
-            new: Ints = each * (step + size * of_rows).astype(numpy.int32)
+            new = new.reshape(trips, len(column))
+            numpy.multiply(each, (step + size * of_rows).astype(numpy.int32), out=new)
             new += start.astype(numpy.int32)
             read = numpy.flatnonzero(is_operand & (column >= 0) & (column < heads))
             new[:, read] = inputs[:, column[read]]
@@ -201,20 +222,23 @@ class _Flattening:
         by_segment = (codes >= Row.BEGIN) & (codes <= Row.PUSH)
         start = self._n_pool * pooled + self._n_segments * by_segment
         step = len(body.pool) * pooled + body.n_segments * by_segment
-        lefts = placed(left, has_left(codes), start, step)
-        rights = placed(right, has_right(codes) & (right != ABSENT))
-        pool = placed(body.pool, body.is_operand)
-        self._pools.append(pool.ravel())
+        rows = slice(self._rows, self._rows + trips * size)
+        place(self._left[rows], left, has_left(codes), start, step)
+        place(self._right[rows], right, has_right(codes) & (right != ABSENT))
+        self._codes[rows].reshape(trips, size)[:] = codes
+        self._notes[rows].reshape(trips, size)[:] = body.notes[heads:]
+        self._pools.append(numpy.empty(trips * len(body.pool), dtype=numpy.int32))
+        place(self._pools[-1], body.pool, body.is_operand)
         self._are_operands.append(numpy.tile(body.is_operand, trips))
-        self._n_pool += pool.size
+        self._n_pool += trips * len(body.pool)
         self._n_segments += trips * body.n_segments
-        outputs = placed(body.outputs, numpy.ones(len(body.outputs), dtype=bool))
-        notes = numpy.tile(body.notes[heads:], trips)
+        outputs = numpy.empty(trips * len(body.outputs), dtype=numpy.int32)
+        outputs = place(outputs, body.outputs, numpy.ones(len(body.outputs), dtype=bool))
         self._runs.append(numpy.array([[self._rows, trips, size]]))
         runs = numpy.tile(body.runs, (trips, 1))
         runs[:, 0] += ahead + size * numpy.repeat(numpy.arange(trips), len(body.runs))
         self._runs.append(runs)
-        self._add(numpy.tile(codes, trips), lefts.ravel(), rights.ravel(), notes)
+        self._rows = rows.stop
         carries = loop.n_carries
         return numpy.concatenate([outputs[-1, :carries], outputs[:, carries:].ravel()])
 

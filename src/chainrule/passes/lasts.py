@@ -48,8 +48,11 @@ class Lasts:
         beside = self._nest.beside(operands)
         if beside >= 0 and self._nest.written[beside].domain is domain:
             return operands
+        last = domain.iterations[-1]
+        if len(last) > 1 and last[1] and len({*self._nest.owner[operands[:2]].tolist()}) == 1:
+            return operands  # the second iteration reads the same row as the first one
         owners = self._nest.owner[operands]
-        first = domain.iterations[-1] == 0
+        first = last == 0
         owner = int(owners[first][0])
         if owner < 0 or (owners[first] != owner).any() or (owners[~first] == owner).any():
             return operands
@@ -115,14 +118,6 @@ class Lasts:
         self, domain: Domain, operands: Ints, to: dict[Domain, list[Written]], loop: Domain
     ) -> Numbers:
         """A new written row that is the same as an operand, beside a loop; gives its rows."""
-        nest = self._nest
-        count = len(operands)
-        added = Written(len(nest.owner) + numpy.arange(count))
-        added.domain = domain
-        added.number = len(nest.written)
-        added.operands = [operands]
-        nest.written.append(added)
-        nest.owner = numpy.append(nest.owner, numpy.full(count, added.number, numpy.int32))
-        nest.instance = numpy.append(nest.instance, numpy.arange(count, dtype=numpy.int32))
+        added = self._nest.add(domain, operands)
         to.setdefault(loop, []).append(added)
         return added.rows

@@ -87,18 +87,19 @@ class Nest:
         self.n_rows, self.n_inputs = len(rows), rows.n_inputs
         size = len(rows) + rows.n_inputs
         for written in self.written:
-            written.operands = rows.operands(written.rows)
+            written.operands = written.operands or rows.operands(written.rows)
             if len(written.rows) > 1:
                 for i, operand in enumerate(written.operands):
                     constant = operand < 0
-                    if constant[0] != constant[-1] or (constant != constant[0]).any():
+                    if 0 < numpy.count_nonzero(constant) < len(constant):
                         numbers, which = rows.numbers
                         size = len(rows) + rows.n_inputs + len(numbers)
                         at = len(rows) + rows.n_inputs + which[~operand[constant]]
                         written.operands[i] = operand.copy()
                         written.operands[i][constant] = at
-        self.owner = numpy.full(size, -1, dtype=numpy.int32)
-        self.instance = numpy.empty(size, dtype=numpy.int32)
+        self._room = numpy.empty((2, size + size // 4), dtype=numpy.int32)  # as others are added
+        self.owner, self.instance = self._room[:, :size]
+        self.owner[:] = -1
         self.instance[len(rows) :] = numpy.arange(size - len(rows))
         for number, written in enumerate(self.written):
             written.number = number
@@ -133,8 +134,8 @@ class Nest:
             some = numpy.repeat(starts - (ends - trips), trips) + numpy.arange(ends[-1])
         firsts = iterations.firsts[some]
         if iterations.ahead is not None:
-            inner = iterations.ahead[some]
-            ahead = inner if ahead is None else inner + numpy.repeat(ahead, trips)
+            further = iterations.ahead[some]
+            ahead = further if ahead is None else further + numpy.repeat(ahead, trips)
         longest = int(trips.max())
         if longest == 0:
             return []
@@ -144,8 +145,16 @@ class Nest:
         for iteration in range(longest if unrolled else 1):
             each = slice(iteration, None, longest if unrolled else 1)
             begins, beyond = firsts[each], None if ahead is None else ahead[each]
-            for place, token in enumerate(body):
-                nodes += self._nodes(token, self._children[begins + place], beyond)
+            row: Numbers | None = None
+            for place, inner_token in enumerate(body):
+                if row is not None and inner_token not in self._grammar.bodies:
+                    row = row + 1  # after the one before it
+                    nodes.append(Written(row))
+                    continue
+                inner = self._nodes(inner_token, self._children[begins + place], beyond)
+                only = inner[0] if len(inner) == 1 else None
+                row = only.rows if isinstance(only, Written) else None
+                nodes += inner
         if unrolled or not nodes:
             return nodes
         return [self._apart(Repeated(trips, nodes))]
@@ -159,7 +168,8 @@ class Nest:
         if len(nodes) < len(loop.body) or loop.trips.sum() < FEWEST:
             return loop
         for node in nodes:
-            for numbers in self._rows.operands(node.rows):
+            node.operands = self._rows.operands(node.rows)
+            for numbers in node.operands:
                 runs = _runs_and_strangers(numbers, loop.trips)
                 if runs is not None:
                     outer_trips, trips, strangers = runs
@@ -170,11 +180,25 @@ class Nest:
 
     def _numbered(self, operand: Ints) -> Numbers:
         """Numbers for what an operand reads: those of different written rows are far apart."""
-        numbers = self.instance[operand].astype(numpy.int64)
+        numbers: Numbers = self.instance[operand].astype(numpy.int64)
         owners = self.owner[operand]
         if (owners != owners[0]).any():
             numbers += owners.astype(numpy.int64) * APART
         return numbers
+
+    def add(self, domain: Domain, operands: Ints) -> Written:
+        """A new written row with an operand, whose rows come after all others."""
+        first, end = len(self.owner), len(self.owner) + len(operands)
+        if end > self._room.shape[1]:
+            room = numpy.empty((2, end + end // 4), dtype=numpy.int32)
+            room[:, :first] = self._room[:, :first]
+            self._room = room
+        added = Written(numpy.arange(first, end))
+        added.domain, added.number, added.operands = domain, len(self.written), [operands]
+        self.written.append(added)
+        self.owner, self.instance = self._room[:, :end]
+        self.owner[first:], self.instance[first:] = added.number, numpy.arange(len(operands))
+        return added
 
     def beside(self, operand: Ints) -> int:
         """The written row whose values an operand reads, one after another; -1 for none."""

@@ -350,7 +350,7 @@ class _Writer:
         operands = [self._operand(source, domain) for source in self._sources[written.number]]
         code = self._rows.code(row)
         if code == Row.GUARD:
-            number = self._indices.index(domain, self._rows.guards[written.rows])
+            number = self._indices.index(domain, self._rows.guards_before(written.rows))
             builder.guard(operands[0], bool(self._rows.right(written.rows[:1])[0]), number)
             return
         value: Operand

@@ -57,50 +57,53 @@ class Rows:
     """
 
     def __init__(self, recording: Recording | Stretch) -> None:
-        codes = numpy.array(recording.codes)
-        left, right = numpy.array(recording.left), numpy.array(recording.right)
-        self.constants = numpy.array(recording.constants)
+        column = numpy.asarray if isinstance(recording, Stretch) else numpy.array
+        codes, left, right = map(column, (recording.codes, recording.left, recording.right))
+        self.constants = column(recording.constants)
         self._recording = recording
-        self._notes = numpy.array(recording.notes)
+        self._notes = column(recording.notes)
         inputs, leaves = codes == Row.INPUT, codes == Row.LEAF
         self.n_inputs = recording.n_inputs
         self.gathers: list[Any] = getattr(recording, "gathers", [])
         n_rows = int(numpy.count_nonzero(inputs))
         bulk = numpy.flatnonzero(codes == Row.RESULTS)
         whole = bool(inputs[:n_rows].all()) and not (leaves.any() or len(bulk))  # inputs come first
-        if whole:
-            kept = numpy.arange(n_rows, len(codes))
-        else:
-            kept = numpy.flatnonzero(~(inputs | leaves | (codes == Row.RESULTS)))
-        self._kept = kept
-        self._pool = numpy.array(recording.pool)
+        self._pool = column(recording.pool)
         tables = self._of_user(codes, left, TABLE)
+        self._kept: Any = range(n_rows, len(codes))
+        some: Any = slice(n_rows, None)
+        if not whole or len(tables):
+            some = self._kept = numpy.flatnonzero(~(inputs | leaves | (codes == Row.RESULTS)))
         counts = numpy.ones(len(codes) if len(tables) else 0, dtype=numpy.int64)
         self._places = numpy.empty(len(codes), dtype=numpy.int32)
         if len(tables):
             counts[tables] = right[tables] - 1
             ends = numpy.cumsum(counts[self._kept])
             self._places[self._kept] = ends - counts[self._kept]
-            self._kept = numpy.repeat(self._kept, counts[self._kept])
+            some = self._kept = numpy.repeat(self._kept, counts[self._kept])
         else:
-            self._places[self._kept] = numpy.arange(len(self._kept), dtype=numpy.int32)
+            self._places[some] = numpy.arange(len(self._kept), dtype=numpy.int32)
         self.runs = getattr(recording, "runs", NO_RUNS).copy()
-        self.runs[:, 2] += self.runs[:, 0]
-        self.runs[:, ::2] = numpy.searchsorted(self._kept, self.runs[:, ::2])
-        self.runs[:, 2] -= self.runs[:, 0]
+        if isinstance(self._kept, range):
+            self.runs[:, 0] -= n_rows
+        else:
+            self.runs[:, 2] += self.runs[:, 0]
+            self.runs[:, ::2] = numpy.searchsorted(self._kept, self.runs[:, ::2])
+            self.runs[:, 2] -= self.runs[:, 0]
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
-        derives = numpy.flatnonzero(numpy.isin(codes, [Row.PULL, Row.PUSH, Row.LOOP]))
-        of = self._places[derives[numpy.searchsorted(derives, bulk) - 1]] if len(bulk) else bulk
+        of: Any = bulk
+        if len(bulk):
+            derives = numpy.flatnonzero(numpy.isin(codes, [Row.PULL, Row.PUSH, Row.LOOP]))
+            of = self._places[derives[numpy.searchsorted(derives, bulk) - 1]]
         self.in_bulk = [*zip(left[bulk].tolist(), right[bulk].tolist(), of.tolist(), strict=True)]
-        some = slice(n_rows, None) if whole and not len(tables) else self._kept
         self._codes, self._left, self._right = codes[some], left[some], right[some]
         self._sizes: dict[int, int] = {}  # of the tables that rows look up
         if len(tables):
             self._write_tables(codes, left, counts)
         self._pooled = numpy.flatnonzero(self._codes & Row.POOLED)
         self.columns = self._first_operands()
-        self.tokens = self._tokens()
+        self.tokens, self._examples = self._tokens()
         self.loose = self._loose()
 
     def __len__(self) -> int:
@@ -108,8 +111,10 @@ class Rows:
 
     def kinds(self, operands: Ints) -> Ints:
         """For each operand the token of the row that it comes from; -1 for an input, -2 else."""
+        values = operands.view(numpy.uint32) < len(self)
+        if values.all():
+            return self.tokens[operands]
         kinds = numpy.where(operands < 0, -2, -1)
-        values = (operands >= 0) & (operands < len(self))
         kinds[values] = self.tokens[operands[values]]
         return kinds
 
@@ -117,12 +122,11 @@ class Rows:
         """The rows, with tokens that tell those like some of them apart by what they read."""
         count = int(self.tokens.max()) + 1
         chosen = numpy.isin(self.tokens, self.tokens[[*some]])
-        names = self.tokens
+        rows = copy(self)
         for column in self.columns:
             read = numpy.where(chosen, self.kinds(column) + 2, 0)
-            names = _renumbered(names * numpy.int64(count + 2) + read)
-        rows = copy(self)
-        rows.tokens = names
+            names = rows.tokens * numpy.int64(count + 2) + read
+            rows.tokens, rows._examples = _renumbered(names)
         rows.loose = rows._loose()
         return rows
 
@@ -173,7 +177,9 @@ class Rows:
 
     def of_code(self, *codes: int) -> NDArray[numpy.int64]:
         """The rows of some codes, in order."""
-        return numpy.flatnonzero(numpy.isin(self._codes, codes))
+        if not numpy.isin(self._codes[self._examples], codes).any():
+            return numpy.empty(0, dtype=numpy.int64)
+        return numpy.flatnonzero(numpy.logical_or.reduce([self._codes == code for code in codes]))
 
     def left(self, rows: Any) -> Ints:
         """The first column of rows in which that is no operand."""
@@ -187,8 +193,8 @@ class Rows:
 
     def token(self, code: int) -> int:
         """The token of rows of a code that has one only, -1 if there are none."""
-        rows = numpy.flatnonzero(self._codes == code)
-        return int(self.tokens[rows[0]]) if len(rows) else -1
+        tokens = numpy.flatnonzero(self._codes[self._examples] == code)
+        return int(tokens[0]) if len(tokens) else -1
 
     def operation(self, row: int) -> Operation:
         """The operation of a row that has one."""
@@ -218,11 +224,17 @@ class Rows:
         return None if place < 0 else self._recording.annotations[place]
 
     @computed_once
-    def guards(self) -> NDArray[numpy.int64]:
-        """How many guards come before each row."""
-        asked = guards_of(self._codes, self._left, self._recording)
-        before: NDArray[numpy.int64] = numpy.cumsum(asked) - asked
-        return before
+    def _guards(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
+        """The rows that ask guards, and how many come before each."""
+        rows = self.of_code(Row.GUARD, Row.LOOP)
+        asked = guards_of(self._codes[rows], self._left[rows], self._recording)
+        return rows, numpy.cumsum(asked) - asked
+
+    def guards_before(self, guards: Any) -> NDArray[numpy.int64]:
+        """How many guards come before each of some."""
+        rows, before = self._guards
+        found: NDArray[numpy.int64] = before[numpy.searchsorted(rows, guards)]
+        return found
 
     def _first_operands(self) -> list[Ints]:
         """The operands of plain rows, and the first ones of others."""
@@ -240,8 +252,8 @@ class Rows:
                 column[pooled[there]] = self.placed(self._pool[start[there] + i])
         return columns
 
-    def _tokens(self) -> Ints:
-        """The tokens of all rows."""
+    def _tokens(self) -> tuple[Ints, Ints]:
+        """The tokens of all rows, and a row of each token."""
         keys = self._codes.astype(numpy.int32)
         first, second = self.columns[:2]
         for told in (second != ABSENT, second < 0, first < 0):
@@ -250,8 +262,6 @@ class Rows:
         asked = numpy.flatnonzero(self._codes == Row.GUARD)
         keys[asked] = (keys[asked] & ~7) | (self._right[asked] != 0)
         keys[self._pooled] = 0
-        for code in (Row.RESULT, Row.PULL, Row.BEGIN, Row.END):
-            keys[self._codes == code] = code << 3
         next_key = 1 << 19
         if self._sizes:
             _, names = numpy.unique([*self._sizes.values()], return_inverse=True)
@@ -283,11 +293,10 @@ class Rows:
         return _renumbered(keys)
 
     def _loose(self) -> Ints:
-        examples = numpy.zeros(int(self.tokens.max(initial=-1)) + 1, dtype=numpy.int64)
-        examples[self.tokens] = numpy.arange(len(self))
-        loose = numpy.arange(len(examples), dtype=numpy.int32)
+        codes = self._codes[self._examples]
+        loose = numpy.arange(len(codes), dtype=numpy.int32)
         for code in _LOOSE:
-            alike = numpy.flatnonzero(self._codes[examples] == code)
+            alike = numpy.flatnonzero(codes == code)
             loose[alike] = alike[:1]
         return loose
 
@@ -305,15 +314,17 @@ _LOOSE = [
 ]
 
 
-def _renumbered(keys: Ints | NDArray[numpy.int64]) -> Ints:
-    """Small numbers for some keys, in the same order."""
+def _renumbered(keys: Ints | NDArray[numpy.int64]) -> tuple[Ints, Ints]:
+    """Small numbers for some keys, in the same order, and for each a place of it."""
     highest = int(keys.max(initial=0))
     if highest > 64 * len(keys) + (1 << 20):
-        return numpy.unique(keys, return_inverse=True)[1].reshape(-1).astype(numpy.int32)
-    present = numpy.zeros(highest + 1, dtype=bool)
-    present[keys] = True
+        _, places, names = numpy.unique(keys, return_index=True, return_inverse=True)
+        return names.reshape(-1).astype(numpy.int32), places.astype(numpy.int32)
+    example = numpy.full(highest + 1, -1, dtype=numpy.int32)
+    example[keys] = numpy.arange(len(keys), dtype=numpy.int32)
+    present = example >= 0
     numbers: Ints = (numpy.cumsum(present, dtype=numpy.int32) - 1)[keys]
-    return numbers
+    return numbers, example[present]
 
 
 def _is_special(code: Any) -> Any:

@@ -204,7 +204,7 @@ class Segments:
         def where(size: int) -> Index:
             return indices.index(domain, self._stretches[places] * size)
 
-        guard = indices.index(domain, self._rows.guards[written.rows])
+        guard = indices.index(domain, self._rows.guards_before(written.rows))
         around = Around(self._counts[number], where, given, results, guard)
         write_loop(builder, *self._programs(int(self._rows.left(first))), around)
 
