@@ -40,7 +40,7 @@ forking.import_before_forks(
     *("chainrule.jit.branches", "chainrule.jit.eager_lanes", "chainrule.jit.extremes"),
     *("chainrule.jit.loops", "chainrule.jit.products", "chainrule.jit.segments"),
     *("chainrule.jit.whiles", "chainrule.jit.whole_gradients"),
-    "chainrule.passes.distribute",
+    *("chainrule.lax", "chainrule.passes.distribute"),
     *("chainrule.passes.interchange", "chainrule.passes.jam", "chainrule.passes.promote"),
     "chainrule.passes.repetitions",
     *("chainrule.backends.llvm.contraction", "chainrule.backends.llvm.in_common"),
