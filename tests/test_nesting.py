@@ -757,6 +757,25 @@ def test_gradients_of_gradients_at_a_number_in_a_trace() -> None:
     assert compile(lambda x: f(x) + f(0.5) * x)(0.7) == 2.0 + 2.0 * 0.7
 
 
+def test_what_depends_on_nothing_from_outside_is_a_number() -> None:
+    """A gradient of what uses a node from outside is of numbers where they do not depend on it."""
+
+    def outer(w: Any) -> Any:
+        (by_x, by_y), by_z = grad(lambda p, z: w - p[0] * p[0] + w * p[1] * z * z, argnums=(0, 1))(
+            [0.0, 2.0], 3.0
+        )
+        assert type(by_x) is float
+        assert math.copysign(1.0, by_x) == 1.0
+        value, slope = value_and_grad(lambda p: [w, p[0] * p[0] + p[1]][1])([3.0, w])
+        assert type(slope[1]) is float
+        (alone,) = grad(lambda p: w - p[0] * p[0])([0.0])
+        assert type(alone) is float
+        assert math.copysign(1.0, alone) == 1.0
+        return by_y + by_z * w + value + slope[0]
+
+    assert value_and_grad(outer)(5.0) == (45.0 + 12.0 * 25.0 + 14.0 + 6.0, 9.0 + 24.0 * 5.0 + 1.0)
+
+
 def test_cycles_would_be_noticed() -> None:
     """The test above can fail: a node in a cycle is found."""
     KEEPING["cycle"] = _cycle

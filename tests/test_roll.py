@@ -20,7 +20,7 @@ from transformed_programs import program as transformed_program
 import chainrule as cr
 from chainrule import Node
 from chainrule import math as cm
-from chainrule.passes import grammar, nest, repeats, roll
+from chainrule.passes import grammar, nest, repeats, roll, shortened
 from chainrule.passes.differentiate import differentiated
 from chainrule.passes.domain import Domain, Indices
 from chainrule.passes.flat import flat
@@ -597,6 +597,69 @@ def test_sequences(seed: int) -> None:
     for token, item in zip(found.tokens.tolist(), found.items.tolist(), strict=True):
         result += expanded(token, item)
     assert result == rows.tolist()
+
+
+def sequence_with_runs(random: Random) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """Tokens in loops in loops, and runs: those around others first."""
+
+    def body(depth: int) -> tuple[list[int], list[tuple[int, int, int]]]:
+        tokens: list[int] = []
+        runs = []
+        for _ in range(random.randint(1, 3)):
+            if depth and random.random() < 0.8:
+                inner, some = body(depth - 1)
+                trips, size = random.choice([2, 11, 13]), len(inner)
+                runs.append((len(tokens), trips, size))
+                for k in range(trips):
+                    runs += [(len(tokens) + k * size + i, n, length) for i, n, length in some]
+                tokens += inner * trips
+            else:
+                tokens += [random.randrange(6) for _ in range(random.randint(1, 6))]
+        return tokens, runs
+
+    return body(3)
+
+
+def written_out(made: Grammar, token: int, item: int, ahead: int = 0) -> list[tuple[int, int]]:
+    """The tokens and rows of an item."""
+    body = made.bodies.get(token)
+    if body is None:
+        return [(token, item + ahead)]
+    _, _, children = made.contents()
+    trips, starts, firsts, far = made.iterations
+    result = []
+    start = int(starts[item - made.length])
+    for k in range(start, start + int(trips[item - made.length])):
+        child = children[firsts[k] : firsts[k] + len(body)].tolist()
+        beyond = ahead if far is None else ahead + int(far[k])
+        for pair in zip(body, child, strict=True):
+            result += written_out(made, *pair, beyond)
+    return result
+
+
+def test_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found without most iterations of runs are the loops of the whole sequence."""
+    left_out = alike = 0
+    monkeypatch.setattr(shortened, "SHARE", 1.0)
+    for seed in range(200):
+        random = Random(seed)
+        tokens, runs = sequence_with_runs(random)
+        for _ in range(seed % 3):  # so that some are none
+            tokens[random.randrange(len(tokens))] = 6
+        sequence = numpy.asarray(tokens, dtype=numpy.int32)
+        rows = numpy.arange(len(tokens), dtype=numpy.int32)
+        loose = numpy.arange(8, dtype=numpy.int32)
+        known = numpy.asarray(runs, dtype=numpy.int64).reshape(-1, 3)
+        whole = Grammar(sequence, loose, (-1, -1), [rows - 1])
+        found = Grammar(sequence, loose, (-1, -1), [rows - 1], known)
+        for made in whole, found:
+            pairs = zip(made.tokens.tolist(), made.items.tolist(), strict=True)
+            written = [row for pair in pairs for row in written_out(made, *pair)]
+            assert written == [*zip(tokens, rows.tolist(), strict=True)]
+        left_out += found.iterations.ahead is not None
+        alike += found.written == whole.written
+    assert left_out > 100
+    assert alike > 180
 
 
 @pytest.mark.usefixtures("rolling")

@@ -275,6 +275,36 @@ def test_some_is_copied() -> None:
     assert copied > 20
 
 
+def that_has_arrays() -> Program:
+    """Loops in a loop, whose iterations store what they alone read."""
+    around, trips, wide = 6, 1000, 8
+    builder, rows = Builder(150, final=True), Table(np.arange(trips) % 97)
+    own, found = Array(VALUES, around * trips * wide, "own"), Array(SUMS, around * trips, "found")
+    with builder.loop(around) as outer, builder.loop(trips) as loop:
+        part = Index(0, ((outer, trips * wide), (loop, wide)))
+        y = builder.load(builder.inputs, Index(0, (), ((rows, Index(0, ((loop, 1),))),)))
+        with builder.loop(wide) as inner:
+            x = builder.load(builder.inputs, Index(0, ((outer, 20), (inner, 1))))
+            here = added(part, Index(0, ((inner, 1),)))
+            builder.store(own, here, builder.compute(rules.multiply, [x, y]))
+        with builder.loop(wide) as inner:
+            term = builder.load(own, added(part, Index(wide - 1, ((inner, -1),))))
+            builder.add(found, Index(0, ((outer, trips), (loop, 1))), term)
+    return builder.finish([Slice(found, 0, found.size)])
+
+
+@pytest.mark.usefixtures("any_machine")
+def test_memory_of_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an iteration of a loop in a loop stores for itself takes the memory of one strip."""
+    monkeypatch.setattr(strips, "LEAST", 64)
+    numbers = inputs_for(1)
+    expected, _ = interpret(that_has_arrays(), numbers.tolist())
+    kernel = Kernel(that_has_arrays(), [], lanes=False)
+    assert bits(call(kernel, numbers)[1].tolist()) == bits(expected)
+    assert [*strips_of(mined(that_has_arrays()))]
+    assert kernel._loaded.code.size < 8 * 2 * len(expected)
+
+
 def test_many_sums_of_messages() -> None:
     """The sums of a loop's messages are added up together, from what each begins with."""
     builder = Builder(150, final=True)

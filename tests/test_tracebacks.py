@@ -367,7 +367,7 @@ def test_endless_recursion_through_transformations() -> None:
     assert not own(modules_of(error.__traceback__))
 
 
-@pytest.mark.parametrize("name", ["grad", "compile a vmap", "backward", "fit"])
+@pytest.mark.parametrize("name", ["jvp", "compile a vmap", "backward", "fit"])
 def test_the_switch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CHAINRULE_TRACEBACKS=full keeps every frame, the engine's too, in files that are there."""
     monkeypatch.setenv(SWITCH, "full")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import itertools
 import math
+import pickle
 import random
 import re
 from collections import Counter, OrderedDict
@@ -536,6 +539,52 @@ def test_decorators_and_methods() -> None:
     assert repr(jacobian(value_and_grad(three))) == "jacobian(three)"
     with pytest.raises(TypeError, match=r"grad: what it differentiates by holds Model .*argnums"):
         Model().wrong(2.0)
+
+
+def test_what_a_gradient_takes_over_from_its_function() -> None:
+    """Its name, module, text and signature; so do copies, and it has none that there are not."""
+
+    def energy(x: float, weight: float = 2.0) -> float:
+        """How much."""
+        return weight * x * x
+
+    for made in (grad(energy), copy.copy(grad(energy)), copy.deepcopy(grad(energy))):
+        assert (made.__name__, made.__doc__, made.__module__) == ("energy", "How much.", __name__)
+        assert list(inspect.signature(made).parameters) == ["x", "weight"]
+        assert vars(made)["__wrapped__"] is energy
+        assert "__qualname__" in dir(made)
+        assert made(3.0) == 12.0
+    assert pickle.loads(pickle.dumps(grad(math.sin))).__name__ == "sin"
+    half = grad(functools.partial(energy, weight=0.5))
+    assert (half(3.0), hasattr(half, "__name__"), repr(half)[:19]) == (
+        3.0,
+        False,
+        "grad(functools.part",
+    )
+    empty = type(half).__new__(type(half))
+    assert not vars(empty)
+    assert not hasattr(empty, "__name__")
+    with pytest.raises(AttributeError):
+        empty(3.0)
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_a_gradient_of_a_gradient(value: bool) -> None:
+    """Of a number, of a list, which is no number, and where an argument is changed."""
+
+    def cubic(x: Any) -> Any:
+        return x * x * x
+
+    transform = value_and_grad if value else grad
+    assert transform(grad(cubic))(2.0) == ((12.0, 12.0) if value else 12.0)
+    assert transform(grad(grad(cubic)))(2.0) == ((12.0, 6.0) if value else 6.0)
+    of_list = transform(grad(lambda x: x[0] * x[1]))
+    with pytest.raises(TypeError, match=r"one number as result, not \[number, number\]"):
+        of_list([1.0, 2.0])
+    changing = transform(grad(lambda x: x.pop() * 2.0))
+    with pytest.raises(TypeError, match="grad has changed argument 1"):
+        changing([1.0])
+    assert not PROGRESS.names
 
 
 # Nodes: as arguments, and from outside
@@ -1152,3 +1201,13 @@ def test_the_gradient_of_numbers_is_that_of_backward(
         wanted.append((root.data, (x.grad, y.grad)))
     monkeypatch.setattr("chainrule.transforms.linearization", None)
     assert [value_and_grad(f, (0, 1))(*point) for point in places] == wanted
+
+
+@pytest.mark.parametrize("transform", [grad, value_and_grad, jacobian, chainrule.vmap])
+def test_what_is_transformed_stays(transform: Callable[..., Any]) -> None:
+    """Compiled functions do not look whether it is another function by now."""
+    transformed = transform(cm.sin)
+    with pytest.raises(AttributeError):
+        transformed.function = cm.cos
+    assert transformed.function is cm.sin
+    assert copy.copy(transformed).function is cm.sin

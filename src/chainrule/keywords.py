@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Final, ParamSpec, TypeVar
 
+from chainrule.tracebacks import KEPT_APART, keep_users_frames
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -56,7 +58,10 @@ def unknown_keyword(what: str, given: str, names: Iterable[str]) -> TypeError:
 
 
 def with_nearest_names(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, whose error for an unknown keyword argument gives the nearest name."""
+    """A public function, whose error for an unknown keyword argument gives the nearest name.
+
+    It is a :func:`~.tracebacks.boundary` as well.
+    """
     names = [
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -67,10 +72,16 @@ def with_nearest_names(function: Callable[P, R]) -> Callable[P, R]:
     what = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        for given in kwargs:
-            if given not in known:
-                raise unknown_keyword(what, given, names)
-        return function(*args, **kwargs)
+    def public(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            for given in kwargs:
+                if given not in known:
+                    raise unknown_keyword(what, given, names)
+            return function(*args, **kwargs)
+        except BaseException as error:
+            keep_users_frames(error)
+            if KEPT_APART:
+                raise error
+            raise
 
-    return checked
+    return public

@@ -136,7 +136,7 @@ class Vmap(Transformed):
                 for leaf, axis in zip(leaves, axes, strict=True)
             ]
             own_args, own_kwargs = trees.unflatten(structure, point)
-            result = handed_to(self.function, own_args, own_kwargs, "vmap: the function")
+            result = handed_to(self._function, own_args, own_kwargs, "vmap: the function")
             if layout is None:
                 refuse_stacking(result)
             values, found = trees.flatten(result, "vmap: the function's result", truths=True)
@@ -168,7 +168,7 @@ class Vmap(Transformed):
             for i, x in zip(along, row, strict=True):
                 point[i] = x
             own_args, own_kwargs = trees.unflatten(structure, point)
-            result = handed_to(self.function, own_args, own_kwargs, "vmap: the function")
+            result = handed_to(self._function, own_args, own_kwargs, "vmap: the function")
             values, layout = trees.flatten(result, "vmap: the function's result")
             return (), layout.unflatten(values)
 
@@ -244,7 +244,6 @@ def lane_of(array: Any, axis: int, lane: int) -> Any:
     return found.item() if isinstance(found, (numpy.generic, numpy.ndarray)) else found
 
 
-@boundary
 @with_nearest_names
 def vmap(
     f: Callable[..., Any],

@@ -28,7 +28,6 @@ from chainrule.handover import called
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
 from chainrule.rules import described
-from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
 from chainrule.trees import is_number
 
@@ -42,7 +41,6 @@ MOST_RECORDED: Final = 100_000
 """and where its iterations are recorded one by one."""
 
 
-@boundary
 @with_nearest_names
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
@@ -123,7 +121,6 @@ def _scanned(
     return state, left.stacked(reverse)
 
 
-@boundary
 @with_nearest_names
 def fori_loop(
     lower: int,
@@ -159,7 +156,6 @@ def fori_loop(
     return _scanned("fori_loop", step, init_val, columns, False, checkpoint)[0]
 
 
-@boundary
 @with_nearest_names
 def while_loop(
     cond_fun: Callable[[Any], Any],
@@ -215,7 +211,6 @@ def while_loop(
     return value
 
 
-@boundary
 @with_nearest_names
 def cond(
     pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any
@@ -247,7 +242,6 @@ def cond(
     return given_by(true_fun if _truth(pred, "cond") else false_fun)
 
 
-@boundary
 @with_nearest_names
 def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> Any:
     """What a function gives for each row of arrays, stacked.

@@ -29,7 +29,6 @@ from chainrule.rules import (
     stop_gradient,
     to_float,
 )
-from chainrule.tracebacks import boundary
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import grad, jvp
 
@@ -44,7 +43,6 @@ _ROUNDING: Final = 4.0 * 2.0**-52
 _NEAR: Final = 1e-6  # a longer step from what was found, relative to 1 + abs(x), leads to no zero
 
 
-@boundary
 @with_nearest_names
 def root(
     f: Function,
@@ -88,7 +86,6 @@ def root(
     return search.solution(search.value, search.between(search.value, low, high))
 
 
-@boundary
 @with_nearest_names
 def fixed_point(
     f: Function,
@@ -129,7 +126,6 @@ def fixed_point(
     return search.solution(lambda x: x - search.value(x), x)
 
 
-@boundary
 @with_nearest_names
 def minimize_scalar(
     f: Function,

@@ -22,7 +22,8 @@ R = TypeVar("R")
 SWITCH: Final = "CHAINRULE_TRACEBACKS"
 _PACKAGE: Final = __name__.partition(".")[0]
 _GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", ())  # of Python 3.11 and later
-_KEPT_APART: Final = sys.version_info < (3, 11)  # a bare raise brings the old traceback back
+KEPT_APART: Final = sys.version_info < (3, 11)
+"""Whether a bare raise brings the old traceback back."""
 
 
 def boundary(function: Callable[P, R]) -> Callable[P, R]:
@@ -34,7 +35,7 @@ def boundary(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except BaseException as error:
             keep_users_frames(error)
-            if _KEPT_APART:
+            if KEPT_APART:
                 raise error
             raise
 

@@ -86,7 +86,7 @@ class _Progress(threading.local):
 
 
 PROGRESS: Final = _Progress()
-_LEVELS: Final = itertools.count(1)  # of all threads
+LEVELS: Final = itertools.count(1)  # of all threads
 
 LEFTOVER: Final = (
     "a value of another transformation, one that has ended or runs in another thread; what it"
@@ -113,7 +113,7 @@ class transformation:
 
 def open_level(name: str) -> int:
     """Open a level for a transformation, which closes it in the end; for what is called often."""
-    level = next(_LEVELS)
+    level = next(LEVELS)
     PROGRESS.names[level] = name
     _innermost_is(level)
     return level

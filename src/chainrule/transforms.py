@@ -32,6 +32,7 @@ from chainrule.differentiation import (
     push_tangents,
     release,
 )
+from chainrule.engine import ENGINE
 from chainrule.handover import called, form_of
 from chainrule.keywords import with_nearest_names
 from chainrule.node import Node
@@ -40,6 +41,7 @@ from chainrule.sparse import Entries, from_parts, load_scipy
 from chainrule.tracebacks import boundary
 from chainrule.tracing import (
     LEFTOVER,
+    LEVELS,
     PROGRESS,
     TracedValueError,
     close_level,
@@ -53,6 +55,8 @@ Argnums = int | Sequence[int]
 
 MANY: Final = 64
 """Gradients of arrays of so many numbers are given in bulk where a trace can."""
+
+_NONE: Final[dict[str, Any]] = {}  # of keywords
 
 _ASSIGNED = [
     name
@@ -70,7 +74,12 @@ class Transformed:
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise TypeError(f"{self.name} takes a function, not {described(function)}")
-        self.function = function
+        self._function = function
+        self._take_names()
+
+    def _take_names(self) -> None:
+        """Take over the function's name and what else tells of it."""
+        function = self._function
         if type(function) is FunctionType:  # the same by hand, which takes a fourth of the time
             self.__module__ = function.__module__
             self.__name__ = function.__name__
@@ -81,6 +90,11 @@ class Transformed:
             self.__wrapped__ = function
         else:
             functools.update_wrapper(self, function, updated=())
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What it transforms: always the same, so that compiled functions need not look."""
+        return self._function
 
     def __repr__(self) -> str:
         inner = self.function
@@ -212,10 +226,12 @@ class _Call:
                 return rows, *graph.closed(self.outputs), []
         pulled = graph.pull_back([1.0])
         if self.aux is None:
-            closed = graph.closed([*pulled, *self.outputs])
-            return closed, closed.pop(), []
-        grads, (value,), aux = self.finish(pulled, self.outputs, self.aux_nodes())
-        return grads, value, aux
+            aux: list[Any] = []
+            grads = graph.closed([*pulled, *self.outputs])
+            value = grads.pop()
+        else:
+            grads, (value,), aux = self.finish(pulled, self.outputs, self.aux_nodes())
+        return [x + 0.0 if isinstance(x, float) else x for x in grads], value, aux  # no -0.0
 
     def scalar_output(self, name: str) -> None:
         """Raise TypeError unless the function gave one number."""
@@ -312,28 +328,49 @@ def _check_argnums(argnums: Argnums, name: str) -> None:
         raise ValueError(f"{name}: argnums names no argument")
 
 
-class Gradient(Transformed):
+class _GradientBase:
+    """What calls a gradient: the engine in C does it at once for a few plain arguments."""
+
+    @boundary
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The gradient at these arguments."""
+        return self._in_general(*args, **kwargs)
+
+    def _in_general(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+if ENGINE is not None:
+    ENGINE.set_progress(PROGRESS, LEVELS, Transformed)
+    _GradientBase = ENGINE.GradientBase  # type: ignore[misc]
+
+
+class Gradient(_GradientBase, Transformed):
     """What :func:`grad` and :func:`value_and_grad` return."""
 
     def __init__(
         self, function: Callable[..., Any], argnums: Argnums, has_aux: bool, value: bool
     ) -> None:
         self.name = "value_and_grad" if value else "grad"
-        super().__init__(function)
-        _check_argnums(argnums, self.name)
+        if not callable(function):
+            raise TypeError(f"{self.name} takes a function, not {described(function)}")
+        if type(argnums) is not int:
+            _check_argnums(argnums, self.name)
+        self._function = function
         self.argnums = argnums
         self.has_aux = has_aux
         self.value = value
+        if ENGINE is None:  # which asks for them once somebody looks
+            self._take_names()
 
     def around(self, function: Callable[..., Any]) -> Gradient:
         """The same transformation of another function."""
         other = Gradient.__new__(Gradient)
-        other.__dict__.update(self.__dict__, function=function, __wrapped__=function)
+        other.__dict__.update(self.__dict__, _function=function, __wrapped__=function)
         return other
 
-    @boundary
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The gradient at these arguments."""
+    def _in_general(self, *args: Any, **kwargs: Any) -> Any:
+        """The gradient at these arguments, whatever they are."""
         positions = _positions(self.argnums, args, self.name)
         if PROGRESS.recorder is not None:
             whole = PROGRESS.recorder.loop("gradient", self, args, kwargs, positions)
@@ -349,19 +386,19 @@ class Gradient(Transformed):
         """
         level = open_level(self.name)
         try:
-            return self._differentiated(level, args, kwargs, positions)
+            begun = None if kwargs else self._begun(level, args, positions)
+            if begun is not None and len(begun) == 2:
+                return begun  # type: ignore[no-any-return]
+            return self._continued(level, args, positions, begun, kwargs)
         finally:
             close_level(level)
 
-    def _differentiated(
-        self, level: int, args: Any, kwargs: Any, positions: Argnums
+    def _continued(
+        self, level: int, args: Any, positions: Argnums, begun: Any, kwargs: Any = _NONE
     ) -> tuple[Any, ...]:
-        """The same, while the level is open."""
-        begun = None if kwargs else self._begun(level, args, positions)
-        if begun is not None and len(begun) == 2:
-            return begun  # type: ignore[no-any-return]
+        """The call, its gradient, value and what is closed, while the level is open."""
         name = self.name
-        call = _Call(name, level, self.function, args, kwargs, positions, self.has_aux, begun)
+        call = _Call(name, level, self._function, args, kwargs, positions, self.has_aux, begun)
         call.scalar_output(name)
         return call, *call.gradient()
 
@@ -381,7 +418,7 @@ class Gradient(Transformed):
 
     def _begun(self, level: int, args: Sequence[Any], positions: Argnums) -> Any:
         """What :func:`~.differentiation.gradient_at` gives, where no trace records each step."""
-        function = self.function
+        function = self._function
         if PROGRESS.recorder is not None or isinstance(function, Transformed):
             return None
         keep = self.has_aux or PROGRESS.structural
@@ -389,7 +426,6 @@ class Gradient(Transformed):
         return gradient_at(form, args, positions, self.name, level, PROGRESS.names, keep)
 
 
-@boundary
 @with_nearest_names
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """The gradient of a function with one number as result, as a function.
@@ -411,7 +447,6 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     return Gradient(f, argnums, has_aux, value=False)
 
 
-@boundary
 @with_nearest_names
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Gradient:
     """Like :func:`grad`; the function gives the pair (value, gradient)."""
@@ -449,7 +484,7 @@ class Jacobian(Transformed):
         """The derivative at these arguments."""
         positions = _positions(self.argnums, args, self.name)
         with transformation(self.name) as level, pattern_kept(level if self.sparse else 0):
-            call = _Call(self.name, level, self.function, args, kwargs, positions)
+            call = _Call(self.name, level, self._function, args, kwargs, positions)
             if self.sparse:
                 found: Entries = call.graph.sparse_entries(self.symmetric)
                 data = self._data(call, found.values)
@@ -502,7 +537,6 @@ def _blocks(matrix: Any, result: Layout, argument: Layout) -> Any:
     return trees.unflatten(result.structure, leaves)
 
 
-@boundary
 @with_nearest_names
 def jacfwd(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian of a function by forward mode, one pass for each number of the argument.
@@ -514,14 +548,12 @@ def jacfwd(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False)
     return Jacobian(f, argnums, "forward", sparse, "jacfwd")
 
 
-@boundary
 @with_nearest_names
 def jacrev(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by reverse mode, one pass for each number of the result: see jacfwd."""
     return Jacobian(f, argnums, "reverse", sparse, "jacrev")
 
 
-@boundary
 @with_nearest_names
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The Jacobian by the mode that takes fewer passes: see jacfwd.
@@ -533,7 +565,6 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = Fals
     return Jacobian(f, argnums, "either", sparse, "jacobian")
 
 
-@boundary
 @with_nearest_names
 def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, sparse: bool = False) -> Jacobian:
     """The matrix of second derivatives of a function with one number as result.

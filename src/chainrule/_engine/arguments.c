@@ -203,30 +203,23 @@ static PyObject *value_and_gradient(PyObject *arg, PyObject *output, PyObject *i
     return pair;
 }
 
-/* gradient_at(function, args, place, name, level, open, keep) */
-static PyObject *gradient_at(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
-    if (n_args != 7 || !PyLong_Check(args[4]) || !PyDict_CheckExact(args[5]))
-        return PyErr_Format(PyExc_TypeError, "gradient_at takes a function, arguments, a place, a name and levels");
-    if (!PyLong_CheckExact(args[2])) Py_RETURN_NONE;
-    Py_ssize_t place = PyLong_AsSsize_t(args[2]);
-    int64_t level = PyLong_AsLongLong(args[4]);
-    int keep = PyObject_IsTrue(args[6]);
+PyObject *gradient_of(PyObject *form, PyObject *args, Py_ssize_t place, PyObject *name, int64_t level, PyObject *open,
+                      bool keep) {
     Given given;
-    int taken = keep < 0 ? -1 : take(&given, args[1]);
+    int taken = take(&given, args);
     if (taken < 1) return taken < 0 ? NULL : Py_NewRef(Py_None);
-    PyObject *found = place >= 0 && place < given.n ? flat(module, given.room[1 + place]) : Py_NewRef(Py_None);
+    PyObject *found = place >= 0 && place < given.n ? flat(NULL, given.room[1 + place]) : Py_NewRef(Py_None);
     PyObject *inputs = NULL, *output = NULL, *result = NULL;
     if (found == NULL) goto end;
-    int current = found != Py_None ? all_open(PyTuple_GET_ITEM(found, 0), args[5]) : 0;
+    int current = found != Py_None ? all_open(PyTuple_GET_ITEM(found, 0), open) : 0;
     if (current < 1) {
         if (current == 0) result = Py_NewRef(Py_None);
         goto end;
     }
     inputs = inputs_of(PyTuple_GET_ITEM(found, 0), level);
     if (inputs == NULL || replace(&given, place, inputs) < 0) goto end;
-    output = result_for(args[0], &given, args[3]);
-    if (output != NULL && !keep)
-        result = value_and_gradient(given.room[1 + place], output, inputs, level, args[5]);
+    output = result_for(form, &given, name);
+    if (output != NULL && !keep) result = value_and_gradient(given.room[1 + place], output, inputs, level, open);
     if (output != NULL && result == NULL && !PyErr_Occurred())
         result = PyTuple_Pack(3, PyTuple_GET_ITEM(found, 1), inputs, output);
 end:
@@ -235,6 +228,17 @@ end:
     Py_XDECREF(found);
     drop(&given);
     return result;
+}
+
+/* gradient_at(function, args, place, name, level, open, keep) */
+static PyObject *gradient_at(PyObject *module, PyObject *const *args, Py_ssize_t n_args) {
+    if (n_args != 7 || !PyLong_Check(args[4]) || !PyDict_CheckExact(args[5]))
+        return PyErr_Format(PyExc_TypeError, "gradient_at takes a function, arguments, a place, a name and levels");
+    if (!PyLong_CheckExact(args[2])) Py_RETURN_NONE;
+    Py_ssize_t place = PyLong_AsSsize_t(args[2]);
+    int keep = PyObject_IsTrue(args[6]);
+    if (keep < 0) return NULL;
+    return gradient_of(args[0], args[1], place, args[3], PyLong_AsLongLong(args[4]), args[5], keep);
 }
 
 static PyMethodDef FUNCTIONS[] = {

@@ -166,22 +166,20 @@ int backward(Node *root, double seed) {
     return send_in_place(&walk, root, seed);
 }
 
-/* Set the gradients of the inputs of a transformation, if its graph is all there is: 1 if so, 0 if not.
+/* Set the gradients of the inputs of a transformation, if its graph is all there is: 1 if so, 0 if not, where the
+   first pass is left to be followed or cleared.
 
    So it is if everything that the root depends on is of its level, and computed from the inputs alone
    by operations of the table: nobody else can see these nodes. */
-int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs) {
+int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs, Walk *walk) {
     int anomaly = detecting_anomaly();
-    if (anomaly != 0) return anomaly < 0 ? -1 : 0;
-    for (Py_ssize_t i = 0; i < n_inputs; i++)
-        if (inputs[i]->a != NULL) return 0; /* it stands for a node from outside */
-    Walk walk;
-    if (count_edges(&walk, &root, 1, root->level) < 0) return -1;
+    if (anomaly < 0 || count_edges(walk, &root, 1, root->level) < 0) return -1;
+    bool whole = !anomaly && !walk->open && !walk->runs_python;
     Py_ssize_t visited = 0;
-    for (Py_ssize_t i = 0; i < n_inputs; i++) visited += inputs[i]->pending != 0;
-    if (!walk.open && !walk.runs_python && visited == walk.leaves)
-        return send_in_place(&walk, root, 1.0) < 0 ? -1 : 1;
-    clear_marks(&walk);
-    end_walk(&walk);
-    return 0;
+    for (Py_ssize_t i = 0; i < n_inputs; i++) {
+        visited += inputs[i]->pending != 0;
+        whole = whole && inputs[i]->a == NULL; /* it stands for no node from outside */
+    }
+    if (!whole || visited != walk->leaves) return 0;
+    return send_in_place(walk, root, 1.0) < 0 ? -1 : 1;
 }

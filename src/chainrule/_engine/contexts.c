@@ -81,6 +81,7 @@ static THREAD_LOCAL int64_t recorded = 0, innermost = 0;
 
 int64_t recorded_level(void) { return recorded; }
 int64_t innermost_level(void) { return innermost; }
+void innermost_is(int64_t level) { innermost = level; }
 
 static PyObject *set_level(int64_t *level, PyObject *given) {
     int64_t number = PyLong_AsLongLong(given);

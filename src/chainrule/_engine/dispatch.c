@@ -2,7 +2,8 @@
 #include "engine.h"
 #include <stddef.h>
 
-enum { FEW = 64, FEW_ARRAYS = 8 }; /* for how many there is room on the stack */
+enum { FEW = 128, FEW_ARRAYS = 8 }; /* for how many there is room on the stack */
+enum { COPIED = 1024 }; /* numbers of outputs up to which arrays of them are copies: views would take longer */
 
 typedef int64_t (*Driver)(const void *code, const double *inputs, double *outputs, void *workspace);
 
@@ -21,8 +22,9 @@ typedef struct {
     const void *code; /* the table that describes it */
     Py_ssize_t n_inputs, n_outputs;
     bool long_running;   /* other threads may go on meanwhile */
-    PyObject *empty;     /* a function of the shape that makes the array of the outputs, or None */
+    PyObject *empty;     /* a function of the shape that makes arrays of outputs, or None */
     PyObject *result;    /* a pattern, or a function of the outputs: a list, or an array */
+    bool is_pattern;
     PyObject *following; /* a dict: by the status of a guard that failed, the step that goes on */
     PyObject *kept;      /* what the code lives as long as */
 } Step;
@@ -33,7 +35,7 @@ typedef struct {
     PyObject *pattern; /* of the arguments: a tuple of float for each number, Arrays, static values, tuples and lists */
     Py_ssize_t n_arrays; /* in it */
     PyObject *first;   /* the step it begins with */
-    PyObject *looks;   /* a tuple of pairs: a function, and the object that it has to give */
+    PyObject *looks;   /* a tuple: of a function, its arguments, and the object that it has to give */
     PyObject *changed; /* a function that tells whether something else has changed, or None */
     PyObject *plan;
 } Small;
@@ -45,7 +47,8 @@ typedef struct {
 } Dispatch;
 
 static PyTypeObject *ArrayType, *StepType, *SmallType;
-static PyObject *progress, *names_name, *general_name, *reshape_name, *copy_name;
+static PyObject *general_name, *reshape_name, *copy_name;
+static PyObject *getattr_function, *getitem_function;
 static PyTypeObject *numpy_float, *numpy_array;
 
 /* Arrays */
@@ -140,12 +143,30 @@ typedef struct {
     double *numbers;
     Py_ssize_t count, room;
     PyObject *array; /* which they lie in, or NULL */
+    PyObject *empty; /* what makes others */
     Py_buffer view;  /* of it */
     double few[FEW];
 } Outputs;
 
+/* A new array of some numbers. */
+static PyObject *array_from(const Array *array, PyObject *empty, const double *numbers) {
+    Py_buffer view;
+    PyObject *copy = PyObject_CallOneArg(empty, array->shape);
+    if (copy == NULL || PyObject_GetBuffer(copy, &view, PyBUF_WRITABLE) < 0) {
+        Py_XDECREF(copy);
+        return NULL;
+    }
+    bool fits = view.len == array->count * (Py_ssize_t)sizeof(double);
+    if (fits) memcpy(view.buf, numbers, (size_t)view.len);
+    PyBuffer_Release(&view);
+    if (fits) return copy;
+    Py_DECREF(copy);
+    return PyErr_Format(PyExc_ValueError, "an array of another size");
+}
+
 /* An array of some of the outputs: a view, or a copy if most of the memory is not its own. */
 static PyObject *array_of(const Array *array, const Outputs *outputs, Py_ssize_t first) {
+    if (outputs->array == NULL) return array_from(array, outputs->empty, outputs->numbers + first);
     PyObject *numbers = PySequence_GetSlice(outputs->array, first, first + array->count);
     if (numbers != NULL && Py_SIZE(array) != 1)
         Py_SETREF(numbers, PyObject_CallMethodOneArg(numbers, reshape_name, array->shape));
@@ -216,7 +237,8 @@ static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         return NULL;
     if (n_inputs < 0 || n_outputs < 0 || n_inputs > PY_SSIZE_T_MAX / 8 || n_outputs > PY_SSIZE_T_MAX / 8)
         return PyErr_Format(PyExc_ValueError, "a step has numbers of inputs and outputs");
-    if (!PyCallable_Check(result) || IS_SLOT(result)) {
+    bool is_pattern = !PyCallable_Check(result) || IS_SLOT(result);
+    if (is_pattern) {
         Py_ssize_t n_arrays = 0, slots = count_slots(result, true, &n_arrays);
         if (slots < 0) return NULL;
         if (slots != n_outputs) return PyErr_Format(PyExc_ValueError, "%zd outputs for %zd slots", n_outputs, slots);
@@ -231,6 +253,7 @@ static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     step->long_running = long_running;
     step->empty = Py_NewRef(empty);
     step->result = Py_NewRef(result);
+    step->is_pattern = is_pattern;
     step->kept = Py_NewRef(kept);
     step->following = PyDict_New();
     if (step->following == NULL) Py_CLEAR(step);
@@ -276,7 +299,7 @@ static int64_t run(const Step *step, const double *inputs, double *outputs) {
 
 static PyObject *result_of(const Step *step, const Outputs *outputs) {
     Py_ssize_t first = 0;
-    if (!PyCallable_Check(step->result) || IS_SLOT(step->result)) return filled(step->result, outputs, &first);
+    if (step->is_pattern) return filled(step->result, outputs, &first);
     bool is_list = step->empty == Py_None;
     PyObject *numbers = is_list ? PyList_New(step->n_outputs) : Py_NewRef(outputs->array);
     for (Py_ssize_t i = 0; is_list && numbers != NULL && i < step->n_outputs; i++) {
@@ -302,7 +325,8 @@ static void let_go(Outputs *outputs) {
 static int make_room(Outputs *outputs, const Step *step) {
     size_t size = (size_t)step->n_outputs * sizeof(double);
     outputs->count = step->n_outputs;
-    if (step->empty == Py_None) {
+    outputs->empty = step->empty;
+    if (step->empty == Py_None || (step->is_pattern && step->n_outputs <= COPIED)) {
         if (outputs->array == NULL && step->n_outputs <= outputs->room) return 0;
         let_go(outputs);
         if (step->n_outputs <= FEW) return 0;
@@ -331,7 +355,10 @@ static int make_room(Outputs *outputs, const Step *step) {
 
 /* Follow the steps; the result, or NULL: with an error, or where none goes on. */
 static PyObject *follow(PyObject *first, const double *inputs) {
-    Outputs outputs = {.numbers = outputs.few, .room = FEW};
+    Outputs outputs; /* to fill its numbers with zeros would take as long as a small program */
+    outputs.array = NULL;
+    outputs.numbers = outputs.few;
+    outputs.room = FEW;
     PyObject *result = NULL;
     Step *step = (Step *)Py_NewRef(first);
     while (step != NULL) {
@@ -368,8 +395,8 @@ static PyObject *small_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return PyErr_Format(PyExc_ValueError, "%zd inputs for %zd slots", ((Step *)first)->n_inputs, slots);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(looks); i++) {
         PyObject *look = PyTuple_GET_ITEM(looks, i);
-        if (!PyTuple_Check(look) || PyTuple_GET_SIZE(look) != 2)
-            return PyErr_Format(PyExc_TypeError, "looks are pairs, not %R", look);
+        if (!PyTuple_Check(look) || PyTuple_GET_SIZE(look) != 3 || !PyTuple_Check(PyTuple_GET_ITEM(look, 1)))
+            return PyErr_Format(PyExc_TypeError, "no function, its arguments, and what it gives: %R", look);
     }
     Small *small = (Small *)type->tp_alloc(type, 0);
     if (small == NULL) return NULL;
@@ -406,18 +433,28 @@ static void small_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
+/* What a function gives; those that most look with without a call. */
+static PyObject *look_with(PyObject *function, PyObject *args) {
+    if (PyTuple_GET_SIZE(args) == 2) {
+        PyObject *holder = PyTuple_GET_ITEM(args, 0), *key = PyTuple_GET_ITEM(args, 1);
+        if (function == getattr_function) return PyObject_GetAttr(holder, key);
+        if (function == getitem_function) return PyObject_GetItem(holder, key);
+    }
+    return PyObject_CallObject(function, args);
+}
+
 /* Whether something is another object now; -1 with an error. */
 static int has_changed(const Small *small) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(small->looks); i++) {
         PyObject *look = PyTuple_GET_ITEM(small->looks, i);
-        PyObject *found = PyObject_CallNoArgs(PyTuple_GET_ITEM(look, 0));
+        PyObject *found = look_with(PyTuple_GET_ITEM(look, 0), PyTuple_GET_ITEM(look, 1));
         if (found == NULL) {
             if (!PyErr_ExceptionMatches(PyExc_Exception)) return -1;
             PyErr_Clear(); /* it is not there any more */
             return 1;
         }
         Py_DECREF(found);
-        if (found != PyTuple_GET_ITEM(look, 1)) return 1;
+        if (found != PyTuple_GET_ITEM(look, 2)) return 1;
     }
     if (small->changed == Py_None) return 0;
     PyObject *answer = PyObject_CallNoArgs(small->changed);
@@ -464,25 +501,11 @@ static PyObject *small_call(const Small *small, PyObject *args) {
 
 /* Compiled functions */
 
-/* Whether a transformation is in progress in this thread; -1 with an error. */
-static int is_transformed(void) {
-    PyObject *names = progress == NULL ? NULL : PyObject_GetAttr(progress, names_name);
-    if (names == NULL || !PyDict_Check(names)) {
-        Py_XDECREF(names);
-        return PyErr_Occurred() ? -1 : 1;
-    }
-    int is = PyDict_GET_SIZE(names) > 0;
-    Py_DECREF(names);
-    return is;
-}
-
 static PyObject *dispatch_call(PyObject *self, PyObject *args, PyObject *kwargs) {
     Dispatch *dispatch = (Dispatch *)self;
-    bool plain = (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0) && CONTEXTS == 0;
-    if (plain && dispatch->small != NULL && PyList_GET_SIZE(dispatch->small) > 0) {
-        int transformed = is_transformed();
-        if (transformed < 0) return failed();
-        for (Py_ssize_t i = 0; !transformed && i < PyList_GET_SIZE(dispatch->small); i++) {
+    bool plain = (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0) && CONTEXTS == 0 && innermost_level() == 0;
+    if (plain && dispatch->small != NULL) {
+        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(dispatch->small); i++) {
             PyObject *small = PyList_GET_ITEM(dispatch->small, i);
             if (Py_TYPE(small) != SmallType) continue;
             Py_INCREF(small); /* another thread may take it out meanwhile */
@@ -544,18 +567,19 @@ static PyMemberDef DISPATCH_MEMBERS[] = {
 };
 
 static PyObject *set_dispatch_hooks(PyObject *module, PyObject *args) {
-    PyObject *in_progress, *type, *array;
-    if (!PyArg_ParseTuple(args, "OO!O!:set_dispatch_hooks", &in_progress, &PyType_Type, &type, &PyType_Type, &array))
+    PyObject *type, *array, *attribute, *item;
+    if (!PyArg_ParseTuple(args, "O!O!OO:set_dispatch_hooks", &PyType_Type, &type, &PyType_Type, &array, &attribute, &item))
         return NULL;
     if (!PyType_IsSubtype((PyTypeObject *)type, &PyFloat_Type)) return PyErr_Format(PyExc_TypeError, "no float type");
-    Py_XSETREF(progress, Py_NewRef(in_progress));
+    Py_XSETREF(getattr_function, Py_NewRef(attribute));
+    Py_XSETREF(getitem_function, Py_NewRef(item));
     Py_XSETREF(numpy_float, (PyTypeObject *)Py_NewRef(type));
     Py_XSETREF(numpy_array, (PyTypeObject *)Py_NewRef(array));
     Py_RETURN_NONE;
 }
 
 static PyMethodDef FUNCTIONS[] = {
-    {"set_dispatch_hooks", set_dispatch_hooks, METH_VARARGS, "Where the transformations in progress stand; NumPy's float64 and ndarray."},
+    {"set_dispatch_hooks", set_dispatch_hooks, METH_VARARGS, "NumPy's float64 and ndarray; getattr and operator.getitem."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -580,11 +604,10 @@ int add_dispatch(PyObject *module) {
         {Py_tp_new, dispatch_new}, {Py_tp_dealloc, dispatch_dealloc}, {Py_tp_traverse, dispatch_traverse},
         {Py_tp_clear, dispatch_clear}, {Py_tp_call, dispatch_call}, {Py_tp_members, DISPATCH_MEMBERS}, {0, NULL},
     };
-    names_name = PyUnicode_InternFromString("names");
     general_name = PyUnicode_InternFromString("_general");
     reshape_name = PyUnicode_InternFromString("reshape");
     copy_name = PyUnicode_InternFromString("copy");
-    if (names_name == NULL || general_name == NULL || reshape_name == NULL || copy_name == NULL) return -1;
+    if (general_name == NULL || reshape_name == NULL || copy_name == NULL) return -1;
     if (PyModule_AddFunctions(module, FUNCTIONS) < 0) return -1;
     const unsigned collected = Py_TPFLAGS_HAVE_GC;
     ArrayType = add_type(module, "chainrule._engine.Array", offsetof(Array, lengths), sizeof(Py_ssize_t), 0, array);

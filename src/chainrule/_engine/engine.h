@@ -215,7 +215,6 @@ double local_gradient(int code, Py_ssize_t position, double y, const double *x, 
 Py_ssize_t topological_order(Node *const *roots, Py_ssize_t n_roots, int64_t level, Node ***order);
 /* The functions of backpropagation.py; -1 with an error. */
 int backward(Node *root, double seed);
-int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs); /* 1: sent, 0: not */
 /* The methods of Node. */
 PyObject *node_sorted_nodes(PyObject *self, PyObject *unused);
 PyObject *node_backward(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
@@ -231,6 +230,7 @@ int set_name(Node *node, PyObject *name);
 int64_t recorded_level(void);
 /* The level of the innermost transformation of this thread; 0 for none. */
 int64_t innermost_level(void);
+void innermost_is(int64_t level);
 /* What a comparison gives that a trace records, with operands as OperationNode takes them. */
 PyObject *new_condition(int code, double value, Node *a, Node *b, PyObject *rest);
 /* Whether the caller is inside detect_anomaly; -1 with an error. */
@@ -258,6 +258,9 @@ bool is_operator(int code);
 
 /* Whether a level is 0 or a key of a dict of the levels open in this thread; -1 with an error. */
 int is_open(PyObject *open, int64_t level);
+/* The gradient of a function of a few numbers: see gradient_at of differentiation.py. */
+PyObject *gradient_of(PyObject *form, PyObject *args, Py_ssize_t place, PyObject *name, int64_t level, PyObject *open,
+                      bool keep);
 
 /* release.c: the inputs of the values in a list, which a transformation opens a level for; NULL with an error. */
 PyObject *inputs_of(PyObject *values, int64_t level);
@@ -311,5 +314,6 @@ int add_arguments(PyObject *module);  /* arguments.c */
 int add_lines(PyObject *module);      /* lines.c */
 int add_elements(PyObject *module);   /* elements.c */
 int add_notes(PyObject *module);      /* notes.c */
+int add_gradients(PyObject *module);  /* gradients.c */
 
 #endif

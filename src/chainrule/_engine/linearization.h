@@ -51,12 +51,39 @@ void free_graph(Graph *graph);
 extern PyMethodDef IN_PLACE_FUNCTIONS[], RELEASE_FUNCTIONS[], NODE_PASS_FUNCTIONS[], CLOSED_GRADIENT_FUNCTIONS[],
     INTERACTION_FUNCTIONS[];
 
-/* release.c: close a level. A list of what values are after that; NULL with an error. */
-PyObject *released(PyObject *inputs, PyObject *values, int64_t level);
+/* release.c: close a level for the nodes of an order, by steps */
 
-/* node_passes.c: whether the table has a program for a local gradient; and it: a new reference, NULL with an error */
+enum { MOVING, FIXED, STANDING }; /* what a node is to those computed from it: one from outside, a number, its operand */
+
+typedef struct {   /* of a node of the level */
+    double grad;   /* its own: its number in the order stands there */
+    int64_t level; /* that it will have */
+    int state;
+} Mark;
+
+typedef struct {
+    int64_t level, floor; /* what a trace records stays in the trace */
+    Py_ssize_t count;
+    Node **order; /* references: children before parents */
+    Mark *marks;
+} Closing;
+
+/* Take references and mark the nodes; -1 with an error. From then on their numbers stand in them. */
+int begin_closing(Closing *closing, PyObject *inputs);
+int close_order(const Closing *closing); /* give them their operands; -1 with an error */
+void restore(const Closing *closing, bool closed); /* and give them their levels, if it is closed */
+void end_closing(Closing *closing); /* Python may run */
+
+/* The place of a node in the order, -1 if it is not there; while they are marked. */
+static inline int64_t place_of(const Closing *closing, const Node *node) {
+    int64_t place = number_of(node);
+    return place >= 0 && place < closing->count && closing->order[place] == node ? place : -1;
+}
+
+/* node_passes.c: whether the table has a program for a local gradient; and it, of what is but a number or not:
+   a new reference, NULL with an error */
 bool has_program(const Node *node, Py_ssize_t position);
-PyObject *local_grad_of(Node *node, Py_ssize_t position);
+PyObject *local_grad_of(Node *node, Py_ssize_t position, bool fixed);
 /* Whether an operand is sent a message: see Operation.deciding. */
 bool is_sent(const Node *node, PyObject *local);
 /* Add a change times a local gradient to a sum, None for nothing; -1 with an error. */

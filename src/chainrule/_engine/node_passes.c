@@ -8,21 +8,21 @@ typedef struct {
     PyObject *local_grads; /* (number): what the table does not have, kept in the locals by it */
 } Pass;
 
-static PyObject *operand_at(Node *node, Py_ssize_t position) {
-    Node *operand = operand_node(node, position);
+static PyObject *operand_at(Node *node, Py_ssize_t position, bool fixed) {
+    Node *operand = fixed ? NULL : operand_node(node, position);
     return operand != NULL ? Py_NewRef((PyObject *)operand) : PyFloat_FromDouble(operand_number(node, position));
 }
 
-/* The local gradient by an operand: its program, run on nodes. */
-static PyObject *run_on_nodes(const Rule *rule, Node *node) {
+/* The local gradient by an operand: its program, run on nodes, or on their numbers. */
+static PyObject *run_on_nodes(const Rule *rule, Node *node, bool fixed) {
     PyObject *stack[DEPTH];
     int depth = 0;
     for (const Step *step = rule->steps, *end = step + rule->length; step < end; step++) {
         PyObject *made;
         switch (step->kind) {
         case NUMBER: made = PyFloat_FromDouble(step->number); break;
-        case OPERAND: made = operand_at(node, step->count); break;
-        case VALUE: made = Py_NewRef((PyObject *)node); break;
+        case OPERAND: made = operand_at(node, step->count, fixed); break;
+        case VALUE: made = fixed ? PyFloat_FromDouble(node->number) : Py_NewRef((PyObject *)node); break;
         default:
             depth -= step->count;
             made = PyObject_Vectorcall(TABLE[step->kind].operation, stack + depth, (size_t)step->count, NULL);
@@ -37,11 +37,11 @@ static PyObject *run_on_nodes(const Rule *rule, Node *node) {
     return stack[0];
 }
 
-PyObject *local_grad_of(Node *node, Py_ssize_t position) {
+PyObject *local_grad_of(Node *node, Py_ssize_t position, bool fixed) {
     switch (node->code) {
     case ADD: return PyFloat_FromDouble(1.0);
-    case MULTIPLY: return operand_at(node, 1 - position);
-    default: return run_on_nodes(&TABLE[node->code].rules[position], node);
+    case MULTIPLY: return operand_at(node, 1 - position, fixed);
+    default: return run_on_nodes(&TABLE[node->code].rules[position], node, fixed);
     }
 }
 
@@ -65,7 +65,7 @@ static PyObject *locals_of(const Pass *pass, Py_ssize_t number) {
     if (has_programs(node, positions)) {
         grads = PyList_New(PyList_GET_SIZE(positions));
         for (Py_ssize_t k = 0; grads != NULL && k < PyList_GET_SIZE(positions); k++) {
-            PyObject *grad = local_grad_of(node, PyLong_AsSsize_t(PyList_GET_ITEM(positions, k)));
+            PyObject *grad = local_grad_of(node, PyLong_AsSsize_t(PyList_GET_ITEM(positions, k)), false);
             if (grad == NULL) Py_CLEAR(grads);
             else PyList_SET_ITEM(grads, k, grad);
         }

@@ -2,21 +2,6 @@
    level that is closed go on without its inputs. */
 #include "linearization.h"
 
-enum { MOVING, FIXED, STANDING }; /* what a node is to those computed from it */
-
-typedef struct {   /* of a node of the level */
-    double grad;   /* its own: its number in the order stands there */
-    int64_t level; /* that it will have */
-    int state;
-} Mark;
-
-typedef struct {
-    int64_t level, floor; /* what a trace records stays in the trace */
-    Py_ssize_t count;
-    Node **order; /* references: children before parents */
-    Mark *marks;
-} Closing;
-
 /* The mark of a node, NULL if it is from outside. */
 static inline Mark *mark_of(const Closing *closing, const Node *node) {
     return node->level >= closing->level ? &closing->marks[number_of(node)] : NULL;
@@ -56,7 +41,10 @@ static int replace_one(const Closing *closing, Node *node, Node **place, int64_t
     if (operand == NULL) return 0;
     Node *now = follower(closing, operand, outer);
     if (now == operand) return 0;
-    if (now == NULL) {
+    if (now == NULL && node->extra == EXTRA_NONE) {
+        node->extra = EXTRA_CONSTANT;
+        node->constant = operand->number;
+    } else if (now == NULL) {
         PyObject *number = PyFloat_FromDouble(operand->number);
         int done = number == NULL ? -1 : set_rest_of(node, number);
         Py_XDECREF(number);
@@ -95,7 +83,7 @@ static int close_node(const Closing *closing, Node *node, Mark *mark) {
 }
 
 /* The nodes of the level that some values depend on; -1 with an error. */
-static int begin(Closing *closing, PyObject *inputs, PyObject *values) {
+static int find_order(Closing *closing, PyObject *values) {
     Py_ssize_t n = PyList_GET_SIZE(values), n_roots = 0;
     Node **roots = PyMem_New(Node *, n + 1);
     if (roots == NULL) return PyErr_NoMemory(), -1;
@@ -106,6 +94,10 @@ static int begin(Closing *closing, PyObject *inputs, PyObject *values) {
     if (n_roots) closing->count = topological_order(roots, n_roots, closing->level, &closing->order);
     PyMem_Free(roots);
     if (closing->count < 0) return closing->count = 0, -1;
+    return 0;
+}
+
+int begin_closing(Closing *closing, PyObject *inputs) {
     for (Py_ssize_t i = 0; i < closing->count; i++) Py_INCREF(closing->order[i]);
     closing->marks = PyMem_New(Mark, closing->count + 1);
     if (closing->marks == NULL) return PyErr_NoMemory(), -1;
@@ -115,12 +107,30 @@ static int begin(Closing *closing, PyObject *inputs, PyObject *values) {
         set_number(node, i);
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(inputs); i++) {
-        Node *input = (Node *)PyList_GET_ITEM(inputs, i); /* it may not be in the order */
-        int64_t place = input->a == NULL ? -1 : number_of(input);
-        if (place >= 0 && place < closing->count && closing->order[place] == input)
-            closing->marks[place].state = STANDING;
+        Node *input = (Node *)PyList_GET_ITEM(inputs, i);
+        int64_t place = input->a == NULL ? -1 : place_of(closing, input);
+        if (place >= 0) closing->marks[place].state = STANDING;
     }
     return 0;
+}
+
+int close_order(const Closing *closing) {
+    for (Py_ssize_t i = closing->count; i-- > 0;)
+        if (close_node(closing, closing->order[i], &closing->marks[i]) < 0) return -1;
+    return 0;
+}
+
+void restore(const Closing *closing, bool closed) {
+    for (Py_ssize_t i = 0; closing->marks != NULL && i < closing->count; i++) {
+        closing->order[i]->grad = closing->marks[i].grad;
+        if (closed) closing->order[i]->level = closing->marks[i].level;
+    }
+}
+
+void end_closing(Closing *closing) {
+    for (Py_ssize_t i = 0; i < closing->count; i++) Py_DECREF(closing->order[i]);
+    PyMem_Free(closing->order);
+    PyMem_Free(closing->marks);
 }
 
 /* What values are after that: a list. */
@@ -139,20 +149,13 @@ static PyObject *followers(const Closing *closing, PyObject *values) {
     return list;
 }
 
-PyObject *released(PyObject *inputs, PyObject *values, int64_t level) {
+static PyObject *released(PyObject *inputs, PyObject *values, int64_t level) {
     PyObject *result = NULL;
     Closing closing = {.level = level, .floor = CONTEXTS ? recorded_level() : 0};
-    int done = begin(&closing, inputs, values);
-    for (Py_ssize_t i = closing.count; done == 0 && i-- > 0;)
-        done = close_node(&closing, closing.order[i], &closing.marks[i]);
-    if (done == 0) result = followers(&closing, values);
-    for (Py_ssize_t i = 0; closing.marks != NULL && i < closing.count; i++) {
-        closing.order[i]->grad = closing.marks[i].grad;
-        if (result != NULL) closing.order[i]->level = closing.marks[i].level;
-    }
-    for (Py_ssize_t i = 0; i < closing.count; i++) Py_DECREF(closing.order[i]); /* Python may run */
-    PyMem_Free(closing.order);
-    PyMem_Free(closing.marks);
+    if (find_order(&closing, values) == 0 && begin_closing(&closing, inputs) == 0 && close_order(&closing) == 0)
+        result = followers(&closing, values);
+    restore(&closing, result != NULL);
+    end_closing(&closing);
     return result;
 }
 

@@ -46,6 +46,9 @@ static inline bool has_newer_operand(const Node *node) {
 int is_stale(Node *node);
 int check_fresh(Node *const *order, Py_ssize_t n);
 
+/* backward.c: the function of backpropagation.py; 1: sent, 0: not, and the first pass is done; -1 with an error */
+int send_gradients(Node *root, Node *const *inputs, Py_ssize_t n_inputs, Walk *walk);
+
 /* apart.c */
 int backward_apart(Node *const *order, Py_ssize_t n, double seed, bool anomaly);
 

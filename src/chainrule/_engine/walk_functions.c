@@ -77,7 +77,12 @@ static PyObject *send_gradients_function(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OO:send_gradients", &x, &iterable) || (root = node_of(x)) == NULL) return NULL;
     Node *const *inputs = nodes_of(iterable, &items, &n);
     if (inputs == NULL) return NULL;
-    int sent = send_gradients(root, inputs, n);
+    Walk walk;
+    int sent = send_gradients(root, inputs, n, &walk);
+    if (sent == 0) {
+        clear_marks(&walk);
+        end_walk(&walk);
+    }
     Py_DECREF(items);
     return sent < 0 ? NULL : PyBool_FromLong(sent);
 }

@@ -58,7 +58,6 @@ class Explorer:
         return str(target)
 
 
-@boundary
 @with_nearest_names
 def explore(
     root: Node,

@@ -11,6 +11,8 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from chainrule.program.recording import Row
+
 if TYPE_CHECKING:
     from .trace import Trace
 
@@ -59,6 +61,8 @@ def _operand(x: Any, row_of: Callable[[int], tuple[int, Any, Any]]) -> Any:
     if type(x) is not int:
         return x
     code, a, b = row_of(x)
+    if code == Row.USER:  # a look-up: the element that the run has found is not that of others
+        return code
     number = a if type(a) is float else b
     return (code, number) if type(number) is float else code
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from chainrule.node import Node
 from chainrule.rules import Operation, described
+from chainrule.transforms import Transformed
 
-from .references import Part, is_atom, references, wraps
+from .references import Part, Reference, is_atom, references, wraps
 from .statics import exactly
 
 MAX_OBJECTS = 200_000
@@ -119,11 +120,14 @@ class Watch:
         """Whether there is nothing that could change."""
         return not (self._looks or self._read)
 
-    def split(self) -> tuple[tuple[tuple[Callable[[], Any], Any], ...], Callable[[], bool] | None]:
-        """What ``changed`` does: looks, and a function where there is more to it."""
+    def split(self) -> tuple[tuple[tuple[Any, ...], ...], Callable[[], bool] | None]:
+        """What ``changed`` does: looks, and a function where there is more to it.
+
+        A look is a function, its arguments, and what it has to give.
+        """
         if self._sizes or self._keys or self._read:
             return (), self.changed
-        return tuple(self._looks), None
+        return tuple([(look.func, look.args, value) for look, value in self._looks]), None
 
     def changed(self) -> bool:
         """Whether something that leads to a captured node is another object now."""
@@ -137,8 +141,8 @@ class Watch:
             for holder, keys in self._keys:
                 if not _unchanged(list(holder), keys):
                     return True
-            for look, known in self._read:
-                if exactly(look()) != known:
+            for read, known in self._read:
+                if exactly(read()) != known:
                     return True
         except (LookupError, AttributeError, ValueError, TypeError):
             return True
@@ -163,7 +167,7 @@ class Way(NamedTuple):
     """
 
     holder: Any
-    look: Callable[[], Any]
+    look: partial[Any]
     value: Any
 
 
@@ -181,7 +185,7 @@ class _Search:
 
     def __init__(self, roots: Sequence[Any], deep: bool) -> None:
         self.ways: dict[int, list[Way]] = {}
-        self.functions: list[tuple[Callable[[], Any], Any]] = []
+        self.functions: list[Reference] = []
         self._kept: list[Any] = []  # so that no two objects have one id
         todo = [root for root in roots if not is_atom(root)]
         self.ways.update({id(root): [] for root in todo})
@@ -196,7 +200,8 @@ class _Search:
             for look, part in references(holder):
                 if is_atom(part):
                     continue
-                if code and isinstance(part, types.FunctionType):
+                fixed = isinstance(holder, Transformed)
+                if code and not fixed and isinstance(part, types.FunctionType):
                     self.functions.append((look, part))
                 if id(part) not in self.ways:
                     self.ways[id(part)] = []

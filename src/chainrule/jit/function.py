@@ -511,7 +511,6 @@ def compile(
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
-@boundary
 @with_nearest_names
 def compile(
     f: Callable[..., Any] | None = None,

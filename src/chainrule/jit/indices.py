@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .tables import RecordedTables
 
 
+MANY: Final = 64
+"""Look-ups by an array from which on one stands for all."""
+
+
 class IndexNode(WholeNode):
     """A whole number in a trace."""
 
@@ -274,11 +278,16 @@ class TracedArray(ElementReader, NodeArray):
         if any(isinstance(k, WholeNode) for k in keys):
             keys = tuple([_index(k) for k in keys])
             key = keys if isinstance(key, tuple) else keys[0]
-        if any(map(_holds_indices, keys)):
+        if any(map(holds_indices, keys)):
             return _looked_up_by_arrays(self, keys)
         if any(isinstance(k, IndexNode) for k in keys):
             return _looked_up(self, key)
         return NodeArray.__getitem__(self, key)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function is numpy.take and len(args) > 1 and holds_indices(args[1]):
+            return taken(*args, **kwargs)
+        return super().__array_function__(function, types, args, kwargs)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if conditions.hold(key):
@@ -293,13 +302,24 @@ class IndexArray(TracedArray):
     """An array of indices."""
 
 
+def taken(a: Any, indices: Any, axis: int | None = None, **options: Any) -> Any:
+    """``numpy.take``, also by whole numbers of a trace."""
+    if options or not (isinstance(indices, IndexNode) or holds_indices(indices)):
+        return numpy.take(a, indices, axis, **options)
+    table = numpy.asanyarray(a)
+    if axis is None:
+        return take_at(table.reshape(-1), (indices,))
+    return take_at(table, (*[slice(None)] * (axis % table.ndim), indices))
+
+
 @boundary
 def take(table: Any, index: Any) -> Any:
     """``table[index]``, also for lists: the way to look up by an index that is data.
 
-    Compiled, an element is read at run time by the index of the call; ``table[index]`` does that
-    only for arrays that are arguments of the compiled function, as Python asks a list's or another
-    array's index for its number. With a plain whole number it is ``table[index]``.
+    Compiled, an element is read at run time by the index of the call. ``table[index]`` does that
+    too for arrays that are arguments of the compiled function, and for lists and other arrays where
+    the source of the code is found; elsewhere Python asks such an index for its number, a path for
+    each. With a plain whole number it is ``table[index]``.
 
     Args:
         table: a list, or nested lists of one shape, or an array, of numbers and nodes.
@@ -315,7 +335,7 @@ def take(table: Any, index: Any) -> Any:
         if isinstance(table, dict):
             raise TypeError("take looks up lists and arrays, not dicts")
         return _looked_up(table if isinstance(table, TracedArray) else _as_array(table), index)
-    if _holds_indices(index):
+    if holds_indices(index):
         return _looked_up_by_arrays(_as_array(table), (index,))
     if isinstance(index, numpy.ndarray) and index.dtype.kind in "iu":
         return numpy.asarray(table)[index]
@@ -326,13 +346,18 @@ def take(table: Any, index: Any) -> Any:
 
 def take_at(table: Any, keys: tuple[Any, ...]) -> Any:
     """What an array has at whole numbers, of which some are those of a trace."""
+    if any(map(holds_indices, keys)):
+        return _looked_up_by_arrays(table, keys)
     return _looked_up(table, tuple(map(_index, keys)))
 
 
-def _holds_indices(key: Any) -> bool:
+def holds_indices(key: Any) -> bool:
     """Whether a key is an array of indices."""
     if isinstance(key, IndexArray) or not isinstance(key, TracedArray) or not key.size:
         return isinstance(key, IndexArray)
+    whole = getattr(key, "_whole", None)
+    if whole is not None:
+        return bool(whole.indices)
     return all(isinstance(k, IndexNode) for k in key.flat)
 
 
@@ -436,21 +461,30 @@ def _looked_up_by_arrays(table: Any, keys: tuple[Any, ...]) -> Any:
     if any(k is Ellipsis or k is None for k in keys):
         raise TypeError("a table is looked up by whole numbers and slices, not ... or None")
     places = [i for i, k in enumerate(keys) if not isinstance(k, slice)]
-    arrays = numpy.broadcast_arrays(*[_index_array(keys[i]) for i in places])
-    shape = arrays[0].shape
-    rows = []
-    for indices in zip(*[array.ravel().tolist() for array in arrays], strict=True):
+    elements = table.view(TracedArray)
+
+    def row_at(indices: Any) -> Any:
         own = list(keys)
         for i, index in zip(places, indices, strict=True):
             own[i] = index
-        row = numpy.empty((), dtype=object)
-        row[()] = table.view(TracedArray)[tuple(own)]
-        rows.append(row[()])
-    inner = numpy.shape(rows[0]) if rows else ()
-    found = numpy.empty((len(rows), *inner), dtype=object)
-    for i, row in enumerate(rows):
-        found[i] = row
-    found = found.reshape((*shape, *inner))
+        return elements[tuple(own)]
+
+    if len(places) == 1 and keys[places[0]].size >= MANY:
+        from chainrule import lax  # here, as it needs the trace
+
+        (index,) = [keys[i] for i in places]
+        shape = index.shape
+        found = lax.map(lambda k: row_at([k]), index.reshape(-1))
+    else:
+        arrays = numpy.broadcast_arrays(*[_index_array(keys[i]) for i in places])
+        shape = arrays[0].shape
+        rows = [
+            row_at(indices) for indices in zip(*[x.ravel().tolist() for x in arrays], strict=True)
+        ]
+        found = numpy.empty((len(rows), *(numpy.shape(rows[0]) if rows else ())), dtype=object)
+        for i, row in enumerate(rows):
+            found[i] = row
+    found = found.reshape((*shape, *found.shape[1:]))
     if places == list(range(places[0], places[0] + len(places))):  # else they come first
         first = sum(isinstance(k, slice) for k in keys[: places[0]])
         at = range(len(shape))

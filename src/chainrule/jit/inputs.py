@@ -62,6 +62,9 @@ class Inputs:
         numbers: their values.
         level: the level of the trace.
         wholes: whether arrays may be whole at first.
+
+    Attributes:
+        has_indices: whether there are whole numbers among them.
     """
 
     def __init__(self, numbers: Sequence[float], level: int, wholes: bool = False) -> None:
@@ -69,6 +72,7 @@ class Inputs:
         self._numbers = numpy.asarray(numbers, dtype=numpy.float64)
         self._nodes: list[Any] = [None] * len(self._numbers)
         self._indices: dict[int, IndexNode] = {}
+        self.has_indices = False
         self._recording: Any = None
         self._wholes = wholes
         self._unread: Node | None = None
@@ -121,6 +125,7 @@ class Inputs:
     def _index(self, number: int, node: Node) -> IndexNode:
         index = self._indices.get(number)
         if index is None:
+            self.has_indices = True
             index = self._indices[number] = IndexNode.standing_for(node)
         return index
 
@@ -135,6 +140,7 @@ class Inputs:
         size = int(numpy.prod(shape, dtype=numpy.int64))
         memory = numpy.empty(shape, dtype=object)
         numbers = numpy.arange(start, start + size).reshape(shape)
+        self.has_indices |= indices
         whole = _Whole(self, numbers, memory, indices)
         if not self._wholes or size < MANY:
             return whole.filled().view(whole.kind)

@@ -217,6 +217,7 @@ class Iteration:
             if max(met(around)[0]) > self._recorder.level:
                 self._followed.add(id(node))
         if numbers is not None:
+            self._recorder.speculation.meets_indices = True
             return LoopIndex.at(node, numbers.astype(numpy.int64), self)
         return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
 

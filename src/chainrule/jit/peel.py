@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,9 +26,7 @@ def peeled(
         return function, None, []
     point = inner.function
     for transformed in reversed(outer):
-        around = copy.copy(transformed)
-        around.function = point
-        point = functools.update_wrapper(around, point, updated=())
+        point = transformed.around(point)
     return point, inner, outer
 
 

@@ -8,7 +8,7 @@ import operator
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ import numpy
 
 from chainrule.rules import Operation
 
-Reference = tuple[Callable[[], Any], Any]
+Reference = tuple[partial[Any], Any]
 """A way to look at something, and what was seen there."""
 
 _ATOMS = (

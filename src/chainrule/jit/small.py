@@ -10,6 +10,7 @@ What fits no pattern takes the general way, as every call does where there is no
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,6 @@ from chainrule import trees
 from chainrule.backends.llvm import pool
 from chainrule.engine import ENGINE
 from chainrule.tracebacks import keep_users_frames
-from chainrule.tracing import PROGRESS
 
 if TYPE_CHECKING:
     from .arguments import Leaf
@@ -60,7 +60,7 @@ if ENGINE is None or TYPE_CHECKING:
     Dispatch = _Dispatch
 else:
     Dispatch = ENGINE.Dispatch
-    ENGINE.set_dispatch_hooks(PROGRESS, numpy.float64, numpy.ndarray)
+    ENGINE.set_dispatch_hooks(numpy.float64, numpy.ndarray, getattr, operator.getitem)
 
 
 def pattern_of_arguments(structure: Any, leaves: Sequence[Leaf]) -> Any:

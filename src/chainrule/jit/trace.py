@@ -114,6 +114,7 @@ class Recorder:
         speculation: the branches both of whose sides are computed.
         split: the line of the last comparison with an outcome that it must have.
         log: what it follows of a run in plain numbers; None for nothing.
+        may_know_indices: whether the whole numbers among the arguments may be made static.
         position: how many comparisons have been asked for their truth.
     """
 
@@ -142,6 +143,7 @@ class Recorder:
         self.split = ""
         self.position = 0
         self.pulls = False
+        self.may_know_indices = False
         self.gradient: WholeGradient | None = None
         self.speculation = Speculation(self, plain.branches)
         self.log = None if events is None else Reader(events, self.speculation, plain.branches)
@@ -541,7 +543,10 @@ class Trace:
             recorder.begin(inputs, level, captured)
             recorder.recorded.derives = self._derives
             try:
-                result = self._function(self._make_inputs(inputs))
+                given = self._make_inputs(inputs)
+                recorder.may_know_indices = self._has_indices
+                recorder.speculation.meets_indices = inputs.has_indices
+                result = self._function(given)
                 outputs, self.layout = flatten(
                     result, "compile: the function's result", truths=True
                 )

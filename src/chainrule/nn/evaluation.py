@@ -147,7 +147,6 @@ class Predictor:
         threads: how many to use.
     """
 
-    @boundary
     @with_nearest_names
     def __init__(
         self, model: Callable[[Any], Any], compile: bool = True, threads: int | None = None
@@ -223,7 +222,6 @@ def _joined(rows: Array, layout: trees.Layout) -> Array:
     return rows[:, 0] if single else rows
 
 
-@boundary
 @with_nearest_names
 def predict(model: Callable[[Any], Any], X: Any, compile: bool = True) -> Array:
     """The outputs of a model for many samples: see :class:`Predictor`, which keeps the code."""

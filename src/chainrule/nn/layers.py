@@ -33,7 +33,6 @@ class Neuron(Module):
         ValueError: if there are no weights, or no such activation.
     """
 
-    @boundary
     @with_nearest_names
     def __init__(self, weights: Sequence[float], activation: str | Activation = "tanh") -> None:
         if not len(weights):
@@ -80,7 +79,6 @@ class Layer(Module):
         ValueError: if a number is not positive or a name unknown.
     """
 
-    @boundary
     @with_nearest_names
     def __init__(
         self,
@@ -148,7 +146,6 @@ class MLP(Module):
         ValueError: if there is no layer, a number is not positive or a name unknown.
     """
 
-    @boundary
     @with_nearest_names
     def __init__(
         self,

@@ -179,7 +179,6 @@ class SGD(Optimizer):
     default_rate = 0.1
     _changing = ("_velocity",)
 
-    @boundary
     @with_nearest_names
     def __init__(
         self,
@@ -231,7 +230,6 @@ class Adam(Optimizer):
     _changing = ("_mean", "_square")
     _decoupled: ClassVar[bool] = False
 
-    @boundary
     @with_nearest_names
     def __init__(
         self,
@@ -294,7 +292,6 @@ class AdamW(Adam):
     _decoupled = True
     _changing = Adam._changing
 
-    @boundary
     @with_nearest_names
     def __init__(
         self,

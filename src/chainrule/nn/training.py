@@ -13,7 +13,7 @@ import numpy
 
 from chainrule.keywords import with_nearest_names
 from chainrule.leaves import data_of, set_data
-from chainrule.tracebacks import boundary, warn
+from chainrule.tracebacks import warn
 
 from ._choices import count, not_negative
 from .course import Array, DivergenceCheck, Place, course_of
@@ -34,7 +34,6 @@ DEFAULT_BATCH: Final = 32
 Callback = Callable[[History, Module], Any]
 
 
-@boundary
 @with_nearest_names
 def fit(
     model: Module,

@@ -35,7 +35,7 @@ def expanded(stretch: Stretch, outputs: Numbers) -> tuple[Stretch, Numbers]:
         return stretch, outputs
     made = Stretch(stretch, flat.loops, stretch.n_inputs)
     made.codes, made.left, made.right, made.notes = flat.codes, flat.left, flat.right, flat.notes
-    made.pool, made.constants = flat.pool, flat.constants
+    made.pool, made.constants, made.runs = flat.pool, flat.constants, flat.runs
     number_segments(made)
     placed = outputs.copy()
     placed[rows] = flat.outputs
@@ -59,6 +59,7 @@ class _Flat(NamedTuple):
         n_inputs: how many rows of inputs stand before the others.
         n_segments: how many segments there are.
         loops: those that stay.
+        runs: see :class:`Stretch`.
     """
 
     codes: Any
@@ -72,6 +73,7 @@ class _Flat(NamedTuple):
     n_inputs: int
     n_segments: int
     loops: list[Any]
+    runs: Numbers
 
 
 class _Flattening:
@@ -102,6 +104,7 @@ class _Flattening:
         self._constants = [stretch.constants]
         self._n_constants = len(stretch.constants)
         self._n_segments = int(numpy.count_nonzero(codes == Row.BEGIN))
+        self._runs = [stretch.runs]
 
     def whole(self) -> _Flat:
         """All rows."""
@@ -134,6 +137,7 @@ class _Flattening:
             self._n_inputs,
             self._n_segments,
             stretch.loops if any(not _expands(x) for x in stretch.loops) else [],
+            numpy.concatenate(self._runs),
         )
 
     def _mapped(self, operands: Ints) -> Ints:
@@ -206,6 +210,10 @@ class _Flattening:
         self._n_segments += trips * body.n_segments
         outputs = placed(body.outputs, numpy.ones(len(body.outputs), dtype=bool))
         notes = numpy.tile(body.notes[heads:], trips)
+        self._runs.append(numpy.array([[self._rows, trips, size]]))
+        runs = numpy.tile(body.runs, (trips, 1))
+        runs[:, 0] += ahead + size * numpy.repeat(numpy.arange(trips), len(body.runs))
+        self._runs.append(runs)
         self._add(numpy.tile(codes, trips), lefts.ravel(), rights.ravel(), notes)
         carries = loop.n_carries
         return numpy.concatenate([outputs[-1, :carries], outputs[:, carries:].ravel()])

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from chainrule.program.nests import Numbers, distinct
 
 from .repeats import Ints, named_pairs, repetitions
+from .shortened import Iterations, Shortened
+from .stretches import NO_RUNS
 
 WORTH = 8
 """A loop is made where it saves as many rows, or its body has half as many."""
@@ -39,6 +41,8 @@ class Grammar:
             bracket in its body, or neither.
         operands: for each operand the rows that are read by the rows that the tokens stand for,
             negative for anything else.
+        runs: of iterations that are known, see :class:`~.stretches.Stretch`; most of these are left
+            out where it is searched.
 
     Attributes:
         tokens: the tokens of the items; those of loops have a body in ``bodies``.
@@ -46,29 +50,57 @@ class Grammar:
         length: of the given sequence.
         bodies: of the loops, by token: the tokens of an iteration.
         sizes: how many rows are to be written for each token.
+        iterations: those of the loops.
     """
 
+    iterations: Iterations
+
     def __init__(
-        self, tokens: Ints, loose: Ints, brackets: tuple[int, int], operands: Sequence[Ints]
+        self,
+        tokens: Ints,
+        loose: Ints,
+        brackets: tuple[int, int],
+        operands: Sequence[Ints],
+        runs: Numbers = NO_RUNS,
     ) -> None:
-        self.length = len(tokens)
-        self.tokens = tokens.copy()
-        self.items = numpy.arange(self.length)
-        self.bodies: dict[int, tuple[int, ...]] = {}
         self._first_loop = int(tokens.max(initial=-1)) + 1
-        self.sizes = [1] * self._first_loop
-        self._rows = numpy.arange(self.length + 1)  # where items begin, and the end
         self._operands = operands
         self._brackets = brackets
+        self._loose = loose.tolist()[: self._first_loop]
+        if not self._find(tokens, Shortened(tokens, runs)):
+            del self._loose[self._first_loop :]
+            self._find(tokens, Shortened(tokens, NO_RUNS))
+
+    def _find(self, tokens: Ints, short: Shortened) -> bool:
+        """Find all loops; gives whether each hole of a shortened sequence is in one of them."""
+        self._short = short
+        self.length = len(short)
+        self.tokens = tokens[short.places]
+        self.items = numpy.arange(self.length)
+        self.bodies: dict[int, tuple[int, ...]] = {}
+        self.sizes = [1] * self._first_loop
+        # where items begin, and the end
+        self._rows: Numbers = numpy.append(short.places, len(tokens))
         self._tokens_of: dict[tuple[int, ...], int] = {}
         self._known: dict[tuple[int, ...], list[tuple[int, ...]]] = {}  # bodies by sorted tokens
         self._firsts = _Growing()  # of loops: where their items begin in the children
         self._lengths = _Growing()  # of loops: how many items
+        self._steps = _Growing()  # of loops: and in one iteration
         self._children = _Growing()
-        self._loose = loose.tolist()[: self._first_loop]
         self._loose_of: dict[tuple[int, ...], int] = {}
         while self._reduce_once():
             pass
+        firsts, lengths, children = self.contents()
+        iterations = short.iterations(firsts, lengths, self._steps.numbers, children)
+        if iterations is None:
+            return False
+        self.iterations = iterations
+        for items in (self.items, children) if len(tokens) > self.length else ():
+            inner = items >= self.length
+            items[inner] += len(tokens) - self.length
+            items[~inner] = short.places[items[~inner]]
+        self.length = len(tokens)
+        return True
 
     @property
     def written(self) -> int:
@@ -130,6 +162,8 @@ class Grammar:
 
         Runs with the same items in another rotation become loops with the same body.
         """
+        rows = [self._rows[x] for x in (starts, starts + period, starts + lengths)]
+        whole = lengths + period * self._short.left_out(*rows)
         places = starts[:, None] + numpy.arange(period)
         grams = names[places].astype(numpy.int64) << 32
         grams |= names[places + (period - m)]
@@ -137,7 +171,7 @@ class Grammar:
         found = []
         for number in range(len(classes)):
             members = numpy.flatnonzero(which == number)
-            longest = members[numpy.argmax(lengths[members])]
+            longest = members[numpy.argmax(whole[members])]
             phase = self._phase(int(starts[longest]), int(lengths[longest]), period)
             if phase is None:
                 continue
@@ -185,20 +219,28 @@ class Grammar:
         """How many values cross from an iteration to the next, for each phase."""
         rows = self._rows[start : start + length + 1]
         first, end = int(rows[0]), int(rows[-1])
-        last_use = numpy.full(end - first, -1, dtype=numpy.int64)
+        places = distinct(numpy.append(rows[period + phases], rows[[period, 2 * period]])) - first
+        begins = numpy.zeros(end - first, dtype=numpy.int32)
+        begins[places[places < len(begins)]] = 1
+        part = numpy.cumsum(begins, dtype=numpy.int32)  # between which of the places a row is
+        made, used = [], []
         for column in self._operands:
-            operands = column[first:end]
-            consumers = numpy.flatnonzero((operands >= first) & (operands < end))
-            numpy.maximum.at(last_use, operands[consumers] - first, consumers)
-        used = numpy.flatnonzero(last_use >= 0)
-        changes = numpy.zeros(end - first + 1, dtype=numpy.int64)
-        numpy.add.at(changes, used + 1, 1)
-        numpy.add.at(changes, last_use[used] + 1, -1)
-        alive = numpy.cumsum(changes)  # made before a row, and used at it or after
-        found = alive[rows[period + phases] - first]
+            read = (column[first:end] - first).view(numpy.uint32)
+            read[read >= len(part)] = len(part) - 1  # what is read from elsewhere, as if at the end
+            crossing = numpy.flatnonzero(part[read] < part)
+            made.append(read[crossing])
+            used.append(part[crossing])
+        values, which = numpy.unique(numpy.concatenate(made), return_inverse=True)
+        last_use = numpy.zeros(len(values), dtype=numpy.int64)
+        numpy.maximum.at(last_use, which, numpy.concatenate(used))
+        changes = numpy.bincount(part[values], minlength=len(places))
+        changes[: len(places)] -= numpy.bincount(last_use, minlength=len(places) + 1)[: len(places)]
+        alive = numpy.cumsum(changes)  # made before a place, and used at it or after
+        found = alive[numpy.searchsorted(places, rows[period + phases] - first)]
         if length >= 3 * period and rows[2 * period] - rows[period] != rows[period] - first:
             # In a triangle later iterations have more: what an iteration adds is no sign.
-            growth = int(alive[rows[2 * period] - first] - alive[rows[period] - first])
+            step = alive[numpy.searchsorted(places, rows[[period, 2 * period]] - first)]
+            growth = int(step[1] - step[0])
             found = found - numpy.maximum(growth, 0) * phases // period
         return found
 
@@ -249,7 +291,8 @@ class Grammar:
         marks[starts] += 1
         marks[starts + lengths] -= 1
         inside = numpy.cumsum(marks[:-1], dtype=numpy.int8).astype(bool)
-        numbers = self._loops(self.items[inside], lengths)
+        steps = numpy.asarray([len(self.bodies[token]) for token in tokens.tolist()])
+        numbers = self._loops(self.items[inside], lengths, steps)
         kept = ~inside
         kept[starts] = True
         self.tokens[starts] = tokens
@@ -261,11 +304,12 @@ class Grammar:
         self.tokens, self.items = self.tokens[kept], self.items[kept]
         self._rows = numpy.append(self._rows[:-1][kept], self._rows[-1])
 
-    def _loops(self, children: Numbers, lengths: Numbers) -> Numbers:
+    def _loops(self, children: Numbers, lengths: Numbers, steps: Numbers) -> Numbers:
         """Items for loops over items that stand one loop's after another's."""
         numbers = self.length + len(self._firsts.numbers) + numpy.arange(len(lengths))
         self._firsts.extend(len(self._children.numbers) + numpy.cumsum(lengths) - lengths)
         self._lengths.extend(lengths)
+        self._steps.extend(steps)
         self._children.extend(children)
         return numbers
 
@@ -289,7 +333,8 @@ class Grammar:
         each = lengths[merged]
         places = numpy.repeat(firsts[merged], each) + _within(each)
         counts = numpy.add.reduceat(each, numpy.cumsum(ends - starts) - (ends - starts))
-        numbers = self._loops(children[places], counts)
+        steps = self._steps.numbers[self.items[starts] - self.length]
+        numbers = self._loops(children[places], counts, steps)
         kept = numpy.ones(len(tokens), dtype=bool)
         kept[joints + 1] = False
         self.items[starts] = numbers

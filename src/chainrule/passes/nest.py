@@ -77,12 +77,12 @@ class Nest:
     """
 
     def __init__(self, rows: Rows, grammar: Grammar) -> None:
-        self._firsts, self._lengths, self._children = grammar.contents()
+        self._children = grammar.contents()[2]
         self._grammar = grammar
         self._rows = rows
         self.body: list[Written | Repeated] = []
         for token, item in zip(grammar.tokens.tolist(), grammar.items, strict=True):
-            self.body += self._nodes(token, item.reshape(1))
+            self.body += self._nodes(token, item.reshape(1), None)
         self.written = [*_written(self.body)]
         self.n_rows, self.n_inputs = len(rows), rows.n_inputs
         size = len(rows) + rows.n_inputs
@@ -110,32 +110,42 @@ class Nest:
                 self.instance[written.rows] = numpy.arange(len(written.rows))
         self._set_domains(self.body, ROOT)
 
-    def _nodes(self, token: int, items: Numbers) -> list[Written | Repeated]:
-        """What a token stands for; ``items`` are its instances."""
+    def _nodes(self, token: int, items: Numbers, ahead: Numbers | None) -> list[Written | Repeated]:
+        """What a token stands for.
+
+        Args:
+            token: it.
+            items: its instances.
+            ahead: how far the rows of each are from those of the item; None where none is.
+        """
         body = self._grammar.bodies.get(token)
         if body is None:
-            return [Written(items)]
+            return [Written(items if ahead is None else items + ahead)]
+        iterations = self._grammar.iterations
         loops = items - self._grammar.length
-        lengths = self._lengths[loops]
-        trips = lengths // len(body)
+        trips = iterations.trips[loops]
+        starts = iterations.starts[loops]
+        some: slice | Numbers
         if len(loops) == 1:
-            first = int(self._firsts[loops[0]])
-            children = self._children[first : first + int(lengths[0])]
+            some = slice(int(starts[0]), int(starts[0] + trips[0]))
         else:
-            ends = numpy.cumsum(lengths)
-            start = self._firsts[loops] - (ends - lengths)
-            children = self._children[numpy.repeat(start, lengths) + numpy.arange(ends[-1])]
+            ends = numpy.cumsum(trips)
+            some = numpy.repeat(starts - (ends - trips), trips) + numpy.arange(ends[-1])
+        firsts = iterations.firsts[some]
+        if iterations.ahead is not None:
+            inner = iterations.ahead[some]
+            ahead = inner if ahead is None else inner + numpy.repeat(ahead, trips)
         longest = int(trips.max())
         if longest == 0:
             return []
         small = longest == 1 or longest * self._grammar.sizes[token] <= UNROLLED
         unrolled = small and bool((trips == longest).all())
-        if unrolled:
-            body = body * longest
-        table = children.reshape(-1, len(body))
         nodes: list[Written | Repeated] = []
-        for place, inner in enumerate(body):
-            nodes += self._nodes(inner, numpy.ascontiguousarray(table[:, place]))
+        for iteration in range(longest if unrolled else 1):
+            each = slice(iteration, None, longest if unrolled else 1)
+            begins, beyond = firsts[each], None if ahead is None else ahead[each]
+            for place, token in enumerate(body):
+                nodes += self._nodes(token, self._children[begins + place], beyond)
         if unrolled or not nodes:
             return nodes
         return [self._apart(Repeated(trips, nodes))]

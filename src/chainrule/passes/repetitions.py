@@ -104,7 +104,7 @@ class _Loops:
 
     def __init__(self, rows: Rows, least: float, outputs: Any, programs: Programs) -> None:
         brackets = rows.token(Row.BEGIN), rows.token(Row.END)
-        grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns)
+        grammar = Grammar(rows.tokens, rows.loose, brackets, rows.columns, rows.runs)
         self.rows = rows
         self.written = grammar.written
         self._nest = Nest(rows, grammar) if len(rows) - self.written >= least else None

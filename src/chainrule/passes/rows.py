@@ -24,7 +24,7 @@ from chainrule.program.recording import (
 from chainrule.rules import Operation
 
 from .repeats import Ints
-from .stretches import Stretch, guards_of
+from .stretches import NO_RUNS, Stretch, guards_of
 
 LOOKED_UP, ELEMENT = range(Row.MARKS + 24, Row.MARKS + 26)
 """Codes of rows that a recording has not: the look-up of a table, and an element of one."""
@@ -51,6 +51,7 @@ class Rows:
         n_inputs: the number of inputs.
         gathers: the columns that GIVES stand for, see :class:`~.stretches.Stretch`.
         columns: the first operands of each row, ABSENT where there is none.
+        runs: of iterations, see :class:`~.stretches.Stretch`.
         in_bulk: of results in bulk the first operand, its place among the results, and the row that
             these are of.
     """
@@ -83,6 +84,10 @@ class Rows:
             self._kept = numpy.repeat(self._kept, counts[self._kept])
         else:
             self._places[self._kept] = numpy.arange(len(self._kept), dtype=numpy.int32)
+        self.runs = getattr(recording, "runs", NO_RUNS).copy()
+        self.runs[:, 2] += self.runs[:, 0]
+        self.runs[:, ::2] = numpy.searchsorted(self._kept, self.runs[:, ::2])
+        self.runs[:, 2] -= self.runs[:, 0]
         self._places[inputs] = len(self._kept) + left[inputs]
         self._places[leaves] = left[leaves]
         derives = numpy.flatnonzero(numpy.isin(codes, [Row.PULL, Row.PUSH, Row.LOOP]))

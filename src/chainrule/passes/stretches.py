@@ -65,6 +65,9 @@ class Place(NamedTuple):
     step: int
 
 
+NO_RUNS: Final = numpy.empty((0, 3), dtype=numpy.int64)
+"""See :class:`Stretch`."""
+
 NOTHING: Final = Place(numpy.zeros(1), 0, 0)
 """Where a table lies that no iteration reads: loops that do the same are one."""
 
@@ -124,6 +127,8 @@ class Stretch:
 
     Attributes:
         gathers: the columns that GIVES stand for: numbers of inputs.
+        runs: of iterations that were traced as one, those around others first: the first row, how
+            many iterations, and how many rows each has.
     """
 
     def __init__(self, recording: Any, loops: list[LoopBody | Product], n_inputs: int) -> None:
@@ -136,6 +141,7 @@ class Stretch:
         self.left: Ints = numpy.empty(0, dtype=numpy.int32)
         self.right = self.notes = self.pool = self.left
         self.constants: Floats = numpy.empty(0)
+        self.runs = NO_RUNS
 
     def __len__(self) -> int:
         return len(self.codes)

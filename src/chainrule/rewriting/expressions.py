@@ -34,6 +34,7 @@ class Expressions:
         code: of the function.
         checked: whether what is used may be in vain.
         logged: whether a run in plain numbers is noted or followed.
+        looks: whether any index may be a whole number of the trace.
         sites: the places where it branches.
 
     Attributes:
@@ -41,12 +42,19 @@ class Expressions:
     """
 
     def __init__(
-        self, source: Source, code: CodeType, checked: bool, logged: bool, sites: dict[str, Site]
+        self,
+        source: Source,
+        code: CodeType,
+        checked: bool,
+        logged: bool,
+        looks: bool,
+        sites: dict[str, Site],
     ) -> None:
         self._source = source
         self._code = code
         self._checked = checked
         self._logged = logged
+        self._looks = looks
         self._sites = sites
         self._count = 0
         self.cells: list[str] = []
@@ -144,8 +152,7 @@ class Expressions:
         return self._call(node, "attribute", whole, ast.Constant(self._mangled(node.attr)))
 
     def _of_Subscript(self, node: ast.Subscript) -> ast.expr:
-        loads = isinstance(node.ctx, ast.Load) and not _has_slice(node)
-        if loads and id(node) in self._wholes.elements:
+        if isinstance(node.ctx, ast.Load) and self._looks_up(node):
             return self._element(node)
         made = self._parts(node)
         if not self._checked or not isinstance(node.ctx, ast.Load):
@@ -154,15 +161,29 @@ class Expressions:
             return self._call(node, "value", made)
         return self._call(node, "item", made.value, made.slice)
 
+    def _looks_up(self, node: ast.Subscript) -> bool:
+        """Whether an element may be looked up by a whole number of the trace."""
+        if not self._looks:
+            return id(node) in self._wholes.elements and not _has_slice(node)
+        if isinstance(node.slice, ast.Slice):
+            return False
+        return any(isinstance(x, ast.Name) for key in _chain(node)[1] for x in ast.walk(key))
+
     def _element(self, node: ast.Subscript) -> ast.expr:
-        """An element that may be looked up by a whole number of the trace."""
-        owner: ast.expr = node
-        keys: list[ast.expr] = []
-        while isinstance(owner, ast.Subscript) and not _has_slice(owner):
-            keys.insert(0, self._expression(owner.slice))
-            owner = owner.value
+        """Such an element."""
+        owner, keys = _chain(node)
         site = self._site(node, "index", True, "")
-        return self._call(node, "element", site, self._expression(owner), *keys)
+        made = self._expression(owner), *map(self._key, keys)
+        return self._call(node, "element", site, *made)
+
+    def _key(self, node: ast.expr) -> ast.expr:
+        if isinstance(node, ast.Slice):
+            parts = (node.lower, node.upper, node.step)
+            given = [ast.Constant(None) if x is None else self._expression(x) for x in parts]
+            return self._call(node, "slice", *given)
+        if isinstance(node, ast.Tuple):
+            return ast.copy_location(ast.Tuple([*map(self._key, node.elts)], ast.Load()), node)
+        return self._expression(node)
 
     def _of_Starred(self, node: ast.Starred) -> Any:
         made = self._parts(node)
@@ -440,6 +461,15 @@ def placed(made: T, node: ast.AST) -> T:
             elif not hasattr(child, "lineno"):
                 waiting.append(ast.copy_location(child, node))
     return made
+
+
+def _chain(node: ast.Subscript) -> tuple[ast.expr, list[ast.expr]]:
+    """What an element is of, and the keys that lead to it, one after the other."""
+    owner, keys = node.value, [node.slice]
+    while isinstance(owner, ast.Subscript) and not _has_slice(owner):
+        keys.insert(0, owner.slice)
+        owner = owner.value
+    return owner, keys
 
 
 def _has_slice(node: ast.Subscript) -> bool:

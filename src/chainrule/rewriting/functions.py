@@ -60,7 +60,8 @@ class Rewritten:
             speculation is not None and speculation.is_whole(self._sites)
         )
         doubled = frozenset() if speculation is None else speculation.doubled_among(self._sites)
-        form = Form(whole, pure or whole, logged, doubled)
+        looks = speculation is not None and speculation.meets_indices
+        form = Form(whole, pure or whole, logged, doubled, looks)
         made_of = {} if speculation is None else speculation.made_of
         given = of, of.__defaults__, of.__kwdefaults__
         known = made_of.get((id(of), form))

@@ -11,11 +11,14 @@ from typing import Any, Final
 import numpy
 
 from chainrule import math, rules
+from chainrule.array_elements import objects
 from chainrule.comparing import ConditionNode
-from chainrule.jit.indices import IndexNode, take_at
+from chainrule.jit.indices import MANY, IndexArray, IndexNode, TracedArray, holds_indices, take_at
+from chainrule.jit.recorded import IndicesWanted
 from chainrule.jit.whole import SMALL
 from chainrule.node import Node
 from chainrule.traced import recorded
+from chainrule.tracing import PROGRESS
 from chainrule.whole import WholeNode, refuse_infinite, rounded, without_sign
 
 _BUILTINS: Final = frozenset(
@@ -85,9 +88,28 @@ def is_pythons(x: Any) -> bool:
     return isinstance(x, IndexNode)
 
 
+def as_arrays(keys: Sequence[Any]) -> tuple[Any, ...]:
+    """Keys in which a list that holds whole numbers of the trace is an array of these."""
+    return tuple([as_arrays(key) if type(key) is tuple else _as_array(key) for key in keys])
+
+
+def _as_array(key: Any) -> Any:
+    return objects(key).view(IndexArray) if type(key) is list and any(map(_is_index, key)) else key
+
+
 def are_whole(keys: Sequence[Any]) -> bool:
-    """Whether a whole number of a trace is among keys, or in a tuple among them."""
-    return any(isinstance(key, WholeNode) for key in _flat(keys))
+    """Whether a whole number of a trace, or an array of these, is among keys or in a tuple."""
+    return any(isinstance(key, (WholeNode, TracedArray)) for key in _flat(keys))
+
+
+def holds_array(key: Any) -> bool:
+    """Whether a key is an array, or one is in it: what it leads to is no part of another array."""
+    return any(isinstance(x, numpy.ndarray) for x in (key if type(key) is tuple else [key]))
+
+
+def are_scalars(keys: Sequence[Any]) -> bool:
+    """Whether each key leads to one element, not to several of them."""
+    return all(isinstance(key, (int, WholeNode)) for key in keys)
 
 
 def are_all(keys: Sequence[Any], ndim: int) -> bool:
@@ -98,17 +120,40 @@ def are_all(keys: Sequence[Any], ndim: int) -> bool:
 def looked_up(owner: Any, keys: Sequence[Any]) -> Any:
     """The element that keys lead to, one after the other; None where it is no table of numbers."""
     flat = tuple(_flat(keys))
-    if not all(type(key) is int or _is_index(key) for key in flat):
+    if not all(type(key) in (int, slice) or _is_index(key) or holds_indices(key) for key in flat):
+        return None
+    if type(owner) is not numpy.ndarray and not all(type(x) is int or _is_index(x) for x in flat):
         return None
     table = _table(owner, len(keys), len(flat))
-    return None if table is None else take_at(table, flat)
+    if table is None:
+        return None
+    if table.dtype == numpy.bool_:
+        return take_at(table.astype(numpy.int64), flat) != 0
+    return take_at(table, flat)
 
 
-def plainly(key: Any) -> Any:
-    """A key as it looks up something that is no table of numbers."""
+def plainly(owner: Any, key: Any) -> Any:
+    """A key as it looks up something that is no table of numbers.
+
+    Raises:
+        IndicesWanted: for an array of many that may be known.
+        TypeError: for another one of many.
+    """
     if isinstance(key, tuple):
-        return tuple([plainly(x) for x in key])
-    return key.__index__() if _is_index(key) else key
+        return tuple([plainly(owner, x) for x in key])
+    if not holds_indices(key):
+        return key.__index__() if _is_index(key) else key
+    if key.size >= MANY:
+        recorder: Any = PROGRESS.recorder
+        if recorder.may_know_indices:
+            raise IndicesWanted("an array looks up what is no table of numbers")
+        kind = f"an array of {owner.dtype}" if hasattr(owner, "dtype") else type(owner).__name__
+        raise TypeError(
+            f"{kind} can't be looked up by an array that is an argument of the compiled function;"
+            " arrays of float64, whole numbers and bools can: take .astype(float)"
+        )
+    plain = [k.__index__() for k in key.reshape(-1).tolist()]
+    return numpy.array(plain, dtype=numpy.int64).reshape(key.shape)
 
 
 def _flat(keys: Sequence[Any]) -> Iterator[Any]:
@@ -130,7 +175,8 @@ def _is_real(x: Any) -> bool:
 def _table(owner: Any, n_keys: int, n_indices: int) -> Any:
     """An array of the numbers and nodes in lists of one shape; None for anything else."""
     if type(owner) is numpy.ndarray:
-        return owner if owner.dtype == numpy.float64 and owner.ndim >= n_indices else None
+        known = owner.dtype == numpy.float64 or owner.dtype.kind in "biu"
+        return owner if known and owner.ndim >= n_indices else None
     if n_keys != n_indices or not isinstance(owner, (list, tuple)):
         return None
     rows: list[Any] = [owner]
@@ -140,7 +186,10 @@ def _table(owner: Any, n_keys: int, n_indices: int) -> Any:
             return None
         shape.append(len(rows[0]))
         rows = [x for row in rows for x in row]
-    if not rows or not all(type(x) is float or _is_real(x) for x in rows):
+    if not rows or not (
+        all(type(x) in (float, numpy.float64) or _is_real(x) for x in rows)
+        or all(type(x) is int for x in rows)
+    ):
         return None
     table = numpy.empty(len(rows), dtype=object)
     table[:] = rows

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
+import numpy
+
 from chainrule import picks, sorting
 from chainrule.comparing import ConditionNode, InvertedNode, negated
-from chainrule.jit.indices import TracedArray
+from chainrule.jit.indices import TracedArray, taken
 from chainrule.node import Node
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Gradient
@@ -32,9 +34,10 @@ _PICKS: Final[dict[Any, Any]] = {
     builtins.max: picks.max_of,
     builtins.min: picks.min_of,
     builtins.sorted: sorting.sorted_of,
+    numpy.take: taken,
     **lookups.ROUNDING,
 }
-_FUNCTIONS: Final = (BuiltinFunctionType, FunctionType)
+_FUNCTIONS: Final = (BuiltinFunctionType, FunctionType, type(numpy.take))
 _ASKING: Final = frozenset(map(id, (isinstance, type, str, repr, format)))
 """What gives the kind of a number, or a text that tells it."""
 
@@ -165,19 +168,25 @@ class Runtime:
     def element(self, site: str, owner: Any, *keys: Any) -> Any:
         """An element by a key, or an element of that by the next one."""
         found = current()
-        if found is not None and lookups.are_whole(keys):
+        if found is not None:
+            keys = lookups.as_arrays(keys)
+        while found is not None and lookups.are_whole(keys):
             place = self._sites[site]
-            element = found.looked_up(place, owner, keys)
+            count = len(keys) if lookups.are_scalars(keys) else 1
+            element = found.looked_up(place, owner, keys[:count])
             if element is not None:
-                return element
+                owner, keys = element, keys[count:]
+                continue
             if isinstance(owner, TracedArray):
                 whole = lookups.are_all(keys, owner.ndim)
                 if whole or found.keeps(place):
                     element = functools.reduce(self.item, keys, owner)
                     found.note_row(place, owner, element)
                     return element
-            keys = tuple([lookups.plainly(key) for key in keys])
+            owner, keys = self.item(owner, lookups.plainly(owner, keys[0])), keys[1:]
         return functools.reduce(self.item, keys, owner)
+
+    slice = staticmethod(slice)
 
     def whole(
         self, site: str, function: Any, x: Any, known: Sequence[Any], floats: Sequence[Any]

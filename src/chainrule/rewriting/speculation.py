@@ -254,6 +254,8 @@ class Speculation:
         dropped: the branches after which a variable has no value, as none could be picked.
         picks: nodes that have been picked of plain numbers, by their ids, and where.
         wholes: whole numbers that stay in the trace, likewise.
+        meets_indices: whether whole numbers of the trace are known to the functions that are called
+            from now on, which look up elements by them.
         made_of: the functions that are called in the place of others, by these.
         fresh: the iterator that a call has made last.
         cells: the variables of functions by which these know what they call, by their runtimes.
@@ -282,6 +284,7 @@ class Speculation:
         self._computed: dict[int, Node] = {}  # what comes of inputs
         self._rows: dict[Any, tuple[Any, Any, list[Site]]] = {}  # arrays that give parts
         self.has_indices = False  # whether whole numbers stay in the trace
+        self.meets_indices = False
         self.made_of: dict[Any, Any] = {}
         self.cells: dict[Any, dict[str, CellType]] = {}
         self.runtimes: dict[Any, Any] = {}
@@ -586,7 +589,8 @@ class Speculation:
         for x in found.flat if isinstance(found, numpy.ndarray) else [found]:
             if isinstance(x, Node):
                 self.picks[id(x)] = x, [site]
-        self.note_row(site, owner, found)
+        if not any(map(lookups.holds_array, keys)):
+            self.note_row(site, owner, found)
         return found
 
     def note_row(self, site: Site, owner: Any, found: Any) -> None:

@@ -42,12 +42,14 @@ class Form(NamedTuple):
         checked: whether what is used may be in vain.
         logged: whether a run in plain numbers is noted or followed.
         doubled: names of the conditions of loops stretches of which are traced once.
+        looks: whether any index may be a whole number of the trace.
     """
 
     whole: bool
     checked: bool
     logged: bool
     doubled: frozenset[str] = frozenset()
+    looks: bool = False
 
 
 class Rewriter(Sums):
@@ -65,7 +67,7 @@ class Rewriter(Sums):
     """
 
     def __init__(self, source: Source, code: CodeType, form: Form, sites: dict[str, Site]) -> None:
-        super().__init__(source, code, form.checked, form.logged, sites)
+        super().__init__(source, code, form.checked, form.logged, form.looks, sites)
         self._whole = form.whole
         self._doubled = form.doubled
         self.harmful = self.harmful_in_loop = ""

@@ -10,6 +10,7 @@ import numpy
 
 from chainrule import math, picks, sorting
 from chainrule.comparing import ConditionNode
+from chainrule.jit.indices import taken
 from chainrule.node import BinaryOpNode, Node, OperationNode
 from chainrule.transforms import Gradient, grad, value_and_grad
 
@@ -72,7 +73,7 @@ _ARRAYS: Final[tuple[Any, ...]] = (
 
 def _pure() -> set[int]:
     functions: list[Any] = [*_BUILTINS, picks.max_of, picks.min_of, picks.any_of, picks.all_of]
-    functions += [sorting.sorted_of, grad, value_and_grad, *lookups.ROUNDING.values()]
+    functions += [sorting.sorted_of, grad, value_and_grad, taken, *lookups.ROUNDING.values()]
     for module in (math, python_math):
         functions += [x for x in vars(module).values() if callable(x) and _is_of_math(x)]
     return {id(x) for x in (*functions, *_ARRAYS)}

@@ -18,7 +18,10 @@ from .nodes import children, walk
 _KEEPS: Final = (ast.Add, ast.Sub, ast.Mult)
 """Operators that give a whole number for two, and else one with fractions."""
 _PICKS: Final = ("min", "max", "abs")
-_ROUNDS: Final = frozenset(["floor", "ceil", "trunc", "int", "round"])
+_FINDS: Final = frozenset(
+    ["floor", "ceil", "trunc", "int", "round", "searchsorted", "argmax", "argmin", "argsort"]
+)
+"""Functions that give whole numbers."""
 
 
 class Whole(NamedTuple):
@@ -49,7 +52,7 @@ class Wholes:
     def __init__(self, body: Iterable[ast.AST], code: CodeType, outside: frozenset[str]) -> None:
         self.calls: dict[int, Whole] = {}
         self.elements: set[int] = set()
-        if not _ROUNDS.intersection(code.co_names):
+        if not _FINDS.intersection(code.co_names):
             return
         self._parents: dict[int, ast.AST] = {}
         self._names: dict[str, list[ast.Name]] = {}
@@ -88,7 +91,7 @@ class Wholes:
 
     def _wholes(self) -> set[str]:
         """What gives whole numbers: functions, and the names that are assigned what they give."""
-        found: set[str] = {*_ROUNDS}
+        found: set[str] = {*_FINDS}
         count = 0
         while count != len(found):
             count = len(found)

@@ -30,7 +30,7 @@ from chainrule.program.form import (
 from chainrule.program.nests import Path, bounds, paths
 
 from .first_terms import Zero
-from .independence import are_independent, stride_of
+from .independence import are_independent, has_strips, stride_of
 from .layout import SLOT
 from .outer_products import OuterProduct
 
@@ -46,7 +46,7 @@ def contract(program: Program, lanes: bool) -> None:
     Args:
         program: the program, which nothing but code is made of any more.
         lanes: whether it runs over lanes. Else iterations of a loop may run side by side, if they
-            are independent; they then need parts of their own.
+            are independent and no strips; they then need parts of their own.
     """
     accesses: dict[Array, list[Access]] = defaultdict(list)
     for x, path in paths(program.body):
@@ -60,7 +60,7 @@ def contract(program: Program, lanes: bool) -> None:
     if step * sum([x.size for x in accesses if x.kind in (VALUES, SUMS)]) < LEAST:
         return
     in_order = {
-        x: lanes or bool(x.checkpoints) or not are_independent(x, x.body)
+        x: lanes or bool(x.checkpoints) or has_strips(x.body) or not are_independent(x, x.body)
         for x in statements(program.body)
         if isinstance(x, Loop)
     }

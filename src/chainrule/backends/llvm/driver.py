@@ -391,18 +391,13 @@ def _write_call(f: Procedure) -> None:
         row = f.at(constants, b.shl(k, f.number(4)))
         f.store(f.load(f.double, row, 8), workspace, f.load(f.i64, row))
     slots = f.at(workspace, f.field(code, CodeFields.INPUT_OFFSET))
-    copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
-    no = f.constant(f.bit, 0)
     spread = f.address(code, CodeFields.SPREAD)
     with f.loop(f.field(code, CodeFields.SPREAD_COUNT)) as k:
         run = f.at(spread, b.shl(k, f.number(4)))
         first = b.shl(f.load(f.i64, run), f.number(3))
         size = b.shl(f.load(f.i64, run, 8), f.number(3))
         source, to = f.at(inputs, first), f.at(slots, first)
-        f.choose(
-            (b.icmp("==", size, f.number(8)), lambda: f.store(f.load(f.double, source), to)),
-            default=lambda: b.call(copy, [to, source, size, no]),
-        )
+        _copy_numbers(f, source, to, size)
     _run_code(f, code, CodeFields.MAIN, workspace, inputs, range(1), 8)
     result = f.load(f.i64, workspace, 8 * STATUS)
     runs = f.address(code, CodeFields.OUTPUTS)
@@ -411,14 +406,29 @@ def _write_call(f: Procedure) -> None:
     with f.loop(count) as k:
         run = f.at(runs, b.mul(k, f.number(24)))
         source, to = f.at(workspace, f.load(f.i64, run)), f.at(outputs, f.load(f.i64, run, 8))
-        size = f.load(f.i64, run, 16)
-        f.choose(
-            (
-                b.icmp("==", size, f.number(8)),
-                lambda: f.store(f.load(f.double, source), to),
-            ),
-            default=lambda: b.call(copy, [to, source, size, no]),
-        )
+        _copy_numbers(f, source, to, f.load(f.i64, run, 16))
     with b.if_then(b.not_(b.or_(is_given, small))):
         b.call(free, [memory])
     b.ret(result)
+
+
+def _copy_numbers(f: Procedure, source: Any, to: Any, size: Any) -> None:
+    """Copy so many bytes of numbers; one or two, as small functions have them, one by one.
+
+    What was stored as numbers is there at once for loads of the same numbers, not of pairs.
+    """
+    b = f.b
+    copy = f.declare("llvm.memcpy.p0.p0.i64", None, "ppib")
+
+    def one(offset: int = 0) -> None:
+        f.store(f.load(f.double, source, offset), to, offset)
+
+    def two() -> None:
+        for offset in (0, 8):
+            one(offset)
+
+    f.choose(
+        (b.icmp("==", size, f.number(8)), one),
+        (b.icmp("==", size, f.number(16)), two),
+        default=lambda: b.call(copy, [to, source, size, f.constant(f.bit, 0)]),
+    )

@@ -25,6 +25,7 @@ from chainrule.program.form import (
     Statement,
     Store,
     Table,
+    statements,
 )
 from chainrule.program.nests import Path, bounds, count, numbers, paths
 
@@ -75,6 +76,11 @@ def are_independent(
             elif not isinstance(x, Last):
                 return False
     return all(_are_apart(loop, found) for found in accesses.values())
+
+
+def has_strips(body: Sequence[Statement]) -> bool:
+    """Whether a loop in a body runs side by side: those around it then do not."""
+    return any(isinstance(x, Loop) and x.side_by_side for x in statements(body))
 
 
 def stride_of(index: Index, loop: Loop) -> int | None:

@@ -28,7 +28,7 @@ from chainrule.program.form import (
 
 from .chains import Chain, Step, in_order, is_call
 from .in_common import InCommon
-from .independence import are_independent, stride_of
+from .independence import are_independent, has_strips, stride_of
 from .vector_math import INSTRUCTIONS, called_back
 
 MOST_VECTORS: Final = 4
@@ -250,7 +250,7 @@ def as_map(
         same: what values are the same as.
         width: how many iterations at a time.
     """
-    if loop.trips.is_fixed and loop.trips.offset < width:
+    if (loop.trips.is_fixed and loop.trips.offset < width) or has_strips(loop.body):
         return None
     inner = [x for x in statements(loop.body) if isinstance(x, Loop)]
     used: list[Operand] = [y for x in statements(loop.body) for y in x.operands]

@@ -16,7 +16,7 @@ import numpy
 
 from .addresses import address_of
 
-SMALLEST: Final = 1 << 15  # bytes below which the system's own memory is as fast
+SMALLEST: Final = 1 << 17  # bytes below which the system keeps memory itself
 HUGE_PAGE: Final = 1 << 21
 LARGEST_KEPT: Final = 1 << 28  # bytes of all that is kept
 
