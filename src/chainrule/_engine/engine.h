@@ -306,6 +306,7 @@ int add_copying(PyObject *module);    /* copying.c */
 int add_leaves(PyObject *module);     /* leaves.c */
 int add_passes(PyObject *module);     /* passes.c */
 int add_recording(PyObject *module);  /* recording.c */
+int add_points(PyObject *module);     /* points.c */
 int add_repeats(PyObject *module);    /* repeats.c */
 int add_numbering(PyObject *module);  /* numbering.c */
 int add_contexts(PyObject *module);   /* contexts.c */

@@ -56,7 +56,7 @@ static struct PyModuleDef MODULE = {
 PyMODINIT_FUNC PyInit__engine(void) {
     static int (*const parts[])(PyObject *) = {
         add_contexts, add_rules, add_classes, add_operators, add_walk, add_copying, add_leaves, add_passes, add_recording, add_repeats,
-        add_numbering, add_dispatch, add_arguments, add_lines, add_elements, add_notes, add_gradients, NULL,
+        add_numbering, add_dispatch, add_arguments, add_lines, add_elements, add_notes, add_gradients, add_points, NULL,
     };
     PyObject *module = PyModule_Create(&MODULE);
     for (int i = 0; module != NULL && parts[i] != NULL; i++)

@@ -362,6 +362,8 @@ def _write_call(f: Procedure) -> None:
 
     It takes the kernel and the addresses of inputs, outputs and the workspace; where that is 0, it
     makes one. It returns 0, the number of the first guard that fails plus 1, or NO_MEMORY.
+
+    The engine in C has a twin, which need not be compiled first.
     """
     b = f.b
     code, inputs, outputs, given = f.args

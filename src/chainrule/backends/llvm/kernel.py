@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chainrule import forking
 from chainrule.debugging import Printed
+from chainrule.engine import ENGINE
 from chainrule.program.elements import Mask
 from chainrule.program.form import Loop, Program, Slice
 
@@ -375,4 +376,6 @@ def _call_function(target: Machine) -> Any:
     """The driver's function ``call``."""
     pointer = ctypes.c_void_p
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 4)
+    if ENGINE is not None:  # compiled long ago
+        return kind(ENGINE.CALL_POINT)
     return kind(shared_function(target, "call", driver.point_driver))
