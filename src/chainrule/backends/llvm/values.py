@@ -95,7 +95,6 @@ class ValueWriter:
         self._uniform = False  # whether this is the prologue
         self._moment = 0  # counts functions and calls: what has a slot is then loaded again
         self._region = 0  # counts functions and ends of loops: registers are not known after them
-        self._known: dict[object, str] = {}  # parts of addresses, in blocks that follow one another
         self._number = 0  # of LLVM's next value
         self._lines: list[str] = []
         self._counters: dict[Loop, str] = {}
@@ -123,18 +122,13 @@ class ValueWriter:
 
     def _index(self, index: Index, step: int = 1, start: int = 0) -> str:
         """LLVM's name of a whole number: an index times a step, and some more."""
-        lines, known = self._lines, self._known
+        lines = self._lines
         constant = start + index.offset * step
         terms = []
         for loop, stride in index.strides:
-            by = stride * step
-            if (loop, by) not in known:
-                known[loop, by] = self.line(f"mul nsw i64 {self._counters[loop]},{marked(by)}")
-            terms.append(known[loop, by])
+            lines.append(f"mul nsw i64 {self._counters[loop]},{marked(stride * step)}")
+            terms.append(self._new())
         for table, inner in index.tables:
-            if (table, inner, step) in known:
-                terms.append(known[table, inner, step])
-                continue
             place, size = self._data.indices(table)
             at = self._index(inner, size, place)
             lines.append(f"getelementptr inbounds i8,ptr %d,i64 {at}")
@@ -146,7 +140,6 @@ class ValueWriter:
             if step != 1:
                 lines.append(f"mul nsw i64 {number},{step}")
                 number = self._new()
-            known[table, inner, step] = number
             terms.append(number)
         if not terms:
             return marked(constant)
@@ -167,10 +160,9 @@ class ValueWriter:
         if array.kind == INPUT and not self._lanes:
             return self.line(f"getelementptr inbounds double,ptr %u,i64 {self._index(index)}")
         step = 8 if array in self._shared else self._memory.step
-        if (array, index) not in self._known:
-            at = self._index(index, step, self._arrays[array])
-            self._known[array, index] = self.line(f"getelementptr inbounds i8,ptr %w,i64 {at}")
-        return self._known[array, index]
+        at = self._index(index, step, self._arrays[array])
+        self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
+        return self._new()
 
     def load(self, array: Array, index: Index) -> str:
         """LLVM's name of an element, loaded."""

@@ -154,7 +154,6 @@ class Writer(ValueWriter):
         self._lines = module.lines
         self._moment += 1
         self._region += 1
-        self._known.clear()
         self._number = self._label = 0
         self._block = "e"
         self._keys = []
@@ -300,13 +299,11 @@ class Writer(ValueWriter):
             self._lines.append(f"br i1 {condition},label %{here},label %{there}\n{here}:")
             self._block = here
             come.append((write(), self._block))
-            self._known.clear()
             self._lines.append(f"br label %j{label}\n{there}:")
             self._block = there
         come.append((default(), self._block))
         self._lines.append(f"br label %j{label}\nj{label}:")
         self._block = f"j{label}"
-        self._known.clear()
         self._moment += 1  # what was loaded in one of them is not there after it
         return [
             self.line(f"phi {kind} " + ",".join([f"[{x[k]},%{block}]" for x, block in come]))
@@ -375,7 +372,6 @@ class Writer(ValueWriter):
         self._block = f"x{label}"
         self._moment += 1  # what was loaded in the body is not there after it
         self._region += 1
-        self._known.clear()
         del self._counters[loop]
 
     def _guard(self, guard: Guard) -> None:
