@@ -366,18 +366,33 @@ class Grammar:
     def _absorb_before(self, token: int) -> None:
         """Let iterations before a loop that are only loosely the same belong to it."""
         body = self.bodies[token]
-        loose = numpy.asarray(self._loose)
         while True:
-            places = numpy.flatnonzero(self.tokens == token) - len(body)
-            places = places[places >= 0]
-            for ahead, other in enumerate(body):
-                if len(places):
-                    places = places[loose[self.tokens[places + ahead]] == loose[other]]
-            if not len(places):
+            places = numpy.flatnonzero(self.tokens == token)
+            counts = self._alike_before(places, body)
+            if not counts.any():
                 return
+            ends = numpy.repeat(places, counts)
+            places = numpy.sort(ends - len(body) * (1 + _within(counts)))
             lengths = numpy.full(len(places), len(body))
             self._replace(places, lengths, numpy.full(len(places), token))
             self._merge()
+
+    def _alike_before(self, places: Numbers, body: Sequence[int]) -> Numbers:
+        """How many bodies that are loosely the same stand before each place, after the last one."""
+        loose = numpy.asarray(self._loose)
+        most = (numpy.diff(places, prepend=-1) - 1) // len(body)
+        counts = numpy.zeros_like(places)
+        going_on, step = numpy.flatnonzero(most), 1
+        while len(going_on):
+            before = counts[going_on, None] + numpy.arange(1, step + 1)
+            begins = places[going_on, None] - len(body) * before
+            alike = before <= most[going_on, None]
+            for ahead, other in enumerate(body):
+                alike[alike] = loose[self.tokens[begins[alike] + ahead]] == loose[other]
+            found = numpy.logical_and.accumulate(alike, axis=1).sum(axis=1)
+            counts[going_on] += found
+            going_on, step = going_on[found == step], 2 * step
+        return counts
 
 
 class _Growing:
