@@ -510,7 +510,7 @@ def test_loops_in_one_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             total = total + cm.log(inner) - found[i % 8]
         return total
 
-    check_plain(f, "what it has made itself is looked up by its index")
+    check_plain(f, "its index is used in a loop in it")
 
 
 def test_loops_that_are_others_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -558,6 +558,42 @@ def test_loops_in_an_iteration_that_read_by_tables(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(slopes, wanted_slopes, rtol=1e-9, atol=1e-12)
     assert [x.both for x in compiled.stats().branches if "cell" not in x.why].count(True) == 1
     assert "numbers" not in str(compiled.programs()[0])
+
+
+def convolved(x: Any, w: Any) -> Any:
+    """A convolution: the outer loop's index looks up rows in the inner one."""
+    total = 0.0
+    for i in range(len(x) - 2):
+        for j in range(len(x[0]) - 2):
+            found = 0.0
+            for a in range(3):
+                for b in range(3):
+                    found = found + w[a][b] * x[i + a][j + b]
+            total = total + cm.tanh(found)
+    return total
+
+
+@pytest.mark.parametrize("size", [24, 34])
+def test_an_index_that_is_used_in_a_loop_in_it(size: int) -> None:
+    """The outer loop is recorded iteration by iteration, not the inner one: code stays short."""
+    rng = np.random.default_rng(5)
+    x, w = rng.normal(size=(size, size)), rng.normal(size=(3, 3))
+    compiled = cr.compile(cr.grad(convolved, argnums=(0, 1)))
+    found, expected = compiled(x, w), cr.grad(convolved, argnums=(0, 1))(x, w)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    stats = compiled.stats()
+    assert [x.both for x in stats.branches if "is used in a loop" in x.why] == [False]
+    assert stats.nodes < 300
+
+
+def test_nodes_of_inputs_are_no_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not make a loop a long one."""
+    monkeypatch.setattr(once, "LIMIT", 40_000)
+    x, w = np.sin(np.arange(42.0 * 42.0)).reshape(42, 42), np.ones((3, 3))
+    compiled = cr.compile(cr.grad(convolved))
+    np.testing.assert_allclose(compiled(x, w), cr.grad(convolved)(x, w), rtol=1e-9, atol=1e-12)
+    assert not compiled.stats().branches
 
 
 def check_plain(f: Any, why: str) -> None:

@@ -65,6 +65,7 @@ class Inputs:
 
     Attributes:
         has_indices: whether there are whole numbers among them.
+        made: how many nodes have been made.
     """
 
     def __init__(self, numbers: Sequence[float], level: int, wholes: bool = False) -> None:
@@ -73,6 +74,7 @@ class Inputs:
         self._nodes: list[Any] = [None] * len(self._numbers)
         self._indices: dict[int, IndexNode] = {}
         self.has_indices = False
+        self.made = 0
         self._recording: Any = None
         self._wholes = wholes
         self._unread: Node | None = None
@@ -95,6 +97,7 @@ class Inputs:
         nodes = fresh_inputs(self._numbers[start:stop].tolist(), self.level)
         self._recording.enter_inputs(start, nodes)
         self._nodes[start:stop] = nodes
+        self.made += len(nodes)
         return nodes
 
     def between(self, start: int, stop: int) -> list[Node]:

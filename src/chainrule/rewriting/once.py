@@ -137,6 +137,7 @@ class Loop:
         if self._known is None:
             self._asked = speculation.asked
             self._since = Node(0.0)
+            self._made = speculation.inputs_made
         else:
             self._begin(self._known)
 
@@ -167,8 +168,9 @@ class Loop:
     def measure(self, *values: Any) -> None:
         """End the first iteration: decide whether one is to be traced."""
         self.first = False
-        count = Node(0.0)._serial - self._since._serial - 1
         speculation = self._speculation
+        count = Node(0.0)._serial - self._since._serial - 1
+        count -= speculation.inputs_made - self._made
         around = [] if self.site.kind == "sum" else [x.trips for x in speculation.loops]
         size = count * self.trips * prod(around)  # short sums are faster term by term
         innermost = next(reversed(PROGRESS.names.values()))
@@ -309,7 +311,7 @@ class Loop:
     def column(self, values: Any, which: Any = None) -> Node:
         """What stands for one of some numbers or nodes, see :meth:`Iteration.column`."""
         if self._speculation.loops[-1] is not self:
-            self.refuse_here("its index is used in a loop in it")
+            self._speculation.refuse_loop(self.site, "its index is used in a loop in it")
         if values.dtype == object and not self._iteration.reads(values):
             self.refuse_here("what it has made itself is looked up by its index")
         node = self._iteration.column(values, which)

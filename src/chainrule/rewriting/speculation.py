@@ -19,6 +19,7 @@ from chainrule.annotations import line_of, users_frame
 from chainrule.comparing import ConditionNode, negated
 from chainrule.jit.branches import may_raise
 from chainrule.jit.indices import IndexNode, OutsideTableError
+from chainrule.jit.inputs import Inputs
 from chainrule.node import Node
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.tracing import PROGRESS
@@ -799,6 +800,12 @@ class Speculation:
         """How many guards have been asked, and values shown."""
         return len(self.recorder.recorded.guards), self.recorder.printed
 
+    @property
+    def inputs_made(self) -> int:
+        """How many nodes of inputs have been made: they are no operations."""
+        inputs = self.recorder.inputs
+        return inputs.made if isinstance(inputs, Inputs) else len(inputs)
+
     def note_short(self, site: Site) -> None:
         """Note that a loop has been a short one."""
         self._short[site] = self._short.get(site, 0) + 1
@@ -884,6 +891,16 @@ class Speculation:
             found = [site for site, _, _ in self._ended]
         self._decisions.refuse(found, why)
         return bool(found)
+
+    def refuse_loop(self, site: Site, why: str) -> NoReturn:
+        """Give up this trace for one that records all iterations of a loop, not of those in it.
+
+        Raises:
+            Refused: always.
+        """
+        self._decisions.refuse([site], why)
+        self.give_up()
+        raise Refused
 
     def refuse_periods(self, why: str) -> None:
         """Give up this trace for one without the periods that are open, if any are.
