@@ -186,10 +186,12 @@ class Reach:
     ) -> dict[Statement, Instances]:
         """In which instances messages come to statements, if they do to those assumed."""
         found = {x: y if isinstance(y, bool) else _plain(y) for x, y in starts.items()}
+        covered: dict[Array, Mask] = {}
         for x, array, others in self._steps:
             if array is not None:
-                covered = self._covered(array, assumed)
-                found[x] = _plain(self._at(cast(Access, x)).all_in(covered))
+                if array not in covered:
+                    covered[array] = self._covered(array, assumed)
+                found[x] = _plain(self._at(cast(Access, x)).all_in(covered[array]))
             if self.forward:
                 for y in others:
                     if y in found:
