@@ -311,7 +311,10 @@ class Loop:
     def column(self, values: Any, which: Any = None) -> Node:
         """What stands for one of some numbers or nodes, see :meth:`Iteration.column`."""
         if self._speculation.loops[-1] is not self:
-            self._speculation.refuse_loop(self.site, "its index is used in a loop in it")
+            why = "its index is used in a loop in it"
+            if self.follows:  # it stands for some iterations only
+                self.refuse_here(why)
+            self._speculation.refuse_loop(self.site, why)
         if values.dtype == object and not self._iteration.reads(values):
             self.refuse_here("what it has made itself is looked up by its index")
         node = self._iteration.column(values, which)
