@@ -565,11 +565,14 @@ def test_index_outside() -> None:
 
 
 if __name__ == "__main__":
+    wrong = False
     for seed in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[1])):
         try:
             with rolling(seed):
                 check(seed)
         except Exception as error:
+            wrong = True
             print(seed, type(error).__name__, str(error)[:300])
             if len(sys.argv) > 3:
                 raise
+    sys.exit(wrong)

@@ -167,7 +167,7 @@ class Expressions:
             return id(node) in self._wholes.elements and not _has_slice(node)
         if isinstance(node.slice, ast.Slice):
             return False
-        return any(isinstance(x, ast.Name) for key in _chain(node)[1] for x in ast.walk(key))
+        return any(isinstance(x, ast.Name) for key in _chain(node)[1] for x in walk(key))
 
     def _element(self, node: ast.Subscript) -> ast.expr:
         """Such an element."""
