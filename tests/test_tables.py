@@ -191,10 +191,12 @@ def test_loops_stay_loops() -> None:
 
 
 def test_many_look_ups_are_one_loop() -> None:
-    """The program is of one size, however many there are."""
+    """The program is of one size, however many there are, and so is its trace."""
     index = np.random.default_rng(1).integers(0, 12, 20_000)
     compiled = cr.compile(cr.grad(BY_ARRAYS["elements"]))
+    before = cr.Node(0.0)._serial
     np.testing.assert_allclose(compiled(1.3, index), WAVE[index].sum(), rtol=1e-12)
+    assert cr.Node(0.0)._serial - before < 5 * len(index)
     assert compiled.stats().nodes < 40
 
 
