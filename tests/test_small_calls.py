@@ -594,6 +594,32 @@ def test_methods_and_keywords() -> None:
     assert model.scaled(2.0) == 16.0
 
 
+def test_another_call() -> None:
+    """A method of a subclass, or one put in later, takes the place of the class's own."""
+
+    class Called(small.Dispatch):
+        def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return args, kwargs
+
+    class Around(Called):
+        def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+            return "around", super().__call__(*args, **kwargs)
+
+    def other(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return "other", (args, kwargs)
+
+    called, around, given = Called(), Around(), ((1.0, "a"), {"y": 2.0})
+    for _ in range(2):
+        assert called(1.0, "a", y=2.0) == called.__call__(1.0, "a", y=2.0) == given
+        assert called() == called(*(), **{}) == ((), {})
+        assert around(1.0, "a", y=2.0) == ("around", given)
+        Called.__call__ = other  # type: ignore[method-assign]
+        assert called(1.0, "a", y=2.0) == ("other", given)
+        assert called(1.0) == ("other", ((1.0,), {}))
+        assert around(1.0, "a", y=2.0) == ("around", ("other", given))
+        del Called.__call__
+
+
 def told_by_lanes(x: Any, parts: Any) -> Any:
     """Of one lane: what the parts are, and in which order, counts."""
     total, weight = x * 0.0, 1.0

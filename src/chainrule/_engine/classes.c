@@ -121,15 +121,9 @@ static PyObject *node_vectorcall(PyObject *class, PyObject *const *args, size_t 
         Node *node = (Node *)leaf(NodeType, PyFloat_AS_DOUBLE(args[0]), false);
         return node == NULL ? NULL : finished_node(node);
     }
-    PyObject *tuple = PyTuple_New(n), *kwargs = NULL, *self = NULL;
-    if (tuple == NULL) return NULL;
-    for (Py_ssize_t i = 0; i < n; i++) PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
-    if (names != NULL) {
-        kwargs = PyDict_New();
-        for (Py_ssize_t i = 0; kwargs != NULL && i < PyTuple_GET_SIZE(names); i++)
-            if (PyDict_SetItem(kwargs, PyTuple_GET_ITEM(names, i), args[n + i]) < 0) Py_CLEAR(kwargs);
-    }
-    if ((names == NULL || kwargs != NULL) && Py_EnterRecursiveCall(" while making a node") == 0) {
+    PyObject *tuple, *kwargs, *self = NULL;
+    if (tuple_and_dict(args, n, names, &tuple, &kwargs) < 0) return NULL;
+    if (Py_EnterRecursiveCall(" while making a node") == 0) {
         self = node_new(type, tuple, kwargs);
         if (self != NULL && type->tp_init(self, tuple, kwargs) < 0) Py_CLEAR(self);
         Py_LeaveRecursiveCall();

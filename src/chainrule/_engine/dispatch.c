@@ -44,6 +44,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *small; /* a list */
     long long calls;
+    vectorcallfunc vectorcall;
 } Dispatch;
 
 static PyTypeObject *ArrayType, *StepType, *SmallType;
@@ -114,26 +115,31 @@ typedef struct {
     Py_ssize_t n_views;
 } Match;
 
-/* Whether an argument fits a pattern; its numbers are noted, those of arrays where they are. -1 with an error. */
+static int match_all(PyObject *const *patterns, PyObject *const *xs, Py_ssize_t n, Match *found);
+
+/* Whether an argument fits a pattern that is no slot. */
 static int match(PyObject *pattern, PyObject *x, Match *found) {
-    if (IS_SLOT(pattern)) {
-        if (!PyFloat_CheckExact(x) && Py_TYPE(x) != numpy_float) return 0;
-        *found->numbers++ = PyFloat_AS_DOUBLE(x);
-        return 1;
-    }
     if (Py_TYPE(pattern) == ArrayType) {
         if (!view_of((Array *)pattern, x, &found->views[found->n_views])) return 0;
         found->places[found->n_views++] = found->numbers;
         found->numbers += ((Array *)pattern)->count;
         return 1;
     }
-    bool is_tuple = PyTuple_CheckExact(pattern);
-    if (!is_tuple && !PyList_CheckExact(pattern)) return same_static(pattern, x);
+    if (!PyTuple_CheckExact(pattern) && !PyList_CheckExact(pattern)) return same_static(pattern, x);
     if (Py_TYPE(x) != Py_TYPE(pattern) || Py_SIZE(x) != Py_SIZE(pattern)) return 0;
-    for (Py_ssize_t i = 0; i < Py_SIZE(pattern); i++) {
-        PyObject *part = is_tuple ? PyTuple_GET_ITEM(pattern, i) : PyList_GET_ITEM(pattern, i);
-        int fits = match(part, is_tuple ? PyTuple_GET_ITEM(x, i) : PyList_GET_ITEM(x, i), found);
-        if (fits <= 0) return fits;
+    return match_all(PySequence_Fast_ITEMS(pattern), PySequence_Fast_ITEMS(x), Py_SIZE(pattern), found);
+}
+
+/* Whether arguments fit patterns; their numbers are noted, those of arrays where they are. -1 with an error. */
+static int match_all(PyObject *const *patterns, PyObject *const *xs, Py_ssize_t n, Match *found) {
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (IS_SLOT(patterns[i])) {
+            if (!PyFloat_CheckExact(xs[i]) && Py_TYPE(xs[i]) != numpy_float) return 0;
+            *found->numbers++ = PyFloat_AS_DOUBLE(xs[i]);
+        } else {
+            int fits = match(patterns[i], xs[i], found);
+            if (fits <= 0) return fits;
+        }
     }
     return 1;
 }
@@ -476,10 +482,10 @@ static PyObject *call_with(const Small *small, const Match *found, double *input
 }
 
 /* A call of one kind; NULL: with an error, or if it is none of this kind. */
-static PyObject *small_call(const Small *small, PyObject *args) {
+static PyObject *small_call(const Small *small, PyObject *const *args, Py_ssize_t n_args) {
     double few[FEW], *inputs = few, *few_places[FEW_ARRAYS], **places = few_places;
     Py_buffer few_views[FEW_ARRAYS], *views = few_views;
-    if (PyTuple_GET_SIZE(args) != PyTuple_GET_SIZE(small->pattern)) return NULL;
+    if (n_args != PyTuple_GET_SIZE(small->pattern)) return NULL;
     Py_ssize_t n = ((Step *)small->first)->n_inputs;
     if (n > FEW) inputs = PyMem_Malloc((size_t)n * sizeof(double));
     if (small->n_arrays > FEW_ARRAYS) {
@@ -491,7 +497,8 @@ static PyObject *small_call(const Small *small, PyObject *args) {
         PyErr_NoMemory();
     } else {
         Match found = {.numbers = inputs, .views = views, .places = places};
-        if (match(small->pattern, args, &found) == 1 && has_changed(small) == 0) result = call_with(small, &found, inputs);
+        int fits = match_all(PySequence_Fast_ITEMS(small->pattern), args, n_args, &found);
+        if (fits == 1 && has_changed(small) == 0) result = call_with(small, &found, inputs);
         for (Py_ssize_t i = 0; i < found.n_views; i++) PyBuffer_Release(&views[i]);
     }
     if (inputs != few) PyMem_Free(inputs);
@@ -502,20 +509,22 @@ static PyObject *small_call(const Small *small, PyObject *args) {
 
 /* Compiled functions */
 
-static PyObject *dispatch_call(PyObject *self, PyObject *args, PyObject *kwargs) {
-    Dispatch *dispatch = (Dispatch *)self;
-    bool plain = (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0) && CONTEXTS == 0 && innermost_level() == 0;
-    if (plain && dispatch->small != NULL) {
-        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(dispatch->small); i++) {
-            PyObject *small = PyList_GET_ITEM(dispatch->small, i);
-            if (Py_TYPE(small) != SmallType) continue;
-            Py_INCREF(small); /* another thread may take it out meanwhile */
-            PyObject *result = small_call((Small *)small, args);
-            Py_DECREF(small);
-            if (result != NULL) dispatch->calls++;
-            if (result != NULL || PyErr_Occurred()) return result;
-        }
+/* The result of a plain call; NULL: with an error, or if it is none. */
+static PyObject *plain_call(Dispatch *dispatch, PyObject *const *args, Py_ssize_t n) {
+    if (CONTEXTS != 0 || innermost_level() != 0 || dispatch->small == NULL) return NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(dispatch->small); i++) {
+        PyObject *small = PyList_GET_ITEM(dispatch->small, i);
+        if (Py_TYPE(small) != SmallType) continue;
+        Py_INCREF(small); /* another thread may take it out meanwhile */
+        PyObject *result = small_call((Small *)small, args, n);
+        Py_DECREF(small);
+        if (result != NULL) dispatch->calls++;
+        if (result != NULL || PyErr_Occurred()) return result;
     }
+    return NULL;
+}
+
+static PyObject *general_call(PyObject *self, PyObject *args, PyObject *kwargs) {
     PyObject *none = kwargs == NULL ? PyDict_New() : NULL;
     if (kwargs == NULL && none == NULL) return NULL;
     PyObject *result = PyObject_CallMethodObjArgs(self, general_name, args, kwargs == NULL ? none : kwargs, NULL);
@@ -523,9 +532,33 @@ static PyObject *dispatch_call(PyObject *self, PyObject *args, PyObject *kwargs)
     return result != NULL ? result : failed();
 }
 
+static PyObject *dispatch_call(PyObject *self, PyObject *args, PyObject *kwargs) {
+    PyObject *result = NULL;
+    if (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0)
+        result = plain_call((Dispatch *)self, PySequence_Fast_ITEMS(args), PyTuple_GET_SIZE(args));
+    return result != NULL || PyErr_Occurred() ? result : general_call(self, args, kwargs);
+}
+
+/* The same without a tuple, unless Python has put another __call__ in the place of ours. */
+static PyObject *dispatch_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
+    ternaryfunc call = Py_TYPE(self)->tp_call;
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+    PyObject *tuple, *kwargs, *result = NULL;
+    if (call == dispatch_call && names == NULL) result = plain_call((Dispatch *)self, args, n);
+    if (result != NULL || PyErr_Occurred() || tuple_and_dict(args, n, names, &tuple, &kwargs) < 0) return result;
+    result = call == dispatch_call ? general_call(self, tuple, kwargs) : call(self, tuple, kwargs);
+    Py_DECREF(tuple);
+    Py_XDECREF(kwargs);
+    return result;
+}
+
 static PyObject *dispatch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     Dispatch *dispatch = (Dispatch *)type->tp_alloc(type, 0);
     if (dispatch == NULL) return NULL;
+    dispatch->vectorcall = dispatch_vectorcall;
+#if PY_VERSION_HEX < 0x030C0000 /* later ones inherit it */
+    type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+#endif
     dispatch->small = PyList_New(0);
     if (dispatch->small == NULL) Py_CLEAR(dispatch);
     return (PyObject *)dispatch;
@@ -564,6 +597,7 @@ static PyMemberDef SMALL_MEMBERS[] = {
 static PyMemberDef DISPATCH_MEMBERS[] = {
     {"_small", T_OBJECT_EX, offsetof(Dispatch, small), READONLY, "The kinds of plain calls: a list."},
     {"calls", T_LONGLONG, offsetof(Dispatch, calls), 0, "How often it was called."},
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Dispatch, vectorcall), READONLY, NULL},
     {NULL},
 };
 
@@ -617,6 +651,6 @@ int add_dispatch(PyObject *module) {
     if (StepType == NULL) return -1;
     SmallType = add_type(module, "chainrule._engine.SmallCall", sizeof(Small), 0, collected, small);
     if (SmallType == NULL) return -1;
-    unsigned base = collected | Py_TPFLAGS_BASETYPE;
+    unsigned base = collected | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_VECTORCALL;
     return add_type(module, "chainrule._engine.Dispatch", sizeof(Dispatch), 0, base, dispatch) == NULL ? -1 : 0;
 }

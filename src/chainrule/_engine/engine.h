@@ -296,6 +296,8 @@ PyObject *call_hook(PyObject *function, PyObject *const *args, size_t n);
 PyObject *call_hook_with(PyObject *function, PyObject *args, PyObject *kwargs);
 /* Take the frames of the package out of the traceback of the error that is set. Returns NULL. */
 PyObject *failed(void);
+/* The arguments of a vectorcall as those of a call: new references, NULL for no dict; -1 with an error. */
+int tuple_and_dict(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **tuple, PyObject **kwargs);
 
 /* Each file adds its types and functions to the module; -1 with an error. */
 int add_classes(PyObject *module);    /* classes.c */

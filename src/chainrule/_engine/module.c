@@ -32,6 +32,19 @@ PyObject *call_hook_with(PyObject *function, PyObject *args, PyObject *kwargs) {
     return result != NULL ? result : failed();
 }
 
+int tuple_and_dict(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **tuple, PyObject **kwargs) {
+    *kwargs = NULL;
+    *tuple = PyTuple_New(n);
+    if (*tuple == NULL) return -1;
+    for (Py_ssize_t i = 0; i < n; i++) PyTuple_SET_ITEM(*tuple, i, Py_NewRef(args[i]));
+    if (names == NULL) return 0;
+    *kwargs = PyDict_New();
+    for (Py_ssize_t i = 0; *kwargs != NULL && i < PyTuple_GET_SIZE(names); i++)
+        if (PyDict_SetItem(*kwargs, PyTuple_GET_ITEM(names, i), args[n + i]) < 0) Py_CLEAR(*kwargs);
+    if (*kwargs == NULL) Py_CLEAR(*tuple);
+    return *kwargs == NULL ? -1 : 0;
+}
+
 /* set_hooks(name=function, ...): once; they live as long as the module. */
 static PyObject *set_hooks(PyObject *module, PyObject *args, PyObject *kwargs) {
     if (kwargs == NULL) return PyErr_Format(PyExc_TypeError, "set_hooks takes functions by name");

@@ -9,7 +9,7 @@
 #include <alloca.h>
 #endif
 
-enum { SLOT = 64, SMALL = 2048, ON_STACK = 32768, NO_MEMORY = -1 };
+enum { SLOT = 64, SMALL = 2048, ON_STACK = 32768, FEW = 64, NO_MEMORY = -1 };
 enum { POSITIONS, HANDLE_OF_CALL, STATUS }; /* as in layout.py */
 enum { /* as CodeFields in driver.py */
     MAIN = 1, NUMBERS, OUTPUTS, OUTPUT_COUNT, INPUT_OFFSET, SIZE, HANDLE, CONSTANTS, CONSTANT_COUNT,
@@ -20,10 +20,16 @@ typedef void (*Code)(char *workspace, const char *numbers, int64_t *status, cons
 
 static inline const int64_t *table(int64_t address) { return (const int64_t *)(intptr_t)address; }
 
-/* One number at a time mostly. */
+/* Few numbers one by one: a wider load has to wait until the stores of all of them, just made, have reached the cache. */
 static inline void copy(char *to, const char *from, int64_t size) {
-    if (size == 8) memcpy(to, from, 8);
-    else memcpy(to, from, (size_t)size);
+    if (size > FEW) {
+        memcpy(to, from, (size_t)size);
+        return;
+    }
+    for (const char *end = from + size; from < end; from += 8, to += 8) {
+        double number = *(const volatile double *)(const void *)from; /* which the compiler does not widen */
+        memcpy(to, &number, 8);
+    }
 }
 
 /* 0, the number of the first guard that fails plus 1, or NO_MEMORY. Without a workspace it makes one. */
