@@ -14,6 +14,7 @@ import pytest
 from test_recording import in_python
 
 from chainrule import Node
+from chainrule.jit.loops import LEAST
 from chainrule.rewriting import log
 from chainrule.rewriting.carried import Handed
 from chainrule.rewriting.decisions import LoopSite, Site
@@ -167,3 +168,65 @@ def test_what_was_noted_outlives_the_notes() -> None:
     del cyclic
     gc.collect()
     assert gone() is None
+
+
+def _alike(kinds: list[Any], first: int) -> int:
+    """How many kinds from one on are equal, the last apart, counted one by one."""
+    same = [kind == kinds[first] for kind in kinds[first:-1]]
+    return same.index(False) if False in same else len(same)
+
+
+def _period(kinds: list[Any], first: int) -> tuple[int, int]:
+    """The shortest period that comes often enough, and how often, looked for from each place."""
+    stop = len(kinds) - 1
+    for size in range(_alike(kinds, first) + 1, min(log.LONGEST, (stop - first) // LEAST) + 1):
+        parts = [kinds[k : k + size] for k in range(first, stop - size + 1, size)]
+        count = _alike([*parts, None], 0)
+        if count >= LEAST:
+            return size, count
+    return 1, 0
+
+
+def _run_of(kinds: list[Any]) -> log.Run:
+    run = log.Run(LOOPS[0], [])
+    run.kinds = kinds
+    return run
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_what_an_iteration_begins(seed: int) -> None:
+    """Asked in any order."""
+    rng, kinds = Random(seed), [0]
+    while len(kinds) < rng.randrange(60):
+        part = [rng.randrange(rng.randrange(1, 4)) for _ in range(rng.randrange(1, 5))]
+        kinds += part * rng.randrange(1, 8)
+    run, places = _run_of(kinds), [*range(len(kinds))]
+    if seed % 3 == 0:
+        rng.shuffle(places)
+    for first in places:
+        assert run.alike(first) == _alike(kinds, first)
+        assert run.period(first) == _period(kinds, first)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_each_iteration_is_looked_at_once(size: int) -> None:
+    """What is asked of every iteration takes no longer for each in long loops."""
+    compared = 0
+
+    class Kind(int):
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return int(self) == other
+
+        def __ne__(self, other: object) -> bool:
+            return not self == other
+
+        __hash__ = int.__hash__
+
+    count = 3000
+    run = _run_of([Kind(k % size) for k in range(count)])
+    for first in range(count):
+        run.alike(first)
+        run.period(first)
+    assert compared < 12 * count

@@ -53,7 +53,7 @@ class Run:
         number: the same for the whole.
     """
 
-    __slots__ = ("around", "events", "kinds", "number", "site", "values")
+    __slots__ = ("_found", "around", "events", "kinds", "number", "site", "values")
 
     def __init__(self, site: LoopSite, around: list[Event]) -> None:
         self.site = site
@@ -62,14 +62,11 @@ class Run:
         self.events: list[list[Event]] = []
         self.kinds: list[int] = []
         self.number = -1
+        self._found: dict[int, tuple[int, int]] = {}
 
     def alike(self, first: int) -> int:
         """How many iterations from one on meet the same; the last one, which ends it, apart."""
-        kinds = self.kinds
-        stop = first
-        while stop < len(kinds) - 1 and kinds[stop] == kinds[first]:
-            stop += 1
-        return stop - first
+        return min(self._repeats(first, 1) + 1, len(self.kinds) - 1 - first)
 
     def period(self, first: int) -> tuple[int, int]:
         """How many iterations from one on are met again and again, and how often; or 1, and 0.
@@ -80,13 +77,23 @@ class Run:
         for size in range(self.alike(first) + 1, min(LONGEST, (stop - first) // LEAST) + 1):
             if kinds[first] != kinds[first + size]:
                 continue
-            period, count = kinds[first : first + size], 1
-            while period == kinds[first + count * size : first + (count + 1) * size]:
-                count += 1
-            count = min(count, (stop - first) // size)
+            count = min(self._repeats(first, size) // size + 1, (stop - first) // size)
             if count >= LEAST:
                 return size, count
         return 1, 0
+
+    def _repeats(self, first: int, size: int) -> int:
+        """How many iterations from one on meet what those so many later do, one after the other.
+
+        What was found from an earlier one on is not walked through again.
+        """
+        begin, end = self._found.get(size, (0, 0))
+        if not begin <= first < end:
+            kinds, end = self.kinds, first
+            while end + size < len(kinds) and kinds[end] == kinds[end + size]:
+                end += 1
+            self._found[size] = first, end
+        return end - first
 
 
 class Notes:
