@@ -2,7 +2,7 @@
 
 Nested ``if``, conditional expressions, ``max``, ``min``, ``any``, ``all``, ``sorted``, ``abs``,
 chained comparisons, ``and`` and ``or`` of values and of conditions, early ``return``, ``break``,
-``continue``, loops that end by a condition; and in branches what must not happen unless the branch
+``continue``, loops that end by a condition, gradients; and in branches what must not happen unless the branch
 is taken: lists, dicts and attributes that change, ``nonlocal``, generators, exceptions, prints,
 names that are not there on one side or are of another type, built-ins that are something else.
 Arithmetic is ``+ - * /`` and ``sqrt``, so that values are the same to the last bit however the
@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce, wraps
 
+import chainrule as cr
 from chainrule.math import maximum, minimum, sqrt, where
 
 LOG = []
@@ -274,11 +275,13 @@ EFFECTS = (
     "A = [$e]\nA.append(v)\nfor i, (a, w) in enumerate(zip(A, L)):\n"
     "    v = 0.5 * v + a * w / (i + 1.0 + w * w)",
     "for a in reversed(L[:3]):\n    v = 0.5 * v + 0.25 * a",
+    *("v = 0.25 * cr.grad(lambda a: note('d') * a * a)($e)", "v = cr.grad(remembered)($e)"),
     "with noted('w'):\n    if $c:\n        raise Stop\n    v = $e",
 )
 RISKS = (
     *("v = checked($e)", "v = 0.5 * D['b']", "v = 0.5 * D['c']", "v = L[n]", "u = 0.5 * L[3]"),
     *("assert $c, 'low'\n    v = $e", "if $c:\n        raise Stop\n    v = $e", "u = u + m"),
+    "v = 0.5 * cr.grad(checked)($e)",
     *("v = u * (1.0 / n)", "if $c:\n        del P\n    u = 0.5 * P[0]"),
 )
 SPECIAL = (
@@ -339,6 +342,8 @@ PICKS = (
     *("max(u, $a, key=abs)", "min(L, key=lambda a: a * a - $b)", "spread($a, $b)", "b.level"),
     *("spread(*L[:2], scale=$a)", "spread($a, **{'q': $b})", "reduce(max, [u, $a, $b])"),
     *("sum(1 for a in L if a > $a) * 0.25", "(0.5 * $a + ($q))"),
+    *("cr.grad(capped)($a)", "cr.grad(lambda a: a * a if a > $b else -a)($a)"),
+    *("cr.value_and_grad(lambda a: max(a, $b))($a)[1]", "sum(cr.grad(max)([u, $a]))"),
 )
 SMOOTH = (
     *("($a - $b)", "0.5 * ($a + $b)", "$a / (1.0 + $b * $b)", "sqrt(abs($a))") * 2,

@@ -182,11 +182,41 @@ def test_programs_are_those_of_plain_traces(
 ) -> None:
     """What is compiled does not hang on how it was traced."""
     followed, plain = cr.compile(cr.value_and_grad(f)), cr.compile(cr.value_and_grad(f))
-    followed(2.0, 0.5)
+    followed.prepare(2.0, 0.5)
     monkeypatch.setattr(speculation, "LONG_PATH", 1_000_000)
     plain(2.0, 0.5)
     assert any(x.both for x in branches_of(followed))
     assert followed.stats().nodes <= 1.1 * plain.stats().nodes
+
+
+@pytest.mark.parametrize("derived", [lambda f: f, cr.value_and_grad, cr.hessian])
+def test_the_first_result_is_that_of_a_run_in_plain_numbers(derived: Any) -> None:
+    """No trace makes it wait; the next call is traced, and those at other points are where it pays.
+
+    Nor does it where it hangs on a node from outside, whose gradient is asked for.
+    """
+    function = derived(lambda x: descent(x, 0.5))
+    compiled = cr.compile(function)
+    assert compiled(2.0) == function(2.0)
+    assert compiled.stats().traces == 0
+    assert compiled(2.0) == pytest.approx(function(2.0), rel=1e-9)
+    assert compiled.stats().traces == 1
+    for x in (1.9, 1.8, 1.7):
+        assert compiled(x) == pytest.approx(function(x), rel=1e-9)
+    assert compiled.stats().traces == 1
+
+    def root(x: Any) -> Any:
+        while x < 20.0:
+            x = x * 1.1
+        return (1.0 - x) ** 0.5
+
+    assert np.isnan(cr.compile(root)(2.0))  # complex, of plain numbers
+
+    scale = cr.Node(0.5)
+    captured = cr.compile(lambda x: descent(x, scale))
+    captured(2.0).backward()
+    wanted = cr.grad(descent, argnums=1)(2.0, 0.5)
+    assert scale.grad == pytest.approx(wanted, rel=1e-9)
 
 
 def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +263,10 @@ def test_exceptions_are_the_functions_own() -> None:
 
 
 def test_a_run_that_asks_for_more_than_the_trace() -> None:
-    """Where plain numbers decide what nodes do not, nothing is followed, and results are right."""
+    """Where plain numbers decide what nodes do not, nothing is followed.
+
+    The first result is that of plain numbers, others are those of traces.
+    """
 
     def f(x: Any) -> Any:
         n = 0
@@ -245,6 +278,7 @@ def test_a_run_that_asks_for_more_than_the_trace() -> None:
         return x
 
     compiled, traced = cr.compile(f), cr.compile(f, rewrite=False)
+    assert compiled(2.0) == f(2.0)
     assert compiled(2.0) == traced(2.0)
 
 
@@ -264,6 +298,7 @@ def test_exceptions_where_plain_numbers_lead() -> None:
         return x
 
     compiled, traced = cr.compile(f), cr.compile(f, rewrite=False)
+    compiled.prepare(2.0)
     assert compiled(2.0) == traced(2.0)
 
 
@@ -321,7 +356,7 @@ def test_a_period_is_traced_once(f: Callable[..., Any], monkeypatch: pytest.Monk
         return leave(stretch, *values)
 
     monkeypatch.setattr(turns.Stretch, "leave", noted)
-    cr.compile(f)(2.0, 0.5)
+    cr.compile(f).prepare(2.0, 0.5)
     assert max(trips for is_period, trips in made if is_period) > 5
     assert len(made) < 10
 
@@ -349,6 +384,7 @@ def test_a_period_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(speculation.Speculation, "refuse", noted)
     compiled = cr.compile(cr.value_and_grad(f))
+    compiled.prepare(2.0, 0.5)
     assert compiled(2.0, 0.5)[0] == pytest.approx(f(2.0, 0.5), rel=1e-12)
     assert refused
     assert any(x.both for x in branches_of(compiled))

@@ -30,6 +30,7 @@ from chainrule.annotations import Annotation
 from chainrule.backends.llvm import pool
 from chainrule.backends.llvm.addresses import address_of
 from chainrule.backends.llvm.kernel import Kernel, Result, reduce_lanes
+from chainrule.backends.llvm.lowering import _stored_as_outputs
 from chainrule.backends.llvm.machine import machine
 from chainrule.backends.llvm.objects import canonical
 from chainrule.program.builder import Builder
@@ -37,6 +38,7 @@ from chainrule.program.form import (
     CONSTANT,
     SUMS,
     VALUES,
+    WRITES,
     Array,
     Compute,
     Index,
@@ -116,8 +118,13 @@ def run(
 def call(kernel: Kernel, point: Floats) -> tuple[int, Floats]:
     """Status and outputs at a point."""
     given = np.ascontiguousarray(point)
-    out = np.full(len(kernel.reduce), 7.25)
-    return kernel.call(given.ctypes.data, out.ctypes.data), out
+    count = len(kernel.reduce)
+    around = np.full(count + 32, 7.25)
+    out = around[16 : 16 + count]
+    status = kernel.call(given.ctypes.data, out.ctypes.data)
+    assert (around[:16] == 7.25).all()
+    assert (around[16 + count :] == 7.25).all()
+    return status, out
 
 
 def expected_of(program: Program, points: Floats) -> list[tuple[int, list[str]]]:
@@ -208,6 +215,37 @@ def test_programs_cut_into_pieces(
     for name, limit in limits.items():
         monkeypatch.setattr(f"chainrule.backends.llvm.pieces.{name}", limit)
     check(exact_program(seed), seed)
+
+
+def with_whole_arrays(program: Program, rng: Random) -> Program:
+    """Let arrays be outputs as a whole, some of them twice, or once more in part."""
+    outputs = list(program.outputs)
+    arrays = {x.array for x in statements(program.body) if isinstance(x, WRITES)}
+    written = {x.array for x in outputs if isinstance(x, Slice)}
+    for array in sorted([x for x in arrays if x.kind == SUMS], key=lambda x: x.size):
+        if array not in written or rng.random() < 0.2:
+            outputs.insert(rng.randint(0, len(outputs)), Slice(array, 0, array.size))
+    return Program(program.inputs, program.body, outputs, program.guards)
+
+
+@pytest.mark.usefixtures("any_machine")
+@pytest.mark.parametrize("seed", range(92, 152))
+def test_whole_arrays_as_outputs(seed: int) -> None:
+    """They may lie where the caller wants the outputs."""
+    rng = Random(seed)
+    check(with_whole_arrays(exact_program(seed), rng), seed)
+
+
+def test_whole_arrays_lie_among_the_outputs() -> None:
+    """The test above would pass without; not those that a value without a load is read from."""
+    sizes: list[set[int]] = [set(), set()]
+    for seed in range(92, 152):
+        program = with_whole_arrays(exact_program(seed), Random(seed))
+        found = _stored_as_outputs(program)
+        for x in program.outputs:
+            if isinstance(x, Slice) and x.array.kind == SUMS:
+                sizes[x.array in found].add(x.size)
+    assert all(len(x) > 3 for x in sizes), sizes
 
 
 @pytest.mark.usefixtures("any_machine")

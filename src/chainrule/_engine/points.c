@@ -10,7 +10,7 @@
 #endif
 
 enum { SLOT = 64, SMALL = 2048, ON_STACK = 32768, FEW = 64, NO_MEMORY = -1 };
-enum { POSITIONS, HANDLE_OF_CALL, STATUS }; /* as in layout.py */
+enum { POSITIONS, HANDLE_OF_CALL, STATUS, RESULTS }; /* as in layout.py */
 enum { /* as CodeFields in driver.py */
     MAIN = 1, NUMBERS, OUTPUTS, OUTPUT_COUNT, INPUT_OFFSET, SIZE, HANDLE, CONSTANTS, CONSTANT_COUNT,
     SPREAD = 15, SPREAD_COUNT,
@@ -45,6 +45,7 @@ static int64_t call_point(const int64_t *code, const char *inputs, char *outputs
     header[POSITIONS] = 0;
     header[HANDLE_OF_CALL] = code[HANDLE];
     header[STATUS] = 0;
+    header[RESULTS] = (int64_t)(intptr_t)outputs;
     const int64_t *row = table(code[CONSTANTS]);
     for (int64_t k = code[CONSTANT_COUNT]; k > 0; k--, row += 2) memcpy(workspace + row[0], row + 1, 8);
     char *slots = workspace + code[INPUT_OFFSET];

@@ -209,6 +209,7 @@ class Paths:
     Args:
         function: what is traced.
         captured: nodes from outside that are known already.
+        run_seconds: that a run without a trace takes; 0 if none has run.
 
     Attributes:
         captured: the nodes from outside that the traces use; they are inputs after the others.
@@ -218,7 +219,12 @@ class Paths:
         run_seconds: that a run without a trace took lately.
     """
 
-    def __init__(self, function: TracedFunction | Stage, captured: Sequence[Node] = ()) -> None:
+    def __init__(
+        self,
+        function: TracedFunction | Stage,
+        captured: Sequence[Node] = (),
+        run_seconds: float = 0.0,
+    ) -> None:
         self._function = function
         self.captured = captured
         self._lock = forking.lock()
@@ -229,7 +235,7 @@ class Paths:
         self.refused = False
         self._lines: Counter[str] = Counter()  # at which traces have left others
         self._warned = False
-        self.run_seconds = 0.0
+        self.run_seconds = run_seconds
         self._seconds_eagerly = 0.0
         self._latest: deque[Path] = deque(maxlen=FEW)
         self._lost: dict[int, float] = {}  # seconds, by the hash of the path
@@ -270,6 +276,7 @@ class Paths:
         Raises:
             TooManyTraces: if it would be one too many.
             NotYet: if it does not pay yet.
+            Answered: if a run in plain numbers is enough for now, and it waits.
         """
         found = self._paths.get(prefix)
         if found is not None:
@@ -284,7 +291,7 @@ class Paths:
                 self.refused = True
                 raise TooManyTraces
             start = time.thread_time()
-            trace = self._function.record(self, packed, lane, prefix)
+            trace = self._function.record(self, packed, lane, prefix, patient)
             self.traces += 1
             trace.varied = self.traces > FEW and self._are_alike()
             found = self._paths[prefix] = self._path(trace, prefix)
@@ -305,16 +312,16 @@ class Paths:
     def pays(self, prefix: Prefix, runs: int = 1) -> bool:
         """Whether to record a path for so many runs of the function, if it is not.
 
-        The first ones are, at once. Another one is when runs without it, those of now included,
-        have lasted as long as recording and compiling it will: so both together take at most twice
-        as long as if it had been known beforehand how often the path is taken.
+        The first ones are, at once; of long runs one is. Another one is when runs without it, those
+        of now included, have lasted as long as recording and compiling it will: so both together
+        take at most twice as long as if it had been known beforehand how often the path is taken.
         """
         if prefix in self._paths:
             return True
         if self.traces >= self._function.max_traces:
             self.refused = True
             return False
-        if self.traces < FEW:
+        if self.traces < (1 if self._function.branches.follows else FEW):
             return True
         if not self.run_seconds:  # none has run so far
             self.run_seconds = MORE_EAGERLY * eager_seconds(self._latest[-1].trace.program.body)

@@ -94,9 +94,11 @@ class SampleFunction(TracedFunction):
         """Warn."""
         warn(f"{self!r} {taking_paths(count, line)}")
 
-    def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
+    def record(
+        self, paths: Paths, packed: Packed, lane: int, prefix: Prefix, answers: bool = False
+    ) -> Trace:
         """Run the function on nodes."""
-        trace = super().record(paths, packed, lane, prefix)
+        trace = super().record(paths, packed, lane, prefix, answers)
         if self.gradient and not trace.layout.is_number:
             raise TypeError(
                 f"a loss is one number for each sample; this one gave {trace.layout}: add up, or"

@@ -17,6 +17,7 @@ from chainrule import forking
 from chainrule.passes.gradients import with_changes
 from chainrule.program.elements import Mask
 from chainrule.program.form import Operand, Program, Slice
+from chainrule.rewriting.decisions import Decisions
 from chainrule.tracing import NotCompilable
 
 from .arguments import Packed
@@ -106,11 +107,18 @@ class Stage:
                 self._paths = Paths(self)
             return self._paths
 
+    @property
+    def branches(self) -> Decisions:
+        """What is done where it branches."""
+        return self.plan.branches
+
     def derive(self, program: Program) -> Program:
         """The program of a path, from that of what the stage is derived of."""
         return cut(program, self.n_results)
 
-    def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Any:
+    def record(
+        self, paths: Paths, packed: Packed, lane: int, prefix: Prefix, answers: bool = False
+    ) -> Any:
         """The trace of a path."""
         followed = self._followed_by(paths)
         return StageTrace(self, followed.at(prefix, packed, lane).trace)
@@ -242,7 +250,9 @@ class Changed(Stage):
         count = sum(block.size for block in self.changes)
         self.given: list[bool] = [True] * count if given is None else given.tolist()
 
-    def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Any:
+    def record(
+        self, paths: Paths, packed: Packed, lane: int, prefix: Prefix, answers: bool = False
+    ) -> Any:
         """The trace of a path."""
         before = self._followed_by(paths)
         if isinstance(self.before, Changed):

@@ -90,6 +90,20 @@ class Restart(Exception):
     """The traces so far must be recorded anew: what this one has found concerns them too."""
 
 
+class Answered(Exception):
+    """A run in plain numbers has given the result already, before a trace follows it.
+
+    Args:
+        result: what the function gives.
+        seconds: that the run took.
+    """
+
+    def __init__(self, result: Any, seconds: float) -> None:
+        super().__init__()
+        self.result = result
+        self.seconds = seconds
+
+
 class Recorder:
     """The outcomes of the comparisons of a run.
 
@@ -387,6 +401,7 @@ class Trace:
         derives: whether the function is a transformation, whose derivatives are its results.
         has_indices: whether there are indices among its arguments that may be made static.
         most_results: of more no derivatives are taken.
+        answers: whether the first run in plain numbers, if it comes to that, is enough for now.
 
     Attributes:
         lanes: whether the program will run over lanes; to be said before it is wanted.
@@ -419,8 +434,10 @@ class Trace:
         derives: bool = False,
         has_indices: bool = False,
         most_results: float = math.inf,
+        answers: bool = False,
     ) -> None:
         self._function = function
+        self._answers = answers
         self._most_results = most_results
         self._has_indices = has_indices
         self._derives = derives
@@ -439,9 +456,14 @@ class Trace:
             del self._function, self._make_inputs, self._inputs
 
     def _record(self, forced: Sequence[bool], captured: Sequence[Node], plain: PlainSites) -> None:
-        """Run the function until nothing is in the way of a trace."""
+        """Run the function until nothing is in the way of a trace.
+
+        Raises:
+            Answered: if a run in plain numbers is enough for now.
+        """
         segments, values, noted = True, False, None
         follows = plain.branches.follows
+        self._answers &= follows is None
         while True:
             if not forced and not plain.branches.suspended:  # the first of all paths
                 plain.branches.plain.clear()
@@ -519,7 +541,11 @@ class Trace:
         self.form = Form(recorder.segments, self._wholes, recorder.log is not None)
 
     def _noted(self, branches: Decisions) -> list[Any] | None:
-        """What the function meets in plain numbers; None where no trace follows that."""
+        """What the function meets in plain numbers; None where no trace follows that.
+
+        Raises:
+            Answered: if what it gives is enough for now.
+        """
         if not branches.follows or branches.suspended:
             return None
         branches.follows = PROGRESS.recorder is None
@@ -527,15 +553,18 @@ class Trace:
             return None
         log = Writer(Speculation(None, branches), _rewriting().rewritten, branches)
         PROGRESS.log = log
+        start = time.thread_time()
         try:
             with numpy.errstate(all="ignore"):  # as of nodes there are no warnings
-                self._function(self._make_inputs(PlainInputs(self._point)))
+                result = self._function(self._make_inputs(PlainInputs(self._point)))
         except Exception:
             branches.follows = False
             return None
         finally:
             PROGRESS.log = None
             events = log.finish()
+        if self._answers:
+            raise Answered(result, time.thread_time() - start)
         return events
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:

@@ -96,7 +96,9 @@ class TracedFunction:
         shared = [*[leaf.axis is None for leaf in self.leaves], True]
         return numpy.repeat(shared, sizes) if self.lanes else None
 
-    def record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
+    def record(
+        self, paths: Paths, packed: Packed, lane: int, prefix: Prefix, answers: bool = False
+    ) -> Trace:
         """Run the function on nodes.
 
         Args:
@@ -104,20 +106,24 @@ class TracedFunction:
             packed: the inputs.
             lane: the lane whose inputs decide.
             prefix: the outcomes that the first guards have.
+            answers: whether the first run in plain numbers is enough for now.
 
         Raises:
+            Answered: if there was one.
             Restart: if the traces so far must be recorded anew; ``paths`` are new then.
             CompileError: if the function asks other questions each time.
         """
         with self._lock:  # what all traces go by may change while one is recorded
             if paths is not self.paths:
                 raise Restart
-            return self._record(paths, packed, lane, prefix)
+            return self._record(paths, packed, lane, prefix, answers)
 
-    def _record(self, paths: Paths, packed: Packed, lane: int, prefix: Prefix) -> Trace:
+    def _record(
+        self, paths: Paths, packed: Packed, lane: int, prefix: Prefix, answers: bool
+    ) -> Trace:
         branches = self.branches
         if paths.traces >= FEW and branches.convert(branches.asked):
-            self.paths = Paths(self, paths.captured)
+            self._begin_anew(paths.captured)
             raise Restart
         self._draws.begin()
         start = time.perf_counter()
@@ -134,9 +140,10 @@ class TracedFunction:
                 self.derives,
                 self.has_indices,
                 self.most_results,
+                answers,
             )
         except Restart:
-            self.paths = Paths(self, paths.captured)
+            self._begin_anew(paths.captured)
             raise
         except MemoryError:
             raise MemoryError(
@@ -150,7 +157,7 @@ class TracedFunction:
         elif not paths.asked.agrees(trace, prefix):
             if self.branches.follows:
                 self.branches.follows = False
-                self.paths = Paths(self, paths.captured)
+                self._begin_anew(paths.captured)
                 raise Restart
             if self._plain.careful:
                 raise CompileError(
@@ -159,16 +166,20 @@ class TracedFunction:
                     " between runs, or else this is an error of chainrule"
                 )
             self._plain.be_careful()
-            self.paths = Paths(self, paths.captured)
+            self._begin_anew(paths.captured)
             raise Restart
         self._check_layout(trace.layout)
         if len(trace.captured) > len(paths.captured):
             if paths.traces:
-                self.paths = Paths(self, trace.captured)
+                self._begin_anew(trace.captured)
                 raise Restart
             paths.captured = trace.captured
         trace.captured = paths.captured  # one list of the parameters for all traces
         return trace
+
+    def _begin_anew(self, captured: Sequence[Node]) -> None:
+        """Let the traces go."""
+        self.paths = Paths(self, captured, self.paths.run_seconds)
 
     def _check_layout(self, layout: trees.Layout) -> None:
         """Raise TypeError if lanes give different results."""

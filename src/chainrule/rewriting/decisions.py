@@ -190,6 +190,8 @@ class Decisions:
     def convert(self, sites: Iterable[Site]) -> bool:
         """Compute both sides of branches from now on, where that may be; gives whether some are."""
         found = [x for x in sites if self.may_be_both(x) and not self.are_both(x)]
+        if self.follows:
+            found = [x for x in found if x.kind != "while"]
         self._both.update(found)
         return bool(found)
 

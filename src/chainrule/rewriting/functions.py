@@ -168,10 +168,20 @@ def rewritten(function: Any, pure: bool, in_loop: bool = False) -> Any:
 
 def derivative_of(function: Any, in_loop: bool) -> Any:
     """A gradient that may be in vain, of a function that may; None where that is not known."""
-    if type(function) is not Gradient or function.has_aux or PROGRESS.log is None:
+    if type(function) is not Gradient or function.has_aux or _is_deep():
         return None
     inner = rewritten(function.function, True, in_loop)
     return None if inner is None else function.around(inner)
+
+
+def _is_deep() -> bool:
+    """Whether a derivative is one in another one that the user's function takes.
+
+    Loops there are nested, mostly: what a run in plain numbers shows of them is more.
+    """
+    recorder: Any = PROGRESS.recorder
+    whole = 1 + (recorder is not None and recorder.recorded.derives)
+    return PROGRESS.log is None and len(PROGRESS.names) > whole
 
 
 def _called(kind: type) -> Any:

@@ -368,6 +368,8 @@ class Until(Loop):
         self._condition = condition
         self._size, self._done = size, done
         self._goes_on: Any = None
+        recorded = speculation.recorder.recorded
+        self._around, recorded.repeated = recorded.repeated, True
         super().__init__(speculation, site, (), values, lists, (), known)
 
     def _count(self) -> int:
@@ -395,6 +397,7 @@ class Until(Loop):
         if self._done > MOST:
             self.refuse("it does not seem to end")
         recorded = self._speculation.recorder.recorded
+        recorded.repeated = self._around
         numbers = Numbers(iteration, goes_on, after, recorded, self._give_up)
         try:
             last = numbers.after(self._size, self._done)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from .assembly import Module, Procedure
-from .layout import BLOCK, HANDLE, POSITIONS, SLOT, STATUS
+from .layout import BLOCK, HANDLE, POSITIONS, RESULTS, SLOT, STATUS
 from .sums import write_add, write_add_up, write_add_valid
 from .tiles import GROUP, write_add_products, write_keep
 from .transfer import SegmentFields, write_load, write_load_same, write_spread, write_store
@@ -386,6 +386,7 @@ def _write_call(f: Procedure) -> None:
     f.store(f.number(0), workspace, 8 * POSITIONS)
     f.store(f.field(code, CodeFields.HANDLE), workspace, 8 * HANDLE)
     f.store(f.number(0), workspace, 8 * STATUS)
+    f.store(outputs, workspace, 8 * RESULTS)
     constants = f.address(code, CodeFields.CONSTANTS)
     with f.loop(f.field(code, CodeFields.CONSTANT_COUNT)) as k:
         row = f.at(constants, b.shl(k, f.number(4)))

@@ -229,10 +229,14 @@ def _table(numbers: Iterable[int]) -> Table:
 
 
 def _runs_of(offsets: Table) -> Table:
-    """Rows (offset, that among the outputs, bytes) of outputs of a point that lie side by side."""
+    """Rows (offset, that among the outputs, bytes) of outputs of a point that lie side by side.
+
+    Those that its code stores among the outputs itself have none.
+    """
     first = np.flatnonzero(np.diff(offsets, prepend=offsets[:1]) != 8)
     sizes = np.diff(first, append=len(offsets))
-    return np.ascontiguousarray(np.stack([offsets[first], 8 * first, 8 * sizes], axis=1))
+    rows = np.stack([offsets[first], 8 * first, 8 * sizes], axis=1)
+    return np.ascontiguousarray(rows[rows[:, 0] >= 0])
 
 
 def _in_order(places: Sequence[int]) -> Table | slice:

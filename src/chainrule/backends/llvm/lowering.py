@@ -13,10 +13,12 @@ selection translates just these.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from math import inf
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -30,6 +32,7 @@ from chainrule.program.form import (
     Add,
     Array,
     Compute,
+    Load,
     Loop,
     Operand,
     Program,
@@ -50,7 +53,7 @@ from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
 from .outer_products import OuterProduct
-from .pieces import calls_early, cut, work
+from .pieces import calls_early, cut, mean, work
 from .places import Places
 from .tiles import GROUP
 from .uniform import SameInputs, split
@@ -58,6 +61,9 @@ from .values import Setting
 from .vector_math import called_back, copies, takes_memory
 from .workspace import Memory
 from .writer import Writer
+
+FEW: Final = 3
+"""So often an element is read or written of an array that lies among the outputs."""
 
 
 class Request(NamedTuple):
@@ -94,7 +100,8 @@ class Code:
         same: offset of the first input as a number, the same for all lanes; the others follow.
         spread: inputs that the code reads from their slots even if they are the same for all lanes,
             or those of the only point: the first of some, and their number.
-        outputs: offsets of the outputs that are not added up.
+        outputs: offsets of the outputs that are not added up; negative for those that the code
+            stores where the caller wants them.
         sums: offset of the first sum of an output over the lanes; the others follow, and then as
             many slots for the driver.
         sum_count: number of these sums.
@@ -181,6 +188,7 @@ class _Lowering:
             bodies = [], program.body  # all that comes to these sums comes in each block
         self._uniform = set(bodies[0])
         self._arrays: dict[Array, int] = {}
+        self._results = {} if lanes else _stored_as_outputs(program)
         self._sums: dict[Operand | Array, list[int]] = {}
         self._outputs: list[Operand | Slice] = []
         self._added: list[tuple[Operand | Slice, int]] = []
@@ -218,6 +226,7 @@ class _Lowering:
             places=places,
             memory=memory,
             arrays=self._arrays,
+            results=self._results,
             data=data,
             same=self._same.indices,
             lanes=self._lanes,
@@ -247,6 +256,8 @@ class _Lowering:
                     assert x.array.data is not None
                     given = x.array.data[x.start : x.start + x.size]
                     return [memory.number(float(number)).slot for number in given]
+                if x.array in self._results:
+                    return range(-8 * x.size, 0, 8)  # they are there: see _runs_of
                 first = self._arrays[x.array] + x.start * memory.step
                 return range(first, first + x.size * memory.step, memory.step)
             place = places.find(x)
@@ -338,12 +349,16 @@ class _Lowering:
         return memory.take(most)
 
     def _place(self, array: Array) -> None:
-        if array not in self._arrays and array.kind != CONSTANT:
+        if array not in self._arrays and array not in self._results and array.kind != CONSTANT:
             self._arrays[array] = self._memory.take(array.size)
+
+    def _in_memory(self) -> list[Array]:
+        """The arrays in the workspace and among the outputs."""
+        return [*self._arrays, *self._results]
 
     def _only_added(self) -> set[Array]:
         """The SUMS arrays that are 0 before each is added to."""
-        found = {x for x in self._arrays if x.kind == SUMS and str(x.start) == "0.0"}
+        found = {x for x in self._in_memory() if x.kind == SUMS and str(x.start) == "0.0"}
         for x in statements(self._program.body):
             if isinstance(x, Store) and not isinstance(x, Add):
                 found.discard(x.array)
@@ -352,7 +367,7 @@ class _Lowering:
     def _own_sums(self) -> list[Array]:
         """The SUMS arrays that begin at 0 for each block, and for no iteration of a loop."""
         parts = {x.array for x in statements(self._program.body) if isinstance(x, Zero)}
-        own = [x for x in self._arrays if x.kind == SUMS and x not in self._sums]
+        own = [x for x in self._in_memory() if x.kind == SUMS and x not in self._sums]
         return [x for x in own if x not in parts]
 
     def _zeroed(self, body: list[Statement], last: bool) -> list[Statement]:
@@ -455,3 +470,36 @@ class _Lowering:
         return (
             type(output) is Compute and output not in self._uniform and not copies(output.operation)
         )
+
+
+def _stored_as_outputs(program: Program) -> dict[Array, int]:
+    """Arrays that lie among the outputs of a single point, with their offsets there.
+
+    They are outputs as a whole, and once. An element is read or written a few times only, as the
+    outputs need not begin with a line of the cache. None is a value in a slot: see Places.
+    """
+    found: dict[Array, int] = {}
+    times = Counter([x.array for x in program.outputs if isinstance(x, Slice)])
+    place = 0
+    for x in program.outputs:
+        if isinstance(x, Slice):
+            whole = x.start == 0 and x.size == x.array.size
+            if whole and x.array.kind in (VALUES, SUMS) and times[x.array] == 1:
+                found[x.array] = 8 * place
+        place += x.size if isinstance(x, Slice) else 1
+    if found:
+        accesses = dict.fromkeys(found, 0.0)
+        _count_accesses(program.body, 1.0, accesses)
+        for array, count in accesses.items():
+            if count > FEW * array.size:
+                del found[array]
+    return found
+
+
+def _count_accesses(body: Sequence[Statement], times: float, counts: dict[Array, float]) -> None:
+    """Count how often elements of arrays are read or written; infinite if one is read in a slot."""
+    for x in body:
+        if isinstance(x, Loop):
+            _count_accesses(x.body, times * mean(x.trips), counts)
+        elif isinstance(x, (*READS, *WRITES)) and x.array in counts:
+            counts[x.array] += inf if isinstance(x, Load) and x.index.is_fixed else times

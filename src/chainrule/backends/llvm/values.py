@@ -23,6 +23,7 @@ from chainrule.program.form import (
 from .data import Data
 from .flags import JOINS
 from .formulas import SWEEPS
+from .layout import RESULTS
 from .modules import Module
 from .places import Place, Places
 from .shared import marked, marked_float
@@ -38,6 +39,7 @@ class Setting:
         places: where values are kept.
         memory: the workspace.
         arrays: offsets of the arrays in the workspace.
+        results: offsets among the outputs of the arrays that lie there instead.
         data: the numbers that the code reads.
         same: indices of inputs that are read as numbers, the same for all lanes.
         lanes: whether there are lanes; a single point's inputs are read where the caller has them.
@@ -55,6 +57,7 @@ class Setting:
     places: Places
     memory: Memory
     arrays: Mapping[Array, int]
+    results: Mapping[Array, int]
     data: Data
     same: Container[Index | Gather]
     lanes: bool
@@ -81,6 +84,7 @@ class ValueWriter:
         self._places = setting.places
         self._memory = setting.memory
         self._arrays = setting.arrays
+        self._results = setting.results
         self._data = setting.data
         self._same = setting.same
         self._shared = setting.shared
@@ -97,6 +101,8 @@ class ValueWriter:
         self._region = 0  # counts functions and ends of loops: registers are not known after them
         self._number = 0  # of LLVM's next value
         self._lines: list[str] = []
+        self._entry = 0  # the line with which the function begins
+        self._has_results = False  # whether it knows where the outputs are
         self._counters: dict[Loop, str] = {}
         self._keys: list[object] = []  # what memory of the function consists of
 
@@ -159,10 +165,21 @@ class ValueWriter:
             return self.line(f"getelementptr inbounds i8,ptr %d,i64 {at}")
         if array.kind == INPUT and not self._lanes:
             return self.line(f"getelementptr inbounds double,ptr %u,i64 {self._index(index)}")
+        if array in self._results:
+            at = self._index(index, 8, self._results[array])
+            return self.line(f"getelementptr inbounds i8,ptr {self._outputs()},i64 {at}")
         step = 8 if array in self._shared else self._memory.step
         at = self._index(index, step, self._arrays[array])
         self._lines.append(f"getelementptr inbounds i8,ptr %w,i64 {at}")
         return self._new()
+
+    def _outputs(self) -> str:
+        """LLVM's name of the address of the outputs of a single point."""
+        if not self._has_results:
+            self._has_results = True
+            field = f"getelementptr inbounds i8,ptr %w,i64 {8 * RESULTS}"
+            self._lines[self._entry] += f"\n%oa = {field}\n%o = load ptr,ptr %oa,align 8"
+        return "%o"
 
     def load(self, array: Array, index: Index) -> str:
         """LLVM's name of an element, loaded."""

@@ -157,6 +157,8 @@ class Writer(ValueWriter):
         self._number = self._label = 0
         self._block = "e"
         self._keys = []
+        self._entry = len(self._lines)
+        self._has_results = False
         self._counters = {loop: f"%i{k}" for k, loop in enumerate(around)}
         counters = "".join([f",i64 %i{k}" for k in range(len(around))])
         self._lines.append(
@@ -405,10 +407,10 @@ class Writer(ValueWriter):
 
     def _zero(self, array: Array, first: int, count: int) -> None:
         """Set elements of an array to what they are at first."""
-        step, start = self._memory.step, self._arrays[array]
+        step = self._memory.step
         if self._width * 8 == step and str(array.start) == "0.0":
             self.module.declare("llvm.memset.p0.i64", "void", "ptr,i8,i64,i1")
-            address = self._address_of(start + first * step)
+            address = self.element(array, Index(first))
             self._lines.append(
                 f"call void @llvm.memset.p0.i64(ptr align 8 {address},i8 0,"
                 f"i64 {marked(count * step)},i1 false)"
