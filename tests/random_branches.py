@@ -2,9 +2,10 @@
 
 Nested ``if``, conditional expressions, ``max``, ``min``, ``any``, ``all``, ``sorted``, ``abs``,
 chained comparisons, ``and`` and ``or`` of values and of conditions, early ``return``, ``break``,
-``continue``, loops that end by a condition, gradients; and in branches what must not happen unless the branch
-is taken: lists, dicts and attributes that change, ``nonlocal``, generators, exceptions, prints,
-names that are not there on one side or are of another type, built-ins that are something else.
+``continue``, loops that end by a condition, gradients; and in branches what must not happen unless
+the branch is taken: lists, dicts and attributes that change, ``nonlocal``, generators, exceptions,
+prints, names that are not there on one side or are of another type, built-ins that are something
+else.
 Arithmetic is ``+ - * /`` and ``sqrt``, so that values are the same to the last bit however the
 program runs.
 """
