@@ -219,6 +219,23 @@ def test_the_first_result_is_that_of_a_run_in_plain_numbers(derived: Any) -> Non
     assert scale.grad == pytest.approx(wanted, rel=1e-9)
 
 
+def test_a_run_that_changes_what_it_is_given() -> None:
+    """It is refused, by the first call as well."""
+
+    class Box:
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+    def f(x: Any, box: Any) -> Any:
+        while x < 20.0:
+            x = x * 1.1
+            box.seen.append(x)
+        return x
+
+    with pytest.raises(TypeError, match="has changed"):
+        cr.compile(f)(2.0, Box())
+
+
 def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Values are shown once."""
 

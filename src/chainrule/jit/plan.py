@@ -94,15 +94,12 @@ class Plan(TracedFunction):
         static = [value for leaf, value in values if leaf.kind == "static"]
         objects = [value for value in static if type(value) not in EXACT]
         before = [(State(value), State(value, cached=False)) for value in objects]
-        trace = super().record(paths, packed, lane, prefix, answers)
-        for value, (whole, state) in zip(objects, before, strict=True):
-            now = State(value)
-            traced = now.holds_traced() and not whole.holds_traced()
-            if traced or (now != whole and State(value, cached=False) != state):
-                raise TypeError(
-                    f"{self!r}: the function has changed {described(value)}, which it would"
-                    " do when it is traced, but not in each call; return what is new instead"
-                )
+        try:
+            trace = super().record(paths, packed, lane, prefix, answers)
+        except Answered:
+            self._check_unchanged(objects, before)
+            raise
+        self._check_unchanged(objects, before)
         used = [op for op in trace.operations if not any(op is known for known in self._operations)]
         if used or len(trace.captured) > self._watched:
             self._operations += used
@@ -119,6 +116,17 @@ class Plan(TracedFunction):
             self._watched = len(trace.captured)
         self.has_many_results |= trace.lacks_derivatives
         return trace
+
+    def _check_unchanged(self, objects: list[Any], before: list[tuple[State, State]]) -> None:
+        """Raise TypeError if the function has changed an object that it was given."""
+        for value, (whole, state) in zip(objects, before, strict=True):
+            now = State(value)
+            traced = now.holds_traced() and not whole.holds_traced()
+            if traced or (now != whole and State(value, cached=False) != state):
+                raise TypeError(
+                    f"{self!r}: the function has changed {described(value)}, which it would"
+                    " do when it is traced, but not in each call; return what is new instead"
+                )
 
     def at_point(self, arguments: Any) -> Any:
         """The function itself, at one lane."""
