@@ -89,7 +89,18 @@ def two(x: Any, y: Any) -> Any:
     return x * z
 
 
-FUNCTIONS = [decay, kept, rows, branches, loops, two]
+def pushed(x: Any, y: Any) -> Any:
+    """A gradient in it, which a branch may take in vain."""
+    v = 0.0
+    while x > y:
+        if v < -0.5:
+            v = v + 0.01 * cr.grad(lambda p: cm.sqrt(p * p + y))(x)
+        v = v - 0.02 * cr.grad(lambda p: p * p + y * p)(x)
+        x = x + 0.05 * v - 0.01
+    return x * v
+
+
+FUNCTIONS = [decay, kept, rows, branches, loops, two, pushed]
 POINTS = [(5.0, 0.1), (0.3, 0.1), (0.05, 0.1), (40.0, 0.07), (0.11, 0.1)]
 
 
@@ -105,6 +116,16 @@ def test_values_and_derivatives(f: Callable[..., Any], stretches: list[int]) -> 
             assert value == pytest.approx(expected, rel=1e-13)
             assert slopes == pytest.approx(wanted, rel=1e-10)
     assert {8, 16} <= {*stretches}
+
+
+@pytest.mark.parametrize("f", [decay, pushed])
+def test_values_alone(f: Callable[..., Any], stretches: list[int]) -> None:
+    """Of values too, whatever is derived in the loop, points far apart take few paths."""
+    compiled = cr.compile(f)
+    for x in np.geomspace(0.2, 40.0, 25).tolist():
+        assert compiled(x, 0.1) == pytest.approx(f(x, 0.1), rel=1e-12)
+    assert {8, 16} <= {*stretches}
+    assert compiled.stats().traces < 8
 
 
 @pytest.mark.parametrize("f", FUNCTIONS)

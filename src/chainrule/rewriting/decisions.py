@@ -188,7 +188,10 @@ class Decisions:
         return True
 
     def convert(self, sites: Iterable[Site]) -> bool:
-        """Compute both sides of branches from now on, where that may be; gives whether some are."""
+        """Compute both sides of branches from now on, where that may be; gives whether some are.
+
+        Where a run in plain numbers is followed, that knows how often its loops go round.
+        """
         found = [x for x in sites if self.may_be_both(x) and not self.are_both(x)]
         if self.follows:
             found = [x for x in found if x.kind != "while"]
