@@ -170,7 +170,11 @@ def _numbers(tree: Any) -> Iterator[Any]:
         yield numpy.asarray(tree, dtype=float)
 
 
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
+ONCE_WRONG = (95001795,)
+"""A number from outside a loop, copied there by a loop in it."""
+
+
+@pytest.mark.parametrize("seed", [*range(FIRST, FIRST + COUNT), *ONCE_WRONG])
 def test_random_programs(seed: int) -> None:
     """Eager and compiled they are the loops by hand, to second order; odd seeds force rolling."""
     with rolling(seed):

@@ -202,7 +202,7 @@ class _Body(Rebuilding):
                 if x not in copies:
                     arrays -= {y.array for y in inside if isinstance(y, Store)}
             found = [(x, inside) for x, inside in found if x in copies]
-        used = {x.value for x, _ in found if isinstance(x, Store)}
+        used = {y.value for _, inside in found for y in inside if isinstance(y, Store)}
         return [x for x, _ in found if not isinstance(x, Load) or x in used]
 
     def write(self) -> None:
