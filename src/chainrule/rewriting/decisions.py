@@ -190,7 +190,8 @@ class Decisions:
     def convert(self, sites: Iterable[Site]) -> bool:
         """Compute both sides of branches from now on, where that may be; gives whether some are.
 
-        Where a run in plain numbers is followed, that knows how often its loops go round.
+        Loops that end by a condition stay guards where traces follow a run in plain numbers, which
+        shows how often they go round.
         """
         found = [x for x in sites if self.may_be_both(x) and not self.are_both(x)]
         if self.follows:

@@ -175,9 +175,10 @@ def derivative_of(function: Any, in_loop: bool) -> Any:
 
 
 def _is_deep() -> bool:
-    """Whether a derivative is one in another one that the user's function takes.
+    """Whether a derivative is taken inside another one that the user's function takes.
 
-    Loops there are nested, mostly: what a run in plain numbers shows of them is more.
+    Loops with such a one are nested, mostly, and can't run for all lanes: a trace that follows a
+    run in plain numbers records them with less.
     """
     recorder: Any = PROGRESS.recorder
     whole = 1 + (recorder is not None and recorder.recorded.derives)
