@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy
 
+from chainrule.annotations import users_line
 from chainrule.carries import (
     Carry,
     Columns,
@@ -21,6 +22,7 @@ from chainrule.carries import (
     Stack,
     flattened,
     leaves_of,
+    values_in,
     whole_number,
 )
 from chainrule.checkpointing import Checkpoint, Checkpointed, Plan, as_it_is, can_be_kept
@@ -114,10 +116,15 @@ def _scanned(
             return found[0], found[1]
     order = range(columns.length)
     state = init
+    counts = PROGRESS.counts
+    if counts is not None:
+        counts.depth += 1
     for i in reversed(order) if reverse else order:
         state, y = step(state, columns.row(i))
         carry.check(state)
         left.append(y)
+    if counts is not None:
+        counts.depth -= 1
     return state, left.stacked(reverse)
 
 
@@ -199,6 +206,9 @@ def while_loop(
     if found is not None:
         return found[0]
     numbers = _numbers(leaves_of(value)[0])
+    counts = PROGRESS.counts
+    if counts is not None:
+        counts.depth += 1
     count = 0
     while _truth(goes_on(value), "while_loop"):
         if count >= most or (count >= recorded and any(type(x) is _Same for x in numbers)):
@@ -208,6 +218,10 @@ def while_loop(
         count += 1
         if numbers == before:
             raise EndlessError(count, most)
+    if counts is not None:
+        counts.depth -= 1
+        last = values_in(leaves_of(value)[0])
+        counts.note(users_line(), count, [x._number if isinstance(x, Node) else x for x in last])
     return value
 
 

@@ -73,6 +73,27 @@ class Recorder(Protocol):
         """
 
 
+class Counts:
+    """The iterations of loops that end by a condition, in a run in plain numbers.
+
+    Attributes:
+        most: the iterations of a loop, by its line: of the longest run of it.
+        last: of loops in no other loop, in their order, the line and the numbers of the last value.
+        depth: how many loops are around what runs.
+    """
+
+    def __init__(self) -> None:
+        self.most: dict[str, int] = {}
+        self.last: list[tuple[str, list[float]]] = []
+        self.depth = 0
+
+    def note(self, line: str, count: int, numbers: list[float]) -> None:
+        """Note the end of a loop."""
+        self.most[line] = max(self.most.get(line, 0), count)
+        if not self.depth:
+            self.last.append((line, numbers))
+
+
 class _Progress(threading.local):
     """The transformations in progress in a thread."""
 
@@ -81,6 +102,7 @@ class _Progress(threading.local):
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
         self.log: Any = None  # of a run in numbers that a trace follows, or that is noted
+        self.counts: Counts | None = None  # of a run in numbers whose loops are counted
         self.structural = 0  # the level whose derivatives keep what their values have not picked
         self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 

@@ -38,7 +38,13 @@ def traced_cond(
     if not recorder.iterations or not isinstance(condition, ConditionNode):
         return None
     asked = len(recorder.recorded.guards), recorder.printed
-    trees = [leaves_of(if_so()), leaves_of(if_not())]
+    iteration = recorder.iterations[-1]
+    before = {**iteration.outgrown}
+    trees = [leaves_of(if_so())]
+    iteration.count_outgrown(before, condition)
+    before = {**iteration.outgrown}
+    trees.append(leaves_of(if_not()))
+    iteration.count_outgrown(before, ~condition)
     if asked != (len(recorder.recorded.guards), recorder.printed):
         recorder.make_plain("cond")
     (one, structure), (other, other_structure) = trees

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
 
+from chainrule import rules
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
 from chainrule.differentiation import Linearization, followed, fresh_input, fresh_inputs, met
 from chainrule.engine import ENGINE
 from chainrule.leaves import distinct
-from chainrule.node import Node, OperationNode
+from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, KNOWN, Row
@@ -131,6 +132,18 @@ class Map(NamedTuple):
     slopes: list[Slope]
 
 
+class Outgrown(NamedTuple):
+    """Whether a loop in the iterations of another one has outgrown its bound, so far.
+
+    Attributes:
+        carry: what stands for it before the iteration.
+        after: the same after it.
+    """
+
+    carry: Node
+    after: Node
+
+
 class Iteration:
     """The iteration of a loop that is recorded.
 
@@ -143,6 +156,7 @@ class Iteration:
 
     Attributes:
         carries: nodes that stand for those of any iteration.
+        outgrown: of loops in it, by their lines, whether these have outgrown their bounds.
     """
 
     def __init__(
@@ -175,6 +189,7 @@ class Iteration:
         self._read: dict[int, Column] = {}  # by the node of a column, what it stands for
         self._alone: dict[int, bool] = {}  # by what it leaves, whether all derivatives are
         self._followed: set[int] = set()  # of these, what a transformation follows
+        self.outgrown: dict[str, Outgrown] = {}
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
         recorder.iterations.append(self)
@@ -220,6 +235,38 @@ class Iteration:
             self._recorder.speculation.meets_indices = True
             return LoopIndex.at(node, numbers.astype(numpy.int64), self)
         return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
+
+    def note_outgrown(self, line: str, condition: Node) -> None:
+        """Note that a loop in it has outgrown its bound if a condition holds.
+
+        Args:
+            line: where the loop stands.
+            condition: a comparison, or 1.0 or 0.0.
+        """
+        found = self.outgrown.get(line)
+        if found is None:
+            if self._derived or not self.carries:
+                self._recorder.make_plain("while")
+            carry = fresh_input(0.0, self._level)
+            place = len(self.carries) + len(self.outgrown)
+            self._recorded.mark(Row.CARRY, self._recorded.record(0.0), place, carry)
+            self._inside.append(carry)
+            found = Outgrown(carry, carry)
+        after = apply(rules.where, (condition, 1.0, found.after))
+        self.outgrown[line] = found._replace(after=after)
+
+    def count_outgrown(self, before: dict[str, Outgrown], condition: Node) -> None:
+        """Take back what has been noted since, but where a condition holds.
+
+        Args:
+            before: what was noted then.
+            condition: the condition.
+        """
+        for line, found in self.outgrown.items():
+            old = before[line].after if line in before else found.carry
+            if found.after is not old:
+                after = apply(rules.where, (condition, found.after, old))
+                self.outgrown[line] = found._replace(after=after)
 
     def _is_whole(self, values: Any) -> bool:
         """Whether some are a whole array that the loop can read: no other loop is around it."""
@@ -272,6 +319,8 @@ class Iteration:
         """
         recorder, recorded = self._recorder, self._recorded
         recorder.iterations.pop()
+        n_after = len(after)
+        after = [*after, *[x.after for x in self.outgrown.values()]]
         slopes = self._slopes(leaves) if self._derived else []
         left = [*leaves, *[x.slope for x in slopes if isinstance(x.slope, Node)]]
         for code, values in ((Row.NEXT, after), (Row.LEFT, left)):
@@ -292,7 +341,8 @@ class Iteration:
         if not given:  # it is constant
             recorder.unroll()
         if numbers is None:
-            numbers = [math.nan] * (len(after) + self._trips * len(leaves))
+            numbers = [math.nan] * (n_after + self._trips * len(leaves))
+        numbers = [*numbers[:n_after], *[math.nan] * len(self.outgrown), *numbers[n_after:]]
         if self.carries or self._derived or not (above and PROGRESS.structural):
             self._loop.mixes = bool(above) and not self._derived
             whole = self._result(math.nan, given)
@@ -316,7 +366,9 @@ class Iteration:
                 for x in slopes
             ]
             recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
-        return results
+        for line, condition in zip(self.outgrown, results[n_after : len(after)], strict=True):
+            recorder.note_outgrown(line, condition)
+        return results[:n_after] + results[len(after) :]
 
     def _slopes_of_all(self, slope: Slope, places: Numbers, slopes: Sequence[Slope]) -> Any:
         """A derivative in all iterations, by its places among the results."""

@@ -30,10 +30,11 @@ from chainrule.rewriting.log import Reader, Writer
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
-from chainrule.tracing import PROGRESS, recording
+from chainrule.tracing import PROGRESS, Counts, recording
 from chainrule.trees import flatten
 
 from .asked import Form, placed
+from .bounds import CountsWanted
 from .indices import MANY, IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
@@ -115,6 +116,7 @@ class Recorder:
         loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration.
         values: whether all values are computed, those too that nothing may ask for.
         events: what a run in plain numbers has met, which the trace follows; None for none.
+        counts: of a run in plain numbers; None for none.
 
     Attributes:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
@@ -130,6 +132,8 @@ class Recorder:
         log: what it follows of a run in plain numbers; None for nothing.
         may_know_indices: whether the whole numbers among the arguments may be made static.
         position: how many comparisons have been asked for their truth.
+        bounds: those of loops that end by a condition.
+        presumes: whether the outcome of what is compared is presumed.
     """
 
     def __init__(
@@ -139,11 +143,14 @@ class Recorder:
         segments: bool = False,
         values: bool = True,
         events: Any = None,
+        counts: Counts | None = None,
     ) -> None:
         self.forced = forced
+        self.bounds = plain.bounds
+        self.counts = counts
         self.loops = plain.loops and segments
         self._once = {"scan", "product", "extreme", *plain.once} if self.loops else set()
-        self.unrolled = False
+        self.unrolled = self.presumes = False
         self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
@@ -282,7 +289,8 @@ class Recorder:
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
-        if self.log is None and self.recorded.unknown and any(map(_is_nan, condition.operands)):
+        unasked = self.log is not None or self.presumes or (self.bounds.active and self.iterations)
+        if self.recorded.unknown and not unasked and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         frame = users_frame()
         code, instruction = frame.f_code, frame.f_lasti
@@ -305,6 +313,8 @@ class Recorder:
         value = numbering.of(operand)
         ended = recorded.ended and not follows
         if ended and not isinstance(value, float) and numbering.comes_of_loops(value):
+            if self.bounds.active and self.counts is None:
+                raise CountsWanted(None)
             self.speculation.check_known(condition)
             self.unroll()
         decided = outcomes.decided(value)
@@ -324,6 +334,40 @@ class Recorder:
         ):
             self._note_equality(condition)
         return outcome
+
+    def note_outgrown(self, line: str, condition: Node) -> None:
+        """Note that a loop has outgrown its bound if a condition holds.
+
+        Args:
+            line: where the loop stands.
+            condition: a comparison, or 1.0 or 0.0.
+
+        Raises:
+            CountsWanted: if it is known to hold.
+        """
+        if self.iterations:
+            self.iterations[-1].note_outgrown(line, condition)
+            return
+        self.position += 1
+        recorded = self.recorded
+        operand = recorded.record(condition)
+        value = recorded.numbering.of(operand)
+        if isinstance(value, float):
+            outgrown = value != 0.0
+        else:
+            outgrown = self.forced[len(recorded.guards) :][:1] == (True,)
+            recorded.guard(operand, value, False, None if self.log is None else self.position)
+        if outgrown:
+            raise CountsWanted(line)
+
+    def last(self, line: str) -> list[float] | None:
+        """The numbers of the value after a loop in no other loop, if they have been noted."""
+        last = [] if self.counts is None else self.counts.last
+        while last:
+            place, numbers = last.pop(0)
+            if place == line:
+                return numbers
+        return None
 
     def decided(self, condition: Node) -> bool | None:
         """The outcome of a condition that those asked so far decide; else None."""
@@ -461,7 +505,7 @@ class Trace:
         Raises:
             Answered: if a run in plain numbers is enough for now.
         """
-        segments, values, noted = True, False, None
+        segments, values, noted, counts = True, False, None, None
         follows = plain.branches.follows
         self._answers &= follows is None
         while True:
@@ -470,7 +514,7 @@ class Trace:
             events, noted = noted or self._noted(plain.branches), None
             if follows and events is None and forced:
                 raise Restart
-            recorder = Recorder(forced, plain, segments, values, events)
+            recorder = Recorder(forced, plain, segments, values, events, counts)
             failed = False
             try:
                 if self._run(recorder, captured, plain):
@@ -502,6 +546,13 @@ class Trace:
                 continue
             except ValuesWanted:
                 values = True
+                continue
+            except CountsWanted as wanted:
+                counts, values = plain.bounds.counted(self._in_numbers, wanted), False
+                if wanted.line is not None and forced:
+                    raise Restart from None
+                if counts is None and wanted.line is None:
+                    counts = Counts()
                 continue
             except NodesWanted:
                 self._wholes = False
@@ -556,7 +607,7 @@ class Trace:
         start = time.thread_time()
         try:
             with numpy.errstate(all="ignore"):  # as of nodes there are no warnings
-                result = self._function(self._make_inputs(PlainInputs(self._point)))
+                result = self._in_numbers()
         except Exception:
             branches.follows = False
             return None
@@ -566,6 +617,10 @@ class Trace:
         if self._answers:
             raise Answered(result, time.thread_time() - start)
         return events
+
+    def _in_numbers(self) -> Any:
+        """The function's result in plain numbers."""
+        return self._function(self._make_inputs(PlainInputs(self._point)))
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.
