@@ -37,7 +37,7 @@ def traced_cond(
     """
     if not recorder.iterations or not isinstance(condition, ConditionNode):
         return None
-    asked = len(recorder.recorded.guards), recorder.printed
+    asked, rows = (len(recorder.recorded.guards), recorder.printed), recorder.recorded.rows
     iteration = recorder.iterations[-1]
     before = {**iteration.outgrown}
     trees = [leaves_of(if_so())]
@@ -53,7 +53,8 @@ def traced_cond(
     if not alike or None in kinds or not all(map(is_numeric, kinds)):
         recorder.make_plain("cond")
     pairs = [*zip(values_in(one), values_in(other), strict=True)]
-    if any(may_raise(x, condition) for pair in pairs for x in pair):
+    in_loops = recorder.recorded.may_raise(rows)
+    if in_loops or any(may_raise(x, condition) for pair in pairs for x in pair):
         recorder.make_plain("cond")
     picked = [x if x is y else chosen(condition, x, y) for x, y in pairs]
     return (structure.unflatten(shaped(kinds, picked)),)

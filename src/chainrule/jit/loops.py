@@ -183,6 +183,7 @@ class Iteration:
         recorded.loops.append(self._loop)
         begins = recorded.record_all(initial)
         recorded.mark(Row.LOOP, self._number)
+        self._first_row = recorded.rows
         numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
@@ -302,6 +303,11 @@ class Iteration:
         counts = len(self._recorded.guards), self._recorder.printed
         return counts != (self._guards, self._printed)
 
+    @property
+    def may_raise(self) -> bool:
+        """Whether it may raise an error where an iteration runs in vain, when it has ended."""
+        return self._recorded.may_raise(self._first_row)
+
     def is_outside(self, node: Node) -> bool:
         """Whether a node is the same in all iterations."""
         older = node._serial < self.carries[0]._serial
@@ -366,6 +372,8 @@ class Iteration:
                 for x in slopes
             ]
             recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
+        if self.outgrown and self.may_raise:  # by what a loop has not computed
+            recorder.make_plain("while")
         for line, condition in zip(self.outgrown, results[n_after : len(after)], strict=True):
             recorder.note_outgrown(line, condition)
         return results[:n_after] + results[len(after) :]

@@ -178,6 +178,18 @@ class Recorded:
         code: int = self._recording.row(self.record(node))[0]
         return code == Row.INPUT
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._recording.codes)
+
+    def may_raise(self, since: int) -> bool:
+        """Whether a row, of those from one on, takes an operation that may not run in vain."""
+        recording = self._recording
+        rows = numpy.flatnonzero(numpy.array(recording.codes)[since:] == Row.USER) + since
+        pool, left = recording.pool, recording.left
+        return any(recording.operations[pool[left[row]]].can_raise for row in rows.tolist())
+
     def input_of(self, node: Node) -> int | None:
         """Which input of the trace a node is, captured nodes aside; None for another."""
         code, number, _ = self._recording.row(self.record(node))

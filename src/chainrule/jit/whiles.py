@@ -112,7 +112,6 @@ def _bounded(
     if line not in bounds.of:
         raise CountsWanted(line)
     recorder.speculation.before_guard()
-    recorded = recorder.recorded
     values: Sequence[Any] = flattened(leaves_of(init)[0])
     known = None if recorder.iterations else recorder.last(line)
     iteration = Iteration(recorder, min(bounds.of[line], most), values)
@@ -129,6 +128,8 @@ def _bounded(
         for x, old in zip(after, iteration.carries, strict=True)
     ]
     state = like(init, iteration.end(picked, [], known))
+    if iteration.may_raise:
+        recorder.make_plain("while")
     recorder.presumes = True
     still = condition(state)
     recorder.presumes = False
