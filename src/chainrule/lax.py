@@ -9,6 +9,7 @@ possible, they are plain loops again. All are differentiable in every mode and t
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -125,6 +126,8 @@ def _scanned(
         left.append(y)
     if counts is not None:
         counts.depth -= 1
+        rows = left.rows if left.is_numeric() else []
+        counts.note(users_line(), _as_numbers([*leaves_of(state)[0], *itertools.chain(*rows)]))
     return state, left.stacked(reverse)
 
 
@@ -220,8 +223,7 @@ def while_loop(
             raise EndlessError(count, most)
     if counts is not None:
         counts.depth -= 1
-        last = values_in(leaves_of(value)[0])
-        counts.note(users_line(), count, [x._number if isinstance(x, Node) else x for x in last])
+        counts.note(users_line(), _as_numbers(leaves_of(value)[0]), count)
     return value
 
 
@@ -312,6 +314,11 @@ def _checkpointed(
 def _traced_once(*loop: Any) -> Any:
     """The results of a loop or branch that a trace records once; None for a plain one."""
     return None if PROGRESS.recorder is None else PROGRESS.recorder.loop(*loop)
+
+
+def _as_numbers(leaves: Sequence[Any]) -> list[float]:
+    """The numbers in leaves."""
+    return [float(x._number if isinstance(x, Node) else x) for x in values_in(leaves)]
 
 
 def _check_function(loop: str, f: Any) -> None:

@@ -74,24 +74,25 @@ class Recorder(Protocol):
 
 
 class Counts:
-    """The iterations of loops that end by a condition, in a run in plain numbers.
+    """What a run in plain numbers shows of its loops, by their lines.
 
     Attributes:
-        most: the iterations of a loop, by its line: of the longest run of it.
-        last: of loops in no other loop, in their order, the line and the numbers of the last value.
+        most: the iterations of a loop that ends by a condition, the longest time it ran.
+        given: of loops in no other one, in their order, the line and the numbers that came of it.
         depth: how many loops are around what runs.
     """
 
     def __init__(self) -> None:
         self.most: dict[str, int] = {}
-        self.last: list[tuple[str, list[float]]] = []
+        self.given: list[tuple[str, list[float]]] = []
         self.depth = 0
 
-    def note(self, line: str, count: int, numbers: list[float]) -> None:
+    def note(self, line: str, numbers: list[float], count: int = 0) -> None:
         """Note the end of a loop."""
-        self.most[line] = max(self.most.get(line, 0), count)
+        if count:
+            self.most[line] = max(self.most.get(line, 0), count)
         if not self.depth:
-            self.last.append((line, numbers))
+            self.given.append((line, numbers))
 
 
 class _Progress(threading.local):

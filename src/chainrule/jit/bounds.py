@@ -11,8 +11,7 @@ Bounds come of a run in plain numbers, which counts the iterations of all loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy
@@ -50,6 +49,21 @@ class Bounds:
         self.active = False
         self.of: dict[str, int] = {}
         self.most: dict[str, int] = {}
+
+    def bound(self, line: str, most: int) -> int:
+        """That of a loop.
+
+        Args:
+            line: where it stands.
+            most: the iterations after which it is taken to be endless.
+
+        Raises:
+            CountsWanted: if it has none.
+        """
+        self.most[line] = most
+        if line not in self.of:
+            raise CountsWanted(line)
+        return min(self.of[line], most)
 
     def counted(self, run: Callable[[], Any], wanted: CountsWanted) -> Counts | None:
         """Let bounds be as large as a run needs; gives what it has counted.

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from chainrule.carries import is_numeric, kind_of, leaves_of, shaped, values_in
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
+from chainrule.passes.stretches import UNKNOWN
 from chainrule.picks import chosen
+from chainrule.rules import Operation
 
 if TYPE_CHECKING:
     from .trace import Recorder
@@ -54,14 +56,20 @@ def traced_cond(
         recorder.make_plain("cond")
     pairs = [*zip(values_in(one), values_in(other), strict=True)]
     in_loops = recorder.recorded.may_raise(rows)
-    if in_loops or any(may_raise(x, condition) for pair in pairs for x in pair):
+    if in_loops or any(may_raise(x, condition, UNKNOWN) for pair in pairs for x in pair):
         recorder.make_plain("cond")
     picked = [x if x is y else chosen(condition, x, y) for x, y in pairs]
     return (structure.unflatten(shaped(kinds, picked)),)
 
 
-def may_raise(x: Any, since: Node) -> bool:
-    """Whether a value that is younger than a node takes an operation that may not run in vain."""
+def may_raise(x: Any, since: Node, but: Operation | None = None) -> bool:
+    """Whether a value that is younger than a node takes an operation that may not run in vain.
+
+    Args:
+        x: the value.
+        since: the node.
+        but: an operation that may.
+    """
     waiting = [x]
     seen: set[int] = set()
     for y in waiting:
@@ -70,7 +78,8 @@ def may_raise(x: Any, since: Node) -> bool:
         if not isinstance(y, Node) or y._serial <= since._serial or id(y) in seen:
             continue
         seen.add(id(y))
-        if y._operation is not None and y._operation.can_raise:
+        operation = y._operation
+        if operation is not None and operation is not but and operation.can_raise:
             return True
         waiting += y.operands
     return False

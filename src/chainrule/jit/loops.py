@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 import numpy
 
 from chainrule import rules
+from chainrule.annotations import users_line
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
@@ -78,7 +79,8 @@ def traced_once(
     leaves = flattened(left.check(y))
     if not left.is_numeric():
         recorder.unroll()
-    results = iteration.end(after, leaves)
+    known = recorder.given(users_line(), len(after) + trips * len(leaves))
+    results = iteration.end(after, leaves, known)
     return (
         like(init, results[: len(after)]),
         _stacked(left, results[len(after) :], trips, reverse),
@@ -321,7 +323,7 @@ class Iteration:
         Args:
             after: the next carries.
             leaves: what the iteration leaves.
-            numbers: the last carries, if they are known.
+            numbers: what comes of the loop, if it is known.
         """
         recorder, recorded = self._recorder, self._recorded
         recorder.iterations.pop()

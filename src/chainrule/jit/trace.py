@@ -313,9 +313,9 @@ class Recorder:
         value = numbering.of(operand)
         ended = recorded.ended and not follows
         if ended and not isinstance(value, float) and numbering.comes_of_loops(value):
-            if self.bounds.active and self.counts is None:
-                raise CountsWanted(None)
             self.speculation.check_known(condition)
+            if self.counts is None:
+                raise CountsWanted(None)
             self.unroll()
         decided = outcomes.decided(value)
         if decided is not None:
@@ -360,12 +360,12 @@ class Recorder:
         if outgrown:
             raise CountsWanted(line)
 
-    def last(self, line: str) -> list[float] | None:
-        """The numbers of the value after a loop in no other loop, if they have been noted."""
-        last = [] if self.counts is None else self.counts.last
-        while last:
-            place, numbers = last.pop(0)
-            if place == line:
+    def given(self, line: str, size: int) -> list[float] | None:
+        """The numbers that come of a loop in no other one, so many; None if they are not known."""
+        given = [] if self.counts is None or self.iterations else self.counts.given
+        while given:
+            place, numbers = given.pop(0)
+            if place == line and len(numbers) == size:
                 return numbers
         return None
 

@@ -70,6 +70,12 @@ def traced_while(
     if most < FIRST or not carry.is_numeric() or not nodes or unknown:
         return None
     size, done = FIRST, 0
+    line = users_line()
+
+    def give_up() -> NoReturn:
+        recorder.bounds.most[line] = most
+        raise CountsWanted(line)
+
     while True:
         if done >= most:
             raise EndlessError(None, most)
@@ -83,7 +89,7 @@ def traced_while(
         if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
             recorder.make_plain("while")
         goes_on.asked = True
-        numbers = Numbers(iteration, goes_on, after, recorded, lambda: recorder.make_plain("while"))
+        numbers = Numbers(iteration, goes_on, after, recorded, give_up)
         last = numbers.after(size, done)
         picked = [
             apply(rules.where, (goes_on, x, old))
@@ -107,14 +113,11 @@ def _bounded(
 ) -> tuple[Any]:
     """The same where loops have bounds, see :mod:`~.bounds`."""
     line = users_line()
-    bounds = recorder.bounds
-    bounds.most[line] = most
-    if line not in bounds.of:
-        raise CountsWanted(line)
+    bound = recorder.bounds.bound(line, most)
     recorder.speculation.before_guard()
     values: Sequence[Any] = flattened(leaves_of(init)[0])
-    known = None if recorder.iterations else recorder.last(line)
-    iteration = Iteration(recorder, min(bounds.of[line], most), values)
+    known = recorder.given(line, len(values))
+    iteration = Iteration(recorder, bound, values)
     state = like(init, iteration.carries)
     goes_on = condition(state)
     noted = {**iteration.outgrown}
