@@ -41,12 +41,13 @@ class Bounds:
 
     Attributes:
         active: whether there are any: then no guards ask after iterations whether a loop ended.
+        asked: whether guards ask for what comes of loops.
         of: they.
         most: by line, the iterations after which a loop is taken to be endless.
     """
 
     def __init__(self) -> None:
-        self.active = False
+        self.active = self.asked = False
         self.of: dict[str, int] = {}
         self.most: dict[str, int] = {}
 
@@ -65,43 +66,42 @@ class Bounds:
             raise CountsWanted(line)
         return min(self.of[line], most)
 
-    def counted(self, run: Callable[[], Any], wanted: CountsWanted) -> Counts | None:
-        """Let bounds be as large as a run needs; gives what it has counted.
+    def counted(self, run: Callable[[], Any], wanted: CountsWanted) -> Counts:
+        """What a run shows of its loops; bounds are as large as it needs from now on.
 
         Args:
             run: a run in plain numbers.
             wanted: what has asked for it.
 
         Returns:
-            None where it fails.
+            Nothing of loops that it does not come to.
 
         Raises:
             EndlessError: if a loop does not end.
         """
-        counts: Counts | None = None
+        counts = Counts()
         if PROGRESS.recorder is None:
-            counts = Counts()
             PROGRESS.counts = counts
             try:
                 with unprinted(), numpy.errstate(all="ignore"):
                     run()
             except EndlessError:
                 raise
-            except Exception:
-                counts = None  # of plain numbers, which refuse what machine code computes
+            except Exception:  # plain numbers refuse what machine code computes, 1.0 / 0.0 say
+                pass
             finally:
                 PROGRESS.counts = None
-        wanted_line, least = wanted.line, LEAST_BOUND
-        if wanted_line is not None:
+        line, least = wanted.line, LEAST_BOUND
+        if line is None:
+            self.asked = True
+        else:
             self.active = True
-            least = 2 * self.of.get(wanted_line, LEAST_BOUND // 2)
-            most = self.most[wanted_line]
-            if least >= 2 * most:
-                raise EndlessError(None, most)
-        for line, count in [] if counts is None else counts.most.items():
+            least = 2 * self.of.get(line, LEAST_BOUND // 2)
+            if least >= 2 * self.most[line]:
+                raise EndlessError(None, self.most[line])
+            counts.most[line] = max(counts.most.get(line, 0), least // 2)
+        for line, count in counts.most.items():
             self.of[line] = max(self.of.get(line, LEAST_BOUND), _room(count))
-        if wanted_line is not None:
-            self.of[wanted_line] = max(self.of.get(wanted_line, least), least)
         return counts
 
 

@@ -72,6 +72,7 @@ def traced_once(
     if trips < LEAST or not carry.is_numeric() or not columns.is_numeric():
         return None
     initial = flattened(leaves_of(init)[0])
+    known = recorder.given(users_line())
     iteration = Iteration(recorder, trips, initial, plan)
     row = [iteration.column(values) for values in columns.columns(reverse)]
     state, y = body(like(init, iteration.carries), _like_rows(columns, row))
@@ -79,7 +80,6 @@ def traced_once(
     leaves = flattened(left.check(y))
     if not left.is_numeric():
         recorder.unroll()
-    known = recorder.given(users_line(), len(after) + trips * len(leaves))
     results = iteration.end(after, leaves, known)
     return (
         like(init, results[: len(after)]),
@@ -348,8 +348,9 @@ class Iteration:
             given = [*above, next(x for x in outside if x._level <= recorder.level)]
         if not given:  # it is constant
             recorder.unroll()
-        if numbers is None:
-            numbers = [math.nan] * (n_after + self._trips * len(leaves))
+        size = n_after + self._trips * len(leaves)
+        if numbers is None or len(numbers) != size:
+            numbers = [math.nan] * size
         numbers = [*numbers[:n_after], *[math.nan] * len(self.outgrown), *numbers[n_after:]]
         if self.carries or self._derived or not (above and PROGRESS.structural):
             self._loop.mixes = bool(above) and not self._derived

@@ -21,7 +21,7 @@ from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.form import Diagonal, Program
 from chainrule.program.nests import Numbers
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import ABSENT, IN_BULK, Recording, Row, packed
+from chainrule.program.recording import ABSENT, IN_BULK, KNOWN, Recording, Row, packed
 from chainrule.tracing import LEFTOVER, PROGRESS, TracedValueError, has_ended
 from chainrule.trees import Operands
 
@@ -271,7 +271,8 @@ class Recorded:
             numbers: what they are at the moment; or nodes.
         """
         nodes = fresh_inputs([*numbers], self._level)
-        self.mark_all(Row.RESULT, places, [ABSENT] * len(places), nodes)
+        known = [KNOWN if x._number == x._number else ABSENT for x in nodes]
+        self.mark_all(Row.RESULT, places, known, nodes)
         return nodes
 
     def rows_of_results(self, places: Numbers) -> Numbers:

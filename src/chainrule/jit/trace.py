@@ -6,6 +6,7 @@ import gc
 import math
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -148,6 +149,7 @@ class Recorder:
         self.forced = forced
         self.bounds = plain.bounds
         self.counts = counts
+        self._given = deque([] if counts is None else counts.given)
         self.loops = plain.loops and segments
         self._once = {"scan", "product", "extreme", *plain.once} if self.loops else set()
         self.unrolled = self.presumes = False
@@ -360,12 +362,11 @@ class Recorder:
         if outgrown:
             raise CountsWanted(line)
 
-    def given(self, line: str, size: int) -> list[float] | None:
-        """The numbers that come of a loop in no other one, so many; None if they are not known."""
-        given = [] if self.counts is None or self.iterations else self.counts.given
-        while given:
-            place, numbers = given.pop(0)
-            if place == line and len(numbers) == size:
+    def given(self, line: str) -> list[float] | None:
+        """The numbers that come of a loop in no other one; None if they are not known."""
+        while self._given and not self.iterations:
+            place, numbers = self._given.popleft()
+            if place == line:
                 return numbers
         return None
 
@@ -505,7 +506,10 @@ class Trace:
         Raises:
             Answered: if a run in plain numbers is enough for now.
         """
-        segments, values, noted, counts = True, False, None, None
+        segments, values, noted = True, False, None
+        counts: Counts | None = None
+        if plain.bounds.asked:
+            counts = plain.bounds.counted(self._in_numbers, CountsWanted(None))
         follows = plain.branches.follows
         self._answers &= follows is None
         while True:
@@ -551,8 +555,6 @@ class Trace:
                 counts, values = plain.bounds.counted(self._in_numbers, wanted), False
                 if wanted.line is not None and forced:
                     raise Restart from None
-                if counts is None and wanted.line is None:
-                    counts = Counts()
                 continue
             except NodesWanted:
                 self._wholes = False

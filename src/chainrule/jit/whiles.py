@@ -116,7 +116,7 @@ def _bounded(
     bound = recorder.bounds.bound(line, most)
     recorder.speculation.before_guard()
     values: Sequence[Any] = flattened(leaves_of(init)[0])
-    known = recorder.given(line, len(values))
+    known = recorder.given(line)
     iteration = Iteration(recorder, bound, values)
     state = like(init, iteration.carries)
     goes_on = condition(state)
