@@ -13,7 +13,18 @@ import pytest
 from numpy.testing import assert_allclose
 
 import chainrule.math as cm
-from chainrule import compile, debug_print, grad, hessian, jvp, lax, value_and_grad, vmap
+from chainrule import (
+    Operation,
+    compile,
+    debug_print,
+    grad,
+    hessian,
+    jvp,
+    lax,
+    take,
+    value_and_grad,
+    vmap,
+)
 from chainrule.carries import EndlessError
 
 COUNT = int(os.environ.get("CHAINRULE_LOOPS", "15"))
@@ -186,6 +197,185 @@ def _same(found: Any, expected: Any) -> None:
 def test_random(seed: int) -> None:
     """Random programs."""
     check(seed)
+
+
+def root(loop: Any, y: Any, least: float = 1e-12) -> Any:
+    """The square root of a positive number."""
+    return loop(lambda z: abs(z * z - y) > least * y, lambda z: 0.5 * (z + y / z), y)
+
+
+def lowest(loop: Any, a: Any) -> Any:
+    """Where a function with a loop in it is smallest, by its derivative."""
+
+    def height(x: Any) -> Any:
+        return root(loop, (x - a) ** 2 + 1.0) + 0.1 * x
+
+    def step(state: Any) -> Any:
+        x, _ = state
+        slope = grad(height)(x)
+        return x - 0.5 * slope, slope
+
+    return loop(lambda state: abs(state[1]) > 1e-9, step, (a + 1.0, 1.0))[0]
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, grad, lambda f: grad(grad(f))])
+def test_one_trace(transform: Any) -> None:
+    """A loop whose iterations differentiate a loop is traced once for all numbers of iterations."""
+    compiled = compile(transform(lambda a: lowest(lax.while_loop, a)))
+    reference = transform(lambda a: lowest(by_hand, a))
+    for a in (0.5, -20.0, 3.0, 200.0, 0.0, 7.5, -1.0):
+        assert_allclose(compiled(a), reference(a), rtol=1e-7, atol=1e-9)
+    assert compiled.stats().traces == 1
+    lanes = numpy.linspace(-50.0, 50.0, 37)
+    found = compile(vmap(transform(lambda a: lowest(lax.while_loop, a))))
+    expected = [reference(a) for a in lanes.tolist()]
+    assert_allclose(found(lanes), expected, rtol=1e-7, atol=1e-9)
+    assert found.stats().traces == 1
+
+
+def test_outgrown() -> None:
+    """A loop that takes more iterations than any before it, by much: it is traced anew."""
+
+    def f(loop: Any, a: Any, least: Any) -> Any:
+        def step(c: Any, z: Any) -> Any:
+            x, n = loop(lambda s: s[0] > least, lambda s: (0.9 * s[0], s[1] + 1.0), (c * z, 0.0))
+            return c + x, n
+
+        return lax.scan(step, a, numpy.linspace(0.5, 2.0, 9))[1]
+
+    compiled = compile(lambda a, least: f(lax.while_loop, a, least))
+    for least in (0.5, 0.4, 1e-3, 1e-2, 1e-60, 2.0):
+        assert compiled(1.0, least).tolist() == f(by_hand, 1.0, least).tolist()
+    assert compiled.stats().traces == 1
+    lanes = numpy.geomspace(1e-100, 1.0, 23)
+    found = compile(vmap(lambda least: f(lax.while_loop, 1.0, least)))(lanes)
+    assert_allclose(found, [f(by_hand, 1.0, least) for least in lanes.tolist()])
+
+
+def test_endless() -> None:
+    """A loop in a loop that does not end is said; one that nobody asks for is not."""
+
+    def f(x: Any, most: int | None = 50) -> Any:
+        def step(c: Any, z: Any) -> Any:
+            inner = lax.while_loop(lambda s: s > 1.0, lambda s: s - c, z, max_iterations=most)
+            return c, inner
+
+        return lax.scan(step, x, numpy.arange(1.0, 9.0))[1].sum()
+
+    compiled = compile(f)
+    assert compiled(0.5) == f(0.5)
+    for x in (0.1, 0.0):
+        with pytest.raises(EndlessError) as eager:
+            f(x)
+        with pytest.raises(EndlessError) as found:
+            compiled(x)
+        assert str(found.value) == str(eager.value)
+    assert compiled(0.25) == f(0.25)
+
+    def chosen(c: Any, z: Any) -> Any:
+        def shrunk() -> Any:
+            return lax.while_loop(lambda s: s > 1.0, lambda s: s * z, 10.0, max_iterations=300)
+
+        return c + lax.cond(z < 0.95, shrunk, lambda: 0.5), c
+
+    def g(a: Any) -> Any:
+        return lax.scan(chosen, a, numpy.linspace(0.5, 2.0, 9))[0]
+
+    compiled = compile(g)
+    assert compiled(1.0) == g(1.0)
+    assert compiled.stats().traces == 1
+
+
+def test_in_vain_after_the_end() -> None:
+    """What ends a loop is no number with which one in it ends."""
+
+    def f(loop: Any, a: Any) -> Any:
+        def step(s: Any) -> Any:
+            x, total = s
+            return x - 1.0, total + loop(lambda z: z < 1e6, lambda z: z * (1.0 + x), a)
+
+        return loop(lambda s: s[0] > 0.5, step, (a, 0.0))[1]
+
+    compiled = compile(lambda a: f(lax.while_loop, a))
+    for a in (3.0, 7.0, 12.0):  # at the end x is 0
+        assert compiled(a) == f(by_hand, a)
+    assert compiled.stats().traces == 1
+
+
+def test_results_that_are_asked() -> None:
+    """Branches by what loops have computed do not make these plain ones."""
+
+    def f(loop: Any, x: Any) -> Any:
+        y, left = lax.scan(lambda c, z: (root(loop, c * z + 1.0), c), x, numpy.arange(1.0, 9.0))
+        y = y if y > 3.5 else 2.0 * y
+        z = loop(lambda s: s[0] > 0.1, lambda s: (0.5 * s[0], s[1] + root(loop, s[0])), (y, 0.0))
+        return z[1] if z[1] > 5.0 or left[5] > 3.0 else z[0]
+
+    compiled = compile(value_and_grad(lambda x: f(lax.while_loop, x)))
+    for x in (0.3, 2.0, 9.0, 100.0):
+        assert_allclose(compiled(x), value_and_grad(lambda x: f(by_hand, x))(x), rtol=1e-9)
+    assert compiled.stats().nodes < 600
+
+    def g(x: Any, rows: Any) -> Any:
+        end = lax.scan(lambda c, z: (0.9 * c + z, None), x, rows)[0]
+        return end if end > 1.0 else -end
+
+    sizes = set()
+    for length in (50, 5_000):
+        compiled = compile(g)
+        rows = numpy.linspace(-1.0, 1.0, length)
+        for x in (0.3, 5.0):
+            assert compiled(x, rows) == pytest.approx(g(x, rows))
+        sizes.add(compiled.stats().nodes)
+    assert len(sizes) == 1, "it grows with the length"
+
+
+def test_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run in numbers, which shows how long loops are, prints nothing."""
+
+    def f(a: Any) -> Any:
+        def step(c: Any, z: Any) -> Any:
+            return root(lax.while_loop, c + z), c
+
+        end = lax.scan(step, a, numpy.arange(1.0, 9.0))[0]
+        debug_print("{}", end)
+        return end
+
+    compiled = compile(f)
+    for a in (1.0, 1e9):
+        assert compiled(a) == f(a)
+    assert len(capsys.readouterr().out.split()) == 4
+
+
+def test_what_may_raise() -> None:
+    """An operation that may raise does not run in vain, nor by what is not computed yet."""
+    halved = Operation("halved", lambda x: x / 2.0 if x > 0.4 else _raise(), [lambda y, x: 0.5])
+
+    def f(loop: Any, a: Any) -> Any:
+        def step(c: Any, z: Any) -> Any:
+            return loop(lambda s: s > 0.9, lambda s: halved(s) + 0.1, c * z), c
+
+        return lax.scan(step, a, numpy.linspace(0.5, 9.0, 12))[0]
+
+    compiled = compile(lambda a: f(lax.while_loop, a))
+    for a in (3.0, 0.1):
+        assert compiled(a) == pytest.approx(f(by_hand, a))
+    table = numpy.arange(40.0)
+
+    def looked_up(loop: Any, a: Any) -> Any:
+        def step(c: Any, z: Any) -> Any:
+            n = loop(lambda s: s[0] > 1.0, lambda s: (s[0] * 0.8, s[1] + 1.0), (c * z, 0.0))[1]
+            return 0.5 * c + take(table, round(35.0 - n)), n
+
+        return lax.scan(step, a, numpy.linspace(0.5, 3.0, 8))[0]
+
+    compiled = compile(lambda a: looked_up(lax.while_loop, a))
+    for a in (1.0, 5.0, 30.0):
+        assert compiled(a) == pytest.approx(looked_up(by_hand, a))
+
+
+def _raise() -> float:
+    raise ArithmeticError("computed in vain")
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ class Iteration:
         """
         found = self.outgrown.get(line)
         if found is None:
-            if self._derived or not self.carries:
+            if self._derived or (PROGRESS.structural and not self.carries):
                 self._recorder.make_plain("while")
             carry = fresh_input(0.0, self._level)
             place = len(self.carries) + len(self.outgrown)
