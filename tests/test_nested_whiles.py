@@ -278,12 +278,17 @@ def test_endless() -> None:
 
         return c + lax.cond(z < 0.95, shrunk, lambda: 0.5), c
 
-    def g(a: Any) -> Any:
-        return lax.scan(chosen, a, numpy.linspace(0.5, 2.0, 9))[0]
+    def otherwise(c: Any, z: Any) -> Any:
+        def shrunk() -> Any:
+            return lax.while_loop(lambda s: s > 1.0, lambda s: s * z, 10.0, max_iterations=300)
 
-    compiled = compile(g)
-    assert compiled(1.0) == g(1.0)
-    assert compiled.stats().traces == 1
+        return c + lax.cond(z >= 0.95, lambda: 0.5, shrunk), c
+
+    for step in (chosen, otherwise):
+        rows = numpy.linspace(0.5, 2.0, 9)
+        compiled = compile(lambda a, step=step: lax.scan(step, a, rows)[0])
+        assert compiled(1.0) == lax.scan(step, 1.0, rows)[0]
+        assert compiled.stats().traces == 1
 
 
 def test_in_vain_after_the_end() -> None:
@@ -347,31 +352,54 @@ def test_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.split()) == 4
 
 
-def test_what_may_raise() -> None:
+def _counted(loop: Any, x: Any) -> Any:
+    """How often a number is to be multiplied by 0.8 to be below 1."""
+    return loop(lambda s: s[0] > 1.0, lambda s: (s[0] * 0.8, s[1] + 1.0), (x, 0.0))[1]
+
+
+def _in_vain(loop: Any, a: Any, halved: Any) -> Any:
+    def step(c: Any, z: Any) -> Any:
+        return loop(lambda s: s > 0.9, lambda s: halved(s) + 0.1, c * z), c
+
+    return lax.scan(step, a, numpy.linspace(0.5, 9.0, 12))[0]
+
+
+def _not_in_a_loop(loop: Any, a: Any, halved: Any) -> Any:
+    counts = lax.map(lambda z: _counted(loop, a * z), numpy.linspace(0.5, 9.0, 12))
+    return counts.sum() + loop(lambda s: s > 0.9, lambda s: halved(s) + 0.1, a)
+
+
+def _by_what_is_not_computed(loop: Any, a: Any, halved: Any) -> Any:
+    def step(c: Any, z: Any) -> Any:
+        x = loop(lambda s: s > 1.0, lambda s: s * 0.8, c * z)
+        return halved(2.0 - x) + 2.0 * c, x
+
+    return lax.scan(step, a, numpy.linspace(0.5, 3.0, 8))[0]
+
+
+@pytest.mark.parametrize("f", [_in_vain, _not_in_a_loop, _by_what_is_not_computed])
+def test_what_may_raise(f: Any) -> None:
     """An operation that may raise does not run in vain, nor by what is not computed yet."""
     halved = Operation("halved", lambda x: x / 2.0 if x > 0.4 else _raise(), [lambda y, x: 0.5])
+    compiled = compile(lambda a: f(lax.while_loop, a, halved))
+    for a in (3.0, 0.1, 30.0, 1e9):
+        assert compiled(a) == pytest.approx(f(by_hand, a, halved))
+
+
+def test_looked_up() -> None:
+    """An element at a place that a loop has found."""
+    table = numpy.arange(40.0)
 
     def f(loop: Any, a: Any) -> Any:
         def step(c: Any, z: Any) -> Any:
-            return loop(lambda s: s > 0.9, lambda s: halved(s) + 0.1, c * z), c
-
-        return lax.scan(step, a, numpy.linspace(0.5, 9.0, 12))[0]
-
-    compiled = compile(lambda a: f(lax.while_loop, a))
-    for a in (3.0, 0.1):
-        assert compiled(a) == pytest.approx(f(by_hand, a))
-    table = numpy.arange(40.0)
-
-    def looked_up(loop: Any, a: Any) -> Any:
-        def step(c: Any, z: Any) -> Any:
-            n = loop(lambda s: s[0] > 1.0, lambda s: (s[0] * 0.8, s[1] + 1.0), (c * z, 0.0))[1]
+            n = _counted(loop, c * z)
             return 0.5 * c + take(table, round(35.0 - n)), n
 
         return lax.scan(step, a, numpy.linspace(0.5, 3.0, 8))[0]
 
-    compiled = compile(lambda a: looked_up(lax.while_loop, a))
+    compiled = compile(lambda a: f(lax.while_loop, a))
     for a in (1.0, 5.0, 30.0):
-        assert compiled(a) == pytest.approx(looked_up(by_hand, a))
+        assert compiled(a) == pytest.approx(f(by_hand, a))
 
 
 def _raise() -> float:

@@ -46,7 +46,7 @@ def traced_cond(
     iteration.count_outgrown(before, condition)
     before = {**iteration.outgrown}
     trees.append(leaves_of(if_not()))
-    iteration.count_outgrown(before, ~condition)
+    iteration.count_outgrown(before, condition, holds=False)
     if asked != (len(recorder.recorded.guards), recorder.printed):
         recorder.make_plain("cond")
     (one, structure), (other, other_structure) = trees

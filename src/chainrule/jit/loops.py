@@ -258,17 +258,21 @@ class Iteration:
         after = apply(rules.where, (condition, 1.0, found.after))
         self.outgrown[line] = found._replace(after=after)
 
-    def count_outgrown(self, before: dict[str, Outgrown], condition: Node) -> None:
-        """Take back what has been noted since, but where a condition holds.
+    def count_outgrown(
+        self, before: dict[str, Outgrown], condition: Node, holds: bool = True
+    ) -> None:
+        """Take back what has been noted since, but where a condition holds, or does not.
 
         Args:
             before: what was noted then.
             condition: the condition.
+            holds: which.
         """
         for line, found in self.outgrown.items():
             old = before[line].after if line in before else found.carry
             if found.after is not old:
-                after = apply(rules.where, (condition, found.after, old))
+                pair = (found.after, old) if holds else (old, found.after)
+                after = apply(rules.where, (condition, *pair))
                 self.outgrown[line] = found._replace(after=after)
 
     def _is_whole(self, values: Any) -> bool:
