@@ -42,18 +42,20 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import bounds
+from chainrule.program.nests import Path, bounds
 from chainrule.rules import Operation
 
 from .callback import FALLBACKS
 from .data import Data
 from .first_terms import Zero, first_terms
 from .flags import flags
+from .idle import idle
+from .independence import has_strips
 from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
 from .outer_products import OuterProduct
-from .pieces import calls_early, cut, mean, work
+from .pieces import calls_early, cut, mean, nests, work
 from .places import Places
 from .tiles import GROUP
 from .uniform import SameInputs, split
@@ -222,6 +224,8 @@ class _Lowering:
         places = Places(program, self._parts, self._arrays, memory.step, kept)
         data = Data()
         numbers = {operation: k for k, operation in enumerate(operations_of(program))}
+        found = flags(program.body)
+        only_added = self._only_added()
         setting = Setting(
             places=places,
             memory=memory,
@@ -236,9 +240,15 @@ class _Lowering:
             sums=self._sums,
             numbers=numbers,
             together=self._together,
-            flags=flags(program.body),
+            flags=found,
             first_terms=self._first_terms,
-            only_added=self._only_added(),
+            only_added=only_added,
+            idle=idle(
+                program,
+                found,
+                lambda x: x.array in only_added and x not in self._first_terms,
+                self._may_be_idle(places),
+            ),
         )
         writer = Writer(setting)
         prologue, main = self._parts
@@ -300,6 +310,23 @@ class _Lowering:
             products=products,
         )
         return code, data
+
+    def _may_be_idle(self, places: Places) -> Callable[[Loop, Path], bool]:
+        """Whether a loop need not run all iterations: if no other code than the writer's is it."""
+        cut = {nest.loop for part in self._parts for nest in nests(part)}
+
+        def is_map(loop: Loop) -> bool:
+            from .maps import as_map
+
+            return as_map(loop, places.carries, places.same, self._together) is not None
+
+        def may_be(loop: Loop, path: Path) -> bool:
+            if loop in cut or has_strips([loop, *path]):
+                return False
+            around = [x for x in path if x not in cut and not x.checkpoints]
+            return self._together == 1 or not any(map(is_map, around))
+
+        return may_be
 
     def _outer_products(
         self,

@@ -91,6 +91,14 @@ class Nest:
 Unit: TypeAlias = "Piece | Nest"
 
 
+def nests(nest: Nest) -> Iterator[Nest]:
+    """A nest and those in it."""
+    yield nest
+    for part in nest.parts:
+        if isinstance(part, Nest):
+            yield from nests(part)
+
+
 def cut(body: Sequence[Statement]) -> Nest:
     """Cut a part of a program into pieces."""
     cutter = _Cutter()

@@ -23,6 +23,7 @@ from chainrule.program.form import (
 from .data import Data
 from .flags import JOINS
 from .formulas import SWEEPS
+from .idle import Idle
 from .layout import RESULTS
 from .modules import Module
 from .places import Place, Places
@@ -52,6 +53,7 @@ class Setting:
         flags: statements that give flags.
         first_terms: what adds to elements that need not be loaded, as they are 0.
         only_added: arrays that begin at 0 and that all is added to, one term after the other.
+        idle: loops that need not run all their iterations.
     """
 
     places: Places
@@ -70,6 +72,7 @@ class Setting:
     flags: set[Statement]
     first_terms: set[Statement]
     only_added: set[Array]
+    idle: Idle
 
 
 class ValueWriter:

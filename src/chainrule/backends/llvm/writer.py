@@ -34,6 +34,7 @@ from .shared import marked, marked_float
 from .values import Setting, ValueWriter
 
 if TYPE_CHECKING:
+    from .idle import Begins, Ends
     from .maps import Map
 
 MOST_SCOPES: Final = 30  # arrays of a function that LLVM is told about
@@ -49,6 +50,7 @@ class Writer(ValueWriter):
         self._together = setting.together
         self.first_terms = setting.first_terms
         self._only_added = setting.only_added
+        self._idle = setting.idle
         # Vectors on the stack that lie in two lines of the cache would take several times as long.
         widest = max(self._width, self._together)
         self._aligned = f" alignstack({8 * widest})" if widest > 2 else ""
@@ -226,6 +228,9 @@ class Writer(ValueWriter):
         initial = [self.operand(carry.initial) for carry in kept]
         truths = [k for k, x in enumerate(kept) if x in self._flags and self.module.optimizes]
         start = "0"
+        begins = self._idle.begins.get(loop)
+        if begins is not None:
+            start, initial = self._begin_late(loop, begins, initial, carries)
         found = None
         left = True  # whether iterations are left for after the map
         if self._together > 1 and self.module.optimizes and not loop.checkpoints:
@@ -233,13 +238,15 @@ class Writer(ValueWriter):
 
             found = as_map(loop, self._places.carries, self._places.same, self._together)
         if found is not None:
-            start, initial = self._map_loop(found, initial, carries)
-            left = not loop.trips.is_fixed or loop.trips.offset % self._together != 0
+            left = start != "0" or not loop.trips.is_fixed
+            left = left or loop.trips.offset % self._together != 0
+            start, initial = self._map_loop(found, start, initial, carries)
         if left:
             together, self._together = self._together, 1 if found is not None else self._together
             for k in truths:
                 initial[k] = self.truth(initial[k])
-            with self._loop(loop, initial, carries, start, truths=truths) as following:
+            ends = self._idle.ends.get(loop) if found is None else None
+            with self._loop(loop, initial, carries, start, truths=truths, ends=ends) as following:
                 self._body(loop.body)
                 following += [self.operand(carry.next) for carry in kept]
                 for k in truths:
@@ -248,21 +255,73 @@ class Writer(ValueWriter):
         for place in carries:  # the last values
             self._keep(place, place.register)
 
+    def _begin_late(
+        self, loop: Loop, begins: Begins, initial: list[str], carries: Sequence[Place]
+    ) -> tuple[str, list[str]]:
+        """Write what is left of the first iterations; gives the first that counts, and carries."""
+        exit = f"x{self._label}"
+        with self._loop(loop, initial, carries) as following:
+            start = self._counters[loop]
+            self._slice(begins.asked)
+            counts = self._in_any(begins.goes_on)
+            here = f"r{self._label}"
+            self._label += 1
+            self._lines.append(f"br i1 {counts},label %{exit},label %{here}\n{here}:")
+            self._block = here
+            self._slice(begins.left)
+            following += [self.operand(begins.following[x]) for x in self.carries[loop]]
+        return start, [place.register for place in carries]
+
+    def _slice(self, body: Sequence[Statement]) -> None:
+        """Write some values."""
+        of = self._places.of
+        for x in body:
+            if isinstance(x, Compute) and x not in of and x not in self._places.same:
+                of[x] = Place(None)  # one that is not the program's
+        self._body(body)
+
+    def _in_any(self, x: Operand) -> str:
+        """LLVM's name of whether a flag is 1 in any lane."""
+        truth = self.truth(self.operand(x))
+        if self._width == 1:
+            return truth
+        bits = self.line(f"bitcast {self._truths} {truth} to i{self._width}")
+        return self.line(f"icmp ne i{self._width} {bits},0")
+
+    def _end_early(self, loop: Loop, ends: Ends, following: str, trips: str) -> str:
+        """Write what is left to do once no iteration counts; gives LLVM's name of the next one."""
+        counts, here = self._in_any(ends.goes_on), self._block
+        label, counter = self._label, self._counters[loop]
+        self._label += 1
+        self._lines.append(f"br i1 {counts},label %c{label},label %e{label}\ne{label}:")
+        self._block = f"e{label}"
+        if ends.filled:
+            with self._loop(loop, start=following, end=trips):
+                for store in ends.filled:
+                    self._write(store)
+            self._counters[loop] = counter
+        self._lines.append(f"br label %c{label}\nc{label}:")
+        end, self._block = self._block, f"c{label}"
+        return self.line(f"phi i64[{following},%{here}],[{trips},%{end}]")
+
     def _map_loop(
-        self, found: Map, initial: list[str], carries: Sequence[Place]
+        self, found: Map, start: str, initial: list[str], carries: Sequence[Place]
     ) -> tuple[str, list[str]]:
         """Write most iterations of a map; gives that to go on with, and the carries there."""
         from .in_common import InCommon
         from .map_writer import MapWriter
 
         trips = self._index(found.loop.trips)
-        start = "0"
         common = InCommon(found.loop, self.carries, self.resolved)
         flag = found.goes_on_by(self.resolved, self.may_add_zero)
         flags = [] if flag is None else [carries[self.carries[found.loop].index(flag)]]
         for vectors in found.vectors(self._together, common):
             step = vectors * self._together
-            end = self.line(f"and i64 {trips},{-step}")
+            if start == "0":
+                end = self.line(f"and i64 {trips},{-step}")
+            else:
+                whole = self.line(f"and i64 {self.line(f'sub i64 {trips},{start}')},{-step}")
+                end = self.line(f"add i64 {start},{whole}")
             with self._loop(
                 found.loop, initial, carries, start, end, step, flags=flags
             ) as following:
@@ -339,6 +398,7 @@ class Writer(ValueWriter):
         kind: str = "",
         truths: Sequence[int] = (),
         flags: Sequence[Place] = (),
+        ends: Ends | None = None,
     ) -> Iterator[list[str]]:
         """Write a loop; inside its body is written, and what carries are next is given.
 
@@ -365,8 +425,10 @@ class Writer(ValueWriter):
         self._counters[loop] = counter
         following: list[str] = []
         yield following
-        lines.append(f"add nuw nsw i64 {counter},{step}")
-        lines[head] = f"phi i64[{start},%{before}],[{self._new()},%{self._block}]"
+        next_one = self.line(f"add nuw nsw i64 {counter},{step}")
+        if ends is not None:
+            next_one = self._end_early(loop, ends, next_one, trips)
+        lines[head] = f"phi i64[{start},%{before}],[{next_one},%{self._block}]"
         for k, (first, then) in enumerate(zip(initial, following, strict=True), 1):
             of = self._truths if k - 1 in truths else kind or self._type
             lines[head + k] = f"phi {of}[{first},%{before}],[{then},%{self._block}]"

@@ -1,0 +1,657 @@
+"""Iterations in vain: those of a loop after the end that a condition in it sets.
+
+Such a loop has a fixed number of iterations, in each of which a value tells whether it counts;
+where it does not, all that iterations hand on stays as it is. A loop like that ends early: once a
+value is 0 in all lanes, the iterations that are left would do what the last one has done. And one
+that goes through the same iterations backwards begins late: with little is left of an iteration in
+which the value is 0, that is all that is done until it is not.
+
+What is left of an iteration is found by computing with 0 in the place of the value, to the last
+bit: of 0 times what may be anything, say, nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from chainrule import rules
+from chainrule.program.form import (
+    CONSTANT,
+    INPUT,
+    READS,
+    WRITES,
+    Add,
+    Array,
+    Carry,
+    Compute,
+    Gather,
+    Guard,
+    Index,
+    Last,
+    Load,
+    Loop,
+    Operand,
+    Program,
+    Scatter,
+    Slice,
+    Statement,
+    Store,
+    statements,
+)
+from chainrule.program.nests import Path, bounds, paths
+from chainrule.program.simplify import SIMPLIFICATIONS, key
+from chainrule.rules import Operation
+
+from .flags import JOINS, is_flag
+from .vector_math import INSTRUCTIONS, called_back
+
+LEAST: Final = 4
+"""Iterations of a loop for which it is looked, and what one computes."""
+MOST: Final = 4
+"""Values of a loop that are tried."""
+PAYS: Final = 2
+"""So many times as much is computed in an iteration as is left of it where it is in vain."""
+EXACT: Final = {rules.where, rules.message, rules.azmul, *rules.COMPARISONS, *JOINS}
+"""What gives the same to the last bit here and in machine code, beside instructions."""
+
+
+class Ends(NamedTuple):
+    """How a loop may end early.
+
+    Attributes:
+        goes_on: a value of the body; iterations after one in which it is 0 in all lanes would do
+            what that one has done.
+        filled: the stores whose elements are read of these iterations too.
+    """
+
+    goes_on: Statement
+    filled: list[Store]
+
+
+class Begins(NamedTuple):
+    """How a loop may begin late.
+
+    Attributes:
+        goes_on: a value of the body that no carry has part in.
+        asked: what computes it, in order.
+        left: what is computed where it is 0.
+        following: what carries then become.
+    """
+
+    goes_on: Statement
+    asked: list[Statement]
+    left: list[Statement]
+    following: dict[Carry, Operand]
+
+
+class Idle(NamedTuple):
+    """Which loops need not run all their iterations."""
+
+    ends: dict[Loop, Ends]
+    begins: dict[Loop, Begins]
+
+
+def idle(
+    program: Program,
+    flags: Collection[Statement],
+    may_add_zero: Callable[[Add | Scatter], bool],
+    may_be: Callable[[Loop, Path], bool],
+) -> Idle:
+    """Find the loops that may end early or begin late.
+
+    Args:
+        program: the program, as it is lowered.
+        flags: values that are 0 or 1, comparisons aside.
+        may_add_zero: whether 0.0 changes nothing where it is added.
+        may_be: whether a loop may, in others.
+    """
+    found = Idle({}, {})
+    known = set(flags)
+    ending: dict[Loop, tuple[Path, Compute]] = {}
+    beginning: dict[Loop, Begins] = {}
+    every = [(x, path) for x, path in paths(program.body) if isinstance(x, Loop)]
+    for loop, path in every:
+        if loop.carries and _is_long(loop):
+            goes_on = _goes_on(loop, known)
+            if goes_on is not None:
+                ending[loop] = path, goes_on
+                continue
+            begins = _begins(loop, known, may_add_zero)
+            if begins is not None:
+                beginning[loop] = begins
+    if not ending:
+        return found
+    full = _followed(ending, [program.body, *[x.body for x, _ in every]])
+    stored = {x.array for loop in full for x in statements(loop.body) if isinstance(x, Store)}
+    for loop, path in every:
+        if loop in beginning and may_be(loop, path):
+            begins = beginning[loop]
+            if not any(isinstance(x, Load) and x.array in stored for x in begins.asked):
+                found.begins[loop] = begins
+    reads = _Reads(program, found.begins)
+    for loop, (path, goes_on) in ending.items():
+        if loop not in full and may_be(loop, path):
+            filled = reads.filled(loop, path, goes_on)
+            if filled is not None:
+                found.ends[loop] = Ends(goes_on, filled)
+    return found
+
+
+def _followed(
+    ending: Mapping[Loop, tuple[Path, Compute]], bodies: Sequence[Sequence[Statement]]
+) -> set[Loop]:
+    """Stretches of iterations that longer ones follow: all of their iterations count.
+
+    A guard that says so comes after a stretch like that, if that is not known anyway.
+
+    Args:
+        ending: loops that may end early.
+        bodies: of all loops, and the program's.
+    """
+    found = set()
+    for loop, (_, goes_on) in ending.items():
+        for carry in loop.carries:
+            first = carry.initial
+            if isinstance(first, Last) and first.loop in ending:
+                before = first.loop
+                same = ending[before][1].operation is goes_on.operation
+                if same and before.trips.offset < loop.trips.offset:
+                    found.add(before)
+    for body in bodies:
+        last: Loop | None = None
+        for x in body:
+            if isinstance(x, Loop):
+                last = x if x in ending else None
+            elif isinstance(x, Guard) and x.outcome and last is not None:
+                asked = x.condition
+                if isinstance(asked, Compute) and asked.operation is ending[last][1].operation:
+                    found.add(last)
+    return found
+
+
+def _is_long(loop: Loop) -> bool:
+    return loop.trips.is_fixed and loop.trips.offset >= LEAST and not loop.side_by_side
+
+
+# Loops that end early
+
+
+def _goes_on(loop: Loop, flags: set[Statement]) -> Compute | None:
+    """A value without which all iterations do the same; None if there is none."""
+    body = set(loop.body)
+    tried: dict[Compute, None] = {}
+    for carry in loop.carries:
+        x = carry.next
+        if isinstance(x, Compute) and x.operation is rules.where and x in body:
+            condition = x.operands[0]
+            if isinstance(condition, Compute) and condition in body:
+                tried[condition] = None
+    if not tried or len(loop.body) < LEAST or not _repeats(loop):
+        return None
+    for goes_on in [*tried][:MOST]:
+        if _is_still(loop, goes_on, flags):
+            return goes_on
+    return None
+
+
+def _repeats(loop: Loop) -> bool:
+    """Whether what an iteration does hangs on nothing but its carries."""
+    every = [*statements(loop.body)]
+    written = {x.array for x in every if isinstance(x, WRITES)}
+    for x in every:
+        if isinstance(x, Compute):
+            if called_back(x.operation):
+                return False
+        elif isinstance(x, READS):
+            if x.array in written or loop in x.index.loops():
+                return False
+        elif isinstance(x, Loop):
+            if loop in x.trips.loops():
+                return False
+        elif not isinstance(x, (Guard, Last)) and type(x) is not Store:
+            return False
+    return True
+
+
+def _is_still(loop: Loop, goes_on: Statement, flags: set[Statement]) -> bool:
+    """Whether an iteration without a value changes nothing that the next one uses."""
+    left = _Left(flags, {goes_on: 0.0})
+    left.computes(loop.body)
+    changing = [x for x in loop.carries if left.of(x.next) is not x]
+    if len(changing) == len(loop.carries):
+        return False
+    if changing:
+        used = {y for x in statements(loop.body) for y in _uses(x)}
+        inside = {*statements(loop.body), *changing}
+        if any(x in used or left.of(x.next) in inside for x in changing):
+            return False
+    return True
+
+
+def _uses(x: Statement) -> Iterable[Operand]:
+    """What a statement uses, and what a loop hands on."""
+    if isinstance(x, Loop):
+        return [*x.operands, *[carry.next for carry in x.carries]]
+    return x.operands
+
+
+# Loops that begin late
+
+
+def _begins(
+    loop: Loop, flags: set[Statement], may_add_zero: Callable[[Add | Scatter], bool]
+) -> Begins | None:
+    """How a loop may begin late; None if it may not."""
+    tried: dict[Statement, None] = {}
+    for x in loop.body:
+        if isinstance(x, Compute) and x.operation is rules.equal:
+            value, zero = x.operands
+            if zero == 0.0 and isinstance(value, (Compute, Load)):
+                tried[value] = None
+    every = [*statements(loop.body)] if tried else []
+    body = set(loop.body)
+    cost = sum([isinstance(x, Compute) for x in every])
+    if cost < LEAST or any(isinstance(x, Compute) and called_back(x.operation) for x in every):
+        return None
+    written = {x.array for x in every if isinstance(x, WRITES)}
+    for goes_on in [x for x in tried if x in body][:MOST]:
+        slices = _Slices(loop, body, written)
+        if not slices.add(goes_on) or slices.carries:
+            continue
+        left = _Left(flags, _without(goes_on, loop.body, flags))
+        left.computes(loop.body)
+        if not all(_is_nothing(x, left, may_add_zero) for x in loop.body):
+            continue
+        following = {x: left.of(x.next) for x in loop.carries}
+        rest = _Slices(loop, body | left.new, written)
+        if not all(map(rest.add, following.values())):
+            continue
+        if PAYS * (len(slices.found) + len(rest.found)) > cost:
+            continue
+        return Begins(goes_on, slices.found, rest.found, following)
+    return None
+
+
+def _without(
+    goes_on: Statement, body: Sequence[Statement], flags: set[Statement]
+) -> dict[Operand, Operand]:
+    """What is known where a value is 0.0 or -0.0."""
+    if goes_on in flags or (
+        isinstance(goes_on, Compute) and goes_on.operation in rules.COMPARISONS
+    ):
+        return {goes_on: 0.0}
+    known: dict[Operand, Operand] = {}
+    for x in body:
+        if isinstance(x, Compute) and x.operation in rules.COMPARISONS and goes_on in x.operands:
+            numbers = [0.0 if y is goes_on else y for y in x.operands]
+            if all(isinstance(y, float) for y in numbers):
+                known[x] = x.operation.evaluate(numbers)  # type: ignore[arg-type]
+    return known
+
+
+def _is_nothing(x: Statement, left: _Left, may_add_zero: Callable[[Add | Scatter], bool]) -> bool:
+    """Whether a statement does nothing but computing."""
+    if isinstance(x, (Compute, Load, Gather, Last)):
+        return True
+    if isinstance(x, (Add, Scatter)):
+        return left.of(x.value) == 0.0 and may_add_zero(x)
+    return isinstance(x, Loop) and all(_is_nothing(y, left, may_add_zero) for y in x.body)
+
+
+class _Slices:
+    """What computes some values in an iteration, in order.
+
+    Args:
+        loop: the loop.
+        body: its statements.
+        written: the arrays that it writes to.
+
+    Attributes:
+        found: the statements: those of the body, and others that are not in it.
+        carries: the carries of the loop that are used.
+    """
+
+    def __init__(self, loop: Loop, body: Collection[Statement], written: Collection[Array]) -> None:
+        self.found: list[Statement] = []
+        self.carries: set[Carry] = set()
+        self._of = set(loop.carries)
+        self._body = body
+        self._written = written
+        self._known: set[Operand] = set()
+
+    def add(self, x: Operand) -> bool:
+        """Add what computes a value; whether it is little, and may be computed at any time."""
+        if not isinstance(x, Statement) or x in self._known:
+            return True
+        self._known.add(x)
+        if x in self._of:
+            assert isinstance(x, Carry)
+            self.carries.add(x)
+            return True
+        if x not in self._body:
+            return True
+        if isinstance(x, (Load, Gather)):
+            if x.array in self._written:
+                return False
+        elif not isinstance(x, Compute):
+            return False
+        if len(self.found) > 20 * MOST or not all(map(self.add, x.operands)):
+            return False
+        self.found.append(x)
+        return True
+
+
+# What is left
+
+
+class _Left:
+    """What is left of statements where some values are known.
+
+    Args:
+        flags: values that are 0 or 1, comparisons aside; new ones are added.
+        known: the values, by what they stand for.
+
+    Attributes:
+        new: those that are none of the program's.
+    """
+
+    def __init__(self, flags: set[Statement], known: dict[Operand, Operand]) -> None:
+        self._flags = flags
+        self._known = known
+        self._computed: dict[object, Operand] = {}
+        self.new: set[Statement] = set()
+
+    def of(self, x: Operand) -> Operand:
+        """What a value is."""
+        return self._known.get(x, x)
+
+    def computes(self, body: Sequence[Statement]) -> None:
+        """Find what values are."""
+        known = self._known
+        for x in body:
+            if type(x) is Compute:
+                if x not in known and not known.keys().isdisjoint(x.operands):
+                    known[x] = self._value(x.operation, tuple(map(self.of, x.operands)))
+            elif isinstance(x, Last):
+                if x.carry in known:
+                    known[x] = known[x.carry]
+            elif isinstance(x, Loop):
+                self._loop(x)
+
+    def _loop(self, loop: Loop) -> None:
+        """Find what values are in a loop whose carries may stay what they are at first."""
+        if not (loop.trips.is_fixed and loop.trips.offset > 0):
+            return
+        before = dict(self._known)
+        first = {x: self.of(x.initial) for x in loop.carries}
+        stays: dict[Operand, Operand] = {x: y for x, y in first.items() if isinstance(y, float)}
+        while True:
+            self._known.update(stays)
+            self.computes(loop.body)
+            others = [
+                x for x in loop.carries if x in stays and key(self.of(x.next)) != key(stays[x])
+            ]
+            if not others:
+                return
+            for x in others:
+                del stays[x]
+            self._known.clear()
+            self._known.update(before)
+
+    def _value(self, operation: Operation, operands: tuple[Operand, ...]) -> Operand:
+        """The value of an operation, simplified."""
+        exact = operation in EXACT or operation.name in INSTRUCTIONS
+        if exact and all(isinstance(x, float) for x in operands):
+            return operation.evaluate([x for x in operands if isinstance(x, float)])
+        found = self._simplified(operation, operands)
+        if found is not None:
+            return found
+        name = operation, *map(key, operands)
+        if name not in self._computed:
+            new = self._computed[name] = Compute(operation, operands)
+            self.new.add(new)
+            picks = operation is rules.where
+            if (picks or operation in JOINS) and all(map(self._is_flag, operands[picks:])):
+                self._flags.add(new)
+        return self._computed[name]
+
+    def _is_flag(self, x: Operand) -> bool:
+        return is_flag(x, self._flags)
+
+    def _simplified(self, operation: Operation, operands: tuple[Operand, ...]) -> Operand | None:
+        simplification = SIMPLIFICATIONS.get(operation)
+        if simplification is not None:
+            found: Operand | None = simplification(self._value, *operands)
+            if found is not None:
+                return found
+        if operation is rules.where:
+            condition, *sides = operands
+            return condition if sides == [1.0, 0.0] and self._is_flag(condition) else None
+        if operation in JOINS and all(map(self._is_flag, operands)):
+            x, y = operands if isinstance(operands[1], float) else operands[::-1]
+            if isinstance(y, float):
+                absorbing = 1.0 if JOINS[operation] == "or" else 0.0
+                return absorbing if y == absorbing else x
+        if operation is rules.add and 0.0 in operands:  # to a sum that is never -0.0
+            (x,) = [x for x in operands if x != 0.0]
+            if isinstance(x, Compute) and x.operation is rules.add and 0.0 in x.operands:
+                return x
+        return None
+
+
+# Who reads what iterations have stored
+
+
+class _Reads:
+    """What reads elements of arrays.
+
+    Args:
+        program: the program.
+        begins: its loops that begin late.
+    """
+
+    def __init__(self, program: Program, begins: Mapping[Loop, Begins]) -> None:
+        self._begins = begins
+        self._reads: dict[Array, list[tuple[Load | Gather, Path]]] = defaultdict(list)
+        self._stores: dict[Array, list[tuple[Statement, Path]]] = defaultdict(list)
+        for x, path in paths(program.body):
+            if isinstance(x, READS):
+                self._reads[x.array].append((x, path))
+            elif isinstance(x, WRITES):
+                self._stores[x.array].append((x, path))
+        self._outputs = {x.array for x in program.outputs if isinstance(x, Slice)}
+
+    def filled(self, loop: Loop, path: Path, goes_on: Statement) -> list[Store] | None:
+        """The stores of a loop whose elements are read of iterations that it leaves out.
+
+        Args:
+            loop: the loop.
+            path: the loops around it.
+            goes_on: the value that ends it.
+
+        Returns:
+            None where that is none of the loop itself, but of one in it.
+        """
+        top = set(loop.body)
+        filled = []
+        for x, inner in paths(loop.body, (*path, loop)):
+            if not isinstance(x, Store) or loop not in x.index.loops():
+                continue
+            if self._is_read(x, inner, loop, goes_on):
+                if x not in top:
+                    return None
+                filled.append(x)
+        return filled
+
+    def _is_read(self, store: Store, path: Path, loop: Loop, goes_on: Statement) -> bool:
+        if store.array in self._outputs or store.array.kind in (INPUT, CONSTANT):
+            return True
+        low, high = bounds(store.index)
+        for x, around in self._reads[store.array]:
+            first, last = bounds(x.index)
+            if isinstance(x, Gather):
+                return True
+            if last < low or first > high:
+                continue
+            depth = path.index(loop)
+            if len(around) <= depth or around[depth] not in self._begins:
+                return True
+            if not self._is_left_out(store, path, x, around, depth, goes_on):
+                return True
+        return False
+
+    def _is_left_out(
+        self, store: Store, path: Path, load: Load, around: Path, depth: int, goes_on: Statement
+    ) -> bool:
+        """Whether a load in a loop that begins late reads what iterations that count have stored.
+
+        Args:
+            store: in a loop that ends early.
+            path: the loops around it.
+            load: reads such elements.
+            around: the loops around it.
+            depth: the place of both loops among those around.
+            goes_on: the value that ends the one.
+        """
+        begins = self._begins[around[depth]]
+        if load in begins.asked or load in begins.left:
+            return False
+        rows = Rows(path[: depth + 1], around[: depth + 1])
+        if not self._are_the_same(begins.goes_on, goes_on, rows):
+            return False
+        return rows.come_before(store.index, load.index)
+
+    def _are_the_same(self, x: Operand, y: Operand, rows: Rows) -> bool:
+        """Whether a value of a loop that begins late is that of one that ends early."""
+        if x is y:
+            return not isinstance(x, Statement) or not rows.is_inside(x)
+        if isinstance(x, float) or isinstance(y, float):
+            return key(x) == key(y)
+        if isinstance(x, Load):
+            if isinstance(y, Load):
+                return x.array is y.array and rows.meet(y.index, x.index)
+            stores = [z for z, _ in self._stores[x.array] if isinstance(z, Store)]
+            if isinstance(y, Carry):
+                return self._is_handed_on(x, y, stores, rows)
+            return any(z.value is y and rows.meet(z.index, x.index) for z in stores)
+        if isinstance(x, Compute) and isinstance(y, Compute) and x.operation is y.operation:
+            pairs = zip(x.operands, y.operands, strict=True)
+            return all(self._are_the_same(a, b, rows) for a, b in pairs)
+        return False
+
+    def _is_handed_on(self, x: Load, carry: Carry, stores: Sequence[Store], rows: Rows) -> bool:
+        """Whether a load reads what a carry was in that iteration."""
+        if carry not in rows.ends.carries:
+            return False
+        for store in stores:
+            if store.value is carry.next and rows.ends in store.index.loops():
+                before = rows.before(store.index)
+                first = before._replace(
+                    strides=tuple([y for y in before.strides if y[0] is not rows.ends])
+                )
+                begun = [y for y in stores if y.index == first]
+                if any(y.value is carry.initial for y in begun) and rows.meet(before, x.index):
+                    return True
+        return False
+
+
+class Rows:
+    """How iterations of a loop that begins late are those of one that ends early.
+
+    Args:
+        path: the loop that ends early, after those around it.
+        around: the loop that begins late, after those around it.
+    """
+
+    def __init__(self, path: Path, around: Path) -> None:
+        self._path = path
+        self._around = around
+        self.ends = path[-1]
+        self._turns: list[int | None] = [
+            1 if x is y else None for x, y in zip(path, around, strict=True)
+        ]
+
+    def is_inside(self, x: Statement) -> bool:
+        """Whether a value may be another one in each iteration."""
+        return any(x in loop.carries or x in loop.body for loop in (self.ends, self._around[-1]))
+
+    def before(self, index: Index) -> Index:
+        """An index in the iteration before."""
+        return index.plus(-dict(index.strides).get(self.ends, 0))
+
+    def meet(self, index: Index, other: Index) -> bool:
+        """Whether two indices are the same in the same iterations.
+
+        Args:
+            index: of the loop that ends early.
+            other: of the one that begins late.
+        """
+        found = self._distance(index, other)
+        return found is not None and found == (0, 0, {}, {})
+
+    def _distance(
+        self, index: Index, other: Index
+    ) -> tuple[int, int, dict[Loop, int], dict[Loop, int]] | None:
+        """How far an index is from another; None where that is not known.
+
+        Returns:
+            The least and the greatest distance, and the strides of loops that are in those of this
+            one, for both.
+        """
+        if index.tables or other.tables:
+            return None
+        strides, others = dict(index.strides), dict(other.strides)
+        offset = other.offset - index.offset
+        for place, (x, y) in enumerate(zip(self._path, self._around, strict=True)):
+            a, b = strides.pop(x, 0), others.pop(y, 0)
+            turn = self._turns[place]
+            if turn is None:
+                if not a or abs(a) != abs(b) or x.trips != y.trips or not x.trips.is_fixed:
+                    return None
+                turn = self._turns[place] = 1 if a == b else -1
+            if b != turn * a:
+                return None
+            if turn < 0:
+                offset -= a * (x.trips.offset - 1)
+        low, high = _span(others)
+        return offset + low, offset + high, strides, others
+
+    def come_before(self, index: Index, other: Index) -> bool:
+        """Whether an element was written in the same iteration or before.
+
+        Args:
+            index: where it is written.
+            other: where it is read.
+        """
+        found = self._distance(index, other)
+        stride = dict(index.strides).get(self.ends, 0)
+        if found is None or not stride or None in self._turns or self._turns[-1] != -1:
+            return False  # only backwards all come that count once one does
+        least, greatest, strides, _ = found
+        low, high = _span(strides)  # of an iteration's elements
+        if high - low >= abs(stride):
+            return False
+        if stride < 0:
+            least, greatest, low, high = -greatest, -least, -high, -low
+        if greatest >= low + abs(stride):
+            return False
+        if least >= low:
+            return True
+        back = -((least - low) // abs(stride))
+        # Iterations before the first one: elements that no other one of these loops has written.
+        size = abs(stride) * (self.ends.trips.offset + back)
+        outer = dict(index.strides)
+        for loop in sorted(self._path[:-1], key=lambda x: abs(outer.get(x, 0))):
+            step = abs(outer.get(loop, 0))
+            if step:
+                if step < size or not loop.trips.is_fixed:
+                    return False
+                size = step * loop.trips.offset
+        return True
+
+
+def _span(strides: Mapping[Loop, int]) -> tuple[int, int]:
+    """The least and greatest that loops add to an index."""
+    return bounds(Index(0, tuple(strides.items())))
