@@ -176,7 +176,8 @@ def check(seed: int) -> None:
     def second(f: Any) -> Any:
         return hessian(f, argnums=(0, 1))
 
-    for transform in (lambda f: f, both, forward, second):
+    transforms: list[Any] = [lambda f: f, both, forward, second]
+    for transform in transforms:
         points = [transform(reference)(*point) for point in lanes.T.tolist()]
         once = compile(transform(f))
         for point, expected in zip(lanes.T.tolist()[:3], points, strict=False):
@@ -284,8 +285,8 @@ def test_endless() -> None:
 
         return c + lax.cond(z >= 0.95, lambda: 0.5, shrunk), c
 
+    rows = numpy.linspace(0.5, 2.0, 9)
     for step in (chosen, otherwise):
-        rows = numpy.linspace(0.5, 2.0, 9)
         compiled = compile(lambda a, step=step: lax.scan(step, a, rows)[0])
         assert compiled(1.0) == lax.scan(step, 1.0, rows)[0]
         assert compiled.stats().traces == 1
