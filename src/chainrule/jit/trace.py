@@ -35,7 +35,7 @@ from chainrule.tracing import PROGRESS, Counts, recording
 from chainrule.trees import flatten
 
 from .asked import Form, placed
-from .bounds import CountsWanted
+from .bounds import Bounds, CountsWanted
 from .indices import MANY, IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
@@ -67,6 +67,8 @@ class CompileError(RuntimeError):
     """A function that can't be compiled; it still runs eagerly."""
 
 
+LONG_RUN: Final = 0.05
+"""Seconds beyond which a run in plain numbers, where there is one, gives the first result."""
 MANY_RESULTS: Final = 24
 """Beyond so many the gradient of each costs more than a pull-back of all."""
 
@@ -509,7 +511,7 @@ class Trace:
         segments, values, noted = True, False, None
         counts: Counts | None = None
         if plain.bounds.asked:
-            counts = plain.bounds.counted(self._in_numbers, CountsWanted(None))
+            counts = self._counted(plain.bounds, CountsWanted(None))
         follows = plain.branches.follows
         self._answers &= follows is None
         while True:
@@ -552,7 +554,7 @@ class Trace:
                 values = True
                 continue
             except CountsWanted as wanted:
-                counts, values = plain.bounds.counted(self._in_numbers, wanted), False
+                counts, values = self._counted(plain.bounds, wanted), False
                 if wanted.line is not None and forced:
                     raise Restart from None
                 continue
@@ -619,6 +621,20 @@ class Trace:
         if self._answers:
             raise Answered(result, time.thread_time() - start)
         return events
+
+    def _counted(self, bounds: Bounds, wanted: CountsWanted) -> Counts:
+        """What a run in plain numbers shows of loops.
+
+        Raises:
+            Answered: if it was a long one, and what it gives is enough for now.
+        """
+        found: list[Any] = []
+        start = time.thread_time()
+        counts = bounds.counted(lambda: found.append(self._in_numbers()), wanted)
+        seconds = time.thread_time() - start
+        if self._answers and found and seconds > LONG_RUN:
+            raise Answered(found[0], seconds)
+        return counts
 
     def _in_numbers(self) -> Any:
         """The function's result in plain numbers."""
