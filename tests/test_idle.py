@@ -18,18 +18,18 @@ import pytest
 import chainrule as cr
 import chainrule.math as cm
 from chainrule import lax
-from chainrule.backends.llvm import loaded, lowering, pool
+from chainrule.backends.llvm import idle, loaded, lowering, pool
 from chainrule.backends.llvm.idle import Idle
 
 
 @contextmanager
 def looked_at(before: float, runs_all: bool = False) -> Iterator[list[Idle]]:
     """Memory holds a number before it is written to; gives what is found."""
-    idle, take = lowering.idle, pool.take
+    take = pool.take
     found: list[Idle] = []
 
     def noted(*given: Any) -> Idle:
-        result = idle(*given)
+        result = idle.idle(*given)
         found.append(result)
         return Idle({}, {}) if runs_all else result
 
@@ -145,8 +145,10 @@ POINTS = [(1.3, 4.0), (1.1, 11.0), (1.6, 8.0), (0.7, 19.0), (1.2, 35.0), (1.2, 1
 
 
 def check(f: Callable[..., Any], points: list[tuple[float, float]]) -> Idle:
-    """Compiled, a function gives what it gives eagerly, and to the last bit what it gives when all
-    iterations run; gives what is found."""
+    """Compiled, a function gives what it gives eagerly, to the last bit as when all iterations run.
+
+    Gives what is found.
+    """
     lanes = [np.array(x) for x in zip(*points, strict=True)]
 
     def results(before: float, runs_all: bool = False) -> tuple[list[Any], Idle]:

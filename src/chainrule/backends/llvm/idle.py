@@ -96,6 +96,7 @@ class Idle(NamedTuple):
 def idle(
     program: Program,
     flags: Collection[Statement],
+    read: Collection[Array],
     may_add_zero: Callable[[Add | Scatter], bool],
     may_be: Callable[[Loop, Path], bool],
 ) -> Idle:
@@ -104,6 +105,7 @@ def idle(
     Args:
         program: the program, as it is lowered.
         flags: values that are 0 or 1, comparisons aside.
+        read: arrays that are read after the program has run, outputs aside.
         may_add_zero: whether 0.0 changes nothing where it is added.
         may_be: whether a loop may, in others.
     """
@@ -130,7 +132,7 @@ def idle(
             begins = beginning[loop]
             if not any(isinstance(x, Load) and x.array in stored for x in begins.asked):
                 found.begins[loop] = begins
-    reads = _Reads(program, found.begins)
+    reads = _Reads(program, read, found.begins)
     for loop, (path, goes_on) in ending.items():
         if loop not in full and may_be(loop, path):
             filled = reads.filled(loop, path, goes_on)
@@ -449,10 +451,13 @@ class _Reads:
 
     Args:
         program: the program.
+        read: arrays that are read after it has run, outputs aside.
         begins: its loops that begin late.
     """
 
-    def __init__(self, program: Program, begins: Mapping[Loop, Begins]) -> None:
+    def __init__(
+        self, program: Program, read: Collection[Array], begins: Mapping[Loop, Begins]
+    ) -> None:
         self._begins = begins
         self._reads: dict[Array, list[tuple[Load | Gather, Path]]] = defaultdict(list)
         self._stores: dict[Array, list[tuple[Statement, Path]]] = defaultdict(list)
@@ -461,7 +466,8 @@ class _Reads:
                 self._reads[x.array].append((x, path))
             elif isinstance(x, WRITES):
                 self._stores[x.array].append((x, path))
-        self._outputs = {x.array for x in program.outputs if isinstance(x, Slice)}
+        self._rows: dict[tuple[Path, Path], Rows | None] = {}
+        self._outputs = {*read, *[x.array for x in program.outputs if isinstance(x, Slice)]}
 
     def filled(self, loop: Loop, path: Path, goes_on: Statement) -> list[Store] | None:
         """The stores of a loop whose elements are read of iterations that it leaves out.
@@ -518,10 +524,15 @@ class _Reads:
         begins = self._begins[around[depth]]
         if load in begins.asked or load in begins.left:
             return False
-        rows = Rows(path[: depth + 1], around[: depth + 1])
-        if not self._are_the_same(begins.goes_on, goes_on, rows):
+        name = path[: depth + 1], around[: depth + 1]
+        if name not in self._rows:
+            rows = Rows(*name)
+            same = self._are_the_same(begins.goes_on, goes_on, rows)
+            self._rows[name] = rows if same and rows.are_known else None
+        found = self._rows[name]
+        if found is None:
             return False
-        return rows.come_before(store.index, load.index)
+        return found.come_before(store.index, load.index)
 
     def _are_the_same(self, x: Operand, y: Operand, rows: Rows) -> bool:
         """Whether a value of a loop that begins late is that of one that ends early."""
@@ -537,8 +548,10 @@ class _Reads:
                 return self._is_handed_on(x, y, stores, rows)
             return any(z.value is y and rows.meet(z.index, x.index) for z in stores)
         if isinstance(x, Compute) and isinstance(y, Compute) and x.operation is y.operation:
-            pairs = zip(x.operands, y.operands, strict=True)
-            return all(self._are_the_same(a, b, rows) for a, b in pairs)
+            if (x, y) not in rows.same:
+                pairs = zip(x.operands, y.operands, strict=True)
+                rows.same[x, y] = all(self._are_the_same(a, b, rows) for a, b in pairs)
+            return rows.same[x, y]
         return False
 
     def _is_handed_on(self, x: Load, carry: Carry, stores: Sequence[Store], rows: Rows) -> bool:
@@ -563,15 +576,25 @@ class Rows:
     Args:
         path: the loop that ends early, after those around it.
         around: the loop that begins late, after those around it.
+
+    Attributes:
+        ends: the loop that ends early.
+        same: whether two values, one of the other loop and one of this, are known to be the same.
     """
 
     def __init__(self, path: Path, around: Path) -> None:
         self._path = path
         self._around = around
         self.ends = path[-1]
+        self.same: dict[tuple[Statement, Statement], bool] = {}
         self._turns: list[int | None] = [
             1 if x is y else None for x, y in zip(path, around, strict=True)
         ]
+
+    @property
+    def are_known(self) -> bool:
+        """Whether it is known which iterations of the one are which of the other."""
+        return None not in self._turns
 
     def is_inside(self, x: Statement) -> bool:
         """Whether a value may be another one in each iteration."""
@@ -627,7 +650,7 @@ class Rows:
         """
         found = self._distance(index, other)
         stride = dict(index.strides).get(self.ends, 0)
-        if found is None or not stride or None in self._turns or self._turns[-1] != -1:
+        if found is None or not stride or self._turns[-1] != -1:
             return False  # only backwards all come that count once one does
         least, greatest, strides, _ = found
         low, high = _span(strides)  # of an iteration's elements

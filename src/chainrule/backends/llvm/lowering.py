@@ -246,6 +246,7 @@ class _Lowering:
             idle=idle(
                 program,
                 found,
+                {y for x in self._products for y in (x.rows, x.columns)},
                 lambda x: x.array in only_added and x not in self._first_terms,
                 self._may_be_idle(places),
             ),
