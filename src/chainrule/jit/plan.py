@@ -16,13 +16,14 @@ from chainrule.engine import ENGINE
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
 from chainrule.sparse import SparseNodes, refuse_stacking, taken_apart
-from chainrule.tracing import NotCompilable
-from chainrule.transforms import Gradient, Jacobian, handed_to
+from chainrule.tracing import PROGRESS, NotCompilable
+from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import Arguments, ManyResults, Packed, as_computed
 from .captures import Watch
 from .eager_lanes import EagerLanes
 from .indices import OutsideTableError
+from .inner_gradients import InnerGradients
 from .lane_call import LaneCall, sums_of_one_path
 from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
@@ -72,6 +73,8 @@ class Plan(TracedFunction):
         self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
         self.inside: Inside | None = None  # calls inside transformations
+        whole = isinstance(owner.point, Transformed)
+        self.inner_gradients = None if whole else InnerGradients(owner.options)
 
     def __repr__(self) -> str:
         return repr(self.owner)
@@ -223,6 +226,7 @@ class Plan(TracedFunction):
             trace, outputs = run_point(paths, packed, patient=not nodes)
         except NotYet as rare:
             start = time.thread_time()
+            outer, PROGRESS.inner = PROGRESS.inner, self.inner_gradients
             try:
                 with printing_at_the_end(paths.refused):
                     point = [*map(as_computed, self.leaves, packed.values)]
@@ -235,6 +239,8 @@ class Plan(TracedFunction):
             else:
                 paths.ran_eagerly(rare.prefix, time.thread_time() - start)
                 return layout.unflatten_numbers(numpy.array(numbers, numpy.float64))
+            finally:
+                PROGRESS.inner = outer
         if not nodes:
             return trace.layout.unflatten_numbers(outputs)
         if self.has_many_results:  # on this path

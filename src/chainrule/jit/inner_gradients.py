@@ -1,0 +1,187 @@
+"""Gradients that a compiled function takes in runs that no trace follows: compiled on their own.
+
+A function whose nested loops take another path for nearly each input is not worth a trace each time,
+and runs in plain numbers. A pure function that it differentiates many times then gets machine code of
+its own, whose inputs are the arguments and all numbers that it reads from outside.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from dataclasses import replace
+from importlib import import_module
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy
+
+from chainrule import forking, trees
+from chainrule.handover import called
+from chainrule.tracing import PROGRESS
+from chainrule.transforms import Gradient
+
+if TYPE_CHECKING:
+    from .function import Compiled, Options
+
+LEAST: Final = 50
+"""Calls before which a gradient is not compiled."""
+SECONDS: Final = 0.05
+"""What compiling a gradient takes at least, about."""
+CALLS: Final = 80
+"""How many of its calls take as long as compiling it, about."""
+MOST_LOST: Final = 0.5
+"""Seconds that may be lost by compiling in vain, besides some times what the calls before took."""
+MOST: Final = 64
+"""Functions of which it is kept how long their gradients take, and kinds of what one reads."""
+
+
+class InnerGradients:
+    """The gradients that a compiled function takes, and their machine code.
+
+    Args:
+        options: of the compiled function.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = replace(options, check=False)
+        self._lock = forking.lock()
+        self._tallies: dict[int, Tally] = {}  # by the id of code
+
+    @property
+    def compiled(self) -> list[Compiled]:
+        """Those that are compiled."""
+        return [found for tally in self._tallies.values() for found in tally.compiled.values()]
+
+    def instead(self, gradient: Gradient, args: tuple[Any, ...]) -> Any:
+        """What a gradient is at some arguments; NotImplemented where it does that itself."""
+        function = gradient._function
+        if type(function) is not FunctionType or gradient.has_aux:
+            return NotImplemented
+        code = function.__code__
+        tally = self._tallies.get(id(code))
+        if tally is None:
+            tally = self._new_tally(code)
+        if tally.eager:
+            return NotImplemented
+        PROGRESS.inner = None  # it is asked for the outermost gradients alone
+        start = time.thread_time()
+        try:
+            result = NotImplemented
+            if tally.pays():
+                result = self._computed(tally, gradient, function, args)
+            if result is not NotImplemented:
+                tally.ran_compiled(time.thread_time() - start)
+                return result
+            if tally.eager:
+                return NotImplemented
+            start = time.thread_time()
+            result = gradient(*args)
+            tally.ran_eagerly(time.thread_time() - start)
+            return result
+        finally:
+            PROGRESS.inner = self
+
+    def _new_tally(self, code: CodeType) -> Tally:
+        with self._lock:
+            if len(self._tallies) >= MOST:
+                self._tallies.clear()
+            return self._tallies.setdefault(id(code), Tally(code))
+
+    def _computed(
+        self, tally: Tally, gradient: Gradient, function: FunctionType, args: tuple[Any, ...]
+    ) -> Any:
+        """The result by machine code; NotImplemented, and no more of it, where it has none."""
+        pure = import_module("chainrule.rewriting.pure")  # here, as few functions need it
+        try:
+            key, data = pure.read(function)
+            place = _checked(pure, gradient, args)
+        except pure.Impure:
+            tally.eager = True
+            return NotImplemented
+        compiled = tally.compiled.get((place, gradient.value, key))
+        try:
+            if compiled is None:
+                compiled = self._compiled(pure, gradient, function)
+                with self._lock:
+                    if len(tally.compiled) >= MOST:
+                        tally.compiled.clear()
+                    tally.compiled[place, gradient.value, key] = compiled
+            result = compiled(*args, data)
+        except Exception:  # the function says itself what is wrong
+            tally.eager = True
+            return NotImplemented
+        return result if _is_finite(result) else NotImplemented  # numbers may raise there
+
+    def _compiled(self, pure: Any, gradient: Gradient, function: FunctionType) -> Compiled:
+        """The compiled gradient of a pure function, by what it reads as well."""
+        make, name = pure.maker(function), function.__name__
+
+        def lifted(*given: Any) -> Any:
+            *args, data = given
+            return called(make(iter(data)), args, {}, name)
+
+        quiet = import_module("chainrule.jit.function").Quiet
+        found: Compiled = quiet(
+            Gradient(lifted, gradient.argnums, False, gradient.value), self._options
+        )
+        return found
+
+
+class Tally:
+    """How long the gradients of a function have taken.
+
+    Args:
+        code: of the function.
+
+    Attributes:
+        eager: whether no more is asked whether they should be compiled.
+        compiled: these, by how they are taken and what they read.
+    """
+
+    def __init__(self, code: CodeType) -> None:
+        self._code = code  # so that no other has its id
+        self.eager = False
+        self.compiled: dict[Hashable, Compiled] = {}
+        self._calls = 0
+        self._seconds = 0.0
+        self._lost = 0.0  # seconds, since they are compiled
+
+    def pays(self) -> bool:
+        """Whether to compile: once they have taken as long as that will, about."""
+        return self._calls >= LEAST and self._seconds > SECONDS + CALLS * self._mean
+
+    @property
+    def _mean(self) -> float:
+        return self._seconds / self._calls
+
+    def ran_eagerly(self, seconds: float) -> None:
+        """Note how long one took eagerly."""
+        self._calls += 1
+        self._seconds += seconds
+
+    def ran_compiled(self, seconds: float) -> None:
+        """Note how long one took compiled; when too much is lost they are eager for good."""
+        self._lost += seconds - self._mean
+        self.eager |= self._lost > MOST_LOST + 2.0 * self._seconds
+
+
+def _checked(pure: Any, gradient: Gradient, args: tuple[Any, ...]) -> Hashable:
+    """By which arguments a gradient is taken; raises Impure unless all are made of numbers."""
+    argnums = gradient.argnums
+    place = (argnums,) if type(argnums) is int else tuple(argnums)  # type: ignore[arg-type]
+    for i, x in enumerate(args):
+        if i in place and type(x) is numpy.ndarray and x.dtype == numpy.float64:
+            continue
+        pure.check_data(x)
+    if any(type(i) is not int or i < 0 for i in place):
+        raise pure.Impure("an argument is counted from the last one")
+    return argnums if type(argnums) is int else place
+
+
+def _is_finite(result: Any) -> bool:
+    """Whether all numbers of a result are finite."""
+    for x in trees.leaves_of(result)[0]:
+        if not (numpy.isfinite(x).all() if isinstance(x, numpy.ndarray) else x - x == 0.0):
+            return False
+    return True
