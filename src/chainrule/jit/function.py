@@ -378,6 +378,7 @@ class Compiled(Dispatch):
             if plan.inner_gradients is not None
             for gradient in plan.inner_gradients.compiled
         ]
+        shortcuts = [path.trace.shortcuts for path in paths] + [x.shortcuts for x in inner]
         return Stats(
             calls=self.calls,
             plans=len(plans),
@@ -392,7 +393,7 @@ class Compiled(Dispatch):
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager or plan.paths.refused for plan in plans),
             branches=tuple(dict.fromkeys(x for plan in plans for x in plan.branches.branches())),
-            shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
+            shortcuts=tuple(dict.fromkeys(line for lines in shortcuts for line in lines)),
             gradients=len(inner),
         )
 

@@ -1,15 +1,17 @@
 """Gradients that a compiled function takes in runs that no trace follows: compiled on their own.
 
-A function whose nested loops take another path for nearly each input is not worth a trace each time,
-and runs in plain numbers. A pure function that it differentiates many times then gets machine code of
-its own, whose inputs are the arguments and all numbers that it reads from outside.
+A function whose nested loops take another path for nearly each input is not worth a trace each
+time, and runs in plain numbers. A pure function that it differentiates many times then gets machine
+code of its own, whose inputs are the arguments and all numbers that it reads from outside.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy
 
 from chainrule import forking, trees
+from chainrule.annotations import ACTIVE
 from chainrule.handover import called
 from chainrule.tracing import PROGRESS
 from chainrule.transforms import Gradient
@@ -26,12 +29,18 @@ if TYPE_CHECKING:
 
 LEAST: Final = 50
 """Calls before which a gradient is not compiled."""
+QUICK: Final = 1e-5
+"""Seconds below which it is of no use, as what it reads has to be looked at in each call."""
 SECONDS: Final = 0.05
 """What compiling a gradient takes at least, about."""
 CALLS: Final = 80
 """How many of its calls take as long as compiling it, about."""
 MOST_LOST: Final = 0.5
 """Seconds that may be lost by compiling in vain, besides some times what the calls before took."""
+TRIED: Final = 64
+"""Calls after which it shows whether machine code is faster."""
+IN_VAIN: Final = 200
+"""Calls in a row that are left to the functions, after which no others of a run are looked at."""
 MOST: Final = 64
 """Functions of which it is kept how long their gradients take, and kinds of what one reads."""
 
@@ -47,6 +56,7 @@ class InnerGradients:
         self._options = replace(options, check=False)
         self._lock = forking.lock()
         self._tallies: dict[int, Tally] = {}  # by the id of code
+        self._left = IN_VAIN
 
     @property
     def compiled(self) -> list[Compiled]:
@@ -56,19 +66,23 @@ class InnerGradients:
     def instead(self, gradient: Gradient, args: tuple[Any, ...]) -> Any:
         """What a gradient is at some arguments; NotImplemented where it does that itself."""
         function = gradient._function
-        if type(function) is not FunctionType or gradient.has_aux:
+        if type(function) is not FunctionType or gradient.has_aux or ACTIVE.contexts:
             return NotImplemented
         code = function.__code__
         tally = self._tallies.get(id(code))
         if tally is None:
             tally = self._new_tally(code)
         if tally.eager:
+            self._left -= 1
+            if self._left < 0:
+                PROGRESS.inner, self._left = None, IN_VAIN  # until the run ends
             return NotImplemented
+        self._left = IN_VAIN
         PROGRESS.inner = None  # it is asked for the outermost gradients alone
         start = time.thread_time()
         try:
             result = NotImplemented
-            if tally.pays():
+            if tally.pays:
                 result = self._computed(tally, gradient, function, args)
             if result is not NotImplemented:
                 tally.ran_compiled(time.thread_time() - start)
@@ -92,23 +106,19 @@ class InnerGradients:
         self, tally: Tally, gradient: Gradient, function: FunctionType, args: tuple[Any, ...]
     ) -> Any:
         """The result by machine code; NotImplemented, and no more of it, where it has none."""
-        pure = import_module("chainrule.rewriting.pure")  # here, as few functions need it
+        pure = _pure()
         try:
-            key, data = pure.read(function)
-            place = _checked(pure, gradient, args)
-        except pure.Impure:
-            tally.eager = True
-            return NotImplemented
-        compiled = tally.compiled.get((place, gradient.value, key))
-        try:
+            kind, data = pure.read(function)
+            key = _places(pure, gradient, args), gradient.value, kind
+            compiled = tally.compiled.get(key)
             if compiled is None:
                 compiled = self._compiled(pure, gradient, function)
                 with self._lock:
                     if len(tally.compiled) >= MOST:
                         tally.compiled.clear()
-                    tally.compiled[place, gradient.value, key] = compiled
+                    compiled = tally.compiled.setdefault(key, compiled)
             result = compiled(*args, data)
-        except Exception:  # the function says itself what is wrong
+        except Exception:  # it is impure, or says itself what is wrong
             tally.eager = True
             return NotImplemented
         return result if _is_finite(result) else NotImplemented  # numbers may raise there
@@ -128,6 +138,11 @@ class InnerGradients:
         return found
 
 
+@cache
+def _pure() -> Any:
+    return import_module("chainrule.rewriting.pure")  # here, as few functions need it
+
+
 class Tally:
     """How long the gradients of a function have taken.
 
@@ -137,6 +152,7 @@ class Tally:
     Attributes:
         eager: whether no more is asked whether they should be compiled.
         compiled: these, by how they are taken and what they read.
+        pays: whether to compile: once they have taken as long as that will, about.
     """
 
     def __init__(self, code: CodeType) -> None:
@@ -146,37 +162,44 @@ class Tally:
         self._calls = 0
         self._seconds = 0.0
         self._lost = 0.0  # seconds, since they are compiled
-
-    def pays(self) -> bool:
-        """Whether to compile: once they have taken as long as that will, about."""
-        return self._calls >= LEAST and self._seconds > SECONDS + CALLS * self._mean
-
-    @property
-    def _mean(self) -> float:
-        return self._seconds / self._calls
+        self._mean = math.inf  # seconds
+        self._latest: list[float] = []  # seconds of compiled ones
+        self.pays = False
 
     def ran_eagerly(self, seconds: float) -> None:
         """Note how long one took eagerly."""
         self._calls += 1
         self._seconds += seconds
+        if self._calls >= LEAST:
+            self._mean = self._seconds / self._calls
+            self.eager |= self._mean < QUICK
+            self.pays = self._seconds > SECONDS + CALLS * self._mean
 
     def ran_compiled(self, seconds: float) -> None:
-        """Note how long one took compiled; when too much is lost they are eager for good."""
+        """Note how long one took compiled; where that is of no use they are eager for good."""
         self._lost += seconds - self._mean
+        self._latest.append(seconds)
+        if len(self._latest) == TRIED:
+            self.eager |= min(self._latest) > self._mean
+            self._latest.clear()
         self.eager |= self._lost > MOST_LOST + 2.0 * self._seconds
 
 
-def _checked(pure: Any, gradient: Gradient, args: tuple[Any, ...]) -> Hashable:
-    """By which arguments a gradient is taken; raises Impure unless all are made of numbers."""
+def _places(pure: Any, gradient: Gradient, args: tuple[Any, ...]) -> Hashable:
+    """The places of the arguments by which a gradient is taken.
+
+    Raises:
+        Impure: if they are not plain, or an argument holds something else than numbers.
+    """
     argnums = gradient.argnums
-    place = (argnums,) if type(argnums) is int else tuple(argnums)  # type: ignore[arg-type]
+    places = (argnums,) if type(argnums) is int else tuple(argnums)  # type: ignore[arg-type]
+    for i in places:
+        if not 0 <= i < len(args):
+            raise pure.Impure("it is taken by an argument that is counted from the last one")
     for i, x in enumerate(args):
-        if i in place and type(x) is numpy.ndarray and x.dtype == numpy.float64:
-            continue
-        pure.check_data(x)
-    if any(type(i) is not int or i < 0 for i in place):
-        raise pure.Impure("an argument is counted from the last one")
-    return argnums if type(argnums) is int else place
+        if not (type(x) is numpy.ndarray and x.dtype == numpy.float64 and i in places):
+            pure.check_data(x)
+    return argnums if type(argnums) is int else places
 
 
 def _is_finite(result: Any) -> bool:

@@ -12,7 +12,8 @@ import builtins
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
+from operator import attrgetter
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, NoReturn
 
@@ -43,7 +44,9 @@ _KINDS: Final = (
     *(ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.If),
     *(ast.For, ast.While, ast.Break, ast.Continue, ast.Pass, ast.Expr, ast.FunctionDef, ast.Raise),
 )
+_builtins: Final = attrgetter("__builtins__")
 _SCALARS: Final = frozenset([float, int, bool, type(None)])
+_DATA: Final = _SCALARS | {list, tuple}
 _MOST: Final = 1_000
 """Codes of which it is kept what they use."""
 _DEEPEST: Final = 30
@@ -78,6 +81,7 @@ class Uses:
         globals: the names of global values and builtins.
         chains: by name, the attributes of attributes that are read of it.
         bare: the names that are also used as they are.
+        modules: what was found to be a module whose attributes are pure, by its name.
     """
 
     code: CodeType
@@ -85,6 +89,12 @@ class Uses:
     globals: tuple[str, ...] = ()
     chains: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     bare: frozenset[str] = frozenset()
+    modules: dict[str, ModuleType] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Those of the values from outside, in order: of cells, globals, and defaults at last."""
+        return *self.code.co_freevars, *self.globals, *[""] * self.code.co_argcount
 
 
 _LOCK: Final = forking.lock()
@@ -314,34 +324,49 @@ def _read_function(
         raise Impure("its functions call one another")
     uses = _uses(function)
     tokens.append(uses)
-    for name, value in _outside(function, uses):
-        if type(value) is ModuleType:
-            _read_module(value, uses, name, tokens)
+    known = _known()
+    for name, value in zip(uses.names, _outside(function, uses), strict=False):
+        kind = type(value)
+        if kind is ModuleType:
+            if uses.modules.get(name) is not value:
+                _check_module(value, uses, name)
+                uses.modules[name] = value
+            tokens.append(id(value))
         elif name in uses.chains:
             raise Impure(f"an attribute of {name} is read")
+        elif kind in _DATA:
+            if kind is not float:
+                check_data(value)
+            tokens.append(None)
+            data.append(value)
+        elif kind is FunctionType and id(value) not in known:
+            _read_function(value, tokens, data, depth + 1)
+        elif id(value) in known and (name not in _FRESH or value is getattr(builtins, name)):
+            tokens.append(id(value))
+        elif kind is Gradient and type(value.function) is FunctionType:
+            argnums = value.argnums if type(value.argnums) is int else tuple(value.argnums)
+            tokens += (value.name, argnums, value.has_aux, value.value)
+            _read_function(value.function, tokens, data, depth + 1)
         else:
-            _read_value(value, name, tokens, data, depth)
+            raise Impure(f"{name} is {kind.__name__}")
 
 
-def _outside(function: FunctionType, uses: Uses) -> Iterator[tuple[str, Any]]:
-    """The values from outside, by their names: of the closure, the globals and defaults."""
+def _outside(function: FunctionType, uses: Uses) -> list[Any]:
+    """The values from outside, in the order of their names: cells, globals, defaults."""
+    values = function.__globals__
     try:
-        for name, cell in zip(uses.code.co_freevars, function.__closure__ or (), strict=True):
-            yield name, cell.cell_contents
+        found = [cell.cell_contents for cell in function.__closure__ or ()]
         for name in uses.globals:
-            value = function.__globals__.get(name, Ellipsis)
-            yield name, function.__builtins__[name] if value is Ellipsis else value  # type: ignore[attr-defined]
+            found.append(values[name] if name in values else _builtins(function)[name])
     except (KeyError, ValueError):
         raise Impure("a name has no value") from None
-    for value in function.__defaults__ or ():
-        yield "", value
     if function.__kwdefaults__:
         raise Impure("it has defaults of keywords")
+    return [*found, *function.__defaults__] if function.__defaults__ else found
 
 
-def _read_module(
-    module: ModuleType, uses: Uses, name: str, tokens: list[Hashable]
-) -> None:
+def _check_module(module: ModuleType, uses: Uses, name: str) -> None:
+    """Raise Impure unless what is read of a module is known to be pure."""
     if name in uses.bare:
         raise Impure(f"the module {name} is used as a value")
     for chain in uses.chains.get(name, ()):
@@ -352,37 +377,13 @@ def _read_module(
             value = getattr(value, attribute, None)
         if id(value) not in _known() and type(value) is not float:
             raise Impure(f"{'.'.join(chain)} of {name} may not be pure")
-        tokens.append(id(value) if callable(value) else value)
-
-
-def _read_value(
-    value: Any, name: str, tokens: list[Hashable], data: list[Any], depth: int
-) -> None:
-    kind = type(value)
-    if name in _FRESH and value is not getattr(builtins, name):
-        raise Impure(f"{name} is not Python's")
-    if kind in _SCALARS or kind is list or kind is tuple:
-        check_data(value)
-        tokens.append(None)
-        data.append(value)
-    elif id(value) in _known():
-        tokens.append(id(value))
-    elif kind is FunctionType:
-        _read_function(value, tokens, data, depth + 1)
-    elif kind is Gradient and type(value.function) is FunctionType:
-        argnums = value.argnums if type(value.argnums) is int else tuple(value.argnums)
-        tokens += (value.name, argnums, value.has_aux, value.value)
-        _read_function(value.function, tokens, data, depth + 1)
-    else:
-        raise Impure(f"{name} is {kind.__name__}")
 
 
 def check_data(value: Any) -> None:
     """Raise Impure if something is not made of plain numbers, in lists and tuples."""
     kind = type(value)
     if kind is list or kind is tuple:
-        kinds = set(map(type, value))
-        if not kinds <= _SCALARS:
+        if not _SCALARS.issuperset(map(type, value)):
             for x in value:
                 check_data(x)
     elif kind not in _SCALARS:
@@ -398,11 +399,9 @@ def maker(function: FunctionType) -> Callable[[Iterator[Any]], FunctionType]:
     uses = _uses(function)
     code, name = function.__code__, function.__name__
     around = {key: function.__globals__.get(key) for key in ("__name__", "__loader__", "__spec__")}
-    around["__builtins__"] = function.__builtins__  # type: ignore[attr-defined]
-    names, parts = [], []
-    for key, value in _outside(function, uses):
-        names.append(key)
-        parts.append(_maker_of(value))
+    around["__builtins__"] = _builtins(function)
+    names = uses.names
+    parts = [_maker_of(value) for value in _outside(function, uses)]
     n_cells, n_names = len(code.co_freevars), len(code.co_freevars) + len(uses.globals)
 
     def make(data: Iterator[Any]) -> FunctionType:
@@ -416,7 +415,7 @@ def maker(function: FunctionType) -> Callable[[Iterator[Any]], FunctionType]:
 
 def _maker_of(value: Any) -> Callable[[Iterator[Any]], Any]:
     kind = type(value)
-    if kind in _SCALARS or kind is list or kind is tuple:
+    if kind in _DATA:
         return next
     if kind is FunctionType and id(value) not in _known():
         return maker(value)
