@@ -20,6 +20,7 @@ from chainrule import compile, grad, value_and_grad
 from chainrule.jit import inner_gradients
 from chainrule.jit.function import Options
 from chainrule.jit.inner_gradients import InnerGradients
+from chainrule.rewriting import pure
 from chainrule.tracing import PROGRESS
 
 SCALE = 1.5
@@ -123,6 +124,23 @@ def make(c, cs):
     "lax": """
 def make(c, cs):
     return lambda x: lax.fori_loop(0, 5, lambda i, y: y * c + x[1], x[0])
+""",
+    "kinds": """
+def make(c, cs):
+    def f(x):
+        if c < -1.5:
+            return 2
+        if c < -1.0:
+            return x[0] > 0.0
+        return x[0] * c if c < 1.0 else x[0] * x[0] > 4.0
+
+    return f
+""",
+    "other kinds": """
+def make(c, cs):
+    p, q = (c, abs) if c > 0.0 else (abs, c)
+    chosen = cs if c > 1.0 else c if c > 0.0 else None
+    return lambda x: x[0] * x[1] if chosen is None or [p, q] is None else x[0]
 """,
     "modules": """
 def make(c, cs):
@@ -435,6 +453,38 @@ def make(c, cs):
 
     return f
 """,
+    "recursive": """
+def make(c, cs):
+    def f(x, k=2):
+        return x[0] if k == 0 else f([x[0] * c], k - 1)
+
+    return f
+""",
+    "own and others'": """
+def make(c, cs):
+    def f(x):
+        inner = lambda math: math.append(2.0) or 1.0
+        return x[0] * math.sqrt(2.0) * (inner(cs) if c > 1.5 else 1.0)
+
+    return f
+""",
+    "product": """
+def make(c, cs):
+    def f(x):
+        own = math.prod([], start=LOG)
+        own += ["prod"]
+        return x[0] * c
+
+    return f
+""",
+    "shadowed": """
+def make(c, cs):
+    def f(x):
+        math = cm
+        return math.sin(x[0]) * c
+
+    return f
+""",
     "numpy": """
 def make(c, cs):
     return lambda x: x[0] * np.random.rand()
@@ -602,6 +652,18 @@ def test_numbers_that_change_are_read_in_each_call(monkeypatch: pytest.MonkeyPat
         assert slope(1.0) == held[0] * SCALE
         monkeypatch.setattr(f"{__name__}.SCALE", 3)
         assert slope(1.0) == held[0] * SCALE
+
+
+def test_what_is_read_is_told_apart() -> None:
+    """Where the same code would not do."""
+
+    def made(p: Any, q: Any) -> Any:
+        return lambda x: [p, q][0]
+
+    kinds = [1.0, abs, max, scaled, grad(scaled), value_and_grad(scaled), grad(scaled, 1)]
+    keys = [pure.read(made(p, q))[0] for p in kinds for q in kinds]
+    assert len(set(keys)) == len(keys)
+    assert pure.read(made(1.0, [2, None])) == (keys[0], [1.0, [2, None]])
 
 
 def test_functions_that_change_are_others(monkeypatch: pytest.MonkeyPatch) -> None:

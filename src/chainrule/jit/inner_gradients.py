@@ -121,7 +121,8 @@ class InnerGradients:
         except Exception:  # it is impure, or says itself what is wrong
             tally.eager = True
             return NotImplemented
-        return result if _is_finite(result) else NotImplemented  # numbers may raise there
+        # Of other results numbers may make an error.
+        return result if _is_finite(result) else NotImplemented
 
     def _compiled(self, pure: Any, gradient: Gradient, function: FunctionType) -> Compiled:
         """The compiled gradient of a pure function, by what it reads as well."""
@@ -203,8 +204,11 @@ def _places(pure: Any, gradient: Gradient, args: tuple[Any, ...]) -> Hashable:
 
 
 def _is_finite(result: Any) -> bool:
-    """Whether all numbers of a result are finite."""
+    """Whether a result is made of finite numbers."""
     for x in trees.leaves_of(result)[0]:
-        if not (numpy.isfinite(x).all() if isinstance(x, numpy.ndarray) else x - x == 0.0):
+        if type(x) is float:
+            if x - x != 0.0:
+                return False
+        elif not (type(x) is numpy.ndarray and numpy.isfinite(x).all()):
             return False
     return True

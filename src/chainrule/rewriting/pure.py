@@ -35,6 +35,8 @@ _BUILTINS: Final = (
 _TRANSFORMS: Final = (
     *("grad", "value_and_grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jvp", "vjp"),
 )
+_NUMBERS: Final = frozenset([*numbers.__all__, *vars(math)]) - {"prod"}
+"""Functions of these modules that give a number, or else an error."""
 _MODULES: Final = (chainrule, numbers, lax, math)
 
 _KINDS: Final = (
@@ -80,7 +82,6 @@ class Uses:
         impure: why it may not be pure; "" where it is.
         globals: the names of global values and builtins.
         chains: by name, the attributes of attributes that are read of it.
-        bare: the names that are also used as they are.
         modules: what was found to be a module whose attributes are pure, by its name.
     """
 
@@ -88,7 +89,6 @@ class Uses:
     impure: str = ""
     globals: tuple[str, ...] = ()
     chains: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    bare: frozenset[str] = frozenset()
     modules: dict[str, ModuleType] = field(default_factory=dict)
 
     @cached_property
@@ -144,13 +144,12 @@ class _Scan:
         if both:
             raise Impure(f"{min(both)} is a name of its own and of others")
         self._chains: dict[str, set[tuple[str, ...]]] = {}
-        self._bare: set[str] = set()
         self._done: set[int] = set()  # ids of nodes that have been looked at with others
         for node in self._nodes:
             if id(node) not in self._done:
                 self._look(node)
         chains = {name: tuple(sorted(found)) for name, found in self._chains.items()}
-        self.uses = Uses(code, "", names, chains, frozenset(self._bare))
+        self.uses = Uses(code, "", names, chains)
 
     def _bound(self, parameters: Sequence[str]) -> dict[str, list[ast.AST | None]]:
         """What names are bound to, in the function or in those in it; None for what may be any."""
@@ -189,10 +188,7 @@ class _Scan:
     def _look(self, node: ast.AST) -> None:
         if not isinstance(node, _KINDS):
             self._refuse(node, f"there is {type(node).__name__}")
-        if isinstance(node, ast.Name):
-            if isinstance(node.ctx, ast.Load) and node.id in self._outside:
-                self._bare.add(node.id)
-        elif isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Attribute):
             self._look_at_attribute(node)
         elif isinstance(node, ast.Constant):
             if type(node.value) not in _SCALARS:
@@ -276,8 +272,6 @@ class _Scan:
             target, lists = target.value, True
         if not isinstance(target, ast.Name):
             self._refuse(node, "something without a name is changed")
-        if target.id in self._outside:
-            self._refuse(node, f"{target.id}, a name of others, is changed")
         if lists and not all(map(self._is_fresh, self._values.get(target.id, [None]))):
             self._refuse(node, f"{target.id} may be of others")
 
@@ -288,7 +282,7 @@ class _Scan:
         if isinstance(value, ast.Call):
             of = value.func
             if isinstance(of, ast.Attribute):
-                return of.attr in numbers.__all__ or hasattr(math, of.attr)
+                return of.attr in _NUMBERS
             return isinstance(of, ast.Name) and of.id in _FRESH and of.id in self._outside
         fresh = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.List, ast.ListComp)
         return isinstance(value, (*fresh, ast.Tuple))
@@ -367,8 +361,6 @@ def _outside(function: FunctionType, uses: Uses) -> list[Any]:
 
 def _check_module(module: ModuleType, uses: Uses, name: str) -> None:
     """Raise Impure unless what is read of a module is known to be pure."""
-    if name in uses.bare:
-        raise Impure(f"the module {name} is used as a value")
     for chain in uses.chains.get(name, ()):
         value: Any = module
         for attribute in chain:
