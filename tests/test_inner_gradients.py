@@ -753,7 +753,8 @@ def test_what_is_slower_compiled_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     with untraced() as inner:
         for k in range(300):
             assert grad(lambda x: x * SCALE)(float(k)) == SCALE
-        (tally,) = inner._tallies.values()
+            (tally,) = inner._tallies.values()
+            tally._mean = 0.0  # seconds that it takes eagerly
         assert tally.eager
         assert inner.compiled[0].calls < 50
         assert PROGRESS.inner is None  # in this run
