@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import chainrule
+import chainrule.math as cm
 from chainrule import compile, grad, value_and_grad
 from chainrule.jit import inner_gradients
 from chainrule.jit.function import Options
@@ -831,6 +832,33 @@ def test_a_compiled_function_that_no_trace_follows() -> None:
     again = copy.deepcopy(found)
     run_many(again, [0.5, 1.5, 2.5])
     assert again.stats().gradients == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*paths")
+def test_lanes_that_no_trace_follows() -> None:
+    """One after another, by the gradient's machine code."""
+    found = compile(chainrule.vmap(lambda c: lowest(c, [])[1]), max_traces=1)
+    for k in range(4):
+        points = np.linspace(0.5, 11.0, 12) + 0.01 * k
+        expected = [lowest(c, [])[1] for c in points.tolist()]
+        np.testing.assert_allclose(found(points), expected, rtol=1e-12)
+    assert found.stats().gradients == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*eagerly")
+def test_functions_that_can_not_be_compiled() -> None:
+    """Here as it opens a context that is not for traces."""
+
+    def refused(c: Any) -> Any:
+        with chainrule.domain_errors():
+            c = cm.sqrt(c) ** 2
+        return lowest(c, [])
+
+    found = compile(refused)
+    for k in range(12):
+        assert_same(found(0.5 + 0.37 * k), refused(0.5 + 0.37 * k))
+    assert found.stats().eager
+    assert found.stats().gradients == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*paths")

@@ -130,7 +130,8 @@ class Compiled(Dispatch):
             found = None if quick is None else quick.taken_by(args)
             plan, leaves, lanes = found or self._planned(args, kwargs)
             if plan.eager:
-                return self._plainly(args, kwargs)
+                with plan.untraced():
+                    return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
         except IndicesWanted:
             self._knows_indices = True

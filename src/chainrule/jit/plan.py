@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -217,6 +218,15 @@ class Plan(TracedFunction):
                 self.eager = True
                 raise
 
+    @contextmanager
+    def untraced(self) -> Iterator[None]:
+        """A run that no trace follows: gradients in it may be compiled on their own."""
+        outer, PROGRESS.inner = PROGRESS.inner, self.inner_gradients
+        try:
+            yield
+        finally:
+            PROGRESS.inner = outer
+
     def _prepare(self, path: Path, n_nodes: int) -> None:
         if path.constant is None:
             path.kernel(self._lane_result(n_nodes).added if self.lanes else ())
@@ -226,9 +236,8 @@ class Plan(TracedFunction):
             trace, outputs = run_point(paths, packed, patient=not nodes)
         except NotYet as rare:
             start = time.thread_time()
-            outer, PROGRESS.inner = PROGRESS.inner, self.inner_gradients
             try:
-                with printing_at_the_end(paths.refused):
+                with printing_at_the_end(paths.refused), self.untraced():
                     point = [*map(as_computed, self.leaves, packed.values)]
                     result = self.at_point(trees.unflatten(self.structure, point))
                     numbers, layout = self._flattened(result)
@@ -239,8 +248,6 @@ class Plan(TracedFunction):
             else:
                 paths.ran_eagerly(rare.prefix, time.thread_time() - start)
                 return layout.unflatten_numbers(numpy.array(numbers, numpy.float64))
-            finally:
-                PROGRESS.inner = outer
         if not nodes:
             return trace.layout.unflatten_numbers(outputs)
         if self.has_many_results:  # on this path
