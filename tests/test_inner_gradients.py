@@ -748,6 +748,17 @@ def test_what_does_not_pay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(inner.compiled[0]._plans) < 50
 
 
+def test_infinite_results_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are computed again by the function, which may raise."""
+    monkeypatch.setattr(inner_gradients, "MOST_LOST", 0.0)
+    with untraced() as inner:
+        for k in range(5000):
+            assert grad(lambda x: x * x * 1e200)(1e200 + k) == float("inf")
+        (tally,) = inner._tallies.values()
+        assert tally.eager
+        assert inner.compiled[0].calls < 5000
+
+
 def test_what_is_slower_compiled_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """And in a run that has nothing else it is no more asked."""
     monkeypatch.setattr(inner_gradients, "TRIED", 20)

@@ -122,9 +122,9 @@ end:
 /* The result by machine code of its own, in a run that no trace follows; NotImplemented if it has none. */
 static PyObject *instead(const Call *call) {
     PyObject *inner = PyDict_GET_SIZE(call->names) > 0 ? Py_None : in_progress(call, OF_INNER);
+    if (inner == Py_None) return Py_NewRef(Py_NotImplemented);
     PyObject *log = inner == NULL ? NULL : in_progress(call, OF_LOG);
-    if (log == NULL) return NULL;
-    if (inner == Py_None || log != Py_None) return Py_NewRef(Py_NotImplemented);
+    if (log != Py_None) return log == NULL ? NULL : Py_NewRef(Py_NotImplemented);
     Py_INCREF(inner);
     PyObject *result = PyObject_CallMethodObjArgs(inner, NAMES[OF_INSTEAD], call->self, call->args, NULL);
     Py_DECREF(inner);

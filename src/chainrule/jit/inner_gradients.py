@@ -81,15 +81,13 @@ class InnerGradients:
         PROGRESS.inner = None  # it is asked for the outermost gradients alone
         start = time.thread_time()
         try:
-            result = NotImplemented
             if tally.pays:
                 result = self._computed(tally, gradient, function, args)
-            if result is not NotImplemented:
-                tally.ran_compiled(time.thread_time() - start)
-                return result
-            if tally.eager:
-                return NotImplemented
-            start = time.thread_time()
+                in_vain = result is NotImplemented
+                tally.ran_compiled(time.thread_time() - start, in_vain)
+                if not in_vain or tally.eager:
+                    return result
+                start = time.thread_time()
             result = gradient(*args)
             tally.ran_eagerly(time.thread_time() - start)
             return result
@@ -176,9 +174,9 @@ class Tally:
             self.eager |= self._mean < QUICK
             self.pays = self._seconds > SECONDS + CALLS * self._mean
 
-    def ran_compiled(self, seconds: float) -> None:
+    def ran_compiled(self, seconds: float, in_vain: bool) -> None:
         """Note how long one took compiled; where that is of no use they are eager for good."""
-        self._lost += seconds - self._mean
+        self._lost += seconds if in_vain else seconds - self._mean
         self._latest.append(seconds)
         if len(self._latest) == TRIED:
             self.eager |= min(self._latest) > self._mean
