@@ -104,6 +104,7 @@ class _Progress(threading.local):
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
         self.log: Any = None  # of a run in numbers that a trace follows, or that is noted
         self.counts: Counts | None = None  # of a run in numbers whose loops are counted
+        self.inner: Any = None  # compiles the gradients of a run in numbers that no trace follows
         self.structural = 0  # the level whose derivatives keep what their values have not picked
         self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 
