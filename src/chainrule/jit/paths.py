@@ -42,6 +42,8 @@ FEW = 4
 Another path waits until a trace pays, and its program is made so that it may share code.
 """
 
+CONVERTED = 8
+"""Traces that it takes as long as, about, to find which branches of a long run can be converted."""
 TRIED = 12
 """Traces after which it shows whether programs share code."""
 MOST_LOST = 100_000
@@ -330,7 +332,8 @@ class Paths:
 
     def _cost(self) -> float:
         """Seconds that a path takes to be recorded and compiled, by the latest ones."""
-        return sorted([path.seconds for path in self._latest])[(len(self._latest) - 1) // 2]
+        traces = CONVERTED if self._function.branches.follows and self.traces == FEW else 1
+        return traces * sorted([x.seconds for x in self._latest])[(len(self._latest) - 1) // 2]
 
     def followed(self, runs: int, ended: int) -> None:
         """Note how many of some runs that took a new path have followed it to its end."""
