@@ -101,6 +101,16 @@ def printing_at_the_end(always: bool) -> Iterator[None]:
             print(text)
 
 
+@contextlib.contextmanager
+def unprinted() -> Iterator[None]:
+    """Print nothing of what is shown inside."""
+    before = _HELD.set([])
+    try:
+        yield
+    finally:
+        _HELD.reset(before)
+
+
 class _Place:
     """Where numbers stand: one, or an array of a shape."""
 

@@ -9,11 +9,13 @@ possible, they are plain loops again. All are differentiable in every mode and t
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy
 
+from chainrule.annotations import users_line
 from chainrule.carries import (
     Carry,
     Columns,
@@ -21,6 +23,7 @@ from chainrule.carries import (
     Stack,
     flattened,
     leaves_of,
+    values_in,
     whole_number,
 )
 from chainrule.checkpointing import Checkpoint, Checkpointed, Plan, as_it_is, can_be_kept
@@ -114,10 +117,17 @@ def _scanned(
             return found[0], found[1]
     order = range(columns.length)
     state = init
+    counts = PROGRESS.counts
+    if counts is not None:
+        counts.depth += 1
     for i in reversed(order) if reverse else order:
         state, y = step(state, columns.row(i))
         carry.check(state)
         left.append(y)
+    if counts is not None:
+        counts.depth -= 1
+        rows = left.rows if left.is_numeric() else []
+        counts.note(users_line(), _as_numbers([*leaves_of(state)[0], *itertools.chain(*rows)]))
     return state, left.stacked(reverse)
 
 
@@ -199,6 +209,9 @@ def while_loop(
     if found is not None:
         return found[0]
     numbers = _numbers(leaves_of(value)[0])
+    counts = PROGRESS.counts
+    if counts is not None:
+        counts.depth += 1
     count = 0
     while _truth(goes_on(value), "while_loop"):
         if count >= most or (count >= recorded and any(type(x) is _Same for x in numbers)):
@@ -208,6 +221,9 @@ def while_loop(
         count += 1
         if numbers == before:
             raise EndlessError(count, most)
+    if counts is not None:
+        counts.depth -= 1
+        counts.note(users_line(), _as_numbers(leaves_of(value)[0]), count)
     return value
 
 
@@ -298,6 +314,11 @@ def _checkpointed(
 def _traced_once(*loop: Any) -> Any:
     """The results of a loop or branch that a trace records once; None for a plain one."""
     return None if PROGRESS.recorder is None else PROGRESS.recorder.loop(*loop)
+
+
+def _as_numbers(leaves: Sequence[Any]) -> list[float]:
+    """The numbers in leaves."""
+    return [float(x._number if isinstance(x, Node) else x) for x in values_in(leaves)]
 
 
 def _check_function(loop: str, f: Any) -> None:

@@ -73,6 +73,28 @@ class Recorder(Protocol):
         """
 
 
+class Counts:
+    """What a run in plain numbers shows of its loops, by their lines.
+
+    Attributes:
+        most: the iterations of a loop that ends by a condition, the longest time it ran.
+        given: of loops in no other one, in their order, the line and the numbers that came of it.
+        depth: how many loops are around what runs.
+    """
+
+    def __init__(self) -> None:
+        self.most: dict[str, int] = {}
+        self.given: list[tuple[str, list[float]]] = []
+        self.depth = 0
+
+    def note(self, line: str, numbers: list[float], count: int = 0) -> None:
+        """Note the end of a loop."""
+        if count:
+            self.most[line] = max(self.most.get(line, 0), count)
+        if not self.depth:
+            self.given.append((line, numbers))
+
+
 class _Progress(threading.local):
     """The transformations in progress in a thread."""
 
@@ -81,6 +103,8 @@ class _Progress(threading.local):
         self.recorder: Recorder | None = None
         self.recorded_level = 0  # nodes from this level on depend on an input of the trace
         self.log: Any = None  # of a run in numbers that a trace follows, or that is noted
+        self.counts: Counts | None = None  # of a run in numbers whose loops are counted
+        self.inner: Any = None  # compiles the gradients of a run in numbers that no trace follows
         self.structural = 0  # the level whose derivatives keep what their values have not picked
         self.shortcuts: list[str] = []  # lines where an == held, until the outermost ends
 

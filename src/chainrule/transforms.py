@@ -371,6 +371,11 @@ class Gradient(_GradientBase, Transformed):
 
     def _in_general(self, *args: Any, **kwargs: Any) -> Any:
         """The gradient at these arguments, whatever they are."""
+        inner = PROGRESS.inner
+        if inner is not None and not (kwargs or PROGRESS.names) and PROGRESS.log is None:
+            found = inner.instead(self, args)
+            if found is not NotImplemented:
+                return found
         positions = _positions(self.argnums, args, self.name)
         if PROGRESS.recorder is not None:
             whole = PROGRESS.recorder.loop("gradient", self, args, kwargs, positions)

@@ -4,12 +4,12 @@
 
 static PyObject *progress, *levels;       /* PROGRESS and LEVELS of tracing.py */
 static PyTypeObject *transformed;         /* Transformed of transforms.py */
-static PyObject *NAMES[12];               /* of attributes */
+static PyObject *NAMES[14];               /* of attributes */
 enum { OF_NAMES, OF_LOG, OF_STRUCTURAL, OF_SHORTCUTS, OF_FUNCTION, OF_ARGNUMS, OF_HAS_AUX, OF_VALUE, OF_NAME, OF_FORM,
-       OF_WRAPPED, OF_DICT };
+       OF_WRAPPED, OF_DICT, OF_INNER, OF_INSTEAD };
 static const char *const TEXTS[] = {"names", "log", "structural", "shortcuts", "_function",
                                     "argnums", "has_aux", "value", "name", "form_of",
-                                    "__wrapped__", "__dict__"};
+                                    "__wrapped__", "__dict__", "inner", "instead"};
 
 typedef struct { /* a call */
     PyObject *self, *args, *function, *name;
@@ -119,12 +119,34 @@ end:
     return plain;
 }
 
+/* The result by machine code of its own, in a run that no trace follows; NotImplemented if it has none. */
+static PyObject *instead(const Call *call) {
+    PyObject *inner = PyDict_GET_SIZE(call->names) > 0 ? Py_None : in_progress(call, OF_INNER);
+    if (inner == Py_None) return Py_NewRef(Py_NotImplemented);
+    PyObject *log = inner == NULL ? NULL : in_progress(call, OF_LOG);
+    if (log != Py_None) return log == NULL ? NULL : Py_NewRef(Py_NotImplemented);
+    Py_INCREF(inner);
+    PyObject *result = PyObject_CallMethodObjArgs(inner, NAMES[OF_INSTEAD], call->self, call->args, NULL);
+    Py_DECREF(inner);
+    return result;
+}
+
 /* The result for plain arguments; None if it is left to Python. */
 static PyObject *quick(PyObject *self, PyObject *args) {
     Call call = {.self = self, .args = args};
     PyObject *found = NULL, *result = NULL, *value = NULL;
     int plain = read_call(&call);
-    if (plain >= 0) found = plain ? differentiated(&call) : Py_NewRef(Py_None);
+    PyObject *taken = plain > 0 ? instead(&call) : NULL;
+    if (taken != NULL && taken != Py_NotImplemented) {
+        result = taken;
+        goto end;
+    }
+    Py_XDECREF(taken);
+    if (plain == 0) {
+        found = Py_NewRef(Py_None);
+    } else if (taken != NULL) {
+        found = differentiated(&call);
+    }
     if (found == Py_None) {
         result = Py_NewRef(found);
     } else if (found != NULL && PyTuple_GET_SIZE(found) != 2) {
@@ -135,6 +157,7 @@ static PyObject *quick(PyObject *self, PyObject *args) {
         int both = PyObject_IsTrue(value);
         if (both >= 0) result = Py_NewRef(both ? found : PyTuple_GET_ITEM(found, 1));
     }
+end:
     Py_XDECREF(value);
     Py_XDECREF(found);
     Py_XDECREF(call.function);

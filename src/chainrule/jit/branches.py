@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from chainrule.carries import is_numeric, kind_of, leaves_of, shaped, values_in
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
+from chainrule.passes.stretches import UNKNOWN
 from chainrule.picks import chosen
+from chainrule.rules import Operation
 
 if TYPE_CHECKING:
     from .trace import Recorder
@@ -37,8 +39,14 @@ def traced_cond(
     """
     if not recorder.iterations or not isinstance(condition, ConditionNode):
         return None
-    asked = len(recorder.recorded.guards), recorder.printed
-    trees = [leaves_of(if_so()), leaves_of(if_not())]
+    asked, rows = (len(recorder.recorded.guards), recorder.printed), recorder.recorded.rows
+    iteration = recorder.iterations[-1]
+    before = {**iteration.outgrown}
+    trees = [leaves_of(if_so())]
+    iteration.count_outgrown(before, condition)
+    before = {**iteration.outgrown}
+    trees.append(leaves_of(if_not()))
+    iteration.count_outgrown(before, condition, holds=False)
     if asked != (len(recorder.recorded.guards), recorder.printed):
         recorder.make_plain("cond")
     (one, structure), (other, other_structure) = trees
@@ -47,14 +55,21 @@ def traced_cond(
     if not alike or None in kinds or not all(map(is_numeric, kinds)):
         recorder.make_plain("cond")
     pairs = [*zip(values_in(one), values_in(other), strict=True)]
-    if any(may_raise(x, condition) for pair in pairs for x in pair):
+    in_loops = recorder.recorded.may_raise(rows)
+    if in_loops or any(may_raise(x, condition, UNKNOWN) for pair in pairs for x in pair):
         recorder.make_plain("cond")
     picked = [x if x is y else chosen(condition, x, y) for x, y in pairs]
     return (structure.unflatten(shaped(kinds, picked)),)
 
 
-def may_raise(x: Any, since: Node) -> bool:
-    """Whether a value that is younger than a node takes an operation that may not run in vain."""
+def may_raise(x: Any, since: Node, but: Operation | None = None) -> bool:
+    """Whether a value that is younger than a node takes an operation that may not run in vain.
+
+    Args:
+        x: the value.
+        since: the node.
+        but: an operation that may.
+    """
     waiting = [x]
     seen: set[int] = set()
     for y in waiting:
@@ -63,7 +78,8 @@ def may_raise(x: Any, since: Node) -> bool:
         if not isinstance(y, Node) or y._serial <= since._serial or id(y) in seen:
             continue
         seen.add(id(y))
-        if y._operation is not None and y._operation.can_raise:
+        operation = y._operation
+        if operation is not None and operation is not but and operation.can_raise:
             return True
         waiting += y.operands
     return False

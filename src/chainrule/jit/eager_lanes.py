@@ -63,10 +63,11 @@ class EagerLanes:
             self._gradient = None
         plan = self._plan
         columns = [self._column(k, values[k], lanes) for k in range(len(values))]
-        return [
-            plan.numbers_of(self._result(plan.owner.point, point, plan.owner.label))
-            for point in zip(*columns, strict=False)
-        ]
+        with plan.untraced():
+            return [
+                plan.numbers_of(self._result(plan.owner.point, point, plan.owner.label))
+                for point in zip(*columns, strict=False)
+            ]
 
     def _gradients(
         self, gradient: Gradient, values: Sequence[Any], lanes: Any

@@ -48,6 +48,7 @@ forking.import_before_forks(
     "chainrule.backends.llvm.strips",
     *("chainrule.program.files", "chainrule.program.printer", "chainrule.files"),
     *("chainrule.rewriting.elsewhere", "chainrule.rewriting.functions"),
+    "chainrule.rewriting.pure",
 )
 MAX_SPECIALIZATIONS = 128
 """Kinds of arguments for which code is kept: beyond, that goes which was not used for longest."""
@@ -129,7 +130,8 @@ class Compiled(Dispatch):
             found = None if quick is None else quick.taken_by(args)
             plan, leaves, lanes = found or self._planned(args, kwargs)
             if plan.eager:
-                return self._plainly(args, kwargs)
+                with plan.untraced():
+                    return self._plainly(args, kwargs)
             result = plan.run(leaves, lanes)
         except IndicesWanted:
             self._knows_indices = True
@@ -371,19 +373,29 @@ class Compiled(Dispatch):
         plans = list(self._plans.values())
         paths = [path for plan in plans for path in plan.paths.all()]
         traces = {path.trace for path in paths}
+        inner = [
+            gradient.stats()
+            for plan in plans
+            if plan.inner_gradients is not None
+            for gradient in plan.inner_gradients.compiled
+        ]
+        shortcuts = [path.trace.shortcuts for path in paths] + [x.shortcuts for x in inner]
         return Stats(
             calls=self.calls,
             plans=len(plans),
             traces=sum(plan.paths.traces for plan in plans),
             nodes=sum(plan.paths.nodes for plan in plans),
             trace_seconds=sum(plan.trace_seconds for plan in plans)
-            + sum(trace.program_seconds for trace in traces),
-            compile_seconds=sum(path.compile_seconds for path in paths),
+            + sum(trace.program_seconds for trace in traces)
+            + sum(stats.trace_seconds for stats in inner),
+            compile_seconds=sum(path.compile_seconds for path in paths)
+            + sum(stats.compile_seconds for stats in inner),
             kernels=len({id(code) for path in paths for code in path.codes}),
             lanes=BLOCK if self.vmap is not None else 1,
             eager=any(plan.eager or plan.paths.refused for plan in plans),
             branches=tuple(dict.fromkeys(x for plan in plans for x in plan.branches.branches())),
-            shortcuts=tuple(dict.fromkeys(line for path in paths for line in path.trace.shortcuts)),
+            shortcuts=tuple(dict.fromkeys(line for lines in shortcuts for line in lines)),
+            gradients=len(inner),
         )
 
     @boundary
@@ -429,6 +441,16 @@ class Compiled(Dispatch):
         return Compiled(function, self.options)
 
 
+class Quiet(Compiled):
+    """A compiled function that says nothing, and does not run eagerly instead."""
+
+    def _warn(self, key: str, message: str) -> None:
+        pass
+
+    def _eagerly(self, why: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise NotCompilable(why)
+
+
 @dataclass(frozen=True)
 class Stats:
     """What a compiled function has done.
@@ -446,6 +468,8 @@ class Stats:
         branches: for each place where it branches by traced values, what was done.
         shortcuts: the lines at which an ``==`` of values with a derivative held: the derivative on
             that path is that of a branch which holds at a single point.
+        gradients: those that it takes which are compiled on their own, in runs that no trace
+            follows; the seconds above are theirs as well.
     """
 
     calls: int
@@ -459,6 +483,7 @@ class Stats:
     eager: bool
     branches: tuple[Branch, ...]
     shortcuts: tuple[str, ...]
+    gradients: int
 
 
 Key = tuple[Any, Hashable, tuple[Leaf, ...]]

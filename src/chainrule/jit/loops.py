@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy
 
+from chainrule import rules
+from chainrule.annotations import users_line
 from chainrule.array_elements import objects
 from chainrule.carries import Carry, Columns, Stack, flattened, leaves_of
 from chainrule.checkpointing import Plan, usual_nest
 from chainrule.differentiation import Linearization, followed, fresh_input, fresh_inputs, met
 from chainrule.engine import ENGINE
 from chainrule.leaves import distinct
-from chainrule.node import Node, OperationNode
+from chainrule.node import Node, OperationNode, apply
 from chainrule.passes.stretches import UNKNOWN, LoopOf
 from chainrule.program.nests import Numbers
 from chainrule.program.recording import ABSENT, KNOWN, Row
@@ -70,6 +72,7 @@ def traced_once(
     if trips < LEAST or not carry.is_numeric() or not columns.is_numeric():
         return None
     initial = flattened(leaves_of(init)[0])
+    known = recorder.given(users_line())
     iteration = Iteration(recorder, trips, initial, plan)
     row = [iteration.column(values) for values in columns.columns(reverse)]
     state, y = body(like(init, iteration.carries), _like_rows(columns, row))
@@ -77,7 +80,7 @@ def traced_once(
     leaves = flattened(left.check(y))
     if not left.is_numeric():
         recorder.unroll()
-    results = iteration.end(after, leaves)
+    results = iteration.end(after, leaves, known)
     return (
         like(init, results[: len(after)]),
         _stacked(left, results[len(after) :], trips, reverse),
@@ -131,6 +134,18 @@ class Map(NamedTuple):
     slopes: list[Slope]
 
 
+class Outgrown(NamedTuple):
+    """Whether a loop in the iterations of another one has outgrown its bound, so far.
+
+    Attributes:
+        carry: what stands for it before the iteration.
+        after: the same after it.
+    """
+
+    carry: Node
+    after: Node
+
+
 class Iteration:
     """The iteration of a loop that is recorded.
 
@@ -143,6 +158,7 @@ class Iteration:
 
     Attributes:
         carries: nodes that stand for those of any iteration.
+        outgrown: of loops in it, by their lines, whether these have outgrown their bounds.
     """
 
     def __init__(
@@ -169,12 +185,14 @@ class Iteration:
         recorded.loops.append(self._loop)
         begins = recorded.record_all(initial)
         recorded.mark(Row.LOOP, self._number)
+        self._first_row = recorded.rows
         numbers = [float(x._number if isinstance(x, Node) else x) for x in initial]
         self.carries = fresh_inputs(numbers, self._level)
         self._inside = [*self.carries]
         self._read: dict[int, Column] = {}  # by the node of a column, what it stands for
         self._alone: dict[int, bool] = {}  # by what it leaves, whether all derivatives are
         self._followed: set[int] = set()  # of these, what a transformation follows
+        self.outgrown: dict[str, Outgrown] = {}
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
         recorder.iterations.append(self)
@@ -221,6 +239,42 @@ class Iteration:
             return LoopIndex.at(node, numbers.astype(numpy.int64), self)
         return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
 
+    def note_outgrown(self, line: str, condition: Node) -> None:
+        """Note that a loop in it has outgrown its bound if a condition holds.
+
+        Args:
+            line: where the loop stands.
+            condition: a comparison, or 1.0 or 0.0.
+        """
+        found = self.outgrown.get(line)
+        if found is None:
+            if self._derived or (PROGRESS.structural and not self.carries):
+                self._recorder.make_plain("while")
+            carry = fresh_input(0.0, self._level)
+            place = len(self.carries) + len(self.outgrown)
+            self._recorded.mark(Row.CARRY, self._recorded.record(0.0), place, carry)
+            self._inside.append(carry)
+            found = Outgrown(carry, carry)
+        after = apply(rules.where, (condition, 1.0, found.after))
+        self.outgrown[line] = found._replace(after=after)
+
+    def count_outgrown(
+        self, before: dict[str, Outgrown], condition: Node, holds: bool = True
+    ) -> None:
+        """Take back what has been noted since, but where a condition holds, or does not.
+
+        Args:
+            before: what was noted then.
+            condition: the condition.
+            holds: which.
+        """
+        for line, found in self.outgrown.items():
+            old = before[line].after if line in before else found.carry
+            if found.after is not old:
+                pair = (found.after, old) if holds else (old, found.after)
+                after = apply(rules.where, (condition, *pair))
+                self.outgrown[line] = found._replace(after=after)
+
     def _is_whole(self, values: Any) -> bool:
         """Whether some are a whole array that the loop can read: no other loop is around it."""
         return type(values) is WholeArray and self._recorder.iterations == [self]
@@ -255,6 +309,11 @@ class Iteration:
         counts = len(self._recorded.guards), self._recorder.printed
         return counts != (self._guards, self._printed)
 
+    @property
+    def may_raise(self) -> bool:
+        """Whether it may raise an error where an iteration runs in vain, when it has ended."""
+        return self._recorded.may_raise(self._first_row)
+
     def is_outside(self, node: Node) -> bool:
         """Whether a node is the same in all iterations."""
         older = node._serial < self.carries[0]._serial
@@ -268,10 +327,12 @@ class Iteration:
         Args:
             after: the next carries.
             leaves: what the iteration leaves.
-            numbers: the last carries, if they are known.
+            numbers: what comes of the loop, if it is known.
         """
         recorder, recorded = self._recorder, self._recorded
         recorder.iterations.pop()
+        n_after = len(after)
+        after = [*after, *[x.after for x in self.outgrown.values()]]
         slopes = self._slopes(leaves) if self._derived else []
         left = [*leaves, *[x.slope for x in slopes if isinstance(x.slope, Node)]]
         for code, values in ((Row.NEXT, after), (Row.LEFT, left)):
@@ -291,8 +352,10 @@ class Iteration:
             given = [*above, next(x for x in outside if x._level <= recorder.level)]
         if not given:  # it is constant
             recorder.unroll()
-        if numbers is None:
-            numbers = [math.nan] * (len(after) + self._trips * len(leaves))
+        size = n_after + self._trips * len(leaves)
+        if numbers is None or len(numbers) != size:
+            numbers = [math.nan] * size
+        numbers = [*numbers[:n_after], *[math.nan] * len(self.outgrown), *numbers[n_after:]]
         if self.carries or self._derived or not (above and PROGRESS.structural):
             self._loop.mixes = bool(above) and not self._derived
             whole = self._result(math.nan, given)
@@ -316,7 +379,11 @@ class Iteration:
                 for x in slopes
             ]
             recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
-        return results
+        if self.outgrown and self.may_raise:  # by what a loop has not computed
+            recorder.make_plain("while")
+        for line, condition in zip(self.outgrown, results[n_after : len(after)], strict=True):
+            recorder.note_outgrown(line, condition)
+        return results[:n_after] + results[len(after) :]
 
     def _slopes_of_all(self, slope: Slope, places: Numbers, slopes: Sequence[Slope]) -> Any:
         """A derivative in all iterations, by its places among the results."""

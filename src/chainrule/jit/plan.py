@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -16,13 +17,14 @@ from chainrule.engine import ENGINE
 from chainrule.node import Node, apply
 from chainrule.rules import Operation, described
 from chainrule.sparse import SparseNodes, refuse_stacking, taken_apart
-from chainrule.tracing import NotCompilable
-from chainrule.transforms import Gradient, Jacobian, handed_to
+from chainrule.tracing import PROGRESS, NotCompilable
+from chainrule.transforms import Gradient, Jacobian, Transformed, handed_to
 
 from .arguments import Arguments, ManyResults, Packed, as_computed
 from .captures import Watch
 from .eager_lanes import EagerLanes
 from .indices import OutsideTableError
+from .inner_gradients import InnerGradients
 from .lane_call import LaneCall, sums_of_one_path
 from .paths import NotYet, Path, Paths, Prefix, run_point
 from .results import LaneResult
@@ -72,6 +74,8 @@ class Plan(TracedFunction):
         self.small: Any = None  # what calls it with plain arguments
         self.result: LaneResult | None = None
         self.inside: Inside | None = None  # calls inside transformations
+        whole = isinstance(owner.point, Transformed)
+        self.inner_gradients = None if whole else InnerGradients(owner.options)
 
     def __repr__(self) -> str:
         return repr(self.owner)
@@ -214,6 +218,15 @@ class Plan(TracedFunction):
                 self.eager = True
                 raise
 
+    @contextmanager
+    def untraced(self) -> Iterator[None]:
+        """A run that no trace follows: gradients in it may be compiled on their own."""
+        outer, PROGRESS.inner = PROGRESS.inner, self.inner_gradients
+        try:
+            yield
+        finally:
+            PROGRESS.inner = outer
+
     def _prepare(self, path: Path, n_nodes: int) -> None:
         if path.constant is None:
             path.kernel(self._lane_result(n_nodes).added if self.lanes else ())
@@ -224,7 +237,7 @@ class Plan(TracedFunction):
         except NotYet as rare:
             start = time.thread_time()
             try:
-                with printing_at_the_end(paths.refused):
+                with printing_at_the_end(paths.refused), self.untraced():
                     point = [*map(as_computed, self.leaves, packed.values)]
                     result = self.at_point(trees.unflatten(self.structure, point))
                     numbers, layout = self._flattened(result)

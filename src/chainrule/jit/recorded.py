@@ -21,7 +21,7 @@ from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.form import Diagonal, Program
 from chainrule.program.nests import Numbers
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import ABSENT, IN_BULK, Recording, Row, packed
+from chainrule.program.recording import ABSENT, IN_BULK, KNOWN, Recording, Row, packed
 from chainrule.tracing import LEFTOVER, PROGRESS, TracedValueError, has_ended
 from chainrule.trees import Operands
 
@@ -178,6 +178,18 @@ class Recorded:
         code: int = self._recording.row(self.record(node))[0]
         return code == Row.INPUT
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._recording.codes)
+
+    def may_raise(self, since: int) -> bool:
+        """Whether a row, of those from one on, takes an operation that may not run in vain."""
+        recording = self._recording
+        rows = numpy.flatnonzero(numpy.array(recording.codes)[since:] == Row.USER) + since
+        pool, left = recording.pool, recording.left
+        return any(recording.operations[pool[left[row]]].can_raise for row in rows.tolist())
+
     def input_of(self, node: Node) -> int | None:
         """Which input of the trace a node is, captured nodes aside; None for another."""
         code, number, _ = self._recording.row(self.record(node))
@@ -259,7 +271,8 @@ class Recorded:
             numbers: what they are at the moment; or nodes.
         """
         nodes = fresh_inputs([*numbers], self._level)
-        self.mark_all(Row.RESULT, places, [ABSENT] * len(places), nodes)
+        known = [KNOWN if x._number == x._number else ABSENT for x in nodes]
+        self.mark_all(Row.RESULT, places, known, nodes)
         return nodes
 
     def rows_of_results(self, places: Numbers) -> Numbers:

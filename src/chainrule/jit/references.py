@@ -124,7 +124,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Reference]:
     if of_library(function):
         return
     names = frozenset(_names(function.__code__))
-    for name in sorted(_globals(function.__code__) & function.__globals__.keys()):
+    for name in sorted(globals_of(function.__code__) & function.__globals__.keys()):
         yield _in_module(function.__globals__, name, names)
 
 
@@ -137,12 +137,12 @@ def _in_module(held: dict[str, Any], name: str, names: frozenset[str]) -> Refere
     return partial(operator.getitem, held, name), value
 
 
-def _globals(code: types.CodeType) -> set[str]:
+def globals_of(code: types.CodeType) -> set[str]:
     """The globals that a function names."""
     found = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found |= _globals(constant)
+            found |= globals_of(constant)
     return found
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from chainrule.rewriting.decisions import TEST, Decisions
 
+from .bounds import Bounds
+
 MAX_ROUNDS = 20
 """The runs after which all comparisons of a function are plain bools."""
 
@@ -34,6 +36,7 @@ class PlainSites:
             for branches in loops, "weighted_sums" for those of layers, "gradient" for gradients of
             whole programs.
         branches: what is done where it branches.
+        bounds: those of loops that end by a condition, where there are some inside loops.
         careful: whether traces do nothing but record what runs, and each comparison is a guard.
     """
 
@@ -41,6 +44,7 @@ class PlainSites:
         self.loops = True
         self.once = {"while", "cond", "conditions", "weighted_sums", "gradient"}
         self.branches = Decisions()
+        self.bounds = Bounds()
         self.careful = False
         self._sites: set[Site] = set()
         self._rounds = 0

@@ -6,6 +6,7 @@ import gc
 import math
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -30,10 +31,11 @@ from chainrule.rewriting.log import Reader, Writer
 from chainrule.rewriting.speculation import Speculation
 from chainrule.rules import Operation, equal, not_equal
 from chainrule.shortcuts import has_derivative, note_equality
-from chainrule.tracing import PROGRESS, recording
+from chainrule.tracing import PROGRESS, Counts, recording
 from chainrule.trees import flatten
 
 from .asked import Form, placed
+from .bounds import Bounds, CountsWanted
 from .indices import MANY, IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
@@ -65,6 +67,8 @@ class CompileError(RuntimeError):
     """A function that can't be compiled; it still runs eagerly."""
 
 
+LONG_RUN: Final = 0.05
+"""Seconds beyond which a run in plain numbers, where there is one, gives the first result."""
 MANY_RESULTS: Final = 24
 """Beyond so many the gradient of each costs more than a pull-back of all."""
 
@@ -115,6 +119,7 @@ class Recorder:
         loops: whether loops of :mod:`chainrule.lax` may be recorded as one iteration.
         values: whether all values are computed, those too that nothing may ask for.
         events: what a run in plain numbers has met, which the trace follows; None for none.
+        counts: of a run in plain numbers; None for none.
 
     Attributes:
         recorded: the rows so far; its guards are the conditions that have been asked, and were not
@@ -130,6 +135,8 @@ class Recorder:
         log: what it follows of a run in plain numbers; None for nothing.
         may_know_indices: whether the whole numbers among the arguments may be made static.
         position: how many comparisons have been asked for their truth.
+        bounds: those of loops that end by a condition.
+        presumes: whether the outcome of what is compared is presumed.
     """
 
     def __init__(
@@ -139,11 +146,15 @@ class Recorder:
         segments: bool = False,
         values: bool = True,
         events: Any = None,
+        counts: Counts | None = None,
     ) -> None:
         self.forced = forced
+        self.bounds = plain.bounds
+        self.counts = counts
+        self._given = deque([] if counts is None else counts.given)
         self.loops = plain.loops and segments
         self._once = {"scan", "product", "extreme", *plain.once} if self.loops else set()
-        self.unrolled = False
+        self.unrolled = self.presumes = False
         self.tried: set[str] = set()
         self.iterations: list[Iteration] = []  # those that are being recorded
         self.shortcuts: list[str] = []
@@ -282,7 +293,8 @@ class Recorder:
 
     def compared(self, condition: ConditionNode) -> Any:
         """What a comparison gives: itself, or its outcome where comparisons are plain."""
-        if self.log is None and self.recorded.unknown and any(map(_is_nan, condition.operands)):
+        unasked = self.log is not None or self.presumes or (self.bounds.active and self.iterations)
+        if self.recorded.unknown and not unasked and any(map(_is_nan, condition.operands)):
             raise ValuesWanted
         frame = users_frame()
         code, instruction = frame.f_code, frame.f_lasti
@@ -306,6 +318,8 @@ class Recorder:
         ended = recorded.ended and not follows
         if ended and not isinstance(value, float) and numbering.comes_of_loops(value):
             self.speculation.check_known(condition)
+            if self.counts is None:
+                raise CountsWanted(None)
             self.unroll()
         decided = outcomes.decided(value)
         if decided is not None:
@@ -324,6 +338,39 @@ class Recorder:
         ):
             self._note_equality(condition)
         return outcome
+
+    def note_outgrown(self, line: str, condition: Node) -> None:
+        """Note that a loop has outgrown its bound if a condition holds.
+
+        Args:
+            line: where the loop stands.
+            condition: a comparison, or 1.0 or 0.0.
+
+        Raises:
+            CountsWanted: if it is known to hold.
+        """
+        if self.iterations:
+            self.iterations[-1].note_outgrown(line, condition)
+            return
+        self.position += 1
+        recorded = self.recorded
+        operand = recorded.record(condition)
+        value = recorded.numbering.of(operand)
+        if isinstance(value, float):
+            outgrown = value != 0.0
+        else:
+            outgrown = self.forced[len(recorded.guards) :][:1] == (True,)
+            recorded.guard(operand, value, False, None if self.log is None else self.position)
+        if outgrown:
+            raise CountsWanted(line)
+
+    def given(self, line: str) -> list[float] | None:
+        """The numbers that come of a loop in no other one; None if they are not known."""
+        while self._given and not self.iterations:
+            place, numbers = self._given.popleft()
+            if place == line:
+                return numbers
+        return None
 
     def decided(self, condition: Node) -> bool | None:
         """The outcome of a condition that those asked so far decide; else None."""
@@ -462,6 +509,9 @@ class Trace:
             Answered: if a run in plain numbers is enough for now.
         """
         segments, values, noted = True, False, None
+        counts: Counts | None = None
+        if plain.bounds.asked:
+            counts = self._counted(plain.bounds, CountsWanted(None))
         follows = plain.branches.follows
         self._answers &= follows is None
         while True:
@@ -470,7 +520,7 @@ class Trace:
             events, noted = noted or self._noted(plain.branches), None
             if follows and events is None and forced:
                 raise Restart
-            recorder = Recorder(forced, plain, segments, values, events)
+            recorder = Recorder(forced, plain, segments, values, events, counts)
             failed = False
             try:
                 if self._run(recorder, captured, plain):
@@ -502,6 +552,11 @@ class Trace:
                 continue
             except ValuesWanted:
                 values = True
+                continue
+            except CountsWanted as wanted:
+                counts, values = self._counted(plain.bounds, wanted), False
+                if wanted.line is not None and forced:
+                    raise Restart from None
                 continue
             except NodesWanted:
                 self._wholes = False
@@ -556,7 +611,7 @@ class Trace:
         start = time.thread_time()
         try:
             with numpy.errstate(all="ignore"):  # as of nodes there are no warnings
-                result = self._function(self._make_inputs(PlainInputs(self._point)))
+                result = self._in_numbers()
         except Exception:
             branches.follows = False
             return None
@@ -566,6 +621,24 @@ class Trace:
         if self._answers:
             raise Answered(result, time.thread_time() - start)
         return events
+
+    def _counted(self, bounds: Bounds, wanted: CountsWanted) -> Counts:
+        """What a run in plain numbers shows of loops.
+
+        Raises:
+            Answered: if it was a long one, and what it gives is enough for now.
+        """
+        found: list[Any] = []
+        start = time.thread_time()
+        counts = bounds.counted(lambda: found.append(self._in_numbers()), wanted)
+        seconds = time.thread_time() - start
+        if self._answers and found and seconds > LONG_RUN:
+            raise Answered(found[0], seconds)
+        return counts
+
+    def _in_numbers(self) -> Any:
+        """The function's result in plain numbers."""
+        return self._function(self._make_inputs(PlainInputs(self._point)))
 
     def _suspend(self, captured: Sequence[Node], plain: PlainSites) -> None:
         """Run the function with a guard at each branch, to see whether an exception is its own.

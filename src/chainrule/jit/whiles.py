@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from chainrule import rules
+from chainrule.annotations import users_line
 from chainrule.carries import Carry, EndlessError, flattened, leaves_of
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node, apply
@@ -19,6 +20,7 @@ from chainrule.passes.stretches import UNKNOWN
 from chainrule.program.recording import LOOKUP
 from chainrule.rules import Operation
 
+from .bounds import CountsWanted
 from .loops import Iteration, like
 from .recorded import Recorded, ValuesWanted
 from .segments import ORIGIN
@@ -60,10 +62,20 @@ def traced_while(
     recorded = recorder.recorded
     values: Sequence[Any] = flattened(leaves_of(init)[0])
     nodes = [x for x in values if isinstance(x, Node)]
+    if recorder.iterations or recorder.bounds.active:
+        if not carry.is_numeric():
+            return None
+        return _bounded(recorder, condition, body, init, carry, most)
     unknown = any(map(recorded.is_unknown, nodes))
     if most < FIRST or not carry.is_numeric() or not nodes or unknown:
         return None
     size, done = FIRST, 0
+    line = users_line()
+
+    def give_up() -> NoReturn:
+        recorder.bounds.most[line] = most
+        raise CountsWanted(line)
+
     while True:
         if done >= most:
             raise EndlessError(None, most)
@@ -77,7 +89,7 @@ def traced_while(
         if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
             recorder.make_plain("while")
         goes_on.asked = True
-        numbers = Numbers(iteration, goes_on, after, recorded, lambda: recorder.make_plain("while"))
+        numbers = Numbers(iteration, goes_on, after, recorded, give_up)
         last = numbers.after(size, done)
         picked = [
             apply(rules.where, (goes_on, x, old))
@@ -89,6 +101,47 @@ def traced_while(
             return (state,)
         done += size
         size *= 2
+
+
+def _bounded(
+    recorder: Recorder,
+    condition: Callable[[Any], Any],
+    body: Callable[[Any], Any],
+    init: Any,
+    carry: Carry,
+    most: int,
+) -> tuple[Any]:
+    """The same where loops have bounds, see :mod:`~.bounds`."""
+    line = users_line()
+    bound = recorder.bounds.bound(line, most)
+    recorder.speculation.before_guard()
+    values: Sequence[Any] = flattened(leaves_of(init)[0])
+    known = recorder.given(line)
+    iteration = Iteration(recorder, bound, values)
+    state = like(init, iteration.carries)
+    goes_on = condition(state)
+    noted = {**iteration.outgrown}
+    after = flattened(carry.check(body(state)))
+    if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
+        recorder.make_plain("while")
+    goes_on.asked = True
+    iteration.count_outgrown(noted, goes_on)
+    picked = [
+        apply(rules.where, (goes_on, x, old))
+        for x, old in zip(after, iteration.carries, strict=True)
+    ]
+    state = like(init, iteration.end(picked, [], known))
+    if iteration.may_raise:
+        recorder.make_plain("while")
+    recorder.presumes = True
+    still = condition(state)
+    recorder.presumes = False
+    if isinstance(still, ConditionNode):
+        still.asked = True
+        recorder.note_outgrown(line, still)
+    elif still:
+        raise CountsWanted(line)
+    return (state,)
 
 
 class Numbers:
