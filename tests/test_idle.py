@@ -87,6 +87,11 @@ def several(x: Any, n: Any) -> Any:
     return lax.fori_loop(0, 9, lambda k, z: root(z * x + n), x)
 
 
+def mapped(x: Any, n: Any) -> Any:
+    """Such loops in one whose iterations are computed side by side."""
+    return np.sum(lax.map(lambda z: root(z * x + n) * x, np.linspace(0.2, 5.0, 43)))
+
+
 def listed(x: Any, n: Any) -> Any:
     """What each iteration gives is read, also of those in vain."""
 
@@ -140,7 +145,7 @@ def with_nan(x: Any, n: Any) -> Any:
     return lax.while_loop(lambda s: s[1] < n, body, (x, 0.0))[0] * x
 
 
-FUNCTIONS = [counted, newton, nested, several, listed, returning, joined, vectors, with_nan]
+FUNCTIONS = [counted, newton, nested, several, mapped, listed, returning, joined, vectors, with_nan]
 POINTS = [(1.3, 4.0), (1.1, 11.0), (1.6, 8.0), (0.7, 19.0), (1.2, 35.0), (1.2, 1.0)]
 
 
@@ -182,7 +187,7 @@ def check(f: Callable[..., Any], points: list[tuple[float, float]]) -> Idle:
 def test_functions(f: Callable[..., Any]) -> None:
     """Functions with loops that end by a condition, or seem to."""
     found = check(f, POINTS)
-    if f in (counted, newton, nested, several, joined, with_nan):
+    if f in (counted, newton, nested, several, mapped, joined, with_nan):
         assert found.ends
         assert found.begins
     if f in (listed, returning):

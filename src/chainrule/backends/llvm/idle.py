@@ -86,6 +86,20 @@ class Begins(NamedTuple):
     following: dict[Carry, Operand]
 
 
+class Ending(NamedTuple):
+    """How the code of a loop that ends early is written.
+
+    Attributes:
+        counts: writes whether an iteration has counted.
+        fills: whether something is stored for those that are left out.
+        fill: writes that, for one of them.
+    """
+
+    counts: Callable[[], str]
+    fills: bool
+    fill: Callable[[], None]
+
+
 class Idle(NamedTuple):
     """Which loops need not run all their iterations."""
 
@@ -98,7 +112,7 @@ def idle(
     flags: Collection[Statement],
     read: Collection[Array],
     may_add_zero: Callable[[Add | Scatter], bool],
-    may_be: Callable[[Loop, Path], bool],
+    cut: Collection[Loop | None],
 ) -> Idle:
     """Find the loops that may end early or begin late.
 
@@ -107,7 +121,7 @@ def idle(
         flags: values that are 0 or 1, comparisons aside.
         read: arrays that are read after the program has run, outputs aside.
         may_add_zero: whether 0.0 changes nothing where it is added.
-        may_be: whether a loop may, in others.
+        cut: loops that are no part of a function.
     """
     found = Idle({}, {})
     known = set(flags)
@@ -127,14 +141,13 @@ def idle(
         return found
     full = _followed(ending, [program.body, *[x.body for x, _ in every]])
     stored = {x.array for loop in full for x in statements(loop.body) if isinstance(x, Store)}
-    for loop, path in every:
-        if loop in beginning and may_be(loop, path):
-            begins = beginning[loop]
-            if not any(isinstance(x, Load) and x.array in stored for x in begins.asked):
-                found.begins[loop] = begins
-    reads = _Reads(program, read, found.begins)
+    for loop, begins in beginning.items():
+        is_full = any(isinstance(x, Load) and x.array in stored for x in begins.asked)
+        if loop not in cut and not is_full:
+            found.begins[loop] = begins
+    reads = _Reads(program, read, beginning)
     for loop, (path, goes_on) in ending.items():
-        if loop not in full and may_be(loop, path):
+        if loop not in full and loop not in cut:
             filled = reads.filled(loop, path, goes_on)
             if filled is not None:
                 found.ends[loop] = Ends(goes_on, filled)
@@ -452,7 +465,7 @@ class _Reads:
     Args:
         program: the program.
         read: arrays that are read after it has run, outputs aside.
-        begins: its loops that begin late.
+        begins: its loops that might begin late.
     """
 
     def __init__(
@@ -512,6 +525,8 @@ class _Reads:
         self, store: Store, path: Path, load: Load, around: Path, depth: int, goes_on: Statement
     ) -> bool:
         """Whether a load in a loop that begins late reads what iterations that count have stored.
+
+        Where an iteration does not count, what it reads makes no difference, whatever it is.
 
         Args:
             store: in a loop that ends early.
@@ -650,8 +665,8 @@ class Rows:
         """
         found = self._distance(index, other)
         stride = dict(index.strides).get(self.ends, 0)
-        if found is None or not stride or self._turns[-1] != -1:
-            return False  # only backwards all come that count once one does
+        if found is None or not stride:
+            return False
         least, greatest, strides, _ = found
         low, high = _span(strides)  # of an iteration's elements
         if high - low >= abs(stride):

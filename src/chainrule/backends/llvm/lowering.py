@@ -42,7 +42,7 @@ from chainrule.program.form import (
     Store,
     statements,
 )
-from chainrule.program.nests import Path, bounds
+from chainrule.program.nests import bounds
 from chainrule.rules import Operation
 
 from .callback import FALLBACKS
@@ -50,7 +50,6 @@ from .data import Data
 from .first_terms import Zero, first_terms
 from .flags import flags
 from .idle import idle
-from .independence import has_strips
 from .layout import BLOCK, HEADER_SLOTS, SLOT
 from .machine import Machine
 from .modules import Module, Text
@@ -248,7 +247,7 @@ class _Lowering:
                 found,
                 {y for x in self._products for y in (x.rows, x.columns)},
                 lambda x: x.array in only_added and x not in self._first_terms,
-                self._may_be_idle(places),
+                {nest.loop for part in self._parts for nest in nests(part)},
             ),
         )
         writer = Writer(setting)
@@ -311,23 +310,6 @@ class _Lowering:
             products=products,
         )
         return code, data
-
-    def _may_be_idle(self, places: Places) -> Callable[[Loop, Path], bool]:
-        """Whether a loop need not run all iterations: if no other code than the writer's is it."""
-        cut = {nest.loop for part in self._parts for nest in nests(part)}
-
-        def is_map(loop: Loop) -> bool:
-            from .maps import as_map
-
-            return as_map(loop, places.carries, places.same, self._together) is not None
-
-        def may_be(loop: Loop, path: Path) -> bool:
-            if loop in cut or has_strips([loop, *path]):
-                return False
-            around = [x for x in path if x not in cut and not x.checkpoints]
-            return self._together == 1 or not any(map(is_map, around))
-
-        return may_be
 
     def _outer_products(
         self,

@@ -24,9 +24,11 @@ from chainrule.program.form import (
 from chainrule.program.nests import substituted
 
 from .chains import Chain
+from .idle import Ending
 from .in_common import InCommon, needed_flag
 from .independence import stride_of
 from .maps import Map, Sum
+from .places import Place
 from .shared import marked, marked_float
 from .vector_math import INSTRUCTIONS, copies
 
@@ -331,14 +333,72 @@ class MapWriter:
             position = "load volatile i64,ptr %w,align 8"  # of the only point: see layout
             self._apart = ["0", *[self._line(position) for _ in self._all_known[1:]]]
             self._loads = {x for x in loop.body if isinstance(x, Load)}
-        with self._writer.inner_loop(loop, initial, self._type) as (registers, following):
-            for k in self._each():
-                own = registers[k * len(carries) : (k + 1) * len(carries)]
-                self._known.update(zip(carries, own, strict=True))
+        start, initial = self._begin_late(loop, initial)
+        inner = self._writer.inner_loop(loop, initial, self._type, start, self._ending(loop))
+        with inner as (registers, following):
+            self._set(carries, registers)
             self._inner_body(loop.body)
             following += [self._operand(carry.next) for _ in self._each() for carry in carries]
         self._loads = set()
         self._stored.clear()
+
+    def _set(self, carries: Sequence[Carry], registers: Sequence[str]) -> None:
+        """Note the carries of an inner loop, those of each vector after another."""
+        for k in self._each():
+            own = registers[k * len(carries) : (k + 1) * len(carries)]
+            self._known.update(zip(carries, own, strict=True))
+
+    def _begin_late(self, loop: Loop, initial: list[str]) -> tuple[str, list[str]]:
+        """What is left of the first iterations of an inner loop, if it may begin late."""
+        begins = self._writer.idle.begins.get(loop)
+        if begins is None:
+            return "0", initial
+        carries, body = self._writer.carries[loop], set(loop.body)
+        places = [Place(None) for _ in initial]
+
+        def counts() -> str:
+            self._set(carries, [x.register for x in places])
+            self._body(begins.asked)
+            return self._in_any(begins.goes_on)
+
+        def left() -> list[str]:
+            for x in begins.left:
+                if x in body:
+                    self._body([x])
+                    continue
+                assert isinstance(x, Compute)
+                for _ in self._each():
+                    self._known[x] = self._compute(x)
+            after = begins.following
+            return [self._operand(after[carry]) for _ in self._each() for carry in carries]
+
+        found = self._writer.begin_late(loop, initial, places, counts, left, self._type)
+        self._stored.clear()
+        return found
+
+    def _ending(self, loop: Loop) -> Ending | None:
+        """How an inner loop ends early, if it may."""
+        ends = self._writer.idle.ends.get(loop)
+        if ends is None:
+            return None
+
+        def fill() -> None:
+            for store in ends.filled:
+                for _ in self._each():
+                    self._store(store)
+
+        return Ending(lambda: self._in_any(ends.goes_on), bool(ends.filled), fill)
+
+    def _in_any(self, flag: Operand) -> str:
+        """Whether a flag is 1 in any lane of any vector."""
+        zero = self._operand(0.0)
+        found = "false"
+        for _ in self._each():
+            bits = self._line(f"fcmp une {self._type} {self._operand(flag)},{zero}")
+            number = self._line(f"bitcast <{self._width} x i1> {bits} to i{self._width}")
+            counts = self._line(f"icmp ne i{self._width} {number},0")
+            found = self._line(f"or i1 {found},{counts}")
+        return found
 
     def _once(self, x: Compute | Load) -> None:
         """What is the same for all iterations of a vector."""

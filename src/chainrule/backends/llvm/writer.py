@@ -27,6 +27,7 @@ from chainrule.program.form import (
 )
 
 from .first_terms import Zero
+from .idle import Ending
 from .modules import Module
 from .pieces import Nest, Piece
 from .places import Place, compared
@@ -50,7 +51,7 @@ class Writer(ValueWriter):
         self._together = setting.together
         self.first_terms = setting.first_terms
         self._only_added = setting.only_added
-        self._idle = setting.idle
+        self.idle = setting.idle
         # Vectors on the stack that lie in two lines of the cache would take several times as long.
         widest = max(self._width, self._together)
         self._aligned = f" alignstack({8 * widest})" if widest > 2 else ""
@@ -228,9 +229,20 @@ class Writer(ValueWriter):
         initial = [self.operand(carry.initial) for carry in kept]
         truths = [k for k, x in enumerate(kept) if x in self._flags and self.module.optimizes]
         start = "0"
-        begins = self._idle.begins.get(loop)
+        begins = self.idle.begins.get(loop)
         if begins is not None:
-            start, initial = self._begin_late(loop, begins, initial, carries)
+
+            def counts() -> str:
+                self._slice(begins.asked)
+                return self._in_any(begins.goes_on)
+
+            def following_of(begins: Begins) -> list[str]:
+                self._slice(begins.left)
+                return [self.operand(begins.following[carry]) for carry in kept]
+
+            start, initial = self.begin_late(
+                loop, initial, carries, counts, lambda: following_of(begins)
+            )
         found = None
         left = True  # whether iterations are left for after the map
         if self._together > 1 and self.module.optimizes and not loop.checkpoints:
@@ -245,8 +257,11 @@ class Writer(ValueWriter):
             together, self._together = self._together, 1 if found is not None else self._together
             for k in truths:
                 initial[k] = self.truth(initial[k])
-            ends = self._idle.ends.get(loop) if found is None else None
-            with self._loop(loop, initial, carries, start, truths=truths, ends=ends) as following:
+            ends = self.idle.ends.get(loop) if found is None else None
+            ending = None if ends is None else self._ending(ends)
+            with self._loop(
+                loop, initial, carries, start, truths=truths, ending=ending
+            ) as following:
                 self._body(loop.body)
                 following += [self.operand(carry.next) for carry in kept]
                 for k in truths:
@@ -255,21 +270,33 @@ class Writer(ValueWriter):
         for place in carries:  # the last values
             self._keep(place, place.register)
 
-    def _begin_late(
-        self, loop: Loop, begins: Begins, initial: list[str], carries: Sequence[Place]
+    def begin_late(
+        self,
+        loop: Loop,
+        initial: Sequence[str],
+        carries: Sequence[Place],
+        counts: Callable[[], str],
+        left: Callable[[], list[str]],
+        kind: str = "",
     ) -> tuple[str, list[str]]:
-        """Write what is left of the first iterations; gives the first that counts, and carries."""
+        """Write what is left of first iterations; gives the first that counts, and the carries.
+
+        Args:
+            loop: the loop.
+            initial: what its carries begin with.
+            carries: their places.
+            counts: writes whether an iteration counts.
+            left: writes what is left of one that does not; gives the carries after it.
+            kind: their type.
+        """
         exit = f"x{self._label}"
-        with self._loop(loop, initial, carries) as following:
+        with self._loop(loop, initial, carries, kind=kind) as following:
             start = self._counters[loop]
-            self._slice(begins.asked)
-            counts = self._in_any(begins.goes_on)
-            here = f"r{self._label}"
+            condition, here = counts(), f"r{self._label}"
             self._label += 1
-            self._lines.append(f"br i1 {counts},label %{exit},label %{here}\n{here}:")
+            self._lines.append(f"br i1 {condition},label %{exit},label %{here}\n{here}:")
             self._block = here
-            self._slice(begins.left)
-            following += [self.operand(begins.following[x]) for x in self.carries[loop]]
+            following += left()
         return start, [place.register for place in carries]
 
     def _slice(self, body: Sequence[Statement]) -> None:
@@ -288,21 +315,27 @@ class Writer(ValueWriter):
         bits = self.line(f"bitcast {self._truths} {truth} to i{self._width}")
         return self.line(f"icmp ne i{self._width} {bits},0")
 
-    def _end_early(self, loop: Loop, ends: Ends, following: str, trips: str) -> str:
+    def _end_early(self, loop: Loop, ending: Ending, following: str, trips: str) -> str:
         """Write what is left to do once no iteration counts; gives LLVM's name of the next one."""
-        counts, here = self._in_any(ends.goes_on), self._block
+        counts, here = ending.counts(), self._block
         label, counter = self._label, self._counters[loop]
         self._label += 1
         self._lines.append(f"br i1 {counts},label %c{label},label %e{label}\ne{label}:")
         self._block = f"e{label}"
-        if ends.filled:
+        if ending.fills:
             with self._loop(loop, start=following, end=trips):
-                for store in ends.filled:
-                    self._write(store)
+                ending.fill()
             self._counters[loop] = counter
         self._lines.append(f"br label %c{label}\nc{label}:")
         end, self._block = self._block, f"c{label}"
         return self.line(f"phi i64[{following},%{here}],[{trips},%{end}]")
+
+    def _ending(self, ends: Ends) -> Ending:
+        def fill() -> None:
+            for store in ends.filled:
+                self._write(store)
+
+        return Ending(lambda: self._in_any(ends.goes_on), bool(ends.filled), fill)
 
     def _map_loop(
         self, found: Map, start: str, initial: list[str], carries: Sequence[Place]
@@ -373,7 +406,12 @@ class Writer(ValueWriter):
 
     @contextmanager
     def inner_loop(
-        self, loop: Loop, initial: Sequence[str], kind: str
+        self,
+        loop: Loop,
+        initial: Sequence[str],
+        kind: str,
+        start: str,
+        ending: Ending | None,
     ) -> Iterator[tuple[list[str], list[str]]]:
         """Write a loop in a map; gives LLVM's names of its carries, and takes what they are next.
 
@@ -381,9 +419,11 @@ class Writer(ValueWriter):
             loop: the loop.
             initial: what the carries begin with.
             kind: their type.
+            start: the first iteration.
+            ending: how it may end early.
         """
         carries = [Place(None) for _ in initial]
-        with self._loop(loop, initial, carries, kind=kind) as following:
+        with self._loop(loop, initial, carries, start, kind=kind, ending=ending) as following:
             yield [place.register for place in carries], following
 
     @contextmanager
@@ -398,7 +438,7 @@ class Writer(ValueWriter):
         kind: str = "",
         truths: Sequence[int] = (),
         flags: Sequence[Place] = (),
-        ends: Ends | None = None,
+        ending: Ending | None = None,
     ) -> Iterator[list[str]]:
         """Write a loop; inside its body is written, and what carries are next is given.
 
@@ -426,8 +466,8 @@ class Writer(ValueWriter):
         following: list[str] = []
         yield following
         next_one = self.line(f"add nuw nsw i64 {counter},{step}")
-        if ends is not None:
-            next_one = self._end_early(loop, ends, next_one, trips)
+        if ending is not None:
+            next_one = self._end_early(loop, ending, next_one, trips)
         lines[head] = f"phi i64[{start},%{before}],[{next_one},%{self._block}]"
         for k, (first, then) in enumerate(zip(initial, following, strict=True), 1):
             of = self._truths if k - 1 in truths else kind or self._type
