@@ -323,7 +323,7 @@ class Paths:
         if self.traces >= self._function.max_traces:
             self.refused = True
             return False
-        if self.traces < (1 if self._function.branches.follows else FEW):
+        if self.traces < (1 if self.run_seconds or self._function.branches.follows else FEW):
             return True
         if not self.run_seconds:  # none has run so far
             self.run_seconds = MORE_EAGERLY * eager_seconds(self._latest[-1].trace.program.body)

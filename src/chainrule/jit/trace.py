@@ -511,7 +511,7 @@ class Trace:
         segments, values, noted = True, False, None
         counts: Counts | None = None
         if plain.bounds.asked:
-            counts = self._counted(plain.bounds, CountsWanted(None))
+            counts = self._counted(plain.bounds, CountsWanted(None), not forced)
         follows = plain.branches.follows
         self._answers &= follows is None
         while True:
@@ -554,7 +554,7 @@ class Trace:
                 values = True
                 continue
             except CountsWanted as wanted:
-                counts, values = self._counted(plain.bounds, wanted), False
+                counts, values = self._counted(plain.bounds, wanted, not forced), False
                 if wanted.line is not None and forced:
                     raise Restart from None
                 continue
@@ -622,8 +622,13 @@ class Trace:
             raise Answered(result, time.thread_time() - start)
         return events
 
-    def _counted(self, bounds: Bounds, wanted: CountsWanted) -> Counts:
+    def _counted(self, bounds: Bounds, wanted: CountsWanted, first: bool) -> Counts:
         """What a run in plain numbers shows of loops.
+
+        Args:
+            bounds: of the loops.
+            wanted: what has asked for it.
+            first: whether there are no other traces, which must begin anew at once.
 
         Raises:
             Answered: if it was a long one, and what it gives is enough for now.
@@ -632,7 +637,7 @@ class Trace:
         start = time.thread_time()
         counts = bounds.counted(lambda: found.append(self._in_numbers()), wanted)
         seconds = time.thread_time() - start
-        if self._answers and found and seconds > LONG_RUN:
+        if first and self._answers and found and seconds > LONG_RUN:
             raise Answered(found[0], seconds)
         return counts
 
