@@ -336,6 +336,24 @@ def test_results_that_are_asked() -> None:
     assert len(sizes) == 1, "it grows with the length"
 
 
+def test_constant() -> None:
+    """A loop in which no input has a part does not make others plain."""
+
+    def f(loop: Any, a: Any) -> Any:
+        def step(c: Any, z: Any) -> Any:
+            n = loop(lambda n: n < 9.5, lambda n: n + 1.0, 0.0)
+            x = loop(lambda s: s[0] < 40.0, lambda s: (s[0] + a, s[1] * 0.9), (0.0, 1.0))[1]
+            return c + n * root(loop, c * z + 1.0) + x, c
+
+        return lax.scan(step, a, numpy.linspace(0.5, 3.0, 9))[0]
+
+    compiled = compile(value_and_grad(lambda a: f(lax.while_loop, a)))
+    for a in (1.0, 7.0, 0.3):
+        assert_allclose(compiled(a), value_and_grad(lambda a: f(by_hand, a))(a), rtol=1e-9)
+    assert compiled.stats().traces == 1
+    assert compiled.stats().nodes < 300
+
+
 def test_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     """A run in numbers, which shows how long loops are, prints nothing."""
 

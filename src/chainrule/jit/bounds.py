@@ -44,12 +44,14 @@ class Bounds:
         asked: whether guards ask for what comes of loops.
         of: they.
         most: by line, the iterations after which a loop is taken to be endless.
+        constant: lines of loops in which no input of the function has a part.
     """
 
     def __init__(self) -> None:
         self.active = self.asked = False
         self.of: dict[str, int] = {}
         self.most: dict[str, int] = {}
+        self.constant: set[str] = set()
 
     def bound(self, line: str, most: int) -> int:
         """That of a loop.

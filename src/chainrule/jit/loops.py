@@ -249,7 +249,7 @@ class Iteration:
         found = self.outgrown.get(line)
         if found is None:
             if self._derived or (PROGRESS.structural and not self.carries):
-                self._recorder.make_plain("while")
+                self.make_plain("while")
             carry = fresh_input(0.0, self._level)
             place = len(self.carries) + len(self.outgrown)
             self._recorded.mark(Row.CARRY, self._recorded.record(0.0), place, carry)
@@ -303,6 +303,10 @@ class Iteration:
         """Give up: the trace starts anew with plain loops."""
         self._recorder.unroll()
 
+    def make_plain(self, what: str) -> NoReturn:
+        """Give up: the trace starts anew, without loops or branches of a kind being traced once."""
+        self._recorder.make_plain(what)
+
     @property
     def asks_guards(self) -> bool:
         """Whether it has asked guards so far, or shown values."""
@@ -314,10 +318,22 @@ class Iteration:
         """Whether it may raise an error where an iteration runs in vain, when it has ended."""
         return self._recorded.may_raise(self._first_row)
 
+    def depends_on(self, after: Sequence[Any]) -> list[Node]:
+        """The nodes from outside on which it depends, if it ends with some values."""
+        return [*self._around, *_from_outside(after, self._inside)]
+
     def is_outside(self, node: Node) -> bool:
         """Whether a node is the same in all iterations."""
         older = node._serial < self.carries[0]._serial
         return older or node._level == 0 or self._recorded.is_input(node)
+
+    def end_where(
+        self, condition: Node, after: Sequence[Any], numbers: Sequence[float] | None
+    ) -> list[Node]:
+        """The same, where carries stay what they are in iterations in which a condition fails."""
+        pairs = zip(after, self.carries, strict=True)
+        picked = [apply(rules.where, (condition, x, old)) for x, old in pairs]
+        return self.end(picked, [], numbers)
 
     def end(
         self, after: Sequence[Any], leaves: Sequence[Any], numbers: Sequence[float] | None = None
@@ -345,7 +361,7 @@ class Iteration:
             recorder.unroll()
         if self._loop.expands and not after and not leaves:
             return []
-        outside = [*self._around, *_from_outside([*after, *leaves], self._inside)]
+        outside = self.depends_on([*after, *leaves])
         above = [outside[k] for k in followed(outside, recorder.level + 1)]
         given = above
         if len(above) < len(outside):
@@ -380,7 +396,7 @@ class Iteration:
             ]
             recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
         if self.outgrown and self.may_raise:  # by what a loop has not computed
-            recorder.make_plain("while")
+            self.make_plain("while")
         for line, condition in zip(self.outgrown, results[n_after : len(after)], strict=True):
             recorder.note_outgrown(line, condition)
         return results[:n_after] + results[len(after) :]

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from chainrule import rules
 from chainrule.annotations import users_line
 from chainrule.carries import Carry, EndlessError, flattened, leaves_of
 from chainrule.comparing import ConditionNode
-from chainrule.node import Node, apply
+from chainrule.node import Node
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.program.recording import LOOKUP
 from chainrule.rules import Operation
@@ -63,7 +62,7 @@ def traced_while(
     values: Sequence[Any] = flattened(leaves_of(init)[0])
     nodes = [x for x in values if isinstance(x, Node)]
     if recorder.iterations or recorder.bounds.active:
-        if not carry.is_numeric():
+        if not carry.is_numeric() or users_line() in recorder.bounds.constant:
             return None
         return _bounded(recorder, condition, body, init, carry, most)
     unknown = any(map(recorded.is_unknown, nodes))
@@ -81,21 +80,12 @@ def traced_while(
             raise EndlessError(None, most)
         size = min(size, most - done)
         iteration = Iteration(recorder, size, values)
-        state = like(init, iteration.carries)
         around, recorded.repeated = recorded.repeated, True
-        goes_on = condition(state)
-        after = flattened(carry.check(body(state)))
+        goes_on, after = _recorded(iteration, condition, body, init, carry)
         recorded.repeated = around
-        if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
-            recorder.make_plain("while")
-        goes_on.asked = True
         numbers = Numbers(iteration, goes_on, after, recorded, give_up)
         last = numbers.after(size, done)
-        picked = [
-            apply(rules.where, (goes_on, x, old))
-            for x, old in zip(after, iteration.carries, strict=True)
-        ]
-        values = iteration.end(picked, [], last)
+        values = iteration.end_where(goes_on, after, last)
         state = like(init, values)
         if not condition(state):
             return (state,)
@@ -118,21 +108,13 @@ def _bounded(
     values: Sequence[Any] = flattened(leaves_of(init)[0])
     known = recorder.given(line)
     iteration = Iteration(recorder, bound, values)
-    state = like(init, iteration.carries)
-    goes_on = condition(state)
-    noted = {**iteration.outgrown}
-    after = flattened(carry.check(body(state)))
-    if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
-        recorder.make_plain("while")
-    goes_on.asked = True
-    iteration.count_outgrown(noted, goes_on)
-    picked = [
-        apply(rules.where, (goes_on, x, old))
-        for x, old in zip(after, iteration.carries, strict=True)
-    ]
-    state = like(init, iteration.end(picked, [], known))
+    goes_on, after = _recorded(iteration, condition, body, init, carry)
+    if not iteration.depends_on([goes_on, *after]):
+        recorder.bounds.constant.add(line)
+        raise CountsWanted(line)
+    state = like(init, iteration.end_where(goes_on, after, known))
     if iteration.may_raise:
-        recorder.make_plain("while")
+        iteration.make_plain("while")
     recorder.presumes = True
     still = condition(state)
     recorder.presumes = False
@@ -142,6 +124,25 @@ def _bounded(
     elif still:
         raise CountsWanted(line)
     return (state,)
+
+
+def _recorded(
+    iteration: Iteration,
+    condition: Callable[[Any], Any],
+    body: Callable[[Any], Any],
+    init: Any,
+    carry: Carry,
+) -> tuple[Node, list[Any]]:
+    """Whether an iteration counts, and the next carries if it does."""
+    state = like(init, iteration.carries)
+    goes_on = condition(state)
+    noted = {**iteration.outgrown}
+    after = flattened(carry.check(body(state)))
+    if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
+        iteration.make_plain("while")
+    goes_on.asked = True
+    iteration.count_outgrown(noted, goes_on)
+    return goes_on, after
 
 
 class Numbers:

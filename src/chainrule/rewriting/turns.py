@@ -15,12 +15,11 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from chainrule import rules
 from chainrule.carries import EndlessError, leaves_of
 from chainrule.jit.branches import may_raise
 from chainrule.jit.loops import LEAST
 from chainrule.jit.whiles import FIRST, Numbers
-from chainrule.node import Node, apply
+from chainrule.node import Node
 
 from .decisions import LoopSite, Site
 from .known import Known
@@ -405,11 +404,7 @@ class Until(Loop):
             last = numbers.after(self._size, self._done)
         except EndlessError:
             self.refuse("it does not end")
-        picked = [
-            apply(rules.where, (goes_on, x, old))
-            for x, old in zip(after, iteration.carries, strict=True)
-        ]
-        return iteration.end(picked, [], last)
+        return iteration.end_where(goes_on, after, last)
 
     def _give_up(self) -> NoReturn:
         self.refuse("what it computes is not known while it is traced")
