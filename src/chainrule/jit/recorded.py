@@ -186,7 +186,7 @@ class Recorded:
     def may_raise(self, since: int) -> bool:
         """Whether a row, of those from one on, takes an operation that may not run in vain."""
         recording = self._recording
-        rows = numpy.flatnonzero(numpy.array(recording.codes)[since:] == Row.USER) + since
+        rows = numpy.flatnonzero(numpy.array(recording.codes[since:]) == Row.USER) + since
         pool, left = recording.pool, recording.left
         return any(recording.operations[pool[left[row]]].can_raise for row in rows.tolist())
 
