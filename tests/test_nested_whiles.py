@@ -71,6 +71,7 @@ class Source:
         """Statements; gives the name of a number between -2 and 2."""
         names = [*names]
         kinds = [self._while, self._while, self._slope, self._cond, self._scan, self._fori]
+        kinds += [self._search]
         for _ in range(self._random.randint(1, 2)):
             if deeper and self._random.random() < 0.8:
                 found = self._random.choice(kinds)(depth, names, deeper - 1)
@@ -102,6 +103,14 @@ class Source:
         first = f"{self._random.choice(names)}, 0.1 * b, 0.0"
         self._say(depth, f"{found} = loop({c}, {f}, ({first}))")
         self._say(depth, f"{found} = {found}[0] + cm.sin({found}[1] - 0.01 * {found}[2])")
+        return found
+
+    def _search(self, depth: int, names: list[str], deeper: int) -> str:
+        """Where a number stands in a table, found by going there, and what the table has there."""
+        x, i, found = (self._new() for _ in range(3))
+        self._say(depth, f"{x} = {self._term(names)}")
+        self._say(depth, f"{i} = loop(lambda i: take(TABLE, i) < {x}, lambda i: i + 1, 0)")
+        self._say(depth, f"{found} = {x} * take(TABLE, {i} - 1) + take(TABLE, {i}) * 0.3")
         return found
 
     def _slope(self, depth: int, names: list[str], deeper: int) -> str:
@@ -150,7 +159,8 @@ def generated(seed: int) -> Callable[[Any, Any, Any], Any]:
     asked = Random(seed).random() < 0.3
     last = f"{result} if {result} < a + b else 2.0 * {result}" if asked else result
     lines = [*source.lines, f"    return {last}"]
-    space: dict[str, Any] = {"cm": cm, "grad": grad, "lax": lax, "numpy": numpy}
+    space: dict[str, Any] = {"cm": cm, "grad": grad, "lax": lax, "numpy": numpy, "take": take}
+    space["TABLE"] = numpy.append(numpy.linspace(-2.0, 1.5, 9), 9.0)  # it ends beyond all terms
     exec("\n".join(lines), space)
     function: Callable[[Any, Any, Any], Any] = space["function"]
     return function
@@ -419,6 +429,77 @@ def test_looked_up() -> None:
     compiled = compile(lambda a: f(lax.while_loop, a))
     for a in (1.0, 5.0, 30.0):
         assert compiled(a) == pytest.approx(f(by_hand, a))
+
+
+def _searched(loop: Any, table: Any, xs: Any) -> Any:
+    """Interpolation, by a search from the beginning."""
+
+    def step(total: Any, x: Any) -> Any:
+        i = loop(lambda i: take(table, i) < x, lambda i: i + 1, 1)
+        low, high = take(table, i - 1), take(table, i)
+        return total + (x - low) / (high - low) * take(table, -i), i
+
+    return lax.scan(step, 0.0, xs)
+
+
+def test_searched() -> None:
+    """Loops that look up by a counter are traced once, and so are their derivatives."""
+    table, random = numpy.linspace(0.0, 2.0, 30) ** 2, numpy.random.default_rng(0)
+    rows = random.uniform(0.01, 3.9, (5, 40))
+    compiled = compile(grad(lambda table, xs: _searched(lax.while_loop, table, xs)[0]))
+    places = compile(lambda table, xs: _searched(lax.while_loop, table, xs)[1])
+    for xs in rows:
+        expected = grad(lambda table, xs=xs: _searched(by_hand, table, xs)[0])(table)
+        assert_allclose(compiled(table, xs), expected, rtol=1e-9, atol=1e-12)
+        assert places(table, xs).tolist() == _searched(by_hand, table, xs)[1].tolist()
+    assert compiled.stats().traces == 1
+    lanes = compile(vmap(lambda xs: _searched(lax.while_loop, table, xs)[0]))
+    assert_allclose(lanes(rows), [_searched(by_hand, table, xs)[0] for xs in rows])
+    assert lanes.stats().traces == 1
+
+
+def test_outside() -> None:
+    """An index that is outside is said, if a loop really comes to it, and only then."""
+    table = numpy.linspace(0.0, 2.0, 30) ** 2
+    compiled = compile(lambda xs: _searched(lax.while_loop, table, xs)[0])
+    for last in (3.0, 4.5, 1.0):
+        xs = numpy.append(numpy.linspace(0.1, 3.9, 10), last)
+        if last > table[-1]:
+            with pytest.raises(IndexError):
+                compiled(xs)
+        else:
+            assert compiled(xs) == pytest.approx(_searched(by_hand, table, xs)[0])
+
+    def ended(loop: Any, a: Any, bounds: Any) -> Any:
+        """The last element is looked up in the last iteration that counts."""
+
+        def step(c: Any, k: Any) -> Any:
+            body = lambda s: (s[0] + 1, s[1] + take(table, s[0]))  # noqa: E731
+            return c + loop(lambda s: s[0] < k, body, (k - 3, c))[1], c
+
+        return lax.scan(step, a, bounds)[0]
+
+    ends = numpy.array([30, 4, 9, 30, 12])
+    compiled = compile(lambda a, ends: ended(lax.while_loop, a, ends))
+    assert compiled(0.3, ends) == pytest.approx(ended(by_hand, 0.3, ends))
+    assert compiled.stats().nodes < 100
+    with pytest.raises(IndexError):
+        compiled(0.3, ends + 1)
+    assert compiled(0.3, ends - 1) == pytest.approx(ended(by_hand, 0.3, ends - 1))
+
+    def not_taken(a: Any, xs: Any, places: Any) -> Any:
+        def step(c: Any, row: Any) -> Any:
+            x, k = row
+            return lax.cond(x > 0.0, lambda: c + take(table, k) * a, lambda: 0.5 * c), c
+
+        return lax.scan(step, a, (xs, places))[0]
+
+    xs, places = numpy.array([1.0, -1.0, 2.0, -3.0, 0.5]), numpy.array([3, 99, -30, -31, 29])
+    compiled = compile(value_and_grad(not_taken))
+    assert_allclose(compiled(0.7, xs, places), value_and_grad(not_taken)(0.7, xs, places))
+    assert compiled.stats().traces == 1
+    with pytest.raises(IndexError):
+        compiled(0.7, abs(xs), places)
 
 
 def _raise() -> float:

@@ -22,6 +22,8 @@ from chainrule.tracing import PROGRESS, Counts
 
 LEAST_BOUND: Final = 8
 """The smallest bound."""
+OUTSIDE: Final = "outside"
+"""What fails where an index is outside a table, or a whole number is not exact."""
 
 
 class CountsWanted(BaseException):
@@ -29,11 +31,13 @@ class CountsWanted(BaseException):
 
     Args:
         line: where the loop stands; None if a value is wanted.
+        outgrown: whether it has outgrown its bound.
     """
 
-    def __init__(self, line: str | None) -> None:
+    def __init__(self, line: str | None, outgrown: bool = False) -> None:
         super().__init__(line)
         self.line = line
+        self.outgrown = outgrown
 
 
 class Bounds:
@@ -45,6 +49,7 @@ class Bounds:
         of: they.
         most: by line, the iterations after which a loop is taken to be endless.
         constant: lines of loops in which no input of the function has a part.
+        indexed: lines of loops that look up by whole numbers which they hand on.
     """
 
     def __init__(self) -> None:
@@ -52,6 +57,7 @@ class Bounds:
         self.of: dict[str, int] = {}
         self.most: dict[str, int] = {}
         self.constant: set[str] = set()
+        self.indexed: set[str] = set()
 
     def bound(self, line: str, most: int) -> int:
         """That of a loop.
@@ -93,15 +99,17 @@ class Bounds:
                 pass
             finally:
                 PROGRESS.counts = None
-        line, least = wanted.line, LEAST_BOUND
+        line = wanted.line
         if line is None:
             self.asked = True
         else:
             self.active = True
-            least = 2 * self.of.get(line, LEAST_BOUND // 2)
-            if least >= 2 * self.most[line]:
+            counts.most.setdefault(line, 0)
+        if line is not None and wanted.outgrown:
+            before = self.of[line]
+            if before >= self.most[line]:
                 raise EndlessError(None, self.most[line])
-            counts.most[line] = max(counts.most.get(line, 0), least // 2)
+            counts.most[line] = max(counts.most[line], before)
         for line, count in counts.most.items():
             self.of[line] = max(self.of.get(line, LEAST_BOUND), _room(count))
         return counts

@@ -6,18 +6,22 @@ iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Final
 
 from chainrule.carries import is_numeric, kind_of, leaves_of, shaped, values_in
 from chainrule.comparing import ConditionNode
 from chainrule.node import Node
 from chainrule.passes.stretches import UNKNOWN
 from chainrule.picks import chosen
+from chainrule.program.recording import LOOKUP, TABLE
 from chainrule.rules import Operation
 
 if TYPE_CHECKING:
     from .trace import Recorder
+
+SAFE: Final = (UNKNOWN, TABLE, LOOKUP)
+"""Loops, of which the rows say it, and look-ups, which read no element that is not there."""
 
 
 def traced_cond(
@@ -41,12 +45,13 @@ def traced_cond(
         return None
     asked, rows = (len(recorder.recorded.guards), recorder.printed), recorder.recorded.rows
     iteration = recorder.iterations[-1]
-    before = {**iteration.outgrown}
-    trees = [leaves_of(if_so())]
-    iteration.count_outgrown(before, condition)
-    before = {**iteration.outgrown}
-    trees.append(leaves_of(if_not()))
-    iteration.count_outgrown(before, condition, holds=False)
+    masked, iteration.masked = iteration.masked, True
+    trees = []
+    for side in (if_so, if_not):
+        before = {**iteration.failed}
+        trees.append(leaves_of(side()))
+        iteration.count_failed(before, condition, holds=side is if_so)
+    iteration.masked = masked
     if asked != (len(recorder.recorded.guards), recorder.printed):
         recorder.make_plain("cond")
     (one, structure), (other, other_structure) = trees
@@ -56,19 +61,19 @@ def traced_cond(
         recorder.make_plain("cond")
     pairs = [*zip(values_in(one), values_in(other), strict=True)]
     in_loops = recorder.recorded.may_raise(rows)
-    if in_loops or any(may_raise(x, condition, UNKNOWN) for pair in pairs for x in pair):
+    if in_loops or any(may_raise(x, condition, SAFE) for pair in pairs for x in pair):
         recorder.make_plain("cond")
     picked = [x if x is y else chosen(condition, x, y) for x, y in pairs]
     return (structure.unflatten(shaped(kinds, picked)),)
 
 
-def may_raise(x: Any, since: Node, but: Operation | None = None) -> bool:
+def may_raise(x: Any, since: Node, but: Collection[Operation] = ()) -> bool:
     """Whether a value that is younger than a node takes an operation that may not run in vain.
 
     Args:
         x: the value.
         since: the node.
-        but: an operation that may.
+        but: operations that may.
     """
     waiting = [x]
     seen: set[int] = set()
@@ -79,7 +84,7 @@ def may_raise(x: Any, since: Node, but: Operation | None = None) -> bool:
             continue
         seen.add(id(y))
         operation = y._operation
-        if operation is not None and operation is not but and operation.can_raise:
+        if operation is not None and operation not in but and operation.can_raise:
             return True
         waiting += y.operands
     return False

@@ -27,6 +27,7 @@ from chainrule.tracing import PROGRESS
 from chainrule.whole import SEQUENCES, WholeNode, found_by_guards
 
 from . import whole
+from .bounds import OUTSIDE
 
 if TYPE_CHECKING:
     from .tables import RecordedTables
@@ -209,7 +210,15 @@ def _bits(function: Callable[[Any, Any], Any], ufunc: str, a: Any, b: Any) -> An
 def _holds(condition: Any) -> bool:
     """Whether a condition does, without which an exception is raised."""
     recorder: Any = PROGRESS.recorder
-    return bool(condition if recorder is None else recorder.speculation.holds(condition))
+    if recorder is None or not isinstance(condition, Node):
+        return bool(condition)
+    if recorder.presumes or recorder.notes_failures:
+        if isinstance(condition, ConditionNode):
+            condition.asked = True
+        if not recorder.presumes:  # else the loop has noted it
+            recorder.note_failed(OUTSIDE, apply(rules.where, (condition, 0.0, 1.0)))
+        return True
+    return bool(recorder.speculation.holds(condition))
 
 
 def checked(result: Node, bound: int) -> IndexNode:

@@ -134,8 +134,8 @@ class Map(NamedTuple):
     slopes: list[Slope]
 
 
-class Outgrown(NamedTuple):
-    """Whether a loop in the iterations of another one has outgrown its bound, so far.
+class Failed(NamedTuple):
+    """Whether something has failed in the iterations of a loop, so far.
 
     Attributes:
         carry: what stands for it before the iteration.
@@ -158,7 +158,8 @@ class Iteration:
 
     Attributes:
         carries: nodes that stand for those of any iteration.
-        outgrown: of loops in it, by their lines, whether these have outgrown their bounds.
+        masked: whether what runs may run in vain.
+        failed: what may fail in it: loops that may outgrow their bounds, by their lines, look-ups.
     """
 
     def __init__(
@@ -192,7 +193,8 @@ class Iteration:
         self._read: dict[int, Column] = {}  # by the node of a column, what it stands for
         self._alone: dict[int, bool] = {}  # by what it leaves, whether all derivatives are
         self._followed: set[int] = set()  # of these, what a transformation follows
-        self.outgrown: dict[str, Outgrown] = {}
+        self.masked = False
+        self.failed: dict[str, Failed] = {}
         for place, (operand, node) in enumerate(zip(begins, self.carries, strict=True)):
             recorded.mark(Row.CARRY, operand, place, node)
         recorder.iterations.append(self)
@@ -239,28 +241,31 @@ class Iteration:
             return LoopIndex.at(node, numbers.astype(numpy.int64), self)
         return IndexNode.standing_for(node) if isinstance(first, IndexNode) else node
 
-    def note_outgrown(self, line: str, condition: Node) -> None:
-        """Note that a loop in it has outgrown its bound if a condition holds.
+    @property
+    def may_fail(self) -> bool:
+        """Whether it can be noted that something fails in it."""
+        return not (self._derived or (PROGRESS.structural and not self.carries))
+
+    def note_failed(self, what: str, condition: Node) -> None:
+        """Note that something has failed if a condition holds.
 
         Args:
-            line: where the loop stands.
+            what: the line of a loop, or OUTSIDE.
             condition: a comparison, or 1.0 or 0.0.
         """
-        found = self.outgrown.get(line)
+        found = self.failed.get(what)
         if found is None:
-            if self._derived or (PROGRESS.structural and not self.carries):
+            if not self.may_fail:
                 self.make_plain("while")
             carry = fresh_input(0.0, self._level)
-            place = len(self.carries) + len(self.outgrown)
+            place = len(self.carries) + len(self.failed)
             self._recorded.mark(Row.CARRY, self._recorded.record(0.0), place, carry)
             self._inside.append(carry)
-            found = Outgrown(carry, carry)
+            found = Failed(carry, carry)
         after = apply(rules.where, (condition, 1.0, found.after))
-        self.outgrown[line] = found._replace(after=after)
+        self.failed[what] = found._replace(after=after)
 
-    def count_outgrown(
-        self, before: dict[str, Outgrown], condition: Node, holds: bool = True
-    ) -> None:
+    def count_failed(self, before: dict[str, Failed], condition: Node, holds: bool = True) -> None:
         """Take back what has been noted since, but where a condition holds, or does not.
 
         Args:
@@ -268,12 +273,12 @@ class Iteration:
             condition: the condition.
             holds: which.
         """
-        for line, found in self.outgrown.items():
-            old = before[line].after if line in before else found.carry
+        for what, found in self.failed.items():
+            old = before[what].after if what in before else found.carry
             if found.after is not old:
                 pair = (found.after, old) if holds else (old, found.after)
                 after = apply(rules.where, (condition, *pair))
-                self.outgrown[line] = found._replace(after=after)
+                self.failed[what] = found._replace(after=after)
 
     def _is_whole(self, values: Any) -> bool:
         """Whether some are a whole array that the loop can read: no other loop is around it."""
@@ -348,7 +353,7 @@ class Iteration:
         recorder, recorded = self._recorder, self._recorded
         recorder.iterations.pop()
         n_after = len(after)
-        after = [*after, *[x.after for x in self.outgrown.values()]]
+        after = [*after, *[x.after for x in self.failed.values()]]
         slopes = self._slopes(leaves) if self._derived else []
         left = [*leaves, *[x.slope for x in slopes if isinstance(x.slope, Node)]]
         for code, values in ((Row.NEXT, after), (Row.LEFT, left)):
@@ -371,7 +376,7 @@ class Iteration:
         size = n_after + self._trips * len(leaves)
         if numbers is None or len(numbers) != size:
             numbers = [math.nan] * size
-        numbers = [*numbers[:n_after], *[math.nan] * len(self.outgrown), *numbers[n_after:]]
+        numbers = [*numbers[:n_after], *[math.nan] * len(self.failed), *numbers[n_after:]]
         if self.carries or self._derived or not (above and PROGRESS.structural):
             self._loop.mixes = bool(above) and not self._derived
             whole = self._result(math.nan, given)
@@ -395,10 +400,10 @@ class Iteration:
                 for x in slopes
             ]
             recorded.maps.setdefault(self._level, []).append(Map(results, len(leaves), entries))
-        if self.outgrown and self.may_raise:  # by what a loop has not computed
+        if self.failed and self.may_raise:  # by what a loop has not computed
             self.make_plain("while")
-        for line, condition in zip(self.outgrown, results[n_after : len(after)], strict=True):
-            recorder.note_outgrown(line, condition)
+        for what, condition in zip(self.failed, results[n_after : len(after)], strict=True):
+            recorder.note_failed(what, condition)
         return results[:n_after] + results[len(after) :]
 
     def _slopes_of_all(self, slope: Slope, places: Numbers, slopes: Sequence[Slope]) -> Any:

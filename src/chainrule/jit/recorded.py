@@ -21,7 +21,16 @@ from chainrule.passes.stretches import UNKNOWN, LoopOf, Unrolled, apart
 from chainrule.program.form import Diagonal, Program
 from chainrule.program.nests import Numbers
 from chainrule.program.numbering import Numbering
-from chainrule.program.recording import ABSENT, IN_BULK, KNOWN, Recording, Row, packed
+from chainrule.program.recording import (
+    ABSENT,
+    IN_BULK,
+    KNOWN,
+    LOOKUP,
+    TABLE,
+    Recording,
+    Row,
+    packed,
+)
 from chainrule.tracing import LEFTOVER, PROGRESS, TracedValueError, has_ended
 from chainrule.trees import Operands
 
@@ -184,11 +193,15 @@ class Recorded:
         return len(self._recording.codes)
 
     def may_raise(self, since: int) -> bool:
-        """Whether a row, of those from one on, takes an operation that may not run in vain."""
+        """Whether a row, of those from one on, takes an operation that may not run in vain.
+
+        Look-ups may: whether an index is outside is asked besides.
+        """
         recording = self._recording
         rows = numpy.flatnonzero(numpy.array(recording.codes[since:]) == Row.USER) + since
         pool, left = recording.pool, recording.left
-        return any(recording.operations[pool[left[row]]].can_raise for row in rows.tolist())
+        used = [recording.operations[pool[left[row]]] for row in rows.tolist()]
+        return any(x.can_raise for x in used if x is not LOOKUP and x is not TABLE)
 
     def input_of(self, node: Node) -> int | None:
         """Which input of the trace a node is, captured nodes aside; None for another."""

@@ -35,7 +35,7 @@ from chainrule.tracing import PROGRESS, Counts, recording
 from chainrule.trees import flatten
 
 from .asked import Form, placed
-from .bounds import Bounds, CountsWanted
+from .bounds import OUTSIDE, Bounds, CountsWanted
 from .indices import MANY, IndexArray, IndexNode, searchsorted, take
 from .inputs import Inputs, PlainInputs
 from .outcomes import Outcomes
@@ -339,30 +339,42 @@ class Recorder:
             self._note_equality(condition)
         return outcome
 
-    def note_outgrown(self, line: str, condition: Node) -> None:
-        """Note that a loop has outgrown its bound if a condition holds.
+    @property
+    def notes_failures(self) -> bool:
+        """Whether what must hold, or an error is raised, is noted and not asked.
+
+        So it is where an iteration may run in vain, or by what a loop has not computed.
+        """
+        around = self.iterations if not self.speculation.uncertain else []
+        return any(x.masked or x.failed for x in around) and all(x.may_fail for x in around)
+
+    def note_failed(self, what: str, condition: Node) -> None:
+        """Note that something has failed if a condition holds.
 
         Args:
-            line: where the loop stands.
+            what: the line of a loop that has outgrown its bound, or OUTSIDE.
             condition: a comparison, or 1.0 or 0.0.
 
         Raises:
-            CountsWanted: if it is known to hold.
+            CountsWanted: if a loop is known to have.
+            Unrolled: if something else is known to.
         """
         if self.iterations:
-            self.iterations[-1].note_outgrown(line, condition)
+            self.iterations[-1].note_failed(what, condition)
             return
         self.position += 1
         recorded = self.recorded
         operand = recorded.record(condition)
         value = recorded.numbering.of(operand)
         if isinstance(value, float):
-            outgrown = value != 0.0
+            failed = value != 0.0
         else:
-            outgrown = self.forced[len(recorded.guards) :][:1] == (True,)
+            failed = self.forced[len(recorded.guards) :][:1] == (True,)
             recorded.guard(operand, value, False, None if self.log is None else self.position)
-        if outgrown:
-            raise CountsWanted(line)
+        if failed and what == OUTSIDE:
+            self.unroll()
+        if failed:
+            raise CountsWanted(what, outgrown=True)
 
     def given(self, line: str) -> list[float] | None:
         """The numbers that come of a loop in no other one; None if they are not known."""

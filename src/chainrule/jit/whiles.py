@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import numpy
+
 from chainrule.annotations import users_line
 from chainrule.carries import Carry, EndlessError, flattened, leaves_of
 from chainrule.comparing import ConditionNode
@@ -20,6 +22,7 @@ from chainrule.program.recording import LOOKUP
 from chainrule.rules import Operation
 
 from .bounds import CountsWanted
+from .indices import IndexNode
 from .loops import Iteration, like
 from .recorded import Recorded, ValuesWanted
 from .segments import ORIGIN
@@ -81,8 +84,17 @@ def traced_while(
         size = min(size, most - done)
         iteration = Iteration(recorder, size, values)
         around, recorded.repeated = recorded.repeated, True
-        goes_on, after = _recorded(iteration, condition, body, init, carry)
+        try:
+            goes_on, after = _recorded(iteration, condition, body, init, carry)
+        except TypeError:  # perhaps as it looks up by a number
+            if not any(map(_is_index, leaves_of(init)[0])):
+                raise
+            give_up()
         recorded.repeated = around
+        if iteration.asks_guards and recorded.looks_up:
+            give_up()
+        if iteration.asks_guards:
+            iteration.make_plain("while")
         numbers = Numbers(iteration, goes_on, after, recorded, give_up)
         last = numbers.after(size, done)
         values = iteration.end_where(goes_on, after, last)
@@ -105,14 +117,22 @@ def _bounded(
     line = users_line()
     bound = recorder.bounds.bound(line, most)
     recorder.speculation.before_guard()
-    values: Sequence[Any] = flattened(leaves_of(init)[0])
+    leaves = leaves_of(init)[0]
     known = recorder.given(line)
-    iteration = Iteration(recorder, bound, values)
-    goes_on, after = _recorded(iteration, condition, body, init, carry)
+    iteration = Iteration(recorder, bound, flattened(leaves))
+    iteration.masked = True
+    indexed = line in recorder.bounds.indexed
+    try:
+        goes_on, after = _recorded(iteration, condition, body, init, carry, indexed)
+    except TypeError:  # perhaps as it looks up by a number
+        if indexed or not any(map(_is_index, leaves)):
+            raise
+        recorder.bounds.indexed.add(line)
+        raise CountsWanted(line) from None
     if not iteration.depends_on([goes_on, *after]):
         recorder.bounds.constant.add(line)
         raise CountsWanted(line)
-    state = like(init, iteration.end_where(goes_on, after, known))
+    state = _state(init, iteration.end_where(goes_on, after, known), indexed)
     if iteration.may_raise:
         iteration.make_plain("while")
     recorder.presumes = True
@@ -120,9 +140,9 @@ def _bounded(
     recorder.presumes = False
     if isinstance(still, ConditionNode):
         still.asked = True
-        recorder.note_outgrown(line, still)
+        recorder.note_failed(line, still)
     elif still:
-        raise CountsWanted(line)
+        raise CountsWanted(line, outgrown=True)
     return (state,)
 
 
@@ -132,17 +152,42 @@ def _recorded(
     body: Callable[[Any], Any],
     init: Any,
     carry: Carry,
+    indexed: bool = False,
 ) -> tuple[Node, list[Any]]:
     """Whether an iteration counts, and the next carries if it does."""
-    state = like(init, iteration.carries)
+    state = _state(init, iteration.carries, indexed)
     goes_on = condition(state)
-    noted = {**iteration.outgrown}
-    after = flattened(carry.check(body(state)))
-    if not isinstance(goes_on, ConditionNode) or iteration.asks_guards:
+    noted = {**iteration.failed}
+    leaves = carry.check(body(state))
+    pairs = zip(leaves_of(state)[0], leaves, strict=True)
+    if indexed and any(_is_index(x) and not _is_index(y) for x, y in pairs):
+        iteration.make_plain("while")
+    if not isinstance(goes_on, ConditionNode) or (iteration.masked and iteration.asks_guards):
         iteration.make_plain("while")
     goes_on.asked = True
-    iteration.count_outgrown(noted, goes_on)
-    return goes_on, after
+    iteration.count_failed(noted, goes_on)
+    return goes_on, flattened(leaves)
+
+
+def _state(init: Any, nodes: Sequence[Node], indexed: bool) -> Any:
+    """A value like the first one, of nodes.
+
+    Args:
+        init: the first one.
+        nodes: they.
+        indexed: whether its whole numbers are indices.
+    """
+    state = like(init, nodes)
+    if not indexed:
+        return state
+    leaves, structure = leaves_of(state)
+    pairs = zip(leaves, leaves_of(init)[0], strict=True)
+    return structure.unflatten([IndexNode.of(x) if _is_index(y) else x for x, y in pairs])
+
+
+def _is_index(leaf: Any) -> bool:
+    """Whether a leaf is a whole number that may look up."""
+    return isinstance(leaf, (int, numpy.integer, IndexNode)) and not isinstance(leaf, bool)
 
 
 class Numbers:

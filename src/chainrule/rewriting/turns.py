@@ -393,7 +393,7 @@ class Until(Loop):
             self.refuse("its condition is none by a variable, or it appends to a list")
         if any(may_raise(x, iteration.carries[0]) for x in (goes_on, *after)):
             self.refuse("a look-up in it may fail")
-        if iteration.outgrown:
+        if iteration.failed:
             self.refuse("a loop in it has a bound")
         if self._done > MOST:
             self.refuse("it does not seem to end")
