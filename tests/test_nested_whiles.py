@@ -496,7 +496,9 @@ def test_outside() -> None:
 
     xs, places = numpy.array([1.0, -1.0, 2.0, -3.0, 0.5]), numpy.array([3, 99, -30, -31, 29])
     compiled = compile(value_and_grad(not_taken))
-    assert_allclose(compiled(0.7, xs, places), value_and_grad(not_taken)(0.7, xs, places))
+    others = numpy.array([40, 3, -50, 5, 77])
+    for rows in ((xs, places), (-xs, others), (xs[::-1], places[::-1])):
+        assert_allclose(compiled(0.7, *rows), value_and_grad(not_taken)(0.7, *rows))
     assert compiled.stats().traces == 1
     with pytest.raises(IndexError):
         compiled(0.7, abs(xs), places)
