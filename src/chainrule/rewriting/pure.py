@@ -12,7 +12,7 @@ import builtins
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from operator import attrgetter
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, NoReturn
@@ -91,7 +91,7 @@ class Uses:
     chains: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     modules: dict[str, ModuleType] = field(default_factory=dict)
 
-    @cached_property
+    @forking.computed_once
     def names(self) -> tuple[str, ...]:
         """Those of the values from outside, in order: of cells, globals, and defaults at last."""
         return *self.code.co_freevars, *self.globals, *[""] * self.code.co_argcount
