@@ -473,8 +473,10 @@ def test_outside() -> None:
     def ended(loop: Any, a: Any, bounds: Any) -> Any:
         """The last element is looked up in the last iteration that counts."""
 
+        def body(s: Any) -> Any:
+            return s[0] + 1, s[1] + take(table, s[0])
+
         def step(c: Any, k: Any) -> Any:
-            body = lambda s: (s[0] + 1, s[1] + take(table, s[0]))  # noqa: E731
             return c + loop(lambda s: s[0] < k, body, (k - 3, c))[1], c
 
         return lax.scan(step, a, bounds)[0]

@@ -4,6 +4,9 @@ Of a stretch all iterations run; those after the loop's end leave its value as i
 guard asks whether the loop has ended, and where it has not, a stretch of twice the length follows.
 So lanes that need 3, 30 and 3,000 iterations take ten paths, not 3,000. The guards need values that
 a loop has computed: the trace computes them by what it has recorded of an iteration, in numbers.
+
+Where that can't be, and in other loops, where guards can't ask, loops have bounds: see
+:mod:`~.bounds`.
 """
 
 from __future__ import annotations
@@ -60,19 +63,20 @@ def traced_while(
     Raises:
         EndlessError: if it does not end.
         Plain: if the trace must start anew with plain loops.
+        CountsWanted: if it must with bounds for loops, or with others.
     """
+    line = users_line()
+    if recorder.iterations or recorder.bounds.active:
+        if not carry.is_numeric() or line in recorder.bounds.constant:
+            return None
+        return _bounded(recorder, condition, body, init, carry, most, line)
     recorded = recorder.recorded
     values: Sequence[Any] = flattened(leaves_of(init)[0])
     nodes = [x for x in values if isinstance(x, Node)]
-    if recorder.iterations or recorder.bounds.active:
-        if not carry.is_numeric() or users_line() in recorder.bounds.constant:
-            return None
-        return _bounded(recorder, condition, body, init, carry, most)
     unknown = any(map(recorded.is_unknown, nodes))
     if most < FIRST or not carry.is_numeric() or not nodes or unknown:
         return None
     size, done = FIRST, 0
-    line = users_line()
 
     def give_up() -> NoReturn:
         recorder.bounds.most[line] = most
@@ -112,9 +116,9 @@ def _bounded(
     init: Any,
     carry: Carry,
     most: int,
+    line: str,
 ) -> tuple[Any]:
     """The same where loops have bounds, see :mod:`~.bounds`."""
-    line = users_line()
     bound = recorder.bounds.bound(line, most)
     recorder.speculation.before_guard()
     leaves = leaves_of(init)[0]

@@ -296,9 +296,10 @@ def _without(
     known: dict[Operand, Operand] = {}
     for x in body:
         if isinstance(x, Compute) and x.operation in rules.COMPARISONS and goes_on in x.operands:
-            numbers = [0.0 if y is goes_on else y for y in x.operands]
-            if all(isinstance(y, float) for y in numbers):
-                known[x] = x.operation.evaluate(numbers)  # type: ignore[arg-type]
+            operands = [0.0 if y is goes_on else y for y in x.operands]
+            numbers = [y for y in operands if isinstance(y, float)]
+            if len(numbers) == len(operands):
+                known[x] = x.operation.evaluate(numbers)
     return known
 
 
