@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pytest
 from numpy.testing import assert_allclose
+from test_whiles import by_hand, compare
 
 import chainrule.math as cm
 from chainrule import (
@@ -18,8 +19,6 @@ from chainrule import (
     compile,
     debug_print,
     grad,
-    hessian,
-    jvp,
     lax,
     take,
     value_and_grad,
@@ -29,13 +28,6 @@ from chainrule.carries import EndlessError
 
 COUNT = int(os.environ.get("CHAINRULE_LOOPS", "15"))
 FIRST = int(os.environ.get("CHAINRULE_FIRST", "0"))
-
-
-def by_hand(condition: Any, body: Any, value: Any, **kwargs: Any) -> Any:
-    """The loop as Python has it."""
-    while condition(value):
-        value = body(value)
-    return value
 
 
 class Source:
@@ -168,40 +160,8 @@ def generated(seed: int) -> Callable[[Any, Any, Any], Any]:
 
 def check(seed: int) -> None:
     """Values and derivatives to second order, at a point and over lanes of different lengths."""
-    function = generated(seed)
     lanes = numpy.random.default_rng(seed).uniform(-1.5, 1.5, (2, 7))
-
-    def f(a: Any, b: Any) -> Any:
-        return function(lax.while_loop, a, b)
-
-    def reference(a: Any, b: Any) -> Any:
-        return function(by_hand, a, b)
-
-    def both(f: Any) -> Any:
-        return value_and_grad(f, argnums=(0, 1))
-
-    def forward(f: Any) -> Any:
-        return lambda a, b: jvp(f, (a, b), (0.3, -0.7))[1]
-
-    def second(f: Any) -> Any:
-        return hessian(f, argnums=(0, 1))
-
-    transforms: list[Any] = [lambda f: f, both, forward, second]
-    for transform in transforms:
-        points = [transform(reference)(*point) for point in lanes.T.tolist()]
-        once = compile(transform(f))
-        for point, expected in zip(lanes.T.tolist()[:3], points, strict=False):
-            _same(once(*point), expected)
-        found = compile(vmap(transform(f)))(*lanes)
-        _same(found, vmap(transform(reference))(*lanes))
-
-
-def _same(found: Any, expected: Any) -> None:
-    if isinstance(expected, tuple):
-        for one, other in zip(found, expected, strict=True):
-            _same(one, other)
-    else:
-        assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+    compare(generated(seed), lanes, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
